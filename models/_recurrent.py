@@ -302,4 +302,5 @@ def sample(
     cumulative = tf.matmul(probability, tf.constant(np.triu(np.ones((classes, classes), np.float32))))
     # Rounding must not lift the threshold to the total, or no class would be left.
     threshold = uniform * cumulative[:, -1:] * (1 - 1e-6)
-    return tf.argmax(tf.cast((cumulative > threshold) & (probability > 0), tf.int32), axis=-1, output_type=tf.int32)
+    # The first class above the threshold. A minimum over indices: XLA's argmax takes twice as long on a CPU.
+    return tf.reduce_min(tf.where((cumulative > threshold) & (probability > 0), tf.range(classes), classes), axis=-1)
