@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import cli
+from bench.commands._output import INCOMPLETE
 
 
 def test_an_error_of_the_system_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,11 +30,11 @@ def test_a_spec_that_meets_one_does_not_stop_the_others(
         started.append(spec)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(cli, "_run", full)
+    monkeypatch.setattr("bench.commands.run._run", full)
     monkeypatch.setattr("bench.runner.choose_scale", lambda scale: ("gpu", "asked for"))
     monkeypatch.setattr("sys.argv", ["bench", "all", "--quiet", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
         cli.main()
-    assert left.value.code == cli.INCOMPLETE
+    assert left.value.code == INCOMPLETE
     assert len(started) > 1
     assert capsys.readouterr().err == "".join(f"error: {name}: No space left on device.\n" for name in started)

@@ -1,0 +1,61 @@
+"""`bench list`, `bench report`, `bench doctor`: what is there, told."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from bench.commands._options import DataOption, OutOption, PluginsOption
+from bench.commands._output import INCOMPLETE, find_run, make_console, print_line
+from bench.display import clean
+
+What = Literal["specs", "models", "datasets", "metrics"]
+
+
+def list_(
+    what: Annotated[What | None, typer.Argument(help="All four, if none is named.", show_default=False)] = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+) -> None:
+    """List specs, models, datasets or metrics: what each is, what it needs, whether it is ready here."""
+    from bench import listing
+    from bench.places import Places
+
+    console = make_console()
+    for number, table in enumerate(listing.tables(what, Places.find(out, data or (), plugins or ()))):
+        if number:
+            console.print()
+        console.print(table)
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    out: OutOption = None,
+) -> None:
+    """Write a run's report again from what is stored; nothing is trained."""
+    from bench.places import Places
+    from bench.report import write_reports
+
+    console = make_console()
+    for path in write_reports(find_run(run, Places.find(out).out)):
+        print_line(console, str(path))
+
+
+def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:
+    """Show versions, CPU and GPU per framework, what is missing and the command that mends it. Exit code 3 if something is."""
+    from bench import checkup
+
+    console = make_console()
+    with console.status("asking the frameworks") if console.is_terminal else contextlib.nullcontext():
+        facts, problems = checkup.examine(plugins or (), out)
+    console.print(checkup.table(facts))
+    for problem in problems:
+        console.print(Text.assemble(("missing: ", "bold red"), clean(problem.what)), soft_wrap=True)
+        console.print(Text(f"  mend: {clean(problem.mend)}"), soft_wrap=True)
+    if problems:
+        raise typer.Exit(INCOMPLETE)
+    console.print("Nothing is missing.")
