@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import DataError
-from bench.metrics import METRICS, Undefined, Value, cost, likelihood, pitch, table2
-from bench.notes import Notes
+from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, likelihood
 from bench.store import RunFolder, Samples, Target, read_samples, read_targets
 
 #: The order of rows: what is compared, then what it is compared with.
@@ -182,11 +181,6 @@ def score_row(trials: Sequence[TrialScore]) -> Row:
     return Row(first["system"], first["kind"], tuple(trials), cells)
 
 
-def score_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:
-    """Everything that is measured on one sample and its target."""
-    return {**table2.evaluate(generated, real, seconds), **pitch.evaluate(generated, real)}
-
-
 def mean(values: Iterable[Value]) -> Value:
     """Mean of those that are defined; if none is, the first one's reason."""
     given = list(values)
@@ -226,11 +220,13 @@ def _score_trial(
     if outcome["status"] != "done":
         return TrialScore(key, trial, outcome, _reason(outcome))
     try:
-        by_piece = _score_pieces(read_samples(run.trial_dir(key) / "samples.h5"), trial, targets)
+        samples = read_samples(run.trial_dir(key) / "samples.h5")
+        by_piece = _score_pieces(samples, trial, targets)
     except (OSError, DataError) as error:
         return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
+        **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in targets]),
         **likelihood.evaluate(outcome["likelihood"]),
         **cost.evaluate(outcome, target),
     }
@@ -251,7 +247,7 @@ def _score_pieces(samples: Samples, trial: Mapping[str, Any], targets: Sequence[
                     f"sample {sample} of piece {piece} ({target.piece.id}) "
                     + ("is missing" if generated is None else f"has {found} notes, not {protocol['notes']}")
                 )
-            measured.append(score_sample(generated, target.target, protocol["seconds"]))
+            measured.append(evaluate_sample(generated, target.target, protocol["seconds"]))
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
     return scored

@@ -1,13 +1,59 @@
-"""Metrics, one subject a module: conventions, then what each column is, then ``evaluate``. Pure NumPy and SciPy."""
+"""Metrics, one subject a module: conventions, then what each column is, then how it is measured. Pure NumPy and SciPy.
+
+Each module has ``METRICS``, and measures on one of three levels:
+
+- ``evaluate(generated, real)``: one sample and its target. Averaged over samples, seeds, then pieces.
+- ``evaluate_set(generated, real)``: all samples of a trial and all targets. Averaged over seeds.
+- what belongs to a trial as a whole (cost, likelihood), from its outcome.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
+from typing import Any
 
 from bench.metrics import cost, likelihood, pitch, table2
 from bench.metrics._values import Metric, Undefined, Value
+from bench.notes import Notes
 
-__all__ = ["METRICS", "Metric", "Undefined", "Value", "cost", "likelihood", "pitch", "table2"]
+__all__ = ["METRICS", "Metric", "Undefined", "Value", "cost", "evaluate_sample", "evaluate_set", "likelihood"]
+
+#: Modules that measure one sample against its target; :mod:`table2`, which takes the protocol's seconds, comes first.
+ON_SAMPLES = (pitch,)
+#: Modules that measure all samples of a trial against all targets.
+ON_SETS: tuple[Any, ...] = ()
 
 #: Every column, by name, in the order of ``report.csv``.
-METRICS = MappingProxyType({m.name: m for module in (table2, pitch, likelihood, cost) for m in module.METRICS})
+METRICS = MappingProxyType({m.name: m for module in (table2, *ON_SAMPLES, *ON_SETS, likelihood, cost) for m in module.METRICS})
+
+
+def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:
+    """Everything that is measured on one sample and its target.
+
+    Parameters
+    ----------
+    generated, real : Notes
+    seconds : float, optional
+        Limits what the two distances compare, see :func:`bench.metrics.table2.aligned`.
+    """
+    values = table2.evaluate(generated, real, seconds)
+    for module in ON_SAMPLES:
+        values |= module.evaluate(generated, real)
+    return values
+
+
+def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:
+    """Everything that is measured on all samples of a trial and all targets.
+
+    Parameters
+    ----------
+    generated : sequence of Notes
+        In the order of pieces, then samples.
+    real : sequence of Notes
+        One a piece.
+    """
+    values: dict[str, Value] = {}
+    for module in ON_SETS:
+        values |= module.evaluate_set(generated, real)
+    return values

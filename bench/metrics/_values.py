@@ -39,6 +39,8 @@ class Metric:
         Where it comes from.
     digits : int
         Decimals in tables.
+    version : int
+        Goes up when the same notes would give another number; a baseline of another version can't be compared.
     """
 
     name: str
@@ -48,3 +50,9 @@ class Metric:
     definition: str
     source: str
     digits: int = 2
+    version: int = 1
+
+    @property
+    def id(self) -> str:
+        """``name@version``: two numbers with the same id were measured in the same way."""
+        return f"{self.name}@{self.version}"
