@@ -56,6 +56,9 @@ _PLAIN: dict[str, tuple[type[Any], ...]] = {
 }
 
 
+_WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+
+
 class Known:
     """The names that a spec may use.
 
@@ -132,7 +135,7 @@ def _check_parameters(given: Mapping[str, Any], plugin: Plugin, document: Docume
             raise document.error((*at, name), f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", known)
         parameter = plugin.parameters[name]
         if not accepts(parameter, value):
-            raise document.error((*at, name), f"expected {parameter.annotation}, got {_shown(value)}.")
+            raise document.error((*at, name), f"expected {in_words(parameter)}, got {_shown(value)}.")
 
 
 def accepts(parameter: Parameter, value: Any) -> bool:
@@ -142,6 +145,30 @@ def accepts(parameter: Parameter, value: Any) -> bool:
     except SyntaxError:
         return True
     return _fits(value, annotation)
+
+
+def in_words(parameter: Parameter) -> str:
+    """What a parameter takes: ``Literal["a", "b"] | None`` as ``one of 'a', 'b' or null``."""
+    try:
+        annotation = ast.parse(parameter.annotation, mode="eval").body
+    except SyntaxError:
+        return parameter.annotation
+    return _described(annotation)
+
+
+def _described(annotation: ast.expr) -> str:
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        return f"{_described(annotation.left)} or {_described(annotation.right)}"
+    if isinstance(annotation, ast.Constant) and annotation.value is None:
+        return "null"
+    if isinstance(annotation, ast.Subscript):
+        name, inner = _last_name(annotation.value), annotation.slice
+        parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+        if name == "Literal":
+            return "one of " + ", ".join(repr(p.value) for p in parts if isinstance(p, ast.Constant))
+        if name in ("list", "Sequence", "tuple"):
+            return f"a list of {_described(parts[0])}"
+    return _WORDS.get(_last_name(annotation), ast.unparse(annotation))
 
 
 def _fits(value: Any, annotation: ast.expr) -> bool:

@@ -107,7 +107,7 @@ def _checked(plugin: Plugin, key: str, text: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    from bench._mistakes import accepts
+    from bench._mistakes import accepts, in_words
 
     if key not in plugin.parameters:
         known = did_you_mean(key, plugin.parameters) or "It has no options."
@@ -117,7 +117,7 @@ def _checked(plugin: Plugin, key: str, text: str) -> Any:
     except (YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--option {key}: {text!r} is not a YAML value ({str(error).splitlines()[0]}).") from None
     if not accepts(plugin.parameters[key], value):
-        raise UsageError(f"--option {key}: expected {plugin.parameters[key].annotation}, got {value!r}.")
+        raise UsageError(f"--option {key}: expected {in_words(plugin.parameters[key])}, got {value!r}.")
     return value
 
 

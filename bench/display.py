@@ -118,19 +118,21 @@ def epoch_text(event: Event, clock: Clock) -> str:
     if (bits := event.get("validation_bits")) is not None:
         parts.append(f"{bits:.2f} bits/note")
     if rate is not None:
-        parts.append(f"{rate:,.0f} notes/s".replace(",", " "))
+        parts.append(f"{rate:,.0f} notes/s")
     if left > 0:
         parts.append(f"{duration(left)} left at most")
     return ", ".join(parts)
 
 
 def done_text(event: Event) -> str:
-    """``done in 12 s: 30 epochs in 8.1 s``."""
+    """``done in 12 s: 30 epochs in 8.1 s``, and how many were planned where it ended before."""
     training = event.get("training") or {}
     text = f"done in {duration(event['seconds'])}"
     if (epochs := training.get("epochs", 0)) > 0:
-        stopped = {"early": ", stopped early", "clock": ", stopped by the clock"}.get(training["stopped"], "")
-        text += f": {epochs} epoch{'s' * (epochs > 1)} in {duration(training['seconds'])}{stopped}"
+        planned = event.get("planned") or 0
+        number = f"{epochs} of {planned} epochs" if epochs < planned else f"{epochs} epoch{'s' * (epochs > 1)}"
+        clock = ", stopped by the clock" if training["stopped"] == "clock" else ""
+        text += f": {number} in {duration(training['seconds'])}{clock}"
     return text
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,11 +20,44 @@ from bench.errors import BenchError
 from bench.places import Places
 from bench.plugins import Plugin, find_plugins
 
+#: Least width of a column, on average, at which a table can be read. Characters.
+ROOM = 20
+
 #: The module that is imported for a framework.
 MODULES = {"tensorflow": "tensorflow", "pytorch": "torch", "numpy": "numpy"}
 
 
-def tables(what: str | None, here: Places) -> Iterator[Table]:
+@dataclass
+class Listing:
+    """Rows under columns: a table where there is room, else a paragraph a row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[Text]] = field(default_factory=list)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """See Rich's console protocol."""
+        if len(self.columns) * ROOM <= options.max_width:
+            yield self._table()
+            return
+        if self.title:
+            yield Text(self.title, style="bold")
+        for first, *cells in self.rows:
+            yield Text.assemble((first.plain, "bold"))
+            for column, cell in zip(self.columns[1:], cells, strict=True):
+                if cell.plain:
+                    yield Padding(Text.assemble((f"{column}: ", "dim"), cell), (0, 0, 0, 4))
+
+    def _table(self) -> Table:
+        table = Table(title=self.title or None, title_justify="left", title_style="bold", pad_edge=False, box=None)
+        for column in self.columns:
+            table.add_column(column, overflow="fold", no_wrap=column in ("name", "framework"))
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def tables(what: str | None, here: Places) -> Iterator[Listing]:
     """The tables asked for, or all four."""
     models, datasets = find_plugins("model", here.plugins), find_plugins("dataset", here.plugins)
     if what in (None, "specs"):
@@ -34,7 +70,7 @@ def tables(what: str | None, here: Places) -> Iterator[Table]:
         yield metrics_table()
 
 
-def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], here: Places) -> Table:
+def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], here: Places) -> Listing:
     """Shipped specs: ready where their dataset and every framework are."""
     from bench.spec import Known, load_spec, shipped_specs
 
@@ -56,7 +92,7 @@ def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], he
     return table
 
 
-def models_table(models: Mapping[str, Plugin]) -> Table:
+def models_table(models: Mapping[str, Plugin]) -> Listing:
     """Model plug-ins: ready where their framework is."""
     table = _table("Models", "name", "what", "framework", "hyperparameters", "ready")
     for plugin in models.values():
@@ -65,7 +101,7 @@ def models_table(models: Mapping[str, Plugin]) -> Table:
     return table
 
 
-def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Table:
+def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Listing:
     """Dataset plug-ins: ready where they need nothing, or are there."""
     table = _table("Datasets", "name", "what", "licence", "options", "ready")
     for plugin in datasets.values():
@@ -75,7 +111,7 @@ def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Table:
     return table
 
 
-def metrics_table() -> Table:
+def metrics_table() -> Listing:
     """Columns of a report."""
     from bench.metrics import METRICS
 
@@ -85,7 +121,7 @@ def metrics_table() -> Table:
     return table
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> Table:
+def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
     """The main columns of a run that has ended."""
     from bench.metrics import METRICS
 
@@ -132,16 +168,13 @@ def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:
     return f"--data DIR, or bench data fetch {plugin.name}{selection}"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title or None, title_justify="left", title_style="bold", show_lines=False, pad_edge=False, box=None)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "framework"))
-    return table
+def _table(title: str, *columns: str) -> Listing:
+    return Listing(title, columns)
 
 
-def _add(table: Table, *cells: str | Text) -> None:
+def _add(listing: Listing, *cells: str | Text) -> None:
     """A row of texts as they are: a plug-in's own words are no markup."""
-    table.add_row(*(Text(clean(cell)) if isinstance(cell, str) else cell for cell in cells))
+    listing.rows.append([Text(clean(cell)) if isinstance(cell, str) else cell for cell in cells])
 
 
 def _mark(lacking: str) -> Text:
@@ -154,4 +187,6 @@ def _summary(plugin: Plugin) -> str:
 
 
 def _parameters(plugin: Plugin) -> str:
-    return ", ".join(f"{name}={parameter.default}" for name, parameter in plugin.parameters.items())
+    """Names and defaults; a default that the file holds under a name of its own, such as a long URL, isn't shown."""
+    given = plugin.parameters.items()
+    return ", ".join(name if p.default.isidentifier() and p.default.isupper() else f"{name}={p.default}" for name, p in given)

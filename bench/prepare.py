@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.api import Piece, Verified
 from bench.corpus import Corpus, load_corpus, save_corpus
-from bench.errors import DataError, PluginError, SpecError, fetch_command
+from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
 from bench.midi import midi_bytes
 from bench.notes import Notes
 from bench.plugins import Plugin, get_plugin, load, source_digest
@@ -107,6 +107,8 @@ class Source:
                 f"The dataset {name!r} was not found in {looked}, and nothing may be fetched.",
                 f"Name the folder that holds it (--data DIR), or run `{fetch_command(name, self.options)}` first.",
             )
+        licence = self.plugin.header["LICENSE"]
+        emit({"event": "message", "text": f"{name} is not here: it is downloaded into {self.downloads}. Licence: {licence}"})
         self.fetch(emit)
         source = self.find()
         if source is None:
@@ -115,8 +117,13 @@ class Source:
 
     def fetch(self, emit: Emit) -> None:
         """Download it; a PluginError if it has no download."""
+        if self.needs == "folder":
+            raise UsageError(
+                f"The dataset {self.plugin.name!r} is a folder of yours: there is nothing to fetch.",
+                "Name it where it is used: --data DIR.",
+            )
         if self.needs != "download":
-            raise PluginError(f"The dataset {self.plugin.name!r} needs {self.needs}: there is nothing to fetch.")
+            raise UsageError(f"The dataset {self.plugin.name!r} comes with the package: there is nothing to fetch.")
         make_cache(self.downloads.parent.parent)
         self.downloads.mkdir(parents=True, exist_ok=True)
         self.dataset.fetch(self.downloads, progress_events(emit, "fetch"))
@@ -155,6 +162,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         found = source.require(emit, bool(job["fetch"]))
         key = corpus_key(source, job["dataset"]["options"], found)
         path, corpus, cached = _corpus(source, found, key, job, emit)
+    _check_same_music(job.get("before") or {}, key, found)
     targets = choose(corpus, protocol, key)
     file = Path(job["folder"]) / "targets.h5"
     if not _same(file, targets):
@@ -162,6 +170,9 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     _write_midi(Path(job["folder"]) / "midi", targets)
     for remark in targets.facts["remarks"]:
         emit({"event": "message", "text": remark})
+    if corpus.skipped:
+        files = sum(targets.facts["pieces"].values()) + len(corpus.skipped)
+        emit({"event": "message", "text": f"{len(corpus.skipped)} of {files} files left out; the report lists them with reasons"})
     return {
         "corpus": str(path),
         "cached": cached,
@@ -171,6 +182,19 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "skipped": [{"source": s.source, "reason": s.reason} for s in corpus.skipped],
         **targets.facts,
     }
+
+
+def _check_same_music(before: Mapping[str, Any], key: str, found: Path | None) -> None:
+    """Refuse a run folder that was made from another folder of music: its report would be lost.
+
+    The same folder with other files, or another version of the plug-in, is the same run going on.
+    """
+    source = None if found is None else str(found)
+    if before and before.get("corpus_key") != key and before.get("source") != source:
+        raise UsageError(
+            f"This run's folder holds results on the music of {before.get('source')}, not of {source}.",
+            "Give another place: --out DIR. Or remove the run's folder.",
+        )
 
 
 def corpus_key(source: Source, options: Mapping[str, Any], found: Path | None) -> str:

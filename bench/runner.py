@@ -269,12 +269,15 @@ class Session:
 
     def _prepare(self, fetch: bool) -> dict[str, Any]:
         self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
+        dataset = self.folder.read()["dataset"] if self.folder.run_file.exists() else {}
+        before = {name: dataset.get(name) for name in ("corpus_key", "source") if dataset}
         job = {
             "task": "prepare",
             "folder": str(self.folder.path),
             "dataset": self.spec.dataset.model_dump(mode="json"),
             "protocol": self.spec.protocol.model_dump(mode="json"),
             "fetch": fetch,
+            "before": before,
             **self.places.job(),
         }
         return dataset_task(job, self.folder.path / "prepare.json", self.folder.path / "prepare.log", self.signals, self.display)
@@ -345,7 +348,8 @@ class Session:
         about = {**self._about(task), "seconds": ending.seconds}
         if outcome["status"] == "done":
             training = {k: v for k, v in outcome["training"].items() if k != "history"}
-            self.display({"event": "done", **about, "training": training})
+            planned = task.job["trial"]["budget"]["epochs"]
+            self.display({"event": "done", **about, "training": training, "planned": planned})
         else:
             self.display({"event": "failed", **about, "message": outcome["error"]["message"], "log": str(task.log)})
 

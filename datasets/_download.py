@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from bench.api import DataError, Progress, Verified
 
@@ -84,10 +85,22 @@ def download(url: str, sha256: str, target: Path, progress: Progress) -> Path:
             if status < 500 and status not in (408, 429):
                 break
         except RequestException as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = unreachable(url, error) or f"{type(error).__name__}: {error}"
     raise DataError(
         f"{url} could not be downloaded: {problem}.", "Try again later, or give a folder that has it with --data DIR."
     )
+
+
+def unreachable(url: str, error: Exception) -> str:
+    """Why no connection came about, in words; empty if one did."""
+    from requests import ConnectionError, ConnectTimeout
+
+    host = urlsplit(url).hostname or url
+    if isinstance(error, ConnectTimeout):
+        return f"{host} did not answer"
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    # A connection that broke off later has no reason of its own.
+    return f"{host} can't be reached (is there a network?)" if isinstance(error, ConnectionError) and cause is not None else ""
 
 
 def _refused(url: str, expected: str, found: str) -> DataError:

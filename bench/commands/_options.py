@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-Scale = Literal["smoke", "cpu", "gpu"]
-
+# A plain text: bench.runner.choose_scale says what is wrong with it better than typer does.
 ScaleOption = Annotated[
-    Scale | None, typer.Option(help="How big. By default gpu where a GPU is visible, else cpu.", show_default=False)
+    str | None,
+    typer.Option(metavar="smoke|cpu|gpu", help="How big. By default gpu where a GPU is visible, else cpu.", show_default=False),
 ]
 DataOption = Annotated[
     list[Path] | None, typer.Option("--data", metavar="DIR", help="A folder of music, before $BENCH_DATA. Repeatable.")

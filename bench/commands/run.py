@@ -122,6 +122,8 @@ def _names(text: str | None) -> list[str] | None:
     names = [name for part in text.split(",") if (name := part.strip())]
     if not names:
         raise UsageError(f"--models is {text!r}; expected names such as lstm,gan.", "`none` runs only the references.")
+    if "none" in names and len(names) > 1:
+        raise UsageError(f"--models is {text!r}: `none` means no model at all.", "Leave it out, or give it alone.")
     return [] if names == ["none"] else names
 
 

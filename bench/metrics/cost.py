@@ -59,7 +59,7 @@ def seconds_to_target(history: list[dict[str, Any]], target: float | None) -> Va
     return float(reached[0]) if reached else Undefined("the target was not reached")
 
 
-def evaluate(outcome: Mapping[str, Any], target: float | None = None) -> dict[str, Value]:
+def evaluate(outcome: Mapping[str, Any], target: float | None = None, *, trains: bool = True) -> dict[str, Value]:
     """Every metric of this module from one done trial's outcome.
 
     Parameters
@@ -68,14 +68,18 @@ def evaluate(outcome: Mapping[str, Any], target: float | None = None) -> dict[st
         As stored in ``outcome.json``.
     target : float, optional
         Validation bits per note that counts as reached.
+    trains : bool
+        False for a reference row or an untrained network: neither has a training to tell of.
     """
     training, memory = outcome["training"], outcome["memory"]
-    trained = bool(training["epochs"])
-    return {
+    trained = {
         "training_seconds": float(training["seconds"]),
         "epochs": float(training["epochs"]),
-        "training_notes_per_second": _known(training["notes_per_second"] if trained else None, "it was not trained"),
+        "training_notes_per_second": _known(training["notes_per_second"], "it was not trained"),
         "seconds_to_target": seconds_to_target(training["history"], target),
+    }
+    return {
+        **(trained if trains else dict.fromkeys(trained, Undefined("it is not trained"))),
         "generation_notes_per_second": _known(outcome["generation"]["notes_per_second"], "it was not measured"),
         "peak_memory": _known(memory["peak_bytes"], "it was not measured", MIB),
         "peak_gpu_memory": _known(memory["peak_gpu_bytes"], "no GPU was used", MIB),

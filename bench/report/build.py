@@ -6,6 +6,7 @@ and error messages may hold anything.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,13 +37,14 @@ COST = (
     "parameters",
 )
 
-TRAINING = ("training_seconds", "epochs", "training_notes_per_second", "seconds_to_target")
-
 #: Skipped files and pieces that are listed by name.
 LISTED = 20
 
 #: Longest text from outside, such as an error message, characters.
 LONGEST = 300
+
+
+_NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,12 @@ class Report:
 
     @cached_property
     def published(self) -> Published | None:
-        """The published table beside ours, if the spec names one."""
-        return PUBLISHED.get(self.spec.get("published") or "")
+        """The published table beside ours, if the spec names one and it has a row of ours."""
+        found = PUBLISHED.get(self.spec.get("published") or "")
+        if found is None:
+            return None
+        ours = {name for row in self.table.rows if row.kind == "model" for name in (row.system, row.model)}
+        return found if ours & found.values.keys() else None
 
     def published_value(self, row: Row, metric: str) -> float | None:
         """The published value of a trained row, by the row's name, else by its plug-in's if only one row has it."""
@@ -150,7 +156,9 @@ class Report:
                 if beside:
                     value = self.published_value(row, metric)
                     distances.append(DASH if value is None else f"{value:.2f}")
-            rows.append([_name(row), *distances, self._cost(row, "training_seconds"), self.features(row)])
+            rows.append(
+                [_name(row), *distances, cell_text("training_seconds", row.cells["training_seconds"]), self.features(row)]
+            )
         return Grid(headers, rows, frozenset({0, len(headers) - 1}))
 
     @cached_property
@@ -175,13 +183,49 @@ class Report:
             [
                 [
                     _name(row),
-                    *(self._cost(row, m) for m in COST),
+                    *(cell_text(m, row.cells[m]) for m in COST),
                     f"{len(row.done)} of {len(row.trials)}" if len(row.done) < len(row.trials) else str(len(row.done)),
                     str(row.pieces),
                 ]
                 for row in self.table.rows
             ],
         )
+
+    @cached_property
+    def settings(self) -> Grid:
+        """The hyperparameters and the budget of each model, as the spec sets them."""
+        rows = []
+        for row in self.table.rows:
+            if row.kind != "model":
+                continue
+            trial = row.trials[0].trial
+            params = ", ".join(f"{name} {value}" for name, value in trial["params"].items()) or "the plug-in's defaults"
+            budget = trial["budget"]
+            limits = [f"{budget['epochs']} epochs"]
+            if budget["patience"] is not None:
+                limits.append(f"patience {budget['patience']}")
+            if budget["max_seconds"] is not None:
+                limits.append(f"{budget['max_seconds']:g} s")
+            plugin = row.model if row.model == row.system else f"{row.system} ({row.model})"
+            rows.append([plugin, params, ", ".join(limits)])
+        return Grid(["Model", "Hyperparameters", "At most"], rows, frozenset({0, 1, 2}))
+
+    @cached_property
+    def listen(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """MIDI files of the first pieces, prompt included: the piece, then what is played and where it lies in the run's folder.
+
+        One file a system, of its first seed; the written notes only where a system takes no prompt.
+        """
+        found = []
+        for piece, target in enumerate(self.targets):
+            files = [("real", f"midi/target-{piece:03}.mid")]
+            for row in self.table.rows:
+                files += [(row.system, f"trials/{t.key}/midi/piece-{piece:03}.mid") for t in row.done[:1]]
+            there = [(name, path) for name, path in files if (self.folder / path).is_file()]
+            if len(there) < 2:
+                break
+            found.append((_piece_name(target), [("the piece itself", there[0][1]), *there[1:]]))
+        return found
 
     @cached_property
     def failures(self) -> Grid:
@@ -196,8 +240,8 @@ class Report:
 
     @cached_property
     def skipped(self) -> list[tuple[str, int]]:
-        """Reasons for which files were left out and how many, the most frequent first."""
-        counts = Counter(str(s["reason"]) for s in self.dataset.get("skipped", ()))
+        """Reasons for which files were left out and how many, the most frequent first. A number doesn't make another reason."""
+        counts = Counter(_NUMBER.sub("…", str(s["reason"])) for s in self.dataset.get("skipped", ()))
         return sorted(((brief(reason), n) for reason, n in counts.items()), key=lambda item: (-item[1], item[0]))
 
     @cached_property
@@ -208,17 +252,12 @@ class Report:
     @cached_property
     def pieces(self) -> list[str]:
         """The first of the pieces that were compared."""
-        named = [": ".join(filter(None, (t.piece.composer, t.piece.title or t.piece.id))) for t in self.targets]
-        return [brief(name, 100) for name in named[:LISTED]]
+        return [_piece_name(target) for target in self.targets[:LISTED]]
 
     @cached_property
     def definitions(self) -> list[tuple[str, str, str]]:
         """Title, definition and source of every metric shown."""
         return [(METRICS[m].title, METRICS[m].definition, METRICS[m].source) for m in (*HEADLINE, *BEYOND, *COST)]
-
-    def _cost(self, row: Row, metric: str) -> str:
-        """A reference counts and an untrained network does nothing: neither has a training to tell of."""
-        return DASH if row.kind != "model" and metric in TRAINING else cell_text(metric, row.cells[metric])
 
 
 def build_report(folder: Path, table: Table) -> Report:
@@ -242,6 +281,10 @@ def _name(row: Row) -> str:
     if row.status == "partly done":
         return f"{row.system} ({len(row.done)} of {len(row.trials)} seeds)"
     return f"{row.system} ({row.status})"
+
+
+def _piece_name(target: Target) -> str:
+    return brief(": ".join(filter(None, (target.piece.composer, target.piece.title or target.piece.id))), 100)
 
 
 def _signed(percent: float) -> str:

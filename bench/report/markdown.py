@@ -46,6 +46,11 @@ def code_block(text: str) -> Markdown:
     return Markdown("    " + " ".join(text.split()))
 
 
+def link(text: object, path: str) -> Markdown:
+    """A link to a file of the run's folder, whose paths hold no character that would need an escape."""
+    return Markdown(f"[{escape(text)}]({path})")
+
+
 def report_markdown(report: Report) -> str:
     """The text of ``report.md``."""
     environment = Environment(
@@ -56,5 +61,5 @@ def report_markdown(report: Report) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"table": table, "code_block": code_block, "plural": plural}
+    environment.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
     return environment.get_template("report.md.j2").render(report=report, words=words)

@@ -17,14 +17,18 @@ class Published:
         How a column heading calls it.
     source : str
         Full reference.
-    caveat : str
-        Why its numbers can't be set against ours one to one.
+    dataset : str
+        The dataset plug-in that holds the music it was measured on.
+    other_music, caveat : str
+        Why its numbers can't be set against ours one to one: what counts on any other dataset, and what always does.
     values : mapping of str to mapping of str to float
         By model, then by metric.
     """
 
     short: str
     source: str
+    dataset: str
+    other_music: str
     caveat: str
     values: Mapping[str, Mapping[str, float]]
 
@@ -35,8 +39,10 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             short="Mon 2025",
             source="Mon, Y.-J. LSTM-Based Music Generation Technologies. Computers 2025, 14(6), 229, Table 2, "
             "doi 10.3390/computers14060229",
-            caveat="They were measured on other music (the author's own files from midiworld), and the paper gives "
-            "neither seeds nor length nor how notes are aligned: they show the order of magnitude, a difference proves nothing.",
+            dataset="mon2025",
+            other_music="It was measured on other music, the author's own ten files.",
+            caveat="The paper gives neither seeds nor length nor how notes are aligned: its numbers show the order of magnitude, "
+            "a difference from them proves nothing.",
             values={
                 "lstm": {"pitch_distance": 15.92, "velocity_distance": 44.71},
                 "transformer": {"pitch_distance": 16.80, "velocity_distance": 41.08},

@@ -17,7 +17,8 @@ MIB = 2**20
 
 def about(report: Report) -> list[str]:
     """What was measured on what, a sentence each."""
-    return [_task(report), _runs(report), *_music(report), _machine(report)]
+    purpose = [_sentence(report.spec["description"])] if report.spec.get("description") else []
+    return [*purpose, _task(report), _runs(report), *_music(report), _machine(report)]
 
 
 def table2_notes(report: Report) -> list[str]:
@@ -27,9 +28,12 @@ def table2_notes(report: Report) -> list[str]:
         "seeds; ± is the standard deviation between seeds. Lower is closer.",
         *_constant_wins(report),
         *_real_loses(report),
+        *_untrained_wins(report),
     ]
     if report.published:
-        notes.append(f"{report.published.short}: {report.published.source}. {report.published.caveat}")
+        published = report.published
+        elsewhere = f" {published.other_music}" if report.spec["dataset"]["name"] != published.dataset else ""
+        notes.append(f"{published.short}: {published.source}.{elsewhere} {published.caveat}")
     return notes
 
 
@@ -179,7 +183,7 @@ def _runs(report: Report) -> str:
     seeds = [str(s) for s in report.spec["seeds"]]
     samples = plural(report.spec["protocol"]["samples"], "sample")
     return (
-        f"{plural(len(seeds), 'training run')} a system ({'seeds' if len(seeds) > 1 else 'seed'} {listed(seeds)}), "
+        f"{plural(len(seeds), 'training run')} a model ({'seeds' if len(seeds) > 1 else 'seed'} {listed(seeds)}), "
         f"{samples} a piece and run."
     )
 
@@ -234,7 +238,7 @@ def _real_loses(report: Report) -> Iterable[str]:
     lost = []
     for metric in HEADLINE:
         value = real.cells[metric].value
-        others = [*([median] if median else []), *_models(report)]
+        others = [*([median] if median else []), *_models(report), *_untrained(report)]
         better = [r.system for r in others if value is not None and (v := r.cells[metric].value) is not None and v < value]
         if value is not None and better:
             lost.append(f"in {metric.split('_')[0]} ({value:.2f}) by {listed(better)}")
@@ -244,16 +248,36 @@ def _real_loses(report: Report) -> Iterable[str]:
         )
 
 
+def _untrained_wins(report: Report) -> Iterable[str]:
+    """The models that training took farther from the real notes."""
+    trained = {row.system: row for row in _models(report)}
+    for row in _untrained(report):
+        after = trained.get(row.system.removeprefix("untrained "))
+        worse = [
+            f"{metric.split('_')[0]} ({now:.2f}, untrained {before:.2f})"
+            for metric in HEADLINE
+            if after is not None
+            and (now := after.cells[metric].value) is not None
+            and (before := row.cells[metric].value) is not None
+            and before < now
+        ]
+        if after is not None and worse:
+            yield f"Training took {after.system} farther from the real notes in {listed(worse)}."
+
+
 def _stops(report: Report) -> Iterable[str]:
     for row in _models(report):
         training = [(t.outcome or {})["training"] for t in row.done]
         clock = sum(t["stopped"] == "clock" for t in training)
+        early = sum(t["stopped"] == "early" for t in training)
         resumed = sum(bool(t["resumed"]) for t in training)
         if clock:
             yield (
                 f"{row.system}: the clock stopped {clock} of {plural(len(training), 'training')}; "
                 "on another machine these would end elsewhere."
             )
+        if early:
+            yield f"{row.system}: {early} of {plural(len(training), 'training')} ended before the last epoch of the budget."
         if resumed:
             yield f"{row.system}: {resumed} of {plural(len(training), 'training')} went on from a checkpoint after a stop."
 
@@ -270,6 +294,10 @@ def _facts(row: Row) -> str:
 
 def _models(report: Report) -> Sequence[Row]:
     return [row for row in report.table.rows if row.kind == "model"]
+
+
+def _untrained(report: Report) -> Sequence[Row]:
+    return [row for row in report.table.rows if row.kind == "untrained"]
 
 
 def _best(rows: Sequence[Row], metric: str) -> tuple[str, float] | None:

@@ -402,7 +402,7 @@ class TestData:
     def test_nothing_to_fetch(self, call):
         answer = call("data", "fetch", "chorales")
         assert answer.returncode == 2
-        assert answer.stderr == "error: The dataset 'chorales' needs nothing: there is nothing to fetch.\n"
+        assert answer.stderr == "error: The dataset 'chorales' comes with the package: there is nothing to fetch.\n"
 
     def test_verify_without_the_data(self, call):
         answer = call("data", "verify", "maestro")
@@ -437,7 +437,7 @@ class TestData:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("--option", "programs=violin"), "--option programs: expected Literal['piano', 'all'], got 'violin'."),
+            (("--option", "programs=violin"), "--option programs: expected one of 'piano', 'all', got 'violin'."),
             (("--option", "limit=many"), "--option limit: expected int, got 'many'."),
             (("--option", "limt=3"), "--option: the dataset 'midiworld' has no option 'limt'.\nDid you mean 'limit'?"),
             (("--option", "limit"), "--option is 'limit'; expected key=value."),

@@ -91,6 +91,7 @@ class Stored:
             "model": model,
             "params": dict(params or ({"kind": system} if kind == "reference" else {})),
             "protocol": self.spec["protocol"],
+            "budget": {"epochs": 3 if kind == "model" else 0, "patience": 2, "max_seconds": None, "timeout": 60.0},
             "seed": seed,
         }
         self.trials.append({"key": key, "trial": trial})
