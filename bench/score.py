@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import DataError
 from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, likelihood
+from bench.stats import Interval, bootstrap_mean
 from bench.store import RunFolder, Samples, Target, read_samples, read_targets
 
 #: The order of rows: what is compared, then what it is compared with.
@@ -36,6 +38,10 @@ class Cell:
     seeds, pieces : int
         How many the mean is over; `pieces` is 0 for what belongs to a whole trial.
     reason : str
+    by_piece : mapping of int to float
+        Mean over the seeds of each piece, which the mean, the interval and the tests are over; empty for a whole trial's.
+    weights : mapping of int to float or None
+        Of each piece in the mean; None where all count alike.
     """
 
     value: float | None
@@ -43,6 +49,15 @@ class Cell:
     seeds: int = 0
     pieces: int = 0
     reason: str = ""
+    by_piece: Mapping[int, float] = field(default_factory=dict, repr=False)
+    weights: Mapping[int, float] | None = field(default=None, repr=False)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """95 %, by bootstrap over pieces; None for what belongs to a whole trial."""
+        pieces = sorted(self.by_piece)
+        weights = None if self.weights is None else [self.weights[p] for p in pieces]
+        return bootstrap_mean([self.by_piece[p] for p in pieces], weights)
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,8 @@ class TrialScore:
         Of the whole trial: bits per note, cost, and the mean over pieces of what is measured on pieces.
     by_piece : dict
         Metric to piece index to the mean over that piece's samples.
+    notes : dict
+        Held-out piece to its number of notes, by which its bits per note are weighted; empty without a likelihood.
     """
 
     key: str
@@ -71,6 +88,7 @@ class TrialScore:
     error: str = ""
     values: Mapping[str, Value] = field(default_factory=dict)
     by_piece: Mapping[str, Mapping[int, Value]] = field(default_factory=dict)
+    notes: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:
@@ -118,7 +136,7 @@ class Row:
     @property
     def pieces(self) -> int:
         """Pieces that any distance of this row is over."""
-        return max((c.pieces for c in self.cells.values()), default=0)
+        return max((c.pieces for name, c in self.cells.items() if name not in likelihood.BY_PIECE), default=0)
 
 
 @dataclass(frozen=True)
@@ -174,7 +192,7 @@ def score_row(trials: Sequence[TrialScore]) -> Row:
     """The row of one system's trials: those that are done are averaged, the others only counted."""
     done = [t for t in trials if t.status == "done"]
     if done:
-        cells = {name: _cell([t.by_piece.get(name) for t in done], [t.values[name] for t in done]) for name in METRICS}
+        cells = {name: _cell(name, done) for name in METRICS}
     else:
         cells = {name: Cell(None, reason="no trial was finished") for name in METRICS}
     first = trials[0].trial
@@ -198,17 +216,24 @@ def standard_deviation(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))
 
 
-def _cell(by_piece: Sequence[Mapping[int, Value] | None], values: Sequence[Value]) -> Cell:
-    """One cell from each seed's pieces (None for what has none) and each seed's mean."""
+def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
+    """One cell from the seeds of a system."""
+    values = [t.values[name] for t in done]
     per_seed = [v for v in values if not isinstance(v, Undefined)]
     if not per_seed:
         return Cell(None, reason=next(v.reason for v in values if isinstance(v, Undefined)))
-    if by_piece[0] is None:
-        return Cell(math.fsum(per_seed) / len(per_seed), standard_deviation(per_seed), len(per_seed))
-    pieces = sorted({piece for seed in by_piece if seed for piece in seed})
-    means = [mean(seed[piece] for seed in by_piece if seed and piece in seed) for piece in pieces]
-    known = [v for v in means if not isinstance(v, Undefined)]
-    return Cell(math.fsum(known) / len(known), standard_deviation(per_seed), len(per_seed), len(known))
+    by_piece = [t.by_piece.get(name, {}) for t in done]
+    pieces = sorted({piece for seed in by_piece for piece in seed})
+    means = {piece: mean(seed[piece] for seed in by_piece if piece in seed) for piece in pieces}
+    known = {piece: v for piece, v in means.items() if not isinstance(v, Undefined)}
+    spread = standard_deviation(per_seed)
+    if not known:
+        return Cell(math.fsum(per_seed) / len(per_seed), spread, len(per_seed))
+    if name in likelihood.BY_PIECE:
+        weights = {piece: t.notes[piece] for t in done for piece in t.notes}
+        total = math.fsum(known[p] * weights[p] for p in known) / math.fsum(weights[p] for p in known)
+        return Cell(total, spread, len(per_seed), len(known), by_piece=known, weights=weights)
+    return Cell(math.fsum(known.values()) / len(known), spread, len(per_seed), len(known), by_piece=known)
 
 
 def _score_trial(
@@ -224,13 +249,15 @@ def _score_trial(
         by_piece = _score_pieces(samples, trial, targets)
     except (OSError, DataError) as error:
         return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
+    bits = likelihood.by_piece(samples)
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
         **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in targets]),
         **likelihood.evaluate(outcome["likelihood"]),
-        **cost.evaluate(outcome, target),
+        **cost.evaluate(outcome, target, trains=trial["kind"] == "model"),
     }
-    return TrialScore(key, trial, outcome, "", values, by_piece)
+    notes = {} if samples.likelihood_notes is None else dict(enumerate(samples.likelihood_notes.tolist()))
+    return TrialScore(key, trial, outcome, "", values, {**by_piece, **bits}, notes)
 
 
 def _score_pieces(samples: Samples, trial: Mapping[str, Any], targets: Sequence[Target]) -> dict[str, dict[int, Value]]:

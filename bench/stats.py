@@ -8,7 +8,7 @@ other training runs would give is what the SD between seeds shows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,7 +43,9 @@ class Interval:
         return not self.low <= value <= self.high
 
 
-def bootstrap_mean(values: ArrayLike, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval | None:
+def bootstrap_mean(
+    values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> Interval | None:
     """Percentile bootstrap interval of the mean over pieces, with Hesterberg's correction for few pieces.
 
     The plain percentile interval is too narrow by a factor of sqrt((n - 1) / n) z / t: of 95 % intervals over 10 pieces about
@@ -52,6 +54,8 @@ def bootstrap_mean(values: ArrayLike, *, level: float = 0.95, draws: int = DRAWS
     Parameters
     ----------
     values : array_like, shape (pieces,)
+    weights : array_like, shape (pieces,), optional
+        Positive. The mean is then sum(weights * values) / sum(weights), as bits per note are over all notes of all pieces.
     level : float
     draws : int
     seed : int
@@ -67,12 +71,14 @@ def bootstrap_mean(values: ArrayLike, *, level: float = 0.95, draws: int = DRAWS
     Bootstrap, section 3.3 (expanded percentile interval).
     """
     known = np.asarray(values, np.float64)
+    weight = np.ones(len(known)) if weights is None else np.asarray(weights, np.float64)
     n = len(known)
     if n < 2:
         return None
     if np.ptp(known) == 0:
         return Interval(float(known[0]), float(known[0]), level)
-    means = _resamples(n, draws, seed) @ known / n
+    resamples = _resamples(n, draws, seed)
+    means = resamples @ (weight * known) / (resamples @ weight)
     tail = stats.norm.sf(math.sqrt(n / (n - 1)) * stats.t.isf((1 - level) / 2, n - 1))
     low, high = np.quantile(means, (tail, 1 - tail))
     return Interval(float(low), float(high), level)
@@ -185,7 +191,7 @@ class Comparison:
     pieces : int
         On which both have a value.
     sd : float
-        Standard deviation (divisor n - 1) of the differences between pieces; 0 with one piece.
+        Standard deviation (divisor n - 1) between pieces of what each adds to the difference; 0 with one piece.
     """
 
     one: str
@@ -201,13 +207,21 @@ class Comparison:
         return self.p < alpha and self.interval is not None and self.interval.excludes(0.0)
 
 
-def compare_all(values: dict[str, dict[int, float]], *, draws: int = DRAWS, seed: int = 0) -> list[Comparison]:
+def compare_all(
+    values: Mapping[str, Mapping[int, float]],
+    weights: Mapping[int, float] | None = None,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[Comparison]:
     """Every pair of systems, each on the pieces that both have; Holm over all pairs.
 
     Parameters
     ----------
-    values : dict of str to dict of int to float
+    values : mapping of str to mapping of int to float
         System to piece to value.
+    weights : mapping of int to float, optional
+        Of each piece in the mean, see :func:`bootstrap_mean`; otherwise all count alike.
     draws, seed : int
 
     Returns
@@ -217,33 +231,37 @@ def compare_all(values: dict[str, dict[int, float]], *, draws: int = DRAWS, seed
     """
     names = list(values)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if values[a].keys() & values[b].keys()]
-    differences = [np.array([values[a][p] - values[b][p] for p in sorted(values[a].keys() & values[b].keys())]) for a, b in pairs]
+    common = [sorted(values[a].keys() & values[b].keys()) for a, b in pairs]
+    differences = [np.array([values[a][p] - values[b][p] for p in pieces]) for (a, b), pieces in zip(pairs, common, strict=True)]
+    shares = [np.array([1.0 if weights is None else weights[p] for p in pieces]) for pieces in common]
+    # What each piece adds to the mean difference: its sign is what the test changes.
+    parts = [d * w / w.mean() for d, w in zip(differences, shares, strict=True)]
     # The same signs for all pairs over the same number of pieces: one product.
     p_values = np.ones(len(pairs))
-    for n in {len(d) for d in differences}:
-        same = [i for i, d in enumerate(differences) if len(d) == n]
-        p_values[same] = paired_permutation(np.stack([differences[i] for i in same], axis=1), draws=draws, seed=seed)
+    for n in {len(d) for d in parts}:
+        same = [i for i, d in enumerate(parts) if len(d) == n]
+        p_values[same] = paired_permutation(np.stack([parts[i] for i in same], axis=1), draws=draws, seed=seed)
     adjusted = holm(p_values.tolist())
     return [
         Comparison(
             a,
             b,
-            float(d.mean()),
-            bootstrap_mean(d, draws=draws, seed=seed),
+            float(part.mean()),
+            bootstrap_mean(d, w, draws=draws, seed=seed),
             p,
             len(d),
-            float(d.std(ddof=1)) if len(d) > 1 else 0.0,
+            float(part.std(ddof=1)) if len(d) > 1 else 0.0,
         )
-        for (a, b), d, p in zip(pairs, differences, adjusted, strict=True)
+        for (a, b), d, w, part, p in zip(pairs, differences, shares, parts, adjusted, strict=True)
     ]
 
 
-def ranks(values: dict[str, float], comparisons: Sequence[Comparison], *, alpha: float = 0.05) -> dict[str, tuple[int, int]]:
+def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison], *, alpha: float = 0.05) -> dict[str, tuple[int, int]]:
     """First and last rank that each system may have, lower values first: systems that don't differ for real share ranks.
 
     Parameters
     ----------
-    values : dict of str to float
+    values : mapping of str to float
         System to mean.
     comparisons : sequence of Comparison
         Of every pair of these.

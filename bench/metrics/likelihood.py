@@ -6,11 +6,13 @@ Comparable between all systems with the same codec, and nothing repetitive or co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from bench.api import FIELDS
 from bench.metrics._values import Metric, Undefined, Value
+from bench.store import Samples
 
 METRICS = (
     Metric(
@@ -33,6 +35,19 @@ METRICS = (
         for field in FIELDS
     ),
 )
+
+
+#: The metrics that are measured on each held-out piece, weighted by its notes.
+BY_PIECE = frozenset(m.name for m in METRICS)
+
+
+def by_piece(samples: Samples) -> dict[str, dict[int, Value]]:
+    """Every metric of each held-out piece, from the sums that a trial stored; empty for a family without a likelihood."""
+    if samples.likelihood_sum is None or samples.likelihood_notes is None:
+        return {}
+    bits = -samples.likelihood_sum / samples.likelihood_notes[:, None] / math.log(2)  # (pieces, 4)
+    columns = {"bits_per_note": bits.sum(1), **{f"bits_{field}": bits[:, i] for i, field in enumerate(FIELDS)}}
+    return {name: dict(enumerate(column.tolist())) for name, column in columns.items()}
 
 
 def evaluate(likelihood: Mapping[str, Any] | None) -> dict[str, Value]:

@@ -1,0 +1,106 @@
+"""Which differences are real: ranks with ties, and the pairs of models that a test tells apart."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+
+from bench import stats
+from bench.metrics import METRICS
+from bench.score import Row
+
+#: Family-wise error rate of the tests of one column.
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One column of a table, tested: every pair of its rows on the pieces that both have.
+
+    Parameters
+    ----------
+    metric : str
+        Measured on pieces, with a better direction.
+    rows : sequence of Row
+        All rows of the table; those without a value stand aside.
+    """
+
+    metric: str
+    rows: Sequence[Row]
+
+    @cached_property
+    def known(self) -> dict[str, Row]:
+        """The rows with a value."""
+        return {row.system: row for row in self.rows if row.cells[self.metric].by_piece}
+
+    @cached_property
+    def comparisons(self) -> list[stats.Comparison]:
+        """All pairs, Holm over all."""
+        cells = {name: row.cells[self.metric] for name, row in self.known.items()}
+        weights = next((cell.weights for cell in cells.values() if cell.weights is not None), None)
+        return stats.compare_all({name: cell.by_piece for name, cell in cells.items()}, weights)
+
+    @cached_property
+    def ranks(self) -> Mapping[str, tuple[int, int]]:
+        """First and last rank of each row, 1 the best; rows that no test tells apart share ranks."""
+        sign = -1.0 if METRICS[self.metric].better == "higher" else 1.0
+        values = {name: sign * (row.cells[self.metric].value or 0.0) for name, row in self.known.items()}
+        signed = self.comparisons if sign > 0 else [_turned(c) for c in self.comparisons]
+        return stats.ranks(values, signed, alpha=ALPHA)
+
+    @cached_property
+    def between_models(self) -> list[stats.Comparison]:
+        """The pairs of trained models."""
+        models = {name for name, row in self.known.items() if row.kind == "model"}
+        return [c for c in self.comparisons if c.one in models and c.other in models]
+
+    @cached_property
+    def best(self) -> str | None:
+        """The model that is better than every other model for real; None if there is none, or only one model."""
+        for name, row in self.known.items():
+            mine = [c for c in self.between_models if name in (c.one, c.other)]
+            if row.kind == "model" and mine and all(self.winner(c) == name for c in mine):
+                return name
+        return None
+
+    def winner(self, comparison: stats.Comparison) -> str | None:
+        """The better one of a pair, if the pair differs for real."""
+        if not comparison.real(ALPHA):
+            return None
+        lower, higher = (comparison.one, comparison.other)[:: 1 if comparison.difference < 0 else -1]
+        return higher if METRICS[self.metric].better == "higher" else lower
+
+    @cached_property
+    def detectable(self) -> float | None:
+        """Smallest difference between two models that these tests find with 80 % power.
+
+        For the typical (median) spread between two models; at the level of Holm's first step, which is the strictest.
+        """
+        pairs = self.between_models
+        if not pairs:
+            return None
+        strictest = ALPHA / len(self.comparisons)
+        found = [stats.detectable_difference(c.sd, c.pieces, alpha=strictest) for c in pairs]
+        known = [value for value in found if value is not None]
+        return median(known) if known else None
+
+
+def rank_text(rank: tuple[int, int] | None, dash: str) -> str:
+    """``1``, or ``3–8`` where it ties."""
+    if rank is None:
+        return dash
+    return str(rank[0]) if rank[0] == rank[1] else f"{rank[0]}–{rank[1]}"
+
+
+def _turned(c: stats.Comparison) -> stats.Comparison:
+    interval = None if c.interval is None else stats.Interval(-c.interval.high, -c.interval.low, c.interval.level)
+    return stats.Comparison(c.one, c.other, -c.difference, interval, c.p, c.pieces, c.sd)
+
+
+def tied_groups(standing: Standing) -> list[list[str]]:
+    """Rows with the same ranks together, the best first."""
+    ordered = sorted(standing.ranks.items(), key=lambda item: item[1])
+    return [[name for name, _ in group] for _, group in itertools.groupby(ordered, key=lambda item: item[1])]
