@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import DataError
-from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, likelihood
+from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, likelihood, skill
 from bench.stats import Interval, bootstrap_mean
 from bench.store import RunFolder, Samples, Target, read_samples, read_targets
+
+#: The row that skill is measured against.
+MEDIAN = "median"
 
 #: The order of rows: what is compared, then what it is compared with.
 KIND_ORDER = ("model", "untrained", "reference")
@@ -185,18 +188,37 @@ def score_run(folder: Path) -> Table:
     trials = [_score_trial(run, key, trial, targets, target) for key, trial in run.plan().items()]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial["kind"]), t.trial["seed"]))
     systems = dict.fromkeys(t.trial["system"] for t in trials)
-    return Table(tuple(score_row([t for t in trials if t.trial["system"] == system]) for system in systems))
+    return Table(with_skill([score_row([t for t in trials if t.trial["system"] == system]) for system in systems]))
 
 
 def score_row(trials: Sequence[TrialScore]) -> Row:
     """The row of one system's trials: those that are done are averaged, the others only counted."""
     done = [t for t in trials if t.status == "done"]
-    if done:
-        cells = {name: _cell(name, done) for name in METRICS}
-    else:
-        cells = {name: Cell(None, reason="no trial was finished") for name in METRICS}
+    measured = [name for name in METRICS if name not in skill.OF]
+    cells = {name: _cell(name, done) if done else Cell(None, reason="no trial was finished") for name in measured}
+    cells |= dict.fromkeys(skill.OF, Cell(None, reason="there is no median row to compare with"))
     first = trials[0].trial
     return Row(first["system"], first["kind"], tuple(trials), cells)
+
+
+def with_skill(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, with what each distance is against that of the median row."""
+    median = next((row for row in rows if row.system == MEDIAN and row.kind == "reference"), None)
+    return tuple(rows) if median is None else tuple(replace(row, cells={**row.cells, **_skill(row, median)}) for row in rows)
+
+
+def _skill(row: Row, median: Row) -> dict[str, Cell]:
+    cells = {}
+    for name, distance in skill.OF.items():
+        ours, constant = row.cells[distance], median.cells[distance]
+        known, weights = skill.by_piece(ours.by_piece, constant.by_piece)
+        if known and constant.value:
+            spread = None if ours.seed_sd is None else ours.seed_sd / constant.value
+            total = math.fsum(known[p] * weights[p] for p in known) / math.fsum(weights.values())
+            cells[name] = Cell(total, spread, ours.seeds, len(known), by_piece=known, weights=weights)
+        else:
+            cells[name] = Cell(None, reason=ours.reason or constant.reason or "the median row has no distance")
+    return cells
 
 
 def mean(values: Iterable[Value]) -> Value:

@@ -167,9 +167,8 @@ def detectable_difference(sd: float, pieces: int, *, alpha: float = 0.05, power:
     critical = stats.t.isf(alpha / 2, pieces - 1)
 
     def lacking(effect: float) -> float:
-        noncentrality = effect * math.sqrt(pieces)
-        found = stats.nct.sf(critical, pieces - 1, noncentrality) + stats.nct.cdf(-critical, pieces - 1, noncentrality)
-        return float(found) - power
+        # A significant difference of the wrong sign adds next to nothing, and SciPy can't compute so small a tail.
+        return float(stats.nct.sf(critical, pieces - 1, effect * math.sqrt(pieces))) - power
 
     highest = (critical + 5.0) / math.sqrt(pieces)
     return sd * float(optimize.brentq(lacking, 0.0, highest))

@@ -4,7 +4,7 @@ Each module has ``METRICS``, and measures on one of three levels:
 
 - ``evaluate(generated, real)``: one sample and its target. Averaged over samples, seeds, then pieces.
 - ``evaluate_set(generated, real)``: all samples of a trial and all targets. Averaged over seeds.
-- what belongs to a trial as a whole (cost, likelihood), from its outcome.
+- what belongs to a trial as a whole (cost, likelihood), from its outcome; and :mod:`skill`, from two rows.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-from bench.metrics import cost, likelihood, pitch, table2
+from bench.metrics import cost, likelihood, pitch, skill, table2
 from bench.metrics._values import Metric, Undefined, Value
 from bench.notes import Notes
 
-__all__ = ["METRICS", "Metric", "Undefined", "Value", "cost", "evaluate_sample", "evaluate_set", "likelihood"]
+__all__ = ["METRICS", "Metric", "Undefined", "Value", "cost", "evaluate_sample", "evaluate_set", "likelihood", "skill"]
 
 #: Modules that measure one sample against its target; :mod:`table2`, which takes the protocol's seconds, comes first.
 ON_SAMPLES = (pitch,)
@@ -25,7 +25,9 @@ ON_SAMPLES = (pitch,)
 ON_SETS: tuple[Any, ...] = ()
 
 #: Every column, by name, in the order of ``report.csv``.
-METRICS = MappingProxyType({m.name: m for module in (table2, *ON_SAMPLES, *ON_SETS, likelihood, cost) for m in module.METRICS})
+METRICS = MappingProxyType(
+    {m.name: m for module in (table2, skill, *ON_SAMPLES, *ON_SETS, likelihood, cost) for m in module.METRICS}
+)
 
 
 def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.api import FIELDS
 from bench.metrics._values import Metric, Undefined, Value
-from bench.store import Samples
+
+if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
+    from bench.store import Samples
 
 METRICS = (
     Metric(

@@ -16,13 +16,15 @@ from typing import Any
 
 from bench.codec import NoteCodec
 from bench.metrics import METRICS
-from bench.report.numbers import DASH, cell_text
+from bench.report.flags import FLAGS, Flag, flags
+from bench.report.numbers import DASH, cell_text, interval_text, number_text, p_text
 from bench.report.published import PUBLISHED, Published
+from bench.report.standings import Standing, rank_text
 from bench.score import Row, Table
 from bench.store import RunFolder, Target, read_targets
 
 #: Rows of this name are what the report's sentences compare with.
-MEDIAN, REAL, MARKOV = "median", "real", "markov"
+REAL, MARKOV = "real", "markov"
 
 HEADLINE = ("pitch_distance", "velocity_distance")
 BEYOND = ("pitch_sd_ratio", "unique_pitches", "top_pitch_share", "pitch_w1", "velocity_w1", "bits_per_note")
@@ -57,11 +59,14 @@ class Grid:
     rows : sequence of sequence of str
     text_columns : frozenset of int
         Columns that hold words: set to the left, the others to the right.
+    strong : frozenset of (int, int)
+        Row and column of the cells that stand out.
     """
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     text_columns: frozenset[int] = frozenset({0})
+    strong: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -142,24 +147,56 @@ class Report:
         return None if ours is None or not theirs else 100 * (1 - ours / theirs)
 
     @cached_property
+    def standings(self) -> Mapping[str, Standing]:
+        """The headline columns and bits per note, tested."""
+        return {metric: Standing(metric, self.table.rows) for metric in (*HEADLINE, "bits_per_note")}
+
+    @cached_property
+    def flags(self) -> Mapping[str, Sequence[Flag]]:
+        """The flags of each row."""
+        return {row.system: flags(row, self.table) for row in self.table.rows}
+
+    @cached_property
+    def raised(self) -> Sequence[Flag]:
+        """The flags that any row has."""
+        return [flag for flag in FLAGS if any(flag in row for row in self.flags.values())]
+
+    @cached_property
     def table2(self) -> Grid:
-        """The paper's columns, the published values beside ours."""
-        short = self.published.short if self.published else ""
-        beside = [f"{short}"] if short else []
-        titles = [f"{METRICS[m].title} ({METRICS[m].unit})" for m in HEADLINE]
-        headers = ["Model", *(h for title in titles for h in (title, *beside)), "Training time", "Features"]
-        rows = []
-        for row in self.table.rows:
-            distances = []
-            for metric in HEADLINE:
-                distances.append(cell_text(metric, row.cells[metric]))
-                if beside:
+        """The paper's columns with intervals, ranks and flags, the published values beside ours."""
+        headers, strong = ["Model"], set()
+        rows = [[_name(row)] for row in self.table.rows]
+        for metric in HEADLINE:
+            standing = self.standings[metric]
+            headers += [f"{METRICS[metric].title} ({METRICS[metric].unit})", "Rank"]
+            for line, row in zip(rows, self.table.rows, strict=True):
+                if row.system == standing.best:
+                    strong.add((rows.index(line), len(line)))
+                ranked = rank_text(standing.ranks.get(row.system), DASH)
+                line += [cell_text(metric, row.cells[metric], interval=True), ranked]
+            if self.published:
+                headers.append(self.published.short)
+                for line, row in zip(rows, self.table.rows, strict=True):
                     value = self.published_value(row, metric)
-                    distances.append(DASH if value is None else f"{value:.2f}")
-            rows.append(
-                [_name(row), *distances, cell_text("training_seconds", row.cells["training_seconds"]), self.features(row)]
-            )
-        return Grid(headers, rows, frozenset({0, len(headers) - 1}))
+                    line.append(DASH if value is None else f"{value:.2f}")
+        headers += ["Training time", "Flags", "Features"]
+        for line, row in zip(rows, self.table.rows, strict=True):
+            raised = ", ".join(flag.name for flag in self.flags[row.system])
+            line += [cell_text("training_seconds", row.cells["training_seconds"]), raised, self.features(row)]
+        return Grid(headers, rows, frozenset({0, len(headers) - 2, len(headers) - 1}), frozenset(strong))
+
+    @cached_property
+    def differences(self) -> Grid:
+        """Every pair of models in every tested column."""
+        rows = []
+        for metric, standing in self.standings.items():
+            for c in standing.between_models:
+                winner = standing.winner(c)
+                verdict = f"{winner} is better" if winner else "not told apart"
+                difference = number_text(metric, c.difference)
+                limits = DASH if c.interval is None else interval_text(metric, c.interval)
+                rows.append([METRICS[metric].title, f"{c.one} − {c.other}", difference, limits, p_text(c.p), verdict])
+        return Grid(["Column", "Models", "Difference", "95 % interval", "p (Holm)", "Verdict"], rows, frozenset({0, 1, 5}))
 
     @cached_property
     def beyond(self) -> Grid:

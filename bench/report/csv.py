@@ -8,9 +8,12 @@ status                       ``done``, ``partly done``, ``partly failed``, ``fai
 seeds, seeds_planned         training seeds that the numbers are over, and that the spec asks for
 pieces                       held-out pieces that the distances are over
 <metric>, <metric>_seed_sd   every metric of :data:`bench.metrics.METRICS`: mean, and SD between seeds
+<metric>_low, <metric>_high  its 95 % interval by bootstrap over pieces; empty for what belongs to a whole trial
+rank_<metric>_first, _last   ranks that the row may have in a headline column, 1 the best
 published_<metric>           the published value of the two distances
 bits_below_markov_percent    how many percent fewer bits per note than the markov row
 likelihood                   ``exact`` or ``bound``
+flags                        names of the flags, joined by a semicolon
 features                     one line on the family
 error                        why trials failed
 ===========================  ==========================================================================================
@@ -28,7 +31,7 @@ from typing import Any
 
 from bench.metrics import METRICS, Undefined
 from bench.report.build import HEADLINE, Report
-from bench.score import Row, TrialScore
+from bench.score import Cell, Row, TrialScore
 
 
 def report_csv(report: Report) -> str:
@@ -51,17 +54,27 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
         "seeds": len(row.done),
         "seeds_planned": len(row.trials),
         "pieces": row.pieces,
+        **{column: number for name in METRICS for column, number in _columns(name, row.cells[name])},
         **{
-            column: number
-            for name in METRICS
-            for column, number in ((name, row.cells[name].value), (f"{name}_seed_sd", row.cells[name].seed_sd))
+            f"rank_{name}_{end}": rank[i] if rank else None
+            for name, standing in report.standings.items()
+            for rank in [standing.ranks.get(row.system)]
+            for i, end in enumerate(("first", "last"))
         },
         **{f"published_{name}": report.published_value(row, name) for name in HEADLINE},
         "bits_below_markov_percent": report.bits_below_markov(row),
         "likelihood": report.likelihood_kind(row),
+        "flags": "; ".join(flag.name for flag in report.flags[row.system]),
         "features": report.features(row),
         "error": "; ".join(errors),
     }
+
+
+def _columns(name: str, cell: Cell) -> Iterable[tuple[str, float | None]]:
+    yield name, cell.value
+    yield f"{name}_seed_sd", cell.seed_sd
+    yield f"{name}_low", cell.interval.low if cell.interval else None
+    yield f"{name}_high", cell.interval.high if cell.interval else None
 
 
 def _trial(trial: TrialScore) -> dict[str, Any]:

@@ -48,8 +48,8 @@ FLAGS = (
     ),
     Flag(
         "copies the training music",
-        f"Its longest verbatim runs from the training music are twice as long as those of real held-out music, and {LONG_COPY} notes "
-        "or more.",
+        "Its longest verbatim runs from the training music are on average twice as long as those of real held-out music, "
+        f"and {LONG_COPY} notes or more.",
         lambda row, real: row.get("copied_run", 0) >= max(LONG_COPY, 2 * real.get("copied_run", 0)),
     ),
     Flag(

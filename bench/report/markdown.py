@@ -36,9 +36,14 @@ def escape(text: object) -> str:
 
 def table(grid: Grid) -> Markdown:
     """A pipe table, its columns padded so that the source reads well too."""
-    headers, *rows = [[escape(cell) for cell in line] for line in (grid.headers, *grid.rows)]
+    headers = [escape(cell) for cell in grid.headers]
+    rows = [[_cell(escape(x), (i, j) in grid.strong) for j, x in enumerate(line)] for i, line in enumerate(grid.rows)]
     sides = ["left" if i in grid.text_columns else "right" for i in range(len(headers))]
     return Markdown(tabulate(rows, headers, tablefmt="pipe", colalign=sides, disable_numparse=True))
+
+
+def _cell(text: str, strong: bool) -> str:
+    return f"**{text}**" if strong else text
 
 
 def code_block(text: str) -> Markdown:

@@ -7,20 +7,39 @@ from collections.abc import Callable, Sequence
 
 from bench.metrics import METRICS, Metric
 from bench.score import Cell
+from bench.stats import Interval
 
 DASH = "–"
 
 
-def cell_text(name: str, cell: Cell) -> str:
-    """One cell of a table: mean and, with two seeds or more, the SD between seeds."""
+def cell_text(name: str, cell: Cell, *, interval: bool = False) -> str:
+    """One cell of a table: mean, the 95 % interval if asked for and, with two seeds or more, the SD between seeds."""
     if cell.value is None:
         return DASH
     show = _FORMATS.get(name) or _plain(METRICS[name])
+    if interval and cell.interval is not None:
+        spread = "" if cell.seed_sd is None else f" ± {show(cell.seed_sd)}"
+        return f"{show(cell.value)} {interval_text(name, cell.interval)}{spread}"
     if cell.seed_sd is None or name in _NO_SPREAD:
         return show(cell.value)
     if show is duration:
         return duration(cell.value, cell.seed_sd)
     return f"{show(cell.value)} ± {show(cell.seed_sd)}"
+
+
+def interval_text(name: str, interval: Interval) -> str:
+    """``[9.12, 10.11]``."""
+    return f"[{number_text(name, interval.low)}, {number_text(name, interval.high)}]"
+
+
+def number_text(name: str, value: float) -> str:
+    """One value of a metric, with a true minus sign."""
+    return (_FORMATS.get(name) or _plain(METRICS[name]))(value).replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """``0.032``, ``< 0.001``."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def duration(seconds: float, spread: float | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,6 +65,15 @@ class Standing:
                 return name
         return None
 
+    @cached_property
+    def like_references(self) -> Mapping[str, list[str]]:
+        """For each model the reference rows that no test tells it apart from."""
+        same: dict[str, list[str]] = {name: [] for name, row in self.known.items() if row.kind == "model"}
+        for c in self.comparisons:
+            if c.one in same and self.known[c.other].kind == "reference" and not c.real(ALPHA):
+                same[c.one].append(c.other)
+        return same
+
     def winner(self, comparison: stats.Comparison) -> str | None:
         """The better one of a pair, if the pair differs for real."""
         if not comparison.real(ALPHA):
@@ -98,9 +106,3 @@ def rank_text(rank: tuple[int, int] | None, dash: str) -> str:
 def _turned(c: stats.Comparison) -> stats.Comparison:
     interval = None if c.interval is None else stats.Interval(-c.interval.high, -c.interval.low, c.interval.level)
     return stats.Comparison(c.one, c.other, -c.difference, interval, c.p, c.pieces, c.sd)
-
-
-def tied_groups(standing: Standing) -> list[list[str]]:
-    """Rows with the same ranks together, the best first."""
-    ordered = sorted(standing.ranks.items(), key=lambda item: item[1])
-    return [[name for name, _ in group] for _, group in itertools.groupby(ordered, key=lambda item: item[1])]

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.report.build import HEADLINE, MEDIAN, REAL, Report
-from bench.report.numbers import listed, mebibytes, plural
-from bench.score import Row, TrialScore
+from bench.report.build import HEADLINE, REAL, Report
+from bench.report.numbers import listed, mebibytes, number_text, plural
+from bench.score import MEDIAN, Row, TrialScore
 
 MIB = 2**20
 
@@ -25,7 +25,11 @@ def table2_notes(report: Report) -> list[str]:
     """What must be known to read Table 2."""
     notes = [
         f"Each number is the mean over {plural(len(report.targets), 'piece')}, each piece's own being the mean over its training "
-        "seeds; ± is the standard deviation between seeds. Lower is closer.",
+        "seeds. In brackets the 95 % interval, by bootstrap over pieces; ± is the standard deviation between seeds. Lower is "
+        "closer.",
+        "Ranks count the rows that a test calls better or worse; what no test tells apart shares them. A number is bold if a test "
+        "calls its model better than every other model.",
+        *(f"{_capital(flag.name)}: {flag.meaning}" for flag in report.raised),
         *_constant_wins(report),
         *_real_loses(report),
         *_untrained_wins(report),
@@ -34,6 +38,31 @@ def table2_notes(report: Report) -> list[str]:
         published = report.published
         elsewhere = f" {published.other_music}" if report.spec["dataset"]["name"] != published.dataset else ""
         notes.append(f"{published.short}: {published.source}.{elsewhere} {published.caveat}")
+    return notes
+
+
+def difference_notes(report: Report) -> list[str]:
+    """What the tests say, and what they could have said."""
+    notes = []
+    for metric, standing in report.standings.items():
+        like: dict[tuple[str, ...], list[str]] = {}
+        for model, references in standing.like_references.items():
+            like.setdefault(tuple(references), []).append(model)
+        said = [f"{listed(models)} from {listed(list(references))}" for references, models in like.items() if references]
+        if said:
+            notes.append(f"{METRICS[metric].title}: no test tells {', nor '.join(said)}.")
+    found = {m: s.detectable for m, s in report.standings.items() if s.detectable is not None}
+    if found:
+        sizes = [f"{number_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
+        notes.append(
+            f"What this design can see: two models that truly differ by {listed(sizes)} are told apart in four runs of five "
+            "(80 % power); of smaller differences this table knows nothing."
+        )
+    notes.append(
+        "Tests: paired permutation over pieces, two-sided, Holm over all pairs of rows in a column; a difference is called real "
+        "at p < 0.05 with an interval that excludes 0. They speak about other pieces like these; what other training runs would "
+        "give is what ± shows."
+    )
     return notes
 
 
@@ -305,7 +334,11 @@ def _best(rows: Sequence[Row], metric: str) -> tuple[str, float] | None:
     return min(known, key=lambda item: item[1], default=None)
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _sentence(text: Any) -> str:
     """With a capital at its start and a full stop at its end."""
     words = str(text).strip()
-    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+    return _capital(words) + ("" if words.endswith((".", "!", "?")) else ".")

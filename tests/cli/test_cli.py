@@ -183,7 +183,7 @@ class TestWrongUse:
     def test_a_scale_that_does_not_exist(self, call):
         answer = call("run", "smoke", "--scale", "huge")
         assert answer.returncode == 2
-        assert "'huge' is not one of 'smoke'" in answer.stderr
+        assert "There is no scale 'huge'" in answer.stderr
 
     def test_the_gpu_scale_without_a_gpu(self, call, tmp_path):
         self.check(call("run", "smoke", "--scale", "gpu"), tmp_path, (
@@ -438,7 +438,7 @@ class TestData:
         ("arguments", "message"),
         [
             (("--option", "programs=violin"), "--option programs: expected one of 'piano', 'all', got 'violin'."),
-            (("--option", "limit=many"), "--option limit: expected int, got 'many'."),
+            (("--option", "limit=many"), "--option limit: expected a whole number, got 'many'."),
             (("--option", "limt=3"), "--option: the dataset 'midiworld' has no option 'limt'.\nDid you mean 'limit'?"),
             (("--option", "limit"), "--option is 'limit'; expected key=value."),
             (("--option", "query=["), "--option query: '[' is not a YAML value"),

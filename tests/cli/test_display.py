@@ -21,7 +21,7 @@ EVENTS = [
     {"event": "epoch", **ABOUT, "epochs": 3, "epoch": 1, "seconds": 2.0, "loss": 4.21, "notes": 24600, "validation_bits": 17.904},
     {"event": "generate", **ABOUT, "sample": 0, "samples": 1, "pieces": 4},
     {"event": "likelihood", **ABOUT, "pieces": 4},
-    {"event": "done", **ABOUT, "seconds": 12.0, "training": {"epochs": 3, "seconds": 8.04, "stopped": "early"}},
+    {"event": "done", **ABOUT, "seconds": 12.0, "training": {"epochs": 3, "seconds": 8.04, "stopped": "early"}, "planned": 5},
     {"event": "failed", **ABOUT, "seconds": 1.0, "message": "no [luck]", "log": "/log"},
     {"event": "something new"},
     {"event": "score"},
@@ -59,8 +59,8 @@ def test_plain_lines():
         "parse 3/10 a.mid",
         "[bold]Rendered[/bold] ?[31m",
         "4 trials, 1 done before, 2 threads each",
-        "[ 3/21] lstm, seed 0: epoch 1/3, loss 4.210, 17.90 bits/note, 12 300 notes/s, 4.0 s left at most",
-        "[ 3/21] lstm, seed 0: done in 12 s: 3 epochs in 8.0 s, stopped early",
+        "[ 3/21] lstm, seed 0: epoch 1/3, loss 4.210, 17.90 bits/note, 12,300 notes/s, 4.0 s left at most",
+        "[ 3/21] lstm, seed 0: done in 12 s: 3 of 5 epochs in 8.0 s",
         "[ 3/21] lstm, seed 0: FAILED: no [luck] (log: /log)",
     ]
 
@@ -85,7 +85,7 @@ def test_live_keeps_what_has_ended_and_reads_no_markup():
     text = shown(Live, force_terminal=True)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     assert "[bold]Rendered[/bold] ?[31m" in plain
-    assert "lstm, seed 0: done in 12 s: 3 epochs in 8.0 s, stopped early" in plain
+    assert "lstm, seed 0: done in 12 s: 3 of 5 epochs in 8.0 s" in plain
     assert "FAILED: no [luck]" in plain
     assert "\x1b[31m" not in text.replace("\x1b[31m[ 3/21]", "")
 

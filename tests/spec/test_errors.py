@@ -82,8 +82,8 @@ def test_a_missing_key(tmp_path):
         ("chorales}", "chorales, options: {limt: 3}}", "mine.yaml:2: dataset.options.limt: the dataset 'chorales' has no option "
          "'limt'.\nDid you mean 'limit'? Valid: "),
         ("lstm:", "lsmt:", "mine.yaml:4: models.lsmt: unknown model 'lsmt'.\nDid you mean 'lstm'?"),
-        ("units: 32", "units: big", "mine.yaml:5: models.lstm.params.units: expected int, got 'big'."),
-        ("units: 32", "dropout: true", "mine.yaml:5: models.lstm.params.dropout: expected float, got True."),
+        ("units: 32", "units: big", "mine.yaml:5: models.lstm.params.units: expected a whole number, got 'big'."),
+        ("units: 32", "dropout: true", "mine.yaml:5: models.lstm.params.dropout: expected a number, got True."),
         ("params: {units: 32}", "plugin: lsmt", "mine.yaml:5: models.lstm.plugin: unknown model 'lsmt'.\nDid you mean 'lstm'?"),
         ("params:", "parms:", "mine.yaml:5: models.lstm.parms: unknown key 'parms'.\nDid you mean 'params'? "
          "Valid: budget, params, plugin."),

@@ -1,0 +1,42 @@
+"""How much of the distance of a constant a system saves: the skill score of forecasting, with the median row as reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.metrics._values import Metric
+
+SOURCE = "skill score, Murphy 1988; reference: this suite's row median"
+
+#: Skill of each distance.
+OF = {"pitch_skill": "pitch_distance", "velocity_skill": "velocity_distance"}
+
+METRICS = tuple(
+    Metric(
+        name,
+        f"{distance.split('_')[0].capitalize()} skill",
+        "",
+        "higher",
+        f"1 - {distance.replace('_', ' ')} / that of the median row: 1 is the real notes, 0 no better than one note repeated, "
+        "below 0 worse.",
+        SOURCE,
+    )
+    for name, distance in OF.items()
+)
+
+
+def by_piece(distance: Mapping[int, float], median: Mapping[int, float]) -> tuple[dict[int, float], dict[int, float]]:
+    """Skill on each piece, and the weights by which their mean is the skill of the mean distances.
+
+    Parameters
+    ----------
+    distance, median : mapping of int to float
+        Distance of the system and of the median row, by piece.
+
+    Returns
+    -------
+    skill, weights : dict of int to float
+        Pieces that a constant hits exactly have no skill and are left out.
+    """
+    common = [piece for piece in sorted(distance.keys() & median.keys()) if median[piece] > 0]
+    return {p: 1 - distance[p] / median[p] for p in common}, {p: median[p] for p in common}
