@@ -112,10 +112,10 @@ def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int 
     Fisher 1935, The Design of Experiments; Good 2005, Permutation, Parametric and Bootstrap Tests of Hypotheses.
     """
     given = np.asarray(differences, np.float64)
-    columns = given.reshape(len(given), -1)
-    n = len(columns)
+    n = len(given)
     if n == 0:
         return np.ones(given.shape[1:])
+    columns = given.reshape(n, -1)
     if n <= EXACT:
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     else:
@@ -125,6 +125,11 @@ def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int 
     # Sums of the same numbers in another order may differ in the last digit; equal is as extreme.
     extreme = np.abs(signs @ columns) >= observed * (1 - 1e-9)
     return np.asarray(extreme.mean(0).reshape(given.shape[1:]))
+
+
+def smallest_p(pieces: int, draws: int = DRAWS) -> float:
+    """The least p-value that :func:`paired_permutation` can give: all signs equal, or all turned."""
+    return 2.0 ** (1 - pieces) if pieces <= EXACT else 1 / draws
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -172,6 +177,23 @@ def detectable_difference(sd: float, pieces: int, *, alpha: float = 0.05, power:
 
     highest = (critical + 5.0) / math.sqrt(pieces)
     return sd * float(optimize.brentq(lacking, 0.0, highest))
+
+
+def welch(groups: Sequence[tuple[float, float, int]]) -> float:
+    """Two-sided p-value of Welch's t-test of two groups, each (mean, SD with divisor n - 1, n).
+
+    It is 1 where a group has fewer than two values: nothing is known of how they differ.
+
+    References
+    ----------
+    Welch 1947, The Generalization of Student's Problem when Several Different Population Variances are Involved.
+    """
+    (m1, s1, n1), (m2, s2, n2) = groups
+    if min(n1, n2) < 2:
+        return 1.0
+    if s1 == s2 == 0:
+        return 1.0 if m1 == m2 else 0.0
+    return float(stats.ttest_ind_from_stats(m1, s1, n1, m2, s2, n2, equal_var=False).pvalue)
 
 
 @dataclass(frozen=True)

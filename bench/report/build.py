@@ -193,6 +193,8 @@ class Report:
             for c in standing.between_models:
                 winner = standing.winner(c)
                 verdict = f"{winner} is better" if winner else "not told apart"
+                if winner and not standing.outlasts_seeds(c):
+                    verdict += " here; other seeds may turn it"
                 difference = number_text(metric, c.difference)
                 limits = DASH if c.interval is None else interval_text(metric, c.interval)
                 rows.append([METRICS[metric].title, f"{c.one} − {c.other}", difference, limits, p_text(c.p), verdict])

@@ -58,12 +58,20 @@ class Standing:
 
     @cached_property
     def best(self) -> str | None:
-        """The model that is better than every other model for real; None if there is none, or only one model."""
+        """The model that tests call better than every other, over pieces and over seeds; None if there is none, or one model."""
         for name, row in self.known.items():
             mine = [c for c in self.between_models if name in (c.one, c.other)]
-            if row.kind == "model" and mine and all(self.winner(c) == name for c in mine):
+            if row.kind == "model" and mine and all(self.winner(c) == name and self.outlasts_seeds(c) for c in mine):
                 return name
         return None
+
+    def outlasts_seeds(self, comparison: stats.Comparison) -> bool:
+        """Whether two models differ by more than their training seeds do: Welch's t-test over the seeds' means.
+
+        The test over pieces takes the trained networks as they are; this one asks whether training them again could turn it.
+        """
+        cells = [self.known[name].cells[self.metric] for name in (comparison.one, comparison.other)]
+        return stats.welch([(cell.value or 0.0, cell.seed_sd or 0.0, cell.seeds) for cell in cells]) < ALPHA
 
     @cached_property
     def like_references(self) -> Mapping[str, list[str]]:
@@ -82,13 +90,19 @@ class Standing:
         return higher if METRICS[self.metric].better == "higher" else lower
 
     @cached_property
+    def hopeless(self) -> bool:
+        """Whether the pieces are too few for any difference, however large, to pass these tests."""
+        pieces = max((c.pieces for c in self.comparisons), default=0)
+        return bool(self.comparisons) and stats.smallest_p(pieces) * len(self.comparisons) >= ALPHA
+
+    @cached_property
     def detectable(self) -> float | None:
         """Smallest difference between two models that these tests find with 80 % power.
 
         For the typical (median) spread between two models; at the level of Holm's first step, which is the strictest.
         """
         pairs = self.between_models
-        if not pairs:
+        if not pairs or self.hopeless:
             return None
         strictest = ALPHA / len(self.comparisons)
         found = [stats.detectable_difference(c.sd, c.pieces, alpha=strictest) for c in pairs]

@@ -27,8 +27,8 @@ def table2_notes(report: Report) -> list[str]:
         f"Each number is the mean over {plural(len(report.targets), 'piece')}, each piece's own being the mean over its training "
         "seeds. In brackets the 95 % interval, by bootstrap over pieces; ± is the standard deviation between seeds. Lower is "
         "closer.",
-        "Ranks count the rows that a test calls better or worse; what no test tells apart shares them. A number is bold if a test "
-        "calls its model better than every other model.",
+        "Ranks count the rows that a test calls better or worse; what no test tells apart shares them. A number is bold if "
+        "its model is better than every other by the tests over pieces and over seeds.",
         *(f"{_capital(flag.name)}: {flag.meaning}" for flag in report.raised),
         *_constant_wins(report),
         *_real_loses(report),
@@ -51,6 +51,12 @@ def difference_notes(report: Report) -> list[str]:
         said = [f"{listed(models)} from {listed(list(references))}" for references, models in like.items() if references]
         if said:
             notes.append(f"{METRICS[metric].title}: no test tells {', nor '.join(said)}.")
+    too_few = [METRICS[m].title for m, s in report.standings.items() if s.hopeless]
+    if too_few:
+        notes.append(
+            f"{listed(too_few)}: there are too few pieces for any difference, however large, to pass these tests. Ask for more "
+            "(protocol.pieces), or compare fewer rows."
+        )
     found = {m: s.detectable for m, s in report.standings.items() if s.detectable is not None}
     if found:
         sizes = [f"{number_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
@@ -60,8 +66,8 @@ def difference_notes(report: Report) -> list[str]:
         )
     notes.append(
         "Tests: paired permutation over pieces, two-sided, Holm over all pairs of rows in a column; a difference is called real "
-        "at p < 0.05 with an interval that excludes 0. They speak about other pieces like these; what other training runs would "
-        "give is what ± shows."
+        "at p < 0.05 with an interval that excludes 0. They speak of these trained networks on other pieces. Whether training "
+        "again could turn a difference is asked of the seeds' means (Welch's t-test): with few seeds it often could."
     )
     return notes
 

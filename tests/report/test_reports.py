@@ -64,15 +64,20 @@ def test_table2_has_the_papers_columns_and_values(tmp_path: Path) -> None:
     assert heading == [
         "Model",
         "Average Pitch Distance (semitones)",
+        "Rank",
         "Mon 2025",
         "Velocity Average Distance (MIDI velocity)",
+        "Rank",
         "Mon 2025",
         "Training time",
+        "Flags",
         "Features",
     ]
-    assert lines[0][1:6] == ["9.00 ± 1.41", "15.92", "0.00 ± 0.00", "44.71", "60.5 ± 0.7 s"]
-    assert lines[1][2] == "16.81"
-    assert {line[2] for line in lines[2:]} == {"–"}, "nothing was published of the reference rows"
+    velocity = ["0.00 \\[0.00, 0.00\\] ± 0.00", "1–6", "44.71"]
+    assert lines[0][1:8] == ["9.00 \\[9.00, 9.00\\] ± 1.41", "1–6", "15.92", *velocity, "60.5 ± 0.7 s"]
+    assert lines[1][3] == "16.81"
+    assert {line[3] for line in lines[2:]} == {"–"}, "nothing was published of the reference rows"
+    assert lines[4][8] == "regresses to the median, repeats itself"
 
 
 def test_without_published_values_there_is_no_column_for_them(tmp_path: Path) -> None:
@@ -240,9 +245,11 @@ def test_csv_columns_are_stable_and_documented(tmp_path: Path) -> None:
     from bench.report import csv as module
 
     header = next(csv.reader(io.StringIO(written(example(tmp_path / "run"))["report.csv"])))
-    plain = [c for c in header if c not in METRICS and c.removesuffix("_seed_sd") not in METRICS]
+    measured = {f"{m}{end}" for m in METRICS for end in ("", "_seed_sd", "_low", "_high")}
+    assert measured <= set(header)
     assert [c for c in header if c in METRICS] == list(METRICS)
-    assert all(c in (module.__doc__ or "") for c in plain if not c.startswith("published_"))
+    plain = [c for c in header if c not in measured]
+    assert all(c in (module.__doc__ or "") for c in plain if not c.startswith(("published_", "rank_")))
 
 
 HOSTILE = [

@@ -1,0 +1,116 @@
+"""Ranks, verdicts and flags of rows with known values on known pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from bench.metrics import METRICS
+from bench.report.flags import flags
+from bench.report.standings import Standing, rank_text
+from bench.score import Cell, Row, Table, TrialScore
+
+BASE = np.random.default_rng(0).normal(9.0, 1.0, 40)
+
+
+def row(system: str, seeds: Sequence[np.ndarray], kind: str = "model", **cells: float) -> Row:
+    """A row whose pitch distance on each piece is the mean over `seeds`."""
+    means = np.mean(seeds, axis=0)
+    sd = float(np.std([s.mean() for s in seeds], ddof=1)) if len(seeds) > 1 else None
+    known = {name: Cell(None, reason="not here") for name in METRICS}
+    known["pitch_distance"] = Cell(float(means.mean()), sd, len(seeds), len(means), by_piece=dict(enumerate(means.tolist())))
+    known |= {name: Cell(value) for name, value in cells.items()}
+    trial = {"system": system, "kind": kind, "model": system, "params": {}, "seed": 0}
+    return Row(system, kind, (TrialScore("key", trial, {}),), known)
+
+
+def noisy(shift: float, seed: int, seeds: int = 3, between: float = 0.02) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [BASE + shift + rng.normal(0, 0.3, len(BASE)) + rng.normal(0, between) for _ in range(seeds)]
+
+
+def test_a_better_model_is_first_alone_and_bold() -> None:
+    standing = Standing("pitch_distance", [row("good", noisy(-1, 1)), row("other", noisy(0, 2)), row("third", noisy(0, 3))])
+    assert standing.ranks == {"good": (1, 1), "other": (2, 3), "third": (2, 3)}
+    assert standing.best == "good"
+    assert {c.other: standing.winner(c) for c in standing.between_models if c.one == "good"} == {"other": "good", "third": "good"}
+
+
+def test_seeds_that_differ_as_much_take_the_bold_away() -> None:
+    standing = Standing("pitch_distance", [row("good", noisy(-0.5, 1, between=1.0)), row("other", noisy(0.5, 2, between=1.0))])
+    (pair,) = standing.comparisons
+    assert standing.winner(pair) is not None, "on these pieces the trained networks differ"
+    assert not standing.outlasts_seeds(pair)
+    assert standing.best is None
+
+
+def test_equal_models_tie_and_neither_is_bold() -> None:
+    standing = Standing("pitch_distance", [row("one", noisy(0, 1)), row("other", noisy(0, 2))])
+    assert standing.ranks == {"one": (1, 2), "other": (1, 2)}
+    assert standing.best is None
+
+
+def test_a_model_like_a_reference_is_said_to_be() -> None:
+    rows = [row("model", noisy(0, 1)), row("real", noisy(0, 2), "reference"), row("uniform", noisy(5, 3), "reference")]
+    assert Standing("pitch_distance", rows).like_references == {"model": ["real"]}
+
+
+def test_one_model_alone_is_never_bold() -> None:
+    assert Standing("pitch_distance", [row("only", noisy(-3, 1)), row("real", noisy(0, 2), "reference")]).best is None
+
+
+def test_too_few_pieces_are_hopeless_and_nothing_is_detectable() -> None:
+    few = [row(name, [part[:4] for part in noisy(shift, i)]) for i, (name, shift) in enumerate((("a", 0), ("b", 9), ("c", 0)))]
+    standing = Standing("pitch_distance", few)
+    assert standing.hopeless
+    assert standing.detectable is None
+    assert standing.ranks == {"a": (1, 3), "b": (1, 3), "c": (1, 3)}
+
+
+def test_what_is_detectable_shrinks_with_more_pieces() -> None:
+    def detectable(pieces: int) -> float:
+        rows = [row("a", [part[:pieces] for part in noisy(0, 1)]), row("b", [part[:pieces] for part in noisy(0, 2)])]
+        found = Standing("pitch_distance", rows).detectable
+        assert found is not None
+        return found
+
+    assert detectable(40) < detectable(15)
+
+
+def test_a_row_without_the_metric_stands_aside() -> None:
+    empty = row("gan", noisy(0, 1))
+    standing = Standing("bits_per_note", [empty])
+    assert standing.ranks == {}
+    assert standing.comparisons == []
+    assert standing.detectable is None
+
+
+@pytest.mark.parametrize(("rank", "text"), [((1, 1), "1"), ((3, 8), "3–8"), (None, "-")])
+def test_rank_text(rank: tuple[int, int] | None, text: str) -> None:
+    assert rank_text(rank, "-") == text
+
+
+@pytest.mark.parametrize(
+    ("cells", "names"),
+    [
+        ({"pitch_sd_ratio": 0.49}, ["regresses to the median"]),
+        ({"pitch_sd_ratio": 0.5}, []),
+        ({"velocity_sd_ratio": 0.0}, ["velocity not modelled"]),
+        ({"velocity_sd_ratio": 0.001}, []),
+        ({"copied_run": 16.0}, ["copies the training music"]),
+        ({"copied_run": 15.9}, []),
+        ({"top_pitch_share": 50.1}, ["repeats itself"]),
+    ],
+)
+def test_flags_at_their_limits(cells: dict[str, float], names: list[str]) -> None:
+    model = row("model", noisy(0, 1), **cells)
+    real = row("real", noisy(0, 2), "reference", copied_run=8.0)
+    assert [flag.name for flag in flags(model, Table((model, real)))] == names
+
+
+def test_copying_is_measured_against_what_real_music_shares() -> None:
+    model = row("model", noisy(0, 1), copied_run=30.0)
+    real = row("real", noisy(0, 2), "reference", copied_run=16.0)
+    assert flags(model, Table((model, real))) == []
