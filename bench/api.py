@@ -138,7 +138,15 @@ class Dataset(Protocol):
 
 
 class Model(Protocol):
-    """A model plug-in. Its hyperparameters are keyword arguments of ``__init__``, literals in YAML."""
+    """A model plug-in. Its hyperparameters are keyword arguments of ``__init__``, literals in YAML.
+
+    Attributes that a model may have:
+
+    - ``compiles`` (bool): its first `generate` compiles. The engine then makes the first sample once before, off the clock, and
+      stores the seconds as ``compile_seconds`` of the outcome's generation.
+    - ``likelihood`` ("exact", "bound" or None): where it depends on the hyperparameters; goes before the header's.
+    - ``reveal(targets)``: called before `generate` if the header says SEES_TARGET.
+    """
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         """Learn from `train`, choosing by `valid` only. Zero epochs in the budget leave the network at its first weights.

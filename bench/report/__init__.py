@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.report.build import Report, build_report
-from bench.report.csv import report_csv, trials_csv
+from bench.report.csv import columns_csv, report_csv, trials_csv
 from bench.report.markdown import report_markdown
 from bench.score import Table, score_run
 from bench.store import atomic
@@ -14,7 +14,7 @@ __all__ = ["Report", "build_report", "write_reports"]
 
 
 def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
-    """Write ``report.md``, ``report.csv`` (a row a system) and ``trials.csv`` (a row a trial) into a run's folder.
+    """Write ``report.md``, ``report.csv`` (a row a system), ``trials.csv`` (a row a trial) and ``columns.csv`` into a run folder.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
         ("report.md", report_markdown(report)),
         ("report.csv", report_csv(report)),
         ("trials.csv", trials_csv(report)),
+        ("columns.csv", columns_csv()),
     ):
         with atomic(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")

@@ -18,6 +18,8 @@ features                     one line on the family
 error                        why trials failed
 ===========================  ==========================================================================================
 
+``columns.csv`` explains the metrics' columns of both: name@version, unit, better direction, definition, source.
+
 ``trials.csv`` has one row a trial: ``key, system, kind, model, seed, status, device, threads, stopped, best_epoch, resumed``,
 every metric, ``error, log``.
 """
@@ -42,6 +44,24 @@ def report_csv(report: Report) -> str:
 def trials_csv(report: Report) -> str:
     """``trials.csv``."""
     return _text([_trial(t) for row in report.table.rows for t in row.trials])
+
+
+def columns_csv() -> str:
+    """``columns.csv``: what the metrics' columns are."""
+    return _text(
+        [
+            {
+                "column": metric.name,
+                "metric": metric.id,
+                "title": metric.title,
+                "unit": metric.unit,
+                "better": metric.better,
+                "definition": metric.definition,
+                "source": metric.source,
+            }
+            for metric in METRICS.values()
+        ]
+    )
 
 
 def _row(report: Report, row: Row) -> dict[str, Any]:

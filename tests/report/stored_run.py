@@ -16,7 +16,7 @@ from bench.notes import Notes
 from bench.store import FORMAT, PieceName, RunFolder, Samples, Target, Targets, write_json, write_samples, write_targets
 
 GOLDEN = Path(__file__).parent / "golden"
-FILES = ("report.md", "report.csv", "trials.csv")
+FILES = ("report.md", "report.csv", "trials.csv", "columns.csv")
 NOTES = 4
 FIELDS = ("pitch", "velocity", "time", "duration")
 
