@@ -55,6 +55,11 @@ class Cell:
     by_piece: Mapping[int, float] = field(default_factory=dict, repr=False)
     weights: Mapping[int, float] | None = field(default=None, repr=False)
 
+    def columns(self, name: str) -> dict[str, float | None]:
+        """Mean, SD between seeds and interval, as the columns of ``report.csv``."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
+        return {name: self.value, f"{name}_seed_sd": self.seed_sd, f"{name}_low": low, f"{name}_high": high}
+
     @cached_property
     def interval(self) -> Interval | None:
         """95 %, by bootstrap over pieces; None for what belongs to a whole trial."""
@@ -164,11 +169,7 @@ class Table:
                 "status": row.status,
                 "seeds": len(row.done),
                 "pieces": row.pieces,
-                **{
-                    column: number
-                    for name, cell in row.cells.items()
-                    for column, number in ((name, cell.value), (f"{name}_seed_sd", cell.seed_sd))
-                },
+                **{column: number for name, cell in row.cells.items() for column, number in cell.columns(name).items()},
             }
             for row in self.rows
         ]

@@ -33,7 +33,7 @@ from typing import Any
 
 from bench.metrics import METRICS, Undefined
 from bench.report.build import HEADLINE, Report
-from bench.score import Cell, Row, TrialScore
+from bench.score import Row, TrialScore
 
 
 def report_csv(report: Report) -> str:
@@ -74,7 +74,7 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
         "seeds": len(row.done),
         "seeds_planned": len(row.trials),
         "pieces": row.pieces,
-        **{column: number for name in METRICS for column, number in _columns(name, row.cells[name])},
+        **{column: number for name in METRICS for column, number in row.cells[name].columns(name).items()},
         **{
             f"rank_{name}_{end}": rank[i] if rank else None
             for name, standing in report.standings.items()
@@ -88,13 +88,6 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
         "features": report.features(row),
         "error": "; ".join(errors),
     }
-
-
-def _columns(name: str, cell: Cell) -> Iterable[tuple[str, float | None]]:
-    yield name, cell.value
-    yield f"{name}_seed_sd", cell.seed_sd
-    yield f"{name}_low", cell.interval.low if cell.interval else None
-    yield f"{name}_high", cell.interval.high if cell.interval else None
 
 
 def _trial(trial: TrialScore) -> dict[str, Any]:
