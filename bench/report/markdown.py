@@ -8,9 +8,10 @@ import unicodedata
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tabulate import tabulate
 
-from bench.report import words
-from bench.report.build import Grid, Report
+from bench.report import tables, words
+from bench.report.build import Report
 from bench.report.numbers import plural
+from bench.report.tables import Grid
 
 #: What could start a mark anywhere in a line, or a link that GitHub makes of a bare address.
 _MARKS = re.compile(r"[\\`*_{}\[\]<>|~$!#@&]|(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
@@ -67,4 +68,4 @@ def report_markdown(report: Report) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
-    return environment.get_template("report.md.j2").render(report=report, words=words)
+    return environment.get_template("report.md.j2").render(report=report, tables=tables, words=words)

@@ -17,14 +17,14 @@ def cell_text(name: str, cell: Cell, *, interval: bool = False) -> str:
     if cell.value is None:
         return DASH
     show = _FORMATS.get(name) or _plain(METRICS[name])
+    value = number_text(name, cell.value)
     if interval and cell.interval is not None:
-        spread = "" if cell.seed_sd is None else f" ± {show(cell.seed_sd)}"
-        return f"{show(cell.value)} {interval_text(name, cell.interval)}{spread}"
+        value = f"{value} {interval_text(name, cell.interval)}"
     if cell.seed_sd is None or name in _NO_SPREAD:
-        return show(cell.value)
+        return value
     if show is duration:
         return duration(cell.value, cell.seed_sd)
-    return f"{show(cell.value)} ± {show(cell.seed_sd)}"
+    return f"{value} ± {show(cell.seed_sd)}"
 
 
 def interval_text(name: str, interval: Interval) -> str:

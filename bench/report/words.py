@@ -10,6 +10,7 @@ from typing import Any
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, REAL, Report
 from bench.report.numbers import listed, mebibytes, number_text, plural
+from bench.report.tables import Theme
 from bench.score import MEDIAN, Row, TrialScore
 
 MIB = 2**20
@@ -72,12 +73,11 @@ def difference_notes(report: Report) -> list[str]:
     return notes
 
 
-def beyond_notes(report: Report) -> list[str]:
-    """What must be known to read the table after it."""
-    notes = [
-        "SD ratio 1 is as varied as the real notes, 0 is one note repeated; the row real shows what music itself reaches.",
-        *_bits(report),
-    ]
+def theme_notes(report: Report, theme: Theme) -> list[str]:
+    """What must be known to read a theme's table, besides its question."""
+    if "bits_per_note" not in theme.metrics:
+        return []
+    notes = list(_bits(report))
     bounds = [row.system for row in report.table.rows if report.likelihood_kind(row) == "bound"]
     if bounds:
         notes.append(f"≤ marks an upper bound on the bits ({listed(bounds)}).")

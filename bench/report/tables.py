@@ -1,0 +1,253 @@
+"""The tables of a report, as plain texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.metrics import METRICS
+from bench.report.build import HEADLINE, MARKOV, Report, brief
+from bench.report.numbers import DASH, cell_text, interval_text, number_text, p_text
+from bench.report.standings import rank_text
+from bench.score import Row
+
+COST = (
+    "training_seconds",
+    "epochs",
+    "training_notes_per_second",
+    "seconds_to_target",
+    "generation_notes_per_second",
+    "peak_memory",
+    "peak_gpu_memory",
+    "parameters",
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of plain texts.
+
+    Parameters
+    ----------
+    headers : sequence of str
+    rows : sequence of sequence of str
+    text_columns : frozenset of int
+        Columns that hold words: set to the left, the others to the right.
+    strong : frozenset of (int, int)
+        Row and column of the cells that stand out.
+    """
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: frozenset[int] = frozenset({0})
+    strong: frozenset[tuple[int, int]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Columns that answer one question.
+
+    Parameters
+    ----------
+    title : str
+        Heading of their table.
+    question : str
+        What they tell, one sentence.
+    metrics : tuple of str
+        Those that no row has are not shown.
+    """
+
+    title: str
+    question: str
+    metrics: tuple[str, ...]
+
+
+#: What stands between Table 2 and the costs.
+THEMES = (
+    Theme(
+        "What the distance does not show",
+        "Whether notes spread as real ones do. Skill is what is saved of the median row's distance; a ratio of 1 is as varied as "
+        "the real notes, 0 is one note repeated; W1 compares the values with their order ignored.",
+        (
+            "pitch_skill",
+            "velocity_skill",
+            "pitch_sd_ratio",
+            "velocity_sd_ratio",
+            "step_ratio",
+            "unique_pitches",
+            "top_pitch_share",
+            "pitch_w1",
+            "velocity_w1",
+        ),
+    ),
+    Theme(
+        "How well held-out music is expected",
+        "Bits per note, in all and by field, each field given those before it in the note. Nothing repetitive and nothing copied "
+        "from the training music can win it.",
+        ("bits_per_note", "bits_pitch", "bits_velocity", "bits_time", "bits_duration", "excess_bits"),
+    ),
+    Theme(
+        "Distributions against the real ones",
+        "The first three compare each sample with its own target, the others all samples with all targets.",
+        ("pitch_class_js", "ioi_w1", "duration_w1", "mgeval_oa", "mgeval_kl", "descriptor_frechet"),
+    ),
+    Theme(
+        "Originality and diversity",
+        "What is copied from the training music or the prompt, beside what the real continuations share with it: people borrow "
+        "too.",
+        (
+            "copied_run",
+            "copied_run_real",
+            "known_patterns",
+            "known_patterns_real",
+            "copied_from_prompt",
+            "copied_from_prompt_real",
+            "shared_patterns",
+        ),
+    ),
+    Theme(
+        "What the samples are like",
+        "Descriptors of the samples alone. None is better high or low: compare with the row real.",
+        (
+            "pitch_range",
+            "unique_pitch_classes",
+            "pitch_entropy",
+            "pitch_class_entropy",
+            "scale_consistency",
+            "polyphony",
+            "polyphony_rate",
+            "empty_beat_rate",
+            "groove_consistency",
+        ),
+    ),
+)
+
+
+def table2(report: Report) -> Grid:
+    """The paper's columns with intervals, ranks and flags, the published values beside ours."""
+    headers, strong = ["Model"], set()
+    rows = [[row_name(row)] for row in report.table.rows]
+    for metric in HEADLINE:
+        standing = report.standings[metric]
+        headers += [f"{METRICS[metric].title} ({METRICS[metric].unit})", "Rank"]
+        for line, row in zip(rows, report.table.rows, strict=True):
+            if row.system == standing.best:
+                strong.add((rows.index(line), len(line)))
+            ranked = rank_text(standing.ranks.get(row.system), DASH)
+            line += [cell_text(metric, row.cells[metric], interval=True), ranked]
+        if report.published:
+            headers.append(report.published.short)
+            for line, row in zip(rows, report.table.rows, strict=True):
+                value = report.published_value(row, metric)
+                line.append(DASH if value is None else f"{value:.2f}")
+    headers += ["Training time", "Flags", "Features"]
+    for line, row in zip(rows, report.table.rows, strict=True):
+        raised = ", ".join(flag.name for flag in report.flags[row.system])
+        line += [cell_text("training_seconds", row.cells["training_seconds"]), raised, report.features(row)]
+    return Grid(headers, rows, frozenset({0, len(headers) - 2, len(headers) - 1}), frozenset(strong))
+
+
+def differences(report: Report) -> Grid:
+    """Every pair of models in every tested column."""
+    rows = []
+    for metric, standing in report.standings.items():
+        for c in standing.between_models:
+            winner = standing.winner(c)
+            verdict = f"{winner} is better" if winner else "not told apart"
+            if winner and not standing.outlasts_seeds(c):
+                verdict += " here; other seeds may turn it"
+            difference = number_text(metric, c.difference)
+            limits = DASH if c.interval is None else interval_text(metric, c.interval)
+            rows.append([METRICS[metric].title, f"{c.one} − {c.other}", difference, limits, p_text(c.p), verdict])
+    return Grid(["Column", "Models", "Difference", "95 % interval", "p (Holm)", "Verdict"], rows, frozenset({0, 1, 5}))
+
+
+def themes(report: Report) -> list[Theme]:
+    """The themes that any row has a value for, each with only such metrics."""
+    kept = [Theme(t.title, t.question, tuple(m for m in t.metrics if _anyone_has(report, m))) for t in THEMES]
+    return [theme for theme in kept if theme.metrics]
+
+
+def themed(report: Report, theme: Theme) -> Grid:
+    """One table of a theme."""
+    bits = "bits_per_note" in theme.metrics
+    headers = ["Model", *map(_heading, theme.metrics), *(["Fewer bits than markov (%)"] if bits else [])]
+    rows = []
+    for row in report.table.rows:
+        if row.done and all(row.cells[m].value is None for m in theme.metrics):
+            continue
+        bound = "≤ " if bits and report.likelihood_kind(row) == "bound" else ""
+        cells = [f"{bound}{cell_text(m, row.cells[m])}" if row.cells[m].value is not None else DASH for m in theme.metrics]
+        if bits:
+            saved = report.bits_below_markov(row)
+            cells.append(DASH if saved is None or row.system == MARKOV else f"{saved:.1f}".replace("-", "−"))
+        rows.append([row_name(row), *cells])
+    return Grid(headers, rows)
+
+
+def cost(report: Report) -> Grid:
+    """What each system cost."""
+    shown = [m for m in COST if _anyone_has(report, m)]
+    rows = []
+    for row in report.table.rows:
+        done, planned = len(row.done), len(row.trials)
+        seeds = f"{done} of {planned}" if done < planned else str(done)
+        rows.append([row_name(row), *(cell_text(m, row.cells[m]) for m in shown), seeds, str(row.pieces)])
+    return Grid(["Model", *(METRICS[m].title for m in shown), "Seeds", "Pieces"], rows)
+
+
+def settings(report: Report) -> Grid:
+    """The hyperparameters and the budget of each model, as the spec sets them."""
+    rows = []
+    for row in report.table.rows:
+        if row.kind != "model":
+            continue
+        trial = row.trials[0].trial
+        params = ", ".join(f"{name} {value}" for name, value in trial["params"].items()) or "the plug-in's defaults"
+        budget = trial["budget"]
+        limits = [f"{budget['epochs']} epochs"]
+        if budget["patience"] is not None:
+            limits.append(f"patience {budget['patience']}")
+        if budget["max_seconds"] is not None:
+            limits.append(f"{budget['max_seconds']:g} s")
+        plugin = row.model if row.model == row.system else f"{row.system} ({row.model})"
+        rows.append([plugin, params, ", ".join(limits)])
+    return Grid(["Model", "Hyperparameters", "At most"], rows, frozenset({0, 1, 2}))
+
+
+def failures(report: Report) -> Grid:
+    """Trials that failed or did not run: why, and where their log lies."""
+    rows = [
+        [row.system, str(t.trial["seed"]), brief(t.error) or "it has not run to its end", f"trials/{t.key}/stderr.log"]
+        for row in report.table.rows
+        for t in row.trials
+        if t.status != "done"
+    ]
+    return Grid(["Model", "Seed", "Why", "Log"], rows, frozenset({0, 2, 3}))
+
+
+def definitions(report: Report) -> list[tuple[str, str, str, str]]:
+    """Title, id, definition and source of every metric shown."""
+    shown = [m for theme in themes(report) for m in theme.metrics]
+    metrics = [METRICS[m] for m in (*HEADLINE, *shown, *COST) if m in HEADLINE or _anyone_has(report, m)]
+    return [(metric.title, metric.id, metric.definition, metric.source) for metric in metrics]
+
+
+def row_name(row: Row) -> str:
+    """The row's name, with what its numbers lack."""
+    if row.status == "done":
+        return row.system
+    if row.status == "partly failed":
+        return f"{row.system} ({len(row.done)} of {len(row.trials)} seeds; the others failed)"
+    if row.status == "partly done":
+        return f"{row.system} ({len(row.done)} of {len(row.trials)} seeds)"
+    return f"{row.system} ({row.status})"
+
+
+def _anyone_has(report: Report, metric: str) -> bool:
+    return any(row.cells[metric].value is not None for row in report.table.rows if metric in row.cells)
+
+
+def _heading(metric: str) -> str:
+    known = METRICS[metric]
+    return f"{known.title} ({known.unit})" if known.unit and known.unit not in ("pitches", "bits") else known.title
