@@ -50,7 +50,7 @@ def difference_notes(report: Report) -> list[str]:
         for model, references in standing.like_references.items():
             like.setdefault(tuple(references), []).append(model)
         said = [f"{listed(models)} from {listed(list(references))}" for references, models in like.items() if references]
-        if said:
+        if said and not standing.hopeless:
             notes.append(f"{METRICS[metric].title}: no test tells {', nor '.join(said)}.")
     too_few = [METRICS[m].title for m, s in report.standings.items() if s.hopeless]
     if too_few:
