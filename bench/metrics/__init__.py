@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-from bench.metrics import cost, likelihood, pitch, skill, table2
+from bench.metrics import cost, distributions, likelihood, muspy, pitch, skill, table2
 from bench.metrics._values import Metric, Undefined, Value
 from bench.notes import Notes
 
 __all__ = ["METRICS", "Metric", "Undefined", "Value", "cost", "evaluate_sample", "evaluate_set", "likelihood", "skill"]
 
 #: Modules that measure one sample against its target; :mod:`table2`, which takes the protocol's seconds, comes first.
-ON_SAMPLES = (pitch,)
+ON_SAMPLES = (pitch, distributions, muspy)
 #: Modules that measure all samples of a trial against all targets.
 ON_SETS: tuple[Any, ...] = ()
 

@@ -1,0 +1,129 @@
+"""How far a sample's intervals, loudness, pitch classes and timing are from its target's, order ignored except in the step ratio.
+
+Notes are in the order (onset, pitch), so the steps inside a chord go up, and its inter-onset intervals are 0. SD is the
+population's (divisor n). Every distance is between two single pieces of music: even real music is not at 0 from other real
+music, and the row `real` shows how far.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api import Notes
+from bench.metrics._values import Metric, Undefined, Value
+
+METRICS = (
+    Metric(
+        "step_ratio",
+        "Step ratio",
+        "",
+        None,
+        "Mean absolute pitch interval between successive generated notes over that of the real ones; 1 is real, 0 never moves.",
+        "this suite",
+    ),
+    Metric(
+        "velocity_sd_ratio",
+        "Velocity SD ratio",
+        "",
+        None,
+        "Standard deviation of the generated velocities over that of the real ones; 0 is a velocity that is not modelled.",
+        "this suite",
+    ),
+    Metric(
+        "pitch_class_js",
+        "Pitch class JSD",
+        "bits",
+        "lower",
+        "Jensen-Shannon divergence, base 2, between the shares of the 12 pitch classes in generated and in real notes; 0-1.",
+        "Lin 1991, doi 10.1109/18.61115",
+        3,
+    ),
+    Metric(
+        "ioi_w1",
+        "IOI W1",
+        "s",
+        "lower",
+        "Wasserstein-1 distance between the generated and the real inter-onset intervals of a piece; a chord's own are 0.",
+        "Vallender 1974",
+        3,
+    ),
+    Metric(
+        "duration_w1",
+        "Duration W1",
+        "s",
+        "lower",
+        "Wasserstein-1 distance between the generated and the real note durations of a piece, order ignored.",
+        "Vallender 1974",
+        3,
+    ),
+)
+
+
+def mean_step(pitch: NDArray[np.uint8]) -> float:
+    """Mean absolute interval between successive ones of at least two pitches, semitones."""
+    # uint8 would wrap round: 60 - 61 is 255.
+    return float(np.abs(np.diff(pitch.astype(np.int64))).mean())
+
+
+def step_ratio(generated: Notes, real: Notes) -> Value:
+    """Mean absolute interval of generated over that of real notes; undefined where the real pitch never changes."""
+    if min(len(generated), len(real)) < 2:
+        return Undefined("one note has no interval")
+    step = mean_step(real.pitch)
+    return mean_step(generated.pitch) / step if step else Undefined("the real notes all have one pitch")
+
+
+def velocity_sd_ratio(generated: Notes, real: Notes) -> Value:
+    """SD of generated over SD of real velocities; undefined where the real velocity never changes."""
+    spread = float(real.velocity.std())
+    return float(generated.velocity.std()) / spread if spread > 0 else Undefined("the real notes all have one velocity")
+
+
+def pitch_classes(notes: Notes) -> NDArray[np.int64]:
+    """Number of notes of each pitch class, C first: shape (12,)."""
+    return np.bincount(notes.pitch % 12, minlength=12)
+
+
+def entropy(weights: NDArray[np.float64] | NDArray[np.int64]) -> float:
+    """Shannon entropy of `weights`, at least 0 and not all 0, once they are scaled to add to 1, bits."""
+    share = weights[weights > 0] / weights.sum()
+    # Of a single share it is -0.0.
+    return abs(float(share @ np.log2(share)))
+
+
+def jensen_shannon(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    """Jensen-Shannon divergence of two histograms of the same bins, neither empty: 0 (equal) to 1 bit (nothing in common)."""
+    middle = (one / one.sum() + other / other.sum()) / 2
+    # A difference of entropies: the last digit may fall on the wrong side of a bound.
+    return min(1.0, max(0.0, entropy(middle) - (entropy(one) + entropy(other)) / 2))
+
+
+def wasserstein1(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Wasserstein-1 distance of two sets of numbers, neither empty: the area between their distribution functions.
+
+    Of MIDI values :func:`bench.metrics.pitch.wasserstein1` gives the same by counting.
+    """
+    values = np.sort(np.concatenate([one, other]))
+    below = [np.searchsorted(np.sort(side), values[:-1], side="right") / len(side) for side in (one, other)]
+    return float(np.abs(below[0] - below[1]) @ np.diff(values))
+
+
+def ioi_w1(generated: Notes, real: Notes) -> Value:
+    """Wasserstein-1 distance of the inter-onset intervals, s; undefined where a side has fewer than two notes."""
+    if min(len(generated), len(real)) < 2:
+        return Undefined("one note has no inter-onset interval")
+    return wasserstein1(np.diff(generated.onset), np.diff(real.onset))
+
+
+def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
+    """Every metric of this module; of empty music they are undefined."""
+    if not len(generated) or not len(real):
+        return dict.fromkeys((m.name for m in METRICS), Undefined("no notes to compare"))
+    return {
+        "step_ratio": step_ratio(generated, real),
+        "velocity_sd_ratio": velocity_sd_ratio(generated, real),
+        "pitch_class_js": jensen_shannon(pitch_classes(generated), pitch_classes(real)),
+        "ioi_w1": ioi_w1(generated, real),
+        "duration_w1": wasserstein1(generated.duration, real.duration),
+    }
