@@ -77,7 +77,7 @@ def test_table2_has_the_papers_columns_and_values(tmp_path: Path) -> None:
     assert lines[0][1:8] == ["9.00 \\[9.00, 9.00\\] ± 1.41", "1–6", "15.92", *velocity, "60.5 ± 0.7 s"]
     assert lines[1][3] == "16.81"
     assert {line[3] for line in lines[2:]} == {"–"}, "nothing was published of the reference rows"
-    assert lines[4][8] == "regresses to the median, repeats itself"
+    assert lines[4][8] == "regresses to the median, velocity not modelled, repeats itself"
 
 
 def test_without_published_values_there_is_no_column_for_them(tmp_path: Path) -> None:
