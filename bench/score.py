@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import DataError
-from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, likelihood, skill
+from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, likelihood, originality, skill
 from bench.stats import Interval, bootstrap_mean
 from bench.store import RunFolder, Samples, Target, read_samples, read_targets
 
@@ -269,7 +269,7 @@ def _score_trial(
         return TrialScore(key, trial, outcome, _reason(outcome))
     try:
         samples = read_samples(run.trial_dir(key) / "samples.h5")
-        by_piece = _score_pieces(samples, trial, targets)
+        by_piece = _score_pieces(samples, trial, targets, outcome.get("originality"))
     except (OSError, DataError) as error:
         return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
@@ -283,8 +283,13 @@ def _score_trial(
     return TrialScore(key, trial, outcome, "", values, {**by_piece, **bits}, notes)
 
 
-def _score_pieces(samples: Samples, trial: Mapping[str, Any], targets: Sequence[Target]) -> dict[str, dict[int, Value]]:
-    """Metric to piece to mean over samples. Every piece must have all its samples, each of the length asked for."""
+def _score_pieces(
+    samples: Samples, trial: Mapping[str, Any], targets: Sequence[Target], copied: Mapping[str, Any] | None
+) -> dict[str, dict[int, Value]]:
+    """Metric to piece to mean over samples. Every piece must have all its samples, each of the length asked for.
+
+    `copied` is what the outcome stored of originality, if it did.
+    """
     protocol = trial["protocol"]
     scored: dict[str, dict[int, Value]] = {}
     for piece, target in enumerate(targets):
@@ -297,7 +302,8 @@ def _score_pieces(samples: Samples, trial: Mapping[str, Any], targets: Sequence[
                     f"sample {sample} of piece {piece} ({target.piece.id}) "
                     + ("is missing" if generated is None else f"has {found} notes, not {protocol['notes']}")
                 )
-            measured.append(evaluate_sample(generated, target.target, protocol["seconds"]))
+            originals = originality.evaluate(copied, piece * protocol["samples"] + sample, piece)
+            measured.append(evaluate_sample(generated, target.target, protocol["seconds"]) | originals)
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
     return scored

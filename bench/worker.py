@@ -29,6 +29,7 @@ from bench import prepare, processes, provenance
 from bench.api import FIELDS, Budget, Notes, Piece, Run, seed_for
 from bench.corpus import Corpus, load_corpus
 from bench.errors import BenchError, PluginError, TrialError
+from bench.originality import measure_trial
 from bench.plugins import Plugin, get_plugin, load, source_digest
 from bench.store import FORMAT, Samples, Target, clear_temporaries, plain, read_targets, tail, write_json, write_samples
 from bench.trial import Trial
@@ -102,7 +103,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 class TrialTask:
-    """One trial: learn, generate, measure the likelihood, write samples.h5 and, last, outcome.json."""
+    """One trial: learn, generate, measure likelihood and originality, write samples.h5 and, last, outcome.json."""
 
     def __init__(self, job: Mapping[str, Any], emit: Channel) -> None:
         self.began = time.perf_counter()
@@ -115,6 +116,8 @@ class TrialTask:
         self.phase = "start"
         self.had_checkpoint = False
         self.training: TrainingRun | None = None
+        #: Peak memory of the trial itself: what is measured on its samples afterwards is none of its cost.
+        self.peak: int | None = None
         #: What a plug-in did wrong without harm to its trial.
         self.remarks: list[str] = []
 
@@ -152,7 +155,10 @@ class TrialTask:
                 **outcome,
                 "remarks": self.remarks,
                 "trial": self.trial.model_dump(mode="json"),
-                "memory": {"peak_bytes": peak_bytes(), "peak_gpu_bytes": (outcome.get("facts") or {}).get("peak_gpu_bytes")},
+                "memory": {
+                    "peak_bytes": self.peak or peak_bytes(),
+                    "peak_gpu_bytes": (outcome.get("facts") or {}).get("peak_gpu_bytes"),
+                },
                 "provenance": self._provenance(),
                 "wall_seconds": time.perf_counter() - self.began,
             },
@@ -173,6 +179,8 @@ class TrialTask:
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         columns, likelihood = self._likelihood(model, kind, corpus.test)
         facts = self._facts(model)
+        self.peak = peak_bytes()
+        copied = self._originality(corpus, samples, targets, bool(plugin.header["PROMPT"]))
         self.phase = "write"
         write_samples(self.folder / "samples.h5", Samples(samples, *columns))
         self._write_midi(samples, targets, bool(plugin.header["PROMPT"]))
@@ -181,6 +189,7 @@ class TrialTask:
             "generation": generation,
             "likelihood": likelihood,
             "facts": facts,
+            "originality": copied,
         }
 
     def _plugin(self) -> Plugin:
@@ -269,6 +278,15 @@ class TrialTask:
         by_field = dict(zip(FIELDS, bits.tolist(), strict=True))
         said = {"kind": kind, "pieces": len(pieces), "notes": notes, "bits_per_note": float(bits.sum()), "by_field": by_field}
         return (sums, counts, np.array(index, np.int64)), said
+
+    def _originality(
+        self, corpus: Corpus, samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool
+    ) -> dict[str, Any]:
+        """What samples, in the order of their keys, and targets copy from the training pieces, which only the worker has."""
+        self.phase = "originality"
+        keys = sorted(samples)
+        prompts = [targets[piece].prompt[: None if takes_prompt else 0] for piece, _ in keys]
+        return measure_trial(corpus.train, [samples[k] for k in keys], prompts, [(t.prompt, t.target) for t in targets])
 
     def _facts(self, model: Any) -> dict[str, Any]:
         """What the model states of itself. What can't be used is left out and said: it is no reason to lose the trial."""

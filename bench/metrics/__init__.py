@@ -4,30 +4,42 @@ Each module has ``METRICS``, and measures on one of three levels:
 
 - ``evaluate(generated, real)``: one sample and its target. Averaged over samples, seeds, then pieces.
 - ``evaluate_set(generated, real)``: all samples of a trial and all targets. Averaged over seeds.
-- what belongs to a trial as a whole (cost, likelihood), from its outcome; and :mod:`skill`, from two rows.
+- what was measured while the trial ran, from its outcome: originality of each sample, cost and likelihood of the whole trial.
+- :mod:`skill`: a row's distance against that of the row median.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
 
-from bench.metrics import cost, distributions, likelihood, muspy, pitch, skill, table2
+from bench.metrics import cost, distributions, diversity, frechet, likelihood, mgeval, muspy, originality, pitch, skill, table2
 from bench.metrics._values import Metric, Undefined, Value
 from bench.notes import Notes
 
-__all__ = ["METRICS", "Metric", "Undefined", "Value", "cost", "evaluate_sample", "evaluate_set", "likelihood", "skill"]
+__all__ = [
+    "METRICS",
+    "MODULES",
+    "Metric",
+    "Undefined",
+    "Value",
+    "cost",
+    "evaluate_sample",
+    "evaluate_set",
+    "likelihood",
+    "originality",
+    "skill",
+]
 
 #: Modules that measure one sample against its target; :mod:`table2`, which takes the protocol's seconds, comes first.
 ON_SAMPLES = (pitch, distributions, muspy)
 #: Modules that measure all samples of a trial against all targets.
-ON_SETS: tuple[Any, ...] = ()
+ON_SETS = (diversity, frechet, mgeval)
+
+MODULES = (table2, skill, *ON_SAMPLES, originality, *ON_SETS, likelihood, cost)
 
 #: Every column, by name, in the order of ``report.csv``.
-METRICS = MappingProxyType(
-    {m.name: m for module in (table2, skill, *ON_SAMPLES, *ON_SETS, likelihood, cost) for m in module.METRICS}
-)
+METRICS = MappingProxyType({m.name: m for module in MODULES for m in module.METRICS})
 
 
 def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:

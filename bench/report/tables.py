@@ -250,4 +250,8 @@ def _anyone_has(report: Report, metric: str) -> bool:
 
 def _heading(metric: str) -> str:
     known = METRICS[metric]
-    return f"{known.title} ({known.unit})" if known.unit and known.unit not in ("pitches", "classes", "notes", "bits") else known.title
+    return (
+        f"{known.title} ({known.unit})"
+        if known.unit and known.unit not in ("pitches", "classes", "notes", "bits")
+        else known.title
+    )

@@ -1,0 +1,98 @@
+"""Diversity: whether the samples of one model differ from each other as much as real pieces do.
+
+A model that gives every piece the same continuation may be near to each; only samples beside each other show it. Samples of the
+same piece share a prompt, so only samples of different pieces are compared. Pitches alone count, in the order of the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from bench.api import Notes
+from bench.metrics._values import Metric, Undefined, Value
+from bench.originality import PATTERN, Windows
+
+METRICS = (
+    Metric(
+        "shared_patterns",
+        "Shared patterns",
+        "%",
+        None,
+        f"Share of a sample's windows of {PATTERN} pitches in a row that a sample for another piece has too, mean over samples.",
+        "this suite; the idea of self-BLEU (Zhu et al. 2018, Texygen)",
+        1,
+    ),
+    Metric(
+        "pitch_spread_ratio",
+        "Pitch spread ratio",
+        "",
+        None,
+        "Mean pitch W1 between samples for different pieces over that between the real pieces; 1 is real, 0 is all alike.",
+        "this suite; W1: Vallender 1974",
+    ),
+)
+
+
+def shared_patterns(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
+    """Mean over samples of the percentage of windows of 8 pitches that a sample for another piece has too.
+
+    Parameters
+    ----------
+    samples : sequence of Notes
+    pieces : sequence of int
+        The piece that each sample is for.
+
+    Returns
+    -------
+    float or Undefined
+        Undefined for fewer than two pieces, or if a sample has no window.
+    """
+    if len(set(pieces)) < 2:
+        return Undefined("fewer than two pieces")
+    windows = Windows(samples)
+    owner, names = windows.owner[windows.starts(PATTERN)], windows.named(PATTERN)
+    counts = np.bincount(owner, minlength=len(samples))
+    if not counts.all():
+        return Undefined(f"a sample has fewer than {PATTERN} notes")
+    _, pattern = np.unique(names, return_inverse=True)
+    # Each pattern once a piece, so that what a piece repeats counts as one.
+    held = np.unique(np.stack([pattern, np.asarray(pieces)[owner]]), axis=1)
+    shared = np.bincount(held[0])[pattern] > 1
+    return float(100 * (np.bincount(owner, weights=shared) / counts).mean())
+
+
+def pitch_spread(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
+    """Mean over all pairs of samples for different pieces of the Wasserstein-1 distance of their pitches, semitones."""
+    if len(set(pieces)) < 2:
+        return Undefined("fewer than two pieces")
+    if not all(map(len, samples)):
+        return Undefined("a sample has no notes")
+    shares: NDArray[np.float64] = np.stack([np.bincount(s.pitch, minlength=128) / len(s) for s in samples])
+    below = np.cumsum(shares, axis=1)  # (samples, 128): distribution functions; W1 is the area between two of them
+    apart = np.not_equal.outer(pieces, pieces)
+    return float(cdist(below, below, "cityblock")[apart].mean())
+
+
+def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:
+    """Every metric of this module.
+
+    Parameters
+    ----------
+    generated : sequence of Notes
+        In the order of pieces, then samples; as many for each piece.
+    real : sequence of Notes
+        One a piece.
+    """
+    pieces = [i * len(real) // len(generated) for i in range(len(generated))]
+    return {"shared_patterns": shared_patterns(generated, pieces), "pitch_spread_ratio": _ratio(generated, pieces, real)}
+
+
+def _ratio(generated: Sequence[Notes], pieces: Sequence[int], real: Sequence[Notes]) -> Value:
+    ours, theirs = pitch_spread(generated, pieces), pitch_spread(real, range(len(real)))
+    if isinstance(ours, Undefined) or isinstance(theirs, Undefined):
+        return ours if isinstance(ours, Undefined) else theirs
+    return ours / theirs if theirs > 0 else Undefined("the real pieces all have the same pitches")
