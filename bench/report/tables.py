@@ -249,9 +249,7 @@ def _anyone_has(report: Report, metric: str) -> bool:
 
 
 def _heading(metric: str) -> str:
+    """The title, and the unit where the title doesn't say it."""
     known = METRICS[metric]
-    return (
-        f"{known.title} ({known.unit})"
-        if known.unit and known.unit not in ("pitches", "classes", "notes", "bits")
-        else known.title
-    )
+    said = ("", "pitches", "classes", "notes", "bits")
+    return known.title if known.unit in said else f"{known.title} ({known.unit})"
