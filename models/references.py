@@ -3,7 +3,7 @@
 Each `kind` is a yardstick. A system that can't beat `median` at a distance, or `markov` at bits per note, has learned little.
 
 ==========  =====================================================================================================
-real        notes of another real piece: the same stretch of a training piece drawn at random
+real        notes of another real piece: the same stretch of a training piece drawn at random, none twice
 shuffle     the target's own notes: its onsets, its (pitch, velocity, duration) triples in random order
 median      one note over and over: the training set's median pitch, velocity, time shift and duration
 unigram     every field drawn by itself from the training set's frequencies
@@ -131,7 +131,7 @@ class Model:
             return self._shuffled(prompts, n_notes, rng)
         if self.kind == "median":
             return [self._median(p, n_notes) for p in prompts]
-        return [self._excerpt(p, n_notes, rng) for p in prompts]
+        return self._excerpts(prompts, n_notes, rng)
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
         """Nats of every note by field, shape (n, 4) a piece; exact. See :class:`bench.api.Model`.
@@ -187,10 +187,17 @@ class Model:
         onset = _end(prompt) + m.shift * np.arange(1 if len(prompt) else 0, n + 1, dtype=np.float64)[:n]
         return Notes(onset, np.full(n, m.duration), np.full(n, m.pitch, np.uint8), np.full(n, m.velocity, np.uint8))
 
-    def _excerpt(self, prompt: Notes, n: int, rng: np.random.Generator) -> Notes:
-        """The stretch after as many notes as the prompt has, or the last that fits; pieces are joined if all are short."""
-        long_enough = [p.notes for p in self.train if len(p.notes) >= n]
-        piece = long_enough[rng.integers(len(long_enough))] if long_enough else self._joined(n, rng)
+    def _excerpts(self, prompts: Sequence[Notes], n: int, rng: np.random.Generator) -> list[Notes]:
+        """An excerpt a prompt. No piece comes twice before each came once, or samples would be alike; short ones are joined."""
+        pieces = [p.notes for p in self.train if len(p.notes) >= n]
+        if not pieces:
+            return [self._excerpt(prompt, self._joined(n, rng), n) for prompt in prompts]
+        rounds = -(-len(prompts) // len(pieces))
+        order = np.concatenate([np.empty(0, np.int64), *(rng.permutation(len(pieces)) for _ in range(rounds))])
+        return [self._excerpt(prompt, pieces[i], n) for prompt, i in zip(prompts, order, strict=False)]
+
+    def _excerpt(self, prompt: Notes, piece: Notes, n: int) -> Notes:
+        """The stretch after as many notes as the prompt has, or the last that fits."""
         start = min(len(prompt), len(piece) - n)
         part = piece[start : start + n]
         lead = part.onset[0] - piece.onset[start - 1] if start and len(prompt) else 0.0

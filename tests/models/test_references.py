@@ -96,6 +96,14 @@ def test_real_takes_the_last_notes_of_a_piece_that_is_too_short_for_the_prompt()
     np.testing.assert_array_equal(made.pitch, train.pitch[5:40])
 
 
+def test_real_gives_no_piece_twice_before_each_came_once() -> None:
+    pieces = [notes([30 + i] * 40) for i in range(5)]
+    made = fitted("real", pieces).generate([notes([60] * 10)] * 12, 20, seed=0)
+    first, second = ({int(m.pitch[0]) for m in made[a : a + 5]} for a in (0, 5))
+    assert first == second == set(range(30, 35))
+    assert len({int(m.pitch[0]) for m in made[10:]}) == 2
+
+
 def test_real_joins_pieces_if_all_are_short() -> None:
     (made,) = fitted("real", [music(i, 10) for i in range(3)]).generate([NOTHING], 45, seed=0)
     assert len(made) == 45
