@@ -219,7 +219,8 @@ def test_figures_of_the_papers_own_files() -> None:
                 distances = table2.evaluate(made, target[:n])
                 found.append([distances["pitch_distance"], distances["velocity_distance"]])
         mean = np.mean(found, axis=0)
-        assert mean[0] == pytest.approx(pitch, abs=0.15), kind
+        # 20 draws among 9 other files: `real` varies by some 0.2 from draw to draw, its mean over 200 is 11.66.
+        assert mean[0] == pytest.approx(pitch, abs=0.5 if kind == "real" else 0.15), kind
         assert velocity is None or mean[1] == pytest.approx(velocity, abs=1.4), kind
 
 
