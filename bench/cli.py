@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.commands import data, run, show
+from bench.commands import data, external, run, show
 from bench.commands._output import as_bench_error, make_console, show_error
 from bench.errors import BenchError
 
@@ -82,6 +82,8 @@ _add(
     "bench data verify midiworld --option limit=50",
     to=data_app,
 )
+_add("prompts", external.prompts, "bench prompts table2 --to prompts")
+_add("score", external.score, "bench score magenta-out --spec table2 --name magenta", "bench score mine --run latest")
 _add("report", show.report, "bench report latest")
 _add("doctor", show.doctor, "bench doctor")
 

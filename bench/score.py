@@ -269,13 +269,15 @@ def _score_trial(
         return TrialScore(key, trial, outcome, _reason(outcome))
     try:
         samples = read_samples(run.trial_dir(key) / "samples.h5")
-        by_piece = _score_pieces(samples, trial, targets, outcome.get("originality"))
+        # An external system may lack pieces; they are left out, and its row says how many it has.
+        present = {i: t for i, t in enumerate(targets) if i not in outcome.get("absent", ())}
+        by_piece = _score_pieces(samples, trial, present, outcome.get("originality"))
     except (OSError, DataError) as error:
         return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
-        **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in targets]),
+        **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
         **likelihood.evaluate(outcome["likelihood"]),
         **cost.evaluate(outcome, target, trains=trial["kind"] == "model"),
     }
@@ -284,7 +286,7 @@ def _score_trial(
 
 
 def _score_pieces(
-    samples: Samples, trial: Mapping[str, Any], targets: Sequence[Target], copied: Mapping[str, Any] | None
+    samples: Samples, trial: Mapping[str, Any], targets: Mapping[int, Target], copied: Mapping[str, Any] | None
 ) -> dict[str, dict[int, Value]]:
     """Metric to piece to mean over samples. Every piece must have all its samples, each of the length asked for.
 
@@ -292,7 +294,7 @@ def _score_pieces(
     """
     protocol = trial["protocol"]
     scored: dict[str, dict[int, Value]] = {}
-    for piece, target in enumerate(targets):
+    for piece, target in targets.items():
         measured = []
         for sample in range(protocol["samples"]):
             generated = samples.notes.get((piece, sample))

@@ -72,9 +72,10 @@ def evaluate(outcome: Mapping[str, Any], target: float | None = None, *, trains:
         False for a reference row or an untrained network: neither has a training to tell of.
     """
     training, memory = outcome["training"], outcome["memory"]
-    trained = {
-        "training_seconds": float(training["seconds"]),
-        "epochs": float(training["epochs"]),
+    elsewhere = Undefined("it was trained elsewhere")
+    trained: dict[str, Value] = {
+        "training_seconds": elsewhere if training["seconds"] is None else float(training["seconds"]),
+        "epochs": elsewhere if training["epochs"] is None else float(training["epochs"]),
         "training_notes_per_second": _known(training["notes_per_second"], "it was not trained"),
         "seconds_to_target": seconds_to_target(training["history"], target),
     }

@@ -1,0 +1,230 @@
+"""A folder of MIDI from any system as samples: which file continues which piece, what of it counts, what can't be used.
+
+A file stands for a piece by the number in its name (see :mod:`bench.prompts`). Where no file's name has one, the files are taken
+in sorted order, the first for the first piece, and that is said. Nothing is filled up: a file with too few notes is bad, a piece
+without all its samples is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import DataError, UsageError
+from bench.midi import read_midi
+from bench.notes import Notes
+from bench.prompts import as_file, numbers_in, prompt_name
+from bench.store import Target
+
+SUFFIXES = (".mid", ".midi")
+
+#: Share of the prompt's pitches, order ignored, from which a file that doesn't begin with the prompt looks as if it should.
+NEARLY = 0.9
+
+
+@dataclass(frozen=True)
+class File:
+    """One usable file.
+
+    Parameters
+    ----------
+    name : str
+    piece, sample : int
+        What it stands for; samples count from 0 without gaps.
+    prompt_cut : bool
+        Whether it began with the prompt.
+    surplus : int
+        Notes after those that count.
+    remark : str
+        What looks odd about it.
+    """
+
+    name: str
+    piece: int
+    sample: int
+    prompt_cut: bool
+    surplus: int = 0
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class External:
+    """What a folder holds, measured against the pieces.
+
+    Parameters
+    ----------
+    notes : mapping of (int, int) to Notes
+        By piece and sample: of every piece that isn't missing, `samples` samples.
+    files : tuple of File
+        What `notes` came from.
+    bad : mapping of str to str
+        Files that can't be used, and why.
+    missing : tuple of int
+        Pieces that lack a sample.
+    samples : int
+        Samples a piece: as many as most pieces have.
+    by_name : bool
+        Whether names said which file is which piece; otherwise sorted order did.
+    digest : str
+        Identity of the folder's MIDI files.
+    """
+
+    notes: Mapping[tuple[int, int], Notes]
+    files: tuple[File, ...]
+    bad: Mapping[str, str]
+    missing: tuple[int, ...]
+    samples: int
+    by_name: bool
+    digest: str
+
+
+def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> External:
+    """Read every MIDI file of a folder as continuations of the targets' prompts.
+
+    Parameters
+    ----------
+    folder : Path
+        Its own files count, not those of folders in it.
+    targets : sequence of Target
+    n_notes : int
+        Notes that each continuation must have; the first so many count.
+
+    Raises
+    ------
+    UsageError
+        If there is no such folder, or no MIDI file in it.
+    DataError
+        If no file can be used.
+    """
+    paths = midi_files(folder)
+    places, bad, by_name = match(paths, len(targets))
+    usable: dict[int, list[tuple[File, Notes]]] = defaultdict(list)
+    for path in sorted(places, key=lambda p: (places[p], p.name)):
+        piece, sample = places[path]
+        try:
+            usable[piece].append(read_continuation(path, piece, sample, targets[piece], n_notes))
+        except DataError as error:
+            bad[path.name] = error.message
+    if not usable:
+        first = next(iter(bad.items()))
+        raise DataError(f"None of {len(paths)} MIDI files in {folder} can be used; {first[0]}: {first[1]}.")
+    counts = Counter(map(len, usable.values()))
+    samples = max(counts, key=lambda n: (counts[n], n))
+    missing = tuple(i for i in range(len(targets)) if len(usable.get(i, ())) < samples)
+    notes, files = {}, []
+    for piece, found in sorted(usable.items()):
+        for sample, (file, continuation) in enumerate(found):
+            if piece in missing:
+                bad[file.name] = f"its piece has {len(found)} of {samples} samples"
+            elif sample >= samples:
+                bad[file.name] = f"most pieces have {samples} {'sample' if samples == 1 else 'samples'}; this is one more"
+            else:
+                notes[piece, sample] = continuation
+                files.append(File(file.name, piece, sample, file.prompt_cut, file.surplus, file.remark))
+    return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths))
+
+
+def midi_files(folder: Path) -> list[Path]:
+    """The MIDI files of a folder, sorted as people count: take-2 before take-10."""
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.", "Give the folder that holds the MIDI files.")
+    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
+    if not found:
+        raise UsageError(f"There is no MIDI file ({', '.join(SUFFIXES)}) in {folder}.", "Folders in it are not looked into.")
+    return sorted(found, key=lambda p: ([(int(n or 0), w) for n, w in re.findall(r"(\d+)|(\D+)", p.name)], p.name))
+
+
+def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int]], dict[str, str], bool]:
+    """Piece and sample of each file; files that stand for none, and why; whether by name.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        In sorted order.
+    pieces : int
+    """
+    numbers = {path: numbers_in(path.stem) for path in paths}
+    places: dict[Path, tuple[int, int]] = {}
+    bad: dict[str, str] = {}
+    if not any(numbers.values()):
+        places = {path: (piece, 0) for piece, path in enumerate(paths[:pieces])}
+        bad = {path.name: f"there are only {pieces} pieces" for path in paths[pieces:]}
+        return places, bad, False
+    taken: dict[tuple[int, int], str] = {}
+    for path, place in numbers.items():
+        if place is None:
+            bad[path.name] = f"its name has no piece's number, such as {prompt_name(3)}"
+        elif place[0] >= pieces:
+            bad[path.name] = f"there are {pieces} pieces, {prompt_name(0)} to {prompt_name(pieces - 1)}"
+        elif place in taken:
+            bad[path.name] = f"it stands for the same piece and sample as {taken[place]}"
+        else:
+            places[path], taken[place] = place, path.name
+    return places, bad, True
+
+
+def read_continuation(path: Path, piece: int, sample: int, target: Target, n_notes: int) -> tuple[File, Notes]:
+    """One file's continuation: its first `n_notes` notes, without the prompt if it begins with it.
+
+    Raises
+    ------
+    DataError
+        If it isn't MIDI, or has too few notes.
+    """
+    found = read_midi(path)
+    if not len(found):
+        raise DataError("it holds no notes")
+    rest, cut, remark = without_prompt(found, as_file(target.prompt))
+    if len(rest) < n_notes:
+        where = "after the prompt" if cut else "and doesn't begin with the prompt"
+        raise DataError(f"it has {len(rest)} notes {where}; {n_notes} are needed")
+    return File(path.name, piece, sample, cut, len(rest) - n_notes, remark), rest[:n_notes]
+
+
+def without_prompt(notes: Notes, prompt: Notes) -> tuple[Notes, bool, str]:
+    """The notes after the prompt if they begin with its pitches in its order, else all; whether; what looks odd.
+
+    Only pitches are compared: another system may have changed tempo, velocities and the grid. The continuation may strike lower
+    keys on the very onset of the prompt's last chord, and so stand before them.
+    """
+    size = len(prompt)
+    if size == 0 or len(notes) < size:
+        return notes, False, ""
+    head = notes.pitch[:size]
+    if np.array_equal(head, prompt.pitch):
+        return notes[size:], True, ""
+    rest = _without_last_chord(notes, prompt)
+    if rest is not None:
+        return rest, True, ""
+    same = sum((Counter(head.tolist()) & Counter(prompt.pitch.tolist())).values())
+    if same < NEARLY * size:
+        return notes, False, ""
+    return notes, False, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order: all count"
+
+
+def _without_last_chord(notes: Notes, prompt: Notes) -> Notes | None:
+    """The notes after the prompt where others share its last onset; None if they don't begin with it."""
+    before = int(np.searchsorted(prompt.onset, prompt.onset[-1]))
+    if not np.array_equal(notes.pitch[:before], prompt.pitch[:before]):
+        return None
+    end = int(np.searchsorted(notes.onset, notes.onset[before], side="right"))
+    keep = np.arange(len(notes)) >= before
+    for pitch in prompt.pitch[before:]:
+        there = np.flatnonzero(keep[:end] & (notes.pitch[:end] == pitch))
+        if not len(there):
+            return None
+        keep[there[0]] = False
+    return Notes(notes.onset[keep], notes.duration[keep], notes.pitch[keep], notes.velocity[keep])
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda p: p.name):
+        digest.update(path.name.encode("utf-8", "surrogateescape") + b"\x1f" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,309 @@
+"""An external system as a row: its MIDI files stored as one trial of an ordinary run, beside reference rows or a run's own.
+
+Scores, reports and statistics then treat it as any other row. It has no likelihood and no cost: nobody here saw it learn.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import prepare
+from bench.data import Sink
+from bench.errors import UsageError
+from bench.external import External, read_external
+from bench.places import Places
+from bench.processes import Signals, StoppedError
+from bench.prompts import check_index
+from bench.runner import RunResult, Session, choose_scale
+from bench.score import Table, score_run
+from bench.spec import Spec, load_spec
+from bench.store import FORMAT, RunFolder, Samples, Target, atomic, read_targets, write_json, write_samples
+from bench.trial import BudgetChoice, DatasetChoice, Protocol, Scale, Trial
+
+#: The "plug-in" of every external row; its header is in run.json.
+EXTERNAL = "external"
+
+#: The least that a row is shown beside.
+YARDSTICKS = ("real", "shuffle", "median")
+
+#: Of a trial's folder, what another run needs.
+_TRIAL_FILES = ("trial.json", "outcome.json", "samples.h5", "stderr.log")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scored folder.
+
+    Parameters
+    ----------
+    result : RunResult
+        Its run: folder, table, reports.
+    external : External
+        Which file was which piece, what was bad, what is missing.
+    """
+
+    result: RunResult
+    external: External
+
+    @property
+    def complete(self) -> bool:
+        """Whether no piece and no other row is missing."""
+        return not self.external.missing and not self.result.failed
+
+
+def score_folder(
+    folder: Path | str,
+    spec: str | Path,
+    *,
+    name: str | None = None,
+    scale: Scale | None = None,
+    dataset: str | None = None,
+    data: Sequence[Path | str] = (),
+    plugins: Sequence[Path | str] = (),
+    out: Path | str | None = None,
+    fetch: bool = True,
+    display: Sink | None = None,
+) -> Scored:
+    """Score a folder of MIDI against a spec's held-out pieces, beside the spec's reference rows.
+
+    Parameters
+    ----------
+    folder : Path
+    spec : str or Path
+        A shipped spec's name, or a YAML file. Its models don't run.
+    name : str, optional
+        The row's; by default the folder's.
+    scale, dataset, data, plugins, out, fetch, display : optional
+        As for :func:`bench.run`.
+
+    Returns
+    -------
+    Scored
+        Its run is ``<out>/runs/<spec>-<scale>-scored-<name>``.
+
+    Raises
+    ------
+    BenchError
+        If the folder holds no usable file, or the dataset can't be prepared.
+    """
+    folder, system = Path(folder), _checked_name(name, Path(folder))
+    places = Places.find(out, data, plugins)
+    scale, why = choose_scale(scale)
+    resolved = load_spec(spec, places.plugins, models=[], dataset=dataset).at(scale)
+    resolved = _with_yardsticks(resolved)
+    _check_free(system, resolved.references)
+    parts = [resolved.name, scale, *([dataset] if dataset else []), "scored", _slug(system)]
+    run = RunFolder(places.out / "runs" / "-".join(parts))
+    call = {
+        "spec": str(spec),
+        "file": None,
+        "models": [],
+        "references": None,
+        "dataset": dataset,
+        "seeds": None,
+        "data": data,
+        "plugins": plugins,
+        "jobs": 1,
+        "command": _command(folder, "--spec", spec, name, scale=scale, dataset=dataset, data=data, plugins=plugins),
+    }
+    with run.lock(), Signals() as signals:
+        session = Session(resolved, scale, why, places, run, 1, display or (lambda event: None), signals, call)
+        try:
+            session.run(fetch)
+        except StoppedError as stopped:
+            raise StoppedError(stopped.number, "The same command starts it again.") from None
+        return _finish(run, folder, system, call)
+
+
+def score_beside(folder: Path | str, source: Path, *, name: str | None = None, out: Path | str | None = None) -> Scored:
+    """Score a folder of MIDI against a finished run's held-out pieces, beside that run's own rows.
+
+    Parameters
+    ----------
+    folder : Path
+    source : Path
+        The run's folder. It is left as it is.
+    name, out : optional
+        As for :func:`score_folder`.
+
+    Returns
+    -------
+    Scored
+        Its run is ``<out>/runs/<run>-scored-<name>``, with a copy of the run's outcomes and samples.
+    """
+    folder, system = Path(folder), _checked_name(name, Path(folder))
+    base = RunFolder(source)
+    record = base.read()
+    _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})
+    run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{_slug(system)}")
+    call = {**record["call"], "command": _command(folder, "--run", source, name)}
+    with run.lock():
+        for key in base.plan():
+            run.trial_dir(key).mkdir(exist_ok=True)
+            for file in _TRIAL_FILES:
+                if (base.trial_dir(key) / file).exists():
+                    _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
+        _copy(base.targets, run.targets)
+        write_json(run.run_file, record)
+        return _finish(run, folder, system, call)
+
+
+def add_row(run: RunFolder, external: External, system: str) -> str:
+    """Store a folder's samples as a trial that is done, and list it in run.json; the trial's key."""
+    record = run.read()
+    spec, targets = record["spec"], read_targets(run.targets)
+    trial = Trial(
+        system=system,
+        kind="model",
+        model=EXTERNAL,
+        params={"kind": system},
+        dataset=DatasetChoice(**spec["dataset"]),
+        protocol=Protocol(**{**spec["protocol"], "samples": external.samples}),
+        budget=BudgetChoice(epochs=0),
+        seed=spec["seeds"][0],
+    )
+    key = trial.digest(external.digest, str(record["dataset"].get("corpus_key")), str(FORMAT))
+    remarks = _remarks(external, system, len(targets))
+    place = run.trial_dir(key)
+    write_json(place / "trial.json", trial.model_dump(mode="json"))
+    write_samples(place / "samples.h5", Samples(dict(external.notes)))
+    _write_midi(place / "midi", external, targets)
+    write_json(place / "outcome.json", _outcome(key, trial, external, remarks))
+    header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
+    header |= {"PROMPT": True, "LIKELIHOOD": None}
+    header["KINDS"] = {**header.get("KINDS", {}), system: f"another system's MIDI files; {_pieces(external, len(targets))}"}
+    record["headers"] = {**record.get("headers", {}), EXTERNAL: header}
+    record["trials"] = [*(t for t in record["trials"] if t["key"] != key), {"key": key, "trial": trial.model_dump(mode="json")}]
+    record["dataset"] = {**record["dataset"], "remarks": [*record["dataset"].get("remarks", ()), *remarks]}
+    write_json(run.run_file, record)
+    return key
+
+
+def _finish(run: RunFolder, folder: Path, system: str, call: Mapping[str, Any]) -> Scored:
+    """Read the folder, add its row, score and report."""
+    from bench.report import write_reports
+
+    targets = tuple(read_targets(run.targets))
+    check_index(folder, targets)
+    record = run.read()
+    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]))
+    run.write_json("run.json", {**record, "call": call})
+    add_row(run, external, system)
+    table = score_run(run.path)
+    return Scored(RunResult(run.path, _failed(table), table.records(), write_reports(run.path, table)), external)
+
+
+def _outcome(key: str, trial: Trial, external: External, remarks: Sequence[str]) -> dict[str, Any]:
+    """As a worker writes it; what nobody measured is None."""
+    notes = len(external.notes) * trial.protocol.notes
+    return {
+        "format": FORMAT,
+        "key": key,
+        "status": "done",
+        "error": None,
+        "training": {
+            "seconds": None,
+            "epochs": None,
+            "notes": None,
+            "notes_per_second": None,
+            "best_epoch": None,
+            "best_validation_bits": None,
+            "stopped": None,
+            "resumed": 0,
+            "history": [],
+        },
+        "generation": {"seconds": None, "notes": notes, "notes_per_second": None, "compile_seconds": None},
+        "likelihood": None,
+        "facts": {},
+        "memory": {"peak_bytes": None, "peak_gpu_bytes": None},
+        "provenance": {},
+        "remarks": list(remarks),
+        "absent": list(external.missing),
+        "files": [
+            {"file": f.name, "piece": f.piece, "sample": f.sample, "prompt_cut": f.prompt_cut, "surplus": f.surplus}
+            for f in external.files
+        ],
+        "bad": dict(external.bad),
+        "trial": trial.model_dump(mode="json"),
+    }
+
+
+def _remarks(external: External, system: str, pieces: int) -> list[str]:
+    """What the report must say of the row, a sentence each."""
+    cut = sum(f.prompt_cut for f in external.files)
+    matched = "by the piece's number in their names" if external.by_name else "in sorted order, as no name has a piece's number"
+    said = [
+        f"The row {system} is {len(external.files)} MIDI files of another system, {external.samples} a piece, matched {matched}; "
+        f"the prompt was cut off {cut} of them. Neither its training nor its cost is known"
+    ]
+    if external.missing:
+        said.append(
+            f"The row {system} lacks {len(external.missing)} of {pieces} pieces; its means are over the others, those of the other rows "
+            "over all"
+        )
+    if external.bad:
+        said.append(f"{len(external.bad)} MIDI files of the row {system} could not be used")
+    return said
+
+
+def _pieces(external: External, pieces: int) -> str:
+    return f"{pieces - len(external.missing)} of {pieces} pieces" if external.missing else "every piece is there"
+
+
+def _write_midi(folder: Path, external: External, targets: Sequence[Target]) -> None:
+    for piece, target in enumerate(targets[: prepare.MIDI_PIECES]):
+        if (piece, 0) in external.notes:
+            notes = external.notes[piece, 0]
+            # A file without the prompt begins at 0 s: it is set where its own first note would follow.
+            if len(target.prompt) and len(notes) and notes.onset[0] < target.prompt.onset[-1]:
+                notes = notes.shifted(float(target.prompt.onset[-1]))
+            prepare.write_midi(folder / f"piece-{piece:03}.mid", target.prompt, notes)
+
+
+def _with_yardsticks(spec: Spec) -> Spec:
+    """The reference rows of the spec that need no network, and the least that a row is shown beside."""
+    named = [kind for kind in spec.references if kind != "untrained"]
+    return spec.model_copy(update={"references": tuple(dict.fromkeys([*named, *YARDSTICKS]))})
+
+
+def _checked_name(name: str | None, folder: Path) -> str:
+    given = folder.resolve().name if name is None else name
+    if not _NAME.fullmatch(given):
+        raise UsageError(
+            f"{given!r} can't name a row and a folder: at most 60 letters, digits, spaces and _ . + -.", "Give --name NAME."
+        )
+    return given
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def _check_free(system: str, taken: Sequence[str] | set[str]) -> None:
+    if system in taken:
+        raise UsageError(f"There is a row named {system!r} already.", "Give the folder's row another: --name NAME.")
+
+
+def _failed(table: Table) -> int:
+    return sum(trial.status != "done" for row in table.rows for trial in row.trials)
+
+
+def _copy(source: Path, to: Path) -> None:
+    with atomic(to) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _command(folder: Path, option: str, value: object, name: str | None, **more: Any) -> list[str]:
+    """The command that scores the folder again."""
+    words = ["bench", "score", str(folder), option, str(value), *(["--name", name] if name else [])]
+    for key, given in more.items():
+        for item in given if isinstance(given, list | tuple) else [given] if given is not None else []:
+            words += [f"--{key}", str(item)]
+    return words
