@@ -245,8 +245,8 @@ def _remarks(external: External, system: str, pieces: int) -> list[str]:
     ]
     if external.missing:
         said.append(
-            f"The row {system} lacks {len(external.missing)} of {pieces} pieces; its means are over the others, those of the other rows "
-            "over all"
+            f"The row {system} lacks {len(external.missing)} of {pieces} pieces: its means are over the others, "
+            "those of the other rows over all"
         )
     if external.bad:
         said.append(f"{len(external.bad)} MIDI files of the row {system} could not be used")

@@ -1,0 +1,38 @@
+"""The metric audit: what each metric says of real music and of controlled corruptions of it.
+
+Two questions, each asked with the same corruptions at five strengths:
+
+- **Does it see it?** A held-out continuation is corrupted and measured against itself. How far does the metric move, in units of
+  how far another real continuation is from it? 0 is blind, 1 is as bad as a stranger.
+- **Does it reward it?** Another real continuation is corrupted. A metric that now calls it better rewards the damage: no system
+  writes the target itself, so this is what a system could gain by doing the same to its own music.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.audit.measure import Audit
+
+__all__ = ["write_audit"]
+
+
+def write_audit(audit: Audit, folder: Path) -> list[Path]:
+    """Write ``audit.md``, ``audit.csv`` and ``audit.svg`` into a folder; the same audit gives the same bytes.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order above.
+    """
+    from bench.audit.figure import audit_svg
+    from bench.audit.words import audit_csv, audit_markdown
+    from bench.store import atomic
+
+    contents = {"audit.md": audit_markdown(audit).encode(), "audit.csv": audit_csv(audit).encode(), "audit.svg": audit_svg(audit)}
+    for name, content in contents.items():
+        with atomic(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return [folder / name for name in contents]

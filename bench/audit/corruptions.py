@@ -1,0 +1,204 @@
+"""Controlled corruptions of a continuation, each at five strengths. All keep the number of notes.
+
+Draws are seeded by piece and corruption, not by strength, and a weaker corruption touches a part of what a stronger one does:
+strengths differ by strength alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api import seed_for
+from bench.notes import COLUMNS, Notes
+
+Integers = NDArray[np.int64]
+
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Context:
+    """A continuation and what may be put in its place.
+
+    Parameters
+    ----------
+    notes : Notes
+        The continuation, N notes.
+    following : Notes
+        At least as many notes that come after it: the piece's own, and where it ends, the piece from its start.
+    training : Notes
+        N notes of a training piece.
+    median : tuple of (int, int)
+        The training set's median pitch and velocity.
+    name : str
+        Of the piece; it seeds the draws.
+    """
+
+    notes: Notes
+    following: Notes
+    training: Notes
+    median: tuple[int, int]
+    name: str
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One way to damage music.
+
+    Parameters
+    ----------
+    name, title : str
+    strengths : tuple of float
+        Five, rising.
+    unit : str
+        What a strength is.
+    apply : callable
+        Takes a context and a strength.
+    """
+
+    name: str
+    title: str
+    strengths: tuple[float, ...]
+    unit: str
+    apply: Callable[[Context, float], Notes]
+
+
+def transpose(context: Context, semitones: float) -> Notes:
+    """Every pitch so many semitones up; down where that would leave MIDI's range."""
+    notes, step = context.notes, int(semitones)
+    up = len(notes) == 0 or int(notes.pitch.max()) + step <= 127
+    return _replaced(notes, pitch=notes.pitch.astype(np.int64) + (step if up else -step))
+
+
+def stretch(context: Context, factor: float) -> Notes:
+    """Onsets, from the first note on, and durations times a factor."""
+    notes = context.notes
+    start = notes.onset[0] if len(notes) else 0.0
+    return _replaced(notes, onset=start + (notes.onset - start) * factor, duration=notes.duration * factor)
+
+
+def jitter(context: Context, seconds: float) -> Notes:
+    """Every onset moved by normal noise of this standard deviation, never before 0; notes are sorted again."""
+    notes = context.notes
+    noise = _rng(context, "jitter").standard_normal(len(notes))
+    return _replaced(notes, onset=np.maximum(notes.onset + seconds * noise, 0.0))
+
+
+def flatten_velocity(context: Context, share: float) -> Notes:
+    """Velocities moved this share of the way to their mean."""
+    velocity = context.notes.velocity.astype(np.float64)
+    mean = velocity.mean() if len(velocity) else 0.0
+    return _replaced(context.notes, velocity=np.rint(velocity + share * (mean - velocity)))
+
+
+def shuffle_velocity(context: Context, share: float) -> Notes:
+    """Velocities of this share of the notes in random order."""
+    at, order = _shuffled(context, "shuffle_velocity", share)
+    velocity = context.notes.velocity.copy()
+    velocity[at] = velocity[at[order]]
+    return _replaced(context.notes, velocity=velocity)
+
+
+def drop(context: Context, share: float) -> Notes:
+    """So many of the notes dropped; as many of the following ones come after the last."""
+    dropped = _chosen(context, "drop", share)
+    keep = np.setdiff1d(np.arange(len(context.notes)), dropped)
+    return Notes.concatenate([_at(context.notes, keep), context.following[: len(dropped)]])
+
+
+def shift(context: Context, notes: float) -> Notes:
+    """The music that begins so many notes later."""
+    by, n = int(notes), len(context.notes)
+    return Notes.concatenate([context.notes[by:], context.following[max(0, by - n) : by]])
+
+
+def shuffle_order(context: Context, share: float) -> Notes:
+    """Pitch, velocity and duration of this share of the notes in random order; onsets stay."""
+    at, order = _shuffled(context, "shuffle_order", share)
+    columns = {name: getattr(context.notes, name).copy() for name in ("pitch", "velocity", "duration")}
+    for column in columns.values():
+        column[at] = column[at[order]]
+    return _replaced(context.notes, **columns)
+
+
+def repeat(context: Context, times: float) -> Notes:
+    """The first part of the music, so many times; each begins one inter-onset interval after the last onset."""
+    notes, n = context.notes, len(context.notes)
+    length = -(-n // int(times))
+    if length >= n:
+        return notes
+    # A part of a chord alone has a period of 0, which would pile all copies up in one place.
+    period = float(notes.onset[length] - notes.onset[0]) or 1.0
+    return Notes.concatenate([notes[:length].shifted(i * period) for i in range(-(-n // length))])[:n]
+
+
+def train(context: Context, share: float) -> Notes:
+    """So many of the notes, at the end, from a training piece."""
+    n = len(context.notes)
+    kept = n - _count(share, n)
+    new = context.training[: n - kept]
+    start = float(context.notes.onset[kept]) if kept < n else 0.0
+    return Notes.concatenate([context.notes[:kept], new.shifted(start - float(new.onset[0])) if len(new) else new])
+
+
+def median(context: Context, share: float) -> Notes:
+    """So many of the notes with the training set's median pitch and velocity; onsets and durations stay."""
+    at = _chosen(context, "median", share)
+    pitch, velocity = context.notes.pitch.copy(), context.notes.velocity.copy()
+    pitch[at], velocity[at] = context.median
+    return _replaced(context.notes, pitch=pitch, velocity=velocity)
+
+
+#: Every corruption, by name, in the order of the tables.
+CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
+    {
+        c.name: c
+        for c in (
+            Corruption("transpose", "transposed", (1, 2, 3, 4, 6), "semitones", transpose),
+            Corruption("stretch", "time stretched", (1.05, 1.1, 1.25, 1.5, 2), "times as long", stretch),
+            Corruption("jitter", "onsets jittered", (0.01, 0.02, 0.05, 0.1, 0.2), "s of standard deviation", jitter),
+            Corruption("flatten_velocity", "velocity flattened", SHARES, "of the way to the mean", flatten_velocity),
+            Corruption("shuffle_velocity", "velocity shuffled", SHARES, "of the notes", shuffle_velocity),
+            Corruption("drop", "notes dropped", (0.02, 0.05, 0.1, 0.25, 0.5), "of the notes", drop),
+            Corruption("shift", "shifted by notes", (1, 2, 4, 8, 16), "notes", shift),
+            Corruption("shuffle_order", "order shuffled", SHARES, "of the notes", shuffle_order),
+            Corruption("repeat", "segment repeated", (2, 4, 8, 16, 32), "times", repeat),
+            Corruption("train", "replaced by training piece", SHARES, "of the notes", train),
+            Corruption("median", "constant median", SHARES, "of the notes", median),
+        )
+    }
+)
+
+
+def _replaced(notes: Notes, **columns: NDArray[np.generic]) -> Notes:
+    given = {name: columns.get(name, getattr(notes, name)) for name in COLUMNS}
+    return Notes.from_columns(**given)
+
+
+def _at(notes: Notes, index: Integers) -> Notes:
+    return Notes(*(getattr(notes, name)[index] for name in COLUMNS))
+
+
+def _rng(context: Context, corruption: str) -> np.random.Generator:
+    return np.random.default_rng(seed_for("audit", corruption, context.name))
+
+
+def _count(share: float, n: int) -> int:
+    return round(share * n)
+
+
+def _chosen(context: Context, corruption: str, share: float) -> Integers:
+    """Indices of this share of the notes, ascending: the first of one random order, so that a smaller share is a part of it."""
+    n = len(context.notes)
+    return np.sort(_rng(context, corruption).permutation(n)[: _count(share, n)])
+
+
+def _shuffled(context: Context, corruption: str, share: float) -> tuple[Integers, Integers]:
+    """Indices of the chosen notes, and the order in which they trade places."""
+    at = _chosen(context, corruption, share)
+    return at, np.random.default_rng(seed_for("audit", corruption, context.name, "order")).permutation(len(at))
