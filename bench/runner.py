@@ -51,7 +51,7 @@ class RunResult:
 def run(
     spec: Spec | str | Path,
     *,
-    scale: Scale | None = None,
+    scale: str | None = None,
     models: Sequence[str] | None = None,
     references: Sequence[str] | None = None,
     dataset: str | None = None,

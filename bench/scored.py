@@ -23,7 +23,7 @@ from bench.runner import RunResult, Session, choose_scale
 from bench.score import Table, score_run
 from bench.spec import Spec, load_spec
 from bench.store import FORMAT, RunFolder, Samples, Target, atomic, read_targets, write_json, write_samples
-from bench.trial import BudgetChoice, DatasetChoice, Protocol, Scale, Trial
+from bench.trial import BudgetChoice, DatasetChoice, Protocol, Trial
 
 #: The "plug-in" of every external row; its header is in run.json.
 EXTERNAL = "external"
@@ -63,7 +63,7 @@ def score_folder(
     spec: str | Path,
     *,
     name: str | None = None,
-    scale: Scale | None = None,
+    scale: str | None = None,
     dataset: str | None = None,
     data: Sequence[Path | str] = (),
     plugins: Sequence[Path | str] = (),
