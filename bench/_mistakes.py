@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench._yaml import Address, Document
 from bench.errors import SpecError, did_you_mean
+from bench.gate.thresholds import unknown
 from bench.plugins import Parameter, Plugin
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _EXPECTED = {
     "model_type": "keys with values",
     "model_attributes_type": "keys with values",
     "string_pattern_mismatch": "at most 100 letters, digits and _ . + -",
+    "threshold": "a number of at least 0, a percentage such as 5%, or off",
     "too_many_seeds": "at most 10000 seeds",
 }
 _LIMITS = {
@@ -122,9 +124,20 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
     for index, name in enumerate(spec.references):
         if name not in known.references:
             raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, known.references))
+    _check_gate(spec.gate, document)
     for key, values in (("seeds", spec.seeds), ("references", spec.references)):
         if len(set(values)) < len(values):
             raise document.error((key,), "the same is listed twice.")
+
+
+def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
+    if not gate:
+        return
+    from bench.metrics import METRICS  # not needed by a spec without thresholds
+
+    pattern = unknown(gate, METRICS)
+    if pattern is not None:
+        raise document.error(("gate", pattern), f"no metric is named {pattern!r}.", did_you_mean(pattern.strip("*"), METRICS))
 
 
 def _check_parameters(given: Mapping[str, Any], plugin: Plugin, document: Document, at: Address) -> None:

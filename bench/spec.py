@@ -26,6 +26,7 @@ from bench._mistakes import REFERENCES, UNTRAINED, check_names, explained
 from bench._mistakes import Known as Known
 from bench._yaml import Address, Document, Mark, merge, read_yaml
 from bench.errors import SpecError, did_you_mean
+from bench.gate.thresholds import parse
 from bench.plugins import find_plugins
 from bench.trial import BudgetChoice, DatasetChoice, Device, Frozen, Protocol, Scale, Trial
 
@@ -46,6 +47,15 @@ _MOST_SEEDS = 10_000
 def _listed(value: Any) -> Any:
     """A list from YAML as the tuple that a frozen value holds."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def _threshold(value: Any) -> Any:
+    """A number, ``5%`` or ``off``, see :mod:`bench.gate.thresholds`."""
+    try:
+        parse(value)
+    except ValueError:
+        raise PydanticCustomError("threshold", "not a threshold") from None
+    return value
 
 
 def _counted(value: Any) -> Any:
@@ -99,6 +109,10 @@ class Spec(Frozen):
         default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
     )
     published: Literal["mon2025"] | None = Field(default=None, description="The published table that stands beside the results.")
+    gate: dict[str, Annotated[float | str, BeforeValidator(_threshold, json_schema_input_type=float | str)]] = Field(
+        default_factory=dict,
+        description="How much worse a metric may get in `bench check`: metric or pattern to a number, a percentage, or off.",
+    )
     scales: dict[Scale, dict[str, Any]] = Field(default_factory=dict, description="What differs at a scale.")
 
     def at(self, scale: Scale) -> Spec:

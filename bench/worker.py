@@ -25,7 +25,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from bench import prepare, processes, provenance
+from bench import prepare, processes, provenance, yardstick
 from bench.api import FIELDS, Budget, Notes, Piece, Run, seed_for
 from bench.corpus import Corpus, load_corpus
 from bench.errors import BenchError, PluginError, TrialError
@@ -172,10 +172,13 @@ class TrialTask:
         targets = read_targets(Path(self.job["targets"]))
         model = self._build(plugin)
         provenance.require_device(plugin.header["FRAMEWORK"], trial.device)
+        # Only trained models are judged by their times; the references' trials stay quick.
+        before = yardstick.measure() if trial.kind == "model" else None
         training = self._fit(model, corpus)
         if plugin.header["SEES_TARGET"]:
             model.reveal([t.target for t in targets])
         samples, generation = self._generate(model, targets, bool(plugin.header["PROMPT"]))
+        beside = None if before is None else {"before": before, "after": yardstick.measure()}
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         columns, likelihood = self._likelihood(model, kind, corpus.test)
         facts = self._facts(model)
@@ -187,6 +190,7 @@ class TrialTask:
         return {
             "training": training,
             "generation": generation,
+            "yardstick": beside,
             "likelihood": likelihood,
             "facts": facts,
             "originality": copied,

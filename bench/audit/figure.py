@@ -24,7 +24,7 @@ TICKS = (-4, -1, -0.25, 0, 0.25, 1, 4)
 
 STRENGTHS = 5
 
-SETTINGS = {"svg.hashsalt": "midibench", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 8.5}
+SETTINGS: Any = {"svg.hashsalt": "midibench", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 8.5}
 
 
 def audit_svg(audit: Audit) -> bytes:

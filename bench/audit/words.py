@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from bench.audit.corruptions import CORRUPTIONS, Corruption
 from bench.audit.measure import ALPHA, MONOTONE, NOTHING, Audit, Cell
 from bench.metrics import METRICS, Metric
-from bench.report.build import HEADLINE, Grid
+from bench.report.build import HEADLINE
 from bench.report.markdown import escape, table
 from bench.report.numbers import DASH, listed, plural
+from bench.report.tables import Grid
 
 #: The order-free distance of the same field as a headline distance.
 ORDER_FREE = {"pitch_distance": "pitch_w1", "velocity_distance": "velocity_w1"}

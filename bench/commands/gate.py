@@ -1,0 +1,78 @@
+"""`bench baseline`, `bench check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bench.commands._options import OutOption
+from bench.commands._output import find_run, make_console, print_line
+from bench.errors import DataError
+from bench.store import RunFolder
+
+Format = Literal["text", "markdown", "junit"]
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")]
+
+
+def baseline(
+    run: RunArgument,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="By default baselines/<run>.json in the reports folder.", show_default=False),
+    ] = None,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Also where trials failed or did not run; they are left out.")
+    ] = False,
+    out: OutOption = None,
+) -> None:
+    """Keep a run's numbers in a file that later runs are checked against. Exit code 3 if the run is not whole."""
+    from bench.gate.baseline import take, write
+    from bench.places import Places
+
+    reports = Places.find(out).out
+    folder = find_run(run, reports)
+    taken = take(folder)
+    if taken.incomplete and not allow_incomplete:
+        name, why = next(iter(taken.incomplete.items()))
+        raise DataError(
+            f"{folder} is not whole: {name}, {why}.",
+            "The same `bench run` tries again what failed; --allow-incomplete takes the run as it is.",
+        )
+    path = file or reports / "baselines" / f"{taken.run}.json"
+    write(path, taken)
+    print_line(make_console(), str(path))
+
+
+def check(
+    run: RunArgument,
+    baseline: Annotated[Path, typer.Option(metavar="FILE", help="What `bench baseline` wrote.")],
+    format: Annotated[Format, typer.Option(help="How to say it.")] = "text",
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there; only the summary is printed.")] = None,
+    only_regressions: Annotated[
+        bool, typer.Option("--only-regressions", help="Leave out what is neither worse nor missing.")
+    ] = False,
+    out: OutOption = None,
+) -> None:
+    """Compare a run with its baseline. Exit code 0 nothing is worse, 1 worse, 2 wrong use, 3 incomplete, 4 not comparable."""
+    from bench.gate import junit, words
+    from bench.gate.baseline import read, take
+    from bench.gate.verdicts import FINE, judge
+    from bench.places import Places
+    from bench.store import atomic
+
+    before = read(baseline)
+    folder = find_run(run, Places.find(out).out)
+    judgement = judge(before, take(folder), RunFolder(folder).spec().get("gate") or {})
+    said = {"text": words.text, "markdown": words.markdown, "junit": junit.junit}[format](judgement, only_regressions)
+    console = make_console()
+    if output is None:
+        print_line(console, said.rstrip("\n"))
+    else:
+        with atomic(output) as temporary:
+            temporary.write_text(said, encoding="utf-8")
+        print_line(console, words.summary(judgement))
+    if judgement.exit_code != FINE:
+        raise typer.Exit(judgement.exit_code)

@@ -1,0 +1,291 @@
+"""What the gate keeps of a run: every value that a test needs, what it was measured on, and where. One compact JSON file.
+
+Values are rounded to :data:`DIGITS` significant digits, those of a run that is checked too, so that equal music gives a
+difference of exactly 0. The same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.api import FIELDS
+from bench.errors import UsageError
+from bench.metrics import METRICS, Undefined
+from bench.score import Row, Table, TrialScore, mean, score_run
+from bench.store import RunFolder, atomic, read_samples, read_target_file
+
+#: Version of the file.
+FORMAT = 1
+
+#: Significant digits of a stored value.
+DIGITS = 9
+
+#: What the values of a series belong to: pieces that were continued, all held-out pieces, or training seeds.
+Over = Literal["pieces", "held-out pieces", "seeds"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one row.
+
+    Parameters
+    ----------
+    value : float
+        The row's number, as in its report.
+    over : {"pieces", "held-out pieces", "seeds"}
+    at : tuple of int
+        Which pieces or seeds.
+    values : tuple of float
+        One for each of `at`. Of a piece: its mean over seeds. Of a held-out piece: its bits per note times its notes over the
+        mean number of notes, so that the plain mean over pieces is the bits per note of all.
+    """
+
+    value: float
+    over: Over
+    at: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class System:
+    """One row.
+
+    Parameters
+    ----------
+    kind : str
+        ``model``, ``untrained`` or ``reference``.
+    definition : dict
+        The spec's part in it: plug-in, hyperparameters, budget (its clock for failures left out).
+    device : str
+        ``cpu`` or ``cuda``.
+    seeds : tuple of int
+        Training seeds of the trials that are done.
+    failed : dict of str to str
+        Seed to why the trial failed or was not run.
+    yardstick : dict of str to float
+        Seed to the yardstick's seconds, where the trial has them.
+    metrics : dict of str to Series
+        By ``name@version``.
+    undefined : dict of str to str
+        By ``name@version``: why there is no value.
+    """
+
+    kind: str
+    definition: dict[str, Any]
+    device: str
+    seeds: tuple[int, ...]
+    failed: dict[str, str] = field(default_factory=dict)
+    yardstick: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Series] = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A run, as the gate sees it.
+
+    Parameters
+    ----------
+    run : str
+        Name of its folder.
+    spec_hash : str
+        Of everything in the resolved spec that decides an outcome.
+    terms : dict
+        What is compared on what: dataset, its fingerprint, protocol, target, scale. Two runs that differ here can't be compared.
+    environment : dict
+        Versions, processor, GPUs, system.
+    pieces : tuple of str
+        Names of the pieces that were continued.
+    systems : dict of str to System
+        Rows by name, in the table's order.
+    """
+
+    run: str
+    spec_hash: str
+    terms: dict[str, Any]
+    environment: dict[str, Any]
+    pieces: tuple[str, ...]
+    systems: dict[str, System]
+
+    @property
+    def incomplete(self) -> dict[str, str]:
+        """Rows with trials that failed or did not run, and why."""
+        return {name: f"seed {seed}: {why}" for name, s in self.systems.items() for seed, why in list(s.failed.items())[:1]}
+
+
+def rounded(value: float) -> float:
+    """To :data:`DIGITS` significant digits."""
+    return float(f"{value:.{DIGITS - 1}e}")
+
+
+def take(folder: Path, table: Table | None = None) -> Baseline:
+    """What the gate keeps of the run in `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+    table : Table, optional
+        What :func:`bench.score.score_run` gave for it, if it is at hand.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no run, or what it holds is damaged.
+    """
+    run = RunFolder(folder)
+    record = run.read()
+    spec = record["spec"]
+    return Baseline(
+        run=folder.resolve().name,
+        spec_hash=_spec_hash(spec, record["scale"]),
+        terms={
+            "dataset": spec["dataset"],
+            "fingerprint": record["dataset"].get("corpus_key"),
+            "protocol": spec["protocol"],
+            "target": spec.get("target"),
+            "scale": record["scale"],
+        },
+        environment=_environment(record["provenance"]),
+        pieces=tuple(t.piece.id for t in read_target_file(run.targets).targets),
+        systems={row.system: _system(run, row) for row in (table or score_run(folder)).rows},
+    )
+
+
+def dump(baseline: Baseline) -> str:
+    """The file's text: one line."""
+    text = {"bench_baseline": FORMAT, **asdict(baseline)}
+    return json.dumps(text, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def write(path: Path, baseline: Baseline) -> None:
+    """Write the file, whole or not at all."""
+    text = dump(baseline)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read(path: Path) -> Baseline:
+    """Read a baseline file.
+
+    Raises
+    ------
+    UsageError
+        If it is missing, no baseline, or of another version.
+    """
+    again = "Make it again from a finished run: bench baseline RUN --file FILE."
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"The baseline {path} can't be read: {error.strerror}.", again) from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no baseline: {error}.", again) from error
+    version = given.pop("bench_baseline", None) if isinstance(given, dict) else None
+    if version != FORMAT:
+        words = "holds no baseline" if version is None else f"has format {version!r}; this version of bench reads format {FORMAT}"
+        raise UsageError(f"{path} {words}.", again)
+    try:
+        systems = {name: _read_system(system) for name, system in given.pop("systems").items()}
+        return Baseline(**{**given, "pieces": tuple(given["pieces"]), "systems": systems})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not whole: {type(error).__name__}: {error}.", again) from error
+
+
+def _read_system(given: dict[str, Any]) -> System:
+    series = {
+        name: Series(float(s["value"]), s["over"], tuple(s["at"]), tuple(map(float, s["values"])))
+        for name, s in given.pop("metrics").items()
+    }
+    if any(len(s.at) != len(s.values) for s in series.values()):
+        raise ValueError("a series has not as many values as places")
+    return System(**{**given, "seeds": tuple(given["seeds"]), "metrics": series})
+
+
+def _system(run: RunFolder, row: Row) -> System:
+    metrics, undefined = {}, {}
+    held_out = _held_out(run, row.done)
+    for name, metric in METRICS.items():
+        found = _series(name, row, held_out)
+        if isinstance(found, Series):
+            metrics[metric.id] = found
+        else:
+            undefined[metric.id] = found
+    trial = row.trials[0].trial
+    budget = {key: value for key, value in trial.get("budget", {}).items() if key != "timeout"}
+    return System(
+        kind=row.kind,
+        definition={"model": row.model, "params": dict(row.params), "budget": budget},
+        device=trial.get("device", "cpu"),
+        seeds=tuple(t.trial["seed"] for t in row.done),
+        failed={str(t.trial["seed"]): t.error or "it has not run" for t in row.trials if t.status != "done"},
+        yardstick={str(t.trial["seed"]): rounded(s) for t in row.done if (s := _yardstick(t)) is not None},
+        metrics=metrics,
+        undefined=undefined,
+    )
+
+
+def _series(name: str, row: Row, held_out: Mapping[str, dict[int, float]]) -> Series | str:
+    """The values of one metric, or why there are none."""
+    cell = row.cells[name]
+    if cell.value is None:
+        return cell.reason
+    if name in held_out:
+        return _made(cell.value, "held-out pieces", held_out[name])
+    by_piece = [t.by_piece[name] for t in row.done if name in t.by_piece]
+    if by_piece:
+        pieces = sorted({piece for seed in by_piece for piece in seed})
+        means = {p: mean(seed[p] for seed in by_piece if p in seed) for p in pieces}
+        return _made(cell.value, "pieces", {p: v for p, v in means.items() if not isinstance(v, Undefined)})
+    values = {t.trial["seed"]: t.values[name] for t in row.done}
+    return _made(cell.value, "seeds", {seed: v for seed, v in values.items() if not isinstance(v, Undefined)})
+
+
+def _made(value: float, over: Over, values: Mapping[int, float]) -> Series:
+    at = sorted(values)
+    return Series(rounded(value), over, tuple(at), tuple(rounded(values[a]) for a in at))
+
+
+def _held_out(run: RunFolder, trials: Sequence[TrialScore]) -> dict[str, dict[int, float]]:
+    """Of the bits per note, in all and by field: each held-out piece's part, averaged over seeds. Empty if it is not stored."""
+    parts = []
+    for trial in trials:
+        samples = read_samples(run.trial_dir(trial.key) / "samples.h5")
+        if samples.likelihood_sum is None or samples.likelihood_notes is None or samples.likelihood_piece is None:
+            return {}
+        bits = -samples.likelihood_sum / math.log(2) / samples.likelihood_notes.mean()  # (pieces, fields)
+        parts.append({int(p): row for p, row in zip(samples.likelihood_piece, bits, strict=True)})
+    if not parts or any(part.keys() != parts[0].keys() for part in parts):
+        return {}
+    means = {piece: sum(part[piece] for part in parts) / len(parts) for piece in parts[0]}
+    by_field = {f"bits_{name}": {p: float(row[i]) for p, row in means.items()} for i, name in enumerate(FIELDS)}
+    return {"bits_per_note": {p: float(row.sum()) for p, row in means.items()}, **by_field}
+
+
+def _yardstick(trial: TrialScore) -> float | None:
+    """The mean of the yardstick's seconds before and after; None where it was not laid on."""
+    found = (trial.outcome or {}).get("yardstick")
+    return (found["before"] + found["after"]) / 2 if found else None
+
+
+def _spec_hash(spec: Mapping[str, Any], scale: str) -> str:
+    """Of what decides an outcome: not of titles, nor of thresholds."""
+    told = {"name", "title", "description", "extends", "suits", "published", "gate", "scales"}
+    text = json.dumps([scale, {key: spec[key] for key in sorted(spec) if key not in told}], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _environment(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    machine: Mapping[str, Any] = provenance.get("machine", {})
+    interpreters: Mapping[str, Any] = provenance.get("interpreters", {})
+    return {
+        "bench": provenance.get("bench"),
+        **{name: machine.get(name) for name in ("cpu", "cores", "gpus", "platform")},
+        **{
+            f: {"python": i.get("python"), **dict(sorted(i.get("packages", {}).items()))} for f, i in sorted(interpreters.items())
+        },
+    }

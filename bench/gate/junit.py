@@ -1,0 +1,65 @@
+"""A check as JUnit XML, which CI services show: one test case for each metric of each row.
+
+The common form that Jenkins' and the Ant schema agree on. A failure is what is worse; an error is what vanished or failed, or
+runs that can't be compared; skipped is what was not judged.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from bench.gate.pairs import Verdict
+from bench.gate.verdicts import Judgement
+from bench.gate.words import row_sentence, sentence, summary
+
+#: Characters that XML 1.0 can't hold in any form.
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+#: What becomes of a case, by its verdict; the others pass.
+_ELEMENTS = {"worse": "failure", "lost": "error", "untested": "skipped", "not compared": "skipped", "new": "skipped"}
+
+
+def junit(judgement: Judgement, only_regressions: bool = False) -> str:
+    """The document. With `only_regressions` only failures and errors are in it."""
+    suite = ElementTree.Element("testsuite", {"name": f"bench check {_clean(judgement.now)}"})
+    for reason in judgement.obstacles:
+        _case(suite, "run", "comparable", "error", "not comparable", reason)
+    for row in judgement.rows:
+        if row.status != "new":
+            _case(suite, row.system, "row", "error", row.status, row_sentence(row))
+    for verdict in judgement.verdicts:
+        _verdict(suite, verdict, only_regressions)
+    for name in ("failure", "error", "skipped"):
+        plural = {"failure": "failures", "error": "errors", "skipped": "skipped"}[name]
+        suite.set(plural, str(len(suite.findall(f"testcase/{name}"))))
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    suite.set("time", "0")
+    notes = [*judgement.warnings, *(sentence(v) for v in judgement.of("better", "unclear")), summary(judgement)]
+    ElementTree.SubElement(suite, "system-out").text = _clean("\n".join(notes))
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join(
+        ('<?xml version="1.0" encoding="UTF-8"?>\n', "\n")
+    )
+
+
+def _verdict(suite: ElementTree.Element, verdict: Verdict, only_regressions: bool) -> None:
+    element = _ELEMENTS.get(verdict.status)
+    if element in ("failure", "error") or not only_regressions:
+        _case(suite, verdict.system, verdict.metric.name, element, verdict.status, sentence(verdict))
+
+
+def _case(suite: ElementTree.Element, system: str, name: str, element: str | None, status: str, message: str) -> None:
+    case = ElementTree.SubElement(suite, "testcase", {"classname": _clean(system), "name": name, "time": "0"})
+    if element is None:
+        return
+    kind = {} if element == "skipped" else {"type": status}
+    found = ElementTree.SubElement(case, element, {"message": _clean(message), **kind})
+    if element != "skipped":
+        found.text = _clean(message)
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("?", text)

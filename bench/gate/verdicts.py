@@ -1,0 +1,148 @@
+"""The judgement: each metric of each row that both runs have, and the rows that only one has.
+
+Worse is what changed by more than its threshold *and* by more than chance (:mod:`bench.gate.chance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bench.gate import terms
+from bench.gate.baseline import Baseline
+from bench.gate.chance import ALPHA, Chance, judge_all
+from bench.gate.pairs import Pair, Status, Verdict, pairs_of
+
+#: From what matters most to what matters least.
+STATUSES: tuple[Status, ...] = ("worse", "lost", "better", "unclear", "untested", "new", "not compared", "same")
+
+#: Exit codes of `bench check`.
+FINE, WORSE, INCOMPLETE, NOT_COMPARABLE = 0, 1, 3, 4
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """A row that only one run has, or that is not whole."""
+
+    system: str
+    status: Literal["vanished", "failed", "new"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that a check found.
+
+    Parameters
+    ----------
+    before, now : str
+        Names of the two runs.
+    obstacles : tuple of str
+        Why the runs can't be compared; there are no verdicts then.
+    warnings : tuple of str
+        What else differs.
+    rows : tuple of RowChange
+    verdicts : tuple of Verdict
+        In the order of rows and metrics.
+    tests : int
+        How many p-values were adjusted together.
+    """
+
+    before: str
+    now: str
+    obstacles: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    rows: tuple[RowChange, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    tests: int = 0
+
+    def of(self, *statuses: str) -> list[Verdict]:
+        """The verdicts of these kinds, in their order."""
+        return [v for v in self.verdicts if v.status in statuses]
+
+    @property
+    def blind(self) -> list[Verdict]:
+        """What could not have been called worse whatever happened: too few pieces or seeds for the number of tests."""
+        return [v for v in self.of("same", "untested", "unclear") if not can_tell(v, self.tests)]
+
+    @property
+    def exit_code(self) -> int:
+        """What is certain comes first: 4 not comparable, 1 something is worse, 3 something is missing or failed, 0 fine."""
+        if self.obstacles:
+            return NOT_COMPARABLE
+        if self.of("worse"):
+            return WORSE
+        return INCOMPLETE if self.of("lost") or any(row.status != "new" for row in self.rows) else FINE
+
+
+def can_tell(verdict: Verdict, tests: int, alpha: float = ALPHA) -> bool:
+    """Whether so many pieces can give a p that is small enough among so many tests. Seeds can, where their noise is known."""
+    if verdict.over == "seeds":
+        return verdict.tested
+    return bool(2.0 ** (1 - verdict.count) * max(1, tests) <= alpha)
+
+
+def judge(
+    before: Baseline,
+    now: Baseline,
+    gate: Mapping[str, float | str] | None = None,
+    *,
+    alpha: float = ALPHA,
+    draws: int | None = None,
+) -> Judgement:
+    """Compare a run with its baseline.
+
+    Parameters
+    ----------
+    before, now : Baseline
+    gate : mapping of str to float or str, optional
+        Thresholds as in a spec, over the defaults.
+    alpha : float
+        Chance of calling anything worse in a run that only differs by chance.
+    draws : int, optional
+        Of the permutation tests, see :func:`bench.gate.chance.judge_all`; fewer are quicker and coarser.
+
+    Returns
+    -------
+    Judgement
+    """
+    if found := terms.obstacles(before, now):
+        return Judgement(before.run, now.run, obstacles=tuple(found))
+    pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, gate or {})]
+    tested, tests = _test(pairs, alpha, draws)
+    if not any(v.before is not None and v.now is not None for v in tested):
+        return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
+    return Judgement(before.run, now.run, (), tuple(terms.warnings(before, now)), tuple(_rows(before, now)), tuple(tested), tests)
+
+
+def _rows(before: Baseline, now: Baseline) -> list[RowChange]:
+    vanished = [RowChange(name, "vanished", "the run has no such row") for name in before.systems if name not in now.systems]
+    failed = [RowChange(name, "failed", reason) for name, reason in now.incomplete.items()]
+    return [*vanished, *failed, *(RowChange(name, "new") for name in now.systems if name not in before.systems)]
+
+
+def _test(pairs: list[Pair], alpha: float, draws: int | None) -> tuple[list[Verdict], int]:
+    """Every pair's verdict, and the number of tests."""
+    on_pieces = [i for i, pair in enumerate(pairs) if pair.differences is not None]
+    on_seeds = [i for i, pair in enumerate(pairs) if pair.seeds is not None]
+    piece_chances, seed_chances, tests = judge_all(
+        [d for pair in pairs if (d := pair.differences) is not None],
+        [s for pair in pairs if (s := pair.seeds) is not None],
+        alpha=alpha,
+        draws=draws,
+    )
+    verdicts = [pair.verdict for pair in pairs]
+    for i, chance in zip([*on_pieces, *on_seeds], [*piece_chances, *seed_chances], strict=True):
+        verdicts[i] = replace(verdicts[i], p=chance.p, tested=chance.tested, status=_status(verdicts[i], chance, alpha))
+    return verdicts, tests
+
+
+def _status(verdict: Verdict, chance: Chance, alpha: float) -> Status:
+    if abs(verdict.worsening) <= verdict.limit:
+        return "same"
+    if not chance.tested:
+        return "untested"
+    if chance.p >= alpha:
+        return "unclear"
+    return "worse" if verdict.worsening > 0 else "better"
