@@ -26,7 +26,7 @@ from bench.errors import BenchError, DataError, UsageError
 from bench.notes import COLUMNS, Notes
 
 #: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
-FORMAT = 1
+FORMAT = 2
 
 #: What run.json must hold, and what its parts must.
 _RUN_KEYS: Mapping[str, tuple[str, ...]] = {

@@ -120,7 +120,7 @@ class Report:
     @cached_property
     def flags(self) -> Mapping[str, Sequence[Flag]]:
         """The flags of each row."""
-        return {row.system: flags(row, self.table) for row in self.table.rows}
+        return {row.system: flags(row) for row in self.table.rows}
 
     @cached_property
     def raised(self) -> Sequence[Flag]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.score import Row, Table
+from bench.score import Row
 
 #: Verbatim notes beyond which a run is no accident whatever real music shares.
 LONG_COPY = 16
@@ -22,16 +22,16 @@ class Flag:
     meaning : str
         One sentence for the reader.
     raised : callable
-        Given the row's known values by metric, and the real row's.
+        Given the row's known values by metric.
     """
 
     name: str
     meaning: str
-    raised: Callable[[Mapping[str, float], Mapping[str, float]], bool]
+    raised: Callable[[Mapping[str, float]], bool]
 
 
-def _below(metric: str, limit: float) -> Callable[[Mapping[str, float], Mapping[str, float]], bool]:
-    return lambda row, real: metric in row and row[metric] < limit
+def _below(metric: str, limit: float) -> Callable[[Mapping[str, float]], bool]:
+    return lambda row: metric in row and row[metric] < limit
 
 
 FLAGS = (
@@ -44,28 +44,23 @@ FLAGS = (
     Flag(
         "velocity not modelled",
         "All notes of its samples have one velocity (velocity SD ratio 0).",
-        lambda row, real: row.get("velocity_sd_ratio") == 0,
+        lambda row: row.get("velocity_sd_ratio") == 0,
     ),
     Flag(
         "copies the training music",
-        "Its longest verbatim runs from the training music are on average twice as long as those of real held-out music, "
+        "Its longest verbatim runs from the training music are on average twice as long as those of the real continuations, "
         f"and {LONG_COPY} notes or more.",
-        lambda row, real: row.get("copied_run", 0) >= max(LONG_COPY, 2 * real.get("copied_run", 0)),
+        lambda row: row.get("copied_run", 0) >= max(LONG_COPY, 2 * row.get("copied_run_real", 0)),
     ),
     Flag(
         "repeats itself",
         "More than half of a sample's notes have one pitch.",
-        lambda row, real: row.get("top_pitch_share", 0) > 50,
+        lambda row: row.get("top_pitch_share", 0) > 50,
     ),
 )
 
 
-def flags(row: Row, table: Table) -> list[Flag]:
+def flags(row: Row) -> list[Flag]:
     """The flags of a row; none for one that has no value."""
-    real = table.find("real")
-    known = _values(row)
-    return [flag for flag in FLAGS if known and flag.raised(known, _values(real) if real is not None else {})]
-
-
-def _values(row: Row) -> dict[str, float]:
-    return {name: cell.value for name, cell in row.cells.items() if cell.value is not None}
+    known = {name: cell.value for name, cell in row.cells.items() if cell.value is not None}
+    return [flag for flag in FLAGS if known and flag.raised(known)]

@@ -103,6 +103,7 @@ THEMES = (
             "copied_from_prompt",
             "copied_from_prompt_real",
             "shared_patterns",
+            "pitch_spread_ratio",
         ),
     ),
     Theme(

@@ -167,7 +167,7 @@ def test_files_of_a_cut_off_writer_mean_nothing(toy: Bench) -> None:
     toy.run()
     folder = toy.trials()["steady", 0]
     samples = (folder / "samples.h5").read_bytes()
-    (folder / "outcome.json").write_text('{"format": 1, "key"')
+    (folder / "outcome.json").write_text('{"format": 2, "key"')
     (folder / ".samples.h5.1.tmp").write_bytes(samples[:100])
     (toy.run_folder / ".run.json.1.tmp").write_text("{")
     assert RunFolder(toy.run_folder).outcome(folder.name) is None

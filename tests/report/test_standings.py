@@ -10,7 +10,7 @@ import pytest
 from bench.metrics import METRICS
 from bench.report.flags import flags
 from bench.report.standings import Standing, rank_text
-from bench.score import Cell, Row, Table, TrialScore
+from bench.score import Cell, Row, TrialScore
 
 BASE = np.random.default_rng(0).normal(9.0, 1.0, 40)
 
@@ -105,12 +105,8 @@ def test_rank_text(rank: tuple[int, int] | None, text: str) -> None:
     ],
 )
 def test_flags_at_their_limits(cells: dict[str, float], names: list[str]) -> None:
-    model = row("model", noisy(0, 1), **cells)
-    real = row("real", noisy(0, 2), "reference", copied_run=8.0)
-    assert [flag.name for flag in flags(model, Table((model, real)))] == names
+    assert [flag.name for flag in flags(row("model", noisy(0, 1), **{"copied_run_real": 8.0, **cells}))] == names
 
 
 def test_copying_is_measured_against_what_real_music_shares() -> None:
-    model = row("model", noisy(0, 1), copied_run=30.0)
-    real = row("real", noisy(0, 2), "reference", copied_run=16.0)
-    assert flags(model, Table((model, real))) == []
+    assert flags(row("model", noisy(0, 1), copied_run=30.0, copied_run_real=16.0)) == []
