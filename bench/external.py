@@ -68,7 +68,7 @@ class External:
     missing : tuple of int
         Pieces that lack a sample.
     samples : int
-        Samples a piece: as many as most pieces have.
+        Samples a piece, see :func:`samples_a_piece`.
     by_name : bool
         Whether names said which file is which piece; otherwise sorted order did.
     digest : str
@@ -108,22 +108,23 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     for path in sorted(places, key=lambda p: (places[p], p.name)):
         piece, sample = places[path]
         try:
-            usable[piece].append(read_continuation(path, piece, sample, targets[piece], n_notes))
+            found = read_continuation(path, piece, sample, targets[piece], n_notes)
         except DataError as error:
             bad[path.name] = error.message
+        else:
+            usable[piece].append(found)
     if not usable:
         first = next(iter(bad.items()))
         raise DataError(f"None of {len(paths)} MIDI files in {folder} can be used; {first[0]}: {first[1]}.")
-    counts = Counter(map(len, usable.values()))
-    samples = max(counts, key=lambda n: (counts[n], n))
+    samples = samples_a_piece([len(several) for several in usable.values()])
     missing = tuple(i for i in range(len(targets)) if len(usable.get(i, ())) < samples)
     notes, files = {}, []
-    for piece, found in sorted(usable.items()):
-        for sample, (file, continuation) in enumerate(found):
+    for piece, several in sorted(usable.items()):
+        for sample, (file, continuation) in enumerate(several):
             if piece in missing:
-                bad[file.name] = f"its piece has {len(found)} of {samples} samples"
+                bad[file.name] = f"its piece has {len(several)} of {samples} samples"
             elif sample >= samples:
-                bad[file.name] = f"most pieces have {samples} {'sample' if samples == 1 else 'samples'}; this is one more"
+                bad[file.name] = f"{samples} {'sample' if samples == 1 else 'samples'} of a piece count; this is one more"
             else:
                 notes[piece, sample] = continuation
                 files.append(File(file.name, piece, sample, file.prompt_cut, file.surplus, file.remark))
@@ -169,6 +170,17 @@ def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int
     return places, bad, True
 
 
+def samples_a_piece(found: Sequence[int]) -> int:
+    """How many samples of each piece count, the same for all: the number with which the most files do; the least of equals.
+
+    Parameters
+    ----------
+    found : sequence of int
+        Usable files of each piece that has any.
+    """
+    return max(sorted(set(found)), key=lambda n: n * sum(several >= n for several in found))
+
+
 def read_continuation(path: Path, piece: int, sample: int, target: Target, n_notes: int) -> tuple[File, Notes]:
     """One file's continuation: its first `n_notes` notes, without the prompt if it begins with it.
 
@@ -183,7 +195,7 @@ def read_continuation(path: Path, piece: int, sample: int, target: Target, n_not
     rest, cut, remark = without_prompt(found, as_file(target.prompt))
     if len(rest) < n_notes:
         where = "after the prompt" if cut else "and doesn't begin with the prompt"
-        raise DataError(f"it has {len(rest)} notes {where}; {n_notes} are needed")
+        raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'} {where}; {n_notes} are needed")
     return File(path.name, piece, sample, cut, len(rest) - n_notes, remark), rest[:n_notes]
 
 

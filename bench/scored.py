@@ -15,7 +15,7 @@ from typing import Any
 from bench import prepare
 from bench.data import Sink
 from bench.errors import UsageError
-from bench.external import External, read_external
+from bench.external import External, midi_files, read_external
 from bench.places import Places
 from bench.processes import Signals, StoppedError
 from bench.prompts import check_index
@@ -94,6 +94,7 @@ def score_folder(
         If the folder holds no usable file, or the dataset can't be prepared.
     """
     folder, system = Path(folder), _checked_name(name, Path(folder))
+    midi_files(folder)  # before anything runs
     places = Places.find(out, data, plugins)
     scale, why = choose_scale(scale)
     resolved = load_spec(spec, places.plugins, models=[], dataset=dataset).at(scale)
@@ -139,6 +140,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
         Its run is ``<out>/runs/<run>-scored-<name>``, with a copy of the run's outcomes and samples.
     """
     folder, system = Path(folder), _checked_name(name, Path(folder))
+    midi_files(folder)
     base = RunFolder(source)
     record = base.read()
     _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})

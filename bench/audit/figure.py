@@ -6,6 +6,7 @@ Colours: Brewer's purple and orange, told apart by readers with any common colou
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,14 +18,19 @@ from bench.audit.words import rewarded, seen
 
 #: Inches of a corruption's five strengths by one metric's two lines, and of what stands around them.
 CELL = (0.62, 0.36)
-LEFT, RIGHT, TOP, BOTTOM, GAP = 2.2, 1.15, 1.75, 0.95, 1.15
+LEFT, RIGHT, TOP, BOTTOM = 2.2, 1.15, 1.75, 1.3
 
 #: Ticks of the colour bar, in units of the distance between two real pieces.
-TICKS = (-4, -1, -0.25, 0, 0.25, 1, 4)
+TICKS = (-4, -1, -0.25, -0.05, 0, 0.05, 0.25, 1, 4, 25)
 
 STRENGTHS = 5
 
-SETTINGS: Any = {"svg.hashsalt": "midibench", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 8.5}
+NOTE = (
+    "better  ←  in units of the distance between two real pieces  →  worse\n"
+    "Colours: five strengths, weakest first. Numbers: full strength.  ~ doesn't rise with strength   ! rewards it   – undefined"
+)
+
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "midibench", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 8.5}
 
 
 def audit_svg(audit: Audit) -> bytes:
@@ -40,35 +46,32 @@ def draw(audit: Audit, kind: str) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
-    panel, rows = len(CORRUPTIONS) * CELL[0], len(audit.metrics) * CELL[1]
-    width, height = LEFT + 2 * panel + GAP + RIGHT, TOP + rows + BOTTOM
+    across, down = len(CORRUPTIONS) * CELL[0], len(audit.metrics) * CELL[1]
+    # One above the other, so that a page's width leaves the numbers legible.
+    width, height = LEFT + across + RIGHT, 2 * (TOP + down) + BOTTOM
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, height), facecolor="white")
-        left, right = (
-            figure.add_axes((x / width, BOTTOM / height, panel / width, rows / height)) for x in (LEFT, LEFT + panel + GAP)
+        upper, lower = (
+            figure.add_axes((LEFT / width, y / height, across / width, down / height)) for y in (BOTTOM + down + TOP, BOTTOM)
         )
-        _panel(left, audit, lambda cell: cell.responses, seen, "What it sees: a corrupted copy of the target")
-        image = _panel(right, audit, lambda cell: cell.changes, rewarded, "What it rewards: another real piece, corrupted")
-        left.set_yticks(_label_lines(audit), [m.title for m in audit.metrics])
-        bar = figure.add_axes((LEFT / width, 0.55 / height, panel / width, 0.13 / height))
+        _panel(upper, audit, lambda cell: cell.responses, seen, "What it sees: a corrupted copy of the target")
+        image = _panel(lower, audit, lambda cell: cell.changes, rewarded, "What it rewards: another real piece, corrupted")
+        bar = figure.add_axes((LEFT / width, 0.95 / height, across / width, 0.13 / height))
         scale = figure.colorbar(image, cax=bar, orientation="horizontal")
         scale.set_ticks([squeezed(t) for t in TICKS], labels=[f"{t:g}".replace("-", "−") for t in TICKS])
-        figure.text(
-            LEFT / width, 0.08 / height, "better  ←  in units of the distance between two real pieces  →  worse", ha="left"
-        )
-        note = (
-            "colours: five strengths, weakest first; numbers: full strength\n"
-            "~ does not rise with strength     ! rewards the corruption     – undefined"
-        )
-        figure.text((LEFT + panel + GAP) / width, 0.35 / height, note, ha="left", va="center", linespacing=1.6)
+        figure.text(LEFT / width, 0.12 / height, NOTE, ha="left", va="bottom", linespacing=1.6)
         out = io.BytesIO()
         figure.savefig(out, format=kind, metadata={"Date": None, "Creator": "midibench"} if kind == "svg" else None, dpi=110)
     return out.getvalue()
 
 
 def squeezed(value: float) -> float:
-    """A response on the colour scale, -1 to 1: 0 stays, the distance between two real pieces is half-way, nothing is cut off."""
-    return value / (1 + abs(value))
+    """A response on the colour scale, -1 to 1: the distance between two real pieces is half-way, nothing is cut off.
+
+    The root lifts small responses off the white of none.
+    """
+    root = math.sqrt(abs(value))
+    return math.copysign(root / (1 + root), value)
 
 
 def _panel(
@@ -87,7 +90,7 @@ def _panel(
     middles = [STRENGTHS * (j + 0.5) - 0.5 for j in range(len(CORRUPTIONS))]
     axes.set_xticks(middles, [c.title for c in CORRUPTIONS.values()], rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
-    axes.set_yticks([])
+    axes.set_yticks([2 * i + 0.5 for i in range(len(cells))], [m.title for m in audit.metrics])
     axes.tick_params(length=0)
     for j in range(1, len(CORRUPTIONS)):
         axes.axvline(STRENGTHS * j - 0.5, color="white", linewidth=4)
@@ -97,7 +100,3 @@ def _panel(
         spine.set_visible(False)
     axes.set_title(title, fontsize=11, fontweight="bold", loc="left", pad=10)
     return image
-
-
-def _label_lines(audit: Audit) -> list[float]:
-    return [2 * i + 0.5 for i in range(len(audit.metrics))]

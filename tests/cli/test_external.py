@@ -1,0 +1,189 @@
+"""`bench prompts`, `bench score`, `bench audit` as a user meets them: real processes on toy music."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.midi import midi_bytes, read_midi
+from bench.notes import Notes
+
+PLUGINS = Path(__file__).resolve().parents[1] / "engine" / "plugins"
+
+#: Five of nine test pieces are long enough.
+SPEC = """\
+title: Toy
+dataset: {name: toy, options: {test: 9}}
+protocol: {prompt: 10, notes: 20, pieces: 5}
+seeds: 1
+references: [untrained]
+"""
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Call:
+    return caller(tmp_path)
+
+
+def caller(folder: Path) -> Call:
+    """Runs `bench` in `folder`, away from the repository, with none of our variables."""
+    (folder / "toy.yaml").write_text(SPEC)
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_") and k not in ("COLUMNS", "FORCE_COLOR")}
+        command = [sys.executable, "-m", "bench", *map(str, arguments)]
+        if "--run" not in command:
+            command += ["--plugins", str(PLUGINS), "--scale", "cpu"]
+        variables = {**clean, "CUDA_VISIBLE_DEVICES": ""}
+        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    done = caller(folder)("prompts", "toy.yaml", "--to", "prompts", "--targets")
+    assert done.returncode == 0, done.stderr
+    return folder / "prompts"
+
+
+def rows(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "report.csv").open() as file:
+        return {row["system"]: row for row in csv.DictReader(file)}
+
+
+def continued(prompts: Path, to: Path, with_prompt: bool = True) -> None:
+    """What a perfect system would send back: the prompt and what really follows."""
+    to.mkdir()
+    for path in sorted(prompts.glob("*.mid")):
+        parts = [
+            read_midi(p) for p in ((path, prompts / "targets" / path.name) if with_prompt else (prompts / "targets" / path.name,))
+        ]
+        (to / path.name).write_bytes(midi_bytes(Notes.concatenate(parts)))
+
+
+def test_prompts_are_exported_with_an_index(prompts: Path) -> None:
+    index = json.loads((prompts / "prompts.json").read_text())
+    assert sorted(p.name for p in prompts.iterdir()) == [
+        "README.txt",
+        *(f"prompt-00{i}.mid" for i in range(5)),
+        "prompts.json",
+        "targets",
+    ]
+    assert [p["file"] for p in index["pieces"]] == [f"prompt-00{i}.mid" for i in range(5)]
+    assert [p["id"] for p in index["pieces"]] == ["test 0", "test 2", "test 4", "test 6", "test 8"]
+    assert (index["notes_to_write"], index["protocol"]["prompt"], index["dataset"]["name"]) == (20, 10, "toy")
+    assert [len(read_midi(prompts / p["file"])) for p in index["pieces"]] == [10] * 5
+    readme = (prompts / "README.txt").read_text()
+    assert "at least 20 notes after the prompt" in readme
+    assert index["dataset"]["fingerprint"] in readme
+    assert "bench score DIR --spec toy.yaml --scale cpu --name NAME" in readme
+
+
+def test_answers_stay_out_unless_asked_for_and_exports_repeat(call: Call, tmp_path: Path, prompts: Path) -> None:
+    call("prompts", "toy.yaml", "--to", "again")
+    assert not (tmp_path / "again" / "targets").exists()
+    for path in [*prompts.glob("*.mid"), prompts / "prompts.json"]:
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "every file begins with its prompt, which was cut off" in done.stdout
+    folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    assert str(folder / "report.md") in done.stdout
+    table = rows(folder)
+    assert list(table) == ["mine", "real", "shuffle", "median"]
+    mine = table["mine"]
+    assert (mine["kind"], mine["model"], mine["status"], mine["seeds"], mine["pieces"]) == ("model", "external", "done", "1", "5")
+    assert (mine["pitch_distance"], mine["velocity_distance"], mine["pitch_w1"]) == ("0", "0", "0")
+    assert (mine["bits_per_note"], mine["training_seconds"], mine["epochs"], mine["peak_memory"]) == ("", "", "", "")
+    assert float(table["real"]["pitch_distance"]) > 1
+    assert "another system's MIDI files; every piece is there" in (folder / "report.md").read_text()
+    before = (folder / "report.csv").read_bytes()
+    assert call("score", "mine", "--spec", "toy.yaml", "--out", "out").returncode == 0
+    assert (folder / "report.csv").read_bytes() == before
+
+
+def test_files_without_the_prompt_and_without_numbers_are_matched_in_order(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine", with_prompt=False)
+    for i, path in enumerate(sorted((tmp_path / "mine").iterdir())):
+        path.rename(path.with_name(f"song {'abcde'[i]}.mid"))
+    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--name", "my system")
+    assert done.returncode == 0, done.stderr
+    assert "each matched in sorted order: no file's name has a piece's number" in done.stdout
+    assert "no file begins with its prompt: all notes count as continuation" in done.stdout
+    assert rows(tmp_path / "out" / "runs" / "toy-cpu-scored-my_system")["my system"]["pitch_distance"] == "0"
+
+
+def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    (tmp_path / "mine" / "prompt-001.mid").write_text("no music")
+    shutil.copyfile(prompts / "prompt-003.mid", tmp_path / "mine" / "prompt-003.mid")
+    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q")
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("can't be used: prompt-001.mid: not a MIDI file that can be parsed")
+    assert lines[1:3] == [
+        "can't be used: prompt-003.mid: it has 0 notes after the prompt; 20 are needed",
+        "missing: 2 pieces: 001, 003",
+    ]
+    folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    mine = rows(folder)["mine"]
+    assert (mine["pieces"], mine["pitch_distance"]) == ("3", "0")
+    report = (folder / "report.md").read_text()
+    assert "The row mine lacks 2 of 5 pieces" in report
+    assert "another system's MIDI files; 3 of 5 pieces" in report
+
+
+def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    (tmp_path / "toy.yaml").write_text(SPEC.replace("[untrained]", "[median]"))
+    assert call("run", "toy.yaml", "--out", "out", "-q").returncode == 0
+    run = tmp_path / "out" / "runs" / "toy-cpu"
+    before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    done = call("score", "mine", "--run", run.name, "--out", "out")
+    assert done.returncode == 0, done.stderr
+    scored = tmp_path / "out" / "runs" / f"{run.name}-scored-mine"
+    assert list(rows(scored)) == ["mine", *rows(run)]
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["score", "mine"], 2, "Give either --spec SPEC or --run RUN."),
+        (["score", "gone", "--spec", "toy.yaml"], 2, "There is no folder gone."),
+        (["score", "music", "--spec", "toy.yaml", "--name", "median"], 2, "There is a row named 'median' already."),
+        (["score", "music", "--spec", "toy.yaml", "--name", "../up"], 2, "can't name a row and a folder"),
+    ],
+)
+def test_mistakes_are_said_before_anything_runs(call: Call, tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "prompt-000.mid").write_bytes(b"")
+    done = call(*arguments, "--out", "out")
+    assert done.returncode == code
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_audit_repeats_to_the_byte(call: Call, tmp_path: Path) -> None:
+    first = call("audit", "--spec", "toy.yaml", "--out", "one")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "a constant median beats real music" in first.stdout
+    assert call("audit", "--spec", "toy.yaml", "--out", "two").returncode == 0
+    files = sorted(p.name for p in (tmp_path / "one" / "audit" / "toy").iterdir())
+    assert files == ["audit.csv", "audit.md", "audit.svg"]
+    for name in files:
+        assert (tmp_path / "one/audit/toy" / name).read_bytes() == (tmp_path / "two/audit/toy" / name).read_bytes()

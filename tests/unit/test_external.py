@@ -1,0 +1,208 @@
+"""A folder of MIDI as samples: which file is which piece, what of it counts, what is refused. Notes are half a second apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import DataError, UsageError
+from bench.external import match, midi_files, read_external, samples_a_piece, without_prompt
+from bench.heldout import HeldOut
+from bench.midi import midi_bytes
+from bench.notes import Notes
+from bench.prompts import check_index, export_prompts, numbers_in, prompt_name
+from bench.spec import Spec
+from bench.store import PieceName, Target, Targets
+from bench.trial import DatasetChoice, Protocol
+
+N = 4
+
+
+def line(*pitch: int, start: float = 0.0) -> Notes:
+    n = len(pitch)
+    return Notes.from_columns(start + np.arange(n) * 0.5, np.full(n, 0.25), pitch, np.full(n, 80))
+
+
+def target(index: int, prompt: Notes) -> Target:
+    return Target(PieceName(index, f"piece {index}"), prompt, line(60, 60, 60, 60, start=10))
+
+
+TARGETS = (target(0, line(40, 41)), target(1, line(50, 52)), target(2, line(45, 47)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "made").mkdir()
+    return tmp_path / "made"
+
+
+def put(folder: Path, name: str, *pitch: int) -> None:
+    (folder / name).write_bytes(midi_bytes(line(*pitch)))
+
+
+@pytest.mark.parametrize(
+    ("stem", "numbers"),
+    [
+        ("prompt-007", (7, 0)),
+        ("prompt-007-2", (7, 2)),
+        ("magenta_Prompt-012_temperature-0.9", (12, 0)),
+        ("prompt-1000", (1000, 0)),
+        ("007", (7, 0)),
+        ("007-3", (7, 3)),
+        ("2026-11-23_01", None),
+        ("take 7", None),
+        ("prompt", None),
+    ],
+)
+def test_the_number_in_a_name(stem: str, numbers: tuple[int, int] | None) -> None:
+    assert numbers_in(stem) == numbers
+
+
+@given(st.integers(0, 5000), st.integers(1, 99))
+def test_a_name_that_was_exported_is_read_back(piece: int, sample: int) -> None:
+    stem = Path(prompt_name(piece)).stem
+    assert numbers_in(stem) == (piece, 0)
+    assert numbers_in(f"{stem}-{sample}") == (piece, sample)
+
+
+def test_the_prompt_is_cut_off_where_a_file_begins_with_it() -> None:
+    rest, cut, remark = without_prompt(line(40, 41, 60, 62), line(40, 41))
+    assert (rest.pitch.tolist(), cut, remark) == ([60, 62], True, "")
+
+
+def test_a_file_without_the_prompt_counts_whole() -> None:
+    rest, cut, remark = without_prompt(line(60, 62, 64), line(40, 41))
+    assert (rest.pitch.tolist(), cut, remark) == ([60, 62, 64], False, "")
+
+
+def test_a_lower_key_in_the_last_chord_of_the_prompt_is_continuation() -> None:
+    """The prompt ends with 52 at 0.5 s; the system adds 40 on the same onset, which sorts before it."""
+    made = Notes.from_columns([0, 0.5, 0.5, 1.0], [0.2] * 4, [50, 52, 40, 60], [80] * 4)
+    rest, cut, _ = without_prompt(made, line(50, 52))
+    assert cut
+    assert rest.pitch.tolist() == [40, 60]
+
+
+def test_a_prompt_in_another_order_is_said() -> None:
+    _, cut, remark = without_prompt(line(41, 40, 60), line(40, 41))
+    assert not cut
+    assert remark == "its first 2 notes are nearly the prompt's (2 pitches), but not in its order: all count"
+
+
+def test_no_prompt_and_short_files_cut_nothing() -> None:
+    assert without_prompt(line(60), line())[1] is False
+    assert without_prompt(line(40), line(40, 41))[1] is False
+    assert without_prompt(line(), line(40))[1] is False
+
+
+def test_sorted_order_counts_as_people_do(folder: Path) -> None:
+    for name in ("take 10.mid", "take 2.mid", "take 1.midi", "._take 1.mid", "notes.txt"):
+        put(folder, name, 60)
+    assert [p.name for p in midi_files(folder)] == ["take 1.midi", "take 2.mid", "take 10.mid"]
+    places, bad, by_name = match(midi_files(folder), 2)
+    assert ({p.name: place for p, place in places.items()}, by_name) == ({"take 1.midi": (0, 0), "take 2.mid": (1, 0)}, False)
+    assert bad == {"take 10.mid": "there are only 2 pieces"}
+
+
+def test_names_that_stand_for_nothing_are_bad() -> None:
+    paths = [Path(n) for n in ("prompt-000.mid", "prompt-000.midi", "prompt-003.mid", "song.mid")]
+    places, bad, by_name = match(paths, 3)
+    assert ({p.name: place for p, place in places.items()}, by_name) == ({"prompt-000.mid": (0, 0)}, True)
+    assert bad == {
+        "prompt-000.midi": "it stands for the same piece and sample as prompt-000.mid",
+        "prompt-003.mid": "there are 3 pieces, prompt-000.mid to prompt-002.mid",
+        "song.mid": "its name has no piece's number, such as prompt-003.mid",
+    }
+
+
+def test_what_counts_and_what_is_missing(folder: Path) -> None:
+    put(folder, "prompt-000.mid", 40, 41, 60, 61, 62, 63, 64)
+    put(folder, "prompt-001.mid", 70, 71, 72, 73)
+    (folder / "prompt-002.mid").write_bytes(b"no music")
+    found = read_external(folder, TARGETS, N)
+    assert {key: notes.pitch.tolist() for key, notes in found.notes.items()} == {
+        (0, 0): [60, 61, 62, 63],
+        (1, 0): [70, 71, 72, 73],
+    }
+    assert [(f.name, f.prompt_cut, f.surplus) for f in found.files] == [("prompt-000.mid", True, 1), ("prompt-001.mid", False, 0)]
+    assert (found.missing, found.samples, found.by_name) == ((2,), 1, True)
+    assert list(found.bad) == ["prompt-002.mid"]
+    assert found.bad["prompt-002.mid"].startswith("not a MIDI file")
+
+
+def test_too_few_notes_and_none_are_bad(folder: Path) -> None:
+    put(folder, "prompt-000.mid", 40, 41, 60)
+    put(folder, "prompt-001.mid")
+    put(folder, "prompt-002.mid", 60, 61, 62, 63)
+    found = read_external(folder, TARGETS, N)
+    assert found.bad == {
+        "prompt-000.mid": "it has 1 note after the prompt; 4 are needed",
+        "prompt-001.mid": "it holds no notes",
+    }
+    assert found.missing == (0, 1)
+
+
+def test_samples_count_from_0_and_as_most_pieces_have(folder: Path) -> None:
+    for piece in (0, 1):
+        for sample in (1, 2):
+            put(folder, f"prompt-{piece:03}-{sample}.mid", 60 + sample, 60, 60, 60)
+    put(folder, "prompt-000-9.mid", 70, 70, 70, 70)
+    put(folder, "prompt-002-1.mid", 60, 60, 60, 60)
+    found = read_external(folder, TARGETS, N)
+    assert found.samples == 2
+    assert {key: int(notes.pitch[0]) for key, notes in found.notes.items()} == {(0, 0): 61, (0, 1): 62, (1, 0): 61, (1, 1): 62}
+    assert found.missing == (2,)
+    assert found.bad == {
+        "prompt-000-9.mid": "2 samples of a piece count; this is one more",
+        "prompt-002-1.mid": "its piece has 1 of 2 samples",
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "samples"), [([1, 1, 1], 1), ([2, 2, 1], 2), ([3, 2, 1], 2), ([2, 1, 1, 1], 1), ([1, 2], 1), ([5], 5)]
+)
+def test_as_many_samples_as_use_most_files(found: list[int], samples: int) -> None:
+    assert samples_a_piece(found) == samples
+
+
+def held_out(prompt: int) -> HeldOut:
+    spec = Spec(name="toy", title="Toy", dataset=DatasetChoice(name="toy"), protocol=Protocol(prompt=prompt, notes=N))
+    targets = tuple(target(i, t.prompt[:prompt]) for i, t in enumerate(TARGETS))
+    return HeldOut(spec, Targets(targets, 3, 3), {"title": "Toy", "license": "CC0", "corpus_key": "feed"})
+
+
+def test_continuations_of_other_prompts_are_refused(folder: Path) -> None:
+    export_prompts(held_out(2), folder, scale="cpu", score="bench score DIR")
+    check_index(folder, held_out(2).targets.targets)
+    with pytest.raises(DataError, match=r"is of other prompts: the spec toy at scale cpu, dataset toy"):
+        check_index(folder, held_out(1).targets.targets)
+
+
+def test_prompts_of_two_kinds_do_not_mix(folder: Path) -> None:
+    export_prompts(held_out(2), folder, scale="cpu", score="bench score DIR")
+    with pytest.raises(UsageError, match="already holds prompts of the spec toy"):
+        export_prompts(held_out(1), folder, scale="cpu", score="bench score DIR")
+
+
+def test_without_a_prompt_there_is_nothing_to_export(folder: Path) -> None:
+    written = export_prompts(held_out(0), folder, scale="cpu", score="bench score DIR")
+    assert sorted(p.name for p in written) == ["README.txt", "prompts.json"]
+    assert "No notes are given" in (folder / "README.txt").read_text()
+
+
+def test_a_folder_of_other_files_is_left_alone(folder: Path) -> None:
+    put(folder, "song.mid", 60)
+    with pytest.raises(UsageError, match="already holds other files"):
+        export_prompts(held_out(2), folder, scale="cpu", score="bench score DIR")
+
+
+def test_a_folder_without_use_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="There is no folder"):
+        read_external(folder / "gone", TARGETS, N)
+    with pytest.raises(UsageError, match="There is no MIDI file"):
+        read_external(folder, TARGETS, N)
+    put(folder, "prompt-000.mid", 60)
+    with pytest.raises(DataError, match=r"None of 1 MIDI files .* prompt-000\.mid: it has 1 note"):
+        read_external(folder, TARGETS, N)
