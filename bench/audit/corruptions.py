@@ -18,6 +18,8 @@ from bench.notes import COLUMNS, Notes
 
 Integers = NDArray[np.int64]
 
+LONGEST_SHIFT = 16
+
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -30,7 +32,8 @@ class Context:
     notes : Notes
         The continuation, N notes.
     following : Notes
-        At least as many notes that come after it: the piece's own, and where it ends, the piece from its start.
+        Notes that come after it, at least N and :data:`LONGEST_SHIFT`: the piece's own, and where it ends, the piece from its
+        start.
     training : Notes
         N notes of a training piece.
     median : tuple of (int, int)
@@ -165,7 +168,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
             Corruption("flatten_velocity", "velocity flattened", SHARES, "of the way to the mean", flatten_velocity),
             Corruption("shuffle_velocity", "velocity shuffled", SHARES, "of the notes", shuffle_velocity),
             Corruption("drop", "notes dropped", (0.02, 0.05, 0.1, 0.25, 0.5), "of the notes", drop),
-            Corruption("shift", "shifted by notes", (1, 2, 4, 8, 16), "notes", shift),
+            Corruption("shift", "shifted by notes", (1, 2, 4, 8, LONGEST_SHIFT), "notes", shift),
             Corruption("shuffle_order", "order shuffled", SHARES, "of the notes", shuffle_order),
             Corruption("repeat", "segment repeated", (2, 4, 8, 16, 32), "times", repeat),
             Corruption("train", "replaced by training piece", SHARES, "of the notes", train),

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from bench.audit.corruptions import CORRUPTIONS, Context
+from bench.audit.corruptions import CORRUPTIONS, LONGEST_SHIFT, Context
 from bench.corpus import Corpus
 from bench.errors import DataError
 from bench.heldout import HeldOut
@@ -172,6 +172,7 @@ def make_contexts(held_out: HeldOut, corpus: Corpus) -> tuple[list[Context], int
     """Each continuation with what may replace its notes, and how many pieces go on from their start."""
     protocol = held_out.spec.protocol
     n = protocol.notes
+    needed = max(n, LONGEST_SHIFT)
     long = [p.notes for p in corpus.train if len(p.notes) >= n]
     if not long:
         raise DataError(f"No training piece has {n} notes, so none can replace a continuation.")
@@ -181,10 +182,10 @@ def make_contexts(held_out: HeldOut, corpus: Corpus) -> tuple[list[Context], int
     for i, target in enumerate(held_out.targets.targets):
         piece = corpus.test[target.piece.index].notes
         following = piece[protocol.prompt + n :]
-        borrowed += len(following) < n
+        borrowed += len(following) < needed
         # An even choice over the training set.
         training = long[i * len(long) // len(held_out.targets.targets)]
-        contexts.append(Context(target.target, da_capo(piece, following, n), training[:n], middle, target.piece.id))
+        contexts.append(Context(target.target, da_capo(piece, following, needed), training[:n], middle, target.piece.id))
     return contexts, borrowed
 
 

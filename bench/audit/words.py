@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 
-from bench.audit.corruptions import CORRUPTIONS, Corruption
+from bench.audit.corruptions import CORRUPTIONS, LONGEST_SHIFT, Corruption
 from bench.audit.measure import ALPHA, MONOTONE, NOTHING, Audit, Cell
 from bench.metrics import METRICS, Metric
 from bench.report.build import HEADLINE
@@ -194,7 +194,7 @@ def _borrowed(audit: Audit) -> str:
         return ""
     return (
         f"Notes that follow the continuation replace dropped and skipped ones; {audit.borrowed} of {audit.pieces} pieces have "
-        f"fewer than {audit.notes} left and go on from their start."
+        f"fewer than {max(audit.notes, LONGEST_SHIFT)} left and go on from their start."
     )
 
 
