@@ -72,10 +72,9 @@ class Corruption:
 
 
 def transpose(context: Context, semitones: float) -> Notes:
-    """Every pitch so many semitones up; down where that would leave MIDI's range."""
-    notes, step = context.notes, int(semitones)
-    up = len(notes) == 0 or int(notes.pitch.max()) + step <= 127
-    return _replaced(notes, pitch=notes.pitch.astype(np.int64) + (step if up else -step))
+    """Every pitch so many semitones up; a note that would leave MIDI's range goes down instead."""
+    pitch = context.notes.pitch.astype(np.int64) + int(semitones)
+    return _replaced(context.notes, pitch=np.where(pitch > 127, pitch - 2 * int(semitones), pitch))
 
 
 def stretch(context: Context, factor: float) -> Notes:
