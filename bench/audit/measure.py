@@ -7,7 +7,8 @@ music's value). The unit of b is the mean of |m(o, t) - m(t, t)| with o the cont
 - **response**: mean b of corrupted copies of t, in units. 0: it doesn't see the corruption; 1: as bad as another real piece.
 - **change**: mean of b(corrupted o) - b(o), in units. Below 0 the metric rewards what was done to o.
 
-A metric on whole sets has one value a set: its "mean" is that value, and it has no test.
+A metric on whole sets has one value a set: its "mean" is that value, and it has no test. There t is every other held-out
+continuation together, and o the rest: a set has no order, so the same pieces in another order would be the same set.
 """
 
 from __future__ import annotations
@@ -137,25 +138,20 @@ def audit(held_out: HeldOut) -> Audit:
         raise DataError(f"The audit compares held-out pieces with each other; there are {len(targets)}, at least 2 are needed.")
     seconds = held_out.spec.protocol.seconds
     contexts, borrowed = make_contexts(held_out, held_out.corpus())
-    # Neighbours may be akin (one composer, one melody), so the other piece is taken from half the list away.
-    half = len(targets) // 2
 
-    def measured(samples: Sequence[Notes]) -> dict[str, Row]:
+    def measured(samples: Sequence[Notes]) -> tuple[dict[str, Row], dict[str, Row]]:
         return measure(samples, targets, seconds)
 
-    def others(samples: Sequence[Notes]) -> Sequence[Notes]:
-        return [*samples[half:], *samples[:half]]
-
-    own, other = measured(targets), measured(others(targets))
+    own, other = measured(targets)
     cells: dict[tuple[str, str], Cell] = {}
     moved: dict[tuple[str, str], Row] = {}
     units = {name: unit(own[name], other[name]) for name in own}
     for corruption in CORRUPTIONS.values():
         made = [[corruption.apply(context, strength) for context in contexts] for strength in corruption.strengths]
-        corrupted, stranger = [measured(m) for m in made], [measured(others(m)) for m in made]
+        found = [measured(m) for m in made]
         for name in own:
             key = name, corruption.name
-            rows, other_rows = [c[name] for c in corrupted], [s[name] for s in stranger]
+            rows, other_rows = [itself[name] for itself, _ in found], [stranger[name] for _, stranger in found]
             cells[key], moved[key] = _cell(METRICS[name], units[name], own[name], other[name], rows, other_rows)
     return Audit(
         dataset=held_out.spec.dataset.name,
@@ -199,11 +195,35 @@ def da_capo(piece: Notes, following: Notes, n: int) -> Notes:
     return Notes.concatenate(parts)
 
 
-def measure(samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None) -> dict[str, Row]:
-    """Every metric: on samples a value a piece, on sets one; NaN where it is undefined."""
+def measure(samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Every metric of each sample as its own target's, and of each as another piece's.
+
+    On samples a value a piece, on sets one; NaN where it is undefined.
+
+    Parameters
+    ----------
+    samples, targets : sequence of Notes
+        A sample a piece, at least two.
+    seconds : float, optional
+        Limits the two distances.
+    """
+    # Neighbours may be akin (one composer, one melody), so the other piece is taken from half the list away.
+    half = len(samples) // 2
+    turned = [*samples[half:], *samples[:half]]
+    ours, rest = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
+    return (
+        _on_samples(samples, targets, seconds) | _on_sets(samples[ours], targets[ours]),
+        _on_samples(turned, targets, seconds) | _on_sets(samples[rest], targets[ours]),
+    )
+
+
+def _on_samples(samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None) -> dict[str, Row]:
     each = [evaluate_sample(g, t, seconds) for g, t in zip(samples, targets, strict=True)]
-    rows = {name: np.array([_number(values[name]) for values in each]) for name in each[0]}
-    return rows | {name: np.array([_number(value)]) for name, value in evaluate_set(samples, targets).items()}
+    return {name: np.array([_number(values[name]) for values in each]) for name in each[0]}
+
+
+def _on_sets(samples: Sequence[Notes], targets: Sequence[Notes]) -> dict[str, Row]:
+    return {name: np.array([_number(value)]) for name, value in evaluate_set(samples, targets).items()}
 
 
 def unit(own: Row, other: Row) -> float | None:
