@@ -34,6 +34,9 @@ YARDSTICKS = ("real", "shuffle", "median")
 #: Of a trial's folder, what another run needs.
 _TRIAL_FILES = ("trial.json", "outcome.json", "samples.h5", "stderr.log")
 
+#: Of a training that nobody here saw.
+_TRAINING = ("seconds", "epochs", "notes", "notes_per_second", "best_epoch", "best_validation_bits", "stopped")
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
 
 
@@ -100,7 +103,7 @@ def score_folder(
     resolved = load_spec(spec, places.plugins, models=[], dataset=dataset).at(scale)
     resolved = _with_yardsticks(resolved)
     _check_free(system, resolved.references)
-    parts = [resolved.name, scale, *([dataset] if dataset else []), "scored", _slug(system)]
+    parts = [resolved.name, scale, *([dataset] if dataset else []), "scored", system.replace(" ", "_")]
     run = RunFolder(places.out / "runs" / "-".join(parts))
     call = {
         "spec": str(spec),
@@ -144,7 +147,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
     base = RunFolder(source)
     record = base.read()
     _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})
-    run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{_slug(system)}")
+    run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{system.replace(' ', '_')}")
     call = {**record["call"], "command": _command(folder, "--run", source, name)}
     with run.lock():
         for key in base.plan():
@@ -210,17 +213,7 @@ def _outcome(key: str, trial: Trial, external: External, remarks: Sequence[str])
         "key": key,
         "status": "done",
         "error": None,
-        "training": {
-            "seconds": None,
-            "epochs": None,
-            "notes": None,
-            "notes_per_second": None,
-            "best_epoch": None,
-            "best_validation_bits": None,
-            "stopped": None,
-            "resumed": 0,
-            "history": [],
-        },
+        "training": {**dict.fromkeys(_TRAINING), "resumed": 0, "history": []},
         "generation": {"seconds": None, "notes": notes, "notes_per_second": None, "compile_seconds": None},
         "likelihood": None,
         "facts": {},
@@ -282,10 +275,6 @@ def _checked_name(name: str | None, folder: Path) -> str:
             f"{given!r} can't name a row and a folder: at most 60 letters, digits, spaces and _ . + -.", "Give --name NAME."
         )
     return given
-
-
-def _slug(name: str) -> str:
-    return name.replace(" ", "_")
 
 
 def _check_free(system: str, taken: Sequence[str] | set[str]) -> None:
