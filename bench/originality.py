@@ -12,7 +12,7 @@ length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import Notes, Piece
+from bench.store import Target
 
 #: Notes of a pattern: as many pitches as a 64-bit key holds.
 PATTERN = 8
@@ -173,6 +174,25 @@ def measure_trial(
     found = TrainingIndex(train).measure([*samples, *real], [*prompts, *real_prompts])
     parts = {"samples": found[: len(samples)], "targets": found[len(samples) :]}
     return {name: {f.name: [getattr(c, f.name) for c in part] for f in fields(Copied)} for name, part in parts.items()}
+
+
+def measure_samples(
+    train: Sequence[Piece], samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool = True
+) -> dict[str, dict[str, list[Any]]]:
+    """:func:`measure_trial` of stored samples: by (piece, sample), taken in the order of these keys.
+
+    Parameters
+    ----------
+    train : sequence of Piece
+    samples : mapping of (int, int) to Notes
+    targets : sequence of Target
+        All held-out pieces of the run.
+    takes_prompt : bool
+        Whether the system was given the prompts.
+    """
+    keys = sorted(samples)
+    prompts = [targets[piece].prompt[: None if takes_prompt else 0] for piece, _ in keys]
+    return measure_trial(train, [samples[k] for k in keys], prompts, [(t.prompt, t.target) for t in targets])
 
 
 def _common(ours: Windows, theirs: Windows, length: int) -> tuple[Places, Places]:

@@ -292,7 +292,7 @@ def _score_pieces(
 
     `copied` is what the outcome stored of originality, if it did.
     """
-    protocol = trial["protocol"]
+    protocol, order = trial["protocol"], {key: i for i, key in enumerate(sorted(samples.notes))}
     scored: dict[str, dict[int, Value]] = {}
     for piece, target in targets.items():
         measured = []
@@ -304,7 +304,7 @@ def _score_pieces(
                     f"sample {sample} of piece {piece} ({target.piece.id}) "
                     + ("is missing" if generated is None else f"has {found} notes, not {protocol['notes']}")
                 )
-            originals = originality.evaluate(copied, piece * protocol["samples"] + sample, piece)
+            originals = originality.evaluate(copied, order[piece, sample], piece)
             measured.append(evaluate_sample(generated, target.target, protocol["seconds"]) | originals)
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)

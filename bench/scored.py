@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import prepare
+from bench.corpus import load_corpus
 from bench.data import Sink
 from bench.errors import UsageError
 from bench.external import External, midi_files, read_external
+from bench.originality import measure_samples
 from bench.places import Places
 from bench.processes import Signals, StoppedError
 from bench.prompts import check_index
@@ -180,7 +182,9 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     write_json(place / "trial.json", trial.model_dump(mode="json"))
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
     _write_midi(place / "midi", external, targets)
-    write_json(place / "outcome.json", _outcome(key, trial, external, remarks))
+    train = load_corpus(Path(record["dataset"]["corpus"])).train
+    copied = measure_samples(train, external.notes, targets)
+    write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": copied})
     header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
     header |= {"PROMPT": True, "LIKELIHOOD": None}
     header["KINDS"] = {**header.get("KINDS", {}), system: f"another system's MIDI files; {_pieces(external, len(targets))}"}

@@ -29,7 +29,7 @@ from bench import prepare, processes, provenance, yardstick
 from bench.api import FIELDS, Budget, Notes, Piece, Run, seed_for
 from bench.corpus import Corpus, load_corpus
 from bench.errors import BenchError, PluginError, TrialError
-from bench.originality import measure_trial
+from bench.originality import measure_samples
 from bench.plugins import Plugin, get_plugin, load, source_digest
 from bench.store import FORMAT, Samples, Target, clear_temporaries, plain, read_targets, tail, write_json, write_samples
 from bench.trial import Trial
@@ -286,11 +286,9 @@ class TrialTask:
     def _originality(
         self, corpus: Corpus, samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool
     ) -> dict[str, Any]:
-        """What samples, in the order of their keys, and targets copy from the training pieces, which only the worker has."""
+        """What samples and targets copy from the training pieces, which only the worker has."""
         self.phase = "originality"
-        keys = sorted(samples)
-        prompts = [targets[piece].prompt[: None if takes_prompt else 0] for piece, _ in keys]
-        return measure_trial(corpus.train, [samples[k] for k in keys], prompts, [(t.prompt, t.target) for t in targets])
+        return measure_samples(corpus.train, samples, targets, takes_prompt)
 
     def _facts(self, model: Any) -> dict[str, Any]:
         """What the model states of itself. What can't be used is left out and said: it is no reason to lose the trial."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from bench.api import FIELDS
 from bench.errors import UsageError
-from bench.metrics import METRICS, Undefined
+from bench.metrics import METRICS, Undefined, skill
 from bench.score import Row, Table, TrialScore, mean, score_run
 from bench.store import RunFolder, atomic, read_samples, read_target_file
 
@@ -210,6 +210,8 @@ def _system(run: RunFolder, row: Row) -> System:
     metrics, undefined = {}, {}
     held_out = _held_out(run, row.done)
     for name, metric in METRICS.items():
+        if name in skill.OF:  # says again what the distance says
+            continue
         found = _series(name, row, held_out)
         if isinstance(found, Series):
             metrics[metric.id] = found

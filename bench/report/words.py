@@ -119,6 +119,8 @@ def system_notes(report: Report) -> list[str]:
 def repeat_command(report: Report) -> str:
     """The command that makes this run again; of a run that no command can ask for, the Python call."""
     call: Mapping[str, Any] = report.run["call"]
+    if "command" in call:
+        return shlex.join(call["command"])
     if call.get("spec") is None or call.get("references") is not None:
         return f"bench.run(...) from Python, with the spec that stands in {report.folder.name}/run.json"
     command = ["bench", "run", call["spec"], "--scale", report.run["scale"]]
