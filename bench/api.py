@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,7 +80,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset split by composition, never by performance."""
+    """A dataset split by composition, never by performance.
+
+    Raises
+    ------
+    DataError
+        If `entropy` isn't a number, finite and at least 0, for each field and for "total".
+    """
 
     train: tuple[Piece, ...]
     validation: tuple[Piece, ...]
@@ -87,6 +94,18 @@ class Splits:
     skipped: tuple[Skipped, ...] = ()
     #: Facts for the report, such as "velocities are rendered, not played".
     remarks: tuple[str, ...] = ()
+    #: Where music is drawn from a known source: the bits per note that the source itself expects to need on the test pieces, by
+    #: field of FIELDS and as "total". No model can expect fewer. None for all other music.
+    entropy: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.entropy is None:
+            return
+        if set(self.entropy) != {*FIELDS, "total"}:
+            raise DataError(f"Splits.entropy has {sorted(self.entropy)}, expected {', '.join(FIELDS)} and total.")
+        for name, bits in self.entropy.items():
+            if not 0 <= bits < math.inf:
+                raise DataError(f"Splits.entropy[{name!r}] is {bits}, must be finite and at least 0 bits.")
 
 
 #: Called with (done, total, what) while data is fetched or read; total 0 means unknown.

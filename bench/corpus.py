@@ -1,8 +1,8 @@
 """A parsed dataset as one HDF5 file: the columns of all pieces end to end, read whole at open.
 
-Layout, format 1: datasets ``onset``, ``duration`` (float64), ``pitch``, ``velocity`` (uint8), gzip-compressed;
-``offsets`` (pieces + 1); ``split`` (0 train, 1 validation, 2 test) a piece; ``pieces`` and ``skipped`` and ``remarks`` as
-JSON texts, so titles may hold any character; attributes ``format`` and ``fingerprint``.
+Layout, format 2: datasets ``onset``, ``duration`` (float64), ``pitch``, ``velocity`` (uint8), gzip-compressed;
+``offsets`` (pieces + 1); ``split`` (0 train, 1 validation, 2 test) a piece; ``pieces``, ``skipped``, ``remarks`` and ``entropy``
+as JSON texts, so titles may hold any character; attributes ``format`` and ``fingerprint``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
 from bench.notes import Notes, check_columns
 
-FORMAT = 1
+FORMAT = 2
 
 SPLITS = ("train", "validation", "test")
 
@@ -45,6 +46,8 @@ class Corpus:
         Facts for the report.
     fingerprint : str
         Of the dataset and selection that made it.
+    entropy : dict of str to float, optional
+        See :class:`bench.api.Splits`.
     """
 
     train: tuple[Piece, ...]
@@ -53,6 +56,7 @@ class Corpus:
     skipped: tuple[Skipped, ...]
     remarks: tuple[str, ...]
     fingerprint: str
+    entropy: Mapping[str, float] | None = None
 
 
 def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
@@ -116,6 +120,7 @@ def _write(file: h5py.File, splits: Splits, fingerprint: str) -> None:
     file["pieces"] = _bytes([{k: getattr(p, k) for k in FACTS} for p in pieces])
     file["skipped"] = _bytes([[s.source, s.reason] for s in splits.skipped])
     file["remarks"] = _bytes(list(splits.remarks))
+    file["entropy"] = _bytes(None if splits.entropy is None else dict(splits.entropy))
     file.attrs["format"] = FORMAT
     file.attrs["fingerprint"] = fingerprint
 
@@ -137,7 +142,7 @@ def _read(file: h5py.File) -> Corpus:
     skipped = tuple(Skipped(*pair) for pair in _value(file["skipped"]))
     remarks = tuple(_value(file["remarks"]))
     train, validation, test = map(tuple, groups)
-    return Corpus(train, validation, test, skipped, remarks, str(file.attrs["fingerprint"]))
+    return Corpus(train, validation, test, skipped, remarks, str(file.attrs["fingerprint"]), _value(file["entropy"]))
 
 
 def _bytes(value: Any) -> NDArray[np.uint8]:

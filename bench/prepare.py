@@ -234,6 +234,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         "too_short": len(corpus.test) - len(usable),
         "skipped_files": len(corpus.skipped),
         "remarks": [*corpus.remarks, *_remarks(corpus, protocol, len(usable))],
+        "entropy": corpus.entropy,
     }
     return Targets(
         tuple(_target(i, corpus.test[i], protocol) for i in chosen),

@@ -175,6 +175,14 @@ class Table:
         ]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a run before any trial: the spec's target, and the entropy of its music where that is known."""
+
+    target: float | None
+    entropy: Mapping[str, float] | None
+
+
 def score_run(folder: Path) -> Table:
     """Every row of the run in `folder`, from stored files only.
 
@@ -184,9 +192,10 @@ def score_run(folder: Path) -> Table:
         If the folder holds no run, or its targets are gone or damaged.
     """
     run = RunFolder(folder)
-    target = run.spec().get("target")
+    record = run.read()
+    known = Known(record["spec"].get("target"), record["dataset"].get("entropy"))
     targets = read_targets(run.targets)
-    trials = [_score_trial(run, key, trial, targets, target) for key, trial in run.plan().items()]
+    trials = [_score_trial(run, key, trial, targets, known) for key, trial in run.plan().items()]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial["kind"]), t.trial["seed"]))
     systems = dict.fromkeys(t.trial["system"] for t in trials)
     return Table(with_skill([score_row([t for t in trials if t.trial["system"] == system]) for system in systems]))
@@ -259,9 +268,7 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     return Cell(math.fsum(known.values()) / len(known), spread, len(per_seed), len(known), by_piece=known)
 
 
-def _score_trial(
-    run: RunFolder, key: str, trial: Mapping[str, Any], targets: Sequence[Target], target: float | None
-) -> TrialScore:
+def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Sequence[Target], known: Known) -> TrialScore:
     outcome = run.outcome(key)
     if outcome is None:
         return TrialScore(key, trial)
@@ -278,8 +285,8 @@ def _score_trial(
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
         **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
-        **likelihood.evaluate(outcome["likelihood"]),
-        **cost.evaluate(outcome, target, trains=trial["kind"] == "model"),
+        **likelihood.evaluate(outcome["likelihood"], known.entropy),
+        **cost.evaluate(outcome, known.target, trains=trial["kind"] == "model"),
     }
     notes = {} if samples.likelihood_notes is None else dict(enumerate(samples.likelihood_notes.tolist()))
     return TrialScore(key, trial, outcome, "", values, {**by_piece, **bits}, notes)

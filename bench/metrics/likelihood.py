@@ -36,11 +36,20 @@ METRICS = (
         )
         for field in FIELDS
     ),
+    Metric(
+        "excess_bits",
+        "Excess bits",
+        "bits",
+        "lower",
+        "Bits per note above the entropy of the source that the music was drawn from, which no model can expect to beat.",
+        "Kullback-Leibler divergence per note, Cover and Thomas, Elements of Information Theory, theorem 5.4.3",
+        3,
+    ),
 )
 
 
 #: The metrics that are measured on each held-out piece, weighted by its notes.
-BY_PIECE = frozenset(m.name for m in METRICS)
+BY_PIECE = frozenset(("bits_per_note", *(f"bits_{field}" for field in FIELDS)))
 
 
 def by_piece(samples: Samples) -> dict[str, dict[int, Value]]:
@@ -52,11 +61,21 @@ def by_piece(samples: Samples) -> dict[str, dict[int, Value]]:
     return {name: dict(enumerate(column.tolist())) for name, column in columns.items()}
 
 
-def evaluate(likelihood: Mapping[str, Any] | None) -> dict[str, Value]:
-    """Every metric of this module from what a trial's outcome stored as ``likelihood``."""
+def evaluate(likelihood: Mapping[str, Any] | None, entropy: Mapping[str, float] | None = None) -> dict[str, Value]:
+    """Every metric of this module.
+
+    Parameters
+    ----------
+    likelihood : mapping or None
+        What a trial's outcome stored under that name.
+    entropy : mapping of str to float, optional
+        Expected bits per note of the music's source on the held-out pieces, see :class:`bench.api.Splits`; its "total" counts.
+    """
     if likelihood is None:
         return dict.fromkeys((m.name for m in METRICS), Undefined("this family has no likelihood"))
+    bits = float(likelihood["bits_per_note"])
     return {
-        "bits_per_note": float(likelihood["bits_per_note"]),
+        "bits_per_note": bits,
         **{f"bits_{field}": float(likelihood["by_field"][field]) for field in FIELDS},
+        "excess_bits": Undefined("the entropy of this music isn't known") if entropy is None else bits - entropy["total"],
     }

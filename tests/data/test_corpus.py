@@ -76,7 +76,7 @@ def test_it_is_compressed(corpus_file: Path) -> None:
 def test_unknown_format_is_refused_in_words(corpus_file: Path) -> None:
     with h5py.File(corpus_file, "r+") as file:
         file.attrs["format"] = 99
-    with pytest.raises(DataError, match=r"corpus.h5.*format 99, this version reads format 1") as error:
+    with pytest.raises(DataError, match=r"corpus.h5.*format 99, this version reads format 2") as error:
         load_corpus(corpus_file)
     assert "Delete" in error.value.hint
 

@@ -92,6 +92,20 @@ def test_undefined_stays_undefined_with_its_reason(stored: Stored) -> None:
     assert row.cells["peak_gpu_memory"].reason == "no GPU was used"
 
 
+def test_excess_bits_where_the_entropy_is_known(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), bits=10.0)
+    stored.add("lstm", 1, moved(1), bits=12.0)
+    stored.dataset["entropy"] = {"pitch": 3.0, "velocity": 2.5, "time": 2.5, "duration": 2.0, "total": 10.0}
+    cell = score_run(stored.close())["lstm"].cells["excess_bits"]
+    assert (cell.value, cell.seed_sd) == (1.0, pytest.approx(2**0.5))
+
+
+def test_no_excess_bits_where_it_is_not(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), bits=10.0)
+    stored.dataset["entropy"] = None
+    assert score_run(stored.close())["lstm"].cells["excess_bits"].reason == "the entropy of this music isn't known"
+
+
 def test_rows_are_models_then_untrained_then_references(stored: Stored) -> None:
     stored.add("median", 0, both(60, 60), kind="reference")
     stored.add("untrained lstm", 0, moved(1), kind="untrained")
