@@ -63,6 +63,17 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert not workers(toy)
 
 
+def test_the_entropy_of_a_known_source_reaches_run_json_and_the_score(toy: Bench) -> None:
+    toy.write({}, dataset={"name": "calibration", "options": {"pieces": 32, "notes": 40}}, references=["markov", "median"])
+    result = toy.run()
+    entropy = json.loads((toy.run_folder / "run.json").read_text())["dataset"]["entropy"]
+    assert set(entropy) == {"pitch", "velocity", "time", "duration", "total"}
+    markov, median = ({row["system"]: row for row in result.table}[name] for name in ("markov", "median"))
+    assert markov["excess_bits"] == toy.outcome("markov")["likelihood"]["bits_per_note"] - entropy["total"]
+    assert 1 < markov["excess_bits"] < 4, "first order, and from few notes"
+    assert median["excess_bits"] is None
+
+
 def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 2})
     toy.run()
