@@ -73,7 +73,8 @@ def read_entries(
             seen[digest] = entry.name
             found[entry.split].append(Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest))
     progress(len(entries), len(entries), "reading MIDI")
-    return Splits(**{k: tuple(v) for k, v in found.items()}, skipped=tuple(left_out), remarks=tuple(remarks))
+    train, validation, test = (tuple(found[name]) for name in SPLITS)
+    return Splits(train, validation, test, tuple(left_out), tuple(remarks))
 
 
 def _notes(raw: bytes, programs: range | None, minimum_notes: int) -> Notes:
@@ -153,7 +154,8 @@ def fill_empty(splits: Splits, group: Callable[[Piece], str]) -> Splits:
         if not found[name] and len(groups) > 1:
             found[name] = [p for p in found["train"] if group(p) == groups[0]]
             found["train"] = [p for p in found["train"] if group(p) != groups[0]]
-    return replace(splits, **{name: tuple(pieces) for name, pieces in found.items()})
+    train, validation, test = (tuple(found[name]) for name in SPLITS)
+    return replace(splits, train=train, validation=validation, test=test)
 
 
 def by_hash(text: str | bytes, validation: float, test: float) -> str:

@@ -81,7 +81,8 @@ class Dataset:
             seen[key] = name
             rng = np.random.default_rng(seed_for("chorales", name, self.seed))
             pieces[split[name]].append(_piece(name, scores[name][0], perform(score, rng)))
-        return Splits(**{k: tuple(v) for k, v in pieces.items()}, skipped=tuple(skipped), remarks=REMARKS)
+        train, validation, test = (tuple(pieces[name]) for name in ("train", "validation", "test"))
+        return Splits(train, validation, test, tuple(skipped), REMARKS)
 
 
 def split_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> dict[str, str]:
