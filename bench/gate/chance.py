@@ -28,7 +28,7 @@ from bench.stats import DRAWS, holm, paired_permutation
 ALPHA = 0.05
 
 #: Tests that share one matrix of signs; bounds the memory.
-BLOCK = 32
+BLOCK = 64
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.gate.baseline import Baseline, Series, System
 from bench.gate.chance import SeedValues
-from bench.gate.thresholds import choose
+from bench.gate.thresholds import Threshold
 from bench.metrics import METRICS, Metric
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
@@ -85,14 +85,14 @@ class Pair:
     seeds: SeedValues | None = None
 
 
-def pairs_of(before: Baseline, now: Baseline, name: str, gate: Mapping[str, float | str]) -> list[Pair]:
+def pairs_of(before: Baseline, now: Baseline, name: str, thresholds: Mapping[str, Threshold | None]) -> list[Pair]:
     """Every metric of a row that the gate is on for."""
     old, new = before.systems[name], now.systems[name]
     if not new.seeds:  # the failed row says it
         return []
     pairs = []
     for metric in METRICS.values():
-        threshold = choose(metric.name, gate)
+        threshold = thresholds[metric.name]
         if threshold is None or (metric.unit in CLOCKED and new.kind != "model"):
             continue
         verdict = _presence(name, metric, old, new)

@@ -13,6 +13,8 @@ from bench.gate import terms
 from bench.gate.baseline import Baseline
 from bench.gate.chance import ALPHA, Chance, judge_all
 from bench.gate.pairs import Pair, Status, Verdict, pairs_of
+from bench.gate.thresholds import choose
+from bench.metrics import METRICS
 
 #: From what matters most to what matters least.
 STATUSES: tuple[Status, ...] = ("worse", "lost", "better", "unclear", "untested", "new", "not compared", "same")
@@ -109,7 +111,8 @@ def judge(
     """
     if found := terms.obstacles(before, now):
         return Judgement(before.run, now.run, obstacles=tuple(found))
-    pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, gate or {})]
+    thresholds = {name: choose(name, gate or {}) for name in METRICS}
+    pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds)]
     tested, tests = _test(pairs, alpha, draws)
     if not any(v.before is not None and v.now is not None for v in tested):
         return Judgement(before.run, now.run, obstacles=("no value is in both runs",))

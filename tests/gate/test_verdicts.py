@@ -1,0 +1,224 @@
+"""The judgement, a case each: what is worse, what only looks so, what can't be told."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.gate.verdicts import judge
+
+from .made import changed, flat, run, series, shifted, system
+
+RUN = run(
+    lstm=system(pitch_distance=flat(10.0), pitch_sd_ratio=flat(0.9), unique_pitches=flat(30.0), training_seconds=series([50, 51], "seeds")),
+    real=system("reference", pitch_distance=flat(9.0), unique_pitches=flat(25.0)),
+)  # fmt: skip
+
+
+def one(now, system="lstm", metric="pitch_distance", before=RUN, **more):
+    (verdict,) = [v for v in judge(before, now, **more).verdicts if (v.system, v.metric.name) == (system, metric)]
+    return verdict
+
+
+def test_a_run_against_itself():
+    judged = judge(RUN, RUN)
+    assert {v.status for v in judged.verdicts} == {"same"}
+    assert (judged.exit_code, judged.rows, judged.warnings, judged.tests) == (0, (), (), 1)
+
+
+def test_worse_needs_more_than_the_threshold():
+    # The mean is 10.095, so 5 % are 0.50475.
+    assert one(RUN).limit == pytest.approx(0.50475)
+    assert one(shifted(RUN, "lstm", "pitch_distance", 0.50)).status == "same"
+    verdict = one(shifted(RUN, "lstm", "pitch_distance", 0.51))
+    assert (verdict.status, verdict.count, verdict.over) == ("worse", 20, "pieces")
+    assert verdict.worsening == pytest.approx(0.51)
+    assert judge(RUN, shifted(RUN, "lstm", "pitch_distance", 0.51)).exit_code == 1
+
+
+def test_worse_needs_a_test_that_says_so():
+    # Two pieces of 20 are far worse, as many a little better: beyond the threshold, yet it may be chance.
+    values = [10.0 + 0.01 * i + (20.0 if i < 2 else -0.5) for i in range(20)]
+    now = replace(RUN, systems={**RUN.systems, "lstm": system(pitch_distance=series(values))})
+    verdict = one(now)
+    assert verdict.worsening > verdict.limit
+    assert (verdict.status, verdict.tested) == ("unclear", True)
+    assert judge(RUN, now).of("worse") == []
+
+
+@pytest.mark.parametrize(("pieces", "status"), [(5, "untested"), (6, "worse")])
+def test_few_pieces_cannot_tell(pieces, status):
+    # Of 5 signs the smallest p is 2 / 32, of 6 it is 2 / 64.
+    before = run(lstm=system(pitch_distance=flat(10.0, pieces)))
+    judged = judge(before, shifted(before, "lstm", "pitch_distance", 9.0))
+    assert [v.status for v in judged.verdicts] == [status]
+    assert judged.blind == ([] if status == "worse" else list(judged.verdicts))
+    assert judged.exit_code == (1 if status == "worse" else 0)
+
+
+def test_far_better_is_a_warning_not_a_failure():
+    judged = judge(RUN, shifted(RUN, "lstm", "pitch_distance", -2.0))
+    assert [v.metric.name for v in judged.of("better")] == ["pitch_distance"]
+    assert judged.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "by", "status"),
+    [
+        # 0.995 is 0.005 from 1; a ratio may go 0.15 further away.
+        ("pitch_sd_ratio", 0.01, "same"),
+        ("pitch_sd_ratio", 0.17, "worse"),
+        ("pitch_sd_ratio", -0.17, "worse"),
+        # 30.095 pitches; real music has 25.095, and 10 % are 3.01.
+        ("unique_pitches", 4.0, "worse"),
+        ("unique_pitches", -4.0, "better"),
+        ("unique_pitches", -12.0, "same"),
+        ("unique_pitches", -14.0, "worse"),
+    ],
+)
+def test_without_a_better_direction_the_distance_from_real_music_counts(metric, by, status):
+    assert one(shifted(RUN, "lstm", metric, by), metric=metric).status == status
+
+
+def test_without_a_real_row_the_baseline_is_the_best():
+    alone = run(lstm=RUN.systems["lstm"])
+    for by in (4.0, -4.0):
+        assert one(shifted(alone, "lstm", "unique_pitches", by), metric="unique_pitches", before=alone).status == "worse"
+
+
+def test_higher_is_better():
+    before = run(lstm=system(training_notes_per_second=series([100, 101, 102], "seeds")))
+    before = changed(before, "lstm", seeds=(0, 1, 2), yardstick=dict.fromkeys("012", 0.5))
+    slower = shifted(before, "lstm", "training_notes_per_second", -60.0)
+    verdict = one(slower, metric="training_notes_per_second", before=before)
+    assert (verdict.status, verdict.before, verdict.now) == ("worse", pytest.approx(50.5), pytest.approx(20.5))
+
+
+class TestTimes:
+    def test_count_in_yardsticks(self):
+        # A machine of half the speed: all takes twice as long, the yardstick too.
+        slow = changed(shifted(RUN, "lstm", "training_seconds", 50.0), "lstm", yardstick={"0": 1.0, "1": 1.0})
+        verdict = one(slow, metric="training_seconds")
+        assert (verdict.status, verdict.before, verdict.now) == ("same", pytest.approx(101.0), pytest.approx(100.5))
+        assert verdict.clocked
+
+    def test_a_slower_training_on_the_same_machine_is_worse(self):
+        verdict = one(shifted(RUN, "lstm", "training_seconds", 100.0), metric="training_seconds")
+        assert (verdict.status, verdict.over, verdict.count) == ("worse", "seeds", 2)
+
+    @pytest.mark.parametrize("side", ["baseline", "run"])
+    def test_are_not_compared_without_one(self, side):
+        bare = changed(RUN, "lstm", yardstick={"0": 0.5})
+        verdict = one(bare if side == "run" else RUN, metric="training_seconds", before=bare if side == "baseline" else RUN)
+        assert (verdict.status, verdict.reason) == ("not compared", f"the {side} has no yardstick beside its times")
+
+    def test_are_not_compared_on_a_gpu(self):
+        gpu = changed(RUN, "lstm", device="cuda")
+        assert one(gpu, metric="training_seconds", before=gpu).reason == "the yardstick measures the processor, not a GPU"
+
+    def test_of_a_reference_are_nobodys_business(self):
+        before = run(markov=system("reference", training_seconds=series([0.01, 0.02], "seeds"), pitch_distance=flat(9.0)))
+        assert [v.metric.name for v in judge(before, before).verdicts] == ["pitch_distance"]
+
+
+class TestThresholds:
+    def test_come_from_the_spec(self):
+        now = shifted(RUN, "lstm", "pitch_distance", 0.51)
+        assert one(now, gate={"pitch_*": "10%"}).status == "same"
+        assert one(shifted(RUN, "lstm", "pitch_distance", 0.2), gate={"pitch_distance": 0.1}).status == "worse"
+
+    def test_off_is_not_judged(self):
+        judged = judge(RUN, RUN, {"*": "off", "pitch_distance": 0.1})
+        assert {v.metric.name for v in judged.verdicts} == {"pitch_distance"}
+
+
+class TestRows:
+    def test_one_that_vanished_makes_the_run_incomplete(self):
+        judged = judge(RUN, run(lstm=RUN.systems["lstm"]))
+        assert [(r.system, r.status) for r in judged.rows] == [("real", "vanished")]
+        assert judged.exit_code == 3
+
+    def test_a_new_one_is_only_told(self):
+        judged = judge(run(lstm=RUN.systems["lstm"]), RUN)
+        assert [(r.system, r.status) for r in judged.rows] == [("real", "new")]
+        assert judged.exit_code == 0
+
+    def test_one_whose_trials_failed(self):
+        bare = replace(system(), seeds=(), failed={"0": "no luck", "1": "no luck"})
+        judged = judge(RUN, replace(RUN, systems={**RUN.systems, "lstm": bare}))
+        assert [(r.system, r.status, r.reason) for r in judged.rows] == [("lstm", "failed", "seed 0: no luck")]
+        assert {v.system for v in judged.verdicts} == {"real"}
+        assert judged.exit_code == 3
+
+    def test_worse_counts_more_than_incomplete(self):
+        now = shifted(run(lstm=RUN.systems["lstm"]), "lstm", "pitch_distance", 3.0)
+        assert judge(RUN, now).exit_code == 1
+
+    def test_a_value_that_was_lost(self):
+        lacking = system(pitch_distance=flat(10.0))
+        lacking = replace(lacking, undefined={"unique_pitches@1": "no notes to compare"})
+        judged = judge(RUN, replace(RUN, systems={**RUN.systems, "lstm": lacking}))
+        assert {(v.metric.name, v.reason) for v in judged.of("lost")} >= {("unique_pitches", "no notes to compare")}
+        assert judged.exit_code == 3
+
+    def test_a_metric_of_another_version(self):
+        old = RUN.systems["lstm"]
+        metrics = {("pitch_distance@7" if k == "pitch_distance@1" else k): s for k, s in old.metrics.items()}
+        verdict = one(RUN, before=changed(RUN, "lstm", metrics=metrics))
+        assert (verdict.status, verdict.reason) == (
+            "not compared",
+            "it is measured as pitch_distance@1, the baseline's as pitch_distance@7",
+        )
+
+    def test_pieces_that_only_one_side_has_do_not_count(self):
+        old = RUN.systems["lstm"].metrics["pitch_distance@1"]
+        fewer = replace(old, at=old.at[:10], values=old.values[:10])
+        now = replace(RUN, systems={**RUN.systems, "lstm": system(pitch_distance=fewer)})
+        verdict = one(now)
+        assert (verdict.status, verdict.count, verdict.before) == ("same", 10, pytest.approx(10.045))
+
+
+class TestTerms:
+    @pytest.mark.parametrize(
+        ("now", "said"),
+        [
+            (replace(RUN, terms={**RUN.terms, "dataset": {"name": "maestro"}}), "dataset.name is maestro, was chorales"),
+            (replace(RUN, terms={**RUN.terms, "fingerprint": "beef"}), "fingerprint is beef, was feed"),
+            (replace(RUN, terms={**RUN.terms, "protocol": {}}), "protocol.notes is nothing, was 128"),
+            (replace(RUN, pieces=("a", "c")), "the 2 held-out pieces are not the baseline's 2"),
+            (changed(RUN, "lstm", definition={"model": "lstm", "params": {"units": 128}, "budget": {"epochs": 3}}),
+             "lstm: params.units is 128, was 64"),
+            (changed(RUN, "lstm", device="cuda"), "lstm: device is cuda, was cpu"),
+        ],
+    )  # fmt: skip
+    def test_another_dataset_or_spec_is_not_comparable(self, now, said):
+        judged = judge(RUN, now)
+        assert judged.obstacles == (said,)
+        assert (judged.exit_code, judged.verdicts) == (4, ())
+
+    def test_another_environment_is_a_warning(self):
+        judged = judge(RUN, replace(RUN, environment={"cpu": "Z80", "numpy": {"numpy": "3.0"}}))
+        assert judged.warnings == ("another environment: cpu is Z80, was Test CPU", "another environment: numpy.numpy is 3.0, was 2.0")
+        assert judged.exit_code == 0
+
+    def test_other_seeds_are_a_warning(self):
+        assert judge(RUN, changed(RUN, "lstm", seeds=(0,))).warnings == ("lstm: seeds are 0, were 0, 1",)
+
+    def test_a_metric_that_is_gone_is_a_warning(self):
+        old = changed(RUN, "lstm", metrics={**RUN.systems["lstm"].metrics, "phlogiston@1": flat(1.0)})
+        assert judge(old, RUN).warnings == ("the baseline's phlogiston is not measured any more",)
+
+    def test_nothing_in_common_is_not_comparable(self):
+        judged = judge(run(lstm=system(pitch_distance=flat(1.0))), run(gan=system(pitch_distance=flat(1.0))))
+        assert (judged.obstacles, judged.exit_code) == (("no value is in both runs",), 4)
+
+
+@given(by=st.floats(-20, 20), metric=st.sampled_from(["pitch_distance", "pitch_sd_ratio", "unique_pitches"]))
+def test_worse_one_way_is_better_the_other(by, metric):
+    """Of a metric with a direction; without one, worse in both directions only by its distance."""
+    now = shifted(RUN, "lstm", metric, by)
+    there, back = one(now, metric=metric, draws=500), one(RUN, metric=metric, before=now, draws=500)
+    if metric != "unique_pitches":  # whose best value stays where it is
+        assert there.worsening == pytest.approx(-back.worsening)
+    assert (there.status == "worse") == (there.worsening > there.limit)
