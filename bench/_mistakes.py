@@ -137,7 +137,11 @@ def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
 
     pattern = unknown(gate, METRICS)
     if pattern is not None:
-        raise document.error(("gate", pattern), f"no metric is named {pattern!r}.", did_you_mean(pattern.strip("*"), METRICS))
+        raise document.error(
+            ("gate", pattern),
+            f"no metric {'fits' if '*' in pattern else 'is named'} {pattern!r}.",
+            did_you_mean(pattern.strip("*"), METRICS),
+        )
 
 
 def _check_parameters(given: Mapping[str, Any], plugin: Plugin, document: Document, at: Address) -> None:

@@ -19,13 +19,13 @@ from types import MappingProxyType
 
 OFF = "off"
 
-#: The spread of the chorales' Table 2 (50 pieces, 3 seeds) stands behind these: each is at least twice what a mean over three
-#: training seeds moves by when nothing but the seeds changes, so that twice the threshold is found and a new seed is not.
+#: Chosen on the chorales' Table 2 (50 pieces, 3 seeds), see ``tests/gate/simulation.py``: runs that differ only in their seeds
+#: stay below them, those of training too, which the tests over pieces know nothing of; and twice as much is found.
 DEFAULTS: Mapping[str, float | str] = MappingProxyType(
     {
         "*": "15%",
         "*_distance": "5%",
-        "*_w1": "25%",
+        "*_w1": "35%",
         "*_ratio": 0.15,
         "unique_pitches": "10%",
         "top_pitch_share": "20%",

@@ -6,6 +6,7 @@ from collections import Counter
 
 from bench.gate.pairs import Verdict
 from bench.gate.verdicts import FINE, INCOMPLETE, NOT_COMPARABLE, STATUSES, WORSE, Judgement, RowChange
+from bench.report.build import brief
 from bench.report.markdown import escape
 
 HEADINGS = {
@@ -35,11 +36,9 @@ def sentence(verdict: Verdict) -> str:
         value = verdict.before if verdict.before is not None else verdict.now
         shown = "" if value is None else f" {'was' if verdict.status == 'lost' else 'is'} {_number(verdict, value)}"
         return f"{head}{shown}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
-    change = verdict.now - verdict.before
     limit = f"threshold {_number(verdict, verdict.limit)}{' yardsticks' if verdict.clocked else ''}"
     values = f"{_number(verdict, verdict.before)} -> {_number(verdict, verdict.now)}"
-    sign = "+" if change >= 0 else ""
-    return f"{head} {values} ({sign}{_number(verdict, change)}, {limit}; {evidence(verdict)}): {verdict.status}"
+    return f"{head} {values} ({_change(verdict, verdict.before, verdict.now)}, {limit}; {evidence(verdict)}): {verdict.status}"
 
 
 def evidence(verdict: Verdict) -> str:
@@ -52,7 +51,7 @@ def evidence(verdict: Verdict) -> str:
 
 def row_sentence(row: RowChange) -> str:
     """``gan: failed (seed 1: out of memory)``."""
-    return f"{row.system}: {row.status}{f' ({row.reason})' if row.reason else ''}"
+    return f"{row.system}: {row.status}{f' ({brief(row.reason)})' if row.reason else ''}"
 
 
 def summary(judgement: Judgement) -> str:
@@ -62,7 +61,10 @@ def summary(judgement: Judgement) -> str:
         return f"{heading}."
     counts = Counter(v.status for v in judgement.verdicts)
     told = ", ".join(f"{counts[s]} {'the same' if s == 'same' else s}" for s in STATUSES if counts[s])
-    return f"{heading}: {told}. {_plural(judgement.tests, 'test')} together, p adjusted by Holm."
+    if not told:
+        return f"{heading}."
+    tests = f" {_plural(judgement.tests, 'test')} together, p adjusted by Holm." if judgement.tests else ""
+    return f"{heading}: {told}.{tests}"
 
 
 def not_compared(judgement: Judgement) -> list[str]:
@@ -113,13 +115,14 @@ def markdown(judgement: Judgement, only_regressions: bool = False) -> str:
 def _table(verdicts: list[Verdict]) -> str:
     lines = ["| Model | Metric | Baseline | Now | Change | Threshold | Evidence | |", "|:--|:--|--:|--:|--:|--:|:--|:--|"]
     for v in verdicts:
-        change = None if v.before is None or v.now is None else v.now - v.before
-        numbers = [v.before, v.now, change, None if change is None else v.limit]
-        cells = ["–" if n is None else _number(v, n) for n in numbers]
-        told = escape(v.reason) if change is None else evidence(v)
+        if v.before is None or v.now is None:
+            cells = [*("–" if n is None else _number(v, n) for n in (v.before, v.now)), "–", "–", v.reason]
+        else:
+            numbers = [_number(v, v.before), _number(v, v.now), _change(v, v.before, v.now), _number(v, v.limit)]
+            cells = [*numbers, evidence(v)]
         name = f"{v.metric.title}{' (yardsticks)' if v.clocked else ''}"
         status = f"**{v.status}**" if v.status in REGRESSIONS else v.status
-        lines.append("| " + " | ".join([escape(v.system), escape(name), *cells, told, status]) + " |")
+        lines.append("| " + " | ".join([*map(escape, (v.system, name, *cells)), status]) + " |")
     return "\n".join(lines)
 
 
@@ -133,6 +136,11 @@ def _listed(judgement: Judgement, only_regressions: bool) -> list[Verdict]:
 
 def _bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _change(verdict: Verdict, before: float, now: float) -> str:
+    """With its sign."""
+    return f"{'+' if now >= before else ''}{_number(verdict, now - before)}"
 
 
 def _number(verdict: Verdict, value: float) -> str:

@@ -1,12 +1,13 @@
 """How often the gate is right: pairs of runs drawn from a stored one, judged by the gate's own function.
 
-``spread.json`` holds the values by seed and piece of a real run (the chorales' Table 2, 3 seeds, 50 pieces);
-``python tests/gate/simulation.py FOLDER`` makes it again from that run's folder, ``python tests/gate/simulation.py`` prints the rates.
+``spread.json`` holds the values by seed and piece of a real run: the chorales' Table 2, 3 seeds, 50 pieces.
+``python tests/gate/simulation.py FOLDER`` makes it again from that run's folder. With ``generation 1000 1`` in the folder's place
+it prints what the gate says of 1000 pairs, drawn with seed 1, that differ in their generations (with ``training``: in both).
 
 A drawn run keeps each piece's own level, as both runs of a pair have the same pieces (drawn anew for each pair), and draws what
 differs between generations: each (seed, piece) takes one of the stored seeds' deviations from that piece's mean, all metrics of a
 sample together. Deviations are widened by sqrt(n / (n - 1)), as a mean of n takes away that much. What differs between trainings
-is drawn with the covariance of the stored seeds; times get the noise of a calm machine, 5 %, and a speed that differs between runs.
+has the covariance of the stored seeds. Times get the noise of a calm machine, 5 %, and a speed that differs between runs.
 """
 
 from __future__ import annotations
@@ -125,23 +126,24 @@ def targets() -> list[tuple[str, str]]:
     ]
 
 
-def false_alarms(pairs: int, *, trainings: bool, seed: int) -> float:
-    """Share of the pairs of equal runs in which anything at all is called worse."""
-    rng = np.random.default_rng(seed)
-    return sum(bool(judge(*draw_pair(rng, trainings=trainings), draws=DRAWS).of("worse")) for _ in range(pairs)) / pairs
+def rates(pairs: int, *, trainings: bool, seed: int) -> dict:
+    """What the gate says of so many pairs: of each as it is, and of each with one true worsening of twice the threshold.
 
-
-def found(pairs: int, *, trainings: bool, seed: int) -> dict[str, float]:
-    """By metric: share of the pairs with one true worsening, of twice its threshold, in which that one is called worse."""
+    ``alarms``: pairs of equal runs in which anything at all is called worse. ``found``: by metric, in how many pairs it was made
+    worse, and in how many of these it was called worse.
+    """
     rng = np.random.default_rng(seed)
-    seen: dict[str, list[bool]] = {}
-    cases = targets()
+    cases, alarms = targets(), 0
+    found: dict[str, list[int]] = {}
     for i in range(pairs):
         system, name = cases[i % len(cases)]
         before, now = draw_pair(rng, trainings=trainings)
+        alarms += bool(judge(before, now, draws=DRAWS).of("worse"))
         judged = judge(before, worsen(rng, before, now, system, name), draws=DRAWS)
-        seen.setdefault(name, []).append(any(v.system == system and v.metric.name == name for v in judged.of("worse")))
-    return {name: sum(hits) / len(hits) for name, hits in seen.items()} | {"all": sum(map(sum, seen.values())) / pairs}
+        count = found.setdefault(name, [0, 0])
+        count[0] += 1
+        count[1] += any(v.system == system and v.metric.name == name for v in judged.of("worse"))
+    return {"pairs": pairs, "alarms": alarms, "found": found}
 
 
 def make(folder: Path) -> None:
@@ -169,11 +171,8 @@ def make(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) == 2:
         make(Path(sys.argv[1]))
     else:
-        for trainings in (False, True):
-            print(f"other {'training' if trainings else 'generation'} seeds")
-            print("  false alarms", false_alarms(1000, trainings=trainings, seed=1))
-            for name, share in found(1000, trainings=trainings, seed=2).items():
-                print(f"  found {name:30} {share:.3f}")
+        what, pairs_, seed_ = sys.argv[1:]
+        print(json.dumps(rates(int(pairs_), trainings=what == "training", seed=int(seed_))))

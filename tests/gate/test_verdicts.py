@@ -11,9 +11,14 @@ from bench.gate.verdicts import judge
 from .made import changed, flat, run, series, shifted, system
 
 RUN = run(
-    lstm=system(pitch_distance=flat(10.0), pitch_sd_ratio=flat(0.9), unique_pitches=flat(30.0), training_seconds=series([50, 51], "seeds")),
+    lstm=system(
+        pitch_distance=flat(10.0),
+        pitch_sd_ratio=flat(0.9),
+        unique_pitches=flat(30.0),
+        training_seconds=series([50, 51], "seeds"),
+    ),
     real=system("reference", pitch_distance=flat(9.0), unique_pitches=flat(25.0)),
-)  # fmt: skip
+)
 
 
 def one(now, system="lstm", metric="pitch_distance", before=RUN, **more):
@@ -199,7 +204,10 @@ class TestTerms:
 
     def test_another_environment_is_a_warning(self):
         judged = judge(RUN, replace(RUN, environment={"cpu": "Z80", "numpy": {"numpy": "3.0"}}))
-        assert judged.warnings == ("another environment: cpu is Z80, was Test CPU", "another environment: numpy.numpy is 3.0, was 2.0")
+        assert judged.warnings == (
+            "another environment: cpu is Z80, was Test CPU",
+            "another environment: numpy.numpy is 3.0, was 2.0",
+        )
         assert judged.exit_code == 0
 
     def test_other_seeds_are_a_warning(self):

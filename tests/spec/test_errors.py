@@ -31,7 +31,7 @@ def refusal(folder, text, **changes):
     ("more", "message"),
     [
         ("tilte: x", "mine.yaml:6: tilte: unknown key 'tilte'.\nDid you mean 'title'? Valid: budget, dataset, description, "
-         "extends, models, name, protocol, published, references, scales, seeds, suits, target, title."),
+         "extends, gate, models, name, protocol, published, references, scales, seeds, suits, target, title."),
         ("budget:\n  epoch: 3", "mine.yaml:7: budget.epoch: unknown key 'epoch'.\nDid you mean 'epochs'? "
          "Valid: epochs, max_seconds, patience, timeout."),
         ("protocol: {prompt: many}", "mine.yaml:6: protocol.prompt: expected a whole number, got 'many'."),
@@ -56,6 +56,11 @@ def refusal(folder, text, **changes):
         ("scales: {cpu: {suits: [cpu]}}", "mine.yaml:6: scales.cpu.suits: 'suits' can't differ between scales.\n"
          "Put 'suits' at the top."),
         ("scales:\n  huge: {}", "mine.yaml:7: scales.huge: unknown value 'huge'.\nValid: cpu, gpu, smoke."),
+        ("gate: {bits_per_note: much}", "mine.yaml:6: gate.bits_per_note: expected a number of at least 0, "
+         "a percentage such as 5%, or off, got 'much'."),
+        ("gate: {bits_per_note: -1}", "mine.yaml:6: gate.bits_per_note: expected a number of at least 0, "
+         "a percentage such as 5%, or off, got -1."),
+        ("gate: [5%]", "mine.yaml:6: gate: expected keys with values, got ['5%']."),
         ("scales: {cpu: 3}", "mine.yaml:6: scales.cpu: expected keys with values, got 3."),
     ],
 )  # fmt: skip
@@ -117,6 +122,13 @@ def test_what_is_no_yaml_mapping(tmp_path, text, message):
 
 def test_what_is_nested_too_deeply(tmp_path):
     assert "nested too deeply" in refusal(tmp_path, f"title: {'[' * 3000}{']' * 3000}\n")
+
+
+def test_a_threshold_for_no_metric(tmp_path):
+    said = refusal(tmp_path, GOOD + "gate:\n  '*_distance': 5%\n  bits_per_nose: 0.1\n")
+    assert said.startswith("mine.yaml:8: gate.bits_per_nose: no metric is named 'bits_per_nose'.\nDid you mean 'bits_per_note'?")
+    said = refusal(tmp_path, GOOD + "scales:\n  gpu:\n    gate: {'*_distence': 5%}\n")
+    assert said.startswith("mine.yaml:8: gate.*_distence: no metric fits '*_distence'.\nDid you mean 'pitch_distance'?")
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b", ".hidden", "with space", "x" * 101, "tail\n"])

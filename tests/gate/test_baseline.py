@@ -1,0 +1,171 @@
+"""What is kept of a run, and the file that holds it."""
+
+import importlib.util
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import DataError, UsageError
+from bench.gate.baseline import FORMAT, dump, read, rounded, take, write
+from bench.gate.verdicts import judge
+from bench.score import score_run
+from bench.store import Samples, read_json, read_samples, write_json, write_samples
+
+spec = importlib.util.spec_from_file_location("stored_run", Path(__file__).parents[1] / "report" / "stored_run.py")
+stored_run = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(stored_run)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return stored_run.example(tmp_path / "table2-cpu")
+
+
+def outcome(folder, key, **changes):
+    path = folder / "trials" / key / "outcome.json"
+    write_json(path, {**read_json(path), **changes})
+
+
+def likelihoods(folder, key, sums, notes):
+    """Lay log-likelihoods of held-out pieces, nats by field, beside a trial's samples."""
+    path = folder / "trials" / key / "samples.h5"
+    stored = read_samples(path)
+    write_samples(path, Samples(stored.notes, np.array(sums, float), np.array(notes), np.arange(len(notes))))
+
+
+def test_values_are_those_of_the_report(folder):
+    taken, table = take(folder), score_run(folder)
+    assert list(taken.systems) == [row.system for row in table.rows]
+    for name, system in taken.systems.items():
+        for metric, cell in table[name].cells.items():
+            key = f"{metric}@1"
+            assert (key in system.metrics) == (cell.value is not None)
+            if cell.value is None:
+                assert system.undefined[key] == cell.reason
+            else:
+                assert system.metrics[key].value == pytest.approx(cell.value, rel=1e-8)
+                assert np.mean(system.metrics[key].values) == pytest.approx(cell.value, rel=1e-8)
+
+
+def test_seeds_are_averaged_within_a_piece(folder):
+    # 8 semitones up in one seed, 10 in the other.
+    kept = take(folder).systems["lstm"].metrics["pitch_distance@1"]
+    assert (kept.over, kept.at, kept.values) == ("pieces", (0, 1), (9.0, 9.0))
+
+
+def test_what_belongs_to_a_training_is_kept_by_seed(folder):
+    kept = take(folder).systems["lstm"].metrics["training_seconds@1"]
+    assert (kept.over, kept.at, kept.values) == ("seeds", (0, 1), (60.0, 61.0))
+
+
+def test_bits_are_kept_by_held_out_piece(folder):
+    # Two pieces of 10 and 30 notes: in each field 1 and 2 bits a note, then 3 and 2.
+    for key, (short, long) in {"lstm-0": (1, 2), "lstm-1": (3, 2)}.items():
+        sums = [[-short * 10 * math.log(2)] * 4, [-long * 30 * math.log(2)] * 4]
+        likelihoods(folder, key, sums, [10, 30])
+        mean = (short * 10 + long * 30) / 40
+        fields = dict.fromkeys(stored_run.FIELDS, mean)
+        outcome(folder, key, likelihood={"kind": "exact", "bits_per_note": 4 * mean, "by_field": fields})
+    metrics = take(folder).systems["lstm"].metrics
+    assert metrics["bits_pitch@1"].over == "held-out pieces"
+    # Over the mean of 20 notes: 2 bits times 10 / 20, and 2 times 30 / 20.
+    assert metrics["bits_pitch@1"].values == pytest.approx((1.0, 3.0))
+    assert metrics["bits_per_note@1"].values == pytest.approx((4.0, 12.0))
+    assert np.mean(metrics["bits_per_note@1"].values) == pytest.approx(metrics["bits_per_note@1"].value)
+
+
+def test_without_stored_likelihoods_bits_are_kept_by_seed(folder):
+    kept = take(folder).systems["lstm"].metrics["bits_per_note@1"]
+    assert (kept.over, kept.values) == ("seeds", (15.0, 16.0))
+
+
+def test_the_yardstick_is_the_mean_of_before_and_after(folder):
+    outcome(folder, "lstm-0", yardstick={"before": 0.3, "after": 0.5})
+    outcome(folder, "lstm-1", yardstick=None)
+    assert take(folder).systems["lstm"].yardstick == {"0": pytest.approx(0.4)}
+
+
+def test_what_failed_is_said(folder):
+    taken = take(folder)
+    assert taken.systems["gan"].failed == {"1": "out of memory; peak was 900 MiB"}
+    assert taken.systems["gan"].seeds == (0,)
+    assert taken.incomplete == {"gan": "seed 1: out of memory; peak was 900 MiB"}
+
+
+class TestFile:
+    def test_the_same_run_gives_the_same_bytes(self, folder, tmp_path):
+        write(tmp_path / "one.json", take(folder))
+        write(tmp_path / "two.json", take(folder))
+        assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+        assert (tmp_path / "one.json").read_text().count("\n") == 1
+
+    def test_it_is_read_as_it_was_written(self, folder, tmp_path):
+        taken = take(folder)
+        write(tmp_path / "one.json", taken)
+        assert read(tmp_path / "one.json") == taken
+
+    def test_a_run_against_its_own_file_differs_in_nothing(self, folder, tmp_path):
+        write(tmp_path / "one.json", take(folder))
+        judged = judge(read(tmp_path / "one.json"), take(folder))
+        assert {v.status for v in judged.verdicts} == {"same", "not compared"}
+        assert all(v.worsening == 0 for v in judged.verdicts)
+        assert (judged.exit_code, judged.warnings) == (3, ())  # a seed of the GAN failed
+
+    def test_its_head(self, folder):
+        head = json.loads(dump(take(folder)))
+        assert head["bench_baseline"] == FORMAT
+        assert head["terms"]["dataset"] == {"name": "four", "options": {"limit": 5}}
+        assert head["terms"]["fingerprint"] == "feedc0ffee"
+        assert head["environment"]["cpu"] == "Test CPU"
+        assert head["environment"]["numpy"] == {"python": "3.11.7", "numpy": "2.0"}
+        assert head["pieces"] == ["a", "b"]
+
+    def test_thresholds_and_titles_do_not_change_the_spec_hash(self, tmp_path):
+        hashes = set()
+        for i, change in enumerate([{}, {"title": "Other"}, {"gate": {"*": 0.1}}, {"seeds": [0, 2]}]):
+            stored = stored_run.Stored(tmp_path / str(i), **change)
+            stored.add("median", 0, stored_run.both(57, 70), kind="reference")
+            hashes.add(take(stored.close()).spec_hash)
+        assert len(hashes) == 2
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("", "is no baseline: Expecting value"),
+            ("[1]", "holds no baseline."),
+            ('{"format": 1}', "holds no baseline."),
+            ('{"bench_baseline": 9}', "has format 9; this version of bench reads format 1."),
+            ('{"bench_baseline": 1}', "is not whole: KeyError: 'systems'."),
+            ('{"bench_baseline": 1, "systems": {"lstm": {"metrics": {"a@1": {"value": 1}}}}}', "is not whole: KeyError: 'over'."),
+        ],
+    )
+    def test_what_is_no_baseline_is_refused(self, tmp_path, text, said):
+        path = tmp_path / "b.json"
+        path.write_text(text)
+        with pytest.raises(UsageError) as caught:
+            read(path)
+        assert caught.value.message.startswith(f"{path} {said}")
+        assert caught.value.hint == "Make it again from a finished run: bench baseline RUN --file FILE."
+
+    def test_a_series_that_was_cut_is_refused(self, folder, tmp_path):
+        data = {"bench_baseline": FORMAT, **asdict(take(folder))}
+        data["systems"]["lstm"]["metrics"]["pitch_distance@1"]["values"] = [9.0]
+        (tmp_path / "b.json").write_text(json.dumps(data))
+        with pytest.raises(UsageError, match="not as many values as places"):
+            read(tmp_path / "b.json")
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(DataError, match=r"run\.json can't be read"):
+        take(tmp_path)
+
+
+@given(st.floats(-1e12, 1e12))
+def test_rounding_twice_is_rounding_once(value):
+    assert rounded(rounded(value)) == rounded(value) == pytest.approx(value, rel=1e-8)

@@ -1,0 +1,186 @@
+"""`bench baseline` and `bench check` as a user meets them: real runs, real processes, every exit code."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+TOY = Path(__file__).parents[1] / "engine" / "plugins"
+
+#: Plays one pitch. Its source is what changes between two runs.
+MODEL = '''\
+"""Plays one pitch."""
+import numpy as np
+from bench.api import Notes
+FRAMEWORK = "numpy"
+FEATURES = "one pitch"
+PROMPT = True
+class Model:
+    def fit(self, train, valid, run):
+        run.begin()
+        run.log(1, loss=1.0, notes=100)
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        start = [p.onset[-1] for p in prompts]
+        step = np.arange(1, n_notes + 1) * 0.1
+        return [Notes.from_columns(s + step, np.full(n_notes, 0.1), np.full(n_notes, PITCH), np.full(n_notes, 64)) for s in start]
+PITCH = 60
+'''
+
+#: 20 of the toy's 40 test pieces are long enough.
+SPEC = """\
+title: Toy
+dataset: {name: toy, options: {test: 40}}
+protocol: {prompt: 10, notes: 20, pieces: 20}
+seeds: 2
+budget: {epochs: 1, timeout: 60}
+models: {flat: {}}
+references: [median]
+gate: {pitch_w1: off}
+"""
+
+
+class Bench:
+    """A folder with a spec, a plug-in, a cache and reports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_") and k not in ("COLUMNS", "FORCE_COLOR")}
+        environment = {**clean, "CUDA_VISIBLE_DEVICES": "", "BENCH_CACHE": str(self.folder / "cache"), **variables}
+        command = [sys.executable, "-m", "bench", *map(str, arguments)]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def run(self, model: str = MODEL, spec: str = SPEC) -> subprocess.CompletedProcess[str]:
+        (self.folder / "models").mkdir(exist_ok=True)
+        (self.folder / "models" / "flat.py").write_text(model)
+        (self.folder / "toy.yaml").write_text(spec)
+        return self("run", "toy.yaml", "--plugins", "models", "--plugins", TOY, "--scale", "cpu", "--quiet")
+
+    def check(self, *more: str, run: str = "toy-cpu") -> subprocess.CompletedProcess[str]:
+        return self("check", run, "--baseline", "b.json", *more)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a run and its baseline."""
+    bench = Bench(tmp_path_factory.mktemp("gate"))
+    assert bench.run().returncode == 0
+    answer = bench("baseline", "toy-cpu", "--file", "b.json")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "b.json\n", "")
+    return bench
+
+
+@pytest.fixture
+def bench(finished, tmp_path):
+    """A copy of it, to do what one likes."""
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    return Bench(tmp_path / "copy")
+
+
+def test_nothing_is_worse(finished):
+    answer = finished.check()
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert re.fullmatch(r"Nothing is worse: \d+ the same\. \d tests together, p adjusted by Holm\.\n", answer.stdout)
+
+
+def test_the_yardstick_is_beside_every_training(finished):
+    (system,) = [s for s in json.loads((finished.folder / "b.json").read_text())["systems"].values() if s["kind"] == "model"]
+    assert system["yardstick"].keys() == {"0", "1"}
+    assert "training_seconds@1" in system["metrics"]
+
+
+def test_a_worse_model_fails(bench):
+    assert bench.run(MODEL.replace("PITCH = 60", "PITCH = 100")).returncode == 0
+    answer = bench.check("--only-regressions")
+    assert answer.returncode == 1
+    evidence = r"\(\+[\d.]+, threshold 0\.\d+; p < 0.001 over 20 pieces\): worse"
+    found = re.search(rf"^flat: pitch_distance ([\d.]+) -> ([\d.]+) {evidence}$", answer.stdout, re.MULTILINE)
+    assert float(found[1]) < 15 < 35 < float(found[2])
+    assert "pitch_w1" not in answer.stdout  # the spec says off
+    assert "median" not in answer.stdout
+
+
+def test_a_model_that_fails_is_incomplete(bench):
+    assert bench.run(MODEL.replace("run.begin()", "raise ValueError('no luck')")).returncode == 3
+    answer = bench.check("--only-regressions")
+    assert answer.returncode == 3
+    assert "flat: failed (seed 0: ValueError: no luck)\n" in answer.stdout
+    refused = bench("baseline", "toy-cpu", "--file", "c.json")
+    assert refused.returncode == 3
+    assert "is not whole: flat, seed 0: ValueError: no luck." in refused.stderr
+    assert not (bench.folder / "c.json").exists()
+    assert bench("baseline", "toy-cpu", "--file", "c.json", "--allow-incomplete").returncode == 0
+    assert (bench.folder / "c.json").exists()
+
+
+def test_a_row_that_vanished_is_incomplete(bench):
+    path = bench.folder / "b.json"
+    baseline = json.loads(path.read_text())
+    baseline["systems"]["lost"] = baseline["systems"]["median"]
+    path.write_text(json.dumps(baseline))
+    answer = bench.check()
+    assert (answer.returncode, answer.stdout.splitlines()[0]) == (3, "lost: vanished (the run has no such row)")
+
+
+def test_another_protocol_is_not_comparable(bench):
+    path = bench.folder / "b.json"
+    baseline = json.loads(path.read_text())
+    baseline["terms"]["protocol"]["notes"] = 15
+    path.write_text(json.dumps(baseline))
+    answer = bench.check()
+    assert answer.returncode == 4
+    assert answer.stdout == "protocol.notes is 20, was 15\nThe run can't be compared with the baseline.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("check", "toy-cpu"), "Missing option '--baseline'"),
+        (("check", "toy-cpu", "--baseline", "none.json"), "error: The baseline none.json can't be read: No such file"),
+        (("check", "toy-cpu", "--baseline", "toy.yaml"), "error: toy.yaml is no baseline:"),
+        (("check", "toi-cpu", "--baseline", "b.json"), "error: There is no run 'toi-cpu'.\nDid you mean 'toy-cpu'?"),
+        (("check", "toy-cpu", "--baseline", "b.json", "--format", "html"), "Invalid value for '--format'"),
+        (("baseline", "toi-cpu"), "error: There is no run 'toi-cpu'.\nDid you mean 'toy-cpu'?"),
+        (("run", "wrong.yaml"), "error: wrong.yaml:9: gate.pich_distance: no metric is named 'pich_distance'.\n"
+                                "Did you mean 'pitch_distance'?"),
+    ],
+)  # fmt: skip
+def test_wrong_use(finished, arguments, said):
+    (finished.folder / "wrong.yaml").write_text("title: x\ndataset: {name: chorales}\n\n\n\n\n\ngate:\n  pich_distance: 5%\n")
+    answer = finished(*arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert said in answer.stderr
+
+
+class TestOutput:
+    def test_markdown_into_a_file(self, finished, tmp_path):
+        answer = finished.check("--format", "markdown", "--output", str(tmp_path / "check.md"))
+        assert answer.returncode == 0
+        assert answer.stdout.startswith("Nothing is worse: ")
+        text = (tmp_path / "check.md").read_text()
+        assert text.startswith("## Nothing is worse\n\ntoy-cpu against the baseline toy-cpu.\n")
+
+    def test_junit(self, finished):
+        answer = finished.check("--format", "junit")
+        suite = ElementTree.fromstring(answer.stdout)[0]
+        assert suite.get("failures") == suite.get("errors") == "0"
+        assert {"flat", "median"} == {case.get("classname") for case in suite.iter("testcase")}
+
+    def test_a_baseline_goes_beside_the_runs(self, bench):
+        answer = bench("baseline", "latest")
+        assert answer.stdout.endswith("/reports/baselines/toy-cpu.json\n")
+        assert Path(answer.stdout.strip()).read_bytes() == (bench.folder / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["baseline", "check"])
+def test_help_has_an_example(finished, command):
+    answer = finished(command, "--help")
+    assert answer.returncode == 0
+    assert f"bench {command} latest" in answer.stdout
