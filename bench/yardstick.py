@@ -1,8 +1,7 @@
 """A fixed piece of work, timed beside each training: what a second was worth on this machine at that moment.
 
 A training's seconds say little on a shared or another machine. Divided by the seconds of this work, done right before and right
-after in the same process and with the same threads, they can be compared. It measures the processor: for a trial on a GPU it
-says nothing.
+after in the same process, they can be compared. It measures one core: for a trial on a GPU it says nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import time
 
 import numpy as np
 
-#: Side of the matrices, products, and additions in Python: about 0.05 s of each on a core of the 2020s.
-SIZE, PRODUCTS, ADDITIONS = 256, 60, 1_000_000
+#: Side of the matrices, products, and additions in Python: about 0.05 s of each on a core of our day. Larger matrices would be
+#: shared among threads that wait for each other; beside other work that takes ten times as long, which no training does.
+SIZE, PRODUCTS, ADDITIONS = 64, 8000, 1_000_000
 
 #: The work is done so often and the median counts: one interruption changes nothing.
 REPEATS = 3
@@ -20,7 +20,7 @@ REPEATS = 3
 
 def measure() -> float:
     """Seconds that the work takes now, the median of :data:`REPEATS`. It draws no random number of anybody's."""
-    # Once off the clock: the linear algebra library starts its threads.
+    # Once off the clock: the linear algebra library gets ready.
     work(1, 1)
     seconds = []
     for _ in range(REPEATS):
@@ -32,8 +32,8 @@ def measure() -> float:
 
 def work(products: int = PRODUCTS, additions: int = ADDITIONS) -> float:
     """Matrix products, as in a network's step, then additions, as in the Python around it; the same number every time."""
-    # Scaled to keep its size: (matrix / SIZE) has row sums near 1.
-    matrix = np.add.outer(np.arange(SIZE), np.arange(SIZE)).astype(np.float32) / (SIZE * SIZE)
+    weights = np.add.outer(np.arange(SIZE), np.arange(SIZE)).astype(np.float32)
+    matrix = weights / weights.sum(1, keepdims=True)  # rows sum to 1: nothing grows, nothing dies away
     state = np.ones_like(matrix)
     for _ in range(products):
         state = matrix @ state

@@ -10,7 +10,6 @@ import typer
 from bench.commands._options import OutOption
 from bench.commands._output import find_run, make_console, print_line
 from bench.errors import DataError
-from bench.store import RunFolder
 
 Format = Literal["text", "markdown", "junit"]
 
@@ -61,7 +60,7 @@ def check(
     from bench.gate.baseline import read, take
     from bench.gate.verdicts import FINE, judge
     from bench.places import Places
-    from bench.store import atomic
+    from bench.store import RunFolder, atomic
 
     before = read(baseline)
     folder = find_run(run, Places.find(out).out)

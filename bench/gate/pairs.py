@@ -165,7 +165,7 @@ def _on_pieces(verdict: Verdict, before: Series, now: Series) -> Pair:
 def _no_yardstick(old: System, new: System) -> str:
     """Why times can't be told in yardsticks; empty if they can."""
     if new.device != "cpu":
-        return "the yardstick measures the processor, not a GPU"
+        return "the yardstick measures a processor, not a GPU"
     for side, system in (("the baseline", old), ("the run", new)):
         if any(str(seed) not in system.yardstick for seed in system.seeds):
             return f"{side} has no yardstick beside its times"

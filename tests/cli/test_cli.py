@@ -129,7 +129,8 @@ class TestWrongUse:
         (tmp_path / "mine.yaml").write_text(TINY + "bugdet: {epochs: 3}\n")
         self.check(call("run", "mine.yaml"), tmp_path, (
             "error: mine.yaml:6: bugdet: unknown key 'bugdet'.\n"
-            "Did you mean 'budget'? Valid: budget, dataset, description, extends, models, name, protocol, published, references, "
+            "Did you mean 'budget'? Valid: budget, dataset, description, extends, gate, models, name, protocol, published, "
+            "references, "
             "scales, seeds, suits, target, title.\n"
         ))  # fmt: skip
 

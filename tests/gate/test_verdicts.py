@@ -120,7 +120,7 @@ class TestTimes:
 
     def test_are_not_compared_on_a_gpu(self):
         gpu = changed(RUN, "lstm", device="cuda")
-        assert one(gpu, metric="training_seconds", before=gpu).reason == "the yardstick measures the processor, not a GPU"
+        assert one(gpu, metric="training_seconds", before=gpu).reason == "the yardstick measures a processor, not a GPU"
 
     def test_of_a_reference_are_nobodys_business(self):
         before = run(markov=system("reference", training_seconds=series([0.01, 0.02], "seeds"), pitch_distance=flat(9.0)))

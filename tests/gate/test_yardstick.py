@@ -14,14 +14,10 @@ def test_the_work_is_the_same_every_time():
     assert yardstick.work(0, 10) == 1.0 + 28 + 1
 
 
-def test_one_product_by_hand():
-    # Row 0 of the matrix is 0, 1, ..., 255 over 65536.
-    assert yardstick.work(1, 0) == pytest.approx(255 * 256 / 2 / 65536)
-
-
-def test_nothing_grows_out_of_bounds_nor_dies_away():
+def test_nothing_grows_nor_dies_away():
     """Infinities and denormal numbers take another time."""
-    assert 1 < yardstick.work(additions=0) < 1e6
+    assert yardstick.work(1, 0) == pytest.approx(1, abs=1e-6)
+    assert yardstick.work(additions=0) == pytest.approx(1, abs=0.01)
 
 
 def test_it_leaves_random_numbers_alone():
