@@ -26,12 +26,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from bench import prepare, processes, provenance, yardstick
-from bench.api import FIELDS, Budget, Notes, Piece, Run, seed_for
+from bench.api import FIELDS, Budget, Notes, Piece, seed_for
 from bench.corpus import Corpus, load_corpus
 from bench.errors import BenchError, PluginError, TrialError
+from bench.made import check_likelihood, check_samples
 from bench.originality import measure_samples
 from bench.plugins import Plugin, get_plugin, load, source_digest
 from bench.store import FORMAT, Samples, Target, clear_temporaries, plain, read_targets, tail, write_json, write_samples
+from bench.training import TrainingRun, rate
 from bench.trial import Trial
 
 #: Exit codes: all well; the task failed and said why.
@@ -45,9 +47,6 @@ _GPU_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError"}
 
 #: How long a trial's folder may still be held by a worker that is being killed, seconds.
 PATIENCE = 30.0
-
-#: Onsets pass through arithmetic in float32 or MIDI ticks in some models. Seconds.
-ONSET_TOLERANCE = 1e-3
 
 
 class Channel:
@@ -262,8 +261,8 @@ class TrialTask:
             check_samples(parts, targets, protocol.notes, takes_prompt)
             made |= {(piece, sample): notes for piece, notes in enumerate(parts)}
         notes = len(made) * protocol.notes
-        rate = _rate(notes, seconds)
-        return made, {"seconds": seconds, "notes": notes, "notes_per_second": rate, "compile_seconds": compile_seconds}
+        told = {"seconds": seconds, "notes": notes, "notes_per_second": rate(notes, seconds)}
+        return made, {**told, "compile_seconds": compile_seconds}
 
     def _likelihood(self, model: Any, kind: str | None, test: Sequence[Piece]) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
         """Of every held-out piece, those too short to be continued included: sums by field, notes, index; and bits per note."""
@@ -323,104 +322,6 @@ class TrialTask:
         return {**provenance.loaded(), **here, "threads": int(self.job["threads"]), "device": device}
 
 
-class TrainingRun(Run):
-    """A Run that counts how often this training went on from a checkpoint; the count survives a kill."""
-
-    #: Epochs that this process has trained.
-    epochs_logged = 0
-
-    def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
-        """See :meth:`bench.api.Run.log`."""
-        super().log(epoch, loss=loss, notes=notes, **values)
-        self.epochs_logged += 1
-
-    def begin(self, epochs_done: int = 0) -> None:
-        """See :meth:`bench.api.Run.begin`."""
-        super().begin(epochs_done)
-        if epochs_done > 0:
-            (self.folder / "resumed").write_text(f"{self.resumed + 1}\n")
-
-    @property
-    def resumed(self) -> int:
-        """How often it went on from a checkpoint."""
-        try:
-            return int((self.folder / "resumed").read_text())
-        except (OSError, ValueError):
-            return 0
-
-    def summary(self, wall: float) -> dict[str, Any]:
-        """What an outcome says of the training.
-
-        Parameters
-        ----------
-        wall : float
-            Seconds that `fit` took: counts for a model that logs no epoch.
-        """
-        history = self.history
-        seconds = float(history[-1]["seconds"]) if history else wall
-        notes = sum(int(e["notes"]) for e in history)
-        known = [(e["validation_bits"], e["epoch"]) for e in history if math.isfinite(e.get("validation_bits", math.nan))]
-        best_bits, best_epoch = min(known, default=(None, None))
-        return {
-            "seconds": seconds,
-            "epochs": len(history),
-            "notes": notes,
-            "notes_per_second": _rate(notes, seconds),
-            "best_epoch": best_epoch,
-            "best_validation_bits": best_bits,
-            "stopped": self._stopped(),
-            "resumed": self.resumed,
-            "history": history,
-        }
-
-    def _stopped(self) -> str:
-        last = self.history[-1]["epoch"] if self.history else 0
-        if self.budget.epochs == 0:
-            return "untrained"
-        if not self.history or last >= self.budget.epochs:
-            return "epochs"
-        spent = self.history[-1]["seconds"]
-        return "clock" if self.budget.max_seconds is not None and spent >= self.budget.max_seconds else "early"
-
-
-def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_prompt: bool) -> None:
-    """Refuse anything but one Notes of exactly `n_notes` a prompt, none before its prompt's last onset.
-
-    Raises
-    ------
-    TrialError
-        Naming the piece and the counts.
-    """
-    if not isinstance(parts, list | tuple) or len(parts) != len(targets):
-        given = f"{len(parts)} continuations" if isinstance(parts, list | tuple) else f"a {type(parts).__name__}"
-        raise TrialError(f"generate() returned {given} for {len(targets)} prompts; it must return a list of one Notes a prompt.")
-    for target, notes in zip(targets, parts, strict=True):
-        if not isinstance(notes, Notes):
-            raise TrialError(f"generate() returned a {type(notes).__name__} for piece {target.piece.id!r}; it must be Notes.")
-        if len(notes) != n_notes:
-            raise TrialError(f"generate() returned {len(notes)} notes for piece {target.piece.id!r}; {n_notes} were asked for.")
-        if takes_prompt and len(target.prompt) and notes.onset[0] < target.prompt.onset[-1] - ONSET_TOLERANCE:
-            raise TrialError(
-                f"generate() for piece {target.piece.id!r} begins at {notes.onset[0]:.3f} s, before the prompt's last onset "
-                f"({target.prompt.onset[-1]:.3f} s): a continuation is in the prompt's own clock."
-            )
-
-
-def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece]) -> None:
-    """Refuse log probabilities of the wrong shape, above 0 or not a number; a TrialError names the piece."""
-    if len(parts) != len(pieces):
-        raise TrialError(f"log_likelihood() returned {len(parts)} arrays for {len(pieces)} pieces.")
-    for piece, part in zip(pieces, parts, strict=True):
-        expected = (len(piece.notes), len(FIELDS))
-        if np.shape(part) != expected:
-            raise TrialError(f"log_likelihood() has shape {np.shape(part)} for piece {piece.id!r}; expected {expected}.")
-        if not (np.isfinite(part).all() and np.max(part) <= 1e-4):
-            raise TrialError(
-                f"log_likelihood() for piece {piece.id!r} runs from {np.min(part):g} to {np.max(part):g} nats; "
-                "log probabilities of classes are finite and at most 0."
-            )
-
-
 def peak_bytes() -> int:
     """Peak resident memory of this process, bytes.
 
@@ -476,10 +377,6 @@ def _wait_for_end(pipe: int) -> None:
 def _is_count(value: Any) -> bool:
     """Whether it is a finite number of at least 0, NumPy's included."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0
-
-
-def _rate(notes: int, seconds: float) -> float | None:
-    return notes / seconds if notes and seconds > 0 else None
 
 
 if __name__ == "__main__":

@@ -30,6 +30,16 @@ DEFAULTS: Mapping[str, float | str] = MappingProxyType(
         "unique_pitches": "10%",
         "top_pitch_share": "20%",
         "bits_*": 0.1,
+        "excess_bits": 0.1,
+        "mgeval_kl": "50%",
+        "descriptor_frechet": "100%",
+        # Notes, and percentage points: next to none as a rule, so that a percentage of them would be nothing.
+        "copied_*": 4,
+        "*_patterns": 5,
+        # What the real continuations share with the training music is no model's doing.
+        "*_real": OFF,
+        # MuSpy's odd rules stand for comparison only; the sound ones have names of their own.
+        "muspy_*": OFF,
         # Seconds are told in yardsticks; what is left of the machine's noise is still large.
         "*_seconds": "25%",
         "*_per_second": "25%",

@@ -1,0 +1,73 @@
+"""A trial's training as the worker sees it: how often it went on from a checkpoint, and what its outcome says of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from bench.api import Run
+
+
+def rate(notes: int, seconds: float) -> float | None:
+    """Notes a second; None where nothing was timed."""
+    return notes / seconds if notes and seconds > 0 else None
+
+
+class TrainingRun(Run):
+    """A Run that counts how often this training went on from a checkpoint; the count survives a kill."""
+
+    #: Epochs that this process has trained.
+    epochs_logged = 0
+
+    def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
+        """See :meth:`bench.api.Run.log`."""
+        super().log(epoch, loss=loss, notes=notes, **values)
+        self.epochs_logged += 1
+
+    def begin(self, epochs_done: int = 0) -> None:
+        """See :meth:`bench.api.Run.begin`."""
+        super().begin(epochs_done)
+        if epochs_done > 0:
+            (self.folder / "resumed").write_text(f"{self.resumed + 1}\n")
+
+    @property
+    def resumed(self) -> int:
+        """How often it went on from a checkpoint."""
+        try:
+            return int((self.folder / "resumed").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def summary(self, wall: float) -> dict[str, Any]:
+        """What an outcome says of the training.
+
+        Parameters
+        ----------
+        wall : float
+            Seconds that `fit` took: counts for a model that logs no epoch.
+        """
+        history = self.history
+        seconds = float(history[-1]["seconds"]) if history else wall
+        notes = sum(int(e["notes"]) for e in history)
+        known = [(e["validation_bits"], e["epoch"]) for e in history if math.isfinite(e.get("validation_bits", math.nan))]
+        best_bits, best_epoch = min(known, default=(None, None))
+        return {
+            "seconds": seconds,
+            "epochs": len(history),
+            "notes": notes,
+            "notes_per_second": rate(notes, seconds),
+            "best_epoch": best_epoch,
+            "best_validation_bits": best_bits,
+            "stopped": self._stopped(),
+            "resumed": self.resumed,
+            "history": history,
+        }
+
+    def _stopped(self) -> str:
+        last = self.history[-1]["epoch"] if self.history else 0
+        if self.budget.epochs == 0:
+            return "untrained"
+        if not self.history or last >= self.budget.epochs:
+            return "epochs"
+        spent = self.history[-1]["seconds"]
+        return "clock" if self.budget.max_seconds is not None and spent >= self.budget.max_seconds else "early"
