@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import Notes, Piece
-from bench.store import Target
+
+if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
+    from bench.store import Target
 
 #: Notes of a pattern: as many pitches as a 64-bit key holds.
 PATTERN = 8

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench.errors import DataError, UsageError
 from bench.gate.baseline import FORMAT, dump, read, rounded, take, write
 from bench.gate.verdicts import judge
+from bench.metrics import skill
 from bench.score import score_run
 from bench.store import Samples, read_json, read_samples, write_json, write_samples
 
@@ -44,6 +45,8 @@ def test_values_are_those_of_the_report(folder):
     assert list(taken.systems) == [row.system for row in table.rows]
     for name, system in taken.systems.items():
         for metric, cell in table[name].cells.items():
+            if metric in skill.OF:  # says again what the distance says
+                continue
             key = f"{metric}@1"
             assert (key in system.metrics) == (cell.value is not None)
             if cell.value is None:
