@@ -32,7 +32,7 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert all(path.is_file() for path in result.reports)
 
     run = json.loads((toy.run_folder / "run.json").read_text())
-    assert run["format"] == 1
+    assert run["format"] == FORMAT
     assert run["scale"] == "cpu"
     assert run["finished"] >= run["started"]
     assert run["dataset"]["pieces"] == {"train": 4, "validation": 1, "test": 5}
@@ -341,7 +341,7 @@ def test_a_run_of_a_newer_format_is_refused_in_words(toy: Bench) -> None:
     toy.run()
     file = toy.run_folder / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
-    with pytest.raises(DataError, match="format 99; this version of bench reads format 1"):
+    with pytest.raises(DataError, match="format 99; this version of bench reads format 2"):
         toy.run()
 
 
