@@ -18,6 +18,7 @@ from bench.midi import read_midi
 from bench.places import Places
 from bench.runner import choose_scale, is_event, resolve
 from bench.spec import load_spec
+from bench.store import FORMAT
 from bench.trial import Trial
 
 from .conftest import PLUGINS, Bench, workers
