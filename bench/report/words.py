@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, REAL, Report
-from bench.report.numbers import listed, mebibytes, number_text, plural
+from bench.report.numbers import listed, mebibytes, plural, size_text
 from bench.report.search import SCORES, Search
 from bench.report.tables import Theme
 from bench.score import MEDIAN, Row, TrialScore
@@ -61,7 +61,7 @@ def difference_notes(report: Report) -> list[str]:
         )
     found = {m: s.detectable for m, s in report.standings.items() if s.detectable is not None}
     if found:
-        sizes = [f"{number_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
+        sizes = [f"{size_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
         notes.append(
             f"What this design can see: two models that truly differ by {listed(sizes)} are told apart in four runs of five "
             "(80 % power); of smaller differences this table knows nothing."
