@@ -7,7 +7,6 @@ that is fast on a CPU.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -208,53 +207,3 @@ def _normalization(kind: str, name: str) -> Any:
 def _dense(name: str, units: int, activation: str | None, seeds: Any) -> Any:
     initial = keras.initializers.GlorotUniform(seed=next(seeds))
     return keras.layers.Dense(units, activation=activation, kernel_initializer=initial, name=name)
-
-
-class Optimizer:
-    """Adam (Algorithm 1) or RMSprop (Section 2, step 4) with Keras's constants, over all weights as one vector.
-
-    Keras's own take seconds to compile by XLA on a CPU, and here rate and bias correction are numbers passed in.
-
-    Parameters
-    ----------
-    variables : sequence of keras.Variable
-    kind : {"adam", "rmsprop"}
-    """
-
-    KINDS = ("adam", "rmsprop")
-    FIRST, SECOND, EPSILON = 0.9, 0.999, 1e-7
-    #: RMSprop's decay of the squared gradient.
-    RHO = 0.9
-
-    def __init__(self, variables: Sequence[keras.Variable], kind: str) -> None:
-        self.variables, self.kind = variables, kind
-        self.sizes = [math.prod(v.shape) for v in variables]
-        self.first, self.second = (tf.Variable(tf.zeros(sum(self.sizes))) for _ in range(2))
-
-    def rates(self, rate: float, update: int) -> NDArray[np.float32]:
-        """Learning rate and its bias correction in an update, counted from 1."""
-        if self.kind == "adam":
-            rate *= math.sqrt(1 - self.SECOND**update) / (1 - self.FIRST**update)
-        return np.array(rate, np.float32)
-
-    def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> None:
-        """One update."""
-        g = tf.concat([tf.reshape(x, (-1,)) for x in gradients], 0)
-        if self.kind == "adam":
-            first = self.first.assign(self.FIRST * self.first + (1 - self.FIRST) * g)
-            second = self.second.assign(self.SECOND * self.second + (1 - self.SECOND) * g * g)
-            change = first / (tf.sqrt(second) + self.EPSILON)
-        else:
-            second = self.second.assign(self.RHO * self.second + (1 - self.RHO) * g * g)
-            change = g / tf.sqrt(second + self.EPSILON)
-        for variable, part in zip(self.variables, tf.split(rate * change, self.sizes), strict=True):
-            variable.value.assign_sub(tf.reshape(part, variable.shape))
-
-    def state(self) -> dict[str, NDArray[np.float32]]:
-        """Both moments; RMSprop leaves the first at 0."""
-        return {"first": self.first.numpy(), "second": self.second.numpy()}
-
-    def restore(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take `state` back."""
-        self.first.assign(state["first"])
-        self.second.assign(state["second"])

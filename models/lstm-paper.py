@@ -28,9 +28,8 @@ time classes are log-spaced: scaled seconds of ordinary notes would all lie near
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,10 +39,11 @@ from numpy.typing import NDArray
 from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
 
 from . import _tensorflow as fast
-from ._paper import HIDDEN_LAYERS, NORMALIZATIONS, Network, Optimizer
+from ._paper import HIDDEN_LAYERS, NORMALIZATIONS, Network
+from ._paper_training import Optimizer, Training, cross_entropy
 from ._past import PastWindows, extremes, last_notes
 from ._recurrent import sample
-from ._training import EarlyStopping, check_finite, check_splits, cosine, initial_seed
+from ._training import check_splits, initial_seed
 
 FRAMEWORK = "tensorflow"
 FEATURES = "the paper's network: windows of 30 past notes, three bidirectional LSTM layers; continues a prompt; exact likelihood"
@@ -139,7 +139,7 @@ class Model:
         self.compile_seconds = 0.0
         self.constants = _Constants()
         self._network: Network | None = None
-        self._xla = self._cudnn = "no: not trained"
+        self.xla = self._cudnn = "no: not trained"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ class Model:
             return
         check_splits("lstm-paper", train, valid)
         held_out = [self.codec.encode(p.notes) for p in valid]
-        _Training(self, PastWindows(codes, self.window), PastWindows(held_out, self.window), run).all_epochs()
+        Training(self, PastWindows(codes, self.window), PastWindows(held_out, self.window), run).all_epochs()
 
     def _build(self, codes: Sequence[NDArray[np.int16]], run: Run) -> None:
         low, high = extremes(codes)
@@ -183,14 +183,14 @@ class Model:
             seed=initial_seed(run.seed, "weights"),
             cudnn=run.device == "cuda",
         )
-        self._xla, self._cudnn = "yes", "yes" if self._network.cudnn else "no: on a CPU"
+        self.xla, self._cudnn = "yes", "yes" if self._network.cudnn else "no: on a CPU"
         self._define()
         if run.device == "cuda":
             self._try_gpu()
 
     def _define(self) -> None:
         # Without autograph: the loops are written as tf.while_loop.
-        xla = self._xla == "yes"
+        xla = self.xla == "yes"
         self._score = tf.function(self._score_batch, autograph=False, jit_compile=xla and not self.network.cudnn)
         self._loop = tf.function(self._generate, autograph=False, jit_compile=xla)
 
@@ -199,9 +199,9 @@ class Model:
         try:
             self.generate([Notes.from_columns([], [], [], [])], 1, seed=0)
         except tf.errors.OpError as error:
-            self._xla = _reason(error)
+            self.xla = _reason(error)
         try:
-            self._score_zeros()
+            self.score_zeros()
         except (tf.errors.OpError, ValueError) as error:
             self._cudnn, self.network.cudnn = _reason(error), False
         self._define()
@@ -240,7 +240,7 @@ class Model:
         parts = [-self._score(past, after).numpy()[:count] for past, after, count in windows.in_order(SCORED)]
         return np.concatenate([np.zeros((0, len(self.fields))), *parts])
 
-    def _score_zeros(self) -> None:
+    def score_zeros(self) -> None:
         """Score a batch of nothing, which traces and compiles."""
         past, after = np.zeros((SCORED, self.window, len(FIELDS)), np.int16), np.zeros((SCORED, len(FIELDS)), np.int16)
         self._score(past, after).numpy()
@@ -293,16 +293,10 @@ class Model:
             "parameters": sum(math.prod(v.shape) for v in network.trained),
             "precision": "float32",
             "cudnn": self._cudnn,
-            "compiled": ("XLA (generation)" if network.cudnn else "XLA") if self._xla == "yes" else self._xla,
+            "compiled": ("XLA (generation)" if network.cudnn else "XLA") if self.xla == "yes" else self.xla,
             "compile_seconds": round(self.compile_seconds, 3),
             "peak_gpu_bytes": tf.config.experimental.get_memory_info("GPU:0")["peak"] if seen else None,
         }
-
-
-def cross_entropy(logits: Sequence[tf.Tensor], after: tf.Tensor) -> tf.Tensor:
-    """Nats of each predicted field of the notes that came, codes of shape (batch, 4); shape (batch, fields)."""
-    after = tf.cast(after, tf.int32)
-    return tf.stack([tf.nn.sparse_softmax_cross_entropy_with_logits(after[:, k], z) for k, z in enumerate(logits)], -1)
 
 
 def _reason(error: Exception) -> str:
@@ -339,110 +333,3 @@ class _Constants:
         n = len(pitches)
         onset = start + self.interval * np.arange(1, n + 1)
         return Notes.from_columns(onset, np.full(n, self.duration), pitches, np.full(n, self.velocity))
-
-
-class _Training:
-    """One training run (Algorithm 1): an update, an epoch, a checkpoint after each."""
-
-    def __init__(self, model: Model, windows: PastWindows, valid: PastWindows, run: Run) -> None:
-        self.model, self.network, self.windows, self.valid, self.run = model, model.network, windows, valid, run
-        self.stopping = EarlyStopping(run.budget.patience)
-        self.updates = windows.updates(model.batch, model.stride)
-        self.seeds = {axis: initial_seed(run.seed, axis) for axis in ("order", "dropout")}
-        self.optimizer = Optimizer(self.network.trained, model.optimizer)
-        self.best = fast.snapshot(self.network.variables)
-        self.path = run.folder / "checkpoint.h5"
-        #: What decides the weights after an epoch; a checkpoint of anything else isn't gone on from.
-        self.identity = repr((asdict(model), run.seed, run.budget.epochs, len(windows)))
-        jit = model._xla == "yes" and not self.network.cudnn
-        self._step = tf.function(self._one_step, autograph=False, jit_compile=jit)
-        self._update = tf.function(self._one_update, autograph=False)
-
-    def all_epochs(self) -> None:
-        """Train until the budget ends, then load the best weights from their file."""
-        done = self._resume()
-        if done < self.run.budget.epochs:
-            self._compile()
-        self.run.begin(done)
-        for epoch in range(done + 1, self.run.budget.epochs + 1):
-            if epoch > 1 and (self.stopping.exhausted(epoch - 1) or self.run.out_of_time):
-                break
-            self._epoch(epoch)
-        self.network.published.load_weights(self._best_file)  # Algorithm 1, line 21
-
-    @property
-    def _best_file(self) -> Any:
-        return self.run.folder / "best.weights.h5"
-
-    def _compile(self) -> None:
-        """Make one update and score one batch, then put everything back: the training clock starts after compilation."""
-        start = time.perf_counter()
-        weights, moments = fast.snapshot(self.network.variables), self.optimizer.state()
-        batch = self.model.batch
-        past, after = np.zeros((batch, self.model.window, len(FIELDS)), np.int16), np.zeros((batch, len(FIELDS)), np.int16)
-        self._update(past, after, self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)).numpy()
-        fast.restore(self.network.variables, weights)
-        self.optimizer.restore(moments)
-        self.model._score_zeros()
-        self.model.compile_seconds = time.perf_counter() - start
-
-    def _epoch(self, epoch: int) -> None:
-        model, total, rate = self.model, self.updates * self.run.budget.epochs, 0.0
-        losses = []
-        for i, (past, after) in enumerate(self.windows.epoch(epoch, model.batch, model.stride, self.seeds["order"])):
-            at = (epoch - 1) * self.updates + i
-            rate = cosine(at, total, model.learning_rate, warmup=0, floor=0.0)
-            seed = np.array([self.seeds["dropout"], len(self.network.widths) * at], np.int32)
-            losses.append(self._update(past, after, self.optimizer.rates(rate, at + 1), seed))
-        # Cross-entropy without the L2 penalty, so that training and validation compare. Nats a note, by field.
-        loss = np.mean([x.numpy() for x in losses], 0)
-        held_out = -self.model.nats(self.valid).mean(0)
-        values = {"validation_loss": held_out.sum(), "pitch_loss": loss[0], "validation_pitch_loss": held_out[0]}
-        if model.likelihood:
-            values["validation_bits"] = held_out.sum() / math.log(2)
-        check_finite("lstm-paper", epoch, loss=float(loss.sum()), validation_loss=float(held_out.sum()))
-        improved = self.stopping.improved(epoch, float(held_out.sum()))
-        if improved:
-            self.best = fast.snapshot(self.network.variables)
-        self.run.log(epoch, loss=float(loss.sum()), notes=len(losses) * model.batch, learning_rate=rate, **values)
-        self._save(epoch)
-        if improved:
-            self._write_best()
-
-    def _one_update(self, past: tf.Tensor, after: tf.Tensor, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        kept = self.network.kept(self.model.batch, seed) if self.model.dropout else []
-        return self._step(past, after, rate, kept)
-
-    def _one_step(self, past: tf.Tensor, after: tf.Tensor, rate: tf.Tensor, kept: list[tf.Tensor]) -> tf.Tensor:
-        weights = [v.value for v in self.network.trained]
-        with tf.GradientTape() as tape:
-            losses = tf.reduce_mean(cross_entropy(self.network.logits(past, kept), after), 0)
-            loss = tf.reduce_sum(losses) + self.network.penalty(self.model.l2)
-        self.optimizer.apply([tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)], rate)
-        return losses
-
-    def _write_best(self) -> None:
-        """Algorithm 1, line 12: weights in Keras's own HDF5 format, replaced as a whole so that a kill leaves the old ones."""
-        temporary = self.run.folder / "new.weights.h5"
-        self.network.published.save_weights(temporary)
-        temporary.replace(self._best_file)
-
-    def _save(self, epoch: int) -> None:
-        groups = {"weights": fast.snapshot(self.network.variables), "best": self.best, "moments": self.optimizer.state()}
-        best = {"best_loss": self.stopping.best, "best_epoch": self.stopping.best_epoch}
-        fast.write_checkpoint(self.path, groups, epoch=epoch, identity=self.identity, **best)
-
-    def _resume(self) -> int:
-        """Take up the checkpoint of this very training; the epochs it has behind it."""
-        found = fast.read_checkpoint(self.path)
-        if found is None or found[1]["identity"] != self.identity:
-            return 0
-        groups, values = found
-        self.best = groups["best"]
-        # The kill may have come between the checkpoint and the file of the best weights.
-        fast.restore(self.network.variables, self.best)
-        self._write_best()
-        fast.restore(self.network.variables, groups["weights"])
-        self.optimizer.restore(groups["moments"])
-        self.stopping.best, self.stopping.best_epoch = float(values["best_loss"]), int(values["best_epoch"])
-        return int(values["epoch"])
