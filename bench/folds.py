@@ -185,9 +185,7 @@ def remarks(folds: Sequence[Fold], corpus: Corpus, short: int, needed: int) -> l
     """What a report must say of the folds, a sentence each. `corpus` is as the dataset gave it."""
     said = []
     if corpus.test or corpus.validation:
-        said.append(
-            "All pieces of the dataset are dealt into the folds: its own split, and what it says of that, doesn't hold here"
-        )
+        said.append("All pieces of the dataset are dealt into the folds: its own split, and what it says of it, is void")
     pieces = len(corpus.train) + len(corpus.validation) + len(corpus.test)
     if short:
         has = "has" if short == 1 else "have"

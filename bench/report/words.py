@@ -260,8 +260,8 @@ def _folds(folds: Mapping[str, Any], dataset: Mapping[str, Any]) -> Iterable[str
     way = "leave-one-out" if folds["asked"] == "leave-one-out" else "cross-validation"
     yield (
         f"{pieces:,} pieces ({dataset['notes']['test']:,} notes). {sum(held):,} of them are held out in turn, in {len(parts)} "
-        f"folds ({way}), a composition always whole: for each fold every system learns anew from {_span(taught)} pieces, chooses by "
-        f"{_span(chosen)} others, and continues the {_span(held)} it never saw."
+        f"folds ({way}), a composition always whole: for each fold every system learns anew from {_span(taught)} pieces, "
+        f"chooses by {_span(chosen)} others, and continues the {_span(held)} it never saw."
     )
 
 
