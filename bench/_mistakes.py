@@ -42,10 +42,12 @@ _EXPECTED = {
     "string_pattern_mismatch": "at most 100 letters, digits and _ . + -",
     "threshold": "a number of at least 0, a percentage such as 5%, or off",
     "too_many_seeds": "at most 10000 seeds",
+    "folds": "a whole number of at least 2, or leave-one-out",
 }
 _LIMITS = {
     "greater_than": ("a number above", "gt"),
     "greater_than_equal": ("a number of at least", "ge"),
+    "less_than": ("a number below", "lt"),
 }
 
 #: Types of YAML's values that fit an annotation.
@@ -98,6 +100,8 @@ def explained(error: ValidationError, document: Document, model: type[BaseModel]
     if kind in _LIMITS:
         words, bound = _LIMITS[kind]
         return document.error(at, f"expected {words} {context[bound]:g}, got {given!r}.")
+    if kind == "no_folds":
+        return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
     expected = _EXPECTED.get(kind)
     return document.error(at, f"expected {expected}, got {_shown(given)}." if expected else f"{first['msg']}: {_shown(given)}.")
 

@@ -191,7 +191,8 @@ _LARGEST = 1e12
 def is_event(event: Mapping[str, Any]) -> bool:
     """Whether an event has the numbers that its kind must have, so that no plug-in's own event can stop a display."""
     needed = _EVENTS.get(str(event["event"]))
-    if needed is None or not all(_is_count(event.get(name)) for name in needed):
+    folds = ("fold", "folds") if "fold" in event else ()
+    if needed is None or not all(_is_count(event.get(name)) for name in (*needed, *folds)):
         return False
     if event["event"] == "message":
         return isinstance(event.get("text"), str)

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 Scale = Literal["smoke", "cpu", "gpu"]
 Kind = Literal["model", "reference", "untrained"]
 Device = Literal["cpu", "cuda"]
+
+#: As many folds as there are compositions to hold out.
+LEAVE_ONE_OUT = "leave-one-out"
+
+
+def _folds(value: Any) -> Any:
+    """A whole number of at least 2, or `leave-one-out`: one message for whatever else is given."""
+    if value is None or value == LEAVE_ONE_OUT or (type(value) is int and value >= 2):
+        return value
+    raise PydanticCustomError("folds", "not a number of folds")
 
 
 class Frozen(BaseModel):
@@ -37,6 +56,23 @@ class Protocol(Frozen):
         gt=0,
         description="Compare only notes with an onset in the first so many seconds (the paper's other reading: 90).",
     )
+    folds: Annotated[
+        int | Literal["leave-one-out"] | None,
+        BeforeValidator(_folds, json_schema_input_type=int | Literal["leave-one-out"] | None),
+    ] = Field(default=None, description="Hold out all pieces in turn, in so many folds, instead of the dataset's test split.")
+    validation: float = Field(default=0.2, gt=0, lt=1, description="With folds: share of the other pieces that only chooses.")
+
+    @model_validator(mode="after")
+    def _validation_needs_folds(self) -> Self:
+        if self.folds is None and "validation" in self.model_fields_set:
+            raise PydanticCustomError("no_folds", "validation without folds")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _folds_if_any(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without folds neither key is written, so that such a run is the same as before there were any."""
+        unset = () if self.folds is not None else ("folds", "validation")
+        return {key: value for key, value in handler(self).items() if key not in unset}
 
 
 class BudgetChoice(Frozen):

@@ -71,6 +71,11 @@ def difference_notes(report: Report) -> list[str]:
         "at p < 0.05 with an interval that excludes 0. They speak of these trained networks on other pieces. Whether training "
         "again could turn a difference is asked of the seeds' means (Welch's t-test): with few seeds it often could."
     )
+    if report.dataset.get("folds"):
+        notes.append(
+            "Folds: two pieces are continued by two networks that learned from nearly the same music, so pieces are not quite "
+            "independent. No unbiased estimate of that is known (Bengio and Grandvalet 2004); the intervals may be too narrow."
+        )
     return notes
 
 
@@ -109,6 +114,12 @@ def search_notes(search: Search) -> list[str]:
 def cost_notes(report: Report) -> list[str]:
     """What must be known to read the costs."""
     notes = [f"Training time: {METRICS['training_seconds'].definition} Failed trials add nothing to any mean."]
+    if report.dataset.get("folds"):
+        notes.append(
+            "Folds: training time, epochs and time to target are of one training, the mean over the folds, not their sum. Peak "
+            "memory is of the process, which trains one fold after another. Prompts are continued a fold at a time, so "
+            "generation is slower than in one batch."
+        )
     if (target := report.spec.get("target")) is not None:
         notes.append(f"Time to target: the first epoch with at most {target:g} validation bits per note.")
     threads = {row.system: {str(_ran(t)["threads"]) for t in row.done if "threads" in _ran(t)} for row in _models(report)}
@@ -238,8 +249,9 @@ def _task(report: Report) -> str:
 def _runs(report: Report) -> str:
     seeds = [str(s) for s in report.spec["seeds"]]
     samples = plural(report.spec["protocol"]["samples"], "sample")
+    each = "a model and fold" if report.dataset.get("folds") else "a model"
     return (
-        f"{plural(len(seeds), 'training run')} a model ({'seeds' if len(seeds) > 1 else 'seed'} {listed(seeds)}), "
+        f"{plural(len(seeds), 'training run')} {each} ({'seeds' if len(seeds) > 1 else 'seed'} {listed(seeds)}), "
         f"{samples} a piece and run."
     )
 
@@ -248,13 +260,33 @@ def _music(report: Report) -> Iterable[str]:
     dataset, options = report.dataset, report.spec["dataset"].get("options") or {}
     chosen = f" ({', '.join(f'{k}: {v}' for k, v in options.items())})" if options else ""
     yield f"Music: {dataset['title']}{chosen}. Licence: {_sentence(dataset['license'])}"
-    if "pieces" in dataset:
+    if folds := dataset.get("folds"):
+        yield from _folds(folds, dataset)
+    elif "pieces" in dataset:
         pieces, notes = dataset["pieces"], dataset["notes"]
         yield (
             f"{pieces['train']:,} pieces ({notes['train']:,} notes) to learn from, {pieces['validation']:,} to choose by, "
             f"{pieces['test']:,} held out."
         )
     yield from (_sentence(remark) for remark in dataset.get("remarks", ()))
+
+
+def _folds(folds: Mapping[str, Any], dataset: Mapping[str, Any]) -> Iterable[str]:
+    """How the pieces were held out in turn."""
+    parts, pieces = folds["folds"], dataset["pieces"]["test"]
+    held, chosen = ([len(fold[name]) for fold in parts] for name in ("test", "validation"))
+    taught = [pieces - h - c for h, c in zip(held, chosen, strict=True)]
+    way = "leave-one-out" if folds["asked"] == "leave-one-out" else "cross-validation"
+    yield (
+        f"{pieces:,} pieces ({dataset['notes']['test']:,} notes). {sum(held):,} of them are held out in turn, in {len(parts)} "
+        f"folds ({way}), a composition always whole: for each fold every system learns anew from {_span(taught)} pieces, "
+        f"chooses by {_span(chosen)} others, and continues the {_span(held)} it never saw."
+    )
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _machine(report: Report) -> str:
@@ -323,7 +355,8 @@ def _untrained_wins(report: Report) -> Iterable[str]:
 
 def _stops(report: Report) -> Iterable[str]:
     for row in _models(report):
-        training = [(t.outcome or {})["training"] for t in row.done]
+        trials = [(t.outcome or {})["training"] for t in row.done]
+        training = [part for trial in trials for part in trial.get("folds") or (trial,)]
         clock = sum(t["stopped"] == "clock" for t in training)
         early = sum(t["stopped"] == "early" for t in training)
         resumed = sum(bool(t["resumed"]) for t in training)
