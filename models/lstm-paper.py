@@ -322,7 +322,7 @@ class _Constants:
             "interval": [np.diff(p.notes.onset) for p in pieces],
             "duration": [p.notes.duration for p in pieces],
         }
-        positive = {name: np.concatenate([*parts, []]) for name, parts in columns.items()}
+        positive = {name: np.concatenate([np.empty(0), *parts]) for name, parts in columns.items()}
         medians = {name: float(np.median(v[v > 0])) for name, v in positive.items() if (v > 0).any()}
         if "velocity" in medians:
             medians["velocity"] = round(medians["velocity"])
