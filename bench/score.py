@@ -19,8 +19,8 @@ from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, eval
 from bench.stats import Interval, bootstrap_mean
 from bench.store import RunFolder, Samples, Target, read_samples, read_targets
 
-#: The row that skill is measured against.
-MEDIAN = "median"
+#: The row that skill is measured against, and that of other real music.
+MEDIAN, REAL = "median", "real"
 
 #: The order of rows: what is compared, then what it is compared with.
 KIND_ORDER = ("model", "untrained", "reference")
@@ -254,6 +254,9 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     per_seed = [v for v in values if not isinstance(v, Undefined)]
     if not per_seed:
         return Cell(None, reason=next(v.reason for v in values if isinstance(v, Undefined)))
+    if name == "seconds_to_target" and len(per_seed) < len(values):
+        # The mean of those that got there would make a model that seldom does look quick.
+        return Cell(None, seeds=len(per_seed), reason=f"the target was reached by {len(per_seed)} of {len(values)} seeds")
     by_piece = [t.by_piece.get(name, {}) for t in done]
     pieces = sorted({piece for seed in by_piece for piece in seed})
     means = {piece: mean(seed[piece] for seed in by_piece if piece in seed) for piece in pieces}
@@ -288,7 +291,11 @@ def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Se
         **likelihood.evaluate(outcome["likelihood"], known.entropy),
         **cost.evaluate(outcome, known.target, trains=trial["kind"] == "model"),
     }
-    notes = {} if samples.likelihood_notes is None else dict(enumerate(samples.likelihood_notes.tolist()))
+    wrong = sorted(name for name, value in values.items() if not isinstance(value, Undefined) and not math.isfinite(value))
+    if wrong:
+        return TrialScore(key, trial, outcome, f"its outcome holds what is no finite number in {', '.join(wrong)}")
+    counts = samples.likelihood_notes
+    notes = {} if counts is None else dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
     return TrialScore(key, trial, outcome, "", values, {**by_piece, **bits}, notes)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.commands._options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption
 from bench.commands._output import INCOMPLETE, find_run, make_console, print_line
-from bench.display import make_display
+from bench.display import clean, make_display
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _show(console: Console, scored: Scored, quiet: bool) -> None:
         for line in _matched(scored):
             print_line(console, line)
     for file, reason in list(external.bad.items())[:LISTED]:
-        print_line(console, f"can't be used: {file}: {reason}")
+        print_line(console, f"can't be used: {clean(file)}: {reason}")
     if (more := len(external.bad) - LISTED) > 0:
         print_line(console, f"can't be used: {more} more")
     if external.missing:
@@ -123,7 +123,7 @@ def _show(console: Console, scored: Scored, quiet: bool) -> None:
         rest = f" and {len(external.missing) - LISTED} more" if len(external.missing) > LISTED else ""
         print_line(console, f"missing: {plural(len(external.missing), 'piece')}: {shown}{rest}")
     if scored.result.failed:
-        print_line(console, f"{scored.result.failed} trials of other rows failed")
+        print_line(console, f"{plural(scored.result.failed, 'trial')} of other rows failed")
     print_line(console, str(scored.result.folder / "report.md"))
 
 

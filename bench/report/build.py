@@ -23,7 +23,7 @@ from bench.score import Row, Table
 from bench.store import RunFolder, Target, read_targets
 
 #: Rows of this name are what the report's sentences compare with.
-REAL, MARKOV = "real", "markov"
+MARKOV = "markov"
 
 HEADLINE = ("pitch_distance", "velocity_distance")
 #: Skipped files and pieces that are listed by name.

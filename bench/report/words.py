@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.report.build import HEADLINE, REAL, Report
+from bench.report.build import HEADLINE, Report
 from bench.report.numbers import listed, mebibytes, plural, size_text
 from bench.report.search import SCORES, Search
 from bench.report.tables import Theme
-from bench.score import MEDIAN, Row, TrialScore
+from bench.score import MEDIAN, REAL, Row, TrialScore
+from bench.stats import FEWEST
 
 MIB = 2**20
 
@@ -27,8 +28,7 @@ def table2_notes(report: Report) -> list[str]:
     """What must be known to read Table 2."""
     notes = [
         f"Each number is the mean over {plural(len(report.targets), 'piece')}, each piece's own being the mean over its training "
-        "seeds. In brackets the 95 % interval, by bootstrap over pieces; ± is the standard deviation between seeds. Lower is "
-        "closer.",
+        f"seeds. {_intervals(report)} ± is the standard deviation between seeds. Lower is closer.",
         "Ranks count the rows that a test calls better or worse; what no test tells apart shares them. A number is bold if "
         "its model is better than every other by the tests over pieces and over seeds.",
         *(f"{_capital(flag.name)}: {flag.meaning}" for flag in report.raised),
@@ -300,36 +300,40 @@ def _machine(report: Report) -> str:
     )
 
 
+def _intervals(report: Report) -> str:
+    if len(report.targets) < FEWEST:
+        return f"There are no intervals: fewer than {FEWEST} pieces don't show how pieces differ."
+    return "In brackets the 95 % interval, by bootstrap over pieces."
+
+
 def _constant_wins(report: Report) -> Iterable[str]:
-    """The distances at which the median row beats every model."""
-    median = report.table.find(MEDIAN)
-    if median is None:
-        return
-    won = []
+    """The distances at which the median row is below every model, and whether a test says so of all of them."""
+    won: dict[bool, list[str]] = {True: [], False: []}
     for metric in HEADLINE:
-        constant, best = median.cells[metric].value, _best(_models(report), metric)
-        if constant is not None and best is not None and constant < best[1]:
-            word = metric.split("_")[0]
-            won.append(f"{word} ({constant:.2f} against {best[1]:.2f} for the best model, {best[0]})")
-    if won:
+        known = report.standings[metric].known
+        constant, best = known.get(MEDIAN), _best([row for row in _models(report) if row.system in known], metric)
+        if constant is None or best is None or (value := constant.cells[metric].value) is None or value >= best[1]:
+            continue
+        tested = all(report.standings[metric].better(MEDIAN, row.system) for row in _models(report) if row.system in known)
+        won[tested].append(f"{metric.split('_')[0]} ({value:.2f} against {best[1]:.2f} for the best model, {best[0]})")
+    moral = "The distance alone rewards playing the middle; see the next table."
+    if won[True]:
+        yield f"One note repeated over and over (the row {MEDIAN}) beats every model in {' and in '.join(won[True])}. {moral}"
+    if won[False]:
         yield (
-            f"One note repeated over and over (the row {MEDIAN}) beats every model in {' and in '.join(won)}. "
-            "The distance alone rewards playing the middle; see the next table."
+            f"No model's mean is below that of one note repeated over and over (the row {MEDIAN}) in "
+            f"{' and in '.join(won[False])}, though no test tells it from all of them. {moral}"
         )
 
 
 def _real_loses(report: Report) -> Iterable[str]:
-    """The distances at which real music is farther off than a constant or than a model."""
-    real, median = report.table.find(REAL), report.table.find(MEDIAN)
-    if real is None:
-        return
+    """The distances at which a test calls a constant or a model better than real music."""
     lost = []
-    for metric in HEADLINE:
-        value = real.cells[metric].value
-        others = [*([median] if median else []), *_models(report), *_untrained(report)]
-        better = [r.system for r in others if value is not None and (v := r.cells[metric].value) is not None and v < value]
-        if value is not None and better:
-            lost.append(f"in {metric.split('_')[0]} ({value:.2f}) by {listed(better)}")
+    for metric, standing in ((m, report.standings[m]) for m in HEADLINE):
+        others = [MEDIAN, *(row.system for row in (*_models(report), *_untrained(report)))]
+        better = [system for system in others if standing.better(system, REAL)]
+        if better:
+            lost.append(f"in {metric.split('_')[0]} ({standing.known[REAL].cells[metric].value:.2f}) by {listed(better)}")
     if lost:
         yield (
             f"Real music of another piece (the row {REAL}) is beaten {' and '.join(lost)}: a lower distance is not better music."
@@ -337,17 +341,14 @@ def _real_loses(report: Report) -> Iterable[str]:
 
 
 def _untrained_wins(report: Report) -> Iterable[str]:
-    """The models that training took farther from the real notes."""
+    """The models that training took farther from the real notes, as a test says."""
     trained = {row.system: row for row in _models(report)}
     for row in _untrained(report):
         after = trained.get(row.system.removeprefix("untrained "))
         worse = [
-            f"{metric.split('_')[0]} ({now:.2f}, untrained {before:.2f})"
+            f"{metric.split('_')[0]} ({after.cells[metric].value:.2f}, untrained {row.cells[metric].value:.2f})"
             for metric in HEADLINE
-            if after is not None
-            and (now := after.cells[metric].value) is not None
-            and (before := row.cells[metric].value) is not None
-            and before < now
+            if after is not None and report.standings[metric].better(row.system, after.system)
         ]
         if after is not None and worse:
             yield f"Training took {after.system} farther from the real notes in {listed(worse)}."
