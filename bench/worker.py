@@ -29,6 +29,7 @@ from bench import prepare, processes, provenance, yardstick
 from bench.api import FIELDS, Budget, Notes, Piece, seed_for
 from bench.corpus import Corpus, load_corpus
 from bench.errors import BenchError, PluginError, TrialError
+from bench.harmony.conductor import Conductor
 from bench.made import check_likelihood, check_samples
 from bench.originality import measure_samples
 from bench.plugins import Plugin, get_plugin, load, source_digest
@@ -176,16 +177,20 @@ class TrialTask:
         training = self._fit(model, corpus)
         if plugin.header["SEES_TARGET"]:
             model.reveal([t.target for t in targets])
-        samples, generation = self._generate(model, targets, bool(plugin.header["PROMPT"]))
+        takes_prompt = bool(plugin.header["PROMPT"])
+        conductor = None
+        if trial.harmony is not None:
+            conductor = Conductor(model, trial.harmony, targets, corpus.train, takes_prompt)
+        samples, generation = self._generate(conductor or model, targets, takes_prompt)
         beside = None if before is None else {"before": before, "after": yardstick.measure()}
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         columns, likelihood = self._likelihood(model, kind, corpus.test)
         facts = self._facts(model)
         self.peak = peak_bytes()
-        copied = self._originality(corpus, samples, targets, bool(plugin.header["PROMPT"]))
+        copied = self._originality(corpus, samples, targets, takes_prompt)
         self.phase = "write"
         write_samples(self.folder / "samples.h5", Samples(samples, *columns))
-        self._write_midi(samples, targets, bool(plugin.header["PROMPT"]))
+        self._write_midi(samples, targets, takes_prompt, conductor)
         return {
             "training": training,
             "generation": generation,
@@ -193,6 +198,7 @@ class TrialTask:
             "likelihood": likelihood,
             "facts": facts,
             "originality": copied,
+            **({} if conductor is None else {"harmony": conductor.told()}),
         }
 
     def _plugin(self) -> Plugin:
@@ -260,7 +266,7 @@ class TrialTask:
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
             made |= {(piece, sample): notes for piece, notes in enumerate(parts)}
-        notes = len(made) * protocol.notes
+        notes = len(made) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
         told = {"seconds": seconds, "notes": notes, "notes_per_second": rate(notes, seconds)}
         return made, {**told, "compile_seconds": compile_seconds}
 
@@ -311,10 +317,19 @@ class TrialTask:
         print(text, file=sys.stderr, flush=True)
         self.emit({"event": "message", "text": f"{self.trial.label}: {text}"})
 
-    def _write_midi(self, samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool) -> None:
+    def _write_midi(
+        self,
+        samples: Mapping[tuple[int, int], Notes],
+        targets: Sequence[Target],
+        takes_prompt: bool,
+        conductor: Conductor | None,
+    ) -> None:
         for piece, target in enumerate(targets[: prepare.MIDI_PIECES]):
-            parts = (target.prompt, samples[piece, 0]) if takes_prompt else (samples[piece, 0],)
-            prepare.write_midi(self.folder / "midi" / f"piece-{piece:03}.mid", *parts)
+            path = self.folder / "midi" / f"piece-{piece:03}.mid"
+            if conductor is not None:
+                prepare.write_tracks(path, conductor.tracks(piece))
+            else:
+                prepare.write_midi(path, *([target.prompt] if takes_prompt else []), samples[piece, 0])
 
     def _provenance(self) -> dict[str, Any]:
         here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": provenance.cpu_model()}
