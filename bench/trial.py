@@ -15,7 +15,7 @@ Device = Literal["cpu", "cuda"]
 
 #: A degree of the scale, altered or not, with its quality and figures, and another degree that it belongs to: ``V7/V``.
 _DEGREE = r"[#b]?(?:VII|VI|V|IV|III|II|I|vii|vi|v|iv|iii|ii|i)"
-_NUMERAL = re.compile(rf"{_DEGREE}(?:o|ø|\+)?[0-9]{{0,3}}(?:/{_DEGREE})?")
+_NUMERAL = re.compile(rf"{_DEGREE}(?:o|ø|\+)?(?:2|42|43|4|6|64|65|7|9|11|13)?(?:/{_DEGREE})?")
 _KEY = re.compile(r"auto|[A-G][#b]? (?:major|minor)")
 
 
