@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import SpecError, TrialError
+from bench.errors import TrialError
 from bench.harmony.plan import CLASSES, Plan
 from bench.notes import Notes
 from bench.trial import Harmony
@@ -37,7 +37,7 @@ def find_key(parts: Sequence[Notes]) -> str:
     music: Any = stream.Stream()
     for pitch_class, length in enumerate(sounding / sounding.sum() * LENGTH):
         if length > 0:
-            music.append(note.Note(60 + pitch_class, quarterLength=float(length)))  # type: ignore[no-untyped-call]
+            music.append(note.Note(60 + pitch_class, quarterLength=float(length)))
     found = music.analyze("krumhansl")
     return f"{found.tonic.name} {found.mode}"
 
@@ -51,23 +51,14 @@ def make_plan(key: str, harmony: Harmony) -> Plan:
         ``C major``, ``Bb minor`` or, as music21 writes it, ``B- minor``.
     harmony : Harmony
         Of which the progression of the key's mode and the notes a chord count.
-
-    Raises
-    ------
-    SpecError
-        If music21 can't read a numeral.
     """
     from music21 import key as keys
     from music21 import roman
 
     tonic, mode = key.split()
     known = keys.Key(tonic[0] + tonic[1:].replace("b", "-"), mode)
-    chords = []
-    for numeral in harmony.progression if mode == "major" else harmony.minor:
-        try:
-            chords.append(_classes(roman.RomanNumeral(numeral, known).pitches))
-        except Exception as error:  # music21 raises several kinds by what is wrong
-            raise SpecError(f"music21 can't read {numeral!r} as a chord in {key}: {error}") from error
+    numerals = harmony.progression if mode == "major" else harmony.minor
+    chords = [_classes(roman.RomanNumeral(numeral, known).pitches) for numeral in numerals]
     scale = tuple(sorted({p.pitchClass for p in known.pitches}))
     return Plan(f"{known.tonic.name.replace('-', '♭').replace('#', '♯')} {mode}", scale, tuple(chords), harmony.notes_per_chord)
 
