@@ -16,7 +16,7 @@ from bench.grid import combinations
 from bench.plugins import Parameter, Plugin
 
 if TYPE_CHECKING:
-    from bench.spec import Spec
+    from bench.spec import ModelChoice, Spec
 
 #: The plug-in of the reference rows, and the row that is each network before its first step.
 REFERENCES = "references"
@@ -43,11 +43,15 @@ _EXPECTED = {
     "threshold": "a number of at least 0, a percentage such as 5%, or off",
     "too_many_seeds": "at most 10000 seeds",
     "folds": "a whole number of at least 2, or leave-one-out",
+    "roman_numeral": "a roman numeral such as V, vi or V7",
+    "musical_key": "auto or a key such as C major or F# minor",
+    "sections": "sections such as AABA",
 }
 _LIMITS = {
     "greater_than": ("a number above", "gt"),
     "greater_than_equal": ("a number of at least", "ge"),
     "less_than": ("a number below", "lt"),
+    "less_than_equal": ("a number of at most", "le"),
 }
 
 #: Types of YAML's values that fit an annotation.
@@ -80,6 +84,8 @@ class Known:
         kinds = models[REFERENCES].header["KINDS"] if REFERENCES in models else ()
         self.references: tuple[str, ...] = (*kinds, UNTRAINED)
         self.models = {name: plugin for name, plugin in models.items() if name != REFERENCES}
+        #: What a row may name as its plug-in: with a harmonic constraint the references too.
+        self.constrained = dict(models)
         self.datasets = dict(datasets)
 
 
@@ -126,9 +132,18 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
             raise document.error(("models", row), f"a model's row can't be named {row!r}: it {reason}.")
         at: Address = ("models", row, "plugin") if choice.plugin else ("models", row)
         name = choice.plugin or row
-        if name not in known.models:
+        plugins = known.constrained if choice.harmony else known.models
+        if name not in plugins:
             raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, known.models))
-        _check_parameters(choice.params, known.models[name], document, ("models", row, "params"))
+        _check_parameters(choice.params, plugins[name], document, ("models", row, "params"))
+        if choice.harmony:
+            if spec.protocol.folds is not None:
+                raise document.error(
+                    ("models", row, "harmony"),
+                    "a harmonic constraint and protocol.folds can't be combined yet.",
+                    "Leave one out.",
+                )
+            _check_harmony(choice, plugins[name], spec.protocol.notes, document, ("models", row, "harmony"))
     for index, name in enumerate(spec.references):
         if name not in known.references:
             raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, known.references))
@@ -167,6 +182,29 @@ def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
             ("gate", pattern),
             f"no metric {'fits' if '*' in pattern else 'is named'} {pattern!r}.",
             did_you_mean(pattern.strip("*"), METRICS),
+        )
+
+
+def _check_harmony(choice: ModelChoice, plugin: Plugin, notes: int, document: Document, at: Address) -> None:
+    """Only what draws each pitch from a distribution can be constrained, and a form must hold the notes compared."""
+    can, kind = plugin.header["CONSTRAINT"], choice.params.get("kind")
+    if can is False:
+        raise document.error(
+            at,
+            f"the model {plugin.name!r} can't be constrained: it has no distribution of each note's pitch given the notes "
+            "before (its header doesn't say CONSTRAINT = True).",
+            "Leave harmony out of this row.",
+        )
+    if can is not True and kind not in can:
+        raise document.error(
+            at, f"{plugin.name!r} of kind {kind!r} draws no pitch, so nothing can constrain it.", did_you_mean(str(kind), can)
+        )
+    form = choice.harmony.form if choice.harmony else None
+    if form is not None and notes > form.length:
+        raise document.error(
+            (*at, "form"),
+            f"{form.sections} has {form.length} notes, but protocol.notes compares {notes}.",
+            "Make its sections longer, or compare fewer notes.",
         )
 
 

@@ -21,7 +21,7 @@ from bench.api import Piece, Verified
 from bench.corpus import Corpus, load_corpus, save_corpus
 from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
 from bench.folds import deal, facts, pooled, remarks
-from bench.midi import midi_bytes
+from bench.midi import tracks_bytes
 from bench.notes import Notes
 from bench.plugins import Plugin, get_plugin, load, source_digest
 from bench.store import FORMAT, PieceName, Target, Targets, atomic, read_target_file, write_targets
@@ -363,6 +363,11 @@ def _write_midi(folder: Path, targets: Targets) -> None:
 
 
 def write_midi(path: Path, *parts: Notes) -> None:
-    """Write the notes of several parts as one MIDI file, atomically."""
+    """Write the notes of several parts as one MIDI file of one track, atomically."""
+    write_tracks(path, {"": Notes.concatenate(parts)})
+
+
+def write_tracks(path: Path, tracks: Mapping[str, Notes]) -> None:
+    """Write a MIDI file of several tracks, by name, atomically."""
     with atomic(path) as temporary:
-        temporary.write_bytes(midi_bytes(Notes.concatenate(parts)))
+        temporary.write_bytes(tracks_bytes(tracks))

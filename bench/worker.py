@@ -31,6 +31,7 @@ from bench.api import Budget, Notes, seed_for
 from bench.corpus import load_corpus
 from bench.errors import BenchError, PluginError, TrialError
 from bench.folds import Division, divide, measure_divisions
+from bench.harmony.conductor import Conductor
 from bench.made import check_likelihood, check_samples
 from bench.parts import Part, joined, likelihood_in_words, part_name, read_part, write_part
 from bench.plugins import Plugin, get_plugin, load, source_digest
@@ -125,6 +126,8 @@ class TrialTask:
         self.remarks: list[str] = []
         #: The yardstick before the first training and after the last generation that this process did; models only.
         self.beside: dict[str, float] = {}
+        #: Where the row is constrained; a spec can't ask for that and folds.
+        self.conductor: Conductor | None = None
 
     def run(self) -> int:
         """Do it; an exception becomes a failed outcome."""
@@ -190,6 +193,7 @@ class TrialTask:
             "likelihood": likelihood_in_words(whole.samples, whole.record["likelihood"]),
             "facts": whole.record["facts"],
             "originality": copied,
+            **({} if self.conductor is None else {"harmony": self.conductor.told()}),
         }
 
     def _part(self, plugin: Plugin, division: Division, targets: Sequence[Target], folds: int) -> Part:
@@ -224,7 +228,10 @@ class TrialTask:
         training = self._fit(model, division)
         if plugin.header["SEES_TARGET"]:
             model.reveal([t.target for t in own])
-        made, generation = self._generate(model, own, bool(plugin.header["PROMPT"]), division)
+        takes_prompt = bool(plugin.header["PROMPT"])
+        if trial.harmony is not None:
+            self.conductor = Conductor(model, trial.harmony, own, division.corpus.train, takes_prompt)
+        made, generation = self._generate(self.conductor or model, own, takes_prompt, division)
         if trial.kind == "model":
             self.beside["after"] = yardstick.measure()
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
@@ -307,7 +314,7 @@ class TrialTask:
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
             made |= {(piece, sample): notes for piece, notes in enumerate(parts)}
-        notes = len(made) * protocol.notes
+        notes = len(made) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
         told = {"seconds": seconds, "notes": notes, "notes_per_second": rate(notes, seconds)}
         return made, {**told, "compile_seconds": compile_seconds}
 
@@ -349,8 +356,11 @@ class TrialTask:
 
     def _write_midi(self, samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool) -> None:
         for piece, target in enumerate(targets[: prepare.MIDI_PIECES]):
-            parts = (target.prompt, samples[piece, 0]) if takes_prompt else (samples[piece, 0],)
-            prepare.write_midi(self.folder / "midi" / f"piece-{piece:03}.mid", *parts)
+            path = self.folder / "midi" / f"piece-{piece:03}.mid"
+            if self.conductor is not None:
+                prepare.write_tracks(path, self.conductor.tracks(piece))
+            else:
+                prepare.write_midi(path, *([target.prompt] if takes_prompt else []), samples[piece, 0])
 
     def _provenance(self) -> dict[str, Any]:
         here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": provenance.cpu_model()}

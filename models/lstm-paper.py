@@ -49,6 +49,7 @@ FRAMEWORK = "tensorflow"
 FEATURES = "the paper's network: windows of 30 past notes, three bidirectional LSTM layers; continues a prompt; exact likelihood"
 PROMPT = True
 LIKELIHOOD = "exact"
+CONSTRAINT = True
 SEES_TARGET = False
 
 #: What is learned and generated: all four fields, or the pitch alone (the ablation behind Figure 9).
@@ -317,7 +318,7 @@ class _Constants:
 
         In chords most intervals are 0, and a median of 0 would lay all notes on one onset.
         """
-        columns = {
+        columns: dict[str, list[NDArray[Any]]] = {
             "velocity": [p.notes.velocity for p in pieces],
             "interval": [np.diff(p.notes.onset) for p in pieces],
             "duration": [p.notes.duration for p in pieces],

@@ -23,6 +23,7 @@ FEATURES = "Decoder-only attention, rotary or learned positions, every field of 
 PROMPT = True
 LIKELIHOOD = "exact"
 SEES_TARGET = False
+CONSTRAINT = True
 
 #: Windows scored, and prompts continued, at once: bounds memory, not results.
 SCORED_NOTES = 16_384

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, MARKOV, Report, brief
+from bench.report.harmony import constraint
 from bench.report.numbers import DASH, cell_text, interval_text, number_text, p_text
 from bench.report.search import SCORES, Search
 from bench.report.standings import rank_text
@@ -80,6 +81,12 @@ THEMES = (
             "pitch_w1",
             "velocity_w1",
         ),
+    ),
+    Theme(
+        "Harmony",
+        "How many notes fit the plan of chords that the constrained rows follow (Algorithm 2). The other rows never saw it: "
+        "their shares are what comes without a constraint.",
+        ("chord_tones", "scale_tones"),
     ),
     Theme(
         "How well held-out music is expected",
@@ -206,6 +213,8 @@ def settings(report: Report) -> Grid:
             continue
         trial = row.trials[0].trial
         params = ", ".join(f"{name} {value}" for name, value in trial["params"].items()) or "the plug-in's defaults"
+        if row.harmony:
+            params += f"; harmony: {', '.join(constraint(row))}"
         budget = trial["budget"]
         limits = [f"{budget['epochs']} epochs"]
         if budget["patience"] is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.metrics import METRICS
+from bench.report import harmony
 from bench.report.build import HEADLINE, Report
 from bench.report.numbers import listed, mebibytes, plural, size_text
 from bench.report.search import SCORES, Search
@@ -21,7 +22,7 @@ MIB = 2**20
 def about(report: Report) -> list[str]:
     """What was measured on what, a sentence each."""
     purpose = [_sentence(report.spec["description"])] if report.spec.get("description") else []
-    return [*purpose, _task(report), _runs(report), *_music(report), _machine(report)]
+    return [*purpose, _task(report), *harmony.task(report), _runs(report), *_music(report), _machine(report)]
 
 
 def table2_notes(report: Report) -> list[str]:
@@ -81,6 +82,8 @@ def difference_notes(report: Report) -> list[str]:
 
 def theme_notes(report: Report, theme: Theme) -> list[str]:
     """What must be known to read a theme's table, besides its question."""
+    if "chord_tones" in theme.metrics:
+        return harmony.notes(report)
     if "bits_per_note" not in theme.metrics:
         return []
     notes = list(_bits(report))

@@ -255,6 +255,17 @@ def test_pitch_probabilities_sum_to_one(case: Case, history: int) -> None:
     assert np.exp(nats).sum() == pytest.approx(1.0, abs=1e-4)
 
 
+def test_a_constraint_that_it_claims_to_follow_is_followed(case: Case) -> None:
+    claimed = case.plugin.header["CONSTRAINT"]
+    if claimed is False or (claimed is not True and case.params.get("kind") not in claimed):
+        pytest.skip("no constraint is claimed")
+    allowed = 40 + np.arange(NOTES)
+    constraint = np.full((NOTES, 128), -1e4)
+    constraint[np.arange(NOTES), allowed] = 0
+    for notes in case.trained.generate(PROMPTS, NOTES, 1, constraint):
+        assert sorted(notes.pitch) == allowed.tolist()
+
+
 def test_facts_are_plain_json(case: Case) -> None:
     facts = dict(case.trained.facts()) if hasattr(case.trained, "facts") else {}
     assert json.loads(json.dumps(facts, allow_nan=False)).keys() == facts.keys()

@@ -101,7 +101,7 @@ def test_a_missing_key(tmp_path):
         ("units: 32", "dropout: true", "mine.yaml:5: models.lstm.params.dropout: expected a number, got True."),
         ("params: {units: 32}", "plugin: lsmt", "mine.yaml:5: models.lstm.plugin: unknown model 'lsmt'.\nDid you mean 'lstm'?"),
         ("params:", "parms:", "mine.yaml:5: models.lstm.parms: unknown key 'parms'.\nDid you mean 'params'? "
-         "Valid: budget, params, plugin."),
+         "Valid: budget, harmony, params, plugin."),
         ("params: {units: 32}", "budget: {patients: 3}", "mine.yaml:5: models.lstm.budget.patients: unknown key 'patients'.\n"
          "Did you mean 'patience'? Valid: epochs, max_seconds, patience, timeout."),
         ("lstm:", "markov:", "mine.yaml:4: models.markov: a model's row can't be named 'markov': it is the name of a reference."),

@@ -39,7 +39,7 @@ class TestBootstrap:
         assert found.high == pytest.approx(high, abs=0.06)
 
     def test_weights_are_those_of_the_mean(self) -> None:
-        """30 pieces at 0 and 30 at 10 that weigh four times as much: the mean is 8, not 5. Equal weights change nothing at all."""
+        """30 pieces at 0, 30 at 10 that weigh four times as much: the mean is 8, not 5. Equal weights change nothing at all."""
         data, weights = [0.0] * 30 + [10.0] * 30, [1.0] * 30 + [4.0] * 30
         assert stats.bootstrap_mean(data, [3.0] * 60) == stats.bootstrap_mean(data)
         found = stats.bootstrap_mean(data, weights)
