@@ -319,7 +319,7 @@ def test_with_the_pitch_alone_the_rest_are_training_medians(tmp_path: Path) -> N
         model.log_likelihood(VALID)
     prompt = TRAIN[0].notes[:4]
     (made,) = model.generate([prompt], 12, seed=1)
-    assert set(made.velocity) == {65}  # of 50, 60, 70, 80
+    assert set(made.velocity) == {60}  # 211 of the 420 training notes have 50 or 60, 209 have 70 or 80
     np.testing.assert_allclose(made.duration, 0.3)
     np.testing.assert_allclose(np.diff(made.onset, prepend=prompt.onset[-1]), 0.25)
     assert len(set(made.pitch.tolist())) > 1
