@@ -149,7 +149,8 @@ class TestWrongUse:
 
     def test_an_unknown_model(self, call, tmp_path):
         self.check(call("run", "smoke", "--models", "lstm,transfromer"), tmp_path, (
-            "error: --models: unknown model 'transfromer'.\nDid you mean 'transformer'? Valid: gan, lstm, transformer.\n"
+            "error: --models: unknown model 'transfromer'.\n"
+            "Did you mean 'transformer'? Valid: gan, lstm, lstm-paper, transformer.\n"
         ))  # fmt: skip
 
     def test_an_unknown_spec(self, call, tmp_path):
@@ -235,7 +236,7 @@ class TestList:
 
     def test_an_interpreter_that_is_not_there(self, call):
         out = call("list", "models", BENCH_PYTHON_TENSORFLOW="/no/python", COLUMNS="300").stdout
-        (line,) = [line for line in out.splitlines() if line.startswith("lstm")]
+        (line,) = [line for line in out.splitlines() if line.startswith("lstm ")]
         assert "$BENCH_PYTHON_TENSORFLOW is '/no/python', which is no executable file." in line
 
     def test_a_plugins_words_are_no_markup(self, call, tmp_path):
