@@ -71,9 +71,9 @@ class Network:
         self.low, self.width = low, np.where(high > low, high - low, 1.0).astype(np.float32)
         seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
         # Section 4, 2: "the discrete notes (0-127) are mapped to a low-dimensional continuous space". One more: silence.
-        self.embedding = keras.layers.Embedding(
-            SILENCE + 1, embedding, keras.initializers.RandomUniform(seed=next(seeds)), name="embedding"
-        )
+        # The text gives no initial width. Keras's own, within 0.05, is small beside numbers that run from 0 to 1.
+        spread = keras.initializers.RandomNormal(0.0, 0.5, seed=next(seeds))
+        self.embedding = keras.layers.Embedding(SILENCE + 1, embedding, spread, name="embedding")
         self.lstm = [_lstm(f"lstm_{i + 1}", units, i < LSTM_LAYERS - 1, bidirectional, cudnn, seeds) for i in range(LSTM_LAYERS)]
         self.norms = [_normalization(normalization, f"normalization_{i + 1}") for i in range(LSTM_LAYERS)]
         self.dense = [_dense(f"dense_{i + 1}", n, "relu", seeds) for i, n in enumerate(dense)]

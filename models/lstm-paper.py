@@ -318,16 +318,15 @@ class _Constants:
 
         In chords most intervals are 0, and a median of 0 would lay all notes on one onset.
         """
-        columns: dict[str, list[NDArray[Any]]] = {
-            "velocity": [p.notes.velocity for p in pieces],
-            "interval": [np.diff(p.notes.onset) for p in pieces],
-            "duration": [p.notes.duration for p in pieces],
-        }
-        positive = {name: np.concatenate([np.empty(0), *parts]) for name, parts in columns.items()}
-        medians = {name: float(np.median(v[v > 0])) for name, v in positive.items() if (v > 0).any()}
-        if "velocity" in medians:
-            medians["velocity"] = round(medians["velocity"])
-        return cls(**medians)  # type: ignore[arg-type]
+        if not any(len(p.notes) for p in pieces):
+            return cls()
+        interval = np.concatenate([np.diff(p.notes.onset) for p in pieces])
+        velocity = np.concatenate([p.notes.velocity for p in pieces])
+        duration = np.concatenate([p.notes.duration for p in pieces])
+        apart = interval[interval > 0]
+        return cls(
+            round(np.median(velocity)), float(np.median(apart)) if len(apart) else cls.interval, float(np.median(duration))
+        )
 
     def notes(self, pitches: NDArray[np.int32], start: float) -> Notes:
         """A line of notes of these pitches after `start`, seconds."""

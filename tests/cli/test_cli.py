@@ -238,7 +238,7 @@ class TestList:
 
     def test_an_interpreter_that_is_not_there(self, call):
         out = call("list", "models", BENCH_PYTHON_TENSORFLOW="/no/python", COLUMNS="300").stdout
-        (line,) = [line for line in out.splitlines() if line.startswith("lstm")]
+        (line,) = [line for line in out.splitlines() if line.startswith("lstm ")]
         assert "$BENCH_PYTHON_TENSORFLOW is '/no/python', which is no executable file." in line
 
     def test_a_plugins_words_are_no_markup(self, call, tmp_path):
