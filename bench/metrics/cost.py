@@ -65,7 +65,9 @@ def seconds_to_target(history: list[dict[str, Any]], target: float | None) -> Va
     firsts = [next((float(seconds) for seconds, bits in epochs if bits <= target), None) for epochs in logged.values()]
     reached = [seconds for seconds in firsts if seconds is not None]
     if len(reached) < len(firsts):
-        return Undefined("the target was not reached" + (f" in {len(firsts) - len(reached)} of {len(firsts)} folds" if len(firsts) > 1 else ""))
+        return Undefined(
+            "the target was not reached" + (f" in {len(firsts) - len(reached)} of {len(firsts)} folds" if len(firsts) > 1 else "")
+        )
     return math.fsum(reached) / len(reached)
 
 
