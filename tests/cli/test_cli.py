@@ -156,7 +156,8 @@ class TestWrongUse:
         answer = call("run", "smok")
         self.check(answer, tmp_path, (
             "error: There is no spec named 'smok'.\n"
-            "Did you mean 'smoke'? Valid: calibration, smoke, table2, table2-maestro, table2-midiworld, table2-paper. Or give a YAML file.\n"
+            "Did you mean 'smoke'? Valid: calibration, smoke, table2, table2-maestro, table2-midiworld, table2-paper. "
+            "Or give a YAML file.\n"
         ))  # fmt: skip
 
     @pytest.mark.parametrize("seeds", ["x", "0", "", "1,x", "-1", "1.5", "٣"])

@@ -79,9 +79,11 @@ def test_plain_epochs_are_rare():
 
 def test_a_training_says_which_fold_it_is_in_and_its_clock_starts_anew():
     out = io.StringIO()
-    display = Plain(Console(file=out, width=200), Steps())
+    now = Steps()
+    display = Plain(Console(file=out, width=200), now)
     at = {**ABOUT, "folds": 3, "epochs": 2, "loss": 4.0, "notes": 100}
     display({"event": "epoch", **at, "fold": 1, "epoch": 2, "seconds": 10.0})
+    now.time += 6.0
     display({"event": "epoch", **at, "fold": 2, "epoch": 1, "seconds": 4.0})
     each = [{"fold": k} for k in (1, 2, 3)]
     training = {"epochs": 1.6666, "seconds": 8.04, "stopped": "mixed", "folds": each}

@@ -172,7 +172,8 @@ def test_unknown_shipped_name():
         load_spec("tabel2")
     assert str(caught.value) == (
         "There is no spec named 'tabel2'.\n"
-        "Did you mean 'table2'? Valid: calibration, smoke, table2, table2-maestro, table2-midiworld, table2-paper. Or give a YAML file."
+        "Did you mean 'table2'? Valid: calibration, smoke, table2, table2-maestro, table2-midiworld, table2-paper. "
+        "Or give a YAML file."
     )
 
 

@@ -93,7 +93,8 @@ class TestUnfolding:
 
 class TestFolds:
     def trial(self, folder, **protocol):
-        return load(folder, protocol={"prompt": 4, "notes": 8, **protocol}).unfold("cpu")[0]
+        text = f"title: T\ndataset: {{name: chorales}}\nprotocol: {json.dumps({'prompt': 4, 'notes': 8, **protocol})}\n"
+        return load(folder, text).unfold("cpu")[0]
 
     def test_they_decide_the_outcome(self, tmp_path):
         given = [{}, {"folds": 2}, {"folds": 3}, {"folds": "leave-one-out"}, {"folds": 2, "validation": 0.3}]

@@ -91,16 +91,20 @@ class TestDeal:
     ) -> None:
         pieces = [piece(f"p{i}", title=f"Work {w}") for i, w in enumerate(works)]
         different = len(set(works))
-        assume(different >= 3 and (folds == "leave-one-out" or different >= int(folds) + 2))
-        dealt = deal(pieces, range(len(pieces)), protocol(folds, validation=share))
+        assume(different >= 3 and (folds == "leave-one-out" or different >= int(folds)))
+        try:
+            dealt = deal(pieces, range(len(pieces)), protocol(folds, validation=share))
+        except DataError as error:  # one work is so large that all others share a fold
+            assert "to learn from and choose by" in error.message
+            return
         assert sorted(i for fold in dealt for i in fold.test) == list(range(len(pieces)))
         largest = max(works.count(w) for w in works)
         assert max(len(f.test) for f in dealt) - min(len(f.test) for f in dealt) <= largest
         for fold in dealt:
             test, valid = ({works[i] for i in part} for part in (fold.test, fold.validation))
             train = {works[i] for i in range(len(pieces)) if i not in {*fold.test, *fold.validation}}
-            assert test and valid and train
-            assert not (test & valid or test & train or valid & train)
+            assert all((test, valid, train))
+            assert len(test) + len(valid) + len(train) == different
         # The order of the files doesn't matter.
         order = list(range(len(pieces)))
         turn.shuffle(order)  # type: ignore[attr-defined]
