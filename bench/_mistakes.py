@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from bench._yaml import Address, Document
 from bench.errors import SpecError, did_you_mean
 from bench.gate.thresholds import unknown
+from bench.grid import combinations
 from bench.plugins import Parameter, Plugin
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 #: The plug-in of the reference rows, and the row that is each network before its first step.
 REFERENCES = "references"
 UNTRAINED = "untrained"
+
+#: Cells of one row's grid: above this it is a slip.
+MOST_CELLS = 256
 
 _ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -128,10 +132,28 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
     for index, name in enumerate(spec.references):
         if name not in known.references:
             raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, known.references))
+    _check_grid(spec, document, known)
     _check_gate(spec.gate, document)
     for key, values in (("seeds", spec.seeds), ("references", spec.references)):
         if len(set(values)) < len(values):
             raise document.error((key,), "the same is listed twice.")
+
+
+def _check_grid(spec: Spec, document: Document, known: Known) -> None:
+    for key, values in spec.grid.items():
+        row, _, parameter = key.partition(".")
+        if not parameter:
+            raise document.error(("grid", key), f"expected row.hyperparameter, such as lstm.dropout, got {key!r}.")
+        if row not in spec.models:
+            raise document.error(("grid", key), f"the spec has no row {row!r}.", did_you_mean(row, spec.models))
+        plugin = known.models[spec.models[row].plugin or row]
+        for value in values:
+            _check_parameter(parameter, value, plugin, document, ("grid", key))
+        if len({repr(value) for value in values}) < len(values):
+            raise document.error(("grid", key), "the same value is listed twice.")
+    for row in spec.models:
+        if (cells := len(combinations(row, spec.grid))) > MOST_CELLS:
+            raise document.error(("grid",), f"{cells} combinations for the row {row!r}; at most {MOST_CELLS} can be searched.")
 
 
 def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
@@ -149,14 +171,18 @@ def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
 
 
 def _check_parameters(given: Mapping[str, Any], plugin: Plugin, document: Document, at: Address) -> None:
-    word = "hyperparameter" if plugin.kind == "model" else "option"
     for name, value in given.items():
-        if name not in plugin.parameters:
-            known = did_you_mean(name, plugin.parameters) or f"It has no {word}s."
-            raise document.error((*at, name), f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", known)
-        parameter = plugin.parameters[name]
-        if not accepts(parameter, value):
-            raise document.error((*at, name), f"expected {in_words(parameter)}, got {_shown(value)}.")
+        _check_parameter(name, value, plugin, document, (*at, name))
+
+
+def _check_parameter(name: str, value: Any, plugin: Plugin, document: Document, at: Address) -> None:
+    word = "hyperparameter" if plugin.kind == "model" else "option"
+    if name not in plugin.parameters:
+        known = did_you_mean(name, plugin.parameters) or f"It has no {word}s."
+        raise document.error(at, f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", known)
+    parameter = plugin.parameters[name]
+    if not accepts(parameter, value):
+        raise document.error(at, f"expected {in_words(parameter)}, got {_shown(value)}.")
 
 
 def accepts(parameter: Parameter, value: Any) -> bool:

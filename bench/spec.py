@@ -27,6 +27,7 @@ from bench._mistakes import Known as Known
 from bench._yaml import Address, Document, Mark, merge, read_yaml
 from bench.errors import SpecError, did_you_mean
 from bench.gate.thresholds import parse
+from bench.grid import cell_name, combinations, row_of
 from bench.plugins import find_plugins
 from bench.trial import BudgetChoice, DatasetChoice, Device, Frozen, Protocol, Scale, Trial
 
@@ -105,6 +106,12 @@ class Spec(Frozen):
     models: Annotated[
         dict[str, ModelChoice], BeforeValidator(lambda v: _defaults(v), json_schema_input_type=dict[str, ModelChoice | None])
     ] = Field(default_factory=dict, description="The rows; an empty one takes the plug-in's defaults.")
+    grid: dict[
+        str, Annotated[tuple[Any, ...], BeforeValidator(_listed, json_schema_input_type=list[Any]), Field(min_length=1)]
+    ] = Field(
+        default_factory=dict,
+        description="Grid search: `row.hyperparameter` to its values. Every combination is trained; validation chooses.",
+    )
     references: Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=list[str])] = Field(
         default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
     )
@@ -148,13 +155,15 @@ class Spec(Frozen):
             trials.append(spec._row(make, row, system=system, kind=UNTRAINED, budget=budget, seed=spec.seeds[0], device=device))
         for seed in spec.seeds:
             for row, choice in spec.models.items():
-                budget = choice.budget.over(spec.budget)
-                trials.append(spec._row(make, row, system=row, kind="model", budget=budget, seed=seed, device=device))
+                own = partial(make, kind="model", budget=choice.budget.over(spec.budget), seed=seed, device=device)
+                cells = combinations(row, spec.grid)
+                trials += [spec._row(own, row, cell, system=cell_name(row, cell), cell_of=row) for cell in cells]
+                trials += [] if cells else [spec._row(own, row, system=row)]
         return trials
 
-    def _row(self, make: Callable[..., Trial], row: str, **values: Any) -> Trial:
+    def _row(self, make: Callable[..., Trial], row: str, changed: Mapping[str, Any] | None = None, **values: Any) -> Trial:
         choice = self.models[row]
-        return make(model=choice.plugin or row, params=choice.params, **values)
+        return make(model=choice.plugin or row, params={**choice.params, **(changed or {})}, **values)
 
 
 def shipped_specs() -> dict[str, Path]:
@@ -389,9 +398,15 @@ def _with_models(document: Document, chosen: Sequence[str], known: Known) -> Doc
     scales = {}
     for scale, block in (document.data.get("scales") or {}).items():
         # A row that only this scale has must not come back.
-        only = {name: row for name, row in (block.get("models") or {}).items() if name in chosen}
-        scales[scale] = block | {"models": only} if block.get("models") else block
-    return Document(document.data | {"models": {name: rows.get(name) for name in chosen}, "scales": scales}, document.marks)
+        scales[scale] = dict(block)
+        if block.get("models"):
+            scales[scale]["models"] = {name: row for name, row in block["models"].items() if name in chosen}
+        if isinstance(block.get("grid"), dict):
+            scales[scale]["grid"] = {key: v for key, v in block["grid"].items() if row_of(str(key)) in chosen}
+    kept: dict[str, Any] = {"models": {name: rows.get(name) for name in chosen}, "scales": scales}
+    if isinstance(grid := document.data.get("grid"), dict):
+        kept["grid"] = {key: values for key, values in grid.items() if row_of(str(key)) in chosen}
+    return Document(document.data | kept, document.marks)
 
 
 if __name__ == "__main__":  # python -m bench.spec: the schema is made anew

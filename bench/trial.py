@@ -91,6 +91,7 @@ class Trial(Frozen):
 
     system: str = Field(description="The row it belongs to, e.g. `lstm`, `untrained lstm`, `median`.")
     kind: Kind
+    cell_of: str = Field(default="", description="The spec's row of which this is one cell of a grid search.")
     model: str = Field(description="The model plug-in.")
     params: dict[str, Any] = Field(default_factory=dict)
     dataset: DatasetChoice

@@ -107,6 +107,7 @@ def score(
 def _show(console: Console, scored: Scored, quiet: bool) -> None:
     """The rows; which file was what; what is bad or missing; where the report is."""
     from bench import listing
+    from bench.report.numbers import plural
 
     external = scored.external
     if not quiet:
@@ -120,7 +121,7 @@ def _show(console: Console, scored: Scored, quiet: bool) -> None:
     if external.missing:
         shown = ", ".join(f"{piece:03}" for piece in external.missing[:LISTED])
         rest = f" and {len(external.missing) - LISTED} more" if len(external.missing) > LISTED else ""
-        print_line(console, f"missing: {len(external.missing)} pieces: {shown}{rest}")
+        print_line(console, f"missing: {plural(len(external.missing), 'piece')}: {shown}{rest}")
     if scored.result.failed:
         print_line(console, f"{scored.result.failed} trials of other rows failed")
     print_line(console, str(scored.result.folder / "report.md"))

@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, REAL, Report
-from bench.report.numbers import listed, mebibytes, number_text, plural
+from bench.report.numbers import listed, mebibytes, plural, size_text
+from bench.report.search import SCORES, Search
 from bench.report.tables import Theme
 from bench.score import MEDIAN, Row, TrialScore
 
@@ -60,7 +61,7 @@ def difference_notes(report: Report) -> list[str]:
         )
     found = {m: s.detectable for m, s in report.standings.items() if s.detectable is not None}
     if found:
-        sizes = [f"{number_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
+        sizes = [f"{size_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
         notes.append(
             f"What this design can see: two models that truly differ by {listed(sizes)} are told apart in four runs of five "
             "(80 % power); of smaller differences this table knows nothing."
@@ -89,6 +90,24 @@ def theme_notes(report: Report, theme: Theme) -> list[str]:
     none = [r.system for r in _models(report) if r.done and r.cells["bits_per_note"].value is None]
     if none:
         notes.append(f"No likelihood: {listed(none)}.")
+    return notes
+
+
+def search_notes(search: Search) -> list[str]:
+    """Which cell was chosen, by what, and how clearly."""
+    notes = []
+    if search.chosen is None:
+        lacking = "some of its trials have not ended well" if search.score else "its model logs no validation score"
+        notes.append(f"Nothing is chosen yet: {lacking}. Until then every cell is a row of Table 2.")
+    else:
+        notes.append(
+            f"Chosen: {search.chosen.system}, with the least {SCORES[search.score]} of {plural(len(search.cells), 'cell')}, each "
+            "the mean over seeds of its best epoch. The held-out pieces had no part in it; their columns stand here for reading."
+        )
+        order = sorted(range(len(search.cells)), key=lambda i: (search.mean(i) or (0.0, None))[0])
+        first, second = (search.mean(i) for i in order[:2]) if len(order) > 1 else (None, None)
+        if first and second and first[1] is not None and second[0] - first[0] < first[1]:
+            notes.append("The next cell is within one standard deviation between seeds: the choice could have been another.")
     return notes
 
 

@@ -80,14 +80,17 @@ class Stored:
         params: Mapping[str, Any] | None = None,
         bits: float | None = None,
         error: str = "",
+        model: str = "",
+        cell_of: str = "",
         **outcome: Any,
     ) -> str:
         """A trial with its outcome and samples; None as samples and no error: it has not run."""
-        model = "references" if kind == "reference" else system.removeprefix("untrained ")
+        model = model or ("references" if kind == "reference" else system.removeprefix("untrained "))
         key = f"{system}-{seed}".replace(" ", "-")
         trial = {
             "system": system,
             "kind": kind,
+            "cell_of": cell_of,
             "model": model,
             "params": dict(params or ({"kind": system} if kind == "reference" else {})),
             "protocol": self.spec["protocol"],

@@ -19,7 +19,7 @@ from bench.errors import DataError
 from bench.metrics import METRICS
 from bench.report import build_report, write_reports
 from bench.report.markdown import escape
-from bench.report.numbers import count, duration, listed, mebibytes
+from bench.report.numbers import count, duration, listed, mebibytes, size_text
 from bench.report.words import repeat_command
 from bench.score import score_run
 from bench.store import PieceName
@@ -347,6 +347,10 @@ def test_csv_does_not_start_a_formula(stored: Stored) -> None:
         (duration(99.96), "1 min 40 s"),
         (duration(185, 12.4), "3 min 05 s ± 12 s"),
         (duration(7500, 200), "2 h 05 min ± 3 min"),
+        (size_text("bits_per_note", 0.0043), "0.0043"),
+        (size_text("bits_per_note", 0.043), "0.043"),
+        (size_text("bits_per_note", 0.43), "0.43"),
+        (size_text("pitch_distance", 4.203), "4.20"),
         (count(8.125), "8.12"),
         (count(812.4), "812"),
         (count(12345), "12,300"),

@@ -7,7 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from bench.errors import SpecError
-from bench.spec import Spec, load_spec
+from bench.plugins import find_plugins
+from bench.spec import Spec, load_spec, shipped_specs
+
+MODELS = [name for name in find_plugins("model") if name != "references"]
 
 GOOD = """\
 title: Mine
@@ -31,7 +34,7 @@ def refusal(folder, text, **changes):
     ("more", "message"),
     [
         ("tilte: x", "mine.yaml:6: tilte: unknown key 'tilte'.\nDid you mean 'title'? Valid: budget, dataset, description, "
-         "extends, gate, models, name, protocol, published, references, scales, seeds, suits, target, title."),
+         "extends, gate, grid, models, name, protocol, published, references, scales, seeds, suits, target, title."),
         ("budget:\n  epoch: 3", "mine.yaml:7: budget.epoch: unknown key 'epoch'.\nDid you mean 'epochs'? "
          "Valid: epochs, max_seconds, patience, timeout."),
         ("protocol: {prompt: many}", "mine.yaml:6: protocol.prompt: expected a whole number, got 'many'."),
@@ -56,6 +59,13 @@ def refusal(folder, text, **changes):
         ("seeds:\n  - 0\n  - x", "mine.yaml:8: seeds[1]: expected a whole number, got 'x'."),
         ("seeds: [1, 1]", "mine.yaml:6: seeds: the same is listed twice."),
         ("seeds: [-1]", "mine.yaml:6: seeds[0]: expected a number of at least 0, got -1."),
+        ("grid: {dropout: [1]}", "mine.yaml:6: grid.dropout: expected row.hyperparameter, such as lstm.dropout, got 'dropout'."),
+        ("grid: {lsmt.units: [1]}", "mine.yaml:6: grid.lsmt.units: the spec has no row 'lsmt'.\n"
+         "Did you mean 'lstm'? Valid: lstm."),
+        ("grid: {lstm.units: [1, x]}", "mine.yaml:6: grid.lstm.units: expected a whole number, got 'x'."),
+        ("grid: {lstm.units: [1, 2, 1]}", "mine.yaml:6: grid.lstm.units: the same value is listed twice."),
+        ("grid: {lstm.units: []}", "mine.yaml:6: grid.lstm.units: expected at least one."),
+        ("grid: {lstm.units: 8}", "mine.yaml:6: grid.lstm.units: expected a list, got 8."),
         ("suits: [laptop]", "mine.yaml:6: suits[0]: unknown value 'laptop'.\nValid: cpu, gpu, smoke."),
         ("published: mon2024", "mine.yaml:6: published: unknown value 'mon2024'.\nDid you mean 'mon2025'? Valid: mon2025."),
         ("references: [median, marcov]", "mine.yaml:6: references[1]: unknown reference 'marcov'.\nDid you mean 'markov'? "
@@ -171,16 +181,14 @@ def test_unknown_shipped_name():
     with pytest.raises(SpecError) as caught:
         load_spec("tabel2")
     assert str(caught.value) == (
-        "There is no spec named 'tabel2'.\n"
-        "Did you mean 'table2'? Valid: calibration, smoke, table2, table2-maestro, table2-midiworld, table2-paper. "
-        "Or give a YAML file."
+        "There is no spec named 'tabel2'.\nDid you mean 'table2'? Valid: " + ", ".join(shipped_specs()) + ". Or give a YAML file."
     )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ["lsmt"]}, "--models: unknown model 'lsmt'.\nDid you mean 'lstm'? Valid: gan, lstm, transformer."),
+        ({"models": ["lsmt"]}, "--models: unknown model 'lsmt'.\nDid you mean 'lstm'? Valid: " + ", ".join(MODELS) + "."),
         ({"models": ["markov"]}, "--models: 'markov' is a reference, not a model.\n"),
         ({"dataset": "maestor"}, "--dataset: unknown dataset 'maestor'.\nDid you mean 'maestro'?"),
         ({"references": ["medain"]}, "--references: unknown reference 'medain'.\nDid you mean 'median'?"),
