@@ -44,6 +44,13 @@ def refusal(folder, text, **changes):
         ("protocol: {prompt: '32'}", "mine.yaml:6: protocol.prompt: expected a whole number, got '32'."),
         ("protocol: {notes: 0}", "mine.yaml:6: protocol.notes: expected a number of at least 1, got 0."),
         ("protocol: [32]", "mine.yaml:6: protocol: expected keys with values, got [32]."),
+        ("protocol: {folds: 1}", "mine.yaml:6: protocol.folds: expected a whole number of at least 2, or leave-one-out, got 1."),
+        ("protocol: {folds: all}", "mine.yaml:6: protocol.folds: expected a whole number of at least 2, or leave-one-out, "
+         "got 'all'."),
+        ("protocol: {folds: 2, validation: 1}", "mine.yaml:6: protocol.validation: expected a number below 1, got 1."),
+        ("protocol: {folds: 2, validation: 0}", "mine.yaml:6: protocol.validation: expected a number above 0, got 0."),
+        ("protocol: {validation: 0.2}", "mine.yaml:6: protocol.validation: it has no meaning without folds.\n"
+         "Add `folds`, or leave it to the dataset."),
         ("budget: {max_seconds: 0}", "mine.yaml:6: budget.max_seconds: expected a number above 0, got 0."),
         ("budget: {max_seconds: .inf}", "mine.yaml:6: inf is not a finite number; leave the key out for no limit."),
         ("description: 3", "mine.yaml:6: description: expected a text, got 3."),

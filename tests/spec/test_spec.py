@@ -119,6 +119,20 @@ class TestUnfolding:
             load(tmp_path).title = "Other"
 
 
+class TestFolds:
+    def trial(self, folder, **protocol):
+        text = f"title: T\ndataset: {{name: chorales}}\nprotocol: {json.dumps({'prompt': 4, 'notes': 8, **protocol})}\n"
+        return load(folder, text).unfold("cpu")[0]
+
+    def test_they_decide_the_outcome(self, tmp_path):
+        given = [{}, {"folds": 2}, {"folds": 3}, {"folds": "leave-one-out"}, {"folds": 2, "validation": 0.3}]
+        assert len({self.trial(tmp_path, **more).digest() for more in given}) == len(given)
+
+    def test_a_run_without_them_is_what_it_was_before_there_were_any(self, tmp_path):
+        assert self.trial(tmp_path).protocol.model_dump().keys() == {"prompt", "notes", "pieces", "samples", "seconds"}
+        assert self.trial(tmp_path, folds=2).protocol.model_dump()["validation"] == 0.2
+
+
 class TestDefaults:
     def test_a_number_of_seeds(self, tmp_path):
         assert load(tmp_path, LITTLE.replace("[0, 7]", "4")).seeds == (0, 1, 2, 3)

@@ -73,8 +73,8 @@ def test_two_folds_together() -> None:
     }
     assert (whole.record["peak_bytes"], whole.record["remarks"], whole.record["likelihood"]) == (200, ["odd"], "exact")
     assert sorted(whole.samples.notes) == [(0, 0), (1, 0)]
-    assert whole.samples.likelihood_piece is not None and whole.samples.likelihood_piece.tolist() == [10, 11]
-    assert whole.samples.likelihood_notes is not None and whole.samples.likelihood_notes.tolist() == [2, 1]
+    assert np.array_equal(whole.samples.likelihood_piece, [10, 11])  # type: ignore[arg-type]
+    assert np.array_equal(whole.samples.likelihood_notes, [2, 1])  # type: ignore[arg-type]
 
 
 def test_bits_are_over_all_notes_of_all_folds() -> None:
