@@ -246,9 +246,9 @@ def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def padded(
-    codes: Sequence[NDArray[np.int16]], sizes: Sequence[int], device: torch.device
+    codes: Sequence[NDArray[np.int16]], sizes: Sequence[int], device: torch.device, most: int = SCORED_NOTES
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Whole pieces side by side, those of like length together, at most about SCORED_NOTES notes at once.
+    """Whole pieces side by side, those of like length together, at most `most` notes at once unless one piece has more.
 
     Parameters
     ----------
@@ -256,6 +256,7 @@ def padded(
     sizes : sequence of int
         The start symbol.
     device : torch.device
+    most : int
 
     Yields
     ------
@@ -266,7 +267,7 @@ def padded(
     """
     order = sorted((i for i, c in enumerate(codes) if len(c)), key=lambda i: len(codes[i]))
     while order:
-        lanes = max(1, SCORED_NOTES // len(codes[order[-1]]))
+        lanes = max(1, most // len(codes[order[-1]]))
         rows, order = order[-lanes:], order[:-lanes]
         notes = np.zeros((len(rows), 1 + len(codes[rows[-1]]), len(FIELDS)), np.int64)
         notes[:, 0] = sizes
