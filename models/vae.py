@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (PyTorch's own name for it)
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import parametrize
@@ -190,7 +191,7 @@ class Model(Learner[Network]):
             for rows, inputs, targets in padded(codes, self.codec.sizes, self.device, SCORED_NOTES // SAMPLES):
                 lengths = torch.tensor([len(codes[i]) for i in rows], device=self.device)
                 mean, log_variance = network.posterior(targets, _before(lengths, targets.shape[1]))
-                noise = _noise([codes[i] for i in rows], mean.shape[1], self.latent).to(self.device)
+                noise = _noise([codes[i] for i in rows], self.span, self.latent).to(self.device)
                 z = mean + noise * (0.5 * log_variance).exp()  # (S, B, K, Z)
                 kl = kl_to_standard(mean, log_variance).sum(-1).double().cpu().numpy()  # (B, K)
                 expected = self._expected(network, inputs, targets, z)
@@ -248,12 +249,14 @@ def _before(lengths: Tensor, most: int) -> Tensor:
     return torch.arange(most, device=lengths.device) < lengths[:, None]
 
 
-def _noise(codes: Sequence[NDArray[np.int16]], spans: int, latent: int) -> Tensor:
-    """Standard normal noise, (SAMPLES, B, spans, latent): of each piece by a seed from its own notes, whatever its company."""
+def _noise(codes: Sequence[NDArray[np.int16]], span: int, latent: int) -> Tensor:
+    """Standard normal noise, (SAMPLES, B, most spans, latent): each piece's by a seed from its own notes."""
     draws = []
+    most = max(-(-len(c) // span) for c in codes)
     for c in codes:
-        rng = torch.Generator().manual_seed(zlib.crc32(c.tobytes()))
-        draws.append(torch.randn(spans, SAMPLES, latent, generator=rng).transpose(0, 1))
+        rng, spans = torch.Generator().manual_seed(zlib.crc32(c.tobytes())), -(-len(c) // span)
+        # As many as the piece has: of another number PyTorch may draw others from the first on.
+        draws.append(F.pad(torch.randn(SAMPLES, spans, latent, generator=rng), (0, 0, 0, most - spans)))
     return torch.stack(draws, dim=1)
 
 
