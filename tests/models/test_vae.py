@@ -12,32 +12,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bench.api import Budget, Notes, Piece, PluginError, Run, TrialError  # noqa: E402
+from bench.api import Budget, Piece, PluginError, Run, TrialError  # noqa: E402
 from bench.plugins import find_plugins, load  # noqa: E402
+
+from .pieces import music, noise  # noqa: E402
 
 Model = load(find_plugins("model")["vae"])
 module = sys.modules[Model.__module__]
 latent = sys.modules[module.Network.__module__]
 SPAN = 8
 TINY = {"width": 16, "latent": 3, "window": 16, "span": SPAN, "batch": 4, "learning_rate": 0.01}
-
-
-def music(seed: int, n: int) -> Piece:
-    """A scale up and down with a regular beat, in a register of its own: something to learn, and something for the latent."""
-    step = np.arange(n) + np.random.default_rng(seed).integers(0, 20)
-    onset = np.cumsum(np.where(step % 4 == 0, 0.5, 0.25))
-    pitch = 48 + 12 * (seed % 3) + np.abs(step % 24 - 12)
-    return Piece(Notes.from_columns(onset, np.full(n, 0.3), pitch, 50 + 10 * (step % 4)), id=f"{seed}-{n}")
-
-
-def noise(seed: int, n: int) -> Piece:
-    """Notes of any kind; no two at once, so that a changed pitch can't change their order."""
-    rng = np.random.default_rng(seed)
-    onset = np.cumsum(rng.uniform(0.01, 2, n))
-    return Piece(
-        Notes.from_columns(onset, rng.uniform(0.02, 3, n), rng.integers(0, 128, n), rng.integers(1, 128, n)), id=str(seed)
-    )
-
 
 TRAIN = [music(i, 70) for i in range(6)]
 VALID = [music(100, 40), music(101, 50)]
