@@ -36,39 +36,46 @@ def skew(by_distance: Tensor) -> Tensor:
     return F.pad(by_distance, (1, 0)).flatten(-2)[..., T:].reshape(by_distance.shape)
 
 
+def band(queries: int, keys: int, span: int, device: torch.device) -> Tensor:
+    """What is added to scores so that the last `queries` of `keys` notes attend to `span` notes, themselves and those before.
+
+    0 where a query may look, minus infinity elsewhere. Shape (queries, keys).
+    """
+    at = torch.arange(keys, device=device)
+    apart = at[keys - queries :, None] - at
+    return torch.zeros(queries, keys, device=device).masked_fill((apart < 0) | (apart >= span), -torch.inf)
+
+
 class RelativeBlock(Block):
-    """Attention to the last `span` notes, itself included, by content and by distance.
+    """Attention by content and by distance.
 
     Parameters
     ----------
     width, heads : int
     dropout : float
-    span : int
     distance : int
         Distances with a vector of their own, from 0; those beyond share the last one's, as in the paper (and in Shaw et al.
         2018, arXiv 1803.02155).
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, span: int, distance: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, distance: int) -> None:
         super().__init__(width, heads, dropout)
-        self.span = span
+        # The largest distance first, as skewing wants them.
         self.distances = nn.Parameter(torch.empty(heads, distance, width // heads))
 
     def vectors(self, furthest: int) -> Tensor:
         """The vectors of the distances from `furthest` down to 0, (H, furthest + 1, C / H)."""
-        steps = torch.arange(furthest, -1, -1, device=self.distances.device)
-        return self.distances[:, steps.clamp(max=self.distances.shape[1] - 1)]
+        H, own, size = self.distances.shape
+        near = self.distances[:, -(furthest + 1) :]
+        return torch.cat([self.distances[:, :1].expand(H, furthest + 1 - own, size), near], 1) if furthest >= own else near
 
-    def bias(self, q: Tensor, keys: int) -> Tensor:
-        """What is added to the scores of queries `q` (B, H, T, C / H), the last of `keys` notes, (B, H, T, keys)."""
-        T = q.shape[2]
-        by_distance = torch.matmul(q, self.vectors(keys - 1).transpose(1, 2)) * q.shape[3] ** -0.5
-        at = torch.arange(keys, device=q.device)
-        apart = at[-T:, None] - at
-        return skew(by_distance).masked_fill((apart < 0) | (apart >= self.span), -torch.inf).type_as(q)
+    def bias(self, q: Tensor, allowed: Tensor) -> Tensor:
+        """What is added to the scores of queries `q` (B, H, T, C / H), (B, H, T, L); `allowed` as :func:`band` makes it."""
+        by_distance = torch.matmul(q * q.shape[3] ** -0.5, self.vectors(allowed.shape[1] - 1).transpose(1, 2))
+        return (skew(by_distance) + allowed).type_as(q)
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor, int, int] | None = None) -> Tensor:
-        """The stream `x` (B, T, C) after this block.
+    def forward(self, x: Tensor, allowed: Tensor, memory: tuple[Tensor, Tensor, int, int] | None = None) -> Tensor:
+        """The stream `x` (B, T, C) after this block; `allowed` as :func:`band` makes it.
 
         `memory` is keys and values (B, S, C), the first place that is attended to, and the place of the first of `x`, whose own
         are added.
@@ -82,7 +89,7 @@ class RelativeBlock(Block):
             keys[:, at:last], values[:, at:last] = k.transpose(1, 2).flatten(2), v.transpose(1, 2).flatten(2)
             k, v = (torch.unflatten(past[:, first:last], 2, (self.heads, -1)).transpose(1, 2) for past in (keys, values))
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q, k.shape[2]), dropout_p=dropout)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q, allowed), dropout_p=dropout)
         return self.feed(x, y)
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, first: int, at: int) -> Tensor:
@@ -115,7 +122,7 @@ class RelativeNetwork(Decoder):
         self, sizes: Sequence[int], layers: int, width: int, heads: int, span: int, distance: int, dropout: float = 0.0
     ) -> None:
         self.span = span
-        super().__init__(sizes, width, layers, lambda: RelativeBlock(width, heads, dropout, span, distance))
+        super().__init__(sizes, width, layers, lambda: RelativeBlock(width, heads, dropout, distance))
 
     def reset_body(self) -> None:
         """Branches begin at zero; the vectors of distances are as long as queries."""
@@ -125,10 +132,11 @@ class RelativeNetwork(Decoder):
 
     def stream(self, inputs: Tensor, memory: Memory | None = None) -> Tensor:
         """State after each input note, (B, T, C). `inputs` is (B, T, 4): of a whole piece, or what follows on `memory`."""
-        x = self.embedded(inputs)
-        place = None if memory is None else memory.room(inputs.shape[1])
+        x, T = self.embedded(inputs), inputs.shape[1]
+        first, at = (0, 0) if memory is None else memory.room(T)
+        allowed = band(T, at + T - first, self.span, x.device)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if memory is None or place is None else (memory.keys[i], memory.values[i], *place))
+            x = block(x, allowed, None if memory is None else (memory.keys[i], memory.values[i], first, at))
         y: Tensor = self.norm(x)
         return y
 

@@ -85,7 +85,7 @@ def test_skewing_equals_a_loop(queries: int, keys: int) -> None:
 def test_attention_equals_a_loop() -> None:
     """Softmax over the last SPAN notes of (q k + q r) / sqrt(d), where distances beyond DISTANCE - 1 share the last vector."""
     torch.manual_seed(0)
-    block = relative.RelativeBlock(width=12, heads=3, dropout=0.0, span=SPAN, distance=DISTANCE)
+    block = relative.RelativeBlock(width=12, heads=3, dropout=0.0, distance=DISTANCE)
     torch.nn.init.normal_(block.distances)
     x = torch.randn(2, 13, 12)
     qk, v = block.project(x)
@@ -95,17 +95,26 @@ def test_attention_equals_a_loop() -> None:
         for h in range(3):
             for i in range(13):
                 seen = range(max(0, i - SPAN + 1), i + 1)
-                vectors = [k[b, j, h] + block.distances[h, min(i - j, DISTANCE - 1)] for j in seen]
+                vectors = [k[b, j, h] + block.distances[h, DISTANCE - 1 - min(i - j, DISTANCE - 1)] for j in seen]
                 weights = torch.stack([q[b, i, h] @ vector / math.sqrt(4) for vector in vectors]).softmax(0)
                 expected[b, h, i] = sum(w * v[b, j, h] for w, j in zip(weights, seen, strict=True))
-    torch.testing.assert_close(block(x), block.feed(x, expected))
+    allowed = relative.band(13, 13, SPAN, x.device)
+    torch.testing.assert_close(block(x, allowed), block.feed(x, expected))
 
 
 def test_distances_beyond_the_last_share_its_vector() -> None:
-    block = relative.RelativeBlock(width=8, heads=2, dropout=0.0, span=16, distance=3)
+    block = relative.RelativeBlock(width=8, heads=2, dropout=0.0, distance=3)
     torch.nn.init.normal_(block.distances)
-    at = [2, 2, 2, 2, 1, 0]  # from distance 5 down to 0
+    at = [0, 0, 0, 0, 1, 2]  # from distance 5 down to 0; the largest of its own, 2, stands first
     assert torch.equal(block.vectors(5), block.distances[:, at])
+    assert torch.equal(block.vectors(2), block.distances)
+    assert torch.equal(block.vectors(0), block.distances[:, 2:])
+
+
+def test_band_by_hand() -> None:
+    """The last two of four notes; each sees itself and the note before."""
+    seen = relative.band(2, 4, 2, torch.device("cpu")) == 0
+    assert seen.tolist() == [[False, True, True, False], [False, False, True, True]]
 
 
 # Likelihood
