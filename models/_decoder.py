@@ -1,4 +1,4 @@
-"""A decoder over notes and how it is sampled step by step: the network of the Transformer baseline."""
+"""Attention decoders over notes, and the one of the Transformer baseline: rotary or learned positions, windows, a cache."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import cast
 import torch
 import torch.nn.functional as F  # noqa: N812 (PyTorch's own name for it)
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from ._torch import draw_classes
+from ._fields import FieldNetwork
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each added to the stream."""
+    """Pre-norm attention and feed-forward, each added to the stream; how a note attends is the subclass's."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -26,38 +25,40 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The stream after this block, and its keys and values for a cache, (B, H, T, C / H)."""
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys, (B, T, 2 H, C / H), and values, (B, T, H, C / H), of the stream `x` (B, T, C)."""
         B, T, C = x.shape
-        qk, v = torch.split(
-            self.qkv(self.norm1(x)).view(B, T, 3 * self.heads, C // self.heads), [2 * self.heads, self.heads], dim=2
-        )
-        if rotation is not None:
-            qk = rotate(qk, rotation)
-        q, k = torch.chunk(qk.transpose(1, 2), 2, dim=1)  # each (B, H, T, C / H)
-        v = v.transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
-        x = x + self.drop(self.out(y.transpose(1, 2).reshape(B, T, C)))
-        x = x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
-        return x, k, v
+        qkv = self.qkv(self.norm1(x)).view(B, T, 3 * self.heads, C // self.heads)
+        qk, v = torch.split(qkv, [2 * self.heads, self.heads], dim=2)
+        return qk, v
 
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, t: int, rotation: Tensor | None) -> Tensor:
-        """:meth:`forward` for one note a sequence, `x` (B, C), whose place is `t`; its key and value are added to the cache.
+    def feed(self, x: Tensor, y: Tensor) -> Tensor:
+        """The stream `x` (B, T, C) after attention gave `y` (B, H, T, C / H)."""
+        x = x + self.drop(self.out(y.transpose(1, 2).reshape(x.shape)))
+        return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
 
-        Plain products: at one note a step the overhead of modules and of SDPA outweighs their work. All heads of a sequence share
-        one product, the queries standing block-diagonal: it multiplies by zeros, yet reads keys and values in long rows, and
-        reading them is what takes the time.
+    def project_one(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`project` for one note a sequence, `x` (B, C): (B, 2 H, C / H) and (B, C).
+
+        Plain products: at one note a step the overhead of modules and of SDPA outweighs their work.
+        """
+        C = x.shape[1]
+        qk, v = torch.split(torch.mm(F.layer_norm(x, (C,), self.norm1.weight), self.qkv.weight.t()), [2 * C, C], dim=-1)
+        return torch.unflatten(qk, 1, (2 * self.heads, C // self.heads)), v
+
+    def feed_one(self, x: Tensor, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Attention of one note a sequence and :meth:`feed`: `x` (B, C), `q` (B, H, C / H), `keys` and `values` (B, S, C).
+
+        All heads of a sequence share one product, the queries standing block-diagonal: it multiplies by zeros, yet reads keys and
+        values in long rows, and reading them is what takes the time. `bias` (B, H, S) is added to the scores.
         """
         (B, C), H = x.shape, self.heads
-        qk, v = torch.split(torch.mm(F.layer_norm(x, (C,), self.norm1.weight), self.qkv.weight.t()), [2 * C, C], dim=-1)
-        qk = torch.unflatten(qk, 1, (2 * H, C // H))
-        if rotation is not None:
-            qk = rotate(qk, rotation)
-        keys[:, t], values[:, t] = qk[:, H:].flatten(1), v
         own = torch.eye(H, dtype=x.dtype, device=x.device).unsqueeze(-1)  # (H, H, 1)
-        queries = (qk[:, None, :H] * (own * (C // H) ** -0.5)).flatten(2)  # (B, H, C): each head's query in its own channels
-        scores = torch.bmm(queries, keys[:, : t + 1].transpose(1, 2))  # (B, H, t + 1)
-        mixed = torch.bmm(scores.softmax(-1), values[:, : t + 1]).view(B, H, H, C // H)
+        queries = (q[:, None] * (own * (C // H) ** -0.5)).flatten(2)  # (B, H, C): each head's query in its own channels
+        scores = torch.bmm(queries, keys.transpose(1, 2))  # (B, H, S)
+        if bias is not None:
+            scores = scores + bias
+        mixed = torch.bmm(scores.softmax(-1), values).view(B, H, H, C // H)
         y = mixed.diagonal(dim1=1, dim2=2).transpose(1, 2).reshape(B, C)  # of each head, its own channels
         x = torch.addmm(x, y, self.out.weight.t())
         up = torch.mm(F.layer_norm(x, (C,), self.norm2.weight), self.up.weight.t())
@@ -66,6 +67,28 @@ class Block(nn.Module):
     def drop(self, x: Tensor) -> Tensor:
         """Dropout on a branch; nothing at all where it is 0."""
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class RotaryBlock(Block):
+    """Attention to all notes before, queries and keys turned by their place where a rotation is given."""
+
+    def forward(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The stream after this block, and its keys and values for a cache, (B, H, T, C / H)."""
+        qk, v = self.project(x)
+        if rotation is not None:
+            qk = rotate(qk, rotation)
+        q, k = torch.chunk(qk.transpose(1, 2), 2, dim=1)  # each (B, H, T, C / H)
+        v = v.transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
+        return self.feed(x, y), k, v
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, t: int, rotation: Tensor | None) -> Tensor:
+        """:meth:`forward` for one note a sequence, `x` (B, C), whose place is `t`; its key and value are added to the cache."""
+        qk, v = self.project_one(x)
+        if rotation is not None:
+            qk = rotate(qk, rotation)
+        keys[:, t], values[:, t] = qk[:, self.heads :].flatten(1), v
+        return self.feed_one(x, qk[:, : self.heads], keys[:, : t + 1], values[:, : t + 1])
 
 
 def rotation_table(length: int, size: int, base: float = 10_000.0) -> Tensor:
@@ -84,50 +107,47 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
 
 
-def class_features(n: int, octaves: bool) -> Tensor:
-    """What the classes of a field have in common, (n, features): smooth bumps along their order and, for pitch, the pitch class.
-
-    Neighbouring classes mean nearly the same (velocity 64 and 65), and so do pitches an octave apart. Rows have unit norm on
-    average.
-    """
-    at = torch.arange(n).float()[:, None]
-    parts = [torch.exp(-0.5 * ((at - torch.arange(0, n, width)) / width) ** 2) for width in (2, 4, 8, 16)]
-    if octaves:
-        parts.append((at % 12 == torch.arange(12)).float())
-    features = torch.cat(parts, dim=1)
-    return features / features.square().sum(1).mean().sqrt()
-
-
-class SharedRows(nn.Module):
-    """Makes a table (a row a class) the sum of rows of their own and a learned projection of what classes have in common.
-
-    What a step learns about a class thus reaches the classes like it. In a short training this is worth more than any other
-    choice: after two epochs on 69 MAESTRO pieces, one seed, 18.1 instead of 19.3 bits per note.
-    """
-
-    features: Tensor
-
-    def __init__(self, classes: int, table: Tensor, scale: float, octaves: bool) -> None:
-        super().__init__()
-        features = class_features(classes, octaves)
-        # The start symbol is like no class.
-        self.register_buffer("features", F.pad(features, (0, 0, 0, len(table) - classes)), persistent=False)
-        self.shared = nn.Parameter(torch.randn(features.shape[1], table.shape[1]) * scale)
-
-    def forward(self, own: Tensor) -> Tensor:
-        """The table, from its own rows: in float32 under autocast too, or the stream that begins here would be bfloat16."""
-        with torch.autocast(own.device.type, enabled=False):
-            return torch.addmm(own, self.features, self.shared)
-
-
-def share_rows(module: nn.Embedding | nn.Linear, classes: int, scale: float, octaves: bool) -> None:
-    """Give `module`, whose weight has a row a class, initial weights of SD `scale` shared by :class:`SharedRows`."""
-    nn.init.normal_(module.weight, std=0.2 * scale)
-    parametrize.register_parametrization(module, "weight", SharedRows(classes, module.weight, scale, octaves))
-
-
-class Network(nn.Module):
+class Decoder(FieldNetwork):
     """Decoder over notes: the input at each step is the note before, the output is the distribution of the next.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Classes of each field.
+    width, layers : int
+    block : callable
+        Makes one block.
+    """
+
+    blocks: Sequence[Block]
+
+    def __init__(self, sizes: Sequence[int], width: int, layers: int, block: Callable[[], Block]) -> None:
+        super().__init__(sizes, width)
+        self.blocks = cast("Sequence[Block]", nn.ModuleList(block() for _ in range(layers)))
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.add_heads()
+
+    def reset_body(self) -> None:
+        """Branches begin at zero."""
+        for block in self.blocks:
+            nn.init.zeros_(block.out.weight)
+            nn.init.zeros_(block.down.weight)
+
+    def stream(self, inputs: Tensor) -> Tensor:
+        """State after each input note, (B, T, C). `inputs` is (B, T, 4)."""
+        raise NotImplementedError
+
+    def log_probs(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Log probability of each target's fields, nats. All shapes are (B, T, 4)."""
+        return self.field_log_probs(self.stream(inputs), targets)
+
+    def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        """Training loss: nats per note, all fields summed, over the notes in `mask` (B, T)."""
+        return -(self.log_probs(inputs, targets).sum(-1) * mask).sum() / mask.sum()
+
+
+class Network(Decoder):
+    """The Transformer baseline's decoder: sees all notes of a window at once.
 
     Parameters
     ----------
@@ -141,6 +161,7 @@ class Network(nn.Module):
     """
 
     turns: Tensor
+    blocks: Sequence[RotaryBlock]
 
     def __init__(
         self,
@@ -152,47 +173,16 @@ class Network(nn.Module):
         positions: str = "rotary",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        # The casts: PyTorch's types know the members of a ModuleList only as modules.
-        self.sizes, self.window, self.width = tuple(sizes), window, width
-        # One class more: the start symbol. The sum of the fields' embeddings is a projection of their concatenation.
-        self.embed = cast("Sequence[nn.Embedding]", nn.ModuleList(nn.Embedding(n + 1, width) for n in sizes))
+        super().__init__(sizes, width, layers, lambda: RotaryBlock(width, heads, dropout))
+        self.window = window
         self.place = nn.Parameter(torch.empty(window, width)) if positions == "learned" else None
-        self.blocks = cast("Sequence[Block]", nn.ModuleList(Block(width, heads, dropout) for _ in range(layers)))
-        self.norm = nn.LayerNorm(width, bias=False)
-        # Field f > 0: one hidden layer over the stream and the true fields before f. The hidden layers of all these fields are
-        # computed by one product and one look-up a field: slice f - 1 of the hidden axis belongs to field f.
-        self.hidden = nn.Linear(width, (len(sizes) - 1) * width)
-        self.given = cast(
-            "Sequence[nn.Embedding]",
-            nn.ModuleList(nn.Embedding(n, (len(sizes) - 1 - f) * width) for f, n in enumerate(sizes[:-1])),
-        )
-        self.heads = cast("Sequence[nn.Linear]", nn.ModuleList(nn.Linear(width, n) for n in sizes))
-        self.register_buffer("turns", rotation_table(window, width // heads), persistent=False)
-        self.reset()
-
-    def reset(self) -> None:
-        """Initial weights: normal; SD width ** -0.5 inside, 0.5 for embeddings, 0.02 for heads; branches begin at zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=self.width**-0.5)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for block in self.blocks:
-            nn.init.zeros_(block.out.weight)
-            nn.init.zeros_(block.down.weight)
         if self.place is not None:
             nn.init.normal_(self.place, std=0.02)
-        for f, n in enumerate(self.sizes):
-            for tables, scale in ((self.embed, 0.5), (self.given, 0.5), (self.heads, 0.02)):
-                if f < len(tables):
-                    share_rows(tables[f], n, scale, octaves=f == 0)
+        self.register_buffer("turns", rotation_table(window, width // heads), persistent=False)
 
-    def embedded(self, inputs: Tensor, places: slice) -> Tensor:
+    def placed(self, inputs: Tensor, places: slice) -> Tensor:
         """What enters the first block: `inputs` (..., 4) at `places` of the window, as (..., C)."""
-        x: Tensor = self.embed[0](inputs[..., 0])
-        for f in range(1, len(self.embed)):
-            x = x + self.embed[f](inputs[..., f])
+        x = self.embedded(inputs)
         return x if self.place is None else x + self.place[places]
 
     def rotation(self, places: slice) -> Tensor | None:
@@ -202,29 +192,13 @@ class Network(nn.Module):
     def stream(self, inputs: Tensor, cache: Cache | None = None) -> Tensor:
         """State after each input note, (B, T, C). `inputs` is (B, T, 4); a `cache` takes the keys and values."""
         T = inputs.shape[1]
-        x, rotation = self.embedded(inputs, slice(T)), self.rotation(slice(T))
+        x, rotation = self.placed(inputs, slice(T)), self.rotation(slice(T))
         for i, block in enumerate(self.blocks):
             x, k, v = block(x, rotation)
             if cache is not None:
                 cache.keys[i, :, :T], cache.values[i, :, :T] = k.transpose(1, 2).flatten(2), v.transpose(1, 2).flatten(2)
         y: Tensor = self.norm(x)
         return y
-
-    def log_probs(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Log probability of each target's fields, nats. All shapes are (B, T, 4)."""
-        h = self.stream(inputs)
-        # The true fields before f are added to the hidden layers of the fields from f on.
-        hidden = list(self.hidden(h).split(self.width, dim=-1))
-        for f, given in enumerate(self.given):
-            for g, part in enumerate(given(targets[..., f]).split(self.width, dim=-1)):
-                hidden[f + g] = hidden[f + g] + part
-        logits = [self.heads[0](h), *(head(F.gelu(z)) for head, z in zip(self.heads[1:], hidden, strict=True))]
-        losses = [F.cross_entropy(x.flatten(0, 1), targets[..., f].flatten(), reduction="none") for f, x in enumerate(logits)]
-        return -torch.stack(losses, dim=-1).view(targets.shape)
-
-    def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Training loss: nats per note, all fields summed, over the notes in `mask` (B, T)."""
-        return -(self.log_probs(inputs, targets).sum(-1) * mask).sum() / mask.sum()
 
 
 class Cache:
@@ -238,54 +212,10 @@ class Cache:
 
 def step(network: Network, inputs: Tensor, cache: Cache, t: int) -> Tensor:
     """State after the note `inputs` (B, 4) at place `t` of a window whose earlier notes are in `cache`: (B, C)."""
-    x, rotation = network.embedded(inputs, slice(t, t + 1)), network.rotation(slice(t, t + 1))
+    x, rotation = network.placed(inputs, slice(t, t + 1)), network.rotation(slice(t, t + 1))
     for block, keys, values in zip(network.blocks, cache.keys, cache.values, strict=True):
         x = block.step(x, keys, values, t, rotation)
     return F.layer_norm(x, (network.width,), network.norm.weight)
-
-
-def draw(network: Network, h: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """The four fields of the next note of each sequence, (B, 4), from the state `h` (B, C): each given those before it."""
-    C = network.width
-    hidden = torch.addmm(network.hidden.bias, h, network.hidden.weight.t())
-    fields = [choose(torch.addmm(network.heads[0].bias, h, network.heads[0].weight.t()), 0)]
-    for f, given in enumerate(network.given):
-        hidden[:, f * C :] += F.embedding(fields[f], given.weight)
-        head = network.heads[f + 1]
-        fields.append(choose(torch.addmm(head.bias, F.gelu(hidden[:, f * C : (f + 1) * C]), head.weight.t()), f + 1))
-    return torch.stack(fields, dim=-1)
-
-
-class Sampler:
-    """Draws classes from logits.
-
-    Parameters
-    ----------
-    generator : torch.Generator
-    temperature : float
-        Above 0.
-    top_p : float
-        Draw from the most probable classes that together hold this share; 1 draws from all.
-    """
-
-    def __init__(self, generator: torch.Generator, temperature: float, top_p: float) -> None:
-        self.generator, self.temperature, self.top_p = generator, temperature, top_p
-
-    def __call__(self, logits: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """A class a row of `logits` (B, n), as (B,).
-
-        `log_weights` (n,) are added to the log probabilities, before the temperature, which scales them too, and before `top_p`.
-        """
-        logits = logits.float()
-        if log_weights is not None:
-            logits = logits + log_weights
-        p = (logits / self.temperature).softmax(-1)
-        if self.top_p < 1:
-            ordered, order = p.sort(dim=-1, descending=True)
-            # Kept: every class before which less than top_p has been gathered, so at least the first.
-            ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= self.top_p, 0)
-            p = torch.zeros_like(p).scatter_(-1, order, ordered)
-        return draw_classes(p, self.generator)
 
 
 def window_starts(n: int, window: int) -> Iterator[int]:

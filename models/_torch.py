@@ -316,8 +316,8 @@ class Progress:
         total = self.run.budget.epochs * self.steps
         return cosine((epoch - 1) * self.steps + step, total, 1.0, max(1, round(warmup * total)))
 
-    def finish(self, epoch: int, *, loss: float, score: float, notes: int, rate: float) -> None:
-        """Log the epoch, remember the best weights, write the checkpoint.
+    def finish(self, epoch: int, *, loss: float, score: float, notes: int, rate: float, **more: float) -> None:
+        """Log the epoch and what `more` is known of it, remember the best weights, write the checkpoint.
 
         Raises
         ------
@@ -325,7 +325,7 @@ class Progress:
             If the training diverged.
         """
         check_finite(self.name, epoch, loss=loss, **{self.score: score})
-        self.run.log(epoch, loss=loss, notes=notes, learning_rate=rate, **{self.score: score})
+        self.run.log(epoch, loss=loss, notes=notes, learning_rate=rate, **{self.score: score}, **more)
         if self.stopping.improved(epoch, score):
             self.best = self._weights()
         tensors = flat("best", self.best) | flat("random", random_state(self.device))

@@ -25,6 +25,8 @@ TINY: dict[str, dict[str, Any]] = {
     "lstm": {"units": 16, "layers": 1, "embedding": 4, "head": 8, "window": 16, "batch": 4},
     "transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
     "lstm-paper": {"units": 8, "embedding": 4, "dense": [12, 8], "window": 10, "batch": 16, "learning_rate": 0.01},
+    "music-transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "span": 8, "distance": 4, "batch": 4},
+    "vae": {"width": 16, "latent": 4, "window": 16, "span": 8, "batch": 4},
     "gan": {"latent": 8, "width": 8, "dilations": [1, 2], "critic_widths": [8, 8, 8], "window": 16, "batch": 4},
 }
 #: How each framework's module is called.

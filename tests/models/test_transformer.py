@@ -20,6 +20,8 @@ from bench.plugins import find_plugins, load  # noqa: E402
 Model = load(find_plugins("model")["transformer"])
 module = sys.modules[Model.__module__]
 decoder = sys.modules[module.Network.__module__]
+fields = sys.modules[decoder.FieldNetwork.__module__]
+learner = sys.modules[module.Learner.__module__]
 shared = module._torch
 TINY = {"layers": 2, "width": 16, "heads": 2, "window": 16, "batch": 4, "dropout": 0.1, "learning_rate": 0.01}
 
@@ -90,7 +92,7 @@ def test_cached_steps_equal_the_full_forward_pass(tmp_path: Path, positions: str
                 found[:, field] = logits.log_softmax(-1).gather(1, target[:, None])[:, 0]
                 return target
 
-            decoder.draw(model.network, h, true)
+            fields.draw(model.network, h, true)
             np.testing.assert_allclose(found, expected[:, i], atol=1e-4)
 
 
@@ -204,7 +206,7 @@ def test_sampler_draws_from_the_distribution() -> None:
     logits = torch.log(torch.tensor(p)).expand(100_000, 4)
 
     def shares(temperature: float, top_p: float, log_weights: Any = None) -> Any:
-        sampler = decoder.Sampler(torch.Generator().manual_seed(0), temperature, top_p)
+        sampler = fields.Sampler(torch.Generator().manual_seed(0), temperature, top_p)
         return torch.bincount(sampler(logits, log_weights), minlength=4).numpy() / 100_000
 
     np.testing.assert_allclose(shares(1, 1), p, atol=0.006)
@@ -311,9 +313,9 @@ def test_notes_trained_on_are_those_of_the_windows(tmp_path: Path) -> None:
 
 def test_look_up_tables_have_no_weight_decay() -> None:
     model = Model(**TINY, positions="learned")
-    network = model._network()
+    network = model.make_network()
     names = {id(p): name for name, p in network.named_parameters()}
-    decayed, rest = ([names[id(p)] for p in group] for group in module.decayed(network))
+    decayed, rest = ([names[id(p)] for p in group] for group in learner.decayed(network))
     assert sorted(decayed + rest) == sorted(names.values())
     assert not any(name.startswith(("embed", "given", "place")) for name in decayed)
     assert all(network.get_parameter(name).ndim == 2 for name in decayed)
@@ -329,9 +331,9 @@ def test_the_stream_is_float32_under_autocast(tmp_path: Path) -> None:
     network = scrambled(tmp_path, positions="learned").network
     inputs = torch.randint(0, 60, (2, 16, 4))
     with torch.inference_mode():
-        exact = network.embedded(inputs, slice(16))
+        exact = network.placed(inputs, slice(16))
         with torch.autocast("cpu", torch.bfloat16):
-            x = network.embedded(inputs, slice(16))
+            x = network.placed(inputs, slice(16))
             assert torch.equal(x, exact)
             for block in network.blocks:
                 assert block.qkv(block.norm1(x)).dtype == torch.bfloat16

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.perf
 
 Model = load(find_plugins("model")["transformer"])
 module = sys.modules[Model.__module__]
+learner = sys.modules[module.Learner.__module__]
 LAYERS, WIDTH, HEADS, VOCABULARY = 4, 128, 4, 512
 BATCH, LENGTH = 16, 256
 SEQUENCES, STEPS = 64, 512
@@ -113,9 +114,9 @@ def real_epoch(folder: Path) -> tuple[Callable[[], object], int]:
     n = 4 * BATCH * LENGTH
     columns = rng.uniform(0, 0.5, n).cumsum(), np.full(n, 0.3), rng.integers(21, 109, n), rng.integers(1, 128, n)
     model = Model(layers=LAYERS, width=WIDTH, heads=HEADS, window=LENGTH, batch=BATCH)
-    network = model.network = model._network()
-    windows = module.Windows([Piece(Notes.from_columns(*columns), "noise")], model.codec, LENGTH, 5, 0.1)
-    training = module._Training(model, network, windows, Run(0, Budget(100), folder, threads=torch.get_num_threads()))
+    network = model.network = model.make_network()
+    windows = learner.Windows([Piece(Notes.from_columns(*columns), "noise")], model.codec, LENGTH, 5, 0.1)
+    training = learner.Training(model, network, windows, Run(0, Budget(100), folder, threads=torch.get_num_threads()))
     return lambda: training.epoch(1), training.progress.steps
 
 
@@ -156,7 +157,7 @@ def test_training_against_plain_code(benchmark: Callable[..., object], tmp_path:
 
 def generator(window: int = STEPS) -> Callable[[], list[Notes]]:
     model = Model(layers=LAYERS, width=WIDTH, heads=HEADS, window=window)
-    model.network = model._network()
+    model.network = model.make_network()
     empty = Notes.from_columns([], [], [], [])
     return lambda: model.generate([empty] * SEQUENCES, STEPS, seed=0)
 

@@ -1,0 +1,277 @@
+"""What the PyTorch models share that learn by likelihood: their training, how they continue prompts, and what they report."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
+
+from . import _torch
+from ._fields import FieldNetwork, Sampler, draw
+from ._training import Windows, check_splits, initial_seed
+
+#: Notes scored, and prompts continued, at once: bounds memory, not results.
+SCORED_NOTES = 16_384
+SEQUENCES = 256
+
+#: Look-up tables, by the beginning of their names: they have no weight decay.
+TABLES = ("embed", "given", "place")
+
+N = TypeVar("N", bound=FieldNetwork)
+
+
+class Learner(ABC, Generic[N]):
+    """A model whose network gives each next note a probability. A plug-in's dataclass derives from it and adds what differs.
+
+    The plug-in declares the hyperparameters named here, calls :meth:`prepare` in its ``__post_init__``, and defines
+    :meth:`make_network`, :meth:`log_likelihood` and :meth:`states`.
+    """
+
+    #: The plug-in's name, for messages.
+    name: ClassVar[str]
+    window: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    clip: float
+    transpose: int
+    stretch: float
+    time_classes: int
+    duration_classes: int
+    temperature: float
+    top_p: float
+
+    def prepare(self) -> None:
+        """Check what is shared, and set up a model without weights.
+
+        Raises
+        ------
+        PluginError
+            If the temperature or `top_p` is out of range.
+        """
+        if not (self.temperature > 0 and 0 < self.top_p <= 1):
+            raise PluginError(f"{self.name}: temperature {self.temperature} must be above 0, top_p {self.top_p} in (0, 1].")
+        self.codec = NoteCodec(self.time_classes, self.duration_classes)
+        self.device = torch.device("cpu")
+        self.network: N | None = None
+        self.compiled = _torch.Compiled(lambda: None, "no: not trained")
+
+    @abstractmethod
+    def make_network(self) -> N:
+        """A network of these sizes; its weights are drawn now."""
+
+    @abstractmethod
+    def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
+        """Log probability of each note's fields, nats, (n, 4) a piece. See :class:`bench.api.Model`."""
+
+    @abstractmethod
+    def states(self, network: N, notes: Tensor, first: int, last: int, rng: torch.Generator) -> Iterator[tuple[int, Tensor]]:
+        """State (B, C) that predicts note i, for i from `first` to `last` - 1.
+
+        ``notes[:, i]`` is the input that predicts note i (so note i itself stands at i + 1); it is read as late as it is needed:
+        the caller writes each note before asking for the next state. What else is random is drawn by `rng`.
+        """
+
+    def extra(self, progress: float) -> tuple[Tensor, ...]:
+        """What the network's `forward` takes besides a batch, after `progress` (0 to 1) of all training steps."""
+        return ()
+
+    def validate(self, pieces: Sequence[Piece]) -> dict[str, float]:
+        """What is logged of an epoch besides the loss; ``validation_bits``, bits per note, chooses the best epoch."""
+        scores = self.log_likelihood(pieces)
+        return {"validation_bits": float(-np.concatenate(scores).sum(1).mean() / np.log(2))}
+
+    # Training
+
+    def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
+        """Train by AdamW on random windows; keep the weights of the best epoch by validation bits."""
+        torch.set_num_threads(run.threads)
+        self.device = _torch.choose_device(run.device)
+        _torch.seed_all(initial_seed(run.seed, "weights"))
+        network = self.network = self.make_network().to(self.device)
+        if run.budget.epochs == 0:
+            run.begin()
+            return
+        check_splits(self.name, train, valid)
+        windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
+        training = Training(self, network, windows, run)
+        for epoch in training.progress.epochs():
+            loss, notes = training.epoch(epoch)
+            rate = training.optimizer.param_groups[0]["lr"]
+            found = self.validate(valid)
+            score = found.pop("validation_bits")
+            training.progress.finish(epoch, loss=loss, score=score, notes=notes, rate=rate, **found)
+        training.progress.restore_best()
+
+    # Generation
+
+    def generate(
+        self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
+    ) -> list[Notes]:
+        """Continue each prompt by `n_notes` notes, all prompts together. See :class:`bench.api.Model`."""
+        network = self.trained()
+        rng = _torch.generator(seed, self.device)
+        weights = None if constraint is None else torch.as_tensor(constraint, dtype=torch.float32, device=self.device)
+        results: list[Notes] = []
+        with _torch.inference(network), parametrize.cached():
+            for first in range(0, len(prompts), SEQUENCES):
+                part = prompts[first : first + SEQUENCES]
+                given = torch.from_numpy(np.stack([self.codec.encode(p) for p in part]).astype(np.int64)).to(self.device)
+                codes = self._continue(network, given, n_notes, rng, weights).cpu().numpy()
+                starts = [float(p.onset[-1]) if len(p) else 0.0 for p in part]
+                results += [self.codec.decode(c, start) for c, start in zip(codes, starts, strict=True)]
+        return results
+
+    def _continue(self, network: N, given: Tensor, n_notes: int, rng: torch.Generator, weights: Tensor | None) -> Tensor:
+        """Codes of the continuations, (B, n_notes, 4), of prompts `given` (B, P, 4)."""
+        B, P, _ = given.shape
+        sampler = Sampler(rng, self.temperature, self.top_p)
+        notes = torch.empty(B, 1 + P + n_notes, len(FIELDS), dtype=torch.int64, device=self.device)
+        notes[:, 0] = torch.tensor(self.codec.sizes, device=self.device)  # notes[:, i] is the input that predicts note i
+        notes[:, 1 : P + 1] = given
+        for i, h in self.states(network, notes, P, P + n_notes, rng):
+            added = None if weights is None else weights[i - P]
+
+            def choose(logits: Tensor, field: int, added: Tensor | None = added) -> Tensor:
+                return sampler(logits, added if field == 0 else None)
+
+            notes[:, i + 1] = draw(network, h, choose)
+        return notes[:, P + 1 :]
+
+    # Facts
+
+    def facts(self) -> Mapping[str, Any]:
+        """Size, precision of training (scores and generation are in float32), and what became of compilation."""
+        return {
+            "parameters": _torch.count_parameters(self.trained()),
+            "peak_gpu_bytes": _torch.peak_gpu_bytes(self.device),
+            "precision": _torch.precision(self.device),
+            "compiled": self.compiled.note,
+            "compile_seconds": round(self.compiled.seconds, 3),
+        }
+
+    def trained(self) -> N:
+        """The network; there is one after `fit`.
+
+        Raises
+        ------
+        TrialError
+            Before that.
+        """
+        if self.network is None:
+            raise TrialError(f"{self.name}: `fit` must come before this.")
+        return self.network
+
+
+class Training(Generic[N]):
+    """What changes during training, and its steps."""
+
+    def __init__(self, model: Learner[N], network: N, windows: Windows, run: Run) -> None:
+        self.model, self.network, self.windows = model, network, windows
+        self.epochs = run.budget.epochs
+        groups = [
+            {"params": params, "weight_decay": decay}
+            for params, decay in zip(decayed(network), (model.weight_decay, 0.0), strict=True)
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=model.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.progress = _torch.Progress(
+            model.name,
+            asdict(model),  # type: ignore[call-overload]  # every plug-in is a dataclass
+            windows,
+            model.batch,
+            run,
+            model.device,
+            modules={"network": network},
+            optimizers={"network": self.optimizer},
+            chosen="network",
+            score="validation_bits",
+        )
+        _torch.seed_all(initial_seed(run.seed, "dropout"))
+        model.compiled = _torch.compiled(network, model.device, self._attempt)
+
+    def _attempt(self, forward: Callable[..., Any]) -> Tensor:
+        B, T = self.model.batch, self.model.window
+        notes = np.zeros((B, T, len(FIELDS)), np.int16)
+        return self._loss(forward, notes, notes, np.ones((B, T), np.bool_), 0.0)
+
+    def _loss(
+        self,
+        forward: Callable[..., Any],
+        inputs: NDArray[np.int16],
+        targets: NDArray[np.int16],
+        mask: NDArray[np.bool_],
+        progress: float,
+    ) -> Tensor:
+        """Loss of a batch. The tensors are always contiguous copies: other strides, or one tensor twice, would recompile."""
+        arrays = (inputs.astype(np.int64, "C"), targets.astype(np.int64, "C"), np.ascontiguousarray(mask))
+        with _torch.autocast(self.model.device):
+            batch = (torch.from_numpy(a).to(self.model.device) for a in arrays)
+            loss: Tensor = forward(*batch, *self.model.extra(progress))
+        return loss
+
+    def epoch(self, epoch: int) -> tuple[float, int]:
+        """Train one epoch; the mean loss, nats per note, and the notes trained on."""
+        model, steps = self.model, self.progress.steps
+        self.network.train()
+        losses = torch.zeros(steps, device=model.device)
+        notes = 0
+        for i, (inputs, targets, mask) in enumerate(self.windows.epoch(epoch, model.batch)):
+            _torch.set_rate(self.optimizer, model.learning_rate * self.progress.rate(epoch, i, model.warmup))
+            done = ((epoch - 1) * steps + i) / (self.epochs * steps)
+            loss = self._loss(model.compiled.module, inputs, targets, mask, done)
+            torch.autograd.backward(loss)
+            _torch.clip_gradients(self.network.parameters(), model.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            losses[i] = loss.detach()
+            notes += int(mask.sum())
+        return float(losses.mean()), notes
+
+
+def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:
+    """The parameters with weight decay, which are the matrices of products, and those without: biases, gains, look-up tables."""
+    named = list(network.named_parameters())
+    products = {name for name, p in named if p.ndim == 2 and not name.startswith(TABLES)}
+    return [p for name, p in named if name in products], [p for name, p in named if name not in products]
+
+
+def padded(
+    codes: Sequence[NDArray[np.int16]], sizes: Sequence[int], device: torch.device, most: int = SCORED_NOTES
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Whole pieces side by side, those of like length together, at most `most` notes at once unless one piece has more.
+
+    Parameters
+    ----------
+    codes : sequence of ndarray of int, shape (n, 4)
+    sizes : sequence of int
+        The start symbol.
+    device : torch.device
+    most : int
+
+    Yields
+    ------
+    rows : list of int
+        Which pieces.
+    inputs, targets : Tensor, shape (B, T, 4)
+        The note before each note, and the note; T is the longest piece's length, shorter ones end in zeros.
+    """
+    order = sorted((i for i, c in enumerate(codes) if len(c)), key=lambda i: len(codes[i]))
+    while order:
+        lanes = max(1, most // len(codes[order[-1]]))
+        rows, order = order[-lanes:], order[:-lanes]
+        notes = np.zeros((len(rows), 1 + len(codes[rows[-1]]), len(FIELDS)), np.int64)
+        notes[:, 0] = sizes
+        for row, i in zip(notes, rows, strict=True):
+            row[1 : 1 + len(codes[i])] = codes[i]
+        both = torch.from_numpy(notes).to(device)
+        yield rows, both[:, :-1], both[:, 1:]
