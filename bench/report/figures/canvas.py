@@ -172,6 +172,11 @@ def panels(figure: Any, heights: Sequence[float] = (1.0,), margins: Sequence[flo
     return axes
 
 
+def short_title(title: str) -> str:
+    """A column's title, short enough for an axis."""
+    return title.replace("Average ", "").capitalize()
+
+
 def legend_above(axes: Any, columns: int = 2) -> None:
     """The legend between the axes and the upper margin."""
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2, labelspacing=0.3)

@@ -23,7 +23,7 @@ def gallery(report: Report) -> Gallery:
         return Gallery((), "Of no row is it known what it copied.")
     return Gallery(
         drawings,
-        "The bar is the system, the dotted line what the real continuations share with the same music: people borrow too. "
+        "A bar is a system, filled if it was trained, the dotted line what the real continuations share with the same music: people borrow too. "
         "A bar far beyond the line is copying.",
     )
 
@@ -43,7 +43,7 @@ def _one(report: Report, metric: str, yardstick: str) -> Drawing | None:
         0.19 * len(rows) + 0.62,
         lambda figure: _paint(figure, rows, metric, real),
         label,
-        f"{known.title} ({known.unit}).",
+        known.definition,
     )
 
 
@@ -51,9 +51,8 @@ def _paint(figure: Any, rows: Sequence[Row], metric: str, real: float | None) ->
     (axes,) = panels(figure, margins=(1.42, 0.14, 0.2, 0.42))
     values = [row.cells[metric].value or 0.0 for row in rows]
     colours = [Ink.SERIES[{"model": 0, "untrained": 1, "reference": 2}[row.kind]] for row in rows]
-    hatches = ["" if row.kind == "model" else "////" if row.kind == "untrained" else "...." for row in rows]
-    for line, (value, colour, hatch) in enumerate(zip(values, colours, hatches, strict=True)):
-        axes.barh(line, value, height=0.62, facecolor=colour if not hatch else "none", edgecolor=colour, linewidth=0.9)
+    for line, (row, value, colour) in enumerate(zip(rows, values, colours, strict=True)):
+        axes.barh(line, value, height=0.62, facecolor=colour if row.kind == "model" else "none", edgecolor=colour, linewidth=0.9)
     if real is not None:
         axes.axvline(real, color=Ink.TEXT, linewidth=1.2, linestyle=(0, (1, 1.5)))
         axes.text(real, -0.75, "real", ha="center", va="bottom", fontsize=8)

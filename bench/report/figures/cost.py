@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, Report
-from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels
+from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
 from bench.report.figures.marks import MOST, Mark, left_out, marks, short
 from bench.report.numbers import duration, number_text
 from bench.score import Row
@@ -100,7 +100,7 @@ def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
         axes.set_xlim(left=0)
         axes.margins(0.15)
         axes.set_xlabel("Training time (s)")
-        axes.set_ylabel(f"{title} ({METRICS[metric].unit})" if metric in HEADLINE else title)
+        axes.set_ylabel(f"{short_title(title)} ({METRICS[metric].unit})" if metric in HEADLINE else title)
         legend_above(axes)
 
     return drawing(

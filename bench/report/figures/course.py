@@ -20,8 +20,11 @@ from bench.store import RunFolder, Target, read_samples
 #: Pieces that are shown, and seconds of each, as in the paper.
 PIECES, SECONDS = 3, 90.0
 
-#: Notes that the lines average over; of each its dot is drawn too, up to :data:`DOTS`.
-WINDOW, DOTS = 9, 400
+#: Seconds that the lines average over; each note's dot is drawn too, up to :data:`DOTS`.
+WINDOW, DOTS = 4.0, 400
+
+#: How far the axis goes beyond the original's own range, in semitones and in velocity.
+BEYOND = {"pitch": 12, "velocity": 16}
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,16 @@ def courses(report: Report) -> Courses:
     pieces = []
     for i, target in enumerate(report.targets[:PIECES]):
         own = [(row, made[row.system][i, 0]) for row in rows if (i, 0) in made[row.system]]
-        drawings = [_one(report, i, row, notes, target) for row, notes in own if len(notes) and len(target.target)]
+        until = _until([target.target, *(notes for _, notes in own)])
+        drawings = [_one(report, i, row, notes, target, until) for row, notes in own if len(notes) and len(target.target)]
         if drawings:
             pieces.append(PieceCourse(piece_name(target), drawings))
     if not pieces:
         return Courses((), "No system has finished, so there is no music to show.")
     return Courses(
         pieces,
-        f"Generated solid, original dashed: the mean of {WINDOW} successive notes, over dots for the notes themselves. Both begin "
-        f"where the prompt ends; the first {SECONDS:g} s. The distance is this sample's own, first seed." + left_out(report),
+        f"Generated solid, original dashed: the mean over {WINDOW:g} s, with a dot for each note; notes beyond the axis lie on its "
+        f"edge. Both begin where the prompt ends; the first {SECONDS:g} s. The distance is this sample's own, first seed." + left_out(report),
     )
 
 
@@ -73,16 +77,33 @@ def gallery(report: Report) -> Gallery:
     return Gallery([one for piece in found.pieces for one in piece.drawings], found.note)
 
 
-def smoothed(values: NDArray[Any], window: int = WINDOW) -> NDArray[np.float64]:
-    """Mean over up to `window` neighbours, fewer at the ends; shape (n,)."""
+def smoothed(onset: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of the values whose onset is at most half of :data:`WINDOW` from each different onset.
+
+    Parameters
+    ----------
+    onset : ndarray, shape (n,)
+        Sorted, seconds.
+    values : ndarray, shape (n,)
+
+    Returns
+    -------
+    tuple of ndarray, each of shape (different onsets,)
+        The onsets, at most :data:`DOTS`, and the means.
+    """
+    at = np.unique(onset)
+    at = at[:: -(-len(at) // DOTS) or 1]
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-    n, half = len(values), window // 2
-    at = np.arange(n)
-    low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, n)
-    return np.asarray((sums[high] - sums[low]) / (high - low))
+    low, high = np.searchsorted(onset, at - WINDOW / 2), np.searchsorted(onset, at + WINDOW / 2, side="right")
+    return at, (sums[high] - sums[low]) / (high - low)
 
 
-def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target) -> Drawing:
+def _until(sides: Sequence[Notes]) -> float:
+    """Where the axis of a piece ends, seconds: with the last note of any side."""
+    return max([1.0, *(min(SECONDS, float(notes.onset[-1] - notes.onset[0])) for notes in sides if len(notes))])
+
+
+def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target, until: float) -> Drawing:
     values = table2.evaluate(notes, target.target, report.spec["protocol"]["seconds"])
     distance = {
         name: "undefined" if isinstance(value, Undefined) else f"{value:.2f}" for name, value in values.items()
@@ -91,11 +112,14 @@ def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target) -> 
 
     def paint(figure: Any) -> None:
         upper, lower = panels(figure, (1.0, 1.0), margins=(0.5, 0.1, 0.48, 0.4), gap=0.3)
-        for axes, column, name in ((upper, "pitch", "Pitch"), (lower, "velocity", "Velocity")):
-            _side(axes, real, getattr(real, column), "original", generated=False)
+        for axes, column in ((upper, "pitch"), (lower, "velocity")):
+            theirs = getattr(real, column)
+            axes.set_ylim(int(theirs.min()) - BEYOND[column], int(theirs.max()) + BEYOND[column])
+            _side(axes, real, theirs, "original", generated=False)
             _side(axes, ours, getattr(ours, column), f"generated, distance {distance[f'{column}_distance']}", generated=True)
-            axes.set_ylabel(name)
+            axes.set_ylabel(column.capitalize())
             axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=2, columnspacing=1.0, borderaxespad=0.0)
+        lower.set_xlim(-0.02 * until, 1.02 * until)
         upper.set_title(short(row.system), pad=16)
         lower.set_xlabel("Time (s)")
 
@@ -113,13 +137,18 @@ def _side(axes: Any, notes: Notes, values: NDArray[Any], name: str, *, generated
     from matplotlib.path import Path
 
     onset = notes.onset - notes.onset[0]
+    low, high = axes.get_ylim()
+    lowest, highest = low + 0.02 * (high - low), high - 0.02 * (high - low)
     colour = Ink.SERIES[0] if generated else Ink.TEXT
     # One path of points with round ends: a tenth of the bytes of as many markers.
     step = -(-len(onset) // DOTS)
-    corners = np.repeat(np.column_stack([onset[::step], values[::step].astype(np.float64)]), 2, axis=0)
+    inside = np.clip(values[::step].astype(np.float64), lowest, highest)
+    corners = np.repeat(np.column_stack([onset[::step], inside]), 2, axis=0)
+    corners[1::2, 0] += 1e-3  # a segment of no length would be left out
     codes = np.tile([Path.MOVETO, Path.LINETO], len(corners) // 2)
-    dots = PathPatch(Path(corners, codes), linewidth=1.8, edgecolor=colour, facecolor="none", alpha=0.45, capstyle="round")
+    path = Path(corners, codes)
+    path.should_simplify = False
+    dots = PathPatch(path, linewidth=1.8, edgecolor=colour, facecolor="none", alpha=0.45, capstyle="round")
     axes.add_patch(dots)
     dash = "-" if generated else (0, (3, 1.5))
-    axes.plot(onset, smoothed(values), color=colour, linestyle=dash, linewidth=1.4, label=name)
-    axes.autoscale_view()
+    axes.plot(*smoothed(onset, values), color=colour, linestyle=dash, linewidth=1.4, label=name)

@@ -7,13 +7,16 @@ from typing import Any
 
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, REAL, Report
-from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels
+from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels, short_title
 from bench.report.figures.marks import short
 from bench.report.numbers import cell_text
 from bench.score import Row
 
 #: Inches of a row, and of what stands around them.
 LINE, AROUND = 0.19, 0.92
+
+#: Times the worst model's distance beyond which a row is left out of the enlarged figure.
+FAR = 1.25
 
 #: Marker and whether it is filled, by the kind of row.
 KINDS = {"model": ("o", True), "untrained": ("s", False), "reference": ("D", True)}
@@ -22,8 +25,8 @@ _NAMES = {"model": "model", "untrained": "the same, untrained", "reference": "re
 
 
 def gallery(report: Report) -> Gallery:
-    """A figure for pitch and one for velocity."""
-    drawings = [found for metric in HEADLINE if (found := _one(report, metric))]
+    """A figure for pitch and one for velocity; where some rows lie far off, those near the models once more, enlarged."""
+    drawings = [found for near in (True, False) for metric in HEADLINE if (found := _one(report, metric, near))]
     if not drawings:
         return Gallery((), "No trial has finished yet, so there is no distance to show.")
     return Gallery(
@@ -35,20 +38,28 @@ def gallery(report: Report) -> Gallery:
     )
 
 
-def _one(report: Report, metric: str) -> Drawing | None:
+def _near(rows: Sequence[Row], metric: str) -> list[Row]:
+    """The rows that are not far beyond the worst model; empty where that leaves none out, or there is no model."""
+    models = [_value(row, metric) for row in rows if row.kind == "model"]
+    near = [row for row in rows if models and _value(row, metric) <= FAR * max(models)]
+    return near if 1 < len(near) < len(rows) else []
+
+
+def _one(report: Report, metric: str, near: bool) -> Drawing | None:
     rows = sorted((r for r in report.table.rows if r.cells[metric].value is not None), key=lambda r: _value(r, metric))
+    rows = _near(rows, metric) if near else rows
     if not rows:
         return None
     known = METRICS[metric]
     said = "; ".join(f"{row.system} {cell_text(metric, row.cells[metric], interval=True)}" for row in rows)
-    published = _published(report, rows, metric)
-    label = f"Dot plot. {known.title} in {known.unit}, closest first, with 95 % intervals: {said}."
+    published = [] if near else _published(report, rows, metric)
+    label = f"Dot plot{', enlarged' if near else ''}. {known.title} in {known.unit}, closest first, with 95 % intervals: {said}."
     return drawing(
-        f"fig-{metric.replace('_', '-')}",
+        f"fig-{metric.replace('_', '-')}{'-near' if near else ''}",
         LINE * len(rows) + AROUND,
-        lambda figure: _paint(figure, report, rows, metric, published),
+        lambda figure: _paint(figure, report, rows, metric, published, near),
         label,
-        f"{known.title} ({known.unit}): lower is closer.",
+        f"{known.title}, {'the rows near the models, enlarged' if near else 'all rows'}.",
     )
 
 
@@ -57,7 +68,9 @@ def _published(report: Report, rows: Sequence[Row], metric: str) -> list[tuple[i
     return [(i, value) for i, row in enumerate(rows) if (value := report.published_value(row, metric)) is not None]
 
 
-def _paint(figure: Any, report: Report, rows: Sequence[Row], metric: str, published: Sequence[tuple[int, float]]) -> None:
+def _paint(
+    figure: Any, report: Report, rows: Sequence[Row], metric: str, published: Sequence[tuple[int, float]], near: bool
+) -> None:
     (axes,) = panels(figure, margins=(1.42, 0.12, 0.42, 0.42))
     real = report.table.find(REAL)
     if real is not None and (value := real.cells[metric].value) is not None:
@@ -86,10 +99,11 @@ def _paint(figure: Any, report: Report, rows: Sequence[Row], metric: str, publis
         axes.plot(xs, lines, linestyle="none", marker="x", markersize=5, color=Ink.SERIES[3], label=label)
     axes.set_yticks(range(len(rows)), [short(row.system) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(left=0)
+    if not near:
+        axes.set_xlim(left=0)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"{METRICS[metric].title} ({METRICS[metric].unit})")
+    axes.set_xlabel(f"{short_title(METRICS[metric].title)} ({METRICS[metric].unit})")
     figure.legend(loc="upper left", ncols=2, columnspacing=1.0, labelspacing=0.2, handletextpad=0.2, borderaxespad=0.1)
 
 

@@ -17,6 +17,9 @@ from bench.store import RunFolder, read_samples
 
 CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
+#: Seconds within which notes count as one chord: their intervals would hide all others.
+CHORD = 0.05
+
 #: Bins of a quantity that has no natural ones, and the share of real notes that they reach.
 BINS, REACH = 24, 0.99
 
@@ -61,7 +64,8 @@ def _steps(notes: Notes) -> NDArray[Any]:
 
 
 def _gaps(notes: Notes) -> NDArray[Any]:
-    return np.diff(notes.onset)
+    gaps = np.diff(notes.onset)
+    return gaps[gaps >= CHORD]
 
 
 def _durations(notes: Notes) -> NDArray[Any]:
@@ -91,7 +95,8 @@ def gallery(report: Report) -> Gallery:
     return Gallery(
         [_one(report, quantity, real, made) for quantity in QUANTITIES],
         "All notes of all pieces and seeds together, in percent; what lies beyond an axis is counted in its last bin. Steps and "
-        "inter-onset intervals are between neighbours in the order of onset, then pitch: inside a chord an interval is 0 s."
+        "inter-onset intervals are between neighbours in the order of onset, then pitch; intervals inside a chord (below "
+        f"{1000 * CHORD:.0f} ms) are left out. Under each figure: the share of values that would have to move to another bin."
         + left_out(report),
     )
 
@@ -110,7 +115,7 @@ def _one(report: Report, quantity: Quantity, real: Sequence[Notes], made: dict[s
 
     def paint(figure: Any) -> None:
         top = 0.08 + 0.17 * ((len(ours) + 2) // 2)
-        (axes,) = panels(figure, margins=(0.5, 0.12, top, 0.42))
+        (axes,) = panels(figure, margins=(0.55, 0.12, top, 0.42))
         axes.stairs(theirs, edges, fill=True, color=Ink.MUTED, alpha=0.35, linewidth=0, label="real")
         for system, share in ours.items():
             mark = marks(report)[system]
@@ -123,13 +128,13 @@ def _one(report: Report, quantity: Quantity, real: Sequence[Notes], made: dict[s
         axes.set_ylabel("Share (%)")
         legend_above(axes)
 
-    # Half the sum of differences: the share of notes that would have to move.
+    # Half the sum of differences: total variation.
     apart = "; ".join(f"{system} {abs(share - theirs).sum() / 2:.0f} %" for system, share in ours.items())
     label = (
         f"Histogram. {quantity.title}, generated against real. The real notes are most often in {_peak(quantity, edges, theirs)}. "
-        f"Share of notes in other bins than the real ones: {apart}."
+        f"Share of values that would have to move to another bin: {apart}."
     )
-    return drawing(f"fig-spread-{quantity.name}", 2.4, paint, label, f"{quantity.title}.")
+    return drawing(f"fig-spread-{quantity.name}", 2.4, paint, label, f"To be moved: {apart}.")
 
 
 def _peak(quantity: Quantity, edges: Shares, share: Shares) -> str:

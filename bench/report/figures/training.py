@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.report.build import Report
 from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels
+from bench.report.figures.marks import short
 from bench.report.numbers import listed
 from bench.score import Row
 
@@ -55,8 +56,8 @@ def gallery(report: Report) -> Gallery:
         return Gallery((), "No model has logged an epoch, so there is no training to show.")
     return Gallery(
         drawings,
-        "One line a seed: training solid, validation dashed with dots. The ring is the epoch with the best validation, whose "
-        "weights are kept; a cross ends a training that stopped early.",
+        "One line a seed: training solid, validation dashed with dots. The ring is the epoch with the best validation; a "
+        "cross ends a training that stopped early.",
     )
 
 
@@ -92,22 +93,24 @@ def _one(row: Row) -> Drawing | None:
     rates = any(course.line(RATE)[0] for course in found)
     # A likelihood's loss is in nats per note: in bits it can stand on the axis of the validation.
     shared = BITS in checked or "validation_loss" in checked
-    heights = [2.0, *([] if shared else [1.2] * bool(checked)), *([0.8] if rates else [])]
+    heights = [1.35, *([] if shared else [1.0] * bool(checked)), *([0.6] if rates else [])]
 
     def paint(figure: Any) -> None:
-        axes = panels(figure, heights, margins=(0.62, 0.12, 0.42, 0.42))
+        axes = panels(figure, heights, margins=(0.66, 0.12, 0.42, 0.42), gap=0.14)
         _losses(axes[0], found, checked, shared)
         if checked and not shared:
             _validation(axes[1], found, checked[0])
-            axes[1].set_ylabel(_named(checked[0]))
+            axes[1].set_ylabel(_named(checked[0]).replace(" ", "\n", 1))
         if rates:
             _rate(axes[-1], found)
         axes[-1].set_xlabel("Epoch")
+        for one in axes:
+            one.yaxis.set_label_coords(-0.16, 0.5)
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
-        axes[0].set_title(row.system, pad=16)
+        axes[0].set_title(short(row.system), pad=16)
         _legend(axes, shared)
 
-    tall = 2.1 + 0.9 * bool(checked and not shared) + 0.7 * rates
+    tall = sum(heights) + 0.14 * (len(heights) - 1) + 0.84
     return drawing(f"fig-training-{_slug(row)}", tall, paint, _label(row, found, checked), _caption(row, found))
 
 
@@ -131,10 +134,10 @@ def _validation(axes: Any, found: Sequence[Course], name: str) -> None:
         axes.plot(epochs, values, label="_" if number else "validation", **style)
         at = dict(zip(epochs, values, strict=True))
         if course.best in at:
-            ring = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "color": Ink.TEXT, "linestyle": "none"}
+            ring = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "color": Ink.TEXT, "linestyle": "none", "clip_on": False}
             axes.plot([course.best], [at[course.best]], label="_" if number else "best", **ring)
         if course.stopped == "early" and epochs:
-            axes.plot([epochs[-1]], [values[-1]], marker="x", markersize=6, color=Ink.TEXT, linestyle="none")
+            axes.plot([epochs[-1]], [values[-1]], marker="x", markersize=6, color=Ink.TEXT, linestyle="none", clip_on=False)
 
 
 def _rate(axes: Any, found: Sequence[Course]) -> None:
@@ -143,7 +146,7 @@ def _rate(axes: Any, found: Sequence[Course]) -> None:
         axes.plot(epochs, rates, color=Ink.SERIES[2], linewidth=1.2, marker="." if len(epochs) == 1 else None)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
-    axes.set_ylabel("Rate")
+    axes.set_ylabel("Learning\nrate")
 
 
 def _legend(axes: Sequence[Any], shared: bool) -> None:
