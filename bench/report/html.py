@@ -33,27 +33,31 @@ _INTERVAL = re.compile(r"(.*?\d) (\[.*\].*)")
 def report_html(report: Report) -> str:
     """The text of ``report.html``."""
     script = _file("page.js")
-    return _environment().get_template("report.html.j2").render(
-        report=report,
-        tables=tables,
-        words=words,
-        verdict=verdict,
-        table=_tables_of(report),
-        kinds=sorted({row.kind for row in report.table.rows}),
-        progress=progress(report),
-        distances=distances.gallery(report),
-        cost=cost.gallery(report),
-        training=training.gallery(report),
-        courses=course.courses(report),
-        spread=spread.gallery(report),
-        copying=copying.gallery(report),
-        heat_map=audit.heat_map(report),
-        midi=midi(report),
-        spec=spec_yaml(report),
-        checksums=checksums(report),
-        style=Markup(_file("page.css")),  # noqa: S704: our own file
-        script=Markup(script),  # noqa: S704: our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            tables=tables,
+            words=words,
+            verdict=verdict,
+            table=_tables_of(report),
+            kinds=sorted({row.kind for row in report.table.rows}),
+            progress=progress(report),
+            distances=distances.gallery(report),
+            cost=cost.gallery(report),
+            training=training.gallery(report),
+            courses=course.courses(report),
+            spread=spread.gallery(report),
+            copying=copying.gallery(report),
+            heat_map=audit.heat_map(report),
+            midi=midi(report),
+            spec=spec_yaml(report),
+            checksums=checksums(report),
+            style=Markup(_file("page.css")),  # noqa: S704: our own file
+            script=Markup(script),  # noqa: S704: our own file
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
 
 

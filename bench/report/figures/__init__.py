@@ -1,4 +1,4 @@
-"""The report's figures, a subject a module. Each module's ``gallery(report)`` reads the run's folder and draws, or says why not."""
+"""The report's figures, a subject a module: each reads the run's folder and draws, or says why there is nothing to draw."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def _label(numbers: Path) -> str:
     metrics = dict.fromkeys(row["metric"] for row in rows)
     corruptions = dict.fromkeys(row["corruption"] for row in rows)
     marked = {
-        column: [(row["metric"], row["corruption"]) for row in rows if row.get(column) == "yes"] for column in ("blind", "rewards")
+        column: [(row["metric"], row["corruption"]) for row in rows if row.get(column) == "yes"]
+        for column in ("blind", "rewards")
     }
     said = f"Heat map. {plural(len(metrics), 'metric')} against {plural(len(corruptions), 'corruption')}."
     for metric in ("pitch_distance", "velocity_distance"):

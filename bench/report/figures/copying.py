@@ -13,7 +13,11 @@ from bench.report.numbers import number_text
 from bench.score import Row
 
 #: What is drawn, and what real music has of it.
-PAIRS = (("copied_run", "copied_run_real"), ("known_patterns", "known_patterns_real"), ("copied_from_prompt", "copied_from_prompt_real"))
+PAIRS = (
+    ("copied_run", "copied_run_real"),
+    ("known_patterns", "known_patterns_real"),
+    ("copied_from_prompt", "copied_from_prompt_real"),
+)
 
 
 def gallery(report: Report) -> Gallery:

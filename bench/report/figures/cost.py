@@ -43,9 +43,7 @@ def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
         return None
     target = report.spec.get("target")
     said = [f"{system} from {lines[0][0][1]:.2f} to {lines[0][-1][1]:.2f} bits" for system, lines in courses.items()]
-    reached = [
-        f"{row.system} {duration(value)}" for row in models if (value := row.cells["seconds_to_target"].value) is not None
-    ]
+    reached = [f"{row.system} {duration(value)}" for row in models if (value := row.cells["seconds_to_target"].value) is not None]
     label = f"Line chart. Validation bits per note over seconds of training, first seed: {'; '.join(said)}."
     if target is not None:
         label += f" Target {target:g} bits, reached after: {', '.join(reached) or 'never'}."

@@ -67,7 +67,8 @@ def courses(report: Report) -> Courses:
     return Courses(
         pieces,
         f"Generated solid, original dashed: the mean over {WINDOW:g} s, with a dot for each note; notes beyond the axis lie on its "
-        f"edge. Both begin where the prompt ends; the first {SECONDS:g} s. The distance is this sample's own, first seed." + left_out(report),
+        f"edge. Both begin where the prompt ends; the first {SECONDS:g} s. The distance is this sample's own, first seed."
+        + left_out(report),
     )
 
 
@@ -105,13 +106,11 @@ def _until(sides: Sequence[Notes]) -> float:
 
 def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target, until: float) -> Drawing:
     values = table2.evaluate(notes, target.target, report.spec["protocol"]["seconds"])
-    distance = {
-        name: "undefined" if isinstance(value, Undefined) else f"{value:.2f}" for name, value in values.items()
-    }
+    distance = {name: "undefined" if isinstance(value, Undefined) else f"{value:.2f}" for name, value in values.items()}
     ours, real = (table2.first_seconds(side, SECONDS) for side in (notes, target.target))
 
     def paint(figure: Any) -> None:
-        upper, lower = panels(figure, (1.0, 1.0), margins=(0.5, 0.1, 0.48, 0.4), gap=0.3)
+        upper, lower = panels(figure, (1.0, 1.0), margins=(0.56, 0.1, 0.48, 0.4), gap=0.3)
         for axes, column in ((upper, "pitch"), (lower, "velocity")):
             theirs = getattr(real, column)
             axes.set_ylim(int(theirs.min()) - BEYOND[column], int(theirs.max()) + BEYOND[column])

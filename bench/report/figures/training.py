@@ -96,7 +96,7 @@ def _one(row: Row) -> Drawing | None:
     heights = [1.35, *([] if shared else [1.0] * bool(checked)), *([0.6] if rates else [])]
 
     def paint(figure: Any) -> None:
-        axes = panels(figure, heights, margins=(0.66, 0.12, 0.42, 0.42), gap=0.14)
+        axes = panels(figure, heights, margins=(0.76, 0.12, 0.42, 0.42), gap=0.14)
         _losses(axes[0], found, checked, shared)
         if checked and not shared:
             _validation(axes[1], found, checked[0])
@@ -105,7 +105,7 @@ def _one(row: Row) -> Drawing | None:
             _rate(axes[-1], found)
         axes[-1].set_xlabel("Epoch")
         for one in axes:
-            one.yaxis.set_label_coords(-0.16, 0.5)
+            one.yaxis.set_label_coords(-0.17, 0.5)
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         axes[0].set_title(short(row.system), pad=16)
         _legend(axes, shared)
@@ -134,7 +134,14 @@ def _validation(axes: Any, found: Sequence[Course], name: str) -> None:
         axes.plot(epochs, values, label="_" if number else "validation", **style)
         at = dict(zip(epochs, values, strict=True))
         if course.best in at:
-            ring = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "color": Ink.TEXT, "linestyle": "none", "clip_on": False}
+            ring = {
+                "marker": "o",
+                "markersize": 8,
+                "markerfacecolor": "none",
+                "color": Ink.TEXT,
+                "linestyle": "none",
+                "clip_on": False,
+            }
             axes.plot([course.best], [at[course.best]], label="_" if number else "best", **ring)
         if course.stopped == "early" and epochs:
             axes.plot([epochs[-1]], [values[-1]], marker="x", markersize=6, color=Ink.TEXT, linestyle="none", clip_on=False)
@@ -155,9 +162,7 @@ def _legend(axes: Sequence[Any], shared: bool) -> None:
         return
     handles, labels = axes[0].get_legend_handles_labels()
     more, names = axes[1].get_legend_handles_labels()
-    axes[0].legend(
-        handles + more, labels + names, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, columnspacing=1.2
-    )
+    axes[0].legend(handles + more, labels + names, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, columnspacing=1.2)
 
 
 def _label(row: Row, found: Sequence[Course], checked: Sequence[str]) -> str:
