@@ -47,11 +47,11 @@ def report(
         for path in write_reports(folder):
             print_line(console, str(path))
         return
-    from bench.report.watch import watch_run
-
     print_line(console, str(folder / "report.html"))
     # Ctrl-C is how it is meant to be ended.
     with contextlib.suppress(KeyboardInterrupt):
+        from bench.report.watch import watch_run
+
         for progress in watch_run(folder):
             print_line(console, progress.text)
 

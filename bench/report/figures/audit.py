@@ -1,4 +1,4 @@
-"""The metric audit's heat map, if the run's folder has one: ``audit/audit.svg`` and ``audit/audit.csv``, as ``bench audit`` writes."""
+"""The metric audit's heat map, where the run's folder has it: ``audit/audit.svg`` and ``audit/audit.csv`` of ``bench audit``."""
 
 from __future__ import annotations
 

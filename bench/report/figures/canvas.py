@@ -1,7 +1,7 @@
 """Draws one SVG for the page: small, the same bytes every time, and in the page's own colours.
 
-Matplotlib knows nothing of dark mode. So it is given :class:`Ink`, colours that stand for CSS variables, and these are put in their
-place afterwards. Text stays text: it takes the page's font and colour, and a title from outside is never read as a formula.
+Matplotlib knows nothing of dark mode. So it is given :class:`Ink`, colours that stand for CSS variables, and these are put in
+their place afterwards. Text stays text: it takes the page's font and colour, and a title from outside is never read as a formula.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _inlined(svg: bytes, name: str, label: str) -> Markup:
         root.attrib.pop(attribute, None)
     root.attrib.update({"role": "img", "aria-label": label})
     ET.register_namespace("", "http://www.w3.org/2000/svg")
-    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704: ElementTree has escaped it
+    return Markup(ET.tostring(root, encoding="unicode"))  # ElementTree has escaped it
 
 
 def _tidy(node: ET.Element, name: str, used: set[str]) -> None:

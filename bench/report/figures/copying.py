@@ -27,8 +27,8 @@ def gallery(report: Report) -> Gallery:
         return Gallery((), "Of no row is it known what it copied.")
     return Gallery(
         drawings,
-        "A bar is a system, filled if it was trained, the dotted line what the real continuations share with the same music: people borrow too. "
-        "A bar far beyond the line is copying.",
+        "A bar is a system, filled if it was trained; the dotted line is what the real continuations share with the same music: "
+        "people borrow too. A bar far beyond the line is copying.",
     )
 
 

@@ -66,8 +66,8 @@ def courses(report: Report) -> Courses:
         return Courses((), "No system has finished, so there is no music to show.")
     return Courses(
         pieces,
-        f"Generated solid, original dashed: the mean over {WINDOW:g} s, with a dot for each note; notes beyond the axis lie on its "
-        f"edge. Both begin where the prompt ends; the first {SECONDS:g} s. The distance is this sample's own, first seed."
+        f"Generated solid, original dashed: the mean over {WINDOW:g} s, with a dot for each note; notes beyond the axis lie on "
+        f"its edge. Both begin where the prompt ends; the first {SECONDS:g} s. The distance is this sample's own, first seed."
         + left_out(report),
     )
 

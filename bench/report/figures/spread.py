@@ -23,7 +23,7 @@ CHORD = 0.05
 #: Bins of a quantity that has no natural ones, and the share of real notes that they reach.
 BINS, REACH = 24, 0.99
 
-Shares = NDArray[np.float64]
+Shares = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _reach(values: Callable[[Notes], NDArray[Any]]) -> Callable[[Sequence[Notes]
     def edges(real: Sequence[Notes]) -> Shares:
         known = np.concatenate([np.empty(0), *(values(notes) for notes in real)])
         top = float(np.quantile(known, REACH)) if len(known) else 1.0
-        return np.linspace(0.0, top if top > 0 else 1.0, BINS + 1)
+        return np.linspace(0.0, top if top > 0 else 1.0, BINS + 1, dtype=np.float64)
 
     return edges
 
@@ -131,7 +131,7 @@ def _one(report: Report, quantity: Quantity, real: Sequence[Notes], made: dict[s
     # Half the sum of differences: total variation.
     apart = "; ".join(f"{system} {abs(share - theirs).sum() / 2:.0f} %" for system, share in ours.items())
     label = (
-        f"Histogram. {quantity.title}, generated against real. The real notes are most often in {_peak(quantity, edges, theirs)}. "
+        f"Histogram. {quantity.title}, generated against real. The real notes peak in {_peak(quantity, edges, theirs)}. "
         f"Share of values that would have to move to another bin: {apart}."
     )
     return drawing(f"fig-spread-{quantity.name}", 2.4, paint, label, f"To be moved: {apart}.")

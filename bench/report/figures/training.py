@@ -142,7 +142,7 @@ def _validation(axes: Any, found: Sequence[Course], name: str) -> None:
                 "linestyle": "none",
                 "clip_on": False,
             }
-            axes.plot([course.best], [at[course.best]], label="_" if number else "best", **ring)
+            axes.plot([course.best], [at[course.best]], linestyle="none", label="_" if number else "best", **ring)
         if course.stopped == "early" and epochs:
             axes.plot([epochs[-1]], [values[-1]], marker="x", markersize=6, color=Ink.TEXT, linestyle="none", clip_on=False)
 
