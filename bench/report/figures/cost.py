@@ -95,8 +95,9 @@ def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
             if spread:
                 axes.plot([max(x - spread, 0), x + spread], [y, y], color=mark.colour, linewidth=1.3)
             axes.plot([x], [y], marker=mark.marker, color=mark.colour, markersize=6, linestyle="none", label=short(row.system))
-        axes.set_xlim(left=0)
         axes.margins(0.15)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
         axes.set_xlabel("Training time (s)")
         axes.set_ylabel(f"{short_title(title)} ({METRICS[metric].unit})" if metric in HEADLINE else title)
         legend_above(axes)

@@ -100,7 +100,7 @@ def _paint(
     axes.set_yticks(range(len(rows)), [short(row.system) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     if not near:
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.02 * axes.get_xlim()[1])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{short_title(METRICS[metric].title)} ({METRICS[metric].unit})")

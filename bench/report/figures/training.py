@@ -139,7 +139,6 @@ def _validation(axes: Any, found: Sequence[Course], name: str) -> None:
                 "markersize": 8,
                 "markerfacecolor": "none",
                 "color": Ink.TEXT,
-                "linestyle": "none",
                 "clip_on": False,
             }
             axes.plot([course.best], [at[course.best]], linestyle="none", label="_" if number else "best", **ring)
