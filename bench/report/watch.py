@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.report import write_reports
-from bench.report.numbers import plural
 from bench.store import RunFolder
 
 #: Seconds between two looks at the folder.
@@ -41,7 +40,7 @@ class Progress:
     @property
     def text(self) -> str:
         """``12 of 31 trials have ended, 1 failed``."""
-        text = f"{self.ended} of {plural(self.planned, 'trial')} have ended"
+        text = f"{self.ended} of {self.planned} trials have ended"
         return text + (f", {self.failed} failed" if self.failed else "") + ("; the run is finished" if self.finished else "")
 
 

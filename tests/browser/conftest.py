@@ -54,7 +54,9 @@ def open_page(browser: Any) -> Iterator[Callable[..., Seen]]:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True)
         contexts.append(context)
         seen = Seen(context.new_page())
-        seen.page.on("console", lambda message: seen.errors.append(message.text) if message.type in ("error", "warning") else None)
+        seen.page.on(
+            "console", lambda message: seen.errors.append(message.text) if message.type in ("error", "warning") else None
+        )
         seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
         seen.page.on("request", lambda request: seen.requests.append(request.url))
         seen.page.goto(path.as_uri())

@@ -11,7 +11,9 @@ from tests.report.stored_run import Stored, both, done, example, moved
 
 #: Markup, a link, a turn of the writing direction, a formula, control characters, and 300 characters without a space.
 SCRIPT = "<script>document.title = 'broken'; window.broken = true</script><img src=x onerror='window.broken = true'>"
-HOSTILE = f"{SCRIPT} \u202egnp.exe\u202c שלום $x_1^2$ \u0007 ]]> --> </style></svg> {{{{ 7 * 7 }}}} http://evil.example/ " + "W" * 300
+HOSTILE = (
+    f"{SCRIPT} \u202egnp.exe\u202c שלום $x_1^2$ \u0007 ]]> --> </style></svg> {{{{ 7 * 7 }}}} http://evil.example/ " + "W" * 300
+)
 
 
 def write(folder: Path) -> Path:

@@ -60,7 +60,9 @@ def test_nothing_overflows(kind: str, width: int, report: Any, open_page: Any) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("kind", "width"), [("ordinary", 360), ("ordinary", 1600), ("hostile", 1600), ("nothing_finished", 1600)])
+@pytest.mark.parametrize(
+    ("kind", "width"), [("ordinary", 360), ("ordinary", 1600), ("hostile", 1600), ("nothing_finished", 1600)]
+)
 def test_axe_finds_nothing(kind: str, width: int, scheme: str, report: Any, open_page: Any) -> None:
     module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(report(kind), width, scheme).page
