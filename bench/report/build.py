@@ -141,7 +141,7 @@ class Report:
             there = [(name, path) for name, path in files if (self.folder / path).is_file()]
             if len(there) < 2:
                 break
-            found.append((_piece_name(target), [("the piece itself", there[0][1]), *there[1:]]))
+            found.append((piece_name(target), [("the piece itself", there[0][1]), *there[1:]]))
         return found
 
     @cached_property
@@ -158,7 +158,7 @@ class Report:
     @cached_property
     def pieces(self) -> list[str]:
         """The first of the pieces that were compared."""
-        return [_piece_name(target) for target in self.targets[:LISTED]]
+        return [piece_name(target) for target in self.targets[:LISTED]]
 
 
 def build_report(folder: Path, table: Table) -> Report:
@@ -173,7 +173,8 @@ def brief(text: object, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
-def _piece_name(target: Target) -> str:
+def piece_name(target: Target) -> str:
+    """Composer and title in one line of at most 100 characters. They may hold anything."""
     return brief(": ".join(filter(None, (target.piece.composer, target.piece.title or target.piece.id))), 100)
 
 
