@@ -1,7 +1,7 @@
 """What the report's page needs to show and play the samples: a group for each piece, the original first.
 
-Everything is read from the run's folder; nothing is rendered. What is not :class:`~markupsafe.Markup` may hold anything: the page's
-template escapes it.
+Everything is read from the run's folder; nothing is rendered. What is not :class:`~markupsafe.Markup` may hold anything: the
+page's template escapes it.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
         system=source.system,
         original=source.original,
         roll=piano_roll(notes, prompt, extent, describe(name, notes, prompt), heard),
-        about=_about(notes, bool(prompt.any()), there if audio and isinstance(there, Kept) else None),
+        about=_about(notes, bool(prompt.any()), extent, there if audio and isinstance(there, Kept) else None),
         audio=audio,
         reason=reason,
         mp3=mp3,
@@ -148,13 +148,17 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
     )
 
 
-def _about(notes: Notes, prompted: bool, there: Kept | None) -> str:
+def _about(notes: Notes, prompted: bool, extent: Extent, there: Kept | None) -> str:
     if not len(notes):
         return "no note"
     words = [f"{len(notes)} notes" if prompted else f"{len(notes)} notes, without the prompt"]
     words.append(f"{float((notes.onset + notes.duration).max() - notes.onset[0]):.0f} s")
+    if notes.onset[-1] >= extent.end:
+        words.append(f"drawn to {extent.end:.0f} s")
+    if strays := int(extent.outside(notes).sum()):
+        words.append(f"{strays} too high or low to show, on the edge")
     if there is not None:
-        words.append(f"heard here: {there.excerpt_seconds:.0f} s from {there.excerpt_start:.0f} s on")
+        words.append(f"player: {there.excerpt_seconds:.0f} s from {there.excerpt_start:.0f} s on")
     return ", ".join(words)
 
 

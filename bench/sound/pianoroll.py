@@ -1,8 +1,8 @@
 """Piano rolls as SVG: time to the right, pitch upwards, louder notes stronger.
 
-The notes are drawn in a nested picture that stretches with the page, the words beside it in the page's own pixels: so it can be read
-at 360 px and at 1600 px. Notes of one tone and loudness are one path, a few bytes a note. Colours are the page's (classes and CSS
-variables, see ``bench/report/sound.css.j2``); without them all is drawn in the colour of the text.
+The notes are drawn in a nested picture that stretches with the page, the words over it in the page's own pixels: so it can be
+read at 360 px and at 1600 px. Notes of one tone and loudness are one path, a few bytes a note. Colours are the page's
+(classes and CSS variables, see ``bench/report/sound.css.j2``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from bench.notes import Notes
 #: Loudness is shown in so many steps: few enough that notes share paths, more than an eye tells apart.
 LEVELS = 8
 #: Opacity of the softest and the loudest step.
-SOFT, LOUD = 0.35, 1.0
+SOFT, LOUD = 0.45, 1.0
 
 #: Units of the nested picture: a second, a semitone.
 SECOND, SEMITONE = 100, 10
 #: Pixels: the notes, and the line of seconds below them.
 HEIGHT, AXIS = 132, 16
+#: A sample's few outermost notes, percent on each side, don't decide which pitches are shown: a stray one would make all small.
+STRAY = 2.5
 #: Fewest semitones that are shown, so that one note repeated isn't a bar across the picture.
 FEWEST = 24
 
@@ -51,21 +53,27 @@ class Extent:
 
     @classmethod
     def around(cls, parts: Sequence[Notes], longest: float) -> Extent:
-        """What holds all notes of several samples, at most `longest` seconds of them, in whole octaves from C."""
+        """What holds the notes of several samples but for strays, at most `longest` seconds of them, in whole octaves from C."""
         parts = [part for part in parts if len(part)]
         if not parts:
             return cls(0.0, 1.0, 60, 60 + FEWEST - 1)
         start = float(math.floor(min(float(part.onset[0]) for part in parts)))
         last = max(float((part.onset + part.duration).max()) for part in parts)
         end = float(max(start + 1, min(math.ceil(last), start + longest)))
-        low = min(int(part.pitch.min()) for part in parts) // 12 * 12
-        high = max(low + FEWEST, (max(int(part.pitch.max()) for part in parts) // 12 + 1) * 12) - 1
+        ends = [np.percentile(part.pitch, (STRAY, 100 - STRAY), method="nearest") for part in parts]
+        low = min(int(first) for first, _ in ends) // 12 * 12
+        high = max(low + FEWEST, (max(int(last) for _, last in ends) // 12 + 1) * 12) - 1
         return cls(start, end, low, high)
 
     @property
     def seconds(self) -> float:
         """How much time is shown."""
         return self.end - self.start
+
+    def outside(self, notes: Notes) -> NDArray[np.bool_]:
+        """Which notes are higher or lower than what is shown, shape (n,)."""
+        found: NDArray[np.bool_] = (notes.pitch < self.low) | (notes.pitch > self.high)
+        return found
 
     def percent(self, second: float) -> str:
         """A time as a share of the width."""
@@ -135,11 +143,12 @@ def pitch_name(pitch: int) -> str:
 
 
 def _notes(notes: Notes, prompt: NDArray[np.bool_], extent: Extent) -> list[Markup]:
-    """A path for each tone and loudness that occurs."""
+    """A path for each tone and loudness that occurs. Notes that are too high or low lie on the edge, in another tone."""
     level = notes.velocity.astype(int) * LEVELS // 128
-    inside = notes.onset < extent.end
+    inside, stray = notes.onset < extent.end, extent.outside(notes)
     parts = []
-    for tone, chosen in (("roll-prompt", prompt), ("roll-written", ~prompt)):
+    tones = (("roll-prompt", prompt & ~stray), ("roll-written", ~prompt & ~stray), ("roll-outside", stray))
+    for tone, chosen in tones:
         for step in range(LEVELS):
             at = np.flatnonzero(chosen & inside & (level == step))
             if len(at):
@@ -152,7 +161,7 @@ def _notes(notes: Notes, prompt: NDArray[np.bool_], extent: Extent) -> list[Mark
 def _stroke(notes: Notes, i: int, extent: Extent) -> str:
     start, end = float(notes.onset[i]), min(float(notes.onset[i] + notes.duration[i]), extent.end)
     x = round((start - extent.start) * SECOND)
-    y = (extent.high - int(notes.pitch[i])) * SEMITONE + SEMITONE // 2
+    y = (extent.high - min(max(int(notes.pitch[i]), extent.low), extent.high)) * SEMITONE + SEMITONE // 2
     # At least two units, so that the shortest note is seen; one less than its length, so that repeated ones are told apart.
     return f"M{x} {y}h{max(2, round((end - extent.start) * SECOND) - x - 1)}"
 

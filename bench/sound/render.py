@@ -1,8 +1,8 @@
 """One MIDI file to MP3: MIDI to WAV by FluidSynth or TiMidity, WAV to MP3 by FFmpeg, as in the paper's Appendix A.
 
 The same MIDI and the same programs give the same bytes: no reverb, no chorus, a fixed rate, no metadata, no user's configuration.
-The gain is fixed too, never set by the clip: how loud a sample is played is part of what is compared. Programs work in a folder of
-their own on names of ours, so that no title reaches a command line; each has a time limit, and what goes wrong is a
+The gain is fixed too, never set by the clip: how loud a sample is played is part of what is compared. Programs work in a folder
+of their own on names of ours, so that no title reaches a command line; each has a time limit, and what goes wrong is a
 :class:`Failure` with its reason, never an exception.
 """
 
@@ -225,7 +225,7 @@ def _encode(place: Path, cuts: Sequence[Cut], music: float, renderer: Renderer, 
     for cut, file in zip(cuts, written, strict=True):
         with atomic(cut.path) as temporary:
             shutil.copyfile(file, temporary)
-    return Rendered(tuple(lengths))
+    return Rendered(tuple(round(length, 3) for length in lengths))
 
 
 def _filters(cut: Cut, length: float, music: float) -> str:

@@ -1,8 +1,8 @@
 """Clips in a run's folder: which there are to be, making them, and finding them again.
 
-Beside each ``sound/<system>/piece-000.mp3`` (at most a minute) lies an excerpt for the report's page and a record of what they were
-made from. A clip whose record names other MIDI, or another recipe, is made again; all else is left alone, so that going on with a
-run costs nothing.
+Beside each ``sound/<system>/piece-000.mp3`` (at most a minute) lies an excerpt for the report's page and a record of what they
+were made from. A clip whose record names other MIDI, or another recipe, is made again; all else is left alone, so that going
+on with a run costs nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ORIGINAL = "original"
 LONGEST = 60.0
 #: The excerpt in the report: so long, and so much of it is the end of the prompt, seconds.
 EXCERPT, LEAD = 20.0, 4.0
-#: Its quality: 20 s are 80 kB, which a page can hold twenty times. Half the rate, as 32 kbit/s have nothing to spare above 12 kHz.
+#: Its quality: 20 s are 80 kB, which a page can hold twenty times. Nothing above 12 kHz, as 32 kbit/s have nothing to spare.
 EXCERPT_KBITS, EXCERPT_RATE = 32, 24_000
 #: Silence kept before the first note, seconds.
 PAUSE = 0.5
@@ -235,7 +235,8 @@ def _make(source: Source, target: Target, renderer: Renderer) -> Rendered | Fail
     if isinstance(result, Failure):
         record["error"] = result.reason
     else:
-        record |= dict(zip(("seconds", "excerpt_seconds"), result.seconds, strict=True), start=begin, excerpt_start=first)
+        record |= dict(zip(("seconds", "excerpt_seconds"), result.seconds, strict=True))
+        record |= {"start": round(begin, 3), "excerpt_start": round(first, 3)}
     write_json(source.record, record)
     return result
 
