@@ -18,6 +18,7 @@ from bench.errors import DataError
 from bench.midi import read_midi
 from bench.notes import Notes
 from bench.report.build import Report, piece_name
+from bench.report.numbers import plural
 from bench.sound.pianoroll import Extent, describe, piano_roll
 from bench.sound.programs import INSTALL
 from bench.sound.store import LONGEST, Kept, Source, kept, prompt_notes, sources
@@ -150,8 +151,8 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
 
 def _about(notes: Notes, prompted: bool, extent: Extent, there: Kept | None) -> str:
     if not len(notes):
-        return "no note"
-    words = [f"{len(notes)} notes" if prompted else f"{len(notes)} notes, without the prompt"]
+        return "no note that can be read"
+    words = [plural(len(notes), "note") + ("" if prompted else ", without the prompt")]
     words.append(f"{float((notes.onset + notes.duration).max() - notes.onset[0]):.0f} s")
     if notes.onset[-1] >= extent.end:
         words.append(f"drawn to {extent.end:.0f} s")

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bench.notes import Notes
+from bench.report.numbers import plural
 
 #: Loudness is shown in so many steps: few enough that notes share paths, more than an eye tells apart.
 LEVELS = 8
@@ -125,7 +126,7 @@ def describe(name: str, notes: Notes, prompt: NDArray[np.bool_]) -> str:
     if not len(notes):
         return f"Piano roll of {name}: no note."
     given, written = int(prompt.sum()), int((~prompt).sum())
-    counted = f"{given} notes of the prompt, then {written} notes" if given else f"{written} notes"
+    counted = f"{plural(given, 'note')} of the prompt, then {plural(written, 'note')}" if given else plural(written, "note")
     shown = notes.pitch[~prompt] if written else notes.pitch
     loud = notes.velocity[~prompt] if written else notes.velocity
     seconds = float((notes.onset + notes.duration).max() - notes.onset[0])

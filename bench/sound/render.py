@@ -158,6 +158,8 @@ def _synthesize(renderer: Renderer, place: Path) -> list[str]:
     if renderer.synthesizer == "FluidSynth":
         (place / "empty.conf").touch()  # read in place of the user's, which may load other instruments
         options = ["-n", "-i", "-q", "-f", "empty.conf", "-R", "0", "-C", "0", "-r", str(RATE), "-g", GAIN]
+        # Without a default a SoundFont that can't be read is an error, not another instrument.
+        options += ["-o", "synth.default-soundfont="]
         # Only the samples of instruments that play are loaded: half the time.
         options += ["-o", "synth.dynamic-sample-loading=1", "-T", "wav", "-O", "s16", "-F", "out.wav"]
         return [renderer.program, *options, str(renderer.soundfont), "in.mid"]
