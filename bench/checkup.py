@@ -19,6 +19,7 @@ from bench import provenance
 from bench.display import clean
 from bench.places import Places
 from bench.plugins import find_plugins, user_folders
+from bench.sound.programs import sound_fact
 
 #: What mends a framework that is missing, by framework and by whether there is a GPU.
 _INSTALL = {
@@ -52,6 +53,7 @@ def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], 
     with ThreadPoolExecutor() as pool:
         reports = dict(zip(needed, pool.map(provenance.framework_report, needed), strict=True))
     facts |= {framework: framework_fact(framework, report) for framework, report in reports.items()}
+    facts["sound"] = sound_fact()
     problems = [
         *package_problems(),
         *(problem for f, report in reports.items() if (problem := framework_problem(f, report, visible, needed[f]))),

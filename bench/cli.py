@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.commands import audit, data, external, gate, run, show
+from bench.commands import audit, data, external, gate, listen, run, show
 from bench.commands._output import as_bench_error, make_console, show_error
 from bench.errors import BenchError
 
@@ -86,6 +86,7 @@ _add("prompts", external.prompts, "bench prompts table2 --to prompts")
 _add("score", external.score, "bench score magenta-out --spec table2 --name magenta", "bench score mine --run latest")
 _add("audit", audit.audit, "bench audit --spec table2")
 _add("report", show.report, "bench report latest", "bench report table2-cpu --watch")
+_add("listen", listen.listen, "bench listen latest", "bench listen table2-cpu --systems lstm,markov")
 _add("baseline", gate.baseline, "bench baseline latest --file baseline.json")
 _add("check", gate.check, "bench check latest --baseline baseline.json", "bench check smoke-cpu --baseline b.json --format junit")
 _add("doctor", show.doctor, "bench doctor")

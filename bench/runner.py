@@ -22,6 +22,7 @@ from bench.harmony import source_digest as source_digest_of_harmony
 from bench.places import Places
 from bench.plugins import Plugin, find_plugins, source_digest
 from bench.processes import Ending, Signals, StoppedError, Task
+from bench.sound.after import render_after_run
 from bench.spec import SCALES, Spec, load_spec, shipped_specs
 from bench.store import FORMAT, RunFolder, tail, write_json
 from bench.trial import Device, Scale, Trial
@@ -62,6 +63,7 @@ def run(
     out: Path | str | None = None,
     jobs: int = 1,
     fetch: bool = True,
+    sound: bool = True,
     display: Sink | None = None,
 ) -> RunResult:
     """Run a spec, or go on with it; the same call goes on where it was stopped.
@@ -84,6 +86,8 @@ def run(
         Trials side by side; the cores are shared out.
     fetch : bool
         Whether a dataset that is missing may be downloaded.
+    sound : bool
+        Whether the models' samples are rendered as MP3, if the programs for it are here.
     display : callable, optional
         Takes every event, a dict.
 
@@ -107,7 +111,7 @@ def run(
     folder = RunFolder(places.out / "runs" / folder_name)
     with folder.lock(), Signals() as signals:
         call = {**_asked(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
-        session = Session(resolved, scale, why, places, folder, jobs, display or (lambda event: None), signals, call)
+        session = Session(resolved, scale, why, places, folder, jobs, display or (lambda event: None), signals, call, sound)
         try:
             return session.run(fetch)
         except StoppedError as stopped:
@@ -229,6 +233,7 @@ class Session:
     signals: Signals
     #: What :func:`run` was given, for the report's command.
     call: Mapping[str, Any]
+    sound: bool = True
 
     def __post_init__(self) -> None:
         self.threads = max(1, provenance.cores() // self.jobs)
@@ -267,6 +272,8 @@ class Session:
         )
         self._run_trials(waiting, pythons, prepared)
         self.folder.finish(record)
+        if self.sound:
+            render_after_run(self.folder.path, self.display)
         return self._report()
 
     def _prepare(self, fetch: bool) -> dict[str, Any]:

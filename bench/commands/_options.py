@@ -32,3 +32,7 @@ OutOption = Annotated[
 ]
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials side by side; they share the cores.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures and the report's path.")]
+SoundOption = Annotated[
+    bool,
+    typer.Option("--sound/--no-sound", help="At the end the models' samples are made MP3s, if a synthesizer is here."),
+]

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from bench.commands._options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption
+from bench.commands._options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption, SoundOption
 from bench.commands._output import INCOMPLETE, as_bench_error, make_console, print_line, show_error
 from bench.display import make_display
 from bench.errors import BenchError, UsageError
@@ -23,6 +23,7 @@ def run_all(
     plugins: PluginsOption = None,
     out: OutOption = None,
     jobs: JobsOption = 1,
+    sound: SoundOption = True,
     quiet: QuietOption = False,
 ) -> None:
     """Run every shipped spec that suits this machine.
@@ -46,7 +47,9 @@ def run_all(
         if not quiet:
             console.print(Text(f"\n{specs[name].title} ({name})", style="bold"))
         try:
-            result = _run(console, quiet, name, scale=scale, data=data or (), plugins=plugins or (), out=out, jobs=jobs)
+            result = _run(
+                console, quiet, name, scale=scale, data=data or (), plugins=plugins or (), out=out, jobs=jobs, sound=sound
+            )
         except StoppedError:
             raise
         except (BenchError, OSError) as error:
@@ -72,6 +75,7 @@ def run(
     plugins: PluginsOption = None,
     out: OutOption = None,
     jobs: JobsOption = 1,
+    sound: SoundOption = True,
     quiet: QuietOption = False,
 ) -> None:
     """Run one spec, or go on with it: the same command goes on where it was stopped."""
@@ -85,7 +89,7 @@ def run(
     console = make_console()
     _say_scale(console, quiet, chosen, why)
     places = {"data": data or (), "plugins": plugins or (), "out": out}
-    result = _run(console, quiet, spec, scale=scale, jobs=jobs, **overrides, **places)
+    result = _run(console, quiet, spec, scale=scale, jobs=jobs, sound=sound, **overrides, **places)
     if _show_result(console, quiet, result):
         raise typer.Exit(INCOMPLETE)
 

@@ -25,6 +25,7 @@ from bench.report.figures import audit, copying, cost, course, distances, spread
 from bench.report.numbers import plural
 from bench.report.sorting import sort_value
 from bench.report.tables import Grid
+from bench.sound.page import clips, to_install
 
 #: A cell's value, and the interval and spread that follow it.
 _INTERVAL = re.compile(r"(.*?\d) (\[.*\].*)")
@@ -33,6 +34,7 @@ _INTERVAL = re.compile(r"(.*?\d) (\[.*\].*)")
 def report_html(report: Report) -> str:
     """The text of ``report.html``."""
     script = _file("page.js")
+    groups = clips(report)
     return (
         _environment()
         .get_template("report.html.j2")
@@ -51,10 +53,11 @@ def report_html(report: Report) -> str:
             spread=spread.gallery(report),
             copying=copying.gallery(report),
             heat_map=audit.heat_map(report),
-            midi=midi(report),
+            listen=groups,
+            to_install=to_install(groups),
             spec=spec_yaml(report),
             checksums=checksums(report),
-            style=Markup(_file("page.css")),  # our own file
+            style=Markup(_file("page.css") + _file("sound.css")),  # our own files
             script=Markup(script),  # our own file
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
@@ -67,19 +70,6 @@ def progress(report: Report) -> tuple[int, int] | None:
         return None
     trials = [trial for row in report.table.rows for trial in row.trials]
     return sum(trial.status != "not run" for trial in trials), len(trials)
-
-
-def midi(report: Report) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """The files of :attr:`Report.listen`: the piece, then what is played, its file name and its ``data:`` address."""
-    found = []
-    for number, (piece, files) in enumerate(report.listen):
-        links = []
-        for name, path in files:
-            encoded = base64.b64encode((report.folder / path).read_bytes()).decode()
-            file_name = re.sub(r"[^A-Za-z0-9]+", "-", f"piece-{number} {name}").strip("-") + ".mid"
-            links.append((name, file_name, f"data:audio/midi;base64,{encoded}"))
-        found.append((piece, links))
-    return found
 
 
 def spec_yaml(report: Report) -> str:

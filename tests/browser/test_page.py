@@ -179,8 +179,8 @@ def test_no_id_is_given_twice_and_every_reference_leads_somewhere(kind: str, rep
 def test_midi_is_saved_from_the_page(report: Any, open_page: Any) -> None:
     page = open_page(report("ordinary")).page
     with page.expect_download() as waiting:
-        page.locator("#listen a").nth(1).click()
-    assert waiting.value.suggested_filename == "piece-0-lstm.mid"
+        page.locator("section.listen a[download]").nth(1).click()
+    assert waiting.value.suggested_filename == "lstm-piece-0-bach-minuet.mid"
     assert Path(waiting.value.path()).read_bytes()[:4] == b"MThd"
 
 

@@ -109,7 +109,7 @@ class TestHelp:
         assert answer.stderr == ""
 
     @pytest.mark.parametrize("command", [(), ("all",), ("run",), ("list",), ("data",), ("data", "fetch"), ("data", "verify"),
-                                         ("report",), ("doctor",)])  # fmt: skip
+                                         ("report",), ("listen",), ("doctor",)])  # fmt: skip
     def test_every_command_has_an_example(self, call, command):
         answer = call(*command, "--help")
         assert answer.returncode == 0

@@ -18,7 +18,7 @@ from bench.notes import Notes
 from bench.report import build_report, write_reports
 from bench.report.figures import audit, copying, course, distances, spread, training
 from bench.report.figures.canvas import Ink, drawing, panels
-from bench.report.html import cell, lines, midi, progress, report_html, spec_yaml
+from bench.report.html import cell, lines, progress, report_html, spec_yaml
 from bench.report.numbers import count, duration, mebibytes
 from bench.report.sorting import sort_value
 from bench.report.verdict import alone, verdicts
@@ -217,8 +217,8 @@ def test_without_a_model_the_references_are_drawn(stored: Stored) -> None:
     stored.add("median", 0, both(57, 70), kind="reference")
     report = built(stored.close())
     assert [d.label for d in distances.gallery(report).drawings] == [
-        "Dot plot. Average Pitch Distance in semitones, closest first, with 95 % intervals: median 5.50 [5.00, 6.00].",
-        "Dot plot. Velocity Average Distance in MIDI velocity, closest first, with 95 % intervals: median 12.50 [10.00, 15.00].",
+        "Dot plot. Average Pitch Distance in semitones, closest first: median 5.50.",
+        "Dot plot. Velocity Average Distance in MIDI velocity, closest first: median 12.50.",
     ]
     pieces = course.courses(report).pieces
     assert [(p.title, len(p.drawings)) for p in pieces] == [("Bach: Minuet", 1), ("b", 1)]
@@ -309,22 +309,6 @@ def test_the_heat_map_is_an_image_with_its_findings_in_words(tmp_path: Path) -> 
     html = page(folder)
     assert "alert(1)" not in html
     assert '<img src="data:image/svg+xml;base64,' in html
-
-
-def test_midi_is_in_the_page(tmp_path: Path) -> None:
-    folder = example(tmp_path / "run")
-    for name in ("midi/target-000.mid", "trials/lstm-0/midi/piece-000.mid"):
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_bytes(b"MThd")
-    assert midi(built(folder)) == [
-        (
-            "Bach: Minuet",
-            [
-                ("the piece itself", "piece-0-the-piece-itself.mid", "data:audio/midi;base64,TVRoZA=="),
-                ("lstm", "piece-0-lstm.mid", "data:audio/midi;base64,TVRoZA=="),
-            ],
-        )
-    ]
 
 
 def test_the_spec_is_yaml_that_says_the_same(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.report.build import HEADLINE, REAL, Report
+from bench.report.build import HEADLINE, Report
 from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels, short_title
 from bench.report.figures.marks import short
 from bench.report.numbers import cell_text
-from bench.score import Row
+from bench.score import REAL, Row
 
 #: Inches of a row, and of what stands around them.
 LINE, AROUND = 0.19, 0.92
@@ -53,7 +53,8 @@ def _one(report: Report, metric: str, near: bool) -> Drawing | None:
     known = METRICS[metric]
     said = "; ".join(f"{row.system} {cell_text(metric, row.cells[metric], interval=True)}" for row in rows)
     published = [] if near else _published(report, rows, metric)
-    label = f"Dot plot{', enlarged' if near else ''}. {known.title} in {known.unit}, closest first, with 95 % intervals: {said}."
+    intervals = ", with 95 % intervals" if "[" in said else ""
+    label = f"Dot plot{', enlarged' if near else ''}. {known.title} in {known.unit}, closest first{intervals}: {said}."
     return drawing(
         f"fig-{metric.replace('_', '-')}{'-near' if near else ''}",
         LINE * len(rows) + AROUND,

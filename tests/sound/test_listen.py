@@ -1,0 +1,61 @@
+"""`bench listen` as a user meets it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from .made import FOUND, needs_sound, run_with_midi
+
+
+@pytest.fixture
+def call(tmp_path):
+    run_with_midi(tmp_path / "reports" / "runs" / "table2-cpu")
+
+    def call(*arguments, **variables):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")}
+        command = [sys.executable, "-m", "bench", "listen", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env={**clean, **variables}, capture_output=True, text=True, timeout=60)
+
+    return call
+
+
+def test_without_the_programs(call, tmp_path):
+    answer = call("latest", PATH="")
+    assert (answer.returncode, answer.stdout) == (3, "")
+    assert answer.stderr.startswith(
+        "error: There are no programs to make sound: FFmpeg (ffmpeg) is not installed, nor is FluidSynth or TiMidity.\n"
+        "Debian, Ubuntu: apt-get install fluidsynth fluid-soundfont-gm ffmpeg. macOS: brew install"
+    )
+    assert not (tmp_path / "reports" / "runs" / "table2-cpu" / "sound").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "error: There is no run 'nothing'."),
+        (["latest", "--systems", "lstn"], "error: The run has no row 'lstn'.\nDid you mean 'lstm'?"),
+        (["latest", "--systems", ","], "error: --systems is ','; expected rows such as lstm,markov."),
+    ],
+)
+def test_wrong_use(call, arguments, message):
+    answer = call(*arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(message)
+
+
+@needs_sound
+def test_it_says_where_the_clips_are(call, tmp_path):
+    answer = call("table2-cpu", "--systems", "markov")
+    folder = tmp_path / "reports" / "runs" / "table2-cpu"
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.splitlines() == [
+        FOUND.words,
+        f"original, Bach: Minuet: {folder / 'sound' / 'original' / 'piece-000.mp3'}",
+        f"markov, Bach: Minuet: {folder / 'sound' / 'markov' / 'piece-000.mp3'}",
+        f"original, b: {folder / 'sound' / 'original' / 'piece-001.mp3'}",
+        f"markov, b: {folder / 'sound' / 'markov' / 'piece-001.mp3'}",
+        str(folder / "report.md"),
+    ]
+    assert all((folder / "sound" / system / "piece-001.mp3").is_file() for system in ("original", "markov"))

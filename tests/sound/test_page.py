@@ -1,0 +1,150 @@
+"""What the page gets, its partial, and that a browser can play it."""
+
+import base64
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
+
+from bench.midi import read_midi
+from bench.sound.page import clips, file_name, to_install
+from bench.sound.store import render_run
+from bench.store import RunFolder, read_target_file, write_targets
+
+from .made import FOUND, needs_sound, report_of, run_with_midi
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+HOSTILE = ["<script>document.title='hurt'</script>", "\u202egnp.exe", 'a" onerror="x' + "y" * 300, "../../etc/passwd"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return run_with_midi(tmp_path / "run")
+
+
+def rendered(groups):
+    """The partial in a page of its own."""
+    environment = Environment(
+        loader=PackageLoader("bench.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    body = environment.get_template("sound.html.j2").render(listen=groups, to_install=to_install(groups))
+    css = environment.get_template("sound.css").render()
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>fine</title><style>{css}</style>{body}'
+
+
+def titled(run, title):
+    """The run with another title for its first piece."""
+    file = RunFolder(run).targets
+    stored = read_target_file(file)
+    first = replace(stored.targets[0], piece=replace(stored.targets[0].piece, title=title, composer=""))
+    write_targets(file, replace(stored, targets=(first, *stored.targets[1:])))
+    return run
+
+
+class TestWithoutSound:
+    def test_the_page_is_whole_and_says_what_to_install(self, run):
+        groups = clips(report_of(run))
+        assert [(g.title, [c.system for c in g.clips]) for g in groups] == [
+            ("Bach: Minuet", ["original", "lstm", "gan"]),
+            ("b", ["original", "lstm", "gan"]),
+        ]
+        assert {(c.audio, c.reason, c.mp3) for g in groups for c in g.clips} == {(None, "not rendered yet", "")}
+        page = rendered(groups)
+        assert page.count("<svg class=") == 6
+        assert page.count("No player: not rendered yet.") == 6
+        assert "apt-get install fluidsynth fluid-soundfont-gm ffmpeg" in page
+        assert "<audio" not in page
+
+    def test_lines_on_the_clips(self, run):
+        assert [clip.about for clip in clips(report_of(run))[0].clips] == [
+            "6 notes, 3 s",
+            "6 notes, 3 s",
+            "4 notes, without the prompt, 2 s",
+        ]
+
+    def test_the_midi_is_the_file(self, run):
+        for clip in clips(report_of(run))[0].clips:
+            head, _, content = clip.midi.partition(",")
+            assert head == "data:audio/midi;base64"
+            assert len(read_midi(base64.b64decode(content))) == (4 if clip.system == "gan" else 6)
+
+    def test_no_model_is_done(self, run):
+        shutil.rmtree(run / "trials")
+        assert clips(report_of(run)) == []
+        assert to_install([]) == ""
+        assert "<section" not in rendered([])
+
+    def test_a_midi_file_that_is_damaged(self, run):
+        (run / "trials" / "lstm-0" / "midi" / "piece-000.mid").write_bytes(b"MThd")
+        clip = clips(report_of(run))[0].clips[1]
+        assert (clip.about, clip.audio) == ("no note that can be read", None)
+
+    @pytest.mark.parametrize("title", HOSTILE)
+    def test_hostile_titles(self, run, title):
+        page = rendered(clips(report_of(titled(run, title))))
+        assert "<script" not in page
+        assert not re.search(r"<[^>]*\sonerror=", re.sub(r'"[^"]*"', '""', page))
+        assert all(re.fullmatch(r"[a-z0-9-]{1,125}\.mid", name) for name in re.findall(r'download="([^"]*)"', page))
+        assert str(escape(title[:40])) in page
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        (("lstm", "piece 0", "Bach: Ich hab’ in Gottes"), "lstm-piece-0-bach-ich-hab-in-gottes.mid"),
+        (("x", "../../etc/passwd"), "x-etc-passwd.mid"),
+        (("x", "CON", "音", "\u202egnp.exe", "\0"), "x-con-gnp-exe.mid"),
+        (("x", "y" * 300), f"x-{'y' * 40}.mid"),
+    ],
+)
+def test_file_names(parts, name):
+    assert file_name(*parts) == name
+
+
+@needs_sound
+class TestWithSound:
+    @pytest.fixture
+    def played(self, run):
+        render_run(run, FOUND)
+        return run
+
+    def test_every_clip_is_in_the_page(self, played):
+        report = report_of(played)
+        groups = clips(report)
+        for group in groups:
+            for clip in group.clips:
+                content = base64.b64decode(clip.audio.removeprefix("data:audio/mpeg;base64,"))
+                assert content == (played / clip.mp3.replace(".mp3", ".excerpt.mp3")).read_bytes()
+                assert (clip.reason, (played / clip.mp3).is_file()) == ("", True)
+        assert clips(report_of(played)) == groups
+        assert to_install(groups) == ""
+        assert groups[0].clips[1].about == "6 notes, 3 s, player: 6 s from 0 s on"
+
+    def test_a_page_holds_so_much_and_no_more(self, played):
+        report = report_of(played)
+        sizes = [len(clip.audio) for group in clips(report) for clip in group.clips]
+        groups = clips(report, most=sum(sizes[:2]))
+        found = [clip for group in groups for clip in group.clips]
+        assert [clip.audio is not None for clip in found] == [True, True, False, False, False, False]
+        assert found[2].reason == "left out, to keep this page small; it lies in the run's folder"
+        assert found[2].mp3 == "sound/gan/piece-000.mp3"
+        assert to_install(groups) == ""
+
+    @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
+    def test_a_browser_can_play_it(self, played, tmp_path):
+        page = rendered(clips(report_of(titled(played, HOSTILE[0]))))
+        # The browser writes what it knows of each player into the page that it gives back.
+        script = """<script>for (const a of document.querySelectorAll("audio")) { a.preload = "metadata";
+        a.onloadedmetadata = () => { a.dataset.seconds = a.duration.toFixed(1); }; a.load(); }</script>"""
+        (tmp_path / "page.html").write_text(page + script)
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
+        command += ["--virtual-time-budget=5000", "--dump-dom", f"file://{tmp_path / 'page.html'}"]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        lengths = [float(seconds) for seconds in re.findall(r'data-seconds="([\d.]+)"', dom)]
+        # Three seconds ring after the last note. The GAN takes no prompt: its first second is empty, half of that is left out.
+        assert lengths == pytest.approx([5.75, 5.75, 5.25] * 2, abs=0.15)
+        assert "<title>fine</title>" in dom
