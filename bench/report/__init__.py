@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.report.build import Report, build_report
 from bench.report.csv import columns_csv, report_csv, trials_csv
@@ -11,7 +13,18 @@ from bench.report.markdown import report_markdown
 from bench.score import Table, score_run
 from bench.store import atomic
 
-__all__ = ["Report", "build_report", "write_reports"]
+__all__ = ["REPORTS", "Report", "build_report", "write_reports"]
+
+#: What is written, in this order: each file's name and the function that gives its text.
+REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
+    {
+        "report.md": report_markdown,
+        "report.html": report_html,
+        "report.csv": report_csv,
+        "trials.csv": trials_csv,
+        "columns.csv": lambda report: columns_csv(),
+    }
+)
 
 
 def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
@@ -36,15 +49,8 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
         If the folder holds no run.
     """
     report = build_report(folder, table if table is not None else score_run(folder))
-    written = []
-    for name, text in (
-        ("report.md", report_markdown(report)),
-        ("report.html", report_html(report)),
-        ("report.csv", report_csv(report)),
-        ("trials.csv", trials_csv(report)),
-        ("columns.csv", columns_csv()),
-    ):
+    for name, text_of in REPORTS.items():
+        text = text_of(report)
         with atomic(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-        written.append(folder / name)
-    return written
+    return [folder / name for name in REPORTS]

@@ -399,7 +399,26 @@ class TestReport:
         answer = caller(folder)("report", name)
         assert answer.returncode == 0, answer.stderr
         assert "tiny-cpu/report.csv" in answer.stdout
+        assert "tiny-cpu/report.html" in answer.stdout
         assert table.read_text() == written
+
+    def test_watching_a_finished_run_writes_once(self, finished):
+        folder, _ = finished
+        run = folder / "reports" / "runs" / "tiny-cpu"
+        answer = caller(folder)("report", "tiny-cpu", "--watch")
+        assert (answer.returncode, answer.stderr) == (0, "")
+        assert answer.stdout.splitlines() == [f"{run}/report.html", "2 of 2 trials have ended; the run is finished"]
+
+    def test_ctrl_c_ends_the_watching_well(self, finished, tmp_path):
+        shutil.copytree(finished[0] / "reports" / "runs" / "tiny-cpu", tmp_path / "under-way")
+        record = json.loads((tmp_path / "under-way" / "run.json").read_text())
+        (tmp_path / "under-way" / "run.json").write_text(json.dumps({**record, "finished": None}))
+        process = bench("report", "under-way", "--watch", cwd=tmp_path, bufsize=1)
+        assert process.stdout.readline() == "under-way/report.html\n"
+        assert process.stdout.readline() == "2 of 2 trials have ended\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (0, "")
 
 
 class TestData:

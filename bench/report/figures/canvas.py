@@ -6,10 +6,12 @@ their place afterwards. Text stays text: it takes the page's font and colour, an
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,12 +133,13 @@ def drawing(name: str, height: float, paint: Callable[[Any], None], label: str, 
         Given a matplotlib ``Figure`` of :data:`WIDTH` by `height`; draws in :class:`Ink`.
     label, caption : str
     """
-    from matplotlib import style
-    from matplotlib.figure import Figure
+    with _quiet():
+        from matplotlib import style
+        from matplotlib.figure import Figure
 
     out = io.BytesIO()
     # After "default", so that a reader's own matplotlibrc changes nothing.
-    with style.context(["default", _SETTINGS]):
+    with _quiet(), style.context(["default", _SETTINGS]):
         figure = Figure(figsize=(WIDTH, height))
         paint(figure)
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -180,6 +183,18 @@ def short_title(title: str) -> str:
 def legend_above(axes: Any, columns: int = 2) -> None:
     """The legend between the axes and the upper margin."""
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2, labelspacing=0.3)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without matplotlib's remarks on its own caches, which say nothing of the report."""
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _inlined(svg: bytes, name: str, label: str) -> Markup:
