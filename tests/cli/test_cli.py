@@ -149,7 +149,7 @@ class TestWrongUse:
 
     def test_an_unknown_model(self, call, tmp_path):
         self.check(call("run", "smoke", "--models", "lstm,transfromer"), tmp_path, (
-            "error: --models: unknown model 'transfromer'.\nDid you mean 'transformer'? Valid: gan, lstm, transformer.\n"
+            "error: --models: unknown model 'transfromer'.\nDid you mean 'transformer'? Valid: gan, lstm, music-transformer, transformer, vae.\n"
         ))  # fmt: skip
 
     def test_an_unknown_spec(self, call, tmp_path):
@@ -462,7 +462,7 @@ class TestDoctor:
         answer = call("doctor", BENCH_PYTHON_PYTORCH=str(fake), BENCH_PYTHON_TENSORFLOW="/no/python", COLUMNS="200")
         assert answer.returncode == 3
         assert re.search(r"^CPU .*cores *$", answer.stdout, re.MULTILINE)
-        assert "missing: pytorch (for gan, transformer): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
+        assert "missing: pytorch (for gan, music-transformer, transformer, vae): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
         assert f"  mend: {fake} -m pip install torch==" in answer.stdout
         assert "  mend: unset BENCH_PYTHON_TENSORFLOW\n" in answer.stdout
         assert "Traceback" not in answer.stderr

@@ -172,7 +172,7 @@ def test_unknown_shipped_name():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ["lsmt"]}, "--models: unknown model 'lsmt'.\nDid you mean 'lstm'? Valid: gan, lstm, transformer."),
+        ({"models": ["lsmt"]}, "--models: unknown model 'lsmt'.\nDid you mean 'lstm'? Valid: gan, lstm, music-transformer, transformer, vae."),
         ({"models": ["markov"]}, "--models: 'markov' is a reference, not a model.\n"),
         ({"dataset": "maestor"}, "--dataset: unknown dataset 'maestor'.\nDid you mean 'maestro'?"),
         ({"references": ["medain"]}, "--references: unknown reference 'medain'.\nDid you mean 'median'?"),
