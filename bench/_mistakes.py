@@ -12,14 +12,18 @@ from pydantic import BaseModel, ValidationError
 from bench._yaml import Address, Document
 from bench.errors import SpecError, did_you_mean
 from bench.gate.thresholds import unknown
+from bench.grid import combinations
 from bench.plugins import Parameter, Plugin
 
 if TYPE_CHECKING:
-    from bench.spec import Spec
+    from bench.spec import ModelChoice, Spec
 
 #: The plug-in of the reference rows, and the row that is each network before its first step.
 REFERENCES = "references"
 UNTRAINED = "untrained"
+
+#: Cells of one row's grid: above this it is a slip.
+MOST_CELLS = 256
 
 _ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -38,10 +42,16 @@ _EXPECTED = {
     "string_pattern_mismatch": "at most 100 letters, digits and _ . + -",
     "threshold": "a number of at least 0, a percentage such as 5%, or off",
     "too_many_seeds": "at most 10000 seeds",
+    "folds": "a whole number of at least 2, or leave-one-out",
+    "roman_numeral": "a roman numeral such as V, vi or V7",
+    "musical_key": "auto or a key such as C major or F# minor",
+    "sections": "sections such as AABA",
 }
 _LIMITS = {
     "greater_than": ("a number above", "gt"),
     "greater_than_equal": ("a number of at least", "ge"),
+    "less_than": ("a number below", "lt"),
+    "less_than_equal": ("a number of at most", "le"),
 }
 
 #: Types of YAML's values that fit an annotation.
@@ -74,6 +84,8 @@ class Known:
         kinds = models[REFERENCES].header["KINDS"] if REFERENCES in models else ()
         self.references: tuple[str, ...] = (*kinds, UNTRAINED)
         self.models = {name: plugin for name, plugin in models.items() if name != REFERENCES}
+        #: What a row may name as its plug-in: with a harmonic constraint the references too.
+        self.constrained = dict(models)
         self.datasets = dict(datasets)
 
 
@@ -94,6 +106,8 @@ def explained(error: ValidationError, document: Document, model: type[BaseModel]
     if kind in _LIMITS:
         words, bound = _LIMITS[kind]
         return document.error(at, f"expected {words} {context[bound]:g}, got {given!r}.")
+    if kind == "no_folds":
+        return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
     expected = _EXPECTED.get(kind)
     return document.error(at, f"expected {expected}, got {_shown(given)}." if expected else f"{first['msg']}: {_shown(given)}.")
 
@@ -118,16 +132,43 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
             raise document.error(("models", row), f"a model's row can't be named {row!r}: it {reason}.")
         at: Address = ("models", row, "plugin") if choice.plugin else ("models", row)
         name = choice.plugin or row
-        if name not in known.models:
+        plugins = known.constrained if choice.harmony else known.models
+        if name not in plugins:
             raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, known.models))
-        _check_parameters(choice.params, known.models[name], document, ("models", row, "params"))
+        _check_parameters(choice.params, plugins[name], document, ("models", row, "params"))
+        if choice.harmony:
+            if spec.protocol.folds is not None:
+                raise document.error(
+                    ("models", row, "harmony"),
+                    "a harmonic constraint and protocol.folds can't be combined yet.",
+                    "Leave one out.",
+                )
+            _check_harmony(choice, plugins[name], spec.protocol.notes, document, ("models", row, "harmony"))
     for index, name in enumerate(spec.references):
         if name not in known.references:
             raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, known.references))
+    _check_grid(spec, document, known)
     _check_gate(spec.gate, document)
     for key, values in (("seeds", spec.seeds), ("references", spec.references)):
         if len(set(values)) < len(values):
             raise document.error((key,), "the same is listed twice.")
+
+
+def _check_grid(spec: Spec, document: Document, known: Known) -> None:
+    for key, values in spec.grid.items():
+        row, _, parameter = key.partition(".")
+        if not parameter:
+            raise document.error(("grid", key), f"expected row.hyperparameter, such as lstm.dropout, got {key!r}.")
+        if row not in spec.models:
+            raise document.error(("grid", key), f"the spec has no row {row!r}.", did_you_mean(row, spec.models))
+        plugin = known.models[spec.models[row].plugin or row]
+        for value in values:
+            _check_parameter(parameter, value, plugin, document, ("grid", key))
+        if len({repr(value) for value in values}) < len(values):
+            raise document.error(("grid", key), "the same value is listed twice.")
+    for row in spec.models:
+        if (cells := len(combinations(row, spec.grid))) > MOST_CELLS:
+            raise document.error(("grid",), f"{cells} combinations for the row {row!r}; at most {MOST_CELLS} can be searched.")
 
 
 def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
@@ -144,15 +185,42 @@ def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
         )
 
 
+def _check_harmony(choice: ModelChoice, plugin: Plugin, notes: int, document: Document, at: Address) -> None:
+    """Only what draws each pitch from a distribution can be constrained, and a form must hold the notes compared."""
+    can, kind = plugin.header["CONSTRAINT"], choice.params.get("kind")
+    if can is False:
+        raise document.error(
+            at,
+            f"the model {plugin.name!r} can't be constrained: it has no distribution of each note's pitch given the notes "
+            "before (its header doesn't say CONSTRAINT = True).",
+            "Leave harmony out of this row.",
+        )
+    if can is not True and kind not in can:
+        raise document.error(
+            at, f"{plugin.name!r} of kind {kind!r} draws no pitch, so nothing can constrain it.", did_you_mean(str(kind), can)
+        )
+    form = choice.harmony.form if choice.harmony else None
+    if form is not None and notes > form.length:
+        raise document.error(
+            (*at, "form"),
+            f"{form.sections} has {form.length} notes, but protocol.notes compares {notes}.",
+            "Make its sections longer, or compare fewer notes.",
+        )
+
+
 def _check_parameters(given: Mapping[str, Any], plugin: Plugin, document: Document, at: Address) -> None:
-    word = "hyperparameter" if plugin.kind == "model" else "option"
     for name, value in given.items():
-        if name not in plugin.parameters:
-            known = did_you_mean(name, plugin.parameters) or f"It has no {word}s."
-            raise document.error((*at, name), f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", known)
-        parameter = plugin.parameters[name]
-        if not accepts(parameter, value):
-            raise document.error((*at, name), f"expected {in_words(parameter)}, got {_shown(value)}.")
+        _check_parameter(name, value, plugin, document, (*at, name))
+
+
+def _check_parameter(name: str, value: Any, plugin: Plugin, document: Document, at: Address) -> None:
+    word = "hyperparameter" if plugin.kind == "model" else "option"
+    if name not in plugin.parameters:
+        known = did_you_mean(name, plugin.parameters) or f"It has no {word}s."
+        raise document.error(at, f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", known)
+    parameter = plugin.parameters[name]
+    if not accepts(parameter, value):
+        raise document.error(at, f"expected {in_words(parameter)}, got {_shown(value)}.")
 
 
 def accepts(parameter: Parameter, value: Any) -> bool:

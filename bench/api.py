@@ -10,6 +10,7 @@ Header of a model::
     PROMPT = True             # False: the family can't continue a prompt; the report says so
     LIKELIHOOD = "exact"      # or "bound", or None
     SEES_TARGET = False       # True only for reference rows made from the target itself
+    CONSTRAINT = False        # True: `generate` draws each pitch by its `constraint`; or the KINDS of the file that do
 
 Header of a dataset::
 
@@ -187,7 +188,7 @@ class Model(Protocol):
         seed : int
             The same seed gives the same notes.
         constraint : ndarray, shape (n_notes, 128), optional
-            Log weights added to each note's pitch log probabilities.
+            Log weights added to each note's pitch log probabilities; a temperature then applies to their sum.
 
         Returns
         -------

@@ -26,6 +26,8 @@ SUFFIXES = (".mid", ".midi")
 
 #: Share of the prompt's pitches, order ignored, from which a file that doesn't begin with the prompt looks as if it should.
 NEARLY = 0.9
+#: Notes from which on a prompt at the start of a file is no accident.
+TELLING = 8
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     for path in sorted(places, key=lambda p: (places[p], p.name)):
         piece, sample = places[path]
         try:
-            found = read_continuation(path, piece, sample, targets[piece], n_notes)
+            found = read_continuation(path, piece, sample, targets, n_notes)
         except DataError as error:
             bad[path.name] = error.message
         else:
@@ -181,18 +183,20 @@ def samples_a_piece(found: Sequence[int]) -> int:
     return max(sorted(set(found)), key=lambda n: n * sum(several >= n for several in found))
 
 
-def read_continuation(path: Path, piece: int, sample: int, target: Target, n_notes: int) -> tuple[File, Notes]:
+def read_continuation(path: Path, piece: int, sample: int, targets: Sequence[Target], n_notes: int) -> tuple[File, Notes]:
     """One file's continuation: its first `n_notes` notes, without the prompt if it begins with it.
 
     Raises
     ------
     DataError
-        If it isn't MIDI, or has too few notes.
+        If it isn't MIDI, has too few notes, or begins with another piece's prompt: it would be compared with the wrong music.
     """
     found = read_midi(path)
     if not len(found):
         raise DataError("it holds no notes")
-    rest, cut, remark = without_prompt(found, as_file(target.prompt))
+    rest, cut, remark = without_prompt(found, as_file(targets[piece].prompt))
+    if not cut and (other := _begins_with(found, targets)) is not None:
+        raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}; are the names counted from 0?")
     if len(rest) < n_notes:
         where = "after the prompt" if cut else "and doesn't begin with the prompt"
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'} {where}; {n_notes} are needed")
@@ -218,6 +222,12 @@ def without_prompt(notes: Notes, prompt: Notes) -> tuple[Notes, bool, str]:
     if same < NEARLY * size:
         return notes, False, ""
     return notes, False, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order: all count"
+
+
+def _begins_with(notes: Notes, targets: Sequence[Target]) -> int | None:
+    """The piece whose prompt the notes begin with; None if there is none."""
+    prompts = ((i, as_file(target.prompt)) for i, target in enumerate(targets) if len(target.prompt) >= TELLING)
+    return next((i for i, prompt in prompts if without_prompt(notes, prompt)[1]), None)
 
 
 def _without_last_chord(notes: Notes, prompt: Notes) -> Notes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +104,20 @@ def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[ND
 
 
 def midi_bytes(notes: Notes, tempo: float = 120.0) -> bytes:
-    """A MIDI file of one piano track.
+    """A MIDI file of one piano track; see :func:`tracks_bytes`."""
+    return tracks_bytes({"": notes}, tempo)
+
+
+def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
+    """A MIDI file of piano tracks, with its tempo.
 
     Onsets are rounded to ticks of ``60 / tempo / 480`` seconds, about 1 ms at the default. A key can only be down once: a
     note ends where its key is struck again, and of two notes that strike one key on one tick the longer is written.
 
     Parameters
     ----------
-    notes : Notes
+    tracks : mapping of str to Notes
+        By the track's name.
     tempo : float
         Quarter notes a minute.
     """
@@ -119,12 +125,13 @@ def midi_bytes(notes: Notes, tempo: float = 120.0) -> bytes:
 
     midi = pretty_midi.PrettyMIDI(resolution=RESOLUTION, initial_tempo=tempo)
     tick = 60.0 / tempo / RESOLUTION
-    piano = pretty_midi.Instrument(program=0)
-    piano.notes = [
-        pretty_midi.Note(velocity=int(v), pitch=int(p), start=float(a * tick), end=float(b * tick))
-        for a, b, p, v in zip(*_keyed(notes, tick), strict=True)
-    ]
-    midi.instruments.append(piano)
+    for name, notes in tracks.items():
+        piano = pretty_midi.Instrument(program=0, name=name)
+        piano.notes = [
+            pretty_midi.Note(velocity=int(v), pitch=int(p), start=float(a * tick), end=float(b * tick))
+            for a, b, p, v in zip(*_keyed(notes, tick), strict=True)
+        ]
+        midi.instruments.append(piano)
     out = io.BytesIO()
     midi.write(out)
     return out.getvalue()

@@ -56,6 +56,10 @@ def _texts(value: Any) -> bool:
     return isinstance(value, dict) and all(_text(key) and _text(line) for key, line in value.items())
 
 
+def _truth_or_names(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, tuple) and bool(value) and all(map(_text, value)))
+
+
 def _one_of(*choices: Any, default: Any = _Missing) -> _Rule:
     # `1 == True`, so the type counts too.
     return _Rule(
@@ -72,6 +76,8 @@ _RULES: dict[Kind, dict[str, _Rule]] = {
         "PROMPT": _one_of(True, False, default=True),
         "LIKELIHOOD": _one_of("exact", "bound", None, default=None),
         "SEES_TARGET": _one_of(True, False, default=False),
+        # By default False: a plug-in that ignores its constraint without a word would pass for a constrained one.
+        "CONSTRAINT": _Rule(_truth_or_names, "True, False or a tuple of KINDS", False),
         # A file that holds several rows, chosen by its parameter `kind`: what each is.
         "KINDS": _Rule(_texts, "a dictionary of texts", {}),
     },

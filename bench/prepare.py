@@ -20,7 +20,8 @@ import numpy as np
 from bench.api import Piece, Verified
 from bench.corpus import Corpus, load_corpus, save_corpus
 from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
-from bench.midi import midi_bytes
+from bench.folds import deal, facts, pooled, remarks
+from bench.midi import tracks_bytes
 from bench.notes import Notes
 from bench.plugins import Plugin, get_plugin, load, source_digest
 from bench.store import FORMAT, PieceName, Target, Targets, atomic, read_target_file, write_targets
@@ -207,12 +208,17 @@ def corpus_key(source: Source, options: Mapping[str, Any], found: Path | None) -
 def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     """The test pieces that are long enough; if there are more than the protocol asks for, an even choice of them.
 
+    With folds every piece of the dataset is a test piece, and the facts say which fold holds it out.
+
     Raises
     ------
     DataError
-        If none is long enough, or there is nothing to train on.
+        If none is long enough, there is nothing to train on, or the folds can't be dealt.
     """
-    if not corpus.train:
+    given = corpus
+    if protocol.folds is not None:
+        corpus = pooled(corpus)
+    elif not corpus.train:
         raise DataError("The dataset has no training piece.", f"{len(corpus.skipped)} files were skipped.")
     needed = protocol.prompt + protocol.notes
     usable = [i for i, piece in enumerate(corpus.test) if len(piece.notes) >= needed]
@@ -224,7 +230,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         )
     at = np.linspace(0, len(usable) - 1, min(protocol.pieces, len(usable)))
     chosen = [usable[i] for i in np.round(at).astype(int)]
-    facts = {
+    known = {
         "corpus_key": key,
         "pieces": {name: len(getattr(corpus, name)) for name in ("train", "validation", "test")},
         "notes": {name: sum(len(p.notes) for p in getattr(corpus, name)) for name in ("train", "validation", "test")},
@@ -236,11 +242,15 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         "remarks": [*corpus.remarks, *_remarks(corpus, protocol, len(usable))],
         "entropy": corpus.entropy,
     }
+    if protocol.folds is not None:
+        folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)
+        known["folds"] = facts(folds, protocol.folds, short)
+        known["remarks"] = [*corpus.remarks, *remarks(folds, given, short, needed), *_few(protocol, len(usable))]
     return Targets(
         tuple(_target(i, corpus.test[i], protocol) for i in chosen),
         test_pieces=len(corpus.test),
         usable=len(usable),
-        facts=facts,
+        facts=known,
     )
 
 
@@ -318,12 +328,17 @@ def _remarks(corpus: Corpus, protocol: Protocol, usable: int) -> list[str]:
         said.append(
             f"{short} of {len(corpus.test)} test pieces have fewer than {protocol.prompt + protocol.notes} notes: left out"
         )
-    if usable < protocol.pieces:
-        pieces = "1 test piece is" if usable == 1 else f"{usable} test pieces are"
-        said.append(f"{pieces} compared; the protocol asks for up to {protocol.pieces}")
+    said += _few(protocol, usable)
     if not corpus.validation:
         said.append("the dataset has no validation piece: nothing can be chosen by it")
     return said
+
+
+def _few(protocol: Protocol, usable: int) -> list[str]:
+    if usable >= protocol.pieces:
+        return []
+    pieces = "1 test piece is" if usable == 1 else f"{usable} test pieces are"
+    return [f"{pieces} compared; the protocol asks for up to {protocol.pieces}"]
 
 
 def _lengths(pieces: Sequence[Piece]) -> str:
@@ -348,6 +363,11 @@ def _write_midi(folder: Path, targets: Targets) -> None:
 
 
 def write_midi(path: Path, *parts: Notes) -> None:
-    """Write the notes of several parts as one MIDI file, atomically."""
+    """Write the notes of several parts as one MIDI file of one track, atomically."""
+    write_tracks(path, {"": Notes.concatenate(parts)})
+
+
+def write_tracks(path: Path, tracks: Mapping[str, Notes]) -> None:
+    """Write a MIDI file of several tracks, by name, atomically."""
     with atomic(path) as temporary:
-        temporary.write_bytes(midi_bytes(Notes.concatenate(parts)))
+        temporary.write_bytes(tracks_bytes(tracks))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError
+from bench.folds import read_folds
 from bench.heldout import HeldOut
 from bench.midi import midi_bytes, read_midi
 from bench.notes import Notes
@@ -113,6 +114,7 @@ def check_index(folder: Path, targets: tuple[Target, ...]) -> None:
 
 def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
     spec, prepared, targets = held_out.spec, held_out.prepared, held_out.targets.targets
+    folds = {index: fold.number for fold in read_folds(held_out.targets.facts) for index in fold.test}
     return {
         "format": FORMAT,
         "spec": spec.name,
@@ -136,6 +138,7 @@ def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
                 "id": target.piece.id,
                 "title": target.piece.title,
                 "composer": target.piece.composer,
+                **({"fold": folds[target.piece.index]} if folds else {}),
             }
             for piece, target in enumerate(targets)
         ],
@@ -167,6 +170,12 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
         f"Licence of the music: {index['dataset']['license']}",
         f"Protocol: {', '.join(f'{k} {v}' for k, v in protocol.items() if v is not None)}",
     ]
+    if protocol.get("folds"):
+        lines += [
+            "",
+            f"The pieces are held out in turn (folds: {protocol['folds']}); prompts.json says in which fold each lies.",
+            "Continue a prompt with a system that learned from no piece of its fold.",
+        ]
     if with_targets:
         lines += ["", f"{TARGETS}/ holds what really follows. Don't show it to the system."]
     return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ from typing import Any
 from bench import processes, provenance
 from bench.data import Sink, dataset_task
 from bench.errors import DataError, PluginError, SpecError, UsageError, did_you_mean
+from bench.harmony import source_digest as source_digest_of_harmony
 from bench.places import Places
 from bench.plugins import Plugin, find_plugins, source_digest
 from bench.processes import Ending, Signals, StoppedError, Task
@@ -191,7 +192,8 @@ _LARGEST = 1e12
 def is_event(event: Mapping[str, Any]) -> bool:
     """Whether an event has the numbers that its kind must have, so that no plug-in's own event can stop a display."""
     needed = _EVENTS.get(str(event["event"]))
-    if needed is None or not all(_is_count(event.get(name)) for name in needed):
+    folds = ("fold", "folds") if "fold" in event else ()
+    if needed is None or not all(_is_count(event.get(name)) for name in (*needed, *folds)):
         return False
     if event["event"] == "message":
         return isinstance(event.get("text"), str)
@@ -283,7 +285,8 @@ class Session:
         return dataset_task(job, self.folder.path / "prepare.json", self.folder.path / "prepare.log", self.signals, self.display)
 
     def _key(self, trial: Trial, corpus: str) -> str:
-        return trial.digest(self.digests[trial.model], corpus, str(FORMAT))
+        harmony = [source_digest_of_harmony()] if trial.harmony else []
+        return trial.digest(self.digests[trial.model], corpus, str(FORMAT), *harmony)
 
     def _plugin(self, trial: Trial) -> Plugin:
         if trial.model not in self.plugins:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import DataError
-from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, likelihood, originality, skill
+from bench.harmony.stored import StoredPlans
+from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, harmony, likelihood, originality, skill
 from bench.stats import Interval, bootstrap_mean
 from bench.store import RunFolder, Samples, Target, read_samples, read_targets
 
-#: The row that skill is measured against.
-MEDIAN = "median"
+#: The row that skill is measured against, and that of other real music.
+MEDIAN, REAL = "median", "real"
 
 #: The order of rows: what is compared, then what it is compared with.
 KIND_ORDER = ("model", "untrained", "reference")
@@ -127,6 +128,12 @@ class Row:
         return found
 
     @property
+    def harmony(self) -> Mapping[str, Any]:
+        """Its harmonic constraint under the name ``harmony``; empty for a row without one."""
+        found = self.trials[0].trial.get("harmony")
+        return {"harmony": found} if found else {}
+
+    @property
     def done(self) -> tuple[TrialScore, ...]:
         """The trials that the cells are over."""
         return tuple(t for t in self.trials if t.status == "done")
@@ -177,10 +184,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a run before any trial: the spec's target, and the entropy of its music where that is known."""
+    """What a trial is scored by besides itself: the spec's target, its music's entropy if known, and the plans of chords."""
 
     target: float | None
     entropy: Mapping[str, float] | None
+    plans: StoredPlans
 
 
 def score_run(folder: Path) -> Table:
@@ -193,12 +201,18 @@ def score_run(folder: Path) -> Table:
     """
     run = RunFolder(folder)
     record = run.read()
-    known = Known(record["spec"].get("target"), record["dataset"].get("entropy"))
+    known = Known(record["spec"].get("target"), record["dataset"].get("entropy"), read_plans(run))
     targets = read_targets(run.targets)
     trials = [_score_trial(run, key, trial, targets, known) for key, trial in run.plan().items()]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial["kind"]), t.trial["seed"]))
     systems = dict.fromkeys(t.trial["system"] for t in trials)
     return Table(with_skill([score_row([t for t in trials if t.trial["system"] == system]) for system in systems]))
+
+
+def read_plans(run: RunFolder) -> StoredPlans:
+    """The plans that the run's constrained trials followed."""
+    constrained = {key: trial for key, trial in run.plan().items() if trial.get("harmony")}
+    return StoredPlans([(trial, run.outcome(key) or {}) for key, trial in constrained.items()])
 
 
 def score_row(trials: Sequence[TrialScore]) -> Row:
@@ -254,6 +268,9 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     per_seed = [v for v in values if not isinstance(v, Undefined)]
     if not per_seed:
         return Cell(None, reason=next(v.reason for v in values if isinstance(v, Undefined)))
+    if name == "seconds_to_target" and len(per_seed) < len(values):
+        # The mean of those that got there would make a model that seldom does look quick.
+        return Cell(None, seeds=len(per_seed), reason=f"the target was reached by {len(per_seed)} of {len(values)} seeds")
     by_piece = [t.by_piece.get(name, {}) for t in done]
     pieces = sorted({piece for seed in by_piece for piece in seed})
     means = {piece: mean(seed[piece] for seed in by_piece if piece in seed) for piece in pieces}
@@ -279,6 +296,7 @@ def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Se
         # An external system may lack pieces; they are left out, and its row says how many it has.
         present = {i: t for i, t in enumerate(targets) if i not in outcome.get("absent", ())}
         by_piece = _score_pieces(samples, trial, present, outcome.get("originality"))
+        by_piece |= _score_harmony(samples, trial, present, known.plans)
     except (OSError, DataError) as error:
         return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
@@ -288,7 +306,11 @@ def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Se
         **likelihood.evaluate(outcome["likelihood"], known.entropy),
         **cost.evaluate(outcome, known.target, trains=trial["kind"] == "model"),
     }
-    notes = {} if samples.likelihood_notes is None else dict(enumerate(samples.likelihood_notes.tolist()))
+    wrong = sorted(name for name, value in values.items() if not isinstance(value, Undefined) and not math.isfinite(value))
+    if wrong:
+        return TrialScore(key, trial, outcome, f"its outcome holds what is no finite number in {', '.join(wrong)}")
+    counts = samples.likelihood_notes
+    notes = {} if counts is None else dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
     return TrialScore(key, trial, outcome, "", values, {**by_piece, **bits}, notes)
 
 
@@ -313,6 +335,21 @@ def _score_pieces(
                 )
             originals = originality.evaluate(copied, order[piece, sample], piece)
             measured.append(evaluate_sample(generated, target.target, protocol["seconds"]) | originals)
+        for name in measured[0]:
+            scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
+    return scored
+
+
+def _score_harmony(
+    samples: Samples, trial: Mapping[str, Any], targets: Mapping[int, Target], plans: StoredPlans
+) -> dict[str, dict[int, Value]]:
+    """Metric to piece to mean over samples: how many notes fit the run's plan of chords."""
+    found, protocol = plans.of(trial), trial["protocol"]
+    where = None if isinstance(found, str) else found.layout(protocol["notes"])
+    scored: dict[str, dict[int, Value]] = {}
+    for piece in targets:
+        plan = Undefined(found) if isinstance(found, str) else found.plans[piece]
+        measured = [harmony.evaluate(samples.notes[piece, sample], plan, where) for sample in range(protocol["samples"])]
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
     return scored

@@ -17,14 +17,14 @@ from bench.corpus import load_corpus
 from bench.data import Sink
 from bench.errors import UsageError
 from bench.external import External, midi_files, read_external
-from bench.originality import measure_samples
+from bench.folds import divide, measure_divisions
 from bench.places import Places
 from bench.processes import Signals, StoppedError
 from bench.prompts import check_index
 from bench.runner import RunResult, Session, choose_scale
 from bench.score import Table, score_run
 from bench.spec import Spec, load_spec
-from bench.store import FORMAT, RunFolder, Samples, Target, atomic, read_targets, write_json, write_samples
+from bench.store import FORMAT, RunFolder, Samples, Target, atomic, read_target_file, read_targets, write_json, write_samples
 from bench.trial import BudgetChoice, DatasetChoice, Protocol, Trial
 
 #: The "plug-in" of every external row; its header is in run.json.
@@ -182,8 +182,8 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     write_json(place / "trial.json", trial.model_dump(mode="json"))
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
     _write_midi(place / "midi", external, targets)
-    train = load_corpus(Path(record["dataset"]["corpus"])).train
-    copied = measure_samples(train, external.notes, targets)
+    divisions = divide(load_corpus(Path(record["dataset"]["corpus"])), read_target_file(run.targets))
+    copied = measure_divisions(divisions, external.notes, targets)
     write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": copied})
     header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
     header |= {"PROMPT": True, "LIKELIHOOD": None}

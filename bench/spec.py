@@ -27,8 +27,9 @@ from bench._mistakes import Known as Known
 from bench._yaml import Address, Document, Mark, merge, read_yaml
 from bench.errors import SpecError, did_you_mean
 from bench.gate.thresholds import parse
+from bench.grid import cell_name, combinations, row_of
 from bench.plugins import find_plugins
-from bench.trial import BudgetChoice, DatasetChoice, Device, Frozen, Protocol, Scale, Trial
+from bench.trial import BudgetChoice, DatasetChoice, Device, Frozen, Harmony, Protocol, Scale, Trial, listed
 
 SPECS = Path(__file__).resolve().parent / "specs"
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -44,11 +45,6 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
 _MOST_SEEDS = 10_000
 
 
-def _listed(value: Any) -> Any:
-    """A list from YAML as the tuple that a frozen value holds."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _threshold(value: Any) -> Any:
     """A number, ``5%`` or ``off``, see :mod:`bench.gate.thresholds`."""
     try:
@@ -62,7 +58,7 @@ def _counted(value: Any) -> Any:
     """``3`` means seeds 0, 1 and 2."""
     if type(value) is int and value > _MOST_SEEDS:
         raise PydanticCustomError("too_many_seeds", "too many seeds")
-    return tuple(range(value)) if type(value) is int and value > 0 else _listed(value)
+    return tuple(range(value)) if type(value) is int and value > 0 else listed(value)
 
 
 class BudgetChange(BudgetChoice):
@@ -83,6 +79,7 @@ class ModelChoice(Frozen):
     plugin: str | None = Field(default=None, description="The model plug-in, if the row has another name.")
     params: dict[str, Any] = Field(default_factory=dict, description="Its hyperparameters; see `bench list models`.")
     budget: BudgetChange = Field(default_factory=BudgetChange, description="What differs from the spec's budget.")
+    harmony: Harmony | None = Field(default=None, description="Generate under a harmonic constraint; see `harmonic`.")
 
 
 class Spec(Frozen):
@@ -92,7 +89,7 @@ class Spec(Frozen):
     title: str = Field(description="Heading of the report.")
     description: str = Field(default="", description="What it is for, in a sentence or two.")
     extends: str | None = Field(default=None, description="A shipped spec or a relative path; this file's keys are laid on it.")
-    suits: Annotated[tuple[Scale, ...], BeforeValidator(_listed, json_schema_input_type=list[Scale])] = Field(
+    suits: Annotated[tuple[Scale, ...], BeforeValidator(listed, json_schema_input_type=list[Scale])] = Field(
         default=(), description="Scales at which `bench all` runs it."
     )
     dataset: DatasetChoice
@@ -105,7 +102,13 @@ class Spec(Frozen):
     models: Annotated[
         dict[str, ModelChoice], BeforeValidator(lambda v: _defaults(v), json_schema_input_type=dict[str, ModelChoice | None])
     ] = Field(default_factory=dict, description="The rows; an empty one takes the plug-in's defaults.")
-    references: Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=list[str])] = Field(
+    grid: dict[
+        str, Annotated[tuple[Any, ...], BeforeValidator(listed, json_schema_input_type=list[Any]), Field(min_length=1)]
+    ] = Field(
+        default_factory=dict,
+        description="Grid search: `row.hyperparameter` to its values. Every combination is trained; validation chooses.",
+    )
+    references: Annotated[tuple[str, ...], BeforeValidator(listed, json_schema_input_type=list[str])] = Field(
         default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
     )
     published: Literal["mon2025"] | None = Field(default=None, description="The published table that stands beside the results.")
@@ -148,13 +151,16 @@ class Spec(Frozen):
             trials.append(spec._row(make, row, system=system, kind=UNTRAINED, budget=budget, seed=spec.seeds[0], device=device))
         for seed in spec.seeds:
             for row, choice in spec.models.items():
-                budget = choice.budget.over(spec.budget)
-                trials.append(spec._row(make, row, system=row, kind="model", budget=budget, seed=seed, device=device))
+                own = partial(make, kind="model", budget=choice.budget.over(spec.budget), seed=seed, device=device)
+                cells = combinations(row, spec.grid)
+                trials += [spec._row(own, row, cell, system=cell_name(row, cell), cell_of=row) for cell in cells]
+                trials += [] if cells else [spec._row(own, row, system=row)]
         return trials
 
-    def _row(self, make: Callable[..., Trial], row: str, **values: Any) -> Trial:
+    def _row(self, make: Callable[..., Trial], row: str, changed: Mapping[str, Any] | None = None, **values: Any) -> Trial:
         choice = self.models[row]
-        return make(model=choice.plugin or row, params=choice.params, **values)
+        params = {**choice.params, **(changed or {})}
+        return make(model=choice.plugin or row, params=params, harmony=choice.harmony, **values)
 
 
 def shipped_specs() -> dict[str, Path]:
@@ -389,9 +395,15 @@ def _with_models(document: Document, chosen: Sequence[str], known: Known) -> Doc
     scales = {}
     for scale, block in (document.data.get("scales") or {}).items():
         # A row that only this scale has must not come back.
-        only = {name: row for name, row in (block.get("models") or {}).items() if name in chosen}
-        scales[scale] = block | {"models": only} if block.get("models") else block
-    return Document(document.data | {"models": {name: rows.get(name) for name in chosen}, "scales": scales}, document.marks)
+        scales[scale] = dict(block)
+        if block.get("models"):
+            scales[scale]["models"] = {name: row for name, row in block["models"].items() if name in chosen}
+        if isinstance(block.get("grid"), dict):
+            scales[scale]["grid"] = {key: v for key, v in block["grid"].items() if row_of(str(key)) in chosen}
+    kept: dict[str, Any] = {"models": {name: rows.get(name) for name in chosen}, "scales": scales}
+    if isinstance(grid := document.data.get("grid"), dict):
+        kept["grid"] = {key: values for key, values in grid.items() if row_of(str(key)) in chosen}
+    return Document(document.data | kept, document.marks)
 
 
 if __name__ == "__main__":  # python -m bench.spec: the schema is made anew

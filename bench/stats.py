@@ -19,6 +19,13 @@ from scipy import optimize, stats
 #: Draws of a bootstrap, and of a permutation test, the data itself counted as one of these.
 DRAWS = 10_000
 
+#: Pieces from which on there is an interval.
+FEWEST = 5
+
+#: Pieces from which on Student's power is near the permutation test's far in the tail: of 12 pieces at the level 0.05 / 66 the
+#: test found 55 % where 80 were computed, of 16 pieces 75 %.
+FEWEST_IN_TAIL, TAIL = 16, 0.01
+
 #: Up to so many values all sign patterns are gone through: the test is then exact.
 EXACT = 13
 
@@ -63,7 +70,7 @@ def bootstrap_mean(
     Returns
     -------
     Interval or None
-        None for fewer than two pieces: nothing is known of how pieces differ.
+        None for fewer than :data:`FEWEST` pieces: of intervals over three of them 77 % held the truth, not 95.
 
     References
     ----------
@@ -73,7 +80,7 @@ def bootstrap_mean(
     known = np.asarray(values, np.float64)
     weight = np.ones(len(known)) if weights is None else np.asarray(weights, np.float64)
     n = len(known)
-    if n < 2:
+    if n < FEWEST:
         return None
     if np.ptp(known) == 0:
         return Interval(float(known[0]), float(known[0]), level)
@@ -161,13 +168,13 @@ def detectable_difference(sd: float, pieces: int, *, alpha: float = 0.05, power:
     Returns
     -------
     float or None
-        In the unit of `sd`; None for fewer than three pieces.
+        In the unit of `sd`; None for fewer than three pieces, or fewer than :data:`FEWEST_IN_TAIL` at a level below :data:`TAIL`.
 
     References
     ----------
     Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, ch. 2.
     """
-    if pieces < 3:
+    if pieces < 3 or (alpha < TAIL and pieces < FEWEST_IN_TAIL):
         return None
     critical = stats.t.isf(alpha / 2, pieces - 1)
 

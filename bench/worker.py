@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import json
 import math
 import numbers
@@ -19,22 +20,26 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from bench import prepare, processes, provenance, yardstick
-from bench.api import FIELDS, Budget, Notes, Piece, seed_for
-from bench.corpus import Corpus, load_corpus
+from bench.api import Budget, Notes, seed_for
+from bench.corpus import load_corpus
 from bench.errors import BenchError, PluginError, TrialError
+from bench.folds import Division, divide, measure_divisions
+from bench.harmony.conductor import Conductor
 from bench.made import check_likelihood, check_samples
-from bench.originality import measure_samples
+from bench.parts import Part, joined, likelihood_in_words, part_name, read_part, write_part
 from bench.plugins import Plugin, get_plugin, load, source_digest
-from bench.store import FORMAT, Samples, Target, clear_temporaries, plain, read_targets, tail, write_json, write_samples
+from bench.store import FORMAT, Samples, Target, clear_temporaries, plain, read_target_file, tail, write_json, write_samples
 from bench.training import TrainingRun, rate
 from bench.trial import Trial
+
+Emit = Callable[[dict[str, Any]], None]
 
 #: Exit codes: all well; the task failed and said why.
 DONE, FAILED = 0, 3
@@ -102,9 +107,9 @@ def is_transient(error: BaseException) -> bool:
 
 
 class TrialTask:
-    """One trial: learn, generate, measure likelihood and originality, write samples.h5 and, last, outcome.json."""
+    """One trial: learn, generate, measure likelihood, once or once a fold; then samples.h5 and, last, outcome.json."""
 
-    def __init__(self, job: Mapping[str, Any], emit: Channel) -> None:
+    def __init__(self, job: Mapping[str, Any], emit: Emit) -> None:
         self.began = time.perf_counter()
         self.job = job
         self.emit = emit
@@ -119,6 +124,10 @@ class TrialTask:
         self.peak: int | None = None
         #: What a plug-in did wrong without harm to its trial.
         self.remarks: list[str] = []
+        #: The yardstick before the first training and after the last generation that this process did; models only.
+        self.beside: dict[str, float] = {}
+        #: Where the row is constrained; a spec can't ask for that and folds.
+        self.conductor: Conductor | None = None
 
     def run(self) -> int:
         """Do it; an exception becomes a failed outcome."""
@@ -165,35 +174,79 @@ class TrialTask:
         return DONE if outcome["status"] == "done" else FAILED
 
     def _perform(self) -> dict[str, Any]:
-        trial = self.trial
         plugin = self._plugin()
         corpus = load_corpus(Path(self.job["corpus"]))
-        targets = read_targets(Path(self.job["targets"]))
+        stored = read_target_file(Path(self.job["targets"]))
+        divisions = divide(corpus, stored)
+        whole = joined([self._part(plugin, division, stored.targets, len(divisions)) for division in divisions])
+        self.peak = whole.record["peak_bytes"]
+        self.phase = "originality"  # which only the worker can measure: it has the training pieces
+        takes_prompt = bool(plugin.header["PROMPT"])
+        copied = measure_divisions(divisions, whole.samples.notes, stored.targets, takes_prompt)
+        self.phase = "write"
+        write_samples(self.folder / "samples.h5", whole.samples)
+        self._write_midi(whole.samples.notes, stored.targets, takes_prompt)
+        return {
+            "training": whole.record["training"],
+            "generation": whole.record["generation"],
+            "yardstick": self.beside or None,
+            "likelihood": likelihood_in_words(whole.samples, whole.record["likelihood"]),
+            "facts": whole.record["facts"],
+            "originality": copied,
+            **({} if self.conductor is None else {"harmony": self.conductor.told()}),
+        }
+
+    def _part(self, plugin: Plugin, division: Division, targets: Sequence[Target], folds: int) -> Part:
+        """One training and what it made; a fold that was finished before is read."""
+        fold = division.fold
+        if fold is None:
+            return self._learn(plugin, division, targets)
+        found = read_part(self.folder, self.key, fold)
+        if found is None:
+            told = self.emit
+            self.emit = lambda event: told({**event, "fold": fold, "folds": folds})
+            try:
+                write_part(self.folder, self.key, fold, self._learn(plugin, division, targets))
+            finally:
+                self.emit = told
+            gc.collect()  # the network of this fold, before the next one's
+            found = read_part(self.folder, self.key, fold)
+            if found is None:
+                raise TrialError(f"Fold {fold} was written to {self.folder}, but can't be read back.", "Is the disk all right?")
+        self.remarks += [text for text in found.record["remarks"] if text not in self.remarks]
+        return found
+
+    def _learn(self, plugin: Plugin, division: Division, targets: Sequence[Target]) -> Part:
+        """Learn from a division's music, continue its targets, measure its held-out pieces."""
+        trial, said = self.trial, len(self.remarks)
+        own = [targets[i] for i in division.places]
         model = self._build(plugin)
         provenance.require_device(plugin.header["FRAMEWORK"], trial.device)
         # Only trained models are judged by their times; the references' trials stay quick.
-        before = yardstick.measure() if trial.kind == "model" else None
-        training = self._fit(model, corpus)
+        if trial.kind == "model" and not self.beside:
+            self.beside["before"] = yardstick.measure()
+        training = self._fit(model, division)
         if plugin.header["SEES_TARGET"]:
-            model.reveal([t.target for t in targets])
-        samples, generation = self._generate(model, targets, bool(plugin.header["PROMPT"]))
-        beside = None if before is None else {"before": before, "after": yardstick.measure()}
+            model.reveal([t.target for t in own])
+        takes_prompt = bool(plugin.header["PROMPT"])
+        if trial.harmony is not None:
+            self.conductor = Conductor(model, trial.harmony, own, division.corpus.train, takes_prompt)
+        made, generation = self._generate(self.conductor or model, own, takes_prompt, division)
+        if trial.kind == "model":
+            self.beside["after"] = yardstick.measure()
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
-        columns, likelihood = self._likelihood(model, kind, corpus.test)
+        columns = self._likelihood(model, kind, division)
         facts = self._facts(model)
-        self.peak = peak_bytes()
-        copied = self._originality(corpus, samples, targets, bool(plugin.header["PROMPT"]))
-        self.phase = "write"
-        write_samples(self.folder / "samples.h5", Samples(samples, *columns))
-        self._write_midi(samples, targets, bool(plugin.header["PROMPT"]))
-        return {
+        notes = {(division.places[piece], sample): part for (piece, sample), part in made.items()}
+        record = {
             "training": training,
             "generation": generation,
-            "yardstick": beside,
-            "likelihood": likelihood,
+            "likelihood": kind,
             "facts": facts,
-            "originality": copied,
+            "peak_bytes": peak_bytes(),
+            "remarks": self.remarks[said:],
         }
+        return Part(Samples(notes, *columns), record)
 
     def _plugin(self) -> Plugin:
         plugin = get_plugin("model", self.trial.model, [Path(p) for p in self.job["plugins"]])
@@ -214,14 +267,14 @@ class TrialTask:
         except TypeError as error:
             raise PluginError(f"The model {plugin.name!r} can't be made with {self.trial.params}: {error}.") from error
 
-    def _fit(self, model: Any, corpus: Corpus) -> dict[str, Any]:
+    def _fit(self, model: Any, division: Division) -> dict[str, Any]:
         self.phase = "fit"
         trial = self.trial
         budget = Budget(trial.budget.epochs, trial.budget.patience, trial.budget.max_seconds)
         self.training = run = TrainingRun(
-            seed=seed_for("training", trial.model, trial.seed),
+            seed=seed_for("training", trial.model, trial.seed, *_axis(division)),
             budget=budget,
-            folder=self.folder / "checkpoint",
+            folder=self.folder / "checkpoint" / ("" if division.fold is None else part_name(division.fold)),
             device=trial.device,
             threads=int(self.job["threads"]),
             emit=self.emit,
@@ -230,11 +283,11 @@ class TrialTask:
         self.had_checkpoint = any(run.folder.iterdir())
         self.emit({"event": "fit", "epochs": budget.epochs})
         start = time.perf_counter()
-        model.fit(corpus.train, corpus.validation, run)
+        model.fit(division.corpus.train, division.corpus.validation, run)
         return run.summary(time.perf_counter() - start)
 
     def _generate(
-        self, model: Any, targets: Sequence[Target], takes_prompt: bool
+        self, model: Any, targets: Sequence[Target], takes_prompt: bool, division: Division
     ) -> tuple[dict[tuple[int, int], Notes], dict[str, Any]]:
         """Continue each target's prompt, once a sample, and what that took.
 
@@ -248,7 +301,8 @@ class TrialTask:
 
         def timed(sample: int) -> tuple[Any, float]:
             start = time.perf_counter()
-            parts = model.generate(prompts, protocol.notes, seed_for("generate", trial.model, trial.seed, sample))
+            seed = seed_for("generate", trial.model, trial.seed, sample, *_axis(division))
+            parts = model.generate(prompts, protocol.notes, seed)
             return parts, time.perf_counter() - start
 
         compile_seconds, seconds = None, 0.0
@@ -260,34 +314,23 @@ class TrialTask:
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
             made |= {(piece, sample): notes for piece, notes in enumerate(parts)}
-        notes = len(made) * protocol.notes
+        notes = len(made) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
         told = {"seconds": seconds, "notes": notes, "notes_per_second": rate(notes, seconds)}
         return made, {**told, "compile_seconds": compile_seconds}
 
-    def _likelihood(self, model: Any, kind: str | None, test: Sequence[Piece]) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
-        """Of every held-out piece, those too short to be continued included: sums by field, notes, index; and bits per note."""
+    def _likelihood(self, model: Any, kind: str | None, division: Division) -> tuple[Any, ...]:
+        """Of every held-out piece, those too short to be continued included: sums by field, notes, which piece."""
         if kind is None:
-            return (), None
+            return ()
         self.phase = "likelihood"
-        index = [i for i, piece in enumerate(test) if len(piece.notes)]
-        pieces = [test[i] for i in index]
+        index = [i for i, piece in enumerate(division.corpus.test) if len(piece.notes)]
+        pieces = [division.corpus.test[i] for i in index]
         self.emit({"event": "likelihood", "pieces": len(pieces)})
         parts = list(model.log_likelihood(pieces))
         check_likelihood(parts, pieces)
         sums = np.array([np.asarray(part, np.float64).sum(0) for part in parts])  # (pieces, 4)
         counts = np.array([len(piece.notes) for piece in pieces], np.int64)
-        notes = int(counts.sum())
-        bits = -sums.sum(0) / notes / math.log(2)
-        by_field = dict(zip(FIELDS, bits.tolist(), strict=True))
-        said = {"kind": kind, "pieces": len(pieces), "notes": notes, "bits_per_note": float(bits.sum()), "by_field": by_field}
-        return (sums, counts, np.array(index, np.int64)), said
-
-    def _originality(
-        self, corpus: Corpus, samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool
-    ) -> dict[str, Any]:
-        """What samples and targets copy from the training pieces, which only the worker has."""
-        self.phase = "originality"
-        return measure_samples(corpus.train, samples, targets, takes_prompt)
+        return sums, counts, np.array([division.pieces[i] for i in index], np.int64)
 
     def _facts(self, model: Any) -> dict[str, Any]:
         """What the model states of itself. What can't be used is left out and said: it is no reason to lose the trial."""
@@ -313,8 +356,11 @@ class TrialTask:
 
     def _write_midi(self, samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool) -> None:
         for piece, target in enumerate(targets[: prepare.MIDI_PIECES]):
-            parts = (target.prompt, samples[piece, 0]) if takes_prompt else (samples[piece, 0],)
-            prepare.write_midi(self.folder / "midi" / f"piece-{piece:03}.mid", *parts)
+            path = self.folder / "midi" / f"piece-{piece:03}.mid"
+            if self.conductor is not None:
+                prepare.write_tracks(path, self.conductor.tracks(piece))
+            else:
+                prepare.write_midi(path, *([target.prompt] if takes_prompt else []), samples[piece, 0])
 
     def _provenance(self) -> dict[str, Any]:
         here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": provenance.cpu_model()}
@@ -372,6 +418,11 @@ def _wait_for_end(pipe: int) -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # with what the plug-in started
     os._exit(FAILED)
+
+
+def _axis(division: Division) -> tuple[str, ...]:
+    """What a fold adds to a seed's name: no two folds share initial weights, order of data or draws."""
+    return () if division.fold is None else ("fold", str(division.fold))
 
 
 def _is_count(value: Any) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from bench.api import DataError, Progress, Splits, Verified
 
 from ._download import compare, download
-from ._files import Entry, contents, file_sha256, identity, locate, positive, read_entries
+from ._files import Entry, contents, file_sha256, identity, locate, read_entries
 
 TITLE = "Mon 2025"
 LICENSE = "no licence given: arrangements of recent songs, as the paper's author published them"
@@ -37,15 +37,15 @@ class Dataset:
     Parameters
     ----------
     holdout : int
-        Test pieces, 1-8: the last by name. The one before them is the validation piece.
+        Test pieces, 1-8: the last by name. The one before them is the validation piece. 0 splits nothing: for a spec whose
+        protocol holds the pieces out in turn (`folds`).
     url : str
         Folder from which the files are downloaded.
     """
 
     def __init__(self, holdout: int = 2, url: str = URL) -> None:
-        positive("mon2025", holdout=holdout)
-        if holdout > len(CHECKSUMS) - 2:
-            raise DataError(f"mon2025: holdout is {holdout}.", f"Expected at most {len(CHECKSUMS) - 2} of the ten files.")
+        if not 0 <= holdout <= len(CHECKSUMS) - 2:
+            raise DataError(f"mon2025: holdout is {holdout}.", f"Expected 0 to {len(CHECKSUMS) - 2} of the ten files.")
         self.holdout = holdout
         self.url = url
 
@@ -76,9 +76,11 @@ class Dataset:
             raise DataError(f"{source} does not hold the paper's files:\n" + "\n".join(wrong), "Run `bench data fetch mon2025`.")
         names = sorted(CHECKSUMS)
         split = ["train"] * (len(names) - self.holdout - 1) + ["validation"] + ["test"] * self.holdout
+        if self.holdout == 0:
+            split = ["train"] * len(names)
         entries = [Entry(source / n, n, s, title=n.removesuffix(".mid")) for n, s in zip(names, split, strict=True)]
         remark = f"The last {self.holdout} of the ten files by name are the test pieces, the one before them is for validation."
-        return read_entries(entries, progress, minimum_notes=1, remarks=(remark,))
+        return read_entries(entries, progress, minimum_notes=1, remarks=(remark,) if self.holdout else ())
 
 
 def _given(source: Path | None) -> Path:

@@ -152,12 +152,12 @@ class Sampler:
     def __call__(self, logits: Tensor, log_weights: Tensor | None = None) -> Tensor:
         """A class a row of `logits` (B, n), as (B,).
 
-        `log_weights` (n,) are added to the log probabilities, after the temperature and before `top_p`.
+        `log_weights` (n,) are added to the log probabilities, before the temperature, which scales them too, and before `top_p`.
         """
-        logits = logits.float() / self.temperature
+        logits = logits.float()
         if log_weights is not None:
             logits = logits + log_weights
-        p = logits.softmax(-1)
+        p = (logits / self.temperature).softmax(-1)
         if self.top_p < 1:
             ordered, order = p.sort(dim=-1, descending=True)
             # Kept: every class before which less than top_p has been gathered, so at least the first.

@@ -285,14 +285,14 @@ def sample(
     top_p : float
         Below 1, only the nucleus is drawn from: the likeliest classes that together hold this probability.
     weights : Tensor, shape (classes,), optional
-        Log weights, added after the temperature: it doesn't scale them.
+        Log weights, added before the temperature, which scales them too.
 
     Returns
     -------
     Tensor of int32, shape (batch,)
     """
-    tempered = logits / temperature
-    probability = tf.nn.softmax(tempered if weights is None else tempered + weights)
+    weighted = logits if weights is None else logits + weights
+    probability = tf.nn.softmax(weighted / temperature)
     if top_p < 1:
         # Probability of all likelier classes, without a sort: (batch, classes, classes) is small here and XLA fuses it.
         likelier = tf.cast(probability[:, None, :] > probability[:, :, None], tf.float32)

@@ -34,6 +34,8 @@ FEATURES = "Adversarial (WGAN-GP), convolutional, Gumbel-softmax note fields; ta
 PROMPT = False
 LIKELIHOOD = None
 SEES_TARGET = False
+#: Its heads give a pitch's probability given the noise, not given the notes before: weights on it steer little and mean less.
+CONSTRAINT = False
 
 #: Adam's, as in the paper: no momentum.
 BETAS = (0.0, 0.9)

@@ -23,6 +23,7 @@ FEATURES = "recurrent state carried over the whole piece; continues a prompt; ex
 PROMPT = True
 LIKELIHOOD = "exact"
 SEES_TARGET = False
+CONSTRAINT = True
 
 #: Pieces scored side by side and notes a call: one shape, so one compilation, whatever the pieces.
 LANES, CHUNK = 16, 128

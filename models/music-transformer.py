@@ -22,6 +22,7 @@ FRAMEWORK = "pytorch"
 FEATURES = "Attention by relative distance (Huang et al. 2018), sliding window, no absolute position; every field conditioned"
 PROMPT = True
 LIKELIHOOD = "exact"
+CONSTRAINT = True
 SEES_TARGET = False
 
 

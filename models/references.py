@@ -32,6 +32,7 @@ FEATURES = "a reference row, not a model"
 PROMPT = True
 LIKELIHOOD = "exact"
 SEES_TARGET = True
+CONSTRAINT = ("unigram", "markov", "uniform")
 
 #: Table 2's last column by kind, read without importing this file.
 KINDS = {

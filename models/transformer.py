@@ -23,6 +23,7 @@ FEATURES = "Decoder-only attention, rotary or learned positions, every field of 
 PROMPT = True
 LIKELIHOOD = "exact"
 SEES_TARGET = False
+CONSTRAINT = True
 
 
 @dataclass

@@ -29,6 +29,7 @@ FRAMEWORK = "pytorch"
 FEATURES = "Variational: a latent a span of notes, recurrent decoder; continues a prompt; its likelihood is a bound"
 PROMPT = True
 LIKELIHOOD = "bound"
+CONSTRAINT = True
 SEES_TARGET = False
 
 #: Draws from the posterior for each span when pieces are scored.

@@ -25,6 +25,7 @@ from scipy import stats as scipy_stats
 from bench.audit.corruptions import CORRUPTIONS, LONGEST_SHIFT, Context
 from bench.corpus import Corpus
 from bench.errors import DataError
+from bench.folds import divide
 from bench.heldout import HeldOut
 from bench.metrics import METRICS, Metric, Undefined, Value, evaluate_sample, evaluate_set
 from bench.notes import Notes
@@ -169,20 +170,25 @@ def make_contexts(held_out: HeldOut, corpus: Corpus) -> tuple[list[Context], int
     protocol = held_out.spec.protocol
     n = protocol.notes
     needed = max(n, LONGEST_SHIFT)
-    long = [p.notes for p in corpus.train if len(p.notes) >= n]
-    if not long:
-        raise DataError(f"No training piece has {n} notes, so none can replace a continuation.")
-    columns = [np.concatenate([getattr(p.notes, name) for p in corpus.train]) for name in ("pitch", "velocity")]
-    middle = int(np.median(columns[0])), int(np.median(columns[1]))
-    contexts, borrowed = [], 0
-    for i, target in enumerate(held_out.targets.targets):
-        piece = corpus.test[target.piece.index].notes
-        following = piece[protocol.prompt + n :]
-        borrowed += len(following) < needed
-        # An even choice over the training set.
-        training = long[i * len(long) // len(held_out.targets.targets)]
-        contexts.append(Context(target.target, da_capo(piece, following, needed), training[:n], middle, target.piece.id))
-    return contexts, borrowed
+    targets = held_out.targets.targets
+    contexts: dict[int, Context] = {}
+    borrowed = 0
+    for division in divide(corpus, held_out.targets):
+        train = division.corpus.train
+        long = [p.notes for p in train if len(p.notes) >= n]
+        if not long:
+            raise DataError(f"No training piece has {n} notes, so none can replace a continuation.")
+        columns = [np.concatenate([getattr(p.notes, name) for p in train]) for name in ("pitch", "velocity")]
+        middle = int(np.median(columns[0])), int(np.median(columns[1]))
+        pieces = dict(zip(division.pieces, division.corpus.test, strict=True))
+        for i in division.places:
+            target, piece = targets[i], pieces[targets[i].piece.index].notes
+            following = piece[protocol.prompt + n :]
+            borrowed += len(following) < needed
+            # An even choice over the training set.
+            training = long[i * len(long) // len(targets)]
+            contexts[i] = Context(target.target, da_capo(piece, following, needed), training[:n], middle, target.piece.id)
+    return [contexts[i] for i in sorted(contexts)], borrowed
 
 
 def da_capo(piece: Notes, following: Notes, n: int) -> Notes:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.commands._options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption
 from bench.commands._output import INCOMPLETE, find_run, make_console, print_line
-from bench.display import make_display
+from bench.display import clean, make_display
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def score(
 def _show(console: Console, scored: Scored, quiet: bool) -> None:
     """The rows; which file was what; what is bad or missing; where the report is."""
     from bench import listing
+    from bench.report.numbers import plural
 
     external = scored.external
     if not quiet:
@@ -114,15 +115,15 @@ def _show(console: Console, scored: Scored, quiet: bool) -> None:
         for line in _matched(scored):
             print_line(console, line)
     for file, reason in list(external.bad.items())[:LISTED]:
-        print_line(console, f"can't be used: {file}: {reason}")
+        print_line(console, f"can't be used: {clean(file)}: {reason}")
     if (more := len(external.bad) - LISTED) > 0:
         print_line(console, f"can't be used: {more} more")
     if external.missing:
         shown = ", ".join(f"{piece:03}" for piece in external.missing[:LISTED])
         rest = f" and {len(external.missing) - LISTED} more" if len(external.missing) > LISTED else ""
-        print_line(console, f"missing: {len(external.missing)} pieces: {shown}{rest}")
+        print_line(console, f"missing: {plural(len(external.missing), 'piece')}: {shown}{rest}")
     if scored.result.failed:
-        print_line(console, f"{scored.result.failed} trials of other rows failed")
+        print_line(console, f"{plural(scored.result.failed, 'trial')} of other rows failed")
     print_line(console, str(scored.result.folder / "report.md"))
 
 

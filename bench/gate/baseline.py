@@ -221,7 +221,7 @@ def _system(run: RunFolder, row: Row) -> System:
     budget = {key: value for key, value in trial.get("budget", {}).items() if key != "timeout"}
     return System(
         kind=row.kind,
-        definition={"model": row.model, "params": dict(row.params), "budget": budget},
+        definition={"model": row.model, "params": dict(row.params), "budget": budget, **row.harmony},
         device=trial.get("device", "cpu"),
         seeds=tuple(t.trial["seed"] for t in row.done),
         failed={str(t.trial["seed"]): t.error or "it has not run" for t in row.trials if t.status != "done"},

@@ -1,6 +1,6 @@
 """Both runs' values of one metric of one row, side by side, on what both have; or why they can't be.
 
-A metric without a better direction is best near real music: at 1 for a ratio (``*_ratio``), else at the value of the baseline's
+A metric without a better direction is best near real music: at its `ideal` if it has one, else at the value of the baseline's
 row ``real``; without such a row, where the row itself was. What counts is then by how much the mean went away from there.
 
 Times and speeds count in yardsticks (:mod:`bench.yardstick`), of trained models only.
@@ -181,8 +181,8 @@ def _in_yardsticks(series: Series, system: System, metric: Metric) -> NDArray[np
 
 def _best(metric: Metric, before: Baseline, own: float) -> float:
     """Where real music is, for a metric without a better direction."""
-    if metric.name.endswith("_ratio"):
-        return 1.0
+    if metric.ideal is not None:
+        return metric.ideal
     real = before.systems.get(REAL)
     return real.metrics[metric.id].value if real is not None and metric.id in real.metrics else own
 

@@ -5,6 +5,7 @@ Each module has ``METRICS``, and measures on one of three levels:
 - ``evaluate(generated, real)``: one sample and its target. Averaged over samples, seeds, then pieces.
 - ``evaluate_set(generated, real)``: all samples of a trial and all targets. Averaged over seeds.
 - what was measured while the trial ran, from its outcome: originality of each sample, cost and likelihood of the whole trial.
+- :mod:`harmony`: one sample against the plan of chords that constrained rows of its run followed.
 - :mod:`skill`: a row's distance against that of the row median.
 """
 
@@ -13,7 +14,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from bench.metrics import cost, distributions, diversity, frechet, likelihood, mgeval, muspy, originality, pitch, skill, table2
+from bench.metrics import (
+    cost,
+    distributions,
+    diversity,
+    frechet,
+    harmony,
+    likelihood,
+    mgeval,
+    muspy,
+    originality,
+    pitch,
+    skill,
+    table2,
+)
 from bench.metrics._values import Metric, Undefined, Value
 from bench.notes import Notes
 
@@ -26,6 +40,7 @@ __all__ = [
     "cost",
     "evaluate_sample",
     "evaluate_set",
+    "harmony",
     "likelihood",
     "originality",
     "skill",
@@ -36,7 +51,7 @@ ON_SAMPLES = (pitch, distributions, muspy)
 #: Modules that measure all samples of a trial against all targets.
 ON_SETS = (diversity, frechet, mgeval)
 
-MODULES = (table2, skill, *ON_SAMPLES, originality, *ON_SETS, likelihood, cost)
+MODULES = (table2, skill, *ON_SAMPLES, harmony, originality, *ON_SETS, likelihood, cost)
 
 #: Every column, by name, in the order of ``report.csv``.
 METRICS = MappingProxyType({m.name: m for module in MODULES for m in module.METRICS})

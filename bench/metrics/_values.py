@@ -32,13 +32,16 @@ class Metric:
     unit : str
         Empty for a plain ratio.
     better : {"lower", "higher"} or None
-        None where neither is better: a ratio to real music is best at 1, a count is only shown.
+        None where neither is better: see `ideal`.
     definition : str
         One sentence.
     source : str
         Where it comes from.
     digits : int
         Decimals in tables.
+    ideal : float or None
+        Of a metric without a better direction: the value of music like the real one, such as 1 for a ratio to it; None where only
+        real music itself tells.
     version : int
         Goes up when the same notes would give another number; a baseline of another version can't be compared.
     """
@@ -50,6 +53,7 @@ class Metric:
     definition: str
     source: str
     digits: int = 2
+    ideal: float | None = None
     version: int = 1
 
     @property

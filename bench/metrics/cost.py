@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,14 +50,25 @@ METRICS = (
 
 
 def seconds_to_target(history: list[dict[str, Any]], target: float | None) -> Value:
-    """Training seconds at the first epoch whose ``validation_bits`` is at or below `target`."""
+    """Training seconds at the first epoch whose ``validation_bits`` is at or below `target`.
+
+    With folds the mean over them; undefined where one never reached it, or the mean would be over the quick ones alone.
+    """
     if target is None:
         return Undefined("the spec sets no target")
-    logged = [(e["seconds"], e["validation_bits"]) for e in history if e.get("validation_bits") is not None]
+    logged: dict[int, list[tuple[float, float]]] = {}
+    for epoch in history:
+        if epoch.get("validation_bits") is not None:
+            logged.setdefault(epoch.get("fold", 0), []).append((epoch["seconds"], epoch["validation_bits"]))
     if not logged:
         return Undefined("no validation bits were logged")
-    reached = [seconds for seconds, bits in logged if bits <= target]
-    return float(reached[0]) if reached else Undefined("the target was not reached")
+    firsts = [next((float(seconds) for seconds, bits in epochs if bits <= target), None) for epochs in logged.values()]
+    reached = [seconds for seconds in firsts if seconds is not None]
+    if len(reached) < len(firsts):
+        return Undefined(
+            "the target was not reached" + (f" in {len(firsts) - len(reached)} of {len(firsts)} folds" if len(firsts) > 1 else "")
+        )
+    return math.fsum(reached) / len(reached)
 
 
 def evaluate(outcome: Mapping[str, Any], target: float | None = None, *, trains: bool = True) -> dict[str, Value]:

@@ -21,6 +21,7 @@ METRICS = (
         None,
         "Mean absolute pitch interval between successive generated notes over that of the real ones; 1 is real, 0 never moves.",
         "this suite",
+        ideal=1.0,
     ),
     Metric(
         "velocity_sd_ratio",
@@ -29,6 +30,7 @@ METRICS = (
         None,
         "Standard deviation of the generated velocities over that of the real ones; 0 is a velocity that is not modelled.",
         "this suite",
+        ideal=1.0,
     ),
     Metric(
         "pitch_class_js",

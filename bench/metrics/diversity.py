@@ -33,6 +33,7 @@ METRICS = (
         None,
         "Mean pitch W1 between samples for different pieces over that between the real pieces; 1 is real, 0 is all alike.",
         "this suite; W1: Vallender 1974",
+        ideal=1.0,
     ),
 )
 

@@ -58,7 +58,15 @@ def by_piece(samples: Samples) -> dict[str, dict[int, Value]]:
         return {}
     bits = -samples.likelihood_sum / samples.likelihood_notes[:, None] / math.log(2)  # (pieces, 4)
     columns = {"bits_per_note": bits.sum(1), **{f"bits_{field}": bits[:, i] for i, field in enumerate(FIELDS)}}
-    return {name: dict(enumerate(column.tolist())) for name, column in columns.items()}
+    pieces = numbers(samples)
+    return {name: dict(zip(pieces, column.tolist(), strict=True)) for name, column in columns.items()}
+
+
+def numbers(samples: Samples) -> list[int]:
+    """Which pieces of the test split the likelihood is of, in its order."""
+    assert samples.likelihood_notes is not None
+    given = samples.likelihood_piece
+    return list(range(len(samples.likelihood_notes))) if given is None else [int(piece) for piece in given]
 
 
 def evaluate(likelihood: Mapping[str, Any] | None, entropy: Mapping[str, float] | None = None) -> dict[str, Value]:

@@ -19,6 +19,7 @@ METRICS = (
         None,
         "Standard deviation of the generated pitches over that of the real ones; 1 is real, 0 is one note repeated.",
         "this suite",
+        ideal=1.0,
     ),
     Metric(
         "unique_pitches",

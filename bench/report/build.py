@@ -17,12 +17,13 @@ from typing import Any
 from bench.codec import NoteCodec
 from bench.report.flags import FLAGS, Flag, flags
 from bench.report.published import PUBLISHED, Published
+from bench.report.search import Search, searches, without_losers
 from bench.report.standings import Standing
 from bench.score import Row, Table
 from bench.store import RunFolder, Target, read_targets
 
 #: Rows of this name are what the report's sentences compare with.
-REAL, MARKOV = "real", "markov"
+MARKOV = "markov"
 
 HEADLINE = ("pitch_distance", "velocity_distance")
 #: Skipped files and pieces that are listed by name.
@@ -46,13 +47,17 @@ class Report:
     run : mapping
         run.json.
     table : Table
+        Without the cells of a grid search that validation did not choose.
     targets : sequence of Target
+    searches : sequence of Search
+        The grid searches, with all their cells.
     """
 
     folder: Path
     run: Mapping[str, Any]
     table: Table
     targets: Sequence[Target]
+    searches: Sequence[Search] = ()
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -118,14 +123,20 @@ class Report:
         return {metric: Standing(metric, self.table.rows) for metric in (*HEADLINE, "bits_per_note")}
 
     @cached_property
+    def all_rows(self) -> Sequence[Row]:
+        """The table's rows, then the cells of a grid search that were not chosen."""
+        shown = {row.system for row in self.table.rows}
+        return (*self.table.rows, *(cell for s in self.searches for cell in s.cells if cell.system not in shown))
+
+    @cached_property
     def flags(self) -> Mapping[str, Sequence[Flag]]:
         """The flags of each row."""
-        return {row.system: flags(row) for row in self.table.rows}
+        return {row.system: flags(row) for row in self.all_rows}
 
     @cached_property
     def raised(self) -> Sequence[Flag]:
         """The flags that any row has."""
-        return [flag for flag in FLAGS if any(flag in row for row in self.flags.values())]
+        return [flag for flag in FLAGS if any(flag in self.flags[row.system] for row in self.table.rows)]
 
     @cached_property
     def listen(self) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -164,7 +175,7 @@ class Report:
 def build_report(folder: Path, table: Table) -> Report:
     """The report of the run in `folder`."""
     run = RunFolder(folder)
-    return Report(folder, run.read(), table, read_targets(run.targets))
+    return Report(folder, run.read(), without_losers(table), read_targets(run.targets), searches(table))
 
 
 def brief(text: object, longest: int = LONGEST) -> str:

@@ -1,6 +1,6 @@
 """The numbers of a run as CSV, for scripts. Column names stay the same between versions; what is undefined is empty.
 
-``report.csv`` has one row a system:
+``report.csv`` has one row a system, at its end those cells of a grid search that were not chosen:
 
 ===========================  ==========================================================================================
 system, kind, model          row, ``model``, ``untrained`` or ``reference``, and the plug-in
@@ -38,12 +38,12 @@ from bench.score import Row, TrialScore
 
 def report_csv(report: Report) -> str:
     """``report.csv``."""
-    return _text([_row(report, row) for row in report.table.rows])
+    return _text([_row(report, row) for row in report.all_rows])
 
 
 def trials_csv(report: Report) -> str:
     """``trials.csv``."""
-    return _text([_trial(t) for row in report.table.rows for t in row.trials])
+    return _text([_trial(t) for row in report.all_rows for t in row.trials])
 
 
 def columns_csv() -> str:

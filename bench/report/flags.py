@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.score import Row
+from bench.score import REAL, Row
 
 #: Verbatim notes beyond which a run is no accident whatever real music shares.
 LONG_COPY = 16
@@ -61,6 +61,8 @@ FLAGS = (
 
 
 def flags(row: Row) -> list[Flag]:
-    """The flags of a row; none for one that has no value."""
+    """The flags of a row; none for one that has no value, nor for the row of real music, which is a copy by definition."""
+    if row.kind == "reference" and row.system == REAL:
+        return []
     known = {name: cell.value for name, cell in row.cells.items() if cell.value is not None}
     return [flag for flag in FLAGS if known and flag.raised(known)]

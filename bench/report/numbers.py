@@ -37,6 +37,12 @@ def number_text(name: str, value: float) -> str:
     return (_FORMATS.get(name) or _plain(METRICS[name]))(value).replace("-", "−")
 
 
+def size_text(name: str, value: float) -> str:
+    """A positive size of a metric, such as a difference: as its values, but never with fewer than two digits that matter."""
+    plain = number_text(name, value)
+    return f"{value:.2g}" if len(plain.replace(".", "").lstrip("0")) < 2 else plain
+
+
 def p_text(p: float) -> str:
     """``0.032``, ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

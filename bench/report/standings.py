@@ -89,6 +89,10 @@ class Standing:
         lower, higher = (comparison.one, comparison.other)[:: 1 if comparison.difference < 0 else -1]
         return higher if METRICS[self.metric].better == "higher" else lower
 
+    def better(self, one: str, other: str) -> bool:
+        """Whether a test calls row `one` better than row `other`."""
+        return any(self.winner(c) == one for c in self.comparisons if {c.one, c.other} == {one, other})
+
     @cached_property
     def hopeless(self) -> bool:
         """Whether the pieces are too few for any difference, however large, to pass these tests."""

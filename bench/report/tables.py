@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, MARKOV, Report, brief
+from bench.report.harmony import constraint
 from bench.report.numbers import DASH, cell_text, interval_text, number_text, p_text
+from bench.report.search import SCORES, Search
 from bench.report.standings import rank_text
 from bench.score import Row
 
@@ -79,6 +81,12 @@ THEMES = (
             "pitch_w1",
             "velocity_w1",
         ),
+    ),
+    Theme(
+        "Harmony",
+        "How many notes fit the plan of chords that the constrained rows follow (Algorithm 2). The other rows never saw it: "
+        "their shares are what comes without a constraint.",
+        ("chord_tones", "scale_tones"),
     ),
     Theme(
         "How well held-out music is expected",
@@ -205,6 +213,8 @@ def settings(report: Report) -> Grid:
             continue
         trial = row.trials[0].trial
         params = ", ".join(f"{name} {value}" for name, value in trial["params"].items()) or "the plug-in's defaults"
+        if row.harmony:
+            params += f"; harmony: {', '.join(constraint(row))}"
         budget = trial["budget"]
         limits = [f"{budget['epochs']} epochs"]
         if budget["patience"] is not None:
@@ -216,11 +226,30 @@ def settings(report: Report) -> Grid:
     return Grid(["Model", "Hyperparameters", "At most"], rows, frozenset({0, 1, 2}))
 
 
+def grid_search(search: Search) -> Grid:
+    """The cells of one grid search, what chose among them, and what the held-out pieces would have said."""
+    values = list(dict.fromkeys(name for cell in search.cells for name in cell.params))
+    searched = [name for name in values if len({str(cell.params.get(name)) for cell in search.cells}) > 1]
+    shown = [m for m in (*HEADLINE, "bits_per_note", "epochs", "training_seconds") if _any_value(search.cells, m)]
+    rows, strong = [], set()
+    for i, cell in enumerate(search.cells):
+        found = search.mean(i)
+        spread = "" if found is None or found[1] is None else f" ± {found[1]:.3f}"
+        scored = DASH if found is None else f"{found[0]:.3f}{spread}"
+        rows.append(
+            [*(str(cell.params.get(name, DASH)) for name in searched), scored, *(cell_text(m, cell.cells[m]) for m in shown)]
+        )
+        if cell is search.chosen:
+            strong |= {(i, column) for column in range(len(searched) + 1)}
+    headers = [*searched, SCORES.get(search.score, "validation").capitalize(), *(METRICS[m].title for m in shown)]
+    return Grid(headers, rows, frozenset(), frozenset(strong))
+
+
 def failures(report: Report) -> Grid:
     """Trials that failed or did not run: why, and where their log lies."""
     rows = [
         [row.system, str(t.trial["seed"]), brief(t.error) or "it has not run to its end", f"trials/{t.key}/stderr.log"]
-        for row in report.table.rows
+        for row in report.table.rows  # a cell of a grid search that lacks a trial is never a loser: it is here
         for t in row.trials
         if t.status != "done"
     ]
@@ -246,7 +275,11 @@ def row_name(row: Row) -> str:
 
 
 def _anyone_has(report: Report, metric: str) -> bool:
-    return any(row.cells[metric].value is not None for row in report.table.rows if metric in row.cells)
+    return _any_value(report.table.rows, metric)
+
+
+def _any_value(rows: Sequence[Row], metric: str) -> bool:
+    return any(row.cells[metric].value is not None for row in rows if metric in row.cells)
 
 
 def _heading(metric: str) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.report.build import HEADLINE, REAL, Report
-from bench.report.numbers import listed, mebibytes, number_text, plural
+from bench.report import harmony
+from bench.report.build import HEADLINE, Report
+from bench.report.numbers import listed, mebibytes, plural, size_text
+from bench.report.search import SCORES, Search
 from bench.report.tables import Theme
-from bench.score import MEDIAN, Row, TrialScore
+from bench.score import MEDIAN, REAL, Row, TrialScore
+from bench.stats import FEWEST
 
 MIB = 2**20
 
@@ -19,15 +22,14 @@ MIB = 2**20
 def about(report: Report) -> list[str]:
     """What was measured on what, a sentence each."""
     purpose = [_sentence(report.spec["description"])] if report.spec.get("description") else []
-    return [*purpose, _task(report), _runs(report), *_music(report), _machine(report)]
+    return [*purpose, _task(report), *harmony.task(report), _runs(report), *_music(report), _machine(report)]
 
 
 def table2_notes(report: Report) -> list[str]:
     """What must be known to read Table 2."""
     notes = [
         f"Each number is the mean over {plural(len(report.targets), 'piece')}, each piece's own being the mean over its training "
-        "seeds. In brackets the 95 % interval, by bootstrap over pieces; ± is the standard deviation between seeds. Lower is "
-        "closer.",
+        f"seeds. {_intervals(report)} ± is the standard deviation between seeds. Lower is closer.",
         "Ranks count the rows that a test calls better or worse; what no test tells apart shares them. A number is bold if "
         "its model is better than every other by the tests over pieces and over seeds.",
         *(f"{_capital(flag.name)}: {flag.meaning}" for flag in report.raised),
@@ -60,7 +62,7 @@ def difference_notes(report: Report) -> list[str]:
         )
     found = {m: s.detectable for m, s in report.standings.items() if s.detectable is not None}
     if found:
-        sizes = [f"{number_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
+        sizes = [f"{size_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
         notes.append(
             f"What this design can see: two models that truly differ by {listed(sizes)} are told apart in four runs of five "
             "(80 % power); of smaller differences this table knows nothing."
@@ -70,11 +72,18 @@ def difference_notes(report: Report) -> list[str]:
         "at p < 0.05 with an interval that excludes 0. They speak of these trained networks on other pieces. Whether training "
         "again could turn a difference is asked of the seeds' means (Welch's t-test): with few seeds it often could."
     )
+    if report.dataset.get("folds"):
+        notes.append(
+            "Folds: two pieces are continued by two networks that learned from nearly the same music, so pieces are not quite "
+            "independent. No unbiased estimate of that is known (Bengio and Grandvalet 2004); the intervals may be too narrow."
+        )
     return notes
 
 
 def theme_notes(report: Report, theme: Theme) -> list[str]:
     """What must be known to read a theme's table, besides its question."""
+    if "chord_tones" in theme.metrics:
+        return harmony.notes(report)
     if "bits_per_note" not in theme.metrics:
         return []
     notes = list(_bits(report))
@@ -87,9 +96,33 @@ def theme_notes(report: Report, theme: Theme) -> list[str]:
     return notes
 
 
+def search_notes(search: Search) -> list[str]:
+    """Which cell was chosen, by what, and how clearly."""
+    notes = []
+    if search.chosen is None:
+        lacking = "some of its trials have not ended well" if search.score else "its model logs no validation score"
+        notes.append(f"Nothing is chosen yet: {lacking}. Until then every cell is a row of Table 2.")
+    else:
+        notes.append(
+            f"Chosen: {search.chosen.system}, with the least {SCORES[search.score]} of {plural(len(search.cells), 'cell')}, each "
+            "the mean over seeds of its best epoch. The held-out pieces had no part in it; their columns stand here for reading."
+        )
+        order = sorted(range(len(search.cells)), key=lambda i: (search.mean(i) or (0.0, None))[0])
+        first, second = (search.mean(i) for i in order[:2]) if len(order) > 1 else (None, None)
+        if first and second and first[1] is not None and second[0] - first[0] < first[1]:
+            notes.append("The next cell is within one standard deviation between seeds: the choice could have been another.")
+    return notes
+
+
 def cost_notes(report: Report) -> list[str]:
     """What must be known to read the costs."""
     notes = [f"Training time: {METRICS['training_seconds'].definition} Failed trials add nothing to any mean."]
+    if report.dataset.get("folds"):
+        notes.append(
+            "Folds: training time, epochs and time to target are of one training, the mean over the folds, not their sum. Peak "
+            "memory is of the process, which trains one fold after another. Prompts are continued a fold at a time, so "
+            "generation is slower than in one batch."
+        )
     if (target := report.spec.get("target")) is not None:
         notes.append(f"Time to target: the first epoch with at most {target:g} validation bits per note.")
     threads = {row.system: {str(_ran(t)["threads"]) for t in row.done if "threads" in _ran(t)} for row in _models(report)}
@@ -219,8 +252,9 @@ def _task(report: Report) -> str:
 def _runs(report: Report) -> str:
     seeds = [str(s) for s in report.spec["seeds"]]
     samples = plural(report.spec["protocol"]["samples"], "sample")
+    each = "a model and fold" if report.dataset.get("folds") else "a model"
     return (
-        f"{plural(len(seeds), 'training run')} a model ({'seeds' if len(seeds) > 1 else 'seed'} {listed(seeds)}), "
+        f"{plural(len(seeds), 'training run')} {each} ({'seeds' if len(seeds) > 1 else 'seed'} {listed(seeds)}), "
         f"{samples} a piece and run."
     )
 
@@ -229,13 +263,33 @@ def _music(report: Report) -> Iterable[str]:
     dataset, options = report.dataset, report.spec["dataset"].get("options") or {}
     chosen = f" ({', '.join(f'{k}: {v}' for k, v in options.items())})" if options else ""
     yield f"Music: {dataset['title']}{chosen}. Licence: {_sentence(dataset['license'])}"
-    if "pieces" in dataset:
+    if folds := dataset.get("folds"):
+        yield from _folds(folds, dataset)
+    elif "pieces" in dataset:
         pieces, notes = dataset["pieces"], dataset["notes"]
         yield (
             f"{pieces['train']:,} pieces ({notes['train']:,} notes) to learn from, {pieces['validation']:,} to choose by, "
             f"{pieces['test']:,} held out."
         )
     yield from (_sentence(remark) for remark in dataset.get("remarks", ()))
+
+
+def _folds(folds: Mapping[str, Any], dataset: Mapping[str, Any]) -> Iterable[str]:
+    """How the pieces were held out in turn."""
+    parts, pieces = folds["folds"], dataset["pieces"]["test"]
+    held, chosen = ([len(fold[name]) for fold in parts] for name in ("test", "validation"))
+    taught = [pieces - h - c for h, c in zip(held, chosen, strict=True)]
+    way = "leave-one-out" if folds["asked"] == "leave-one-out" else "cross-validation"
+    yield (
+        f"{pieces:,} pieces ({dataset['notes']['test']:,} notes). {sum(held):,} of them are held out in turn, in {len(parts)} "
+        f"folds ({way}), a composition always whole: for each fold every system learns anew from {_span(taught)} pieces, "
+        f"chooses by {_span(chosen)} others, and continues the {_span(held)} it never saw."
+    )
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _machine(report: Report) -> str:
@@ -249,36 +303,40 @@ def _machine(report: Report) -> str:
     )
 
 
+def _intervals(report: Report) -> str:
+    if len(report.targets) < FEWEST:
+        return f"There are no intervals: fewer than {FEWEST} pieces don't show how pieces differ."
+    return "In brackets the 95 % interval, by bootstrap over pieces."
+
+
 def _constant_wins(report: Report) -> Iterable[str]:
-    """The distances at which the median row beats every model."""
-    median = report.table.find(MEDIAN)
-    if median is None:
-        return
-    won = []
+    """The distances at which the median row is below every model, and whether a test says so of all of them."""
+    won: dict[bool, list[str]] = {True: [], False: []}
     for metric in HEADLINE:
-        constant, best = median.cells[metric].value, _best(_models(report), metric)
-        if constant is not None and best is not None and constant < best[1]:
-            word = metric.split("_")[0]
-            won.append(f"{word} ({constant:.2f} against {best[1]:.2f} for the best model, {best[0]})")
-    if won:
+        known = report.standings[metric].known
+        constant, best = known.get(MEDIAN), _best([row for row in _models(report) if row.system in known], metric)
+        if constant is None or best is None or (value := constant.cells[metric].value) is None or value >= best[1]:
+            continue
+        tested = all(report.standings[metric].better(MEDIAN, row.system) for row in _models(report) if row.system in known)
+        won[tested].append(f"{metric.split('_')[0]} ({value:.2f} against {best[1]:.2f} for the best model, {best[0]})")
+    moral = "The distance alone rewards playing the middle; see the next table."
+    if won[True]:
+        yield f"One note repeated over and over (the row {MEDIAN}) beats every model in {' and in '.join(won[True])}. {moral}"
+    if won[False]:
         yield (
-            f"One note repeated over and over (the row {MEDIAN}) beats every model in {' and in '.join(won)}. "
-            "The distance alone rewards playing the middle; see the next table."
+            f"No model's mean is below that of one note repeated over and over (the row {MEDIAN}) in "
+            f"{' and in '.join(won[False])}, though no test tells it from all of them. {moral}"
         )
 
 
 def _real_loses(report: Report) -> Iterable[str]:
-    """The distances at which real music is farther off than a constant or than a model."""
-    real, median = report.table.find(REAL), report.table.find(MEDIAN)
-    if real is None:
-        return
+    """The distances at which a test calls a constant or a model better than real music."""
     lost = []
-    for metric in HEADLINE:
-        value = real.cells[metric].value
-        others = [*([median] if median else []), *_models(report), *_untrained(report)]
-        better = [r.system for r in others if value is not None and (v := r.cells[metric].value) is not None and v < value]
-        if value is not None and better:
-            lost.append(f"in {metric.split('_')[0]} ({value:.2f}) by {listed(better)}")
+    for metric, standing in ((m, report.standings[m]) for m in HEADLINE):
+        others = [MEDIAN, *(row.system for row in (*_models(report), *_untrained(report)))]
+        better = [system for system in others if standing.better(system, REAL)]
+        if better:
+            lost.append(f"in {metric.split('_')[0]} ({standing.known[REAL].cells[metric].value:.2f}) by {listed(better)}")
     if lost:
         yield (
             f"Real music of another piece (the row {REAL}) is beaten {' and '.join(lost)}: a lower distance is not better music."
@@ -286,17 +344,14 @@ def _real_loses(report: Report) -> Iterable[str]:
 
 
 def _untrained_wins(report: Report) -> Iterable[str]:
-    """The models that training took farther from the real notes."""
+    """The models that training took farther from the real notes, as a test says."""
     trained = {row.system: row for row in _models(report)}
     for row in _untrained(report):
         after = trained.get(row.system.removeprefix("untrained "))
         worse = [
-            f"{metric.split('_')[0]} ({now:.2f}, untrained {before:.2f})"
+            f"{metric.split('_')[0]} ({after.cells[metric].value:.2f}, untrained {row.cells[metric].value:.2f})"
             for metric in HEADLINE
-            if after is not None
-            and (now := after.cells[metric].value) is not None
-            and (before := row.cells[metric].value) is not None
-            and before < now
+            if after is not None and report.standings[metric].better(row.system, after.system)
         ]
         if after is not None and worse:
             yield f"Training took {after.system} farther from the real notes in {listed(worse)}."
@@ -304,7 +359,8 @@ def _untrained_wins(report: Report) -> Iterable[str]:
 
 def _stops(report: Report) -> Iterable[str]:
     for row in _models(report):
-        training = [(t.outcome or {})["training"] for t in row.done]
+        trials = [(t.outcome or {})["training"] for t in row.done]
+        training = [part for trial in trials for part in trial.get("folds") or (trial,)]
         clock = sum(t["stopped"] == "clock" for t in training)
         early = sum(t["stopped"] == "early" for t in training)
         resumed = sum(bool(t["resumed"]) for t in training)

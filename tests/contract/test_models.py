@@ -24,6 +24,7 @@ from bench.plugins import Plugin, find_plugins, load, user_folders
 TINY: dict[str, dict[str, Any]] = {
     "lstm": {"units": 16, "layers": 1, "embedding": 4, "head": 8, "window": 16, "batch": 4},
     "transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
+    "lstm-paper": {"units": 8, "embedding": 4, "dense": [12, 8], "window": 10, "batch": 16, "learning_rate": 0.01},
     "music-transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "span": 8, "distance": 4, "batch": 4},
     "vae": {"width": 16, "latent": 4, "window": 16, "span": 8, "batch": 4},
     "gan": {"latent": 8, "width": 8, "dilations": [1, 2], "critic_widths": [8, 8, 8], "window": 16, "batch": 4},
@@ -254,6 +255,17 @@ def test_pitch_probabilities_sum_to_one(case: Case, history: int) -> None:
     ]
     nats = np.array([part[-1, 0] for part in case.trained.log_likelihood(pieces)])
     assert np.exp(nats).sum() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_constraint_that_it_claims_to_follow_is_followed(case: Case) -> None:
+    claimed = case.plugin.header["CONSTRAINT"]
+    if claimed is False or (claimed is not True and case.params.get("kind") not in claimed):
+        pytest.skip("no constraint is claimed")
+    allowed = 40 + np.arange(NOTES)
+    constraint = np.full((NOTES, 128), -1e4)
+    constraint[np.arange(NOTES), allowed] = 0
+    for notes in case.trained.generate(PROMPTS, NOTES, 1, constraint):
+        assert sorted(notes.pitch) == allowed.tolist()
 
 
 def test_facts_are_plain_json(case: Case) -> None:

@@ -139,14 +139,23 @@ def test_mon2025(ten: dict[str, bytes], server: Server, tmp_path: Path, quiet: Q
     assert server.paths()[asked:] == ["music_midi/Beautiful.mid", "music_midi/Spark.mid"]
 
 
+def test_mon2025_without_a_split_is_for_folds(ten: dict[str, bytes], tmp_path: Path, quiet: Quiet) -> None:
+    for name, body in ten.items():
+        (tmp_path / name).write_bytes(body)
+    splits = Mon(holdout=0).load(tmp_path, quiet)
+    assert (len(splits.train), splits.validation, splits.test, splits.remarks) == (10, (), (), ())
+    assert Mon(holdout=0).fingerprint(tmp_path) != Mon().fingerprint(tmp_path)
+
+
 def test_mon2025_refuses_other_files(ten: dict[str, bytes], tmp_path: Path, quiet: Quiet) -> None:
     for name, body in ten.items():
         (tmp_path / name).write_bytes(body)
     (tmp_path / "Spark.mid").write_bytes(midi_bytes(music(99)))
     with pytest.raises(DataError, match=r"Spark\.mid: sha256 expected .*, got "):
         Mon().load(tmp_path, quiet)
-    with pytest.raises(DataError, match="holdout is 9"):
-        Mon(holdout=9)
+    for wrong in (9, -1):
+        with pytest.raises(DataError, match=f"holdout is {wrong}"):
+            Mon(holdout=wrong)
 
 
 def test_mon2025_real_files(quiet: Quiet) -> None:

@@ -431,11 +431,12 @@ def test_a_class_without_probability_is_never_drawn() -> None:
     assert module.sample(logits, tf.constant([[0.0], [1 - 2**-24]]), 1.0, 1.0).numpy().tolist() == [1, 3]
 
 
-def test_log_weights_are_not_scaled_by_the_temperature() -> None:
+def test_log_weights_come_before_the_temperature() -> None:
+    # (1/2, 1/2) weighted by (3, 1) is (3/4, 1/4); squared, as at temperature 1/2, it is 9 : 1.
     logits = tf.zeros((20000, 2))
     noise = tf.random.stateless_uniform((20000, 1), [0, 1])
-    drawn = module.sample(logits, noise, 0.5, 1.0, tf.math.log([0.75, 0.25])).numpy()
-    assert np.mean(drawn == 0) == pytest.approx(0.75, abs=0.015)
+    drawn = module.sample(logits, noise, 0.5, 1.0, tf.math.log([3.0, 1.0])).numpy()
+    assert np.mean(drawn == 0) == pytest.approx(0.9, abs=0.015)
 
 
 def test_nucleus_drops_the_tail() -> None:

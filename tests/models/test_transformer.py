@@ -215,8 +215,8 @@ def test_sampler_draws_from_the_distribution() -> None:
     np.testing.assert_array_equal(shares(1, 1e-9), [1, 0, 0, 0])
     weights = torch.tensor([-np.inf, 0, np.log(2), 0])
     np.testing.assert_allclose(shares(1, 1, weights), [0, 0.3 / 0.65, 0.3 / 0.65, 0.05 / 0.65], atol=0.006)
-    # After the temperature, which is not theirs, and before top_p.
-    np.testing.assert_allclose(shares(0.5, 1, weights), np.array([0, 0.09, 0.045, 0.0025]) / 0.1375, atol=0.006)
+    # Before the temperature, which scales them too: (0.3, 2 x 0.15, 0.05) squared. And before top_p.
+    np.testing.assert_allclose(shares(0.5, 1, weights), np.array([0, 0.09, 0.09, 0.0025]) / 0.1825, atol=0.006)
     np.testing.assert_allclose(shares(1, 0.9, weights), [0, 0.5, 0.5, 0], atol=0.006)
 
 

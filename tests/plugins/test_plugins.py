@@ -102,6 +102,7 @@ class TestHeader:
             "PROMPT": False,
             "LIKELIHOOD": "bound",
             "SEES_TARGET": False,
+            "CONSTRAINT": False,
             "KINDS": {},
         }
 

@@ -59,6 +59,7 @@ class Stored:
         }
         self.call: dict[str, Any] = {"spec": "table2", "data": [], "plugins": []}
         self.pieces = [PieceName(0, "a", "Minuet", "Bach"), PieceName(3, "b", "", "")]
+        self.real = list(REAL)
         self.spec = {
             "name": "table2",
             "title": "Table 2 on four notes",
@@ -80,14 +81,17 @@ class Stored:
         params: Mapping[str, Any] | None = None,
         bits: float | None = None,
         error: str = "",
+        model: str = "",
+        cell_of: str = "",
         **outcome: Any,
     ) -> str:
         """A trial with its outcome and samples; None as samples and no error: it has not run."""
-        model = "references" if kind == "reference" else system.removeprefix("untrained ")
+        model = model or ("references" if kind == "reference" else system.removeprefix("untrained "))
         key = f"{system}-{seed}".replace(" ", "-")
         trial = {
             "system": system,
             "kind": kind,
+            "cell_of": cell_of,
             "model": model,
             "params": dict(params or ({"kind": system} if kind == "reference" else {})),
             "protocol": self.spec["protocol"],
@@ -107,6 +111,11 @@ class Stored:
         write_json(folder / "outcome.json", {**shared, "status": "done", "error": None, **done(seed, bits), **outcome})
         return key
 
+    def enlarge(self, pieces: int) -> None:
+        """More held-out pieces, each the first one transposed."""
+        self.pieces = [PieceName(i, f"piece {i}") for i in range(pieces)]
+        self.real = [notes([50 + i, 52 + i, 54 + i, 56 + i]) for i in range(pieces)]
+
     def close(self) -> Path:
         """Write run.json and targets.h5; the folder."""
         provenance = {
@@ -124,8 +133,8 @@ class Stored:
             headers=HEADERS,
             trials=self.trials,
         )
-        targets = tuple(Target(name, notes([40, 41]), real) for name, real in zip(self.pieces, REAL, strict=True))
-        write_targets(self.run.targets, Targets(targets, test_pieces=5, usable=2))
+        targets = tuple(Target(name, notes([40, 41]), real) for name, real in zip(self.pieces, self.real, strict=True))
+        write_targets(self.run.targets, Targets(targets, test_pieces=5, usable=len(targets)))
         write_json(self.run.run_file, {**record, "started": "2025-01-02T03:04:05Z", "finished": "2025-01-02T03:14:05Z"})
         return self.run.path
 

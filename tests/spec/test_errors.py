@@ -7,7 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from bench.errors import SpecError
-from bench.spec import Spec, load_spec
+from bench.plugins import find_plugins
+from bench.spec import Spec, load_spec, shipped_specs
+
+MODELS = [name for name in find_plugins("model") if name != "references"]
 
 GOOD = """\
 title: Mine
@@ -31,7 +34,7 @@ def refusal(folder, text, **changes):
     ("more", "message"),
     [
         ("tilte: x", "mine.yaml:6: tilte: unknown key 'tilte'.\nDid you mean 'title'? Valid: budget, dataset, description, "
-         "extends, gate, models, name, protocol, published, references, scales, seeds, suits, target, title."),
+         "extends, gate, grid, models, name, protocol, published, references, scales, seeds, suits, target, title."),
         ("budget:\n  epoch: 3", "mine.yaml:7: budget.epoch: unknown key 'epoch'.\nDid you mean 'epochs'? "
          "Valid: epochs, max_seconds, patience, timeout."),
         ("protocol: {prompt: many}", "mine.yaml:6: protocol.prompt: expected a whole number, got 'many'."),
@@ -41,6 +44,13 @@ def refusal(folder, text, **changes):
         ("protocol: {prompt: '32'}", "mine.yaml:6: protocol.prompt: expected a whole number, got '32'."),
         ("protocol: {notes: 0}", "mine.yaml:6: protocol.notes: expected a number of at least 1, got 0."),
         ("protocol: [32]", "mine.yaml:6: protocol: expected keys with values, got [32]."),
+        ("protocol: {folds: 1}", "mine.yaml:6: protocol.folds: expected a whole number of at least 2, or leave-one-out, got 1."),
+        ("protocol: {folds: all}", "mine.yaml:6: protocol.folds: expected a whole number of at least 2, or leave-one-out, "
+         "got 'all'."),
+        ("protocol: {folds: 2, validation: 1}", "mine.yaml:6: protocol.validation: expected a number below 1, got 1."),
+        ("protocol: {folds: 2, validation: 0}", "mine.yaml:6: protocol.validation: expected a number above 0, got 0."),
+        ("protocol: {validation: 0.2}", "mine.yaml:6: protocol.validation: it has no meaning without folds.\n"
+         "Add `folds`, or leave it to the dataset."),
         ("budget: {max_seconds: 0}", "mine.yaml:6: budget.max_seconds: expected a number above 0, got 0."),
         ("budget: {max_seconds: .inf}", "mine.yaml:6: inf is not a finite number; leave the key out for no limit."),
         ("description: 3", "mine.yaml:6: description: expected a text, got 3."),
@@ -49,6 +59,13 @@ def refusal(folder, text, **changes):
         ("seeds:\n  - 0\n  - x", "mine.yaml:8: seeds[1]: expected a whole number, got 'x'."),
         ("seeds: [1, 1]", "mine.yaml:6: seeds: the same is listed twice."),
         ("seeds: [-1]", "mine.yaml:6: seeds[0]: expected a number of at least 0, got -1."),
+        ("grid: {dropout: [1]}", "mine.yaml:6: grid.dropout: expected row.hyperparameter, such as lstm.dropout, got 'dropout'."),
+        ("grid: {lsmt.units: [1]}", "mine.yaml:6: grid.lsmt.units: the spec has no row 'lsmt'.\n"
+         "Did you mean 'lstm'? Valid: lstm."),
+        ("grid: {lstm.units: [1, x]}", "mine.yaml:6: grid.lstm.units: expected a whole number, got 'x'."),
+        ("grid: {lstm.units: [1, 2, 1]}", "mine.yaml:6: grid.lstm.units: the same value is listed twice."),
+        ("grid: {lstm.units: []}", "mine.yaml:6: grid.lstm.units: expected at least one."),
+        ("grid: {lstm.units: 8}", "mine.yaml:6: grid.lstm.units: expected a list, got 8."),
         ("suits: [laptop]", "mine.yaml:6: suits[0]: unknown value 'laptop'.\nValid: cpu, gpu, smoke."),
         ("published: mon2024", "mine.yaml:6: published: unknown value 'mon2024'.\nDid you mean 'mon2025'? Valid: mon2025."),
         ("references: [median, marcov]", "mine.yaml:6: references[1]: unknown reference 'marcov'.\nDid you mean 'markov'? "
@@ -91,7 +108,7 @@ def test_a_missing_key(tmp_path):
         ("units: 32", "dropout: true", "mine.yaml:5: models.lstm.params.dropout: expected a number, got True."),
         ("params: {units: 32}", "plugin: lsmt", "mine.yaml:5: models.lstm.plugin: unknown model 'lsmt'.\nDid you mean 'lstm'?"),
         ("params:", "parms:", "mine.yaml:5: models.lstm.parms: unknown key 'parms'.\nDid you mean 'params'? "
-         "Valid: budget, params, plugin."),
+         "Valid: budget, harmony, params, plugin."),
         ("params: {units: 32}", "budget: {patients: 3}", "mine.yaml:5: models.lstm.budget.patients: unknown key 'patients'.\n"
          "Did you mean 'patience'? Valid: epochs, max_seconds, patience, timeout."),
         ("lstm:", "markov:", "mine.yaml:4: models.markov: a model's row can't be named 'markov': it is the name of a reference."),
@@ -164,15 +181,14 @@ def test_unknown_shipped_name():
     with pytest.raises(SpecError) as caught:
         load_spec("tabel2")
     assert str(caught.value) == (
-        "There is no spec named 'tabel2'.\n"
-        "Did you mean 'table2'? Valid: calibration, smoke, table2, table2-maestro, table2-midiworld. Or give a YAML file."
+        "There is no spec named 'tabel2'.\nDid you mean 'table2'? Valid: " + ", ".join(shipped_specs()) + ". Or give a YAML file."
     )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ["lsmt"]}, "--models: unknown model 'lsmt'.\nDid you mean 'lstm'? Valid: gan, lstm, music-transformer, transformer, vae."),
+        ({"models": ["lsmt"]}, "--models: unknown model 'lsmt'.\nDid you mean 'lstm'? Valid: " + ", ".join(MODELS) + "."),
         ({"models": ["markov"]}, "--models: 'markov' is a reference, not a model.\n"),
         ({"dataset": "maestor"}, "--dataset: unknown dataset 'maestor'.\nDid you mean 'maestro'?"),
         ({"references": ["medain"]}, "--references: unknown reference 'medain'.\nDid you mean 'median'?"),

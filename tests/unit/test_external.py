@@ -206,3 +206,22 @@ def test_a_folder_without_use_is_refused(folder: Path) -> None:
     put(folder, "prompt-000.mid", 60)
     with pytest.raises(DataError, match=r"None of 1 MIDI files .* prompt-000\.mid: it has 1 note"):
         read_external(folder, TARGETS, N)
+
+
+def test_another_pieces_prompt_is_refused(folder: Path) -> None:
+    """Files numbered from 1 would each be compared with the music of the piece after."""
+    prompts = [[40 + i + step for step in range(8)] for i in range(0, 12, 4)]
+    targets = [target(i, line(*prompt)) for i, prompt in enumerate(prompts)]
+    put(folder, "1.mid", *prompts[0], 1, 2, 3, 4)
+    put(folder, "2.mid", *prompts[1], 1, 2, 3, 4)
+    with pytest.raises(DataError, match=r"1\.mid: it begins with prompt-000\.mid, but stands for piece 001"):
+        read_external(folder, targets, N)
+    put(folder, "0.mid", *prompts[0], 1, 2, 3, 4)
+    found = read_external(folder, targets, N)
+    assert (sorted(found.notes), found.missing) == ([(0, 0)], (1, 2))
+    assert set(found.bad) == {"1.mid", "2.mid"}
+
+
+def test_a_prompt_of_few_notes_may_begin_another_piece(folder: Path) -> None:
+    put(folder, "1.mid", 40, 41, 1, 2, 3)
+    assert read_external(folder, TARGETS, N).notes[1, 0].pitch.tolist() == [40, 41, 1, 2]

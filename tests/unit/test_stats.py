@@ -12,13 +12,15 @@ from scipy import stats as scipy_stats
 
 from bench import stats
 
-values = st.lists(st.floats(-100, 100, allow_nan=False), min_size=2, max_size=30)
+values = st.lists(st.floats(-100, 100, allow_nan=False), min_size=stats.FEWEST, max_size=30)
 
 
 class TestBootstrap:
     def test_fewer_than_two_pieces_say_nothing(self) -> None:
         assert stats.bootstrap_mean([]) is None
         assert stats.bootstrap_mean([3.0]) is None
+        assert stats.bootstrap_mean([3.0, 4.0, 5.0, 6.0]) is None
+        assert stats.bootstrap_mean([3.0, 4.0, 5.0, 6.0, 7.0]) is not None
 
     def test_equal_values_leave_no_doubt(self) -> None:
         assert stats.bootstrap_mean([2.0] * 5) == stats.Interval(2.0, 2.0)
@@ -37,12 +39,13 @@ class TestBootstrap:
         assert found.high == pytest.approx(high, abs=0.06)
 
     def test_weights_are_those_of_the_mean(self) -> None:
-        """A piece of no weight changes nothing but the number of pieces; equal weights change nothing at all."""
-        data = [1.0, 4.0, 2.0, 8.0]
-        assert stats.bootstrap_mean(data, [3.0] * 4) == stats.bootstrap_mean(data)
-        heavy = stats.bootstrap_mean([0.0, 10.0, 0.0, 10.0], [1.0, 99.0, 1.0, 99.0])
-        assert heavy is not None
-        assert heavy.high > 9.8
+        """30 pieces at 0, 30 at 10 that weigh four times as much: the mean is 8, not 5. Equal weights change nothing at all."""
+        data, weights = [0.0] * 30 + [10.0] * 30, [1.0] * 30 + [4.0] * 30
+        assert stats.bootstrap_mean(data, [3.0] * 60) == stats.bootstrap_mean(data)
+        found = stats.bootstrap_mean(data, weights)
+        assert found is not None
+        assert (found.low + found.high) / 2 == pytest.approx(8.0, abs=0.2)
+        assert found.excludes(5.0)
 
     @given(values, st.floats(-10, 10), st.floats(0.1, 10))
     @settings(max_examples=30)
@@ -102,10 +105,21 @@ class TestPermutation:
         assert 0.75 <= (stats.paired_permutation(draws, draws=2000) <= 0.05).mean() <= 0.85
 
 
+@pytest.mark.parametrize("pieces", [16, 50])
+def test_the_detectable_difference_holds_at_holm_s_first_step(pieces: int) -> None:
+    """The report's tables compare a dozen rows: 66 pairs, so the strictest level is 0.05 / 66, far out in the tail."""
+    alpha = 0.05 / 66
+    difference = stats.detectable_difference(3.0, pieces, alpha=alpha)
+    assert difference is not None
+    draws = np.random.default_rng(pieces).normal(difference, 3.0, (pieces, 1000))
+    assert 0.75 <= (stats.paired_permutation(draws) <= alpha).mean() <= 0.85
+
+
 def test_detectable_difference_of_a_known_design() -> None:
     """G*Power 3.1: a paired t-test with 34 pairs finds d = 0.5 with 81 % power, with 33 pairs 80 %."""
     assert stats.detectable_difference(1.0, 33) == pytest.approx(0.5, abs=0.005)
     assert stats.detectable_difference(1.0, 2) is None
+    assert stats.detectable_difference(1.0, 15, alpha=0.05 / 66) is None
 
 
 def test_holm_by_hand() -> None:

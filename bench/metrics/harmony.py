@@ -1,0 +1,64 @@
+"""How many notes fit a plan of chords: what Algorithm 2 is meant to raise.
+
+A plan says which chord is under which note, see :mod:`bench.harmony`. A constrained row is measured against the plan that it was
+given; a row without a constraint against the same plan, though it never saw it, so that before and after can be compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.harmony.form import Layout
+from bench.harmony.plan import CLASSES, Plan
+from bench.metrics._values import Metric, Undefined, Value
+from bench.notes import Notes
+
+SOURCE = "this suite, for Algorithm 2 of Mon 2025"
+
+METRICS = (
+    Metric(
+        "chord_tones",
+        "Chord tones",
+        "%",
+        None,
+        "Share of a sample's notes whose pitch class is in the chord that the plan has under them. Notes are counted by onset, "
+        "then pitch.",
+        SOURCE,
+        1,
+    ),
+    Metric(
+        "scale_tones",
+        "Scale tones",
+        "%",
+        None,
+        "Share of a sample's notes whose pitch class is in the plan's key or in the chord under them: all that the constraint "
+        "doesn't call non-harmonic.",
+        SOURCE,
+        1,
+    ),
+)
+
+
+def evaluate(generated: Notes, plan: Plan | Undefined, where: Layout | None = None) -> dict[str, Value]:
+    """Both shares of one sample, percent.
+
+    Parameters
+    ----------
+    generated : Notes
+        n notes.
+    plan : Plan or Undefined
+        Why there is none.
+    where : Layout, optional
+        Which notes of the plan these are, shape (n,), and how far they were transposed; by default the first n.
+    """
+    if isinstance(plan, Undefined) or not len(generated):
+        reason = plan if isinstance(plan, Undefined) else Undefined("no notes to compare")
+        return dict.fromkeys((m.name for m in METRICS), reason)
+    source = np.arange(len(generated)) if where is None else where.source
+    shift = 0 if where is None else where.shift
+    classes = (generated.pitch.astype(np.int64) - shift) % CLASSES
+    in_chord = plan.chord_tones[plan.chord_at(source), classes]
+    return {
+        "chord_tones": 100 * float(in_chord.mean()),
+        "scale_tones": 100 * float((in_chord | plan.scale_tones[classes]).mean()),
+    }

@@ -1,0 +1,239 @@
+"""A run whose pieces are held out in turn: straight, killed, and as its report tells it."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import DataError
+from bench.heldout import hold_out
+from bench.places import Places
+from bench.runner import RunResult
+from bench.score import score_run
+from bench.spec import load_spec
+from bench.store import read_samples, read_target_file
+
+from .conftest import PLUGINS, Bench, until, workers
+from .test_kills import timeless
+
+#: Of the toy's ten pieces two are too short for 10 + 20 notes.
+FOLDS = {"prompt": 10, "notes": 20, "folds": "leave-one-out"}
+SLOW = {"steady": {"params": {"delay": 0.05}}}
+BUDGET = {"epochs": 4, "timeout": 60}
+ROWS = ["real", "markov"]
+
+
+def finished(toy: Bench) -> list[Path]:
+    return sorted(toy.run_folder.glob("trials/*/folds/fold-*.json"))
+
+
+def stamps(toy: Bench) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in finished(toy)}
+
+
+def without_clocks(outcome: dict[str, Any]) -> dict[str, Any]:
+    """What no clock decides of an outcome with folds."""
+    clocked = ("seconds", "notes_per_second", "resumed")
+    training = outcome["training"]
+    return {
+        "likelihood": outcome["likelihood"],
+        "originality": outcome["originality"],
+        "facts": outcome["facts"],
+        "training": {k: v for k, v in training.items() if k not in (*clocked, "folds", "history")},
+        "folds": [{k: v for k, v in fold.items() if k not in clocked} for fold in training["folds"]],
+        "history": [{k: v for k, v in epoch.items() if k not in clocked} for epoch in training["history"]],
+    }
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, RunResult]:
+    """A run that nothing disturbed, and its table."""
+    toy = Bench(tmp_path_factory.mktemp("straight"))
+    toy.write(SLOW, protocol=FOLDS, budget=BUDGET, references=ROWS)
+    return toy, toy.run(jobs=2)
+
+
+def test_every_piece_is_continued_once_by_a_network_of_its_fold(straight: tuple[Bench, RunResult]) -> None:
+    toy, result = straight
+    assert result.failed == 0
+    stored = read_target_file(toy.run_folder / "targets.h5")
+    assert len(stored.targets) == 8
+    samples = read_samples(toy.trials()["steady", 0] / "samples.h5")
+    assert sorted(samples.notes) == [(piece, 0) for piece in range(8)]
+    # A held-out piece's likelihood is measured once; the two short pieces are never held out.
+    assert samples.likelihood_piece is not None
+    assert samples.likelihood_piece.tolist() == [t.piece.index for t in stored.targets]
+    outcome = toy.outcome("steady")
+    assert outcome["likelihood"]["pieces"] == 8
+    assert outcome["likelihood"]["bits_per_note"] == pytest.approx(8.0)  # four fields of log 4
+
+
+def test_the_curves_of_all_folds_are_kept(straight: tuple[Bench, RunResult]) -> None:
+    training = straight[0].outcome("steady")["training"]
+    assert [(e["fold"], e["epoch"]) for e in training["history"]] == [(f, e) for f in range(1, 9) for e in range(1, 5)]
+    assert [fold["fold"] for fold in training["folds"]] == list(range(1, 9))
+    assert training["epochs"] == 4
+    # The mean of a training, not the sum.
+    assert training["seconds"] == pytest.approx(sum(f["seconds"] for f in training["folds"]) / 8)
+    assert 0.2 <= training["seconds"] < 0.2 * 8
+    # 10 pieces, of which one is held out and two choose: the notes of the other seven.
+    notes = [fold["notes"] / 4 for fold in training["folds"]]
+    assert all(7 * 60 - 2 * 45 <= n <= 7 * 60 for n in notes)
+
+
+def test_folds_share_neither_weights_nor_draws(straight: tuple[Bench, RunResult]) -> None:
+    toy, _ = straight
+    made = read_samples(toy.trials()["steady", 0] / "samples.h5").notes
+    assert len({made[piece, 0].pitch.tobytes() for piece in range(8)}) == 8
+    markov = read_samples(toy.trials()["markov", 0] / "samples.h5").notes
+    assert len({markov[piece, 0].pitch.tobytes() for piece in range(8)}) == 8
+
+
+def test_the_real_row_never_plays_the_piece_itself(straight: tuple[Bench, RunResult]) -> None:
+    toy, _ = straight
+    targets = read_target_file(toy.run_folder / "targets.h5").targets
+    made = read_samples(toy.trials()["real", 0] / "samples.h5").notes
+    assert all(made[i, 0].pitch.tolist() != target.target.pitch.tolist() for i, target in enumerate(targets))
+    # It does play a piece of the dataset.
+    assert set(toy.outcome("real")["originality"]["samples"]["longest_training_run"]) == {20}
+    assert max(toy.outcome("real")["originality"]["targets"]["longest_training_run"]) < 20
+
+
+def test_the_report_says_how_pieces_were_held_out(straight: tuple[Bench, RunResult]) -> None:
+    toy, _ = straight
+    report = (toy.run_folder / "report.md").read_text()
+    assert (
+        "10 pieces (510 notes). 8 of them are held out in turn, in 8 folds (leave-one-out), a composition always whole: "
+        "for each fold every system learns anew from 7 pieces, chooses by 2 others, and continues the 1 it never saw."
+    ) in report
+    assert "1 training run a model and fold (seed 0)" in report
+    assert "2 of 10 pieces have fewer than 30 notes, too few to be continued: they are not compared." in report
+    assert "its own split, and what it says of it, is void." in report
+    assert "the mean over the folds, not their sum" in report
+    assert "0 to choose by" not in report
+
+
+def test_killed_between_folds(toy: Bench, straight: tuple[Bench, RunResult]) -> None:
+    undisturbed, result = straight
+    toy.write(SLOW, protocol=FOLDS, budget=BUDGET, references=ROWS)
+    process = toy.start()
+    # The same spec gives the same keys.
+    place = toy.run_folder / "trials" / undisturbed.trials()["steady", 0].name
+    until(lambda: len(list(place.glob("folds/*.json"))) >= 3, 60)
+    (worker,) = workers(toy)
+    process.kill()
+    worker.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {path: stamp for path, stamp in stamps(toy).items() if place in path.parents}
+    assert 3 <= len(before) < 8
+    again = toy.run()
+    assert again.failed == 0
+    # What was finished was not done again.
+    assert {path: stamps(toy)[path] for path in before} == before
+    seen = {e["fold"] for e in toy.events if e["event"] == "epoch" and e["system"] == "steady"}
+    assert seen == set(range(len(before) + 1, 9))
+    assert toy.samples() == undisturbed.samples()
+    assert timeless(again.table) == timeless(result.table)
+    for name in toy.trials():
+        assert without_clocks(toy.outcome(*name)) == without_clocks(undisturbed.outcome(*name)), name
+
+
+def test_killed_again_and_again(toy: Bench, straight: tuple[Bench, RunResult]) -> None:
+    undisturbed, result = straight
+    toy.write(SLOW, protocol=FOLDS, budget=BUDGET, references=ROWS)
+    draw = random.Random(7)
+    for _ in range(3):
+        process = toy.start()
+        time.sleep(draw.uniform(0.8, 3.0))
+        process.kill()
+        process.wait()
+    again = toy.run(jobs=2)
+    assert (toy.samples(), timeless(again.table)) == (undisturbed.samples(), timeless(result.table))
+    assert not list(toy.run_folder.rglob(".*.tmp"))
+
+
+def test_a_lost_samples_file_is_made_of_the_folds_again(toy: Bench) -> None:
+    toy.write({"steady": {}}, protocol=FOLDS)
+    toy.run()
+    before, samples = stamps(toy), toy.samples()
+    (toy.trials()["steady", 0] / "samples.h5").unlink()
+    assert toy.run().failed == 0
+    assert (stamps(toy), toy.samples()) == (before, samples)
+    assert not [e for e in toy.events if e["event"] == "epoch"]
+
+
+def test_a_damaged_fold_is_done_again(toy: Bench) -> None:
+    toy.write({"steady": {}}, protocol=FOLDS)
+    toy.run()
+    samples = toy.samples()
+    place = toy.trials()["steady", 0]
+    (place / "outcome.json").unlink()
+    (place / "folds" / "fold-03.h5").write_bytes(b"no HDF5")
+    assert toy.run().failed == 0
+    assert {e["fold"] for e in toy.events if e["event"] == "fit"} == {3}
+    assert toy.samples() == samples
+
+
+def test_a_fold_that_fails_fails_its_trial_and_is_said(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": "short"}}}, protocol=FOLDS)
+    assert toy.run().failed == 1
+    assert toy.outcome("faulty")["error"]["phase"] == "generate"
+
+
+def test_fewer_folds_than_pieces(toy: Bench) -> None:
+    toy.write({"steady": {}}, protocol=FOLDS | {"folds": 3, "validation": 0.4})
+    toy.run()
+    stored = read_target_file(toy.run_folder / "targets.h5")
+    folds = stored.facts["folds"]["folds"]
+    assert sorted(len(f["test"]) for f in folds) == [2, 3, 3]
+    assert [len(f["validation"]) for f in folds] == [round(0.4 * (10 - len(f["test"]))) for f in folds]
+    assert toy.outcome("steady")["likelihood"]["pieces"] == 8
+    assert "in 3 folds (cross-validation)" in (toy.run_folder / "report.md").read_text()
+
+
+def test_too_many_folds_stop_the_run_before_it_starts(toy: Bench) -> None:
+    toy.write({"steady": {}}, protocol=FOLDS | {"folds": 9})
+    with pytest.raises(DataError, match=r"asks for 9 folds, but 8 compositions \(of 10 pieces\) can be held out"):
+        toy.run()
+
+
+def test_prompts_say_which_fold_a_piece_is_in_and_a_folder_of_them_is_scored(toy: Bench) -> None:
+    from bench.prompts import export_prompts
+    from bench.scored import score_folder
+
+    toy.write({}, protocol=FOLDS | {"folds": 4})
+    places = Places.find(toy.out, (), [PLUGINS])
+    held_out = hold_out(load_spec(toy.spec, places.plugins).at("cpu"), places)
+    folder = toy.folder / "prompts"
+    export_prompts(held_out, folder, scale="cpu", score="bench score", with_targets=True)
+    index = json.loads((folder / "prompts.json").read_text())
+    assert {piece["fold"] for piece in index["pieces"]} == {1, 2, 3, 4}
+    assert "learned from no piece of its fold" in (folder / "README.txt").read_text()
+    scored = score_folder(folder / "targets", toy.spec, name="perfect", scale="cpu", plugins=[PLUGINS], out=toy.out)
+    assert scored.complete
+    row = score_run(scored.result.folder)["perfect"]
+    assert row.cells["pitch_distance"].value == 0
+    # The pieces themselves, which were learned from in every other fold: against their own fold they are new.
+    assert row.cells["copied_run"].value is not None
+    assert row.cells["copied_run"].value < 20
+
+
+def test_the_gate_compares_a_run_with_folds(straight: tuple[Bench, RunResult], tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from bench.cli import app
+
+    toy, _ = straight
+    call, baseline = CliRunner(), tmp_path / "baseline.json"
+    saved = call.invoke(app, ["baseline", str(toy.run_folder), "--file", str(baseline)])
+    print(saved.output)
+    assert saved.exit_code == 0
+    checked = call.invoke(app, ["check", str(toy.run_folder), "--baseline", str(baseline)])
+    print(checked.output)
+    assert checked.exit_code == 0

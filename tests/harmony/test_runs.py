@@ -1,0 +1,178 @@
+"""Through the runner and a worker, on the toy dataset: a constrained Markov chain beside the same chain without."""
+
+import json
+
+import numpy as np
+import pretty_midi
+import pytest
+
+from bench.harmony.conductor import Conductor
+from bench.harmony.stored import StoredPlans
+from bench.notes import Notes
+from bench.score import score_run
+from bench.store import PieceName, Target, read_samples
+from bench.trial import Form, Harmony
+from tests.engine.conftest import Bench, toy
+
+__all__ = ["toy"]  # the fixture
+
+FORM = {"sections": "AABA", "a": 20, "b": 10, "transpose": 3}
+ROW = {"plugin": "references", "params": {"kind": "markov"}, "budget": {"epochs": 1}}
+HARMONY = {"key": "auto", "notes_per_chord": 4, "form": FORM}
+
+
+def test_a_run_with_and_without(toy: Bench) -> None:
+    toy.write(
+        {"markov+harmony": {**ROW, "harmony": HARMONY}},
+        references=["markov", "uniform", "real"],
+        dataset={"name": "toy", "options": {"test": 31}},
+        protocol={"prompt": 10, "notes": 20, "pieces": 16},
+    )
+    result = toy.run()
+    assert result.failed == 0
+    table = score_run(toy.run_folder)
+    constrained, free, uniform, real = (table[name] for name in ("markov+harmony", "markov", "uniform", "real"))
+    # 3 of 12 pitch classes at weight 3: chance is 25 %, and 7 to 8 of 12 in the key or chord.
+    assert constrained.cells["chord_tones"].value > 45 > free.cells["chord_tones"].value
+    assert constrained.cells["scale_tones"].value > 85 > free.cells["scale_tones"].value
+    assert uniform.cells["chord_tones"].value is not None
+    assert real.cells["scale_tones"].value is not None
+    assert constrained.cells["bits_per_note"].value == free.cells["bits_per_note"].value
+
+    folder = toy.trials()["markov+harmony", 0]
+    told = toy.outcome("markov+harmony")["harmony"]
+    assert told["key_from"] == "the prompt"
+    assert len(told["plan_of_piece"]) == 16
+    assert toy.outcome("markov+harmony")["generation"]["notes"] == 16 * 30
+    assert [len(n) for n in read_samples(folder / "samples.h5").notes.values()] == [20] * 16
+    midi = pretty_midi.PrettyMIDI(str(folder / "midi" / "piece-000.mid"))
+    assert [track.name for track in midi.instruments] == ["melody", "accompaniment"]
+    assert midi.get_tempo_changes()[1].tolist() == pytest.approx([120])
+    # 10 of the prompt, then 20 + 20 + 10 + 20; a key struck twice on one tick is written once.
+    assert 75 <= len(midi.instruments[0].notes) <= 80
+    # 5 chords in each A, 3 in B.
+    assert len(midi.instruments[1].notes) == 3 * (5 + 5 + 3 + 5)
+
+    report = (toy.run_folder / "report.md").read_text()
+    assert "## Harmony" in report
+    assert "Of the 30 notes that markov+harmony writes a piece of 70 is made, A + A + B + A with A = 20 notes and " in report
+    assert "B = 10 notes, B 3 semitones up; its first 20, which are the first section, are compared." in report
+    assert f"chord tones: markov+harmony {constrained.cells['chord_tones'].value:.1f} % against" in report
+    assert "The same seeds gave the same weights to markov+harmony and markov" in report
+
+
+def test_without_a_constrained_row_the_columns_are_undefined_with_a_reason(toy: Bench) -> None:
+    toy.write({}, references=["markov"])
+    toy.run()
+    cell = score_run(toy.run_folder)["markov"].cells["chord_tones"]
+    assert (cell.value, cell.reason) == (None, "the run has no plan of chords: no row with `harmony` has ended")
+    assert "## Harmony" not in (toy.run_folder / "report.md").read_text()
+
+
+def test_without_a_prompt_the_training_music_has_the_key(toy: Bench) -> None:
+    toy.write({"markov+harmony": {**ROW, "harmony": {"notes_per_chord": 4}}}, protocol={"prompt": 0, "notes": 20, "pieces": 2})
+    assert toy.run().failed == 0
+    told = toy.outcome("markov+harmony")["harmony"]
+    assert (told["key_from"], told["plan_of_piece"]) == ("the training music", [0, 0])
+
+
+class Recorder:
+    """Writes the constraint's likeliest pitch at each note, and remembers how it was called."""
+
+    compiles = False
+
+    def __init__(self):
+        self.calls = []
+
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        self.calls.append((len(prompts), n_notes, seed))
+        pitch = constraint.argmax(1).astype(np.uint8)
+        parts = []
+        for prompt in prompts:
+            onset = prompt.onset[-1] + 0.5 * np.arange(1, n_notes + 1)
+            parts.append(Notes(onset, np.full(n_notes, 0.5), pitch, np.full(n_notes, 80, np.uint8)))
+        return parts
+
+
+def targets(*shifts):
+    cadence = np.array([60, 64, 67, 72, 65, 69, 60, 67, 71, 62, 65, 60, 64, 67, 60])
+    n = len(cadence)
+    prompts = [Notes(np.arange(n) / 2, np.full(n, 0.5), (cadence + s).astype(np.uint8), np.full(n, 80, np.uint8)) for s in shifts]
+    return [Target(PieceName(i, str(i), "", ""), prompt, prompt) for i, prompt in enumerate(prompts)]
+
+
+def test_prompts_of_one_key_are_continued_together_and_keep_their_place():
+    model, given = Recorder(), targets(0, 2, 0)
+    conductor = Conductor(model, Harmony(notes_per_chord=1), given, [])
+    made = conductor.generate([t.prompt for t in given], 4, seed=5)
+    assert [plan.key for plan in conductor.plans] == ["C major", "D major", "C major"]
+    assert [(prompts, notes) for prompts, notes, _ in model.calls] == [(2, 4), (1, 4)]
+    assert len({seed for _, _, seed in model.calls}) == 2
+    # The lowest tone of I, V, vi and IV: C, then D of G B D, C of A C E, C of F A C; in D major a tone higher, C sharp lowest.
+    assert [notes.pitch.tolist() for notes in made] == [[0, 2, 0, 0], [2, 1, 2, 2], [0, 2, 0, 0]]
+    assert conductor.told()["plan_of_piece"] == [0, 1, 0]
+
+
+def test_groups_have_one_size_where_the_model_compiles():
+    model, given = Recorder(), targets(0, 2, 0, 0)
+    model.compiles = True
+    made = Conductor(model, Harmony(), given, []).generate([t.prompt for t in given], 4, seed=5)
+    assert [prompts for prompts, _, _ in model.calls] == [3, 3]
+    assert len(made) == 4
+
+
+def test_the_same_seed_gives_the_same_calls():
+    calls = []
+    for _ in range(2):
+        model, given = Recorder(), targets(0, 2)
+        Conductor(model, Harmony(), given, []).generate([t.prompt for t in given], 4, seed=5)
+        calls.append(model.calls)
+    assert calls[0] == calls[1]
+
+
+def test_what_follows_the_prompt_is_never_looked_at():
+    given = targets(0, 2)
+    swapped = [Target(a.piece, a.prompt, b.target) for a, b in zip(given, given[::-1], strict=True)]
+    keys = [[plan.key for plan in Conductor(Recorder(), Harmony(), t, []).plans] for t in (given, swapped)]
+    assert keys[0] == keys[1] == ["C major", "D major"]
+
+
+def test_the_whole_piece_is_kept_for_its_midi_and_its_beginning_is_compared():
+    given = targets(0)
+    conductor = Conductor(Recorder(), Harmony(form=Form(a=6, b=2)), given, [])
+    (made,) = conductor.generate([given[0].prompt], 6, seed=0)
+    whole = conductor.first[0]
+    assert (len(made), len(whole)) == (6, 20)
+    np.testing.assert_array_equal(made.pitch, whole.pitch[:6])
+    tracks = conductor.tracks(0)
+    assert list(tracks) == ["melody", "accompaniment"]
+    assert len(tracks["melody"]) == len(given[0].prompt) + 20
+
+
+def trial(harmony=None, kind="markov"):
+    return {"model": "references", "params": {"kind": kind}, **({"harmony": harmony} if harmony else {})}
+
+
+def told(key):
+    return {
+        "key_from": "given",
+        "plans": [{"key": key, "scale": [0], "chords": [[0]], "notes_per_chord": 1}],
+        "plan_of_piece": [0],
+    }
+
+
+def test_whose_plan_a_row_is_measured_against():
+    one, other = (json.loads(Harmony(key=key).model_dump_json()) for key in ("C major", "D major"))
+    plans = StoredPlans([(trial(one), {"harmony": told("C")}), (trial(other, "unigram"), {"harmony": told("D")})])
+
+    def key(asked):
+        found = plans.of(asked)
+        return found if isinstance(found, str) else found.plans[0].key
+
+    assert [key(trial(one)), key(trial(other, "unigram"))] == ["C", "D"]
+    assert [key(trial()), key(trial(kind="unigram"))] == ["C", "D"]  # the same model without
+    assert "several plans" in key(trial(kind="uniform"))
+    only = StoredPlans([(trial(one), {"harmony": told("C")})])
+    assert only.of(trial(kind="uniform")).plans[0].key == "C"
+    assert "has ended" in only.of(trial(other))
+    assert "no plan of chords" in StoredPlans([]).of(trial())

@@ -1,0 +1,66 @@
+"""Keys and chords by music21, against a textbook."""
+
+import numpy as np
+import pytest
+
+from bench.errors import TrialError
+from bench.harmony.theory import find_key, make_plan
+from bench.notes import Notes
+from bench.trial import Harmony
+
+
+def melody(pitches):
+    n = len(pitches)
+    return Notes(np.arange(n) / 2, np.full(n, 0.5), np.array(pitches, np.uint8), np.full(n, 80, np.uint8))
+
+
+#: A cadence in C major, and one in A minor.
+MAJOR = melody([60, 64, 67, 72, 65, 69, 60, 67, 71, 62, 65, 60, 64, 67, 60])
+MINOR = melody([57, 60, 64, 69, 62, 65, 57, 64, 68, 71, 64, 57, 60, 64, 57])
+
+
+def test_the_key_of_a_cadence():
+    assert find_key([MAJOR]) == "C major"
+    assert find_key([MINOR]) == "A minor"
+
+
+@pytest.mark.parametrize(("semitones", "key"), [(2, "D major"), (3, "E- major"), (7, "G major"), (10, "B- major")])
+def test_it_moves_with_the_music(semitones, key):
+    assert find_key([melody(MAJOR.pitch + semitones)]) == key
+
+
+def test_pieces_are_heard_together():
+    assert find_key([MINOR, MAJOR, MAJOR, MAJOR]) == "C major"
+
+
+def test_no_note_has_no_key():
+    with pytest.raises(TrialError, match=r"no note to find a key by\.\nName the key"):
+        find_key([melody([])])
+
+
+def test_the_progression_in_major_and_minor():
+    plan = make_plan("C major", Harmony(notes_per_chord=4))
+    assert (plan.key, plan.scale, plan.notes_per_chord) == ("C major", (0, 2, 4, 5, 7, 9, 11), 4)
+    assert plan.chords == ((0, 4, 7), (7, 11, 2), (9, 0, 4), (5, 9, 0))
+    minor = make_plan("A minor", Harmony())
+    assert minor.scale == (0, 2, 4, 5, 7, 9, 11)
+    # V has the raised seventh, G sharp.
+    assert minor.chords == ((9, 0, 4), (4, 8, 11), (5, 9, 0), (2, 5, 9))
+
+
+def test_a_flat_in_a_spec_is_music21s():
+    assert make_plan("Bb major", Harmony()) == make_plan("B- major", Harmony())
+    assert make_plan("Bb major", Harmony()).key == "B♭ major"
+    assert make_plan("F# minor", Harmony(minor=("i",))).chords == ((6, 9, 1),)
+
+
+def test_a_seventh_chord_has_four_tones():
+    assert make_plan("C major", Harmony(progression=("V7", "V/V"))).chords == ((7, 11, 2, 5), (2, 6, 9))
+
+
+@pytest.mark.parametrize("numeral", ["bVI", "viio7", "#ivø65", "III+", "V43/V", "vi64", "V9", "ii/bVII"])
+@pytest.mark.parametrize("mode", ["major", "minor"])
+def test_whatever_a_spec_may_ask_for_is_a_chord(numeral, mode):
+    harmony = Harmony(progression=(numeral,), minor=(numeral,))
+    (chord,) = make_plan(f"Eb {mode}", harmony).chords
+    assert 3 <= len(set(chord)) == len(chord) <= 5

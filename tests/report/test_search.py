@@ -1,0 +1,134 @@
+"""Grid search: what validation chose, what stays in Table 2, and what is said while nothing can be chosen."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.report import build_report, write_reports
+from bench.report.search import searches
+from bench.score import score_run
+
+from .stored_run import Stored, done, moved
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    run = Stored(tmp_path / "run")
+    for seed in (0, 1):
+        run.add("median", seed, moved(1), kind="reference")
+    return run
+
+
+def cell(run: Stored, dropout: float, seed: int, best: Sequence[float], by: int = 5, score: str = "validation_bits") -> None:
+    """A trial of one cell, whose epochs had these scores; its notes are `by` semitones off."""
+    told = done(seed, 15.0)["training"]
+    history = [
+        {k: v for k, v in told["history"][0].items() if k != "validation_bits"} | {"epoch": i, score: value}
+        for i, value in enumerate(best, 1)
+    ]
+    run.add(
+        f"lstm dropout={dropout}",
+        seed,
+        moved(by),
+        model="lstm",
+        cell_of="lstm",
+        params={"dropout": dropout, "units": 8},
+        bits=15.0,
+        training=told | {"history": history},
+    )
+
+
+def told(folder: Path) -> str:
+    write_reports(folder)
+    return (folder / "report.md").read_text()
+
+
+def table2_rows(text: str) -> list[str]:
+    lines = text.split("## Table 2")[1].split("\n- ")[0].splitlines()
+    return [line.split("|")[1].strip() for line in lines if line.startswith("| ")][1:]
+
+
+def test_the_best_epoch_of_every_seed_chooses(stored: Stored) -> None:
+    # Mean of the best epochs: (10 + 12) / 2 = 11 against (9 + 14) / 2 = 11.5. The last epochs would choose the other.
+    cell(stored, 0.1, 0, [10.0, 15.0])
+    cell(stored, 0.1, 1, [12.0, 15.0])
+    cell(stored, 0.2, 0, [9.5, 9.0])
+    cell(stored, 0.2, 1, [15.0, 14.0])
+    (search,) = searches(score_run(stored.close()))
+    assert search.chosen is not None
+    assert search.chosen.system == "lstm dropout=0.1"
+    assert search.mean(0) == (11.0, pytest.approx(2**0.5))
+    assert search.mean(1) == (11.5, pytest.approx(12.5**0.5))
+
+
+def test_held_out_pieces_have_no_part_in_it(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [10.0], by=30)
+        cell(stored, 0.2, seed, [10.5], by=1)
+    text = told(stored.close())
+    assert table2_rows(text) == ["lstm dropout=0.1", "median"]
+    assert "Chosen: lstm dropout=0.1, with the least validation bits per note of 2 cells" in text
+    assert "The next cell is within one standard deviation" not in text
+
+
+def test_all_cells_stand_in_the_report_and_in_the_csv(stored: Stored) -> None:
+    for seed in (0, 1):
+        for dropout, bits in ((0.1, 10.0), (0.2, 9.0), (0.3, 11.0)):
+            cell(stored, dropout, seed, [bits + seed])
+    folder = stored.close()
+    section = told(folder).split("## Grid search: lstm")[1].split("\n## ")[0]
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    assert lines[0][:2] == ["dropout", "Validation bits per note"]
+    assert [line[:2] for line in lines[2:]] == [
+        ["0.1", "10.500 ± 0.707"],
+        ["**0.2**", "**9.500 ± 0.707**"],
+        ["0.3", "11.500 ± 0.707"],
+    ]
+    rows = list(csv.DictReader(io.StringIO((folder / "report.csv").read_text())))
+    assert [row["system"] for row in rows] == ["lstm dropout=0.2", "median", "lstm dropout=0.1", "lstm dropout=0.3"]
+    assert len((folder / "trials.csv").read_text().splitlines()) == 1 + 8
+
+
+def test_a_choice_that_seeds_could_turn_is_called_so(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [10.0 + seed])
+        cell(stored, 0.2, seed, [10.2 + seed])
+    assert "The next cell is within one standard deviation between seeds" in told(stored.close())
+
+
+def test_nothing_is_chosen_while_a_trial_lacks(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [10.0])
+    cell(stored, 0.2, 0, [9.0])
+    stored.add(
+        "lstm dropout=0.2", 1, None, error="out of memory", model="lstm", cell_of="lstm", params={"dropout": 0.2, "units": 8}
+    )
+    text = told(stored.close())
+    assert "Nothing is chosen yet: some of its trials have not ended well." in text
+    assert [row.split(" (")[0] for row in table2_rows(text)] == ["lstm dropout=0.1", "lstm dropout=0.2", "median"]
+    assert "out of memory" in text.split("## Failed trials")[1]
+
+
+def test_a_family_without_a_likelihood_is_chosen_by_its_distance(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [3.0], score="validation_distance")
+        cell(stored, 0.2, seed, [2.0], score="validation_distance")
+    assert "Chosen: lstm dropout=0.2, with the least validation distance" in told(stored.close())
+
+
+def test_a_model_that_logs_no_validation_score_is_not_chosen_from(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [3.0], score="accuracy")
+        cell(stored, 0.2, seed, [2.0], score="accuracy")
+    assert "Nothing is chosen yet: its model logs no validation score." in told(stored.close())
+
+
+def test_a_run_without_a_grid_has_none(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(2), bits=15.0)
+    folder = stored.close()
+    assert build_report(folder, score_run(folder)).searches == []

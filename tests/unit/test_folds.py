@@ -1,0 +1,197 @@
+"""Which piece is held out when: by hand where it can be counted, by properties where it can't."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, reject
+from hypothesis import strategies as st
+
+from bench.api import DataError, Notes, Piece
+from bench.corpus import Corpus
+from bench.folds import Fold, composition, deal, divide, facts, measure_divisions, pooled, read_folds
+from bench.originality import measure_samples
+from bench.prepare import choose
+from bench.trial import Protocol
+
+
+def notes(pitch: Sequence[int]) -> Notes:
+    n = len(pitch)
+    return Notes.from_columns(np.arange(n) * 0.5, np.full(n, 0.25), pitch, np.full(n, 64))
+
+
+def piece(name: str, n: int = 4, title: str = "") -> Piece:
+    return Piece(notes([60 + i % 12 for i in range(n)]), name, title=title, composer="A")
+
+
+def corpus(train: Sequence[Piece], validation: Sequence[Piece] = (), test: Sequence[Piece] = ()) -> Corpus:
+    return Corpus(tuple(train), tuple(validation), tuple(test), (), ("a remark",), "f", None)
+
+
+def protocol(folds: int | str = "leave-one-out", **more: object) -> Protocol:
+    return Protocol(prompt=1, notes=3, **{"folds": folds, **more})  # type: ignore[arg-type]
+
+
+class TestComposition:
+    @pytest.mark.parametrize("title", ["Étude No. 3", "ÉTUDE no 3", "Étude, No. 3 (Live)", "étude no. 3 [arr. B]"])
+    def test_what_does_not_make_another_work(self, title: str) -> None:
+        assert composition(piece("x", title=title)) == composition(piece("y", title="Étude No. 3"))
+
+    def test_another_composer_or_title_does(self) -> None:
+        one = Piece(notes([60]), "x", "Waltz", "A")
+        assert composition(one) != composition(Piece(notes([60]), "x", "Waltz", "B"))
+        assert composition(one) != composition(Piece(notes([60]), "x", "Waltz 2", "A"))
+
+    def test_a_title_all_in_brackets_counts(self) -> None:
+        assert composition(piece("x", title="(One)")) != composition(piece("x", title="(Two)"))
+
+    def test_without_a_title_it_is_the_file(self) -> None:
+        assert composition(piece("x", title="!!")) != composition(piece("y", title="?"))
+
+
+class TestDeal:
+    def test_leave_one_out(self) -> None:
+        pieces = [piece(f"p{i}") for i in range(5)]
+        folds = deal(pieces, range(5), protocol())
+        assert [fold.test for fold in folds] == [(0,), (1,), (2,), (3,), (4,)]
+        assert [fold.number for fold in folds] == [1, 2, 3, 4, 5]
+        # 0.2 of the 4 other pieces, rounded up to one.
+        assert [len(fold.validation) for fold in folds] == [1] * 5
+        assert folds == deal(pieces, range(5), protocol(5))
+
+    def test_two_versions_of_a_work_are_held_out_together(self) -> None:
+        pieces = [piece("a", title="Waltz"), piece("b"), piece("c", title="Waltz (Live)"), piece("d"), piece("e")]
+        assert [fold.test for fold in deal(pieces, range(5), protocol())] == [(0, 2), (1,), (3,), (4,)]
+
+    def test_what_is_not_compared_is_never_held_out(self) -> None:
+        pieces = [piece("a", title="Waltz"), piece("b", title="Waltz"), piece("c"), piece("d"), piece("e")]
+        # `b` is too short to be compared, but its other version may not be learned from when it is.
+        folds = deal(pieces, [0, 2, 3], protocol())
+        assert [fold.test for fold in folds] == [(0, 1), (2,), (3,)]
+
+    def test_ten_pieces_in_three_folds(self) -> None:
+        sizes = [len(fold.test) for fold in deal([piece(f"p{i}") for i in range(10)], range(10), protocol(3))]
+        assert sorted(sizes) == [3, 3, 4]
+
+    @pytest.mark.parametrize(("share", "chosen"), [(0.01, 1), (0.2, 2), (0.5, 5), (0.99, 9)])
+    def test_the_share_for_validation(self, share: float, chosen: int) -> None:
+        folds = deal([piece(f"p{i}") for i in range(11)], range(11), protocol(validation=share))
+        assert {len(fold.validation) for fold in folds} == {chosen}
+
+    @given(
+        works=st.lists(st.integers(0, 7), min_size=4, max_size=24),
+        folds=st.one_of(st.integers(2, 6), st.just("leave-one-out")),
+        share=st.floats(0.01, 0.99),
+        turn=st.randoms(use_true_random=False),
+    )
+    def test_every_compared_piece_once_and_no_work_on_two_sides(
+        self, works: list[int], folds: int | str, share: float, turn: object
+    ) -> None:
+        pieces = [piece(f"p{i}", title=f"Work {w}") for i, w in enumerate(works)]
+        different = len(set(works))
+        assume(different >= 3 and (folds == "leave-one-out" or different >= int(folds)))
+        try:
+            dealt = deal(pieces, range(len(pieces)), protocol(folds, validation=share))
+        except DataError:  # one work is so large that all others share a fold
+            reject()
+        assert sorted(i for fold in dealt for i in fold.test) == list(range(len(pieces)))
+        largest = max(works.count(w) for w in works)
+        assert max(len(f.test) for f in dealt) - min(len(f.test) for f in dealt) <= largest
+        for fold in dealt:
+            test, valid = ({works[i] for i in part} for part in (fold.test, fold.validation))
+            train = {works[i] for i in range(len(pieces)) if i not in {*fold.test, *fold.validation}}
+            assert all((test, valid, train))
+            assert len(test) + len(valid) + len(train) == different
+        # The order of the files doesn't matter.
+        order = list(range(len(pieces)))
+        turn.shuffle(order)  # type: ignore[attr-defined]
+        again = deal([pieces[i] for i in order], range(len(pieces)), protocol(folds, validation=share))
+        named = {frozenset(order[i] for i in f.test): frozenset(order[i] for i in f.validation) for f in again}
+        if len(set(map(works.count, works))) == 1:  # a larger work's own place among its equals is its name's
+            assert named == {frozenset(f.test): frozenset(f.validation) for f in dealt}
+
+    def test_more_folds_than_pieces(self) -> None:
+        with pytest.raises(DataError, match=r"asks for 4 folds, but 3 compositions \(of 3 pieces\) can be held out") as caught:
+            deal([piece(f"p{i}") for i in range(3)], range(3), protocol(4))
+        assert caught.value.hint.startswith("Ask for at most 3 folds or `folds: leave-one-out`")
+
+    def test_one_composition(self) -> None:
+        with pytest.raises(DataError, match=r"at least 2 compositions, but 1 composition \(of 2 pieces\)"):
+            deal([piece("a", title="Waltz"), piece("b", title="Waltz")], [0, 1], protocol())
+
+    def test_nothing_left_to_learn_from(self) -> None:
+        with pytest.raises(DataError, match="leaves 1 composition to learn from and choose by; 2 are needed"):
+            deal([piece("a"), piece("b")], [0, 1], protocol())
+
+
+class TestChoose:
+    def test_the_datasets_own_split_is_set_aside_and_that_is_said(self) -> None:
+        given = corpus([piece("a"), piece("b", 3)], [piece("c")], [piece("d")])
+        stored = choose(given, protocol(), "key")
+        assert [t.piece.id for t in stored.targets] == ["a", "c", "d"]
+        assert stored.facts["pieces"] == {"train": 0, "validation": 0, "test": 4}
+        assert [fold.test for fold in read_folds(stored.facts)] == [(0,), (2,), (3,)]
+        assert stored.facts["remarks"] == [
+            "a remark",
+            "All pieces of the dataset are dealt into the folds: its own split, and what it says of it, is void",
+            "1 of 4 pieces has fewer than 4 notes, too few to be continued: it is not compared",
+            "1 of 4 pieces is never held out, but learned from or chosen by",
+            "3 test pieces are compared; the protocol asks for up to 50",
+        ]
+
+    def test_only_as_many_folds_as_pieces_are_compared(self) -> None:
+        stored = choose(corpus([piece(f"p{i}") for i in range(9)]), protocol(pieces=3), "key")
+        assert [fold.test for fold in read_folds(stored.facts)] == [(0,), (4,), (8,)]
+
+    def test_without_folds_nothing_is_said_of_them(self) -> None:
+        stored = choose(corpus([piece("a")], [piece("b")], [piece("c")]), Protocol(prompt=1, notes=3), "key")
+        assert "folds" not in stored.facts
+        (only,) = divide(corpus([piece("a")], [piece("b")], [piece("c")]), stored)
+        assert (only.fold, only.pieces, only.places) == (None, (0,), (0,))
+
+
+def test_a_division_never_teaches_what_it_holds_out() -> None:
+    given = corpus([piece(f"p{i}") for i in range(6)])
+    stored = choose(given, protocol(3), "key")
+    divisions = divide(given, stored)
+    assert sorted(i for d in divisions for i in d.places) == list(range(6))
+    for division in divisions:
+        parts = [{p.id for p in getattr(division.corpus, name)} for name in ("train", "validation", "test")]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == 6
+        assert [p.id for p in division.corpus.test] == [f"p{i}" for i in division.pieces]
+        assert [stored.targets[i].piece.index for i in division.places] == list(division.pieces)
+
+
+def test_originality_is_against_the_folds_own_training_pieces() -> None:
+    melodies = [[60 + k, 62 + 2 * k, 50 + k, 80 - k, 70, 40 + 3 * k, 61, 90 - k, 45] for k in range(3)]
+    given = corpus([Piece(notes(m), f"p{k}") for k, m in enumerate(melodies)])
+    stored = choose(given, Protocol(prompt=0, notes=9, folds="leave-one-out"), "key")
+    divisions = divide(given, stored)
+    # Each sample is piece 0: where piece 0 is held out, nobody could have copied it.
+    samples = {(i, 0): given.train[0].notes for i in range(3)}
+    runs = measure_divisions(divisions, samples, stored.targets)["samples"]["longest_training_run"]
+    taught = ["p0" in {p.id for p in d.corpus.train} for d in divisions]
+    assert [run == 9 for run in runs] == taught
+    assert runs[0] < 9
+
+
+def test_originality_without_folds_is_as_before() -> None:
+    given = corpus([piece("a", 12)], [piece("b", 12)], [piece("c", 14), piece("d", 15)])
+    stored = choose(given, Protocol(prompt=2, notes=10), "key")
+    samples = {(i, s): notes([60 + (i + s + j) % 7 for j in range(10)]) for i in range(2) for s in range(2)}
+    expected = measure_samples(given.train, samples, stored.targets)
+    assert measure_divisions(divide(given, stored), samples, stored.targets) == expected
+
+
+def test_facts_are_read_back() -> None:
+    folds = (Fold(1, (0, 2), (1,)), Fold(2, (1,), (0,)))
+    assert read_folds({"folds": facts(folds, 2, 0)}) == folds
+    assert read_folds({}) == ()
+
+
+def test_pooled_keeps_all() -> None:
+    given = corpus([piece("a")], [piece("b")], [piece("c")])
+    assert [p.id for p in pooled(given).test] == ["a", "b", "c"]
+    assert pooled(given).train == pooled(given).validation == ()
