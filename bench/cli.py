@@ -85,7 +85,7 @@ _add(
 _add("prompts", external.prompts, "bench prompts table2 --to prompts")
 _add("score", external.score, "bench score magenta-out --spec table2 --name magenta", "bench score mine --run latest")
 _add("audit", audit.audit, "bench audit --spec table2")
-_add("report", show.report, "bench report latest")
+_add("report", show.report, "bench report latest", "bench report table2-cpu --watch")
 _add("baseline", gate.baseline, "bench baseline latest --file baseline.json")
 _add("check", gate.check, "bench check latest --baseline baseline.json", "bench check smoke-cpu --baseline b.json --format junit")
 _add("doctor", show.doctor, "bench doctor")

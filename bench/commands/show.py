@@ -35,14 +35,25 @@ def list_(
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
     out: OutOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again whenever a trial ends, until the run does or Ctrl-C.")] = False,
 ) -> None:
     """Write a run's report again from what is stored; nothing is trained."""
     from bench.places import Places
     from bench.report import write_reports
 
     console = make_console()
-    for path in write_reports(find_run(run, Places.find(out).out)):
-        print_line(console, str(path))
+    folder = find_run(run, Places.find(out).out)
+    if not watch:
+        for path in write_reports(folder):
+            print_line(console, str(path))
+        return
+    print_line(console, str(folder / "report.html"))
+    # Ctrl-C is how it is meant to be ended.
+    with contextlib.suppress(KeyboardInterrupt):
+        from bench.report.watch import watch_run
+
+        for progress in watch_run(folder):
+            print_line(console, progress.text)
 
 
 def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.report.build import Report, build_report
 from bench.report.csv import columns_csv, report_csv, trials_csv
+from bench.report.html import report_html
 from bench.report.markdown import report_markdown
 from bench.score import Table, score_run
 from bench.store import atomic
@@ -14,7 +15,9 @@ __all__ = ["Report", "build_report", "write_reports"]
 
 
 def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
-    """Write ``report.md``, ``report.csv`` (a row a system), ``trials.csv`` (a row a trial) and ``columns.csv`` into a run folder.
+    """Write the reports into a run's folder.
+
+    ``report.md``, ``report.html``, ``report.csv`` (a row a system), ``trials.csv`` (a row a trial) and ``columns.csv``.
 
     Parameters
     ----------
@@ -36,6 +39,7 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
     written = []
     for name, text in (
         ("report.md", report_markdown(report)),
+        ("report.html", report_html(report)),
         ("report.csv", report_csv(report)),
         ("trials.csv", trials_csv(report)),
         ("columns.csv", columns_csv()),

@@ -7,6 +7,7 @@ and error messages may hold anything.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ class Report:
             there = [(name, path) for name, path in files if (self.folder / path).is_file()]
             if len(there) < 2:
                 break
-            found.append((_piece_name(target), [("the piece itself", there[0][1]), *there[1:]]))
+            found.append((piece_name(target), [("the piece itself", there[0][1]), *there[1:]]))
         return found
 
     @cached_property
@@ -169,7 +170,13 @@ class Report:
     @cached_property
     def pieces(self) -> list[str]:
         """The first of the pieces that were compared."""
-        return [_piece_name(target) for target in self.targets[:LISTED]]
+        return [piece_name(target) for target in self.targets[:LISTED]]
+
+
+def visible(text: object) -> str:
+    """A text in one line with nothing unseen in it: no control character, none that turns the direction of writing."""
+    # Category C: control characters, and the invisible ones that turn the direction of writing.
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text)).split())
 
 
 def build_report(folder: Path, table: Table) -> Report:
@@ -184,7 +191,8 @@ def brief(text: object, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
-def _piece_name(target: Target) -> str:
+def piece_name(target: Target) -> str:
+    """Composer and title of a piece, or its id, in one line."""
     return brief(": ".join(filter(None, (target.piece.composer, target.piece.title or target.piece.id))), 100)
 
 

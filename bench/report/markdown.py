@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tabulate import tabulate
 
 from bench.report import tables, words
-from bench.report.build import Report
+from bench.report.build import Report, visible
 from bench.report.numbers import plural
 from bench.report.tables import Grid
 
@@ -29,9 +28,7 @@ def escape(text: object) -> str:
     """Plain text as Markdown that shows just that: no markup, no HTML, no link, no line break, no control character."""
     if isinstance(text, Markdown):
         return text
-    # Category C: control characters, and the invisible ones that turn the direction of writing.
-    visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text))
-    marked = _MARKS.sub(lambda m: f"\\{m[0]}", " ".join(visible.split()))
+    marked = _MARKS.sub(lambda m: f"\\{m[0]}", visible(text))
     return _LEADING.sub(lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", marked)
 
 

@@ -65,7 +65,7 @@ def names(folder: str, suffix: str) -> list[str]:
 def test_the_wheel_holds_what_the_repository_holds(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     plugins = {f"bench/_plugins/{kind}/{path.name}" for kind in ("models", "datasets") for path in (ROOT / kind).glob("*.py")}
-    own = {path for suffix in ("py", "yaml", "json", "j2", "css") for path in (ROOT / "bench").rglob(f"*.{suffix}")}
+    own = {path for suffix in ("py", "yaml", "json", "j2", "css", "js") for path in (ROOT / "bench").rglob(f"*.{suffix}")}
     wanted = plugins | {str(path.relative_to(ROOT)) for path in own}
     assert wanted - inside == set()
     assert any(name.endswith("licenses/LICENSE") for name in inside)

@@ -1,0 +1,61 @@
+"""The metric audit's heat map, where the run's folder has it: ``audit/audit.svg`` and ``audit/audit.csv`` of ``bench audit``."""
+
+from __future__ import annotations
+
+import base64
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from bench.metrics import METRICS
+from bench.report.build import Report
+from bench.report.numbers import listed, plural
+
+#: Bytes of the largest heat map that is put into the page.
+LARGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """The heat map as the page shows it.
+
+    Parameters
+    ----------
+    source : Markup
+        A ``data:`` address: as an image, whatever the file holds can't run.
+    label : str
+        What it shows, in words.
+    """
+
+    source: Markup
+    label: str
+
+
+def heat_map(report: Report) -> HeatMap | None:
+    """The heat map in the run's folder; None where there is none, or it is too large."""
+    image, numbers = (report.folder / "audit" / f"audit.{kind}" for kind in ("svg", "csv"))
+    if not image.is_file() or not numbers.is_file() or image.stat().st_size > LARGEST:
+        return None
+    encoded = base64.b64encode(image.read_bytes()).decode()
+    return HeatMap(Markup("data:image/svg+xml;base64,{}").format(encoded), _label(numbers))
+
+
+def _label(numbers: Path) -> str:
+    with numbers.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    metrics = dict.fromkeys(row["metric"] for row in rows)
+    corruptions = dict.fromkeys(row["corruption"] for row in rows)
+    marked = {
+        column: [(row["metric"], row["corruption"]) for row in rows if row.get(column) == "yes"]
+        for column in ("blind", "rewards")
+    }
+    said = f"Heat map. {plural(len(metrics), 'metric')} against {plural(len(corruptions), 'corruption')}."
+    for metric in ("pitch_distance", "velocity_distance"):
+        title = METRICS[metric].title
+        for column, verb in (("blind", "is blind to"), ("rewards", "rewards")):
+            found = [corruption.replace("_", " ") for name, corruption in marked[column] if name == metric]
+            if found:
+                said += f" {title} {verb} {listed(list(dict.fromkeys(found)))}."
+    return said + f" In all {len(set(marked['blind']))} pairs are blind and {len(set(marked['rewards']))} reward the damage."

@@ -1,0 +1,68 @@
+"""How much is copied from the training music, beside what real continuations share with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.metrics import METRICS
+from bench.report.build import Report
+from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels
+from bench.report.figures.marks import short
+from bench.report.numbers import number_text
+from bench.score import Row
+
+#: What is drawn, and what real music has of it.
+PAIRS = (
+    ("copied_run", "copied_run_real"),
+    ("known_patterns", "known_patterns_real"),
+    ("copied_from_prompt", "copied_from_prompt_real"),
+)
+
+
+def gallery(report: Report) -> Gallery:
+    """A figure for each of :data:`PAIRS`."""
+    drawings = [found for pair in PAIRS if (found := _one(report, *pair))]
+    if not drawings:
+        return Gallery((), "Of no row is it known what it copied.")
+    return Gallery(
+        drawings,
+        "A bar is a system, filled if it was trained; the dotted line is what the real continuations share with the same music: "
+        "people borrow too. A bar far beyond the line is copying.",
+    )
+
+
+def _one(report: Report, metric: str, yardstick: str) -> Drawing | None:
+    rows = [row for row in report.table.rows if row.cells[metric].value is not None]
+    if not rows:
+        return None
+    real = next((value for row in rows if (value := row.cells[yardstick].value) is not None), None)
+    known = METRICS[metric]
+    said = "; ".join(f"{row.system} {number_text(metric, row.cells[metric].value or 0.0)}" for row in rows)
+    label = f"Bar chart. {known.title}: {said}."
+    if real is not None:
+        label += f" Real continuations: {number_text(yardstick, real)}."
+    return drawing(
+        f"fig-{metric.replace('_', '-')}",
+        0.19 * len(rows) + 0.62,
+        lambda figure: _paint(figure, rows, metric, real),
+        label,
+        known.definition,
+    )
+
+
+def _paint(figure: Any, rows: Sequence[Row], metric: str, real: float | None) -> None:
+    (axes,) = panels(figure, margins=(1.42, 0.14, 0.2, 0.42))
+    values = [row.cells[metric].value or 0.0 for row in rows]
+    colours = [Ink.SERIES[{"model": 0, "untrained": 1, "reference": 2}[row.kind]] for row in rows]
+    for line, (row, value, colour) in enumerate(zip(rows, values, colours, strict=True)):
+        axes.barh(line, value, height=0.62, facecolor=colour if row.kind == "model" else "none", edgecolor=colour, linewidth=0.9)
+    if real is not None:
+        axes.axvline(real, color=Ink.TEXT, linewidth=1.2, linestyle=(0, (1, 1.5)))
+        axes.text(real, -0.75, "real", ha="center", va="bottom", fontsize=8)
+    axes.set_yticks(range(len(rows)), [short(row.system) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, max([*values, real or 0.0]) * 1.05 or 1.0)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{METRICS[metric].title} ({METRICS[metric].unit})")

@@ -1,0 +1,119 @@
+"""Cost against quality: what a second of training buys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bench.metrics import METRICS
+from bench.report.build import HEADLINE, Report
+from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
+from bench.report.figures.marks import MOST, Mark, left_out, marks, short
+from bench.report.numbers import duration, number_text
+from bench.score import Row
+
+#: What training time is set against, the first that any model has.
+QUALITY = ("bits_per_note", *HEADLINE)
+
+
+def gallery(report: Report) -> Gallery:
+    """Validation bits as training goes on, and the held-out result beside the whole training time."""
+    models = [row for row in report.table.rows if row.kind == "model" and row.cells["training_seconds"].value][:MOST]
+    if not models:
+        return Gallery((), "No trained model has finished, so there is no cost to set against quality.")
+    found = [_course(report, models), *(_ends(report, models, metric) for metric in QUALITY)]
+    return Gallery(
+        [one for one in found if one],
+        "Both axes: less is better, so the best is at the lower left. Seconds are of this machine." + left_out(report),
+    )
+
+
+def points(row: Row) -> Iterable[list[tuple[float, float]]]:
+    """Of each seed the seconds and validation bits of its epochs."""
+    for trial in row.done:
+        history = (trial.outcome or {})["training"]["history"]
+        if known := [(e["seconds"], e["validation_bits"]) for e in history if e.get("validation_bits") is not None]:
+            yield known
+
+
+def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
+    courses = {row.system: list(points(row)) for row in models}
+    courses = {system: lines for system, lines in courses.items() if lines}
+    if not courses:
+        return None
+    target = report.spec.get("target")
+    said = [f"{system} from {lines[0][0][1]:.2f} to {lines[0][-1][1]:.2f} bits" for system, lines in courses.items()]
+    reached = [f"{row.system} {duration(value)}" for row in models if (value := row.cells["seconds_to_target"].value) is not None]
+    label = f"Line chart. Validation bits per note over seconds of training, first seed: {'; '.join(said)}."
+    if target is not None:
+        label += f" Target {target:g} bits, reached after: {', '.join(reached) or 'never'}."
+
+    def paint(figure: Any) -> None:
+        (axes,) = panels(figure, margins=_margins(len(courses) + (target is not None)))
+        for system, lines in courses.items():
+            _lines(axes, lines, marks(report)[system], short(system))
+        if target is not None:
+            axes.axhline(target, color=Ink.TEXT, linewidth=0.9, linestyle=(0, (1, 2)), label=f"target, {target:g} bits")
+        axes.set_xlim(left=0)
+        axes.set_xlabel("Training time (s)")
+        axes.set_ylabel("Validation bits per note")
+        legend_above(axes)
+
+    return drawing("fig-cost-course", 2.7, paint, label, "Validation bits per note as training goes on, a line a seed.")
+
+
+def _lines(axes: Any, lines: Sequence[Sequence[tuple[float, float]]], mark: Mark, name: str) -> None:
+    for number, line in enumerate(lines):
+        axes.plot(
+            [seconds for seconds, _ in line],
+            [bits for _, bits in line],
+            color=mark.colour,
+            linestyle=mark.dash,
+            marker=mark.marker if len(line) <= 30 else None,
+            markersize=3.5,
+            linewidth=1.2,
+            label="_" if number else name,
+        )
+
+
+def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
+    known = [row for row in models if row.cells[metric].value is not None]
+    if not known:
+        return None
+    said = "; ".join(
+        f"{row.system} {duration(_of(row, 'training_seconds'))}, {number_text(metric, _of(row, metric))}" for row in known
+    )
+    title = METRICS[metric].title
+
+    def paint(figure: Any) -> None:
+        (axes,) = panels(figure, margins=_margins(len(known)))
+        for row in known:
+            mark, (x, y) = marks(report)[row.system], (_of(row, "training_seconds"), _of(row, metric))
+            interval, spread = row.cells[metric].interval, row.cells["training_seconds"].seed_sd
+            if interval is not None:
+                axes.plot([x, x], [interval.low, interval.high], color=mark.colour, linewidth=1.3)
+            if spread:
+                axes.plot([max(x - spread, 0), x + spread], [y, y], color=mark.colour, linewidth=1.3)
+            axes.plot([x], [y], marker=mark.marker, color=mark.colour, markersize=6, linestyle="none", label=short(row.system))
+        axes.margins(0.15)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+        axes.set_xlabel("Training time (s)")
+        axes.set_ylabel(f"{short_title(title)} ({METRICS[metric].unit})" if metric in HEADLINE else title)
+        legend_above(axes)
+
+    return drawing(
+        f"fig-cost-{metric.replace('_', '-')}",
+        2.7,
+        paint,
+        f"Scatter chart. Training time and {title.lower()}: {said}.",
+        f"Held-out {title.lower()} against the time that training took; the arms are the 95 % interval and the SD between seeds.",
+    )
+
+
+def _margins(entries: int) -> tuple[float, float, float, float]:
+    return (0.55, 0.14, 0.08 + 0.17 * ((entries + 1) // 2), 0.42)
+
+
+def _of(row: Row, metric: str) -> float:
+    return row.cells[metric].value or 0.0

@@ -1,0 +1,116 @@
+"""The rows of Table 2 on one axis: dots with intervals, the closest on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.metrics import METRICS
+from bench.report.build import HEADLINE, REAL, Report
+from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels, short_title
+from bench.report.figures.marks import short
+from bench.report.numbers import cell_text
+from bench.score import Row
+
+#: Inches of a row, and of what stands around them.
+LINE, AROUND = 0.19, 0.92
+
+#: Times the worst model's distance beyond which a row is left out of the enlarged figure.
+FAR = 1.25
+
+#: Marker and whether it is filled, by the kind of row.
+KINDS = {"model": ("o", True), "untrained": ("s", False), "reference": ("D", True)}
+_COLOURS = {"model": Ink.SERIES[0], "untrained": Ink.SERIES[1], "reference": Ink.SERIES[2]}
+_NAMES = {"model": "model", "untrained": "the same, untrained", "reference": "reference row"}
+
+
+def gallery(report: Report) -> Gallery:
+    """A figure for pitch and one for velocity; where some rows lie far off, those near the models once more, enlarged."""
+    drawings = [found for near in (True, False) for metric in HEADLINE if (found := _one(report, metric, near))]
+    if not drawings:
+        return Gallery((), "No trial has finished yet, so there is no distance to show.")
+    return Gallery(
+        drawings,
+        "The closest is on top; the line through each dot is its 95 % interval. The dotted line is real music of another piece: "
+        "what lies to its left is closer to the held-out music than music is, which says more of the measure than of the system."
+        if report.table.find(REAL)
+        else "The closest is on top; the line through each dot is its 95 % interval.",
+    )
+
+
+def _near(rows: Sequence[Row], metric: str) -> list[Row]:
+    """The rows that are not far beyond the worst model; empty where that leaves none out, or there is no model."""
+    models = [_value(row, metric) for row in rows if row.kind == "model"]
+    near = [row for row in rows if models and _value(row, metric) <= FAR * max(models)]
+    return near if 1 < len(near) < len(rows) else []
+
+
+def _one(report: Report, metric: str, near: bool) -> Drawing | None:
+    rows = sorted((r for r in report.table.rows if r.cells[metric].value is not None), key=lambda r: _value(r, metric))
+    rows = _near(rows, metric) if near else rows
+    if not rows:
+        return None
+    known = METRICS[metric]
+    said = "; ".join(f"{row.system} {cell_text(metric, row.cells[metric], interval=True)}" for row in rows)
+    published = [] if near else _published(report, rows, metric)
+    label = f"Dot plot{', enlarged' if near else ''}. {known.title} in {known.unit}, closest first, with 95 % intervals: {said}."
+    return drawing(
+        f"fig-{metric.replace('_', '-')}{'-near' if near else ''}",
+        LINE * len(rows) + AROUND,
+        lambda figure: _paint(figure, report, rows, metric, published, near),
+        label,
+        f"{known.title}, {'the rows near the models, enlarged' if near else 'all rows'}.",
+    )
+
+
+def _published(report: Report, rows: Sequence[Row], metric: str) -> list[tuple[int, float]]:
+    """Line and published value of each row that has one."""
+    return [(i, value) for i, row in enumerate(rows) if (value := report.published_value(row, metric)) is not None]
+
+
+def _paint(
+    figure: Any, report: Report, rows: Sequence[Row], metric: str, published: Sequence[tuple[int, float]], near: bool
+) -> None:
+    (axes,) = panels(figure, margins=(1.42, 0.12, 0.42, 0.42))
+    real = report.table.find(REAL)
+    if real is not None and (value := real.cells[metric].value) is not None:
+        axes.axvline(value, color=Ink.MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    seen: set[str] = set()
+    for line, row in enumerate(rows):
+        marker, filled = KINDS[row.kind]
+        colour = _COLOURS[row.kind]
+        interval = row.cells[metric].interval
+        if interval is not None:
+            axes.plot([interval.low, interval.high], [line, line], color=colour, linewidth=1.6, solid_capstyle="butt")
+        axes.plot(
+            [_value(row, metric)],
+            [line],
+            linestyle="none",
+            marker=marker,
+            markersize=5,
+            color=colour,
+            markerfacecolor=colour if filled else Ink.PAPER,
+            label="_" if row.kind in seen else _NAMES[row.kind],
+        )
+        seen.add(row.kind)
+    if published and report.published:
+        xs, lines = [value for _, value in published], [line for line, _ in published]
+        label = f"{report.published.short}, other music" if _elsewhere(report) else report.published.short
+        axes.plot(xs, lines, linestyle="none", marker="x", markersize=5, color=Ink.SERIES[3], label=label)
+    axes.set_yticks(range(len(rows)), [short(row.system) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    if not near:
+        axes.set_xlim(left=-0.02 * axes.get_xlim()[1])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{short_title(METRICS[metric].title)} ({METRICS[metric].unit})")
+    figure.legend(loc="upper left", ncols=2, columnspacing=1.0, labelspacing=0.2, handletextpad=0.2, borderaxespad=0.1)
+
+
+def _elsewhere(report: Report) -> bool:
+    return bool(report.published) and report.spec["dataset"]["name"] != (report.published and report.published.dataset)
+
+
+def _value(row: Row, metric: str) -> float:
+    """Of a row that has one."""
+    return row.cells[metric].value or 0.0

@@ -1,0 +1,156 @@
+"""``report.html``: the whole report as one file that opens from disk and asks for nothing from anywhere.
+
+Jinja escapes every text; what is markup was made here or in :mod:`bench.report.figures`. A policy in the page forbids every
+request and every script but the page's own, so that a title could do nothing even if one slipped through.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from ruamel.yaml import YAML
+
+from bench.report import tables, verdict, words
+from bench.report.build import Report, visible
+from bench.report.figures import audit, copying, cost, course, distances, spread, training
+from bench.report.numbers import plural
+from bench.report.sorting import sort_value
+from bench.report.tables import Grid
+
+#: A cell's value, and the interval and spread that follow it.
+_INTERVAL = re.compile(r"(.*?\d) (\[.*\].*)")
+
+
+def report_html(report: Report) -> str:
+    """The text of ``report.html``."""
+    script = _file("page.js")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            tables=tables,
+            words=words,
+            verdict=verdict,
+            table=_tables_of(report),
+            kinds=sorted({row.kind for row in report.table.rows}),
+            progress=progress(report),
+            distances=distances.gallery(report),
+            cost=cost.gallery(report),
+            training=training.gallery(report),
+            courses=course.courses(report),
+            spread=spread.gallery(report),
+            copying=copying.gallery(report),
+            heat_map=audit.heat_map(report),
+            midi=midi(report),
+            spec=spec_yaml(report),
+            checksums=checksums(report),
+            style=Markup(_file("page.css")),  # our own file
+            script=Markup(script),  # our own file
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def progress(report: Report) -> tuple[int, int] | None:
+    """Trials that have ended, and all, of a run that is under way; None of one that came to its end."""
+    if report.run.get("finished"):
+        return None
+    trials = [trial for row in report.table.rows for trial in row.trials]
+    return sum(trial.status != "not run" for trial in trials), len(trials)
+
+
+def midi(report: Report) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """The files of :attr:`Report.listen`: the piece, then what is played, its file name and its ``data:`` address."""
+    found = []
+    for number, (piece, files) in enumerate(report.listen):
+        links = []
+        for name, path in files:
+            encoded = base64.b64encode((report.folder / path).read_bytes()).decode()
+            file_name = re.sub(r"[^A-Za-z0-9]+", "-", f"piece-{number} {name}").strip("-") + ".mid"
+            links.append((name, file_name, f"data:audio/midi;base64,{encoded}"))
+        found.append((piece, links))
+    return found
+
+
+def spec_yaml(report: Report) -> str:
+    """The resolved spec as YAML."""
+    out = io.StringIO()
+    yaml = YAML()
+    yaml.width = 100
+    yaml.dump(_plain(report.spec), out)
+    return out.getvalue()
+
+
+def checksums(report: Report) -> Grid:
+    """What the run's files and plug-ins are known by."""
+    rows = [[f"plug-in {name}", str(digest)] for name, digest in sorted(report.run.get("plugins", {}).items())]
+    for path in ("targets.h5",):
+        rows.append([path, hashlib.sha256((report.folder / path).read_bytes()).hexdigest()])
+    rows += [[f"dataset {report.spec['dataset']['name']}", str(report.dataset.get("corpus_key"))]]
+    return Grid(["What", "SHA-256, or its beginning"], rows, frozenset({0, 1}))
+
+
+def finalize(value: Any) -> Any:
+    """What stands between ``{{ }}``: markup as it is, anything else as visible text."""
+    return value if isinstance(value, Markup) else visible(value)
+
+
+def lines(text: str) -> Markup:
+    """A text whose lines are kept, each as visible text."""
+    indented = (f"{' ' * (len(line) - len(line.lstrip(' ')))}{visible(line)}" for line in text.splitlines())
+    return Markup("\n").join(indented)
+
+
+def cell(text: str) -> Markup:
+    """A cell's text, the interval after a number set smaller."""
+    found = _INTERVAL.fullmatch(text)
+    if found is None:
+        return escape(visible(text))
+    return Markup("{} <small>{}</small>").format(visible(found[1]), visible(found[2]))
+
+
+def _tables_of(report: Report) -> Callable[[Grid, str], Markup]:
+    """A function that sets a grid as a table, with a name for those who hear it."""
+    kinds = {tables.row_name(row): row.kind for row in report.table.rows}
+    template = _environment().get_template("table.html.j2")
+
+    def table(grid: Grid, name: str) -> Markup:
+        return Markup(template.render(grid=grid, name=name, kinds=kinds))  # the template escapes
+
+    return table
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bench.report", ""),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"plural": plural, "cell": cell, "lines": lines, "sort_value": sort_value}
+    return environment
+
+
+def _file(name: str) -> str:
+    return resources.files("bench.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Of mappings and lists that YAML writes without tags."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
