@@ -484,7 +484,7 @@ class TestDoctor:
         answer = call("doctor", BENCH_PYTHON_PYTORCH=str(fake), BENCH_PYTHON_TENSORFLOW="/no/python", COLUMNS="200")
         assert answer.returncode == 3
         assert re.search(r"^CPU .*cores *$", answer.stdout, re.MULTILINE)
-        assert "missing: pytorch (for gan, transformer): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
+        assert "missing: pytorch (for gan, music-transformer, transformer, vae): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
         assert f"  mend: {fake} -m pip install torch==" in answer.stdout
         assert "  mend: unset BENCH_PYTHON_TENSORFLOW\n" in answer.stdout
         assert "Traceback" not in answer.stderr
