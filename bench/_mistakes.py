@@ -155,6 +155,9 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
 
 
 def _check_grid(spec: Spec, document: Document, known: Known) -> None:
+    if spec.grid and spec.protocol.folds is not None:
+        # One fold's validation pieces are another's test pieces: a choice by the mean over folds would see what it is tested on.
+        raise document.error(("grid",), "a grid search and protocol.folds can't be combined yet.", "Leave one out.")
     for key, values in spec.grid.items():
         row, _, parameter = key.partition(".")
         if not parameter:

@@ -64,6 +64,8 @@ def refusal(folder, text, **changes):
          "Did you mean 'lstm'? Valid: lstm."),
         ("grid: {lstm.units: [1, x]}", "mine.yaml:6: grid.lstm.units: expected a whole number, got 'x'."),
         ("grid: {lstm.units: [1, 2, 1]}", "mine.yaml:6: grid.lstm.units: the same value is listed twice."),
+        ("protocol: {folds: 2}\ngrid: {lstm.units: [1, 2]}", "mine.yaml:7: grid: a grid search and protocol.folds can't be "
+         "combined yet.\nLeave one out."),
         ("grid: {lstm.units: []}", "mine.yaml:6: grid.lstm.units: expected at least one."),
         ("grid: {lstm.units: 8}", "mine.yaml:6: grid.lstm.units: expected a list, got 8."),
         ("suits: [laptop]", "mine.yaml:6: suits[0]: unknown value 'laptop'.\nValid: cpu, gpu, smoke."),
