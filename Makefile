@@ -13,7 +13,7 @@ TOX := .tox/.bootstrap
 LOCKS := requirements/base.txt requirements/tensorflow-cpu.txt requirements/pytorch.txt
 ARGS ?=
 # What goes to pytest may leave nothing to run in an environment of one model: with ARGS only `tests` runs unless TOXENVS says more.
-EVERY_ENV := lint,tests,lstm,transformer,gan
+EVERY_ENV := lint,tests,lstm,lstm-paper,transformer,music-transformer,gan,vae
 TOXENVS ?= $(if $(ARGS),tests,$(EVERY_ENV))
 PIP_FLAGS := --quiet --disable-pip-version-check
 export PYTHON

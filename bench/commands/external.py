@@ -124,7 +124,7 @@ def _show(console: Console, scored: Scored, quiet: bool) -> None:
         print_line(console, f"missing: {plural(len(external.missing), 'piece')}: {shown}{rest}")
     if scored.result.failed:
         print_line(console, f"{plural(scored.result.failed, 'trial')} of other rows failed")
-    print_line(console, str(scored.result.folder / "report.md"))
+    print_line(console, str(scored.result.folder / "report.html"))
 
 
 def _matched(scored: Scored) -> list[str]:

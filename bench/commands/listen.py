@@ -57,7 +57,7 @@ def listen(
         elif not quiet:
             print_line(console, f"{what}: {clip.source.mp3}")
     # The report plays them: it is written again.
-    print_line(console, str(write_reports(folder)[0]))
+    print_line(console, str(next(path for path in write_reports(folder) if path.suffix == ".html")))
     if failed:
         raise typer.Exit(INCOMPLETE)
 

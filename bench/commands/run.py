@@ -114,7 +114,7 @@ def _show_result(console: Console, quiet: bool, result: RunResult) -> bool:
         console.print(listing.summary(result.table))
         if result.failed:
             print_line(console, f"{result.failed} failed; the same command tries them again")
-    pages = [path for path in result.reports if path.suffix == ".md"]
+    pages = [path for path in result.reports if path.suffix == ".html"]
     print_line(console, str((pages or [result.folder])[0]))
     return result.failed > 0
 

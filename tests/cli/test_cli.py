@@ -279,7 +279,7 @@ class TestRun:
         assert lines[1] == f"tiny: {run}"
         assert lines[2] == "prepare chorales"
         assert any(re.fullmatch(r"\[1/2\] median, seed 0: done in [\d.]+ s.*", line) for line in lines)
-        assert lines[-1] == f"{run}/report.md"
+        assert lines[-1] == f"{run}/report.html"
         assert "Tiny [bold]run[/bold]" in (run / "report.md").read_text().replace("\\", "")
 
     def test_again_runs_nothing_again(self, finished, cache):
@@ -307,11 +307,11 @@ class TestRun:
         assert "trials" in text
         assert "2/2" in text
         assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
-        assert text.rstrip().endswith("terminal/runs/tiny-cpu/report.md")
+        assert text.rstrip().endswith("terminal/runs/tiny-cpu/report.html")
 
     def test_quiet(self, call, tmp_path, tiny, cache):
         answer = call("run", tiny, "-q", "--out", "there", BENCH_CACHE=cache)
-        assert answer.stdout == f"{tmp_path}/there/runs/tiny-cpu/report.md\n"
+        assert answer.stdout == f"{tmp_path}/there/runs/tiny-cpu/report.html\n"
         assert answer.stderr == ""
 
     def test_the_example_model_of_the_readme(self, call, tmp_path, cache):
@@ -484,7 +484,10 @@ class TestDoctor:
         answer = call("doctor", BENCH_PYTHON_PYTORCH=str(fake), BENCH_PYTHON_TENSORFLOW="/no/python", COLUMNS="200")
         assert answer.returncode == 3
         assert re.search(r"^CPU .*cores *$", answer.stdout, re.MULTILINE)
-        assert "missing: pytorch (for gan, music-transformer, transformer, vae): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
+        assert (
+            "missing: pytorch (for gan, music-transformer, transformer, vae): ModuleNotFoundError: No module named 'torch'\n"
+            in answer.stdout
+        )
         assert f"  mend: {fake} -m pip install torch==" in answer.stdout
         assert "  mend: unset BENCH_PYTHON_TENSORFLOW\n" in answer.stdout
         assert "Traceback" not in answer.stderr

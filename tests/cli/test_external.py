@@ -102,7 +102,7 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     assert (done.returncode, done.stderr) == (0, "")
     assert "every file begins with its prompt, which was cut off" in done.stdout
     folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
-    assert str(folder / "report.md") in done.stdout
+    assert str(folder / "report.html") in done.stdout
     table = rows(folder)
     assert list(table) == ["mine", "real", "shuffle", "median"]
     mine = table["mine"]

@@ -145,6 +145,6 @@ class TestWithSound:
         command += ["--virtual-time-budget=5000", "--dump-dom", f"file://{tmp_path / 'page.html'}"]
         dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
         lengths = [float(seconds) for seconds in re.findall(r'data-seconds="([\d.]+)"', dom)]
-        # Three seconds ring after the last note. The GAN takes no prompt: its first second is empty, half of that is left out.
+        # Three seconds ring after the last note. The GAN takes no prompt: half of its empty first second is left out.
         assert lengths == pytest.approx([5.75, 5.75, 5.25] * 2, abs=0.15)
         assert "<title>fine</title>" in dom
