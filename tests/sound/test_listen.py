@@ -56,6 +56,6 @@ def test_it_says_where_the_clips_are(call, tmp_path):
         f"markov, Bach: Minuet: {folder / 'sound' / 'markov' / 'piece-000.mp3'}",
         f"original, b: {folder / 'sound' / 'original' / 'piece-001.mp3'}",
         f"markov, b: {folder / 'sound' / 'markov' / 'piece-001.mp3'}",
-        str(folder / "report.md"),
+        str(folder / "report.html"),
     ]
     assert all((folder / "sound" / system / "piece-001.mp3").is_file() for system in ("original", "markov"))
