@@ -16,7 +16,7 @@ from ._fields import FieldNetwork
 STRETCHES = 4
 
 #: Notes that a convolution of the encoder sees.
-KERNEL = 5
+KERNEL = 3
 
 
 def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -125,10 +125,13 @@ class RelativeNetwork(Decoder):
         super().__init__(sizes, width, layers, lambda: RelativeBlock(width, heads, dropout, distance))
 
     def reset_body(self) -> None:
-        """Branches begin at zero; the vectors of distances are as long as queries."""
+        """Branches begin at zero, and the vectors of distances near it: content speaks first.
+
+        With vectors as long as queries, and a rate of 0.002 instead of 0.003, the chorales took 7.71 bits per note, not 7.51.
+        """
         super().reset_body()
         for block in self.blocks:
-            nn.init.normal_(block.distances, std=block.distances.shape[2] ** -0.5)
+            nn.init.normal_(block.distances, std=0.02)
 
     def stream(self, inputs: Tensor, memory: Memory | None = None) -> Tensor:
         """State after each input note, (B, T, C). `inputs` is (B, T, 4): of a whole piece, or what follows on `memory`."""
