@@ -200,7 +200,10 @@ def test_what_a_cell_says() -> None:
     assert not cell([1.0], -0.04, 0.001).rewards
     assert cell([1.0], -0.05, None).rewards
     assert not cell([None], None, None).rewards
-    assert seen(cell([0.5, 0.97], 0.0, 1.0, rho=0.5)) == "0.97~"
+    assert seen(cell([0.5, 0.97], 0.0, 1.0, rho=0.9)) == "0.97"
+    assert seen(cell([0.5, 0.3, 0.97], 0.0, 1.0, rho=0.94)) == "0.97~"
+    assert seen(cell([0.5, 0.46, 0.97], 0.0, 1.0, rho=0.94)) == "0.97", "less than nothing"
+    assert seen(cell([-0.1, -0.3, -0.97], 0.0, 1.0, rho=-1.0)) == "−0.97~"
     assert seen(cell([0.0, 0.0], 0.0, 1.0, rho=None)) == "0"
     assert rewarded(cell([1.0], -0.284, 0.001)) == "−0.28!"
     assert [amount(v) for v in (None, -0.004, 1.0, 8.37, 46.3)] == ["–", "0", "1.00", "8.4", "46"]
