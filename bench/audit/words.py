@@ -20,12 +20,12 @@ ORDER_FREE = {"pitch_distance": "pitch_w1", "velocity_distance": "velocity_w1"}
 READING = (
     "A held-out continuation is corrupted and measured against itself; the unit is how far the continuation of another "
     "held-out piece is from it. 0: the metric does not see the corruption. 1: as bad as another real piece. Below 0: better "
-    f"than the music itself. ~ marks a response that falls somewhere between strengths 0 and 5, by more than {NOTHING}; Spearman's "
-    "rho stands in audit.csv. Numbers are at full strength."
+    f"than the music itself. ~ marks a response that falls somewhere between strengths 0 and 5, by more than {NOTHING}; "
+    "Spearman's rho stands in audit.csv. Numbers are at full strength."
 )
 REWARDING = (
-    "At full strength. The continuation of another held-out piece is corrupted, and measured before and after, in the same unit. Above 0: worse, "
-    "as it should be. 0: the metric does not care. Below 0: the metric rewards the corruption; no system writes the target "
+    "At full strength. The continuation of another held-out piece is corrupted, and measured before and after, in the same "
+    "unit. Above 0: worse, as it should be. 0: the metric does not care. Below 0: the metric rewards the corruption; no system writes the target "
     f"itself, so a system could gain this by doing the same to its own music. ! marks a reward of at least {NOTHING} with "
     f"p < {ALPHA} (paired permutation test over pieces, Holm over the metric's corruptions; metrics on whole sets have no test)."
 )
@@ -52,8 +52,8 @@ def audit_markdown(audit: Audit) -> str:
         "## The corruptions",
         table(_strengths()),
         _borrowed(audit),
-        "Not here: bits per note, skill and cost, which are of a system and not of notes alone, and what is copied from the training "
-        "music, which is its own corruption (replaced by training piece) and nothing else.",
+        "Not here: bits per note, skill and cost, which are of a system and not of notes alone, and what is copied from the "
+        "training music, which is its own corruption (replaced by training piece) and nothing else.",
         "All strengths are in `audit.csv`: values, responses, changes and p.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
