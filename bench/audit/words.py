@@ -24,10 +24,11 @@ READING = (
     "Spearman's rho stands in audit.csv. Numbers are at full strength."
 )
 REWARDING = (
-    "At full strength. The continuation of another held-out piece is corrupted, and measured before and after, in the same "
-    "unit. Above 0: worse, as it should be. 0: the metric does not care. Below 0: the metric rewards the corruption; no system writes the target "
-    f"itself, so a system could gain this by doing the same to its own music. ! marks a reward of at least {NOTHING} with "
-    f"p < {ALPHA} (paired permutation test over pieces, Holm over the metric's corruptions; metrics on whole sets have no test)."
+    "At full strength. The continuation of another held-out piece is corrupted, and measured before and after, in the same unit. "
+    "Above 0: worse, as it should be. 0: the metric does not care. Below 0: the metric rewards the corruption; no system writes "
+    "the target itself, so a system could gain this by doing the same to its own music. ! marks a reward of at least "
+    f"{NOTHING} with p < {ALPHA} (paired permutation test over pieces, Holm over the metric's corruptions; metrics on whole sets "
+    "have no test)."
 )
 
 
