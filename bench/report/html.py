@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from bench.report import tables, verdict, words
 from bench.report.build import Report, visible
-from bench.report.figures import audit, copying, cost, course, distances, spread, training
+from bench.report.figures import audit, copying, cost, course, distances, pitch, spread, training
 from bench.report.numbers import plural
 from bench.report.sorting import sort_value
 from bench.report.tables import Grid
@@ -49,6 +49,7 @@ def report_html(report: Report) -> str:
             distances=distances.gallery(report),
             cost=cost.gallery(report),
             training=training.gallery(report),
+            pitch_loss=pitch.gallery(report),
             courses=course.courses(report),
             spread=spread.gallery(report),
             copying=copying.gallery(report),

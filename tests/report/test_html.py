@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import given
 
 from bench.notes import Notes
 from bench.report import build_report, write_reports
-from bench.report.figures import audit, copying, course, distances, spread, training
+from bench.report.figures import audit, copying, cost, course, distances, pitch, spread, training
 from bench.report.figures.canvas import Ink, drawing, panels
 from bench.report.html import cell, lines, progress, report_html, spec_yaml
 from bench.report.numbers import count, duration, mebibytes
@@ -367,3 +368,40 @@ def test_watching_writes_again_when_a_trial_ends(stored: Stored) -> None:
     write_json(folder / "run.json", run)
     assert next(looks).finished
     assert list(looks) == []
+
+
+def test_the_loss_in_pitch_of_networks_that_are_told_less_is_compared(stored: Stored) -> None:
+    """ln 2 nats are one bit; the mean over two trainings of the least of each."""
+    log2 = math.log(2)
+    for row, seed, losses in (("pitch-only", 0, [4, 3]), ("pitch-only", 1, [4, 2, 5]), ("all", 0, [1.5])):
+        history = [
+            {"epoch": i, "seconds": 1.0 * i, "loss": 3.0, "notes": 10, "validation_pitch_loss": loss * log2}
+            for i, loss in enumerate(losses, 1)
+        ]
+        stored.add(row, seed, moved(1), model="lstm-paper", training=done(seed, None)["training"] | {"history": history})
+    found = pitch.gallery(built(stored.close()))
+    assert found is not None
+    assert found.note.endswith("Least bits a note, mean over trainings: pitch-only 2.50; all 1.50.")
+    assert len(found.drawings) == 1
+
+
+def test_one_network_alone_has_no_such_figure(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), bits=12.0)
+    assert pitch.gallery(built(stored.close())) is None
+
+
+def test_folds_are_trainings_of_their_own(stored: Stored) -> None:
+    history = [
+        {"fold": f, "epoch": e, "seconds": 1.0 * e, "loss": 9.0 - e, "notes": 10, "validation_bits": 12.0 + f - e}
+        for f in (1, 2)
+        for e in (1, 2)
+    ]
+    folds = [{"fold": f, "best_epoch": f, "stopped": "early", "epochs": 2} for f in (1, 2)]
+    stored.add("lstm", 0, moved(1), bits=12.0, training=done(0, 12.0)["training"] | {"history": history, "folds": folds})
+    (row,) = built(stored.close()).table.rows
+    courses = training.courses(row)
+    assert [(c.name, c.best, c.line("validation_bits")) for c in courses] == [
+        ("seed 0, fold 1", 1, ([1, 2], [12.0, 11.0])),
+        ("seed 0, fold 2", 2, ([1, 2], [13.0, 12.0])),
+    ]
+    assert list(cost.points(row)) == [[(1.0, 12.0), (2.0, 11.0)], [(1.0, 13.0), (2.0, 12.0)]]

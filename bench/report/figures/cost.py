@@ -8,6 +8,7 @@ from typing import Any
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, Report
 from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
+from bench.report.figures.histories import histories
 from bench.report.figures.marks import MOST, Mark, left_out, marks, short
 from bench.report.numbers import duration, number_text
 from bench.score import Row
@@ -29,11 +30,11 @@ def gallery(report: Report) -> Gallery:
 
 
 def points(row: Row) -> Iterable[list[tuple[float, float]]]:
-    """Of each seed the seconds and validation bits of its epochs."""
+    """Of each training the seconds and validation bits of its epochs."""
     for trial in row.done:
-        history = (trial.outcome or {})["training"]["history"]
-        if known := [(e["seconds"], e["validation_bits"]) for e in history if e.get("validation_bits") is not None]:
-            yield known
+        for history in histories(trial):
+            if known := [(e["seconds"], e["validation_bits"]) for e in history.epochs if e.get("validation_bits") is not None]:
+                yield known
 
 
 def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
@@ -44,7 +45,7 @@ def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
     target = report.spec.get("target")
     said = [f"{system} from {lines[0][0][1]:.2f} to {lines[0][-1][1]:.2f} bits" for system, lines in courses.items()]
     reached = [f"{row.system} {duration(value)}" for row in models if (value := row.cells["seconds_to_target"].value) is not None]
-    label = f"Line chart. Validation bits per note over seconds of training, first seed: {'; '.join(said)}."
+    label = f"Line chart. Validation bits per note over seconds of training, first one: {'; '.join(said)}."
     if target is not None:
         label += f" Target {target:g} bits, reached after: {', '.join(reached) or 'never'}."
 
@@ -59,7 +60,7 @@ def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
         axes.set_ylabel("Validation bits per note")
         legend_above(axes)
 
-    return drawing("fig-cost-course", 2.7, paint, label, "Validation bits per note as training goes on, a line a seed.")
+    return drawing("fig-cost-course", 2.7, paint, label, "Validation bits per note as training goes on, a line a training.")
 
 
 def _lines(axes: Any, lines: Sequence[Sequence[tuple[float, float]]], mark: Mark, name: str) -> None:

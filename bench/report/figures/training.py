@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.report.build import Report
 from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels
+from bench.report.figures.histories import histories
 from bench.report.figures.marks import short
 from bench.report.numbers import listed
 from bench.score import Row
@@ -22,11 +23,12 @@ POINTS = 400
 
 @dataclass(frozen=True)
 class Course:
-    """One seed's training.
+    """One training: a seed's, or a seed's of one fold.
 
     Parameters
     ----------
-    seed : int
+    name : str
+        ``seed 0``.
     history : sequence of mapping
         An entry an epoch.
     best : int or None
@@ -35,7 +37,7 @@ class Course:
         ``epochs``, ``early`` or ``clock``.
     """
 
-    seed: int
+    name: str
     history: Sequence[Mapping[str, float]]
     best: int | None
     stopped: str
@@ -56,20 +58,18 @@ def gallery(report: Report) -> Gallery:
         return Gallery((), "No model has logged an epoch, so there is no training to show.")
     return Gallery(
         drawings,
-        "One line a seed: training solid, validation dashed with dots. The ring is the epoch with the best validation; a "
-        "cross ends a training that stopped early.",
+        "One line a training (a seed, or a seed and a fold): training solid, validation dashed with dots. The ring is the epoch "
+        "with the best validation; a cross ends a training that stopped early.",
     )
 
 
 def courses(row: Row) -> list[Course]:
     """The trainings of a row that logged anything."""
-    found = []
-    for trial in row.done:
-        training = (trial.outcome or {})["training"]
-        if history := training["history"]:
-            best = training.get("best_epoch") or _best(history)
-            found.append(Course(int(trial.trial["seed"]), history, best, str(training["stopped"])))
-    return found
+    return [
+        Course(name, epochs, summary.get("best_epoch") or _best(epochs), str(summary["stopped"]))
+        for trial in row.done
+        for name, summary, epochs in histories(trial)
+    ]
 
 
 def validations(found: Sequence[Course]) -> list[str]:
@@ -168,7 +168,7 @@ def _label(row: Row, found: Sequence[Course], checked: Sequence[str]) -> str:
     said = []
     for course in found:
         _, losses = course.line(LOSS)
-        text = f"seed {course.seed}: {len(course.history)} epochs"
+        text = f"{course.name}: {len(course.history)} epochs"
         if losses:
             text += f", training loss from {losses[0]:.3g} to {losses[-1]:.3g}"
         if checked and (values := course.line(checked[0])[1]):
@@ -178,10 +178,11 @@ def _label(row: Row, found: Sequence[Course], checked: Sequence[str]) -> str:
 
 
 def _caption(row: Row, found: Sequence[Course]) -> str:
-    early = [str(course.seed) for course in found if course.stopped == "early"]
+    early = [course.name for course in found if course.stopped == "early"]
+    stopped = listed(early) if len(early) <= 3 else f"{len(early)} of {len(found)} trainings"
     best = sorted({course.best for course in found if course.best})
     kept = f" Best epoch: {listed([str(epoch) for epoch in best])}." if best else ""
-    return f"{row.system}.{kept}" + (f" Stopped early: seed {listed(early)}." if early else "")
+    return f"{row.system}.{kept}" + (f" Stopped early: {stopped}." if early else "")
 
 
 def _named(name: str) -> str:

@@ -1,0 +1,27 @@
+"""The trainings of a trial: one, or one a fold, each with the epochs that it logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bench.score import TrialScore
+
+
+class History(NamedTuple):
+    """One training: what it is called, what its outcome says of it, and an entry an epoch."""
+
+    name: str
+    summary: Mapping[str, Any]
+    epochs: Sequence[Mapping[str, float]]
+
+
+def histories(trial: TrialScore) -> Iterator[History]:
+    """The trainings of a finished trial that logged an epoch."""
+    training = (trial.outcome or {})["training"]
+    seed = f"seed {trial.trial['seed']}"
+    parts = [(f"{seed}, fold {fold['fold']}", fold) for fold in training.get("folds") or ()] or [(seed, training)]
+    for name, summary in parts:
+        epochs = [e for e in training["history"] if "fold" not in summary or e.get("fold") == summary["fold"]]
+        if epochs:
+            yield History(name, summary, epochs)
