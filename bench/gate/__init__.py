@@ -4,6 +4,7 @@
 - :mod:`baseline`: what is kept of a run, and the file that holds it.
 - :mod:`terms`: whether two runs can be compared at all.
 - :mod:`chance`: how likely a change is by chance alone.
+- :mod:`away`: how far a value is from where it should be.
 - :mod:`pairs`: both runs' values, side by side.
 - :mod:`verdicts`: the judgement.
 - :mod:`words`, :mod:`junit`: how it is said.
