@@ -50,7 +50,8 @@ class Goal:
         if self.kind == "near":
             return np.abs(values - self.at)
         if self.kind == "not above":
-            return np.maximum(0.0, values - np.array([self.by_piece.get(place, 0.0) for place in places]))
+            above: NDArray[np.float64] = np.maximum(0.0, values - np.array([self.by_piece.get(p, 0.0) for p in places]))
+            return above
         return values if self.kind == "lower" else -values
 
     def words(self, digits: int) -> str:

@@ -22,7 +22,7 @@ from bench.gate.away import Goal, goal
 from bench.gate.baseline import Baseline, Series, System
 from bench.gate.chance import SeedValues
 from bench.gate.thresholds import Threshold
-from bench.metrics import METRICS, Metric
+from bench.metrics import METRICS, Metric, cost
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 
@@ -30,7 +30,10 @@ Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not c
 JUDGED = ("model", "reference")
 
 #: Units of what is measured with a clock, and whether a slower machine makes the value larger.
-CLOCKED = {"s": True, "notes/s": False}
+_UNITS = {"s": True, "notes/s": False}
+
+#: The metrics that are: of cost, as music is in seconds too. Whether a slower machine makes the value larger.
+CLOCKED = {metric.name: _UNITS[metric.unit] for metric in cost.METRICS if metric.unit in _UNITS}
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def pairs_of(before: Baseline, now: Baseline, name: str, thresholds: Mapping[str
     pairs = []
     for metric in METRICS.values():
         threshold = thresholds[metric.name]
-        if threshold is None or (metric.unit in CLOCKED and new.kind != "model"):
+        if threshold is None or (metric.name in CLOCKED and new.kind != "model"):
             continue
         verdict = _presence(name, metric, old, new)
         if verdict is not None:
@@ -139,7 +142,7 @@ def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, thre
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
     places, sides = _on_pieces(before, now) if before.over != "seeds" else ((), (np.array(before.values), np.array(now.values)))
-    if metric.unit in CLOCKED:
+    if metric.name in CLOCKED:
         if unclocked := _no_yardstick(verdict, old, new):
             return Pair(unclocked)
         sides = (_in_yardsticks(before, old, metric), _in_yardsticks(now, new, metric))
@@ -159,7 +162,7 @@ def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, thre
         limit=threshold.limit(means[0]),
         over=before.over,
         count=min(len(side) for side in sides),
-        clocked=metric.unit in CLOCKED,
+        clocked=metric.name in CLOCKED,
         reason=_missing(before, now, old, new),
         goal=aim,
     )
@@ -188,14 +191,15 @@ def _no_yardstick(verdict: Verdict, old: System, new: System) -> Verdict | None:
     """What is said where times can't be told in yardsticks; None if they can."""
     if new.device != "cpu":
         return replace(verdict, status="not compared", reason="the yardstick measures a processor, not a GPU")
-    for side, system, status in (("the baseline", old, "not compared"), ("the run", new, "lost")):
-        if any(str(seed) not in system.yardstick for seed in system.seeds):
-            return replace(verdict, status=status, reason=f"{side} has no yardstick beside its times")
+    if any(str(seed) not in old.yardstick for seed in old.seeds):
+        return replace(verdict, status="not compared", reason="the baseline has no yardstick beside its times")
+    if any(str(seed) not in new.yardstick for seed in new.seeds):
+        return replace(verdict, status="lost", reason="the run has no yardstick beside its times")
     return None
 
 
 def _in_yardsticks(series: Series, system: System, metric: Metric) -> NDArray[np.float64]:
     yardsticks: NDArray[np.float64] = np.array([system.yardstick[str(seed)] for seed in series.at])
-    if CLOCKED[metric.unit]:
+    if CLOCKED[metric.name]:
         yardsticks = 1 / yardsticks
     return np.array(series.values) * yardsticks

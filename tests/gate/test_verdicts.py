@@ -124,6 +124,14 @@ class TestTimes:
         gpu = changed(RUN, "lstm", device="cuda")
         assert one(gpu, metric="training_seconds", before=gpu).reason == "the yardstick measures a processor, not a GPU"
 
+    def test_of_music_are_as_they_are(self):
+        before = run(lstm=system(ioi_w1=flat(1.0)), real=system("reference", ioi_w1=flat(1.0), pitch_distance=flat(9.0)))
+        assert [(v.system, v.metric.name, v.clocked) for v in judge(before, before).verdicts] == [
+            ("lstm", "ioi_w1", False),
+            ("real", "pitch_distance", False),
+            ("real", "ioi_w1", False),
+        ]
+
     def test_of_a_reference_are_nobodys_business(self):
         before = run(markov=system("reference", training_seconds=series([0.01, 0.02], "seeds"), pitch_distance=flat(9.0)))
         assert [v.metric.name for v in judge(before, before).verdicts] == ["pitch_distance"]
