@@ -13,7 +13,7 @@ from bench.gate import terms
 from bench.gate.baseline import Baseline
 from bench.gate.chance import ALPHA, Chance, judge_all
 from bench.gate.pairs import JUDGED, Pair, Status, Verdict, pairs_of
-from bench.gate.thresholds import choose
+from bench.gate.thresholds import choose_all
 from bench.metrics import METRICS
 
 #: From what matters most to what matters least.
@@ -111,7 +111,7 @@ def judge(
     """
     if found := terms.obstacles(before, now):
         return Judgement(before.run, now.run, obstacles=tuple(found))
-    thresholds = {name: choose(name, gate or {}) for name in METRICS}
+    thresholds = choose_all(METRICS, gate)
     pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds)]
     tested, tests = _test(pairs, alpha, draws)
     compared = {v.system for v in tested if v.before is not None and v.now is not None}
