@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from bench.commands._options import OutOption
-from bench.commands._output import find_run, make_console, print_line
-from bench.errors import DataError
+from bench.commands._output import as_bench_error, find_run, make_console, print_line
+from bench.errors import BenchError, DataError
 
 Format = Literal["text", "markdown", "junit"]
 
@@ -28,7 +31,8 @@ def baseline(
     out: OutOption = None,
 ) -> None:
     """Keep a run's numbers in a file that later runs are checked against. Exit code 3 if the run is not whole."""
-    from bench.gate.baseline import take, write
+    from bench.gate.baseline import take
+    from bench.gate.files import write
     from bench.places import Places
 
     reports = Places.find(out).out
@@ -49,29 +53,56 @@ def check(
     run: RunArgument,
     baseline: Annotated[Path, typer.Option(metavar="FILE", help="What `bench baseline` wrote.")],
     format: Annotated[Format, typer.Option(help="How to say it.")] = "text",
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there; only the summary is printed.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there, and make its folders; only the summary is printed.")
+    ] = None,
     only_regressions: Annotated[
         bool, typer.Option("--only-regressions", help="Leave out what is neither worse nor missing.")
     ] = False,
     out: OutOption = None,
 ) -> None:
     """Compare a run with its baseline. Exit code 0 nothing is worse, 1 worse, 2 wrong use, 3 incomplete, 4 not comparable."""
+    with _never_worse_by_mistake():
+        _check(run, baseline, format, output, only_regressions, out)
+
+
+def _check(run: str, baseline: Path, format: Format, output: Path | None, only_regressions: bool, out: Path | None) -> None:
     from bench.gate import junit, words
-    from bench.gate.baseline import read, take
+    from bench.gate.baseline import take
+    from bench.gate.files import read, save
     from bench.gate.verdicts import FINE, judge
     from bench.places import Places
-    from bench.store import RunFolder, atomic
+    from bench.store import RunFolder
 
     before = read(baseline)
     folder = find_run(run, Places.find(out).out)
-    judgement = judge(before, take(folder), RunFolder(folder).spec().get("gate") or {})
+    judgement = judge(before, take(folder), RunFolder(folder).spec().get("gate"))
     said = {"text": words.text, "markdown": words.markdown, "junit": junit.junit}[format](judgement, only_regressions)
     console = make_console()
     if output is None:
         print_line(console, said.rstrip("\n"))
     else:
-        with atomic(output) as temporary:
-            temporary.write_text(said, encoding="utf-8")
+        save(output, said)
         print_line(console, words.summary(judgement))
     if judgement.exit_code != FINE:
         raise typer.Exit(judgement.exit_code)
+
+
+@contextmanager
+def _never_worse_by_mistake() -> Iterator[None]:
+    """Exit code 1 says that something is worse. So whatever goes wrong leaves another: a mistake of this code, too."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except BenchError as error:
+        if error.exit_code != BenchError.exit_code:
+            raise
+        raise DataError(error.message, error.hint) from error
+    except OSError as error:
+        known = as_bench_error(error)
+        raise DataError(known.message, known.hint) from error
+    except Exception as error:
+        traceback.print_exc()
+        said = f"The check could not be made: {type(error).__name__}: {error}."
+        raise DataError(said, "The run's folder is damaged, or bench has a mistake.") from error

@@ -1,4 +1,4 @@
-"""What the gate keeps of a run: every value that a test needs, what it was measured on, and where. One compact JSON file.
+"""What the gate keeps of a run: every value that a test needs, what it was measured on, and where.
 
 Values are rounded to :data:`DIGITS` significant digits, those of a run that is checked too, so that equal music gives a
 difference of exactly 0. The same run gives the same bytes.
@@ -10,18 +10,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.api import FIELDS
-from bench.errors import UsageError
 from bench.metrics import METRICS, Undefined, skill
 from bench.score import Row, Table, TrialScore, mean, score_run
-from bench.store import RunFolder, atomic, read_samples, read_target_file
-
-#: Version of the file.
-FORMAT = 1
+from bench.store import RunFolder, read_samples, read_target_file
 
 #: Significant digits of a stored value.
 DIGITS = 9
@@ -155,55 +151,6 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
         pieces=tuple(t.piece.id for t in read_target_file(run.targets).targets),
         systems={row.system: _system(run, row) for row in (table or score_run(folder)).rows},
     )
-
-
-def dump(baseline: Baseline) -> str:
-    """The file's text: one line."""
-    text = {"bench_baseline": FORMAT, **asdict(baseline)}
-    return json.dumps(text, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
-
-
-def write(path: Path, baseline: Baseline) -> None:
-    """Write the file, whole or not at all."""
-    text = dump(baseline)
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def read(path: Path) -> Baseline:
-    """Read a baseline file.
-
-    Raises
-    ------
-    UsageError
-        If it is missing, no baseline, or of another version.
-    """
-    again = "Make it again from a finished run: bench baseline RUN --file FILE."
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"The baseline {path} can't be read: {error.strerror}.", again) from error
-    except ValueError as error:
-        raise UsageError(f"{path} is no baseline: {error}.", again) from error
-    version = given.pop("bench_baseline", None) if isinstance(given, dict) else None
-    if version != FORMAT:
-        words = "holds no baseline" if version is None else f"has format {version!r}; this version of bench reads format {FORMAT}"
-        raise UsageError(f"{path} {words}.", again)
-    try:
-        systems = {name: _read_system(system) for name, system in given.pop("systems").items()}
-        return Baseline(**{**given, "pieces": tuple(given["pieces"]), "systems": systems})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is not whole: {type(error).__name__}: {error}.", again) from error
-
-
-def _read_system(given: dict[str, Any]) -> System:
-    series = {
-        name: Series(float(s["value"]), s["over"], tuple(s["at"]), tuple(map(float, s["values"])))
-        for name, s in given.pop("metrics").items()
-    }
-    if any(len(s.at) != len(s.values) for s in series.values()):
-        raise ValueError("a series has not as many values as places")
-    return System(**{**given, "seeds": tuple(given["seeds"]), "metrics": series})
 
 
 def _system(run: RunFolder, row: Row) -> System:

@@ -56,11 +56,14 @@ class SeedValues:
     group : str
         Rows of one group share their noise: a metric and a kind of row.
     before, now : ndarray, shape (seeds,)
+    ratios : bool
+        Whether noise is in percent where all values are of one sign; not of distances from an ideal.
     """
 
     group: str
     before: NDArray[np.float64]
     now: NDArray[np.float64]
+    ratios: bool = True
 
 
 def smallest_p(differences: NDArray[np.float64]) -> float:
@@ -103,8 +106,7 @@ def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
         groups.setdefault(row.group, []).append(i)
     p_values, freedom = [1.0] * len(rows), [0] * len(rows)
     for members in groups.values():
-        positive = all((rows[i].before > 0).all() and (rows[i].now > 0).all() for i in members)
-        sides = [[np.log(side) if positive else side for side in (rows[i].before, rows[i].now)] for i in members]
+        sides = _sides([rows[i] for i in members])
         squares = [sum(float(((side - side.mean()) ** 2).sum()) for side in pair) for pair in sides]
         own = [sum(len(side) - 1 for side in pair) for pair in sides]
         if not sum(own):
@@ -118,6 +120,15 @@ def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
     return p_values, freedom
 
 
+def _sides(rows: Sequence[SeedValues]) -> list[list[NDArray[np.float64]]]:
+    """Before and now of each row; their logarithms if all are of one sign. A speed's values are negative, as more is better."""
+    sides = [[row.before, row.now] for row in rows]
+    every = np.concatenate([side for pair in sides for side in pair])
+    if not all(row.ratios for row in rows) or not ((every > 0).all() or (every < 0).all()):
+        return sides
+    return [[np.log(np.abs(side)) for side in pair] for pair in sides]
+
+
 def _t_test(change: float, error: float, degrees: int) -> float:
     if change == 0:
         return 1.0
@@ -125,7 +136,12 @@ def _t_test(change: float, error: float, degrees: int) -> float:
 
 
 def judge_all(
-    differences: Sequence[NDArray[np.float64]], rows: Sequence[SeedValues], *, alpha: float = ALPHA, draws: int | None = None
+    differences: Sequence[NDArray[np.float64]],
+    rows: Sequence[SeedValues],
+    *,
+    asked: Sequence[bool] | None = None,
+    alpha: float = ALPHA,
+    draws: int | None = None,
 ) -> tuple[list[Chance], list[Chance], int]:
     """Every test of a run.
 
@@ -135,6 +151,9 @@ def judge_all(
         Now minus before, of each comparison on pieces.
     rows : sequence of SeedValues
         Of each comparison on seeds.
+    asked : sequence of bool, optional
+        Of `differences`, then of `rows`: whose p matters; by default all. The others stay in the count, with p = 1: that can only
+        make the p of those that are asked larger, and saves most of the work.
     alpha : float
     draws : int, optional
         Sign patterns; by default :data:`bench.stats.DRAWS`, or more where there are so many tests that the smallest p possible,
@@ -149,11 +168,13 @@ def judge_all(
     smallest = [*(smallest_p(d) for d in differences), *(0.0 if degrees >= 2 else 1.0 for degrees in freedom)]
     size = family_size(smallest, alpha)
     family = [i for i, p in enumerate(smallest) if p <= alpha / size]
-    on_pieces = [i for i in family if i < len(differences)]
+    wanted = [i for i in family if asked is None or asked[i]]
+    on_pieces = [i for i in wanted if i < len(differences)]
     drawn = draws or max(DRAWS, math.ceil(10 * len(family) / alpha))
     p_values = np.ones(len(smallest))
     p_values[on_pieces] = paired_p([differences[i] for i in on_pieces], drawn)
-    p_values[len(differences) :] = seed_p
+    on_seeds = [i for i in wanted if i >= len(differences)]
+    p_values[on_seeds] = [seed_p[i - len(differences)] for i in on_seeds]
     answers = [Chance(1.0, False)] * len(smallest)
     for i, p in zip(family, holm(p_values[family].tolist()), strict=True):
         answers[i] = Chance(p, True)

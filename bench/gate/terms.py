@@ -25,13 +25,17 @@ def obstacles(before: Baseline, now: Baseline) -> list[str]:
         if name in before.systems:
             was = before.systems[name]
             found += [f"{name}: {text}" for text in differences(was.definition, system.definition)]
+            found += [f"{name}: {text}" for text in differences({"kind": was.kind}, {"kind": system.kind})]
             found += [f"{name}: {text}" for text in differences({"device": was.device}, {"device": system.device})]
     return found
 
 
 def warnings(before: Baseline, now: Baseline) -> list[str]:
-    """What differs and may explain a change: environment, seeds; and metrics that this version of bench has no more."""
-    found = [f"another environment: {text}" for text in differences(before.environment, now.environment)]
+    """What differs and may explain a change: spec, environment, seeds; and metrics that this version of bench has no more."""
+    found = []
+    if before.spec_hash != now.spec_hash:
+        found.append(f"another spec: its hash is {now.spec_hash}, was {before.spec_hash}")
+    found += [f"another environment: {text}" for text in differences(before.environment, now.environment)]
     for name, system in now.systems.items():
         if name in before.systems and (was := before.systems[name].seeds) != system.seeds:
             found.append(f"{name}: seeds are {_listed(system.seeds)}, were {_listed(was)}")

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from bench.errors import UsageError
+
 OFF = "off"
 
 #: Chosen on the chorales' Table 2 (50 pieces, 3 seeds), see ``tests/gate/simulation.py``: runs that differ only in their seeds
@@ -116,6 +118,32 @@ def choose(metric: str, given: Mapping[str, float | str]) -> Threshold | None:
         if fitting:
             return parse(rules[fitting[-1]])
     raise AssertionError("the default * fits every metric")
+
+
+def choose_all(metrics: Iterable[str], given: object) -> dict[str, Threshold | None]:
+    """The threshold of every metric.
+
+    Parameters
+    ----------
+    metrics : iterable of str
+        Names, without versions.
+    given : object
+        The spec's ``gate``; None for none. A stored run's may have been changed by hand.
+
+    Raises
+    ------
+    UsageError
+        If it is no mapping of metrics or patterns to thresholds.
+    """
+    hint = "A threshold is a number in the metric's unit, a percentage such as 5%, or off."
+    if not isinstance(given, Mapping | None):
+        raise UsageError(f"The run's gate is {given!r}, and should map metrics to thresholds.", hint)
+    try:
+        for text in (given or {}).values():
+            parse(text)
+    except ValueError as error:
+        raise UsageError(f"The run's gate holds what is {error}.", hint) from error
+    return {name: choose(name, given or {}) for name in metrics}
 
 
 def unknown(patterns: Iterable[str], metrics: Iterable[str]) -> str | None:

@@ -12,8 +12,8 @@ from typing import Literal
 from bench.gate import terms
 from bench.gate.baseline import Baseline
 from bench.gate.chance import ALPHA, Chance, judge_all
-from bench.gate.pairs import Pair, Status, Verdict, pairs_of
-from bench.gate.thresholds import choose
+from bench.gate.pairs import JUDGED, Pair, Status, Verdict, pairs_of
+from bench.gate.thresholds import choose_all
 from bench.metrics import METRICS
 
 #: From what matters most to what matters least.
@@ -28,7 +28,7 @@ class RowChange:
     """A row that only one run has, or that is not whole."""
 
     system: str
-    status: Literal["vanished", "failed", "new"]
+    status: Literal["vanished", "failed", "fewer seeds", "not compared", "new"]
     reason: str = ""
 
 
@@ -111,18 +111,31 @@ def judge(
     """
     if found := terms.obstacles(before, now):
         return Judgement(before.run, now.run, obstacles=tuple(found))
-    thresholds = {name: choose(name, gate or {}) for name in METRICS}
+    thresholds = choose_all(METRICS, gate)
     pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds)]
     tested, tests = _test(pairs, alpha, draws)
-    if not any(v.before is not None and v.now is not None for v in tested):
+    compared = {v.system for v in tested if v.before is not None and v.now is not None}
+    if not compared:
         return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
-    return Judgement(before.run, now.run, (), tuple(terms.warnings(before, now)), tuple(_rows(before, now)), tuple(tested), tests)
+    rows = tuple(_rows(before, now, compared))
+    return Judgement(before.run, now.run, (), tuple(terms.warnings(before, now)), rows, tuple(tested), tests)
 
 
-def _rows(before: Baseline, now: Baseline) -> list[RowChange]:
+def _rows(before: Baseline, now: Baseline, compared: set[str]) -> list[RowChange]:
     vanished = [RowChange(name, "vanished", "the run has no such row") for name in before.systems if name not in now.systems]
     failed = [RowChange(name, "failed", reason) for name, reason in now.incomplete.items()]
-    return [*vanished, *failed, *(RowChange(name, "new") for name in now.systems if name not in before.systems)]
+    fewer, new = [], []
+    for name, system in now.systems.items():
+        was = before.systems.get(name)
+        if was is None or not was.seeds:
+            new.append(RowChange(name, "new"))
+        elif name in now.incomplete:
+            continue
+        elif len(system.seeds) < len(was.seeds):
+            fewer.append(RowChange(name, "fewer seeds", f"{len(system.seeds)} are done, the baseline has {len(was.seeds)}"))
+        elif system.kind in JUDGED and name not in compared:
+            fewer.append(RowChange(name, "not compared", "no value is in both runs"))
+    return [*vanished, *failed, *fewer, *new]
 
 
 def _test(pairs: list[Pair], alpha: float, draws: int | None) -> tuple[list[Verdict], int]:
@@ -132,6 +145,7 @@ def _test(pairs: list[Pair], alpha: float, draws: int | None) -> tuple[list[Verd
     piece_chances, seed_chances, tests = judge_all(
         [d for pair in pairs if (d := pair.differences) is not None],
         [s for pair in pairs if (s := pair.seeds) is not None],
+        asked=[_beyond(pairs[i].verdict) for i in (*on_pieces, *on_seeds)],
         alpha=alpha,
         draws=draws,
     )
@@ -141,11 +155,18 @@ def _test(pairs: list[Pair], alpha: float, draws: int | None) -> tuple[list[Verd
     return verdicts, tests
 
 
+def _beyond(verdict: Verdict) -> bool:
+    return abs(verdict.worsening) > verdict.limit
+
+
 def _status(verdict: Verdict, chance: Chance, alpha: float) -> Status:
-    if abs(verdict.worsening) <= verdict.limit:
+    certain = _beyond(verdict) and chance.tested and chance.p < alpha
+    if certain and verdict.worsening > 0:
+        return "worse"
+    if verdict.reason:  # values on some pieces or seeds are gone
+        return "lost"
+    if not _beyond(verdict):
         return "same"
     if not chance.tested:
         return "untested"
-    if chance.p >= alpha:
-        return "unclear"
-    return "worse" if verdict.worsening > 0 else "better"
+    return "better" if certain else "unclear"

@@ -38,7 +38,9 @@ def sentence(verdict: Verdict) -> str:
         return f"{head}{shown}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
     limit = f"threshold {_number(verdict, verdict.limit)}{' yardsticks' if verdict.clocked else ''}"
     values = f"{_number(verdict, verdict.before)} -> {_number(verdict, verdict.now)}"
-    return f"{head} {values} ({_change(verdict, verdict.before, verdict.now)}, {limit}; {evidence(verdict)}): {verdict.status}"
+    change = _change(verdict, verdict.before, verdict.now)
+    found = f"{head} {values} ({change}, {limit}; {evidence(verdict)}): {verdict.status}"
+    return f"{found} ({verdict.reason})" if verdict.reason else found
 
 
 def evidence(verdict: Verdict) -> str:
@@ -119,7 +121,7 @@ def _table(verdicts: list[Verdict]) -> str:
             cells = [*("–" if n is None else _number(v, n) for n in (v.before, v.now)), "–", "–", v.reason]
         else:
             numbers = [_number(v, v.before), _number(v, v.now), _change(v, v.before, v.now), _number(v, v.limit)]
-            cells = [*numbers, evidence(v)]
+            cells = [*numbers, f"{evidence(v)}; {v.reason}" if v.reason else evidence(v)]
         name = f"{v.metric.title}{' (yardsticks)' if v.clocked else ''}"
         status = f"**{v.status}**" if v.status in REGRESSIONS else v.status
         lines.append("| " + " | ".join([*map(escape, (v.system, name, *cells)), status]) + " |")
@@ -139,8 +141,10 @@ def _bullets(lines: list[str]) -> str:
 
 
 def _change(verdict: Verdict, before: float, now: float) -> str:
-    """With its sign."""
-    return f"{'+' if now >= before else ''}{_number(verdict, now - before)}"
+    """With its sign; of what has no better direction, how much further away it is too."""
+    change = f"{'+' if now >= before else ''}{_number(verdict, now - before)}"
+    away = verdict.goal.words(verdict.metric.digits) if verdict.goal is not None else ""
+    return f"{change}, {_number(verdict, verdict.worsening)} {away}" if away else change
 
 
 def _number(verdict: Verdict, value: float) -> str:

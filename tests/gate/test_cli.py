@@ -159,6 +159,52 @@ def test_wrong_use(finished, arguments, said):
     assert said in answer.stderr
 
 
+class TestExitCodeOneMeansWorse:
+    """Nothing else leaves it."""
+
+    @pytest.mark.parametrize("part", ["terms", "environment", "systems"])
+    def test_not_a_damaged_baseline(self, bench, part):
+        path = bench.folder / "b.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), part: None}))
+        answer = bench.check()
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert answer.stderr.startswith(f"error: b.json is not whole: {part}: input should be an object.\n")
+
+    def test_not_a_gate_in_the_run_that_no_spec_may_have(self, bench):
+        assert self.changed(bench, gate={"*": "-5%"}).returncode == 2
+        assert self.changed(bench, gate=["*"]).returncode == 2
+        answer = self.changed(bench, gate={"*": "-5%"})
+        assert answer.stdout == ""
+        assert answer.stderr.startswith("error: The run's gate holds what is not a threshold: '-5%'.\n")
+
+    def test_not_a_run_that_is_damaged(self, bench):
+        path = bench.folder / "reports" / "runs" / "toy-cpu" / "run.json"
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps({**stored, "provenance": []}))
+        answer = bench.check()
+        assert (answer.returncode, answer.stdout) == (3, "")
+        assert "Traceback" in answer.stderr  # nobody foresaw it
+
+    def changed(self, bench, **spec):
+        path = bench.folder / "reports" / "runs" / "toy-cpu" / "run.json"
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps({**stored, "spec": {**stored["spec"], **spec}}))
+        return bench.check()
+
+    def test_not_an_output_that_is_a_folder(self, bench):
+        answer = bench.check("--output", "models")
+        assert answer.returncode == 2
+        assert answer.stderr.startswith("error: models is a folder, and should be a file.\n")
+
+    @pytest.mark.parametrize(
+        "command", [("check", "toy-cpu", "--baseline", "b.json", "--output"), ("baseline", "toy-cpu", "--file")]
+    )
+    def test_not_a_place_that_can_not_be_written(self, bench, command):
+        answer = bench(*command, "b.json/x.json")
+        assert answer.returncode == 2
+        assert answer.stderr.startswith("error: b.json/x.json can't be written: ")
+
+
 class TestOutput:
     def test_markdown_into_a_file(self, finished, tmp_path):
         answer = finished.check("--format", "markdown", "--output", str(tmp_path / "check.md"))
