@@ -239,7 +239,7 @@ class Training(Generic[N]):
 
 
 def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:
-    """The parameters with weight decay, which are the matrices of products, and those without: biases, gains, look-up tables."""
+    """The parameters with weight decay, which are the matrices of products, and those without: biases, gains, tables, kernels."""
     named = list(network.named_parameters())
     products = {name for name, p in named if p.ndim == 2 and not name.startswith(TABLES)}
     return [p for name, p in named if name in products], [p for name, p in named if name not in products]
