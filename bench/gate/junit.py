@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from bench.gate.pairs import Verdict
 from bench.gate.verdicts import Judgement
-from bench.gate.words import row_sentence, sentence, summary
+from bench.gate.words import blindness, row_sentence, sentence, summary
 
 #: Characters that XML 1.0 can't hold in any form.
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,7 +35,8 @@ def junit(judgement: Judgement, only_regressions: bool = False) -> str:
         suite.set(plural, str(len(suite.findall(f"testcase/{name}"))))
     suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("time", "0")
-    notes = [*judgement.warnings, *(sentence(v) for v in judgement.of("better", "unclear")), summary(judgement)]
+    told = [*judgement.warnings, *(sentence(v) for v in judgement.of("better", "unclear")), blindness(judgement)]
+    notes = [*filter(None, told), summary(judgement)]
     ElementTree.SubElement(suite, "system-out").text = _clean("\n".join(notes))
     root = ElementTree.Element("testsuites")
     root.append(suite)

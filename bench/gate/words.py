@@ -96,7 +96,7 @@ def text(judgement: Judgement, only_regressions: bool = False) -> str:
     if not only_regressions:
         lines += not_compared(judgement)
         lines += [f"warning: {w}" for w in judgement.warnings]
-        lines += [s for s in (blindness(judgement),) if s]
+    lines += [s for s in (blindness(judgement),) if s]
     return "\n".join([*lines, summary(judgement)]) + "\n"
 
 
@@ -110,7 +110,8 @@ def markdown(judgement: Judgement, only_regressions: bool = False) -> str:
         parts.append(_bullets([f"*{s}*: {_MEANINGS[s]}" for s in _MEANINGS if any(v.status == s for v in listed)]))
     if not only_regressions:
         told = [*not_compared(judgement), *(f"warning: {w}" for w in judgement.warnings)]
-        parts += [_bullets([escape(line) for line in told]), escape(blindness(judgement))]
+        parts.append(_bullets([escape(line) for line in told]))
+    parts.append(escape(blindness(judgement)))
     return "\n\n".join(part for part in [*parts, escape(summary(judgement))] if part) + "\n"
 
 

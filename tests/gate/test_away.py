@@ -92,7 +92,7 @@ class TestAroundAnIdeal:
         halves = series([2.0 if i % 2 else 0.0 for i in range(PIECES)])
         found = verdict(FULL, moved(pitch_sd_ratio=halves), "pitch_sd_ratio")
         assert (found.status, found.before, found.now, found.worsening) == ("worse", 1.0, 1.0, 1.0)
-        assert "1.00 -> 1.00 (+0.00, 1.00 further from 1.00, threshold 0.15;" in sentence(found)
+        assert "1.00 -> 1.00 (+0.00, 1.00 further from 1.00, threshold 0.25;" in sentence(found)
 
     def test_seeds_too(self):
         found = verdict(FULL, moved(pitch_spread_ratio=series([0.2, 1.8, 0.2], "seeds")), "pitch_spread_ratio")

@@ -2,8 +2,9 @@
 
 import pytest
 
-from bench.gate.thresholds import DEFAULTS, Threshold, choose, parse, unknown
-from bench.metrics import METRICS
+from bench.errors import UsageError
+from bench.gate.thresholds import DEFAULTS, Threshold, choose, choose_all, parse, unknown
+from bench.metrics import METRICS, cost
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,39 @@ def test_a_name_counts_before_a_pattern_and_the_last_pattern_before_those_above(
 
 
 def test_what_a_spec_says_counts_before_every_default():
-    assert choose("pitch_distance", {}) == Threshold(5, True)
-    assert choose("pitch_distance", {"*": "50%"}) == Threshold(50, True)
-    assert choose("pitch_distance", {"velocity_*": "50%"}) == Threshold(5, True)
+    assert choose("pitch_distance", {}) == Threshold(8, True, 0.2)
+    assert choose("pitch_distance", {"*": "50%"}) == Threshold(50, True, 0.2)
+    assert choose("pitch_distance", {"velocity_*": "50%"}) == Threshold(8, True, 0.2)
     assert choose("parameters", {}) is None
     assert choose("pitch_distance", {"pitch_*": "off"}) is None
+
+
+def test_a_percentage_of_next_to_nothing_is_not_next_to_nothing():
+    for given in ({"*": "15%"}, {"empty_beat_rate": "15%"}):
+        assert choose("empty_beat_rate", given).limit(0.004) == 0.02
+    assert choose("empty_beat_rate", {"*": "15%"}).limit(0.8) == pytest.approx(0.12)
+    # What a spec says in the metric's own unit is what counts.
+    assert choose("empty_beat_rate", {"*_rate": 0.001}).limit(0.004) == 0.001
+
+
+def test_no_percentage_of_music_can_be_nothing():
+    """By default or as a spec's, but for times and memory, which are never near 0."""
+    cost_names = {metric.name for metric in cost.METRICS}
+    for name in METRICS:
+        threshold = choose(name, {"*": "15%"})
+        assert name in cost_names or threshold.least > 0
+
+
+def test_every_threshold_of_a_gate():
+    found = choose_all(["bits_pitch", "pitch_w1"], {"*_w1": "off"})
+    assert found == {"bits_pitch": Threshold(0.15), "pitch_w1": None}
+    assert choose_all(["bits_pitch"], None) == {"bits_pitch": Threshold(0.15)}
+
+
+@pytest.mark.parametrize("gate", [{"*": "-5%"}, {"*": None}, {"*": float("nan")}, ["*"], "5%"])
+def test_a_gate_that_no_spec_may_have_is_refused(gate):
+    with pytest.raises(UsageError, match="The run's gate"):
+        choose_all(["bits_pitch"], gate)
 
 
 def test_every_metric_has_a_default_and_every_default_can_be_read():

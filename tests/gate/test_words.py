@@ -77,6 +77,7 @@ def test_only_regressions():
         "uniform: vanished (the run has no such row)\n"
         "lstm: bits_per_note 7.96 -> 8.41 (+0.45, threshold 0.10; p = 0.001 over 74 held-out pieces): worse\n"
         "gan: pitch_w1 was 1.90: lost (no notes to compare)\n"
+        "Too few to tell a regression from chance, however large: 1 comparison over 4 pieces.\n"
         "Worse than the baseline: 1 worse, 1 lost, 1 better, 1 unclear, 1 untested, 1 new, 1 not compared, 1 the same. "
         "12 tests together, p adjusted by Holm.\n"
     )
@@ -173,9 +174,38 @@ class TestJUnit:
         assert [(e.get("type"), e.text) for e in suite.findall("testcase/error")] == [("not comparable", "scale is gpu, was cpu")]
 
 
+def test_every_case_of_a_real_judgement_is_counted_once():
+    before = run(
+        lstm=system(pitch_distance=flat(10.0), unique_pitches=flat(20.0), polyphony=flat(3.0)),
+        gan=system(pitch_distance=flat(9.0), pitch_w1=flat(1.0, 4)),
+        real=system("reference", pitch_distance=flat(9.0)),
+    )
+    now = run(
+        lstm=system(pitch_distance=flat(13.0), unique_pitches=flat(20.0, 12)),
+        gan=replace(system(pitch_distance=flat(9.0), pitch_w1=flat(7.0, 4), polyphony=flat(3.0)), seeds=(0,)),
+    )
+    suite = checked(junit(judge(before, now)))
+    kinds = [(c.get("classname"), c.get("name"), c[0].tag if len(c) else "passed") for c in suite.findall("testcase")]
+    assert kinds == [
+        ("real", "row", "error"),
+        ("gan", "row", "error"),
+        ("lstm", "pitch_distance", "failure"),
+        ("lstm", "unique_pitches", "error"),
+        ("lstm", "polyphony", "error"),
+        ("gan", "pitch_distance", "passed"),
+        ("gan", "pitch_w1", "skipped"),
+        ("gan", "polyphony", "skipped"),
+    ]
+    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["8", "1", "4", "2"]
+    short = checked(junit(judge(before, now), only_regressions=True))
+    assert [short.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["5", "1", "4", "0"]
+    assert "1 untested" in short.findtext("system-out")
+    assert "8 of 20 pieces have no value now" in suite.find("testcase[@name='unique_pitches']/error").text
+
+
 def test_a_real_judgement_can_be_told_in_every_form():
     before = run(lstm=system(pitch_distance=flat(10.0), training_seconds=series([50, 51], "seeds")))
     judged = judge(before, shifted(before, "lstm", "pitch_distance", 1.0))
-    assert "lstm: pitch_distance 10.09 -> 11.09 (+1.00, threshold 0.50; p < 0.001 over 20 pieces): worse\n" in text(judged)
+    assert "lstm: pitch_distance 10.09 -> 11.09 (+1.00, threshold 0.81; p < 0.001 over 20 pieces): worse\n" in text(judged)
     assert "| **worse** |" in markdown(judged)
     assert checked(junit(judged)).get("failures") == "1"
