@@ -3,8 +3,8 @@
 ``spread.json`` holds every column that the gate is on for, by seed and piece, of a real run: the chorales' Table 2, 3 seeds, 50
 pieces. ``python tests/gate/simulation.py FOLDER`` makes it again from that run's folder. With ``generation 1000 1`` in its
 place it prints what the gate says of 1000 pairs, drawn with seed 1, that differ in their generations; with ``training`` of
-pairs that were trained anew, with ``worse`` of pairs that differ in both, and in which one metric of one model is truly worse by twice
-its threshold.
+pairs that were trained anew, with ``worse`` of pairs that differ in both, and in which one metric of one model is truly worse by
+twice its threshold.
 
 A drawn run keeps each piece's own level, as both runs of a pair have the same pieces (drawn anew for each pair), and draws what
 differs between generations: each (seed, piece) takes one of the stored seeds' deviations from that piece's mean, all metrics of a
