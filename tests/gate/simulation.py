@@ -1,10 +1,9 @@
 """How often the gate is right: pairs of runs drawn from a stored one, judged by the gate's own function.
 
 ``spread.json`` holds every column that the gate is on for, by seed and piece, of a real run: the chorales' Table 2, 3 seeds, 50
-pieces. ``python tests/gate/simulation.py FOLDER`` makes it again from that run's folder. With ``generation 1000 1`` in its
-place it prints what the gate says of 1000 pairs, drawn with seed 1, that differ in their generations; with ``training`` of
-pairs that were trained anew, with ``worse`` of pairs that differ in both, and in which one metric of one model is truly worse by
-twice its threshold.
+pieces. ``python tests/gate/simulation.py FOLDER`` makes it again from that run's folder. ``generation 1000 1`` prints what
+the gate says of 1000 pairs, drawn with seed 1, that differ in their generations; with ``training`` of pairs that were trained
+anew; with ``worse`` of pairs trained anew in which one metric of one model is truly worse by twice its threshold.
 
 A drawn run keeps each piece's own level, as both runs of a pair have the same pieces (drawn anew for each pair), and draws what
 differs between generations: each (seed, piece) takes one of the stored seeds' deviations from that piece's mean, all metrics of a
@@ -90,8 +89,10 @@ class Stored:
         for name, values in self.costs.items():
             unit = (speed if CLOCKED[name] else 1 / speed) if name in CLOCKED else 1.0
             clock = np.exp(rng.normal(0, CLOCK_NOISE, SEEDS))
-            # Where a target is reached differs between trainings; other costs only by the clock.
-            each = spread(values, training) if name == "seconds_to_target" else values.mean()
+            each = values.mean()
+            if name == "seconds_to_target":  # After what part of its time it is reached differs between trainings, too.
+                parts = values / self.costs["training_seconds"]
+                each = each * spread(parts, training) / parts.mean()
             metrics[METRICS[name].id] = series("seeds", each * unit * clock)
         yardstick = {str(s): float(0.3 * speed * math.exp(rng.normal(0, CLOCK_NOISE))) for s in range(SEEDS)}
         return System(self.kind, {}, "cpu", tuple(range(SEEDS)), {}, yardstick, metrics, {})
