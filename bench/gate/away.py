@@ -54,9 +54,11 @@ class Goal:
             return above
         return values if self.kind == "lower" else -values
 
-    def words(self, digits: int) -> str:
+    def words(self, worsening: float, digits: int) -> str:
         """``further from 1.00``; empty where the change itself says it."""
-        return {"near": f"further from {self.at:.{digits}f}", "not above": "more above real music's own"}.get(self.kind, "")
+        if self.kind == "near":
+            return f"{'nearer to' if worsening < 0 else 'further from'} {self.at:.{digits}f}"
+        return f"{'less' if worsening < 0 else 'more'} above real music's own" if self.kind == "not above" else ""
 
 
 def goal(metric: Metric, before: Baseline, old: System, new: System, mean: float) -> Goal:

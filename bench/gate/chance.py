@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from bench.stats import DRAWS, holm, paired_permutation
 
@@ -107,7 +107,7 @@ def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
     p_values, freedom = [1.0] * len(rows), [0] * len(rows)
     for members in groups.values():
         sides = _sides([rows[i] for i in members])
-        squares = [sum(float(((side - side.mean()) ** 2).sum()) for side in pair) for pair in sides]
+        squares = [sum(_squares(side) for side in pair) for pair in sides]
         own = [sum(len(side) - 1 for side in pair) for pair in sides]
         if not sum(own):
             continue
@@ -115,9 +115,16 @@ def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
         for i, (before, now), square, degrees in zip(members, sides, squares, own, strict=True):
             variance = max(pooled, square / degrees if degrees else 0.0)
             error = math.sqrt(variance * (1 / len(before) + 1 / len(now)))
-            p_values[i] = _t_test(abs(float(now.mean() - before.mean())), error, sum(own))
+            change = abs(float(now.sum()) / len(now) - float(before.sum()) / len(before))
+            p_values[i] = _t_test(change, error, sum(own))
             freedom[i] = sum(own)
     return p_values, freedom
+
+
+def _squares(values: NDArray[np.float64]) -> float:
+    """The sum of squared deviations from the mean."""
+    deviations = values - values.sum() / len(values)
+    return float(deviations @ deviations)
 
 
 def _sides(rows: Sequence[SeedValues]) -> list[list[NDArray[np.float64]]]:
@@ -132,7 +139,7 @@ def _sides(rows: Sequence[SeedValues]) -> list[list[NDArray[np.float64]]]:
 def _t_test(change: float, error: float, degrees: int) -> float:
     if change == 0:
         return 1.0
-    return float(2 * stats.t.sf(change / error, degrees)) if error > 0 else 0.0
+    return float(2 * special.stdtr(degrees, -change / error)) if error > 0 else 0.0
 
 
 def judge_all(

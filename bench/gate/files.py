@@ -105,7 +105,7 @@ def _first(error: ValidationError) -> str:
     """``systems.lstm.kind: input should be a valid string``."""
     found: Any = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = "this is missing" if found["type"] in ("missing", "missing_argument") else found["msg"]
-    return f"{'.'.join(map(str, found['loc']))}: {message[:1].lower()}{message[1:]}"
+    return ": ".join([*filter(None, [".".join(map(str, found["loc"]))]), f"{message[:1].lower()}{message[1:]}"])
 
 
 def _damages(baseline: Baseline) -> Iterator[str]:

@@ -122,11 +122,11 @@ def _presence(name: str, metric: Metric, old: System, new: System) -> Verdict | 
     had, has = metric.id in old.metrics, metric.id in new.metrics
     if not had and not has:
         return None
-    versions = [key for key in old.metrics if key.split("@")[0] == metric.name]
-    if has and not had and versions:
-        reason = f"it is measured as {metric.id}, the baseline's as {versions[0]}"
-        return Verdict(name, metric, "not compared", now=new.metrics[metric.id].value, reason=reason)
     if not had:
+        versions = [key for key in old.metrics if key.split("@")[0] == metric.name]
+        if versions:
+            reason = f"it is measured as {metric.id}, the baseline's as {versions[0]}"
+            return Verdict(name, metric, "not compared", now=new.metrics[metric.id].value, reason=reason)
         return Verdict(name, metric, "new", now=new.metrics[metric.id].value, reason=old.undefined.get(metric.id, ""))
     if not has:
         return Verdict(name, metric, "lost", before=old.metrics[metric.id].value, reason=new.undefined.get(metric.id, ""))
@@ -148,10 +148,10 @@ def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, thre
         sides = (_in_yardsticks(before, old, metric), _in_yardsticks(now, new, metric))
     if not len(sides[0]):
         return Pair(replace(verdict, status="lost", before=before.value, reason="no piece has a value in both"))
-    means = [float(side.mean()) for side in sides]
+    means = [float(side.sum()) / len(side) for side in sides]
     aim = goal(metric, baseline, old, new, means[0])
     away = [aim.away(places, side) for side in sides]
-    worsening = float(away[1].mean() - away[0].mean())
+    worsening = float(away[1].sum()) / len(away[1]) - float(away[0].sum()) / len(away[0])
     if not math.isfinite(worsening):
         raise DataError(f"{verdict.system}: {metric.name} changed by {worsening}, which is no measured value.")
     verdict = replace(
@@ -173,6 +173,8 @@ def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, thre
 
 def _on_pieces(before: Series, now: Series) -> tuple[tuple[int, ...], tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """The pieces that have a value on both sides, and these values."""
+    if before.at == now.at:
+        return now.at, (np.array(before.values), np.array(now.values))
     was, is_now = dict(zip(before.at, before.values, strict=True)), dict(zip(now.at, now.values, strict=True))
     shared = tuple(piece for piece in now.at if piece in was)
     return shared, (np.array([was[piece] for piece in shared]), np.array([is_now[piece] for piece in shared]))

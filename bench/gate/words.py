@@ -144,8 +144,8 @@ def _bullets(lines: list[str]) -> str:
 def _change(verdict: Verdict, before: float, now: float) -> str:
     """With its sign; of what has no better direction, how much further away it is too."""
     change = f"{'+' if now >= before else ''}{_number(verdict, now - before)}"
-    away = verdict.goal.words(verdict.metric.digits) if verdict.goal is not None else ""
-    return f"{change}, {_number(verdict, verdict.worsening)} {away}" if away else change
+    away = verdict.goal.words(verdict.worsening, verdict.metric.digits) if verdict.goal is not None else ""
+    return f"{change}, {_number(verdict, abs(verdict.worsening))} {away}" if away else change
 
 
 def _number(verdict: Verdict, value: float) -> str:

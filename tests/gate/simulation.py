@@ -107,7 +107,8 @@ def spread(values, training):
 
 
 def series(over: Over, values) -> Series:
-    return Series(float(np.mean(values)), over, tuple(range(len(values))), tuple(np.asarray(values).tolist()))
+    listed = values.tolist()
+    return Series(sum(listed) / len(listed), over, tuple(range(len(listed))), tuple(listed))
 
 
 @functools.cache

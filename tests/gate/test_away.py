@@ -86,6 +86,10 @@ class TestCopying:
             "p < 0.001 over 20 pieces): worse"
         )
 
+    def test_a_sentence_says_what_is_better_too(self):
+        said = sentence(verdict(moved(copied_run=flat(60.0)), FULL, "copied_run"))
+        assert "60.1 -> 6.1 (-54.0, 48.0 less above real music's own," in said
+
 
 class TestAroundAnIdeal:
     def test_far_too_low_and_far_too_high_is_not_right_on_average(self):
