@@ -47,7 +47,7 @@ class Bench:
 
         self.events: list[dict[str, Any]] = []
         given = {"scale": "cpu", "plugins": [PLUGINS], "out": self.out, "display": self.events.append, **options}
-        return bench.run(self.spec, **given)
+        return bench.run(self.spec, sound=False, **given)
 
     def start(self, jobs: int = 1) -> subprocess.Popen[str]:
         """Run the spec in a process of its own; it exits as the command line does."""
@@ -55,7 +55,7 @@ class Bench:
             import sys, bench
             from bench.errors import BenchError
             try:
-                result = bench.run({str(self.spec)!r}, scale="cpu", plugins=[{str(PLUGINS)!r}],
+                result = bench.run({str(self.spec)!r}, scale="cpu", sound=False, plugins=[{str(PLUGINS)!r}],
                                    out={str(self.out)!r}, jobs={jobs})
             except BenchError as error:
                 print(error, file=sys.stderr)
