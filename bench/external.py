@@ -196,7 +196,7 @@ def read_continuation(path: Path, piece: int, sample: int, targets: Sequence[Tar
         raise DataError("it holds no notes")
     rest, cut, remark = without_prompt(found, as_file(targets[piece].prompt))
     if not cut and (other := _begins_with(found, targets)) is not None:
-        raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}; are the names counted from 0?")
+        raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}: names are counted from 0")
     if len(rest) < n_notes:
         where = "after the prompt" if cut else "and doesn't begin with the prompt"
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'} {where}; {n_notes} are needed")
