@@ -166,13 +166,14 @@ def test_a_hostile_piece_stays_in_its_figures_label(report: Any, open_page: Any)
 
 def test_every_figure_says_what_it_shows(report: Any, open_page: Any) -> None:
     page = open_page(report("ordinary")).page
-    said = page.locator("figure svg").evaluate_all("all => all.map(e => [e.getAttribute('role'), e.getAttribute('aria-label')])")
+    said = page.locator("figure svg:not(svg svg)").evaluate_all(
+        "all => all.map(e => [e.getAttribute('role'), e.getAttribute('aria-label')])"
+    )
     assert len(said) > 10
     assert {role for role, _ in said} == {"img"}
     assert (
-        "Dot plot. Average Pitch Distance in semitones, closest first, with 95 % intervals: median 5.50 [5.00, 6.00] ± 0.00; "
-        "gan 7.00 [7.00, 7.00]; lstm 9.00 [9.00, 9.00] ± 1.41; markov 9.00 [9.00, 9.00] ± 0.00; "
-        "real 12.00 [12.00, 12.00] ± 0.00; untrained lstm 30.00 [30.00, 30.00]." in [label for _, label in said]
+        "Dot plot. Average Pitch Distance in semitones, closest first: median 5.50 ± 0.00; gan 7.00; lstm 9.00 ± 1.41; "
+        "markov 9.00 ± 0.00; real 12.00 ± 0.00; untrained lstm 30.00." in [label for _, label in said]
     )
 
 
