@@ -61,7 +61,8 @@ DEFAULTS: Mapping[str, float | str] = MappingProxyType(
         "*_per_second": "25%",
         "seconds_to_target": "75%",
         "peak_*": "25%",
-        # Neither is better: what they are is the spec's choice.
+        # Neither is better: what they are is the spec's choice, as is the plan that chord and scale tones are counted by.
+        "*_tones": OFF,
         "epochs": OFF,
         "parameters": OFF,
     }
@@ -85,6 +86,7 @@ LEAST: Mapping[str, float] = MappingProxyType(
         "*_consistency": 0.02,
         "*_rate": 0.02,
         "polyphony": 0.2,
+        "*_tones": 1.0,
         "copied_*": 1.0,
         "*_patterns*": 1.0,
         "*_skill": 0.02,

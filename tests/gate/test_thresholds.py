@@ -74,7 +74,9 @@ def test_a_gate_that_no_spec_may_have_is_refused(gate):
 
 def test_every_metric_has_a_default_and_every_default_can_be_read():
     off = {name for name in METRICS if choose(name, {}) is None}
-    assert off == {"epochs", "parameters"} | {name for name in METRICS if name.startswith("muspy_") or name.endswith("_real")}
+    assert off == {"epochs", "parameters"} | {
+        name for name in METRICS if name.startswith("muspy_") or name.endswith(("_real", "_tones"))
+    }
     assert choose("a metric of tomorrow", {}) == Threshold(15, True)
     assert [parse(text) for text in DEFAULTS.values()]
 
