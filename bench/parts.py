@@ -41,6 +41,10 @@ class Part:
     record: Mapping[str, Any]
 
 
+#: Folder of the finished folds, in the trial's.
+PARTS = "folds"
+
+
 def part_name(fold: int) -> str:
     """Of a fold's files and of its checkpoint's folder."""
     return f"fold-{fold:02}"
@@ -48,14 +52,14 @@ def part_name(fold: int) -> str:
 
 def write_part(folder: Path, key: str, fold: int, part: Part) -> None:
     """Keep a finished fold in the trial's folder; its JSON comes last and says that all is there."""
-    write_samples(folder / "folds" / f"{part_name(fold)}.h5", part.samples)
+    write_samples(folder / PARTS / f"{part_name(fold)}.h5", part.samples)
     record = {"format": FORMAT, "key": key, "fold": fold, **part.record}
-    write_json(folder / "folds" / f"{part_name(fold)}.json", record)
+    write_json(folder / PARTS / f"{part_name(fold)}.json", record)
 
 
 def read_part(folder: Path, key: str, fold: int) -> Part | None:
     """A finished fold; None where there is none, it is damaged, or it is another trial's."""
-    path = folder / "folds" / f"{part_name(fold)}.json"
+    path = folder / PARTS / f"{part_name(fold)}.json"
     try:
         record = read_json(path) if path.exists() else {}
         if record.get("key") != key or record.get("fold") != fold:

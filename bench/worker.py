@@ -33,7 +33,7 @@ from bench.errors import BenchError, PluginError, TrialError
 from bench.folds import Division, divide, measure_divisions
 from bench.harmony.conductor import Conductor
 from bench.made import check_likelihood, check_samples
-from bench.parts import Part, joined, likelihood_in_words, part_name, read_part, write_part
+from bench.parts import PARTS, Part, joined, likelihood_in_words, part_name, read_part, write_part
 from bench.plugins import Plugin, get_plugin, load, source_digest
 from bench.store import FORMAT, Samples, Target, clear_temporaries, plain, read_target_file, tail, write_json, write_samples
 from bench.training import TrainingRun, rate
@@ -133,7 +133,8 @@ class TrialTask:
         """Do it; an exception becomes a failed outcome."""
         try:
             with _held(self.folder):
-                clear_temporaries(self.folder)
+                for folder in (self.folder, self.folder / PARTS):
+                    clear_temporaries(folder)
                 return self._attempt()
         except TrialError as error:  # the folder is held
             self.emit({"event": "error", **describe(error)})
