@@ -324,6 +324,10 @@ def environment(threads: int, device: str) -> dict[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         # Without it some cuBLAS results differ from run to run.
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # The same for PyTorch's products on a CPU: MKL may otherwise choose its threads and its order of adding by the moment.
+        "OMP_DYNAMIC": "FALSE",
+        "MKL_DYNAMIC": "FALSE",
+        "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO"),
         "PYTHONHASHSEED": "0",
         # A crash in C leaves a Python traceback in stderr.log.
         "PYTHONFAULTHANDLER": "1",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import time
@@ -36,6 +37,24 @@ def inside(image: str, script: str, *options: str) -> str:
 def config(image: str) -> dict[str, object]:
     found: dict[str, object] = json.loads(docker("image", "inspect", image).stdout)[0]["Config"]
     return found
+
+
+def differences(table: list[dict[str, str]], other: list[dict[str, str]]) -> list[str]:
+    """The cells in which two tables differ; numbers do from the fifth digit on.
+
+    Bytes are compared outside a container (tests/engine/test_reproducible.py). In containers on busy virtual cores one training
+    of a Transformer in sixteen was seen to differ from the others in the seventh digit of its bits per note, and nowhere else.
+    """
+    assert [row.keys() for row in table] == [row.keys() for row in other]
+    cells = [(row["system"], name, value, b[name]) for row, b in zip(table, other, strict=True) for name, value in row.items()]
+    return [f"{system}: {name} is {a!r}, not {b!r}" for system, name, a, b in cells if a != b and not close(a, b)]
+
+
+def close(a: str, b: str) -> bool:
+    try:
+        return math.isclose(float(a), float(b), rel_tol=1e-5)
+    except ValueError:
+        return False
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -142,4 +161,4 @@ def test_a_stopped_run_goes_on_and_ends_in_the_table_of_an_undisturbed_one(
     # 3. the same command goes on
     said = docker("run", "--rm", *options, image, *command, timeout=900).stdout
     assert re.search(r"trials, [1-9]\d* done before", said)
-    assert table(reports) == undisturbed
+    assert differences(table(reports), undisturbed) == []

@@ -201,6 +201,8 @@ def test_the_environment_of_a_worker() -> None:
     for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
         assert made[f"{name}_NUM_THREADS"] == "3"
     assert made["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert made["OMP_DYNAMIC"] == made["MKL_DYNAMIC"] == "FALSE", "or results depend on how busy the machine is"
+    assert made["MKL_CBWR"] == os.environ.get("MKL_CBWR", "AUTO")
     assert made["CUDA_VISIBLE_DEVICES"] == ""
     assert environment(1, "cuda").get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
 
