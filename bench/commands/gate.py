@@ -6,13 +6,16 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bench.commands._options import OutOption
 from bench.commands._output import as_bench_error, find_run, make_console, print_line
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from bench.gate.baseline import Baseline
 
 Format = Literal["text", "markdown", "junit"]
 
@@ -28,12 +31,17 @@ def baseline(
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Also where trials failed or did not run; they are left out.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a baseline of other music or another protocol.")] = False,
     out: OutOption = None,
 ) -> None:
-    """Keep a run's numbers in a file that later runs are checked against. Exit code 3 if the run is not whole."""
+    """Keep a run's numbers in a file that later runs are checked against. Exit code 3 if the run is not whole.
+
+    A baseline of the same dataset, protocol and scale is replaced; over any other file only --force writes.
+    """
     from bench.gate.baseline import take
-    from bench.gate.files import write
+    from bench.gate.files import differences, write
     from bench.places import Places
+    from bench.report.numbers import plural
 
     reports = Places.find(out).out
     folder = find_run(run, reports)
@@ -45,8 +53,20 @@ def baseline(
             "The same `bench run` tries again what failed; --allow-incomplete takes the run as it is.",
         )
     path = file or reports / "baselines" / f"{taken.run}.json"
+    replaced = path.is_file()
+    if replaced and not force and (other := differences(path, taken)):
+        raise UsageError(
+            f"{path} is there already, and not a baseline of the same: {'; '.join(other)}.",
+            "Give another --file, or --force to write over it.",
+        )
     write(path, taken)
+    said = ", ".join([plural(len(taken.systems), "row"), plural(len(taken.pieces), "piece"), f"seeds {_seeds(taken)}"])
+    print_line(make_console(stderr=True), f"{said}; {'replaced' if replaced else 'new'}")
     print_line(make_console(), str(path))
+
+
+def _seeds(baseline: Baseline) -> str:
+    return ", ".join(map(str, sorted({seed for system in baseline.systems.values() for seed in system.seeds})))
 
 
 def check(

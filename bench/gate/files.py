@@ -22,6 +22,9 @@ FORMAT = 1
 #: No measured value is larger; sums and squares of such values are still numbers.
 LARGEST = 1e100
 
+#: Of the largest value: how far rounding may bring a mean from the mean of rounded values.
+ROUNDED = 1e-6
+
 _AGAIN = "Make it again from a finished run: bench baseline RUN --file FILE."
 
 #: Exactly the fields of :class:`Baseline`, of exactly their types.
@@ -29,6 +32,22 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 for _part in (Series, System, Baseline):
     with_config(_STRICT)(_part)
 _WHOLE = TypeAdapter(Baseline)
+
+
+def differences(path: Path, baseline: Baseline) -> list[str]:
+    """What the baseline that stands at `path` was taken of and `baseline` was not; empty if both are of the same terms.
+
+    A file that is no baseline, or a damaged one, differs in being so.
+    """
+    try:
+        there = read(path)
+    except UsageError as error:
+        return [error.message]
+    return [
+        f"{name} ({there.terms.get(name)!r}, not {value!r})"
+        for name, value in baseline.terms.items()
+        if there.terms.get(name) != value
+    ]
 
 
 def dump(baseline: Baseline) -> str:
@@ -131,6 +150,10 @@ def _damage(series: Series, system: System, baseline: Baseline) -> str:
         return f"of the {series.over} one stands twice"
     if any(not math.isfinite(v) or abs(v) > LARGEST for v in (series.value, *series.values)):
         return "a value is too large to be measured"
+    mean = math.fsum(series.values) / len(series.values)
+    size = max(map(abs, series.values))
+    if not math.isclose(mean, series.value, rel_tol=0, abs_tol=ROUNDED * size):
+        return f"its value is {series.value:g}, but the mean of its {len(series.values)} values is {mean:g}"
     known = system.seeds if series.over == "seeds" else range(len(baseline.pieces))
     if series.over != "held-out pieces" and (unknown := [place for place in series.at if place not in known]):
         return f"{series.over} {unknown[0]} is not in the run"

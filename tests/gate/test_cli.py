@@ -73,7 +73,7 @@ def finished(tmp_path_factory):
     bench = Bench(tmp_path_factory.mktemp("gate"))
     assert bench.run().returncode == 0
     answer = bench("baseline", "toy-cpu", "--file", "b.json")
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "b.json\n", "")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "b.json\n", "2 rows, 20 pieces, seeds 0, 1; new\n")
     return bench
 
 
@@ -88,6 +88,22 @@ def test_nothing_is_worse(finished):
     answer = finished.check()
     assert (answer.returncode, answer.stderr) == (0, "")
     assert re.fullmatch(r"Nothing is worse: \d+ the same\. \d+ tests together, p adjusted by Holm\.\n", answer.stdout)
+
+
+def test_a_baseline_is_replaced_only_by_one_of_the_same(bench):
+    assert bench("baseline", "toy-cpu", "--file", "b.json").stderr.endswith("; replaced\n")
+    file = bench.folder / "b.json"
+    before = file.read_text()
+    file.write_text(before.replace('"scale":"cpu"', '"scale":"gpu"', 1))
+    answer = bench("baseline", "toy-cpu", "--file", "b.json")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "and not a baseline of the same: scale ('gpu', not 'cpu')" in answer.stderr
+    assert '"scale":"gpu"' in file.read_text()
+    assert bench("baseline", "toy-cpu", "--file", "b.json", "--force").returncode == 0
+    assert file.read_text() == before
+    file.write_text("a letter")
+    assert bench("baseline", "toy-cpu", "--file", "b.json").returncode == 2
+    assert file.read_text() == "a letter"
 
 
 def test_the_yardstick_is_beside_every_training(finished):

@@ -60,6 +60,8 @@ def test_what_was_written_is_read(tmp_path):
         (put(*SERIES, "values", value=[1, "2"]),
          "systems.lstm.metrics.pitch_distance@1.values.1: input should be a valid number"),
         (put(*SERIES, "values", value=[1, 1e308]), "systems.lstm.metrics.pitch_distance@1: a value is too large to be measured"),
+        (put(*SERIES, "value", value=9.9),
+         "systems.lstm.metrics.pitch_distance@1: its value is 9.9, but the mean of its 2 values is 10"),
         (put(*SERIES, "value", value=-1e300), "systems.lstm.metrics.pitch_distance@1: a value is too large to be measured"),
         (put(*SERIES, value={"value": 1.0, "over": "pieces", "at": [], "values": []}),
          "systems.lstm.metrics.pitch_distance@1: 0 of 0 pieces have a value"),
