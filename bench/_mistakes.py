@@ -25,6 +25,9 @@ UNTRAINED = "untrained"
 #: Cells of one row's grid: above this it is a slip.
 MOST_CELLS = 256
 
+#: Of the shared codec. Bits over fewer classes are fewer whatever was learned: validation would always choose the coarsest.
+_CLASSES = ("time_classes", "duration_classes")
+
 _ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 _EXPECTED = {
@@ -168,6 +171,12 @@ def _check_grid(spec: Spec, document: Document, known: Known) -> None:
         plugin = known.constrained[spec.models[row].plugin or row]  # the row was found right: references too have a constraint
         for value in values:
             _check_parameter(parameter, value, plugin, document, ("grid", key))
+        if parameter in _CLASSES and len(values) > 1:
+            raise document.error(
+                ("grid", key),
+                f"validation can't choose {parameter}: bits over other classes don't compare.",
+                "Give each number of classes a row of its own.",
+            )
         if any(value in values[:i] for i, value in enumerate(values)):  # 0 and 0.0 are one value
             raise document.error(("grid", key), "the same value is listed twice.")
     for row in spec.models:
