@@ -25,6 +25,9 @@ UNTRAINED = "untrained"
 #: Cells of one row's grid: above this it is a slip.
 MOST_CELLS = 256
 
+#: Of the shared codec. Bits over fewer classes are fewer whatever was learned: validation would always choose the coarsest.
+_CLASSES = ("time_classes", "duration_classes")
+
 _ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 _EXPECTED = {
@@ -143,7 +146,8 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
                     "a harmonic constraint and protocol.folds can't be combined yet.",
                     "Leave one out.",
                 )
-            _check_harmony(choice, plugins[name], spec.protocol.notes, document, ("models", row, "harmony"))
+            kinds = spec.grid.get(f"{row}.kind", (choice.params.get("kind"),))
+            _check_harmony(choice, plugins[name], kinds, spec.protocol.notes, document, ("models", row, "harmony"))
     for index, name in enumerate(spec.references):
         if name not in known.references:
             raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, known.references))
@@ -164,10 +168,16 @@ def _check_grid(spec: Spec, document: Document, known: Known) -> None:
             raise document.error(("grid", key), f"expected row.hyperparameter, such as lstm.dropout, got {key!r}.")
         if row not in spec.models:
             raise document.error(("grid", key), f"the spec has no row {row!r}.", did_you_mean(row, spec.models))
-        plugin = known.models[spec.models[row].plugin or row]
+        plugin = known.constrained[spec.models[row].plugin or row]  # the row was found right: references too have a constraint
         for value in values:
             _check_parameter(parameter, value, plugin, document, ("grid", key))
-        if len({repr(value) for value in values}) < len(values):
+        if parameter in _CLASSES and len(values) > 1:
+            raise document.error(
+                ("grid", key),
+                f"validation can't choose {parameter}: bits over other classes don't compare.",
+                "Give each number of classes a row of its own.",
+            )
+        if any(value in values[:i] for i, value in enumerate(values)):  # 0 and 0.0 are one value
             raise document.error(("grid", key), "the same value is listed twice.")
     for row in spec.models:
         if (cells := len(combinations(row, spec.grid))) > MOST_CELLS:
@@ -188,9 +198,14 @@ def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
         )
 
 
-def _check_harmony(choice: ModelChoice, plugin: Plugin, notes: int, document: Document, at: Address) -> None:
-    """Only what draws each pitch from a distribution can be constrained, and a form must hold the notes compared."""
-    can, kind = plugin.header["CONSTRAINT"], choice.params.get("kind")
+def _check_harmony(
+    choice: ModelChoice, plugin: Plugin, kinds: Sequence[Any], notes: int, document: Document, at: Address
+) -> None:
+    """Only what draws each pitch from a distribution can be constrained, and a form must hold the notes compared.
+
+    `kinds` are those of the row, several where a grid searches them.
+    """
+    can = plugin.header["CONSTRAINT"]
     if can is False:
         raise document.error(
             at,
@@ -198,9 +213,12 @@ def _check_harmony(choice: ModelChoice, plugin: Plugin, notes: int, document: Do
             "before (its header doesn't say CONSTRAINT = True).",
             "Leave harmony out of this row.",
         )
-    if can is not True and kind not in can:
+    unable = [kind for kind in kinds if can is not True and kind not in can]
+    if unable:
         raise document.error(
-            at, f"{plugin.name!r} of kind {kind!r} draws no pitch, so nothing can constrain it.", did_you_mean(str(kind), can)
+            at,
+            f"{plugin.name!r} of kind {unable[0]!r} draws no pitch, so nothing can constrain it.",
+            did_you_mean(str(unable[0]), can),
         )
     form = choice.harmony.form if choice.harmony else None
     if form is not None and notes > form.length:

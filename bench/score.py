@@ -343,9 +343,13 @@ def _score_pieces(
 def _score_harmony(
     samples: Samples, trial: Mapping[str, Any], targets: Mapping[int, Target], plans: StoredPlans
 ) -> dict[str, dict[int, Value]]:
-    """Metric to piece to mean over samples: how many notes fit the run's plan of chords."""
+    """Metric to piece to mean over samples: how many notes fit the run's plan of chords.
+
+    Only a constrained row has sections. In any other row the plan goes on from chord to chord, in its own key: measured by
+    sections that it doesn't have, it would look worse than it is.
+    """
     found, protocol = plans.of(trial), trial["protocol"]
-    where = None if isinstance(found, str) else found.layout(protocol["notes"])
+    where = None if isinstance(found, str) or not trial.get("harmony") else found.layout(protocol["notes"])
     scored: dict[str, dict[int, Value]] = {}
     for piece in targets:
         plan = Undefined(found) if isinstance(found, str) else found.plans[piece]

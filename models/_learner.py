@@ -23,6 +23,9 @@ from ._training import Windows, check_splits, initial_seed
 SCORED_NOTES = 16_384
 SEQUENCES = 256
 
+#: Hyperparameters that count something, where a model has them.
+SIZES = ("layers", "width", "heads", "latent", "window", "span", "distance", "batch")
+
 #: Look-up tables, by the beginning of their names: they have no weight decay.
 TABLES = ("embed", "given", "place")
 
@@ -32,7 +35,7 @@ N = TypeVar("N", bound=FieldNetwork)
 class Learner(ABC, Generic[N]):
     """A model whose network gives each next note a probability. A plug-in's dataclass derives from it and adds what differs.
 
-    The plug-in declares the hyperparameters named here, calls :meth:`prepare` in its ``__post_init__``, and defines
+    The plug-in declares the hyperparameters named here, calls :meth:`prepare` first in its ``__post_init__``, and defines
     :meth:`make_network`, :meth:`log_likelihood` and :meth:`states`.
     """
 
@@ -40,6 +43,7 @@ class Learner(ABC, Generic[N]):
     name: ClassVar[str]
     window: int
     batch: int
+    dropout: float
     learning_rate: float
     weight_decay: float
     warmup: float
@@ -57,8 +61,20 @@ class Learner(ABC, Generic[N]):
         Raises
         ------
         PluginError
-            If the temperature or `top_p` is out of range.
+            If a size is below 1, or a rate or share is out of its range.
         """
+        for field in SIZES:
+            if getattr(self, field, 1) < 1:
+                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be at least 1.")
+        for field in ("learning_rate", "clip"):
+            if not getattr(self, field) > 0:
+                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be above 0.")
+        for field in ("weight_decay", "transpose", "stretch"):
+            if not getattr(self, field) >= 0:
+                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be at least 0.")
+        for field in ("dropout", "warmup"):
+            if not 0 <= getattr(self, field) < 1:
+                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be in [0, 1).")
         if not (self.temperature > 0 and 0 < self.top_p <= 1):
             raise PluginError(f"{self.name}: temperature {self.temperature} must be above 0, top_p {self.top_p} in (0, 1].")
         self.codec = NoteCodec(self.time_classes, self.duration_classes)

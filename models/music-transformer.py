@@ -85,12 +85,9 @@ class Model(Learner[RelativeNetwork]):
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        self.prepare()
         if self.width % self.heads:
             raise PluginError(f"music-transformer: width {self.width} is no multiple of the {self.heads} heads.")
-        for field in ("window", "span", "distance"):
-            if getattr(self, field) < 1:
-                raise PluginError(f"music-transformer: {field} is {getattr(self, field)}, must be at least 1.")
-        self.prepare()
 
     def make_network(self) -> RelativeNetwork:
         """A network of these sizes; its weights are drawn now."""

@@ -81,13 +81,13 @@ class Model(Learner[Network]):
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        self.prepare()
         if self.positions not in ("rotary", "learned"):
             raise PluginError(f"transformer: positions is {self.positions!r}, not 'rotary' or 'learned'.")
         if self.width % (2 * self.heads):
             raise PluginError(f"transformer: width {self.width} is no multiple of twice the {self.heads} heads.")
         if self.window < 2 or self.window % 2:
             raise PluginError(f"transformer: window is {self.window}, must be even and at least 2.")
-        self.prepare()
 
     def make_network(self) -> Network:
         """A network of these sizes; its weights are drawn now."""

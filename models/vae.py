@@ -119,6 +119,7 @@ class Model(Learner[Network]):
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        self.prepare()
         if self.span < STRETCHES or self.window % self.span:
             raise PluginError(
                 f"vae: window is {self.window} and span {self.span}; "
@@ -127,11 +128,9 @@ class Model(Learner[Network]):
         for field in ("beta", "anneal", "free_bits"):
             if not getattr(self, field) >= 0:
                 raise PluginError(f"vae: {field} is {getattr(self, field)}, must be at least 0.")
-        for field in ("word_dropout", "dropout"):
-            if not 0 <= getattr(self, field) < 1:
-                raise PluginError(f"vae: {field} is {getattr(self, field)}, must be in [0, 1).")
+        if not 0 <= self.word_dropout < 1:
+            raise PluginError(f"vae: word_dropout is {self.word_dropout}, must be in [0, 1).")
         self.use: dict[str, float] = {}
-        self.prepare()
 
     # Training
 

@@ -1,7 +1,8 @@
 """How many notes fit a plan of chords: what Algorithm 2 is meant to raise.
 
 A plan says which chord is under which note, see :mod:`bench.harmony`. A constrained row is measured against the plan that it was
-given; a row without a constraint against the same plan, though it never saw it, so that before and after can be compared.
+given, section by section; a row without a constraint against the same plan from one chord to the next, though it never saw it, so
+that before and after can be compared.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.score import Row, Table, standard_deviation
 
-#: What a model may log of an epoch to be chosen by, the less the better. The first that all cells have counts.
+#: What a model may log of an epoch to be chosen by, the less the better. The first that the cells have counts, if all have the
+#: same ones: a cell that lacks one predicts something else, and its loss is over other fields.
 SCORES = {
     "validation_bits": "validation bits per note",
     "validation_loss": "validation loss",
@@ -26,17 +27,20 @@ class Search:
     row : str
         The spec's row.
     score : str
-        What chose: one of :data:`SCORES`; empty if the cells have none in common.
+        What chose: one of :data:`SCORES`; empty if the cells have none, or not the same ones.
     cells : tuple of Row
         In the grid's order.
     scores : tuple of tuple of float
         For each cell the best epoch of every seed; fewer than its trials where some did not end well.
+    mixed : bool
+        Whether the cells have different scores.
     """
 
     row: str
     score: str
     cells: tuple[Row, ...]
     scores: tuple[tuple[float, ...], ...]
+    mixed: bool = False
 
     @property
     def chosen(self) -> Row | None:
@@ -71,9 +75,11 @@ def without_losers(table: Table) -> Table:
 
 def _search(name: str, rows: Sequence[Row]) -> Search:
     done = [t for row in rows for t in row.done]
-    score = next((s for s in SCORES if done and all(_best(t.outcome or {}, s) is not None for t in done)), "")
+    logged = {tuple(s for s in SCORES if _best(t.outcome or {}, s) is not None) for t in done}
+    mixed = len(logged) > 1
+    score = "" if mixed or not logged else next(iter(logged.pop()), "")
     best = [[_best(t.outcome or {}, score) for t in row.done] for row in rows]
-    return Search(name, score, tuple(rows), tuple(tuple(v for v in seeds if v is not None) for seeds in best))
+    return Search(name, score, tuple(rows), tuple(tuple(v for v in seeds if v is not None) for seeds in best), mixed)
 
 
 def _best(outcome: Mapping[str, Any], score: str) -> float | None:

@@ -101,6 +101,8 @@ def search_notes(search: Search) -> list[str]:
     notes = []
     if search.chosen is None:
         lacking = "some of its trials have not ended well" if search.score else "its model logs no validation score"
+        if search.mixed:
+            lacking = "its cells log different validation scores, so they predict different things, which don't compare"
         notes.append(f"Nothing is chosen yet: {lacking}. Until then every cell is a row of Table 2.")
     else:
         notes.append(

@@ -9,8 +9,8 @@ import pytest
 from bench.harmony.conductor import Conductor
 from bench.harmony.stored import StoredPlans
 from bench.notes import Notes
-from bench.score import score_run
-from bench.store import PieceName, Target, read_samples
+from bench.score import _score_harmony, score_run
+from bench.store import PieceName, Samples, Target, read_samples
 from bench.trial import Form, Harmony
 from tests.engine.conftest import Bench, toy
 
@@ -176,3 +176,18 @@ def test_whose_plan_a_row_is_measured_against():
     assert only.of(trial(kind="uniform")).plans[0].key == "C"
     assert "has ended" in only.of(trial(other))
     assert "no plan of chords" in StoredPlans([]).of(trial())
+
+
+def test_only_a_row_with_sections_is_measured_by_them():
+    # Four notes of A, four of B, which is a semitone higher; all of them the chord's own C.
+    choice = json.loads(Harmony(key="C major", form=Form(a=4, b=4, sections="AB", transpose=1)).model_dump_json())
+    plans = StoredPlans([(trial(choice), {"harmony": told("C")})])
+    notes = Notes(np.arange(8.0), np.ones(8), np.full(8, 60, np.uint8), np.full(8, 80, np.uint8))
+    protocol = {"protocol": {"notes": 8, "samples": 1}}
+
+    def share(row):
+        found = _score_harmony(Samples({(0, 0): notes}), row | protocol, dict(enumerate(targets(0))), plans)
+        return found["chord_tones"][0]
+
+    assert share(trial()) == 100
+    assert share(trial(choice)) == 50  # in B it should have played C sharp

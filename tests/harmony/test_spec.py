@@ -92,3 +92,20 @@ def test_a_plugin_that_says_nothing_of_constraints_is_refused(tmp_path):
     (tmp_path / "models" / "mute.py").write_text('"""Mute."""\nFRAMEWORK = "numpy"\nFEATURES = "x"\nclass Model:\n    pass\n')
     with pytest.raises(SpecError, match="'mute' can't be constrained"):
         load(tmp_path, "lstm:", "mute:", plugins=[tmp_path])
+
+
+CHAIN = "lstm:\n    harmony: {}"
+
+
+def searched(kinds):
+    return f"m: {{plugin: references, params: {{kind: markov}}, harmony: {{}}}}\ngrid: {{m.kind: {kinds}}}"
+
+
+def test_a_constrained_reference_can_be_searched(tmp_path):
+    systems = [t.system for t in load(tmp_path, CHAIN, searched("[markov, unigram]")).unfold("cpu") if t.kind == "model"]
+    assert systems[:2] == ["m kind=markov", "m kind=unigram"]
+
+
+def test_every_kind_that_is_searched_must_follow_the_constraint(tmp_path):
+    said = refusal(tmp_path, CHAIN, searched("[markov, median]"))
+    assert said.startswith("mine.yaml:5: models.m.harmony: 'references' of kind 'median' draws no pitch")

@@ -321,6 +321,9 @@ def test_what_the_latent_says_is_heard(tmp_path: Path) -> None:
         ({"span": 2}, "span at least 4"),
         ({"beta": -1.0}, "beta is -1.0, must be at least 0"),
         ({"word_dropout": 1.0}, r"word_dropout is 1.0, must be in \[0, 1\)"),
+        ({"latent": 0}, "vae: latent is 0, must be at least 1"),
+        ({"window": 0}, "window is 0"),
+        ({"dropout": 1.0}, r"dropout is 1.0, must be in \[0, 1\)"),
         ({"temperature": 0.0}, "must be above 0"),
     ],
 )

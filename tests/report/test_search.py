@@ -24,11 +24,13 @@ def stored(tmp_path: Path) -> Stored:
     return run
 
 
-def cell(run: Stored, dropout: float, seed: int, best: Sequence[float], by: int = 5, score: str = "validation_bits") -> None:
-    """A trial of one cell, whose epochs had these scores; its notes are `by` semitones off."""
+def cell(
+    run: Stored, dropout: float, seed: int, best: Sequence[float], by: int = 5, score: str = "validation_bits", **more: float
+) -> None:
+    """A trial of one cell, whose epochs had these scores, and `more`; its notes are `by` semitones off."""
     told = done(seed, 15.0)["training"]
     history = [
-        {k: v for k, v in told["history"][0].items() if k != "validation_bits"} | {"epoch": i, score: value}
+        {k: v for k, v in told["history"][0].items() if k != "validation_bits"} | {"epoch": i, score: value, **more}
         for i, value in enumerate(best, 1)
     ]
     run.add(
@@ -126,6 +128,14 @@ def test_a_model_that_logs_no_validation_score_is_not_chosen_from(stored: Stored
         cell(stored, 0.1, seed, [3.0], score="accuracy")
         cell(stored, 0.2, seed, [2.0], score="accuracy")
     assert "Nothing is chosen yet: its model logs no validation score." in told(stored.close())
+
+
+def test_losses_over_other_fields_are_not_compared(stored: Stored) -> None:
+    # The pitch alone has a loss of 2 nats, the whole note of 5: no reason to choose the pitch alone.
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [2.0], score="validation_loss")
+        cell(stored, 0.2, seed, [5.0], score="validation_loss", validation_bits=7.2)
+    assert "Nothing is chosen yet: its cells log different validation scores" in told(stored.close())
 
 
 def test_a_run_without_a_grid_has_none(stored: Stored) -> None:

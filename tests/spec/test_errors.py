@@ -64,6 +64,9 @@ def refusal(folder, text, **changes):
          "Did you mean 'lstm'? Valid: lstm."),
         ("grid: {lstm.units: [1, x]}", "mine.yaml:6: grid.lstm.units: expected a whole number, got 'x'."),
         ("grid: {lstm.units: [1, 2, 1]}", "mine.yaml:6: grid.lstm.units: the same value is listed twice."),
+        ("grid: {lstm.dropout: [0, 0.0]}", "mine.yaml:6: grid.lstm.dropout: the same value is listed twice."),
+        ("grid: {lstm.time_classes: [8, 64]}", "mine.yaml:6: grid.lstm.time_classes: validation can't choose time_classes: "
+         "bits over other classes don't compare.\nGive each number of classes a row of its own."),
         ("protocol: {folds: 2}\ngrid: {lstm.units: [1, 2]}", "mine.yaml:7: grid: a grid search and protocol.folds can't be "
          "combined yet.\nLeave one out."),
         ("grid: {lstm.units: []}", "mine.yaml:6: grid.lstm.units: expected at least one."),
