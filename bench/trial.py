@@ -141,6 +141,10 @@ class Form(Frozen):
         return sum({"A": self.a, "B": self.b}[section] for section in self.sections)
 
 
+#: Chords in major, where a spec names none: those of the paper.
+MAJOR_CHORDS = ("I", "V", "vi", "IV")
+
+
 class Harmony(Frozen):
     """A row's harmonic constraint: Algorithm 2 of Mon (2025). A pitch class's weight multiplies its probability."""
 
@@ -150,16 +154,29 @@ class Harmony(Frozen):
         "training music.",
     )
     progression: Progression = Field(
-        default=("I", "V", "vi", "IV"),
+        default=MAJOR_CHORDS,
         min_length=1,
-        description="Chords in a major key, roman numerals; it begins anew at its end.",
+        description="Chords, roman numerals; it begins anew at its end. With key auto those of pieces in major; of a key that is "
+        "named, in major or minor.",
     )
-    minor: Progression = Field(default=("i", "V", "VI", "iv"), min_length=1, description="Chords in a minor key.")
+    minor: Progression = Field(
+        default=("i", "V", "VI", "iv"),
+        min_length=1,
+        description="Chords of pieces in minor. Of a minor key that is named only where `progression` is left as it comes.",
+    )
     notes_per_chord: int = Field(default=8, ge=1, description="Notes of the melody under one chord.")
     chord: float = Field(default=3.0, gt=0, allow_inf_nan=False, description="Weight of the chord's tones.")
     scale: float = Field(default=1.5, gt=0, allow_inf_nan=False, description="Weight of the key's other tones.")
     other: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="Weight of all other tones.")
     form: Form | None = Field(default=None, description="Sections that the melody is split into and repeated; none by default.")
+
+    def chords(self, mode: str) -> tuple[str, ...]:
+        """Roman numerals in a key of that mode, ``major`` or ``minor``.
+
+        A progression that was given for a named key is never left out, whatever its mode.
+        """
+        own = mode == "major" or (self.key != "auto" and self.progression != MAJOR_CHORDS)
+        return self.progression if own else self.minor
 
     def written(self, notes: int) -> int:
         """Notes that the model writes for a sample of `notes`."""

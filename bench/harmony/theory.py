@@ -57,7 +57,7 @@ def make_plan(key: str, harmony: Harmony) -> Plan:
 
     tonic, mode = key.split()
     known = keys.Key(tonic[0] + tonic[1:].replace("b", "-"), mode)
-    numerals = harmony.progression if mode == "major" else harmony.minor
+    numerals = harmony.chords(mode)
     chords = [_classes(roman.RomanNumeral(numeral, known).pitches) for numeral in numerals]
     scale = tuple(sorted({p.pitchClass for p in known.pitches}))
     return Plan(f"{known.tonic.name.replace('-', '♭').replace('#', '♯')} {mode}", scale, tuple(chords), harmony.notes_per_chord)

@@ -38,7 +38,7 @@ def constraint(row: Row) -> list[str]:
     """A row's constraint, for the table of settings."""
     choice = _choice(row)
     weights = f"chord ×{choice.chord:g}, scale ×{choice.scale:g}, other ×{choice.other:g}"
-    chords = f"{_chords(choice.progression)} (minor: {_chords(choice.minor)}), {plural(choice.notes_per_chord, 'note')} a chord"
+    chords = f"{_progressions(choice)}, {plural(choice.notes_per_chord, 'note')} a chord"
     return [f"key {choice.key}", chords, weights, *([_form(choice.form)] if choice.form else [])]
 
 
@@ -62,9 +62,8 @@ def _plans(report: Report, rows: Sequence[Row]) -> Iterable[str]:
         where = "is given" if found.key_from == "given" else f"was found from {found.key_from} by music21"
         which = f" of {listed([row.system for row in members])}" if len(choices) > 1 else ""
         yield (
-            f"The plan{which}: {_chords(choice.progression)} in major and {_chords(choice.minor)} in minor, "
-            f"{plural(choice.notes_per_chord, 'note')} a chord. The key {where}, never from what really follows; pieces by "
-            f"key: {said}."
+            f"The plan{which}: {_progressions(choice)}, {plural(choice.notes_per_chord, 'note')} a chord. The key {where}, never "
+            f"from what really follows; pieces by key: {said}."
         )
 
 
@@ -114,6 +113,13 @@ def _choice(row: Row) -> Harmony:
 
 def _chords(progression: Sequence[str]) -> str:
     return "–".join(progression)
+
+
+def _progressions(choice: Harmony) -> str:
+    """``I–V–vi–IV``, and of a key that is looked for also the chords of pieces in minor."""
+    if choice.key == "auto":
+        return f"{_chords(choice.progression)} in major and {_chords(choice.minor)} in minor"
+    return _chords(choice.chords(choice.key.split()[1]))
 
 
 def _form(form: Form) -> str:

@@ -58,6 +58,13 @@ def test_a_seventh_chord_has_four_tones():
     assert make_plan("C major", Harmony(progression=("V7", "V/V"))).chords == ((7, 11, 2, 5), (2, 6, 9))
 
 
+def test_the_progression_that_was_given_for_a_named_key_is_used_in_minor_too():
+    given = Harmony(key="A minor", progression=("i", "VI"), minor=("V",))
+    assert make_plan("A minor", given).chords == ((9, 0, 4), (5, 9, 0))
+    assert make_plan("A minor", Harmony(key="A minor", minor=("VI",))).chords == ((5, 9, 0),)
+    assert make_plan("A minor", Harmony(key="auto", progression=("i", "VI"), minor=("V",))).chords == ((4, 8, 11),)
+
+
 @pytest.mark.parametrize("numeral", ["bVI", "viio7", "#ivø65", "III+", "V43/V", "vi64", "V9", "ii/bVII"])
 @pytest.mark.parametrize("mode", ["major", "minor"])
 def test_whatever_a_spec_may_ask_for_is_a_chord(numeral, mode):
