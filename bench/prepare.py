@@ -108,6 +108,12 @@ class Source:
                 f"The dataset {name!r} was not found in {looked}, and nothing may be fetched.",
                 f"Name the folder that holds it (--data DIR), or run `{fetch_command(name, self.options)}` first.",
             )
+        if self.data:
+            # Whoever names a folder means it: a wrong path must not become gigabytes.
+            raise DataError(
+                f"The dataset {name!r} was not found in {looked}.",
+                f"Name the folder that holds it: --data DIR. Or download it: `{fetch_command(name, self.options)}`.",
+            )
         licence = self.plugin.header["LICENSE"]
         emit({"event": "message", "text": f"{name} is not here: it is downloaded into {self.downloads}. Licence: {licence}"})
         self.fetch(emit)

@@ -145,7 +145,9 @@ class Spec(Frozen):
             for kind in spec.references
             if kind != UNTRAINED
         ]
-        for row, choice in spec.models.items() if UNTRAINED in spec.references else ():
+        # A reference row with a constraint of its own stays the same without training: it has none.
+        trained = {row: choice for row, choice in spec.models.items() if (choice.plugin or row) != REFERENCES}
+        for row, choice in trained.items() if UNTRAINED in spec.references else ():
             budget = BudgetChoice(epochs=0, timeout=choice.budget.over(spec.budget).timeout)
             system = f"{UNTRAINED} {row}"
             trials.append(spec._row(make, row, system=system, kind=UNTRAINED, budget=budget, seed=spec.seeds[0], device=device))

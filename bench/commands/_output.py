@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.display import clean
-from bench.errors import BenchError, UsageError, did_you_mean
+from bench.errors import BenchError, DataError, UsageError, did_you_mean
 
 #: Exit code where something was left undone: a failed trial, missing data, a missing framework.
 INCOMPLETE = 3
+
+#: A disk without room, and a user's share of it used up.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PipeConsole(Console):
@@ -49,6 +53,11 @@ def as_bench_error(error: BenchError | OSError) -> BenchError:
     """What no module foresaw, such as a disk that is full, in words."""
     if isinstance(error, BenchError):
         return error
+    if error.errno in FULL:
+        where = f" for {error.filename}" if error.filename else ""
+        return DataError(
+            f"There is no room left on the disk{where}.", "Make room, or give another place with --out DIR; what is finished is kept."
+        )
     reason = error.strerror or str(error) or type(error).__name__
     return BenchError(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
 

@@ -55,6 +55,12 @@ class TestUnfolding:
         assert (row.system, row.model, row.kind, row.budget.epochs) == ("untrained lstm", "lstm", "untrained", 0)
         assert row.params == {"units": 8, "layers": 3}
 
+    def test_a_reference_with_a_constraint_has_no_untrained_row(self, tmp_path):
+        chain = "chain: {plugin: references, params: {kind: markov}, harmony: {key: auto}}"
+        trials = load(tmp_path, LITTLE.replace("\nmodels:\n", f"\nmodels:\n  {chain}\n", 1)).unfold("cpu")
+        assert "chain" in {t.system for t in trials}
+        assert "untrained chain" not in {t.system for t in trials}
+
     def test_a_grid_trains_every_combination_and_only_of_its_row(self, tmp_path):
         text = LITTLE.replace("references:", "grid: {lstm.units: [8, 16], lstm.dropout: [0.1, 0.2]}\nreferences:")
         models = [t for t in load(tmp_path, text).unfold("cpu") if t.kind == "model" and t.seed == 0]
