@@ -56,7 +56,8 @@ def as_bench_error(error: BenchError | OSError) -> BenchError:
     if error.errno in FULL:
         where = f" for {error.filename}" if error.filename else ""
         return DataError(
-            f"There is no room left on the disk{where}.", "Make room, or give another place with --out DIR; what is finished is kept."
+            f"There is no room left on the disk{where}.",
+            "Make room, or give another place with --out DIR; what is finished is kept.",
         )
     reason = error.strerror or str(error) or type(error).__name__
     return BenchError(f"{error.filename}: {reason}." if error.filename else f"{reason}.")

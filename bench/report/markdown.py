@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from bench.report import tables, words
 from bench.report.build import Report, visible
+from bench.report.figures import pitch
 from bench.report.numbers import plural
 from bench.report.tables import Grid
 
@@ -65,4 +66,6 @@ def report_markdown(report: Report) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
-    return environment.get_template("report.md.j2").render(report=report, tables=tables, words=words)
+    return environment.get_template("report.md.j2").render(
+        report=report, tables=tables, words=words, pitch_alone=pitch.note(report)
+    )

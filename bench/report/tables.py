@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.metrics import METRICS
 from bench.report.build import HEADLINE, MARKOV, Report, brief
@@ -57,11 +57,14 @@ class Theme:
         What they tell, one sentence.
     metrics : tuple of str
         Those that no row has are not shown.
+    leads : bool
+        Whether it is what a spec that has it is about: it then stands right after Table 2.
     """
 
     title: str
     question: str
     metrics: tuple[str, ...]
+    leads: bool = False
 
 
 #: What stands between Table 2 and the costs.
@@ -87,6 +90,7 @@ THEMES = (
         "How many notes fit the plan of chords that the constrained rows follow (Algorithm 2). The other rows never saw it: "
         "their shares are what comes without a constraint.",
         ("chord_tones", "scale_tones"),
+        leads=True,
     ),
     Theme(
         "How well held-out music is expected",
@@ -173,7 +177,7 @@ def differences(report: Report) -> Grid:
 
 def themes(report: Report) -> list[Theme]:
     """The themes that any row has a value for, each with only such metrics."""
-    kept = [Theme(t.title, t.question, tuple(m for m in t.metrics if _anyone_has(report, m))) for t in THEMES]
+    kept = [replace(t, metrics=tuple(m for m in t.metrics if _anyone_has(report, m))) for t in THEMES]
     return [theme for theme in kept if theme.metrics]
 
 

@@ -14,23 +14,40 @@ from bench.report.figures.marks import Mark, marks, short
 #: What a model may log that hears other columns than another, so that the two can be compared: cross-entropy, nats a note.
 PITCH = "validation_pitch_loss"
 
+Lines = Mapping[str, Sequence[Sequence[tuple[float, float]]]]
+
+
+def note(report: Report) -> str:
+    """What the figure shows, in words and numbers; empty where there is none."""
+    known = _known(report)
+    if not known:
+        return ""
+    return (
+        "What the pitch of the next note still holds of surprise on validation music, whatever else a network is told (the "
+        f"paper's Figure 9). Least bits a note, mean over trainings: {_said(known)}."
+    )
+
 
 def gallery(report: Report) -> Gallery | None:
     """Validation loss in pitch of all rows that logged it, on one axis; None unless two did."""
+    known = _known(report)
+    return Gallery([_drawing(known, marks(report), _said(known))], note(report)) if known else None
+
+
+def _known(report: Report) -> Lines:
+    """Of each row that logged the loss in pitch, a line a training: (epoch, bits). Empty unless two rows did."""
     lines = {
         row.system: [_bits(h.epochs) for t in row.done for h in histories(t)] for row in report.table.rows if row.kind == "model"
     }
     known = {system: [line for line in some if line] for system, some in lines.items()}
     known = {system: some for system, some in known.items() if some}
-    if len(known) < 2:
-        return None
+    return known if len(known) > 1 else {}
+
+
+def _said(known: Lines) -> str:
+    """``pitch-only 3.57; all-features 3.97``."""
     least = {system: [min(bits for _, bits in line) for line in some] for system, some in known.items()}
-    said = "; ".join(f"{system} {math.fsum(values) / len(values):.2f}" for system, values in least.items())
-    note = (
-        "What the pitch of the next note still holds of surprise on validation music, whatever else a network is told (the "
-        f"paper's Figure 9). Least bits a note, mean over trainings: {said}."
-    )
-    return Gallery([_drawing(known, marks(report), said)], note)
+    return "; ".join(f"{system} {math.fsum(values) / len(values):.2f}" for system, values in least.items())
 
 
 def _bits(epochs: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
@@ -38,7 +55,7 @@ def _bits(epochs: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
     return [(epoch, bits) for epoch, bits in found if math.isfinite(bits)]
 
 
-def _drawing(known: Mapping[str, Sequence[Sequence[tuple[float, float]]]], looks: Mapping[str, Mark], said: str) -> Drawing:
+def _drawing(known: Lines, looks: Mapping[str, Mark], said: str) -> Drawing:
     def paint(figure: Any) -> None:
         (axes,) = panels(figure, margins=(0.55, 0.14, 0.08 + 0.17 * ((len(known) + 1) // 2), 0.42))
         for system, some in known.items():
