@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -24,9 +23,6 @@ from bench.prompts import as_file, numbers_in, prompt_name
 from bench.store import Target
 
 SUFFIXES = (".mid", ".midi")
-
-#: Whether files begin with their prompts: "auto" looks at each.
-PromptRule = Literal["auto", "included", "absent"]
 
 #: Share of the prompt's pitches, order ignored, from which a file that doesn't begin with the prompt looks as if it should.
 NEARLY = 0.9
@@ -90,7 +86,7 @@ class External:
     digest: str
 
 
-def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: PromptRule = "auto") -> External:
+def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> External:
     """Read every MIDI file of a folder as continuations of the targets' prompts.
 
     Parameters
@@ -100,9 +96,6 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
     targets : sequence of Target
     n_notes : int
         Notes that each continuation must have; the first so many count.
-    rule : {"auto", "included", "absent"}
-        Whether a file's prompt is cut off where it is found, must be there, or was never written: then all notes count, also
-        those of a continuation that says the prompt again.
 
     Raises
     ------
@@ -117,7 +110,7 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
     for path in sorted(places, key=lambda p: (places[p], p.name)):
         piece, sample = places[path]
         try:
-            found = read_continuation(path, piece, sample, targets, n_notes, rule)
+            found = read_continuation(path, piece, sample, targets, n_notes)
         except DataError as error:
             bad[path.name] = error.message
         else:
@@ -190,26 +183,20 @@ def samples_a_piece(found: Sequence[int]) -> int:
     return max(sorted(set(found)), key=lambda n: n * sum(several >= n for several in found))
 
 
-def read_continuation(
-    path: Path, piece: int, sample: int, targets: Sequence[Target], n_notes: int, rule: PromptRule = "auto"
-) -> tuple[File, Notes]:
+def read_continuation(path: Path, piece: int, sample: int, targets: Sequence[Target], n_notes: int) -> tuple[File, Notes]:
     """One file's continuation: its first `n_notes` notes, without the prompt if it begins with it.
 
     Raises
     ------
     DataError
-        If it isn't MIDI, has too few notes, lacks a prompt that it must have, or begins with another piece's prompt: it would
-        be compared with the wrong music.
+        If it isn't MIDI, has too few notes, or begins with another piece's prompt: it would be compared with the wrong music.
     """
     found = read_midi(path)
     if not len(found):
         raise DataError("it holds no notes")
-    prompt = as_file(targets[piece].prompt)
-    rest, cut, remark = (found, False, "") if rule == "absent" else without_prompt(found, prompt)
-    if rule == "auto" and not cut and (other := _begins_with(found, targets)) is not None:
+    rest, cut, remark = without_prompt(found, as_file(targets[piece].prompt))
+    if not cut and (other := _begins_with(found, targets)) is not None:
         raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}: names are counted from 0")
-    if rule == "included" and not cut and len(prompt):
-        raise DataError(f"it doesn't begin with its prompt{': ' + remark if remark else ''}")
     if len(rest) < n_notes:
         where = "after the prompt" if cut else "and doesn't begin with the prompt"
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'} {where}; {n_notes} are needed")
@@ -231,17 +218,10 @@ def without_prompt(notes: Notes, prompt: Notes) -> tuple[Notes, bool, str]:
     rest = _without_last_chord(notes, prompt)
     if rest is not None:
         return rest, True, ""
-    if size >= TELLING and np.array_equal(np.diff(head.astype(int)), np.diff(prompt.pitch.astype(int))):
-        by = int(head[0]) - int(prompt.pitch[0])
-        return notes, False, f"its first {size} notes are the prompt transposed by {by:+d} semitones, and were not cut off"
     same = sum((Counter(head.tolist()) & Counter(prompt.pitch.tolist())).values())
     if same < NEARLY * size:
         return notes, False, ""
-    return (
-        notes,
-        False,
-        f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order, and were not cut off",
-    )
+    return notes, False, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order: all count"
 
 
 def _begins_with(notes: Notes, targets: Sequence[Target]) -> int | None:

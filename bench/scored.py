@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 from bench import prepare
 from bench.corpus import load_corpus
 from bench.data import Sink
-from bench.errors import BenchError, UsageError
-from bench.external import External, PromptRule, midi_files, read_external
+from bench.errors import UsageError
+from bench.external import External, midi_files, read_external
 from bench.folds import divide, measure_divisions
 from bench.places import Places
 from bench.processes import Signals, StoppedError
@@ -69,7 +68,6 @@ def score_folder(
     spec: str | Path,
     *,
     name: str | None = None,
-    prompt: PromptRule = "auto",
     scale: str | None = None,
     dataset: str | None = None,
     data: Sequence[Path | str] = (),
@@ -87,8 +85,6 @@ def score_folder(
         A shipped spec's name, or a YAML file. Its models don't run.
     name : str, optional
         The row's; by default the folder's.
-    prompt : {"auto", "included", "absent"}
-        Whether the files begin with their prompts, see :func:`bench.external.read_external`.
     scale, dataset, data, plugins, out, fetch, display : optional
         As for :func:`bench.run`.
 
@@ -121,30 +117,18 @@ def score_folder(
         "data": data,
         "plugins": plugins,
         "jobs": 1,
-        "command": _command(
-            folder,
-            "--spec",
-            spec,
-            name,
-            prompt=None if prompt == "auto" else prompt,
-            scale=scale,
-            dataset=dataset,
-            data=data,
-            plugins=plugins,
-        ),
+        "command": _command(folder, "--spec", spec, name, scale=scale, dataset=dataset, data=data, plugins=plugins),
     }
-    with run.lock(), _nothing_left_of_a_refused(run), Signals() as signals:
+    with run.lock(), Signals() as signals:
         session = Session(resolved, scale, why, places, run, 1, display or (lambda event: None), signals, call)
         try:
             session.run(fetch)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None
-        return _finish(run, folder, system, call, prompt)
+        return _finish(run, folder, system, call)
 
 
-def score_beside(
-    folder: Path | str, source: Path, *, name: str | None = None, prompt: PromptRule = "auto", out: Path | str | None = None
-) -> Scored:
+def score_beside(folder: Path | str, source: Path, *, name: str | None = None, out: Path | str | None = None) -> Scored:
     """Score a folder of MIDI against a finished run's held-out pieces, beside that run's own rows.
 
     Parameters
@@ -152,7 +136,7 @@ def score_beside(
     folder : Path
     source : Path
         The run's folder. It is left as it is.
-    name, prompt, out : optional
+    name, out : optional
         As for :func:`score_folder`.
 
     Returns
@@ -166,8 +150,8 @@ def score_beside(
     record = base.read()
     _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})
     run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{system.replace(' ', '_')}")
-    call = {**record["call"], "command": _command(folder, "--run", source, name, prompt=None if prompt == "auto" else prompt)}
-    with run.lock(), _nothing_left_of_a_refused(run):
+    call = {**record["call"], "command": _command(folder, "--run", source, name)}
+    with run.lock():
         for key in base.plan():
             run.trial_dir(key).mkdir(exist_ok=True)
             for file in _TRIAL_FILES:
@@ -175,22 +159,10 @@ def score_beside(
                     _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
         _copy(base.targets, run.targets)
         write_json(run.run_file, record)
-        return _finish(run, folder, system, call, prompt)
+        return _finish(run, folder, system, call)
 
 
-@contextmanager
-def _nothing_left_of_a_refused(run: RunFolder) -> Iterator[None]:
-    """A folder that can't be scored leaves no run without its row, which would be `latest`."""
-    new = not run.run_file.exists()
-    try:
-        yield
-    except BenchError:
-        if new:
-            shutil.rmtree(run.path, ignore_errors=True)
-        raise
-
-
-def add_row(run: RunFolder, external: External, system: str, rule: PromptRule = "auto") -> str:
+def add_row(run: RunFolder, external: External, system: str) -> str:
     """Store a folder's samples as a trial that is done, and list it in run.json; the trial's key."""
     record = run.read()
     spec, targets = record["spec"], read_targets(run.targets)
@@ -205,14 +177,14 @@ def add_row(run: RunFolder, external: External, system: str, rule: PromptRule = 
         seed=spec["seeds"][0],
     )
     key = trial.digest(external.digest, str(record["dataset"].get("corpus_key")), str(FORMAT))
-    remarks = _remarks(external, system, len(targets), rule)
+    remarks = _remarks(external, system, len(targets))
     place = run.trial_dir(key)
     write_json(place / "trial.json", trial.model_dump(mode="json"))
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
     _write_midi(place / "midi", external, targets)
     divisions = divide(load_corpus(Path(record["dataset"]["corpus"])), read_target_file(run.targets))
     copied = measure_divisions(divisions, external.notes, targets)
-    write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"prompt": rule, "originality": copied})
+    write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": copied})
     header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
     header |= {"PROMPT": True, "LIKELIHOOD": None}
     header["KINDS"] = {**header.get("KINDS", {}), system: f"another system's MIDI files; {_pieces(external, len(targets))}"}
@@ -223,16 +195,16 @@ def add_row(run: RunFolder, external: External, system: str, rule: PromptRule = 
     return key
 
 
-def _finish(run: RunFolder, folder: Path, system: str, call: Mapping[str, Any], rule: PromptRule) -> Scored:
+def _finish(run: RunFolder, folder: Path, system: str, call: Mapping[str, Any]) -> Scored:
     """Read the folder, add its row, score and report."""
     from bench.report import write_reports
 
     targets = tuple(read_targets(run.targets))
     check_index(folder, targets)
     record = run.read()
-    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]), rule)
+    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]))
     run.write_json("run.json", {**record, "call": call})
-    add_row(run, external, system, rule)
+    add_row(run, external, system)
     table = score_run(run.path)
     return Scored(RunResult(run.path, _failed(table), table.records(), write_reports(run.path, table)), external)
 
@@ -262,22 +234,14 @@ def _outcome(key: str, trial: Trial, external: External, remarks: Sequence[str])
     }
 
 
-def _remarks(external: External, system: str, pieces: int, rule: PromptRule) -> list[str]:
+def _remarks(external: External, system: str, pieces: int) -> list[str]:
     """What the report must say of the row, a sentence each."""
-    from bench.report.numbers import plural
-
     cut = sum(f.prompt_cut for f in external.files)
     matched = "by the piece's number in their names" if external.by_name else "in sorted order, as no name has a piece's number"
-    prompts = f"the prompt was cut off {cut} of them" if rule != "absent" else "all their notes count, as they hold no prompt"
     said = [
         f"The row {system} is {len(external.files)} MIDI files of another system, {external.samples} a piece, matched {matched}; "
-        f"{prompts}. Neither its training nor its cost is known"
+        f"the prompt was cut off {cut} of them. Neither its training nor its cost is known"
     ]
-    odd = [f for f in external.files if f.remark]
-    if odd:
-        said.append(
-            f"{plural(len(odd), 'file')} of the row {system} may be compared with the wrong notes: {odd[0].name}: {odd[0].remark}"
-        )
     if external.missing:
         said.append(
             f"The row {system} lacks {len(external.missing)} of {pieces} pieces: its means are over the others, "

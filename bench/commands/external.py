@@ -13,7 +13,6 @@ from bench.commands._options import DataOption, OutOption, PluginsOption, QuietO
 from bench.commands._output import INCOMPLETE, find_run, make_console, print_line
 from bench.display import clean, make_display
 from bench.errors import UsageError
-from bench.external import PromptRule
 
 if TYPE_CHECKING:
     from bench.scored import Scored
@@ -63,9 +62,6 @@ def score(
     spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Against this spec's held-out pieces.")] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Beside this run's rows, on its pieces.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The row's; by default the folder's.")] = None,
-    prompt: Annotated[
-        PromptRule, typer.Option("--prompt", help="Whether files begin with their prompt: auto looks at each and cuts it off.")
-    ] = "auto",
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -91,7 +87,6 @@ def score(
                 folder,
                 spec,
                 name=name,
-                prompt=prompt,
                 scale=scale,
                 dataset=dataset,
                 data=data or (),
@@ -103,13 +98,13 @@ def score(
             for option, given in (("--scale", scale), ("--dataset", dataset), ("--data", data), ("--plugins", plugins)):
                 if given:
                     raise UsageError(f"{option} was given with --run.", "The run has its own.")
-            scored = score_beside(folder, find_run(str(run), places.out), name=name, prompt=prompt, out=out)
-    _show(console, scored, quiet, prompt)
+            scored = score_beside(folder, find_run(str(run), places.out), name=name, out=out)
+    _show(console, scored, quiet)
     if not scored.complete:
         raise typer.Exit(INCOMPLETE)
 
 
-def _show(console: Console, scored: Scored, quiet: bool, prompt: PromptRule) -> None:
+def _show(console: Console, scored: Scored, quiet: bool) -> None:
     """The rows; which file was what; what is bad or missing; where the report is."""
     from bench import listing
     from bench.report.numbers import plural
@@ -117,10 +112,8 @@ def _show(console: Console, scored: Scored, quiet: bool, prompt: PromptRule) -> 
     external = scored.external
     if not quiet:
         console.print(listing.summary(scored.result.table))
-        for line in _matched(scored, prompt):
+        for line in _matched(scored):
             print_line(console, line)
-    for line in [f"{f.name}: {f.remark}" for f in external.files if f.remark]:
-        print_line(make_console(stderr=True), clean(line))
     for file, reason in list(external.bad.items())[:LISTED]:
         print_line(console, f"can't be used: {clean(file)}: {reason}")
     if (more := len(external.bad) - LISTED) > 0:
@@ -134,14 +127,12 @@ def _show(console: Console, scored: Scored, quiet: bool, prompt: PromptRule) -> 
     print_line(console, str(scored.result.folder / "report.html"))
 
 
-def _matched(scored: Scored, prompt: PromptRule) -> list[str]:
+def _matched(scored: Scored) -> list[str]:
     external = scored.external
     files, cut = len(external.files), sum(f.prompt_cut for f in external.files)
     rule = "by the number in its name" if external.by_name else "in sorted order: no file's name has a piece's number"
     said = [f"{files} files count, {external.samples} a piece, each matched {rule}"]
-    if prompt == "absent":
-        said.append("--prompt absent: no prompt was looked for, and all notes count")
-    elif cut == files:
+    if cut == files:
         said.append("every file begins with its prompt, which was cut off")
     elif cut == 0:
         said.append("no file begins with its prompt: all notes count as continuation")
@@ -153,4 +144,4 @@ def _matched(scored: Scored, prompt: PromptRule) -> list[str]:
         said.append(f"{'with' if shorter else 'without'} prompt: {shown}")
     if surplus := sum(f.surplus > 0 for f in external.files):
         said.append(f"{surplus} files are longer than needed; their first notes count")
-    return said
+    return said + [f"{f.name}: {f.remark}" for f in external.files if f.remark]

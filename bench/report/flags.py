@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from bench.score import REAL, Row
 
-#: Beside the metrics: pieces without samples of a system that ran elsewhere.
-ABSENT = "absent pieces"
-
 #: Verbatim notes beyond which a run is no accident whatever real music shares.
 LONG_COPY = 16
 
@@ -60,12 +57,6 @@ FLAGS = (
         "More than half of a sample's notes have one pitch.",
         lambda row: row.get("top_pitch_share", 0) > 50,
     ),
-    Flag(
-        "pieces missing",
-        "Some of the pieces have no samples of it: its means are over the others, which may be easier, and can't be read against "
-        "means over all. Comparisons of two rows are over the pieces that both have.",
-        lambda row: row.get(ABSENT, 0) > 0,
-    ),
 )
 
 
@@ -74,6 +65,4 @@ def flags(row: Row) -> list[Flag]:
     if row.kind == "reference" and row.system == REAL:
         return []
     known = {name: cell.value for name, cell in row.cells.items() if cell.value is not None}
-    if known:
-        known[ABSENT] = max((len((trial.outcome or {}).get("absent", ())) for trial in row.done), default=0)
     return [flag for flag in FLAGS if known and flag.raised(known)]

@@ -144,42 +144,7 @@ def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Pa
     assert (mine["pieces"], mine["pitch_distance"]) == ("3", "0")
     report = (folder / "report.md").read_text()
     assert "The row mine lacks 2 of 5 pieces" in report
-    assert mine["flags"] == "pieces missing"
     assert "another system's MIDI files; 3 of 5 pieces" in report
-
-
-def test_transposed_prompts_are_said_without_the_summary_and_in_the_report(call: Call, tmp_path: Path, prompts: Path) -> None:
-    continued(prompts, tmp_path / "mine")
-    path = tmp_path / "mine" / "prompt-002.mid"
-    notes = read_midi(path)
-    path.write_bytes(midi_bytes(Notes.from_columns(notes.onset, notes.duration, notes.pitch + 2, notes.velocity)))
-    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q")
-    said = "prompt-002.mid: its first 10 notes are the prompt transposed by +2 semitones, and were not cut off"
-    assert (done.returncode, done.stderr) == (0, f"{said}\n")
-    report = (tmp_path / "out" / "runs" / "toy-cpu-scored-mine" / "report.md").read_text()
-    assert f"1 file of the row mine may be compared with the wrong notes: {said}" in report
-
-
-def test_whether_files_hold_the_prompt_can_be_told(call: Call, tmp_path: Path, prompts: Path) -> None:
-    # The first half of each is the prompt said again: with the rule "absent" it is music like any other.
-    continued(prompts, tmp_path / "mine")
-    run = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
-    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--prompt", "absent")
-    assert "--prompt absent: no prompt was looked for, and all notes count" in done.stdout
-    assert float(rows(run)["mine"]["pitch_distance"]) > 0
-    report = (run / "report.md").read_text()
-    assert "all their notes count, as they hold no prompt" in report
-    assert "--prompt absent" in report
-    assert call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--prompt", "included").returncode == 0
-    assert rows(run)["mine"]["pitch_distance"] == "0"
-
-
-def test_what_is_refused_leaves_no_run(call: Call, tmp_path: Path, prompts: Path) -> None:
-    continued(prompts, tmp_path / "mine", with_prompt=False)
-    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--prompt", "included")
-    assert done.returncode == 3
-    assert "it doesn't begin with its prompt" in done.stderr
-    assert list((tmp_path / "out" / "runs").iterdir()) == []
 
 
 def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path, prompts: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_lower_key_in_the_last_chord_of_the_prompt_is_continuation() -> None:
 def test_a_prompt_in_another_order_is_said() -> None:
     _, cut, remark = without_prompt(line(41, 40, 60), line(40, 41))
     assert not cut
-    assert remark == "its first 2 notes are nearly the prompt's (2 pitches), but not in its order, and were not cut off"
+    assert remark == "its first 2 notes are nearly the prompt's (2 pitches), but not in its order: all count"
 
 
 def test_no_prompt_and_short_files_cut_nothing() -> None:
