@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from bench.folds import divide, measure_divisions
 from bench.places import Places
 from bench.processes import Signals, StoppedError
 from bench.prompts import check_index
+from bench.remarks import at_row, counts, in_report
 from bench.runner import RunResult, Session, choose_scale
 from bench.score import Table, score_run
 from bench.spec import Spec, load_spec
@@ -177,7 +178,7 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
         seed=spec["seeds"][0],
     )
     key = trial.digest(external.digest, str(record["dataset"].get("corpus_key")), str(FORMAT))
-    remarks = _remarks(external, system, len(targets))
+    remarks = in_report(external, system, len(targets))
     place = run.trial_dir(key)
     write_json(place / "trial.json", trial.model_dump(mode="json"))
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
@@ -187,7 +188,7 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": copied})
     header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
     header |= {"PROMPT": True, "LIKELIHOOD": None}
-    header["KINDS"] = {**header.get("KINDS", {}), system: f"another system's MIDI files; {_pieces(external, len(targets))}"}
+    header["KINDS"] = {**header.get("KINDS", {}), system: at_row(external, len(targets))}
     record["headers"] = {**record.get("headers", {}), EXTERNAL: header}
     record["trials"] = [*(t for t in record["trials"] if t["key"] != key), {"key": key, "trial": trial.model_dump(mode="json")}]
     record["dataset"] = {**record["dataset"], "remarks": [*record["dataset"].get("remarks", ()), *remarks]}
@@ -225,35 +226,11 @@ def _outcome(key: str, trial: Trial, external: External, remarks: Sequence[str])
         "provenance": {},
         "remarks": list(remarks),
         "absent": list(external.missing),
-        "files": [
-            {"file": f.name, "piece": f.piece, "sample": f.sample, "prompt_cut": f.prompt_cut, "surplus": f.surplus}
-            for f in external.files
-        ],
+        "prompt": counts(external),
+        "files": [{"file": f.name, **{key: value for key, value in asdict(f).items() if key != "name"}} for f in external.files],
         "bad": dict(external.bad),
         "trial": trial.model_dump(mode="json"),
     }
-
-
-def _remarks(external: External, system: str, pieces: int) -> list[str]:
-    """What the report must say of the row, a sentence each."""
-    cut = sum(f.prompt_cut for f in external.files)
-    matched = "by the piece's number in their names" if external.by_name else "in sorted order, as no name has a piece's number"
-    said = [
-        f"The row {system} is {len(external.files)} MIDI files of another system, {external.samples} a piece, matched {matched}; "
-        f"the prompt was cut off {cut} of them. Neither its training nor its cost is known"
-    ]
-    if external.missing:
-        said.append(
-            f"The row {system} lacks {len(external.missing)} of {pieces} pieces: its means are over the others, "
-            "those of the other rows over all"
-        )
-    if external.bad:
-        said.append(f"{len(external.bad)} MIDI files of the row {system} could not be used")
-    return said
-
-
-def _pieces(external: External, pieces: int) -> str:
-    return f"{pieces - len(external.missing)} of {pieces} pieces" if external.missing else "every piece is there"
 
 
 def _write_midi(folder: Path, external: External, targets: Sequence[Target]) -> None:
