@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.errors import DataError, UsageError
 from bench.midi import read_midi
 from bench.notes import Notes
-from bench.openings import Start, opening, whose
+from bench.openings import PromptRule, Start, continuation, whose
 from bench.prompts import as_file, numbers_in, prompt_name
 from bench.store import Target
 
@@ -72,6 +72,8 @@ class External:
         Whether names said which file is which piece; otherwise sorted order did.
     digest : str
         Identity of the folder's MIDI files.
+    rule : PromptRule
+        What was asked to be done with prompts in the files.
     """
 
     notes: Mapping[tuple[int, int], Notes]
@@ -81,9 +83,10 @@ class External:
     samples: int
     by_name: bool
     digest: str
+    rule: PromptRule = "auto"
 
 
-def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> External:
+def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: PromptRule = "auto") -> External:
     """Read every MIDI file of a folder as continuations of the targets' prompts.
 
     Parameters
@@ -93,6 +96,8 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     targets : sequence of Target
     n_notes : int
         Notes that each continuation must have; the first so many count.
+    rule : PromptRule
+        What to do with prompts in the files, see :func:`bench.openings.continuation`.
 
     Raises
     ------
@@ -108,7 +113,7 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     for path in sorted(places, key=lambda p: (places[p], p.name)):
         piece, sample = places[path]
         try:
-            found = read_continuation(path, piece, sample, prompts, n_notes)
+            found = read_continuation(path, (piece, sample), prompts, n_notes, rule)
         except DataError as error:
             bad[path.name] = error.message
         else:
@@ -120,15 +125,15 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     missing = tuple(i for i in range(len(targets)) if len(usable.get(i, ())) < samples)
     notes, files = {}, []
     for piece, several in sorted(usable.items()):
-        for sample, (file, continuation) in enumerate(several):
+        for sample, (file, made) in enumerate(several):
             if piece in missing:
                 bad[file.name] = f"its piece has {len(several)} of {samples} samples"
             elif sample >= samples:
                 bad[file.name] = f"{samples} {'sample' if samples == 1 else 'samples'} of a piece count; this is one more"
             else:
-                notes[piece, sample] = continuation
+                notes[piece, sample] = made
                 files.append(replace(file, sample=sample))
-    return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths))
+    return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths), rule)
 
 
 def midi_files(folder: Path) -> list[Path]:
@@ -181,36 +186,36 @@ def samples_a_piece(found: Sequence[int]) -> int:
     return max(sorted(set(found)), key=lambda n: n * sum(several >= n for several in found))
 
 
-def read_continuation(path: Path, piece: int, sample: int, prompts: Sequence[Notes], n_notes: int) -> tuple[File, Notes]:
-    """One file's continuation: its first `n_notes` notes, without the prompt if it begins with it.
+def read_continuation(
+    path: Path, place: tuple[int, int], prompts: Sequence[Notes], n_notes: int, rule: PromptRule
+) -> tuple[File, Notes]:
+    """One file's continuation: its first `n_notes` notes, without the prompt.
 
     Parameters
     ----------
     path : Path
-    piece, sample : int
-        What it stands for.
+    place : (int, int)
+        Piece and sample that it stands for.
     prompts : sequence of Notes
         Of all pieces, as files hold them.
     n_notes : int
+    rule : PromptRule
 
     Raises
     ------
     DataError
         If it isn't MIDI, has too few notes, or begins with another piece's prompt: it would be compared with the wrong music.
     """
-    found = read_midi(path)
+    found, (piece, sample) = read_midi(path), place
     if not len(found):
         raise DataError("it holds no notes")
-    begins = opening(found, prompts[piece])
-    cut = begins.start == "prompt"
-    if not cut and (other := whose(found, prompts)) is not None:
+    rest, begins, cut = continuation(found, prompts[piece], rule)
+    if begins.start != "prompt" and rule != "absent" and (other := whose(found, prompts)) is not None:
         raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}: names are counted from 0")
-    rest = begins.rest if cut and begins.rest is not None else found
     if len(rest) < n_notes:
-        where = "after the prompt" if cut else "and doesn't begin with the prompt"
-        raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'} {where}; {n_notes} are needed")
-    remark = f"{begins.remark}: all count" if begins.remark and not cut else begins.remark
-    return File(path.name, piece, sample, begins.start, cut, len(rest) - n_notes, remark), rest[:n_notes]
+        where = " after the prompt" if cut else "" if rule == "absent" else " and doesn't begin with the prompt"
+        raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")
+    return File(path.name, piece, sample, begins.start, cut, len(rest) - n_notes, begins.remark), rest[:n_notes]
 
 
 def _digest(paths: Sequence[Path]) -> str:

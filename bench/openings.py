@@ -18,6 +18,9 @@ from bench.notes import Notes
 #: another order. ``other``: none of these.
 Start = Literal["prompt", "transposed", "near", "other"]
 
+#: What a user says of the files. ``auto``: each is looked at. ``included``: all begin with it. ``absent``: none does.
+PromptRule = Literal["auto", "included", "absent"]
+
 #: Share of the prompt's pitches, order ignored, from which a file that doesn't begin with the prompt looks as if it should.
 NEARLY = 0.9
 #: Notes from which on a prompt at the start of a file is no accident.
@@ -69,6 +72,30 @@ def opening(notes: Notes, prompt: Notes) -> Opening:
     if same < NEARLY * size:
         return Opening("other")
     return Opening("near", None, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order")
+
+
+def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, Opening, bool]:
+    """What counts of `notes`, how they begin, whether a prompt was cut off.
+
+    Parameters
+    ----------
+    notes, prompt : Notes
+        As for :func:`opening`.
+    rule : PromptRule
+        ``auto`` cuts the prompt off where its pitches are there in its order and its key. ``included`` also cuts it off in
+        another key, and takes as many notes as it has where it is not recognised. ``absent`` cuts nothing.
+    """
+    found = opening(notes, prompt)
+    if rule == "absent":  # the user knows that a likeness is none
+        return notes, Opening(found.start, found.rest), False
+    if found.rest is not None and (rule == "included" or found.start == "prompt"):
+        said = f"{found.remark}: cut off" if found.remark else ""
+        return found.rest, Opening(found.start, found.rest, said), True
+    if rule == "included":
+        size = len(prompt)
+        said = f"its first {size} notes are not the prompt's as they stand: cut off all the same"
+        return notes[size:], Opening(found.start, None, said if size else ""), bool(size)
+    return notes, Opening(found.start, found.rest, f"{found.remark}: all count" if found.remark else ""), False
 
 
 def whose(notes: Notes, prompts: Sequence[Notes]) -> int | None:

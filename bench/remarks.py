@@ -17,6 +17,7 @@ def counts(external: External) -> dict[str, Any]:
     """How the files that count begin, as outcome.json keeps it: how many in each way, how many were cut, how many are odd."""
     found = Counter(file.start for file in external.files)
     return {
+        "rule": external.rule,
         "files": len(external.files),
         "cut": sum(file.prompt_cut for file in external.files),
         "odd": sum(bool(file.remark) for file in external.files),
@@ -62,10 +63,11 @@ def begun(external: External) -> str:
 def treated(external: External) -> str:
     """What of the beginnings counts."""
     count = counts(external)
+    asked = {"included": "As asked (--prompt included), the", "absent": "As asked (--prompt absent), nothing was cut off"}
+    if external.rule == "absent" or count["cut"] == 0:
+        return f"{asked.get(external.rule, 'Nothing was cut off')}: all their notes count as continuation"
     if count["cut"] == count["files"]:
-        return "The prompt was cut off all of them"
-    if count["cut"] == 0:
-        return "Nothing was cut off: all their notes count as continuation"
+        return f"{asked.get(external.rule, 'The')} prompt was cut off all of them"
     return f"The prompt was cut off {count['cut']} of them; of the other {count['files'] - count['cut']} all notes count"
 
 

@@ -18,6 +18,7 @@ from bench.data import Sink
 from bench.errors import UsageError
 from bench.external import External, midi_files, read_external
 from bench.folds import divide, measure_divisions
+from bench.openings import PromptRule
 from bench.places import Places
 from bench.processes import Signals, StoppedError
 from bench.prompts import check_index
@@ -69,6 +70,7 @@ def score_folder(
     spec: str | Path,
     *,
     name: str | None = None,
+    prompt: PromptRule = "auto",
     scale: str | None = None,
     dataset: str | None = None,
     data: Sequence[Path | str] = (),
@@ -86,6 +88,8 @@ def score_folder(
         A shipped spec's name, or a YAML file. Its models don't run.
     name : str, optional
         The row's; by default the folder's.
+    prompt : {"auto", "included", "absent"}
+        Whether the files begin with their prompts, see :func:`bench.openings.continuation`.
     scale, dataset, data, plugins, out, fetch, display : optional
         As for :func:`bench.run`.
 
@@ -118,7 +122,9 @@ def score_folder(
         "data": data,
         "plugins": plugins,
         "jobs": 1,
-        "command": _command(folder, "--spec", spec, name, scale=scale, dataset=dataset, data=data, plugins=plugins),
+        "command": _command(
+            folder, "--spec", spec, name, prompt=_unless_auto(prompt), scale=scale, dataset=dataset, data=data, plugins=plugins
+        ),
     }
     with run.lock(), Signals() as signals:
         session = Session(resolved, scale, why, places, run, 1, display or (lambda event: None), signals, call)
@@ -126,10 +132,12 @@ def score_folder(
             session.run(fetch)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None
-        return _finish(run, folder, system, call)
+        return _finish(run, folder, system, prompt, call)
 
 
-def score_beside(folder: Path | str, source: Path, *, name: str | None = None, out: Path | str | None = None) -> Scored:
+def score_beside(
+    folder: Path | str, source: Path, *, name: str | None = None, prompt: PromptRule = "auto", out: Path | str | None = None
+) -> Scored:
     """Score a folder of MIDI against a finished run's held-out pieces, beside that run's own rows.
 
     Parameters
@@ -137,7 +145,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
     folder : Path
     source : Path
         The run's folder. It is left as it is.
-    name, out : optional
+    name, prompt, out : optional
         As for :func:`score_folder`.
 
     Returns
@@ -151,7 +159,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
     record = base.read()
     _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})
     run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{system.replace(' ', '_')}")
-    call = {**record["call"], "command": _command(folder, "--run", source, name)}
+    call = {**record["call"], "command": _command(folder, "--run", source, name, prompt=_unless_auto(prompt))}
     with run.lock():
         for key in base.plan():
             run.trial_dir(key).mkdir(exist_ok=True)
@@ -160,7 +168,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
                     _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
         _copy(base.targets, run.targets)
         write_json(run.run_file, record)
-        return _finish(run, folder, system, call)
+        return _finish(run, folder, system, prompt, call)
 
 
 def add_row(run: RunFolder, external: External, system: str) -> str:
@@ -171,7 +179,7 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
         system=system,
         kind="model",
         model=EXTERNAL,
-        params={"kind": system},
+        params={"kind": system, "prompt": external.rule},
         dataset=DatasetChoice(**spec["dataset"]),
         protocol=Protocol(**{**spec["protocol"], "samples": external.samples}),
         budget=BudgetChoice(epochs=0),
@@ -196,14 +204,14 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     return key
 
 
-def _finish(run: RunFolder, folder: Path, system: str, call: Mapping[str, Any]) -> Scored:
+def _finish(run: RunFolder, folder: Path, system: str, prompt: PromptRule, call: Mapping[str, Any]) -> Scored:
     """Read the folder, add its row, score and report."""
     from bench.report import write_reports
 
     targets = tuple(read_targets(run.targets))
     check_index(folder, targets)
     record = run.read()
-    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]))
+    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]), prompt)
     run.write_json("run.json", {**record, "call": call})
     add_row(run, external, system)
     table = score_run(run.path)
@@ -270,6 +278,10 @@ def _failed(table: Table) -> int:
 def _copy(source: Path, to: Path) -> None:
     with atomic(to) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _unless_auto(prompt: PromptRule) -> str | None:
+    return None if prompt == "auto" else prompt
 
 
 def _command(folder: Path, option: str, value: object, name: str | None, **more: Any) -> list[str]:

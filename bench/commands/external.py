@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A shipped spec's name, or a YAML file.")]
 OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Another dataset.")]
+
+PromptOption = Annotated[
+    Literal["auto", "included", "absent"],
+    typer.Option(help="Whether files begin with their prompt; auto looks at each, and cuts off what is the prompt note by note."),
+]
 
 
 def prompts(
@@ -59,6 +64,7 @@ def score(
     spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Against this spec's held-out pieces.")] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Beside this run's rows, on its pieces.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The row's; by default the folder's.")] = None,
+    prompt: PromptOption = "auto",
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -84,6 +90,7 @@ def score(
                 folder,
                 spec,
                 name=name,
+                prompt=prompt,
                 scale=scale,
                 dataset=dataset,
                 data=data or (),
@@ -95,7 +102,7 @@ def score(
             for option, given in (("--scale", scale), ("--dataset", dataset), ("--data", data), ("--plugins", plugins)):
                 if given:
                     raise UsageError(f"{option} was given with --run.", "The run has its own.")
-            scored = score_beside(folder, find_run(str(run), places.out), name=name, out=out)
+            scored = score_beside(folder, find_run(str(run), places.out), name=name, prompt=prompt, out=out)
     _show(console, errors, scored, quiet)
     if not scored.complete:
         raise typer.Exit(INCOMPLETE)

@@ -167,6 +167,24 @@ def test_prompts_in_another_key_are_said_to_who_is_quiet_and_in_the_report(call:
     assert rows(folder)["mine"]["flags"].endswith("prompt in doubt")
 
 
+def test_continuations_that_restate_their_prompt_are_scored_whole(call: Call, tmp_path: Path, prompts: Path) -> None:
+    """Their first 20 notes are the prompt and 10 of what follows: nothing of it may be cut."""
+    continued(prompts, tmp_path / "mine")
+    assert call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q").returncode == 0
+    folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    assert rows(folder)["mine"]["pitch_distance"] == "0"
+    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--prompt", "absent")
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 files begin with their prompt\nAs asked (--prompt absent), nothing was cut off" in done.stdout
+    assert float(rows(folder)["mine"]["pitch_distance"]) > 0
+    record = json.loads((folder / "run.json").read_text())
+    (trial,) = [t["trial"] for t in record["trials"] if t["trial"]["model"] == "external"]
+    assert trial["params"] == {"kind": "mine", "prompt": "absent"}
+    report = (folder / "report.md").read_text()
+    assert "--prompt absent --scale cpu" in report
+    assert "As asked (--prompt absent), nothing was cut off" in report
+
+
 def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path, prompts: Path) -> None:
     continued(prompts, tmp_path / "mine")
     (tmp_path / "toy.yaml").write_text(SPEC.replace("[untrained]", "[median]"))

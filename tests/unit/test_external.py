@@ -8,13 +8,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.errors import DataError, UsageError
-from bench.external import match, midi_files, read_external, samples_a_piece
+from bench.external import External, match, midi_files, read_external, samples_a_piece
 from bench.heldout import HeldOut
 from bench.midi import midi_bytes
 from bench.notes import Notes
-from bench.openings import Opening, opening
+from bench.openings import Opening, PromptRule, opening
 from bench.prompts import check_index, export_prompts, numbers_in, prompt_name
-from bench.remarks import at_row, counts, in_report, warnings
+from bench.remarks import at_row, counts, in_report, treated, warnings
 from bench.spec import Spec
 from bench.store import PieceName, Target, Targets
 from bench.trial import DatasetChoice, Protocol
@@ -252,7 +252,7 @@ def test_what_is_odd_is_counted_and_named(folder: Path) -> None:
     put(folder, "1.mid", *(p + 12 for p in LONG), 1, 2, 3, 4)  # its own prompt is 10 up
     put(folder, "2.mid", 1, 2, 3, 4)
     found = read_external(folder, targets, N)
-    assert counts(found) == {"files": 3, "cut": 1, "odd": 1, "prompt": 1, "transposed": 1, "near": 0, "other": 1}
+    assert counts(found) == {"rule": "auto", "files": 3, "cut": 1, "odd": 1, "prompt": 1, "transposed": 1, "near": 0, "other": 1}
     assert found.notes[1, 0].pitch.tolist() == [72, 74, 76, 77]
     assert warnings(found) == [
         "looks odd: 1.mid: its first 8 notes are the prompt's, 2 semitones up: all count",
@@ -263,3 +263,50 @@ def test_what_is_odd_is_counted_and_named(folder: Path) -> None:
         "them; of the other 2 all notes count"
     )
     assert at_row(found, 3) == "another system's MIDI files; every piece is there; prompt cut off 1 of 3 files (1 in doubt)"
+
+
+class TestTheRuleForPrompts:
+    """Three files: with the prompt, with it two semitones up, without it."""
+
+    @pytest.fixture
+    def mixed(self, folder: Path) -> Path:
+        put(folder, "0.mid", *LONG, 1, 2, 3, 4)
+        put(folder, "1.mid", *(p + 2 for p in LONG), 1, 2, 3, 4)
+        put(folder, "2.mid", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+        return folder
+
+    def read(self, folder: Path, rule: PromptRule) -> External:
+        return read_external(folder, [target(i, line(*LONG)) for i in range(3)], N, rule)
+
+    @pytest.mark.parametrize(
+        ("rule", "first", "cut"),
+        [("auto", (1, 62, 1), 1), ("included", (1, 1, 9), 3), ("absent", (60, 62, 1), 0)],
+    )
+    def test_what_counts(self, mixed: Path, rule: PromptRule, first: tuple[int, ...], cut: int) -> None:
+        found = self.read(mixed, rule)
+        assert tuple(int(found.notes[piece, 0].pitch[0]) for piece in range(3)) == first
+        assert (counts(found)["rule"], counts(found)["cut"], found.rule) == (rule, cut, rule)
+
+    def test_what_is_cut_off_unseen_is_odd(self, mixed: Path) -> None:
+        assert [f.remark for f in self.read(mixed, "included").files] == [
+            "",
+            "its first 8 notes are the prompt's, 2 semitones up: cut off",
+            "its first 8 notes are not the prompt's as they stand: cut off all the same",
+        ]
+        assert treated(self.read(mixed, "included")) == "As asked (--prompt included), the prompt was cut off all of them"
+
+    def test_what_the_user_knows_is_not_odd(self, mixed: Path) -> None:
+        """A continuation may begin as its prompt does, or as another's."""
+        found = self.read(mixed, "absent")
+        assert (warnings(found), counts(found)["odd"]) == ([], 0)
+        assert treated(found) == "As asked (--prompt absent), nothing was cut off: all their notes count as continuation"
+        others = [target(i, line(*(p + 5 * i for p in LONG))) for i in range(2)]
+        put(mixed, "1.mid", *LONG)
+        assert read_external(mixed, others, N, "absent").notes[1, 0].pitch.tolist() == [60, 62, 64, 65]
+
+    def test_a_continuation_that_restates_its_prompt_is_whole(self, folder: Path) -> None:
+        """With auto its 8 notes would be taken for the prompt, and none be left."""
+        put(folder, "0.mid", *LONG)
+        assert self.read(folder, "absent").notes[0, 0].pitch.tolist() == [60, 62, 64, 65]
+        with pytest.raises(DataError, match="it has 0 notes after the prompt; 4 are needed"):
+            self.read(folder, "auto")
