@@ -71,9 +71,20 @@ FLAGS = (
 )
 
 
+def _lacking(row: Row) -> Flag:
+    """Its name says how many: "12 of 16 pieces"."""
+    return Flag(
+        row.coverage,
+        "The row's means are over the pieces it has, those of the other rows over all: do not compare them. It has no rank, and "
+        "each test of it is over the pieces that both rows have.",
+        lambda row, known: bool(row.absent),
+    )
+
+
 def flags(row: Row) -> list[Flag]:
     """The flags of a row; none for one that has no value, nor for the row of real music, which is a copy by definition."""
     if row.kind == "reference" and row.system == REAL:
         return []
     known = {name: cell.value for name, cell in row.cells.items() if cell.value is not None}
-    return [flag for flag in FLAGS if known and flag.raised(row, known)]
+    lacking = [_lacking(row)] if row.absent else []
+    return lacking + [flag for flag in FLAGS if known and flag.raised(row, known)]

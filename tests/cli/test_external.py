@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -142,10 +143,17 @@ def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Pa
     ]
     folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
     mine = rows(folder)["mine"]
-    assert (mine["pieces"], mine["pitch_distance"]) == ("3", "0")
+    assert (mine["pieces"], mine["pieces_planned"], mine["pitch_distance"]) == ("3", "5", "0")
+    assert mine["flags"].startswith("3 of 5 pieces")
+    assert (mine["rank_pitch_distance_first"], mine["rank_pitch_distance_last"]) == ("", "")
     report = (folder / "report.md").read_text()
     assert "The row mine lacks 2 of 5 pieces" in report
     assert "another system's MIDI files; 3 of 5 pieces" in report
+    assert "| mine (3 of 5 pieces) |" in report
+    assert "3 of 5 pieces: The row's means are over the pieces it has, those of the other rows over all" in report
+    shown = call("score", "mine", "--spec", "toy.yaml", "--out", "out").stdout
+    assert re.search(r"^mine \(3 of 5 pieces\) +1 +0\.", shown, re.MULTILINE)
+    assert re.search(r"^real +1 +\d", shown, re.MULTILINE)
 
 
 def test_prompts_in_another_key_are_said_to_who_is_quiet_and_in_the_report(call: Call, tmp_path: Path, prompts: Path) -> None:
