@@ -9,25 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from bench.errors import DataError, UsageError
 from bench.midi import read_midi
 from bench.notes import Notes
+from bench.openings import PromptRule, Start, continuation, whose
 from bench.prompts import as_file, numbers_in, prompt_name
 from bench.store import Target
 
 SUFFIXES = (".mid", ".midi")
-
-#: Share of the prompt's pitches, order ignored, from which a file that doesn't begin with the prompt looks as if it should.
-NEARLY = 0.9
-#: Notes from which on a prompt at the start of a file is no accident.
-TELLING = 8
 
 
 @dataclass(frozen=True)
@@ -39,8 +33,10 @@ class File:
     name : str
     piece, sample : int
         What it stands for; samples count from 0 without gaps.
-    prompt_cut : bool
+    start : Start
         Whether it began with the prompt.
+    prompt_cut : bool
+        Whether that was cut off.
     surplus : int
         Notes after those that count.
     remark : str
@@ -50,6 +46,7 @@ class File:
     name: str
     piece: int
     sample: int
+    start: Start
     prompt_cut: bool
     surplus: int = 0
     remark: str = ""
@@ -75,6 +72,8 @@ class External:
         Whether names said which file is which piece; otherwise sorted order did.
     digest : str
         Identity of the folder's MIDI files.
+    rule : PromptRule
+        What was asked to be done with prompts in the files.
     """
 
     notes: Mapping[tuple[int, int], Notes]
@@ -84,9 +83,10 @@ class External:
     samples: int
     by_name: bool
     digest: str
+    rule: PromptRule = "auto"
 
 
-def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> External:
+def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: PromptRule = "auto") -> External:
     """Read every MIDI file of a folder as continuations of the targets' prompts.
 
     Parameters
@@ -96,6 +96,8 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     targets : sequence of Target
     n_notes : int
         Notes that each continuation must have; the first so many count.
+    rule : PromptRule
+        What to do with prompts in the files, see :func:`bench.openings.continuation`.
 
     Raises
     ------
@@ -106,11 +108,12 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     """
     paths = midi_files(folder)
     places, bad, by_name = match(paths, len(targets))
+    prompts = [as_file(target.prompt) for target in targets]
     usable: dict[int, list[tuple[File, Notes]]] = defaultdict(list)
     for path in sorted(places, key=lambda p: (places[p], p.name)):
         piece, sample = places[path]
         try:
-            found = read_continuation(path, piece, sample, targets, n_notes)
+            found = read_continuation(path, (piece, sample), prompts, n_notes, rule)
         except DataError as error:
             bad[path.name] = error.message
         else:
@@ -122,15 +125,15 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int) -> Exte
     missing = tuple(i for i in range(len(targets)) if len(usable.get(i, ())) < samples)
     notes, files = {}, []
     for piece, several in sorted(usable.items()):
-        for sample, (file, continuation) in enumerate(several):
+        for sample, (file, made) in enumerate(several):
             if piece in missing:
                 bad[file.name] = f"its piece has {len(several)} of {samples} samples"
             elif sample >= samples:
                 bad[file.name] = f"{samples} {'sample' if samples == 1 else 'samples'} of a piece count; this is one more"
             else:
-                notes[piece, sample] = continuation
-                files.append(File(file.name, piece, sample, file.prompt_cut, file.surplus, file.remark))
-    return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths))
+                notes[piece, sample] = made
+                files.append(replace(file, sample=sample))
+    return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths), rule)
 
 
 def midi_files(folder: Path) -> list[Path]:
@@ -183,66 +186,36 @@ def samples_a_piece(found: Sequence[int]) -> int:
     return max(sorted(set(found)), key=lambda n: n * sum(several >= n for several in found))
 
 
-def read_continuation(path: Path, piece: int, sample: int, targets: Sequence[Target], n_notes: int) -> tuple[File, Notes]:
-    """One file's continuation: its first `n_notes` notes, without the prompt if it begins with it.
+def read_continuation(
+    path: Path, place: tuple[int, int], prompts: Sequence[Notes], n_notes: int, rule: PromptRule
+) -> tuple[File, Notes]:
+    """One file's continuation: its first `n_notes` notes, without the prompt.
+
+    Parameters
+    ----------
+    path : Path
+    place : (int, int)
+        Piece and sample that it stands for.
+    prompts : sequence of Notes
+        Of all pieces, as files hold them.
+    n_notes : int
+    rule : PromptRule
 
     Raises
     ------
     DataError
         If it isn't MIDI, has too few notes, or begins with another piece's prompt: it would be compared with the wrong music.
     """
-    found = read_midi(path)
+    found, (piece, sample) = read_midi(path), place
     if not len(found):
         raise DataError("it holds no notes")
-    rest, cut, remark = without_prompt(found, as_file(targets[piece].prompt))
-    if not cut and (other := _begins_with(found, targets)) is not None:
+    rest, begins, cut = continuation(found, prompts[piece], rule)
+    if begins.start != "prompt" and rule != "absent" and (other := whose(found, prompts)) is not None:
         raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}: names are counted from 0")
     if len(rest) < n_notes:
-        where = "after the prompt" if cut else "and doesn't begin with the prompt"
-        raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'} {where}; {n_notes} are needed")
-    return File(path.name, piece, sample, cut, len(rest) - n_notes, remark), rest[:n_notes]
-
-
-def without_prompt(notes: Notes, prompt: Notes) -> tuple[Notes, bool, str]:
-    """The notes after the prompt if they begin with its pitches in its order, else all; whether; what looks odd.
-
-    Only pitches are compared: another system may have changed tempo, velocities and the grid. The continuation may strike lower
-    keys on the very onset of the prompt's last chord, and so stand before them.
-    """
-    size = len(prompt)
-    if size == 0 or len(notes) < size:
-        return notes, False, ""
-    head = notes.pitch[:size]
-    if np.array_equal(head, prompt.pitch):
-        return notes[size:], True, ""
-    rest = _without_last_chord(notes, prompt)
-    if rest is not None:
-        return rest, True, ""
-    same = sum((Counter(head.tolist()) & Counter(prompt.pitch.tolist())).values())
-    if same < NEARLY * size:
-        return notes, False, ""
-    return notes, False, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order: all count"
-
-
-def _begins_with(notes: Notes, targets: Sequence[Target]) -> int | None:
-    """The piece whose prompt the notes begin with; None if there is none."""
-    prompts = ((i, as_file(target.prompt)) for i, target in enumerate(targets) if len(target.prompt) >= TELLING)
-    return next((i for i, prompt in prompts if without_prompt(notes, prompt)[1]), None)
-
-
-def _without_last_chord(notes: Notes, prompt: Notes) -> Notes | None:
-    """The notes after the prompt where others share its last onset; None if they don't begin with it."""
-    before = int(np.searchsorted(prompt.onset, prompt.onset[-1]))
-    if not np.array_equal(notes.pitch[:before], prompt.pitch[:before]):
-        return None
-    end = int(np.searchsorted(notes.onset, notes.onset[before], side="right"))
-    keep = np.arange(len(notes)) >= before
-    for pitch in prompt.pitch[before:]:
-        there = np.flatnonzero(keep[:end] & (notes.pitch[:end] == pitch))
-        if not len(there):
-            return None
-        keep[there[0]] = False
-    return Notes(notes.onset[keep], notes.duration[keep], notes.pitch[keep], notes.velocity[keep])
+        where = " after the prompt" if cut else "" if rule == "absent" else " and doesn't begin with the prompt"
+        raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")
+    return File(path.name, piece, sample, begins.start, cut, len(rest) - n_notes, begins.remark), rest[:n_notes]
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -127,13 +127,15 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
 
     shown = ("pitch_distance", "velocity_distance", "bits_per_note", "training_seconds")
     columns = [METRICS[name] for name in shown if name in METRICS]
+    most = max((row["pieces"] for row in rows), default=0)
     table = _table("", "system", "seeds", *(f"{m.title} ({m.unit})" if m.unit else m.title for m in columns))
     for row in rows:
         values = [row.get(m.name) for m in columns]
         cells = ["-" if value is None else f"{value:.{m.digits}f}" for m, value in zip(columns, values, strict=True)]
         if row["seeds"] == 0:
             cells[0] = str(row["status"])
-        _add(table, row["system"], str(row["seeds"]), *cells)
+        lacking = f" ({row['pieces']} of {most} pieces)" if row["seeds"] and row["pieces"] < most else ""
+        _add(table, row["system"] + lacking, str(row["seeds"]), *cells)
     return table
 
 

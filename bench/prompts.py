@@ -163,7 +163,7 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
         "Names: a continuation keeps its prompt's file name, or has it in its own: prompt-007.mid, mine-prompt-007.mid.",
         "Several samples of one piece: prompt-007-1.mid, prompt-007-2.mid; as many for every piece.",
         "The prompt: a file may begin with the prompt or hold the continuation alone. It is cut off where the first notes have",
-        "its pitches, in its order.",
+        "its pitches, in its order. To say what the files hold instead: --prompt included, --prompt absent.",
         f"Score: {score}",
         "",
         f"Dataset: {index['dataset']['title']}, fingerprint {index['dataset']['fingerprint']}",

@@ -153,6 +153,16 @@ class Row:
         """Pieces that any distance of this row is over."""
         return max((c.pieces for name, c in self.cells.items() if name not in likelihood.BY_PIECE), default=0)
 
+    @property
+    def absent(self) -> frozenset[int]:
+        """Pieces that another system did not continue; its means are over the others."""
+        return frozenset(piece for t in self.done for piece in (t.outcome or {}).get("absent", ()))
+
+    @property
+    def coverage(self) -> str:
+        """``12 of 16 pieces``; empty where none is missing."""
+        return f"{self.pieces} of {self.pieces + len(self.absent)} pieces" if self.absent else ""
+
 
 @dataclass(frozen=True)
 class Table:

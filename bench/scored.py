@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from bench.data import Sink
 from bench.errors import UsageError
 from bench.external import External, midi_files, read_external
 from bench.folds import divide, measure_divisions
+from bench.openings import PromptRule
 from bench.places import Places
 from bench.processes import Signals, StoppedError
 from bench.prompts import check_index
+from bench.remarks import at_row, counts, in_report
 from bench.runner import RunResult, Session, choose_scale
 from bench.score import Table, score_run
 from bench.spec import Spec, load_spec
@@ -68,6 +70,7 @@ def score_folder(
     spec: str | Path,
     *,
     name: str | None = None,
+    prompt: PromptRule = "auto",
     scale: str | None = None,
     dataset: str | None = None,
     data: Sequence[Path | str] = (),
@@ -85,6 +88,8 @@ def score_folder(
         A shipped spec's name, or a YAML file. Its models don't run.
     name : str, optional
         The row's; by default the folder's.
+    prompt : {"auto", "included", "absent"}
+        Whether the files begin with their prompts, see :func:`bench.openings.continuation`.
     scale, dataset, data, plugins, out, fetch, display : optional
         As for :func:`bench.run`.
 
@@ -117,7 +122,9 @@ def score_folder(
         "data": data,
         "plugins": plugins,
         "jobs": 1,
-        "command": _command(folder, "--spec", spec, name, scale=scale, dataset=dataset, data=data, plugins=plugins),
+        "command": _command(
+            folder, "--spec", spec, name, prompt=_unless_auto(prompt), scale=scale, dataset=dataset, data=data, plugins=plugins
+        ),
     }
     with run.lock(), Signals() as signals:
         session = Session(resolved, scale, why, places, run, 1, display or (lambda event: None), signals, call)
@@ -125,10 +132,12 @@ def score_folder(
             session.run(fetch)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None
-        return _finish(run, folder, system, call)
+        return _finish(run, folder, system, prompt, call)
 
 
-def score_beside(folder: Path | str, source: Path, *, name: str | None = None, out: Path | str | None = None) -> Scored:
+def score_beside(
+    folder: Path | str, source: Path, *, name: str | None = None, prompt: PromptRule = "auto", out: Path | str | None = None
+) -> Scored:
     """Score a folder of MIDI against a finished run's held-out pieces, beside that run's own rows.
 
     Parameters
@@ -136,7 +145,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
     folder : Path
     source : Path
         The run's folder. It is left as it is.
-    name, out : optional
+    name, prompt, out : optional
         As for :func:`score_folder`.
 
     Returns
@@ -150,7 +159,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
     record = base.read()
     _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})
     run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{system.replace(' ', '_')}")
-    call = {**record["call"], "command": _command(folder, "--run", source, name)}
+    call = {**record["call"], "command": _command(folder, "--run", source, name, prompt=_unless_auto(prompt))}
     with run.lock():
         for key in base.plan():
             run.trial_dir(key).mkdir(exist_ok=True)
@@ -159,7 +168,7 @@ def score_beside(folder: Path | str, source: Path, *, name: str | None = None, o
                     _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
         _copy(base.targets, run.targets)
         write_json(run.run_file, record)
-        return _finish(run, folder, system, call)
+        return _finish(run, folder, system, prompt, call)
 
 
 def add_row(run: RunFolder, external: External, system: str) -> str:
@@ -170,14 +179,14 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
         system=system,
         kind="model",
         model=EXTERNAL,
-        params={"kind": system},
+        params={"kind": system, "prompt": external.rule},
         dataset=DatasetChoice(**spec["dataset"]),
         protocol=Protocol(**{**spec["protocol"], "samples": external.samples}),
         budget=BudgetChoice(epochs=0),
         seed=spec["seeds"][0],
     )
     key = trial.digest(external.digest, str(record["dataset"].get("corpus_key")), str(FORMAT))
-    remarks = _remarks(external, system, len(targets))
+    remarks = in_report(external, system, len(targets))
     place = run.trial_dir(key)
     write_json(place / "trial.json", trial.model_dump(mode="json"))
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
@@ -187,7 +196,7 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": copied})
     header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
     header |= {"PROMPT": True, "LIKELIHOOD": None}
-    header["KINDS"] = {**header.get("KINDS", {}), system: f"another system's MIDI files; {_pieces(external, len(targets))}"}
+    header["KINDS"] = {**header.get("KINDS", {}), system: at_row(external, len(targets))}
     record["headers"] = {**record.get("headers", {}), EXTERNAL: header}
     record["trials"] = [*(t for t in record["trials"] if t["key"] != key), {"key": key, "trial": trial.model_dump(mode="json")}]
     record["dataset"] = {**record["dataset"], "remarks": [*record["dataset"].get("remarks", ()), *remarks]}
@@ -195,14 +204,14 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     return key
 
 
-def _finish(run: RunFolder, folder: Path, system: str, call: Mapping[str, Any]) -> Scored:
+def _finish(run: RunFolder, folder: Path, system: str, prompt: PromptRule, call: Mapping[str, Any]) -> Scored:
     """Read the folder, add its row, score and report."""
     from bench.report import write_reports
 
     targets = tuple(read_targets(run.targets))
     check_index(folder, targets)
     record = run.read()
-    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]))
+    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]), prompt)
     run.write_json("run.json", {**record, "call": call})
     add_row(run, external, system)
     table = score_run(run.path)
@@ -225,35 +234,11 @@ def _outcome(key: str, trial: Trial, external: External, remarks: Sequence[str])
         "provenance": {},
         "remarks": list(remarks),
         "absent": list(external.missing),
-        "files": [
-            {"file": f.name, "piece": f.piece, "sample": f.sample, "prompt_cut": f.prompt_cut, "surplus": f.surplus}
-            for f in external.files
-        ],
+        "prompt": counts(external),
+        "files": [{"file": f.name, **{key: value for key, value in asdict(f).items() if key != "name"}} for f in external.files],
         "bad": dict(external.bad),
         "trial": trial.model_dump(mode="json"),
     }
-
-
-def _remarks(external: External, system: str, pieces: int) -> list[str]:
-    """What the report must say of the row, a sentence each."""
-    cut = sum(f.prompt_cut for f in external.files)
-    matched = "by the piece's number in their names" if external.by_name else "in sorted order, as no name has a piece's number"
-    said = [
-        f"The row {system} is {len(external.files)} MIDI files of another system, {external.samples} a piece, matched {matched}; "
-        f"the prompt was cut off {cut} of them. Neither its training nor its cost is known"
-    ]
-    if external.missing:
-        said.append(
-            f"The row {system} lacks {len(external.missing)} of {pieces} pieces: its means are over the others, "
-            "those of the other rows over all"
-        )
-    if external.bad:
-        said.append(f"{len(external.bad)} MIDI files of the row {system} could not be used")
-    return said
-
-
-def _pieces(external: External, pieces: int) -> str:
-    return f"{pieces - len(external.missing)} of {pieces} pieces" if external.missing else "every piece is there"
 
 
 def _write_midi(folder: Path, external: External, targets: Sequence[Target]) -> None:
@@ -293,6 +278,10 @@ def _failed(table: Table) -> int:
 def _copy(source: Path, to: Path) -> None:
     with atomic(to) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _unless_auto(prompt: PromptRule) -> str | None:
+    return None if prompt == "auto" else prompt
 
 
 def _command(folder: Path, option: str, value: object, name: str | None, **more: Any) -> list[str]:

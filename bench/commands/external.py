@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from bench.commands._options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption
 from bench.commands._output import INCOMPLETE, find_run, make_console, print_line
-from bench.display import clean, make_display
+from bench.display import make_display
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.scored import Scored
 
-#: Files and pieces that are named in the terminal; outcome.json has all.
-LISTED = 20
-
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A shipped spec's name, or a YAML file.")]
 OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Another dataset.")]
+
+PromptOption = Annotated[
+    Literal["auto", "included", "absent"],
+    typer.Option(help="Whether files begin with their prompt; auto looks at each, and cuts off what is the prompt note by note."),
+]
 
 
 def prompts(
@@ -62,6 +64,7 @@ def score(
     spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Against this spec's held-out pieces.")] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Beside this run's rows, on its pieces.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The row's; by default the folder's.")] = None,
+    prompt: PromptOption = "auto",
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -80,13 +83,14 @@ def score(
     if (spec is None) == (run is None):
         raise UsageError("Give either --spec SPEC or --run RUN.", "A spec's held-out pieces, or those of a run and its rows.")
     places = Places.find(out, data or (), plugins or ())
-    console = make_console()
-    with make_display(quiet, console, make_console(stderr=True)) as display:
+    console, errors = make_console(), make_console(stderr=True)
+    with make_display(quiet, console, errors) as display:
         if spec is not None:
             scored = score_folder(
                 folder,
                 spec,
                 name=name,
+                prompt=prompt,
                 scale=scale,
                 dataset=dataset,
                 data=data or (),
@@ -98,50 +102,23 @@ def score(
             for option, given in (("--scale", scale), ("--dataset", dataset), ("--data", data), ("--plugins", plugins)):
                 if given:
                     raise UsageError(f"{option} was given with --run.", "The run has its own.")
-            scored = score_beside(folder, find_run(str(run), places.out), name=name, out=out)
-    _show(console, scored, quiet)
+            scored = score_beside(folder, find_run(str(run), places.out), name=name, prompt=prompt, out=out)
+    _show(console, errors, scored, quiet)
     if not scored.complete:
         raise typer.Exit(INCOMPLETE)
 
 
-def _show(console: Console, scored: Scored, quiet: bool) -> None:
-    """The rows; which file was what; what is bad or missing; where the report is."""
-    from bench import listing
+def _show(console: Console, errors: Console, scored: Scored, quiet: bool) -> None:
+    """The rows; which file was what; where the report is. What is wrong with the files goes to stderr, when quiet, too."""
+    from bench import listing, remarks
     from bench.report.numbers import plural
 
-    external = scored.external
     if not quiet:
         console.print(listing.summary(scored.result.table))
-        for line in _matched(scored):
+        for line in remarks.matched(scored.external):
             print_line(console, line)
-    for file, reason in list(external.bad.items())[:LISTED]:
-        print_line(console, f"can't be used: {clean(file)}: {reason}")
-    if (more := len(external.bad) - LISTED) > 0:
-        print_line(console, f"can't be used: {more} more")
-    if external.missing:
-        shown = ", ".join(f"{piece:03}" for piece in external.missing[:LISTED])
-        rest = f" and {len(external.missing) - LISTED} more" if len(external.missing) > LISTED else ""
-        print_line(console, f"missing: {plural(len(external.missing), 'piece')}: {shown}{rest}")
+    for line in remarks.warnings(scored.external):
+        print_line(errors, line)
     if scored.result.failed:
-        print_line(console, f"{plural(scored.result.failed, 'trial')} of other rows failed")
+        print_line(errors, f"{plural(scored.result.failed, 'trial')} of other rows failed")
     print_line(console, str(scored.result.folder / "report.html"))
-
-
-def _matched(scored: Scored) -> list[str]:
-    external = scored.external
-    files, cut = len(external.files), sum(f.prompt_cut for f in external.files)
-    rule = "by the number in its name" if external.by_name else "in sorted order: no file's name has a piece's number"
-    said = [f"{files} files count, {external.samples} a piece, each matched {rule}"]
-    if cut == files:
-        said.append("every file begins with its prompt, which was cut off")
-    elif cut == 0:
-        said.append("no file begins with its prompt: all notes count as continuation")
-    else:
-        shorter = cut <= files - cut
-        names = [f.name for f in external.files if f.prompt_cut == shorter]
-        shown = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-        said.append(f"{cut} files begin with their prompt, which was cut off; {files - cut} hold the continuation alone")
-        said.append(f"{'with' if shorter else 'without'} prompt: {shown}")
-    if surplus := sum(f.surplus > 0 for f in external.files):
-        said.append(f"{surplus} files are longer than needed; their first notes count")
-    return said + [f"{f.name}: {f.remark}" for f in external.files if f.remark]

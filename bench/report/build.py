@@ -137,7 +137,9 @@ class Report:
     @cached_property
     def raised(self) -> Sequence[Flag]:
         """The flags that any row has."""
-        return [flag for flag in FLAGS if any(flag in self.flags[row.system] for row in self.table.rows)]
+        there = {flag.name: flag for row in self.table.rows for flag in self.flags[row.system]}
+        known = [flag.name for flag in FLAGS]
+        return sorted(there.values(), key=lambda flag: known.index(flag.name) if flag.name in known else len(known))
 
     @cached_property
     def listen(self) -> list[tuple[str, list[tuple[str, str]]]]:

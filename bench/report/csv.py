@@ -6,7 +6,7 @@
 system, kind, model          row, ``model``, ``untrained`` or ``reference``, and the plug-in
 status                       ``done``, ``partly done``, ``partly failed``, ``failed`` or ``not run``
 seeds, seeds_planned         training seeds that the numbers are over, and that the spec asks for
-pieces                       held-out pieces that the distances are over
+pieces, pieces_planned       held-out pieces that the distances are over, and that there were to continue
 <metric>, <metric>_seed_sd   every metric of :data:`bench.metrics.METRICS`: mean, and SD between seeds
 <metric>_low, <metric>_high  its 95 % interval by bootstrap over pieces; empty for what belongs to a whole trial
 rank_<metric>_first, _last   ranks that the row may have in a headline column, 1 the best
@@ -74,6 +74,7 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
         "seeds": len(row.done),
         "seeds_planned": len(row.trials),
         "pieces": row.pieces,
+        "pieces_planned": len(report.targets),
         **{column: number for name in METRICS for column, number in row.cells[name].columns(name).items()},
         **{
             f"rank_{name}_{end}": rank[i] if rank else None

@@ -22,16 +22,21 @@ class Flag:
     meaning : str
         One sentence for the reader.
     raised : callable
-        Given the row's known values by metric.
+        Given the row and its known values by metric.
     """
 
     name: str
     meaning: str
-    raised: Callable[[Mapping[str, float]], bool]
+    raised: Callable[[Row, Mapping[str, float]], bool]
 
 
-def _below(metric: str, limit: float) -> Callable[[Mapping[str, float]], bool]:
-    return lambda row: metric in row and row[metric] < limit
+def _below(metric: str, limit: float) -> Callable[[Row, Mapping[str, float]], bool]:
+    return lambda row, known: metric in known and known[metric] < limit
+
+
+def _begins_oddly(row: Row, known: Mapping[str, float]) -> bool:
+    """Whether a file of another system begins with what may be its prompt."""
+    return any((trial.outcome or {}).get("prompt", {}).get("odd") for trial in row.done)
 
 
 FLAGS = (
@@ -44,20 +49,36 @@ FLAGS = (
     Flag(
         "velocity not modelled",
         "All notes of its samples have one velocity (velocity SD ratio 0).",
-        lambda row: row.get("velocity_sd_ratio") == 0,
+        lambda row, known: known.get("velocity_sd_ratio") == 0,
     ),
     Flag(
         "copies the training music",
         "Its longest verbatim runs from the training music are on average twice as long as those of the real continuations, "
         f"and {LONG_COPY} notes or more.",
-        lambda row: row.get("copied_run", 0) >= max(LONG_COPY, 2 * row.get("copied_run_real", 0)),
+        lambda row, known: known.get("copied_run", 0) >= max(LONG_COPY, 2 * known.get("copied_run_real", 0)),
     ),
     Flag(
         "repeats itself",
         "More than half of a sample's notes have one pitch.",
-        lambda row: row.get("top_pitch_share", 0) > 50,
+        lambda row, known: known.get("top_pitch_share", 0) > 50,
+    ),
+    Flag(
+        "prompt in doubt",
+        "Of the files of this system some begin with nearly the prompt, or with it in another key: what of them is prompt and "
+        "what continuation is in doubt, and so are the row's numbers.",
+        _begins_oddly,
     ),
 )
+
+
+def _lacking(row: Row) -> Flag:
+    """Its name says how many: "12 of 16 pieces"."""
+    return Flag(
+        row.coverage,
+        "The row's means are over the pieces it has, those of the other rows over all: do not compare them. It has no rank, and "
+        "each test of it is over the pieces that both rows have.",
+        lambda row, known: bool(row.absent),
+    )
 
 
 def flags(row: Row) -> list[Flag]:
@@ -65,4 +86,5 @@ def flags(row: Row) -> list[Flag]:
     if row.kind == "reference" and row.system == REAL:
         return []
     known = {name: cell.value for name, cell in row.cells.items() if cell.value is not None}
-    return [flag for flag in FLAGS if known and flag.raised(known)]
+    lacking = [_lacking(row)] if row.absent else []
+    return lacking + [flag for flag in FLAGS if known and flag.raised(row, known)]

@@ -36,17 +36,25 @@ class Standing:
         return {row.system: row for row in self.rows if row.cells[self.metric].by_piece}
 
     @cached_property
+    def partial(self) -> frozenset[str]:
+        """The rows that lack a piece which another row has: their means are of other music, so they have no rank."""
+        held = {name: row.cells[self.metric].by_piece.keys() for name, row in self.known.items()}
+        every = set().union(*held.values())
+        return frozenset(name for name, pieces in held.items() if pieces != every)
+
+    @cached_property
     def comparisons(self) -> list[stats.Comparison]:
-        """All pairs, Holm over all."""
+        """All pairs, each on the pieces that both have; Holm over all."""
         cells = {name: row.cells[self.metric] for name, row in self.known.items()}
         weights = next((cell.weights for cell in cells.values() if cell.weights is not None), None)
         return stats.compare_all({name: cell.by_piece for name, cell in cells.items()}, weights)
 
     @cached_property
     def ranks(self) -> Mapping[str, tuple[int, int]]:
-        """First and last rank of each row, 1 the best; rows that no test tells apart share ranks."""
+        """First and last rank of each whole row, 1 the best; rows that no test tells apart share ranks."""
         sign = -1.0 if METRICS[self.metric].better == "higher" else 1.0
-        values = {name: sign * (row.cells[self.metric].value or 0.0) for name, row in self.known.items()}
+        whole = {name: row for name, row in self.known.items() if name not in self.partial}
+        values = {name: sign * (row.cells[self.metric].value or 0.0) for name, row in whole.items()}
         signed = self.comparisons if sign > 0 else [_turned(c) for c in self.comparisons]
         return stats.ranks(values, signed, alpha=ALPHA)
 
@@ -58,10 +66,11 @@ class Standing:
 
     @cached_property
     def best(self) -> str | None:
-        """The model that tests call better than every other, over pieces and over seeds; None if there is none, or one model."""
+        """The whole row of a model that tests call better than every other, over pieces and seeds; None if none is, or alone."""
         for name, row in self.known.items():
             mine = [c for c in self.between_models if name in (c.one, c.other)]
-            if row.kind == "model" and mine and all(self.winner(c) == name and self.outlasts_seeds(c) for c in mine):
+            whole = name not in self.partial
+            if row.kind == "model" and whole and mine and all(self.winner(c) == name and self.outlasts_seeds(c) for c in mine):
                 return name
         return None
 
@@ -71,7 +80,10 @@ class Standing:
         The test over pieces takes the trained networks as they are; this one asks whether training them again could turn it.
         """
         cells = [self.known[name].cells[self.metric] for name in (comparison.one, comparison.other)]
-        return stats.welch([(cell.value or 0.0, cell.seed_sd or 0.0, cell.seeds) for cell in cells]) < ALPHA
+        # The difference on the pieces that both have, not that of the means, which may be over other pieces.
+        means = (comparison.difference, 0.0)
+        groups = [(mean, cell.seed_sd or 0.0, cell.seeds) for mean, cell in zip(means, cells, strict=True)]
+        return stats.welch(groups) < ALPHA
 
     @cached_property
     def like_references(self) -> Mapping[str, list[str]]:
@@ -88,6 +100,11 @@ class Standing:
             return None
         lower, higher = (comparison.one, comparison.other)[:: 1 if comparison.difference < 0 else -1]
         return higher if METRICS[self.metric].better == "higher" else lower
+
+    def difference(self, one: str, other: str) -> float:
+        """Mean of row `one` minus row `other` on the pieces that both have; 0 where they share none."""
+        found = next((c for c in self.comparisons if {c.one, c.other} == {one, other}), None)
+        return 0.0 if found is None else found.difference if found.one == one else -found.difference
 
     def better(self, one: str, other: str) -> bool:
         """Whether a test calls row `one` better than row `other`."""

@@ -161,7 +161,7 @@ def table2(report: Report) -> Grid:
 
 
 def differences(report: Report) -> Grid:
-    """Every pair of models in every tested column."""
+    """Every pair of models in every tested column, on the pieces that both have."""
     rows = []
     for metric, standing in report.standings.items():
         for c in standing.between_models:
@@ -171,8 +171,10 @@ def differences(report: Report) -> Grid:
                 verdict += " here; other seeds may turn it"
             difference = number_text(metric, c.difference)
             limits = DASH if c.interval is None else interval_text(metric, c.interval)
-            rows.append([METRICS[metric].title, f"{c.one} − {c.other}", difference, limits, p_text(c.p), verdict])
-    return Grid(["Column", "Models", "Difference", "95 % interval", "p (Holm)", "Verdict"], rows, frozenset({0, 1, 5}))
+            pair = f"{c.one} − {c.other}"
+            rows.append([METRICS[metric].title, pair, str(c.pieces), difference, limits, p_text(c.p), verdict])
+    headers = ["Column", "Models", "Pieces", "Difference", "95 % interval", "p (Holm)", "Verdict"]
+    return Grid(headers, rows, frozenset({0, 1, 6}))
 
 
 def themes(report: Report) -> list[Theme]:
@@ -270,7 +272,7 @@ def definitions(report: Report) -> list[tuple[str, str, str, str]]:
 def row_name(row: Row) -> str:
     """The row's name, with what its numbers lack."""
     if row.status == "done":
-        return row.system
+        return f"{row.system} ({row.coverage})" if row.coverage else row.system
     if row.status == "partly failed":
         return f"{row.system} ({len(row.done)} of {len(row.trials)} seeds; the others failed)"
     if row.status == "partly done":

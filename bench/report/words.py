@@ -54,6 +54,7 @@ def difference_notes(report: Report) -> list[str]:
         said = [f"{listed(models)} from {listed(list(references))}" for references, models in like.items() if references]
         if said and not standing.hopeless:
             notes.append(f"{METRICS[metric].title}: no test tells {', nor '.join(said)}.")
+    notes += _partial(report)
     too_few = [METRICS[m].title for m, s in report.standings.items() if s.hopeless]
     if too_few:
         notes.append(
@@ -315,11 +316,16 @@ def _constant_wins(report: Report) -> Iterable[str]:
     """The distances at which the median row is below every model, and whether a test says so of all of them."""
     won: dict[bool, list[str]] = {True: [], False: []}
     for metric in HEADLINE:
-        known = report.standings[metric].known
-        constant, best = known.get(MEDIAN), _best([row for row in _models(report) if row.system in known], metric)
-        if constant is None or best is None or (value := constant.cells[metric].value) is None or value >= best[1]:
+        standing = report.standings[metric]
+        models = [row for row in _models(report) if row.system in standing.known]
+        # A mean over fewer pieces is no best. Whether the constant is below such a row, the pieces that both have say.
+        best = _best([row for row in models if row.system not in standing.partial], metric)
+        constant = standing.known.get(MEDIAN)
+        if constant is None or best is None or (value := constant.cells[metric].value) is None:
             continue
-        tested = all(report.standings[metric].better(MEDIAN, row.system) for row in _models(report) if row.system in known)
+        if not all(standing.difference(MEDIAN, row.system) < 0 for row in models):
+            continue
+        tested = all(standing.better(MEDIAN, row.system) for row in models)
         won[tested].append(f"{metric.split('_')[0]} ({value:.2f} against {best[1]:.2f} for the best model, {best[0]})")
     moral = "The distance alone rewards playing the middle; see the next table."
     if won[True]:
@@ -343,6 +349,16 @@ def _real_loses(report: Report) -> Iterable[str]:
         yield (
             f"Real music of another piece (the row {REAL}) is beaten {' and '.join(lost)}: a lower distance is not better music."
         )
+
+
+def _partial(report: Report) -> Iterable[str]:
+    """The rows that lack pieces, and what their tests are over."""
+    for row in report.table.rows:
+        if row.absent:
+            yield (
+                f"{row.system} has {row.coverage}. Each test of it is over the pieces that both rows have; it has no rank and is "
+                "never bold, as a system may lack just the pieces that it does badly."
+            )
 
 
 def _untrained_wins(report: Report) -> Iterable[str]:

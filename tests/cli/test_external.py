@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     continued(prompts, tmp_path / "mine")
     done = call("score", "mine", "--spec", "toy.yaml", "--out", "out")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "every file begins with its prompt, which was cut off" in done.stdout
+    assert "5 of 5 files begin with their prompt\nThe prompt was cut off all of them" in done.stdout
     folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
     assert str(folder / "report.html") in done.stdout
     table = rows(folder)
@@ -123,7 +124,8 @@ def test_files_without_the_prompt_and_without_numbers_are_matched_in_order(call:
     done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--name", "my system")
     assert done.returncode == 0, done.stderr
     assert "each matched in sorted order: no file's name has a piece's number" in done.stdout
-    assert "no file begins with its prompt: all notes count as continuation" in done.stdout
+    assert "0 of 5 files begin with their prompt, 5 without it" in done.stdout
+    assert "Nothing was cut off: all their notes count as continuation" in done.stdout
     assert rows(tmp_path / "out" / "runs" / "toy-cpu-scored-my_system")["my system"]["pitch_distance"] == "0"
 
 
@@ -133,18 +135,62 @@ def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Pa
     shutil.copyfile(prompts / "prompt-003.mid", tmp_path / "mine" / "prompt-003.mid")
     done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q")
     assert done.returncode == 3
-    lines = done.stdout.splitlines()
+    lines = done.stderr.splitlines()
     assert lines[0].startswith("can't be used: prompt-001.mid: not a MIDI file that can be parsed")
     assert lines[1:3] == [
         "can't be used: prompt-003.mid: it has 0 notes after the prompt; 20 are needed",
-        "missing: 2 pieces: 001, 003",
+        "missing: 2 pieces: 001 and 003",
     ]
     folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
     mine = rows(folder)["mine"]
-    assert (mine["pieces"], mine["pitch_distance"]) == ("3", "0")
+    assert (mine["pieces"], mine["pieces_planned"], mine["pitch_distance"]) == ("3", "5", "0")
+    assert mine["flags"].startswith("3 of 5 pieces")
+    assert (mine["rank_pitch_distance_first"], mine["rank_pitch_distance_last"]) == ("", "")
     report = (folder / "report.md").read_text()
     assert "The row mine lacks 2 of 5 pieces" in report
     assert "another system's MIDI files; 3 of 5 pieces" in report
+    assert "| mine (3 of 5 pieces) |" in report
+    assert "3 of 5 pieces: The row's means are over the pieces it has, those of the other rows over all" in report
+    shown = call("score", "mine", "--spec", "toy.yaml", "--out", "out").stdout
+    assert re.search(r"^mine \(3 of 5 pieces\) +1 +0\.", shown, re.MULTILINE)
+    assert re.search(r"^real +1 +\d", shown, re.MULTILINE)
+
+
+def test_prompts_in_another_key_are_said_to_who_is_quiet_and_in_the_report(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    for i in (1, 2):
+        path = tmp_path / "mine" / f"prompt-00{i}.mid"
+        notes = read_midi(path)
+        path.write_bytes(midi_bytes(Notes.from_columns(notes.onset, notes.duration, notes.pitch + 2, notes.velocity)))
+    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q")
+    folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    assert (done.returncode, done.stdout) == (0, f"{folder / 'report.html'}\n")
+    said = "its first 10 notes are the prompt's, 2 semitones up: all count"
+    assert done.stderr.splitlines()[:2] == [f"looks odd: prompt-00{i}.mid: {said}" for i in (1, 2)]
+    for file in ("report.md", "report.html"):
+        text = (folder / file).read_text()
+        assert "The row mine: 3 of 5 files begin with their prompt, 2 with it transposed." in text
+        assert "prompt cut off 3 of 5 files (2 in doubt)" in text
+        assert "Prompt in doubt: Of the files of this system some begin with nearly the prompt" in text
+    assert rows(folder)["mine"]["flags"].endswith("prompt in doubt")
+
+
+def test_continuations_that_restate_their_prompt_are_scored_whole(call: Call, tmp_path: Path, prompts: Path) -> None:
+    """Their first 20 notes are the prompt and 10 of what follows: nothing of it may be cut."""
+    continued(prompts, tmp_path / "mine")
+    assert call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q").returncode == 0
+    folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    assert rows(folder)["mine"]["pitch_distance"] == "0"
+    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--prompt", "absent")
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 files begin with their prompt\nAs asked (--prompt absent), nothing was cut off" in done.stdout
+    assert float(rows(folder)["mine"]["pitch_distance"]) > 0
+    record = json.loads((folder / "run.json").read_text())
+    (trial,) = [t["trial"] for t in record["trials"] if t["trial"]["model"] == "external"]
+    assert trial["params"] == {"kind": "mine", "prompt": "absent"}
+    report = (folder / "report.md").read_text()
+    assert "--prompt absent --scale cpu" in report
+    assert "As asked (--prompt absent), nothing was cut off" in report
 
 
 def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path, prompts: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bench.metrics import METRICS
 from bench.report.flags import flags
 from bench.report.standings import Standing, rank_text
+from bench.report.tables import row_name
 from bench.score import Cell, Row, TrialScore
 
 BASE = np.random.default_rng(0).normal(9.0, 1.0, 40)
@@ -110,3 +111,45 @@ def test_flags_at_their_limits(cells: dict[str, float], names: list[str]) -> Non
 
 def test_copying_is_measured_against_what_real_music_shares() -> None:
     assert flags(row("model", noisy(0, 1), copied_run=30.0, copied_run_real=16.0)) == []
+
+
+def lacking(whole: Row, pieces: Sequence[int]) -> Row:
+    """The same row without its values on these pieces."""
+    cell = whole.cells["pitch_distance"]
+    kept = {piece: value for piece, value in cell.by_piece.items() if piece not in pieces}
+    cells = {"pitch_distance": Cell(float(np.mean(list(kept.values()))), cell.seed_sd, cell.seeds, len(kept), by_piece=kept)}
+    trials = tuple(TrialScore(t.key, t.trial, {"absent": list(pieces)}) for t in whole.trials)
+    return Row(whole.system, whole.kind, trials, {**whole.cells, **cells})
+
+
+class TestARowThatLacksPieces:
+    """`part` is worse than `whole` on each piece, but has not continued the 20 hardest: its mean is the lower one."""
+
+    HARDEST = np.argsort(BASE)[20:].tolist()
+    PART = lacking(row("part", noisy(0.5, 1)), HARDEST)
+    WHOLE = row("whole", noisy(0, 2))
+    STANDING = Standing("pitch_distance", [PART, WHOLE])
+
+    def test_its_mean_is_of_other_music(self) -> None:
+        assert self.PART.cells["pitch_distance"].value < self.WHOLE.cells["pitch_distance"].value
+        assert (self.PART.coverage, self.PART.pieces, self.WHOLE.coverage) == ("20 of 40 pieces", 20, "")
+
+    def test_it_is_compared_on_the_pieces_that_both_have(self) -> None:
+        (pair,) = self.STANDING.comparisons
+        assert pair.pieces == 20
+        assert 0.3 < pair.difference < 0.7
+        assert self.STANDING.difference("whole", "part") == -pair.difference
+        assert self.STANDING.winner(pair) == "whole"
+        assert self.STANDING.outlasts_seeds(pair)
+
+    def test_it_has_no_rank_and_is_never_bold(self) -> None:
+        assert self.STANDING.partial == {"part"}
+        assert self.STANDING.ranks == {"whole": (1, 1)}
+        assert self.STANDING.best == "whole"
+        better = lacking(row("part", noisy(-3, 1)), self.HARDEST)
+        assert Standing("pitch_distance", [better, self.WHOLE]).best is None
+
+    def test_it_is_flagged_and_named(self) -> None:
+        assert [flag.name for flag in flags(self.PART)] == ["20 of 40 pieces"]
+        assert row_name(self.PART) == "part (20 of 40 pieces)"
+        assert (flags(self.WHOLE), row_name(self.WHOLE)) == ([], "whole")

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.errors import DataError, UsageError
-from bench.external import match, midi_files, read_external, samples_a_piece, without_prompt
+from bench.external import External, match, midi_files, read_external, samples_a_piece
 from bench.heldout import HeldOut
 from bench.midi import midi_bytes
 from bench.notes import Notes
+from bench.openings import Opening, PromptRule, opening
 from bench.prompts import check_index, export_prompts, numbers_in, prompt_name
+from bench.remarks import at_row, counts, in_report, treated, warnings
 from bench.spec import Spec
 from bench.store import PieceName, Target, Targets
 from bench.trial import DatasetChoice, Protocol
@@ -68,33 +70,50 @@ def test_a_name_that_was_exported_is_read_back(piece: int, sample: int) -> None:
 
 
 def test_the_prompt_is_cut_off_where_a_file_begins_with_it() -> None:
-    rest, cut, remark = without_prompt(line(40, 41, 60, 62), line(40, 41))
-    assert (rest.pitch.tolist(), cut, remark) == ([60, 62], True, "")
+    found = opening(line(40, 41, 60, 62), line(40, 41))
+    assert (found.start, found.rest.pitch.tolist(), found.remark) == ("prompt", [60, 62], "")
 
 
 def test_a_file_without_the_prompt_counts_whole() -> None:
-    rest, cut, remark = without_prompt(line(60, 62, 64), line(40, 41))
-    assert (rest.pitch.tolist(), cut, remark) == ([60, 62, 64], False, "")
+    assert opening(line(60, 62, 64), line(40, 41)) == Opening("other")
 
 
 def test_a_lower_key_in_the_last_chord_of_the_prompt_is_continuation() -> None:
     """The prompt ends with 52 at 0.5 s; the system adds 40 on the same onset, which sorts before it."""
     made = Notes.from_columns([0, 0.5, 0.5, 1.0], [0.2] * 4, [50, 52, 40, 60], [80] * 4)
-    rest, cut, _ = without_prompt(made, line(50, 52))
-    assert cut
-    assert rest.pitch.tolist() == [40, 60]
+    assert opening(made, line(50, 52)).rest.pitch.tolist() == [40, 60]
 
 
 def test_a_prompt_in_another_order_is_said() -> None:
-    _, cut, remark = without_prompt(line(41, 40, 60), line(40, 41))
-    assert not cut
-    assert remark == "its first 2 notes are nearly the prompt's (2 pitches), but not in its order: all count"
+    found = opening(line(41, 40, 60), line(40, 41))
+    assert found == Opening("near", None, "its first 2 notes are nearly the prompt's (2 pitches), but not in its order")
+
+
+LONG = (60, 62, 64, 65, 67, 69, 71, 72)
+
+
+@pytest.mark.parametrize(("by", "said"), [(3, "3 semitones up"), (-1, "1 semitone down"), (-12, "12 semitones down")])
+def test_a_prompt_in_another_key_is_recognised(by: int, said: str) -> None:
+    found = opening(line(*(p + by for p in LONG), 50, 51), line(*LONG))
+    assert (found.start, found.rest.pitch.tolist()) == ("transposed", [50, 51])
+    assert found.remark == f"its first 8 notes are the prompt's, {said}"
+
+
+def test_of_a_few_notes_a_transposition_says_nothing() -> None:
+    assert opening(line(42, 43, 60), line(40, 41)).start == "other"
+
+
+@given(st.lists(st.integers(0, 127), min_size=8, max_size=20), st.lists(st.integers(0, 127), max_size=9), st.integers(-127, 127))
+def test_any_prompt_in_any_key_is_told_from_what_follows(prompt: list[int], rest: list[int], by: int) -> None:
+    moved = [p + by for p in prompt]
+    assume(min(moved) >= 0 and max(moved) <= 127)
+    found = opening(line(*moved, *rest), line(*prompt))
+    assert (found.start, found.rest.pitch.tolist()) == ("transposed" if by else "prompt", rest)
 
 
 def test_no_prompt_and_short_files_cut_nothing() -> None:
-    assert without_prompt(line(60), line())[1] is False
-    assert without_prompt(line(40), line(40, 41))[1] is False
-    assert without_prompt(line(), line(40))[1] is False
+    for notes, prompt in ((line(60), line()), (line(40), line(40, 41)), (line(), line(40))):
+        assert opening(notes, prompt) == Opening("other")
 
 
 def test_sorted_order_counts_as_people_do(folder: Path) -> None:
@@ -225,3 +244,69 @@ def test_another_pieces_prompt_is_refused(folder: Path) -> None:
 def test_a_prompt_of_few_notes_may_begin_another_piece(folder: Path) -> None:
     put(folder, "1.mid", 40, 41, 1, 2, 3)
     assert read_external(folder, TARGETS, N).notes[1, 0].pitch.tolist() == [40, 41, 1, 2]
+
+
+def test_what_is_odd_is_counted_and_named(folder: Path) -> None:
+    targets = [target(i, line(*(p + 10 * i for p in LONG))) for i in range(3)]
+    put(folder, "0.mid", *LONG, 1, 2, 3, 4)
+    put(folder, "1.mid", *(p + 12 for p in LONG), 1, 2, 3, 4)  # its own prompt is 10 up
+    put(folder, "2.mid", 1, 2, 3, 4)
+    found = read_external(folder, targets, N)
+    assert counts(found) == {"rule": "auto", "files": 3, "cut": 1, "odd": 1, "prompt": 1, "transposed": 1, "near": 0, "other": 1}
+    assert found.notes[1, 0].pitch.tolist() == [72, 74, 76, 77]
+    assert warnings(found) == [
+        "looks odd: 1.mid: its first 8 notes are the prompt's, 2 semitones up: all count",
+        "looks odd: some files begin with their prompt and some do not; with it: 0.mid",
+    ]
+    assert in_report(found, "mine", 3)[1] == (
+        "The row mine: 1 of 3 files begin with their prompt, 1 with it transposed, 1 without it. The prompt was cut off 1 of "
+        "them; of the other 2 all notes count"
+    )
+    assert at_row(found, 3) == "another system's MIDI files; every piece is there; prompt cut off 1 of 3 files (1 in doubt)"
+
+
+class TestTheRuleForPrompts:
+    """Three files: with the prompt, with it two semitones up, without it."""
+
+    @pytest.fixture
+    def mixed(self, folder: Path) -> Path:
+        put(folder, "0.mid", *LONG, 1, 2, 3, 4)
+        put(folder, "1.mid", *(p + 2 for p in LONG), 1, 2, 3, 4)
+        put(folder, "2.mid", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+        return folder
+
+    def read(self, folder: Path, rule: PromptRule) -> External:
+        return read_external(folder, [target(i, line(*LONG)) for i in range(3)], N, rule)
+
+    @pytest.mark.parametrize(
+        ("rule", "first", "cut"),
+        [("auto", (1, 62, 1), 1), ("included", (1, 1, 9), 3), ("absent", (60, 62, 1), 0)],
+    )
+    def test_what_counts(self, mixed: Path, rule: PromptRule, first: tuple[int, ...], cut: int) -> None:
+        found = self.read(mixed, rule)
+        assert tuple(int(found.notes[piece, 0].pitch[0]) for piece in range(3)) == first
+        assert (counts(found)["rule"], counts(found)["cut"], found.rule) == (rule, cut, rule)
+
+    def test_what_is_cut_off_unseen_is_odd(self, mixed: Path) -> None:
+        assert [f.remark for f in self.read(mixed, "included").files] == [
+            "",
+            "its first 8 notes are the prompt's, 2 semitones up: cut off",
+            "its first 8 notes are not the prompt's as they stand: cut off all the same",
+        ]
+        assert treated(self.read(mixed, "included")) == "As asked (--prompt included), the prompt was cut off all of them"
+
+    def test_what_the_user_knows_is_not_odd(self, mixed: Path) -> None:
+        """A continuation may begin as its prompt does, or as another's."""
+        found = self.read(mixed, "absent")
+        assert (warnings(found), counts(found)["odd"]) == ([], 0)
+        assert treated(found) == "As asked (--prompt absent), nothing was cut off: all their notes count as continuation"
+        others = [target(i, line(*(p + 5 * i for p in LONG))) for i in range(2)]
+        put(mixed, "1.mid", *LONG)
+        assert read_external(mixed, others, N, "absent").notes[1, 0].pitch.tolist() == [60, 62, 64, 65]
+
+    def test_a_continuation_that_restates_its_prompt_is_whole(self, folder: Path) -> None:
+        """With auto its 8 notes would be taken for the prompt, and none be left."""
+        put(folder, "0.mid", *LONG)
+        assert self.read(folder, "absent").notes[0, 0].pitch.tolist() == [60, 62, 64, 65]
+        with pytest.raises(DataError, match="it has 0 notes after the prompt; 4 are needed"):
+            self.read(folder, "auto")
