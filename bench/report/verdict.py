@@ -33,10 +33,10 @@ def _sentence(standing: Standing) -> str:
     if standing.hopeless:
         return "there are too few pieces to call any difference real."
     beaten = _beaten(standing)
-    same = [f"{c.one} and {c.other}" for c in standing.between_models if standing.winner(c) is None]
+    same = [(c.one, c.other) for c in standing.between_models if standing.winner(c) is None]
     if not beaten:
-        return "no test tells the models apart." if len(same) > 1 else f"no test tells {same[0]} apart."
-    parts = [*beaten, *([f"{listed(same)} are not told apart"] if same else [])]
+        return "no test tells the models apart." if len(same) > 1 else f"no test tells {same[0][0]} and {same[0][1]} apart."
+    parts = [*beaten, *([f"no test tells {', '.join(f'{one} from {other}' for one, other in same)}"] if same else [])]
     return "; ".join(parts) + "."
 
 

@@ -151,7 +151,7 @@ def test_the_winner_and_whom_it_beats_are_named(tmp_path: Path) -> None:
     report = built(many(tmp_path, lstm=(1, 1), gan=(5, 5), vae=(5, 5)))
     assert verdicts(report)[0] == (
         "Average Pitch Distance",
-        "lstm is better than gan and vae; gan and vae are not told apart.",
+        "lstm is better than gan and vae; no test tells gan from vae.",
     )
     assert verdicts(report)[1][1] == "no test tells the models apart."
 
