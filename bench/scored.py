@@ -18,6 +18,7 @@ from bench.data import Sink
 from bench.errors import UsageError
 from bench.external import External, midi_files, read_external
 from bench.folds import divide, measure_divisions
+from bench.heldout import hold_out
 from bench.openings import PromptRule
 from bench.places import Places
 from bench.processes import Signals, StoppedError
@@ -26,7 +27,18 @@ from bench.remarks import at_row, counts, in_report
 from bench.runner import RunResult, Session, choose_scale
 from bench.score import Table, score_run
 from bench.spec import Spec, load_spec
-from bench.store import FORMAT, RunFolder, Samples, Target, atomic, read_target_file, read_targets, write_json, write_samples
+from bench.store import (
+    FORMAT,
+    RunFolder,
+    Samples,
+    Target,
+    Targets,
+    atomic,
+    read_target_file,
+    read_targets,
+    write_json,
+    write_samples,
+)
 from bench.trial import BudgetChoice, DatasetChoice, Protocol, Trial
 
 #: The "plug-in" of every external row; its header is in run.json.
@@ -63,6 +75,21 @@ class Scored:
     def complete(self) -> bool:
         """Whether no piece and no other row is missing."""
         return not self.external.missing and not self.result.failed
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A folder that can be scored.
+
+    Parameters
+    ----------
+    external : External
+    originality : mapping
+        What its samples share with the training music, as an outcome stores it.
+    """
+
+    external: External
+    originality: Mapping[str, Any]
 
 
 def score_folder(
@@ -110,6 +137,10 @@ def score_folder(
     resolved = load_spec(spec, places.plugins, models=[], dataset=dataset).at(scale)
     resolved = _with_yardsticks(resolved)
     _check_free(system, resolved.references)
+    shown = display or (lambda event: None)
+    # Before the run's folder is made: what is refused leaves nothing, and no earlier run is touched.
+    held_out = hold_out(resolved, places, fetch=fetch, display=shown)
+    checked = _checked(folder, held_out.targets, Path(held_out.prepared["corpus"]), resolved.protocol.notes, prompt)
     parts = [resolved.name, scale, *([dataset] if dataset else []), "scored", system.replace(" ", "_")]
     run = RunFolder(places.out / "runs" / "-".join(parts))
     call = {
@@ -127,12 +158,12 @@ def score_folder(
         ),
     }
     with run.lock(), Signals() as signals:
-        session = Session(resolved, scale, why, places, run, 1, display or (lambda event: None), signals, call)
+        session = Session(resolved, scale, why, places, run, 1, _but_preparing(shown), signals, call)
         try:
             session.run(fetch)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None
-        return _finish(run, folder, system, prompt, call)
+        return _finish(run, system, checked, call)
 
 
 def score_beside(
@@ -158,6 +189,9 @@ def score_beside(
     base = RunFolder(source)
     record = base.read()
     _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})
+    checked = _checked(
+        folder, read_target_file(base.targets), Path(record["dataset"]["corpus"]), record["spec"]["protocol"]["notes"], prompt
+    )
     run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{system.replace(' ', '_')}")
     call = {**record["call"], "command": _command(folder, "--run", source, name, prompt=_unless_auto(prompt))}
     with run.lock():
@@ -168,12 +202,35 @@ def score_beside(
                     _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
         _copy(base.targets, run.targets)
         write_json(run.run_file, record)
-        return _finish(run, folder, system, prompt, call)
+        return _finish(run, system, checked, call)
 
 
-def add_row(run: RunFolder, external: External, system: str) -> str:
+def _checked(folder: Path, targets: Targets, corpus: Path, n_notes: int, prompt: PromptRule) -> Checked:
+    """Read the folder; whatever can be refused is refused here."""
+    check_index(folder, targets.targets)
+    music = load_corpus(corpus)
+    external = read_external(folder, targets.targets, n_notes, prompt)
+    return Checked(external, measure_divisions(divide(music, targets), external.notes, targets.targets))
+
+
+def _but_preparing(display: Sink) -> Sink:
+    """The display without what it was shown when the dataset was prepared the first time."""
+    return lambda event: None if event["event"] in ("prepare", "message") else display(event)
+
+
+def _finish(run: RunFolder, system: str, checked: Checked, call: Mapping[str, Any]) -> Scored:
+    """Add the row, score and report."""
+    from bench.report import write_reports
+
+    run.write_json("run.json", {**run.read(), "call": call})
+    _add_row(run, system, checked)
+    table = score_run(run.path)
+    return Scored(RunResult(run.path, _failed(table), table.records(), write_reports(run.path, table)), checked.external)
+
+
+def _add_row(run: RunFolder, system: str, checked: Checked) -> str:
     """Store a folder's samples as a trial that is done, and list it in run.json; the trial's key."""
-    record = run.read()
+    external, record = checked.external, run.read()
     spec, targets = record["spec"], read_targets(run.targets)
     trial = Trial(
         system=system,
@@ -191,9 +248,7 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     write_json(place / "trial.json", trial.model_dump(mode="json"))
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
     _write_midi(place / "midi", external, targets)
-    divisions = divide(load_corpus(Path(record["dataset"]["corpus"])), read_target_file(run.targets))
-    copied = measure_divisions(divisions, external.notes, targets)
-    write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": copied})
+    write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": checked.originality})
     header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
     header |= {"PROMPT": True, "LIKELIHOOD": None}
     header["KINDS"] = {**header.get("KINDS", {}), system: at_row(external, len(targets))}
@@ -202,20 +257,6 @@ def add_row(run: RunFolder, external: External, system: str) -> str:
     record["dataset"] = {**record["dataset"], "remarks": [*record["dataset"].get("remarks", ()), *remarks]}
     write_json(run.run_file, record)
     return key
-
-
-def _finish(run: RunFolder, folder: Path, system: str, prompt: PromptRule, call: Mapping[str, Any]) -> Scored:
-    """Read the folder, add its row, score and report."""
-    from bench.report import write_reports
-
-    targets = tuple(read_targets(run.targets))
-    check_index(folder, targets)
-    record = run.read()
-    external = read_external(folder, targets, int(record["spec"]["protocol"]["notes"]), prompt)
-    run.write_json("run.json", {**record, "call": call})
-    add_row(run, external, system)
-    table = score_run(run.path)
-    return Scored(RunResult(run.path, _failed(table), table.records(), write_reports(run.path, table)), external)
 
 
 def _outcome(key: str, trial: Trial, external: External, remarks: Sequence[str]) -> dict[str, Any]:

@@ -206,6 +206,26 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
 
 
+def test_a_refused_folder_leaves_the_latest_run_the_latest(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    assert call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q").returncode == 0
+    runs = tmp_path / "out" / "runs"
+    (kept,) = runs.iterdir()
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in kept.rglob("*") if p.is_file()}
+    for path in (tmp_path / "mine").iterdir():
+        path.write_bytes(b"no music")
+    shutil.copytree(prompts, tmp_path / "others")
+    index = json.loads((prompts / "prompts.json").read_text())
+    (tmp_path / "others" / "prompts.json").write_text(json.dumps({**index, "prompts": "of another spec"}))
+    assert call("score", "mine", "--spec", "toy.yaml", "--out", "fresh").returncode == 3
+    assert not (tmp_path / "fresh" / "runs").exists()
+    for folder in ("mine", "others"):
+        for where in (("--spec", "toy.yaml"), ("--run", kept.name, "--name", "other")):
+            done = call("score", folder, *where, "--out", "out")
+            assert (done.returncode, list(runs.iterdir())) == (3, [kept]), done.stderr
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in kept.rglob("*") if p.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
