@@ -51,7 +51,12 @@ class Standing:
 
     @cached_property
     def ranks(self) -> Mapping[str, tuple[int, int]]:
-        """First and last rank of each whole row, 1 the best; rows that no test tells apart share ranks."""
+        """First and last rank of each whole row, 1 the best; rows that no test tells apart share ranks.
+
+        None where there are too few pieces for any test: all rows would share all ranks.
+        """
+        if self.hopeless:
+            return {}
         sign = -1.0 if METRICS[self.metric].better == "higher" else 1.0
         whole = {name: row for name, row in self.known.items() if name not in self.partial}
         values = {name: sign * (row.cells[self.metric].value or 0.0) for name, row in whole.items()}

@@ -30,8 +30,7 @@ def table2_notes(report: Report) -> list[str]:
     notes = [
         f"Each number is the mean over {plural(len(report.targets), 'piece')}, each piece's own being the mean over its training "
         f"seeds. {_intervals(report)} ± is the standard deviation between seeds. Lower is closer.",
-        "Ranks count the rows that a test calls better or worse; what no test tells apart shares them. A number is bold if "
-        "its model is better than every other by the tests over pieces and over seeds.",
+        _ranks(report),
         *(f"{_capital(flag.name)}: {flag.meaning}" for flag in report.raised),
         *_constant_wins(report),
         *_real_loses(report),
@@ -42,6 +41,15 @@ def table2_notes(report: Report) -> list[str]:
         elsewhere = f" {published.other_music}" if report.spec["dataset"]["name"] != published.dataset else ""
         notes.append(f"{published.short}: {published.source}.{elsewhere} {published.caveat}")
     return notes
+
+
+def _ranks(report: Report) -> str:
+    if report.standings and all(standing.hopeless for standing in report.standings.values()):
+        return "No row has a rank: there are too few pieces for any test to tell one from another."
+    return (
+        "Ranks count the rows that a test calls better or worse; what no test tells apart shares them. A number is bold if "
+        "its model is better than every other by the tests over pieces and over seeds."
+    )
 
 
 def difference_notes(report: Report) -> list[str]:
