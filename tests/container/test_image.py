@@ -154,7 +154,7 @@ def test_a_stopped_run_goes_on_and_ends_in_the_table_of_an_undisturbed_one(
         time.sleep(0.1)
     before = time.monotonic()
     docker("stop", "--time", "30", container)
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 25, "SIGTERM ends it, not the SIGKILL after 30 s"
     assert json.loads(docker("inspect", container).stdout)[0]["State"]["ExitCode"] == 143
     assert not list(reports.glob("runs/*/report.csv"))
 

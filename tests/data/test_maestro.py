@@ -295,7 +295,7 @@ def test_a_killed_fetch_is_not_taken_for_whole(server: Server, tmp_path: Path, q
     raw, sha256 = maestro_zip(extra={"maestro-v3.0.0/long": os.urandom(400_000)})
     url = server.put("m.zip", Answer(raw, slow=1.0), Answer(raw))
     child = subprocess.Popen([sys.executable, "-c", CHILD, url, sha256, str(tmp_path)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (parts := [p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_size > 30_000]):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -195,7 +195,7 @@ def test_a_connection_that_fails_is_tried_again_no_more_often(monkeypatch: pytes
     began = time.monotonic()
     with pytest.raises(pages.GoneError, match="ConnectionError"):
         pages.Visitor(0.1).get("http://127.0.0.1:9/x")
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 60
 
 
 def test_a_server_that_asks_for_a_long_time_is_left_alone(site: Server, tmp_path: Path, quiet: Quiet) -> None:

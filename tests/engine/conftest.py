@@ -68,6 +68,13 @@ class Bench:
 
     started: list[subprocess.Popen[str]]
 
+    def hold(self) -> None:
+        """Let no ``steady`` train beyond epoch 4 (`release` ends it)."""
+        (self.folder / "hold").touch()
+
+    def release(self) -> None:
+        (self.folder / "hold").unlink()
+
     @property
     def run_folder(self) -> Path:
         return self.out / "runs" / "toy-cpu"
@@ -85,7 +92,7 @@ class Bench:
         return {name: (folder / "samples.h5").read_bytes() for name, folder in self.trials().items()}
 
 
-def until(check: Callable[[], Any], seconds: float = 20) -> Any:
+def until(check: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until a check is true; what it returned."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

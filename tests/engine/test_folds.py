@@ -24,7 +24,7 @@ from .test_kills import timeless
 
 #: Of the toy's ten pieces two are too short for 10 + 20 notes.
 FOLDS = {"prompt": 10, "notes": 20, "folds": "leave-one-out"}
-SLOW = {"steady": {"params": {"delay": 0.05}}}
+SLOW = {"steady": {"params": {"delay": 0.1}}}
 BUDGET = {"epochs": 4, "timeout": 60}
 ROWS = ["real", "markov"]
 

@@ -40,17 +40,25 @@ def timeless(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if not any(word in k for word in CLOCKED)} for row in table]
 
 
-def epochs(toy: Bench) -> int:
-    return sum(len(f.read_text().splitlines()) for f in toy.run_folder.glob("trials/*/checkpoint/history.jsonl"))
+def epochs(toy: Bench) -> list[int]:
+    """Epochs that each trial has logged, the trials that have logged none left out."""
+    return [len(f.read_text().splitlines()) for f in toy.run_folder.glob("trials/*/checkpoint/history.jsonl")]
+
+
+def held(toy: Bench, trials: int) -> bool:
+    """Whether so many trials have come as far as `Bench.hold` lets them."""
+    return sorted(epochs(toy)) == [4] * trials
 
 
 def test_worker_killed_mid_epoch(toy: Bench, straight: Any) -> None:
+    toy.hold()
     process = toy.start()
-    until(lambda: epochs(toy) >= 3)
+    until(lambda: held(toy, 1))
     (worker,) = workers(toy)
     worker.send_signal(signal.SIGKILL)
+    toy.release()
     # The other trial still runs, and the row that failed says why.
-    assert process.wait(30) == 3
+    assert process.wait(60) == 3
     failed, done = toy.outcome("steady", 0), toy.outcome("steady", 1)
     assert done["status"] == "done"
     assert failed["status"] == "failed"
@@ -71,15 +79,17 @@ def test_worker_killed_mid_epoch(toy: Bench, straight: Any) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_runner_killed_mid_trial(toy: Bench, straight: Any, jobs: int) -> None:
+    toy.hold()
     process = toy.start(jobs)
-    until(lambda: epochs(toy) >= 4)
+    until(lambda: held(toy, jobs))
     children = workers(toy)
     assert len(children) == jobs
     process.kill()
     process.wait()
     # Nobody is left to stop the workers: they see the end of their stdin.
-    psutil.wait_procs(children, timeout=5)
+    psutil.wait_procs(children, timeout=60)
     assert workers(toy) == []
+    toy.release()
     # A trial that was cut off has not failed.
     assert not list(toy.run_folder.glob("trials/*/outcome.json"))
     result = toy.run(jobs=jobs)
@@ -105,12 +115,13 @@ def test_runner_killed_again_and_again(toy: Bench, straight: Any) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_the_workers_and_leave_a_resumable_run(toy: Bench, number: int, code: int) -> None:
     toy.write(SLOW, budget={"epochs": 100, "timeout": 60}, seeds=[0, 1])
+    toy.hold()
     process = toy.start(jobs=2)
-    until(lambda: epochs(toy) >= 4)
+    until(lambda: held(toy, 2))
     children = [c for w in workers(toy) for c in (w, *w.children(recursive=True))]
     assert len(children) == 2
     process.send_signal(number)
-    assert process.wait(10) == code
+    assert process.wait(60) == code
     assert process.stderr is not None
     said = process.stderr.read()
     assert said.startswith(f"Stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}.")
@@ -118,9 +129,10 @@ def test_signals_end_the_workers_and_leave_a_resumable_run(toy: Bench, number: i
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     # A trial that was stopped has not failed.
     assert not list(toy.run_folder.glob("trials/*/outcome.json"))
-    before = epochs(toy)
+    toy.release()
+    before = sum(epochs(toy))
     toy.start(jobs=2)
-    until(lambda: epochs(toy) > before)
+    until(lambda: sum(epochs(toy)) > before)
 
 
 def test_a_signal_in_a_notebook_leaves_pythons_own_handlers_as_they_were(toy: Bench) -> None:
@@ -153,10 +165,11 @@ def test_an_error_in_the_display_ends_the_workers(toy: Bench) -> None:
 
 def test_two_runners_in_one_folder(toy: Bench) -> None:
     toy.write(SLOW, budget={"epochs": 100, "timeout": 60})
+    toy.hold()
     first = toy.start()
-    until(lambda: epochs(toy) >= 1)
+    until(lambda: epochs(toy))
     second = toy.start()
-    assert second.wait(20) == BusyError.exit_code
+    assert second.wait(60) == BusyError.exit_code
     assert second.stderr is not None
     assert f"Another bench (process {first.pid}, since " in second.stderr.read()
     assert first.poll() is None

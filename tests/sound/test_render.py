@@ -120,7 +120,7 @@ class TestFailures:
         (tmp_path / "child").touch()
         began = time.monotonic()
         assert self.fails(tmp_path, renderer, timeout=1.0) == Failure("FluidSynth took longer than 1 s", timed_out=True)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         child = int((tmp_path / "child").read_text())
         assert _ended(child)
 
