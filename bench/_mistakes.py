@@ -16,6 +16,8 @@ from bench.grid import combinations
 from bench.plugins import Parameter, Plugin
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from bench.spec import ModelChoice, Spec
 
 #: The plug-in of the reference rows, and the row that is each network before its first step.
@@ -45,6 +47,7 @@ _EXPECTED = {
     "string_pattern_mismatch": "at most 100 letters, digits and _ . + -",
     "threshold": "a number of at least 0, a percentage such as 5%, or off",
     "too_many_seeds": "at most 10000 seeds",
+    "seeds": "how many seeds (at least 1), or a list of them",
     "folds": "a whole number of at least 2, or leave-one-out",
     "roman_numeral": "a roman numeral such as V, vi or V7",
     "musical_key": "auto or a key such as C major or F# minor",
@@ -93,10 +96,19 @@ class Known:
 
 
 def explained(error: ValidationError, document: Document, model: type[BaseModel]) -> SpecError:
-    """Pydantic's first complaint in our words. `model` is what the document was validated as."""
-    first = error.errors(include_url=False)[0]
-    at = tuple(part for part in first["loc"] if part != "[key]")
-    given, context, kind = first["input"], first.get("ctx", {}), first["type"]
+    """Pydantic's complaints in our words, in the order of their lines. `model` is what the document was validated as."""
+    found: dict[Address, SpecError] = {}
+    for complaint in error.errors(include_url=False):
+        at = tuple(part for part in complaint["loc"] if part != "[key]")
+        found.setdefault(at, _explained(complaint, at, document, model))
+    # What is said of a whole follows from what is wrong with its part.
+    apart = [at for at in found if not any(other[: len(at)] == at for other in found if len(other) > len(at))]
+    first, *others = (found[at] for at in sorted(apart, key=document.mark))
+    return SpecError("\n".join(map(str, (first, *others)))) if others else first
+
+
+def _explained(complaint: ErrorDetails, at: Address, document: Document, model: type[BaseModel]) -> SpecError:
+    given, context, kind = complaint["input"], complaint.get("ctx", {}), complaint["type"]
     if kind == "extra_forbidden":
         return document.error(at, f"unknown key {at[-1]!r}.", did_you_mean(str(at[-1]), _keys(model, at[:-1])))
     if kind == "missing":
@@ -112,7 +124,9 @@ def explained(error: ValidationError, document: Document, model: type[BaseModel]
     if kind == "no_folds":
         return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
     expected = _EXPECTED.get(kind)
-    return document.error(at, f"expected {expected}, got {_shown(given)}." if expected else f"{first['msg']}: {_shown(given)}.")
+    if expected is None:
+        return document.error(at, f"{complaint['msg']}: {_shown(given)}.")
+    return document.error(at, f"expected {expected}, got {_shown(given)}.")
 
 
 def check_names(spec: Spec, document: Document, known: Known) -> None:

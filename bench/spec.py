@@ -58,7 +58,9 @@ def _counted(value: Any) -> Any:
     """``3`` means seeds 0, 1 and 2."""
     if type(value) is int and value > _MOST_SEEDS:
         raise PydanticCustomError("too_many_seeds", "too many seeds")
-    return tuple(range(value)) if type(value) is int and value > 0 else listed(value)
+    if isinstance(value, str) or (type(value) is int and value < 1):
+        raise PydanticCustomError("seeds", "not seeds")
+    return tuple(range(value)) if type(value) is int else listed(value)
 
 
 class BudgetChange(BudgetChoice):

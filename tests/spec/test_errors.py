@@ -1,4 +1,4 @@
-"""A wrong spec is one message: file, line, key, what is expected, the nearest valid name."""
+"""A wrong spec is one message, a line a mistake: file, line, key, what is expected, the nearest valid name."""
 
 import json
 import textwrap
@@ -55,7 +55,7 @@ def refusal(folder, text, **changes):
         ("budget: {max_seconds: .inf}", "mine.yaml:6: inf is not a finite number; leave the key out for no limit."),
         ("description: 3", "mine.yaml:6: description: expected a text, got 3."),
         ("seeds: []", "mine.yaml:6: seeds: expected at least one."),
-        ("seeds: 0", "mine.yaml:6: seeds: expected a list, got 0."),
+        ("seeds: 0", "mine.yaml:6: seeds: expected how many seeds (at least 1), or a list of them, got 0."),
         ("seeds:\n  - 0\n  - x", "mine.yaml:8: seeds[1]: expected a whole number, got 'x'."),
         ("seeds: [1, 1]", "mine.yaml:6: seeds: the same is listed twice."),
         ("seeds: [-1]", "mine.yaml:6: seeds[0]: expected a number of at least 0, got -1."),
@@ -88,6 +88,16 @@ def refusal(folder, text, **changes):
 )  # fmt: skip
 def test_a_wrong_key_or_type(tmp_path, more, message):
     assert refusal(tmp_path, GOOD + more) == message
+
+
+def test_every_wrong_key_and_type_is_named_in_the_order_of_the_lines(tmp_path):
+    assert refusal(tmp_path, GOOD + "seeds: all\nbudget: {epochs: -1, epoch: 3}\nprotocol: {notes: 0}\n") == (
+        "mine.yaml:6: seeds: expected how many seeds (at least 1), or a list of them, got 'all'.\n"
+        "mine.yaml:7: budget.epochs: expected a number of at least 0, got -1.\n"
+        "mine.yaml:7: budget.epoch: unknown key 'epoch'.\n"
+        "Did you mean 'epochs'? Valid: epochs, max_seconds, patience, timeout.\n"
+        "mine.yaml:8: protocol.notes: expected a number of at least 1, got 0."
+    )
 
 
 def test_a_mistake_in_a_scale_that_is_not_used(tmp_path):
