@@ -25,6 +25,13 @@ def about(report: Report) -> list[str]:
     return [*purpose, _task(report), *harmony.task(report), _runs(report), *_music(report), _machine(report)]
 
 
+def caution(report: Report) -> str:
+    """What must be known before any number is read; mostly nothing."""
+    if report.run["scale"] == "smoke":
+        return "Scale smoke: networks of a few epochs on little music. It shows that everything works, not how good a model is."
+    return ""
+
+
 def table2_notes(report: Report) -> list[str]:
     """What must be known to read Table 2."""
     notes = [

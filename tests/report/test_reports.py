@@ -146,6 +146,18 @@ def test_missing_targets_are_said(stored: Stored) -> None:
         write_reports(folder)
 
 
+@pytest.mark.parametrize(("scale", "said"), [("smoke", True), ("cpu", False)])
+def test_a_run_at_smoke_scale_warns_before_its_numbers(stored: Stored, scale: str, said: bool) -> None:
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"scale": scale}))
+    write_reports(folder)
+    for name in ("report.md", "report.html"):
+        above = (folder / name).read_text().split("Each number is the mean")[0]
+        assert ("not how good a model is" in above) is said
+
+
 @pytest.mark.parametrize("key", ["spec", "trials", "scale", "call", "dataset", "provenance"])
 def test_a_run_file_that_lacks_something_is_said(stored: Stored, key: str) -> None:
     stored.add("lstm", 0, moved(1))
