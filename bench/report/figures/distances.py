@@ -72,7 +72,7 @@ def _published(report: Report, rows: Sequence[Row], metric: str) -> list[tuple[i
 def _paint(
     figure: Any, report: Report, rows: Sequence[Row], metric: str, published: Sequence[tuple[int, float]], near: bool
 ) -> None:
-    (axes,) = panels(figure, margins=(1.42, 0.12, 0.42, 0.42))
+    (axes,) = panels(figure, margins=(1.55, 0.12, 0.42, 0.42))
     real = report.table.find(REAL)
     if real is not None and (value := real.cells[metric].value) is not None:
         axes.axvline(value, color=Ink.MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
