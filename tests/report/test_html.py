@@ -273,6 +273,17 @@ def test_the_line_over_time_is_a_mean_over_seconds() -> None:
     assert mean.tolist() == [64.0, 66.0, 70.0, 10.0]
 
 
+def test_the_axes_over_time_hold_every_mean_and_forgive_single_notes() -> None:
+    original = notes([60] * 16, (100,) * 16)
+    loud = notes([60] * 15 + [127], (20,) * 16)
+    frame = course.framed([original, loud])
+    assert frame.until == original.onset[-1] - original.onset[0]
+    assert frame.limits["velocity"] == (20 - 4, 100 + 16)
+    low, high = frame.limits["pitch"]
+    assert low == 60 - 12
+    assert 72 <= high < 127
+
+
 def test_shares_count_what_lies_outside_in_the_last_bin() -> None:
     velocity = next(q for q in spread.QUANTITIES if q.name == "velocity")
     edges = np.array([50.0, 70.0, 90.0])

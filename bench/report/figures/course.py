@@ -23,7 +23,7 @@ PIECES, SECONDS = 3, 90.0
 #: Seconds that the lines average over; each note's dot is drawn too, up to :data:`DOTS`.
 WINDOW, DOTS = 4.0, 400
 
-#: How far the axis goes beyond the original's own range, in semitones and in velocity.
+#: How far the axis goes beyond the original's own range, in semitones and in velocity; farther where a mean does.
 BEYOND = {"pitch": 12, "velocity": 16}
 
 
@@ -58,8 +58,11 @@ def courses(report: Report) -> Courses:
     pieces = []
     for i, target in enumerate(report.targets[:PIECES]):
         own = [(row, made[row.system][i, 0]) for row in rows if (i, 0) in made[row.system]]
-        until = _until([target.target, *(notes for _, notes in own)])
-        drawings = [_one(report, i, row, notes, target, until) for row, notes in own if len(notes) and len(target.target)]
+        if not len(target.target):
+            continue
+        sides = [table2.first_seconds(notes, SECONDS) for notes in (target.target, *(notes for _, notes in own)) if len(notes)]
+        frame = framed(sides)
+        drawings = [_one(report, i, row, notes, target, frame) for row, notes in own if len(notes)]
         if drawings:
             pieces.append(PieceCourse(piece_name(target), drawings))
     if not pieces:
@@ -99,12 +102,42 @@ def smoothed(onset: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray[
     return at, (sums[high] - sums[low]) / (high - low)
 
 
-def _until(sides: Sequence[Notes]) -> float:
-    """Where the axis of a piece ends, seconds: with the last note of any side."""
-    return max([1.0, *(min(SECONDS, float(notes.onset[-1] - notes.onset[0])) for notes in sides if len(notes))])
+@dataclass(frozen=True)
+class Frame:
+    """The axes that all figures of a piece share.
+
+    Parameters
+    ----------
+    until : float
+        Seconds.
+    limits : dict
+        Lowest and highest of each column.
+    """
+
+    until: float
+    limits: dict[str, tuple[float, float]]
 
 
-def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target, until: float) -> Drawing:
+def framed(sides: Sequence[Notes]) -> Frame:
+    """Axes as long as the longest side, as high as the first, the original, and every side's mean.
+
+    Parameters
+    ----------
+    sides : sequence of Notes
+        The original, then the samples; none is empty.
+    """
+    limits = {}
+    for column, beyond in BEYOND.items():
+        real = getattr(sides[0], column)
+        means = np.concatenate([smoothed(side.onset, getattr(side, column))[1] for side in sides])
+        limits[column] = (
+            min(float(real.min()) - beyond, float(means.min()) - beyond / 4),
+            max(float(real.max()) + beyond, float(means.max()) + beyond / 4),
+        )
+    return Frame(max([1.0, *(float(side.onset[-1] - side.onset[0]) for side in sides)]), limits)
+
+
+def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target, frame: Frame) -> Drawing:
     values = table2.evaluate(notes, target.target, report.spec["protocol"]["seconds"])
     distance = {name: "undefined" if isinstance(value, Undefined) else f"{value:.2f}" for name, value in values.items()}
     ours, real = (table2.first_seconds(side, SECONDS) for side in (notes, target.target))
@@ -112,13 +145,12 @@ def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target, unt
     def paint(figure: Any) -> None:
         upper, lower = panels(figure, (1.0, 1.0), margins=(0.56, 0.1, 0.48, 0.4), gap=0.3)
         for axes, column in ((upper, "pitch"), (lower, "velocity")):
-            theirs = getattr(real, column)
-            axes.set_ylim(int(theirs.min()) - BEYOND[column], int(theirs.max()) + BEYOND[column])
-            _side(axes, real, theirs, "original", generated=False)
+            axes.set_ylim(*frame.limits[column])
+            _side(axes, real, getattr(real, column), "original", generated=False)
             _side(axes, ours, getattr(ours, column), f"generated, distance {distance[f'{column}_distance']}", generated=True)
             axes.set_ylabel(column.capitalize())
             axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=2, columnspacing=1.0, borderaxespad=0.0)
-        lower.set_xlim(-0.02 * until, 1.02 * until)
+        lower.set_xlim(-0.02 * frame.until, 1.02 * frame.until)
         upper.set_title(short(row.system), pad=16)
         lower.set_xlabel("Time (s)")
 
