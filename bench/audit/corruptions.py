@@ -120,7 +120,10 @@ def shift(context: Context, notes: float) -> Notes:
 
 
 def shuffle_order(context: Context, share: float) -> Notes:
-    """Pitch, velocity and duration of this share of the notes in random order; onsets stay."""
+    """Pitch, velocity and duration of this share of the notes in random order; onsets stay.
+
+    Within a chord the lowest comes first again, as in every file. The reference row ``shuffle`` keeps even that order random.
+    """
     at, order = _shuffled(context, "shuffle_order", share)
     columns = {name: getattr(context.notes, name).copy() for name in ("pitch", "velocity", "duration")}
     for column in columns.values():

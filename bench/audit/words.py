@@ -90,7 +90,8 @@ def failures(audit: Audit) -> Iterator[str]:
             w1 = METRICS[ORDER_FREE[name]]
             yield _verdict(
                 f"{metric.title}: order shuffled beats real music, at {w1.title} = {_number(w1, free.values[-1])}.",
-                f"{_number(metric, shuffled)} for the target's own notes in random order, {real}; {w1.title} "
+                f"{_number(metric, shuffled)} for the target's own notes dealt out anew over its onsets (lowest first in a "
+                f"chord, which the row shuffle is not), {real}; {w1.title} "
                 f"{_number(w1, free.values[-1])} and {_number(w1, free.other_values[0])}",
                 _less(shuffled, stranger) and _less(free.values[-1], free.other_values[0]),
             )
