@@ -273,6 +273,10 @@ def test_the_line_over_time_is_a_mean_over_seconds() -> None:
     assert mean.tolist() == [64.0, 66.0, 70.0, 10.0]
 
 
+def test_the_mean_of_trainings_ends_with_the_shortest() -> None:
+    assert cost.mean_line([[(1.0, 10.0), (2.0, 8.0), (3.0, 7.0)], [(3.0, 12.0), (6.0, 9.0)]]) == [(2.0, 11.0), (4.0, 8.5)]
+
+
 def test_the_axes_over_time_hold_every_mean_and_forgive_single_notes() -> None:
     original = notes([60] * 16, (100,) * 16)
     loud = notes([60] * 15 + [127], (20,) * 16)

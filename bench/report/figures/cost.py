@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from bench.metrics import METRICS
@@ -15,6 +16,9 @@ from bench.score import Row
 
 #: What training time is set against, the first that any model has.
 QUALITY = ("bits_per_note", *HEADLINE)
+
+#: With more trainings than these a model's line is their mean.
+MOST_LINES = 5
 
 
 def gallery(report: Report) -> Gallery:
@@ -37,15 +41,28 @@ def points(row: Row) -> Iterable[list[tuple[float, float]]]:
                 yield known
 
 
+def mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Mean seconds and mean bits at each epoch that every training reached."""
+    return [(fmean(x for x, _ in at), fmean(y for _, y in at)) for at in zip(*lines, strict=False)]
+
+
 def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
     courses = {row.system: list(points(row)) for row in models}
     courses = {system: lines for system, lines in courses.items() if lines}
     if not courses:
         return None
+    caption = "Validation bits per note as training goes on, a line a training."
+    which = "first one"
+    if (count := max(map(len, courses.values()))) > MOST_LINES:
+        courses = {system: [mean_line(lines)] for system, lines in courses.items()}
+        caption = (
+            f"Validation bits per note as training goes on: the mean of up to {count} trainings, as far as all of them went."
+        )
+        which = "mean"
     target = report.spec.get("target")
     said = [f"{system} from {lines[0][0][1]:.2f} to {lines[0][-1][1]:.2f} bits" for system, lines in courses.items()]
     reached = [f"{row.system} {duration(value)}" for row in models if (value := row.cells["seconds_to_target"].value) is not None]
-    label = f"Line chart. Validation bits per note over seconds of training, first one: {'; '.join(said)}."
+    label = f"Line chart. Validation bits per note over seconds of training, {which}: {'; '.join(said)}."
     if target is not None:
         label += f" Target {target:g} bits, reached after: {', '.join(reached) or 'never'}."
 
@@ -60,7 +77,7 @@ def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
         axes.set_ylabel("Validation bits per note")
         legend_above(axes)
 
-    return drawing("fig-cost-course", 2.7, paint, label, "Validation bits per note as training goes on, a line a training.")
+    return drawing("fig-cost-course", 2.7, paint, label, caption)
 
 
 def _lines(axes: Any, lines: Sequence[Sequence[tuple[float, float]]], mark: Mark, name: str) -> None:
