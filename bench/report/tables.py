@@ -208,7 +208,9 @@ def cost(report: Report) -> Grid:
         done, planned = len(row.done), len(row.trials)
         seeds = f"{done} of {planned}" if done < planned else str(done)
         rows.append([row_name(row), *(cell_text(m, row.cells[m]) for m in shown), seeds, str(row.pieces)])
-    return Grid(["Model", *(METRICS[m].title for m in shown), "Seeds", "Pieces"], rows)
+    # Times and sizes say their own units in each cell.
+    headers = [METRICS[m].title if METRICS[m].unit in ("s", "MiB", "epochs") else _heading(m) for m in shown]
+    return Grid(["Model", *headers, "Seeds", "Pieces"], rows)
 
 
 def settings(report: Report) -> Grid:
