@@ -11,10 +11,10 @@ from typing import Any
 from bench import errors, processes, provenance
 from bench.api import Verified
 from bench.errors import BenchError, PluginError, UsageError, did_you_mean
+from bench.files import tail
 from bench.places import Places
 from bench.plugins import Plugin
 from bench.processes import Ending, Signals, StoppedError, Task
-from bench.store import tail
 
 Sink = Callable[[dict[str, Any]], None]
 

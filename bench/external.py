@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import DataError, UsageError
+from bench.hdf5 import Target
 from bench.midi import read_midi
 from bench.notes import Notes
 from bench.openings import PromptRule, Start, continuation, whose
 from bench.prompts import as_file, numbers_in, prompt_name
-from bench.store import Target
 
 SUFFIXES = (".mid", ".midi")
 

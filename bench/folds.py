@@ -18,8 +18,8 @@ from typing import Any
 from bench.api import Notes, Piece, seed_for
 from bench.corpus import Corpus
 from bench.errors import DataError
+from bench.hdf5 import Target, Targets
 from bench.originality import Copied, measure_samples
-from bench.store import Target, Targets
 from bench.trial import LEAVE_ONE_OUT, Protocol
 
 #: What a title may add to the name of a work: an album, an arranger, a take.

@@ -10,10 +10,10 @@ from typing import Any
 
 from bench.corpus import Corpus, load_corpus
 from bench.data import Sink, dataset_task
+from bench.hdf5 import Targets, read_target_file
 from bench.places import Places
 from bench.processes import Signals, StoppedError
 from bench.spec import Spec
-from bench.store import Targets, read_target_file
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.api import FIELDS, Notes, Piece
 from bench.errors import TrialError
-from bench.store import Target
+from bench.hdf5 import Target
 
 #: Onsets pass through arithmetic in float32 or MIDI ticks in some models. Seconds.
 ONSET_TOLERANCE = 1e-3

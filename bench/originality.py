@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bench.api import Notes, Piece
 
 if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
-    from bench.store import Target
+    from bench.hdf5 import Target
 
 #: Notes of a pattern: as many pitches as a 64-bit key holds.
 PATTERN = 8

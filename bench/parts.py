@@ -17,8 +17,9 @@ import numpy as np
 
 from bench.api import FIELDS
 from bench.errors import DataError
+from bench.files import FORMAT, plain, read_json, write_json
+from bench.hdf5 import Samples, read_samples, write_samples
 from bench.notes import Notes
-from bench.store import FORMAT, Samples, plain, read_json, read_samples, write_json, write_samples
 from bench.training import rate
 
 #: Of a training's summary, what an outcome states as the mean over the folds.

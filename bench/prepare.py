@@ -20,11 +20,12 @@ import numpy as np
 from bench.api import Piece, Verified
 from bench.corpus import Corpus, load_corpus, save_corpus
 from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
+from bench.files import FORMAT, atomic
 from bench.folds import deal, facts, pooled, remarks
+from bench.hdf5 import PieceName, Target, Targets, read_target_file, write_targets
 from bench.midi import tracks_bytes
 from bench.notes import Notes
 from bench.plugins import Plugin, get_plugin, load, source_digest
-from bench.store import FORMAT, PieceName, Target, Targets, atomic, read_target_file, write_targets
 from bench.trial import DatasetChoice, Protocol
 
 Emit = Callable[[dict[str, Any]], None]

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from bench.errors import BenchError, UsageError
-from bench.store import write_json
+from bench.files import write_json
 
 #: From the polite request to end until the kill, seconds.
 GRACE = 5.0

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError
+from bench.files import FORMAT, atomic, plain, read_json
 from bench.folds import read_folds
+from bench.hdf5 import Target
 from bench.heldout import HeldOut
 from bench.midi import midi_bytes, read_midi
 from bench.notes import Notes
-from bench.store import FORMAT, Target, atomic, plain, read_json
 
 INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
 

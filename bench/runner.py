@@ -18,13 +18,14 @@ from typing import Any
 from bench import processes, provenance
 from bench.data import Sink, dataset_task
 from bench.errors import DataError, PluginError, SpecError, UsageError, did_you_mean
+from bench.files import FORMAT, tail, write_json
 from bench.harmony import source_digest as source_digest_of_harmony
 from bench.places import Places
 from bench.plugins import Plugin, find_plugins, source_digest
 from bench.processes import Ending, Signals, StoppedError, Task
 from bench.sound.after import render_after_run
 from bench.spec import SCALES, Spec, load_spec, shipped_specs
-from bench.store import FORMAT, RunFolder, tail, write_json
+from bench.store import RunFolder
 from bench.trial import Device, Scale, Trial
 
 

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from bench.errors import DataError
 from bench.harmony.stored import StoredPlans
+from bench.hdf5 import Samples, Target, read_samples, read_targets
 from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, harmony, likelihood, originality, skill
 from bench.stats import Interval, bootstrap_mean
-from bench.store import RunFolder, Samples, Target, read_samples, read_targets
+from bench.store import RunFolder
 
 #: The row that skill is measured against, and that of other real music.
 MEDIAN, REAL = "median", "real"

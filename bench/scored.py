@@ -17,7 +17,9 @@ from bench.corpus import load_corpus
 from bench.data import Sink
 from bench.errors import UsageError
 from bench.external import External, midi_files, read_external
+from bench.files import FORMAT, atomic, write_json
 from bench.folds import divide, measure_divisions
+from bench.hdf5 import Samples, Target, Targets, read_target_file, read_targets, write_samples
 from bench.heldout import hold_out
 from bench.openings import PromptRule
 from bench.places import Places
@@ -27,18 +29,7 @@ from bench.remarks import at_row, counts, in_report
 from bench.runner import RunResult, Session, choose_scale
 from bench.score import Table, score_run
 from bench.spec import Spec, load_spec
-from bench.store import (
-    FORMAT,
-    RunFolder,
-    Samples,
-    Target,
-    Targets,
-    atomic,
-    read_target_file,
-    read_targets,
-    write_json,
-    write_samples,
-)
+from bench.store import RunFolder
 from bench.trial import BudgetChoice, DatasetChoice, Protocol, Trial
 
 #: The "plug-in" of every external row; its header is in run.json.

@@ -30,12 +30,13 @@ from bench import prepare, processes, provenance, yardstick
 from bench.api import Budget, Notes, seed_for
 from bench.corpus import load_corpus
 from bench.errors import BenchError, PluginError, TrialError
+from bench.files import FORMAT, clear_temporaries, plain, tail, write_json
 from bench.folds import Division, divide, measure_divisions
 from bench.harmony.conductor import Conductor
+from bench.hdf5 import Samples, Target, read_target_file, write_samples
 from bench.made import check_likelihood, check_samples
 from bench.parts import PARTS, Part, joined, likelihood_in_words, part_name, read_part, write_part
 from bench.plugins import Plugin, get_plugin, load, source_digest
-from bench.store import FORMAT, Samples, Target, clear_temporaries, plain, read_target_file, tail, write_json, write_samples
 from bench.training import TrainingRun, rate
 from bench.trial import Trial
 

@@ -29,7 +29,7 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     """
     from bench.audit.figure import audit_svg
     from bench.audit.words import audit_csv, audit_markdown
-    from bench.store import atomic
+    from bench.files import atomic
 
     contents = {"audit.md": audit_markdown(audit).encode(), "audit.csv": audit_csv(audit).encode(), "audit.svg": audit_svg(audit)}
     for name, content in contents.items():

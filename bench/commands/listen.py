@@ -29,13 +29,14 @@ def listen(
 
     Needs FluidSynth with a SoundFont, or TiMidity, and FFmpeg. Exit code 3 if they are not here, or a clip could not be made.
     """
+    from bench.hdf5 import read_targets
     from bench.places import Places
     from bench.report import write_reports
     from bench.report.build import piece_name
     from bench.sound.programs import INSTALL, Missing, find_renderer
     from bench.sound.render import Failure
     from bench.sound.store import render_run
-    from bench.store import RunFolder, read_targets
+    from bench.store import RunFolder
 
     folder = find_run(run, Places.find(out).out)
     chosen = _systems(systems, [trial["system"] for trial in RunFolder(folder).plan().values()])

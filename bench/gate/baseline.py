@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.api import FIELDS
+from bench.hdf5 import read_samples, read_target_file
 from bench.metrics import METRICS, Undefined, skill
 from bench.score import Row, Table, TrialScore, mean, score_run
-from bench.store import RunFolder, read_samples, read_target_file
+from bench.store import RunFolder
 
 #: Significant digits of a stored value.
 DIGITS = 9

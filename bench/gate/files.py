@@ -12,9 +12,9 @@ from typing import Any, Never
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from bench.errors import UsageError
+from bench.files import atomic
 from bench.gate.baseline import Baseline, Series, System
 from bench.score import KIND_ORDER
-from bench.store import atomic
 
 #: Version of the file.
 FORMAT = 1

@@ -12,9 +12,9 @@ from bench.api import Model, Piece, seed_for
 from bench.harmony.accompaniment import accompaniment
 from bench.harmony.form import form_piece, layout
 from bench.harmony.theory import find_key, make_plan
+from bench.hdf5 import Target
 from bench.made import check_samples
 from bench.notes import Notes
-from bench.store import Target
 from bench.trial import Harmony
 
 #: Where a key came from, in words for the report.

@@ -14,7 +14,7 @@ from bench.api import FIELDS
 from bench.metrics._values import Metric, Undefined, Value
 
 if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
-    from bench.store import Samples
+    from bench.hdf5 import Samples
 
 METRICS = (
     Metric(

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from bench.files import atomic
 from bench.report.build import Report, build_report
 from bench.report.csv import columns_csv, report_csv, trials_csv
 from bench.report.html import report_html
 from bench.report.markdown import report_markdown
 from bench.score import Table, score_run
-from bench.store import atomic
 
 __all__ = ["REPORTS", "Report", "build_report", "write_reports"]
 

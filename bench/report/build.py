@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.codec import NoteCodec
+from bench.hdf5 import Target, read_targets
 from bench.report.flags import FLAGS, Flag, flags
 from bench.report.published import PUBLISHED, Published
 from bench.report.search import Search, searches, without_losers
 from bench.report.standings import Standing
 from bench.score import Row, Table
-from bench.store import RunFolder, Target, read_targets
+from bench.store import RunFolder
 
 #: Rows of this name are what the report's sentences compare with.
 MARKOV = "markov"

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from ruamel.yaml import YAML
 
-from bench.report import tables, verdict, words
+from bench.report import provenance, tables, verdict, words
 from bench.report.build import Report, visible
 from bench.report.figures import audit, copying, cost, course, distances, pitch, spread, training
 from bench.report.numbers import plural
@@ -42,6 +42,7 @@ def report_html(report: Report) -> str:
             report=report,
             tables=tables,
             words=words,
+            provenance=provenance,
             verdict=verdict,
             table=_tables_of(report),
             kinds=sorted({row.kind for row in report.table.rows}),

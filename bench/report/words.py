@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +9,10 @@ from bench.metrics import METRICS
 from bench.report import harmony
 from bench.report.build import HEADLINE, Report
 from bench.report.numbers import listed, mebibytes, plural, size_text
+from bench.report.provenance import done, ran
 from bench.report.search import SCORES, Search
 from bench.report.tables import Theme
-from bench.score import MEDIAN, REAL, Row, TrialScore
+from bench.score import MEDIAN, REAL, Row
 from bench.stats import FEWEST
 
 MIB = 2**20
@@ -143,7 +142,7 @@ def cost_notes(report: Report) -> list[str]:
         )
     if (target := report.spec.get("target")) is not None:
         notes.append(f"Time to target: the first epoch with at most {target:g} validation bits per note.")
-    threads = {row.system: {str(_ran(t)["threads"]) for t in row.done if "threads" in _ran(t)} for row in _models(report)}
+    threads = {row.system: {str(ran(t)["threads"]) for t in row.done if "threads" in ran(t)} for row in _models(report)}
     if len(set().union(*threads.values())) > 1:
         said = listed([f"{system} {listed(sorted(numbers))}" for system, numbers in threads.items() if numbers])
         notes.append(f"The trials had different numbers of threads ({said}): their times can't be compared.")
@@ -167,88 +166,9 @@ def system_notes(report: Report) -> list[str]:
     return notes
 
 
-def repeat_command(report: Report) -> str:
-    """The command that makes this run again; of a run that no command can ask for, the Python call."""
-    call: Mapping[str, Any] = report.run["call"]
-    if "command" in call:
-        return shlex.join(call["command"])
-    if call.get("spec") is None or call.get("references") is not None:
-        return f"bench.run(...) from Python, with the spec that stands in {report.folder.name}/run.json"
-    command = ["bench", "run", call["spec"], "--scale", report.run["scale"]]
-    if (models := call.get("models")) is not None:
-        command += ["--models", ",".join(models) or "none"]
-    if (dataset := call.get("dataset")) is not None:
-        command += ["--dataset", dataset]
-    if (seeds := call.get("seeds")) is not None:
-        # One seed alone needs its comma: `5` asks for five.
-        command += ["--seeds", str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
-    for option in ("data", "plugins"):
-        for folder in call.get(option) or ():
-            command += [f"--{option}", folder]
-    if call.get("jobs", 1) > 1:
-        command += ["--jobs", str(call["jobs"])]
-    return shlex.join(command)
-
-
-def provenance(report: Report) -> list[tuple[str, str]]:
-    """What it ran on, as name and value."""
-    known = report.run["provenance"]
-    machine = known.get("machine", {})
-    rows = [
-        ("midibench", str(known.get("bench"))),
-        ("commit", str(known.get("git") or "not from a checkout")),
-        ("processor", f"{machine.get('cpu')}, {plural(int(machine.get('cores') or 0), 'core')}"),
-        ("memory", mebibytes((machine.get("memory_bytes") or 0) / MIB)),
-        ("GPU", listed([str(g) for g in machine.get("gpus") or ()]) or "none"),
-        ("system", str(machine.get("platform"))),
-        ("dataset", f"{report.spec['dataset']['name']}, fingerprint {report.dataset.get('corpus_key')}"),
-    ]
-    for framework, found in sorted(known.get("interpreters", {}).items()):
-        packages = ", ".join(f"{name} {version}" for name, version in sorted(found.get("packages", {}).items()))
-        rows.append((f"Python for {framework}", f"{found.get('python', found.get('error'))}; {packages}"))
-    threads = sorted({int(_ran(t)["threads"]) for t in _done(report) if "threads" in _ran(t)})
-    rows.append(("threads", f"{listed(list(map(str, threads))) or 'unknown'} a trial"))
-    rows += [(f"not the same for all trials: {name}", counts) for name, counts in _differences(report)]
-    rows.append(("started, finished", f"{report.run.get('started')}, {report.run.get('finished') or 'not finished'}"))
-    return rows
-
-
-def _done(report: Report) -> list[TrialScore]:
-    return [trial for row in report.table.rows for trial in row.done]
-
-
-def _ran(trial: TrialScore) -> Mapping[str, Any]:
-    """What a trial itself says it ran on."""
-    found: Mapping[str, Any] = (trial.outcome or {}).get("provenance") or {}
-    return found
-
-
-def _differences(report: Report) -> Iterable[tuple[str, str]]:
-    """On what the trials differ, which may be of several calls and machines: name, and how many ran on which.
-
-    A library may differ between models, as each framework has its own interpreter; within one model it may not.
-    """
-    shared = {"bench": "midibench", "git": "commit", "cpu": "processor"}
-    for name, title in shared.items():
-        yield from _counts(title, [_ran(t)[name] for t in _done(report) if name in _ran(t)])
-    models: dict[str, list[TrialScore]] = {}
-    for trial in _done(report):
-        models.setdefault(trial.trial["model"], []).append(trial)
-    for model, trials in models.items():
-        own = sorted({name for t in trials for name in _ran(t)} - shared.keys() - {"threads", "device"})
-        for name in (*own, "device") if model != "references" else own:
-            yield from _counts(f"{name} of {model}", [_ran(t)[name] for t in trials if name in _ran(t)])
-
-
-def _counts(title: str, values: Sequence[object]) -> Iterable[tuple[str, str]]:
-    counts = Counter(str(value) for value in values)
-    if len(counts) > 1:
-        yield title, listed([f"{value} ({plural(n, 'trial')})" for value, n in sorted(counts.items())])
-
-
 def _bits(report: Report) -> Iterable[str]:
     """What the bits are over, as the trials themselves counted it."""
-    found = [(t.outcome or {}).get("likelihood") for t in _done(report)]
+    found = [(t.outcome or {}).get("likelihood") for t in done(report)]
     for pieces, notes in sorted({(x["pieces"], x["notes"]) for x in found if x}):
         yield (
             f"Bits per note are over every note of all {plural(pieces, 'held-out piece')} ({plural(notes, 'note')}): "

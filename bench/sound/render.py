@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.files import atomic
 from bench.midi import DEFAULT_TEMPO
 from bench.sound.programs import Renderer
-from bench.store import atomic
 
 #: Changes whenever the same MIDI would sound otherwise.
 RECIPE = 1

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
+from bench.files import FORMAT, read_json, write_json
+from bench.hdf5 import Target, read_targets
 from bench.midi import read_midi
 from bench.notes import Notes
 from bench.sound.programs import Renderer
 from bench.sound.render import RECIPE, Cut, Failure, Rendered, render
-from bench.store import FORMAT, RunFolder, Target, read_json, read_targets, write_json
+from bench.store import RunFolder
 
 #: What the written continuation is called beside the systems'.
 ORIGINAL = "original"

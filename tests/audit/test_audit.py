@@ -19,11 +19,11 @@ from bench.audit.measure import Cell, audit, badness, da_capo, spearman, unit
 from bench.audit.words import amount, audit_csv, audit_markdown, failures, rewarded, seen
 from bench.corpus import save_corpus
 from bench.errors import DataError
+from bench.hdf5 import PieceName, Target, Targets
 from bench.heldout import HeldOut
 from bench.metrics import METRICS, evaluate_sample
 from bench.notes import Notes
 from bench.spec import Spec
-from bench.store import PieceName, Target, Targets
 from bench.trial import DatasetChoice, Protocol
 
 NOTES = 8

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from bench.display import make_display
 from bench.errors import TrialError
+from bench.hdf5 import PieceName, Target, read_samples
 from bench.made import check_likelihood, check_samples
 from bench.midi import read_midi
 from bench.notes import Notes
-from bench.store import PieceName, Target, read_samples
 
 from .conftest import Bench, until, workers
 

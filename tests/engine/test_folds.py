@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError
+from bench.hdf5 import read_samples, read_target_file
 from bench.heldout import hold_out
 from bench.places import Places
 from bench.runner import RunResult
 from bench.score import score_run
 from bench.spec import load_spec
-from bench.store import read_samples, read_target_file
 
 from .conftest import PLUGINS, Bench, until, workers
 from .test_kills import timeless

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import provenance, store
+from bench import hdf5, provenance, store
 from bench.api import seed_for
 from bench.errors import DataError, PluginError, UsageError
+from bench.files import FORMAT
 from bench.midi import read_midi
 from bench.places import Places
 from bench.runner import choose_scale, is_event, resolve
 from bench.spec import load_spec
-from bench.store import FORMAT
 from bench.trial import Trial
 
 from .conftest import PLUGINS, Bench, workers
@@ -81,7 +81,7 @@ def test_the_entropy_of_a_known_source_reaches_run_json_and_the_score(toy: Bench
 def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 2})
     toy.run()
-    found = store.read_target_file(toy.run_folder / "targets.h5")
+    found = hdf5.read_target_file(toy.run_folder / "targets.h5")
     # Test pieces 0, 2 and 4 have 60 notes, 1 and 3 have 15.
     assert [t.piece.id for t in found.targets] == ["test 0", "test 4"]
     assert (found.test_pieces, found.usable) == (5, 3)
@@ -94,8 +94,8 @@ def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Benc
 def test_samples_continue_their_prompts_and_are_written_as_midi(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 9, "samples": 2})
     toy.run()
-    targets = store.read_targets(toy.run_folder / "targets.h5")
-    samples = store.read_samples(toy.trials()["steady", 0] / "samples.h5")
+    targets = hdf5.read_targets(toy.run_folder / "targets.h5")
+    samples = hdf5.read_samples(toy.trials()["steady", 0] / "samples.h5")
     assert sorted(samples.notes) == [(piece, sample) for piece in range(3) for sample in range(2)]
     assert samples.notes[0, 0] != samples.notes[0, 1]
     for (piece, _), notes in samples.notes.items():
@@ -263,7 +263,7 @@ def test_a_damaged_cache_is_parsed_again(toy: Bench) -> None:
     corpus.write_bytes(good[: len(good) // 2])
     toy.run()
     assert any("parsed again" in e.get("text", "") for e in toy.events)
-    assert store.read_target_file(toy.run_folder / "targets.h5").facts["pieces"]["train"] == 4
+    assert hdf5.read_target_file(toy.run_folder / "targets.h5").facts["pieces"]["train"] == 4
 
 
 def test_too_short_pieces_are_counted_in_the_error(toy: Bench) -> None:

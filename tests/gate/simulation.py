@@ -190,9 +190,9 @@ def worse(pairs: int, *, seed: int) -> dict:
 
 def make(folder: Path) -> None:
     """Write ``spread.json`` from a finished run."""
+    from bench.hdf5 import read_samples
     from bench.metrics import ON_SETS
     from bench.score import score_run
-    from bench.store import read_samples
 
     def plain(values):
         return [plain(v) for v in values] if np.ndim(values) else float(f"{values:.{DIGITS}g}")

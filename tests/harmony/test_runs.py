@@ -8,9 +8,9 @@ import pytest
 
 from bench.harmony.conductor import Conductor
 from bench.harmony.stored import StoredPlans
+from bench.hdf5 import PieceName, Samples, Target, read_samples
 from bench.notes import Notes
 from bench.score import _score_harmony, score_run
-from bench.store import PieceName, Samples, Target, read_samples
 from bench.trial import Form, Harmony
 from tests.engine.conftest import Bench, toy
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.files import FORMAT, write_json
+from bench.hdf5 import PieceName, Samples, Target, Targets, write_samples, write_targets
 from bench.notes import Notes
-from bench.store import FORMAT, PieceName, RunFolder, Samples, Target, Targets, write_json, write_samples, write_targets
+from bench.store import RunFolder
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = ("report.md", "report.csv", "trials.csv", "columns.csv")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from bench.files import write_json
 from bench.notes import Notes
 from bench.report import build_report, write_reports
 from bench.report.figures import audit, copying, cost, course, distances, pitch, spread, training
@@ -26,7 +27,7 @@ from bench.report.sorting import sort_value
 from bench.report.verdict import alone, verdicts
 from bench.report.watch import stamps, watch_run
 from bench.score import score_run
-from bench.store import RunFolder, write_json
+from bench.store import RunFolder
 
 from .stored_run import REAL, Stored, both, done, example, moved, notes
 
@@ -134,7 +135,7 @@ def test_a_real_difference_is_said(stored: Stored) -> None:
 
 def many(tmp_path: Path, **by: tuple[int, int]) -> Path:
     """Models that are off by so many semitones on 20 pieces, with two seeds each."""
-    from bench.store import PieceName, Target, Targets, write_targets
+    from bench.hdf5 import PieceName, Target, Targets, write_targets
 
     stored = Stored(tmp_path / "many", seeds=[0, 1])
     real = [notes([60 + i % 3, 62, 64, 66]) for i in range(20)]

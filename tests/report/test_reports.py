@@ -17,14 +17,13 @@ from hypothesis import given
 from markdown_it import MarkdownIt
 
 from bench.errors import DataError
+from bench.hdf5 import PieceName
 from bench.metrics import METRICS
 from bench.notes import Notes
-from bench.report import REPORTS, build_report, write_reports
+from bench.report import REPORTS, build_report, provenance, write_reports
 from bench.report.markdown import escape
 from bench.report.numbers import count, duration, listed, mebibytes, size_text
-from bench.report.words import repeat_command
 from bench.score import score_run
-from bench.store import PieceName
 
 from .stored_run import FILES, GOLDEN, Stored, both, done, example, moved
 
@@ -318,7 +317,7 @@ def test_the_command_that_repeats_it(stored: Stored, call: dict[str, Any], comma
     stored.call = call
     stored.add("lstm", 0, moved(1))
     folder = stored.close()
-    assert repeat_command(build_report(folder, score_run(folder))) == command
+    assert provenance.command(build_report(folder, score_run(folder))) == command
     assert f"    {command}\n" in written(folder)["report.md"]
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.hdf5 import read_targets
 from bench.midi import midi_bytes
 from bench.notes import Notes
 from bench.report import build_report
 from bench.score import score_run
 from bench.sound.programs import DEBIAN, Missing, Renderer, find_renderer
-from bench.store import RunFolder, read_targets
+from bench.store import RunFolder
 from tests.report.stored_run import example, notes
 
 FOUND = find_renderer()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bench.errors import DataError, UsageError
 from bench.external import External, match, midi_files, read_external, samples_a_piece
+from bench.hdf5 import PieceName, Target, Targets
 from bench.heldout import HeldOut
 from bench.midi import midi_bytes
 from bench.notes import Notes
@@ -16,7 +17,6 @@ from bench.openings import Opening, PromptRule, opening
 from bench.prompts import check_index, export_prompts, numbers_in, prompt_name
 from bench.remarks import at_row, counts, in_report, treated, warnings
 from bench.spec import Spec
-from bench.store import PieceName, Target, Targets
 from bench.trial import DatasetChoice, Protocol
 
 N = 4

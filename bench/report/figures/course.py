@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.hdf5 import Target, read_samples
 from bench.metrics import Undefined, table2
 from bench.notes import Notes
 from bench.report.build import Report, piece_name
 from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels
 from bench.report.figures.marks import MOST, left_out, short, shown
 from bench.score import Row
-from bench.store import RunFolder, Target, read_samples
+from bench.store import RunFolder
 
 #: Pieces that are shown, and seconds of each, as in the paper.
 PIECES, SECONDS = 3, 90.0

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.hdf5 import read_samples
 from bench.notes import Notes
 from bench.report.build import Report
 from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels
 from bench.report.figures.marks import MOST, left_out, marks, short, shown
-from bench.store import RunFolder, read_samples
+from bench.store import RunFolder
 
 CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 

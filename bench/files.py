@@ -1,0 +1,113 @@
+"""Files that a cut-off writer can't leave half written, and JSON with a version.
+
+A file is written to a temporary name beside it and renamed, so a reader sees the old content or the new, never half of it.
+Leftover temporary names (``.name.123.tmp``) mean nothing. Formats carry a version; an unknown one is refused in words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import DataError
+
+#: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
+FORMAT = 2
+
+#: How much of a worker's stderr an outcome quotes.
+TAIL_BYTES = 4000
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; at a clean end it is flushed to disk and takes the name `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what a killed writer left in `folder`."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON atomically; NaN and infinity become null, as JSON has neither."""
+    text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of this format version.
+
+    Raises
+    ------
+    DataError
+        If it can't be read, or its format is another.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be read: {error}.", "Remove it; the same command makes it again.") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no JSON object.", "Remove it; the same command makes it again.")
+    check_format(path, value.get("format"))
+    return value
+
+
+def check_format(path: Path, given: object) -> None:
+    """Refuse a file of another format version."""
+    if isinstance(given, int | np.integer) and given == FORMAT:
+        return
+    if isinstance(given, int | np.integer) and given > FORMAT:
+        raise DataError(
+            f"{path} has format {given}; this version of bench reads format {FORMAT}.",
+            "It was written by a newer bench: upgrade, or use another folder (--out).",
+        )
+    raise DataError(
+        f"{path} has format {given!r}; this version of bench reads format {FORMAT}.",
+        "Move it away, or give --out DIR.",
+    )
+
+
+def tail(path: Path, start: int = 0) -> str:
+    """The last :data:`TAIL_BYTES` bytes of a text file, nothing from before `start`."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def timestamp() -> str:
+    """The time now, UTC, ISO 8601 to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON has: NumPy scalars and arrays become numbers and lists, paths text, NaN null."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -1,0 +1,94 @@
+"""What made a report's numbers: the command that makes them again, the machine, and on what the trials differ."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.report.build import Report
+from bench.report.numbers import listed, mebibytes, plural
+from bench.score import TrialScore
+
+MIB = 2**20
+
+
+def command(report: Report) -> str:
+    """The command that makes this run again; of a run that no command can ask for, the Python call."""
+    call: Mapping[str, Any] = report.run["call"]
+    if "command" in call:
+        return shlex.join(call["command"])
+    if call.get("spec") is None or call.get("references") is not None:
+        return f"bench.run(...) from Python, with the spec that stands in {report.folder.name}/run.json"
+    words = ["bench", "run", call["spec"], "--scale", report.run["scale"]]
+    if (models := call.get("models")) is not None:
+        words += ["--models", ",".join(models) or "none"]
+    if (dataset := call.get("dataset")) is not None:
+        words += ["--dataset", dataset]
+    if (seeds := call.get("seeds")) is not None:
+        # One seed alone needs its comma: `5` asks for five.
+        words += ["--seeds", str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
+    for option in ("data", "plugins"):
+        for folder in call.get(option) or ():
+            words += [f"--{option}", folder]
+    if call.get("jobs", 1) > 1:
+        words += ["--jobs", str(call["jobs"])]
+    return shlex.join(words)
+
+
+def rows(report: Report) -> list[tuple[str, str]]:
+    """What it ran on, as name and value."""
+    known = report.run["provenance"]
+    machine = known.get("machine", {})
+    result = [
+        ("midibench", str(known.get("bench"))),
+        ("commit", str(known.get("git") or "not from a checkout")),
+        ("processor", f"{machine.get('cpu')}, {plural(int(machine.get('cores') or 0), 'core')}"),
+        ("memory", mebibytes((machine.get("memory_bytes") or 0) / MIB)),
+        ("GPU", listed([str(g) for g in machine.get("gpus") or ()]) or "none"),
+        ("system", str(machine.get("platform"))),
+        ("dataset", f"{report.spec['dataset']['name']}, fingerprint {report.dataset.get('corpus_key')}"),
+    ]
+    for framework, found in sorted(known.get("interpreters", {}).items()):
+        packages = ", ".join(f"{name} {version}" for name, version in sorted(found.get("packages", {}).items()))
+        result.append((f"Python for {framework}", f"{found.get('python', found.get('error'))}; {packages}"))
+    threads = sorted({int(ran(t)["threads"]) for t in done(report) if "threads" in ran(t)})
+    result.append(("threads", f"{listed(list(map(str, threads))) or 'unknown'} a trial"))
+    result += [(f"not the same for all trials: {name}", counts) for name, counts in _differences(report)]
+    result.append(("started, finished", f"{report.run.get('started')}, {report.run.get('finished') or 'not finished'}"))
+    return result
+
+
+def done(report: Report) -> list[TrialScore]:
+    """The trials that ended well."""
+    return [trial for row in report.table.rows for trial in row.done]
+
+
+def ran(trial: TrialScore) -> Mapping[str, Any]:
+    """What a trial itself says it ran on."""
+    found: Mapping[str, Any] = (trial.outcome or {}).get("provenance") or {}
+    return found
+
+
+def _differences(report: Report) -> Iterable[tuple[str, str]]:
+    """On what the trials differ, which may be of several calls and machines: name, and how many ran on which.
+
+    A library may differ between models, as each framework has its own interpreter; within one model it may not.
+    """
+    shared = {"bench": "midibench", "git": "commit", "cpu": "processor"}
+    for name, title in shared.items():
+        yield from _counts(title, [ran(t)[name] for t in done(report) if name in ran(t)])
+    models: dict[str, list[TrialScore]] = {}
+    for trial in done(report):
+        models.setdefault(trial.trial["model"], []).append(trial)
+    for model, trials in models.items():
+        own = sorted({name for t in trials for name in ran(t)} - shared.keys() - {"threads", "device"})
+        for name in (*own, "device") if model != "references" else own:
+            yield from _counts(f"{name} of {model}", [ran(t)[name] for t in trials if name in ran(t)])
+
+
+def _counts(title: str, values: Sequence[object]) -> Iterable[tuple[str, str]]:
+    counts = Counter(str(value) for value in values)
+    if len(counts) > 1:
+        yield title, listed([f"{value} ({plural(n, 'trial')})" for value, n in sorted(counts.items())])
