@@ -166,7 +166,7 @@ def differences(report: Report) -> Grid:
     for metric, standing in report.standings.items():
         for c in standing.between_models:
             winner = standing.winner(c)
-            verdict = f"{winner} is better" if winner else "not told apart"
+            verdict = f"{winner} is better" if winner else "too few pieces to test" if standing.hopeless else "not told apart"
             if winner and not standing.outlasts_seeds(c):
                 verdict += " here; other seeds may turn it"
             difference = number_text(metric, c.difference)

@@ -17,6 +17,8 @@ from bench.stats import FEWEST
 
 MIB = 2**20
 
+BOUND = "That a bound is lower than another row's bits counts; that it is higher proves nothing."
+
 
 def about(report: Report) -> list[str]:
     """What was measured on what, a sentence each."""
@@ -41,6 +43,7 @@ def table2_notes(report: Report) -> list[str]:
         *_constant_wins(report),
         *_real_loses(report),
         *_untrained_wins(report),
+        *_markov_wins(report),
     ]
     if report.published:
         published = report.published
@@ -72,9 +75,12 @@ def difference_notes(report: Report) -> list[str]:
     too_few = [METRICS[m].title for m, s in report.standings.items() if s.hopeless]
     if too_few:
         notes.append(
-            f"{listed(too_few)}: there are too few pieces for any difference, however large, to pass these tests. Ask for more "
-            "(protocol.pieces), or compare fewer rows."
+            f"{listed(too_few)}: there are too few pieces for any difference, however large, to pass these tests of all pairs of "
+            "rows. More pieces, where the data has them (protocol.pieces), or fewer rows would change that."
         )
+    bounds = [row.system for row in _models(report) if report.likelihood_kind(row) == "bound"]
+    if bounds and "bits_per_note" in report.standings:
+        notes.append(f"The bits of {listed(bounds)} are upper bounds. {BOUND}")
     found = {m: s.detectable for m, s in report.standings.items() if s.detectable is not None}
     if found:
         sizes = [f"{size_text(m, value)} {METRICS[m].unit} in {METRICS[m].title.lower()}" for m, value in found.items()]
@@ -104,7 +110,7 @@ def theme_notes(report: Report, theme: Theme) -> list[str]:
     notes = list(_bits(report))
     bounds = [row.system for row in report.table.rows if report.likelihood_kind(row) == "bound"]
     if bounds:
-        notes.append(f"≤ marks an upper bound on the bits ({listed(bounds)}).")
+        notes.append(f"≤ marks an upper bound on the bits ({listed(bounds)}). {BOUND}")
     none = [r.system for r in _models(report) if r.done and r.cells["bits_per_note"].value is None]
     if none:
         notes.append(f"No likelihood: {listed(none)}.")
@@ -183,8 +189,11 @@ def _task(report: Report) -> str:
     given = f"was given the first {plural(protocol['prompt'], 'note')} of {each} and wrote {notes} more"
     if not protocol["prompt"]:
         given = f"wrote {plural(notes, 'note')} for {each}"
-    within = f" within the first {protocol['seconds']:g} s of each" if protocol.get("seconds") else ""
-    return f"Each system {given}; note by note{within}, these are compared with the {notes} that really follow."
+    compared = f"these are compared with the {notes} that really follow"
+    if seconds := protocol.get("seconds"):
+        # A system that writes slowly is compared on few notes.
+        compared += f", only as far as both begin within {seconds:g} s: slow writing is judged by fewer notes"
+    return f"Each system {given}; note by note, {compared}."
 
 
 def _runs(report: Report) -> str:
@@ -262,7 +271,7 @@ def _constant_wins(report: Report) -> Iterable[str]:
             continue
         tested = all(standing.better(MEDIAN, row.system) for row in models)
         won[tested].append(f"{metric.split('_')[0]} ({value:.2f} against {best[1]:.2f} for the best model, {best[0]})")
-    moral = "The distance alone rewards playing the middle; see the next table."
+    moral = 'The distance alone rewards playing the middle; see "What the distance does not show".'
     if won[True]:
         yield f"One note repeated over and over (the row {MEDIAN}) beats every model in {' and in '.join(won[True])}. {moral}"
     if won[False]:
@@ -308,6 +317,18 @@ def _untrained_wins(report: Report) -> Iterable[str]:
         ]
         if after is not None and worse:
             yield f"Training took {after.system} farther from the real notes in {listed(worse)}."
+
+
+def _markov_wins(report: Report) -> Iterable[str]:
+    """The models with an exact likelihood that expect held-out music no better than a first-order chain."""
+    exact = [row for row in _models(report) if report.likelihood_kind(row) != "bound" and row.model != "references"]
+    fewer = {row.system: share for row in exact if (share := report.bits_below_markov(row)) is not None}
+    behind = [system for system, share in fewer.items() if share <= 0]
+    if behind:
+        who = (
+            "No model needs" if len(behind) == len(fewer) else f"{listed(behind)} {'do' if len(behind) > 1 else 'does'} not need"
+        )
+        yield f"{who} fewer bits per note than a first-order Markov chain (the row markov) for the held-out music."
 
 
 def _stops(report: Report) -> Iterable[str]:

@@ -231,6 +231,23 @@ def test_training_that_a_test_calls_worse_is_said(stored: Stored) -> None:
     assert "Training took gan" not in text
 
 
+@pytest.mark.parametrize(
+    ("lstm", "gan", "said"),
+    [
+        (14.0, None, "No model needs fewer bits per note than a first-order Markov chain (the row markov)"),
+        (14.0, 12.0, "lstm does not need fewer bits per note than a first-order Markov chain (the row markov)"),
+        (12.0, None, ""),
+    ],
+)
+def test_models_that_a_markov_chain_beats_in_bits_are_named(stored: Stored, lstm: float, gan: float | None, said: str) -> None:
+    stored.add("lstm", 0, moved(2), bits=lstm)
+    stored.add("gan", 0, moved(3), bits=gan)
+    stored.add("markov", 0, moved(4), kind="reference", bits=13.0)
+    text = written(stored.close())["report.md"]
+    assert said in text
+    assert ("Markov chain (the row markov)" in text) is bool(said)
+
+
 def test_a_failed_median_wins_nothing(stored: Stored) -> None:
     stored.add("lstm", 0, moved(20))
     stored.add("median", 0, None, kind="reference", error="it crashed")

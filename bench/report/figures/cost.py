@@ -125,7 +125,8 @@ def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
         2.7,
         paint,
         f"Scatter chart. Training time and {title.lower()}: {said}.",
-        f"Held-out {title.lower()} against the time that training took; the arms are the 95 % interval and the SD between seeds.",
+        f"Held-out {title.lower()} against the time that training took; the arms are the 95 % interval"
+        + (" and the SD between seeds." if any(row.cells["training_seconds"].seed_sd for row in known) else "."),
     )
 
 

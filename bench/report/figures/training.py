@@ -166,11 +166,12 @@ def _legend(axes: Sequence[Any], shared: bool) -> None:
 
 def _label(row: Row, found: Sequence[Course], checked: Sequence[str]) -> str:
     said = []
+    unit, loss = (1 / math.log(2), "bits per note") if BITS in checked else (1.0, "loss")  # as `_losses` draws them
     for course in found:
-        _, losses = course.line(LOSS)
+        losses = [unit * x for x in course.line(LOSS)[1]]
         text = f"{course.name}: {len(course.history)} epochs"
         if losses:
-            text += f", training loss from {losses[0]:.3g} to {losses[-1]:.3g}"
+            text += f", training {loss} from {losses[0]:.3g} to {losses[-1]:.3g}"
         if checked and (values := course.line(checked[0])[1]):
             text += f", {_named(checked[0]).lower()} from {values[0]:.3g} to {values[-1]:.3g}"
         said.append(text + (f", best at epoch {course.best}" if course.best else ""))
