@@ -186,6 +186,13 @@ def test_no_id_is_given_twice_and_every_reference_leads_somewhere(kind: str, rep
     assert set(targets) - set(ids) == set()
 
 
+def test_the_original_is_a_clip_like_the_others(report: Any, open_page: Any) -> None:
+    page = open_page(report("ordinary")).page
+    originals = page.locator("figure.listen-original")
+    assert originals.count() == page.locator("section.listen-piece").count() > 0
+    assert originals.evaluate_all("all => all.every(e => e.classList.contains('listen-clip'))")
+
+
 def test_midi_is_saved_from_the_page(report: Any, open_page: Any) -> None:
     page = open_page(report("ordinary")).page
     with page.expect_download() as waiting:
