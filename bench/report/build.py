@@ -102,9 +102,11 @@ class Report:
 
     def features(self, row: Row) -> str:
         """Table 2's last column."""
+        if row.kind == "untrained":
+            return "before its first step"  # of what, its model's own row says
         header = self.header(row)
         of_kind = header.get("KINDS", {}).get(row.params.get("kind"), "")
-        return str(of_kind or header.get("FEATURES", "")) + (", before its first step" if row.kind == "untrained" else "")
+        return str(of_kind or header.get("FEATURES", ""))
 
     def likelihood_kind(self, row: Row) -> str:
         """``exact``, ``bound``, or empty."""
