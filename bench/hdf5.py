@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,10 @@ class Targets:
     usable: int
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def digest(self) -> str:
+        """Identity of the held-out music by its content: the notes of every prompt and target, whatever code read them."""
+        return notes_digest([notes for t in self.targets for notes in (t.prompt, t.target)])
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -87,6 +92,15 @@ class Samples:
     likelihood_sum: NDArray[np.float64] | None = None
     likelihood_notes: NDArray[np.int64] | None = None
     likelihood_piece: NDArray[np.int64] | None = None
+
+
+def notes_digest(parts: Sequence[Notes]) -> str:
+    """Hash of the notes of several parts, in their order."""
+    digest = hashlib.sha256()
+    for notes in parts:
+        for name in COLUMNS:
+            digest.update(getattr(notes, name).tobytes() + b"\x1f")
+    return digest.hexdigest()[:16]
 
 
 _LIKELIHOOD = ("likelihood_sum", "likelihood_notes", "likelihood_piece")

@@ -6,7 +6,6 @@ several samples of one piece each adds a number: ``prompt-007-1.mid``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from bench.errors import DataError, UsageError
 from bench.files import FORMAT, atomic, plain, read_json
 from bench.folds import read_folds
-from bench.hdf5 import Target
+from bench.hdf5 import Target, notes_digest
 from bench.heldout import HeldOut
 from bench.midi import midi_bytes, read_midi
 from bench.notes import Notes
@@ -45,11 +44,7 @@ def as_file(notes: Notes) -> Notes:
 
 def prompts_digest(targets: tuple[Target, ...]) -> str:
     """Identity of the prompts that were given, whatever their dataset is called."""
-    digest = hashlib.sha256()
-    for target in targets:
-        for column in (target.prompt.onset, target.prompt.duration, target.prompt.pitch, target.prompt.velocity):
-            digest.update(column.tobytes() + b"\x1f")
-    return digest.hexdigest()[:16]
+    return notes_digest([target.prompt for target in targets])
 
 
 def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, with_targets: bool = False) -> list[Path]:

@@ -94,7 +94,9 @@ class Baseline:
     spec_hash : str
         Of everything in the resolved spec that decides an outcome.
     terms : dict
-        What is compared on what: dataset, its fingerprint, protocol, target, scale. Two runs that differ here can't be compared.
+        What is compared on what: dataset, music, protocol, target, scale. Two runs that differ here can't be compared. Music is
+        known by its content, a hash over the held-out notes and the sizes of the splits, so that other code that reads the same
+        notes leaves a baseline valid.
     environment : dict
         Versions, processor, GPUs, system.
     pieces : tuple of str
@@ -138,18 +140,19 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
     run = RunFolder(folder)
     record = run.read()
     spec = record["spec"]
+    targets = read_target_file(run.targets)
     return Baseline(
         run=folder.resolve().name,
         spec_hash=_spec_hash(spec, record["scale"]),
         terms={
             "dataset": spec["dataset"],
-            "fingerprint": record["dataset"].get("corpus_key"),
+            "music": {"held_out": targets.digest(), **{name: record["dataset"].get(name) for name in ("pieces", "notes")}},
             "protocol": spec["protocol"],
             "target": spec.get("target"),
             "scale": record["scale"],
         },
         environment=_environment(record["provenance"]),
-        pieces=tuple(t.piece.id for t in read_target_file(run.targets).targets),
+        pieces=tuple(t.piece.id for t in targets.targets),
         systems={row.system: _system(run, row) for row in (table or score_run(folder)).rows},
     )
 

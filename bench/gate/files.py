@@ -17,7 +17,7 @@ from bench.gate.baseline import Baseline, Series, System
 from bench.score import KIND_ORDER
 
 #: Version of the file.
-FORMAT = 1
+FORMAT = 2
 
 #: No measured value is larger; sums and squares of such values are still numbers.
 LARGEST = 1e100

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from bench.files import read_json, write_json
 from bench.gate.baseline import rounded, take
 from bench.gate.files import FORMAT, dump, read, write
 from bench.gate.verdicts import judge
-from bench.hdf5 import Samples, read_samples, write_samples
+from bench.hdf5 import Samples, read_samples, read_target_file, write_samples, write_targets
 from bench.metrics import skill
+from bench.notes import Notes
 from bench.score import score_run
 
 spec = importlib.util.spec_from_file_location("stored_run", Path(__file__).parents[1] / "report" / "stored_run.py")
@@ -103,6 +104,38 @@ def test_what_failed_is_said(folder):
     assert taken.incomplete == {"gan": "seed 1: out of memory; peak was 900 MiB"}
 
 
+class TestMusic:
+    """A baseline knows its music by content: what code read it, and from which files, is none of its business."""
+
+    def record(self, folder, **dataset):
+        path = folder / "run.json"
+        run = json.loads(path.read_text())
+        run["dataset"] |= dataset
+        path.write_text(json.dumps(run))
+
+    def test_other_code_that_reads_the_same_notes_leaves_it_valid(self, folder):
+        before = take(folder)
+        self.record(folder, corpus_key="0123456789abcdef")
+        assert judge(before, take(folder)).obstacles == ()
+
+    def test_other_held_out_notes_are_other_music(self, folder):
+        before = take(folder)
+        stored = read_target_file(folder / "targets.h5")
+        first, *rest = stored.targets
+        pitch = first.target.pitch.copy()
+        pitch[-1] += 1
+        changed = Notes(first.target.onset, first.target.duration, pitch, first.target.velocity)
+        write_targets(folder / "targets.h5", replace(stored, targets=(replace(first, target=changed), *rest)))
+        (obstacle,) = judge(before, take(folder)).obstacles
+        assert obstacle.startswith("music.held_out is ")
+
+    def test_less_training_music_is_other_music(self, folder):
+        self.record(folder, notes={"train": 1000, "validation": 100, "test": 100})
+        before = take(folder)
+        self.record(folder, notes={"train": 999, "validation": 100, "test": 100})
+        assert judge(before, take(folder)).obstacles == ("music.notes.train is 999, was 1000",)
+
+
 class TestFile:
     def test_the_same_run_gives_the_same_bytes(self, folder, tmp_path):
         write(tmp_path / "one.json", take(folder))
@@ -126,7 +159,7 @@ class TestFile:
         head = json.loads(dump(take(folder)))
         assert head["bench_baseline"] == FORMAT
         assert head["terms"]["dataset"] == {"name": "four", "options": {"limit": 5}}
-        assert head["terms"]["fingerprint"] == "feedc0ffee"
+        assert set(head["terms"]["music"]) == {"held_out", "pieces", "notes"}
         assert head["environment"]["cpu"] == "Test CPU"
         assert head["environment"]["numpy"] == {"python": "3.11.7", "numpy": "2.0"}
         assert head["pieces"] == ["a", "b"]
@@ -145,8 +178,9 @@ class TestFile:
             ("", "is no baseline: Expecting value"),
             ("[1]", "holds no baseline."),
             ('{"format": 1}', "holds no baseline."),
-            ('{"bench_baseline": 9}', "has format 9; this version of bench reads format 1."),
-            ('{"bench_baseline": 1}', "is not whole: run: this is missing."),
+            ('{"bench_baseline": 1}', "has format 1; this version of bench reads format 2."),
+            ('{"bench_baseline": 9}', "has format 9; this version of bench reads format 2."),
+            ('{"bench_baseline": 2}', "is not whole: run: this is missing."),
         ],
     )
     def test_what_is_no_baseline_is_refused(self, tmp_path, text, said):

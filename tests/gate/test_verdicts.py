@@ -257,7 +257,7 @@ class TestTerms:
         ("now", "said"),
         [
             (replace(RUN, terms={**RUN.terms, "dataset": {"name": "maestro"}}), "dataset.name is maestro, was chorales"),
-            (replace(RUN, terms={**RUN.terms, "fingerprint": "beef"}), "fingerprint is beef, was feed"),
+            (replace(RUN, terms={**RUN.terms, "music": {"held_out": "beef"}}), "music.held_out is beef, was feed"),
             (replace(RUN, terms={**RUN.terms, "protocol": {}}), "protocol.notes is nothing, was 128"),
             (replace(RUN, pieces=("a", "c")), "the 2 held-out pieces are not the baseline's 2"),
             (changed(RUN, "lstm", definition={"model": "lstm", "params": {"units": 128}, "budget": {"epochs": 3}}),
