@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.runner import RunResult, run
+    from bench.runner.session import RunResult, run
 
 __all__ = ["RunResult", "__version__", "run"]
 
@@ -13,11 +13,11 @@ __all__ = ["RunResult", "__version__", "run"]
 def __getattr__(name: str) -> Any:
     # Looked up when asked for: plug-ins import bench.api, and must not pay for the runner.
     if name == "__version__":
-        from bench import provenance
+        from bench.system import provenance
 
         return provenance.version()
     if name in ("RunResult", "run"):
-        from bench import runner
+        from bench.runner import session
 
-        return getattr(runner, name)
+        return getattr(session, name)
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

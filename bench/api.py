@@ -33,9 +33,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.codec import NoteCodec
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
-from bench.notes import FIELDS, Notes
+from bench.music.codec import NoteCodec
+from bench.music.notes import FIELDS, Notes
 
 __all__ = [
     "FIELDS",

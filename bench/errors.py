@@ -1,6 +1,6 @@
 """Errors meant for people: what was given, what was expected, what to do.
 
-Only :mod:`bench.cli` catches :class:`BenchError`; it prints the message, then the hint, and leaves with ``exit_code``.
+Only :mod:`bench.cli.app` catches :class:`BenchError`; it prints the message, then the hint, and leaves with ``exit_code``.
 """
 
 from __future__ import annotations

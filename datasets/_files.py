@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits
-from bench.midi import PIANO, read_midi
+from bench.music.midi import PIANO, read_midi
 
 from ._splits import unit_hash
 
@@ -89,7 +89,7 @@ def _notes(raw: bytes, programs: range | None, minimum_notes: int) -> Notes:
 
 
 def program_range(dataset: str, programs: str) -> range | None:
-    """``piano`` or ``all`` as what :func:`bench.midi.read_midi` takes."""
+    """``piano`` or ``all`` as what :func:`bench.music.midi.read_midi` takes."""
     known = {"piano": PIANO, "all": None}
     if programs not in known:
         raise DataError(f"{dataset}: programs is {programs!r}.", "Expected 'piano' (General MIDI's piano family) or 'all'.")

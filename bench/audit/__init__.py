@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.audit.measure import Audit
+    from bench.audit.responses import Audit
 
 __all__ = ["write_audit"]
 
@@ -27,9 +27,9 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     list of Path
         The files, in the order above.
     """
-    from bench.audit.figure import audit_svg
-    from bench.audit.words import audit_csv, audit_markdown
-    from bench.files import atomic
+    from bench.audit.heatmap import audit_svg
+    from bench.audit.report import audit_csv, audit_markdown
+    from bench.storage.files import atomic
 
     contents = {"audit.md": audit_markdown(audit).encode(), "audit.csv": audit_csv(audit).encode(), "audit.svg": audit_svg(audit)}
     for name, content in contents.items():

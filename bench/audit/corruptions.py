@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import seed_for
-from bench.notes import COLUMNS, Notes
+from bench.music.notes import COLUMNS, Notes
 
 Integers = NDArray[np.int64]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.api import FIELDS
-from bench.hdf5 import read_samples, read_target_file
 from bench.metrics import METRICS, Undefined, skill
-from bench.score import Row, Table, TrialScore, mean, score_run
-from bench.store import RunFolder
+from bench.scoring.score import Row, Table, TrialScore, mean, score_run
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import read_samples, read_target_file
 
 #: Significant digits of a stored value.
 DIGITS = 9
@@ -130,7 +130,7 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
     ----------
     folder : Path
     table : Table, optional
-        What :func:`bench.score.score_run` gave for it, if it is at hand.
+        What :func:`bench.scoring.score.score_run` gave for it, if it is at hand.
 
     Raises
     ------

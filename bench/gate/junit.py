@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from bench.gate.pairs import Verdict
+from bench.gate.compare import Verdict
+from bench.gate.text import blindness, row_sentence, sentence, summary
 from bench.gate.verdicts import Judgement
-from bench.gate.words import blindness, row_sentence, sentence, summary
 
 #: Characters that XML 1.0 can't hold in any form.
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -1,6 +1,6 @@
 """The judgement: each metric of each row that both runs have, and the rows that only one has.
 
-Worse is what changed by more than its threshold *and* by more than chance (:mod:`bench.gate.chance`).
+Worse is what changed by more than its threshold *and* by more than chance (:mod:`bench.gate.significance`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Literal
 
 from bench.gate import terms
 from bench.gate.baseline import Baseline
-from bench.gate.chance import ALPHA, Chance, judge_all
-from bench.gate.pairs import JUDGED, Pair, Status, Verdict, pairs_of
-from bench.gate.thresholds import choose_all
+from bench.gate.compare import JUDGED, Pair, Status, Verdict, pairs_of
+from bench.gate.significance import ALPHA, Chance, judge_all
 from bench.metrics import METRICS
+from bench.metrics.thresholds import choose_all
 
 #: From what matters most to what matters least.
 STATUSES: tuple[Status, ...] = ("worse", "lost", "better", "unclear", "untested", "new", "not compared", "same")
@@ -103,7 +103,7 @@ def judge(
     alpha : float
         Chance of calling anything worse in a run that only differs by chance.
     draws : int, optional
-        Of the permutation tests, see :func:`bench.gate.chance.judge_all`; fewer are quicker and coarser.
+        Of the permutation tests, see :func:`bench.gate.significance.judge_all`; fewer are quicker and coarser.
 
     Returns
     -------

@@ -28,8 +28,8 @@ from bench.metrics import (
     skill,
     table2,
 )
-from bench.metrics._values import Metric, Undefined, Value
-from bench.notes import Notes
+from bench.metrics.metric import Metric, Undefined, Value
+from bench.music.notes import Notes
 
 __all__ = [
     "METRICS",

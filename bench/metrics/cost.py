@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bench.metrics._values import Metric, Undefined, Value
+from bench.metrics.metric import Metric, Undefined, Value
 
 MIB = 2**20
 SOURCE = "this suite"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from bench.api import Notes
-from bench.metrics._values import Metric, Undefined, Value
-from bench.originality import PATTERN, Windows
+from bench.metrics.copying import PATTERN, Windows
+from bench.metrics.metric import Metric, Undefined, Value
 
 METRICS = (
     Metric(

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.api import Notes
-from bench.metrics._values import Metric, Undefined, Value
+from bench.metrics.metric import Metric, Undefined, Value
 
 METRICS = (
     Metric(

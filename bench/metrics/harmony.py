@@ -1,18 +1,18 @@
 """How many notes fit a plan of chords: what Algorithm 2 is meant to raise.
 
-A plan says which chord is under which note, see :mod:`bench.harmony`. A constrained row is measured against the plan that it was
-given, section by section; a row without a constraint against the same plan from one chord to the next, though it never saw it, so
-that before and after can be compared.
+A plan says which chord is under which note, see :mod:`bench.music.harmony`. A constrained row is measured against the plan that
+it was given, section by section; a row without a constraint against the same plan from one chord to the next, though it never
+saw it, so that before and after can be compared.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from bench.harmony.form import Layout
-from bench.harmony.plan import CLASSES, Plan
-from bench.metrics._values import Metric, Undefined, Value
-from bench.notes import Notes
+from bench.metrics.metric import Metric, Undefined, Value
+from bench.music.harmony.form import Layout
+from bench.music.harmony.plan import CLASSES, Plan
+from bench.music.notes import Notes
 
 SOURCE = "this suite, for Algorithm 2 of Mon 2025"
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.api import FIELDS
-from bench.metrics._values import Metric, Undefined, Value
+from bench.metrics.metric import Metric, Undefined, Value
 
 if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
-    from bench.hdf5 import Samples
+    from bench.storage.samples import Samples
 
 METRICS = (
     Metric(
@@ -23,7 +23,7 @@ METRICS = (
         "bits",
         "lower",
         "Mean over the notes of all held-out pieces of -log2 of the probability given to the note that came.",
-        "negative log-likelihood, Shannon 1948; classes of bench.codec.NoteCodec",
+        "negative log-likelihood, Shannon 1948; classes of bench.api.NoteCodec",
     ),
     *(
         Metric(

@@ -39,7 +39,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist, pdist
 
 from bench.api import Notes
-from bench.metrics._values import Metric, Undefined, Value
+from bench.metrics.metric import Metric, Undefined, Value
 
 SOURCE = "Yang & Lerch 2020, On the evaluation of generative models in music, doi 10.1007/s00521-018-3849-7"
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.api import Notes
 from bench.errors import DataError, UsageError
-from bench.midi import midi_bytes
+from bench.music.midi import midi_bytes
 
 PACKAGE = "frechet_music_distance"
 

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import Notes
-from bench.metrics._values import Metric, Undefined, Value
 from bench.metrics.distributions import entropy, pitch_classes
+from bench.metrics.metric import Metric, Undefined, Value
 
 STEPS_PER_SECOND = 48
 #: In steps.

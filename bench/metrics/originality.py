@@ -1,9 +1,9 @@
 """Originality: how much of a sample is copied, verbatim, from the training pieces or from its prompt.
 
-The worker, which has the training pieces, measures it (:mod:`bench.originality` says how) and stores it in the trial's outcome.
-Only the order of exact pitches counts. People borrow and repeat themselves too, so each column has a second one with the same
-figure of the held-out piece's own target: far above it is copying, far below it is music like none that was learned from. The
-reference row `real` is an excerpt of a training piece: it shows what a full copy looks like.
+The worker, which has the training pieces, measures it (:mod:`bench.metrics.copying` says how) and stores it in the trial's
+outcome. Only the order of exact pitches counts. People borrow and repeat themselves too, so each column has a second one with
+the same figure of the held-out piece's own target: far above it is copying, far below it is music like none that was learned
+from. The reference row `real` is an excerpt of a training piece: it shows what a full copy looks like.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.errors import DataError
-from bench.metrics._values import Metric, Undefined, Value
-from bench.originality import PATTERN
+from bench.metrics.copying import PATTERN
+from bench.metrics.metric import Metric, Undefined, Value
 
 SOURCE = "this suite"
 
@@ -85,7 +85,7 @@ def evaluate(stored: Mapping[str, Any] | None, sample: int, piece: int) -> dict[
     Parameters
     ----------
     stored : mapping or None
-        As made by :func:`bench.originality.measure_trial`; None for an outcome that has none.
+        As made by :func:`bench.metrics.copying.measure_trial`; None for an outcome that has none.
     sample : int
         Index among all samples in the order of (piece, sample).
     piece : int

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import Notes
-from bench.metrics._values import Metric, Undefined, Value
+from bench.metrics.metric import Metric, Undefined, Value
 
 METRICS = (
     Metric(

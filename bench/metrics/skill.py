@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.metrics._values import Metric
+from bench.metrics.metric import Metric
 
 SOURCE = "skill score, Murphy 1988; reference: this suite's row median"
 

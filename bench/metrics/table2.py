@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import DataError, Notes
-from bench.metrics._values import Metric, Undefined, Value
+from bench.metrics.metric import Metric, Undefined, Value
 
 SOURCE = "Mon 2025, Table 2, doi 10.3390/computers14060229"
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.files import atomic
-from bench.report.build import Report, build_report
+from bench.report.contents import Report, build_report
 from bench.report.csv import columns_csv, report_csv, trials_csv
 from bench.report.html import report_html
 from bench.report.markdown import report_markdown
-from bench.score import Table, score_run
+from bench.scoring.score import Table, score_run
+from bench.storage.files import atomic
 
 __all__ = ["REPORTS", "Report", "build_report", "write_reports"]
 
@@ -36,7 +36,7 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
     ----------
     folder : Path
     table : Table, optional
-        What :func:`bench.score.score_run` gave for this folder, if it is at hand.
+        What :func:`bench.scoring.score.score_run` gave for this folder, if it is at hand.
 
     Returns
     -------

@@ -32,8 +32,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.metrics import METRICS, Undefined
-from bench.report.build import HEADLINE, Report
-from bench.score import Row, TrialScore
+from bench.report.contents import HEADLINE, Report
+from bench.scoring.score import Row, TrialScore
 
 
 def report_csv(report: Report) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bench.report.build import Report
+from bench.report.contents import Report
 from bench.report.numbers import cell_text, listed, plural
-from bench.score import Row, read_plans
-from bench.store import RunFolder
-from bench.trial import Form, Harmony
+from bench.scoring.score import Row, read_plans
+from bench.specs.trials import Form, Harmony
+from bench.storage.run_folder import RunFolder
 
 
 def task(report: Report) -> list[str]:

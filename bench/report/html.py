@@ -19,13 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from ruamel.yaml import YAML
 
-from bench.report import provenance, tables, verdict, words
-from bench.report.build import Report, visible
-from bench.report.figures import audit, copying, cost, course, distances, pitch, spread, training
+from bench.report import commentary, provenance, tables, verdict
+from bench.report.contents import Report, visible
+from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
+from bench.report.listen import clips, to_install
 from bench.report.numbers import plural
 from bench.report.sorting import sort_value
 from bench.report.tables import Grid
-from bench.sound.page import clips, to_install
 
 #: A cell's value, and the interval and spread that follow it.
 _INTERVAL = re.compile(r"(.*?\d) (\[.*\].*)")
@@ -41,7 +41,7 @@ def report_html(report: Report) -> str:
         .render(
             report=report,
             tables=tables,
-            words=words,
+            words=commentary,
             provenance=provenance,
             verdict=verdict,
             table=_tables_of(report),
@@ -51,8 +51,8 @@ def report_html(report: Report) -> str:
             cost=cost.gallery(report),
             training=training.gallery(report),
             pitch_loss=pitch.gallery(report),
-            courses=course.courses(report),
-            spread=spread.gallery(report),
+            courses=over_time.courses(report),
+            spread=distributions.gallery(report),
             copying=copying.gallery(report),
             heat_map=audit.heat_map(report),
             listen=groups,

@@ -7,8 +7,8 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tabulate import tabulate
 
-from bench.report import provenance, tables, words
-from bench.report.build import Report, visible
+from bench.report import commentary, provenance, tables
+from bench.report.contents import Report, visible
 from bench.report.figures import pitch
 from bench.report.numbers import plural
 from bench.report.tables import Grid
@@ -67,5 +67,5 @@ def report_markdown(report: Report) -> str:
     )
     environment.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
     return environment.get_template("report.md.j2").render(
-        report=report, tables=tables, words=words, provenance=provenance, pitch_alone=pitch.note(report)
+        report=report, tables=tables, words=commentary, provenance=provenance, pitch_alone=pitch.note(report)
     )

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from bench.metrics import METRICS, Metric
-from bench.score import Cell
-from bench.stats import Interval
+from bench.scoring.score import Cell
+from bench.scoring.stats import Interval
 
 DASH = "–"
 

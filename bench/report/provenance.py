@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.report.build import Report
+from bench.report.contents import Report
 from bench.report.numbers import listed, mebibytes, plural
-from bench.score import TrialScore
+from bench.scoring.score import TrialScore
 
 MIB = 2**20
 

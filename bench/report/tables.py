@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.metrics import METRICS
-from bench.report.build import HEADLINE, MARKOV, Report, brief
+from bench.report.contents import HEADLINE, MARKOV, Report, brief
 from bench.report.harmony import constraint
 from bench.report.numbers import DASH, cell_text, interval_text, number_text, p_text
-from bench.report.search import SCORES, Search
-from bench.report.standings import rank_text
-from bench.score import Row
+from bench.scoring.grid_search import SCORES, Search
+from bench.scoring.ranking import rank_text
+from bench.scoring.score import Row
 
 COST = (
     "training_seconds",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bench.metrics import METRICS
-from bench.report.build import Report
+from bench.report.contents import Report
 from bench.report.numbers import listed
-from bench.report.standings import Standing
+from bench.scoring.ranking import Standing
 
 
 def verdicts(report: Report) -> list[tuple[str, str]]:

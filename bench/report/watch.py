@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.report import write_reports
-from bench.store import RunFolder
+from bench.storage.run_folder import RunFolder
 
 #: Seconds between two looks at the folder.
 EVERY = 2.0

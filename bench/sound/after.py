@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
-from bench.sound.programs import INSTALL, Missing, find_renderer
+from bench.sound.synthesizer import INSTALL, Missing, find_renderer
 
 
 def render_after_run(folder: Path, display: Callable[[dict[str, Any]], None]) -> None:
@@ -21,8 +21,8 @@ def render_after_run(folder: Path, display: Callable[[dict[str, Any]], None]) ->
         Takes events.
     """
     # Imported here: a wrong spec is refused without symusic and HDF5.
+    from bench.sound.clips import render_run, sources
     from bench.sound.render import Failure
-    from bench.sound.store import render_run, sources
 
     try:
         if not sources(folder):

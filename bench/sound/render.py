@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.files import atomic
-from bench.midi import DEFAULT_TEMPO
-from bench.sound.programs import Renderer
+from bench.music.midi import DEFAULT_TEMPO
+from bench.sound.synthesizer import Renderer
+from bench.storage.files import atomic
 
 #: Changes whenever the same MIDI would sound otherwise.
 RECIPE = 1

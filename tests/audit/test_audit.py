@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from bench.api import Piece, Splits
 from bench.audit.corruptions import CORRUPTIONS, Context
-from bench.audit.figure import draw, squeezed
-from bench.audit.measure import Cell, audit, badness, da_capo, spearman, unit
-from bench.audit.words import amount, audit_csv, audit_markdown, failures, rewarded, seen
-from bench.corpus import save_corpus
+from bench.audit.heatmap import draw, squeezed
+from bench.audit.report import amount, audit_csv, audit_markdown, failures, rewarded, seen
+from bench.audit.responses import Cell, audit, badness, da_capo, spearman, unit
 from bench.errors import DataError
-from bench.hdf5 import PieceName, Target, Targets
-from bench.heldout import HeldOut
 from bench.metrics import METRICS, evaluate_sample
-from bench.notes import Notes
-from bench.spec import Spec
-from bench.trial import DatasetChoice, Protocol
+from bench.music.notes import Notes
+from bench.runner.held_out import HeldOut
+from bench.specs.load import Spec
+from bench.specs.trials import DatasetChoice, Protocol
+from bench.storage.corpus import save_corpus
+from bench.storage.samples import PieceName, Target, Targets
 
 NOTES = 8
 MEDIAN = (60, 64)

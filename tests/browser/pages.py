@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.hdf5 import PieceName
 from bench.report import write_reports
+from bench.storage.samples import PieceName
 from tests.report.stored_run import Stored, both, done, example, moved
 
 #: Markup, a link, a turn of the writing direction, a formula, control characters, and 300 characters without a space.

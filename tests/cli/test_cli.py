@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.plugins import find_plugins
-from bench.spec import shipped_specs
+from bench.plugins.discovery import find_plugins
+from bench.specs.load import shipped_specs
 
 MODELS = [name for name in find_plugins("model") if name != "references"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -250,11 +250,12 @@ class TestList:
 
     def test_it_imports_nothing_heavy(self):
         code = (
-            "import sys, bench.cli, contextlib, io\n"
+            "import sys, bench.cli.app, contextlib, io\n"
             "heavy = {'torch', 'tensorflow', 'keras', 'h5py', 'scipy', 'matplotlib', 'music21'}\n"
             "print(sorted(heavy & sys.modules.keys()))\n"
-            "from bench import listing, places\n"
-            "list(listing.tables(None, places.Places.find()))\n"
+            "from bench.cli import listing\n"
+            "from bench.system import paths\n"
+            "list(listing.tables(None, paths.Places.find()))\n"
             "print(sorted({'torch', 'tensorflow', 'keras', 'h5py', 'matplotlib', 'music21'} & sys.modules.keys()))\n"
             "print(any(name.startswith('bench_plugins_') for name in sys.modules))\n"
         )

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.midi import midi_bytes, read_midi
-from bench.notes import Notes
+from bench.music.midi import midi_bytes, read_midi
+from bench.music.notes import Notes
 
 PLUGINS = Path(__file__).resolve().parents[1] / "engine" / "plugins"
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
-from bench.commands._output import INCOMPLETE
+from bench.cli import app
+from bench.cli.output import INCOMPLETE
 
 
 def test_an_error_of_the_system_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/run.json")
 
-    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(app, "app", full)
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        app.main()
     assert left.value.code == INCOMPLETE  # 1 would say that something is worse
     said = "error: There is no room left on the disk for /full/run.json.\nMake room, or give another place with --out DIR; "
     assert capsys.readouterr().err == f"{said}what is finished is kept.\n"
@@ -31,11 +31,11 @@ def test_a_spec_that_meets_one_does_not_stop_the_others(
         started.append(spec)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("bench.commands.run._run", full)
-    monkeypatch.setattr("bench.runner.choose_scale", lambda scale: ("gpu", "asked for"))
+    monkeypatch.setattr("bench.cli.run._run", full)
+    monkeypatch.setattr("bench.runner.session.choose_scale", lambda scale: ("gpu", "asked for"))
     monkeypatch.setattr("sys.argv", ["bench", "all", "--quiet", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        app.main()
     assert left.value.code == INCOMPLETE
     assert len(started) > 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from bench.api import Notes, Piece, Splits
-from bench.midi import midi_bytes
-from bench.plugins import Plugin, find_plugins, load, user_folders
+from bench.music.midi import midi_bytes
+from bench.plugins.discovery import Plugin, find_plugins, load, user_folders
 
 #: Selections at which a test takes seconds.
 TINY: dict[str, dict[str, Any]] = {"chorales": {"limit": 24}, "maestro": {"limit": 6}}

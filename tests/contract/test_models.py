@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from bench.api import FIELDS, Budget, Notes, Piece, Run
-from bench.plugins import Plugin, find_plugins, load, user_folders
+from bench.plugins.discovery import Plugin, find_plugins, load, user_folders
 
 #: Sizes at which a plug-in's test takes seconds; one without an entry runs with its defaults.
 TINY: dict[str, dict[str, Any]] = {

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from bench import plugins
+from bench.plugins import discovery
 
 from .servers import Server, serving
 
 
 def dataset_class(name: str) -> type[Any]:
-    return plugins.load(plugins.get_plugin("dataset", name))
+    return discovery.load(discovery.get_plugin("dataset", name))
 
 
 def dataset_module(name: str, sibling: str | None = None) -> ModuleType:

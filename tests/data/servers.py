@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 
-from bench.midi import midi_bytes
-from bench.notes import Notes
+from bench.music.midi import midi_bytes
+from bench.music.notes import Notes
 
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 
 from bench.api import FIELDS, Budget, NoteCodec, Notes, Run, Splits
-from bench.corpus import load_corpus, save_corpus
 from bench.errors import DataError
-from bench.plugins import find_plugins, load
+from bench.plugins.discovery import find_plugins, load
+from bench.storage.corpus import load_corpus, save_corpus
 
 from .conftest import dataset_class, dataset_module
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.api import Splits
 from bench.errors import DataError
-from bench.notes import Notes
+from bench.music.notes import Notes
 
 from .conftest import dataset_class, dataset_module
 

@@ -1,4 +1,4 @@
-"""bench.corpus: one HDF5 file a dataset."""
+"""bench.storage.corpus: one HDF5 file a dataset."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench.api import Piece, Skipped, Splits
-from bench.corpus import Corpus, load_corpus, save_corpus
 from bench.errors import DataError
-from bench.notes import Notes
+from bench.music.notes import Notes
+from bench.storage.corpus import Corpus, load_corpus, save_corpus
 
 from .servers import music
 

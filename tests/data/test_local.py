@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import DataError
-from bench.midi import midi_bytes
-from bench.prepare import make_cache
+from bench.music.midi import midi_bytes
+from bench.runner.prepare import make_cache
 
 from .conftest import dataset_class, dataset_module
 from .servers import HTML, Server, music

@@ -283,10 +283,10 @@ def test_not_a_zip(server: Server, tmp_path: Path, quiet: Quiet) -> None:
 CHILD = """
 import signal, sys
 from pathlib import Path
-from bench import plugins
+from bench.plugins import discovery
 signal.signal(signal.SIGINT, signal.default_int_handler)
 url, sha256, folder = sys.argv[1:]
-plugins.load(plugins.get_plugin("dataset", "maestro"))(url=url, sha256=sha256).fetch(Path(folder), lambda *a: None)
+discovery.load(discovery.get_plugin("dataset", "maestro"))(url=url, sha256=sha256).fetch(Path(folder), lambda *a: None)
 """
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError
-from bench.midi import midi_bytes
+from bench.music.midi import midi_bytes
 
 from .conftest import dataset_class, dataset_module
 from .servers import HTML, Answer, Server, midiworld_search, music

@@ -1,4 +1,4 @@
-"""bench.midi: MIDI to Notes and back."""
+"""bench.music.midi: MIDI to Notes and back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import DataError
-from bench.midi import PIANO, midi_bytes, read_midi
-from bench.notes import Notes, check_columns
-from bench.prepare import write_midi
+from bench.music.midi import PIANO, midi_bytes, read_midi
+from bench.music.notes import Notes, check_columns
+from bench.runner.prepare import write_midi
 
 TICK = 60 / 120 / 480
 

@@ -108,7 +108,7 @@ def workers(bench: Bench) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             line = " ".join(process.cmdline())
-            if "bench.worker" in line and str(bench.folder) in line and process.status() != psutil.STATUS_ZOMBIE:
+            if "bench.runner.worker" in line and str(bench.folder) in line and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue

@@ -11,12 +11,12 @@ import psutil
 import pytest
 from rich.console import Console
 
-from bench.display import make_display
+from bench.cli.display import make_display
 from bench.errors import TrialError
-from bench.hdf5 import PieceName, Target, read_samples
-from bench.made import check_likelihood, check_samples
-from bench.midi import read_midi
-from bench.notes import Notes
+from bench.music.midi import read_midi
+from bench.music.notes import Notes
+from bench.runner.contract import check_likelihood, check_samples
+from bench.storage.samples import PieceName, Target, read_samples
 
 from .conftest import Bench, until, workers
 
@@ -67,7 +67,7 @@ def test_a_kill_for_memory_is_told_with_the_peak(toy: Bench) -> None:
 
 
 def test_a_hanging_trial_is_killed_with_its_children(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.processes.GRACE", 0.5)
+    monkeypatch.setattr("bench.runner.processes.GRACE", 0.5)
     pids = toy.folder / "pids"
     toy.write({"faulty": {"params": {"how": "hang", "path": str(pids)}}, "steady": {}}, budget={"epochs": 2, "timeout": 5})
     assert toy.run().failed == 1
@@ -149,14 +149,14 @@ def test_a_full_disk_does_not_cost_the_checkpoint(toy: Bench) -> None:
     ],
 )
 def test_when_a_checkpoint_is_given_up(changes: dict[str, object], blamed: bool) -> None:
-    from bench.runner import _blames_checkpoint
+    from bench.runner.session import _blames_checkpoint
 
     error = {"phase": "fit", "had_checkpoint": True, "epochs": 0, "transient": False}
     assert _blames_checkpoint(error | changes) is blamed
 
 
 def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
-    from bench.worker import is_transient
+    from bench.runner.worker import is_transient
 
     torchs = type("OutOfMemoryError", (RuntimeError,), {})
     for error in (OSError(28, "No space left on device"), MemoryError(), torchs("CUDA out of memory. Tried to allocate")):
@@ -198,7 +198,7 @@ def test_no_event_of_a_plugin_stops_the_run(toy: Bench) -> None:
 
 
 def test_the_environment_of_a_worker() -> None:
-    from bench.processes import environment
+    from bench.runner.processes import environment
 
     made = environment(3, "cpu")
     for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):

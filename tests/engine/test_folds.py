@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError
-from bench.hdf5 import read_samples, read_target_file
-from bench.heldout import hold_out
-from bench.places import Places
-from bench.runner import RunResult
-from bench.score import score_run
-from bench.spec import load_spec
+from bench.runner.held_out import hold_out
+from bench.runner.session import RunResult
+from bench.scoring.score import score_run
+from bench.specs.load import load_spec
+from bench.storage.samples import read_samples, read_target_file
+from bench.system.paths import Places
 
 from .conftest import PLUGINS, Bench, until, workers
 from .test_kills import timeless
@@ -204,8 +204,8 @@ def test_too_many_folds_stop_the_run_before_it_starts(toy: Bench) -> None:
 
 
 def test_prompts_say_which_fold_a_piece_is_in_and_a_folder_of_them_is_scored(toy: Bench) -> None:
-    from bench.prompts import export_prompts
-    from bench.scored import score_folder
+    from bench.external.prompts import export_prompts
+    from bench.external.score import score_folder
 
     toy.write({}, protocol=FOLDS | {"folds": 4})
     places = Places.find(toy.out, (), [PLUGINS])
@@ -227,7 +227,7 @@ def test_prompts_say_which_fold_a_piece_is_in_and_a_folder_of_them_is_scored(toy
 def test_the_gate_compares_a_run_with_folds(straight: tuple[Bench, RunResult], tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from bench.cli import app
+    from bench.cli.app import app
 
     toy, _ = straight
     call, baseline = CliRunner(), tmp_path / "baseline.json"

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import bench
-from bench.spec import shipped_specs
+from bench.specs.load import shipped_specs
 
 pytestmark = pytest.mark.training
 

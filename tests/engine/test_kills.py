@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.files import write_json
-from bench.processes import StoppedError
-from bench.store import BusyError, RunFolder
+from bench.runner.processes import StoppedError
+from bench.storage.files import write_json
+from bench.storage.run_folder import BusyError, RunFolder
 
 from .conftest import Bench, until, workers
 

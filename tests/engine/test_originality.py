@@ -1,6 +1,6 @@
 """From the worker's measurement to the table, in a real run."""
 
-from bench import score
+from bench.scoring import score
 
 from .conftest import Bench
 

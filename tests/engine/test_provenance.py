@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import provenance
 from bench.errors import TrialError, UsageError
+from bench.system import provenance
 
 
 def _script(path: Path, text: str) -> Path:
@@ -57,7 +57,8 @@ def test_gpus_are_those_of_the_driver(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_cores_follow_affinity() -> None:
     code = (
-        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from bench.provenance import cores; print(cores())"
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from bench.system.provenance import cores; print(cores())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "1"
 

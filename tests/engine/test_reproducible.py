@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from bench.metrics import cost
-from bench.spec import shipped_specs
+from bench.specs.load import shipped_specs
 
 from .conftest import until
 

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import hdf5, provenance, store
 from bench.api import seed_for
 from bench.errors import DataError, PluginError, UsageError
-from bench.files import FORMAT
-from bench.midi import read_midi
-from bench.places import Places
-from bench.runner import choose_scale, is_event, resolve
-from bench.spec import load_spec
-from bench.trial import Trial
+from bench.music.midi import read_midi
+from bench.runner.session import choose_scale, is_event, resolve
+from bench.specs.load import load_spec
+from bench.specs.trials import Trial
+from bench.storage import run_folder
+from bench.storage.files import FORMAT
+from bench.storage.samples import read_samples, read_target_file, read_targets
+from bench.system import provenance
+from bench.system.paths import Places
 
 from .conftest import PLUGINS, Bench, workers
 
@@ -81,7 +83,7 @@ def test_the_entropy_of_a_known_source_reaches_run_json_and_the_score(toy: Bench
 def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 2})
     toy.run()
-    found = hdf5.read_target_file(toy.run_folder / "targets.h5")
+    found = read_target_file(toy.run_folder / "targets.h5")
     # Test pieces 0, 2 and 4 have 60 notes, 1 and 3 have 15.
     assert [t.piece.id for t in found.targets] == ["test 0", "test 4"]
     assert (found.test_pieces, found.usable) == (5, 3)
@@ -94,8 +96,8 @@ def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Benc
 def test_samples_continue_their_prompts_and_are_written_as_midi(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 9, "samples": 2})
     toy.run()
-    targets = hdf5.read_targets(toy.run_folder / "targets.h5")
-    samples = hdf5.read_samples(toy.trials()["steady", 0] / "samples.h5")
+    targets = read_targets(toy.run_folder / "targets.h5")
+    samples = read_samples(toy.trials()["steady", 0] / "samples.h5")
     assert sorted(samples.notes) == [(piece, sample) for piece in range(3) for sample in range(2)]
     assert samples.notes[0, 0] != samples.notes[0, 1]
     for (piece, _), notes in samples.notes.items():
@@ -160,8 +162,8 @@ def test_a_run_where_nothing_ran_keeps_what_it_was_made_on(toy: Bench, monkeypat
     toy.run()
     file = toy.run_folder / "run.json"
     first = json.loads(file.read_text())
-    monkeypatch.setattr("bench.provenance.git_commit", lambda: "another")
-    monkeypatch.setattr("bench.store.timestamp", lambda: "2099-01-01T00:00:00Z")
+    monkeypatch.setattr("bench.system.provenance.git_commit", lambda: "another")
+    monkeypatch.setattr("bench.storage.run_folder.timestamp", lambda: "2099-01-01T00:00:00Z")
     toy.run(jobs=2)
     again = json.loads(file.read_text())
     assert {k: again[k] for k in ("provenance", "started", "finished", "call")} == {
@@ -186,7 +188,7 @@ def test_two_files_of_one_name_get_two_folders(tmp_path: Path) -> None:
     def name(file: Path) -> str:
         return resolve(file, "smoke", places, {})[1]
 
-    folder = store.RunFolder(places.out / "runs" / name(files[0]))
+    folder = run_folder.RunFolder(places.out / "runs" / name(files[0]))
     assert folder.path.name == "mine-smoke"
     spec = resolve(files[0], "smoke", places, {})[0].model_dump(mode="json")
     folder.create(spec, {}, trials=[], scale="smoke", call={"file": str(files[0])}, dataset={"title": "", "license": ""})
@@ -228,7 +230,7 @@ def test_events_of_a_plugin_are_checked(event: dict[str, Any], good: bool) -> No
 
 def test_a_folder_that_cannot_be_locked_is_said(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()  # no file can be opened there, not even by root
-    with pytest.raises(UsageError, match="can't be written"), store.RunFolder(tmp_path).lock():
+    with pytest.raises(UsageError, match="can't be written"), run_folder.RunFolder(tmp_path).lock():
         pass
 
 
@@ -263,7 +265,7 @@ def test_a_damaged_cache_is_parsed_again(toy: Bench) -> None:
     corpus.write_bytes(good[: len(good) // 2])
     toy.run()
     assert any("parsed again" in e.get("text", "") for e in toy.events)
-    assert hdf5.read_target_file(toy.run_folder / "targets.h5").facts["pieces"]["train"] == 4
+    assert read_target_file(toy.run_folder / "targets.h5").facts["pieces"]["train"] == 4
 
 
 def test_too_short_pieces_are_counted_in_the_error(toy: Bench) -> None:
@@ -309,7 +311,7 @@ def test_an_interpreter_that_cannot_be_started_is_said(toy: Bench, monkeypatch: 
 
 
 def test_another_copy_of_the_suite_is_named_as_such(toy: Bench) -> None:
-    from bench.worker import Channel, TrialTask
+    from bench.runner.worker import Channel, TrialTask
 
     toy.write({"steady": {}})
     trial = load_spec(toy.spec, [PLUGINS]).unfold("cpu")[0].model_dump(mode="json")
@@ -348,12 +350,12 @@ def test_a_run_of_a_newer_format_is_refused_in_words(toy: Bench) -> None:
 
 def test_a_worker_holds_its_trials_folder(toy: Bench) -> None:
     """A worker of a killed runner may still live when the next starts its trial again."""
-    from bench.worker import _held
+    from bench.runner.worker import _held
 
     folder = toy.folder / "trial"
     with _held(folder):
         code = (
-            "import sys, bench.worker as w, pathlib\n"
+            "import sys, bench.runner.worker as w, pathlib\n"
             "w.PATIENCE = 0.3\n"
             "try:\n    w._held(pathlib.Path(sys.argv[1])).__enter__()\n"
             "except w.TrialError as e:\n    print(e)"
@@ -367,5 +369,5 @@ def test_a_worker_holds_its_trials_folder(toy: Bench) -> None:
 def test_importing_bench_is_light() -> None:
     code = "import bench, sys; print([m for m in ('numpy', 'h5py', 'pydantic', 'torch', 'tensorflow') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    code = "import bench.runner, sys; print([m for m in ('scipy', 'torch', 'tensorflow') if m in sys.modules])"
+    code = "import bench.runner.session, sys; print([m for m in ('scipy', 'torch', 'tensorflow') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -25,10 +25,10 @@ import numpy as np
 
 from bench.gate.away import Goal, goal
 from bench.gate.baseline import Baseline, Over, Series, System
-from bench.gate.pairs import CLOCKED, JUDGED
-from bench.gate.thresholds import choose
+from bench.gate.compare import CLOCKED, JUDGED
 from bench.gate.verdicts import judge
 from bench.metrics import METRICS, cost, skill
+from bench.metrics.thresholds import choose
 
 FILE = Path(__file__).with_name("spread.json")
 DIGITS = 4
@@ -190,9 +190,9 @@ def worse(pairs: int, *, seed: int) -> dict:
 
 def make(folder: Path) -> None:
     """Write ``spread.json`` from a finished run."""
-    from bench.hdf5 import read_samples
     from bench.metrics import ON_SETS
-    from bench.score import score_run
+    from bench.scoring.score import score_run
+    from bench.storage.samples import read_samples
 
     def plain(values):
         return [plain(v) for v in values] if np.ndim(values) else float(f"{values:.{DIGITS}g}")

@@ -5,8 +5,8 @@ import pytest
 
 from bench.errors import DataError
 from bench.gate.away import Goal
+from bench.gate.text import sentence
 from bench.gate.verdicts import judge
-from bench.gate.words import sentence
 from bench.metrics import METRICS
 
 from .made import PIECES, changed, flat, run, series, system

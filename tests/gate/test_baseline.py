@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import DataError, UsageError
-from bench.files import read_json, write_json
 from bench.gate.baseline import rounded, take
-from bench.gate.files import FORMAT, dump, read, write
+from bench.gate.baseline_file import FORMAT, dump, read, write
 from bench.gate.verdicts import judge
-from bench.hdf5 import Samples, read_samples, read_target_file, write_samples, write_targets
 from bench.metrics import skill
-from bench.notes import Notes
-from bench.score import score_run
+from bench.music.notes import Notes
+from bench.scoring.score import score_run
+from bench.storage.files import read_json, write_json
+from bench.storage.samples import Samples, read_samples, read_target_file, write_samples, write_targets
 
 spec = importlib.util.spec_from_file_location("stored_run", Path(__file__).parents[1] / "report" / "stored_run.py")
 stored_run = importlib.util.module_from_spec(spec)

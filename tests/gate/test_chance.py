@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.gate.chance import SeedValues, family_size, judge_all, pooled_t, smallest_p
+from bench.gate.significance import SeedValues, family_size, judge_all, pooled_t, smallest_p
 
 
 def seeds(before, now, group="cost"):

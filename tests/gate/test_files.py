@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 
 from bench.errors import UsageError
-from bench.gate.files import dump, read, save, write
+from bench.gate.baseline_file import dump, read, save, write
 
 from .made import flat, run, series, system
 

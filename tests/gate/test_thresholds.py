@@ -3,8 +3,8 @@
 import pytest
 
 from bench.errors import UsageError
-from bench.gate.thresholds import DEFAULTS, Threshold, choose, choose_all, parse, unknown
 from bench.metrics import METRICS, cost
+from bench.metrics.thresholds import DEFAULTS, Threshold, choose, choose_all, parse, unknown
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bench.gate.compare import Verdict
 from bench.gate.junit import junit
-from bench.gate.pairs import Verdict
+from bench.gate.text import markdown, sentence, text
 from bench.gate.verdicts import Judgement, RowChange, judge
-from bench.gate.words import markdown, sentence, text
 from bench.metrics import METRICS
 
 from .made import flat, run, series, shifted, system

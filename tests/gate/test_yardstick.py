@@ -5,33 +5,33 @@ import time
 import numpy as np
 import pytest
 
-from bench import yardstick
+from bench.system import speed
 
 
 def test_the_work_is_the_same_every_time():
-    assert yardstick.work(3, 10) == yardstick.work(3, 10)
+    assert speed.work(3, 10) == speed.work(3, 10)
     # 0 + 1 + ... + 7, 0, 1 of the additions; no product leaves the ones as they are.
-    assert yardstick.work(0, 10) == 1.0 + 28 + 1
+    assert speed.work(0, 10) == 1.0 + 28 + 1
 
 
 def test_nothing_grows_nor_dies_away():
     """Infinities and denormal numbers take another time."""
-    assert yardstick.work(1, 0) == pytest.approx(1, abs=1e-6)
-    assert yardstick.work(additions=0) == pytest.approx(1, abs=0.01)
+    assert speed.work(1, 0) == pytest.approx(1, abs=1e-6)
+    assert speed.work(additions=0) == pytest.approx(1, abs=0.01)
 
 
 def test_it_leaves_random_numbers_alone():
     np.random.seed(0)
     expected = np.random.random()
     np.random.seed(0)
-    yardstick.measure()
+    speed.measure()
     assert np.random.random() == expected
 
 
 def test_it_is_a_part_of_what_it_takes():
     start = time.perf_counter()
-    seconds = yardstick.measure()
-    assert 0 < seconds * yardstick.REPEATS / 2 < time.perf_counter() - start
+    seconds = speed.measure()
+    assert 0 < seconds * speed.REPEATS / 2 < time.perf_counter() - start
 
 
 def test_twice_the_work_is_twice_the_time():
@@ -41,7 +41,7 @@ def test_twice_the_work_is_twice_the_time():
         spent = []
         for _ in range(7):
             start = time.process_time()
-            yardstick.work(products, additions)
+            speed.work(products, additions)
             spent.append(time.process_time() - start)
         return min(spent)
 

@@ -6,12 +6,12 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from bench.harmony.conductor import Conductor
-from bench.harmony.stored import StoredPlans
-from bench.hdf5 import PieceName, Samples, Target, read_samples
-from bench.notes import Notes
-from bench.score import _score_harmony, score_run
-from bench.trial import Form, Harmony
+from bench.music.notes import Notes
+from bench.runner.constrained import Conductor
+from bench.scoring.chord_plans import StoredPlans
+from bench.scoring.score import _score_harmony, score_run
+from bench.specs.trials import Form, Harmony
+from bench.storage.samples import PieceName, Samples, Target, read_samples
 from tests.engine.conftest import Bench, toy
 
 __all__ = ["toy"]  # the fixture

@@ -5,8 +5,8 @@ import textwrap
 import pytest
 
 from bench.errors import SpecError
-from bench.spec import load_spec
-from bench.trial import Harmony
+from bench.specs.load import load_spec
+from bench.specs.trials import Harmony
 
 SPEC = """\
 title: Mine

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bench.errors import TrialError
-from bench.harmony.theory import find_key, make_plan
-from bench.notes import Notes
-from bench.trial import Harmony
+from bench.music.harmony.theory import find_key, make_plan
+from bench.music.notes import Notes
+from bench.specs.trials import Harmony
 
 
 def melody(pitches):

@@ -19,8 +19,8 @@ from bench.api import Notes
 from bench.metrics import Undefined, Value
 from bench.metrics import muspy as ours
 from bench.metrics.pitch import evaluate as pitch_columns
-from bench.midi import read_midi
-from bench.plugins import get_plugin, load
+from bench.music.midi import read_midi
+from bench.plugins.discovery import get_plugin, load
 
 theirs = pytest.importorskip("muspy", reason="needs MuSpy, which is in midibench[test]")
 

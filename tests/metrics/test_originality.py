@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from bench import originality
 from bench.api import Notes, Piece
 from bench.errors import DataError
-from bench.metrics import Undefined
+from bench.metrics import Undefined, copying
 from bench.metrics import originality as columns
-from bench.originality import Copied, TrainingIndex, longest_common_run, measure_trial
+from bench.metrics.copying import Copied, TrainingIndex, longest_common_run, measure_trial
 
 
 def notes(pitches: list[int]) -> Notes:
@@ -118,12 +117,12 @@ tunes = st.lists(st.sampled_from([0, 1, 127]), max_size=25)
 
 @given(st.lists(tunes, max_size=4), st.lists(st.tuples(tunes, tunes), max_size=4), st.sampled_from([3, 1 << 19]))
 def test_as_a_search_of_every_place(train: list[list[int]], samples: list[tuple[list[int], list[int]]], chunk: int) -> None:
-    before, originality.CHUNK = originality.CHUNK, chunk
+    before, copying.CHUNK = copying.CHUNK, chunk
     try:
         index = TrainingIndex(pieces(*train))
         found = index.measure([notes(s) for s, _ in samples], [notes(p) for _, p in samples])
     finally:
-        originality.CHUNK = before
+        copying.CHUNK = before
     assert found == [brute(train, sample, prompt) for sample, prompt in samples]
 
 

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from bench.api import Budget, DataError, NoteCodec, Notes, Piece, PluginError, Run, TrialError  # noqa: E402
-from bench.plugins import find_plugins, load  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 Model = load(find_plugins("model")["gan"])
 gan = sys.modules[Model.__module__]

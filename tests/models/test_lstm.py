@@ -18,7 +18,7 @@ import h5py  # noqa: E402
 import keras  # noqa: E402
 
 from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, seed_for  # noqa: E402
-from bench.plugins import find_plugins, load  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 Model = load(find_plugins("model")["lstm"])
 module = sys.modules[Model.__module__]

@@ -20,7 +20,7 @@ tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
 from bench.api import FIELDS, Budget, DataError, Notes, Piece, PluginError, Run, TrialError  # noqa: E402
-from bench.plugins import find_plugins, load  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 Model = load(find_plugins("model")["lstm-paper"])
 module = sys.modules[Model.__module__]

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bench.api import Budget, Notes, Piece, PluginError, Run, TrialError  # noqa: E402
-from bench.plugins import find_plugins, load  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 from .pieces import music, noise  # noqa: E402
 

@@ -15,8 +15,8 @@ import pytest
 
 from bench.api import Budget, Notes, Piece, PluginError, Run
 from bench.metrics import table2
-from bench.midi import read_midi
-from bench.plugins import find_plugins, load
+from bench.music.midi import read_midi
+from bench.plugins.discovery import find_plugins, load
 
 Model = load(find_plugins("model")["references"])
 references = sys.modules[Model.__module__]

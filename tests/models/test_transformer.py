@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError  # noqa: E402
-from bench.plugins import find_plugins, load  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 Model = load(find_plugins("model")["transformer"])
 module = sys.modules[Model.__module__]

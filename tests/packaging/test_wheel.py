@@ -11,9 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FIND = """
-import json, bench, bench.plugins, bench.spec
-found = {kind: {name: str(p.path) for name, p in bench.plugins.find_plugins(kind).items()} for kind in ("model", "dataset")}
-found["spec"] = {name: str(path) for name, path in bench.spec.shipped_specs().items()}
+import json, bench, bench.specs.load
+from bench.plugins.discovery import find_plugins
+found = {kind: {name: str(p.path) for name, p in find_plugins(kind).items()} for kind in ("model", "dataset")}
+found["spec"] = {name: str(path) for name, path in bench.specs.load.shipped_specs().items()}
 print(json.dumps({"bench": bench.__file__, **found}))
 """
 
@@ -87,6 +88,6 @@ def test_an_installed_wheel_finds_its_own_plugins_and_specs(installed: Path, tmp
 
 
 def test_bench_list_of_an_installed_wheel_names_them_all(installed: Path, tmp_path: Path) -> None:
-    listed = run(installed, tmp_path, "-c", "from bench.cli import main; main()", "list")
+    listed = run(installed, tmp_path, "-c", "from bench.cli.app import main; main()", "list")
     shipped = [Path(name).stem for name in (*names("models", ".py"), *names("datasets", ".py"), *names("bench/specs", ".yaml"))]
     assert [name for name in shipped if name not in listed] == []

@@ -20,7 +20,7 @@ tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
 from bench.api import Budget, Notes, Piece, Run  # noqa: E402
-from bench.plugins import find_plugins, load  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 from .aims import reach  # noqa: E402
 

@@ -19,8 +19,8 @@ import pytest
 from bench.api import Notes
 from bench.metrics import evaluate_sample
 from bench.metrics import muspy as ours
-from bench.midi import read_midi
-from bench.plugins import get_plugin, load
+from bench.music.midi import read_midi
+from bench.plugins.discovery import get_plugin, load
 
 from .aims import reach
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bench.api import Piece, Splits
-from bench.corpus import load_corpus, save_corpus
-from bench.midi import read_midi
-from bench.notes import COLUMNS, Notes
+from bench.music.midi import read_midi
+from bench.music.notes import COLUMNS, Notes
+from bench.storage.corpus import load_corpus, save_corpus
 
 pytestmark = pytest.mark.perf
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 
 from bench.api import Budget, Notes, Piece, Run  # noqa: E402
-from bench.plugins import find_plugins, load  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 from .aims import reach  # noqa: E402
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import bench.plugins
+import bench.plugins.discovery
 from bench.errors import PluginError
-from bench.plugins import Parameter, find_plugins, get_plugin, load, read_plugin, source_digest, user_folders
+from bench.plugins.discovery import Parameter, find_plugins, get_plugin, load, read_plugin, source_digest, user_folders
 
 HEADER = '"""A model."""\nFRAMEWORK = "numpy"\nFEATURES = "few"\n'
 DATASET = (
@@ -82,11 +82,11 @@ class TestFinding:
     def test_an_installed_wheel_has_them_inside_the_package(self, tmp_path, monkeypatch):
         model(tmp_path / "bench" / "_plugins" / "models", "inside")
         model(tmp_path / "models", "beside")
-        monkeypatch.setattr(bench.plugins, "_HERE", tmp_path / "bench")
+        monkeypatch.setattr(bench.plugins.discovery, "_HERE", tmp_path / "bench")
         assert find_plugins("model").keys() == {"inside"}
 
     def test_a_package_without_them(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(bench.plugins, "_HERE", tmp_path / "bench")
+        monkeypatch.setattr(bench.plugins.discovery, "_HERE", tmp_path / "bench")
         with pytest.raises(PluginError, match="The shipped models are missing"):
             find_plugins("model")
 
@@ -238,7 +238,7 @@ class TestDigest:
 
 def test_reading_all_headers_loads_no_framework():
     code = (
-        "import sys; from bench.plugins import find_plugins; find_plugins('model'); find_plugins('dataset');"
+        "import sys; from bench.plugins.discovery import find_plugins; find_plugins('model'); find_plugins('dataset');"
         "print(sorted({'torch', 'tensorflow', 'keras', 'music21', 'symusic'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

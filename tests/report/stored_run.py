@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.files import FORMAT, write_json
-from bench.hdf5 import PieceName, Samples, Target, Targets, write_samples, write_targets
-from bench.notes import Notes
-from bench.store import RunFolder
+from bench.music.notes import Notes
+from bench.storage.files import FORMAT, write_json
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import PieceName, Samples, Target, Targets, write_samples, write_targets
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = ("report.md", "report.csv", "trials.csv", "columns.csv")

@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from bench.files import write_json
-from bench.notes import Notes
+from bench.music.notes import Notes
 from bench.report import build_report, write_reports
-from bench.report.figures import audit, copying, cost, course, distances, pitch, spread, training
-from bench.report.figures.canvas import Ink, drawing, panels
+from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
+from bench.report.figures.svg import Ink, drawing, panels
 from bench.report.html import cell, lines, progress, report_html, spec_yaml
 from bench.report.numbers import count, duration, mebibytes
 from bench.report.sorting import sort_value
 from bench.report.verdict import alone, verdicts
 from bench.report.watch import stamps, watch_run
-from bench.score import score_run
-from bench.store import RunFolder
+from bench.scoring.score import score_run
+from bench.storage.files import write_json
+from bench.storage.run_folder import RunFolder
 
 from .stored_run import REAL, Stored, both, done, example, moved, notes
 
@@ -89,7 +89,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_drawing_is_not_loaded_before_it_is_needed() -> None:
-    code = "import sys, bench.cli, bench.report; print([m for m in ('matplotlib', 'PIL') if m in sys.modules])"
+    code = "import sys, bench.cli.app, bench.report; print([m for m in ('matplotlib', 'PIL') if m in sys.modules])"
     found = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
     )
@@ -135,7 +135,7 @@ def test_a_real_difference_is_said(stored: Stored) -> None:
 
 def many(tmp_path: Path, **by: tuple[int, int]) -> Path:
     """Models that are off by so many semitones on 20 pieces, with two seeds each."""
-    from bench.hdf5 import PieceName, Target, Targets, write_targets
+    from bench.storage.samples import PieceName, Target, Targets, write_targets
 
     stored = Stored(tmp_path / "many", seeds=[0, 1])
     real = [notes([60 + i % 3, 62, 64, 66]) for i in range(20)]
@@ -223,7 +223,7 @@ def test_without_a_model_the_references_are_drawn(stored: Stored) -> None:
         "Dot plot. Average Pitch Distance in semitones, closest first: median 5.50.",
         "Dot plot. Velocity Average Distance in MIDI velocity, closest first: median 12.50.",
     ]
-    pieces = course.courses(report).pieces
+    pieces = over_time.courses(report).pieces
     assert [(p.title, len(p.drawings)) for p in pieces] == [("Bach: Minuet", 1), ("b", 1)]
 
 
@@ -261,7 +261,7 @@ def test_a_family_without_bits_has_its_own_validation(stored: Stored) -> None:
 
 def test_a_course_says_the_samples_own_distance(stored: Stored) -> None:
     stored.add("lstm", 0, moved(3))
-    first, second = course.courses(built(stored.close())).pieces
+    first, second = over_time.courses(built(stored.close())).pieces
     label = first.drawings[0].label
     assert "Mean pitch: generated 66.0, original 63.0, mean distance 3.00 semitones." in label
     assert second.title == "b"
@@ -269,7 +269,7 @@ def test_a_course_says_the_samples_own_distance(stored: Stored) -> None:
 
 def test_the_line_over_time_is_a_mean_over_seconds() -> None:
     onset = np.array([0.0, 0.0, 1.0, 2.5, 9.0])
-    at, mean = course.smoothed(onset, np.array([60, 64, 68, 72, 10]))
+    at, mean = over_time.smoothed(onset, np.array([60, 64, 68, 72, 10]))
     assert at.tolist() == [0.0, 1.0, 2.5, 9.0]
     assert mean.tolist() == [64.0, 66.0, 70.0, 10.0]
 
@@ -281,7 +281,7 @@ def test_the_mean_of_trainings_ends_with_the_shortest() -> None:
 def test_the_axes_over_time_hold_every_mean_and_forgive_single_notes() -> None:
     original = notes([60] * 16, (100,) * 16)
     loud = notes([60] * 15 + [127], (20,) * 16)
-    frame = course.framed([original, loud])
+    frame = over_time.framed([original, loud])
     assert frame.until == original.onset[-1] - original.onset[0]
     assert frame.limits["velocity"] == (20 - 4, 100 + 16)
     low, high = frame.limits["pitch"]
@@ -290,15 +290,15 @@ def test_the_axes_over_time_hold_every_mean_and_forgive_single_notes() -> None:
 
 
 def test_shares_count_what_lies_outside_in_the_last_bin() -> None:
-    velocity = next(q for q in spread.QUANTITIES if q.name == "velocity")
+    velocity = next(q for q in distributions.QUANTITIES if q.name == "velocity")
     edges = np.array([50.0, 70.0, 90.0])
-    assert spread.shares(velocity, edges, [notes([60] * 4, (40, 60, 80, 120))]).tolist() == [50.0, 50.0]
-    assert spread.shares(velocity, edges, []).tolist() == [0.0, 0.0]
+    assert distributions.shares(velocity, edges, [notes([60] * 4, (40, 60, 80, 120))]).tolist() == [50.0, 50.0]
+    assert distributions.shares(velocity, edges, []).tolist() == [0.0, 0.0]
 
 
 def test_pitch_classes_of_the_real_notes_peak_where_they_should(stored: Stored) -> None:
     stored.add("lstm", 0, {(i, 0): r for i, r in enumerate(REAL)})
-    found = spread.gallery(built(stored.close())).drawings[0]
+    found = distributions.gallery(built(stored.close())).drawings[0]
     # 60, 62, 64, 66 and 50, 50, 54, 54: three D, three F sharp.
     assert "The real notes peak in D." in found.label
     assert found.caption == "To be moved: lstm 0 %."

@@ -17,13 +17,13 @@ from hypothesis import given
 from markdown_it import MarkdownIt
 
 from bench.errors import DataError
-from bench.hdf5 import PieceName
 from bench.metrics import METRICS
-from bench.notes import Notes
+from bench.music.notes import Notes
 from bench.report import REPORTS, build_report, provenance, write_reports
 from bench.report.markdown import escape
 from bench.report.numbers import count, duration, listed, mebibytes, size_text
-from bench.score import score_run
+from bench.scoring.score import score_run
+from bench.storage.samples import PieceName
 
 from .stored_run import FILES, GOLDEN, Stored, both, done, example, moved
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import DataError
 from bench.metrics import METRICS, Undefined
-from bench.score import mean, score_run, standard_deviation
+from bench.scoring.score import mean, score_run, standard_deviation
 
 from .stored_run import Stored, both, moved, notes
 

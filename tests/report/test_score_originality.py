@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.score import score_run
+from bench.scoring.score import score_run
 
 from .stored_run import Stored, both, moved
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.report import build_report, write_reports
-from bench.report.search import searches
-from bench.score import score_run
+from bench.scoring.grid_search import searches
+from bench.scoring.score import score_run
 
 from .stored_run import Stored, done, moved
 

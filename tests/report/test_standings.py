@@ -9,9 +9,9 @@ import pytest
 
 from bench.metrics import METRICS
 from bench.report.flags import flags
-from bench.report.standings import Standing, rank_text
 from bench.report.tables import row_name
-from bench.score import Cell, Row, TrialScore
+from bench.scoring.ranking import Standing, rank_text
+from bench.scoring.score import Cell, Row, TrialScore
 
 BASE = np.random.default_rng(0).normal(9.0, 1.0, 40)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.hdf5 import read_targets
-from bench.midi import midi_bytes
-from bench.notes import Notes
+from bench.music.midi import midi_bytes
+from bench.music.notes import Notes
 from bench.report import build_report
-from bench.score import score_run
-from bench.sound.programs import DEBIAN, Missing, Renderer, find_renderer
-from bench.store import RunFolder
+from bench.scoring.score import score_run
+from bench.sound.synthesizer import DEBIAN, Missing, Renderer, find_renderer
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import read_targets
 from tests.report.stored_run import example, notes
 
 FOUND = find_renderer()

@@ -10,11 +10,11 @@ import pytest
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 
-from bench.hdf5 import read_target_file, write_targets
-from bench.midi import read_midi
-from bench.sound.page import clips, file_name, to_install
-from bench.sound.store import render_run
-from bench.store import RunFolder
+from bench.music.midi import read_midi
+from bench.report.listen import clips, file_name, to_install
+from bench.sound.clips import render_run
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import read_target_file, write_targets
 
 from .made import FOUND, needs_sound, report_of, run_with_midi
 

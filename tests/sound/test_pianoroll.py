@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.notes import Notes
-from bench.sound.pianoroll import Extent, describe, piano_roll, pitch_name
+from bench.music.notes import Notes
+from bench.report.figures.pianoroll import Extent, describe, piano_roll, pitch_name
 
 THREE = Notes.from_columns([0.0, 1.0, 2.5], [1.0, 1.0, 0.5], [60, 64, 71], [127, 64, 10])
 FIRST = np.array([True, False, False])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.sound.programs import Missing, Renderer, find_renderer, sound_fact
+from bench.sound.synthesizer import Missing, Renderer, find_renderer, sound_fact
 
 from .made import program
 
@@ -50,7 +50,7 @@ def test_timidity_needs_no_soundfont(bin_):
 
 
 def test_fluidsynth_without_a_soundfont(bin_, monkeypatch):
-    monkeypatch.setattr("bench.sound.programs._FOLDERS", (str(bin_),))
+    monkeypatch.setattr("bench.sound.synthesizer._FOLDERS", (str(bin_),))
     assert having(bin_, "ffmpeg", "fluidsynth") == Missing("FluidSynth is installed, but no SoundFont was found for it")
     assert isinstance(having(bin_, "timidity", "fluidsynth"), Renderer)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from symusic import Note, Score, Tempo, Track
 
-from bench.midi import midi_bytes
-from bench.notes import Notes
-from bench.sound.programs import DEBIAN, Renderer
+from bench.music.midi import midi_bytes
+from bench.music.notes import Notes
 from bench.sound.render import RING, Cut, Failure, Rendered, render, shortened
+from bench.sound.synthesizer import DEBIAN, Renderer
 
 from .made import CHORDS, FOUND, fake, needs_sound
 

@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from bench.midi import midi_bytes, read_midi
-from bench.notes import Notes
+from bench.music.midi import midi_bytes, read_midi
+from bench.music.notes import Notes
 from bench.sound.after import render_after_run
+from bench.sound.clips import Kept, kept, prompt_notes, render_run, slug, sources
 from bench.sound.render import Failure, Rendered
-from bench.sound.store import Kept, kept, prompt_notes, render_run, slug, sources
 from tests.report.stored_run import notes
 
 from .made import FOUND, fake, needs_sound, run_with_midi
@@ -98,7 +98,7 @@ class TestFailures:
         assert kept(made[0].source) == "FluidSynth failed with exit code 3: no instruments"
 
     def test_after_one_that_hangs_nothing_is_tried(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("bench.sound.store.render", _stuck := Stuck())
+        monkeypatch.setattr("bench.sound.clips.render", _stuck := Stuck())
         made = render_run(run, fake(tmp_path))
         assert _stuck.calls == 1
         assert made[0].result == Failure("FluidSynth took longer than 60 s", timed_out=True)

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from bench.errors import SpecError
-from bench.plugins import find_plugins
-from bench.spec import Spec, load_spec, shipped_specs
+from bench.plugins.discovery import find_plugins
+from bench.specs.load import Spec, load_spec, shipped_specs
 
 MODELS = [name for name in find_plugins("model") if name != "references"]
 

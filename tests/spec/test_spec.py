@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench._mistakes import accepts
-from bench._yaml import merge
-from bench.plugins import Parameter, find_plugins
-from bench.spec import SCALES, SPECS, Spec, load_spec, schema, schema_text, shipped_specs
+from bench.plugins.discovery import Parameter, find_plugins
+from bench.specs.check import accepts
+from bench.specs.document import merge
+from bench.specs.load import SCALES, SPECS, Spec, load_spec, schema, schema_text, shipped_specs
 
 LITTLE = """\
 title: Little
@@ -250,7 +250,7 @@ class TestShipped:
         assert {name: scales for name, scales in suits.items() if scales} == by_default
 
     def test_the_schema_is_up_to_date(self):
-        assert (SPECS / "schema.json").read_text() == schema_text(), "run python -m bench.spec"
+        assert (SPECS / "schema.json").read_text() == schema_text(), "run python -m bench.specs.load"
 
     def test_the_schema_knows_scales_and_requires_nothing(self):
         written = schema()

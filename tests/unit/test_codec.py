@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.api import NoteCodec, Notes
-from bench.codec import DURATION_SPAN, TIME_SPAN
+from bench.music.codec import DURATION_SPAN, TIME_SPAN
 
 codec = NoteCodec()
 

@@ -8,16 +8,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.errors import DataError, UsageError
-from bench.external import External, match, midi_files, read_external, samples_a_piece
-from bench.hdf5 import PieceName, Target, Targets
-from bench.heldout import HeldOut
-from bench.midi import midi_bytes
-from bench.notes import Notes
-from bench.openings import Opening, PromptRule, opening
-from bench.prompts import check_index, export_prompts, numbers_in, prompt_name
-from bench.remarks import at_row, counts, in_report, treated, warnings
-from bench.spec import Spec
-from bench.trial import DatasetChoice, Protocol
+from bench.external.folder import External, match, midi_files, read_external, samples_a_piece
+from bench.external.messages import at_row, counts, in_report, treated, warnings
+from bench.external.prompt_match import Opening, PromptRule, opening
+from bench.external.prompts import check_index, export_prompts, numbers_in, prompt_name
+from bench.music.midi import midi_bytes
+from bench.music.notes import Notes
+from bench.runner.held_out import HeldOut
+from bench.specs.load import Spec
+from bench.specs.trials import DatasetChoice, Protocol
+from bench.storage.samples import PieceName, Target, Targets
 
 N = 4
 

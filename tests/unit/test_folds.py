@@ -10,11 +10,11 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from bench.api import DataError, Notes, Piece
-from bench.corpus import Corpus
-from bench.folds import Fold, composition, deal, divide, facts, measure_divisions, pooled, read_folds
-from bench.originality import measure_samples
-from bench.prepare import choose
-from bench.trial import Protocol
+from bench.metrics.copying import measure_samples
+from bench.runner.folds import Fold, composition, deal, divide, facts, measure_divisions, pooled, read_folds
+from bench.runner.prepare import choose
+from bench.specs.trials import Protocol
+from bench.storage.corpus import Corpus
 
 
 def notes(pitch: Sequence[int]) -> Notes:

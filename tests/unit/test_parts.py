@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.hdf5 import Samples
 from bench.metrics import Undefined
 from bench.metrics.cost import seconds_to_target
-from bench.notes import Notes
-from bench.parts import Part, joined, likelihood_in_words, read_part, write_part
+from bench.music.notes import Notes
+from bench.runner.parts import Part, joined, likelihood_in_words, read_part, write_part
+from bench.storage.samples import Samples
 
 MUSIC = Notes.from_columns([0.0], [0.5], [60], [64])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.spec import shipped_specs
+from bench.specs.load import shipped_specs
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bench import stats
+from bench.scoring import stats
 
 values = st.lists(st.floats(-100, 100, allow_nan=False), min_size=stats.FEWEST, max_size=30)
 

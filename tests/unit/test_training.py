@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.api import DataError, NoteCodec, Notes, Piece, TrialError
-from bench.plugins import find_plugins, load
+from bench.plugins.discovery import find_plugins, load
 
 CODEC = NoteCodec()
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bench.report.figures.canvas import Drawing, Gallery
+from bench.report.figures.svg import Drawing, Gallery
 
 __all__ = ["Drawing", "Gallery"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from bench.metrics import METRICS
-from bench.report.build import Report
+from bench.report.contents import Report
 from bench.report.numbers import listed, plural
 
 #: Bytes of the largest heat map that is put into the page.

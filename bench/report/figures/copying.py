@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.report.build import Report
-from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels
-from bench.report.figures.marks import short
+from bench.report.contents import Report
+from bench.report.figures.styles import short
+from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels
 from bench.report.numbers import listed, number_text
-from bench.score import REAL, Row
+from bench.scoring.score import REAL, Row
 
 #: What is drawn, and what real music has of it.
 PAIRS = (

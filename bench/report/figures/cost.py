@@ -7,12 +7,12 @@ from statistics import fmean
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.report.build import HEADLINE, Report
-from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
+from bench.report.contents import HEADLINE, Report
 from bench.report.figures.histories import histories
-from bench.report.figures.marks import MOST, Mark, left_out, marks, short
+from bench.report.figures.styles import MOST, Mark, left_out, marks, short
+from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
 from bench.report.numbers import duration, number_text
-from bench.score import Row
+from bench.scoring.score import Row
 
 #: What training time is set against, the first that any model has.
 QUALITY = ("bits_per_note", *HEADLINE)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.report.build import HEADLINE, Report
-from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, panels, short_title
-from bench.report.figures.marks import short
+from bench.report.contents import HEADLINE, Report
+from bench.report.figures.styles import short
+from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels, short_title
 from bench.report.numbers import cell_text
-from bench.score import REAL, Row
+from bench.scoring.score import REAL, Row
 
 #: Inches of a row, and of what stands around them.
 LINE, AROUND = 0.19, 0.92

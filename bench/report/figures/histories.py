@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.score import TrialScore
+from bench.scoring.score import TrialScore
 
 
 class History(NamedTuple):

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.report.build import Report
-from bench.report.figures.canvas import Drawing, Gallery, drawing, legend_above, panels
+from bench.report.contents import Report
 from bench.report.figures.histories import histories
-from bench.report.figures.marks import Mark, marks, short
+from bench.report.figures.styles import Mark, marks, short
+from bench.report.figures.svg import Drawing, Gallery, drawing, legend_above, panels
 
 #: What a model may log that hears other columns than another, so that the two can be compared: cross-entropy, nats a note.
 PITCH = "validation_pitch_loss"

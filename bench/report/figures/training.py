@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report.build import Report
-from bench.report.figures.canvas import Drawing, Gallery, Ink, drawing, legend_above, panels
+from bench.report.contents import Report
 from bench.report.figures.histories import histories
-from bench.report.figures.marks import short
+from bench.report.figures.styles import short
+from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
 from bench.report.numbers import listed
-from bench.score import Row
+from bench.scoring.score import Row
 
 #: History entries that have a place of their own.
 RATE, LOSS, BITS = "learning_rate", "loss", "validation_bits"

@@ -1,0 +1,104 @@
+"""The command line. The only place that catches :class:`BenchError`: message and hint go to stderr, then its exit code.
+
+Nothing heavy is imported before a command needs it: `bench list` answers within a second and loads no framework.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli import audit, data, external, gate, listen, run, show
+from bench.cli.output import as_bench_error, make_console, show_error
+from bench.errors import BenchError
+
+#: What a shell reports after Ctrl-C.
+INTERRUPTED = 130
+
+
+def _group(help: str, *examples: str, **more: Any) -> typer.Typer:
+    return typer.Typer(help=help, epilog=_examples(examples), rich_markup_mode="rich", **more)
+
+
+def _examples(commands: tuple[str, ...]) -> str:
+    word = "Examples" if len(commands) > 1 else "Example"
+    return f"{word}: " + "; ".join(f"[bold]{command}[/bold]" for command in commands)
+
+
+app = _group(
+    "Compares symbolic music generators on the same music, the same way.",
+    "bench all",
+    "bench run smoke",
+    "bench list",
+    name="bench",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = _group("Fetch a dataset, or verify what is there.", "bench data fetch maestro", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from bench.system import provenance
+
+        typer.echo(f"bench {provenance.version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _add(name: str, command: Callable[..., None], *examples: str, to: typer.Typer = app) -> None:
+    to.command(name, epilog=_examples(examples))(command)
+
+
+_add("all", run.run_all, "bench all --jobs 2")
+_add(
+    "run",
+    run.run,
+    "bench run table2 --models lstm,transformer --seeds 5",
+    "bench run my-spec.yaml --plugins my-models/",
+)
+_add("list", show.list_, "bench list models --plugins my-models/")
+_add("fetch", data.fetch, "bench data fetch maestro", "bench data fetch midiworld --spec table2-midiworld", to=data_app)
+_add(
+    "verify",
+    data.verify,
+    "bench data verify maestro --data ~/maestro-v3.0.0",
+    "bench data verify midiworld --option limit=50",
+    to=data_app,
+)
+_add("prompts", external.prompts, "bench prompts table2 --to prompts")
+_add("score", external.score, "bench score magenta-out --spec table2 --name magenta", "bench score mine --run latest")
+_add("audit", audit.audit, "bench audit --spec table2")
+_add("report", show.report, "bench report latest", "bench report table2-cpu --watch")
+_add("listen", listen.listen, "bench listen latest", "bench listen table2-cpu --systems lstm,markov")
+_add("baseline", gate.baseline, "bench baseline latest --file baseline.json")
+_add("check", gate.check, "bench check latest --baseline baseline.json", "bench check smoke-cpu --baseline b.json --format junit")
+_add("doctor", show.doctor, "bench doctor")
+
+
+def main() -> None:
+    """Entry point of the command `bench`."""
+    try:
+        app(prog_name="bench")
+    except (BenchError, OSError) as error:
+        known = as_bench_error(error)
+        show_error(make_console(stderr=True), known)
+        sys.exit(known.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,43 @@
+"""`bench audit`: what each metric notices, and what it rewards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli.display import make_display
+from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption
+from bench.cli.output import make_console, print_line
+
+
+def audit(
+    spec: Annotated[
+        str, typer.Option("--spec", metavar="SPEC", help="Its dataset and protocol: a name, or a YAML file.")
+    ] = "table2",
+    dataset: Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Another dataset.")] = None,
+    scale: ScaleOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure every metric on controlled corruptions of held-out music: what it sees, what it rewards. Nothing is trained."""
+    from bench.audit import write_audit
+    from bench.audit.report import failures
+    from bench.audit.responses import audit as measured
+    from bench.runner.held_out import hold_out
+    from bench.runner.session import choose_scale
+    from bench.specs.load import load_spec
+    from bench.system.paths import Places
+
+    places = Places.find(out, data or (), plugins or ())
+    resolved = load_spec(spec, places.plugins, dataset=dataset).at(choose_scale(scale)[0])
+    console = make_console()
+    with make_display(quiet, console, make_console(stderr=True)) as display:
+        found = measured(hold_out(resolved, places, display=display))
+    written = write_audit(found, places.out / "audit" / resolved.dataset.name)
+    if not quiet:
+        for line in failures(found):
+            print_line(console, line)
+    print_line(console, str(written[0]))

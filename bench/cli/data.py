@@ -1,0 +1,88 @@
+"""`bench data fetch`, `bench data verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bench.cli.display import make_display
+from bench.cli.options import (
+    DataOption,
+    DatasetArgument,
+    OptionOption,
+    OutOption,
+    PluginsOption,
+    QuietOption,
+    ScaleOption,
+    SpecOption,
+)
+from bench.cli.output import INCOMPLETE, make_console, print_line
+from bench.errors import UsageError, did_you_mean
+
+
+def fetch(
+    name: DatasetArgument,
+    spec: SpecOption = None,
+    scale: ScaleOption = None,
+    option: OptionOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Download a dataset into the cache and check it against its known or locked checksums."""
+    from bench.runner.datasets import fetch_dataset
+
+    where = {"out": out, "data": data or (), "plugins": plugins or ()}
+    options = _dataset_options(name, spec, scale, option, plugins)
+    console = make_console()
+    with make_display(quiet, console, make_console(stderr=True)) as display:
+        folder = fetch_dataset(name, options=options, display=display, **where)
+    print_line(console, f"{name} is in {folder}")
+
+
+def verify(
+    name: DatasetArgument,
+    spec: SpecOption = None,
+    scale: ScaleOption = None,
+    option: OptionOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare a dataset that is there with its known or locked checksums. Exit code 3 if anything differs."""
+    from bench.runner.datasets import in_words, verify_dataset
+
+    where = {"out": out, "data": data or (), "plugins": plugins or ()}
+    options = _dataset_options(name, spec, scale, option, plugins)
+    console = make_console()
+    with make_display(quiet, console, make_console(stderr=True)) as display:
+        found = verify_dataset(name, options=options, display=display, **where)
+    for line in found.differences:
+        print_line(console, line)
+    if not quiet:
+        print_line(console, f"{name}: {in_words(found)}")
+        if found.remark:
+            print_line(console, found.remark)
+    if found.differences:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _dataset_options(
+    name: str, spec: str | None, scale: str | None, given: Sequence[str] | None, plugins: Sequence[Path] | None
+) -> dict[str, Any]:
+    """The selection that `bench data` was asked for, checked before anything starts."""
+    from bench.plugins.discovery import find_plugins, user_folders
+    from bench.runner.datasets import choose_options
+
+    if scale is not None and spec is None:
+        raise UsageError("--scale was given without --spec.", "It is the scale of a spec.")
+    folders = user_folders(plugins or ())
+    known = find_plugins("dataset", folders)
+    if name not in known:
+        raise UsageError(f"There is no dataset {name!r}.", did_you_mean(name, known))
+    return choose_options(known[name], given or (), spec, scale, folders)

@@ -1,0 +1,143 @@
+"""What `bench doctor` finds out: versions, processor, GPU per framework, what is missing and what mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.display import clean
+from bench.plugins.discovery import find_plugins, user_folders
+from bench.sound.synthesizer import sound_fact
+from bench.system import provenance
+from bench.system.paths import Places
+
+#: What mends a framework that is missing, by framework and by whether there is a GPU.
+_INSTALL = {
+    ("tensorflow", False): "-m pip install tensorflow-cpu==2.21.0",
+    ("tensorflow", True): "-m pip install 'tensorflow[and-cuda]==2.21.0'",
+    ("pytorch", False): "-m pip install torch==2.13.0 safetensors",
+    ("pytorch", True): "-m pip install torch==2.13.0 safetensors",
+}
+
+
+class Problem(NamedTuple):
+    """Something that is missing, and the command that mends it."""
+
+    what: str
+    mend: str
+
+
+def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], list[Problem]]:
+    """Facts for people, and what is missing. Each framework that a model needs is asked in its own interpreter."""
+    machine = provenance.machine()
+    visible, why = provenance.gpu_visible()
+    facts = {
+        "bench": provenance.version(),
+        "python": f"{sys.version.split()[0]} ({sys.executable})",
+        "system": machine["platform"],
+        "CPU": f"{machine['cpu']}, {machine['cores']} cores",
+        "memory": f"{machine['memory_bytes'] / 2**30:.1f} GiB",
+        "GPU": why,
+    }
+    needed = needed_frameworks(user_folders(plugins))
+    with ThreadPoolExecutor() as pool:
+        reports = dict(zip(needed, pool.map(provenance.framework_report, needed), strict=True))
+    facts |= {framework: framework_fact(framework, report) for framework, report in reports.items()}
+    facts["sound"] = sound_fact()
+    problems = [
+        *package_problems(),
+        *(problem for f, report in reports.items() if (problem := framework_problem(f, report, visible, needed[f]))),
+        *folder_problems(out),
+    ]
+    return facts, problems
+
+
+def needed_frameworks(plugins: Sequence[Path]) -> dict[str, list[str]]:
+    """Frameworks that a model plug-in asks for, with those models."""
+    needed: dict[str, list[str]] = {}
+    for plugin in find_plugins("model", plugins).values():
+        needed.setdefault(plugin.header["FRAMEWORK"], []).append(plugin.name)
+    return dict(sorted(needed.items()))
+
+
+def framework_fact(framework: str, report: Mapping[str, Any]) -> str:
+    """One line on a framework."""
+    if report["error"]:
+        return f"not usable: {report['error']}"
+    if framework not in provenance.INTERPRETERS:
+        return f"{report['version']} ({report['python']})"
+    gpus = ", ".join(report["gpus"]) or "no GPU"
+    cuda = f", built for CUDA {report['cuda']}" if report["cuda"] else ""
+    return f"{report['version']}, {gpus}{cuda} ({report['python']})"
+
+
+def framework_problem(framework: str, report: Mapping[str, Any], gpu: bool, models: Sequence[str]) -> Problem | None:
+    """What is wrong with a framework, if anything: it is missing, broken, or doesn't see the GPU that is there."""
+    command = _INSTALL.get((framework, gpu), f"-m pip install {framework}")
+    python = report["python"]
+    who = ", ".join(models)
+    if python is None:
+        return Problem(f"{framework} (for {who}): {report['error']}", f"unset {provenance.INTERPRETERS[framework]}")
+    if report["error"]:
+        return Problem(f"{framework} (for {who}): {report['error']}", f"{python} {command}")
+    if gpu and framework in provenance.INTERPRETERS and not report["gpus"]:
+        return Problem(
+            f"{framework} sees no GPU, though there is one (for {who})",
+            f"{python} {command}; TensorFlow and PyTorch with CUDA need an environment each: Dockerfile.gpu has both",
+        )
+    return None
+
+
+def package_problems() -> Iterator[Problem]:
+    """Packages that this one requires and that aren't installed."""
+    try:
+        required = importlib.metadata.requires("midibench") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Problem("bench runs from a folder, not from an installed package", f"{sys.executable} -m pip install -e .")
+        return
+    for requirement in required:
+        specifier, _, marker = requirement.partition(";")
+        name = re.match(r"[A-Za-z0-9._-]+", specifier)
+        if name is None or "extra" in marker:
+            continue
+        try:
+            importlib.metadata.version(name[0])
+        except importlib.metadata.PackageNotFoundError:
+            yield Problem(f"the package {name[0]}", f"{sys.executable} -m pip install '{specifier.strip()}'")
+
+
+def folder_problems(out: Path | None) -> Iterator[Problem]:
+    """Folders that can't be written, or were named and aren't there."""
+    places = Places.find(out)
+    there = next(path for path in (places.out, *places.out.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        yield Problem(f"{there} can't be written: {error.strerror}", "bench ... --out DIR, or set BENCH_REPORTS")
+    for variable, folders in (("BENCH_DATA", places.data), ("BENCH_PLUGINS", places.plugins)):
+        for folder in folders:
+            if not folder.exists():
+                yield Problem(f"${variable} names {folder}, which isn't there", f"export {variable}=DIR")
+    if shutil.disk_usage(there).free < 2**30:
+        yield Problem(f"{there} has less than 1 GiB left", "bench ... --out DIR on another disk")
+
+
+def table(facts: Mapping[str, str]) -> Table:
+    """Facts as two columns."""
+    result = Table(show_header=False, box=None, pad_edge=False)
+    result.add_column(style="bold", no_wrap=True)
+    result.add_column(overflow="fold")
+    for name, fact in facts.items():
+        result.add_row(name, Text(clean(fact)))
+    return result

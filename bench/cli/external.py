@@ -1,0 +1,125 @@
+"""`bench prompts`, `bench score`: systems that run elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from bench.cli.display import make_display
+from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption
+from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.external.score import Scored
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A shipped spec's name, or a YAML file.")]
+OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Another dataset.")]
+
+PromptOption = Annotated[
+    Literal["auto", "included", "absent"],
+    typer.Option(help="Whether files begin with their prompt; auto looks at each, and cuts off what is the prompt note by note."),
+]
+
+
+def prompts(
+    spec: SpecArgument,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder for them.")],
+    targets: Annotated[bool, typer.Option("--targets", help="Also write what really follows, into targets/.")] = False,
+    dataset: OtherDataset = None,
+    scale: ScaleOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the prompts of a spec's held-out pieces as MIDI files, for another system to continue. Then: `bench score`."""
+    from bench.external.prompts import export_prompts
+    from bench.runner.held_out import hold_out
+    from bench.runner.session import choose_scale
+    from bench.specs.load import load_spec
+    from bench.system.paths import Places
+
+    places = Places.find(out, data or (), plugins or ())
+    chosen, _ = choose_scale(scale)
+    resolved = load_spec(spec, places.plugins, dataset=dataset).at(chosen)
+    console = make_console()
+    with make_display(quiet, console, make_console(stderr=True)) as display:
+        held_out = hold_out(resolved, places, display=display)
+    again = ["bench", "score", "DIR", "--spec", spec, "--scale", chosen, *(["--dataset", dataset] if dataset else [])]
+    export_prompts(held_out, to, scale=chosen, score=shlex.join([*again, "--name", "NAME"]), with_targets=targets)
+    protocol = resolved.protocol
+    if not quiet:
+        pieces = len(held_out.targets.targets)
+        print_line(console, f"{pieces} pieces at scale {chosen}: {protocol.prompt} notes given, {protocol.notes} to write")
+    print_line(console, str(to / "README.txt"))
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of MIDI files: one or several for each prompt.")],
+    spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Against this spec's held-out pieces.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Beside this run's rows, on its pieces.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The row's; by default the folder's.")] = None,
+    prompt: PromptOption = "auto",
+    dataset: OtherDataset = None,
+    scale: ScaleOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Score MIDI files of any system on a spec's held-out pieces, beside its reference rows. Exit code 3 if a piece is missing.
+
+    A file belongs to the prompt whose number its name has: prompt-007.mid, mine-prompt-007.mid, 007.mid; of several samples
+    prompt-007-1.mid and so on. If no name has a number, sorted order decides.
+    """
+    from bench.external.score import score_beside, score_folder
+    from bench.system.paths import Places
+
+    if (spec is None) == (run is None):
+        raise UsageError("Give either --spec SPEC or --run RUN.", "A spec's held-out pieces, or those of a run and its rows.")
+    places = Places.find(out, data or (), plugins or ())
+    console, errors = make_console(), make_console(stderr=True)
+    with make_display(quiet, console, errors) as display:
+        if spec is not None:
+            scored = score_folder(
+                folder,
+                spec,
+                name=name,
+                prompt=prompt,
+                scale=scale,
+                dataset=dataset,
+                data=data or (),
+                plugins=plugins or (),
+                out=out,
+                display=display,
+            )
+        else:
+            for option, given in (("--scale", scale), ("--dataset", dataset), ("--data", data), ("--plugins", plugins)):
+                if given:
+                    raise UsageError(f"{option} was given with --run.", "The run has its own.")
+            scored = score_beside(folder, find_run(str(run), places.out), name=name, prompt=prompt, out=out)
+    _show(console, errors, scored, quiet)
+    if not scored.complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _show(console: Console, errors: Console, scored: Scored, quiet: bool) -> None:
+    """The rows; which file was what; where the report is. What is wrong with the files goes to stderr, when quiet, too."""
+    from bench.cli import listing
+    from bench.external import messages
+    from bench.report.numbers import plural
+
+    if not quiet:
+        console.print(listing.summary(scored.result.table))
+        for line in messages.matched(scored.external):
+            print_line(console, line)
+    for line in messages.warnings(scored.external):
+        print_line(errors, line)
+    if scored.result.failed:
+        print_line(errors, f"{plural(scored.result.failed, 'trial')} of other rows failed")
+    print_line(console, str(scored.result.folder / "report.html"))

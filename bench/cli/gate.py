@@ -1,0 +1,128 @@
+"""`bench baseline`, `bench check`."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bench.cli.options import OutOption
+from bench.cli.output import as_bench_error, find_run, make_console, print_line
+from bench.errors import BenchError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from bench.gate.baseline import Baseline
+
+Format = Literal["text", "markdown", "junit"]
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")]
+
+
+def baseline(
+    run: RunArgument,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="By default baselines/<run>.json in the reports folder.", show_default=False),
+    ] = None,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Also where trials failed or did not run; they are left out.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a baseline of other music or another protocol.")] = False,
+    out: OutOption = None,
+) -> None:
+    """Keep a run's numbers in a file that later runs are checked against. Exit code 3 if the run is not whole.
+
+    A baseline of the same dataset, protocol and scale is replaced; over any other file only --force writes.
+    """
+    from bench.gate.baseline import take
+    from bench.gate.baseline_file import differences, write
+    from bench.report.numbers import plural
+    from bench.system.paths import Places
+
+    reports = Places.find(out).out
+    folder = find_run(run, reports)
+    taken = take(folder)
+    if taken.incomplete and not allow_incomplete:
+        name, why = next(iter(taken.incomplete.items()))
+        raise DataError(
+            f"{folder} is not whole: {name}, {why}.",
+            "The same `bench run` tries again what failed; --allow-incomplete takes the run as it is.",
+        )
+    path = file or reports / "baselines" / f"{taken.run}.json"
+    replaced = path.is_file()
+    if replaced and not force and (other := differences(path, taken)):
+        raise UsageError(
+            f"{path} is there already, and not a baseline of the same: {'; '.join(other)}.",
+            "Give another --file, or --force to write over it.",
+        )
+    write(path, taken)
+    said = ", ".join([plural(len(taken.systems), "row"), plural(len(taken.pieces), "piece"), f"seeds {_seeds(taken)}"])
+    print_line(make_console(stderr=True), f"{said}; {'replaced' if replaced else 'new'}")
+    print_line(make_console(), str(path))
+
+
+def _seeds(baseline: Baseline) -> str:
+    return ", ".join(map(str, sorted({seed for system in baseline.systems.values() for seed in system.seeds})))
+
+
+def check(
+    run: RunArgument,
+    baseline: Annotated[Path, typer.Option(metavar="FILE", help="What `bench baseline` wrote.")],
+    format: Annotated[Format, typer.Option(help="How to say it.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there, and make its folders; only the summary is printed.")
+    ] = None,
+    only_regressions: Annotated[
+        bool, typer.Option("--only-regressions", help="Leave out what is neither worse nor missing.")
+    ] = False,
+    out: OutOption = None,
+) -> None:
+    """Compare a run with its baseline. Exit code 0 nothing is worse, 1 worse, 2 wrong use, 3 incomplete, 4 not comparable."""
+    with _never_worse_by_mistake():
+        _check(run, baseline, format, output, only_regressions, out)
+
+
+def _check(run: str, baseline: Path, format: Format, output: Path | None, only_regressions: bool, out: Path | None) -> None:
+    from bench.gate import junit, text
+    from bench.gate.baseline import take
+    from bench.gate.baseline_file import read, save
+    from bench.gate.verdicts import FINE, judge
+    from bench.storage.run_folder import RunFolder
+    from bench.system.paths import Places
+
+    before = read(baseline)
+    folder = find_run(run, Places.find(out).out)
+    judgement = judge(before, take(folder), RunFolder(folder).spec().get("gate"))
+    said = {"text": text.text, "markdown": text.markdown, "junit": junit.junit}[format](judgement, only_regressions)
+    console = make_console()
+    if output is None:
+        print_line(console, said.rstrip("\n"))
+    else:
+        save(output, said)
+        print_line(console, text.summary(judgement))
+    if judgement.exit_code != FINE:
+        raise typer.Exit(judgement.exit_code)
+
+
+@contextmanager
+def _never_worse_by_mistake() -> Iterator[None]:
+    """Exit code 1 says that something is worse. So whatever goes wrong leaves another: a mistake of this code, too."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except BenchError as error:
+        if error.exit_code != BenchError.exit_code:
+            raise
+        raise DataError(error.message, error.hint) from error
+    except OSError as error:
+        known = as_bench_error(error)
+        raise DataError(known.message, known.hint) from error
+    except Exception as error:
+        traceback.print_exc()
+        said = f"The check could not be made: {type(error).__name__}: {error}."
+        raise DataError(said, "The run's folder is damaged, or bench has a mistake.") from error

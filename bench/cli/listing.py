@@ -1,0 +1,194 @@
+"""What `bench list` shows. Reads headers only: no plug-in and no framework is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.display import clean
+from bench.errors import BenchError
+from bench.plugins.discovery import Plugin, find_plugins
+from bench.system import provenance
+from bench.system.paths import Places
+
+#: Least width of a column, on average, at which a table can be read. Characters.
+ROOM = 20
+
+#: The module that is imported for a framework.
+MODULES = {"tensorflow": "tensorflow", "pytorch": "torch", "numpy": "numpy"}
+
+
+@dataclass
+class Listing:
+    """Rows under columns: a table where there is room, else a paragraph a row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[Text]] = field(default_factory=list)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """See Rich's console protocol."""
+        if len(self.columns) * ROOM <= options.max_width:
+            yield self._table()
+            return
+        if self.title:
+            yield Text(self.title, style="bold")
+        for first, *cells in self.rows:
+            yield Text.assemble((first.plain, "bold"))
+            for column, cell in zip(self.columns[1:], cells, strict=True):
+                if cell.plain:
+                    yield Padding(Text.assemble((f"{column}: ", "dim"), cell), (0, 0, 0, 4))
+
+    def _table(self) -> Table:
+        table = Table(title=self.title or None, title_justify="left", title_style="bold", pad_edge=False, box=None)
+        for column in self.columns:
+            table.add_column(column, overflow="fold", no_wrap=column in ("name", "framework"))
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def tables(what: str | None, here: Places) -> Iterator[Listing]:
+    """The tables asked for, or all four."""
+    models, datasets = find_plugins("model", here.plugins), find_plugins("dataset", here.plugins)
+    if what in (None, "specs"):
+        yield specs_table(models, datasets, here)
+    if what in (None, "models"):
+        yield models_table(models)
+    if what in (None, "datasets"):
+        yield datasets_table(datasets, here)
+    if what in (None, "metrics"):
+        yield metrics_table()
+
+
+def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], here: Places) -> Listing:
+    """Shipped specs: ready where their dataset and every framework are."""
+    from bench.specs.load import Known, load_spec, shipped_specs
+
+    known = Known(models, datasets)
+    table = _table("Specs", "name", "what", "runs in `bench all` at", "needs", "ready")
+    for name in shipped_specs():
+        try:
+            spec = load_spec(name, known=known)
+        except BenchError as error:
+            _add(table, name, error.message, "", "", _mark("not valid"))
+            continue
+        plugins = [models[choice.plugin or row] for row, choice in spec.models.items()]
+        frameworks = sorted({plugin.header["FRAMEWORK"] for plugin in plugins})
+        lacking = [reason for f in frameworks if (reason := lacking_framework(f))]
+        if reason := lacking_dataset(datasets[spec.dataset.name], here, f" --spec {name}"):
+            lacking.append(reason)
+        needs = ", ".join([spec.dataset.name, *frameworks])
+        _add(table, name, f"{spec.title}. {spec.description}", ", ".join(spec.suits), needs, _mark("; ".join(lacking)))
+    return table
+
+
+def models_table(models: Mapping[str, Plugin]) -> Listing:
+    """Model plug-ins: ready where their framework is."""
+    table = _table("Models", "name", "what", "framework", "hyperparameters", "ready")
+    for plugin in models.values():
+        framework = plugin.header["FRAMEWORK"]
+        _add(table, plugin.name, _summary(plugin), framework, _parameters(plugin), _mark(lacking_framework(framework)))
+    return table
+
+
+def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Listing:
+    """Dataset plug-ins: ready where they need nothing, or are there."""
+    table = _table("Datasets", "name", "what", "licence", "options", "ready")
+    for plugin in datasets.values():
+        about = f"{plugin.header['TITLE']}. {_summary(plugin)}"
+        lacking = lacking_dataset(plugin, here)
+        _add(table, plugin.name, about, plugin.header["LICENSE"], _parameters(plugin), _mark(lacking))
+    return table
+
+
+def metrics_table() -> Listing:
+    """Columns of a report."""
+    from bench.metrics import METRICS
+
+    table = _table("Metrics", "name", "what", "unit", "better", "source")
+    for metric in METRICS.values():
+        _add(table, metric.name, metric.definition, metric.unit, metric.better or "", metric.source)
+    return table
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
+    """The main columns of a run that has ended."""
+    from bench.metrics import METRICS
+
+    shown = ("pitch_distance", "velocity_distance", "bits_per_note", "training_seconds")
+    columns = [METRICS[name] for name in shown if name in METRICS]
+    most = max((row["pieces"] for row in rows), default=0)
+    table = _table("", "system", "seeds", *(f"{m.title} ({m.unit})" if m.unit else m.title for m in columns))
+    for row in rows:
+        values = [row.get(m.name) for m in columns]
+        cells = ["-" if value is None else f"{value:.{m.digits}f}" for m, value in zip(columns, values, strict=True)]
+        if row["seeds"] == 0:
+            cells[0] = str(row["status"])
+        lacking = f" ({row['pieces']} of {most} pieces)" if row["seeds"] and row["pieces"] < most else ""
+        _add(table, row["system"] + lacking, str(row["seeds"]), *cells)
+    return table
+
+
+def lacking_framework(framework: str) -> str:
+    """Why a framework isn't here, in a few words; empty if it is. It isn't imported."""
+    try:
+        python = provenance.interpreter(framework)
+    except BenchError as error:
+        return error.message
+    variable = provenance.INTERPRETERS.get(framework, "")
+    if variable and os.environ.get(variable):
+        return "" if Path(python).exists() else f"no {python}"
+    return "" if importlib.util.find_spec(MODULES[framework]) else f"no {framework}: bench doctor"
+
+
+def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:
+    """Why a dataset isn't here, in a few words; empty if it needs nothing or a folder of its name is found.
+
+    Its own `find` decides when it is used; that would take an import. `selection` goes into the command that fetches it.
+    """
+    needs = plugin.header["NEEDS"]
+    if needs == "nothing":
+        return ""
+    if needs == "folder":
+        return "" if any(folder.is_dir() for folder in here.data) else "needs --data DIR"
+    fetched = here.downloads / plugin.name
+    if fetched.is_dir() and any(not path.name.startswith(".") for path in fetched.iterdir()):
+        return ""
+    near = (path for root in here.data if root.is_dir() for path in (root, *root.iterdir()))
+    if any(path.name.lower().startswith(plugin.name.lower()) and path.is_dir() for path in near):
+        return ""
+    return f"--data DIR, or bench data fetch {plugin.name}{selection}"
+
+
+def _table(title: str, *columns: str) -> Listing:
+    return Listing(title, columns)
+
+
+def _add(listing: Listing, *cells: str | Text) -> None:
+    """A row of texts as they are: a plug-in's own words are no markup."""
+    listing.rows.append([Text(clean(cell)) if isinstance(cell, str) else cell for cell in cells])
+
+
+def _mark(lacking: str) -> Text:
+    """``yes``, or what is lacking."""
+    return Text(clean(lacking), style="yellow") if lacking else Text("yes", style="green")
+
+
+def _summary(plugin: Plugin) -> str:
+    return plugin.summary or str(plugin.header.get("FEATURES", ""))
+
+
+def _parameters(plugin: Plugin) -> str:
+    """Names and defaults; a default that the file holds under a name of its own, such as a long URL, isn't shown."""
+    given = plugin.parameters.items()
+    return ", ".join(name if p.default.isidentifier() and p.default.isupper() else f"{name}={p.default}" for name, p in given)

@@ -1,0 +1,77 @@
+"""How commands write: consoles, lines as they are, errors in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.cli.display import clean
+from bench.errors import BenchError, DataError, UsageError, did_you_mean
+
+#: Exit code where something was left undone: a failed trial, missing data, a missing framework.
+INCOMPLETE = 3
+
+#: A disk without room, and a user's share of it used up.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class PipeConsole(Console):
+    """A reader that goes away (`bench list | head`) ends the output, not the work."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2 if self.stderr else 1)
+        os.close(nowhere)
+
+
+def make_console(stderr: bool = False) -> Console:
+    """Rich's console; where nobody set a width and nothing is a terminal, tables may be wider than 80."""
+    console = PipeConsole(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 120
+    return console
+
+
+def print_line(console: Console, text: str) -> None:
+    """A line as it is: no markup, no wrapping."""
+    console.print(Text(clean(text)), soft_wrap=True)
+
+
+def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
+    """Print an error's message and its hint."""
+    console.print(Text.assemble(("error: ", "bold red"), clean(prefix + error.message)), soft_wrap=True)
+    if error.hint:
+        print_line(console, error.hint)
+
+
+def as_bench_error(error: BenchError | OSError) -> BenchError:
+    """What no module foresaw, such as a disk that is full, in words."""
+    if isinstance(error, BenchError):
+        return error
+    if error.errno in FULL:
+        where = f" for {error.filename}" if error.filename else ""
+        return DataError(
+            f"There is no room left on the disk{where}.",
+            "Make room, or give another place with --out DIR; what is finished is kept.",
+        )
+    reason = error.strerror or str(error) or type(error).__name__
+    return BenchError(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
+
+
+def find_run(run: str, reports: Path) -> Path:
+    """The folder of a run, by its path, its name or `latest`."""
+    runs = {path.parent.name: path.parent for path in sorted((reports / "runs").glob("*/run.json"))}
+    if (Path(run) / "run.json").is_file():
+        return Path(run)
+    if run in runs:
+        return runs[run]
+    if run == "latest" and runs:
+        return max(runs.values(), key=lambda folder: (folder / "run.json").stat().st_mtime)
+    there = did_you_mean(run, runs) if runs else f"{reports / 'runs'} holds no run."
+    raise UsageError(f"There is no run {run!r}.", f"{there} Or give --out DIR.")

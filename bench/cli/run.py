@@ -1,0 +1,143 @@
+"""`bench all`, `bench run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from bench.cli.display import make_display
+from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption, SoundOption
+from bench.cli.output import INCOMPLETE, as_bench_error, make_console, print_line, show_error
+from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from bench.runner.session import RunResult
+
+
+def run_all(
+    scale: ScaleOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    jobs: JobsOption = 1,
+    sound: SoundOption = True,
+    quiet: QuietOption = False,
+) -> None:
+    """Run every shipped spec that suits this machine.
+
+    A spec that can't be run is said, and the others run. Exit code 3 if anything is incomplete.
+    """
+    from bench.runner.processes import StoppedError
+    from bench.runner.session import choose_scale
+    from bench.specs.load import load_spec, shipped_specs
+    from bench.system.paths import Places
+
+    # Wrong options are told once, before anything starts, not for every spec.
+    places = Places.find(out, data or (), plugins or ())
+    specs = {name: load_spec(name, places.plugins) for name in shipped_specs()}
+    chosen, why = choose_scale(scale)
+    console, errors = make_console(), make_console(stderr=True)
+    _say_scale(console, quiet, chosen, why)
+    suited = [name for name, spec in specs.items() if chosen in spec.suits]
+    incomplete = False
+    for name in suited:
+        if not quiet:
+            console.print(Text(f"\n{specs[name].title} ({name})", style="bold"))
+        try:
+            result = _run(
+                console, quiet, name, scale=scale, data=data or (), plugins=plugins or (), out=out, jobs=jobs, sound=sound
+            )
+        except StoppedError:
+            raise
+        except (BenchError, OSError) as error:
+            incomplete = True
+            show_error(errors, as_bench_error(error), f"{name}: ")
+        else:
+            incomplete |= _show_result(console, quiet, result)
+    if incomplete:
+        raise typer.Exit(INCOMPLETE)
+
+
+def run(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A shipped spec's name (see `bench list specs`), or a YAML file.")],
+    models: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these; any model plug-in. `none`: only the references.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Another dataset, see `bench list datasets`.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N|A,B", help="How many (3 means 0,1,2), or which (0,1,2; one alone: `5,`).")
+    ] = None,
+    scale: ScaleOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    jobs: JobsOption = 1,
+    sound: SoundOption = True,
+    quiet: QuietOption = False,
+) -> None:
+    """Run one spec, or go on with it: the same command goes on where it was stopped."""
+    from bench.plugins.discovery import user_folders
+    from bench.runner.session import choose_scale
+    from bench.specs.load import load_spec
+
+    overrides: dict[str, Any] = {"models": _names(models), "dataset": dataset, "seeds": _seeds(seeds)}
+    load_spec(spec, user_folders(plugins or ()), **overrides)  # a mistake is told before anything else
+    chosen, why = choose_scale(scale)
+    console = make_console()
+    _say_scale(console, quiet, chosen, why)
+    places = {"data": data or (), "plugins": plugins or (), "out": out}
+    result = _run(console, quiet, spec, scale=scale, jobs=jobs, sound=sound, **overrides, **places)
+    if _show_result(console, quiet, result):
+        raise typer.Exit(INCOMPLETE)
+
+
+def _run(console: Console, quiet: bool, spec: str, **arguments: Any) -> RunResult:
+    from bench.runner import session
+
+    with make_display(quiet, console, make_console(stderr=True)) as display:
+        return session.run(spec, display=display, **arguments)
+
+
+def _say_scale(console: Console, quiet: bool, scale: str, why: str) -> None:
+    if not quiet:
+        print_line(console, f"scale {scale}: {why}")
+
+
+def _show_result(console: Console, quiet: bool, result: RunResult) -> bool:
+    """Show where the report is, and its main columns; whether a trial failed."""
+    if not quiet:
+        from bench.cli import listing
+
+        console.print(listing.summary(result.table))
+        if result.failed:
+            print_line(console, f"{result.failed} failed; the same command tries them again")
+    pages = [path for path in result.reports if path.suffix == ".html"]
+    print_line(console, str((pages or [result.folder])[0]))
+    return result.failed > 0
+
+
+def _names(text: str | None) -> list[str] | None:
+    """``a,b`` as a list; ``none`` as an empty one."""
+    if text is None:
+        return None
+    names = [name for part in text.split(",") if (name := part.strip())]
+    if not names:
+        raise UsageError(f"--models is {text!r}; expected names such as lstm,gan.", "`none` runs only the references.")
+    if "none" in names and len(names) > 1:
+        raise UsageError(f"--models is {text!r}: `none` means no model at all.", "Leave it out, or give it alone.")
+    return [] if names == ["none"] else names
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    """``3`` is how many, ``0,1,2`` and ``5,`` are which."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 19]
+    listed = len(parts) > 1
+    if len(numbers) < len([part for part in parts if part]) or not numbers or (not listed and numbers[0] == 0):
+        raise UsageError(f"--seeds is {text!r}; expected how many, such as 3, or which, such as 0,1,2.")
+    return numbers if listed else numbers[0]

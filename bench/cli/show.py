@@ -1,0 +1,72 @@
+"""`bench list`, `bench report`, `bench doctor`: what is there, told."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from bench.cli.display import clean
+from bench.cli.options import DataOption, OutOption, PluginsOption
+from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
+
+What = Literal["specs", "models", "datasets", "metrics"]
+
+
+def list_(
+    what: Annotated[What | None, typer.Argument(help="All four, if none is named.", show_default=False)] = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+) -> None:
+    """List specs, models, datasets or metrics: what each is, what it needs, whether it is ready here."""
+    from bench.cli import listing
+    from bench.system.paths import Places
+
+    console = make_console()
+    for number, table in enumerate(listing.tables(what, Places.find(out, data or (), plugins or ()))):
+        if number:
+            console.print()
+        console.print(table)
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    out: OutOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again whenever a trial ends, until the run does or Ctrl-C.")] = False,
+) -> None:
+    """Write a run's report again from what is stored; nothing is trained."""
+    from bench.report import write_reports
+    from bench.system.paths import Places
+
+    console = make_console()
+    folder = find_run(run, Places.find(out).out)
+    if not watch:
+        for path in write_reports(folder):
+            print_line(console, str(path))
+        return
+    print_line(console, str(folder / "report.html"))
+    # Ctrl-C is how it is meant to be ended.
+    with contextlib.suppress(KeyboardInterrupt):
+        from bench.report.watch import watch_run
+
+        for progress in watch_run(folder):
+            print_line(console, progress.text)
+
+
+def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:
+    """Show versions, CPU and GPU per framework, what is missing and the command that mends it. Exit code 3 if something is."""
+    from bench.cli import doctor
+
+    console = make_console()
+    with console.status("asking the frameworks") if console.is_terminal else contextlib.nullcontext():
+        facts, problems = doctor.examine(plugins or (), out)
+    console.print(doctor.table(facts))
+    for problem in problems:
+        console.print(Text.assemble(("missing: ", "bold red"), clean(problem.what)), soft_wrap=True)
+        console.print(Text(f"  mend: {clean(problem.mend)}"), soft_wrap=True)
+    if problems:
+        raise typer.Exit(INCOMPLETE)
+    console.print("Nothing is missing.")

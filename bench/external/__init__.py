@@ -1,0 +1,1 @@
+"""Systems that run elsewhere: prompts for them, and their MIDI as rows."""

@@ -1,0 +1,225 @@
+"""A folder of MIDI from any system as samples: which file continues which piece, what of it counts, what can't be used.
+
+A file stands for a piece by the number in its name (see :mod:`bench.external.prompts`). Where no file's name has one, the files
+are taken in sorted order, the first for the first piece, and that is said. Nothing is filled up: a file with too few notes is
+bad, a piece without all its samples is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.errors import DataError, UsageError
+from bench.external.prompt_match import PromptRule, Start, continuation, whose
+from bench.external.prompts import as_file, numbers_in, prompt_name
+from bench.music.midi import read_midi
+from bench.music.notes import Notes
+from bench.storage.samples import Target
+
+SUFFIXES = (".mid", ".midi")
+
+
+@dataclass(frozen=True)
+class File:
+    """One usable file.
+
+    Parameters
+    ----------
+    name : str
+    piece, sample : int
+        What it stands for; samples count from 0 without gaps.
+    start : Start
+        Whether it began with the prompt.
+    prompt_cut : bool
+        Whether that was cut off.
+    surplus : int
+        Notes after those that count.
+    remark : str
+        What looks odd about it.
+    """
+
+    name: str
+    piece: int
+    sample: int
+    start: Start
+    prompt_cut: bool
+    surplus: int = 0
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class External:
+    """What a folder holds, measured against the pieces.
+
+    Parameters
+    ----------
+    notes : mapping of (int, int) to Notes
+        By piece and sample: of every piece that isn't missing, `samples` samples.
+    files : tuple of File
+        What `notes` came from.
+    bad : mapping of str to str
+        Files that can't be used, and why.
+    missing : tuple of int
+        Pieces that lack a sample.
+    samples : int
+        Samples a piece, see :func:`samples_a_piece`.
+    by_name : bool
+        Whether names said which file is which piece; otherwise sorted order did.
+    digest : str
+        Identity of the folder's MIDI files.
+    rule : PromptRule
+        What was asked to be done with prompts in the files.
+    """
+
+    notes: Mapping[tuple[int, int], Notes]
+    files: tuple[File, ...]
+    bad: Mapping[str, str]
+    missing: tuple[int, ...]
+    samples: int
+    by_name: bool
+    digest: str
+    rule: PromptRule = "auto"
+
+
+def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: PromptRule = "auto") -> External:
+    """Read every MIDI file of a folder as continuations of the targets' prompts.
+
+    Parameters
+    ----------
+    folder : Path
+        Its own files count, not those of folders in it.
+    targets : sequence of Target
+    n_notes : int
+        Notes that each continuation must have; the first so many count.
+    rule : PromptRule
+        What to do with prompts in the files, see :func:`bench.external.prompt_match.continuation`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such folder, or no MIDI file in it.
+    DataError
+        If no file can be used.
+    """
+    paths = midi_files(folder)
+    places, bad, by_name = match(paths, len(targets))
+    prompts = [as_file(target.prompt) for target in targets]
+    usable: dict[int, list[tuple[File, Notes]]] = defaultdict(list)
+    for path in sorted(places, key=lambda p: (places[p], p.name)):
+        piece, sample = places[path]
+        try:
+            found = read_continuation(path, (piece, sample), prompts, n_notes, rule)
+        except DataError as error:
+            bad[path.name] = error.message
+        else:
+            usable[piece].append(found)
+    if not usable:
+        first = next(iter(bad.items()))
+        raise DataError(f"None of {len(paths)} MIDI files in {folder} can be used; {first[0]}: {first[1]}.")
+    samples = samples_a_piece([len(several) for several in usable.values()])
+    missing = tuple(i for i in range(len(targets)) if len(usable.get(i, ())) < samples)
+    notes, files = {}, []
+    for piece, several in sorted(usable.items()):
+        for sample, (file, made) in enumerate(several):
+            if piece in missing:
+                bad[file.name] = f"its piece has {len(several)} of {samples} samples"
+            elif sample >= samples:
+                bad[file.name] = f"{samples} {'sample' if samples == 1 else 'samples'} of a piece count; this is one more"
+            else:
+                notes[piece, sample] = made
+                files.append(replace(file, sample=sample))
+    return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths), rule)
+
+
+def midi_files(folder: Path) -> list[Path]:
+    """The MIDI files of a folder, sorted as people count: take-2 before take-10."""
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.", "Give the folder that holds the MIDI files.")
+    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
+    if not found:
+        raise UsageError(f"There is no MIDI file ({', '.join(SUFFIXES)}) in {folder}.", "Folders in it are not looked into.")
+    return sorted(found, key=lambda p: ([(int(n or 0), w) for n, w in re.findall(r"(\d+)|(\D+)", p.name)], p.name))
+
+
+def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int]], dict[str, str], bool]:
+    """Piece and sample of each file; files that stand for none, and why; whether by name.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        In sorted order.
+    pieces : int
+    """
+    numbers = {path: numbers_in(path.stem) for path in paths}
+    places: dict[Path, tuple[int, int]] = {}
+    bad: dict[str, str] = {}
+    if not any(numbers.values()):
+        places = {path: (piece, 0) for piece, path in enumerate(paths[:pieces])}
+        bad = {path.name: f"there are only {pieces} pieces" for path in paths[pieces:]}
+        return places, bad, False
+    taken: dict[tuple[int, int], str] = {}
+    for path, place in numbers.items():
+        if place is None:
+            bad[path.name] = f"its name has no piece's number, such as {prompt_name(3)}"
+        elif place[0] >= pieces:
+            bad[path.name] = f"there are {pieces} pieces, {prompt_name(0)} to {prompt_name(pieces - 1)}"
+        elif place in taken:
+            bad[path.name] = f"it stands for the same piece and sample as {taken[place]}"
+        else:
+            places[path], taken[place] = place, path.name
+    return places, bad, True
+
+
+def samples_a_piece(found: Sequence[int]) -> int:
+    """How many samples of each piece count, the same for all: the number with which the most files do; the least of equals.
+
+    Parameters
+    ----------
+    found : sequence of int
+        Usable files of each piece that has any.
+    """
+    return max(sorted(set(found)), key=lambda n: n * sum(several >= n for several in found))
+
+
+def read_continuation(
+    path: Path, place: tuple[int, int], prompts: Sequence[Notes], n_notes: int, rule: PromptRule
+) -> tuple[File, Notes]:
+    """One file's continuation: its first `n_notes` notes, without the prompt.
+
+    Parameters
+    ----------
+    path : Path
+    place : (int, int)
+        Piece and sample that it stands for.
+    prompts : sequence of Notes
+        Of all pieces, as files hold them.
+    n_notes : int
+    rule : PromptRule
+
+    Raises
+    ------
+    DataError
+        If it isn't MIDI, has too few notes, or begins with another piece's prompt: it would be compared with the wrong music.
+    """
+    found, (piece, sample) = read_midi(path), place
+    if not len(found):
+        raise DataError("it holds no notes")
+    rest, begins, cut = continuation(found, prompts[piece], rule)
+    if begins.start != "prompt" and rule != "absent" and (other := whose(found, prompts)) is not None:
+        raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}: names are counted from 0")
+    if len(rest) < n_notes:
+        where = " after the prompt" if cut else "" if rule == "absent" else " and doesn't begin with the prompt"
+        raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")
+    return File(path.name, piece, sample, begins.start, cut, len(rest) - n_notes, begins.remark), rest[:n_notes]
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda p: p.name):
+        digest.update(path.name.encode("utf-8", "surrogateescape") + b"\x1f" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]

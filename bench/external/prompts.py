@@ -1,0 +1,197 @@
+"""The held-out pieces' prompts as MIDI files, so that any system can continue them.
+
+:mod:`bench.external.folder` reads what it wrote.
+
+A file's name says which piece it is: ``prompt-007.mid``. A continuation keeps that name, or has it somewhere in its own; of
+several samples of one piece each adds a number: ``prompt-007-1.mid``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError, UsageError
+from bench.music.midi import midi_bytes, read_midi
+from bench.music.notes import Notes
+from bench.runner.folds import read_folds
+from bench.runner.held_out import HeldOut
+from bench.storage.files import FORMAT, atomic, plain, read_json
+from bench.storage.samples import Target, notes_digest
+
+INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
+
+#: The piece's number, and the sample's where there is one, anywhere in a file's name; or a name that is nothing but these.
+_NUMBERED = re.compile(r"prompt-(\d+)(?:-(\d+))?", re.IGNORECASE)
+_BARE = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def prompt_name(piece: int) -> str:
+    """The file of a piece, counted as in targets.h5."""
+    return f"prompt-{piece:03}.mid"
+
+
+def numbers_in(stem: str) -> tuple[int, int] | None:
+    """Piece and sample that a file's name (without its suffix) stands for; sample 0 where it names none; None without either."""
+    found = _NUMBERED.search(stem) or _BARE.fullmatch(stem)
+    return None if found is None else (int(found[1]), int(found[2] or 0))
+
+
+def as_file(notes: Notes) -> Notes:
+    """The notes as they come back from a MIDI file: onsets on ticks, of two equal keys on one tick one."""
+    return read_midi(midi_bytes(notes))
+
+
+def prompts_digest(targets: tuple[Target, ...]) -> str:
+    """Identity of the prompts that were given, whatever their dataset is called."""
+    return notes_digest([target.prompt for target in targets])
+
+
+def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, with_targets: bool = False) -> list[Path]:
+    """Write every prompt, ``prompts.json`` and ``README.txt``; the same prompts give the same bytes.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+    folder : Path
+        New, empty, or an earlier export of the same prompts.
+    scale : str
+        Of the spec; it stands in the index.
+    score : str
+        The command that scores continuations of them.
+    with_targets : bool
+        Also write what really follows, into ``targets/``.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    UsageError
+        If `folder` holds anything else.
+    """
+    targets = held_out.targets.targets
+    index = _index(held_out, scale)
+    _check_folder(folder, index["prompts"])
+    files: dict[Path, bytes] = {}
+    for piece, target in enumerate(targets):
+        if len(target.prompt):
+            files[folder / prompt_name(piece)] = midi_bytes(target.prompt)
+        if with_targets:
+            files[folder / TARGETS / prompt_name(piece)] = midi_bytes(target.target)
+    files[folder / README] = _readme(index, score, with_targets).encode()
+    files[folder / INDEX] = (json.dumps(plain(index), indent=1) + "\n").encode()
+    for path, content in files.items():
+        with atomic(path) as temporary:
+            temporary.write_bytes(content)
+    return list(files)
+
+
+def check_index(folder: Path, targets: tuple[Target, ...]) -> None:
+    """Refuse continuations of other prompts, where the folder still has the index that came with them.
+
+    Raises
+    ------
+    DataError
+        If the index can't be read or is of other prompts.
+    """
+    file = folder / INDEX
+    if not file.exists():
+        return
+    index = read_json(file)
+    if index.get("prompts") != prompts_digest(targets):
+        raise DataError(
+            f"{file} is of other prompts: {_about(index)}.",
+            "Give the spec and scale that they were exported for, or remove the index if the files continue others.",
+        )
+
+
+def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
+    spec, prepared, targets = held_out.spec, held_out.prepared, held_out.targets.targets
+    folds = {index: fold.number for fold in read_folds(held_out.targets.facts) for index in fold.test}
+    return {
+        "format": FORMAT,
+        "spec": spec.name,
+        "scale": scale,
+        "dataset": {
+            **spec.dataset.model_dump(mode="json"),
+            "title": prepared["title"],
+            "license": prepared["license"],
+            "fingerprint": prepared["corpus_key"],
+        },
+        "protocol": spec.protocol.model_dump(mode="json"),
+        "prompts": prompts_digest(targets),
+        "notes_to_write": spec.protocol.notes,
+        "naming": "prompt-<piece>.mid; of several samples of a piece prompt-<piece>-<sample>.mid",
+        "pieces": [
+            {
+                "piece": piece,
+                "file": prompt_name(piece) if len(target.prompt) else None,
+                "notes": len(as_file(target.prompt)),
+                "end": float(target.prompt.onset[-1]) if len(target.prompt) else 0.0,
+                "id": target.piece.id,
+                "title": target.piece.title,
+                "composer": target.piece.composer,
+                **({"fold": folds[target.piece.index]} if folds else {}),
+            }
+            for piece, target in enumerate(targets)
+        ],
+    }
+
+
+def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
+    protocol, pieces = index["protocol"], len(index["pieces"])
+    notes, last = protocol["notes"], prompt_name(pieces - 1)
+    given = (
+        f"{prompt_name(0)} to {last} hold the first {protocol['prompt']} notes of {pieces} held-out pieces. Continue each."
+        if protocol["prompt"]
+        else f"No notes are given: write a piece for each of {prompt_name(0)} to {last}."
+    )
+    lines = [
+        f"Prompts of {_about(index)}",
+        "",
+        given,
+        "",
+        f"How long: at least {notes} notes after the prompt; the first {notes}, sorted by (onset, pitch), are compared.",
+        "Notes of all pitched tracks count, drums do not. A file with fewer has failed.",
+        "Names: a continuation keeps its prompt's file name, or has it in its own: prompt-007.mid, mine-prompt-007.mid.",
+        "Several samples of one piece: prompt-007-1.mid, prompt-007-2.mid; as many for every piece.",
+        "The prompt: a file may begin with the prompt or hold the continuation alone. It is cut off where the first notes have",
+        "its pitches, in its order. To say what the files hold instead: --prompt included, --prompt absent.",
+        f"Score: {score}",
+        "",
+        f"Dataset: {index['dataset']['title']}, fingerprint {index['dataset']['fingerprint']}",
+        f"Licence of the music: {index['dataset']['license']}",
+        f"Protocol: {', '.join(f'{k} {v}' for k, v in protocol.items() if v is not None)}",
+    ]
+    if protocol.get("folds"):
+        lines += [
+            "",
+            f"The pieces are held out in turn (folds: {protocol['folds']}); prompts.json says in which fold each lies.",
+            "Continue a prompt with a system that learned from no piece of its fold.",
+        ]
+    if with_targets:
+        lines += ["", f"{TARGETS}/ holds what really follows. Don't show it to the system."]
+    return "\n".join(lines) + "\n"
+
+
+def _about(index: dict[str, Any]) -> str:
+    dataset = index.get("dataset") or {}
+    return f"the spec {index.get('spec')} at scale {index.get('scale')}, dataset {dataset.get('name')}"
+
+
+def _check_folder(folder: Path, prompts: str) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file; prompts need a folder.")
+    if not any(folder.iterdir()):
+        return
+    index = read_json(folder / INDEX) if (folder / INDEX).exists() else {}
+    if index.get("prompts") != prompts:
+        what = f"prompts of {_about(index)}" if index else "other files"
+        raise UsageError(f"{folder} already holds {what}.", "Give --to a new folder: prompts of two kinds must not mix.")

@@ -1,0 +1,164 @@
+"""What a check found, in sentences; as plain text for a terminal, and as Markdown for a CI summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from bench.gate.compare import Verdict
+from bench.gate.verdicts import FINE, INCOMPLETE, NOT_COMPARABLE, STATUSES, WORSE, Judgement, RowChange
+from bench.report.contents import brief
+from bench.report.markdown import escape
+
+HEADINGS = {
+    FINE: "Nothing is worse",
+    WORSE: "Worse than the baseline",
+    INCOMPLETE: "The run is not whole",
+    NOT_COMPARABLE: "The run can't be compared with the baseline",
+}
+
+#: What is listed. What is the same is only counted, and what has no two sides is told together.
+LISTED = tuple(s for s in STATUSES if s not in ("same", "new", "not compared"))
+
+#: Of the listed, what is left with ``--only-regressions``.
+REGRESSIONS = ("worse", "lost")
+
+_MEANINGS = {
+    "better": "better by more than its threshold: a mistake or a leak may be behind it",
+    "unclear": "beyond its threshold, but it may be chance",
+    "untested": "beyond its threshold, with too few pieces or seeds to tell it from chance",
+}
+
+
+def sentence(verdict: Verdict) -> str:
+    """``lstm: bits_per_note 7.96 -> 8.41 (+0.45, threshold 0.10; p = 0.001 over 74 pieces): worse``."""
+    head = f"{verdict.system}: {verdict.metric.name}"
+    if verdict.before is None or verdict.now is None:
+        value = verdict.before if verdict.before is not None else verdict.now
+        shown = "" if value is None else f" {'was' if verdict.status == 'lost' else 'is'} {_number(verdict, value)}"
+        return f"{head}{shown}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
+    limit = f"threshold {_number(verdict, verdict.limit)}{' yardsticks' if verdict.clocked else ''}"
+    values = f"{_number(verdict, verdict.before)} -> {_number(verdict, verdict.now)}"
+    change = _change(verdict, verdict.before, verdict.now)
+    found = f"{head} {values} ({change}, {limit}; {evidence(verdict)}): {verdict.status}"
+    return f"{found} ({verdict.reason})" if verdict.reason else found
+
+
+def evidence(verdict: Verdict) -> str:
+    """``p = 0.001 over 74 pieces``, or why there is no test."""
+    count = _count(verdict)
+    if verdict.status == "untested":
+        return f"no test over {count}"
+    return f"{'p < 0.001' if verdict.p < 0.001 else f'p = {verdict.p:.3f}'} over {count}"
+
+
+def row_sentence(row: RowChange) -> str:
+    """``gan: failed (seed 1: out of memory)``."""
+    return f"{row.system}: {row.status}{f' ({brief(row.reason)})' if row.reason else ''}"
+
+
+def summary(judgement: Judgement) -> str:
+    """``Nothing is worse: 96 the same, 2 unclear; 34 tests, Holm-adjusted.``."""
+    heading = HEADINGS[judgement.exit_code]
+    if judgement.obstacles:
+        return f"{heading}."
+    counts = Counter(v.status for v in judgement.verdicts)
+    told = ", ".join(f"{counts[s]} {'the same' if s == 'same' else s}" for s in STATUSES if counts[s])
+    if not told:
+        return f"{heading}."
+    tests = f" {_plural(judgement.tests, 'test')} together, p adjusted by Holm." if judgement.tests else ""
+    return f"{heading}: {told}.{tests}"
+
+
+def not_compared(judgement: Judgement) -> list[str]:
+    """What was not compared and what is new, one line a reason; not in the rows that are new as a whole."""
+    together: dict[str, list[str]] = {}
+    for v in judgement.of("not compared", "new"):
+        reason = f"{v.status} ({v.reason})" if v.reason else v.status
+        together.setdefault(reason, []).append(f"{v.system} {v.metric.name}")
+    return [f"{reason}: {', '.join(names)}" for reason, names in together.items()]
+
+
+def blindness(judgement: Judgement) -> str:
+    """What the gate could not have seen, in a sentence; empty if there is nothing."""
+    blind = judgement.blind
+    if not blind:
+        return ""
+    counts = Counter(_count(v) for v in blind)
+    shown = ", ".join(f"{_plural(n, 'comparison')} over {count}" for count, n in counts.items())
+    return f"Too few to tell a regression from chance, however large: {shown}."
+
+
+def text(judgement: Judgement, only_regressions: bool = False) -> str:
+    """For a terminal: a line each, what matters most first, the summary last."""
+    lines = list(judgement.obstacles)
+    lines += [row_sentence(row) for row in _rows(judgement, only_regressions)]
+    lines += [sentence(v) for v in _listed(judgement, only_regressions)]
+    if not only_regressions:
+        lines += not_compared(judgement)
+        lines += [f"warning: {w}" for w in judgement.warnings]
+    lines += [s for s in (blindness(judgement),) if s]
+    return "\n".join([*lines, summary(judgement)]) + "\n"
+
+
+def markdown(judgement: Judgement, only_regressions: bool = False) -> str:
+    """For a CI summary."""
+    parts = [f"## {HEADINGS[judgement.exit_code]}", f"{escape(judgement.now)} against the baseline {escape(judgement.before)}."]
+    parts += [_bullets([escape(o) for o in judgement.obstacles])]
+    parts += [_bullets([escape(row_sentence(row)) for row in _rows(judgement, only_regressions)])]
+    if listed := _listed(judgement, only_regressions):
+        parts.append(_table(listed))
+        parts.append(_bullets([f"*{s}*: {_MEANINGS[s]}" for s in _MEANINGS if any(v.status == s for v in listed)]))
+    if not only_regressions:
+        told = [*not_compared(judgement), *(f"warning: {w}" for w in judgement.warnings)]
+        parts.append(_bullets([escape(line) for line in told]))
+    parts.append(escape(blindness(judgement)))
+    return "\n\n".join(part for part in [*parts, escape(summary(judgement))] if part) + "\n"
+
+
+def _table(verdicts: list[Verdict]) -> str:
+    lines = ["| Model | Metric | Baseline | Now | Change | Threshold | Evidence | |", "|:--|:--|--:|--:|--:|--:|:--|:--|"]
+    for v in verdicts:
+        if v.before is None or v.now is None:
+            cells = [*("–" if n is None else _number(v, n) for n in (v.before, v.now)), "–", "–", v.reason]
+        else:
+            numbers = [_number(v, v.before), _number(v, v.now), _change(v, v.before, v.now), _number(v, v.limit)]
+            cells = [*numbers, f"{evidence(v)}; {v.reason}" if v.reason else evidence(v)]
+        name = f"{v.metric.title}{' (yardsticks)' if v.clocked else ''}"
+        status = f"**{v.status}**" if v.status in REGRESSIONS else v.status
+        lines.append("| " + " | ".join([*map(escape, (v.system, name, *cells)), status]) + " |")
+    return "\n".join(lines)
+
+
+def _rows(judgement: Judgement, only_regressions: bool) -> list[RowChange]:
+    return [row for row in judgement.rows if not (only_regressions and row.status == "new")]
+
+
+def _listed(judgement: Judgement, only_regressions: bool) -> list[Verdict]:
+    return [v for status in (REGRESSIONS if only_regressions else LISTED) for v in judgement.of(status)]
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _change(verdict: Verdict, before: float, now: float) -> str:
+    """With its sign; of what has no better direction, how much further away it is too."""
+    change = f"{'+' if now >= before else ''}{_number(verdict, now - before)}"
+    away = verdict.goal.words(verdict.worsening, verdict.metric.digits) if verdict.goal is not None else ""
+    return f"{change}, {_number(verdict, abs(verdict.worsening))} {away}" if away else change
+
+
+def _number(verdict: Verdict, value: float) -> str:
+    """With the metric's digits; more where these would show nothing of the threshold."""
+    digits = 3 if verdict.clocked and abs(verdict.before or value) < 100 else verdict.metric.digits
+    while digits < 6 and 0 < verdict.limit < 2 * 10.0**-digits:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def _count(verdict: Verdict) -> str:
+    return _plural(verdict.count, verdict.over.removesuffix("s"))
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Notes, MIDI files, and the classes that the shipped models share."""

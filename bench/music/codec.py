@@ -1,0 +1,121 @@
+"""The note codec that the shipped models share: a note is four classes.
+
+It belongs to the contract, not to one model, because bits per note can be compared only between models that predict the
+same classes. Pitch and velocity are MIDI's own 128 values. Time shift (from the previous onset) and duration fall into
+log-spaced classes, as a difference of 10 ms matters at 20 ms and not at 2 s. A model is free to encode music in its own way
+(it then has no likelihood that can be compared).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.music.notes import FIELDS, Notes
+
+PITCHES = 128
+VELOCITIES = 128
+
+#: Below this a time shift counts as a chord (class 0); the open last class begins at the second value. Seconds.
+TIME_SPAN = (0.004, 8.0)
+#: Upper edge of the shortest and lower edge of the (open) longest duration class. Seconds.
+DURATION_SPAN = (0.015, 12.0)
+
+
+@dataclass(frozen=True)
+class NoteCodec:
+    """Notes to four class indices a note, and back.
+
+    Parameters
+    ----------
+    time_classes, duration_classes : int
+        Number of log-spaced classes of the time shift and the duration.
+    """
+
+    time_classes: int = 64
+    duration_classes: int = 64
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Number of classes of each field, in the order of :data:`bench.music.notes.FIELDS`."""
+        return (PITCHES, VELOCITIES, self.time_classes, self.duration_classes)
+
+    @cached_property
+    def time_edges(self) -> NDArray[np.float64]:
+        """Inner edges of the time-shift classes, seconds, shape (time_classes - 1,)."""
+        return np.geomspace(*TIME_SPAN, self.time_classes - 1)
+
+    @cached_property
+    def duration_edges(self) -> NDArray[np.float64]:
+        """Inner edges of the duration classes, seconds, shape (duration_classes - 1,)."""
+        return np.geomspace(*DURATION_SPAN, self.duration_classes - 1)
+
+    @cached_property
+    def time_values(self) -> NDArray[np.float64]:
+        """What each time-shift class decodes to, seconds; class 0 is a chord, 0 s. Shape (time_classes,)."""
+        return np.concatenate([[0.0], _centres(self.time_edges)])
+
+    @cached_property
+    def duration_values(self) -> NDArray[np.float64]:
+        """What each duration class decodes to, seconds, shape (duration_classes,)."""
+        ratio = self.duration_edges[1] / self.duration_edges[0]
+        return np.concatenate([[self.duration_edges[0] / np.sqrt(ratio)], _centres(self.duration_edges)])
+
+    def encode(self, notes: Notes, previous_onset: float | None = None) -> NDArray[np.int16]:
+        """Class indices of each note.
+
+        Parameters
+        ----------
+        notes : Notes
+            n notes.
+        previous_onset : float, optional
+            Onset of the note before the first, seconds. Without it the first note has time shift 0: silence before a piece
+            is not music.
+
+        Returns
+        -------
+        ndarray of int16, shape (n, 4)
+            Columns in the order of :data:`bench.music.notes.FIELDS`.
+        """
+        codes = np.empty((len(notes), len(FIELDS)), np.int16)
+        if len(notes) == 0:
+            return codes
+        first = notes.onset[0] if previous_onset is None else previous_onset
+        shift = np.diff(notes.onset, prepend=first)
+        codes[:, 0] = notes.pitch
+        codes[:, 1] = notes.velocity
+        codes[:, 2] = np.searchsorted(self.time_edges, shift, side="right")
+        codes[:, 3] = np.searchsorted(self.duration_edges, notes.duration, side="right")
+        return codes
+
+    def decode(self, codes: NDArray[np.integer], start: float = 0.0) -> Notes:
+        """Notes from class indices.
+
+        Parameters
+        ----------
+        codes : ndarray of int, shape (n, 4)
+            As made by :meth:`encode`. A velocity of 0 (note-off in MIDI) becomes 1.
+        start : float
+            Onset that the first time shift is added to, seconds.
+
+        Returns
+        -------
+        Notes
+            n notes, sorted by (onset, pitch).
+        """
+        codes = np.asarray(codes)
+        return Notes.from_columns(
+            onset=start + np.cumsum(self.time_values[codes[:, 2]]),
+            duration=self.duration_values[codes[:, 3]],
+            pitch=codes[:, 0],
+            velocity=np.maximum(codes[:, 1], 1),
+        )
+
+
+def _centres(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Geometric centres of log-spaced classes; the open last class gets the centre it would have at the same width."""
+    centres: NDArray[np.float64] = edges * np.sqrt(edges[1] / edges[0])
+    return centres

@@ -1,0 +1,81 @@
+"""Sections: one melody is written, split into A and B, and put together again, B transposed.
+
+The paper's form is A + A + B + A with A = 120 notes and B = 60 notes a minor third higher: 180 notes are written, the piece has
+420. A section ends when its last note has ended; the next begins there. Without a form the melody stays as it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.music.notes import Notes
+from bench.specs.trials import Form
+
+#: Semitones.
+OCTAVE = 12
+
+
+class Layout(NamedTuple):
+    """Where each note of a piece comes from.
+
+    Parameters
+    ----------
+    source : ndarray of int, shape (n,)
+        Its index in the melody as it was written.
+    shift : ndarray of int, shape (n,)
+        Semitones that it was moved by.
+    section : ndarray of int, shape (n,)
+        The section it is in, counted from 0.
+    """
+
+    source: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    section: NDArray[np.int64]
+
+
+def layout(form: Form | None, notes: int) -> Layout:
+    """The layout of the first `notes` notes of a piece; a form has as many as its sections hold, at most."""
+    if form is None:
+        return Layout(np.arange(notes), np.zeros(notes, np.int64), np.zeros(notes, np.int64))
+    places = {"A": np.arange(form.a), "B": np.arange(form.a, form.a + form.b)}
+    parts = [places[name] for name in form.sections]
+    source = np.concatenate(parts)
+    section = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    shift = np.where(source >= form.a, form.transpose, 0)
+    return Layout(source[:notes], shift[:notes], section[:notes])
+
+
+def transposed(notes: Notes, semitones: int) -> Notes:
+    """The notes so many semitones higher. One that leaves MIDI's range goes back by an octave: its pitch class stays."""
+    pitch = notes.pitch.astype(np.int64) + semitones
+    pitch = np.where(pitch > 127, pitch - OCTAVE, np.where(pitch < 0, pitch + OCTAVE, pitch))
+    return Notes.from_columns(notes.onset, notes.duration, pitch, notes.velocity)
+
+
+def form_piece(melody: Notes, form: Form | None) -> Notes:
+    """The whole piece, from the melody's first onset on.
+
+    Parameters
+    ----------
+    melody : Notes
+        As many as `form.written`.
+    form : Form, optional
+    """
+    if form is None:
+        return melody
+    sections = {"A": melody[: form.a], "B": melody[form.a : form.a + form.b]}
+    parts, at = [], float(melody.onset[0])
+    for name in form.sections:
+        section = sections[name]
+        part = section.shifted(at - float(section.onset[0]))
+        parts.append(transposed(part, form.transpose) if name == "B" else part)
+        at = end_of(part)
+    return Notes.concatenate(parts)
+
+
+def end_of(notes: Notes) -> float:
+    """When the last of at least one note has ended, seconds."""
+    return float((notes.onset + notes.duration).max())

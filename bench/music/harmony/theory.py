@@ -1,0 +1,68 @@
+"""Keys and chords, by music21. It is imported inside the functions: few trials need it, and it is slow to import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.errors import TrialError
+from bench.music.harmony.plan import CLASSES, Plan
+from bench.music.notes import Notes
+from bench.specs.trials import Harmony
+
+#: Quarters that all pitch classes together last where a key is looked for: only their shares count.
+LENGTH = 48.0
+
+
+def find_key(parts: Sequence[Notes]) -> str:
+    """The key of some music: ``C major``, ``B- minor`` (music21 writes a flat as -).
+
+    Krumhansl and Schmuckler's algorithm: how long each pitch class sounds is correlated with the profile of every key. The order
+    of notes doesn't count for it, so music21 is shown one note a pitch class.
+
+    Raises
+    ------
+    TrialError
+        If there is no note.
+    """
+    from music21 import note, stream
+
+    sounding = np.zeros(CLASSES)
+    for notes in parts:
+        sounding += np.bincount(notes.pitch % CLASSES, weights=notes.duration, minlength=CLASSES)
+    if not sounding.any():
+        raise TrialError("There is no note to find a key by.", "Name the key in the row's harmony: `key: C major`.")
+    music: Any = stream.Stream()
+    for pitch_class, length in enumerate(sounding / sounding.sum() * LENGTH):
+        if length > 0:
+            music.append(note.Note(60 + pitch_class, quarterLength=float(length)))
+    found = music.analyze("krumhansl")
+    return f"{found.tonic.name} {found.mode}"
+
+
+def make_plan(key: str, harmony: Harmony) -> Plan:
+    """The plan of a progression in a key.
+
+    Parameters
+    ----------
+    key : str
+        ``C major``, ``Bb minor`` or, as music21 writes it, ``B- minor``.
+    harmony : Harmony
+        Of which the progression of the key's mode and the notes a chord count.
+    """
+    from music21 import key as keys
+    from music21 import roman
+
+    tonic, mode = key.split()
+    known = keys.Key(tonic[0] + tonic[1:].replace("b", "-"), mode)
+    numerals = harmony.chords(mode)
+    chords = [_classes(roman.RomanNumeral(numeral, known).pitches) for numeral in numerals]
+    scale = tuple(sorted({p.pitchClass for p in known.pitches}))
+    return Plan(f"{known.tonic.name.replace('-', '♭').replace('#', '♯')} {mode}", scale, tuple(chords), harmony.notes_per_chord)
+
+
+def _classes(pitches: Sequence[Any]) -> tuple[int, ...]:
+    """Each pitch class once, in the order of the chord's pitches from its bass up."""
+    return tuple(dict.fromkeys(int(p.pitchClass) for p in pitches))

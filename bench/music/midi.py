@@ -1,0 +1,151 @@
+"""MIDI files to Notes (symusic) and back (pretty_midi)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DataError
+from bench.music.notes import Notes
+
+#: General MIDI's piano family, counted from 0.
+PIANO = range(8)
+
+#: Ticks of a quarter note in files that are written.
+RESOLUTION = 480
+
+#: Microseconds a quarter note where a file names no tempo: 120 quarter notes a minute, by the MIDI standard.
+DEFAULT_TEMPO = 500_000
+
+
+def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> Notes:
+    """Notes of a MIDI file: all pitched tracks merged, drums removed.
+
+    Parameters
+    ----------
+    source : Path or bytes
+        A file, or what one holds.
+    programs : container of int, optional
+        Keep only tracks of these General MIDI programs (from 0); None keeps every pitched track.
+
+    Returns
+    -------
+    Notes
+        May be empty. Notes without a length or with velocity 0 are dropped.
+
+    Raises
+    ------
+    DataError
+        If it can't be parsed.
+    """
+    score = _parse(source)
+    tracks = [t.notes.numpy() for t in score.tracks if not t.is_drum and (programs is None or t.program in programs)]
+    tracks = [t for t in tracks if len(t["time"])]
+    if not tracks:
+        return Notes.from_columns([], [], [], [])
+    time, duration, pitch, velocity = (_joined([t[name] for t in tracks]) for name in ("time", "duration", "pitch", "velocity"))
+    # Nearly every file is clean and sorted already: look first, as a mask or a sort costs as much as parsing.
+    if duration.min() <= 0 or velocity.min() <= 0 or pitch.min() < 0:
+        keep = (duration > 0) & (velocity > 0) & (pitch >= 0)
+        time, duration, pitch, velocity = time[keep], duration[keep], pitch[keep], velocity[keep]
+    order = (time.astype(np.int64) << 7) | pitch
+    if (order[1:] < order[:-1]).any():
+        by = np.argsort(order, kind="stable")
+        time, duration, pitch, velocity = time[by], duration[by], pitch[by], velocity[by]
+    if score.ticks_per_quarter <= 0 or (len(time) and time[0] < 0):
+        raise DataError("not a MIDI file that can be used (it has negative times or no time base)")
+    onset, length = _seconds(score, time, duration)
+    # Sound by construction, so not checked a second time: ticks are at least 0, seconds rise with ticks.
+    return Notes._checked(onset, length, pitch.view(np.uint8), velocity.view(np.uint8))
+
+
+def _parse(source: Path | bytes) -> Any:
+    from symusic import Score
+
+    try:
+        # Ticks parse a quarter faster than symusic's seconds, and seconds made from them are exact, not float32.
+        return Score.from_midi(source, ttype="Tick") if isinstance(source, bytes) else Score(source, ttype="Tick")
+    except Exception as error:  # symusic raises RuntimeError, ValueError and others by the kind of damage
+        why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise DataError(f"not a MIDI file that can be parsed ({why})") from error
+
+
+def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Onset and length in seconds by the file's tempo map."""
+    tempos = score.tempos.numpy()
+    at, per_quarter = tempos["time"], np.maximum(tempos["mspq"], 1).astype(np.float64)
+    if len(at) <= 1 and (len(at) == 0 or at[0] == 0):
+        tick = (per_quarter[0] if len(at) else DEFAULT_TEMPO) * 1e-6 / score.ticks_per_quarter
+        return time * tick, duration * tick
+    order = np.argsort(at, kind="stable")
+    at, per_quarter = at[order].astype(np.int64), per_quarter[order]
+    if at[0] > 0:
+        at, per_quarter = np.concatenate([[0], at]), np.concatenate([[DEFAULT_TEMPO], per_quarter])
+    tick = per_quarter * 1e-6 / score.ticks_per_quarter
+    since = np.concatenate([[0.0], np.cumsum(np.diff(at) * tick[:-1])])
+
+    def seconds(ticks: NDArray[np.int64]) -> NDArray[np.float64]:
+        # Of several tempos at one tick the last holds, as in a sequencer.
+        i = np.searchsorted(at, ticks, side="right") - 1
+        result: NDArray[np.float64] = since[i] + (ticks - at[i]) * tick[i]
+        return result
+
+    onset = seconds(time.astype(np.int64))
+    return onset, seconds(time.astype(np.int64) + duration) - onset
+
+
+def midi_bytes(notes: Notes, tempo: float = 120.0) -> bytes:
+    """A MIDI file of one piano track; see :func:`tracks_bytes`."""
+    return tracks_bytes({"": notes}, tempo)
+
+
+def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
+    """A MIDI file of piano tracks, with its tempo.
+
+    Onsets are rounded to ticks of ``60 / tempo / 480`` seconds, about 1 ms at the default. A key can only be down once: a
+    note ends where its key is struck again, and of two notes that strike one key on one tick the longer is written.
+
+    Parameters
+    ----------
+    tracks : mapping of str to Notes
+        By the track's name.
+    tempo : float
+        Quarter notes a minute.
+    """
+    import pretty_midi
+
+    midi = pretty_midi.PrettyMIDI(resolution=RESOLUTION, initial_tempo=tempo)
+    tick = 60.0 / tempo / RESOLUTION
+    for name, notes in tracks.items():
+        piano = pretty_midi.Instrument(program=0, name=name)
+        piano.notes = [
+            pretty_midi.Note(velocity=int(v), pitch=int(p), start=float(a * tick), end=float(b * tick))
+            for a, b, p, v in zip(*_keyed(notes, tick), strict=True)
+        ]
+        midi.instruments.append(piano)
+    out = io.BytesIO()
+    midi.write(out)
+    return out.getvalue()
+
+
+def _keyed(notes: Notes, tick: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Start and end ticks, pitch, velocity, such that no key is struck while it is down."""
+    start = np.rint(notes.onset / tick).astype(np.int64)
+    end = np.maximum(np.rint((notes.onset + notes.duration) / tick).astype(np.int64), start + 1)
+    order = np.lexsort((-end, start, notes.pitch))
+    start, end, pitch, velocity = start[order], end[order], notes.pitch[order], notes.velocity[order]
+    first = np.ones(len(start), np.bool_)
+    first[1:] = (np.diff(start) != 0) | (pitch[1:] != pitch[:-1])
+    start, end, pitch, velocity = start[first], end[first], pitch[first], velocity[first]
+    again = np.flatnonzero(pitch[1:] == pitch[:-1])
+    end[again] = np.minimum(end[again], start[again + 1])
+    return start, end, pitch, velocity

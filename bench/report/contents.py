@@ -1,0 +1,208 @@
+"""What a report knows.
+
+:mod:`bench.report.tables` and :mod:`bench.report.commentary` say it, :mod:`bench.report.markdown` sets it.
+Everything comes from the run's folder: run.json, targets.h5 and the scored table. Nothing is escaped here; titles, file names
+and error messages may hold anything.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.music.codec import NoteCodec
+from bench.report.flags import FLAGS, Flag, flags
+from bench.report.published import PUBLISHED, Published
+from bench.scoring.grid_search import Search, searches, without_losers
+from bench.scoring.ranking import Standing
+from bench.scoring.score import Row, Table
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Target, read_targets
+
+#: Rows of this name are what the report's sentences compare with.
+MARKOV = "markov"
+
+HEADLINE = ("pitch_distance", "velocity_distance")
+#: Skipped files and pieces that are listed by name.
+LISTED = 20
+
+#: Longest text from outside, such as an error message, characters.
+LONGEST = 300
+
+
+_NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    run : mapping
+        run.json.
+    table : Table
+        Without the cells of a grid search that validation did not choose.
+    targets : sequence of Target
+    searches : sequence of Search
+        The grid searches, with all their cells.
+    """
+
+    folder: Path
+    run: Mapping[str, Any]
+    table: Table
+    targets: Sequence[Target]
+    searches: Sequence[Search] = ()
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """The resolved spec."""
+        found: Mapping[str, Any] = self.run["spec"]
+        return found
+
+    @property
+    def dataset(self) -> Mapping[str, Any]:
+        """What preparing the dataset found: title, licence, counts, skipped files, remarks."""
+        found: Mapping[str, Any] = self.run["dataset"]
+        return found
+
+    @property
+    def title(self) -> str:
+        """The spec's heading."""
+        return str(self.spec["title"])
+
+    @cached_property
+    def published(self) -> Published | None:
+        """The published table beside ours, if the spec names one and it has a row of ours."""
+        found = PUBLISHED.get(self.spec.get("published") or "")
+        if found is None:
+            return None
+        ours = {name for row in self.table.rows if row.kind == "model" for name in (row.system, row.model)}
+        return found if ours & found.values.keys() else None
+
+    def published_value(self, row: Row, metric: str) -> float | None:
+        """The published value of a trained row, by the row's name, else by its plug-in's if only one row has it."""
+        if self.published is None or row.kind != "model":
+            return None
+        same = [r for r in self.table.rows if r.kind == "model" and r.model == row.model]
+        name = row.system if row.system in self.published.values or len(same) > 1 else row.model
+        return self.published.values.get(name, {}).get(metric)
+
+    def header(self, row: Row) -> Mapping[str, Any]:
+        """What the row's plug-in declares at its top."""
+        found: Mapping[str, Any] = self.run.get("headers", {}).get(row.model, {})
+        return found
+
+    def features(self, row: Row) -> str:
+        """Table 2's last column."""
+        if row.kind == "untrained":
+            return "before its first step"  # of what, its model's own row says
+        header = self.header(row)
+        of_kind = header.get("KINDS", {}).get(row.params.get("kind"), "")
+        return str(of_kind or header.get("FEATURES", ""))
+
+    def likelihood_kind(self, row: Row) -> str:
+        """``exact``, ``bound``, or empty."""
+        kinds = {(t.outcome or {}).get("likelihood", {}).get("kind", "") for t in row.done if (t.outcome or {}).get("likelihood")}
+        return "bound" if "bound" in kinds else "".join(kinds)
+
+    def bits_below_markov(self, row: Row) -> float | None:
+        """How many percent fewer bits per note than the markov row needs; None where they can't be compared."""
+        markov = self.table.find(MARKOV)
+        if markov is None or markov.kind != "reference" or _classes(row) != _classes(markov):
+            return None
+        ours, theirs = row.cells["bits_per_note"].value, markov.cells["bits_per_note"].value
+        return None if ours is None or not theirs else 100 * (1 - ours / theirs)
+
+    @cached_property
+    def standings(self) -> Mapping[str, Standing]:
+        """The headline columns and bits per note, tested."""
+        return {metric: Standing(metric, self.table.rows) for metric in (*HEADLINE, "bits_per_note")}
+
+    @cached_property
+    def all_rows(self) -> Sequence[Row]:
+        """The table's rows, then the cells of a grid search that were not chosen."""
+        shown = {row.system for row in self.table.rows}
+        return (*self.table.rows, *(cell for s in self.searches for cell in s.cells if cell.system not in shown))
+
+    @cached_property
+    def flags(self) -> Mapping[str, Sequence[Flag]]:
+        """The flags of each row."""
+        return {row.system: flags(row) for row in self.all_rows}
+
+    @cached_property
+    def raised(self) -> Sequence[Flag]:
+        """The flags that any row has."""
+        there = {flag.name: flag for row in self.table.rows for flag in self.flags[row.system]}
+        known = [flag.name for flag in FLAGS]
+        return sorted(there.values(), key=lambda flag: known.index(flag.name) if flag.name in known else len(known))
+
+    @cached_property
+    def listen(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """MIDI files of the first pieces, prompt included: the piece, then what is played and where it lies in the run's folder.
+
+        One file a system, of its first seed; the written notes only where a system takes no prompt.
+        """
+        found = []
+        for piece, target in enumerate(self.targets):
+            files = [("real", f"midi/target-{piece:03}.mid")]
+            for row in self.table.rows:
+                files += [(row.system, f"trials/{t.key}/midi/piece-{piece:03}.mid") for t in row.done[:1]]
+            there = [(name, path) for name, path in files if (self.folder / path).is_file()]
+            if len(there) < 2:
+                break
+            found.append((piece_name(target), [("the piece itself", there[0][1]), *there[1:]]))
+        return found
+
+    @cached_property
+    def skipped(self) -> list[tuple[str, int]]:
+        """Reasons for which files were left out and how many, the most frequent first. A number doesn't make another reason."""
+        counts = Counter(_NUMBER.sub("…", str(s["reason"])) for s in self.dataset.get("skipped", ()))
+        return sorted(((brief(reason), n) for reason, n in counts.items()), key=lambda item: (-item[1], item[0]))
+
+    @cached_property
+    def skipped_files(self) -> list[str]:
+        """The first of the files that were left out."""
+        return [f"{brief(s['source'])}: {brief(s['reason'])}" for s in self.dataset.get("skipped", ())[:LISTED]]
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """The first of the pieces that were compared."""
+        return [piece_name(target) for target in self.targets[:LISTED]]
+
+
+def visible(text: object) -> str:
+    """A text in one line with nothing unseen in it: no control character, none that turns the direction of writing."""
+    # Category C: control characters, and the invisible ones that turn the direction of writing.
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text)).split())
+
+
+def build_report(folder: Path, table: Table) -> Report:
+    """The report of the run in `folder`."""
+    run = RunFolder(folder)
+    return Report(folder, run.read(), without_losers(table), read_targets(run.targets), searches(table))
+
+
+def brief(text: object, longest: int = LONGEST) -> str:
+    """A text from outside in one line of at most `longest` characters; an ellipsis shows that it was cut."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def piece_name(target: Target) -> str:
+    """Composer and title of a piece, or its id, in one line."""
+    return brief(": ".join(filter(None, (target.piece.composer, target.piece.title or target.piece.id))), 100)
+
+
+def _classes(row: Row) -> tuple[int, int]:
+    """Time and duration classes that a row's likelihood is over."""
+    codec = NoteCodec()
+    return row.params.get("time_classes", codec.time_classes), row.params.get("duration_classes", codec.duration_classes)

@@ -1,0 +1,174 @@
+"""What the report's page needs to show and play the samples: a group for each piece, the original first.
+
+Everything is read from the run's folder; nothing is rendered. What is not :class:`~markupsafe.Markup` may hold anything: the
+page's template escapes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from bench.errors import DataError
+from bench.music.midi import read_midi
+from bench.music.notes import Notes
+from bench.report.contents import Report, piece_name
+from bench.report.figures.pianoroll import Extent, describe, piano_roll
+from bench.report.numbers import plural
+from bench.sound.clips import LONGEST, Kept, Source, kept, prompt_notes, sources
+from bench.sound.synthesizer import INSTALL
+
+#: Sound in one page, bytes of base64: room for seven systems and three pieces. What is more stays in the run's folder.
+PAGE_BYTES = 2_500_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sample, or the original.
+
+    Parameters
+    ----------
+    system : str
+        The row's name, or ``original``.
+    original : bool
+    roll : Markup
+        An SVG element with its own label.
+    about : str
+        One line for people: how long, how much of it is heard, where the prompt ends.
+    audio : str or None
+        The excerpt as a ``data:`` URI; None where there is none, and `reason` says why.
+    reason : str
+    mp3 : str
+        Path of the longer MP3 below the run's folder; empty where there is none.
+    midi, midi_name : str
+        The MIDI file as a ``data:`` URI, and a name to save it under.
+    """
+
+    system: str
+    original: bool
+    roll: Markup
+    about: str
+    audio: str | None
+    reason: str
+    mp3: str
+    midi: str
+    midi_name: str
+
+
+@dataclass(frozen=True)
+class ClipGroup:
+    """One piece: the original, then every model's continuation of it."""
+
+    title: str
+    clips: tuple[Clip, ...]
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of it can be heard."""
+        return all(clip.audio is None and not clip.mp3 for clip in self.clips)
+
+
+def clips(report: Report, most: int = PAGE_BYTES) -> list[ClipGroup]:
+    """The first pieces of a run with their rolls, sound and MIDI.
+
+    Parameters
+    ----------
+    report : Report
+    most : int
+        Bytes of sound that the page may hold; earlier pieces come first.
+
+    Returns
+    -------
+    list of ClipGroup
+        Empty where no model has written anything yet.
+    """
+    found = sources(report.folder)
+    groups = []
+    for piece in sorted({source.piece for source in found}):
+        of_piece = [source for source in found if source.piece == piece]
+        if piece >= len(report.targets) or all(source.original for source in of_piece):
+            continue
+        group = _group(piece_name(report.targets[piece]), of_piece, report, most)
+        most -= sum(len(clip.audio or "") for clip in group.clips)
+        groups.append(group)
+    return groups
+
+
+def to_install(groups: Iterable[ClipGroup]) -> str:
+    """What to do where nothing can be heard; empty where something can."""
+    groups = list(groups)
+    if not groups or not all(group.silent for group in groups):
+        return ""
+    return f"There is no sound in this run yet. It needs FluidSynth with a SoundFont, or TiMidity, and FFmpeg. {INSTALL}"
+
+
+def file_name(*parts: object) -> str:
+    """A name for a MIDI file that every system can save: ASCII letters and digits, short, without a path."""
+    plain = (unicodedata.normalize("NFKD", str(part)).encode("ascii", "ignore").decode().lower() for part in parts)
+    words = (re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:40].strip("-") for text in plain)
+    return "-".join(word for word in words if word) + ".mid"
+
+
+def _group(title: str, members: list[Source], report: Report, most: int) -> ClipGroup:
+    read = [(source, _notes(source)) for source in members]
+    extent = Extent.around([notes for _, notes in read], LONGEST)
+    made = []
+    for source, notes in read:
+        clip = _clip(source, notes, title, extent, report, most)
+        most -= len(clip.audio or "")
+        made.append(clip)
+    return ClipGroup(title, tuple(made))
+
+
+def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Report, most: int) -> Clip:
+    prompt = prompt_notes(notes, report.targets[source.piece].prompt)
+    there = kept(source)
+    heard = (there.excerpt_start, there.excerpt_start + there.excerpt_seconds) if isinstance(there, Kept) else None
+    audio, reason, mp3 = None, there if isinstance(there, str) else "", ""
+    if isinstance(there, Kept):
+        mp3 = source.mp3.relative_to(report.folder).as_posix()
+        audio = _data("audio/mpeg", source.excerpt.read_bytes())
+        if len(audio) > most:
+            audio, reason = None, "left out, to keep this page small; it lies in the run's folder"
+    name = "the original" if source.original else source.system
+    return Clip(
+        system=source.system,
+        original=source.original,
+        roll=piano_roll(notes, prompt, extent, describe(name, notes, prompt), heard),
+        about=_about(notes, bool(prompt.any()), extent, there if audio and isinstance(there, Kept) else None),
+        audio=audio,
+        reason=reason,
+        mp3=mp3,
+        midi=_data("audio/midi", source.midi.read_bytes()),
+        midi_name=file_name(source.system, f"piece {source.piece}", title),
+    )
+
+
+def _about(notes: Notes, prompted: bool, extent: Extent, there: Kept | None) -> str:
+    if not len(notes):
+        return "no note that can be read"
+    words = [plural(len(notes), "note") + ("" if prompted else ", without the prompt")]
+    words.append(f"{float((notes.onset + notes.duration).max() - notes.onset[0]):.0f} s")
+    if notes.onset[-1] >= extent.end:
+        words.append(f"drawn to {extent.end:.0f} s")
+    if strays := int(extent.outside(notes).sum()):
+        words.append(f"{strays} too high or low to show, on the edge")
+    if there is not None:
+        words.append(f"player: {there.excerpt_seconds:.0f} s from {there.excerpt_start:.0f} s on")
+    return ", ".join(words)
+
+
+def _notes(source: Source) -> Notes:
+    try:
+        return read_midi(source.midi)
+    except DataError:
+        return Notes.from_columns([], [], [], [])
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,1 @@
+"""Runs a spec: prepares its dataset and runs its trials in child processes."""

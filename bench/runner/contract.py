@@ -1,0 +1,53 @@
+"""What a model made, held against its contract before it counts: samples and likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.api import FIELDS, Notes, Piece
+from bench.errors import TrialError
+from bench.storage.samples import Target
+
+#: Onsets pass through arithmetic in float32 or MIDI ticks in some models. Seconds.
+ONSET_TOLERANCE = 1e-3
+
+
+def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_prompt: bool) -> None:
+    """Refuse anything but one Notes of exactly `n_notes` a prompt, none before its prompt's last onset.
+
+    Raises
+    ------
+    TrialError
+        Naming the piece and the counts.
+    """
+    if not isinstance(parts, list | tuple) or len(parts) != len(targets):
+        given = f"{len(parts)} continuations" if isinstance(parts, list | tuple) else f"a {type(parts).__name__}"
+        raise TrialError(f"generate() returned {given} for {len(targets)} prompts; it must return a list of one Notes a prompt.")
+    for target, notes in zip(targets, parts, strict=True):
+        if not isinstance(notes, Notes):
+            raise TrialError(f"generate() returned a {type(notes).__name__} for piece {target.piece.id!r}; it must be Notes.")
+        if len(notes) != n_notes:
+            raise TrialError(f"generate() returned {len(notes)} notes for piece {target.piece.id!r}; {n_notes} were asked for.")
+        if takes_prompt and len(target.prompt) and notes.onset[0] < target.prompt.onset[-1] - ONSET_TOLERANCE:
+            raise TrialError(
+                f"generate() for piece {target.piece.id!r} begins at {notes.onset[0]:.3f} s, before the prompt's last onset "
+                f"({target.prompt.onset[-1]:.3f} s): a continuation is in the prompt's own clock."
+            )
+
+
+def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece]) -> None:
+    """Refuse log probabilities of the wrong shape, above 0 or not a number; a TrialError names the piece."""
+    if len(parts) != len(pieces):
+        raise TrialError(f"log_likelihood() returned {len(parts)} arrays for {len(pieces)} pieces.")
+    for piece, part in zip(pieces, parts, strict=True):
+        expected = (len(piece.notes), len(FIELDS))
+        if np.shape(part) != expected:
+            raise TrialError(f"log_likelihood() has shape {np.shape(part)} for piece {piece.id!r}; expected {expected}.")
+        if not (np.isfinite(part).all() and np.max(part) <= 1e-4):
+            raise TrialError(
+                f"log_likelihood() for piece {piece.id!r} runs from {np.min(part):g} to {np.max(part):g} nats; "
+                "log probabilities of classes are finite and at most 0."
+            )

@@ -1,0 +1,168 @@
+"""Tasks on a dataset (fetch, verify, prepare), each in a child process."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import errors
+from bench.api import Verified
+from bench.errors import BenchError, PluginError, UsageError, did_you_mean
+from bench.plugins.discovery import Plugin
+from bench.runner import processes
+from bench.runner.processes import Ending, Signals, StoppedError, Task
+from bench.storage.files import tail
+from bench.system import provenance
+from bench.system.paths import Places
+
+Sink = Callable[[dict[str, Any]], None]
+
+
+def fetch_dataset(name: str, *, options: Mapping[str, Any] | None = None, display: Sink | None = None, **where: Any) -> Path:
+    """Download a dataset into the cache, in a child process.
+
+    Parameters
+    ----------
+    name : str
+    options : mapping, optional
+        Its selection.
+    display : callable, optional
+        Takes every event.
+    **where
+        `out`, `data`, `plugins`, as for :func:`bench.run`.
+
+    Returns
+    -------
+    Path
+        The folder it is in.
+    """
+    return Path(_dataset_only("fetch", name, options, display, where)["folder"])
+
+
+def verify_dataset(name: str, *, options: Mapping[str, Any] | None = None, display: Sink | None = None, **where: Any) -> Verified:
+    """Compare a dataset that is there with its known checksums; see :func:`fetch_dataset`."""
+    found = _dataset_only("verify", name, options, display, where)["found"]
+    return Verified(**found | {"differences": tuple(found["differences"])})
+
+
+def in_words(found: Verified) -> str:
+    """What was compared, in words: nothing compared is never said to be all right."""
+    said = []
+    if found.compared:
+        differ = f"{len(found.differences)} differ" if found.differences else "nothing differs"
+        said.append(f"{found.compared} files compared, {differ}")
+    elif found.differences:
+        said.append(f"{len(found.differences)} files are missing or can't be used")
+    if found.there:
+        said.append(f"{found.there} files are there; no checksums are known for this folder")
+    return "; ".join(said) or "there are no checksums to compare"
+
+
+def choose_options(
+    plugin: Plugin,
+    given: Sequence[str] = (),
+    spec: str | None = None,
+    scale: str | None = None,
+    plugins: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """A dataset's options: those of a spec at a scale, then those given one by one.
+
+    Parameters
+    ----------
+    plugin : Plugin
+    given : sequence of str
+        ``key=value``, the value as in a spec.
+    spec : str, optional
+        A shipped spec's name, or a YAML file.
+    scale : {"smoke", "cpu", "gpu"}, optional
+        Of the spec; by default as a run would choose it.
+    plugins : sequence of Path
+        The user's plug-in folders, which the spec may need.
+
+    Raises
+    ------
+    UsageError
+        If the spec uses another dataset, or an option is unknown or of the wrong type.
+    """
+    options: dict[str, Any] = {}
+    if spec is not None:
+        from bench.runner.session import choose_scale
+        from bench.specs.load import load_spec
+
+        choice = load_spec(spec, plugins).at(choose_scale(scale)[0]).dataset
+        if choice.name != plugin.name:
+            raise UsageError(f"The spec {spec} uses the dataset {choice.name!r}, not {plugin.name!r}.")
+        options |= choice.options
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--option is {text!r}; expected key=value.")
+        options[key] = _checked(plugin, key, value)
+    return options
+
+
+def _checked(plugin: Plugin, key: str, text: str) -> Any:
+    """An option's value, read as YAML and of a type that the plug-in takes."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    from bench.specs.check import accepts, in_words
+
+    if key not in plugin.parameters:
+        known = did_you_mean(key, plugin.parameters) or "It has no options."
+        raise UsageError(f"--option: the dataset {plugin.name!r} has no option {key!r}.", known)
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"--option {key}: {text!r} is not a YAML value ({str(error).splitlines()[0]}).") from None
+    if not accepts(plugin.parameters[key], value):
+        raise UsageError(f"--option {key}: expected {in_words(plugin.parameters[key])}, got {value!r}.")
+    return value
+
+
+def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals, display: Sink) -> dict[str, Any]:
+    """Run a task on a dataset in a child process and return its result.
+
+    Raises
+    ------
+    BenchError
+        What the child raised, of the same kind; a PluginError for what isn't a BenchError.
+    """
+    threads = provenance.cores()
+    results: list[dict[str, Any]] = []
+    endings: list[Ending] = []
+
+    def take(task: Task, event: dict[str, Any]) -> None:
+        if event["event"] in ("result", "error"):
+            results.append(event)
+        else:
+            display(event)
+
+    task = Task(job, file, log, sys.executable, processes.environment(threads, "cpu"))
+    processes.run_tasks([task], 1, signals, lambda _: None, take, lambda _, ending: endings.append(ending))
+    name, verb, said = job["dataset"]["name"], job["task"], tail(log, endings[0].log_start)
+    if not results:
+        raise BenchError(f"The task {verb!r} on the dataset {name!r} failed: {endings[0].reason}.", said)
+    result = dict(results[-1])
+    if result.pop("event") == "result":
+        return result
+    known = {c.__name__: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, BenchError)}
+    if result["kind"] in known:
+        raise known[result["kind"]](result["message"], result["hint"])
+    raise PluginError(f"The dataset {name!r} failed in {verb!r}: {result['message']}", said)
+
+
+def _dataset_only(
+    task: str, name: str, options: Mapping[str, Any] | None, display: Sink | None, where: Mapping[str, Any]
+) -> dict[str, Any]:
+    places = Places.find(**where)
+    job = {"task": task, "dataset": {"name": name, "options": dict(options or {})}, **places.job()}
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary, Signals() as signals:
+        folder = Path(temporary)
+        try:
+            return dataset_task(job, folder / "job.json", folder / "stderr.log", signals, display or (lambda event: None))
+        except StoppedError as stopped:
+            raise StoppedError(stopped.number, "The same command starts it again.") from None

@@ -1,0 +1,258 @@
+"""K-fold cross-validation over a dataset's pieces: who is held out when, and what is learned from then.
+
+A fold is held out once; the pieces of all others teach and choose. What is dealt out are compositions, never single pieces: two
+performances of one work lie in the same fold. Only compositions with a piece that is compared are dealt; the others (too short
+to be continued, or beyond the protocol's number of pieces) are learned from in every fold. Everything is decided by hashes of the
+compositions' names, so neither the order of the files nor the machine matters.
+
+Source: Stone, M. (1974). Cross-validatory choice and assessment of statistical predictions. J. R. Stat. Soc. B 36(2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from bench.api import Notes, Piece, seed_for
+from bench.errors import DataError
+from bench.metrics.copying import Copied, measure_samples
+from bench.specs.trials import LEAVE_ONE_OUT, Protocol
+from bench.storage.corpus import Corpus
+from bench.storage.samples import Target, Targets
+
+#: What a title may add to the name of a work: an album, an arranger, a take.
+_BRACKETS = re.compile(r"\([^)]*\)|\[[^\]]*\]")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold. Pieces are counted over the whole dataset: training, validation, then test pieces as it gave them.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    test : tuple of int
+        The pieces held out, ascending.
+    validation : tuple of int
+        Of the others, those that choose and do not teach, ascending.
+    """
+
+    number: int
+    test: tuple[int, ...]
+    validation: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Division:
+    """One training's music: a fold of a dataset, or the dataset's own split.
+
+    Parameters
+    ----------
+    fold : int or None
+        Its number from 1; None for the dataset's own split.
+    corpus : Corpus
+        What is learned from, chosen by and held out.
+    pieces : tuple of int
+        Where the held-out pieces stand in the run's test split, which with folds is the whole dataset.
+    places : tuple of int
+        Which of the run's targets lie in it, as they are counted in targets.h5.
+    """
+
+    fold: int | None
+    corpus: Corpus
+    pieces: tuple[int, ...]
+    places: tuple[int, ...]
+
+
+def pooled(corpus: Corpus) -> Corpus:
+    """The corpus with every piece among those that may be held out: training, validation, then test pieces."""
+    return replace(corpus, train=(), validation=(), test=(*corpus.train, *corpus.validation, *corpus.test))
+
+
+def composition(piece: Piece) -> str:
+    """What pieces of one composition share: composer and title without case, signs and brackets; else the piece's id."""
+    title = _letters(_BRACKETS.sub(" ", piece.title)) or _letters(piece.title)
+    return f"{_letters(piece.composer)}\x1f{title}" if title else f"\x1f\x1f{piece.id}"
+
+
+def deal(pieces: Sequence[Piece], compared: Sequence[int], protocol: Protocol) -> tuple[Fold, ...]:
+    """Deal the compositions of the compared pieces into folds, and choose each fold's validation pieces.
+
+    The largest compositions are dealt first, those of one size in the order of their names' hashes, each into the fold with the
+    fewest pieces so far: folds of single pieces differ by one piece at most.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        All of the dataset.
+    compared : sequence of int
+        Those that must be held out once.
+    protocol : Protocol
+        With folds.
+
+    Returns
+    -------
+    tuple of Fold
+        In the order of their first piece.
+
+    Raises
+    ------
+    DataError
+        If there are more folds than compositions, or a fold leaves fewer than two compositions to learn from and choose by.
+    """
+    works: dict[str, list[int]] = {}
+    for index, piece in enumerate(pieces):
+        works.setdefault(composition(piece), []).append(index)
+    dealt = list(dict.fromkeys(composition(pieces[i]) for i in compared))
+    number = _number(protocol, len(dealt), len(pieces))
+    order = sorted(dealt, key=lambda name: (-len(works[name]), seed_for("fold", name), name))
+    hands: list[list[str]] = [[] for _ in range(number)]
+    sizes = [0] * number
+    for name in order:
+        smallest = sizes.index(min(sizes))
+        hands[smallest].append(name)
+        sizes[smallest] += len(works[name])
+    tests = sorted(tuple(sorted(i for name in hand for i in works[name])) for hand in hands)
+    return tuple(Fold(k, test, _validation(pieces, works, test, protocol.validation)) for k, test in enumerate(tests, 1))
+
+
+def facts(folds: Sequence[Fold], asked: int | str, short: int) -> dict[str, Any]:
+    """What targets.h5 and run.json keep of the folds.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+    asked : int or str
+        The protocol's own word.
+    short : int
+        Pieces that were too short to be compared.
+    """
+    return {"asked": asked, "too_short": short, "folds": [asdict(fold) for fold in folds]}
+
+
+def read_folds(stored: Mapping[str, Any]) -> tuple[Fold, ...]:
+    """The folds that a run's facts hold; empty for a dataset's own split."""
+    listed = (stored.get("folds") or {}).get("folds", ())
+    return tuple(Fold(int(f["number"]), tuple(f["test"]), tuple(f["validation"])) for f in listed)
+
+
+def divide(corpus: Corpus, stored: Targets) -> list[Division]:
+    """What each training of a trial is given: one division a fold, or the dataset's own split alone.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        As the dataset gave it.
+    stored : Targets
+        Of the run; its facts hold the folds.
+    """
+    folds = read_folds(stored.facts)
+    if not folds:
+        return [Division(None, corpus, tuple(range(len(corpus.test))), tuple(range(len(stored.targets))))]
+    pool = pooled(corpus)
+    return [_division(pool, fold, stored.targets) for fold in folds]
+
+
+def measure_divisions(
+    divisions: Sequence[Division],
+    samples: Mapping[tuple[int, int], Notes],
+    targets: Sequence[Target],
+    takes_prompt: bool = True,
+) -> dict[str, dict[str, list[Any]]]:
+    """Originality of stored samples, each against the training pieces of its own division.
+
+    Returns
+    -------
+    dict
+        As of :func:`bench.metrics.copying.measure_samples`, for all samples in the order of their keys and all targets in theirs.
+    """
+    names = [field.name for field in fields(Copied)]
+    by_sample: dict[tuple[int, int], list[Any]] = {}
+    by_target: dict[int, list[Any]] = {}
+    for division in divisions:
+        keys = [key for key in sorted(samples) if key[0] in division.places]
+        own = {(division.places.index(piece), sample): samples[piece, sample] for piece, sample in keys}
+        found = measure_samples(division.corpus.train, own, [targets[i] for i in division.places], takes_prompt)
+        by_sample |= _rows(keys, found["samples"], names)
+        by_target |= _rows(division.places, found["targets"], names)
+    return {"samples": _columns(by_sample, names), "targets": _columns(by_target, names)}
+
+
+def remarks(folds: Sequence[Fold], corpus: Corpus, short: int, needed: int) -> list[str]:
+    """What a report must say of the folds, a sentence each. `corpus` is as the dataset gave it."""
+    said = []
+    if corpus.test or corpus.validation:
+        said.append("All pieces of the dataset are dealt into the folds: its own split, and what it says of it, is void")
+    pieces = len(corpus.train) + len(corpus.validation) + len(corpus.test)
+    if short:
+        has = "has" if short == 1 else "have"
+        said.append(
+            f"{short} of {pieces} pieces {has} fewer than {needed} notes, too few to be continued: "
+            f"{'it is' if short == 1 else 'they are'} not compared"
+        )
+    if always := pieces - sum(len(fold.test) for fold in folds):
+        said.append(f"{always} of {pieces} pieces {'is' if always == 1 else 'are'} never held out, but learned from or chosen by")
+    return said
+
+
+def _number(protocol: Protocol, works: int, pieces: int) -> int:
+    number = works if protocol.folds == LEAVE_ONE_OUT else int(protocol.folds or 0)
+    have = f"{works} {'composition' if works == 1 else 'compositions'} (of {pieces} pieces) can be held out"
+    if number > works:
+        raise DataError(
+            f"protocol.folds asks for {number} folds, but {have}.",
+            f"Ask for at most {works} folds or `folds: {LEAVE_ONE_OUT}`; pieces with too few notes, or above protocol.pieces, "
+            "are not held out.",
+        )
+    if number < 2:
+        raise DataError(f"protocol.folds needs at least 2 compositions, but {have}.", "Select more of the dataset.")
+    return number
+
+
+def _validation(
+    pieces: Sequence[Piece], works: Mapping[str, Sequence[int]], test: Sequence[int], share: float
+) -> tuple[int, ...]:
+    """About `share` of the pieces outside the fold, whole compositions; at least one, and at least one is left to learn from."""
+    held = {composition(pieces[i]) for i in test}
+    fold = "\x1f".join(sorted(held))
+    others = sorted((name for name in works if name not in held), key=lambda name: (seed_for("validation", fold, name), name))
+    if len(others) < 2:
+        raise DataError(
+            f"A fold of {len(test)} pieces leaves {len(others)} composition to learn from and choose by; 2 are needed.",
+            "Ask for more folds, or select more of the dataset.",
+        )
+    wanted = max(1.0, share * sum(len(works[name]) for name in others))
+    chosen: list[int] = []
+    for name in others[:-1]:
+        # A composition is taken if that comes closer to the share than going without it.
+        if chosen and len(chosen) + len(works[name]) / 2 > wanted:
+            break
+        chosen += works[name]
+    return tuple(sorted(chosen))
+
+
+def _division(pool: Corpus, fold: Fold, targets: Sequence[Target]) -> Division:
+    apart = {*fold.test, *fold.validation}
+    corpus = replace(
+        pool,
+        train=tuple(piece for i, piece in enumerate(pool.test) if i not in apart),
+        validation=tuple(pool.test[i] for i in fold.validation),
+        test=tuple(pool.test[i] for i in fold.test),
+    )
+    places = tuple(i for i, target in enumerate(targets) if target.piece.index in fold.test)
+    return Division(fold.number, corpus, fold.test, places)
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+def _rows(keys: Sequence[Any], columns: Mapping[str, Sequence[Any]], names: Sequence[str]) -> dict[Any, list[Any]]:
+    return dict(zip(keys, map(list, zip(*(columns[name] for name in names), strict=True)), strict=True))
+
+
+def _columns(rows: Mapping[Any, Sequence[Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+    return {name: [rows[key][i] for key in sorted(rows)] for i, name in enumerate(names)}

@@ -1,0 +1,74 @@
+"""A spec's held-out pieces without a run: the dataset is prepared as for one, and nothing is trained."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.runner.datasets import Sink, dataset_task
+from bench.runner.processes import Signals, StoppedError
+from bench.specs.load import Spec
+from bench.storage.corpus import Corpus, load_corpus
+from bench.storage.samples import Targets, read_target_file
+from bench.system.paths import Places
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a run of the spec would be given.
+
+    Parameters
+    ----------
+    spec : Spec
+        At its scale.
+    targets : Targets
+        Prompts and what follows them, in the order of ``targets.h5``.
+    prepared : mapping
+        What preparing found: title, licence, ``corpus`` (its file), ``corpus_key`` (its fingerprint), counts.
+    """
+
+    spec: Spec
+    targets: Targets
+    prepared: Mapping[str, Any]
+
+    def corpus(self) -> Corpus:
+        """All pieces of the dataset."""
+        return load_corpus(Path(self.prepared["corpus"]))
+
+
+def hold_out(spec: Spec, places: Places, *, fetch: bool = True, display: Sink | None = None) -> HeldOut:
+    """Prepare the dataset of a spec in a child process, as a run does.
+
+    Parameters
+    ----------
+    spec : Spec
+        At its scale.
+    places : Places
+    fetch : bool
+        Whether a dataset that is missing may be downloaded.
+    display : callable, optional
+        Takes every event.
+
+    Raises
+    ------
+    BenchError
+        If the dataset can't be found, read, or is too short for the protocol.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary, Signals() as signals:
+        folder = Path(temporary)
+        job = {
+            "task": "prepare",
+            "folder": str(folder),
+            "dataset": spec.dataset.model_dump(mode="json"),
+            "protocol": spec.protocol.model_dump(mode="json"),
+            "fetch": fetch,
+            **places.job(),
+        }
+        try:
+            prepared = dataset_task(job, folder / "job.json", folder / "stderr.log", signals, display or (lambda event: None))
+        except StoppedError as stopped:
+            raise StoppedError(stopped.number, "The same command starts it again.") from None
+        return HeldOut(spec, read_target_file(folder / "targets.h5"), prepared)

@@ -1,0 +1,380 @@
+"""The worker's tasks on a dataset: fetch, verify, and prepare (find, parse into the cache, choose the test pieces).
+
+Dataset plug-ins run here, in the worker, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.api import Piece, Verified
+from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
+from bench.music.midi import tracks_bytes
+from bench.music.notes import Notes
+from bench.plugins.discovery import Plugin, get_plugin, load, source_digest
+from bench.runner.folds import deal, facts, pooled, remarks
+from bench.specs.trials import DatasetChoice, Protocol
+from bench.storage.corpus import Corpus, load_corpus, save_corpus
+from bench.storage.files import FORMAT, atomic
+from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
+
+Emit = Callable[[dict[str, Any]], None]
+
+#: Continuations and targets are also written as MIDI for so many pieces.
+MIDI_PIECES = 3
+
+#: Progress goes out at most so often, seconds.
+PROGRESS_EVERY = 0.1
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset plug-in with its options, and where its files are looked for.
+
+    Parameters
+    ----------
+    plugin : Plugin
+    dataset : object
+        An instance of its class.
+    options : mapping
+        What it was made with.
+    data : tuple of Path
+        Folders that the user named, in their order.
+    downloads : Path
+        Where `fetch` puts this dataset.
+    """
+
+    plugin: Plugin
+    dataset: Any
+    options: Mapping[str, Any]
+    data: tuple[Path, ...]
+    downloads: Path
+
+    @classmethod
+    def open(cls, job: Mapping[str, Any]) -> Source:
+        """Load the plug-in that a job names; wrong options are a PluginError."""
+        choice = DatasetChoice.model_validate(job["dataset"])
+        plugin = get_plugin("dataset", choice.name, [Path(p) for p in job["plugins"]])
+        try:
+            dataset = load(plugin)(**choice.options)
+        except TypeError as error:
+            raise PluginError(f"The dataset {choice.name!r} can't be made with {choice.options}: {error}.") from error
+        except DataError as error:  # nothing was read yet, so it is an option that is out of range
+            raise SpecError(error.message, error.hint) from error
+        downloads = Path(job["cache"]) / "downloads" / choice.name
+        return cls(plugin, dataset, choice.options, tuple(Path(p) for p in job["data"]), downloads)
+
+    @property
+    def needs(self) -> str:
+        """What the header says it needs: ``nothing``, ``download`` or ``folder``."""
+        return str(self.plugin.header["NEEDS"])
+
+    def find(self) -> Path | None:
+        """The folder that holds it: the user's folders first, then what was fetched."""
+        if self.needs == "nothing" or not hasattr(self.dataset, "find"):
+            return None
+        # Any folder of MIDI may be what a `folder` dataset looks for, so it isn't shown our own.
+        own = [self.downloads, self.downloads.parent] if self.needs == "download" else []
+        found: Path | None = self.dataset.find([*self.data, *own])
+        return found
+
+    def require(self, emit: Emit, may_fetch: bool) -> Path | None:
+        """The folder that holds it, fetched if it isn't there and may be.
+
+        Raises
+        ------
+        DataError
+            If it isn't there and can't be fetched.
+        """
+        source = self.find()
+        if source is not None or self.needs == "nothing":
+            return source
+        name, looked = self.plugin.name, ", ".join(map(str, self.data))
+        if self.needs == "folder":
+            missing = f"was not found in {looked}" if looked else "needs a folder"
+            raise DataError(f"The dataset {name!r} {missing}.", "Name the folder that holds it: --data DIR.")
+        looked = ", ".join(map(str, [*self.data, self.downloads]))
+        if not may_fetch:
+            raise DataError(
+                f"The dataset {name!r} was not found in {looked}, and nothing may be fetched.",
+                f"Name the folder that holds it (--data DIR), or run `{fetch_command(name, self.options)}` first.",
+            )
+        if self.data:
+            # Whoever names a folder means it: a wrong path must not become gigabytes.
+            raise DataError(
+                f"The dataset {name!r} was not found in {looked}.",
+                f"Name the folder that holds it: --data DIR. Or download it: `{fetch_command(name, self.options)}`.",
+            )
+        licence = self.plugin.header["LICENSE"]
+        emit({"event": "message", "text": f"{name} is not here: it is downloaded into {self.downloads}. Licence: {licence}"})
+        self.fetch(emit)
+        source = self.find()
+        if source is None:
+            raise DataError(f"The dataset {name!r} was fetched into {self.downloads}, but is not found there.")
+        return source
+
+    def fetch(self, emit: Emit) -> None:
+        """Download it; a PluginError if it has no download."""
+        if self.needs == "folder":
+            raise UsageError(
+                f"The dataset {self.plugin.name!r} is a folder of yours: there is nothing to fetch.",
+                "Name it where it is used: --data DIR.",
+            )
+        if self.needs != "download":
+            raise UsageError(f"The dataset {self.plugin.name!r} comes with the package: there is nothing to fetch.")
+        make_cache(self.downloads.parent.parent)
+        self.downloads.mkdir(parents=True, exist_ok=True)
+        self.dataset.fetch(self.downloads, progress_events(emit, "fetch"))
+
+
+def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Download a dataset into the cache."""
+    source = Source.open(job)
+    source.fetch(emit)
+    return {"folder": str(source.downloads)}
+
+
+def verify(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Compare a dataset that is there with its known or locked checksums."""
+    source = Source.open(job)
+    folder = source.require(emit, may_fetch=False)
+    if folder is None or not hasattr(source.dataset, "verify"):
+        return {"found": asdict(Verified())}
+    found = source.dataset.verify(folder, progress_events(emit, "verify"))
+    if not isinstance(found, Verified):
+        raise PluginError(f"verify() of the dataset {source.plugin.name!r} returned {type(found).__name__}, not Verified.")
+    return {"found": asdict(found)}
+
+
+def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Parse the dataset unless the cache has it, choose the test pieces, write targets.h5 and the targets' MIDI.
+
+    Returns
+    -------
+    dict
+        ``corpus`` (path), ``corpus_key`` (its identity), ``cached``, counts of pieces, remarks.
+    """
+    protocol = Protocol.model_validate(job["protocol"])
+    source = Source.open(job)
+    with _alone(Path(job["cache"]), source.plugin.name, emit):
+        found = source.require(emit, bool(job["fetch"]))
+        key = corpus_key(source, job["dataset"]["options"], found)
+        path, corpus, cached = _corpus(source, found, key, job, emit)
+    _check_same_music(job.get("before") or {}, key, found)
+    targets = choose(corpus, protocol, key)
+    file = Path(job["folder"]) / "targets.h5"
+    if not _same(file, targets):
+        write_targets(file, targets)
+    _write_midi(Path(job["folder"]) / "midi", targets)
+    for remark in targets.facts["remarks"]:
+        emit({"event": "message", "text": remark})
+    if corpus.skipped:
+        files = sum(targets.facts["pieces"].values()) + len(corpus.skipped)
+        emit({"event": "message", "text": f"{len(corpus.skipped)} of {files} files left out; the report lists them with reasons"})
+    return {
+        "corpus": str(path),
+        "cached": cached,
+        "source": None if found is None else str(found),
+        "title": source.plugin.header["TITLE"],
+        "license": source.plugin.header["LICENSE"],
+        "skipped": [{"source": s.source, "reason": s.reason} for s in corpus.skipped],
+        **targets.facts,
+    }
+
+
+def _check_same_music(before: Mapping[str, Any], key: str, found: Path | None) -> None:
+    """Refuse a run folder that was made from another folder of music: its report would be lost.
+
+    The same folder with other files, or another version of the plug-in, is the same run going on.
+    """
+    source = None if found is None else str(found)
+    if before and before.get("corpus_key") != key and before.get("source") != source:
+        raise UsageError(
+            f"This run's folder holds results on the music of {before.get('source')}, not of {source}.",
+            "Give another place: --out DIR. Or remove the run's folder.",
+        )
+
+
+def corpus_key(source: Source, options: Mapping[str, Any], found: Path | None) -> str:
+    """Identity of a parsed corpus: the plug-in's source, its options, and what it says of the files."""
+    fingerprint = str(source.dataset.fingerprint(found))
+    text = json.dumps([FORMAT, source_digest(source.plugin), options, fingerprint], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
+    """The test pieces that are long enough; if there are more than the protocol asks for, an even choice of them.
+
+    With folds every piece of the dataset is a test piece, and the facts say which fold holds it out.
+
+    Raises
+    ------
+    DataError
+        If none is long enough, there is nothing to train on, or the folds can't be dealt.
+    """
+    given = corpus
+    if protocol.folds is not None:
+        corpus = pooled(corpus)
+    elif not corpus.train:
+        raise DataError("The dataset has no training piece.", f"{len(corpus.skipped)} files were skipped.")
+    needed = protocol.prompt + protocol.notes
+    usable = [i for i, piece in enumerate(corpus.test) if len(piece.notes) >= needed]
+    if not usable:
+        raise DataError(
+            f"No test piece is long enough: {needed} notes are needed ({protocol.prompt} given, {protocol.notes} to generate), "
+            f"{_lengths(corpus.test)}.",
+            "Ask for fewer notes (protocol.prompt, protocol.notes), or select more of the dataset.",
+        )
+    at = np.linspace(0, len(usable) - 1, min(protocol.pieces, len(usable)))
+    chosen = [usable[i] for i in np.round(at).astype(int)]
+    known = {
+        "corpus_key": key,
+        "pieces": {name: len(getattr(corpus, name)) for name in ("train", "validation", "test")},
+        "notes": {name: sum(len(p.notes) for p in getattr(corpus, name)) for name in ("train", "validation", "test")},
+        "prompt": protocol.prompt,
+        "target": protocol.notes,
+        "used": len(chosen),
+        "too_short": len(corpus.test) - len(usable),
+        "skipped_files": len(corpus.skipped),
+        "remarks": [*corpus.remarks, *_remarks(corpus, protocol, len(usable))],
+        "entropy": corpus.entropy,
+    }
+    if protocol.folds is not None:
+        folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)
+        known["folds"] = facts(folds, protocol.folds, short)
+        known["remarks"] = [*corpus.remarks, *remarks(folds, given, short, needed), *_few(protocol, len(usable))]
+    return Targets(
+        tuple(_target(i, corpus.test[i], protocol) for i in chosen),
+        test_pieces=len(corpus.test),
+        usable=len(usable),
+        facts=known,
+    )
+
+
+def progress_events(emit: Emit, task: str) -> Callable[[int, int, str], None]:
+    """A Progress that sends events, not more often than people can read."""
+    last = 0.0
+
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_EVERY or (total and done >= total):
+            last = now
+            emit({"event": "prepare", "task": task, "done": done, "total": total, "what": what})
+
+    return progress
+
+
+def make_cache(folder: Path) -> None:
+    """Make the cache, with the tag by which back-ups and the dataset `folder` know that it is one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tag = folder / "CACHEDIR.TAG"
+    if not tag.exists():
+        tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# A cache of midibench, see https://bford.info/cachedir/\n")
+
+
+@contextlib.contextmanager
+def _alone(cache: Path, name: str, emit: Emit) -> Iterator[None]:
+    """Fetch and parse one dataset in one process at a time: a second one waits, then finds it in the cache."""
+    try:
+        make_cache(cache)
+        file = (cache / f".{name}.lock").open("a")
+    except OSError:  # a cache that can only be read needs no lock
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _corpus(source: Source, found: Path | None, key: str, job: Mapping[str, Any], emit: Emit) -> tuple[Path, Corpus, bool]:
+    """The parsed corpus, from the caches or parsed now: its file, itself, whether it was cached."""
+    name = f"{source.plugin.name}-{key}.h5"
+    folder = Path(job["cache"]) / "corpora"
+    for place in (*(Path(p) / "corpora" for p in job["seeds"]), folder):
+        try:
+            if (place / name).is_file():
+                return place / name, load_corpus(place / name), True
+        except DataError as error:
+            emit({"event": "message", "text": f"{error.message} It is parsed again."})
+    splits = source.dataset.load(found, progress_events(emit, "parse"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".{source.plugin.name}-*.tmp"):
+            left.unlink(missing_ok=True)
+        save_corpus(folder / name, splits, key)
+    except OSError as error:
+        raise DataError(
+            f"The parsed dataset can't be kept in {folder}: {error.strerror}.", "Set BENCH_CACHE to a folder that can be written."
+        ) from error
+    return folder / name, load_corpus(folder / name), False
+
+
+def _target(index: int, piece: Piece, protocol: Protocol) -> Target:
+    first, last = protocol.prompt, protocol.prompt + protocol.notes
+    return Target(PieceName(index, piece.id, piece.title, piece.composer), piece.notes[:first], piece.notes[first:last])
+
+
+def _remarks(corpus: Corpus, protocol: Protocol, usable: int) -> list[str]:
+    said = []
+    if short := len(corpus.test) - usable:
+        said.append(
+            f"{short} of {len(corpus.test)} test pieces have fewer than {protocol.prompt + protocol.notes} notes: left out"
+        )
+    said += _few(protocol, usable)
+    if not corpus.validation:
+        said.append("the dataset has no validation piece: nothing can be chosen by it")
+    return said
+
+
+def _few(protocol: Protocol, usable: int) -> list[str]:
+    if usable >= protocol.pieces:
+        return []
+    pieces = "1 test piece is" if usable == 1 else f"{usable} test pieces are"
+    return [f"{pieces} compared; the protocol asks for up to {protocol.pieces}"]
+
+
+def _lengths(pieces: Sequence[Piece]) -> str:
+    if not pieces:
+        return "and the test split is empty"
+    sizes = sorted(len(p.notes) for p in pieces)
+    return f"and the {len(sizes)} test pieces have {sizes[0]} to {sizes[-1]} (median {sizes[len(sizes) // 2]})"
+
+
+def _same(file: Path, targets: Targets) -> bool:
+    """Whether a file already holds these targets, so that a resumed run leaves it alone."""
+    try:
+        stored = read_target_file(file)
+    except DataError:
+        return False
+    return stored.facts == targets.facts and stored.targets == targets.targets
+
+
+def _write_midi(folder: Path, targets: Targets) -> None:
+    for i, target in enumerate(targets.targets[:MIDI_PIECES]):
+        write_midi(folder / f"target-{i:03}.mid", target.prompt, target.target)
+
+
+def write_midi(path: Path, *parts: Notes) -> None:
+    """Write the notes of several parts as one MIDI file of one track, atomically."""
+    write_tracks(path, {"": Notes.concatenate(parts)})
+
+
+def write_tracks(path: Path, tracks: Mapping[str, Notes]) -> None:
+    """Write a MIDI file of several tracks, by name, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(tracks_bytes(tracks))

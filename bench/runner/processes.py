@@ -1,0 +1,361 @@
+"""Child processes: started fresh (never forked), in a process group of their own, watched, and ended for good.
+
+One thread watches them all, so that no lock and no pool can break: a worker that is killed takes no other with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.errors import BenchError, UsageError
+from bench.storage.files import write_json
+
+#: From the polite request to end until the kill, seconds.
+GRACE = 5.0
+
+#: Longest wait between two looks at clocks and signals, seconds. Events and exits are seen at once.
+TICK = 0.2
+
+#: The same while a child has closed its end of the pipe, as it does when it exits.
+SHORT_TICK = 0.01
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class StoppedError(BenchError):
+    """The user, or the system, asked to stop. What is done stays done.
+
+    Parameters
+    ----------
+    number : int
+        The signal.
+    hint : str
+        How to go on.
+    """
+
+    def __init__(self, number: int, hint: str = "") -> None:
+        super().__init__(f"Stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}.", hint)
+        self.number = number
+        self.exit_code = 128 + number
+
+
+class Signals:
+    """Turns SIGINT and SIGTERM into :class:`StoppedError`, while it is entered in the main thread; elsewhere it does nothing.
+
+    While children run (`deferred`) a signal is only noted, so that it is acted on where all of them are known.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.deferred = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._take) for number in STOPPING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+        if not self.deferred:
+            raise StoppedError(number)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one child is to do.
+
+    Parameters
+    ----------
+    job : dict
+        What :mod:`bench.runner.worker` reads.
+    file : Path
+        Where the job is written.
+    log : Path
+        Takes its stderr, after what is there.
+    python : str
+        The interpreter.
+    environment : mapping
+        Whole environment of the child.
+    timeout : float, optional
+        Seconds after which it is ended.
+    """
+
+    job: Mapping[str, Any]
+    file: Path
+    log: Path
+    python: str
+    environment: Mapping[str, str]
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a child ended.
+
+    Parameters
+    ----------
+    code : int
+        Exit code; negative for the signal that killed it.
+    timed_out : bool
+        Whether it was killed for its timeout.
+    seconds : float
+    peak_bytes : int or None
+        Highest resident memory seen from outside.
+    log_start : int
+        Where its own part of the log begins, bytes.
+    """
+
+    code: int
+    timed_out: bool
+    seconds: float
+    peak_bytes: int | None
+    log_start: int
+
+    @property
+    def reason(self) -> str:
+        """For people, for a child that left no reason of its own."""
+        if self.timed_out:
+            return f"timeout after {self.seconds:.0f} s"
+        if self.code >= 0:
+            return f"the process ended with exit code {self.code} and left no result"
+        name = signal.Signals(-self.code).name if -self.code in set(signal.Signals) else f"signal {-self.code}"
+        if self.code != -signal.SIGKILL:
+            return f"killed by {name}"
+        peak = f"; peak was {self.peak_bytes / 2**20:.0f} MiB" if self.peak_bytes else ""
+        return f"killed by {name}, perhaps out of memory{peak}"
+
+
+@dataclass
+class Child:
+    """A running child."""
+
+    task: Task
+    process: subprocess.Popen[bytes]
+    log_start: int
+    started: float = field(default_factory=time.monotonic)
+    timed_out: bool = False
+    kill_at: float | None = None
+    peak_bytes: int | None = None
+    closed: bool = False
+    _buffer: bytes = b""
+
+    @classmethod
+    def start(cls, task: Task) -> Child:
+        """Write the job and start the child on it.
+
+        Raises
+        ------
+        UsageError
+            If its interpreter can't be started.
+        """
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        write_json(task.file, task.job)
+        with task.log.open("ab") as log:
+            try:
+                process = subprocess.Popen(
+                    [task.python, "-P", "-m", "bench.runner.worker", str(task.file)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=dict(task.environment),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise UsageError(
+                    f"{task.python} can't be started: {error.strerror}.",
+                    "It must be a Python that has midibench; see $BENCH_PYTHON_TENSORFLOW and $BENCH_PYTHON_PYTORCH.",
+                ) from error
+            assert process.stdout is not None
+            os.set_blocking(process.stdout.fileno(), False)
+            return cls(task, process, log.tell())
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What it has sent since the last call. A line that is no event is left out."""
+        assert self.process.stdout is not None
+        while chunk := self._read():
+            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+            for line in lines:
+                with contextlib.suppress(ValueError, RecursionError):
+                    event = json.loads(line)
+                    if isinstance(event, dict) and "event" in event:
+                        yield event
+
+    def exited(self) -> bool:
+        """Whether it has ended. It isn't reaped yet, so its number still names its group."""
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return True
+
+    def check(self) -> None:
+        """End it if its time is up; take its peak memory."""
+        now = time.monotonic()
+        if self.task.timeout is not None and now - self.started > self.task.timeout and not self.timed_out:
+            self.timed_out = True
+            self.end()
+        if self.kill_at is not None and now > self.kill_at:
+            self.signal(signal.SIGKILL)
+        self.peak_bytes = peak_bytes(self.process.pid) or self.peak_bytes
+
+    def end(self) -> None:
+        """Ask its whole group to end; after :data:`GRACE` seconds `check` kills it."""
+        self.signal(signal.SIGTERM)
+        if self.kill_at is None:
+            self.kill_at = time.monotonic() + GRACE
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    def reap(self) -> Ending:
+        """Take its exit code, and kill what it left in its group. Call it when `exited`."""
+        self.signal(signal.SIGKILL)
+        code = self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return Ending(code, self.timed_out, time.monotonic() - self.started, self.peak_bytes, self.log_start)
+
+    def _read(self) -> bytes:
+        assert self.process.stdout is not None
+        try:
+            chunk = os.read(self.process.stdout.fileno(), 1 << 16)
+        except BlockingIOError:
+            return b""
+        self.closed = self.closed or not chunk
+        return chunk
+
+
+def run_tasks(
+    tasks: Iterable[Task],
+    jobs: int,
+    signals: Signals,
+    on_start: Callable[[Task], None],
+    on_event: Callable[[Task, dict[str, Any]], None],
+    on_end: Callable[[Task, Ending], None],
+) -> None:
+    """Run tasks, `jobs` at a time, until all have ended.
+
+    Raises
+    ------
+    StoppedError
+        At a signal, after every child was ended.
+    """
+    waiting, running = deque(tasks), list[Child]()
+    signals.deferred = True
+    try:
+        with selectors.DefaultSelector() as selector:
+            while (waiting or running) and not signals.received:
+                while waiting and len(running) < jobs:
+                    task = waiting.popleft()
+                    on_start(task)
+                    running.append(child := Child.start(task))
+                    assert child.process.stdout is not None
+                    selector.register(child.process.stdout, selectors.EVENT_READ)
+                selector.select(SHORT_TICK if any(child.closed for child in running) else TICK)
+                for child in list(running):
+                    _attend(child, running, selector, on_event, on_end)
+    finally:
+        end_all(running, signals)
+        signals.deferred = False
+    if signals.received:
+        raise StoppedError(signals.received[0])
+
+
+def end_all(children: Iterable[Child], signals: Signals) -> None:
+    """End children: politely, after :data:`GRACE` seconds or at a second signal by force."""
+    left = list(children)
+    for child in left:
+        child.end()
+    while left:
+        for child in left:
+            if len(signals.received) > 1:
+                child.signal(signal.SIGKILL)
+            child.check()
+        for child in [c for c in left if c.exited()]:
+            child.reap()
+            left.remove(child)
+        time.sleep(0.01)
+
+
+def peak_bytes(pid: int) -> int | None:
+    """Peak resident memory of a process, bytes; None if it is gone."""
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def environment(threads: int, device: str) -> dict[str, str]:
+    """The environment of this process with what must stand before a framework is imported.
+
+    Parameters
+    ----------
+    threads : int
+        For each library's own pool: more than the cores at hand makes them wait for each other.
+    device : {"cpu", "cuda"}
+        With "cpu" every GPU is hidden.
+    """
+    number = str(threads)
+    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    values = {
+        **dict.fromkeys((*pools, "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), number),
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        # Without it some cuBLAS results differ from run to run.
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # The same for PyTorch's products on a CPU: MKL may otherwise choose its threads and its order of adding by the moment.
+        "OMP_DYNAMIC": "FALSE",
+        "MKL_DYNAMIC": "FALSE",
+        "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO"),
+        "PYTHONHASHSEED": "0",
+        # A crash in C leaves a Python traceback in stderr.log.
+        "PYTHONFAULTHANDLER": "1",
+    }
+    if device == "cpu":
+        values["CUDA_VISIBLE_DEVICES"] = ""
+        # OpenMP's threads spin while they wait, so PyTorch trained five to ten times as slowly beside any other program. This
+        # bound costs about a tenth on a quiet machine and takes half of that loss back. The user's own setting stands.
+        values["GOMP_SPINCOUNT"] = os.environ.get("GOMP_SPINCOUNT", "1000")
+    return {**os.environ, **values}
+
+
+def _attend(
+    child: Child,
+    running: list[Child],
+    selector: selectors.BaseSelector,
+    on_event: Callable[[Task, dict[str, Any]], None],
+    on_end: Callable[[Task, Ending], None],
+) -> None:
+    """Forward a child's events; take its end."""
+    assert child.process.stdout is not None
+    child.check()
+    # Before its events are read: what it sent before its end is then all there.
+    gone = child.exited()
+    for event in child.events():
+        on_event(child.task, event)
+    if (gone or child.closed) and child.process.stdout in selector.get_map():
+        selector.unregister(child.process.stdout)
+    if gone:
+        running.remove(child)
+        on_end(child.task, child.reap())

@@ -1,0 +1,411 @@
+"""Runs a spec: prepares its dataset, runs its trials in child processes, scores, writes the reports. Resumes what is there.
+
+A plug-in's code never runs in this process; see :mod:`bench.runner.worker`. What decides an outcome is hashed into the trial's
+key, so a trial that is done is never run twice, and one that was cut off goes on from its own checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError, PluginError, SpecError, UsageError, did_you_mean
+from bench.music.harmony import source_digest as source_digest_of_harmony
+from bench.plugins.discovery import Plugin, find_plugins, source_digest
+from bench.runner import processes
+from bench.runner.datasets import Sink, dataset_task
+from bench.runner.processes import Ending, Signals, StoppedError, Task
+from bench.sound.after import render_after_run
+from bench.specs.load import SCALES, Spec, load_spec, shipped_specs
+from bench.specs.trials import Device, Scale, Trial
+from bench.storage.files import FORMAT, tail, write_json
+from bench.storage.run_folder import RunFolder
+from bench.system import provenance
+from bench.system.paths import Places
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder: reports, samples, outcomes.
+    failed : int
+        Trials that failed or are missing in the table; each is told there with the reason.
+    table : list of dict
+        The rows, as in ``report.csv``.
+    reports : list of Path
+        Files written for people.
+    """
+
+    folder: Path
+    failed: int
+    table: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[Path] = field(default_factory=list)
+
+
+def run(
+    spec: Spec | str | Path,
+    *,
+    scale: str | None = None,
+    models: Sequence[str] | None = None,
+    references: Sequence[str] | None = None,
+    dataset: str | None = None,
+    seeds: int | Sequence[int] | None = None,
+    data: Sequence[Path | str] = (),
+    plugins: Sequence[Path | str] = (),
+    out: Path | str | None = None,
+    jobs: int = 1,
+    fetch: bool = True,
+    sound: bool = True,
+    display: Sink | None = None,
+) -> RunResult:
+    """Run a spec, or go on with it; the same call goes on where it was stopped.
+
+    Parameters
+    ----------
+    spec : Spec, str or Path
+        A shipped spec's name, a YAML file, or a Spec.
+    scale : {"smoke", "cpu", "gpu"}, optional
+        By default "gpu" where a GPU is visible, else "cpu".
+    models, references, dataset, seeds : optional
+        Replace the spec's own; see :func:`bench.specs.load.load_spec`.
+    data : sequence of Path, optional
+        Folders of music, before those of ``$BENCH_DATA``.
+    plugins : sequence of Path, optional
+        Plug-in folders, before those of ``$BENCH_PLUGINS``.
+    out : Path, optional
+        The reports folder; by default ``$BENCH_REPORTS`` or ``reports``.
+    jobs : int
+        Trials side by side; the cores are shared out.
+    fetch : bool
+        Whether a dataset that is missing may be downloaded.
+    sound : bool
+        Whether the models' samples are rendered as MP3, if the programs for it are here.
+    display : callable, optional
+        Takes every event, a dict.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    BenchError
+        If nothing could be run: a wrong spec, missing music, a folder in use. A trial that fails raises nothing.
+    StoppedError
+        At Ctrl-C or SIGTERM, with the workers ended and what is done kept.
+    """
+    if jobs < 1:
+        raise UsageError(f"jobs is {jobs}; at least 1 trial must run at a time.")
+    places = Places.find(out, data, plugins)
+    scale, why = choose_scale(scale)
+    overrides = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
+    resolved, folder_name = resolve(spec, scale, places, {k: v for k, v in overrides.items() if v is not None})
+    folder = RunFolder(places.out / "runs" / folder_name)
+    with folder.lock(), Signals() as signals:
+        call = {**_asked(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
+        session = Session(resolved, scale, why, places, folder, jobs, display or (lambda event: None), signals, call, sound)
+        try:
+            return session.run(fetch)
+        except StoppedError as stopped:
+            raise StoppedError(stopped.number, f"The same command goes on from here: {folder.path}") from None
+
+
+def choose_scale(scale: str | None) -> tuple[Scale, str]:
+    """The scale and why: as asked for, else by whether a GPU is visible.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown, or needs a GPU and none is visible.
+    """
+    visible, seen = provenance.gpu_visible()
+    if scale is None:
+        return ("gpu" if visible else "cpu"), seen
+    for known in SCALES:
+        if scale == known:
+            if known == "gpu" and not visible:
+                raise UsageError(f"The scale gpu was asked for, but {seen}.", "Use --scale cpu; `bench doctor` says more.")
+            return known, "asked for"
+    raise UsageError(f"There is no scale {scale!r}.", did_you_mean(scale, SCALES))
+
+
+def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Mapping[str, Any]) -> tuple[Spec, str]:
+    """The spec at its scale, and its run folder's name.
+
+    The name is ``<spec>-<scale>``, with a hash of the whole spec where it differs from what the spec's name alone stands for:
+    the shipped spec of that name, else the file that the folder was made from.
+    """
+    named: str | Path | None
+    if isinstance(spec, Spec):
+        if overrides:
+            raise UsageError(f"A Spec was given and also {', '.join(overrides)}.", "Give the spec's name, or change the Spec.")
+        resolved = spec.at(scale)
+        named = spec.name if spec.name in shipped_specs() else None
+    else:
+        resolved = load_spec(spec, places.plugins, **overrides).at(scale)
+        named = resolved.name if resolved.name in shipped_specs() else spec
+    stands = load_spec(named, places.plugins).at(scale) if named is not None else None
+    name = f"{resolved.name or 'spec'}-{scale}"
+    content = resolved.model_dump(mode="json")
+    if resolved == stands and not _is_anothers(RunFolder(places.out / "runs" / name), spec, content):
+        return resolved, name
+    text = json.dumps(content, sort_keys=True)
+    return resolved, f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _asked(spec: Spec | str | Path) -> dict[str, str | None]:
+    """How the spec was named, and the file that it is, if it isn't a shipped one."""
+    if isinstance(spec, Spec):
+        return {"spec": None, "file": None}
+    return {"spec": str(spec), "file": None if str(spec) in shipped_specs() else str(Path(spec).resolve())}
+
+
+def _is_anothers(folder: RunFolder, spec: Spec | str | Path, content: Mapping[str, Any]) -> bool:
+    """Whether a run folder was made from another file of the same name that says something else."""
+    file = _asked(spec)["file"]
+    if file is None or not folder.run_file.exists():
+        return False
+    with contextlib.suppress(DataError):  # it is said when the folder is used
+        stored = folder.read()
+        return stored["call"].get("file") not in (None, file) and stored["spec"] != content
+    return False
+
+
+#: What a worker sends while a trial goes on, and the numbers that each event holds.
+_EVENTS: Mapping[str, tuple[str, ...]] = {
+    "fit": ("epochs",),
+    "epoch": ("epoch", "epochs", "seconds", "notes"),  # and its loss, which may be NaN
+    "generate": ("pieces",),
+    "likelihood": ("pieces",),
+    "message": (),
+    "error": (),
+}
+
+#: Above every count and time that a trial can have.
+_LARGEST = 1e12
+
+
+def is_event(event: Mapping[str, Any]) -> bool:
+    """Whether an event has the numbers that its kind must have, so that no plug-in's own event can stop a display."""
+    needed = _EVENTS.get(str(event["event"]))
+    folds = ("fold", "folds") if "fold" in event else ()
+    if needed is None or not all(_is_count(event.get(name)) for name in (*needed, *folds)):
+        return False
+    if event["event"] == "message":
+        return isinstance(event.get("text"), str)
+    if event["event"] == "epoch":
+        return event["epoch"] >= 1 and all(isinstance(event.get(name, 0.0), float) for name in ("loss", "validation_bits"))
+    return True
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+
+
+def _blames_checkpoint(error: Mapping[str, Any]) -> bool:
+    """Whether training may have failed for the very checkpoint that it went on from, so that it must not again.
+
+    Not if it got further than the checkpoint, nor if the machine was to blame: hours of training would be lost for a full disk.
+    """
+    failed_in_fit = error.get("phase") == "fit" and error.get("had_checkpoint")
+    return bool(failed_in_fit and not error.get("epochs") and not error.get("transient"))
+
+
+@dataclass
+class Session:
+    """One call of :func:`run`, from preparing to the reports."""
+
+    spec: Spec
+    scale: Scale
+    why: str
+    places: Places
+    folder: RunFolder
+    jobs: int
+    display: Sink
+    signals: Signals
+    #: What :func:`run` was given, for the report's command.
+    call: Mapping[str, Any]
+    sound: bool = True
+
+    def __post_init__(self) -> None:
+        self.threads = max(1, provenance.cores() // self.jobs)
+        self.plugins: dict[str, Plugin] = find_plugins("model", self.places.plugins)
+        self.digests: dict[str, str] = {}
+        self.positions: dict[str, int] = {}
+
+    def run(self, fetch: bool) -> RunResult:
+        """Prepare, run what isn't done, score, report."""
+        device: Device = "cuda" if self.scale == "gpu" else "cpu"
+        planned = self.spec.unfold(self.scale, device)
+        if not planned:
+            raise SpecError(f"{self.spec.name}: there is nothing to run: it names no model and no reference.")
+        # Before the dataset is parsed: a wrong interpreter is known at once.
+        pythons = {f: provenance.interpreter(f) for f in sorted({self._framework(t) for t in planned})}
+        # Once: a worker refuses a source that was changed since.
+        self.digests = {model: source_digest(self.plugins[model]) for model in sorted({t.model for t in planned})}
+        self.display(
+            {"event": "start", "spec": self.spec.name, "scale": self.scale, "why": self.why, "folder": str(self.folder.path)}
+        )
+        prepared = self._prepare(fetch)
+        trials = {self._key(trial, prepared["corpus_key"]): trial for trial in planned}
+        self.positions = {key: i for i, key in enumerate(trials, 1)}
+        waiting = {key: trial for key, trial in trials.items() if not self.folder.is_done(key)}
+        record = self.folder.create(
+            self.spec.model_dump(mode="json"),
+            provenance.collect(pythons),
+            idle=not waiting,
+            scale=self.scale,
+            why=self.why,
+            call=self.call,
+            dataset=prepared,
+            plugins=self.digests,
+            headers={name: self.plugins[name].header for name in self.digests},
+            trials=[{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in trials.items()],
+        )
+        self._run_trials(waiting, pythons, prepared)
+        self.folder.finish(record)
+        if self.sound:
+            render_after_run(self.folder.path, self.display)
+        return self._report()
+
+    def _prepare(self, fetch: bool) -> dict[str, Any]:
+        self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
+        dataset = self.folder.read()["dataset"] if self.folder.run_file.exists() else {}
+        before = {name: dataset.get(name) for name in ("corpus_key", "source") if dataset}
+        job = {
+            "task": "prepare",
+            "folder": str(self.folder.path),
+            "dataset": self.spec.dataset.model_dump(mode="json"),
+            "protocol": self.spec.protocol.model_dump(mode="json"),
+            "fetch": fetch,
+            "before": before,
+            **self.places.job(),
+        }
+        return dataset_task(job, self.folder.path / "prepare.json", self.folder.path / "prepare.log", self.signals, self.display)
+
+    def _key(self, trial: Trial, corpus: str) -> str:
+        harmony = [source_digest_of_harmony()] if trial.harmony else []
+        return trial.digest(self.digests[trial.model], corpus, str(FORMAT), *harmony)
+
+    def _plugin(self, trial: Trial) -> Plugin:
+        if trial.model not in self.plugins:
+            raise PluginError(f"There is no model plug-in named {trial.model!r}.", did_you_mean(trial.model, self.plugins))
+        return self.plugins[trial.model]
+
+    def _framework(self, trial: Trial) -> str:
+        return str(self._plugin(trial).header["FRAMEWORK"])
+
+    def _run_trials(self, waiting: Mapping[str, Trial], pythons: Mapping[str, str], prepared: Mapping[str, Any]) -> None:
+        self.display(
+            {
+                "event": "plan",
+                "total": len(self.positions),
+                "done": len(self.positions) - len(waiting),
+                "threads": self.threads,
+                "jobs": self.jobs,
+                "trials": [trial.label for trial in waiting.values()],
+            }
+        )
+        tasks = [self._task(key, trial, pythons[self._framework(trial)], prepared) for key, trial in waiting.items()]
+        processes.run_tasks(tasks, self.jobs, self.signals, self._start, self._forward, self._end)
+
+    def _task(self, key: str, trial: Trial, python: str, prepared: Mapping[str, Any]) -> Task:
+        place = self.folder.trial_dir(key)
+        job = {
+            "task": "trial",
+            "key": key,
+            "folder": str(place),
+            "trial": trial.model_dump(mode="json"),
+            "corpus": prepared["corpus"],
+            "targets": str(self.folder.targets),
+            "plugins": list(map(str, self.places.plugins)),
+            "digest": self.digests[trial.model],
+            "bench": provenance.installation(),
+            "threads": self.threads,
+        }
+        environment = processes.environment(self.threads, trial.device)
+        return Task(job, place / "job.json", place / "stderr.log", python, environment, trial.budget.timeout)
+
+    def _start(self, task: Task) -> None:
+        place, key = Path(task.job["folder"]), task.job["key"]
+        before = self.folder.outcome(key)
+        if _blames_checkpoint((before or {}).get("error") or {}):
+            shutil.rmtree(place / "checkpoint.bad", ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                (place / "checkpoint").rename(place / "checkpoint.bad")
+        (place / "outcome.json").unlink(missing_ok=True)
+        write_json(place / "trial.json", task.job["trial"])
+        self.display({"event": "trial", **self._about(task), "epochs": task.job["trial"]["budget"]["epochs"]})
+
+    def _forward(self, task: Task, event: dict[str, Any]) -> None:
+        # A plug-in may send anything; a display may count on what an event holds.
+        if is_event(event):
+            self.display({**event, **self._about(task)})
+
+    def _end(self, task: Task, ending: Ending) -> None:
+        outcome = self.folder.outcome(task.job["key"])
+        if outcome is None:
+            outcome = self._died(task, ending)
+            write_json(Path(task.job["folder"]) / "outcome.json", outcome)
+        about = {**self._about(task), "seconds": ending.seconds}
+        if outcome["status"] == "done":
+            training = {k: v for k, v in outcome["training"].items() if k != "history"}
+            planned = task.job["trial"]["budget"]["epochs"]
+            self.display({"event": "done", **about, "training": training, "planned": planned})
+        else:
+            self.display({"event": "failed", **about, "message": outcome["error"]["message"], "log": str(task.log)})
+
+    def _about(self, task: Task) -> dict[str, Any]:
+        trial, key = task.job["trial"], task.job["key"]
+        return {
+            "key": key,
+            "trial": self.positions[key],
+            "total": len(self.positions),
+            "system": trial["system"],
+            "seed": trial["seed"],
+            "label": f"{trial['system']}, seed {trial['seed']}",
+        }
+
+    def _died(self, task: Task, ending: Ending) -> dict[str, Any]:
+        """The outcome of a worker that ended without writing one."""
+        kind = "Timeout" if ending.timed_out else "Killed" if ending.code < 0 else "Died"
+        log = tail(task.log, ending.log_start)
+        return {
+            "format": FORMAT,
+            "key": task.job["key"],
+            "status": "failed",
+            "error": {
+                "kind": kind,
+                "message": ending.reason,
+                "hint": "",
+                "phase": None,
+                "had_checkpoint": False,
+                "epochs": 0,
+                "transient": False,
+                "stderr_tail": log,
+            },
+            "trial": task.job["trial"],
+            "memory": {"peak_bytes": ending.peak_bytes, "peak_gpu_bytes": None},
+            "provenance": {"threads": self.threads},
+            "wall_seconds": ending.seconds,
+        }
+
+    def _report(self) -> RunResult:
+        # Imported here: SciPy and the templates are not needed to refuse a wrong spec.
+        from bench.report import write_reports
+        from bench.scoring.score import score_run
+
+        self.display({"event": "score"})
+        table = score_run(self.folder.path)
+        failed = sum(trial.status != "done" for row in table.rows for trial in row.trials)
+        return RunResult(self.folder.path, failed, table.records(), write_reports(self.folder.path, table))

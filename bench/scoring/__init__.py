@@ -1,0 +1,1 @@
+"""Stored outcomes and samples to numbers, with their statistics."""

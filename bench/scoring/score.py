@@ -1,0 +1,375 @@
+"""Stored outcomes and samples to numbers. Nothing is trained or generated here, and nothing but the run folder is read.
+
+A value is measured on each (system, seed, piece, sample). Samples are averaged first, then the seeds of a piece, then pieces, so
+that a piece counts once whatever the number of seeds. The SD between seeds of the mean over pieces stands beside. What belongs to
+a whole trial (bits per note, cost) is averaged over seeds. A trial that failed adds to no number: its row says that it failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import DataError
+from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, harmony, likelihood, originality, skill
+from bench.scoring.chord_plans import StoredPlans
+from bench.scoring.stats import Interval, bootstrap_mean
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Samples, Target, read_samples, read_targets
+
+#: The row that skill is measured against, and that of other real music.
+MEDIAN, REAL = "median", "real"
+
+#: The order of rows: what is compared, then what it is compared with.
+KIND_ORDER = ("model", "untrained", "reference")
+
+Status = Literal["done", "partly done", "partly failed", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a row.
+
+    Parameters
+    ----------
+    value : float or None
+        Mean; None where it is undefined, and `reason` says why.
+    seed_sd : float or None
+        Standard deviation (divisor n - 1) of the seeds' means; None with fewer than two seeds.
+    seeds, pieces : int
+        How many the mean is over; `pieces` is 0 for what belongs to a whole trial.
+    reason : str
+    by_piece : mapping of int to float
+        Mean over the seeds of each piece, which the mean, the interval and the tests are over; empty for a whole trial's.
+    weights : mapping of int to float or None
+        Of each piece in the mean; None where all count alike.
+    """
+
+    value: float | None
+    seed_sd: float | None = None
+    seeds: int = 0
+    pieces: int = 0
+    reason: str = ""
+    by_piece: Mapping[int, float] = field(default_factory=dict, repr=False)
+    weights: Mapping[int, float] | None = field(default=None, repr=False)
+
+    def columns(self, name: str) -> dict[str, float | None]:
+        """Mean, SD between seeds and interval, as the columns of ``report.csv``."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
+        return {name: self.value, f"{name}_seed_sd": self.seed_sd, f"{name}_low": low, f"{name}_high": high}
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """95 %, by bootstrap over pieces; None for what belongs to a whole trial."""
+        pieces = sorted(self.by_piece)
+        weights = None if self.weights is None else [self.weights[p] for p in pieces]
+        return bootstrap_mean([self.by_piece[p] for p in pieces], weights)
+
+
+@dataclass(frozen=True)
+class TrialScore:
+    """One trial's numbers.
+
+    Parameters
+    ----------
+    key : str
+        Name of its folder.
+    trial : dict
+        A :class:`bench.specs.trials.Trial` as stored.
+    outcome : dict or None
+        What ``outcome.json`` holds; None for a trial that has not ended.
+    error : str
+        Why it failed; empty when done.
+    values : dict
+        Of the whole trial: bits per note, cost, and the mean over pieces of what is measured on pieces.
+    by_piece : dict
+        Metric to piece index to the mean over that piece's samples.
+    notes : dict
+        Held-out piece to its number of notes, by which its bits per note are weighted; empty without a likelihood.
+    """
+
+    key: str
+    trial: Mapping[str, Any]
+    outcome: Mapping[str, Any] | None = None
+    error: str = ""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    by_piece: Mapping[str, Mapping[int, Value]] = field(default_factory=dict)
+    notes: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        """``done``, ``failed`` or ``not run``."""
+        if self.error:
+            return "failed"
+        return "not run" if self.outcome is None else "done"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system: its trials, one a seed, and their means."""
+
+    system: str
+    kind: str
+    trials: tuple[TrialScore, ...]
+    cells: Mapping[str, Cell]
+
+    @property
+    def model(self) -> str:
+        """The plug-in."""
+        return str(self.trials[0].trial["model"])
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The plug-in's hyperparameters, where they differ from its defaults."""
+        found: Mapping[str, Any] = self.trials[0].trial["params"]
+        return found
+
+    @property
+    def harmony(self) -> Mapping[str, Any]:
+        """Its harmonic constraint under the name ``harmony``; empty for a row without one."""
+        found = self.trials[0].trial.get("harmony")
+        return {"harmony": found} if found else {}
+
+    @property
+    def done(self) -> tuple[TrialScore, ...]:
+        """The trials that the cells are over."""
+        return tuple(t for t in self.trials if t.status == "done")
+
+    @property
+    def status(self) -> Status:
+        """Of all trials together."""
+        states = {t.status for t in self.trials}
+        if states == {"done"}:
+            return "done"
+        if "failed" in states:
+            return "partly failed" if "done" in states else "failed"
+        return "partly done" if "done" in states else "not run"
+
+    @property
+    def pieces(self) -> int:
+        """Pieces that any distance of this row is over."""
+        return max((c.pieces for name, c in self.cells.items() if name not in likelihood.BY_PIECE), default=0)
+
+    @property
+    def absent(self) -> frozenset[int]:
+        """Pieces that another system did not continue; its means are over the others."""
+        return frozenset(piece for t in self.done for piece in (t.outcome or {}).get("absent", ()))
+
+    @property
+    def coverage(self) -> str:
+        """``12 of 16 pieces``; empty where none is missing."""
+        return f"{self.pieces} of {self.pieces + len(self.absent)} pieces" if self.absent else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of a run: models, then the same untrained, then references, each in the spec's order."""
+
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, system: str) -> Row:
+        return {row.system: row for row in self.rows}[system]
+
+    def find(self, system: str) -> Row | None:
+        """The row of that name, or None."""
+        return next((row for row in self.rows if row.system == system), None)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dict a row, as in ``report.csv``: None where a value is undefined."""
+        return [
+            {
+                "system": row.system,
+                "kind": row.kind,
+                "status": row.status,
+                "seeds": len(row.done),
+                "pieces": row.pieces,
+                **{column: number for name, cell in row.cells.items() for column, number in cell.columns(name).items()},
+            }
+            for row in self.rows
+        ]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a trial is scored by besides itself: the spec's target, its music's entropy if known, and the plans of chords."""
+
+    target: float | None
+    entropy: Mapping[str, float] | None
+    plans: StoredPlans
+
+
+def score_run(folder: Path) -> Table:
+    """Every row of the run in `folder`, from stored files only.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no run, or its targets are gone or damaged.
+    """
+    run = RunFolder(folder)
+    record = run.read()
+    known = Known(record["spec"].get("target"), record["dataset"].get("entropy"), read_plans(run))
+    targets = read_targets(run.targets)
+    trials = [_score_trial(run, key, trial, targets, known) for key, trial in run.plan().items()]
+    trials.sort(key=lambda t: (KIND_ORDER.index(t.trial["kind"]), t.trial["seed"]))
+    systems = dict.fromkeys(t.trial["system"] for t in trials)
+    return Table(with_skill([score_row([t for t in trials if t.trial["system"] == system]) for system in systems]))
+
+
+def read_plans(run: RunFolder) -> StoredPlans:
+    """The plans that the run's constrained trials followed."""
+    constrained = {key: trial for key, trial in run.plan().items() if trial.get("harmony")}
+    return StoredPlans([(trial, run.outcome(key) or {}) for key, trial in constrained.items()])
+
+
+def score_row(trials: Sequence[TrialScore]) -> Row:
+    """The row of one system's trials: those that are done are averaged, the others only counted."""
+    done = [t for t in trials if t.status == "done"]
+    measured = [name for name in METRICS if name not in skill.OF]
+    cells = {name: _cell(name, done) if done else Cell(None, reason="no trial was finished") for name in measured}
+    cells |= dict.fromkeys(skill.OF, Cell(None, reason="there is no median row to compare with"))
+    first = trials[0].trial
+    return Row(first["system"], first["kind"], tuple(trials), cells)
+
+
+def with_skill(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, with what each distance is against that of the median row."""
+    median = next((row for row in rows if row.system == MEDIAN and row.kind == "reference"), None)
+    return tuple(rows) if median is None else tuple(replace(row, cells={**row.cells, **_skill(row, median)}) for row in rows)
+
+
+def _skill(row: Row, median: Row) -> dict[str, Cell]:
+    cells = {}
+    for name, distance in skill.OF.items():
+        ours, constant = row.cells[distance], median.cells[distance]
+        known, weights = skill.by_piece(ours.by_piece, constant.by_piece)
+        if known and constant.value:
+            spread = None if ours.seed_sd is None else ours.seed_sd / constant.value
+            total = math.fsum(known[p] * weights[p] for p in known) / math.fsum(weights.values())
+            cells[name] = Cell(total, spread, ours.seeds, len(known), by_piece=known, weights=weights)
+        else:
+            cells[name] = Cell(None, reason=ours.reason or constant.reason or "the median row has no distance")
+    return cells
+
+
+def mean(values: Iterable[Value]) -> Value:
+    """Mean of those that are defined; if none is, the first one's reason."""
+    given = list(values)
+    known = [v for v in given if not isinstance(v, Undefined)]
+    if known:
+        return math.fsum(known) / len(known)
+    return next((v for v in given if isinstance(v, Undefined)), Undefined("nothing was measured"))
+
+
+def standard_deviation(values: Sequence[float]) -> float | None:
+    """With divisor n - 1; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    centre = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))
+
+
+def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
+    """One cell from the seeds of a system."""
+    values = [t.values[name] for t in done]
+    per_seed = [v for v in values if not isinstance(v, Undefined)]
+    if not per_seed:
+        return Cell(None, reason=next(v.reason for v in values if isinstance(v, Undefined)))
+    if name == "seconds_to_target" and len(per_seed) < len(values):
+        # The mean of those that got there would make a model that seldom does look quick.
+        return Cell(None, seeds=len(per_seed), reason=f"the target was reached by {len(per_seed)} of {len(values)} seeds")
+    by_piece = [t.by_piece.get(name, {}) for t in done]
+    pieces = sorted({piece for seed in by_piece for piece in seed})
+    means = {piece: mean(seed[piece] for seed in by_piece if piece in seed) for piece in pieces}
+    known = {piece: v for piece, v in means.items() if not isinstance(v, Undefined)}
+    spread = standard_deviation(per_seed)
+    if not known:
+        return Cell(math.fsum(per_seed) / len(per_seed), spread, len(per_seed))
+    if name in likelihood.BY_PIECE:
+        weights = {piece: t.notes[piece] for t in done for piece in t.notes}
+        total = math.fsum(known[p] * weights[p] for p in known) / math.fsum(weights[p] for p in known)
+        return Cell(total, spread, len(per_seed), len(known), by_piece=known, weights=weights)
+    return Cell(math.fsum(known.values()) / len(known), spread, len(per_seed), len(known), by_piece=known)
+
+
+def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Sequence[Target], known: Known) -> TrialScore:
+    outcome = run.outcome(key)
+    if outcome is None:
+        return TrialScore(key, trial)
+    if outcome["status"] != "done":
+        return TrialScore(key, trial, outcome, _reason(outcome))
+    try:
+        samples = read_samples(run.trial_dir(key) / "samples.h5")
+        # An external system may lack pieces; they are left out, and its row says how many it has.
+        present = {i: t for i, t in enumerate(targets) if i not in outcome.get("absent", ())}
+        by_piece = _score_pieces(samples, trial, present, outcome.get("originality"))
+        by_piece |= _score_harmony(samples, trial, present, known.plans)
+    except (OSError, DataError) as error:
+        return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
+    bits = likelihood.by_piece(samples)
+    values = {
+        **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
+        **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
+        **likelihood.evaluate(outcome["likelihood"], known.entropy),
+        **cost.evaluate(outcome, known.target, trains=trial["kind"] == "model"),
+    }
+    wrong = sorted(name for name, value in values.items() if not isinstance(value, Undefined) and not math.isfinite(value))
+    if wrong:
+        return TrialScore(key, trial, outcome, f"its outcome holds what is no finite number in {', '.join(wrong)}")
+    counts = samples.likelihood_notes
+    notes = {} if counts is None else dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
+    return TrialScore(key, trial, outcome, "", values, {**by_piece, **bits}, notes)
+
+
+def _score_pieces(
+    samples: Samples, trial: Mapping[str, Any], targets: Mapping[int, Target], copied: Mapping[str, Any] | None
+) -> dict[str, dict[int, Value]]:
+    """Metric to piece to mean over samples. Every piece must have all its samples, each of the length asked for.
+
+    `copied` is what the outcome stored of originality, if it did.
+    """
+    protocol, order = trial["protocol"], {key: i for i, key in enumerate(sorted(samples.notes))}
+    scored: dict[str, dict[int, Value]] = {}
+    for piece, target in targets.items():
+        measured = []
+        for sample in range(protocol["samples"]):
+            generated = samples.notes.get((piece, sample))
+            found = -1 if generated is None else len(generated)
+            if generated is None or found != protocol["notes"]:
+                raise DataError(
+                    f"sample {sample} of piece {piece} ({target.piece.id}) "
+                    + ("is missing" if generated is None else f"has {found} notes, not {protocol['notes']}")
+                )
+            originals = originality.evaluate(copied, order[piece, sample], piece)
+            measured.append(evaluate_sample(generated, target.target, protocol["seconds"]) | originals)
+        for name in measured[0]:
+            scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
+    return scored
+
+
+def _score_harmony(
+    samples: Samples, trial: Mapping[str, Any], targets: Mapping[int, Target], plans: StoredPlans
+) -> dict[str, dict[int, Value]]:
+    """Metric to piece to mean over samples: how many notes fit the run's plan of chords.
+
+    Only a constrained row has sections. In any other row the plan goes on from chord to chord, in its own key: measured by
+    sections that it doesn't have, it would look worse than it is.
+    """
+    found, protocol = plans.of(trial), trial["protocol"]
+    where = None if isinstance(found, str) or not trial.get("harmony") else found.layout(protocol["notes"])
+    scored: dict[str, dict[int, Value]] = {}
+    for piece in targets:
+        plan = Undefined(found) if isinstance(found, str) else found.plans[piece]
+        measured = [harmony.evaluate(samples.notes[piece, sample], plan, where) for sample in range(protocol["samples"])]
+        for name in measured[0]:
+            scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
+    return scored
+
+
+def _reason(outcome: Mapping[str, Any]) -> str:
+    error = outcome.get("error") or {}
+    return str(error.get("message") or error.get("kind") or "it left no reason")

@@ -1,0 +1,1 @@
+"""Specs: YAML files that hold every choice of a benchmark; the shipped ones lie here."""

@@ -1,0 +1,193 @@
+"""Targets and samples in HDF5: the notes that a run asks for, and those that its trials made."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DataError
+from bench.music.notes import COLUMNS, Notes
+from bench.storage.files import FORMAT, atomic, check_format, plain
+
+
+@dataclass(frozen=True)
+class PieceName:
+    """Which piece of the test split it is. Texts may hold anything a file held: escape them."""
+
+    index: int
+    id: str
+    title: str = ""
+    composer: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One held-out piece: what is given of it and what follows in it.
+
+    Parameters
+    ----------
+    piece : PieceName
+    prompt, target : Notes
+        In the piece's own clock; the target begins right after the prompt.
+    """
+
+    piece: PieceName
+    prompt: Notes
+    target: Notes
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is stored beside the targets: how they were chosen.
+
+    Parameters
+    ----------
+    targets : tuple of Target
+    test_pieces : int
+        Pieces of the test split.
+    usable : int
+        Those with at least prompt + notes notes; `targets` are these or an even choice of them.
+    facts : dict
+        Corpus key, counts of the splits, skipped files, remarks.
+    """
+
+    targets: tuple[Target, ...]
+    test_pieces: int
+    usable: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Identity of the held-out music by its content: the notes of every prompt and target, whatever code read them."""
+        return notes_digest([notes for t in self.targets for notes in (t.prompt, t.target)])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What one trial made.
+
+    Parameters
+    ----------
+    notes : dict of (int, int) to Notes
+        By (piece, sample), the piece counted as in targets.h5.
+    likelihood_sum : ndarray of float64, shape (held-out pieces, 4), optional
+        Log probability of each whole held-out piece by field, nats.
+    likelihood_notes : ndarray of int64, shape (held-out pieces,), optional
+        Notes of each of them.
+    likelihood_piece : ndarray of int64, shape (held-out pieces,), optional
+        Which pieces of the test split they are.
+    """
+
+    notes: dict[tuple[int, int], Notes]
+    likelihood_sum: NDArray[np.float64] | None = None
+    likelihood_notes: NDArray[np.int64] | None = None
+    likelihood_piece: NDArray[np.int64] | None = None
+
+
+def notes_digest(parts: Sequence[Notes]) -> str:
+    """Hash of the notes of several parts, in their order."""
+    digest = hashlib.sha256()
+    for notes in parts:
+        for name in COLUMNS:
+            digest.update(getattr(notes, name).tobytes() + b"\x1f")
+    return digest.hexdigest()[:16]
+
+
+_LIKELIHOOD = ("likelihood_sum", "likelihood_notes", "likelihood_piece")
+
+
+def write_samples(path: Path, samples: Samples) -> None:
+    """Write samples.h5 atomically. The same samples give the same bytes."""
+    keys = sorted(samples.notes)
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        file["piece_index"] = np.array([k[0] for k in keys], np.int64)
+        file["sample_index"] = np.array([k[1] for k in keys], np.int64)
+        _write_columns(file, [samples.notes[k] for k in keys])
+        for name in _LIKELIHOOD:
+            if (column := getattr(samples, name)) is not None:
+                file[name] = column
+
+
+def read_samples(path: Path) -> Samples:
+    """Read samples.h5; a DataError if it is missing, damaged, or of another format."""
+    with _open(path) as file:
+        keys = zip(file["piece_index"][:].tolist(), file["sample_index"][:].tolist(), strict=True)
+        notes = dict(zip(keys, _read_columns(file), strict=True))
+        return Samples(notes, *(file[name][:] if name in file else None for name in _LIKELIHOOD))
+
+
+def write_targets(path: Path, targets: Targets) -> None:
+    """Write targets.h5 atomically: prompts and targets of the pieces used, and how they were chosen."""
+    facts = {
+        "test_pieces": targets.test_pieces,
+        "usable": targets.usable,
+        "facts": targets.facts,
+        "pieces": [dataclasses.asdict(t.piece) for t in targets.targets],
+    }
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        # Bytes of JSON, as titles may hold what HDF5 strings can't (NUL), and attributes end at 64 KiB.
+        file["facts"] = np.frombuffer(json.dumps(plain(facts)).encode(), np.uint8)
+        _write_columns(file.create_group("prompt"), [t.prompt for t in targets.targets])
+        _write_columns(file.create_group("target"), [t.target for t in targets.targets])
+
+
+def read_targets(path: Path) -> list[Target]:
+    """The targets of targets.h5, in their order."""
+    return list(read_target_file(path).targets)
+
+
+def read_target_file(path: Path) -> Targets:
+    """All of targets.h5; a DataError if it is missing, damaged, or of another format."""
+    with _open(path) as file:
+        facts = json.loads(file["facts"][:].tobytes())
+        prompts, targets = _read_columns(file["prompt"]), _read_columns(file["target"])
+    rows = zip(facts["pieces"], prompts, targets, strict=True)
+    return Targets(
+        tuple(Target(PieceName(**piece), prompt, target) for piece, prompt, target in rows),
+        facts["test_pieces"],
+        facts["usable"],
+        facts["facts"],
+    )
+
+
+def _write_columns(group: h5py.Group, parts: Sequence[Notes]) -> None:
+    group["offsets"] = np.concatenate([[0], np.cumsum([len(p) for p in parts], dtype=np.int64)]).astype(np.int64)
+    joined = {name: [getattr(p, name) for p in parts] for name in COLUMNS}
+    for name, dtype in zip(COLUMNS, (np.float64, np.float64, np.uint8, np.uint8), strict=True):
+        column = np.concatenate([np.empty(0, dtype), *joined[name]])
+        # An empty dataset can't be chunked, hence not compressed.
+        group.create_dataset(name, data=column, **({"compression": "gzip", "shuffle": True} if len(column) else {}))
+
+
+def _read_columns(group: h5py.Group) -> list[Notes]:
+    offsets = group["offsets"][:]
+    columns = [group[name][:] for name in COLUMNS]
+    return [Notes(*(c[a:b] for c in columns)) for a, b in itertools.pairwise(offsets)]
+
+
+#: What HDF5 and its reader raise at a file that was damaged or made by something else.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, "r") as file:
+            check_format(path, file.attrs.get("format"))
+            yield file
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing.", "The same command that made the run makes it again.") from error
+    except _DAMAGE as error:
+        raise DataError(f"{path} can't be read: {error}.", "Remove it; the same command makes it again.") from error

@@ -1,0 +1,1 @@
+"""The machine: paths, versions, frameworks, and what a second is worth here."""
