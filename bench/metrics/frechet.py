@@ -110,8 +110,8 @@ def shrunk_covariance(vectors: Floats) -> Floats:
 def gaussian_distance(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:
     """Squared Fréchet (2-Wasserstein) distance between two Gaussians of k dimensions.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2). The roots are of symmetric matrices, by their eigenvalues, so that
-    singular covariances do no harm.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2). The roots are of symmetric matrices, by their eigenvalues. Those that
+    rounding alone makes differ from 0 count as 0: the root of 1e-16 is 1e-8, and it differs from one processor to the next.
 
     Parameters
     ----------
@@ -124,10 +124,17 @@ def gaussian_distance(mean: Floats, covariance: Floats, other_mean: Floats, othe
     Dowson & Landau 1982, The Fréchet distance between multivariate normal distributions.
     """
     values, vectors = np.linalg.eigh(covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    between = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other_covariance @ root), 0)).sum()
+    root = (vectors * _roots(values)) @ vectors.T
+    between = _roots(np.linalg.eigvalsh(root @ other_covariance @ root)).sum()
     squared = ((mean - other_mean) ** 2).sum() + np.trace(covariance) + np.trace(other_covariance) - 2 * between
     return max(0.0, float(squared))
+
+
+def _roots(eigenvalues: Floats) -> Floats:
+    """Square roots of a symmetric matrix's eigenvalues, 0 where they are within rounding of it."""
+    noise = len(eigenvalues) * np.finfo(np.float64).eps * np.abs(eigenvalues).max(initial=0.0)
+    roots: Floats = np.sqrt(np.where(eigenvalues > noise, eigenvalues, 0.0))
+    return roots
 
 
 def descriptor_frechet(generated: Sequence[Notes], real: Sequence[Notes]) -> Value:
