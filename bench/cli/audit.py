@@ -27,8 +27,8 @@ def audit(
     from bench.audit.report import failures
     from bench.audit.responses import audit as measured
     from bench.runner.held_out import hold_out
-    from bench.runner.session import choose_scale
     from bench.specs.load import load_spec
+    from bench.specs.scales import choose_scale
     from bench.system.paths import Places
 
     places = Places.find(out, data or (), plugins or ())

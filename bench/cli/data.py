@@ -76,8 +76,9 @@ def _dataset_options(
     name: str, spec: str | None, scale: str | None, given: Sequence[str] | None, plugins: Sequence[Path] | None
 ) -> dict[str, Any]:
     """The selection that `bench data` was asked for, checked before anything starts."""
-    from bench.plugins.discovery import find_plugins, user_folders
+    from bench.plugins.discovery import find_plugins
     from bench.runner.datasets import choose_options
+    from bench.system.paths import user_folders
 
     if scale is not None and spec is None:
         raise UsageError("--scale was given without --spec.", "It is the scale of a spec.")

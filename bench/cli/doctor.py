@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.display import clean
-from bench.plugins.discovery import find_plugins, user_folders
+from bench.plugins.discovery import find_plugins
 from bench.sound.synthesizer import sound_fact
 from bench.system import provenance
-from bench.system.paths import Places
+from bench.system.paths import Places, user_folders
 
 #: What mends a framework that is missing, by framework and by whether there is a GPU.
 _INSTALL = {

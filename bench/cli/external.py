@@ -40,8 +40,8 @@ def prompts(
     """Write the prompts of a spec's held-out pieces as MIDI files, for another system to continue. Then: `bench score`."""
     from bench.external.prompts import export_prompts
     from bench.runner.held_out import hold_out
-    from bench.runner.session import choose_scale
     from bench.specs.load import load_spec
+    from bench.specs.scales import choose_scale
     from bench.system.paths import Places
 
     places = Places.find(out, data or (), plugins or ())

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from bench.cli.display import clean
 from bench.errors import BenchError
-from bench.plugins.discovery import Plugin, find_plugins
+from bench.plugins.discovery import find_plugins
+from bench.plugins.header import Plugin
 from bench.system import provenance
 from bench.system.paths import Places
 
@@ -72,7 +73,8 @@ def tables(what: str | None, here: Places) -> Iterator[Listing]:
 
 def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], here: Places) -> Listing:
     """Shipped specs: ready where their dataset and every framework are."""
-    from bench.specs.load import Known, load_spec, shipped_specs
+    from bench.specs.check import Known
+    from bench.specs.load import load_spec, shipped_specs
 
     known = Known(models, datasets)
     table = _table("Specs", "name", "what", "runs in `bench all` at", "needs", "ready")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-# A plain text: bench.runner.session.choose_scale says what is wrong with it better than typer does.
+# A plain text: bench.specs.scales.choose_scale says what is wrong with it better than typer does.
 ScaleOption = Annotated[
     str | None,
     typer.Option(metavar="smoke|cpu|gpu", help="How big. By default gpu where a GPU is visible, else cpu.", show_default=False),

@@ -31,8 +31,8 @@ def run_all(
     A spec that can't be run is said, and the others run. Exit code 3 if anything is incomplete.
     """
     from bench.runner.processes import StoppedError
-    from bench.runner.session import choose_scale
     from bench.specs.load import load_spec, shipped_specs
+    from bench.specs.scales import choose_scale
     from bench.system.paths import Places
 
     # Wrong options are told once, before anything starts, not for every spec.
@@ -79,9 +79,9 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Run one spec, or go on with it: the same command goes on where it was stopped."""
-    from bench.plugins.discovery import user_folders
-    from bench.runner.session import choose_scale
     from bench.specs.load import load_spec
+    from bench.specs.scales import choose_scale
+    from bench.system.paths import user_folders
 
     overrides: dict[str, Any] = {"models": _names(models), "dataset": dataset, "seeds": _seeds(seeds)}
     load_spec(spec, user_folders(plugins or ()), **overrides)  # a mistake is told before anything else

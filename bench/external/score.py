@@ -22,10 +22,12 @@ from bench.runner.datasets import Sink
 from bench.runner.folds import divide, measure_divisions
 from bench.runner.held_out import hold_out
 from bench.runner.processes import Signals, StoppedError
-from bench.runner.session import RunResult, Session, choose_scale
+from bench.runner.session import RunResult, Session
 from bench.scoring.score import Table, score_run
-from bench.specs.load import Spec, load_spec
-from bench.specs.trials import BudgetChoice, DatasetChoice, Protocol, Trial
+from bench.specs.load import load_spec
+from bench.specs.scales import choose_scale
+from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol, Spec
+from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, atomic, write_json
 from bench.storage.run_folder import RunFolder

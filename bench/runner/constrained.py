@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from bench.api import Model, Piece, seed_for
 from bench.music.harmony.accompaniment import accompaniment
 from bench.music.harmony.form import form_piece, layout
+from bench.music.harmony.settings import Harmony
 from bench.music.harmony.theory import find_key, make_plan
 from bench.music.notes import Notes
 from bench.runner.contract import check_samples
-from bench.specs.trials import Harmony
 from bench.storage.samples import Target
 
 #: Where a key came from, in words for the report.

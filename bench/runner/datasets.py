@@ -11,7 +11,7 @@ from typing import Any
 from bench import errors
 from bench.api import Verified
 from bench.errors import BenchError, PluginError, UsageError, did_you_mean
-from bench.plugins.discovery import Plugin
+from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.processes import Ending, Signals, StoppedError, Task
 from bench.storage.files import tail
@@ -89,8 +89,8 @@ def choose_options(
     """
     options: dict[str, Any] = {}
     if spec is not None:
-        from bench.runner.session import choose_scale
         from bench.specs.load import load_spec
+        from bench.specs.scales import choose_scale
 
         choice = load_spec(spec, plugins).at(choose_scale(scale)[0]).dataset
         if choice.name != plugin.name:
@@ -109,7 +109,7 @@ def _checked(plugin: Plugin, key: str, text: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    from bench.specs.check import accepts, in_words
+    from bench.plugins.parameters import accepts, in_words
 
     if key not in plugin.parameters:
         known = did_you_mean(key, plugin.parameters) or "It has no options."

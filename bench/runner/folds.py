@@ -18,7 +18,7 @@ from typing import Any
 from bench.api import Notes, Piece, seed_for
 from bench.errors import DataError
 from bench.metrics.copying import Copied, measure_samples
-from bench.specs.trials import LEAVE_ONE_OUT, Protocol
+from bench.specs.schema import LEAVE_ONE_OUT, Protocol
 from bench.storage.corpus import Corpus
 from bench.storage.samples import Target, Targets
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.runner.datasets import Sink, dataset_task
 from bench.runner.processes import Signals, StoppedError
-from bench.specs.load import Spec
+from bench.specs.schema import Spec
 from bench.storage.corpus import Corpus, load_corpus
 from bench.storage.samples import Targets, read_target_file
 from bench.system.paths import Places

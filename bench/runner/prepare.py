@@ -21,9 +21,10 @@ from bench.api import Piece, Verified
 from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
-from bench.plugins.discovery import Plugin, get_plugin, load, source_digest
+from bench.plugins.discovery import get_plugin, load, source_digest
+from bench.plugins.header import Plugin
 from bench.runner.folds import deal, facts, pooled, remarks
-from bench.specs.trials import DatasetChoice, Protocol
+from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
 from bench.storage.files import FORMAT, atomic
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets

@@ -17,13 +17,16 @@ from typing import Any
 
 from bench.errors import DataError, PluginError, SpecError, UsageError, did_you_mean
 from bench.music.harmony import source_digest as source_digest_of_harmony
-from bench.plugins.discovery import Plugin, find_plugins, source_digest
+from bench.plugins.discovery import find_plugins, source_digest
+from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.datasets import Sink, dataset_task
 from bench.runner.processes import Ending, Signals, StoppedError, Task
 from bench.sound.after import render_after_run
-from bench.specs.load import SCALES, Spec, load_spec, shipped_specs
-from bench.specs.trials import Device, Scale, Trial
+from bench.specs.load import load_spec, shipped_specs
+from bench.specs.scales import choose_scale
+from bench.specs.schema import Scale, Spec
+from bench.specs.trials import Device, Trial, unfold
 from bench.storage.files import FORMAT, tail, write_json
 from bench.storage.run_folder import RunFolder
 from bench.system import provenance
@@ -118,25 +121,6 @@ def run(
             return session.run(fetch)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, f"The same command goes on from here: {folder.path}") from None
-
-
-def choose_scale(scale: str | None) -> tuple[Scale, str]:
-    """The scale and why: as asked for, else by whether a GPU is visible.
-
-    Raises
-    ------
-    UsageError
-        If it is unknown, or needs a GPU and none is visible.
-    """
-    visible, seen = provenance.gpu_visible()
-    if scale is None:
-        return ("gpu" if visible else "cpu"), seen
-    for known in SCALES:
-        if scale == known:
-            if known == "gpu" and not visible:
-                raise UsageError(f"The scale gpu was asked for, but {seen}.", "Use --scale cpu; `bench doctor` says more.")
-            return known, "asked for"
-    raise UsageError(f"There is no scale {scale!r}.", did_you_mean(scale, SCALES))
 
 
 def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Mapping[str, Any]) -> tuple[Spec, str]:
@@ -246,7 +230,7 @@ class Session:
     def run(self, fetch: bool) -> RunResult:
         """Prepare, run what isn't done, score, report."""
         device: Device = "cuda" if self.scale == "gpu" else "cpu"
-        planned = self.spec.unfold(self.scale, device)
+        planned = unfold(self.spec, self.scale, device)
         if not planned:
             raise SpecError(f"{self.spec.name}: there is nothing to run: it names no model and no reference.")
         # Before the dataset is parsed: a wrong interpreter is known at once.

@@ -28,7 +28,8 @@ import numpy as np
 
 from bench.api import Budget, Notes, seed_for
 from bench.errors import BenchError, PluginError, TrialError
-from bench.plugins.discovery import Plugin, get_plugin, load, source_digest
+from bench.plugins.discovery import get_plugin, load, source_digest
+from bench.plugins.header import Plugin
 from bench.runner import prepare, processes
 from bench.runner.constrained import Conductor
 from bench.runner.contract import check_likelihood, check_samples

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.music.harmony.form import Layout, layout
 from bench.music.harmony.plan import Plan
-from bench.specs.trials import Harmony
+from bench.music.harmony.settings import Harmony
 
 
 @dataclass(frozen=True)

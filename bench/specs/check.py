@@ -1,28 +1,19 @@
-"""What can be wrong in a spec, and how it is said: the place, what was given, what is expected, the nearest valid name."""
+"""Checks of the names in a spec against the plug-ins: datasets, models, references, hyperparameters and metrics."""
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from bench.errors import SpecError, did_you_mean
+from bench.errors import did_you_mean
 from bench.metrics.thresholds import unknown
-from bench.plugins.discovery import Parameter, Plugin
+from bench.plugins.header import Plugin
+from bench.plugins.parameters import accepts, in_words
 from bench.specs.document import Address, Document
-from bench.specs.grid import combinations
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-    from bench.specs.load import ModelChoice, Spec
-
-#: The plug-in of the reference rows, and the row that is each network before its first step.
-REFERENCES = "references"
-UNTRAINED = "untrained"
+from bench.specs.messages import shown
+from bench.specs.schema import REFERENCES, UNTRAINED, ModelChoice, Spec
+from bench.specs.trials import combinations
 
 #: Cells of one row's grid: above this it is a slip.
 MOST_CELLS = 256
@@ -31,50 +22,6 @@ MOST_CELLS = 256
 _CLASSES = ("time_classes", "duration_classes")
 
 _ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "string_type": "a text",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dict_type": "keys with values",
-    "model_type": "keys with values",
-    "model_attributes_type": "keys with values",
-    "string_pattern_mismatch": "at most 100 letters, digits and _ . + -",
-    "threshold": "a number of at least 0, a percentage such as 5%, or off",
-    "too_many_seeds": "at most 10000 seeds",
-    "seeds": "how many seeds (at least 1), or a list of them",
-    "folds": "a whole number of at least 2, or leave-one-out",
-    "roman_numeral": "a roman numeral such as V, vi or V7",
-    "musical_key": "auto or a key such as C major or F# minor",
-    "sections": "sections such as AABA",
-}
-_LIMITS = {
-    "greater_than": ("a number above", "gt"),
-    "greater_than_equal": ("a number of at least", "ge"),
-    "less_than": ("a number below", "lt"),
-    "less_than_equal": ("a number of at most", "le"),
-}
-
-#: Types of YAML's values that fit an annotation.
-_PLAIN: dict[str, tuple[type[Any], ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "list": (list,),
-    "tuple": (list,),
-    "Sequence": (list,),
-    "dict": (dict,),
-    "Mapping": (dict,),
-}
-
-
-_WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
 
 
 class Known:
@@ -93,40 +40,6 @@ class Known:
         #: What a row may name as its plug-in: with a harmonic constraint the references too.
         self.constrained = dict(models)
         self.datasets = dict(datasets)
-
-
-def explained(error: ValidationError, document: Document, model: type[BaseModel]) -> SpecError:
-    """Pydantic's complaints in our words, in the order of their lines. `model` is what the document was validated as."""
-    found: dict[Address, SpecError] = {}
-    for complaint in error.errors(include_url=False):
-        at = tuple(part for part in complaint["loc"] if part != "[key]")
-        found.setdefault(at, _explained(complaint, at, document, model))
-    # What is said of a whole follows from what is wrong with its part.
-    apart = [at for at in found if not any(other[: len(at)] == at for other in found if len(other) > len(at))]
-    first, *others = (found[at] for at in sorted(apart, key=document.mark))
-    return SpecError("\n".join(map(str, (first, *others)))) if others else first
-
-
-def _explained(complaint: ErrorDetails, at: Address, document: Document, model: type[BaseModel]) -> SpecError:
-    given, context, kind = complaint["input"], complaint.get("ctx", {}), complaint["type"]
-    if kind == "extra_forbidden":
-        return document.error(at, f"unknown key {at[-1]!r}.", did_you_mean(str(at[-1]), _keys(model, at[:-1])))
-    if kind == "missing":
-        return document.error(at[:-1], f"the key {at[-1]!r} is missing.")
-    if kind == "literal_error":
-        valid = re.findall(r"'([^']*)'", context["expected"])
-        return document.error(at, f"unknown value {given!r}.", did_you_mean(str(given), valid))
-    if kind == "too_short":
-        return document.error(at, "expected at least one.")
-    if kind in _LIMITS:
-        words, bound = _LIMITS[kind]
-        return document.error(at, f"expected {words} {context[bound]:g}, got {given!r}.")
-    if kind == "no_folds":
-        return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
-    expected = _EXPECTED.get(kind)
-    if expected is None:
-        return document.error(at, f"{complaint['msg']}: {_shown(given)}.")
-    return document.error(at, f"expected {expected}, got {_shown(given)}.")
 
 
 def check_names(spec: Spec, document: Document, known: Known) -> None:
@@ -255,99 +168,4 @@ def _check_parameter(name: str, value: Any, plugin: Plugin, document: Document, 
         raise document.error(at, f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", known)
     parameter = plugin.parameters[name]
     if not accepts(parameter, value):
-        raise document.error(at, f"expected {in_words(parameter)}, got {_shown(value)}.")
-
-
-def accepts(parameter: Parameter, value: Any) -> bool:
-    """Whether a value from YAML fits a parameter's annotation. An annotation that isn't understood accepts everything."""
-    try:
-        annotation = ast.parse(parameter.annotation, mode="eval").body
-    except SyntaxError:
-        return True
-    return _fits(value, annotation)
-
-
-def in_words(parameter: Parameter) -> str:
-    """What a parameter takes: ``Literal["a", "b"] | None`` as ``one of 'a', 'b' or null``."""
-    try:
-        annotation = ast.parse(parameter.annotation, mode="eval").body
-    except SyntaxError:
-        return parameter.annotation
-    return _described(annotation)
-
-
-def _described(annotation: ast.expr) -> str:
-    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        return f"{_described(annotation.left)} or {_described(annotation.right)}"
-    if isinstance(annotation, ast.Constant) and annotation.value is None:
-        return "null"
-    if isinstance(annotation, ast.Subscript):
-        name, inner = _last_name(annotation.value), annotation.slice
-        parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-        if name == "Literal":
-            return "one of " + ", ".join(repr(p.value) for p in parts if isinstance(p, ast.Constant))
-        if name in ("list", "Sequence", "tuple"):
-            return f"a list of {_described(parts[0])}"
-    return _WORDS.get(_last_name(annotation), ast.unparse(annotation))
-
-
-def _fits(value: Any, annotation: ast.expr) -> bool:
-    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        return _fits(value, annotation.left) or _fits(value, annotation.right)
-    if isinstance(annotation, ast.Constant):
-        return value is None if annotation.value is None else True
-    if isinstance(annotation, ast.Subscript):
-        inner = annotation.slice
-        arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-        return _fits_generic(value, _last_name(annotation.value), arguments)
-    kinds = _PLAIN.get(_last_name(annotation))
-    # `isinstance(True, int)`, yet `layers: true` is a slip.
-    return kinds is None or type(value) in kinds
-
-
-def _fits_generic(value: Any, name: str, arguments: Sequence[ast.expr]) -> bool:
-    if name == "Optional":
-        return value is None or _fits(value, arguments[0])
-    if name == "Union":
-        return any(_fits(value, argument) for argument in arguments)
-    if name == "Literal":
-        choices = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
-        return any(value == choice and type(value) is type(choice) for choice in choices)
-    if name in ("list", "List", "Sequence", "Iterable"):
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if name in ("tuple", "Tuple"):
-        if not isinstance(value, list):
-            return False
-        if len(arguments) == 2 and isinstance(arguments[1], ast.Constant) and arguments[1].value is ...:
-            return all(_fits(item, arguments[0]) for item in value)
-        return len(value) == len(arguments) and all(map(_fits, value, arguments))
-    return isinstance(value, dict) if name in ("dict", "Dict", "Mapping") else True
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _keys(model: type[BaseModel], at: Address) -> Iterable[str]:
-    """Keys that a spec may have at `at`."""
-    for part in at:
-        field = model.model_fields.get(str(part))
-        if field is None:  # a row's name: the next step is into the same mapping's values
-            continue
-        found = _model_in(field.annotation)
-        if found is None:
-            return ()
-        model = found
-    return model.model_fields
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The pydantic model in ``X``, ``X | None`` or ``dict[str, X]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)
+        raise document.error(at, f"expected {in_words(parameter)}, got {shown(value)}.")

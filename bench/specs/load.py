@@ -1,4 +1,4 @@
-"""Specs: YAML to a frozen :class:`Spec`, and a Spec to its trials.
+"""Specs: YAML to a frozen :class:`Spec`.
 
 A spec is validated in full before anything starts: its keys and types, at every scale it has overrides for, and every dataset,
 model, reference and hyperparameter against what the plug-ins declare. A mistake is one message with file, line and key.
@@ -6,165 +6,22 @@ model, reference and hyperparameter against what the plug-ins declare. A mistake
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
 
 from bench.errors import SpecError, did_you_mean
-from bench.metrics.thresholds import parse
 from bench.plugins.discovery import find_plugins
-from bench.specs.check import REFERENCES, UNTRAINED, check_names, explained
-from bench.specs.check import Known as Known
-from bench.specs.document import Address, Document, Mark, merge, read_yaml
-from bench.specs.grid import cell_name, combinations, row_of
-from bench.specs.trials import BudgetChoice, DatasetChoice, Device, Frozen, Harmony, Protocol, Scale, Trial, listed
+from bench.specs.check import Known, check_names
+from bench.specs.document import Address, Document, Mark, read_yaml
+from bench.specs.messages import explained
+from bench.specs.schema import FIXED, NAME, Spec, forgetting, laid
+from bench.specs.trials import row_of
 
 SPECS = Path(__file__).resolve().parent
-SCALES: tuple[Scale, ...] = get_args(Scale)
-
-#: What an override for one scale can't change: it names the spec, not what is run.
-_FIXED = ("name", "extends", "suits", "scales")
-
-
-#: A name that is also a folder's: no path leads out of it.
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
-
-#: As many as a number may ask for.
-_MOST_SEEDS = 10_000
-
-
-def _threshold(value: Any) -> Any:
-    """A number, ``5%`` or ``off``, see :mod:`bench.metrics.thresholds`."""
-    try:
-        parse(value)
-    except ValueError:
-        raise PydanticCustomError("threshold", "not a threshold") from None
-    return value
-
-
-def _counted(value: Any) -> Any:
-    """``3`` means seeds 0, 1 and 2."""
-    if type(value) is int and value > _MOST_SEEDS:
-        raise PydanticCustomError("too_many_seeds", "too many seeds")
-    if isinstance(value, str) or (type(value) is int and value < 1):
-        raise PydanticCustomError("seeds", "not seeds")
-    return tuple(range(value)) if type(value) is int else listed(value)
-
-
-class BudgetChange(BudgetChoice):
-    """A budget of which only what is given counts; the rest comes from the spec's own budget."""
-
-    @model_serializer(mode="wrap")
-    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
-
-    def over(self, budget: BudgetChoice) -> BudgetChoice:
-        """`budget` with these changes."""
-        return budget.model_copy(update={key: getattr(self, key) for key in self.model_fields_set})
-
-
-class ModelChoice(Frozen):
-    """One row: a model plug-in and its hyperparameters."""
-
-    plugin: str | None = Field(default=None, description="The model plug-in, if the row has another name.")
-    params: dict[str, Any] = Field(default_factory=dict, description="Its hyperparameters; see `bench list models`.")
-    budget: BudgetChange = Field(default_factory=BudgetChange, description="What differs from the spec's budget.")
-    harmony: Harmony | None = Field(default=None, description="Generate under a harmonic constraint; see `harmonic`.")
-
-
-class Spec(Frozen):
-    """A benchmark: which systems learn from and continue which music, and for how long."""
-
-    name: str = Field(default="", pattern=f"^$|{_NAME}", description="Name in run folders; the file's name by default.")
-    title: str = Field(description="Heading of the report.")
-    description: str = Field(default="", description="What it is for, in a sentence or two.")
-    extends: str | None = Field(default=None, description="A shipped spec or a relative path; this file's keys are laid on it.")
-    suits: Annotated[tuple[Scale, ...], BeforeValidator(listed, json_schema_input_type=list[Scale])] = Field(
-        default=(), description="Scales at which `bench all` runs it."
-    )
-    dataset: DatasetChoice
-    protocol: Protocol = Field(default_factory=Protocol)
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_counted, json_schema_input_type=int | list[int])
-    ] = Field(default=(0, 1, 2), min_length=1, description="Training seeds: a list, or how many (3 means 0, 1, 2).")
-    budget: BudgetChoice = Field(default_factory=BudgetChoice)
-    target: float | None = Field(default=None, gt=0, description="Validation bits per note for the column `seconds to target`.")
-    models: Annotated[
-        dict[str, ModelChoice], BeforeValidator(lambda v: _defaults(v), json_schema_input_type=dict[str, ModelChoice | None])
-    ] = Field(default_factory=dict, description="The rows; an empty one takes the plug-in's defaults.")
-    grid: dict[
-        str, Annotated[tuple[Any, ...], BeforeValidator(listed, json_schema_input_type=list[Any]), Field(min_length=1)]
-    ] = Field(
-        default_factory=dict,
-        description="Grid search: `row.hyperparameter` to its values. Every combination is trained; validation chooses.",
-    )
-    references: Annotated[tuple[str, ...], BeforeValidator(listed, json_schema_input_type=list[str])] = Field(
-        default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
-    )
-    published: Literal["mon2025"] | None = Field(default=None, description="The published table that stands beside the results.")
-    gate: dict[str, Annotated[float | str, BeforeValidator(_threshold, json_schema_input_type=float | str)]] = Field(
-        default_factory=dict,
-        description="How much worse a metric may get in `bench check`: metric or pattern to a number, a percentage, or off.",
-    )
-    scales: dict[Scale, dict[str, Any]] = Field(default_factory=dict, description="What differs at a scale.")
-
-    def at(self, scale: Scale) -> Spec:
-        """The spec with the overrides of one scale laid on, and no others."""
-        changes = self.scales.get(scale, {})
-        data = self.model_dump(mode="json", exclude_unset=True, exclude={"scales"})
-        return Spec.model_validate(_laid(data, changes)) if changes else self.model_copy(update={"scales": {}})
-
-    def unfold(self, scale: Scale, device: Device = "cpu") -> list[Trial]:
-        """All trials, in an order that gives a useful table early: references, then the first seed of every model, and so on.
-
-        `untrained` gives a row for each model, at the first seed only: what it shows differs little between seeds.
-
-        Parameters
-        ----------
-        scale : {"smoke", "cpu", "gpu"}
-            Whose overrides count.
-        device : {"cpu", "cuda"}
-            Where the models run; references always run on the CPU.
-        """
-        spec = self.at(scale)
-        make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
-        clock = BudgetChoice(timeout=spec.budget.timeout)
-        trials = [
-            make(system=kind, kind="reference", model=REFERENCES, params={"kind": kind}, budget=clock, seed=seed)
-            for seed in spec.seeds
-            for kind in spec.references
-            if kind != UNTRAINED
-        ]
-        # A reference row with a constraint of its own stays the same without training: it has none.
-        trained = {row: choice for row, choice in spec.models.items() if (choice.plugin or row) != REFERENCES}
-        for row, choice in trained.items() if UNTRAINED in spec.references else ():
-            budget = BudgetChoice(epochs=0, timeout=choice.budget.over(spec.budget).timeout)
-            system = f"{UNTRAINED} {row}"
-            trials.append(spec._row(make, row, system=system, kind=UNTRAINED, budget=budget, seed=spec.seeds[0], device=device))
-        for seed in spec.seeds:
-            for row, choice in spec.models.items():
-                own = partial(make, kind="model", budget=choice.budget.over(spec.budget), seed=seed, device=device)
-                cells = combinations(row, spec.grid)
-                trials += [spec._row(own, row, cell, system=cell_name(row, cell), cell_of=row) for cell in cells]
-                trials += [] if cells else [spec._row(own, row, system=row)]
-        return trials
-
-    def _row(self, make: Callable[..., Trial], row: str, changed: Mapping[str, Any] | None = None, **values: Any) -> Trial:
-        choice = self.models[row]
-        params = {**choice.params, **(changed or {})}
-        return make(model=choice.plugin or row, params=params, harmony=choice.harmony, **values)
 
 
 def shipped_specs() -> dict[str, Path]:
@@ -212,7 +69,7 @@ def load_spec(
     checked(document, known)
     changed = _overridden(document, known, models, references, dataset, seeds)
     result = checked(changed, known)
-    if not result.name and not re.fullmatch(_NAME, path.stem):
+    if not result.name and not re.fullmatch(NAME, path.stem):
         raise SpecError(
             f"{path}: a file of this name can't name a run's folder: at most 100 letters, digits and _ . + -.",
             "Rename it, or give the spec a name of its own, such as `name: mine`.",
@@ -228,43 +85,11 @@ def checked(document: Document, known: Known) -> Spec:
     check_names(_validated(base), base, known)
     for scale, changes in scales.items():
         for key in changes:
-            if key in _FIXED:
+            if key in FIXED:
                 raise document.error(("scales", scale, key), f"{key!r} can't differ between scales.", f"Put {key!r} at the top.")
         whole = _at_scale(base, document.within("scales", scale))
         check_names(_validated(whole), whole, known)
     return spec
-
-
-def schema() -> dict[str, Any]:
-    """JSON schema of a spec file, for editors. Nothing is required in it, as `extends` may bring it."""
-    result = Spec.model_json_schema(mode="validation")
-    definitions: dict[str, Any] = result["$defs"]
-    for part in (result, *definitions.values()):
-        part.pop("required", None)
-    properties = {key: value for key, value in result["properties"].items() if key not in _FIXED}
-    definitions["Changes"] = {
-        "type": "object",
-        "description": "Keys that replace the spec's own at one scale.",
-        "properties": properties,
-        "additionalProperties": False,
-    }
-    result["properties"]["scales"] = {
-        "type": "object",
-        "description": "What differs at a scale.",
-        "properties": {scale: {"$ref": "#/$defs/Changes"} for scale in SCALES},
-        "additionalProperties": False,
-    }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": "bench spec"}
-
-
-def schema_text() -> str:
-    """The schema as it is shipped, in ``bench/specs/schema.json``."""
-    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
-
-
-def _defaults(value: Any) -> Any:
-    """``lstm:`` with nothing after it takes the defaults."""
-    return {key: {} if item is None else item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _locate(spec: str | Path) -> Path:
@@ -306,16 +131,12 @@ def _extended(parent: Document, child: Document) -> Document:
     own = {key: value for key, value in child.data.items() if key != "scales"}
     data = dict(parent.data)
     if isinstance(scales := data.get("scales"), dict):
-        data["scales"] = {s: _yielding(_forgetting(block, data, own), own) for s, block in scales.items()}
-    return Document(_laid(data, child.data), parent.merged(child).marks)
+        data["scales"] = {s: _yielding(forgetting(block, data, own), own) for s, block in scales.items()}
+    return Document(laid(data, child.data), parent.merged(child).marks)
 
 
 def _at_scale(base: Document, changes: Document) -> Document:
-    return Document(_laid(base.data, changes.data), base.merged(changes).marks)
-
-
-def _laid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    return merge(_forgetting(base, base, over), over)
+    return Document(laid(base.data, changes.data), base.merged(changes).marks)
 
 
 def _yielding(block: Any, over: Any) -> Any:
@@ -329,33 +150,6 @@ def _yielding(block: Any, over: Any) -> Any:
         elif isinstance(value, dict) and (isinstance(over[key], dict) or over[key] is None):
             kept[key] = _yielding(value, over[key])
     return kept
-
-
-def _forgetting(data: Any, before: Mapping[str, Any], over: Mapping[str, Any]) -> Any:
-    """`data` without the options and hyperparameters that were chosen for a plug-in which `over` replaces by another.
-
-    `data` is `before`, or its overrides for a scale.
-    """
-    if not isinstance(data, dict):
-        return data
-    result = dict(data)
-    name = _part(over, "dataset").get("name")
-    if name is not None and name != _part(data, "dataset").get("name", _part(before, "dataset").get("name")):
-        result.pop("dataset", None)
-    rows = dict(_part(data, "models"))
-    for row, choice in _part(over, "models").items():
-        plugin = choice.get("plugin") if isinstance(choice, dict) else None
-        if plugin is None or not isinstance(rows.get(row), dict):
-            continue
-        if plugin != (rows[row].get("plugin") or _part(_part(before, "models"), row).get("plugin") or row):
-            rows[row] = {key: value for key, value in rows[row].items() if key != "params"}
-    return result | {"models": rows} if rows else result
-
-
-def _part(data: Any, key: str) -> dict[str, Any]:
-    """The mapping at `key`, empty where there is none: a document is looked into before it is validated."""
-    value = data.get(key) if isinstance(data, dict) else None
-    return value if isinstance(value, dict) else {}
 
 
 def _validated(document: Document) -> Spec:
@@ -408,7 +202,3 @@ def _with_models(document: Document, chosen: Sequence[str], known: Known) -> Doc
     if isinstance(grid := document.data.get("grid"), dict):
         kept["grid"] = {key: values for key, values in grid.items() if row_of(str(key)) in chosen}
     return Document(document.data | kept, document.marks)
-
-
-if __name__ == "__main__":  # python -m bench.specs.load: the schema is made anew
-    (SPECS / "schema.json").write_text(schema_text())

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.plugins.discovery import user_folders
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,12 @@ class Places:
             "data": list(map(str, self.data)),
             "plugins": list(map(str, self.plugins)),
         }
+
+
+def user_folders(options: Sequence[Path] = (), environment: str | None = None) -> tuple[Path, ...]:
+    """Folders named on the command line, then those in ``$BENCH_PLUGINS`` (separated as in ``$PATH``)."""
+    listed = os.environ.get("BENCH_PLUGINS", "") if environment is None else environment
+    return (*options, *(Path(part) for part in listed.split(os.pathsep) if part))
 
 
 def _folders(variable: str) -> tuple[Path, ...]:

@@ -21,8 +21,7 @@ from bench.errors import DataError
 from bench.metrics import METRICS, evaluate_sample
 from bench.music.notes import Notes
 from bench.runner.held_out import HeldOut
-from bench.specs.load import Spec
-from bench.specs.trials import DatasetChoice, Protocol
+from bench.specs.schema import DatasetChoice, Protocol, Spec
 from bench.storage.corpus import save_corpus
 from bench.storage.samples import PieceName, Target, Targets
 

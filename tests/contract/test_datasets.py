@@ -16,7 +16,9 @@ import pytest
 
 from bench.api import Notes, Piece, Splits
 from bench.music.midi import midi_bytes
-from bench.plugins.discovery import Plugin, find_plugins, load, user_folders
+from bench.plugins.discovery import find_plugins, load
+from bench.plugins.header import Plugin
+from bench.system.paths import user_folders
 
 #: Selections at which a test takes seconds.
 TINY: dict[str, dict[str, Any]] = {"chorales": {"limit": 24}, "maestro": {"limit": 6}}

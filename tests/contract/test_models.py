@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from bench.api import FIELDS, Budget, Notes, Piece, Run
-from bench.plugins.discovery import Plugin, find_plugins, load, user_folders
+from bench.plugins.discovery import find_plugins, load
+from bench.plugins.header import Plugin
+from bench.system.paths import user_folders
 
 #: Sizes at which a plug-in's test takes seconds; one without an entry runs with its defaults.
 TINY: dict[str, dict[str, Any]] = {

@@ -14,9 +14,10 @@ import pytest
 from bench.api import seed_for
 from bench.errors import DataError, PluginError, UsageError
 from bench.music.midi import read_midi
-from bench.runner.session import choose_scale, is_event, resolve
+from bench.runner.session import is_event, resolve
 from bench.specs.load import load_spec
-from bench.specs.trials import Trial
+from bench.specs.scales import choose_scale
+from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
 from bench.storage.files import FORMAT
 from bench.storage.samples import read_samples, read_target_file, read_targets
@@ -314,7 +315,7 @@ def test_another_copy_of_the_suite_is_named_as_such(toy: Bench) -> None:
     from bench.runner.worker import Channel, TrialTask
 
     toy.write({"steady": {}})
-    trial = load_spec(toy.spec, [PLUGINS]).unfold("cpu")[0].model_dump(mode="json")
+    trial = unfold(load_spec(toy.spec, [PLUGINS]), "cpu")[0].model_dump(mode="json")
     job = {"key": "k", "folder": str(toy.folder), "trial": trial, "plugins": [str(PLUGINS)], "digest": "another"}
     theirs = "midibench 0.0.1 at /elsewhere/bench"
     with pytest.raises(PluginError, match=f"has midibench .* at .*, the runner {theirs}"):

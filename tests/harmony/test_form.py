@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from bench.music.harmony.accompaniment import accompaniment, voiced
 from bench.music.harmony.form import form_piece, layout, transposed
 from bench.music.harmony.plan import Plan
+from bench.music.harmony.settings import Form
 from bench.music.midi import midi_bytes, tracks_bytes
 from bench.music.notes import Notes
-from bench.specs.trials import Form
 
 PLAN = Plan("C major", (0, 2, 4, 5, 7, 9, 11), ((0, 4, 7), (7, 11, 2)), 2)
 PAPER = Form()

@@ -11,8 +11,8 @@ from bench.metrics import METRICS, Undefined
 from bench.metrics.harmony import evaluate
 from bench.music.harmony.form import layout
 from bench.music.harmony.plan import Plan
+from bench.music.harmony.settings import Form
 from bench.music.notes import Notes
-from bench.specs.trials import Form
 
 #: C major: I, then V, two notes each.
 PLAN = Plan("C major", (0, 2, 4, 5, 7, 9, 11), ((0, 4, 7), (7, 11, 2)), 2)

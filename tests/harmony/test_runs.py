@@ -6,11 +6,11 @@ import numpy as np
 import pretty_midi
 import pytest
 
+from bench.music.harmony.settings import Form, Harmony
 from bench.music.notes import Notes
 from bench.runner.constrained import Conductor
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.score import _score_harmony, score_run
-from bench.specs.trials import Form, Harmony
 from bench.storage.samples import PieceName, Samples, Target, read_samples
 from tests.engine.conftest import Bench, toy
 

@@ -5,8 +5,9 @@ import textwrap
 import pytest
 
 from bench.errors import SpecError
+from bench.music.harmony.settings import Harmony
 from bench.specs.load import load_spec
-from bench.specs.trials import Harmony
+from bench.specs.trials import unfold
 
 SPEC = """\
 title: Mine
@@ -33,7 +34,7 @@ def refusal(folder, old, new):
 
 
 def test_the_papers_weights_by_default(tmp_path):
-    (trial,) = [t for t in load(tmp_path).unfold("cpu") if t.system == "lstm" and t.seed == 0]
+    (trial,) = [t for t in unfold(load(tmp_path), "cpu") if t.system == "lstm" and t.seed == 0]
     assert trial.harmony == Harmony()
     assert (trial.harmony.chord, trial.harmony.scale, trial.harmony.other) == (3.0, 1.5, 0.1)
     assert trial.harmony.progression == ("I", "V", "vi", "IV")
@@ -41,12 +42,12 @@ def test_the_papers_weights_by_default(tmp_path):
 
 
 def test_an_untrained_row_is_constrained_like_its_model(tmp_path):
-    assert all(t.harmony for t in load(tmp_path).unfold("cpu") if t.system.endswith("lstm"))
+    assert all(t.harmony for t in unfold(load(tmp_path), "cpu") if t.system.endswith("lstm"))
 
 
 def test_a_constraint_is_another_trial_and_none_leaves_no_trace(tmp_path):
     trials = {
-        t.system: t for t in load(tmp_path, "lstm:\n    harmony: {}", "lstm: {}\n  x: {plugin: lstm, harmony: {}}").unfold("cpu")
+        t.system: t for t in unfold(load(tmp_path, "lstm:\n    harmony: {}", "lstm: {}\n  x: {plugin: lstm, harmony: {}}"), "cpu")
     }
     plain, constrained = trials["lstm"], trials["x"].model_copy(update={"system": "lstm"})
     assert plain.digest() != constrained.digest()
@@ -102,7 +103,7 @@ def searched(kinds):
 
 
 def test_a_constrained_reference_can_be_searched(tmp_path):
-    systems = [t.system for t in load(tmp_path, CHAIN, searched("[markov, unigram]")).unfold("cpu") if t.kind == "model"]
+    systems = [t.system for t in unfold(load(tmp_path, CHAIN, searched("[markov, unigram]")), "cpu") if t.kind == "model"]
     assert systems[:2] == ["m kind=markov", "m kind=unigram"]
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bench.errors import TrialError
+from bench.music.harmony.settings import Harmony
 from bench.music.harmony.theory import find_key, make_plan
 from bench.music.notes import Notes
-from bench.specs.trials import Harmony
 
 
 def melody(pitches):

@@ -9,7 +9,10 @@ import pytest
 
 import bench.plugins.discovery
 from bench.errors import PluginError
-from bench.plugins.discovery import Parameter, find_plugins, get_plugin, load, read_plugin, source_digest, user_folders
+from bench.plugins.discovery import find_plugins, get_plugin, load, source_digest
+from bench.plugins.header import read_plugin
+from bench.plugins.parameters import Parameter
+from bench.system.paths import user_folders
 
 HEADER = '"""A model."""\nFRAMEWORK = "numpy"\nFEATURES = "few"\n'
 DATASET = (

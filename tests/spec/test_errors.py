@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from bench.errors import SpecError
 from bench.plugins.discovery import find_plugins
-from bench.specs.load import Spec, load_spec, shipped_specs
+from bench.specs.load import load_spec, shipped_specs
+from bench.specs.schema import Spec
 
 MODELS = [name for name in find_plugins("model") if name != "references"]
 

@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench.plugins.discovery import Parameter, find_plugins
-from bench.specs.check import accepts
+from bench.plugins.discovery import find_plugins
+from bench.plugins.parameters import Parameter, accepts
 from bench.specs.document import merge
-from bench.specs.load import SCALES, SPECS, Spec, load_spec, schema, schema_text, shipped_specs
+from bench.specs.json_schema import SCHEMA, schema, schema_text
+from bench.specs.load import load_spec, shipped_specs
+from bench.specs.schema import SCALES, Spec
+from bench.specs.trials import unfold
 
 LITTLE = """\
 title: Little
@@ -39,31 +42,31 @@ def load(folder, text=LITTLE, name="little.yaml", **changes):
 
 class TestUnfolding:
     def test_order_gives_a_table_early(self, tmp_path):
-        assert [trial.label for trial in load(tmp_path).unfold("cpu")] == [
+        assert [trial.label for trial in unfold(load(tmp_path), "cpu")] == [
             *("median, seed 0", "markov, seed 0", "median, seed 7", "markov, seed 7"),
             *("untrained lstm, seed 0", "untrained wide, seed 0"),
             *("lstm, seed 0", "wide, seed 0", "lstm, seed 7", "wide, seed 7"),
         ]
 
     def test_a_row_with_a_budget_of_its_own(self, tmp_path):
-        wide = load(tmp_path).unfold("cpu")[-1]
+        wide = unfold(load(tmp_path), "cpu")[-1]
         assert (wide.system, wide.model, wide.kind, wide.params) == ("wide", "lstm", "model", {"units": 16})
         assert wide.budget.model_dump() == {"epochs": 2, "patience": None, "max_seconds": None, "timeout": 60}
 
     def test_untrained_rows_are_the_model_without_an_epoch(self, tmp_path):
-        row = load(tmp_path).unfold("gpu", "cuda")[4]
+        row = unfold(load(tmp_path), "gpu", "cuda")[4]
         assert (row.system, row.model, row.kind, row.budget.epochs) == ("untrained lstm", "lstm", "untrained", 0)
         assert row.params == {"units": 8, "layers": 3}
 
     def test_a_reference_with_a_constraint_has_no_untrained_row(self, tmp_path):
         chain = "chain: {plugin: references, params: {kind: markov}, harmony: {key: auto}}"
-        trials = load(tmp_path, LITTLE.replace("\nmodels:\n", f"\nmodels:\n  {chain}\n", 1)).unfold("cpu")
+        trials = unfold(load(tmp_path, LITTLE.replace("\nmodels:\n", f"\nmodels:\n  {chain}\n", 1)), "cpu")
         assert "chain" in {t.system for t in trials}
         assert "untrained chain" not in {t.system for t in trials}
 
     def test_a_grid_trains_every_combination_and_only_of_its_row(self, tmp_path):
         text = LITTLE.replace("references:", "grid: {lstm.units: [8, 16], lstm.dropout: [0.1, 0.2]}\nreferences:")
-        models = [t for t in load(tmp_path, text).unfold("cpu") if t.kind == "model" and t.seed == 0]
+        models = [t for t in unfold(load(tmp_path, text), "cpu") if t.kind == "model" and t.seed == 0]
         assert [(t.system, t.cell_of, t.model, t.params) for t in models] == [
             ("lstm units=8 dropout=0.1", "lstm", "lstm", {"units": 8, "dropout": 0.1}),
             ("lstm units=8 dropout=0.2", "lstm", "lstm", {"units": 8, "dropout": 0.2}),
@@ -72,7 +75,7 @@ class TestUnfolding:
             ("wide", "", "lstm", {"units": 16}),
         ]
         # Untrained rows show where a row begins, not each cell.
-        assert [t.system for t in load(tmp_path, text).unfold("cpu") if t.kind == "untrained"] == [
+        assert [t.system for t in unfold(load(tmp_path, text), "cpu") if t.kind == "untrained"] == [
             "untrained lstm",
             "untrained wide",
         ]
@@ -86,16 +89,16 @@ class TestUnfolding:
         text = LITTLE.replace("references:", "grid: {lstm.units: [8, 16]}\nreferences:").replace(
             "    budget: {epochs: 50}", "    budget: {epochs: 50}\n    grid: {lstm.units: [32]}"
         )
-        trials = load(tmp_path, text).unfold("gpu", "cuda")
+        trials = unfold(load(tmp_path, text), "gpu", "cuda")
         assert [t.system for t in trials if t.cell_of] == ["lstm units=32", "lstm units=32"]
 
     def test_references_stay_on_the_cpu(self, tmp_path):
-        trials = load(tmp_path).unfold("gpu", "cuda")
+        trials = unfold(load(tmp_path), "gpu", "cuda")
         assert {(t.kind, t.device) for t in trials} == {("reference", "cpu"), ("untrained", "cuda"), ("model", "cuda")}
 
     def test_a_longer_training_leaves_the_references_as_they_are(self, tmp_path):
         keys = [
-            {t.system: t.digest() for t in load(tmp_path, LITTLE.replace("epochs: 5", f"epochs: {n}")).unfold("cpu")}
+            {t.system: t.digest() for t in unfold(load(tmp_path, LITTLE.replace("epochs: 5", f"epochs: {n}")), "cpu")}
             for n in (5, 6)
         ]
         changed = {system for system in keys[0] if keys[0][system] != keys[1][system]}
@@ -118,7 +121,7 @@ class TestUnfolding:
         spec = load(tmp_path)
         again = Spec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json"))))
         for scale in SCALES:
-            assert again.unfold(scale) == spec.unfold(scale)
+            assert unfold(again, scale) == unfold(spec, scale)
 
     def test_a_spec_is_frozen(self, tmp_path):
         with pytest.raises(ValidationError, match="frozen"):
@@ -128,7 +131,7 @@ class TestUnfolding:
 class TestFolds:
     def trial(self, folder, **protocol):
         text = f"title: T\ndataset: {{name: chorales}}\nprotocol: {json.dumps({'prompt': 4, 'notes': 8, **protocol})}\n"
-        return load(folder, text).unfold("cpu")[0]
+        return unfold(load(folder, text), "cpu")[0]
 
     def test_they_decide_the_outcome(self, tmp_path):
         given = [{}, {"folds": 2}, {"folds": 3}, {"folds": "leave-one-out"}, {"folds": 2, "validation": 0.3}]
@@ -208,7 +211,7 @@ class TestTheCommandLinesChanges:
         assert list(load(tmp_path, models=["wide"]).at("gpu").models) == ["wide"]
 
     def test_no_model(self, tmp_path):
-        assert {t.kind for t in load(tmp_path, models=[]).unfold("gpu")} == {"reference"}
+        assert {t.kind for t in unfold(load(tmp_path, models=[]), "gpu")} == {"reference"}
 
     @pytest.mark.parametrize(("seeds", "expected"), [(2, (0, 1)), ([5], (5,))])
     def test_seeds_count_at_every_scale(self, tmp_path, seeds, expected):
@@ -234,7 +237,7 @@ class TestShipped:
     def test_it_is_valid_at_every_scale(self, name):
         spec = load_spec(name)
         for scale in SCALES:
-            trials = spec.unfold(scale)
+            trials = unfold(spec, scale)
             systems = {t.system for t in trials}
             assert "markov" in systems
             if name.startswith(("table2", "smoke")):
@@ -250,7 +253,7 @@ class TestShipped:
         assert {name: scales for name, scales in suits.items() if scales} == by_default
 
     def test_the_schema_is_up_to_date(self):
-        assert (SPECS / "schema.json").read_text() == schema_text(), "run python -m bench.specs.load"
+        assert SCHEMA.read_text() == schema_text(), "run python -m bench.specs.json_schema"
 
     def test_the_schema_knows_scales_and_requires_nothing(self):
         written = schema()

@@ -15,8 +15,7 @@ from bench.external.prompts import check_index, export_prompts, numbers_in, prom
 from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
 from bench.runner.held_out import HeldOut
-from bench.specs.load import Spec
-from bench.specs.trials import DatasetChoice, Protocol
+from bench.specs.schema import DatasetChoice, Protocol, Spec
 from bench.storage.samples import PieceName, Target, Targets
 
 N = 4

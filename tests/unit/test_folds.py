@@ -13,7 +13,7 @@ from bench.api import DataError, Notes, Piece
 from bench.metrics.copying import measure_samples
 from bench.runner.folds import Fold, composition, deal, divide, facts, measure_divisions, pooled, read_folds
 from bench.runner.prepare import choose
-from bench.specs.trials import Protocol
+from bench.specs.schema import Protocol
 from bench.storage.corpus import Corpus
 
 

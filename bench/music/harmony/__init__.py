@@ -5,6 +5,7 @@ x3.0, the key's other tones x1.5, all others x0.1), the products are normalised,
 draw. The melody is split into sections, which are repeated and transposed (A+A+B+A), and chords are set under it.
 
 ==================  ===========================================================================================
+:mod:`settings`     what a spec chooses: key, chords, weights and form
 :mod:`theory`       keys and chords, by music21: the only module that imports it
 :mod:`plan`         which chord is under which note, and the weights of the pitches
 :mod:`form`         sections

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.music.harmony.settings import Form
 from bench.music.notes import Notes
-from bench.specs.trials import Form
 
 #: Semitones.
 OCTAVE = 12

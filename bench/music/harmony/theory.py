@@ -9,8 +9,8 @@ import numpy as np
 
 from bench.errors import TrialError
 from bench.music.harmony.plan import CLASSES, Plan
+from bench.music.harmony.settings import Harmony
 from bench.music.notes import Notes
-from bench.specs.trials import Harmony
 
 #: Quarters that all pitch classes together last where a key is looked for: only their shares count.
 LENGTH = 48.0

@@ -1,0 +1,103 @@
+"""Pydantic's errors in our words: the place, what was given, what is expected, the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import SpecError, did_you_mean
+from bench.specs.document import Address, Document
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+    "string_pattern_mismatch": "at most 100 letters, digits and _ . + -",
+    "threshold": "a number of at least 0, a percentage such as 5%, or off",
+    "too_many_seeds": "at most 10000 seeds",
+    "seeds": "how many seeds (at least 1), or a list of them",
+    "folds": "a whole number of at least 2, or leave-one-out",
+    "roman_numeral": "a roman numeral such as V, vi or V7",
+    "musical_key": "auto or a key such as C major or F# minor",
+    "sections": "sections such as AABA",
+}
+_LIMITS = {
+    "greater_than": ("a number above", "gt"),
+    "greater_than_equal": ("a number of at least", "ge"),
+    "less_than": ("a number below", "lt"),
+    "less_than_equal": ("a number of at most", "le"),
+}
+
+
+def explained(error: ValidationError, document: Document, model: type[BaseModel]) -> SpecError:
+    """Pydantic's complaints in our words, in the order of their lines. `model` is what the document was validated as."""
+    found: dict[Address, SpecError] = {}
+    for complaint in error.errors(include_url=False):
+        at = tuple(part for part in complaint["loc"] if part != "[key]")
+        found.setdefault(at, _explained(complaint, at, document, model))
+    # What is said of a whole follows from what is wrong with its part.
+    apart = [at for at in found if not any(other[: len(at)] == at for other in found if len(other) > len(at))]
+    first, *others = (found[at] for at in sorted(apart, key=document.mark))
+    return SpecError("\n".join(map(str, (first, *others)))) if others else first
+
+
+def _explained(complaint: ErrorDetails, at: Address, document: Document, model: type[BaseModel]) -> SpecError:
+    given, context, kind = complaint["input"], complaint.get("ctx", {}), complaint["type"]
+    if kind == "extra_forbidden":
+        return document.error(at, f"unknown key {at[-1]!r}.", did_you_mean(str(at[-1]), _keys(model, at[:-1])))
+    if kind == "missing":
+        return document.error(at[:-1], f"the key {at[-1]!r} is missing.")
+    if kind == "literal_error":
+        valid = re.findall(r"'([^']*)'", context["expected"])
+        return document.error(at, f"unknown value {given!r}.", did_you_mean(str(given), valid))
+    if kind == "too_short":
+        return document.error(at, "expected at least one.")
+    if kind in _LIMITS:
+        words, bound = _LIMITS[kind]
+        return document.error(at, f"expected {words} {context[bound]:g}, got {given!r}.")
+    if kind == "no_folds":
+        return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return document.error(at, f"{complaint['msg']}: {shown(given)}.")
+    return document.error(at, f"expected {expected}, got {shown(given)}.")
+
+
+def shown(value: Any) -> str:
+    """`repr`, of at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys(model: type[BaseModel], at: Address) -> Iterable[str]:
+    """Keys that a spec may have at `at`."""
+    for part in at:
+        field = model.model_fields.get(str(part))
+        if field is None:  # a row's name: the next step is into the same mapping's values
+            continue
+        found = _model_in(field.annotation)
+        if found is None:
+            return ()
+        model = found
+    return model.model_fields
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The pydantic model in ``X``, ``X | None`` or ``dict[str, X]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)

@@ -1,0 +1,26 @@
+"""The scale of a run: as requested, else by the machine."""
+
+from __future__ import annotations
+
+from bench.errors import UsageError, did_you_mean
+from bench.specs.schema import SCALES, Scale
+from bench.system import provenance
+
+
+def choose_scale(scale: str | None) -> tuple[Scale, str]:
+    """The scale and why: as asked for, else by whether a GPU is visible.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown, or needs a GPU and none is visible.
+    """
+    visible, seen = provenance.gpu_visible()
+    if scale is None:
+        return ("gpu" if visible else "cpu"), seen
+    for known in SCALES:
+        if scale == known:
+            if known == "gpu" and not visible:
+                raise UsageError(f"The scale gpu was asked for, but {seen}.", "Use --scale cpu; `bench doctor` says more.")
+            return known, "asked for"
+    raise UsageError(f"There is no scale {scale!r}.", did_you_mean(scale, SCALES))

@@ -1,0 +1,208 @@
+"""The keys of a spec and their types: :class:`Spec` and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+from bench.config import Frozen, listed
+from bench.metrics.thresholds import parse
+from bench.music.harmony.settings import Harmony
+from bench.specs.document import merge
+
+Scale = Literal["smoke", "cpu", "gpu"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+
+#: The plug-in of the reference rows, and the row that is each network before its first step.
+REFERENCES = "references"
+UNTRAINED = "untrained"
+
+#: As many folds as there are compositions to hold out.
+LEAVE_ONE_OUT = "leave-one-out"
+
+#: What an override for one scale can't change: it names the spec, not what is run.
+FIXED = ("name", "extends", "suits", "scales")
+
+#: A name that is also a folder's: no path leads out of it.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
+
+#: As many as a number may ask for.
+_MOST_SEEDS = 10_000
+
+
+def _folds(value: Any) -> Any:
+    """A whole number of at least 2, or `leave-one-out`: one message for whatever else is given."""
+    if value is None or value == LEAVE_ONE_OUT or (type(value) is int and value >= 2):
+        return value
+    raise PydanticCustomError("folds", "not a number of folds")
+
+
+def _threshold(value: Any) -> Any:
+    """A number, ``5%`` or ``off``, see :mod:`bench.metrics.thresholds`."""
+    try:
+        parse(value)
+    except ValueError:
+        raise PydanticCustomError("threshold", "not a threshold") from None
+    return value
+
+
+def _counted(value: Any) -> Any:
+    """``3`` means seeds 0, 1 and 2."""
+    if type(value) is int and value > _MOST_SEEDS:
+        raise PydanticCustomError("too_many_seeds", "too many seeds")
+    if isinstance(value, str) or (type(value) is int and value < 1):
+        raise PydanticCustomError("seeds", "not seeds")
+    return tuple(range(value)) if type(value) is int else listed(value)
+
+
+def _defaults(value: Any) -> Any:
+    """``lstm:`` with nothing after it takes the defaults."""
+    return {key: {} if item is None else item for key, item in value.items()} if isinstance(value, dict) else value
+
+
+class DatasetChoice(Frozen):
+    """A dataset plug-in and the selection it is asked for."""
+
+    name: str = Field(description="A dataset plug-in, see `bench list datasets`.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Its selection, e.g. composer, years, limit.")
+
+
+class Protocol(Frozen):
+    """What is compared on what."""
+
+    prompt: int = Field(default=100, ge=0, description="Notes of each held-out piece that are given.")
+    notes: int = Field(default=300, ge=1, description="Notes that each system must generate; the same number is the target.")
+    pieces: int = Field(default=50, ge=1, description="Most held-out pieces used.")
+    samples: int = Field(default=1, ge=1, description="Generations a piece and seed.")
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Compare only notes with an onset in the first so many seconds (the paper's other reading: 90).",
+    )
+    folds: Annotated[
+        int | Literal["leave-one-out"] | None,
+        BeforeValidator(_folds, json_schema_input_type=int | Literal["leave-one-out"] | None),
+    ] = Field(default=None, description="Hold out all pieces in turn, in so many folds, instead of the dataset's test split.")
+    validation: float = Field(default=0.2, gt=0, lt=1, description="With folds: share of the other pieces that only chooses.")
+
+    @model_validator(mode="after")
+    def _validation_needs_folds(self) -> Self:
+        if self.folds is None and "validation" in self.model_fields_set:
+            raise PydanticCustomError("no_folds", "validation without folds")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _folds_if_any(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without folds neither key is written, so that such a run is the same as before there were any."""
+        unset = () if self.folds is not None else ("folds", "validation")
+        return {key: value for key, value in handler(self).items() if key not in unset}
+
+
+class BudgetChoice(Frozen):
+    """How long a model may train; epochs decide, the clocks are safeties."""
+
+    epochs: int = Field(default=1, ge=0, description="Most passes over the training notes.")
+    patience: int | None = Field(default=None, ge=1, description="Epochs without a better validation loss before stopping.")
+    max_seconds: float | None = Field(
+        default=None, gt=0, description="Stop after the epoch that crosses this; then it can't repeat."
+    )
+    timeout: float = Field(default=3600, gt=0, description="Seconds after which the whole trial is killed and counts as failed.")
+
+
+class BudgetChange(BudgetChoice):
+    """A budget of which only what is given counts; the rest comes from the spec's own budget."""
+
+    @model_serializer(mode="wrap")
+    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
+
+    def over(self, budget: BudgetChoice) -> BudgetChoice:
+        """`budget` with these changes."""
+        return budget.model_copy(update={key: getattr(self, key) for key in self.model_fields_set})
+
+
+class ModelChoice(Frozen):
+    """One row: a model plug-in and its hyperparameters."""
+
+    plugin: str | None = Field(default=None, description="The model plug-in, if the row has another name.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Its hyperparameters; see `bench list models`.")
+    budget: BudgetChange = Field(default_factory=BudgetChange, description="What differs from the spec's budget.")
+    harmony: Harmony | None = Field(default=None, description="Generate under a harmonic constraint; see `harmonic`.")
+
+
+class Spec(Frozen):
+    """A benchmark: which systems learn from and continue which music, and for how long."""
+
+    name: str = Field(default="", pattern=f"^$|{NAME}", description="Name in run folders; the file's name by default.")
+    title: str = Field(description="Heading of the report.")
+    description: str = Field(default="", description="What it is for, in a sentence or two.")
+    extends: str | None = Field(default=None, description="A shipped spec or a relative path; this file's keys are laid on it.")
+    suits: Annotated[tuple[Scale, ...], BeforeValidator(listed, json_schema_input_type=list[Scale])] = Field(
+        default=(), description="Scales at which `bench all` runs it."
+    )
+    dataset: DatasetChoice
+    protocol: Protocol = Field(default_factory=Protocol)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_counted, json_schema_input_type=int | list[int])
+    ] = Field(default=(0, 1, 2), min_length=1, description="Training seeds: a list, or how many (3 means 0, 1, 2).")
+    budget: BudgetChoice = Field(default_factory=BudgetChoice)
+    target: float | None = Field(default=None, gt=0, description="Validation bits per note for the column `seconds to target`.")
+    models: Annotated[
+        dict[str, ModelChoice], BeforeValidator(_defaults, json_schema_input_type=dict[str, ModelChoice | None])
+    ] = Field(default_factory=dict, description="The rows; an empty one takes the plug-in's defaults.")
+    grid: dict[
+        str, Annotated[tuple[Any, ...], BeforeValidator(listed, json_schema_input_type=list[Any]), Field(min_length=1)]
+    ] = Field(
+        default_factory=dict,
+        description="Grid search: `row.hyperparameter` to its values. Every combination is trained; validation chooses.",
+    )
+    references: Annotated[tuple[str, ...], BeforeValidator(listed, json_schema_input_type=list[str])] = Field(
+        default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
+    )
+    published: Literal["mon2025"] | None = Field(default=None, description="The published table that stands beside the results.")
+    gate: dict[str, Annotated[float | str, BeforeValidator(_threshold, json_schema_input_type=float | str)]] = Field(
+        default_factory=dict,
+        description="How much worse a metric may get in `bench check`: metric or pattern to a number, a percentage, or off.",
+    )
+    scales: dict[Scale, dict[str, Any]] = Field(default_factory=dict, description="What differs at a scale.")
+
+    def at(self, scale: Scale) -> Spec:
+        """The spec with the overrides of one scale laid on, and no others."""
+        changes = self.scales.get(scale, {})
+        data = self.model_dump(mode="json", exclude_unset=True, exclude={"scales"})
+        return Spec.model_validate(laid(data, changes)) if changes else self.model_copy(update={"scales": {}})
+
+
+def laid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` overlaid with `over`."""
+    return merge(forgetting(base, base, over), over)
+
+
+def forgetting(data: Any, before: Mapping[str, Any], over: Mapping[str, Any]) -> Any:
+    """`data` without the options and hyperparameters that were chosen for a plug-in which `over` replaces by another.
+
+    `data` is `before`, or its overrides for a scale.
+    """
+    if not isinstance(data, dict):
+        return data
+    result = dict(data)
+    name = _part(over, "dataset").get("name")
+    if name is not None and name != _part(data, "dataset").get("name", _part(before, "dataset").get("name")):
+        result.pop("dataset", None)
+    rows = dict(_part(data, "models"))
+    for row, choice in _part(over, "models").items():
+        plugin = choice.get("plugin") if isinstance(choice, dict) else None
+        if plugin is None or not isinstance(rows.get(row), dict):
+            continue
+        if plugin != (rows[row].get("plugin") or _part(_part(before, "models"), row).get("plugin") or row):
+            rows[row] = {key: value for key, value in rows[row].items() if key != "params"}
+    return result | {"models": rows} if rows else result
+
+
+def _part(data: Any, key: str) -> dict[str, Any]:
+    """The mapping at `key`, empty where there is none: a document is looked into before it is validated."""
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, dict) else {}
