@@ -96,7 +96,7 @@ def _check(run: str, baseline: Path, format: Format, output: Path | None, only_r
 
     before = read(baseline)
     folder = find_run(run, Places.find(out).out)
-    judgement = judge(before, take(folder), RunFolder(folder).spec().get("gate"))
+    judgement = judge(before, take(folder), RunFolder(folder).read().spec.get("gate"))
     said = {"text": text.text, "markdown": text.markdown, "junit": junit.junit}[format](judgement, only_regressions)
     console = make_console()
     if output is None:

@@ -39,7 +39,7 @@ def listen(
     from bench.system.paths import Places
 
     folder = find_run(run, Places.find(out).out)
-    chosen = _systems(systems, [trial["system"] for trial in RunFolder(folder).plan().values()])
+    chosen = _systems(systems, [planned.trial["system"] for planned in RunFolder(folder).read().trials])
     renderer = find_renderer()
     if isinstance(renderer, Missing):
         raise NoSoundError(f"There are no programs to make sound: {renderer.what}.", INSTALL)

@@ -30,6 +30,7 @@ from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol, Spec
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, atomic, write_json
+from bench.storage.records import Done, Generation, Memory, Originality, PlannedTrial, PromptUse, Training
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
 from bench.system.paths import Places
@@ -42,9 +43,6 @@ YARDSTICKS = ("real", "shuffle", "median")
 
 #: Of a trial's folder, what another run needs.
 _TRIAL_FILES = ("trial.json", "outcome.json", "samples.h5", "stderr.log")
-
-#: Of a training that nobody here saw.
-_TRAINING = ("seconds", "epochs", "notes", "notes_per_second", "best_epoch", "best_validation_bits", "stopped")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
 
@@ -77,12 +75,12 @@ class Checked:
     Parameters
     ----------
     external : External
-    originality : mapping
+    originality : Originality
         What its samples share with the training music, as an outcome stores it.
     """
 
     external: External
-    originality: Mapping[str, Any]
+    originality: Originality
 
 
 def score_folder(
@@ -181,20 +179,20 @@ def score_beside(
     midi_files(folder)
     base = RunFolder(source)
     record = base.read()
-    _check_free(system, {entry["trial"]["system"] for entry in record["trials"]})
+    _check_free(system, {planned.trial["system"] for planned in record.trials})
     checked = _checked(
-        folder, read_target_file(base.targets), Path(record["dataset"]["corpus"]), record["spec"]["protocol"]["notes"], prompt
+        folder, read_target_file(base.targets), Path(record.dataset.corpus), record.spec["protocol"]["notes"], prompt
     )
     run = RunFolder(Places.find(out).out / "runs" / f"{source.resolve().name}-scored-{system.replace(' ', '_')}")
-    call = {**record["call"], "command": _command(folder, "--run", source, name, prompt=_unless_auto(prompt))}
+    call = {**record.call, "command": _command(folder, "--run", source, name, prompt=_unless_auto(prompt))}
     with run.lock():
-        for key in base.plan():
+        for key in (planned.key for planned in record.trials):
             run.trial_dir(key).mkdir(exist_ok=True)
             for file in _TRIAL_FILES:
                 if (base.trial_dir(key) / file).exists():
                     _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
         _copy(base.targets, run.targets)
-        write_json(run.run_file, record)
+        run.write(record)
         return _finish(run, system, checked, call)
 
 
@@ -203,7 +201,8 @@ def _checked(folder: Path, targets: Targets, corpus: Path, n_notes: int, prompt:
     check_index(folder, targets.targets)
     music = load_corpus(corpus)
     external = read_external(folder, targets.targets, n_notes, prompt)
-    return Checked(external, measure_divisions(divide(music, targets), external.notes, targets.targets))
+    copied = measure_divisions(divide(music, targets), external.notes, targets.targets)
+    return Checked(external, Originality.model_validate(copied))
 
 
 def _but_preparing(display: Sink) -> Sink:
@@ -215,7 +214,7 @@ def _finish(run: RunFolder, system: str, checked: Checked, call: Mapping[str, An
     """Add the row, score and report."""
     from bench.report import write_reports
 
-    run.write_json("run.json", {**run.read(), "call": call})
+    run.write(run.read().change(call=call))
     _add_row(run, system, checked)
     table = score_run(run.path)
     return Scored(RunResult(run.path, _failed(table), table.records(), write_reports(run.path, table)), checked.external)
@@ -224,7 +223,7 @@ def _finish(run: RunFolder, system: str, checked: Checked, call: Mapping[str, An
 def _add_row(run: RunFolder, system: str, checked: Checked) -> str:
     """Store a folder's samples as a trial that is done, and list it in run.json; the trial's key."""
     external, record = checked.external, run.read()
-    spec, targets = record["spec"], read_targets(run.targets)
+    spec, targets = record.spec, read_targets(run.targets)
     trial = Trial(
         system=system,
         kind="model",
@@ -235,44 +234,46 @@ def _add_row(run: RunFolder, system: str, checked: Checked) -> str:
         budget=BudgetChoice(epochs=0),
         seed=spec["seeds"][0],
     )
-    key = trial.digest(external.digest, str(record["dataset"].get("corpus_key")), str(FORMAT))
+    key = trial.digest(external.digest, str(record.dataset.corpus_key), str(FORMAT))
     remarks = in_report(external, system, len(targets))
     place = run.trial_dir(key)
     write_json(place / "trial.json", trial.model_dump(mode="json"))
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
     _write_midi(place / "midi", external, targets)
-    write_json(place / "outcome.json", _outcome(key, trial, external, remarks) | {"originality": checked.originality})
-    header = dict(record.get("headers", {}).get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
+    write_json(place / "outcome.json", _outcome(key, trial, checked, remarks))
+    header = dict(record.headers.get(EXTERNAL) or {"FEATURES": "another system's MIDI files"})
     header |= {"PROMPT": True, "LIKELIHOOD": None}
     header["KINDS"] = {**header.get("KINDS", {}), system: at_row(external, len(targets))}
-    record["headers"] = {**record.get("headers", {}), EXTERNAL: header}
-    record["trials"] = [*(t for t in record["trials"] if t["key"] != key), {"key": key, "trial": trial.model_dump(mode="json")}]
-    record["dataset"] = {**record["dataset"], "remarks": [*record["dataset"].get("remarks", ()), *remarks]}
-    write_json(run.run_file, record)
+    planned = PlannedTrial(key=key, trial=trial.model_dump(mode="json"))
+    run.write(
+        record.change(
+            headers={**record.headers, EXTERNAL: header},
+            trials=(*(t for t in record.trials if t.key != key), planned),
+            dataset=record.dataset.model_copy(update={"remarks": (*record.dataset.remarks, *remarks)}),
+        )
+    )
     return key
 
 
-def _outcome(key: str, trial: Trial, external: External, remarks: Sequence[str]) -> dict[str, Any]:
-    """As a worker writes it; what nobody measured is None."""
-    notes = len(external.notes) * trial.protocol.notes
-    return {
-        "format": FORMAT,
-        "key": key,
-        "status": "done",
-        "error": None,
-        "training": {**dict.fromkeys(_TRAINING), "resumed": 0, "history": []},
-        "generation": {"seconds": None, "notes": notes, "notes_per_second": None, "compile_seconds": None},
-        "likelihood": None,
-        "facts": {},
-        "memory": {"peak_bytes": None, "peak_gpu_bytes": None},
-        "provenance": {},
-        "remarks": list(remarks),
-        "absent": list(external.missing),
-        "prompt": counts(external),
-        "files": [{"file": f.name, **{key: value for key, value in asdict(f).items() if key != "name"}} for f in external.files],
-        "bad": dict(external.bad),
-        "trial": trial.model_dump(mode="json"),
-    }
+def _outcome(key: str, trial: Trial, checked: Checked, remarks: Sequence[str]) -> dict[str, Any]:
+    """As a worker writes it, with what is known of each file; what nobody measured is None."""
+    external = checked.external
+    outcome = Done(
+        key=key,
+        status="done",
+        training=Training(),
+        generation=Generation(notes=len(external.notes) * trial.protocol.notes),
+        likelihood=None,
+        facts={},
+        memory=Memory(),
+        remarks=tuple(remarks),
+        originality=checked.originality,
+        absent=tuple(external.missing),
+        prompt=PromptUse(**counts(external)),
+        trial=trial.model_dump(mode="json"),
+    )
+    files = [{"file": f.name, **{key: value for key, value in asdict(f).items() if key != "name"}} for f in external.files]
+    return {"format": FORMAT, **outcome.model_dump(), "files": files, "bad": dict(external.bad)}
 
 
 def _write_midi(folder: Path, external: External, targets: Sequence[Target]) -> None:

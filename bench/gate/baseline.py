@@ -17,8 +17,9 @@ from typing import Any, Literal
 from bench.api import FIELDS
 from bench.metrics import METRICS, Undefined, skill
 from bench.scoring.score import Row, Table, TrialScore, mean, score_run
+from bench.storage.records import Provenance
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import read_samples, read_target_file
+from bench.storage.samples import read_target_file
 
 #: Significant digits of a stored value.
 DIGITS = 9
@@ -139,19 +140,19 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
     """
     run = RunFolder(folder)
     record = run.read()
-    spec = record["spec"]
+    spec = record.spec
     targets = read_target_file(run.targets)
     return Baseline(
         run=folder.resolve().name,
-        spec_hash=_spec_hash(spec, record["scale"]),
+        spec_hash=_spec_hash(spec, record.scale),
         terms={
             "dataset": spec["dataset"],
-            "music": {"held_out": targets.digest(), **{name: record["dataset"].get(name) for name in ("pieces", "notes")}},
+            "music": {"held_out": targets.digest(), "pieces": record.dataset.pieces, "notes": record.dataset.notes},
             "protocol": spec["protocol"],
             "target": spec.get("target"),
-            "scale": record["scale"],
+            "scale": record.scale,
         },
-        environment=_environment(record["provenance"]),
+        environment=_environment(record.provenance),
         pieces=tuple(t.piece.id for t in targets.targets),
         systems={row.system: _system(run, row) for row in (table or score_run(folder)).rows},
     )
@@ -169,14 +170,19 @@ def _system(run: RunFolder, row: Row) -> System:
         else:
             undefined[metric.id] = found
     trial = row.trials[0].trial
-    budget = {key: value for key, value in trial.get("budget", {}).items() if key != "timeout"}
+    harmony = {} if row.harmony is None else {"harmony": row.harmony.model_dump(mode="json")}
     return System(
         kind=row.kind,
-        definition={"model": row.model, "params": dict(row.params), "budget": budget, **row.harmony},
-        device=trial.get("device", "cpu"),
-        seeds=tuple(t.trial["seed"] for t in row.done),
-        failed={str(t.trial["seed"]): t.error or "it has not run" for t in row.trials if t.status != "done"},
-        yardstick={str(t.trial["seed"]): rounded(s) for t in row.done if (s := _yardstick(t)) is not None},
+        definition={
+            "model": row.model,
+            "params": dict(row.params),
+            "budget": trial.budget.model_dump(exclude={"timeout"}),
+            **harmony,
+        },
+        device=trial.device,
+        seeds=tuple(t.trial.seed for t in row.done),
+        failed={str(t.trial.seed): t.error or "it has not run" for t in row.trials if t.status != "done"},
+        yardstick={str(t.trial.seed): rounded(s) for t in row.done if (s := _yardstick(t)) is not None},
         metrics=metrics,
         undefined=undefined,
     )
@@ -194,7 +200,7 @@ def _series(name: str, row: Row, held_out: Mapping[str, dict[int, float]]) -> Se
         pieces = sorted({piece for seed in by_piece for piece in seed})
         means = {p: mean(seed[p] for seed in by_piece if p in seed) for p in pieces}
         return _made(cell.value, "pieces", {p: v for p, v in means.items() if not isinstance(v, Undefined)})
-    values = {t.trial["seed"]: t.values[name] for t in row.done}
+    values = {t.trial.seed: t.values[name] for t in row.done}
     return _made(cell.value, "seeds", {seed: v for seed, v in values.items() if not isinstance(v, Undefined)})
 
 
@@ -207,7 +213,7 @@ def _held_out(run: RunFolder, trials: Sequence[TrialScore]) -> dict[str, dict[in
     """Of the bits per note, in all and by field: each held-out piece's part, averaged over seeds. Empty if it is not stored."""
     parts = []
     for trial in trials:
-        samples = read_samples(run.trial_dir(trial.key) / "samples.h5")
+        samples = run.samples(trial.key)
         if samples.likelihood_sum is None or samples.likelihood_notes is None or samples.likelihood_piece is None:
             return {}
         bits = -samples.likelihood_sum / math.log(2) / samples.likelihood_notes.mean()  # (pieces, fields)
@@ -221,8 +227,8 @@ def _held_out(run: RunFolder, trials: Sequence[TrialScore]) -> dict[str, dict[in
 
 def _yardstick(trial: TrialScore) -> float | None:
     """The mean of the yardstick's seconds before and after; None where it was not laid on."""
-    found = (trial.outcome or {}).get("yardstick")
-    return (found["before"] + found["after"]) / 2 if found else None
+    speed = trial.result.yardstick
+    return (speed.before + speed.after) / 2 if speed else None
 
 
 def _spec_hash(spec: Mapping[str, Any], scale: str) -> str:
@@ -232,13 +238,13 @@ def _spec_hash(spec: Mapping[str, Any], scale: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _environment(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    machine: Mapping[str, Any] = provenance.get("machine", {})
-    interpreters: Mapping[str, Any] = provenance.get("interpreters", {})
+def _environment(provenance: Provenance) -> dict[str, Any]:
+    machine = provenance.machine
     return {
-        "bench": provenance.get("bench"),
-        **{name: machine.get(name) for name in ("cpu", "cores", "gpus", "platform")},
-        **{
-            f: {"python": i.get("python"), **dict(sorted(i.get("packages", {}).items()))} for f, i in sorted(interpreters.items())
-        },
+        "bench": provenance.bench,
+        "cpu": machine.cpu,
+        "cores": machine.cores,
+        "gpus": list(machine.gpus),
+        "platform": machine.platform,
+        **{f: {"python": i.python, **dict(sorted(i.packages.items()))} for f, i in sorted(provenance.interpreters.items())},
     }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from bench.metrics.metric import Metric, Undefined, Value
+from bench.storage.records import Done, Epoch
 
 MIB = 2**20
 SOURCE = "this suite"
@@ -49,7 +49,7 @@ METRICS = (
 )
 
 
-def seconds_to_target(history: list[dict[str, Any]], target: float | None) -> Value:
+def seconds_to_target(history: Sequence[Epoch], target: float | None) -> Value:
     """Training seconds at the first epoch whose ``validation_bits`` is at or below `target`.
 
     With folds the mean over them; undefined where one never reached it, or the mean would be over the quick ones alone.
@@ -71,32 +71,31 @@ def seconds_to_target(history: list[dict[str, Any]], target: float | None) -> Va
     return math.fsum(reached) / len(reached)
 
 
-def evaluate(outcome: Mapping[str, Any], target: float | None = None, *, trains: bool = True) -> dict[str, Value]:
+def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True) -> dict[str, Value]:
     """Every metric of this module from one done trial's outcome.
 
     Parameters
     ----------
-    outcome : mapping
-        As stored in ``outcome.json``.
+    outcome : Done
     target : float, optional
         Validation bits per note that counts as reached.
     trains : bool
         False for a reference row or an untrained network: neither has a training to tell of.
     """
-    training, memory = outcome["training"], outcome["memory"]
+    training, memory = outcome.training, outcome.memory
     elsewhere = Undefined("it was trained elsewhere")
     trained: dict[str, Value] = {
-        "training_seconds": elsewhere if training["seconds"] is None else float(training["seconds"]),
-        "epochs": elsewhere if training["epochs"] is None else float(training["epochs"]),
-        "training_notes_per_second": _known(training["notes_per_second"], "it was not trained"),
-        "seconds_to_target": seconds_to_target(training["history"], target),
+        "training_seconds": elsewhere if training.seconds is None else float(training.seconds),
+        "epochs": elsewhere if training.epochs is None else float(training.epochs),
+        "training_notes_per_second": _known(training.notes_per_second, "it was not trained"),
+        "seconds_to_target": seconds_to_target(training.history, target),
     }
     return {
         **(trained if trains else dict.fromkeys(trained, Undefined("it is not trained"))),
-        "generation_notes_per_second": _known(outcome["generation"]["notes_per_second"], "it was not measured"),
-        "peak_memory": _known(memory["peak_bytes"], "it was not measured", MIB),
-        "peak_gpu_memory": _known(memory["peak_gpu_bytes"], "no GPU was used", MIB),
-        "parameters": _known(outcome["facts"].get("parameters"), "the model states none"),
+        "generation_notes_per_second": _known(outcome.generation.notes_per_second, "it was not measured"),
+        "peak_memory": _known(memory.peak_bytes, "it was not measured", MIB),
+        "peak_gpu_memory": _known(memory.peak_gpu_bytes, "no GPU was used", MIB),
+        "parameters": _known(outcome.facts.get("parameters"), "the model states none"),
     }
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.api import FIELDS
 from bench.metrics.metric import Metric, Undefined, Value
+from bench.storage.records import Likelihood
 
 if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
     from bench.storage.samples import Samples
@@ -69,21 +70,21 @@ def numbers(samples: Samples) -> list[int]:
     return list(range(len(samples.likelihood_notes))) if given is None else [int(piece) for piece in given]
 
 
-def evaluate(likelihood: Mapping[str, Any] | None, entropy: Mapping[str, float] | None = None) -> dict[str, Value]:
+def evaluate(likelihood: Likelihood | None, entropy: Mapping[str, float] | None = None) -> dict[str, Value]:
     """Every metric of this module.
 
     Parameters
     ----------
-    likelihood : mapping or None
-        What a trial's outcome stored under that name.
+    likelihood : Likelihood or None
+        As a trial's outcome stored it.
     entropy : mapping of str to float, optional
         Expected bits per note of the music's source on the held-out pieces, see :class:`bench.api.Splits`; its "total" counts.
     """
     if likelihood is None:
         return dict.fromkeys((m.name for m in METRICS), Undefined("this family has no likelihood"))
-    bits = float(likelihood["bits_per_note"])
+    bits = likelihood.bits_per_note
     return {
         "bits_per_note": bits,
-        **{f"bits_{field}": float(likelihood["by_field"][field]) for field in FIELDS},
+        **{f"bits_{field}": likelihood.by_field[field] for field in FIELDS},
         "excess_bits": Undefined("the entropy of this music isn't known") if entropy is None else bits - entropy["total"],
     }

@@ -8,12 +8,10 @@ from. The reference row `real` is an excerpt of a training piece: it shows what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from bench.errors import DataError
 from bench.metrics.copying import PATTERN
 from bench.metrics.metric import Metric, Undefined, Value
+from bench.storage.records import Copying, Originality
 
 SOURCE = "this suite"
 
@@ -79,12 +77,12 @@ _NO_PROMPT = Undefined("there is no prompt that it could copy")
 _TOO_SHORT = Undefined(f"fewer than {PATTERN} notes")
 
 
-def evaluate(stored: Mapping[str, Any] | None, sample: int, piece: int) -> dict[str, Value]:
+def evaluate(stored: Originality | None, sample: int, piece: int) -> dict[str, Value]:
     """Every metric of this module from what a trial's outcome stored as ``originality``.
 
     Parameters
     ----------
-    stored : mapping or None
+    stored : Originality or None
         As made by :func:`bench.metrics.copying.measure_trial`; None for an outcome that has none.
     sample : int
         Index among all samples in the order of (piece, sample).
@@ -99,14 +97,15 @@ def evaluate(stored: Mapping[str, Any] | None, sample: int, piece: int) -> dict[
     if stored is None:
         return {metric.name: _NOT_MEASURED for metric in METRICS}
     try:
-        made, real = _values(stored["samples"], sample), _values(stored["targets"], piece)
-    except (KeyError, IndexError, TypeError) as error:
+        made, real = _values(stored.samples, sample), _values(stored.targets, piece)
+    except IndexError as error:
         raise DataError(f"the outcome's originality says nothing of sample {sample} and piece {piece}") from error
     return made | {f"{name}_real": value for name, value in real.items()}
 
 
-def _values(stored: Mapping[str, Sequence[Any]], index: int) -> dict[str, Value]:
-    run, prompt, known = (stored[name][index] for name in ("longest_training_run", "longest_prompt_run", "known_patterns"))
+def _values(stored: Copying, index: int) -> dict[str, Value]:
+    run, prompt = stored.longest_training_run[index], stored.longest_prompt_run[index]
+    known = stored.known_patterns[index]
     return {
         "copied_run": float(run),
         "copied_from_prompt": _NO_PROMPT if prompt is None else float(prompt),

@@ -14,6 +14,7 @@ from bench.report.tables import Theme
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.score import MEDIAN, REAL, Row
 from bench.scoring.stats import FEWEST
+from bench.storage.records import Prepared
 
 MIB = 2**20
 
@@ -28,7 +29,7 @@ def about(report: Report) -> list[str]:
 
 def caution(report: Report) -> str:
     """What must be known before any number is read; mostly nothing."""
-    if report.run["scale"] == "smoke":
+    if report.run.scale == "smoke":
         return "Scale smoke: networks of a few epochs on little music. It shows that everything works, not how good a model is."
     return ""
 
@@ -93,7 +94,7 @@ def difference_notes(report: Report) -> list[str]:
         "at p < 0.05 with an interval that excludes 0. They speak of these trained networks on other pieces. Whether training "
         "again could turn a difference is asked of the seeds' means (Welch's t-test): with few seeds it often could."
     )
-    if report.dataset.get("folds"):
+    if report.dataset.folds:
         notes.append(
             "Folds: two pieces are continued by two networks that learned from nearly the same music, so pieces are not quite "
             "independent. No unbiased estimate of that is known (Bengio and Grandvalet 2004); the intervals may be too narrow."
@@ -140,7 +141,7 @@ def search_notes(search: Search) -> list[str]:
 def cost_notes(report: Report) -> list[str]:
     """What must be known to read the costs."""
     notes = [f"Training time: {METRICS['training_seconds'].definition} Failed trials add nothing to any mean."]
-    if report.dataset.get("folds"):
+    if report.dataset.folds:
         notes.append(
             "Folds: training time, epochs and time to target are of one training, the mean over the folds, not their sum. Peak "
             "memory is of the process, which trains one fold after another. Prompts are continued a fold at a time, so "
@@ -174,8 +175,8 @@ def system_notes(report: Report) -> list[str]:
 
 def _bits(report: Report) -> Iterable[str]:
     """What the bits are over, as the trials themselves counted it."""
-    found = [(t.outcome or {}).get("likelihood") for t in done(report)]
-    for pieces, notes in sorted({(x["pieces"], x["notes"]) for x in found if x}):
+    found = [t.result.likelihood for t in done(report)]
+    for pieces, notes in sorted({(x.pieces, x.notes) for x in found if x}):
         yield (
             f"Bits per note are over every note of all {plural(pieces, 'held-out piece')} ({plural(notes, 'note')}): "
             "how well a system expects music, whatever it then writes."
@@ -199,7 +200,7 @@ def _task(report: Report) -> str:
 def _runs(report: Report) -> str:
     seeds = [str(s) for s in report.spec["seeds"]]
     samples = plural(report.spec["protocol"]["samples"], "sample")
-    each = "a model and fold" if report.dataset.get("folds") else "a model"
+    each = "a model and fold" if report.dataset.folds else "a model"
     return (
         f"{plural(len(seeds), 'training run')} {each} ({'seeds' if len(seeds) > 1 else 'seed'} {listed(seeds)}), "
         f"{samples} a piece and run."
@@ -209,26 +210,26 @@ def _runs(report: Report) -> str:
 def _music(report: Report) -> Iterable[str]:
     dataset, options = report.dataset, report.spec["dataset"].get("options") or {}
     chosen = f" ({', '.join(f'{k}: {v}' for k, v in options.items())})" if options else ""
-    yield f"Music: {dataset['title']}{chosen}. Licence: {_sentence(dataset['license'])}"
-    if folds := dataset.get("folds"):
+    yield f"Music: {dataset.title}{chosen}. Licence: {_sentence(dataset.license)}"
+    if folds := dataset.folds:
         yield from _folds(folds, dataset)
-    elif "pieces" in dataset:
-        pieces, notes = dataset["pieces"], dataset["notes"]
+    elif dataset.pieces:
+        pieces, notes = dataset.pieces, dataset.notes
         yield (
             f"{pieces['train']:,} pieces ({notes['train']:,} notes) to learn from, {pieces['validation']:,} to choose by, "
             f"{pieces['test']:,} held out."
         )
-    yield from (_sentence(remark) for remark in dataset.get("remarks", ()))
+    yield from (_sentence(remark) for remark in dataset.remarks)
 
 
-def _folds(folds: Mapping[str, Any], dataset: Mapping[str, Any]) -> Iterable[str]:
+def _folds(folds: Mapping[str, Any], dataset: Prepared) -> Iterable[str]:
     """How the pieces were held out in turn."""
-    parts, pieces = folds["folds"], dataset["pieces"]["test"]
+    parts, pieces = folds["folds"], dataset.pieces["test"]
     held, chosen = ([len(fold[name]) for fold in parts] for name in ("test", "validation"))
     taught = [pieces - h - c for h, c in zip(held, chosen, strict=True)]
     way = "leave-one-out" if folds["asked"] == "leave-one-out" else "cross-validation"
     yield (
-        f"{pieces:,} pieces ({dataset['notes']['test']:,} notes). {sum(held):,} of them are held out in turn, in {len(parts)} "
+        f"{pieces:,} pieces ({dataset.notes['test']:,} notes). {sum(held):,} of them are held out in turn, in {len(parts)} "
         f"folds ({way}), a composition always whole: for each fold every system learns anew from {_span(taught)} pieces, "
         f"chooses by {_span(chosen)} others, and continues the {_span(held)} it never saw."
     )
@@ -240,13 +241,13 @@ def _span(counts: Sequence[int]) -> str:
 
 
 def _machine(report: Report) -> str:
-    machine = report.run["provenance"].get("machine", {})
-    used = {str((t.outcome or {})["provenance"].get("device")) for row in _models(report) for t in row.done}
-    gpus = sorted(used - {str(machine.get("cpu")), "None"})
+    machine = report.run.provenance.machine
+    used = {str(t.result.provenance.get("device")) for row in _models(report) for t in row.done}
+    gpus = sorted(used - {str(machine.cpu), "None"})
     device = f"Networks ran on {listed(gpus)}" if gpus else "No GPU was used"
     return (
-        f"Scale {report.run['scale']}, on {machine.get('cpu')} ({plural(int(machine.get('cores') or 0), 'core')}, "
-        f"{mebibytes((machine.get('memory_bytes') or 0) / MIB)}). {device}."
+        f"Scale {report.run.scale}, on {machine.cpu} ({plural(machine.cores or 0, 'core')}, "
+        f"{mebibytes((machine.memory_bytes or 0) / MIB)}). {device}."
     )
 
 
@@ -333,11 +334,11 @@ def _markov_wins(report: Report) -> Iterable[str]:
 
 def _stops(report: Report) -> Iterable[str]:
     for row in _models(report):
-        trials = [(t.outcome or {})["training"] for t in row.done]
-        training = [part for trial in trials for part in trial.get("folds") or (trial,)]
-        clock = sum(t["stopped"] == "clock" for t in training)
-        early = sum(t["stopped"] == "early" for t in training)
-        resumed = sum(bool(t["resumed"]) for t in training)
+        trials = [t.result.training for t in row.done]
+        training = [part for trial in trials for part in trial.folds or (trial,)]
+        clock = sum(t.stopped == "clock" for t in training)
+        early = sum(t.stopped == "early" for t in training)
+        resumed = sum(bool(t.resumed) for t in training)
         if clock:
             yield (
                 f"{row.system}: the clock stopped {clock} of {plural(len(training), 'training')}; "
@@ -353,7 +354,7 @@ def _facts(row: Row) -> str:
     """Precision and compilation as the model states them, where all its trials agree."""
     said = []
     for name in ("precision", "compiled"):
-        values = {str(v) for t in row.done if (v := (t.outcome or {})["facts"].get(name)) not in (None, "")}
+        values = {str(v) for t in row.done if (v := t.result.facts.get(name)) not in (None, "")}
         if len(values) == 1:
             said.append(f"{name} {values.pop()}")
     return ", ".join(said)

@@ -22,6 +22,7 @@ from bench.report.published import PUBLISHED, Published
 from bench.scoring.grid_search import Search, searches, without_losers
 from bench.scoring.ranking import Standing
 from bench.scoring.score import Row, Table
+from bench.storage.records import Prepared, RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
 
@@ -57,7 +58,7 @@ class Report:
     """
 
     folder: Path
-    run: Mapping[str, Any]
+    run: RunRecord
     table: Table
     targets: Sequence[Target]
     searches: Sequence[Search] = ()
@@ -65,14 +66,12 @@ class Report:
     @property
     def spec(self) -> Mapping[str, Any]:
         """The resolved spec."""
-        found: Mapping[str, Any] = self.run["spec"]
-        return found
+        return self.run.spec
 
     @property
-    def dataset(self) -> Mapping[str, Any]:
+    def dataset(self) -> Prepared:
         """What preparing the dataset found: title, licence, counts, skipped files, remarks."""
-        found: Mapping[str, Any] = self.run["dataset"]
-        return found
+        return self.run.dataset
 
     @property
     def title(self) -> str:
@@ -98,8 +97,7 @@ class Report:
 
     def header(self, row: Row) -> Mapping[str, Any]:
         """What the row's plug-in declares at its top."""
-        found: Mapping[str, Any] = self.run.get("headers", {}).get(row.model, {})
-        return found
+        return self.run.headers.get(row.model, {})
 
     def features(self, row: Row) -> str:
         """Table 2's last column."""
@@ -111,7 +109,7 @@ class Report:
 
     def likelihood_kind(self, row: Row) -> str:
         """``exact``, ``bound``, or empty."""
-        kinds = {(t.outcome or {}).get("likelihood", {}).get("kind", "") for t in row.done if (t.outcome or {}).get("likelihood")}
+        kinds = {likelihood.kind for t in row.done if (likelihood := t.result.likelihood)}
         return "bound" if "bound" in kinds else "".join(kinds)
 
     def bits_below_markov(self, row: Row) -> float | None:
@@ -165,13 +163,13 @@ class Report:
     @cached_property
     def skipped(self) -> list[tuple[str, int]]:
         """Reasons for which files were left out and how many, the most frequent first. A number doesn't make another reason."""
-        counts = Counter(_NUMBER.sub("…", str(s["reason"])) for s in self.dataset.get("skipped", ()))
+        counts = Counter(_NUMBER.sub("…", str(s["reason"])) for s in self.dataset.skipped)
         return sorted(((brief(reason), n) for reason, n in counts.items()), key=lambda item: (-item[1], item[0]))
 
     @cached_property
     def skipped_files(self) -> list[str]:
         """The first of the files that were left out."""
-        return [f"{brief(s['source'])}: {brief(s['reason'])}" for s in self.dataset.get("skipped", ())[:LISTED]]
+        return [f"{brief(s['source'])}: {brief(s['reason'])}" for s in self.dataset.skipped[:LISTED]]
 
     @cached_property
     def pieces(self) -> list[str]:

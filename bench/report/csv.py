@@ -34,6 +34,7 @@ from typing import Any
 from bench.metrics import METRICS, Undefined
 from bench.report.contents import HEADLINE, Report
 from bench.scoring.score import Row, TrialScore
+from bench.storage.records import Done, Training
 
 
 def report_csv(report: Report) -> str:
@@ -92,18 +93,18 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
 
 
 def _trial(trial: TrialScore) -> dict[str, Any]:
-    outcome: Mapping[str, Any] = trial.outcome or {}
-    training: Mapping[str, Any] = outcome.get("training") or {}
+    outcome = trial.outcome
+    training = outcome.training if isinstance(outcome, Done) else Training(resumed=None)
     values = {name: trial.values.get(name) for name in METRICS}
     return {
         "key": trial.key,
-        "system": trial.trial["system"],
-        "kind": trial.trial["kind"],
-        "model": trial.trial["model"],
-        "seed": trial.trial["seed"],
+        "system": trial.trial.system,
+        "kind": trial.trial.kind,
+        "model": trial.trial.model,
+        "seed": trial.trial.seed,
         "status": trial.status,
-        **{name: (outcome.get("provenance") or {}).get(name) for name in ("device", "threads")},
-        **{name: training.get(name) for name in ("stopped", "best_epoch", "resumed")},
+        **{name: (outcome.provenance if outcome else {}).get(name) for name in ("device", "threads")},
+        **{name: getattr(training, name) for name in ("stopped", "best_epoch", "resumed")},
         **{name: None if isinstance(value, Undefined) else value for name, value in values.items()},
         "error": trial.error,
         "log": f"trials/{trial.key}/stderr.log",

@@ -36,7 +36,7 @@ def _below(metric: str, limit: float) -> Callable[[Row, Mapping[str, float]], bo
 
 def _begins_oddly(row: Row, known: Mapping[str, float]) -> bool:
     """Whether a file of another system begins with what may be its prompt."""
-    return any((trial.outcome or {}).get("prompt", {}).get("odd") for trial in row.done)
+    return any(trial.result.prompt and trial.result.prompt.odd for trial in row.done)
 
 
 FLAGS = (

@@ -95,7 +95,7 @@ def _trainings(report: Report, rows: Sequence[Row]) -> Iterable[str]:
         before = twin(report, row)
         if before is None or row.cells["bits_per_note"].value is None:
             continue
-        bits = [{t.trial["seed"]: t.values["bits_per_note"] for t in r.done} for r in (before, row)]
+        bits = [{t.trial.seed: t.values["bits_per_note"] for t in r.done} for r in (before, row)]
         (same if bits[0] == bits[1] else other).append(f"{row.system} and {before.system}")
     if same:
         yield f"The same seeds gave the same weights to {'; '.join(same)}: to the last digit they need the same bits per note."
@@ -108,7 +108,8 @@ def _constrained(report: Report) -> list[Row]:
 
 
 def _choice(row: Row) -> Harmony:
-    return Harmony.model_validate(row.harmony["harmony"])
+    assert row.harmony is not None, f"{row.system} has no constraint"
+    return row.harmony
 
 
 def _chords(progression: Sequence[str]) -> str:

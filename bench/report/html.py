@@ -68,7 +68,7 @@ def report_html(report: Report) -> str:
 
 def progress(report: Report) -> tuple[int, int] | None:
     """Trials that have ended, and all, of a run that is under way; None of one that came to its end."""
-    if report.run.get("finished"):
+    if report.run.finished:
         return None
     trials = [trial for row in report.table.rows for trial in row.trials]
     return sum(trial.status != "not run" for trial in trials), len(trials)
@@ -85,10 +85,10 @@ def spec_yaml(report: Report) -> str:
 
 def checksums(report: Report) -> Grid:
     """What the run's files and plug-ins are known by."""
-    rows = [[f"plug-in {name}", str(digest)] for name, digest in sorted(report.run.get("plugins", {}).items())]
+    rows = [[f"plug-in {name}", str(digest)] for name, digest in sorted(report.run.plugins.items())]
     for path in ("targets.h5",):
         rows.append([path, hashlib.sha256((report.folder / path).read_bytes()).hexdigest()])
-    rows += [[f"dataset {report.spec['dataset']['name']}", str(report.dataset.get("corpus_key"))]]
+    rows += [[f"dataset {report.spec['dataset']['name']}", str(report.dataset.corpus_key)]]
     return Grid(["What", "SHA-256, or its beginning"], rows, frozenset({0, 1}))
 
 

@@ -16,12 +16,12 @@ MIB = 2**20
 
 def command(report: Report) -> str:
     """The command that makes this run again; of a run that no command can ask for, the Python call."""
-    call: Mapping[str, Any] = report.run["call"]
+    call: Mapping[str, Any] = report.run.call
     if "command" in call:
         return shlex.join(call["command"])
     if call.get("spec") is None or call.get("references") is not None:
         return f"bench.run(...) from Python, with the spec that stands in {report.folder.name}/run.json"
-    words = ["bench", "run", call["spec"], "--scale", report.run["scale"]]
+    words = ["bench", "run", call["spec"], "--scale", report.run.scale]
     if (models := call.get("models")) is not None:
         words += ["--models", ",".join(models) or "none"]
     if (dataset := call.get("dataset")) is not None:
@@ -39,24 +39,24 @@ def command(report: Report) -> str:
 
 def rows(report: Report) -> list[tuple[str, str]]:
     """What it ran on, as name and value."""
-    known = report.run["provenance"]
-    machine = known.get("machine", {})
+    known = report.run.provenance
+    machine = known.machine
     result = [
-        ("midibench", str(known.get("bench"))),
-        ("commit", str(known.get("git") or "not from a checkout")),
-        ("processor", f"{machine.get('cpu')}, {plural(int(machine.get('cores') or 0), 'core')}"),
-        ("memory", mebibytes((machine.get("memory_bytes") or 0) / MIB)),
-        ("GPU", listed([str(g) for g in machine.get("gpus") or ()]) or "none"),
-        ("system", str(machine.get("platform"))),
-        ("dataset", f"{report.spec['dataset']['name']}, fingerprint {report.dataset.get('corpus_key')}"),
+        ("midibench", str(known.bench)),
+        ("commit", str(known.git or "not from a checkout")),
+        ("processor", f"{machine.cpu}, {plural(machine.cores or 0, 'core')}"),
+        ("memory", mebibytes((machine.memory_bytes or 0) / MIB)),
+        ("GPU", listed([str(g) for g in machine.gpus]) or "none"),
+        ("system", str(machine.platform)),
+        ("dataset", f"{report.spec['dataset']['name']}, fingerprint {report.dataset.corpus_key}"),
     ]
-    for framework, found in sorted(known.get("interpreters", {}).items()):
-        packages = ", ".join(f"{name} {version}" for name, version in sorted(found.get("packages", {}).items()))
-        result.append((f"Python for {framework}", f"{found.get('python', found.get('error'))}; {packages}"))
+    for framework, found in sorted(known.interpreters.items()):
+        packages = ", ".join(f"{name} {version}" for name, version in sorted(found.packages.items()))
+        result.append((f"Python for {framework}", f"{found.python or found.error}; {packages}"))
     threads = sorted({int(ran(t)["threads"]) for t in done(report) if "threads" in ran(t)})
     result.append(("threads", f"{listed(list(map(str, threads))) or 'unknown'} a trial"))
     result += [(f"not the same for all trials: {name}", counts) for name, counts in _differences(report)]
-    result.append(("started, finished", f"{report.run.get('started')}, {report.run.get('finished') or 'not finished'}"))
+    result.append(("started, finished", f"{report.run.started}, {report.run.finished or 'not finished'}"))
     return result
 
 
@@ -67,8 +67,7 @@ def done(report: Report) -> list[TrialScore]:
 
 def ran(trial: TrialScore) -> Mapping[str, Any]:
     """What a trial itself says it ran on."""
-    found: Mapping[str, Any] = (trial.outcome or {}).get("provenance") or {}
-    return found
+    return trial.result.provenance
 
 
 def _differences(report: Report) -> Iterable[tuple[str, str]]:
@@ -81,7 +80,7 @@ def _differences(report: Report) -> Iterable[tuple[str, str]]:
         yield from _counts(title, [ran(t)[name] for t in done(report) if name in ran(t)])
     models: dict[str, list[TrialScore]] = {}
     for trial in done(report):
-        models.setdefault(trial.trial["model"], []).append(trial)
+        models.setdefault(trial.trial.model, []).append(trial)
     for model, trials in models.items():
         own = sorted({name for t in trials for name in ran(t)} - shared.keys() - {"threads", "device"})
         for name in (*own, "device") if model != "references" else own:

@@ -220,15 +220,15 @@ def settings(report: Report) -> Grid:
         if row.kind != "model":
             continue
         trial = row.trials[0].trial
-        params = ", ".join(f"{name} {value}" for name, value in trial["params"].items()) or "the plug-in's defaults"
+        params = ", ".join(f"{name} {value}" for name, value in trial.params.items()) or "the plug-in's defaults"
         if row.harmony:
             params += f"; harmony: {', '.join(constraint(row))}"
-        budget = trial["budget"]
-        limits = [f"{budget['epochs']} epochs"]
-        if budget["patience"] is not None:
-            limits.append(f"patience {budget['patience']}")
-        if budget["max_seconds"] is not None:
-            limits.append(f"{budget['max_seconds']:g} s")
+        budget = trial.budget
+        limits = [f"{budget.epochs} epochs"]
+        if budget.patience is not None:
+            limits.append(f"patience {budget.patience}")
+        if budget.max_seconds is not None:
+            limits.append(f"{budget.max_seconds:g} s")
         plugin = row.model if row.model == row.system else f"{row.system} ({row.model})"
         rows.append([plugin, params, ", ".join(limits)])
     return Grid(["Model", "Hyperparameters", "At most"], rows, frozenset({0, 1, 2}))
@@ -256,7 +256,7 @@ def grid_search(search: Search) -> Grid:
 def failures(report: Report) -> Grid:
     """Trials that failed or did not run: why, and where their log lies."""
     rows = [
-        [row.system, str(t.trial["seed"]), brief(t.error) or "it has not run to its end", f"trials/{t.key}/stderr.log"]
+        [row.system, str(t.trial.seed), brief(t.error) or "it has not run to its end", f"trials/{t.key}/stderr.log"]
         for row in report.table.rows  # a cell of a grid search that lacks a trial is never a loser: it is here
         for t in row.trials
         if t.status != "done"

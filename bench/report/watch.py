@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.report import write_reports
+from bench.storage.records import Failed
 from bench.storage.run_folder import RunFolder
 
 #: Seconds between two looks at the folder.
@@ -100,5 +101,5 @@ def _written(folder: Path) -> Progress:
     run = RunFolder(folder)
     record, outcomes = run.read(), run.outcomes()
     write_reports(folder)
-    failed = sum(outcome["status"] == "failed" for outcome in outcomes.values())
-    return Progress(len(outcomes), failed, len(record["trials"]), bool(record.get("finished")))
+    failed = sum(isinstance(outcome, Failed) for outcome in outcomes.values())
+    return Progress(len(outcomes), failed, len(record.trials), bool(record.finished))

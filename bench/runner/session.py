@@ -28,6 +28,7 @@ from bench.specs.scales import choose_scale
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, unfold
 from bench.storage.files import FORMAT, tail, write_json
+from bench.storage.records import Done, Failed, Failure, Memory
 from bench.storage.run_folder import RunFolder
 from bench.system import provenance
 from bench.system.paths import Places
@@ -161,7 +162,7 @@ def _is_anothers(folder: RunFolder, spec: Spec | str | Path, content: Mapping[st
         return False
     with contextlib.suppress(DataError):  # it is said when the folder is used
         stored = folder.read()
-        return stored["call"].get("file") not in (None, file) and stored["spec"] != content
+        return stored.call.get("file") not in (None, file) and stored.spec != content
     return False
 
 
@@ -194,15 +195,6 @@ def is_event(event: Mapping[str, Any]) -> bool:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
-
-
-def _blames_checkpoint(error: Mapping[str, Any]) -> bool:
-    """Whether training may have failed for the very checkpoint that it went on from, so that it must not again.
-
-    Not if it got further than the checkpoint, nor if the machine was to blame: hours of training would be lost for a full disk.
-    """
-    failed_in_fit = error.get("phase") == "fit" and error.get("had_checkpoint")
-    return bool(failed_in_fit and not error.get("epochs") and not error.get("transient"))
 
 
 @dataclass
@@ -264,8 +256,7 @@ class Session:
 
     def _prepare(self, fetch: bool) -> dict[str, Any]:
         self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
-        dataset = self.folder.read()["dataset"] if self.folder.run_file.exists() else {}
-        before = {name: dataset.get(name) for name in ("corpus_key", "source") if dataset}
+        before = self.folder.read().dataset.model_dump(include={"corpus_key", "source"}) if self.folder.run_file.exists() else {}
         job = {
             "task": "prepare",
             "folder": str(self.folder.path),
@@ -323,7 +314,7 @@ class Session:
     def _start(self, task: Task) -> None:
         place, key = Path(task.job["folder"]), task.job["key"]
         before = self.folder.outcome(key)
-        if _blames_checkpoint((before or {}).get("error") or {}):
+        if isinstance(before, Failed) and before.error.blames_checkpoint:
             shutil.rmtree(place / "checkpoint.bad", ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):
                 (place / "checkpoint").rename(place / "checkpoint.bad")
@@ -340,14 +331,14 @@ class Session:
         outcome = self.folder.outcome(task.job["key"])
         if outcome is None:
             outcome = self._died(task, ending)
-            write_json(Path(task.job["folder"]) / "outcome.json", outcome)
+            write_json(Path(task.job["folder"]) / "outcome.json", {"format": FORMAT, **outcome.model_dump()})
         about = {**self._about(task), "seconds": ending.seconds}
-        if outcome["status"] == "done":
-            training = {k: v for k, v in outcome["training"].items() if k != "history"}
+        if isinstance(outcome, Done):
+            training = outcome.training.model_dump(exclude={"history"})
             planned = task.job["trial"]["budget"]["epochs"]
             self.display({"event": "done", **about, "training": training, "planned": planned})
         else:
-            self.display({"event": "failed", **about, "message": outcome["error"]["message"], "log": str(task.log)})
+            self.display({"event": "failed", **about, "message": outcome.error.message, "log": str(task.log)})
 
     def _about(self, task: Task) -> dict[str, Any]:
         trial, key = task.job["trial"], task.job["key"]
@@ -360,29 +351,21 @@ class Session:
             "label": f"{trial['system']}, seed {trial['seed']}",
         }
 
-    def _died(self, task: Task, ending: Ending) -> dict[str, Any]:
+    def _died(self, task: Task, ending: Ending) -> Failed:
         """The outcome of a worker that ended without writing one."""
-        kind = "Timeout" if ending.timed_out else "Killed" if ending.code < 0 else "Died"
-        log = tail(task.log, ending.log_start)
-        return {
-            "format": FORMAT,
-            "key": task.job["key"],
-            "status": "failed",
-            "error": {
-                "kind": kind,
-                "message": ending.reason,
-                "hint": "",
-                "phase": None,
-                "had_checkpoint": False,
-                "epochs": 0,
-                "transient": False,
-                "stderr_tail": log,
-            },
-            "trial": task.job["trial"],
-            "memory": {"peak_bytes": ending.peak_bytes, "peak_gpu_bytes": None},
-            "provenance": {"threads": self.threads},
-            "wall_seconds": ending.seconds,
-        }
+        return Failed(
+            key=task.job["key"],
+            status="failed",
+            error=Failure(
+                kind="Timeout" if ending.timed_out else "Killed" if ending.code < 0 else "Died",
+                message=ending.reason,
+                stderr_tail=tail(task.log, ending.log_start),
+            ),
+            trial=task.job["trial"],
+            memory=Memory(peak_bytes=ending.peak_bytes),
+            provenance={"threads": self.threads},
+            wall_seconds=ending.seconds,
+        )
 
     def _report(self) -> RunResult:
         # Imported here: SciPy and the templates are not needed to refuse a wrong spec.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bench.music.harmony.form import Layout, layout
 from bench.music.harmony.plan import Plan
 from bench.music.harmony.settings import Harmony
+from bench.specs.trials import Trial
+from bench.storage.records import ChordPlans, Done, Failed
 
 
 @dataclass(frozen=True)
@@ -43,32 +44,31 @@ class StoredPlans:
         The trials that are done; those without a constraint are passed over.
     """
 
-    def __init__(self, done: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    def __init__(self, done: Sequence[tuple[Trial, Done | Failed | None]]) -> None:
         self.by_choice: dict[str, Pieces] = {}
         self.by_model: dict[str, set[str]] = {}
         for trial, outcome in done:
-            if trial.get("harmony") and outcome.get("harmony"):
-                choice = _text(trial["harmony"])
-                self.by_choice[choice] = _pieces(trial["harmony"], outcome["harmony"])
-                self.by_model.setdefault(_text([trial["model"], trial["params"]]), set()).add(choice)
+            if trial.harmony and isinstance(outcome, Done) and outcome.harmony:
+                choice = trial.harmony.model_dump_json()
+                self.by_choice[choice] = _pieces(trial.harmony, outcome.harmony)
+                self.by_model.setdefault(_model(trial), set()).add(choice)
 
-    def of(self, trial: Mapping[str, Any]) -> Pieces | str:
+    def of(self, trial: Trial) -> Pieces | str:
         """The plans for a trial, or why there are none."""
         if not self.by_choice:
             return "the run has no plan of chords: no row with `harmony` has ended"
-        own = trial.get("harmony")
-        if own:
-            return self.by_choice.get(_text(own), "no trial with this plan of chords has ended")
-        twins = self.by_model.get(_text([trial["model"], trial["params"]]), self.by_choice.keys())
+        if trial.harmony:
+            return self.by_choice.get(trial.harmony.model_dump_json(), "no trial with this plan of chords has ended")
+        twins = self.by_model.get(_model(trial), self.by_choice.keys())
         if len(twins) > 1:
             return "the constrained rows have several plans of chords, and none is this row's"
         return self.by_choice[next(iter(twins))]
 
 
-def _pieces(harmony: Mapping[str, Any], told: Mapping[str, Any]) -> Pieces:
-    plans = [Plan.read(plan) for plan in told["plans"]]
-    return Pieces(Harmony.model_validate(harmony), tuple(plans[i] for i in told["plan_of_piece"]), told["key_from"])
+def _pieces(harmony: Harmony, stored: ChordPlans) -> Pieces:
+    plans = [Plan.read(plan) for plan in stored.plans]
+    return Pieces(harmony, tuple(plans[i] for i in stored.plan_of_piece), stored.key_from)
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+def _model(trial: Trial) -> str:
+    return json.dumps([trial.model, trial.params], sort_keys=True)

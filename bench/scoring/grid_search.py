@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bench.scoring.score import Row, Table, standard_deviation
+from bench.storage.records import Done
 
 #: What a model may log of an epoch to be chosen by, the less the better. The first that the cells have counts, if all have the
 #: same ones: a cell that lacks one predicts something else, and its loss is over other fields.
@@ -62,7 +62,7 @@ def searches(table: Table) -> list[Search]:
     """The grid searches of a run, in the order of its rows."""
     found: dict[str, list[Row]] = {}
     for row in table.rows:
-        if name := row.trials[0].trial.get("cell_of"):
+        if name := row.trials[0].trial.cell_of:
             found.setdefault(name, []).append(row)
     return [_search(name, rows) for name, rows in found.items()]
 
@@ -75,15 +75,14 @@ def without_losers(table: Table) -> Table:
 
 def _search(name: str, rows: Sequence[Row]) -> Search:
     done = [t for row in rows for t in row.done]
-    logged = {tuple(s for s in SCORES if _best(t.outcome or {}, s) is not None) for t in done}
+    logged = {tuple(s for s in SCORES if _best(t.result, s) is not None) for t in done}
     mixed = len(logged) > 1
     score = "" if mixed or not logged else next(iter(logged.pop()), "")
-    best = [[_best(t.outcome or {}, score) for t in row.done] for row in rows]
+    best = [[_best(t.result, score) for t in row.done] for row in rows]
     return Search(name, score, tuple(rows), tuple(tuple(v for v in seeds if v is not None) for seeds in best), mixed)
 
 
-def _best(outcome: Mapping[str, Any], score: str) -> float | None:
+def _best(outcome: Done, score: str) -> float | None:
     """The least finite value of `score` over a trial's epochs; None if no epoch has one."""
-    history = outcome.get("training", {}).get("history", ())
-    values = [float(e[score]) for e in history if isinstance(e.get(score), int | float) and math.isfinite(e[score])]
-    return min(values, default=None)
+    values = [e.get(score) for e in outcome.training.history]
+    return min((float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)), default=None)

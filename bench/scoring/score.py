@@ -14,12 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from bench.errors import DataError
 from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, harmony, likelihood, originality, skill
+from bench.music.harmony.settings import Harmony
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.stats import Interval, bootstrap_mean
+from bench.specs.trials import Trial
+from bench.storage.records import Done, Failed, Originality, RunRecord, first_problem
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, Target, read_samples, read_targets
+from bench.storage.samples import Samples, Target, read_targets
 
 #: The row that skill is measured against, and that of other real music.
 MEDIAN, REAL = "median", "real"
@@ -78,9 +83,8 @@ class TrialScore:
     ----------
     key : str
         Name of its folder.
-    trial : dict
-        A :class:`bench.specs.trials.Trial` as stored.
-    outcome : dict or None
+    trial : Trial
+    outcome : Done, Failed or None
         What ``outcome.json`` holds; None for a trial that has not ended.
     error : str
         Why it failed; empty when done.
@@ -93,12 +97,18 @@ class TrialScore:
     """
 
     key: str
-    trial: Mapping[str, Any]
-    outcome: Mapping[str, Any] | None = None
+    trial: Trial
+    outcome: Done | Failed | None = None
     error: str = ""
     values: Mapping[str, Value] = field(default_factory=dict)
     by_piece: Mapping[str, Mapping[int, Value]] = field(default_factory=dict)
     notes: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def result(self) -> Done:
+        """The outcome of a trial that ended well."""
+        assert isinstance(self.outcome, Done), f"{self.key} has not ended well"
+        return self.outcome
 
     @property
     def status(self) -> Status:
@@ -120,19 +130,17 @@ class Row:
     @property
     def model(self) -> str:
         """The plug-in."""
-        return str(self.trials[0].trial["model"])
+        return self.trials[0].trial.model
 
     @property
     def params(self) -> Mapping[str, Any]:
         """The plug-in's hyperparameters, where they differ from its defaults."""
-        found: Mapping[str, Any] = self.trials[0].trial["params"]
-        return found
+        return self.trials[0].trial.params
 
     @property
-    def harmony(self) -> Mapping[str, Any]:
-        """Its harmonic constraint under the name ``harmony``; empty for a row without one."""
-        found = self.trials[0].trial.get("harmony")
-        return {"harmony": found} if found else {}
+    def harmony(self) -> Harmony | None:
+        """Its harmonic constraint."""
+        return self.trials[0].trial.harmony
 
     @property
     def done(self) -> tuple[TrialScore, ...]:
@@ -157,7 +165,7 @@ class Row:
     @property
     def absent(self) -> frozenset[int]:
         """Pieces that another system did not continue; its means are over the others."""
-        return frozenset(piece for t in self.done for piece in (t.outcome or {}).get("absent", ()))
+        return frozenset(piece for t in self.done for piece in t.result.absent)
 
     @property
     def coverage(self) -> str:
@@ -212,18 +220,28 @@ def score_run(folder: Path) -> Table:
     """
     run = RunFolder(folder)
     record = run.read()
-    known = Known(record["spec"].get("target"), record["dataset"].get("entropy"), read_plans(run))
+    known = Known(record.spec.get("target"), record.dataset.entropy, read_plans(run))
     targets = read_targets(run.targets)
-    trials = [_score_trial(run, key, trial, targets, known) for key, trial in run.plan().items()]
-    trials.sort(key=lambda t: (KIND_ORDER.index(t.trial["kind"]), t.trial["seed"]))
-    systems = dict.fromkeys(t.trial["system"] for t in trials)
-    return Table(with_skill([score_row([t for t in trials if t.trial["system"] == system]) for system in systems]))
+    trials = [_score_trial(run, key, trial, targets, known) for key, trial in planned_trials(record).items()]
+    trials.sort(key=lambda t: (KIND_ORDER.index(t.trial.kind), t.trial.seed))
+    systems = dict.fromkeys(t.trial.system for t in trials)
+    return Table(with_skill([score_row([t for t in trials if t.trial.system == system]) for system in systems]))
 
 
 def read_plans(run: RunFolder) -> StoredPlans:
     """The plans that the run's constrained trials followed."""
-    constrained = {key: trial for key, trial in run.plan().items() if trial.get("harmony")}
-    return StoredPlans([(trial, run.outcome(key) or {}) for key, trial in constrained.items()])
+    constrained = {key: trial for key, trial in planned_trials(run.read()).items() if trial.harmony}
+    return StoredPlans([(trial, run.outcome(key)) for key, trial in constrained.items()])
+
+
+def planned_trials(record: RunRecord) -> dict[str, Trial]:
+    """The trials of a run by key, in the order of the table's rows; a DataError if one is damaged."""
+    try:
+        return {planned.key: Trial.model_validate(planned.trial) for planned in record.trials}
+    except ValidationError as error:
+        raise DataError(
+            f"run.json is damaged: trials: {first_problem(error)}.", "Remove it; the same command makes it again."
+        ) from error
 
 
 def score_row(trials: Sequence[TrialScore]) -> Row:
@@ -233,7 +251,7 @@ def score_row(trials: Sequence[TrialScore]) -> Row:
     cells = {name: _cell(name, done) if done else Cell(None, reason="no trial was finished") for name in measured}
     cells |= dict.fromkeys(skill.OF, Cell(None, reason="there is no median row to compare with"))
     first = trials[0].trial
-    return Row(first["system"], first["kind"], tuple(trials), cells)
+    return Row(first.system, first.kind, tuple(trials), cells)
 
 
 def with_skill(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -296,17 +314,17 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     return Cell(math.fsum(known.values()) / len(known), spread, len(per_seed), len(known), by_piece=known)
 
 
-def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Sequence[Target], known: Known) -> TrialScore:
+def _score_trial(run: RunFolder, key: str, trial: Trial, targets: Sequence[Target], known: Known) -> TrialScore:
     outcome = run.outcome(key)
     if outcome is None:
         return TrialScore(key, trial)
-    if outcome["status"] != "done":
-        return TrialScore(key, trial, outcome, _reason(outcome))
+    if isinstance(outcome, Failed):
+        return TrialScore(key, trial, outcome, outcome.error.reason)
     try:
-        samples = read_samples(run.trial_dir(key) / "samples.h5")
+        samples = run.samples(key)
         # An external system may lack pieces; they are left out, and its row says how many it has.
-        present = {i: t for i, t in enumerate(targets) if i not in outcome.get("absent", ())}
-        by_piece = _score_pieces(samples, trial, present, outcome.get("originality"))
+        present = {i: t for i, t in enumerate(targets) if i not in outcome.absent}
+        by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, known.plans)
     except (OSError, DataError) as error:
         return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
@@ -314,8 +332,8 @@ def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Se
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
         **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
-        **likelihood.evaluate(outcome["likelihood"], known.entropy),
-        **cost.evaluate(outcome, known.target, trains=trial["kind"] == "model"),
+        **likelihood.evaluate(outcome.likelihood, known.entropy),
+        **cost.evaluate(outcome, known.target, trains=trial.kind == "model"),
     }
     wrong = sorted(name for name, value in values.items() if not isinstance(value, Undefined) and not math.isfinite(value))
     if wrong:
@@ -326,50 +344,45 @@ def _score_trial(run: RunFolder, key: str, trial: Mapping[str, Any], targets: Se
 
 
 def _score_pieces(
-    samples: Samples, trial: Mapping[str, Any], targets: Mapping[int, Target], copied: Mapping[str, Any] | None
+    samples: Samples, trial: Trial, targets: Mapping[int, Target], copied: Originality | None
 ) -> dict[str, dict[int, Value]]:
     """Metric to piece to mean over samples. Every piece must have all its samples, each of the length asked for.
 
     `copied` is what the outcome stored of originality, if it did.
     """
-    protocol, order = trial["protocol"], {key: i for i, key in enumerate(sorted(samples.notes))}
+    protocol, order = trial.protocol, {key: i for i, key in enumerate(sorted(samples.notes))}
     scored: dict[str, dict[int, Value]] = {}
     for piece, target in targets.items():
         measured = []
-        for sample in range(protocol["samples"]):
+        for sample in range(protocol.samples):
             generated = samples.notes.get((piece, sample))
             found = -1 if generated is None else len(generated)
-            if generated is None or found != protocol["notes"]:
+            if generated is None or found != protocol.notes:
                 raise DataError(
                     f"sample {sample} of piece {piece} ({target.piece.id}) "
-                    + ("is missing" if generated is None else f"has {found} notes, not {protocol['notes']}")
+                    + ("is missing" if generated is None else f"has {found} notes, not {protocol.notes}")
                 )
             originals = originality.evaluate(copied, order[piece, sample], piece)
-            measured.append(evaluate_sample(generated, target.target, protocol["seconds"]) | originals)
+            measured.append(evaluate_sample(generated, target.target, protocol.seconds) | originals)
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
     return scored
 
 
 def _score_harmony(
-    samples: Samples, trial: Mapping[str, Any], targets: Mapping[int, Target], plans: StoredPlans
+    samples: Samples, trial: Trial, targets: Mapping[int, Target], plans: StoredPlans
 ) -> dict[str, dict[int, Value]]:
     """Metric to piece to mean over samples: how many notes fit the run's plan of chords.
 
     Only a constrained row has sections. In any other row the plan goes on from chord to chord, in its own key: measured by
     sections that it doesn't have, it would look worse than it is.
     """
-    found, protocol = plans.of(trial), trial["protocol"]
-    where = None if isinstance(found, str) or not trial.get("harmony") else found.layout(protocol["notes"])
+    found, protocol = plans.of(trial), trial.protocol
+    where = None if isinstance(found, str) or trial.harmony is None else found.layout(protocol.notes)
     scored: dict[str, dict[int, Value]] = {}
     for piece in targets:
         plan = Undefined(found) if isinstance(found, str) else found.plans[piece]
-        measured = [harmony.evaluate(samples.notes[piece, sample], plan, where) for sample in range(protocol["samples"])]
+        measured = [harmony.evaluate(samples.notes[piece, sample], plan, where) for sample in range(protocol.samples)]
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
     return scored
-
-
-def _reason(outcome: Mapping[str, Any]) -> str:
-    error = outcome.get("error") or {}
-    return str(error.get("message") or error.get("kind") or "it left no reason")

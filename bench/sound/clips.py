@@ -23,6 +23,7 @@ from bench.music.notes import Notes
 from bench.sound.render import RECIPE, Cut, Failure, Rendered, render
 from bench.sound.synthesizer import Renderer
 from bench.storage.files import FORMAT, read_json, write_json
+from bench.storage.records import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
 
@@ -123,10 +124,10 @@ def sources(folder: Path, systems: Sequence[str] | None = None) -> list[Source]:
     """
     run = RunFolder(folder)
     first: dict[str, str] = {}
-    plan = run.plan()
-    for key, trial in plan.items():
+    for planned in run.read().trials:
+        key, trial = planned.key, planned.trial
         wanted = trial["kind"] == "model" if systems is None else trial["system"] in systems
-        if wanted and trial["system"] not in first and (run.outcome(key) or {}).get("status") == "done":
+        if wanted and trial["system"] not in first and isinstance(run.outcome(key), Done):
             first[trial["system"]] = key
     found = []
     for target in sorted((folder / "midi").glob("target-[0-9][0-9][0-9].mid")) if first else []:

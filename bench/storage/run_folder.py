@@ -9,22 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.errors import BenchError, DataError, UsageError
 from bench.storage.files import FORMAT, clear_temporaries, plain, read_json, timestamp, write_json
-from bench.storage.samples import read_samples
-
-#: What run.json must hold, and what its parts must.
-_RUN_KEYS: Mapping[str, tuple[str, ...]] = {
-    "spec": ("title", "dataset", "protocol", "seeds"),
-    "trials": (),
-    "scale": (),
-    "call": (),
-    "dataset": ("title", "license"),
-    "provenance": (),
-}
-
-#: What an outcome must hold, by its status.
-_OUTCOME_KEYS = {"done": {"training", "generation", "likelihood", "memory", "facts"}, "failed": {"error"}}
+from bench.storage.records import OUTCOME, Done, Failed, RunRecord, first_problem
+from bench.storage.samples import Samples, read_samples
 
 
 class RunFolder:
@@ -53,27 +43,21 @@ class RunFolder:
         """A trial's folder; it need not exist."""
         return self.path / "trials" / key
 
-    def read(self) -> dict[str, Any]:
-        """run.json; a DataError if it is missing, of another format, or lacks something."""
-        run = read_json(self.run_file)
-        for key, parts in _RUN_KEYS.items():
-            value = run.get(key)
-            if key not in run or (parts and not (isinstance(value, dict) and all(part in value for part in parts))):
-                raise DataError(f"{self.run_file} has no whole {key!r}.", "Remove it; the same command makes it again.")
-        return run
+    def read(self) -> RunRecord:
+        """Parse run.json; a DataError if it is missing, of another format, or lacks something."""
+        stored = read_json(self.run_file)
+        try:
+            return RunRecord.model_validate(stored)
+        except ValidationError as error:
+            raise DataError(
+                f"{self.run_file} is damaged: {first_problem(error)}.", "Remove it; the same command makes it again."
+            ) from error
 
-    def spec(self) -> dict[str, Any]:
-        """The resolved spec."""
-        found: dict[str, Any] = self.read()["spec"]
-        return found
+    def write(self, record: RunRecord) -> None:
+        """Write run.json atomically."""
+        write_json(self.run_file, record.model_dump())
 
-    def plan(self) -> dict[str, dict[str, Any]]:
-        """The trials by key, in the order of the table's rows."""
-        return {entry["key"]: entry["trial"] for entry in self.read()["trials"]}
-
-    def create(
-        self, spec: Mapping[str, Any], provenance: Mapping[str, Any], *, idle: bool = False, **more: Any
-    ) -> dict[str, Any]:
+    def create(self, spec: Mapping[str, Any], provenance: Mapping[str, Any], *, idle: bool = False, **more: Any) -> RunRecord:
         """Make the folder and write run.json: the resolved spec, provenance, and what else the runner records.
 
         An older run.json of the same spec keeps its time of start, as this is the same run going on. If nothing is left
@@ -85,9 +69,11 @@ class RunFolder:
             If the folder holds a run.json of another format.
         """
         self.make()
-        before = self.read() if self.run_file.exists() else {}
+        before = self.read() if self.run_file.exists() else None
         spec = plain(spec)
-        kept = ("started", "finished", "call", "provenance") if idle else ("started",) if before.get("spec") == spec else ()
+        kept: tuple[str, ...] = ()
+        if before is not None:
+            kept = ("started", "finished", "call", "provenance") if idle else ("started",) if before.spec == spec else ()
         run = {
             "format": FORMAT,
             "spec": spec,
@@ -95,14 +81,14 @@ class RunFolder:
             "finished": None,
             **more,
             "provenance": dict(provenance),
-            **{key: before[key] for key in kept if key in before},
+            **{key: plain(before.model_dump()[key]) for key in kept if before is not None},
         }
         write_json(self.run_file, run)
-        return run
+        return self.read()
 
-    def finish(self, run: Mapping[str, Any]) -> None:
+    def finish(self, run: RunRecord) -> None:
         """Note in run.json that every trial has ended, if it isn't noted. `run` is what `create` returned."""
-        write_json(self.run_file, {**run, "finished": run["finished"] or timestamp()})
+        self.write(run.change(finished=run.finished or timestamp()))
 
     def make(self) -> None:
         """Make the folder, and remove what a killed writer left in it."""
@@ -118,33 +104,32 @@ class RunFolder:
             'Give another place: --out DIR. In a container, run it as the folder\'s owner: --user "$(id -u):$(id -g)".',
         )
 
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file of the run atomically."""
-        write_json(self.path / name, value)
-
-    def outcome(self, key: str) -> dict[str, Any] | None:
-        """The outcome of a trial; None where there is none, or it can't be read, is not whole, or is another trial's."""
+    def outcome(self, key: str) -> Done | Failed | None:
+        """Parse the outcome of a trial; None where there is none, or it can't be read, is damaged, or is another trial's."""
         path = self.trial_dir(key) / "outcome.json"
         if not path.exists():
             return None
         try:
-            found = read_json(path)
-        except DataError:
+            outcome = OUTCOME.validate_python(read_json(path))
+        except (DataError, ValidationError):
             return None
-        needed = _OUTCOME_KEYS.get(str(found.get("status")))
-        return found if needed is not None and needed <= found.keys() and found.get("key") == key else None
+        return outcome if outcome.key == key else None
 
-    def outcomes(self) -> dict[str, dict[str, Any]]:
+    def outcomes(self) -> dict[str, Done | Failed]:
         """Outcomes of run.json's trials by key, in its order; trials without one are absent."""
-        return {key: found for key in self.plan() if (found := self.outcome(key)) is not None}
+        keys = [planned.key for planned in self.read().trials]
+        return {key: outcome for key in keys if (outcome := self.outcome(key)) is not None}
+
+    def samples(self, key: str) -> Samples:
+        """Read the samples of a trial; a DataError if they are missing or damaged."""
+        return read_samples(self.trial_dir(key) / "samples.h5")
 
     def is_done(self, key: str) -> bool:
         """Whether a trial ended well and its samples can be read."""
-        found = self.outcome(key)
-        if found is None or found["status"] != "done":
+        if not isinstance(self.outcome(key), Done):
             return False
         try:
-            read_samples(self.trial_dir(key) / "samples.h5")
+            self.samples(key)
         except DataError:
             return False
         return True

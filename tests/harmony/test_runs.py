@@ -1,7 +1,5 @@
 """Through the runner and a worker, on the toy dataset: a constrained Markov chain beside the same chain without."""
 
-import json
-
 import numpy as np
 import pretty_midi
 import pytest
@@ -11,6 +9,9 @@ from bench.music.notes import Notes
 from bench.runner.constrained import Conductor
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.score import _score_harmony, score_run
+from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
+from bench.specs.trials import Trial
+from bench.storage.records import ChordPlans, Done, Generation, Memory, Training
 from bench.storage.samples import PieceName, Samples, Target, read_samples
 from tests.engine.conftest import Bench, toy
 
@@ -149,21 +150,37 @@ def test_the_whole_piece_is_kept_for_its_midi_and_its_beginning_is_compared():
     assert len(tracks["melody"]) == len(given[0].prompt) + 20
 
 
-def trial(harmony=None, kind="markov"):
-    return {"model": "references", "params": {"kind": kind}, **({"harmony": harmony} if harmony else {})}
+def trial(harmony=None, kind="markov", notes=8):
+    return Trial(
+        system=kind,
+        kind="reference",
+        model="references",
+        params={"kind": kind},
+        dataset=DatasetChoice(name="four"),
+        protocol=Protocol(notes=notes),
+        budget=BudgetChoice(),
+        seed=0,
+        harmony=harmony,
+    )
 
 
-def told(key):
-    return {
-        "key_from": "given",
-        "plans": [{"key": key, "scale": [0], "chords": [[0]], "notes_per_chord": 1}],
-        "plan_of_piece": [0],
-    }
+def followed(key):
+    plan = {"key": key, "scale": [0], "chords": [[0]], "notes_per_chord": 1}
+    return Done(
+        key="key",
+        status="done",
+        training=Training(),
+        generation=Generation(),
+        likelihood=None,
+        facts={},
+        memory=Memory(),
+        harmony=ChordPlans(key_from="given", plans=(plan,), plan_of_piece=(0,)),
+    )
 
 
 def test_whose_plan_a_row_is_measured_against():
-    one, other = (json.loads(Harmony(key=key).model_dump_json()) for key in ("C major", "D major"))
-    plans = StoredPlans([(trial(one), {"harmony": told("C")}), (trial(other, "unigram"), {"harmony": told("D")})])
+    one, other = (Harmony(key=key) for key in ("C major", "D major"))
+    plans = StoredPlans([(trial(one), followed("C")), (trial(other, "unigram"), followed("D"))])
 
     def key(asked):
         found = plans.of(asked)
@@ -172,7 +189,7 @@ def test_whose_plan_a_row_is_measured_against():
     assert [key(trial(one)), key(trial(other, "unigram"))] == ["C", "D"]
     assert [key(trial()), key(trial(kind="unigram"))] == ["C", "D"]  # the same model without
     assert "several plans" in key(trial(kind="uniform"))
-    only = StoredPlans([(trial(one), {"harmony": told("C")})])
+    only = StoredPlans([(trial(one), followed("C"))])
     assert only.of(trial(kind="uniform")).plans[0].key == "C"
     assert "has ended" in only.of(trial(other))
     assert "no plan of chords" in StoredPlans([]).of(trial())
@@ -180,13 +197,12 @@ def test_whose_plan_a_row_is_measured_against():
 
 def test_only_a_row_with_sections_is_measured_by_them():
     # Four notes of A, four of B, which is a semitone higher; all of them the chord's own C.
-    choice = json.loads(Harmony(key="C major", form=Form(a=4, b=4, sections="AB", transpose=1)).model_dump_json())
-    plans = StoredPlans([(trial(choice), {"harmony": told("C")})])
+    choice = Harmony(key="C major", form=Form(a=4, b=4, sections="AB", transpose=1))
+    plans = StoredPlans([(trial(choice), followed("C"))])
     notes = Notes(np.arange(8.0), np.ones(8), np.full(8, 60, np.uint8), np.full(8, 80, np.uint8))
-    protocol = {"protocol": {"notes": 8, "samples": 1}}
 
     def share(row):
-        found = _score_harmony(Samples({(0, 0): notes}), row | protocol, dict(enumerate(targets(0))), plans)
+        found = _score_harmony(Samples({(0, 0): notes}), row, dict(enumerate(targets(0))), plans)
         return found["chord_tones"][0]
 
     assert share(trial()) == 100

@@ -96,6 +96,7 @@ class Stored:
             "cell_of": cell_of,
             "model": model,
             "params": dict(params or ({"kind": system} if kind == "reference" else {})),
+            "dataset": self.spec["dataset"],
             "protocol": self.spec["protocol"],
             "budget": {"epochs": 3 if kind == "model" else 0, "patience": 2, "max_seconds": None, "timeout": 60.0},
             "seed": seed,
@@ -137,7 +138,7 @@ class Stored:
         )
         targets = tuple(Target(name, notes([40, 41]), real) for name, real in zip(self.pieces, self.real, strict=True))
         write_targets(self.run.targets, Targets(targets, test_pieces=5, usable=len(targets)))
-        write_json(self.run.run_file, {**record, "started": "2025-01-02T03:04:05Z", "finished": "2025-01-02T03:14:05Z"})
+        self.run.write(record.change(started="2025-01-02T03:04:05Z", finished="2025-01-02T03:14:05Z"))
         return self.run.path
 
 

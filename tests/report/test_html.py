@@ -347,7 +347,7 @@ def test_the_spec_is_yaml_that_says_the_same(tmp_path: Path) -> None:
     from ruamel.yaml import YAML
 
     folder = example(tmp_path / "run")
-    assert YAML(typ="safe").load(spec_yaml(built(folder))) == RunFolder(folder).spec()
+    assert YAML(typ="safe").load(spec_yaml(built(folder))) == RunFolder(folder).read().spec
 
 
 def test_lines_keep_their_indent_and_nothing_unseen() -> None:

@@ -163,7 +163,7 @@ def test_a_run_file_that_lacks_something_is_said(stored: Stored, key: str) -> No
     folder = stored.close()
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({name: value for name, value in run.items() if name != key}))
-    with pytest.raises(DataError, match=rf"run\.json has no whole '{key}'"):
+    with pytest.raises(DataError, match=rf"run\.json is damaged: {key}: this is missing"):
         write_reports(folder)
 
 

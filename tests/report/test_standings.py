@@ -12,6 +12,9 @@ from bench.report.flags import flags
 from bench.report.tables import row_name
 from bench.scoring.ranking import Standing, rank_text
 from bench.scoring.score import Cell, Row, TrialScore
+from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
+from bench.specs.trials import Trial
+from bench.storage.records import Done, Generation, Memory, Training
 
 BASE = np.random.default_rng(0).normal(9.0, 1.0, 40)
 
@@ -23,8 +26,19 @@ def row(system: str, seeds: Sequence[np.ndarray], kind: str = "model", **cells: 
     known = {name: Cell(None, reason="not here") for name in METRICS}
     known["pitch_distance"] = Cell(float(means.mean()), sd, len(seeds), len(means), by_piece=dict(enumerate(means.tolist())))
     known |= {name: Cell(value) for name, value in cells.items()}
-    trial = {"system": system, "kind": kind, "model": system, "params": {}, "seed": 0}
-    return Row(system, kind, (TrialScore("key", trial, {}),), known)
+    trial = Trial(
+        system=system,
+        kind=kind,
+        model=system,
+        dataset=DatasetChoice(name="four"),
+        protocol=Protocol(),
+        budget=BudgetChoice(),
+        seed=0,
+    )
+    done = Done(
+        key="key", status="done", training=Training(), generation=Generation(), likelihood=None, facts={}, memory=Memory()
+    )
+    return Row(system, kind, (TrialScore("key", trial, done),), known)
 
 
 def noisy(shift: float, seed: int, seeds: int = 3, between: float = 0.02) -> list[np.ndarray]:
@@ -118,7 +132,7 @@ def lacking(whole: Row, pieces: Sequence[int]) -> Row:
     cell = whole.cells["pitch_distance"]
     kept = {piece: value for piece, value in cell.by_piece.items() if piece not in pieces}
     cells = {"pitch_distance": Cell(float(np.mean(list(kept.values()))), cell.seed_sd, cell.seeds, len(kept), by_piece=kept)}
-    trials = tuple(TrialScore(t.key, t.trial, {"absent": list(pieces)}) for t in whole.trials)
+    trials = tuple(TrialScore(t.key, t.trial, t.result.model_copy(update={"absent": tuple(pieces)})) for t in whole.trials)
     return Row(whole.system, whole.kind, trials, {**whole.cells, **cells})
 
 

@@ -10,6 +10,7 @@ from bench.music.notes import Notes
 from bench.report import build_report
 from bench.scoring.score import score_run
 from bench.sound.synthesizer import DEBIAN, Missing, Renderer, find_renderer
+from bench.storage.records import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_targets
 from tests.report.stored_run import example, notes
@@ -45,8 +46,8 @@ def run_with_midi(folder: Path) -> Path:
     for piece, target in enumerate(read_targets(run.targets)):
         whole = Notes.concatenate([target.prompt, target.target.shifted(1.0)])
         (folder / "midi" / f"target-{piece:03}.mid").write_bytes(midi_bytes(whole))
-        for key, trial in run.plan().items():
-            if (run.outcome(key) or {}).get("status") != "done":
+        for key, trial in ((planned.key, planned.trial) for planned in run.read().trials):
+            if not isinstance(run.outcome(key), Done):
                 continue
             made = notes([70, 72, 74, 76], start=1.0)
             parts = [made] if trial["model"] == "gan" else [target.prompt, made]

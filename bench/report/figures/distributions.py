@@ -14,7 +14,6 @@ from bench.report.contents import Report
 from bench.report.figures.styles import MOST, left_out, marks, short, shown
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import read_samples
 
 CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
@@ -89,10 +88,7 @@ def gallery(report: Report) -> Gallery:
     if not rows or not any(len(notes) for notes in real):
         return Gallery((), "No system has finished, so there are no notes to compare with the real ones.")
     run = RunFolder(report.folder)
-    made = {
-        row.system: [n for t in row.done for n in read_samples(run.trial_dir(t.key) / "samples.h5").notes.values()]
-        for row in rows
-    }
+    made = {row.system: [n for t in row.done for n in run.samples(t.key).notes.values()] for row in rows}
     return Gallery(
         [_one(report, quantity, real, made) for quantity in QUANTITIES],
         "All notes of all pieces and seeds together, in percent; what lies beyond an axis is counted in its last bin. Steps and "

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from bench.scoring.score import TrialScore
+from bench.storage.records import Epoch, Training
 
 
 class History(NamedTuple):
     """One training: what it is called, what its outcome says of it, and an entry an epoch."""
 
     name: str
-    summary: Mapping[str, Any]
-    epochs: Sequence[Mapping[str, float]]
+    summary: Training
+    epochs: Sequence[Epoch]
 
 
 def histories(trial: TrialScore) -> Iterator[History]:
     """The trainings of a finished trial that logged an epoch."""
-    training = (trial.outcome or {})["training"]
-    seed = f"seed {trial.trial['seed']}"
-    parts = [(f"{seed}, fold {fold['fold']}", fold) for fold in training.get("folds") or ()] or [(seed, training)]
+    training = trial.result.training
+    seed = f"seed {trial.trial.seed}"
+    parts = [(f"{seed}, fold {fold.fold}", fold) for fold in training.folds] or [(seed, training)]
     for name, summary in parts:
-        epochs = [e for e in training["history"] if "fold" not in summary or e.get("fold") == summary["fold"]]
+        epochs = [e for e in training.history if summary.fold is None or e.get("fold") == summary.fold]
         if epochs:
             yield History(name, summary, epochs)

@@ -16,7 +16,7 @@ from bench.report.figures.styles import MOST, left_out, short, shown
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels
 from bench.scoring.score import Row
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target, read_samples
+from bench.storage.samples import Target
 
 #: Pieces that are shown, and seconds of each, as in the paper.
 PIECES, SECONDS = 3, 90.0
@@ -55,7 +55,7 @@ class Courses:
 def courses(report: Report) -> Courses:
     """The first pieces, each continued by every system with its first seed."""
     rows = shown(report)[:MOST]
-    made = {row.system: read_samples(RunFolder(report.folder).trial_dir(row.done[0].key) / "samples.h5").notes for row in rows}
+    made = {row.system: RunFolder(report.folder).samples(row.done[0].key).notes for row in rows}
     pieces = []
     for i, target in enumerate(report.targets[:PIECES]):
         own = [(row, made[row.system][i, 0]) for row in rows if (i, 0) in made[row.system]]

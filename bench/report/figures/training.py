@@ -39,7 +39,7 @@ class Course:
 
     name: str
     history: Sequence[Mapping[str, float]]
-    best: int | None
+    best: float | None
     stopped: str
 
     def line(self, name: str) -> tuple[list[float], list[float]]:
@@ -66,7 +66,7 @@ def gallery(report: Report) -> Gallery:
 def courses(row: Row) -> list[Course]:
     """The trainings of a row that logged anything."""
     return [
-        Course(name, epochs, summary.get("best_epoch") or _best(epochs), str(summary["stopped"]))
+        Course(name, epochs, summary.best_epoch or _best(epochs), str(summary.stopped))
         for trial in row.done
         for name, summary, epochs in histories(trial)
     ]
