@@ -24,8 +24,8 @@ from bench.metrics import (
     mgeval,
     muspy,
     originality,
-    pitch,
     skill,
+    spread,
     table2,
 )
 from bench.metrics.metric import Metric, Undefined, Value
@@ -47,11 +47,11 @@ __all__ = [
 ]
 
 #: Modules that measure one sample against its target; :mod:`table2`, which takes the protocol's seconds, comes first.
-ON_SAMPLES = (pitch, distributions, muspy)
+ON_SAMPLES = (spread, distributions, muspy)
 #: Modules that measure all samples of a trial against all targets.
-ON_SETS = (diversity, frechet, mgeval)
+ON_SETS = (diversity, mgeval, frechet)
 
-MODULES = (table2, skill, *ON_SAMPLES, harmony, originality, *ON_SETS, likelihood, cost)
+MODULES = (table2, skill, spread, harmony, likelihood, distributions, mgeval, frechet, originality, diversity, muspy, cost)
 
 #: Every column, by name, in the order of ``report.csv``.
 METRICS = MappingProxyType({m.name: m for module in MODULES for m in module.METRICS})

@@ -1,8 +1,7 @@
-"""How far a sample's intervals, loudness, pitch classes and timing are from its target's, order ignored except in the step ratio.
+"""How far a sample's pitch classes and timing are from its target's, order ignored.
 
-Notes are in the order (onset, pitch), so the steps inside a chord go up, and its inter-onset intervals are 0. SD is the
-population's (divisor n). Every distance is between two single pieces of music: even real music is not at 0 from other real
-music, and the row `real` shows how far.
+Notes are in the order (onset, pitch), so the inter-onset intervals inside a chord are 0. Every distance is between two single
+pieces of music: even real music is not at 0 from other real music, and the row `real` shows how far.
 """
 
 from __future__ import annotations
@@ -14,24 +13,6 @@ from bench.api import Notes
 from bench.metrics.metric import Metric, Undefined, Value
 
 METRICS = (
-    Metric(
-        "step_ratio",
-        "Step ratio",
-        "",
-        None,
-        "Mean absolute pitch interval between successive generated notes over that of the real ones; 1 is real, 0 never moves.",
-        "this suite",
-        ideal=1.0,
-    ),
-    Metric(
-        "velocity_sd_ratio",
-        "Velocity SD ratio",
-        "",
-        None,
-        "Standard deviation of the generated velocities over that of the real ones; 0 is a velocity that is not modelled.",
-        "this suite",
-        ideal=1.0,
-    ),
     Metric(
         "pitch_class_js",
         "Pitch class JSD",
@@ -62,26 +43,6 @@ METRICS = (
 )
 
 
-def mean_step(pitch: NDArray[np.uint8]) -> float:
-    """Mean absolute interval between successive ones of at least two pitches, semitones."""
-    # uint8 would wrap round: 60 - 61 is 255.
-    return float(np.abs(np.diff(pitch.astype(np.int64))).mean())
-
-
-def step_ratio(generated: Notes, real: Notes) -> Value:
-    """Mean absolute interval of generated over that of real notes; undefined where the real pitch never changes."""
-    if min(len(generated), len(real)) < 2:
-        return Undefined("one note has no interval")
-    step = mean_step(real.pitch)
-    return mean_step(generated.pitch) / step if step else Undefined("the real notes all have one pitch")
-
-
-def velocity_sd_ratio(generated: Notes, real: Notes) -> Value:
-    """SD of generated over SD of real velocities; undefined where the real velocity never changes."""
-    spread = float(real.velocity.std())
-    return float(generated.velocity.std()) / spread if spread > 0 else Undefined("the real notes all have one velocity")
-
-
 def pitch_classes(notes: Notes) -> NDArray[np.int64]:
     """Number of notes of each pitch class, C first: shape (12,)."""
     return np.bincount(notes.pitch % 12, minlength=12)
@@ -104,7 +65,7 @@ def jensen_shannon(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
 def wasserstein1(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Wasserstein-1 distance of two sets of numbers, neither empty: the area between their distribution functions.
 
-    Of MIDI values :func:`bench.metrics.pitch.wasserstein1` gives the same by counting.
+    Of MIDI values :func:`bench.metrics.spread.wasserstein1` gives the same by counting.
     """
     values = np.sort(np.concatenate([one, other]))
     below = [np.searchsorted(np.sort(side), values[:-1], side="right") / len(side) for side in (one, other)]
@@ -123,8 +84,6 @@ def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
     if not len(generated) or not len(real):
         return dict.fromkeys((m.name for m in METRICS), Undefined("no notes to compare"))
     return {
-        "step_ratio": step_ratio(generated, real),
-        "velocity_sd_ratio": velocity_sd_ratio(generated, real),
         "pitch_class_js": jensen_shannon(pitch_classes(generated), pitch_classes(real)),
         "ioi_w1": ioi_w1(generated, real),
         "duration_w1": wasserstein1(generated.duration, real.duration),

@@ -13,7 +13,7 @@ Where MuSpy 0.5.0's number is odd, it has the prefix ``muspy_`` and is there for
   the bar of the last onset.
 - No notes: MuSpy returns 0, returns NaN or raises. Here all is undefined, with a reason.
 
-The number of pitches used is :mod:`bench.metrics.pitch`'s ``unique_pitches``.
+The number of pitches used is :mod:`bench.metrics.spread`'s ``unique_pitches``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 from bench.api import Notes
 from bench.metrics import Undefined, Value
 from bench.metrics import muspy as ours
-from bench.metrics.pitch import evaluate as pitch_columns
+from bench.metrics.spread import evaluate as pitch_columns
 from bench.music.midi import read_midi
 from bench.plugins.discovery import get_plugin, load
 

@@ -1,4 +1,4 @@
-"""Steps, velocity spread, pitch classes and timing: by hand, at the edges, and invariants."""
+"""Pitch classes and timing: by hand, at the edges, and invariants."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ from scipy.stats import wasserstein_distance
 from bench.api import Notes
 from bench.metrics import Undefined, distributions
 
-
-def notes(pitches: list[int], velocities: list[int] | None = None, onset: list[float] | None = None) -> Notes:
-    n = len(pitches)
-    at = np.arange(n) * 0.5 if onset is None else np.asarray(onset)
-    return Notes.from_columns(at, np.full(n, 0.25), pitches, velocities or [80] * n)
-
+from .melodies import notes
 
 histograms = st.lists(st.integers(0, 50), min_size=12, max_size=12).filter(any).map(np.array)
 seconds = st.lists(st.floats(0, 1e4, allow_subnormal=False), min_size=1, max_size=30).map(np.array)
@@ -42,8 +37,6 @@ def test_by_hand() -> None:
     third = math.log2(3) - 2 / 3
     middle = 1 / 2 + math.log2(6) / 6 + math.log2(3) / 3
     assert found == {
-        "step_ratio": 1.0,  # (2 + 2) / 2 over (4 + 0) / 2
-        "velocity_sd_ratio": pytest.approx(3.0),
         "pitch_class_js": pytest.approx(middle - third, abs=1e-15),
         "ioi_w1": pytest.approx(0.5),  # 1 2 against 1 1
         "duration_w1": pytest.approx(1.0),  # 1 1 1 against 1 2 3
@@ -52,7 +45,6 @@ def test_by_hand() -> None:
 
 def test_different_numbers_of_notes() -> None:
     found = distributions.evaluate(notes([60, 61]), notes([60, 62, 64], onset=[0.0, 0.5, 2.0]))
-    assert found["step_ratio"] == 0.5
     assert found["ioi_w1"] == pytest.approx(0.5)  # half of 0.5 goes to 1.5
 
 
@@ -63,31 +55,15 @@ def test_no_notes() -> None:
 
 def test_one_note() -> None:
     assert distributions.evaluate(notes([60]), notes([61])) == {
-        "step_ratio": Undefined("one note has no interval"),
-        "velocity_sd_ratio": Undefined("the real notes all have one velocity"),
         "pitch_class_js": 1.0,
         "ioi_w1": Undefined("one note has no inter-onset interval"),
         "duration_w1": 0.0,
     }
 
 
-def test_two_equal_notes() -> None:
-    varied = notes([60, 64], [70, 90])
-    assert distributions.evaluate(notes([60, 60]), varied)["step_ratio"] == 0.0
-    assert distributions.evaluate(varied, notes([60, 60]))["step_ratio"] == Undefined("the real notes all have one pitch")
-
-
-def test_constant_velocity() -> None:
-    assert distributions.velocity_sd_ratio(notes([60, 64], [64, 64]), notes([60, 64], [70, 90])) == 0.0
-    assert distributions.velocity_sd_ratio(notes([60, 64], [70, 90]), notes([60, 64], [64, 64])) == Undefined(
-        "the real notes all have one velocity"
-    )
-
-
 def test_a_chord_alone_has_intervals_of_0_s() -> None:
     chord, line = notes([60, 64, 67], onset=[1.0, 1.0, 1.0]), notes([60, 64, 67])
     assert distributions.ioi_w1(chord, line) == 0.5
-    assert distributions.step_ratio(chord, line) == 1.0
 
 
 def test_octaves_are_one_pitch_class() -> None:
@@ -124,8 +100,6 @@ def test_music_against_itself_and_transposed(rows: list[tuple[int, int, float, f
     own = distributions.evaluate(made(rows), made(rows))
     assert own["pitch_class_js"] == pytest.approx(0, abs=1e-12)
     assert own["duration_w1"] == 0.0
-    for name in ("step_ratio", "velocity_sd_ratio"):
-        assert isinstance(own[name], Undefined) or own[name] == 1.0
     moved = distributions.evaluate(made(rows, up), made(rows))
     assert {k: v for k, v in moved.items() if k != "pitch_class_js"} == {k: v for k, v in own.items() if k != "pitch_class_js"}
     if up % 12 == 0:

@@ -1,6 +1,7 @@
-"""What an index-aligned distance can't show: whether the notes spread over the keyboard as real music's do.
+"""What an index-aligned distance can't show: whether pitches and velocities are spread as real music's are.
 
-All compare a sample with its own target, order ignored. SD is the population's (divisor n).
+All compare a sample with its own target, order ignored except in the step ratio. Notes are in the order (onset, pitch), so the
+steps inside a chord go up. SD is the population's (divisor n).
 """
 
 from __future__ import annotations
@@ -18,6 +19,24 @@ METRICS = (
         "",
         None,
         "Standard deviation of the generated pitches over that of the real ones; 1 is real, 0 is one note repeated.",
+        "this suite",
+        ideal=1.0,
+    ),
+    Metric(
+        "velocity_sd_ratio",
+        "Velocity SD ratio",
+        "",
+        None,
+        "Standard deviation of the generated velocities over that of the real ones; 0 is a velocity that is not modelled.",
+        "this suite",
+        ideal=1.0,
+    ),
+    Metric(
+        "step_ratio",
+        "Step ratio",
+        "",
+        None,
+        "Mean absolute pitch interval between successive generated notes over that of the real ones; 1 is real, 0 never moves.",
         "this suite",
         ideal=1.0,
     ),
@@ -64,6 +83,26 @@ def sd_ratio(generated: Notes, real: Notes) -> Value:
     return float(generated.pitch.std()) / spread if spread > 0 else Undefined("the real notes all have one pitch")
 
 
+def velocity_sd_ratio(generated: Notes, real: Notes) -> Value:
+    """SD of generated over SD of real velocities; undefined where the real velocity never changes."""
+    spread = float(real.velocity.std())
+    return float(generated.velocity.std()) / spread if spread > 0 else Undefined("the real notes all have one velocity")
+
+
+def mean_step(pitch: NDArray[np.uint8]) -> float:
+    """Mean absolute interval between successive ones of at least two pitches, semitones."""
+    # uint8 would wrap round: 60 - 61 is 255.
+    return float(np.abs(np.diff(pitch.astype(np.int64))).mean())
+
+
+def step_ratio(generated: Notes, real: Notes) -> Value:
+    """Mean absolute interval of generated over that of real notes; undefined where the real pitch never changes."""
+    if min(len(generated), len(real)) < 2:
+        return Undefined("one note has no interval")
+    step = mean_step(real.pitch)
+    return mean_step(generated.pitch) / step if step else Undefined("the real notes all have one pitch")
+
+
 def top_pitch_share(notes: Notes) -> float:
     """Share of the most frequent pitch among at least one note, percent."""
     return 100 * float(np.bincount(notes.pitch).max()) / len(notes)
@@ -81,6 +120,8 @@ def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
         return dict.fromkeys((m.name for m in METRICS), Undefined("no notes to compare"))
     return {
         "pitch_sd_ratio": sd_ratio(generated, real),
+        "velocity_sd_ratio": velocity_sd_ratio(generated, real),
+        "step_ratio": step_ratio(generated, real),
         "unique_pitches": float(len(np.unique(generated.pitch))),
         "top_pitch_share": top_pitch_share(generated),
         "pitch_w1": wasserstein1(generated.pitch, real.pitch),

@@ -1,0 +1,45 @@
+"""Costs from what a trial stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.metrics import Undefined, Value, cost
+
+HISTORY = [{"seconds": 10.0, "validation_bits": 19.0}, {"seconds": 20.0, "validation_bits": 18.0}, {"seconds": 30.0}]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (19.0, 10.0),  # at the target counts
+        (18.5, 20.0),
+        (17.0, Undefined("the target was not reached")),
+        (None, Undefined("the spec sets no target")),
+    ],
+)
+def test_seconds_to_target(target: float | None, expected: Value) -> None:
+    assert cost.seconds_to_target(HISTORY, target) == expected
+
+
+def test_seconds_to_target_without_validation_bits() -> None:
+    assert cost.seconds_to_target([{"seconds": 1.0, "validation_bits": None}], 5.0) == Undefined("no validation bits were logged")
+
+
+def test_cost_of_a_trial() -> None:
+    outcome = {
+        "training": {"seconds": 12.5, "epochs": 3, "notes_per_second": 2000.0, "history": HISTORY},
+        "generation": {"notes_per_second": 400.0},
+        "memory": {"peak_bytes": 3 * 2**20, "peak_gpu_bytes": None},
+        "facts": {"parameters": 1000},
+    }
+    assert cost.evaluate(outcome, target=18.0) == {
+        "training_seconds": 12.5,
+        "epochs": 3.0,
+        "training_notes_per_second": 2000.0,
+        "seconds_to_target": 20.0,
+        "generation_notes_per_second": 400.0,
+        "peak_memory": 3.0,
+        "peak_gpu_memory": Undefined("no GPU was used"),
+        "parameters": 1000.0,
+    }
