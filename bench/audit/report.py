@@ -14,9 +14,6 @@ from bench.report.markdown import escape, table
 from bench.report.numbers import DASH, listed, plural
 from bench.report.tables import Grid
 
-#: The order-free distance of the same field as a headline distance.
-ORDER_FREE = {"pitch_distance": "pitch_w1", "velocity_distance": "velocity_w1"}
-
 READING = (
     "A held-out continuation is corrupted and measured against itself; the unit is how far the continuation of another "
     "held-out piece is from it. 0: the metric does not see the corruption. 1: as bad as another real piece. Below 0: better "
@@ -85,9 +82,9 @@ def failures(audit: Audit) -> Iterator[str]:
             f"{real}",
             _less(0.5 * stranger, cells["drop"].values[1]),
         )
-        shuffled, free = cells["shuffle_order"].values[-1], audit.cells.get((ORDER_FREE[name], "shuffle_order"))
-        if free is not None and free.values[-1] is not None and free.other_values[0] is not None:
-            w1 = METRICS[ORDER_FREE[name]]
+        shuffled, free = cells["shuffle_order"].values[-1], audit.cells.get((metric.order_free or "", "shuffle_order"))
+        if metric.order_free and free is not None and free.values[-1] is not None and free.other_values[0] is not None:
+            w1 = METRICS[metric.order_free]
             yield _verdict(
                 f"{metric.title}: order shuffled beats real music, at {w1.title} = {_number(w1, free.values[-1])}.",
                 f"{_number(metric, shuffled)} for the target's own notes dealt out anew over its onsets (lowest first in a "

@@ -1,6 +1,6 @@
 """The gate: whether anything in a run is worse than in an earlier one, its baseline.
 
-- :mod:`thresholds`: how much worse a metric may get; from the spec, else the defaults.
+- :mod:`bench.metrics.thresholds`: how much worse a metric may get; from the spec, else the metric's own tolerance.
 - :mod:`baseline`: what is kept of a run.
 - :mod:`files`: the file that holds it, written and read with care.
 - :mod:`terms`: whether two runs can be compared at all.

@@ -24,9 +24,6 @@ from bench.metrics import METRICS, Metric
 #: The row whose values are real music's.
 REAL = "real"
 
-#: What the name of a metric ends on that says how real music does the same.
-OWN = "_real"
-
 
 @dataclass(frozen=True)
 class Goal:
@@ -75,7 +72,8 @@ def goal(metric: Metric, before: Baseline, old: System, new: System, mean: float
     """
     if metric.better is not None:
         return Goal(metric.better)
-    if own := METRICS.get(f"{metric.name}{OWN}"):
+    if metric.counterpart:
+        own = METRICS[metric.counterpart]
         series = old.metrics.get(own.id) or new.metrics.get(own.id)
         return Goal("not above", by_piece=dict(zip(series.at, series.values, strict=True)) if series else {})
     if metric.ideal is not None:

@@ -21,19 +21,13 @@ from bench.errors import DataError
 from bench.gate.away import Goal, goal
 from bench.gate.baseline import Baseline, Series, System
 from bench.gate.significance import SeedValues
-from bench.metrics import METRICS, Metric, cost
+from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 
 #: Kinds of rows that are judged.
 JUDGED = ("model", "reference")
-
-#: Units of what is measured with a clock, and whether a slower machine makes the value larger.
-_UNITS = {"s": True, "notes/s": False}
-
-#: The metrics that are: of cost, as music is in seconds too. Whether a slower machine makes the value larger.
-CLOCKED = {metric.name: _UNITS[metric.unit] for metric in cost.METRICS if metric.unit in _UNITS}
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ def pairs_of(before: Baseline, now: Baseline, name: str, thresholds: Mapping[str
     pairs = []
     for metric in METRICS.values():
         threshold = thresholds[metric.name]
-        if threshold is None or (metric.name in CLOCKED and new.kind != "model"):
+        if threshold is None or (metric.clocked and new.kind != "model"):
             continue
         verdict = _presence(name, metric, old, new)
         if verdict is not None:
@@ -142,7 +136,7 @@ def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, thre
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
     places, sides = _on_pieces(before, now) if before.over != "seeds" else ((), (np.array(before.values), np.array(now.values)))
-    if metric.name in CLOCKED:
+    if metric.clocked:
         if unclocked := _no_yardstick(verdict, old, new):
             return Pair(unclocked)
         sides = (_in_yardsticks(before, old, metric), _in_yardsticks(now, new, metric))
@@ -162,7 +156,7 @@ def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, thre
         limit=threshold.limit(means[0]),
         over=before.over,
         count=min(len(side) for side in sides),
-        clocked=metric.name in CLOCKED,
+        clocked=metric.clocked,
         reason=_missing(before, now, old, new),
         goal=aim,
     )
@@ -202,6 +196,6 @@ def _no_yardstick(verdict: Verdict, old: System, new: System) -> Verdict | None:
 
 def _in_yardsticks(series: Series, system: System, metric: Metric) -> NDArray[np.float64]:
     yardsticks: NDArray[np.float64] = np.array([system.yardstick[str(seed)] for seed in series.at])
-    if CLOCKED[metric.name]:
+    if metric.better == "lower":  # a time: a slower machine makes it larger, and the yardstick too
         yardsticks = 1 / yardsticks
     return np.array(series.values) * yardsticks

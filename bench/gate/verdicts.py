@@ -111,7 +111,7 @@ def judge(
     """
     if found := terms.obstacles(before, now):
         return Judgement(before.run, now.run, obstacles=tuple(found))
-    thresholds = choose_all(METRICS, gate)
+    thresholds = choose_all(METRICS.values(), gate)
     pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds)]
     tested, tests = _test(pairs, alpha, draws)
     compared = {v.system for v in tested if v.before is not None and v.now is not None}

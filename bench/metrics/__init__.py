@@ -28,7 +28,7 @@ from bench.metrics import (
     spread,
     table2,
 )
-from bench.metrics.metric import Metric, Undefined, Value
+from bench.metrics.metric import Group, Metric, Undefined, Value
 from bench.music.notes import Notes
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "evaluate_sample",
     "evaluate_set",
     "harmony",
+    "in_group",
     "likelihood",
     "originality",
     "skill",
@@ -53,8 +54,19 @@ ON_SETS = (diversity, mgeval, frechet)
 
 MODULES = (table2, skill, spread, harmony, likelihood, distributions, mgeval, frechet, originality, diversity, muspy, cost)
 
+_BY_NAME = {metric.name: metric for module in MODULES for metric in module.METRICS}
+
 #: Every column, by name, in the order of ``report.csv``.
-METRICS = MappingProxyType({m.name: m for module in MODULES for m in module.METRICS})
+METRICS = MappingProxyType(_BY_NAME)
+
+
+def in_group(group: Group | None) -> tuple[str, ...]:
+    """Names of the metrics that a report shows in one table, in its order.
+
+    >>> in_group("headline")
+    ('pitch_distance', 'velocity_distance')
+    """
+    return tuple(metric.name for metric in METRICS.values() if metric.group == group)
 
 
 def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:

@@ -21,6 +21,9 @@ METRICS = (
         "Jensen-Shannon divergence, base 2, between the shares of the 12 pitch classes in generated and in real notes; 0-1.",
         "Lin 1991, doi 10.1109/18.61115",
         3,
+        group="distributions",
+        tolerance=0.06,
+        floor=0.02,
     ),
     Metric(
         "ioi_w1",
@@ -30,6 +33,9 @@ METRICS = (
         "Wasserstein-1 distance between the generated and the real inter-onset intervals of a piece; a chord's own are 0.",
         "Vallender 1974",
         3,
+        group="distributions",
+        tolerance="40%",
+        floor=0.02,
     ),
     Metric(
         "duration_w1",
@@ -39,6 +45,9 @@ METRICS = (
         "Wasserstein-1 distance between the generated and the real note durations of a piece, order ignored.",
         "Vallender 1974",
         3,
+        group="distributions",
+        tolerance="40%",
+        floor=0.02,
     ),
 )
 

@@ -25,6 +25,9 @@ METRICS = (
         f"Share of a sample's windows of {PATTERN} pitches in a row that a sample for another piece has too, mean over samples.",
         "this suite; the idea of self-BLEU (Zhu et al. 2018, Texygen)",
         1,
+        group="originality",
+        tolerance=5,
+        floor=1.0,
     ),
     Metric(
         "pitch_spread_ratio",
@@ -34,6 +37,9 @@ METRICS = (
         "Mean pitch W1 between samples for different pieces over that between the real pieces; 1 is real, 0 is all alike.",
         "this suite; W1: Vallender 1974",
         ideal=1.0,
+        group="originality",
+        tolerance=0.4,
+        floor=0.05,
     ),
 )
 

@@ -40,6 +40,9 @@ METRICS = (
         "Squared Fréchet distance between Gaussians fitted to twelve descriptors of the samples and of the real pieces, each in "
         "units of its standard deviation among the real ones.",
         "this suite, after FID (Heusel et al. 2017, arXiv 1706.08500); shrinkage: Ledoit & Wolf 2004",
+        group="distributions",
+        tolerance="150%",
+        floor=2.0,
     ),
 )
 

@@ -26,6 +26,9 @@ METRICS = (
         "then pitch.",
         SOURCE,
         1,
+        group="harmony",
+        tolerance="off",
+        floor=1.0,
     ),
     Metric(
         "scale_tones",
@@ -36,6 +39,9 @@ METRICS = (
         "doesn't call non-harmonic.",
         SOURCE,
         1,
+        group="harmony",
+        tolerance="off",
+        floor=1.0,
     ),
 )
 

@@ -25,6 +25,9 @@ METRICS = (
         "lower",
         "Mean over the notes of all held-out pieces of -log2 of the probability given to the note that came.",
         "negative log-likelihood, Shannon 1948; classes of bench.api.NoteCodec",
+        group="likelihood",
+        tolerance=0.2,
+        floor=0.02,
     ),
     *(
         Metric(
@@ -34,6 +37,9 @@ METRICS = (
             "lower",
             f"The part of bits per note that the field {field} needs, given the fields before it in the note.",
             "chain rule",
+            group="likelihood",
+            tolerance=0.15,
+            floor=0.02,
         )
         for field in FIELDS
     ),
@@ -45,6 +51,9 @@ METRICS = (
         "Bits per note above the entropy of the source that the music was drawn from, which no model can expect to beat.",
         "Kullback-Leibler divergence per note, Cover and Thomas, Elements of Information Theory, theorem 5.4.3",
         3,
+        group="likelihood",
+        tolerance=0.2,
+        floor=0.02,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What a metric is, and what it is when there is nothing to measure."""
+"""What a metric is, and what its value is where there is nothing to measure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ from typing import Literal
 
 Better = Literal["lower", "higher"]
 
+#: Tables of a report, by the question that their columns answer.
+Group = Literal["headline", "spread", "harmony", "likelihood", "distributions", "originality", "descriptors", "cost"]
+
+#: How people read a value: fixed decimals; ``3 min 05 s``; ``12,300``, three significant digits; ``123,456``, a whole number; at
+#: most one decimal; MiB or GiB.
+Format = Literal["decimals", "duration", "count", "integer", "short", "memory"]
+
 
 @dataclass(frozen=True)
 class Undefined:
-    """A value that does not exist for this music or this system, and why. Reports show it as a dash, never as NaN or 0."""
+    """A value that does not exist for this music or this system, and why. Reports show it as a dash, never as NaN or 0.
+
+    >>> Undefined("one note has no interval").reason
+    'one note has no interval'
+    """
 
     reason: str
 
@@ -21,7 +32,9 @@ Value = float | Undefined
 
 @dataclass(frozen=True)
 class Metric:
-    """One column, explained.
+    """One column, with all that reports, the gate and the audit need to know of it.
+
+    A new metric is one of these in the ``METRICS`` of its module, and its value in what that module's function returns.
 
     Parameters
     ----------
@@ -44,6 +57,29 @@ class Metric:
         real music itself tells.
     version : int
         Goes up when the same notes would give another number; a baseline of another version can't be compared.
+    group : str or None
+        Table of the report that shows it, in the order of ``METRICS``; None for a column of ``report.csv`` alone.
+    format : str
+        How tables write it; `digits` counts for ``decimals`` alone.
+    seed_sd : bool
+        Whether tables show the SD between seeds: not of what the machine or the spec decides.
+    every_seed : bool
+        Whether a system has a value only if each of its seeds has one.
+    tolerance : float or str
+        How much worse it may get before the gate asks its test, see :mod:`bench.metrics.thresholds`.
+    floor : float
+        The least that a tolerance in percent allows, in the metric's unit.
+    clocked : bool
+        Whether it is measured with a clock: a slower machine makes it worse.
+    counterpart : str or None
+        Name of the metric that is the same figure of the real continuation, where people do it too (copying).
+    order_free : str or None
+        Name of the metric that compares the same values with their order ignored.
+
+    Examples
+    --------
+    >>> Metric("step_ratio", "Step ratio", "", None, "Mean step over that of the real notes.", "this suite", version=2).id
+    'step_ratio@2'
     """
 
     name: str
@@ -55,6 +91,15 @@ class Metric:
     digits: int = 2
     ideal: float | None = None
     version: int = 1
+    group: Group | None = None
+    format: Format = "decimals"
+    seed_sd: bool = True
+    every_seed: bool = False
+    tolerance: float | str = "15%"
+    floor: float = 0.0
+    clocked: bool = False
+    counterpart: str | None = None
+    order_free: str | None = None
 
     @property
     def id(self) -> str:

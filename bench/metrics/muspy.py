@@ -39,7 +39,18 @@ ODD = "MuSpy 0.5.0 as it is, for comparison only (Dong et al. 2020)"
 GRID = "48 steps a second"
 
 METRICS = (
-    Metric("pitch_range", "Pitch range", "semitones", None, "Highest minus lowest pitch of a sample.", SOURCE, 1),
+    Metric(
+        "pitch_range",
+        "Pitch range",
+        "semitones",
+        None,
+        "Highest minus lowest pitch of a sample.",
+        SOURCE,
+        1,
+        group="descriptors",
+        tolerance=36,  # Three octaves: one stray note decides it. It finds models that play all over the keyboard.
+        floor=2.0,
+    ),
     Metric(
         "unique_pitch_classes",
         "Unique pitch classes",
@@ -48,8 +59,21 @@ METRICS = (
         "Number of different pitch classes in a sample.",
         SOURCE,
         1,
+        group="descriptors",
+        tolerance=1,
+        floor=0.5,
     ),
-    Metric("pitch_entropy", "Pitch entropy", "bits", None, "Shannon entropy of the shares of a sample's pitches.", SOURCE),
+    Metric(
+        "pitch_entropy",
+        "Pitch entropy",
+        "bits",
+        None,
+        "Shannon entropy of the shares of a sample's pitches.",
+        SOURCE,
+        group="descriptors",
+        tolerance=0.3,
+        floor=0.1,
+    ),
     Metric(
         "pitch_class_entropy",
         "Pitch class entropy",
@@ -57,6 +81,9 @@ METRICS = (
         None,
         "Shannon entropy of the shares of the 12 pitch classes in a sample.",
         "Wu & Yang 2020; MuSpy (Dong et al. 2020)",
+        group="descriptors",
+        tolerance=0.3,
+        floor=0.1,
     ),
     Metric(
         "scale_consistency",
@@ -66,6 +93,9 @@ METRICS = (
         "Largest share of a sample's notes in one major or natural minor scale.",
         "Mogren 2016; MuSpy (Dong et al. 2020)",
         3,
+        group="descriptors",
+        tolerance=0.05,
+        floor=0.02,
     ),
     Metric(
         "polyphony",
@@ -74,6 +104,8 @@ METRICS = (
         None,
         f"Mean number of different pitches that sound, over the steps in which any does; {GRID}.",
         SOURCE,
+        group="descriptors",
+        floor=0.2,
     ),
     Metric(
         "polyphony_rate",
@@ -83,6 +115,9 @@ METRICS = (
         f"Share of steps, first onset to last end, in which 2 or more pitches sound; {GRID}.",
         "Dong et al. 2018; MuSpy (Dong et al. 2020)",
         3,
+        group="descriptors",
+        tolerance=0.05,
+        floor=0.02,
     ),
     Metric(
         "empty_beat_rate",
@@ -92,6 +127,9 @@ METRICS = (
         f"Share of beats of 0.5 s, first onset to last end, in which nothing sounds; {GRID}.",
         SOURCE,
         3,
+        group="descriptors",
+        tolerance=0.05,
+        floor=0.02,
     ),
     Metric(
         "empty_measure_rate",
@@ -101,6 +139,8 @@ METRICS = (
         f"Share of bars of 2 s, first onset to last end, in which nothing sounds; {GRID}.",
         "Dong et al. 2018; MuSpy (Dong et al. 2020)",
         3,
+        tolerance=0.05,
+        floor=0.02,
     ),
     Metric(
         "groove_consistency",
@@ -111,8 +151,21 @@ METRICS = (
         f"up to that of the last onset; {GRID}.",
         "Wu & Yang 2020; MuSpy (Dong et al. 2020)",
         3,
+        group="descriptors",
+        tolerance=0.05,
+        floor=0.02,
     ),
-    Metric("muspy_polyphony_rate", "MuSpy polyphony rate", "", None, "Polyphony rate, but of 3 or more pitches.", ODD, 3),
+    Metric(
+        "muspy_polyphony_rate",
+        "MuSpy polyphony rate",
+        "",
+        None,
+        "Polyphony rate, but of 3 or more pitches.",
+        ODD,
+        3,
+        tolerance="off",
+        floor=0.02,
+    ),
     Metric(
         "muspy_empty_beat_rate",
         "MuSpy empty beats",
@@ -121,6 +174,8 @@ METRICS = (
         "Empty beats, but a note also fills the beat that begins at its end.",
         ODD,
         3,
+        tolerance="off",
+        floor=0.02,
     ),
     Metric(
         "muspy_empty_measure_rate",
@@ -130,6 +185,8 @@ METRICS = (
         "Empty bars, but a note also fills the bar that begins at its end.",
         ODD,
         3,
+        tolerance="off",
+        floor=0.02,
     ),
     Metric(
         "muspy_groove_consistency",
@@ -139,6 +196,8 @@ METRICS = (
         "Groove consistency, but up to the bar that holds or begins at the end of the last note, whether it has onsets or not.",
         ODD,
         3,
+        tolerance="off",
+        floor=0.02,
     ),
 )
 

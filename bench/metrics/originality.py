@@ -24,6 +24,10 @@ METRICS = (
         "Most consecutive notes of a sample whose pitches stand consecutively in one training piece.",
         SOURCE,
         1,
+        group="originality",
+        tolerance=4,
+        floor=1.0,
+        counterpart="copied_run_real",
     ),
     Metric(
         "copied_run_real",
@@ -33,6 +37,9 @@ METRICS = (
         "The longest copied run of what really follows the prompt: what held-out music shares with the training pieces.",
         SOURCE,
         1,
+        group="originality",
+        tolerance="off",
+        floor=1.0,
     ),
     Metric(
         "known_patterns",
@@ -42,6 +49,10 @@ METRICS = (
         f"Share of a sample's windows of {PATTERN} consecutive pitches that stand in a training piece.",
         SOURCE,
         1,
+        group="originality",
+        tolerance=5,
+        floor=1.0,
+        counterpart="known_patterns_real",
     ),
     Metric(
         "known_patterns_real",
@@ -51,6 +62,9 @@ METRICS = (
         "The known patterns of what really follows the prompt.",
         SOURCE,
         1,
+        group="originality",
+        tolerance="off",
+        floor=1.0,
     ),
     Metric(
         "copied_from_prompt",
@@ -60,6 +74,10 @@ METRICS = (
         "Most consecutive notes of a sample whose pitches stand consecutively in its prompt.",
         SOURCE,
         1,
+        group="originality",
+        tolerance=4,
+        floor=1.0,
+        counterpart="copied_from_prompt_real",
     ),
     Metric(
         "copied_from_prompt_real",
@@ -69,6 +87,9 @@ METRICS = (
         "The longest run from the prompt of what really follows it: how real music repeats itself.",
         SOURCE,
         1,
+        group="originality",
+        tolerance="off",
+        floor=1.0,
     ),
 )
 

@@ -20,6 +20,8 @@ METRICS = tuple(
         f"1 - {distance.replace('_', ' ')} / that of the median row: 1 is the real notes, 0 no better than one note repeated, "
         "below 0 worse.",
         SOURCE,
+        group="spread",
+        floor=0.02,
     )
     for name, distance in OF.items()
 )

@@ -21,6 +21,9 @@ METRICS = (
         "Standard deviation of the generated pitches over that of the real ones; 1 is real, 0 is one note repeated.",
         "this suite",
         ideal=1.0,
+        group="spread",
+        tolerance=0.25,
+        floor=0.05,
     ),
     Metric(
         "velocity_sd_ratio",
@@ -30,6 +33,9 @@ METRICS = (
         "Standard deviation of the generated velocities over that of the real ones; 0 is a velocity that is not modelled.",
         "this suite",
         ideal=1.0,
+        group="spread",
+        tolerance=0.25,
+        floor=0.05,
     ),
     Metric(
         "step_ratio",
@@ -39,6 +45,9 @@ METRICS = (
         "Mean absolute pitch interval between successive generated notes over that of the real ones; 1 is real, 0 never moves.",
         "this suite",
         ideal=1.0,
+        group="spread",
+        tolerance=0.25,
+        floor=0.05,
     ),
     Metric(
         "unique_pitches",
@@ -48,6 +57,9 @@ METRICS = (
         "Number of different pitches in a sample.",
         "this suite; MuSpy's n_pitches_used (Dong et al. 2020)",
         1,
+        group="spread",
+        tolerance="10%",
+        floor=0.5,
     ),
     Metric(
         "top_pitch_share",
@@ -57,6 +69,9 @@ METRICS = (
         "Share of a sample's notes that have its most frequent pitch.",
         "this suite",
         1,
+        group="spread",
+        tolerance="25%",
+        floor=1.0,
     ),
     Metric(
         "pitch_w1",
@@ -65,6 +80,9 @@ METRICS = (
         "lower",
         "Wasserstein-1 distance between the generated and the real pitches of a piece, order ignored.",
         "Vallender 1974",
+        group="spread",
+        tolerance="40%",
+        floor=0.5,
     ),
     Metric(
         "velocity_w1",
@@ -73,6 +91,9 @@ METRICS = (
         "lower",
         "Wasserstein-1 distance between the generated and the real velocities of a piece, order ignored.",
         "Vallender 1974",
+        group="spread",
+        tolerance="40%",
+        floor=0.5,
     ),
 )
 

@@ -23,6 +23,10 @@ METRICS = (
         "lower",
         "Mean over the compared notes of |generated pitch - real pitch| at the same index.",
         SOURCE,
+        group="headline",
+        tolerance="8%",
+        floor=0.2,
+        order_free="pitch_w1",
     ),
     Metric(
         "velocity_distance",
@@ -31,6 +35,10 @@ METRICS = (
         "lower",
         "Mean over the compared notes of |generated velocity - real velocity| at the same index.",
         SOURCE,
+        group="headline",
+        tolerance="8%",
+        floor=0.2,
+        order_free="velocity_w1",
     ),
 )
 

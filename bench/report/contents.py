@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.metrics import in_group
 from bench.music.codec import NoteCodec
 from bench.report.flags import FLAGS, Flag, flags
 from bench.report.published import PUBLISHED, Published
@@ -29,7 +30,8 @@ from bench.storage.samples import Target, read_targets
 #: Rows of this name are what the report's sentences compare with.
 MARKOV = "markov"
 
-HEADLINE = ("pitch_distance", "velocity_distance")
+#: Columns of Table 2.
+HEADLINE = in_group("headline")
 #: Skipped files and pieces that are listed by name.
 LISTED = 20
 

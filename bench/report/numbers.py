@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bench.metrics import METRICS, Metric
+from bench.metrics.metric import Format
 from bench.scoring.score import Cell
 from bench.scoring.stats import Interval
 
@@ -16,15 +17,15 @@ def cell_text(name: str, cell: Cell, *, interval: bool = False) -> str:
     """One cell of a table: mean, the 95 % interval if asked for and, with two seeds or more, the SD between seeds."""
     if cell.value is None:
         return DASH
-    show = _FORMATS.get(name) or _plain(METRICS[name])
+    metric = METRICS[name]
     value = number_text(name, cell.value)
     if interval and cell.interval is not None:
         value = f"{value} {interval_text(name, cell.interval)}"
-    if cell.seed_sd is None or name in _NO_SPREAD:
+    if cell.seed_sd is None or not metric.seed_sd:
         return value
-    if show is duration:
+    if metric.format == "duration":
         return duration(cell.value, cell.seed_sd)
-    return f"{value} ± {show(cell.seed_sd)}"
+    return f"{value} ± {_text(metric, cell.seed_sd)}"
 
 
 def interval_text(name: str, interval: Interval) -> str:
@@ -34,7 +35,7 @@ def interval_text(name: str, interval: Interval) -> str:
 
 def number_text(name: str, value: float) -> str:
     """One value of a metric, with a true minus sign."""
-    return (_FORMATS.get(name) or _plain(METRICS[name]))(value).replace("-", "−")
+    return _text(METRICS[name], value).replace("-", "−")
 
 
 def size_text(name: str, value: float) -> str:
@@ -86,21 +87,14 @@ def listed(items: Sequence[str], limit: int = 20) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
-def _plain(metric: Metric) -> Callable[[float], str]:
-    return lambda value: f"{value:.{metric.digits}f}"
+def _text(metric: Metric, value: float) -> str:
+    return f"{value:.{metric.digits}f}" if metric.format == "decimals" else _FORMATS[metric.format](value)
 
 
-_FORMATS: dict[str, Callable[[float], str]] = {
-    "training_seconds": duration,
-    "seconds_to_target": duration,
-    "training_notes_per_second": count,
-    "generation_notes_per_second": count,
-    "peak_memory": mebibytes,
-    "peak_gpu_memory": mebibytes,
-    "parameters": lambda value: f"{value:,.0f}",
-    "epochs": lambda value: f"{value:.1f}".removesuffix(".0"),
+_FORMATS: dict[Format, Callable[[float], str]] = {
+    "duration": duration,
+    "count": count,
+    "memory": mebibytes,
+    "integer": lambda value: f"{value:,.0f}",
+    "short": lambda value: f"{value:.1f}".removesuffix(".0"),
 }
-#: Their seeds differ by the machine's mood or not at all.
-_NO_SPREAD = frozenset(
-    ("epochs", "training_notes_per_second", "generation_notes_per_second", "peak_memory", "peak_gpu_memory", "parameters")
-)

@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.metrics import METRICS
+from bench.metrics import METRICS, in_group
+from bench.metrics.metric import Group
 from bench.report.contents import HEADLINE, MARKOV, Report, brief
 from bench.report.harmony import constraint
 from bench.report.numbers import DASH, cell_text, interval_text, number_text, p_text
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.ranking import rank_text
 from bench.scoring.score import Row
-
-COST = (
-    "training_seconds",
-    "epochs",
-    "training_notes_per_second",
-    "seconds_to_target",
-    "generation_notes_per_second",
-    "peak_memory",
-    "peak_gpu_memory",
-    "parameters",
-)
 
 
 @dataclass(frozen=True)
@@ -51,87 +41,61 @@ class Theme:
 
     Parameters
     ----------
+    group : str
+        Of the metrics.
     title : str
         Heading of their table.
     question : str
         What they tell, one sentence.
-    metrics : tuple of str
-        Those that no row has are not shown.
     leads : bool
         Whether it is what a spec that has it is about: it then stands right after Table 2.
+    metrics : tuple of str
+        Those of its group that any row has a value for.
     """
 
+    group: Group
     title: str
     question: str
-    metrics: tuple[str, ...]
     leads: bool = False
+    metrics: tuple[str, ...] = ()
 
 
 #: What stands between Table 2 and the costs.
 THEMES = (
     Theme(
+        "spread",
         "What the distance does not show",
         "Whether notes spread as real ones do. Skill is what is saved of the median row's distance; a ratio of 1 is as varied as "
         "the real notes, 0 is one note repeated; W1 compares the values with their order ignored.",
-        (
-            "pitch_skill",
-            "velocity_skill",
-            "pitch_sd_ratio",
-            "velocity_sd_ratio",
-            "step_ratio",
-            "unique_pitches",
-            "top_pitch_share",
-            "pitch_w1",
-            "velocity_w1",
-        ),
     ),
     Theme(
+        "harmony",
         "Harmony",
         "How many notes fit the plan of chords that the constrained rows follow (Algorithm 2). The other rows never saw it: "
         "their shares are what comes without a constraint.",
-        ("chord_tones", "scale_tones"),
         leads=True,
     ),
     Theme(
+        "likelihood",
         "How well held-out music is expected",
         "Bits per note, in all and by field, each field given those before it in the note. Nothing repetitive and nothing copied "
         "from the training music can win it.",
-        ("bits_per_note", "bits_pitch", "bits_velocity", "bits_time", "bits_duration", "excess_bits"),
     ),
     Theme(
+        "distributions",
         "Distributions against the real ones",
         "The first three compare each sample with its own target, the others all samples with all targets.",
-        ("pitch_class_js", "ioi_w1", "duration_w1", "mgeval_oa", "mgeval_kl", "descriptor_frechet"),
     ),
     Theme(
+        "originality",
         "Originality and diversity",
         "What is copied from the training music or the prompt, beside what the real continuations share with it: people borrow "
         "too.",
-        (
-            "copied_run",
-            "copied_run_real",
-            "known_patterns",
-            "known_patterns_real",
-            "copied_from_prompt",
-            "copied_from_prompt_real",
-            "shared_patterns",
-            "pitch_spread_ratio",
-        ),
     ),
     Theme(
+        "descriptors",
         "What the samples are like",
         "Descriptors of the samples alone. None is better high or low: compare with the row real.",
-        (
-            "pitch_range",
-            "unique_pitch_classes",
-            "pitch_entropy",
-            "pitch_class_entropy",
-            "scale_consistency",
-            "polyphony",
-            "polyphony_rate",
-            "empty_beat_rate",
-            "groove_consistency",
-        ),
     ),
 )
 
@@ -179,7 +143,7 @@ def differences(report: Report) -> Grid:
 
 def themes(report: Report) -> list[Theme]:
     """The themes that any row has a value for, each with only such metrics."""
-    kept = [replace(t, metrics=tuple(m for m in t.metrics if _anyone_has(report, m))) for t in THEMES]
+    kept = [replace(t, metrics=tuple(m for m in in_group(t.group) if _anyone_has(report, m))) for t in THEMES]
     return [theme for theme in kept if theme.metrics]
 
 
@@ -202,7 +166,7 @@ def themed(report: Report, theme: Theme) -> Grid:
 
 def cost(report: Report) -> Grid:
     """What each system cost."""
-    shown = [m for m in COST if _anyone_has(report, m)]
+    shown = [m for m in in_group("cost") if _anyone_has(report, m)]
     rows = []
     for row in report.table.rows:
         done, planned = len(row.done), len(row.trials)
@@ -267,7 +231,7 @@ def failures(report: Report) -> Grid:
 def definitions(report: Report) -> list[tuple[str, str, str, str]]:
     """Title, id, definition and source of every metric shown."""
     shown = [m for theme in themes(report) for m in theme.metrics]
-    metrics = [METRICS[m] for m in (*HEADLINE, *shown, *COST) if m in HEADLINE or _anyone_has(report, m)]
+    metrics = [METRICS[m] for m in (*HEADLINE, *shown, *in_group("cost")) if m in HEADLINE or _anyone_has(report, m)]
     return [(metric.title, metric.id, metric.definition, metric.source) for metric in metrics]
 
 

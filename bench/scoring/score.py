@@ -297,9 +297,11 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     per_seed = [v for v in values if not isinstance(v, Undefined)]
     if not per_seed:
         return Cell(None, reason=next(v.reason for v in values if isinstance(v, Undefined)))
-    if name == "seconds_to_target" and len(per_seed) < len(values):
-        # The mean of those that got there would make a model that seldom does look quick.
-        return Cell(None, seeds=len(per_seed), reason=f"the target was reached by {len(per_seed)} of {len(values)} seeds")
+    if METRICS[name].every_seed and len(per_seed) < len(values):
+        # The mean of those that have one would make a model that seldom reaches a target look quick.
+        reason = next(v.reason for v in values if isinstance(v, Undefined))
+        missing = f"{len(values) - len(per_seed)} of {len(values)} seeds"
+        return Cell(None, seeds=len(per_seed), reason=f"{reason} ({missing})")
     by_piece = [t.by_piece.get(name, {}) for t in done]
     pieces = sorted({piece for seed in by_piece for piece in seed})
     means = {piece: mean(seed[piece] for seed in by_piece if piece in seed) for piece in pieces}

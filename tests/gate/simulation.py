@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.gate.away import Goal, goal
 from bench.gate.baseline import Baseline, Over, Series, System
-from bench.gate.compare import CLOCKED, JUDGED
+from bench.gate.compare import JUDGED
 from bench.gate.verdicts import judge
 from bench.metrics import METRICS, cost, skill
 from bench.metrics.thresholds import choose
@@ -46,7 +46,7 @@ ELSEWHERE = {"excess_bits", "peak_gpu_memory", *skill.OF}
 
 def gated() -> set[str]:
     """Names of all metrics that the gate is on for."""
-    return {name for name in METRICS if choose(name, {}) is not None}
+    return {name for name in METRICS if choose(METRICS[name], {}) is not None}
 
 
 class Stored:
@@ -87,7 +87,8 @@ class Stored:
         for name, values in self.sets.items():
             metrics[METRICS[name].id] = series("seeds", spread(values, training))
         for name, values in self.costs.items():
-            unit = (speed if CLOCKED[name] else 1 / speed) if name in CLOCKED else 1.0
+            metric = METRICS[name]
+            unit = (speed if metric.better == "lower" else 1 / speed) if metric.clocked else 1.0
             clock = np.exp(rng.normal(0, CLOCK_NOISE, SEEDS))
             each = values.mean()
             if name == "seconds_to_target":  # After what part of its time it is reached differs between trainings, too.
@@ -132,10 +133,10 @@ def draw_pair(rng, *, trainings: bool) -> tuple[Baseline, Baseline]:
 
 def worsen(rng, before: Baseline, now: Baseline, system: str, name: str, thresholds: float = 2.0) -> Baseline:
     """`now`, truly worse than `before` at one metric by so many thresholds; pieces suffer unequally."""
-    metric, rule = METRICS[name], choose(name, {})
+    metric, rule = METRICS[name], choose(METRICS[name], {})
     was, old = before.systems[system].metrics[metric.id], now.systems[system].metrics[metric.id]
     values = np.array(old.values)
-    if name in CLOCKED:
+    if metric.clocked:
         factor = 1 + thresholds * rule.amount / 100
         values = values * (factor if metric.better == "lower" else 2 - factor)
     else:
@@ -207,7 +208,7 @@ def make(folder: Path) -> None:
         known = {m for m in wanted if row.cells[m].value is not None}
         on_pieces = [m for m in row.done[0].by_piece if m in known and not m.startswith("bits_")]
         pieces = {m: plain([[t.by_piece[m][p] for p in sorted(t.by_piece[m])] for t in row.done]) for m in on_pieces}
-        costs = [m for m in on_costs if m in known and (row.kind == "model" or m not in CLOCKED)]
+        costs = [m for m in on_costs if m in known and (row.kind == "model" or not METRICS[m].clocked)]
         by_seed = {m: plain([t.values[m] for t in row.done]) for m in (*on_sets, *costs) if m in known}
         samples = [read_samples(folder / "trials" / t.key / "samples.h5") for t in row.done]
         held_out = {}

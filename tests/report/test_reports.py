@@ -260,7 +260,7 @@ def test_a_target_that_one_seed_missed_has_no_time(stored: Stored) -> None:
     late = [{"epoch": 1, "seconds": 30.0, "loss": 9.0, "notes": 1000, "validation_bits": 13.0}]
     stored.add("lstm", 1, moved(2), bits=15.0, training=done(1, 15.0)["training"] | {"history": late})
     cell = score_run(stored.close())["lstm"].cells["seconds_to_target"]
-    assert (cell.value, cell.reason) == (None, "the target was reached by 1 of 2 seeds")
+    assert (cell.value, cell.reason) == (None, "the target was not reached (1 of 2 seeds)")
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity"])

@@ -12,17 +12,11 @@ from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels
 from bench.report.numbers import listed, number_text
 from bench.scoring.score import REAL, Row
 
-#: What is drawn, and what real music has of it.
-PAIRS = (
-    ("copied_run", "copied_run_real"),
-    ("known_patterns", "known_patterns_real"),
-    ("copied_from_prompt", "copied_from_prompt_real"),
-)
-
 
 def gallery(report: Report) -> Gallery:
-    """A figure for each of :data:`PAIRS`."""
-    drawings = [found for pair in PAIRS if (found := _one(report, *pair))]
+    """A figure for each metric that real music has a figure of its own of."""
+    pairs = [(metric.name, metric.counterpart) for metric in METRICS.values() if metric.counterpart]
+    drawings = [found for pair in pairs if (found := _one(report, *pair))]
     if not drawings:
         return Gallery((), "Of no row is it known what it copied.")
     return Gallery(
