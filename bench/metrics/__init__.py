@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from bench.metrics import (
+    copying,
     cost,
     distributions,
     diversity,
@@ -23,7 +24,6 @@ from bench.metrics import (
     likelihood,
     mgeval,
     muspy,
-    originality,
     skill,
     spread,
     table2,
@@ -37,13 +37,13 @@ __all__ = [
     "Metric",
     "Undefined",
     "Value",
+    "copying",
     "cost",
     "evaluate_sample",
     "evaluate_set",
     "harmony",
     "in_group",
     "likelihood",
-    "originality",
     "skill",
 ]
 
@@ -52,7 +52,7 @@ ON_SAMPLES = (spread, distributions, muspy)
 #: Modules that measure all samples of a trial against all targets.
 ON_SETS = (diversity, mgeval, frechet)
 
-MODULES = (table2, skill, spread, harmony, likelihood, distributions, mgeval, frechet, originality, diversity, muspy, cost)
+MODULES = (table2, skill, spread, harmony, likelihood, distributions, mgeval, frechet, copying, diversity, muspy, cost)
 
 _BY_NAME = {metric.name: metric for module in MODULES for metric in module.METRICS}
 

@@ -1,18 +1,18 @@
-"""How much of a sample is copied: from the training pieces and from its own prompt. NumPy only.
+"""Originality: how much of a sample is copied, verbatim, from the training pieces or from its own prompt.
 
-Only the order of pitches is looked at: notes sorted by (onset, pitch), exact pitches. A copy in another key or with other chords
-between passes as new, and a chord whose notes are played in another order breaks a run; rhythm and velocity are nothing to it.
-What it finds is verbatim. Real pieces share runs too, so the figures of held-out music stand beside those of samples.
+Only the order of exact pitches counts: notes sorted by (onset, pitch), one byte a pitch. A copy in another key or with other
+chords between passes as new, and a chord whose notes are played in another order breaks a run; rhythm and velocity are ignored.
 
-A window is a number of consecutive notes of one piece. Windows of up to 8 notes are compared exactly (eight pitches are eight
-bytes of one 64-bit key). A longer one is compared by a 64-bit hash that grows by a note at a time, and only at places where the
-shorter one was found; with 5 million training notes and 15 000 windows asked for, the chance of one false match is 1 in 10^8 a
-length.
+People borrow and repeat themselves too, so each column has a second one with the same figure of the held-out piece's own target:
+far above it is copying, far below it is music like none that was learned from. The reference row `real` is an excerpt of a
+training piece: it shows what a full copy looks like.
+
+The worker, which has the training pieces, measures all this and stores it in the trial's outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,104 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import Notes, Piece
+from bench.errors import DataError
+from bench.metrics.metric import Metric, Undefined, Value
+from bench.storage.records import Copying, Originality
 
 if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
     from bench.storage.samples import Target
 
-#: Notes of a pattern: as many pitches as a 64-bit key holds.
+#: Notes of a pattern: as many pitches as a 64-bit number holds.
 PATTERN = 8
 
-#: Training windows that are looked up at once; bounds memory.
-CHUNK = 1 << 19
+SOURCE = "this suite"
+
+METRICS = (
+    Metric(
+        "copied_run",
+        "Longest copied run",
+        "notes",
+        None,
+        "Most consecutive notes of a sample whose pitches stand consecutively in one training piece.",
+        SOURCE,
+        1,
+        group="originality",
+        tolerance=4,
+        floor=1.0,
+        counterpart="copied_run_real",
+    ),
+    Metric(
+        "copied_run_real",
+        "Longest copied run, real",
+        "notes",
+        None,
+        "The longest copied run of what really follows the prompt: what held-out music shares with the training pieces.",
+        SOURCE,
+        1,
+        group="originality",
+        tolerance="off",
+        floor=1.0,
+    ),
+    Metric(
+        "known_patterns",
+        "Known patterns",
+        "%",
+        None,
+        f"Share of a sample's windows of {PATTERN} consecutive pitches that stand in a training piece.",
+        SOURCE,
+        1,
+        group="originality",
+        tolerance=5,
+        floor=1.0,
+        counterpart="known_patterns_real",
+    ),
+    Metric(
+        "known_patterns_real",
+        "Known patterns, real",
+        "%",
+        None,
+        "The known patterns of what really follows the prompt.",
+        SOURCE,
+        1,
+        group="originality",
+        tolerance="off",
+        floor=1.0,
+    ),
+    Metric(
+        "copied_from_prompt",
+        "Longest run from the prompt",
+        "notes",
+        None,
+        "Most consecutive notes of a sample whose pitches stand consecutively in its prompt.",
+        SOURCE,
+        1,
+        group="originality",
+        tolerance=4,
+        floor=1.0,
+        counterpart="copied_from_prompt_real",
+    ),
+    Metric(
+        "copied_from_prompt_real",
+        "Longest run from the prompt, real",
+        "notes",
+        None,
+        "The longest run from the prompt of what really follows it: how real music repeats itself.",
+        SOURCE,
+        1,
+        group="originality",
+        tolerance="off",
+        floor=1.0,
+    ),
+)
+
+_NOT_MEASURED = Undefined("originality was not measured: the trial was run by an older version")
+_NO_PROMPT = Undefined("there is no prompt that it could copy")
+_TOO_SHORT = Undefined(f"fewer than {PATTERN} notes")
+
+#: No pitches: they end a training piece and a sample, so that nothing matches beyond its end.
+_END_OF_PIECE, _END_OF_SAMPLE = b"\xff", b"\xfe"
 
 Keys = NDArray[np.uint64]
-Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -55,204 +141,148 @@ class Copied:
 
 
 class TrainingIndex:
-    """The pitch sequences of the training pieces, ready to be searched.
+    """Pitches of the training pieces, ready to be searched: 9 bytes a note.
 
     Parameters
     ----------
-    train : sequence of Piece
-        Takes 13 bytes a note.
+    train : iterable of Notes
+
+    Examples
+    --------
+    >>> scale = Notes.from_columns(range(9), [1] * 9, range(60, 69), [80] * 9)
+    >>> TrainingIndex([scale]).measure(scale[2:], prompt=scale[:4])
+    Copied(longest_training_run=7, longest_prompt_run=2, known_patterns=None)
     """
 
-    def __init__(self, train: Sequence[Piece]) -> None:
-        self._windows = Windows([piece.notes for piece in train])
+    def __init__(self, train: Iterable[Notes]) -> None:
+        self._music = _END_OF_PIECE.join([b"", *(notes.pitch.tobytes() for notes in train), b""])
+        self._sorted = np.sort(_keys(self._music, _END_OF_PIECE))
 
-    def measure(self, samples: Sequence[Notes], prompts: Sequence[Notes]) -> list[Copied]:
-        """How much of each sample is copied.
+    def measure(self, sample: Notes, prompt: Notes) -> Copied:
+        """Measure how much of a sample is copied.
 
         Parameters
         ----------
-        samples : sequence of Notes
-        prompts : sequence of Notes
-            One a sample; empty where its system took none.
-
-        Returns
-        -------
-        list of Copied
-            One a sample.
+        sample : Notes
+        prompt : Notes
+            Empty where its system took none.
         """
-        ours = Windows(samples)
-        found = _common(ours, self._windows, PATTERN)
-        runs = _longest_runs(ours, self._windows, found)
-        windows, known = (np.bincount(ours.owner[at], minlength=len(samples)) for at in (ours.starts(PATTERN), found[0]))
-        return [
-            Copied(
-                longest_training_run=int(run),
-                longest_prompt_run=longest_common_run(sample, prompt) if len(prompt) else None,
-                known_patterns=int(k) / int(n) if n else None,
-            )
-            for sample, prompt, run, n, k in zip(samples, prompts, runs, windows, known, strict=True)
-        ]
+        pitches = sample.pitch.tobytes()
+        matches = self._matches(pitches)
+        windows = max(0, len(sample) - PATTERN + 1)
+        return Copied(
+            longest_training_run=self._longest_run(pitches, matches),
+            longest_prompt_run=longest_run(pitches, prompt.pitch.tobytes()) if len(prompt) else None,
+            known_patterns=int(np.count_nonzero(matches == PATTERN)) / windows if windows else None,
+        )
+
+    def _matches(self, pitches: bytes) -> NDArray[np.int64]:
+        """Notes from each one on, at most 8, that stand consecutively in a training piece; shape (notes,)."""
+        keys = _keys(pitches, _END_OF_SAMPLE)
+        # Of all training windows, one next to it in their order has the most leading pitches in common.
+        after = np.searchsorted(self._sorted, keys)
+        nearest = self._sorted[np.clip([after - 1, after], 0, len(self._sorted) - 1)]  # (2, notes)
+        differ = (nearest ^ keys)[..., None] >> np.arange(0, 8 * PATTERN, 8, dtype=np.uint64)
+        matches: NDArray[np.int64] = np.count_nonzero(differ == 0, axis=-1).max(0)
+        return matches
+
+    def _longest_run(self, pitches: bytes, matches: NDArray[np.int64]) -> int:
+        longest = int(matches.max(initial=0))
+        known = np.flatnonzero(matches == PATTERN)
+        # A longer run lies within neighbouring windows that are all known.
+        for stretch in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1) if len(known) else ():
+            longest = longest_run(pitches[stretch[0] : stretch[-1] + PATTERN], self._music, longest)
+        return longest
 
 
-class Windows:
-    """Windows of notes by where they start, in several pieces laid end to end; none crosses the end of its piece.
+def longest_run(pitches: bytes, music: bytes, longest: int = 0) -> int:
+    """Most consecutive pitches that stand consecutively in other music, or `longest` if that is more.
 
-    Parameters
-    ----------
-    parts : sequence of Notes
-        A piece each; n notes together.
-
-    Attributes
-    ----------
-    lengths : ndarray of int64, shape (parts,)
-    pitch : ndarray of uint8, shape (n,)
-    left : ndarray of int32, shape (n,)
-        Notes from each one to the end of its piece, itself included.
-    owner : ndarray of int64, shape (n,)
-        Index of its piece.
-    keys : ndarray of uint64, shape (n,)
-        The pitches of the 8 notes from each one on, the first in the highest byte; what lies after the piece is of no meaning.
+    >>> longest_run(bytes([60, 62, 64, 65]), bytes([59, 62, 64, 59, 60]))
+    2
     """
-
-    def __init__(self, parts: Sequence[Notes]) -> None:
-        self.lengths = lengths = np.array([len(part) for part in parts], np.int64)
-        n = int(lengths.sum())
-        self.pitch = np.concatenate([np.empty(0, np.uint8), *(part.pitch for part in parts)])
-        ends = np.cumsum(lengths, dtype=np.int64).astype(np.int32)
-        self.left = np.repeat(ends, lengths) - np.arange(n, dtype=np.int32)
-        padded = np.concatenate([self.pitch, np.zeros(PATTERN, np.uint8)])
-        self.keys = np.zeros(n, np.uint64)
-        for i in range(PATTERN):
-            self.keys <<= np.uint64(8)
-            self.keys |= padded[i : i + n]
-
-    @property
-    def owner(self) -> Places:
-        """Index of each note's piece, shape (n,)."""
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
-
-    def starts(self, length: int) -> Places:
-        """Where a window of `length` notes fits."""
-        return np.flatnonzero(self.left >= length)
-
-    def named(self, length: int) -> Keys:
-        """The pitches of the windows of up to 8 notes at :meth:`starts`, as numbers that are equal where the pitches are."""
-        return self.keys[self.left >= length] >> np.uint64(8 * (PATTERN - length))
+    for start in range(len(pitches)):
+        at = 0  # a longer run starts nowhere before the first place of a shorter one
+        while start + longest < len(pitches) and (at := music.find(pitches[start : start + longest + 1], at)) >= 0:
+            longest += 1
+    return longest
 
 
-def longest_common_run(one: Notes, other: Notes) -> int:
-    """Most consecutive notes of `one` whose pitches stand consecutively in `other`.
+def patterns(notes: Notes) -> Keys:
+    """Pitches of all windows of 8 notes, as numbers that are equal where the pitches are; shape (windows,).
 
-    Time grows with the product of their lengths.
+    >>> patterns(Notes.from_columns(range(9), [1] * 9, [0] * 8 + [3], [80] * 9)).tolist()
+    [0, 3]
     """
-    best = 0
-    ending = np.zeros(len(one) + 1, np.int64)  # at i + 1: the longest run that ends with note i of `one`
-    for pitch in other.pitch:
-        ending[1:] = np.where(one.pitch == pitch, ending[:-1] + 1, 0)
-        best = max(best, int(ending.max()))
-    return best
+    return _keys(notes.pitch.tobytes(), _END_OF_SAMPLE)[: max(0, len(notes) - PATTERN + 1)]
 
 
-def measure_trial(
-    train: Sequence[Piece], samples: Sequence[Notes], prompts: Sequence[Notes], targets: Sequence[tuple[Notes, Notes]]
-) -> dict[str, dict[str, list[Any]]]:
-    """What a trial's outcome stores: the samples' figures, and real held-out music's own to read them by.
-
-    Parameters
-    ----------
-    train : sequence of Piece
-    samples : sequence of Notes
-    prompts : sequence of Notes
-        One a sample; empty where the system took none.
-    targets : sequence of (Notes, Notes)
-        Each held-out piece's prompt and what really follows it.
-
-    Returns
-    -------
-    dict
-        ``samples`` and ``targets``, each a dict of lists: the fields of :class:`Copied`.
-    """
-    real_prompts, real = [list(part) for part in zip(*targets, strict=True)] if targets else ([], [])
-    found = TrainingIndex(train).measure([*samples, *real], [*prompts, *real_prompts])
-    parts = {"samples": found[: len(samples)], "targets": found[len(samples) :]}
-    return {name: {f.name: [getattr(c, f.name) for c in part] for f in fields(Copied)} for name, part in parts.items()}
+def _keys(pitches: bytes, end: bytes) -> Keys:
+    """Each pitch and the seven after it as one number, the first in the highest byte; shape (pitches,)."""
+    padded = np.frombuffer(pitches + (PATTERN - 1) * end, np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, PATTERN) if pitches else np.empty((0, PATTERN), np.uint8)
+    return np.ascontiguousarray(windows).view(">u8")[:, 0].astype(np.uint64)
 
 
 def measure_samples(
     train: Sequence[Piece], samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool = True
 ) -> dict[str, dict[str, list[Any]]]:
-    """:func:`measure_trial` of stored samples: by (piece, sample), taken in the order of these keys.
+    """Measure what a trial's outcome stores: the samples' figures, and real held-out music's own to read them by.
 
     Parameters
     ----------
     train : sequence of Piece
     samples : mapping of (int, int) to Notes
+        By (piece, sample).
     targets : sequence of Target
         All held-out pieces of the run.
     takes_prompt : bool
         Whether the system was given the prompts.
+
+    Returns
+    -------
+    dict
+        ``samples``, in the order of their keys, and ``targets``, each a dict of lists: the fields of :class:`Copied`.
     """
-    keys = sorted(samples)
-    prompts = [targets[piece].prompt[: None if takes_prompt else 0] for piece, _ in keys]
-    return measure_trial(train, [samples[k] for k in keys], prompts, [(t.prompt, t.target) for t in targets])
+    index = TrainingIndex(piece.notes for piece in train)
+    prompts = {piece: targets[piece].prompt[: None if takes_prompt else 0] for piece, _ in samples}
+    measured = {
+        "samples": [index.measure(samples[piece, sample], prompts[piece]) for piece, sample in sorted(samples)],
+        "targets": [index.measure(target.target, target.prompt) for target in targets],
+    }
+    return {name: {f.name: [getattr(c, f.name) for c in part] for f in fields(Copied)} for name, part in measured.items()}
 
 
-def _common(ours: Windows, theirs: Windows, length: int) -> tuple[Places, Places]:
-    """Where windows of `length` <= 8 notes start that both have, in each."""
-    at, names = ours.starts(length), ours.named(length)
-    wanted = np.unique(names)
-    parts = [np.empty(0, np.int64)]
-    for begin in range(0, len(theirs.keys), CHUNK):
-        part = slice(begin, begin + CHUNK)
-        keys = theirs.keys[part] >> np.uint64(8 * (PATTERN - length))
-        parts.append(begin + np.flatnonzero(_among(keys, wanted) & (theirs.left[part] >= length)))
-    there = np.concatenate(parts)
-    held = np.unique(theirs.keys[there] >> np.uint64(8 * (PATTERN - length)))
-    return at[_among(names, held)], there
+def evaluate(stored: Originality | None, sample: int, piece: int) -> dict[str, Value]:
+    """Compute every metric of this module from what a trial's outcome stored as ``originality``.
+
+    Parameters
+    ----------
+    stored : Originality or None
+        From :func:`measure_samples`; None for an outcome that has none.
+    sample : int
+        Index among all samples in the order of (piece, sample).
+    piece : int
+        Index of the held-out piece.
+
+    Raises
+    ------
+    DataError
+        If it lacks that sample or piece.
+    """
+    if stored is None:
+        return {metric.name: _NOT_MEASURED for metric in METRICS}
+    try:
+        copied, real = _values(stored.samples, sample), _values(stored.targets, piece)
+    except IndexError as error:
+        raise DataError(f"the outcome's originality says nothing of sample {sample} and piece {piece}") from error
+    return copied | {f"{name}_real": value for name, value in real.items()}
 
 
-def _longest_runs(ours: Windows, theirs: Windows, found: tuple[Places, Places]) -> NDArray[np.int64]:
-    """Notes of the longest run of each of our pieces, from where common windows of 8 notes start."""
-    owner = ours.owner
-    runs = np.zeros(len(ours.lengths), np.int64)
-    here, there = found
-    runs[owner[here]] = PATTERN
-    names, held = _mixed(ours.keys[here]), _mixed(theirs.keys[there])
-    length = PATTERN
-    while len(here) and len(there):
-        length += 1
-        here, names = _grown(ours, here, names, length)
-        there, held = _grown(theirs, there, held, length)
-        kept, also = _among(names, np.unique(held)), _among(held, np.unique(names))
-        here, names, there, held = here[kept], names[kept], there[also], held[also]
-        runs[owner[here]] = length
-    for shorter in range(PATTERN - 1, 0, -1):
-        if (runs > shorter).all():
-            break
-        found_in = np.unique(owner[_common(ours, theirs, shorter)[0]])
-        runs[found_in] = np.maximum(runs[found_in], shorter)
-    return runs
-
-
-def _grown(windows: Windows, at: Places, names: Keys, length: int) -> tuple[Places, Keys]:
-    """The windows that have another note, and their names with it: now of `length` notes."""
-    fits = windows.left[at] >= length
-    at = at[fits]
-    return at, _mixed(names[fits] + windows.pitch[at + (length - 1)])
-
-
-def _mixed(keys: Keys) -> Keys:
-    """A one-to-one scramble of 64-bit numbers: the finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
-    keys = keys + np.uint64(0x9E3779B97F4A7C15)
-    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
-
-
-def _among(values: Keys, known: Keys) -> NDArray[np.bool_]:
-    """Which `values` are among `known`, which is sorted."""
-    if not len(known):
-        return np.zeros(len(values), np.bool_)
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    found: NDArray[np.bool_] = known[place] == values
-    return found
+def _values(stored: Copying, index: int) -> dict[str, Value]:
+    prompt, known = stored.longest_prompt_run[index], stored.known_patterns[index]
+    return {
+        "copied_run": float(stored.longest_training_run[index]),
+        "copied_from_prompt": _NO_PROMPT if prompt is None else float(prompt),
+        "known_patterns": _TOO_SHORT if known is None else 100 * float(known),
+    }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from bench.api import Notes
-from bench.metrics.copying import PATTERN, Windows
+from bench.metrics.copying import PATTERN, patterns
 from bench.metrics.metric import Metric, Undefined, Value
 
 METRICS = (
@@ -60,12 +60,12 @@ def shared_patterns(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
     """
     if len(set(pieces)) < 2:
         return Undefined("fewer than two pieces")
-    windows = Windows(samples)
-    owner, names = windows.owner[windows.starts(PATTERN)], windows.named(PATTERN)
-    counts = np.bincount(owner, minlength=len(samples))
+    windows = [patterns(sample) for sample in samples]
+    counts = np.array([len(w) for w in windows])
     if not counts.all():
         return Undefined(f"a sample has fewer than {PATTERN} notes")
-    _, pattern = np.unique(names, return_inverse=True)
+    owner = np.repeat(np.arange(len(samples)), counts)
+    _, pattern = np.unique(np.concatenate(windows), return_inverse=True)
     # Each pattern once a piece, so that what a piece repeats counts as one.
     held = np.unique(np.stack([pattern, np.asarray(pieces)[owner]]), axis=1)
     shared = np.bincount(held[0])[pattern] > 1

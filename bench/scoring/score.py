@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bench.errors import DataError
-from bench.metrics import METRICS, Undefined, Value, cost, evaluate_sample, evaluate_set, harmony, likelihood, originality, skill
+from bench.metrics import METRICS, Undefined, Value, copying, cost, evaluate_sample, evaluate_set, harmony, likelihood, skill
 from bench.music.harmony.settings import Harmony
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.stats import Interval, bootstrap_mean
@@ -364,7 +364,7 @@ def _score_pieces(
                     f"sample {sample} of piece {piece} ({target.piece.id}) "
                     + ("is missing" if generated is None else f"has {found} notes, not {protocol.notes}")
                 )
-            originals = originality.evaluate(copied, order[piece, sample], piece)
+            originals = copying.evaluate(copied, order[piece, sample], piece)
             measured.append(evaluate_sample(generated, target.target, protocol.seconds) | originals)
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
-import numpy as np
 import pytest
 from hypothesis import given
 
 from bench.api import Notes, Piece
 from bench.errors import DataError
-from bench.metrics import Undefined, copying
-from bench.metrics import originality as columns
-from bench.metrics.copying import Copied, TrainingIndex, longest_common_run, measure_trial
+from bench.metrics import Undefined
+from bench.metrics.copying import METRICS, Copied, TrainingIndex, evaluate, measure_samples
+from bench.storage.records import Originality
+from bench.storage.samples import PieceName, Target
 
-
-def notes(pitches: list[int]) -> Notes:
-    n = len(pitches)
-    return Notes(np.arange(n) * 0.5, np.full(n, 0.25), np.array(pitches, np.uint8), np.full(n, 64, np.uint8))
-
-
-def pieces(*pitches: list[int]) -> list[Piece]:
-    return [Piece(notes(p), str(i)) for i, p in enumerate(pitches)]
+from .melodies import notes
 
 
 def measure(train: list[list[int]], sample: list[int], prompt: list[int] | None = None) -> Copied:
-    (found,) = TrainingIndex(pieces(*train)).measure([notes(sample)], [notes(prompt or [])])
-    return found
+    return TrainingIndex(map(notes, train)).measure(notes(sample), notes(prompt or []))
 
 
 SCALE = list(range(60, 80))
+EMPTY: dict[str, list[object]] = {"longest_training_run": [], "longest_prompt_run": [], "known_patterns": []}
 
 
 def test_by_hand() -> None:
@@ -49,12 +42,6 @@ def test_a_stretch_of_a_longer_piece_is_copied_to_its_end() -> None:
 def test_no_run_crosses_from_one_piece_to_the_next() -> None:
     assert measure([SCALE[:10], SCALE[10:]], SCALE) == Copied(10, None, 6 / 13)
     assert measure([SCALE[:3], SCALE[3:5]], SCALE).longest_training_run == 3
-
-
-def test_no_run_crosses_from_one_sample_to_the_next() -> None:
-    samples = [notes(SCALE[:5]), notes(SCALE[5:])]
-    found = TrainingIndex(pieces(SCALE)).measure(samples, [notes([])] * 2)
-    assert [f.longest_training_run for f in found] == [5, 15]
 
 
 @pytest.mark.parametrize("n", range(1, 12))
@@ -79,12 +66,11 @@ def test_little_music() -> None:
     assert measure([SCALE], SCALE[:8]) == Copied(8, None, 1.0)
     assert measure([], SCALE) == Copied(0, None, 0.0)
     assert measure([[], [60]], SCALE) == Copied(1, None, 0.0)
-    assert TrainingIndex(pieces(SCALE)).measure([], []) == []
 
 
 def test_a_chord_is_its_pitches_from_the_lowest() -> None:
     chord = Notes.from_columns([0, 0, 0, 1], [1, 1, 1, 1], [67, 60, 64, 72], [64, 64, 64, 64])
-    (found,) = TrainingIndex(pieces([60, 64, 67, 72])).measure([chord], [chord])
+    found = TrainingIndex([notes([60, 64, 67, 72])]).measure(chord, chord)
     assert (found.longest_training_run, found.longest_prompt_run) == (4, 4)
 
 
@@ -115,54 +101,71 @@ def brute(train: list[list[int]], sample: list[int], prompt: list[int]) -> Copie
 tunes = st.lists(st.sampled_from([0, 1, 127]), max_size=25)
 
 
-@given(st.lists(tunes, max_size=4), st.lists(st.tuples(tunes, tunes), max_size=4), st.sampled_from([3, 1 << 19]))
-def test_as_a_search_of_every_place(train: list[list[int]], samples: list[tuple[list[int], list[int]]], chunk: int) -> None:
-    before, copying.CHUNK = copying.CHUNK, chunk
-    try:
-        index = TrainingIndex(pieces(*train))
-        found = index.measure([notes(s) for s, _ in samples], [notes(p) for _, p in samples])
-    finally:
-        copying.CHUNK = before
-    assert found == [brute(train, sample, prompt) for sample, prompt in samples]
+@given(st.lists(tunes, max_size=4), tunes, tunes)
+def test_as_a_search_of_every_place(train: list[list[int]], sample: list[int], prompt: list[int]) -> None:
+    assert measure(train, sample, prompt) == brute(train, sample, prompt)
 
 
 @given(tunes, tunes, st.integers(0, 24), st.integers(9, 24))
 def test_a_planted_run_is_found(train: list[int], sample: list[int], at: int, n: int) -> None:
     run = SCALE[:n]
-    found = measure([[*train[:at], *run, *train[at:]]], [*sample, *run])
-    assert found.longest_training_run >= len(run)
-    assert longest_common_run(notes([*sample, *run]), notes(run)) == len(run)
+    planted = [*train[:at], *run, *train[at:]]
+    assert measure([planted], [*sample, *run], prompt=run) == brute([planted], [*sample, *run], prompt=run)
+
+
+def test_known_windows_of_two_pieces_are_no_longer_run() -> None:
+    # All windows of 8 are known, but no piece has more than 12 of the 20 notes.
+    assert measure([SCALE[:12], SCALE[5:17], SCALE[10:]], SCALE) == Copied(12, None, 1.0)
+
+
+def test_a_run_is_found_behind_its_shorter_beginnings() -> None:
+    assert measure([SCALE[:9], [*SCALE[:11], 1], SCALE[1:10], [2, *SCALE[:14]]], [*SCALE[:15], 3]).longest_training_run == 14
 
 
 def test_what_a_trial_stores() -> None:
-    stored = measure_trial(pieces(SCALE), [notes(SCALE[:9])], [notes([])], [(notes([60, 61]), notes([61, 60, 61]))])
+    train = [Piece(notes(SCALE), "0")]
+    targets = [Target(PieceName(i, str(i)), notes([60, 61]), notes(real)) for i, real in enumerate(([60, 61, 62], [61, 60, 61]))]
+    samples = {(1, 0): notes(SCALE[:9]), (0, 1): notes([60, 61, 62]), (0, 0): notes([])}
+    stored = measure_samples(train, samples, targets)
     assert stored == {
-        "samples": {"longest_training_run": [9], "longest_prompt_run": [None], "known_patterns": [1.0]},
-        "targets": {"longest_training_run": [2], "longest_prompt_run": [2], "known_patterns": [None]},
+        "samples": {
+            "longest_training_run": [0, 3, 9],
+            "longest_prompt_run": [0, 2, 2],
+            "known_patterns": [None, None, 1.0],
+        },
+        "targets": {"longest_training_run": [3, 2], "longest_prompt_run": [2, 2], "known_patterns": [None, None]},
     }
-    assert columns.evaluate(stored, 0, 0) == {
+    found = evaluate(Originality.model_validate(stored), 2, 1)
+    assert found == {
         "copied_run": 9.0,
-        "copied_from_prompt": Undefined("there is no prompt that it could copy"),
+        "copied_from_prompt": 2.0,
         "known_patterns": 100.0,
         "copied_run_real": 2.0,
         "copied_from_prompt_real": 2.0,
         "known_patterns_real": Undefined("fewer than 8 notes"),
     }
-    assert columns.evaluate(stored, 0, 0).keys() == {m.name for m in columns.METRICS}
+    assert found.keys() == {m.name for m in METRICS}
+
+
+def test_a_system_that_takes_no_prompt_has_no_run_from_it() -> None:
+    targets = [Target(PieceName(0, "0"), notes([60, 61]), notes([60]))]
+    stored = measure_samples([], {(0, 0): notes([60, 61])}, targets, takes_prompt=False)
+    assert (stored["samples"]["longest_prompt_run"], stored["targets"]["longest_prompt_run"]) == ([None], [1])
+    assert evaluate(Originality.model_validate(stored), 0, 0)["copied_from_prompt"] == Undefined(
+        "there is no prompt that it could copy"
+    )
 
 
 def test_nothing_to_measure_stores_empty_lists() -> None:
-    empty: dict[str, list[object]] = {"longest_training_run": [], "longest_prompt_run": [], "known_patterns": []}
-    assert measure_trial([], [], [], []) == {"samples": empty, "targets": empty}
+    assert measure_samples([], {}, []) == {"samples": EMPTY, "targets": EMPTY}
 
 
 def test_an_outcome_of_an_older_version_has_no_number() -> None:
-    found = columns.evaluate(None, 0, 0)
+    found = evaluate(None, 0, 0)
     assert set(found.values()) == {Undefined("originality was not measured: the trial was run by an older version")}
-    assert found.keys() == {m.name for m in columns.METRICS}
+    assert found.keys() == {m.name for m in METRICS}
 
 
-@pytest.mark.parametrize("stored", [{}, {"samples": {}, "targets": {}}, measure_trial([], [], [], [])])
-def test_an_outcome_that_lacks_a_sample_is_refused(stored: dict[str, object]) -> None:
+def test_an_outcome_that_lacks_a_sample_is_refused() -> None:
     with pytest.raises(DataError, match="says nothing of sample 0 and piece 0"):
-        columns.evaluate(stored, 0, 0)
+        evaluate(Originality.model_validate({"samples": EMPTY, "targets": EMPTY}), 0, 0)
