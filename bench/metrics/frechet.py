@@ -1,7 +1,7 @@
 """Fréchet distance between samples and real pieces over our own descriptors: an offline figure in the manner of FID.
 
-Not the Frechet Music Distance, which takes a pretrained network's vectors (:mod:`bench.metrics.music_frechet`): here a piece is a
-vector of twelve plain descriptors.
+Not the Frechet Music Distance (Retkowski et al. 2024), which takes a pretrained network's vectors: here a piece is a vector of
+twelve plain descriptors.
 
 =================================  ===============================================================================================
 pitch mean, SD                     semitones

@@ -23,8 +23,8 @@ What differs from the paper or its tool:
   dotted, triplets) on a fixed grid of 120 quarters a minute, each note going to the nearest; none is dropped.
 - Transitions are shares, not counts. Each pair of real pieces counts once, not twice.
 - The overlap is taken over the whole line, not only between the extreme distances, so that equal sets overlap by 1.
-- Both densities are taken at the same points. The tool's own divergence takes each over its own range: that is
-  :func:`kl_own_ranges`, and no column.
+- Both densities are taken at the same points. The tool's divergence takes each over its own range, so that a set and the same
+  set moved by 100 diverge by 0.
 """
 
 from __future__ import annotations
@@ -179,26 +179,6 @@ def divergence(one: Density, other: Density) -> float:
     return max(0.0, float(np.trapezoid(p * np.log(p / q), points)))
 
 
-def kl_own_ranges(one: ArrayLike, other: ArrayLike, points: int = 1000) -> Value:
-    """The divergence as MGEval's tool computes it: each density at `points` of its own range. For comparison only.
-
-    Point i of one range has nothing to do with point i of the other, so a set and the same set moved by 100 diverge by 0.
-
-    Parameters
-    ----------
-    one, other : array_like, shape (n,)
-        Distances.
-    points : int
-    """
-    heights = []
-    for values in (np.asarray(one, np.float64), np.asarray(other, np.float64)):
-        if isinstance(found := Density.of(values), Undefined):
-            return found
-        heights.append(stats.gaussian_kde(values)(np.linspace(values.min(), values.max(), points)))
-    found_divergence = float(stats.entropy(*heights))
-    return found_divergence if math.isfinite(found_divergence) else Undefined("the second density is 0 where the first is not")
-
-
 def densities(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, tuple[Density | Undefined, Density | Undefined]]:
     """Feature to the densities of the intra-set and of the inter-set distances, each of which may have none.
 
@@ -217,17 +197,6 @@ def _columns(pieces: Sequence[Notes]) -> dict[str, Floats]:
     """Feature to its vectors, (pieces, size)."""
     found: list[Mapping[str, Floats]] = [features(piece) for piece in pieces]
     return {name: np.stack([f[name] for f in found]) for name in found[0]}
-
-
-def overlap_by_feature(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:
-    """The overlap area of each feature; see :func:`densities`."""
-    found: dict[str, Value] = {}
-    for name, (intra, inter) in densities(generated, real).items():
-        if isinstance(intra, Undefined):
-            found[name] = intra
-        else:
-            found[name] = inter if isinstance(inter, Undefined) else overlap_area(intra, inter)
-    return found
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:

@@ -18,9 +18,6 @@ The number of pitches used is :mod:`bench.metrics.spread`'s ``unique_pitches``.
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -203,23 +200,13 @@ METRICS = (
 
 Steps = NDArray[np.int64]
 
-#: By mode, shape (12, 12): whether the scale on root (row) has the pitch class (column).
-SCALES = MappingProxyType(
-    {
-        mode: np.isin((np.arange(12) - np.arange(12)[:, None]) % 12, degrees)
-        for mode, degrees in (("major", (0, 2, 4, 5, 7, 9, 11)), ("minor", (0, 2, 3, 5, 7, 8, 10)))
-    }
-)
-
-
-def pitch_in_scale_rate(notes: Notes, root: int, mode: Literal["major", "minor"]) -> float:
-    """Share of at least one note in the scale on pitch class `root` (0 is C); minor is natural minor."""
-    return float(pitch_classes(notes) @ SCALES[mode][root]) / len(notes)
+#: Whether the major scale on the root (row) has the pitch class (column). Natural minor scales have the same notes. (12, 12)
+SCALES = np.isin((np.arange(12) - np.arange(12)[:, None]) % 12, (0, 2, 4, 5, 7, 9, 11))
 
 
 def scale_consistency(notes: Notes) -> float:
-    """Largest share of at least one note in one scale. A natural minor scale has the notes of a major one."""
-    return float((SCALES["major"] @ pitch_classes(notes)).max()) / len(notes)
+    """Largest share of at least one note in one major or natural minor scale."""
+    return float((SCALES @ pitch_classes(notes)).max()) / len(notes)
 
 
 def quantised(notes: Notes) -> tuple[Steps, Steps]:

@@ -44,10 +44,9 @@ def test_pitches_by_hand() -> None:
 
 def test_scales_by_hand() -> None:
     a_minor = Notes.from_columns(range(4), [1] * 4, [57, 60, 64, 67], [80] * 4)  # A C E G
-    assert muspy.pitch_in_scale_rate(a_minor, 9, "minor") == 1.0
-    assert muspy.pitch_in_scale_rate(a_minor, 0, "major") == 1.0
-    assert muspy.pitch_in_scale_rate(a_minor, 4, "major") == 0.5  # E major has A and E
-    assert muspy.pitch_in_scale_rate(a_minor, 0, "minor") == 0.5  # C minor has C and G
+    assert muspy.scale_consistency(a_minor) == 1.0
+    harmonic = Notes.from_columns(range(4), [1] * 4, [57, 60, 65, 68], [80] * 4)  # A C F G sharp
+    assert muspy.scale_consistency(harmonic) == 0.75
     chromatic = Notes.from_columns(range(12), [1] * 12, range(60, 72), [80] * 12)
     assert muspy.scale_consistency(chromatic) == 7 / 12
 
