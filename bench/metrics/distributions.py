@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import wasserstein_distance
 
 from bench.api import Notes
 from bench.metrics.metric import Metric, Undefined, Value
@@ -58,34 +59,36 @@ def pitch_classes(notes: Notes) -> NDArray[np.int64]:
 
 
 def entropy(weights: NDArray[np.float64] | NDArray[np.int64]) -> float:
-    """Shannon entropy of `weights`, at least 0 and not all 0, once they are scaled to add to 1, bits."""
+    """Shannon entropy of weights, none below 0 and not all 0, once they are scaled to add to 1, bits.
+
+    By hand: :func:`scipy.stats.entropy` takes fifty times as long, two calls of it longer than all other metrics of a sample.
+
+    >>> entropy(np.array([2, 1, 1]))
+    1.5
+    """
     share = weights[weights > 0] / weights.sum()
     # Of a single share it is -0.0.
     return abs(float(share @ np.log2(share)))
 
 
 def jensen_shannon(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """Jensen-Shannon divergence of two histograms of the same bins, neither empty: 0 (equal) to 1 bit (nothing in common)."""
+    """Jensen-Shannon divergence of two histograms of the same bins, neither empty: 0 (equal) to 1 bit (nothing in common).
+
+    By hand: :func:`scipy.spatial.distance.jensenshannon` is its root, and NaN where rounding makes it negative.
+
+    >>> jensen_shannon(np.array([3, 1]), np.array([0, 0, 5])[1:])
+    0.5487949406953986
+    """
     middle = (one / one.sum() + other / other.sum()) / 2
     # A difference of entropies: the last digit may fall on the wrong side of a bound.
     return min(1.0, max(0.0, entropy(middle) - (entropy(one) + entropy(other)) / 2))
-
-
-def wasserstein1(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Wasserstein-1 distance of two sets of numbers, neither empty: the area between their distribution functions.
-
-    Of MIDI values :func:`bench.metrics.spread.wasserstein1` gives the same by counting.
-    """
-    values = np.sort(np.concatenate([one, other]))
-    below = [np.searchsorted(np.sort(side), values[:-1], side="right") / len(side) for side in (one, other)]
-    return float(np.abs(below[0] - below[1]) @ np.diff(values))
 
 
 def ioi_w1(generated: Notes, real: Notes) -> Value:
     """Wasserstein-1 distance of the inter-onset intervals, s; undefined where a side has fewer than two notes."""
     if min(len(generated), len(real)) < 2:
         return Undefined("one note has no inter-onset interval")
-    return wasserstein1(np.diff(generated.onset), np.diff(real.onset))
+    return float(wasserstein_distance(np.diff(generated.onset), np.diff(real.onset)))
 
 
 def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
@@ -95,5 +98,5 @@ def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
     return {
         "pitch_class_js": jensen_shannon(pitch_classes(generated), pitch_classes(real)),
         "ioi_w1": ioi_w1(generated, real),
-        "duration_w1": wasserstein1(generated.duration, real.duration),
+        "duration_w1": float(wasserstein_distance(generated.duration, real.duration)),
     }

@@ -26,9 +26,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from bench.api import Notes
+from bench.metrics.distributions import entropy, pitch_classes
 from bench.metrics.metric import Metric, Undefined, Value
 
 METRICS = (
@@ -66,7 +66,7 @@ def descriptors(notes: Notes) -> Floats:
         [
             pitch.mean(),
             pitch.std(),
-            stats.entropy(np.bincount(notes.pitch % 12), base=2),
+            entropy(pitch_classes(notes)),
             np.abs(np.diff(pitch)).mean(),
             velocity.mean(),
             velocity.std(),
