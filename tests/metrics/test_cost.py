@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.metrics import Undefined, Value, cost
+from bench.storage.records import Done, Generation, Memory, Training
 
 HISTORY = [{"seconds": 10.0, "validation_bits": 19.0}, {"seconds": 20.0, "validation_bits": 18.0}, {"seconds": 30.0}]
 
@@ -27,12 +28,15 @@ def test_seconds_to_target_without_validation_bits() -> None:
 
 
 def test_cost_of_a_trial() -> None:
-    outcome = {
-        "training": {"seconds": 12.5, "epochs": 3, "notes_per_second": 2000.0, "history": HISTORY},
-        "generation": {"notes_per_second": 400.0},
-        "memory": {"peak_bytes": 3 * 2**20, "peak_gpu_bytes": None},
-        "facts": {"parameters": 1000},
-    }
+    outcome = Done(
+        status="done",
+        key="lstm-0",
+        training=Training(seconds=12.5, epochs=3, notes_per_second=2000.0, history=tuple(HISTORY)),
+        generation=Generation(notes_per_second=400.0),
+        likelihood=None,
+        memory=Memory(peak_bytes=3 * 2**20, peak_gpu_bytes=None),
+        facts={"parameters": 1000},
+    )
     assert cost.evaluate(outcome, target=18.0) == {
         "training_seconds": 12.5,
         "epochs": 3.0,
