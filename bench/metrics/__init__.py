@@ -1,12 +1,15 @@
-"""Metrics, one subject a module: conventions, then what each column is, then how it is measured. Pure NumPy and SciPy.
+"""Metrics, one subject a module: conventions first, then the columns, then how they are measured. Pure NumPy and SciPy.
 
-Each module has ``METRICS``, and measures on one of three levels:
+Each module lists its columns in ``METRICS`` and measures on one of these levels:
 
 - ``evaluate(generated, real)``: one sample and its target. Averaged over samples, seeds, then pieces.
 - ``evaluate_set(generated, real)``: all samples of a trial and all targets. Averaged over seeds.
-- what was measured while the trial ran, from its outcome: originality of each sample, cost and likelihood of the whole trial.
+- :mod:`copying`, :mod:`likelihood` and :mod:`cost`: what was measured while the trial ran, from its outcome.
 - :mod:`harmony`: one sample against the plan of chords that constrained rows of its run followed.
 - :mod:`skill`: a row's distance against that of the row median.
+
+A new column needs its :class:`~bench.metrics.metric.Metric` in ``METRICS`` of its module and its value from the same module's
+function. Reports, the gate, the audit and the command line take all else from there.
 """
 
 from __future__ import annotations
@@ -70,13 +73,20 @@ def in_group(group: Group | None) -> tuple[str, ...]:
 
 
 def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:
-    """Everything that is measured on one sample and its target.
+    """Compute everything that is measured on one sample and its target.
 
     Parameters
     ----------
     generated, real : Notes
     seconds : float, optional
         Limits what the two distances compare, see :func:`bench.metrics.table2.aligned`.
+
+    Examples
+    --------
+    >>> real = Notes.from_columns([0, 1, 2], [1, 1, 1], [60, 64, 67], [80, 80, 80])
+    >>> generated = Notes.from_columns([0, 1, 2], [1, 1, 1], [60, 60, 70], [80, 80, 80])
+    >>> evaluate_sample(generated, real)["unique_pitches"]
+    2.0
     """
     values = table2.evaluate(generated, real, seconds)
     for module in ON_SAMPLES:
@@ -85,7 +95,7 @@ def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None)
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:
-    """Everything that is measured on all samples of a trial and all targets.
+    """Compute everything that is measured on all samples of a trial and all targets.
 
     Parameters
     ----------

@@ -177,7 +177,7 @@ class TrainingIndex:
         )
 
     def _matches(self, pitches: bytes) -> NDArray[np.int64]:
-        """Notes from each one on, at most 8, that stand consecutively in a training piece; shape (notes,)."""
+        """Count the notes from each one on, at most 8, that stand consecutively in a training piece; shape (notes,)."""
         keys = _keys(pitches, _END_OF_SAMPLE)
         # Of all training windows, one next to it in their order has the most leading pitches in common.
         after = np.searchsorted(self._sorted, keys)
@@ -237,7 +237,7 @@ def measure_samples(
     targets : sequence of Target
         All held-out pieces of the run.
     takes_prompt : bool
-        Whether the system was given the prompts.
+        Whether the system saw the prompts.
 
     Returns
     -------

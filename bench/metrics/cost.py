@@ -1,4 +1,7 @@
-"""What a system costs, from what its trials stored. Only of trials that ended: half a training is no cost of one."""
+"""Cost: time, speed, memory and size of a system, from what its trials stored.
+
+Only trials that ended count: the cost of half a training is not that of a training. Times are wall-clock.
+"""
 
 from __future__ import annotations
 
@@ -126,6 +129,9 @@ def seconds_to_target(history: Sequence[Epoch], target: float | None) -> Value:
     """Training seconds at the first epoch whose ``validation_bits`` is at or below `target`.
 
     With folds the mean over them; undefined where one never reached it, or the mean would be over the quick ones alone.
+
+    >>> seconds_to_target([{"seconds": 10.0, "validation_bits": 19.0}, {"seconds": 20.0, "validation_bits": 18.0}], target=18.5)
+    20.0
     """
     if target is None:
         return Undefined("the spec sets no target")
@@ -145,7 +151,7 @@ def seconds_to_target(history: Sequence[Epoch], target: float | None) -> Value:
 
 
 def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True) -> dict[str, Value]:
-    """Every metric of this module from one done trial's outcome.
+    """Compute every metric of this module from the outcome of a trial that ended well.
 
     Parameters
     ----------
@@ -153,24 +159,24 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     target : float, optional
         Validation bits per note that counts as reached.
     trains : bool
-        False for a reference row or an untrained network: neither has a training to tell of.
+        False for a reference row or an untrained network: neither has a training.
     """
     training, memory = outcome.training, outcome.memory
     elsewhere = Undefined("it was trained elsewhere")
     trained: dict[str, Value] = {
         "training_seconds": elsewhere if training.seconds is None else float(training.seconds),
         "epochs": elsewhere if training.epochs is None else float(training.epochs),
-        "training_notes_per_second": _known(training.notes_per_second, "it was not trained"),
+        "training_notes_per_second": _measured(training.notes_per_second, "it was not trained"),
         "seconds_to_target": seconds_to_target(training.history, target),
     }
     return {
         **(trained if trains else dict.fromkeys(trained, Undefined("it is not trained"))),
-        "generation_notes_per_second": _known(outcome.generation.notes_per_second, "it was not measured"),
-        "peak_memory": _known(memory.peak_bytes, "it was not measured", MIB),
-        "peak_gpu_memory": _known(memory.peak_gpu_bytes, "no GPU was used", MIB),
-        "parameters": _known(outcome.facts.get("parameters"), "the model states none"),
+        "generation_notes_per_second": _measured(outcome.generation.notes_per_second, "it was not measured"),
+        "peak_memory": _measured(memory.peak_bytes, "it was not measured", MIB),
+        "peak_gpu_memory": _measured(memory.peak_gpu_bytes, "no GPU was used", MIB),
+        "parameters": _measured(outcome.facts.get("parameters"), "the model states none"),
     }
 
 
-def _known(value: float | None, reason: str, unit: int = 1) -> Value:
+def _measured(value: float | None, reason: str, unit: int = 1) -> Value:
     return value / unit if value else Undefined(reason)

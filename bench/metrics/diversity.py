@@ -1,7 +1,7 @@
 """Diversity: whether the samples of one model differ from each other as much as real pieces do.
 
-A model that gives every piece the same continuation may be near to each; only samples beside each other show it. Samples of the
-same piece share a prompt, so only samples of different pieces are compared. Pitches alone count, in the order of the notes.
+A model that gives every piece the same continuation may be near each target; only a comparison between samples shows it. Samples
+of the same piece share a prompt, so only samples of different pieces are compared. Only pitches count, in the order of the notes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ METRICS = (
 
 
 def shared_patterns(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
-    """Mean over samples of the percentage of windows of 8 pitches that a sample for another piece has too.
+    """Mean over samples of the percentage of windows of 8 pitches that a sample for another piece also has.
 
     Parameters
     ----------
@@ -57,6 +57,13 @@ def shared_patterns(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
     -------
     float or Undefined
         Undefined for fewer than two pieces, or if a sample has no window.
+
+    Examples
+    --------
+    >>> one = Notes.from_columns(range(9), [1] * 9, range(60, 69), [80] * 9)
+    >>> other = Notes.from_columns(range(9), [1] * 9, [0, *range(61, 69)], [80] * 9)
+    >>> shared_patterns([one, other], pieces=[0, 1])
+    50.0
     """
     if len(set(pieces)) < 2:
         return Undefined("fewer than two pieces")
@@ -73,7 +80,12 @@ def shared_patterns(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
 
 
 def pitch_spread(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
-    """Mean over all pairs of samples for different pieces of the Wasserstein-1 distance of their pitches, semitones."""
+    """Mean Wasserstein-1 distance of pitches over all pairs of samples for different pieces, semitones.
+
+    >>> low, high = (Notes.from_columns([0, 1], [1, 1], pitch, [80, 80]) for pitch in ([60, 62], [63, 65]))
+    >>> pitch_spread([low, low, high], pieces=[0, 0, 1])
+    3.0
+    """
     if len(set(pieces)) < 2:
         return Undefined("fewer than two pieces")
     if not all(map(len, samples)):
@@ -85,12 +97,12 @@ def pitch_spread(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:
-    """Every metric of this module.
+    """Compute every metric of this module.
 
     Parameters
     ----------
     generated : sequence of Notes
-        In the order of pieces, then samples; as many for each piece.
+        In the order of pieces, then samples; the same number for each piece.
     real : sequence of Notes
         One a piece.
     """

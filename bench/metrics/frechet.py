@@ -1,4 +1,4 @@
-"""Fréchet distance between samples and real pieces over our own descriptors: an offline figure in the manner of FID.
+"""Fréchet distance between samples and real pieces over twelve descriptors, after FID; it needs no network or download.
 
 Not the Frechet Music Distance (Retkowski et al. 2024), which takes a pretrained network's vectors: here a piece is a vector of
 twelve plain descriptors.
@@ -10,13 +10,13 @@ interval                           mean absolute interval between consecutive no
 velocity mean, SD                  MIDI velocity
 velocity step                      mean absolute difference between consecutive notes
 inter-onset interval               log2 of the mean in seconds, at least 1 ms
-chord share                        share of notes that begin within 30 ms of the one before
+chord share                        share of notes that begin within 30 ms of the previous one
 inter-onset interval SD            of log2 of those above 30 ms; 0 for fewer than two
 duration mean, SD                  of log2 of seconds
 =================================  ===============================================================================================
 
 Each is divided by its SD among the real pieces; one in which these don't differ is left out. A Gaussian is fitted to either set;
-as about 50 pieces say little of 78 covariances, these are shrunk towards a multiple of the identity (Ledoit & Wolf 2004). The
+as about 50 pieces say little about 78 covariances, these are shrunk towards a multiple of the identity (Ledoit & Wolf 2004). The
 distance is squared, as FID is. Few pieces alone make it larger than 0: read it beside the reference row `real`.
 """
 
@@ -48,7 +48,7 @@ METRICS = (
 
 Floats = NDArray[np.float64]
 
-#: Notes that begin within this of the one before are one chord. Seconds.
+#: Notes that begin within this of the previous one are one chord. Seconds.
 CHORD = 0.03
 #: The shortest mean inter-onset interval. Seconds.
 SHORTEST = 0.001
@@ -57,7 +57,11 @@ ROUNDING = 1e-9
 
 
 def descriptors(notes: Notes) -> Floats:
-    """The twelve descriptors of a piece of at least two notes, in the order of the table above; shape (12,)."""
+    """Describe a piece of at least two notes by twelve numbers, in the order of the table above; shape (12,).
+
+    >>> descriptors(Notes.from_columns([0, 1, 2], [1, 1, 1], [60, 64, 62], [80, 80, 80]))[[0, 3]]  # pitch mean, interval
+    array([62.,  3.])
+    """
     pitch, velocity = notes.pitch.astype(np.float64), notes.velocity.astype(np.float64)
     shift = np.diff(notes.onset)
     apart = np.log2(shift[shift > CHORD])
@@ -125,6 +129,11 @@ def gaussian_distance(mean: Floats, covariance: Floats, other_mean: Floats, othe
     References
     ----------
     Dowson & Landau 1982, The Fréchet distance between multivariate normal distributions.
+
+    Examples
+    --------
+    >>> gaussian_distance(np.array([3.0]), np.array([[16.0]]), np.array([1.0]), np.array([[9.0]]))  # (3 - 1)^2 + (4 - 3)^2
+    5.0
     """
     values, vectors = np.linalg.eigh(covariance)
     root = (vectors * _roots(values)) @ vectors.T
@@ -141,7 +150,7 @@ def _roots(eigenvalues: Floats) -> Floats:
 
 
 def descriptor_frechet(generated: Sequence[Notes], real: Sequence[Notes]) -> Value:
-    """The distance between two sets of pieces, each of at least two pieces of at least two notes."""
+    """Squared Fréchet distance between two sets of at least two pieces, each of at least two notes."""
     if min(len(generated), len(real)) < 2:
         return Undefined("fewer than two pieces")
     if min(map(len, [*generated, *real])) < 2:
@@ -157,7 +166,7 @@ def descriptor_frechet(generated: Sequence[Notes], real: Sequence[Notes]) -> Val
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:
-    """Every metric of this module.
+    """Compute every metric of this module.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""How many notes fit a plan of chords: what Algorithm 2 is meant to raise.
+"""Harmony: how many notes fit a plan of chords, which Algorithm 2 is meant to raise.
 
-A plan says which chord is under which note, see :mod:`bench.music.harmony`. A constrained row is measured against the plan that
-it was given, section by section; a row without a constraint against the same plan from one chord to the next, though it never
-saw it, so that before and after can be compared.
+A plan assigns a chord to each note, see :mod:`bench.music.harmony`. A constrained row is measured against the plan that it
+followed, section by section; a row without a constraint against the same plan from one chord to the next, though it never saw
+it, so that the two can be compared.
 """
 
 from __future__ import annotations
@@ -47,16 +47,21 @@ METRICS = (
 
 
 def evaluate(generated: Notes, plan: Plan | Undefined, where: Layout | None = None) -> dict[str, Value]:
-    """Both shares of one sample, percent.
+    """Compute both shares of one sample, percent.
 
     Parameters
     ----------
     generated : Notes
         n notes.
     plan : Plan or Undefined
-        Why there is none.
+        Undefined with the reason why there is none.
     where : Layout, optional
-        Which notes of the plan these are, shape (n,), and how far they were transposed; by default the first n.
+        The plan's note for each of these, shape (n,), and how far they were transposed; by default the first n.
+
+    Examples
+    --------
+    >>> evaluate(Notes.from_columns([], [], [], []), Undefined("no row is constrained"))["chord_tones"]
+    Undefined(reason='no row is constrained')
     """
     if isinstance(plan, Undefined) or not len(generated):
         reason = plan if isinstance(plan, Undefined) else Undefined("no notes to compare")

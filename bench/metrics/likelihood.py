@@ -1,7 +1,7 @@
-"""Bits per note: how well a system predicts held-out music, note by note, over the classes of the shared codec.
+"""Likelihood: how well a system predicts held-out music, in bits per note over the classes of the shared codec.
 
-Comparable between all systems with the same codec, and nothing repetitive or copied can win it. A family without a likelihood
-(a GAN) has none; a bound is marked as one.
+Comparable between all systems with the same codec; neither repetitive nor copied music can win it. A family without a likelihood
+(a GAN) has no value; an upper bound is marked as one.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ BY_PIECE = frozenset(("bits_per_note", *(f"bits_{field}" for field in FIELDS)))
 
 
 def by_piece(samples: Samples) -> dict[str, dict[int, Value]]:
-    """Every metric of each held-out piece, from the sums that a trial stored; empty for a family without a likelihood."""
+    """Compute the bits of each held-out piece from the sums that a trial stored; empty for a family without a likelihood."""
     if samples.likelihood_sum is None or samples.likelihood_notes is None:
         return {}
     bits = -samples.likelihood_sum / samples.likelihood_notes[:, None] / math.log(2)  # (pieces, 4)
@@ -73,14 +73,14 @@ def by_piece(samples: Samples) -> dict[str, dict[int, Value]]:
 
 
 def numbers(samples: Samples) -> list[int]:
-    """Which pieces of the test split the likelihood is of, in its order."""
+    """List the indices in the test split of the pieces that the likelihood is of, in its order."""
     assert samples.likelihood_notes is not None
-    given = samples.likelihood_piece
-    return list(range(len(samples.likelihood_notes))) if given is None else [int(piece) for piece in given]
+    pieces = samples.likelihood_piece
+    return list(range(len(samples.likelihood_notes))) if pieces is None else [int(piece) for piece in pieces]
 
 
 def evaluate(likelihood: Likelihood | None, entropy: Mapping[str, float] | None = None) -> dict[str, Value]:
-    """Every metric of this module.
+    """Compute every metric of this module.
 
     Parameters
     ----------
@@ -88,6 +88,12 @@ def evaluate(likelihood: Likelihood | None, entropy: Mapping[str, float] | None 
         As a trial's outcome stored it.
     entropy : mapping of str to float, optional
         Expected bits per note of the music's source on the held-out pieces, see :class:`bench.api.Splits`; its "total" counts.
+
+    Examples
+    --------
+    >>> stored = Likelihood(kind="exact", pieces=1, notes=9, bits_per_note=8.0, by_field=dict.fromkeys(FIELDS, 2.0))
+    >>> evaluate(stored, entropy={"total": 7.5})["excess_bits"]
+    0.5
     """
     if likelihood is None:
         return dict.fromkeys((m.name for m in METRICS), Undefined("this family has no likelihood"))

@@ -1,8 +1,8 @@
 """MGEval's comparison of two sets of pieces: how alike the differences between pieces are (Yang & Lerch 2020).
 
 For each feature, the distances between the real pieces (intra-set) and those between samples and real pieces (inter-set) become
-two densities by Gaussian kernels; their overlap and their Kullback-Leibler divergence say whether a sample lies among the real
-pieces as one of them would. Implemented from the paper's definitions. Nine features of the paper that need no bar lines:
+two densities by Gaussian kernels; their overlap and their Kullback-Leibler divergence show whether samples lie among the real
+pieces as one of these would. Implemented from the paper's definitions, for the nine of its features that need no bar lines:
 
 =======================  =========================================================================================================
 pitch_count              different pitches
@@ -19,8 +19,8 @@ note_length_transitions  share of each of 12 x 12 pairs of note lengths of conse
 What differs from the paper or its tool:
 
 - Consecutive means the order (onset, pitch). Pitch classes are weighted by duration, not by velocity too.
-- Notes here are in seconds, so what is counted a bar is left out, and note lengths are the paper's twelve (whole to sixteenth,
-  dotted, triplets) on a fixed grid of 120 quarters a minute, each note going to the nearest; none is dropped.
+- Notes here are in seconds, so features counted per bar are left out. Note lengths are the paper's twelve (whole to sixteenth,
+  dotted, triplets) on a fixed grid of 120 quarters a minute, each note rounded to the nearest; none is dropped.
 - Transitions are shares, not counts. Each pair of real pieces counts once, not twice.
 - The overlap is taken over the whole line, not only between the extreme distances, so that equal sets overlap by 1.
 - Both densities are taken at the same points. The tool's divergence takes each over its own range, so that a set and the same
@@ -88,12 +88,17 @@ ROUNDING = 1e-9
 
 
 def features(notes: Notes) -> dict[str, Floats]:
-    """Every feature of one piece as a vector; see the table above.
+    """Compute every feature of one piece as a vector; see the table above.
 
     Parameters
     ----------
     notes : Notes
         At least two.
+
+    Examples
+    --------
+    >>> features(Notes.from_columns([0, 1, 2], [1, 1, 1], [60, 64, 62], [80, 80, 80]))["pitch_interval"]
+    array([3.])
     """
     pitch = notes.pitch.astype(np.int64)
     pitch_class = pitch % 12
@@ -132,37 +137,42 @@ class Density:
 
     @classmethod
     def of(cls, values: ArrayLike) -> Density | Undefined:
-        """Of at least two values that are not all equal, shape (n,).
+        """Estimate the density of at least two values that are not all equal, shape (n,).
 
-        The values are shared out to the grid's points and smoothed there, which takes n steps, not n times the points.
+        The values are binned to the grid's points and smoothed there, which takes n steps, not n times the points.
 
         References
         ----------
         Scott 1992, Multivariate Density Estimation; Silverman 1982, Algorithm AS 176 (the binning).
         """
-        given = np.asarray(values, np.float64)
-        if len(given) < 2:
+        distances = np.asarray(values, np.float64)
+        if len(distances) < 2:
             return Undefined("fewer than two distances")
-        if np.ptp(given) <= ROUNDING * np.abs(given).max():
+        if np.ptp(distances) <= ROUNDING * np.abs(distances).max():
             return Undefined("all distances are equal")
-        bandwidth = float(given.std(ddof=1)) * len(given) ** -0.2
+        bandwidth = float(distances.std(ddof=1)) * len(distances) ** -0.2
         step = bandwidth / RESOLUTION
         reach = RESOLUTION * REACH
-        at = (given - given.min()) / step + reach
+        at = (distances - distances.min()) / step + reach
         below = np.floor(at).astype(np.int64)
         points = int(below.max()) + 2 + reach
         weight = np.bincount(below, 1 - (at - below), points) + np.bincount(below + 1, at - below, points)
         kernel = stats.norm.pdf(np.arange(-reach, reach + 1) / RESOLUTION)
-        height = np.convolve(weight, kernel / kernel.sum(), "same") / (len(given) * step)
-        return cls(given.min() + (np.arange(points) - reach) * step, height)
+        height = np.convolve(weight, kernel / kernel.sum(), "same") / (len(distances) * step)
+        return cls(distances.min() + (np.arange(points) - reach) * step, height)
 
     def at(self, points: Floats) -> Floats:
-        """Its height at each of `points`."""
+        """Height at each of `points`."""
         return np.interp(points, self.grid, self.height, left=0.0, right=0.0)
 
 
 def overlap_area(one: Density, other: Density) -> float:
-    """Area under both densities, 0 to 1."""
+    """Area under both densities, 0 to 1.
+
+    >>> near, far = Density.of([1, 2, 3]), Density.of([101, 102, 103])
+    >>> round(overlap_area(near, near), 6), overlap_area(near, far)
+    (1.0, 0.0)
+    """
     points = np.union1d(one.grid, other.grid)
     return min(1.0, float(np.trapezoid(np.minimum(one.at(points), other.at(points)), points)))
 
@@ -170,8 +180,11 @@ def overlap_area(one: Density, other: Density) -> float:
 def divergence(one: Density, other: Density) -> float:
     """Kullback-Leibler divergence of `other` from `one`, nats, both at the same points.
 
-    Of each density a millionth is spread evenly over the range of both, so that the divergence of densities far apart is large
+    A millionth of each density is spread evenly over the range of both, so that the divergence of densities far apart is large
     (about 14 nats and more) but finite.
+
+    >>> divergence(Density.of([1, 2, 3]), Density.of([1, 2, 3]))
+    0.0
     """
     points = np.union1d(one.grid, other.grid)
     even = 1 / (points[-1] - points[0])
@@ -180,7 +193,7 @@ def divergence(one: Density, other: Density) -> float:
 
 
 def densities(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, tuple[Density | Undefined, Density | Undefined]]:
-    """Feature to the densities of the intra-set and of the inter-set distances, each of which may have none.
+    """Estimate, for each feature, the densities of the intra-set and of the inter-set distances; either may be undefined.
 
     Distances are Euclidean. All samples are compared with all real pieces.
 
@@ -194,15 +207,15 @@ def densities(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, tu
 
 
 def _columns(pieces: Sequence[Notes]) -> dict[str, Floats]:
-    """Feature to its vectors, (pieces, size)."""
-    found: list[Mapping[str, Floats]] = [features(piece) for piece in pieces]
-    return {name: np.stack([f[name] for f in found]) for name in found[0]}
+    """Stack each feature's vectors, (pieces, size)."""
+    by_piece: list[Mapping[str, Floats]] = [features(piece) for piece in pieces]
+    return {name: np.stack([piece[name] for piece in by_piece]) for name in by_piece[0]}
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:
-    """Every metric of this module.
+    """Compute every metric of this module.
 
-    A feature in which all real pieces differ equally is left out, for all systems alike. One in which only the samples do so
+    A feature in which all real pieces are equally far apart is left out, for all systems alike. One in which only the samples are
     makes both columns undefined: a mean over other features could not be compared.
 
     Parameters

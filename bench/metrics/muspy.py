@@ -4,14 +4,14 @@ MuSpy counts integer steps, beats and bars. A performance has none, so all times
 24 steps a beat, 4 beats a bar, hence 48 steps a second, beats of 0.5 s and bars of 2 s. Step 0 is the first onset; onsets and
 ends go to the nearest step; a note lasts at least one. On this grid a "beat" is half a second, whatever the music's own beat.
 
-Where MuSpy 0.5.0's number is odd, it has the prefix ``muspy_`` and is there for comparison only; a sound one has the plain name:
+Where MuSpy 0.5.0's rule is odd, its number has the prefix ``muspy_`` and serves comparison only; a sound one has the plain name:
 
 - Polyphony rate: MuSpy's text says "multiple pitches", its default counts steps with more than 2. Ours counts 2 or more.
 - Empty beats and bars: in MuSpy a note fills the beat that begins as it ends, and one more beat is counted when the music ends
   with one. Ours takes a note as the half-open [onset, end), and the beats up to the end.
-- Groove: MuSpy's last bar is the one that holds the end of the last note. It may have no onset, even no music. Ours ends with
-  the bar of the last onset.
-- No notes: MuSpy returns 0, returns NaN or raises. Here all is undefined, with a reason.
+- Groove: MuSpy's last bar is the one that holds the end of the last note. It may have no onset, or no music at all. Ours ends
+  with the bar of the last onset.
+- No notes: MuSpy returns 0, returns NaN or raises. Here every metric is undefined, with a reason.
 
 The number of pitches used is :mod:`bench.metrics.spread`'s ``unique_pitches``.
 """
@@ -205,21 +205,32 @@ SCALES = np.isin((np.arange(12) - np.arange(12)[:, None]) % 12, (0, 2, 4, 5, 7, 
 
 
 def scale_consistency(notes: Notes) -> float:
-    """Largest share of at least one note in one major or natural minor scale."""
+    """Largest share of at least one note in one major or natural minor scale.
+
+    >>> scale_consistency(Notes.from_columns(range(4), [1] * 4, [60, 62, 64, 61], [80] * 4))  # C D E, and C sharp
+    0.75
+    """
     return float((SCALES @ pitch_classes(notes)).max()) / len(notes)
 
 
 def quantised(notes: Notes) -> tuple[Steps, Steps]:
-    """Onsets, ascending, and ends of at least one note on the grid, steps after the first onset."""
+    """Round the onsets, ascending, and ends of at least one note to the grid, in steps after the first onset.
+
+    >>> quantised(Notes.from_columns([5, 5.5], [0.25, 0.001], [60, 62], [80, 80]))
+    (array([ 0, 24]), array([12, 25]))
+    """
     onset = np.rint((notes.onset - notes.onset[0]) * STEPS_PER_SECOND).astype(np.int64)
     end = np.rint((notes.onset + notes.duration - notes.onset[0]) * STEPS_PER_SECOND).astype(np.int64)
     return onset, np.maximum(end, onset + 1)
 
 
 def steps_by_pitches(onset: Steps, end: Steps, pitch: NDArray[np.uint8]) -> list[float]:
-    """In how many steps, first onset to last end, exactly k different pitches sound: at index k, from 0 on.
+    """Count the steps, first onset to last end, in which exactly k different pitches sound: at index k, from 0 on.
 
     Notes of one pitch that overlap count once. The cost depends on the number of notes, not of steps.
+
+    >>> steps_by_pitches(np.array([0, 4]), np.array([6, 8]), np.array([60, 64], np.uint8))
+    [0.0, 6.0, 2.0]
     """
     # Each pitch in a span of its own: one running maximum finds what still sounds of the same pitch.
     span = pitch.astype(np.int64) * (end.max() + 1)
@@ -236,7 +247,7 @@ def steps_by_pitches(onset: Steps, end: Steps, pitch: NDArray[np.uint8]) -> list
 
 
 def silences(onset: Steps, end: Steps) -> tuple[Steps, Steps]:
-    """Where nothing sounds between notes: the ends of what sounded before, and the next onsets."""
+    """Silences between notes: the ends of what sounded before, and the next onsets."""
     reach, following = np.maximum.accumulate(end[:-1]), onset[1:]
     silent = following > reach
     return reach[silent], following[silent]
@@ -255,7 +266,7 @@ def empty_rate(since: Steps, until: Steps, last: int, unit: int) -> float:
 
 
 def repeats(onset: Steps) -> int:
-    """How many steps with an onset, each given once and ascending, have one a bar later too."""
+    """Count the steps with an onset, each listed once and ascending, that also have one a bar later."""
     later = onset + BAR
     at = onset.searchsorted(later)
     return int(np.count_nonzero(onset[np.minimum(at, len(onset) - 1)] == later))
@@ -311,7 +322,7 @@ def _of_times(notes: Notes) -> dict[str, Value]:
 
 
 def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
-    """Every metric of this module, of `generated` alone; of empty music they are undefined."""
+    """Compute every metric of this module, of `generated` alone; of empty music they are undefined."""
     if not len(generated):
         return dict.fromkeys((m.name for m in METRICS), Undefined("no notes"))
     pitches = _of_pitches(generated)

@@ -1,4 +1,8 @@
-"""How much of the distance of a constant a system saves: the skill score of forecasting, with the median row as reference."""
+"""Skill: how much of a constant's distance a system saves, the skill score of forecasting with the median row as reference.
+
+1 is the real notes, 0 no better than one note repeated, below 0 worse. Derived from the mean distances of two rows, so it is
+computed from the scored table, not from notes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from bench.metrics.metric import Metric
 
 SOURCE = "skill score, Murphy 1988; reference: this suite's row median"
 
-#: Skill of each distance.
+#: The distance that each skill is of.
 OF = {"pitch_skill": "pitch_distance", "velocity_skill": "velocity_distance"}
 
 METRICS = tuple(
@@ -28,7 +32,7 @@ METRICS = tuple(
 
 
 def by_piece(distance: Mapping[int, float], median: Mapping[int, float]) -> tuple[dict[int, float], dict[int, float]]:
-    """Skill on each piece, and the weights by which their mean is the skill of the mean distances.
+    """Skill on each piece, and the weights with which their mean is the skill of the mean distances.
 
     Parameters
     ----------
@@ -39,6 +43,11 @@ def by_piece(distance: Mapping[int, float], median: Mapping[int, float]) -> tupl
     -------
     skill, weights : dict of int to float
         Pieces that a constant hits exactly have no skill and are left out.
+
+    Examples
+    --------
+    >>> by_piece({0: 5.0, 1: 3.0}, median={0: 10.0, 1: 2.0})
+    ({0: 0.5, 1: -0.5}, {0: 10.0, 1: 2.0})
     """
     common = [piece for piece in sorted(distance.keys() & median.keys()) if median[piece] > 0]
     return {p: 1 - distance[p] / median[p] for p in common}, {p: median[p] for p in common}

@@ -1,6 +1,6 @@
-"""What an index-aligned distance can't show: whether pitches and velocities are spread as real music's are.
+"""Spread: whether pitches and velocities vary as real music's do, which an index-aligned distance can't show.
 
-All compare a sample with its own target, order ignored except in the step ratio. Notes are in the order (onset, pitch), so the
+Each sample is compared with its own target, order ignored except in the step ratio. Notes are in the order (onset, pitch), so the
 steps inside a chord go up. SD is the population's (divisor n).
 """
 
@@ -100,7 +100,15 @@ METRICS = (
 
 
 def sd_ratio(generated: Notes, real: Notes) -> Value:
-    """SD of generated over SD of real pitches; undefined where the real pitch never changes."""
+    """SD of generated over SD of real pitches; undefined where the real pitch never changes.
+
+    >>> real = Notes.from_columns([0, 1], [1, 1], [60, 64], [80, 80])
+    >>> generated = Notes.from_columns([0, 1], [1, 1], [60, 61], [80, 80])
+    >>> sd_ratio(generated, real)
+    0.25
+    >>> sd_ratio(real, real[:1])
+    Undefined(reason='the real notes all have one pitch')
+    """
     spread = float(real.pitch.std())
     return float(generated.pitch.std()) / spread if spread > 0 else Undefined("the real notes all have one pitch")
 
@@ -112,7 +120,11 @@ def velocity_sd_ratio(generated: Notes, real: Notes) -> Value:
 
 
 def mean_step(pitch: NDArray[np.uint8]) -> float:
-    """Mean absolute interval between successive ones of at least two pitches, semitones."""
+    """Mean absolute interval between successive pitches, of which there are at least two, in semitones.
+
+    >>> mean_step(np.array([60, 62, 61], np.uint8))
+    1.5
+    """
     # uint8 would wrap round: 60 - 61 is 255.
     return float(np.abs(np.diff(pitch.astype(np.int64))).mean())
 
@@ -131,7 +143,7 @@ def top_pitch_share(notes: Notes) -> float:
 
 
 def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
-    """Every metric of this module; of empty music they are undefined."""
+    """Compute every metric of this module; of empty music they are undefined."""
     if not len(generated) or not len(real):
         return dict.fromkeys((m.name for m in METRICS), Undefined("no notes to compare"))
     return {

@@ -44,26 +44,30 @@ METRICS = (
 
 
 def mean_absolute_difference(generated: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:
-    """Mean absolute difference of two columns of equal length n >= 1, in their own unit."""
+    """Mean absolute difference of two columns of equal length n >= 1, in their own unit.
+
+    >>> mean_absolute_difference(np.array([60, 64], np.uint8), np.array([61, 60], np.uint8))
+    2.5
+    """
     # uint8 would wrap round: 60 - 61 is 255.
     return float(np.abs(generated.astype(np.int64) - real.astype(np.int64)).mean())
 
 
 def first_seconds(notes: Notes, seconds: float) -> Notes:
-    """The notes with onset less than `seconds` after the first note's."""
+    """Cut off the notes that begin `seconds` or more after the first one."""
     return notes[: int(np.searchsorted(notes.onset, notes.onset[0] + seconds))] if len(notes) else notes
 
 
 def aligned(generated: Notes, real: Notes, seconds: float | None = None) -> tuple[Notes, Notes]:
-    """The notes that are compared.
+    """Cut a sample and its target to the notes that are compared.
 
     Parameters
     ----------
     generated, real : Notes
     seconds : float, optional
-        None compares all notes, and both sides must have the same number. Otherwise each side is cut to the notes that
-        begin within so many seconds of its first note, and the longer is cut to the length of the shorter (the paper's
-        figures show the first 90 s).
+        None compares all notes, and both sides must have the same number. Otherwise each side is cut to the notes that begin
+        less than this after its first note, and the longer to the length of the shorter (the paper's figures show the first
+        90 s).
 
     Raises
     ------
@@ -83,7 +87,13 @@ def aligned(generated: Notes, real: Notes, seconds: float | None = None) -> tupl
 
 
 def evaluate(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:
-    """Both distances. See :func:`aligned` for what is compared."""
+    """Compute both distances; of empty music they are undefined. See :func:`aligned` for what is compared.
+
+    >>> real = Notes.from_columns([0, 1], [1, 1], [60, 64], [80, 90])
+    >>> generated = Notes.from_columns([0, 1], [1, 1], [62, 64], [80, 80])
+    >>> evaluate(generated, real)
+    {'pitch_distance': 1.0, 'velocity_distance': 5.0}
+    """
     generated, real = aligned(generated, real, seconds)
     if len(real) == 0:
         nothing = Undefined("no notes to compare")
