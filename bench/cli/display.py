@@ -76,7 +76,7 @@ class Clock:
         self.jobs = 1
         self.waiting: list[str] = []
         self.taken: dict[str, list[float]] = {}
-        self._before: dict[tuple[str, int], float] = {}
+        self._before: dict[str, float] = {}
 
     def take(self, event: Event) -> None:
         """Note what an event says about time."""
@@ -103,20 +103,18 @@ class Clock:
 
         The speed is None for the first epoch after a resume: when the one before it ended isn't known here.
         """
-        training = event["key"], event.get("fold", 0)
-        before = self._before.get(training, 0.0 if event["epoch"] == 1 else None)
-        self._before[training] = event["seconds"]
-        waiting = event.get("folds", 0) - event.get("fold", 0)
-        left = event["seconds"] / event["epoch"] * (event["epochs"] * (1 + waiting) - event["epoch"])
+        before = self._before.get(event["key"], 0.0 if event["epoch"] == 1 else None)
+        self._before[event["key"]] = event["seconds"]
+        left = event["seconds"] / event["epoch"] * (event["epochs"] - event["epoch"])
         if before is None or event["seconds"] <= before:
             return None, left
         return event["notes"] / (event["seconds"] - before), left
 
 
 def epoch_text(event: Event, clock: Clock) -> str:
-    """``fold 2/9, epoch 3/30, loss 4.210, 17.90 bits/note, 12 300 notes/s, 40 s left at most``."""
+    """``epoch 3/30, loss 4.210, 17.90 bits/note, 12 300 notes/s, 40 s left at most``."""
     rate, left = clock.epoch(event)
-    parts = [f"{fold_text(event)}epoch {event['epoch']}/{event['epochs']}", f"loss {event['loss']:.3f}"]
+    parts = [f"epoch {event['epoch']}/{event['epochs']}", f"loss {event['loss']:.3f}"]
     if (bits := event.get("validation_bits")) is not None:
         parts.append(f"{bits:.2f} bits/note")
     if rate is not None:
@@ -126,27 +124,20 @@ def epoch_text(event: Event, clock: Clock) -> str:
     return ", ".join(parts)
 
 
-def fold_text(event: Event) -> str:
-    """``fold 2/9, ``; nothing where the dataset's own split is used."""
-    return f"fold {event['fold']}/{event['folds']}, " if "fold" in event else ""
-
-
 def done_text(event: Event) -> str:
-    """``done in 12 s: 30 epochs in 8.1 s``, and how many were planned where it ended before; with folds, the mean of them."""
+    """``done in 12 s: 30 epochs in 8.1 s``, and how many were planned where it ended before."""
     training = event.get("training") or {}
     text = f"done in {duration(event['seconds'])}"
     if (epochs := training.get("epochs", 0)) > 0:
         planned = event.get("planned") or 0
-        folds = training.get("folds", ())
         number = f"{epochs:.4g} of {planned} epochs" if epochs < planned else f"{epochs:g} epoch{'s' * (epochs > 1)}"
         clock = ", stopped by the clock" if training["stopped"] == "clock" else ""
-        each = f"{len(folds)} folds, on average " if folds else ""
-        text += f": {each}{number} in {duration(training['seconds'])}{clock}"
+        text += f": {number} in {duration(training['seconds'])}{clock}"
     return text
 
 
 def _generating(event: Event) -> str:
-    return f"{fold_text(event)}generating for {event['pieces']} {'piece' if event['pieces'] == 1 else 'pieces'}"
+    return f"generating for {event['pieces']} {'piece' if event['pieces'] == 1 else 'pieces'}"
 
 
 def prepare_text(event: Event) -> str:
@@ -300,7 +291,7 @@ class Live(Plain):
 
     def on_fit(self, event: Event) -> None:
         """Its network is there."""
-        self._bar(event["key"], self._place(event), 0, event["epochs"] or None, f"{fold_text(event)}training")
+        self._bar(event["key"], self._place(event), 0, event["epochs"] or None, "training")
 
     def on_epoch(self, event: Event) -> None:
         """An epoch has ended."""
@@ -312,7 +303,7 @@ class Live(Plain):
 
     def on_likelihood(self, event: Event) -> None:
         """It is asked how likely the held-out pieces are."""
-        self._bar(event["key"], self._place(event), 0, None, f"{fold_text(event)}likelihood")
+        self._bar(event["key"], self._place(event), 0, None, "likelihood")
 
     def on_done(self, event: Event) -> None:
         """A trial has ended."""

@@ -213,7 +213,7 @@ def _held_out(run: RunFolder, trials: Sequence[TrialScore]) -> dict[str, dict[in
     """Of the bits per note, in all and by field: each held-out piece's part, averaged over seeds. Empty if it is not stored."""
     parts = []
     for trial in trials:
-        samples = run.samples(trial.key)
+        samples = run.samples(*trial.keys)
         if samples.likelihood_sum is None or samples.likelihood_notes is None or samples.likelihood_piece is None:
             return {}
         bits = -samples.likelihood_sum / math.log(2) / samples.likelihood_notes.mean()  # (pieces, fields)

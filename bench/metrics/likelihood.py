@@ -79,6 +79,28 @@ def numbers(samples: Samples) -> list[int]:
     return list(range(len(samples.likelihood_notes))) if pieces is None else [int(piece) for piece in pieces]
 
 
+def summarize(samples: Samples, kind: str | None) -> Likelihood | None:
+    """Bits per note over all notes of all held-out pieces, in all and by field, from the stored sums.
+
+    Parameters
+    ----------
+    samples : Samples
+    kind : {"exact", "bound"} or None
+        None for a family without a likelihood.
+    """
+    if kind is None or samples.likelihood_sum is None or samples.likelihood_notes is None:
+        return None
+    notes = int(samples.likelihood_notes.sum())
+    bits = -samples.likelihood_sum.sum(0) / notes / math.log(2)  # (4,)
+    return Likelihood(
+        kind=kind,
+        pieces=len(samples.likelihood_notes),
+        notes=notes,
+        bits_per_note=float(bits.sum()),
+        by_field=dict(zip(FIELDS, bits.tolist(), strict=True)),
+    )
+
+
 def evaluate(likelihood: Likelihood | None, entropy: Mapping[str, float] | None = None) -> dict[str, Value]:
     """Compute every metric of this module.
 

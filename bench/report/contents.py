@@ -155,7 +155,7 @@ class Report:
         for piece, target in enumerate(self.targets):
             files = [("real", f"midi/target-{piece:03}.mid")]
             for row in self.table.rows:
-                files += [(row.system, f"trials/{t.key}/midi/piece-{piece:03}.mid") for t in row.done[:1]]
+                files += [(row.system, f"trials/{key}/midi/piece-{piece:03}.mid") for t in row.done[:1] for key in t.keys]
             there = [(name, path) for name, path in files if (self.folder / path).is_file()]
             if len(there) < 2:
                 break

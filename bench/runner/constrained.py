@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from bench.music.harmony.settings import Harmony
 from bench.music.harmony.theory import find_key, make_plan
 from bench.music.notes import Notes
 from bench.runner.contract import check_samples
+from bench.storage.records import ChordPlans
 from bench.storage.samples import Target
 
 #: Where a key came from, in words for the report.
@@ -85,14 +85,14 @@ class Conductor:
         chords = accompaniment(whole, plan, layout(self.harmony.form, len(whole)))
         return {"melody": Notes.concatenate([*prompt, whole]), "accompaniment": chords}
 
-    def told(self) -> dict[str, Any]:
+    def stored(self) -> ChordPlans:
         """For the outcome: the plans that were followed, which piece had which, and where the keys came from."""
         distinct = list(dict.fromkeys(self.plans))
-        return {
-            "key_from": self.key_from,
-            "plans": [plan.stored() for plan in distinct],
-            "plan_of_piece": [distinct.index(plan) for plan in self.plans],
-        }
+        return ChordPlans(
+            key_from=self.key_from,
+            plans=tuple(plan.stored() for plan in distinct),
+            plan_of_piece=tuple(distinct.index(plan) for plan in self.plans),
+        )
 
     def _groups(self) -> dict[str, list[int]]:
         """Pieces by key, keys in the order of their first piece."""

@@ -156,6 +156,11 @@ def divide(corpus: Corpus, stored: Targets) -> list[Division]:
     return [_division(pool, fold, stored.targets) for fold in folds]
 
 
+def choose_division(corpus: Corpus, stored: Targets, fold: int | None) -> Division:
+    """The division of one trial: that of its fold, or the dataset's own split."""
+    return next(division for division in divide(corpus, stored) if division.fold == fold)
+
+
 def measure_divisions(
     divisions: Sequence[Division],
     samples: Mapping[tuple[int, int], Notes],

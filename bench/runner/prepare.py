@@ -6,9 +6,9 @@ Dataset plug-ins run here, in the worker, and nowhere else.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ from bench.plugins.header import Plugin
 from bench.runner.folds import deal, facts, pooled, remarks
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
-from bench.storage.files import FORMAT, atomic
+from bench.storage.files import FORMAT, BusyError, atomic, hold
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
 
 Emit = Callable[[dict[str, Any]], None]
@@ -287,18 +287,17 @@ def make_cache(folder: Path) -> None:
 @contextlib.contextmanager
 def _alone(cache: Path, name: str, emit: Emit) -> Iterator[None]:
     """Fetch and parse one dataset in one process at a time: a second one waits, then finds it in the cache."""
-    try:
-        make_cache(cache)
-        file = (cache / f".{name}.lock").open("a")
-    except OSError:  # a cache that can only be read needs no lock
-        yield
-        return
-    with file:
+    lock = cache / f".{name}.lock"
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
-            fcntl.flock(file, fcntl.LOCK_EX)
+            make_cache(cache)
+            try:
+                stack.enter_context(hold(lock, cache))
+            except BusyError:
+                emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
+                stack.enter_context(hold(lock, cache, patience=math.inf))
+        except OSError:  # a cache that can only be read needs no lock
+            pass
         yield
 
 

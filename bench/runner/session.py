@@ -21,12 +21,13 @@ from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.datasets import Sink, dataset_task
+from bench.runner.folds import read_folds
 from bench.runner.processes import Ending, Signals, StoppedError, Task
 from bench.sound.after import render_after_run
 from bench.specs.load import load_spec, shipped_specs
 from bench.specs.scales import choose_scale
 from bench.specs.schema import Scale, Spec
-from bench.specs.trials import Device, Trial, unfold
+from bench.specs.trials import Device, Trial, in_folds, unfold
 from bench.storage.files import FORMAT, tail, write_json
 from bench.storage.records import Done, Failed, Failure, Memory
 from bench.storage.run_folder import RunFolder
@@ -183,8 +184,7 @@ _LARGEST = 1e12
 def is_event(event: Mapping[str, Any]) -> bool:
     """Whether an event has the numbers that its kind must have, so that no plug-in's own event can stop a display."""
     needed = _EVENTS.get(str(event["event"]))
-    folds = ("fold", "folds") if "fold" in event else ()
-    if needed is None or not all(_is_count(event.get(name)) for name in (*needed, *folds)):
+    if needed is None or not all(_is_count(event.get(name)) for name in needed):
         return False
     if event["event"] == "message":
         return isinstance(event.get("text"), str)
@@ -218,6 +218,7 @@ class Session:
         self.plugins: dict[str, Plugin] = find_plugins("model", self.places.plugins)
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
+        self.trials: dict[str, Trial] = {}
 
     def run(self, fetch: bool) -> RunResult:
         """Prepare, run what isn't done, score, report."""
@@ -233,7 +234,8 @@ class Session:
             {"event": "start", "spec": self.spec.name, "scale": self.scale, "why": self.why, "folder": str(self.folder.path)}
         )
         prepared = self._prepare(fetch)
-        trials = {self._key(trial, prepared["corpus_key"]): trial for trial in planned}
+        planned = in_folds(planned, [fold.number for fold in read_folds(prepared)])
+        self.trials = trials = {self._key(trial, prepared["corpus_key"]): trial for trial in planned}
         self.positions = {key: i for i, key in enumerate(trials, 1)}
         waiting = {key: trial for key, trial in trials.items() if not self.folder.is_done(key)}
         record = self.folder.create(
@@ -348,7 +350,7 @@ class Session:
             "total": len(self.positions),
             "system": trial["system"],
             "seed": trial["seed"],
-            "label": f"{trial['system']}, seed {trial['seed']}",
+            "label": self.trials[key].label,
         }
 
     def _died(self, task: Task, ending: Ending) -> Failed:

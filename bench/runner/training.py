@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from bench.api import Run
+from bench.storage.records import Training
 
 
 def rate(notes: int, seconds: float) -> float | None:
@@ -38,7 +38,7 @@ class TrainingRun(Run):
         except (OSError, ValueError):
             return 0
 
-    def summary(self, wall: float) -> dict[str, Any]:
+    def summary(self, wall: float) -> Training:
         """What an outcome says of the training.
 
         Parameters
@@ -51,17 +51,17 @@ class TrainingRun(Run):
         notes = sum(int(e["notes"]) for e in history)
         known = [(e["validation_bits"], e["epoch"]) for e in history if math.isfinite(e.get("validation_bits", math.nan))]
         best_bits, best_epoch = min(known, default=(None, None))
-        return {
-            "seconds": seconds,
-            "epochs": len(history),
-            "notes": notes,
-            "notes_per_second": rate(notes, seconds),
-            "best_epoch": best_epoch,
-            "best_validation_bits": best_bits,
-            "stopped": self._stopped(),
-            "resumed": self.resumed,
-            "history": history,
-        }
+        return Training(
+            seconds=seconds,
+            epochs=len(history),
+            notes=notes,
+            notes_per_second=rate(notes, seconds),
+            best_epoch=best_epoch,
+            best_validation_bits=best_bits,
+            stopped=self._stopped(),
+            resumed=self.resumed,
+            history=tuple(history),
+        )
 
     def _stopped(self) -> str:
         last = self.history[-1]["epoch"] if self.history else 0

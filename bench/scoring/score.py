@@ -7,6 +7,7 @@ a whole trial (bits per note, cost) is averaged over seeds. A trial that failed 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from bench.errors import DataError
 from bench.metrics import METRICS, Undefined, Value, copying, cost, evaluate_sample, evaluate_set, harmony, likelihood, skill
 from bench.music.harmony.settings import Harmony
 from bench.scoring.chord_plans import StoredPlans
+from bench.scoring.folds import unite
 from bench.scoring.stats import Interval, bootstrap_mean
 from bench.specs.trials import Trial
 from bench.storage.records import Done, Failed, Originality, RunRecord, first_problem
@@ -81,9 +83,10 @@ class TrialScore:
 
     Parameters
     ----------
-    key : str
-        Name of its folder.
+    keys : tuple of str
+        Name of its folder; with folds that of each fold, in their order.
     trial : Trial
+        With folds, without its fold: all folds of a seed are scored as one.
     outcome : Done, Failed or None
         What ``outcome.json`` holds; None for a trial that has not ended.
     error : str
@@ -96,13 +99,18 @@ class TrialScore:
         Held-out piece to its number of notes, by which its bits per note are weighted; empty without a likelihood.
     """
 
-    key: str
+    keys: tuple[str, ...]
     trial: Trial
     outcome: Done | Failed | None = None
     error: str = ""
     values: Mapping[str, Value] = field(default_factory=dict)
     by_piece: Mapping[str, Mapping[int, Value]] = field(default_factory=dict)
     notes: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The folder to look into: the first, or that of the fold that failed."""
+        return self.outcome.key if isinstance(self.outcome, Failed) else self.keys[0]
 
     @property
     def result(self) -> Done:
@@ -222,7 +230,7 @@ def score_run(folder: Path) -> Table:
     record = run.read()
     known = Known(record.spec.get("target"), record.dataset.entropy, read_plans(run))
     targets = read_targets(run.targets)
-    trials = [_score_trial(run, key, trial, targets, known) for key, trial in planned_trials(record).items()]
+    trials = [_score_trial(run, trial, keys, targets, known) for trial, keys in planned_trials(record)]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial.kind), t.trial.seed))
     systems = dict.fromkeys(t.trial.system for t in trials)
     return Table(with_skill([score_row([t for t in trials if t.trial.system == system]) for system in systems]))
@@ -230,14 +238,29 @@ def score_run(folder: Path) -> Table:
 
 def read_plans(run: RunFolder) -> StoredPlans:
     """The plans that the run's constrained trials followed."""
-    constrained = {key: trial for key, trial in planned_trials(run.read()).items() if trial.harmony}
-    return StoredPlans([(trial, run.outcome(key)) for key, trial in constrained.items()])
+    constrained = [(trial, keys) for trial, keys in planned_trials(run.read()) if trial.harmony]
+    outcomes: list[tuple[Trial, Done | Failed | None]] = []
+    for trial, keys in constrained:
+        with contextlib.suppress(DataError):  # reported where the trial is scored
+            outcomes.append((trial, _outcome(run, keys)))
+    return StoredPlans(outcomes)
 
 
-def planned_trials(record: RunRecord) -> dict[str, Trial]:
-    """The trials of a run by key, in the order of the table's rows; a DataError if one is damaged."""
+def planned_trials(record: RunRecord) -> list[tuple[Trial, dict[int, str]]]:
+    """The trials of a run, in the order of the table's rows, each with its folder's name by fold (0 without folds).
+
+    Raises
+    ------
+    DataError
+        If one is damaged.
+    """
+    planned: dict[tuple[str, int], tuple[Trial, dict[int, str]]] = {}
     try:
-        return {planned.key: Trial.model_validate(planned.trial) for planned in record.trials}
+        for entry in record.trials:
+            trial = Trial.model_validate(entry.trial)
+            whole = trial.model_copy(update={"fold": None})
+            planned.setdefault((trial.system, trial.seed), (whole, {}))[1][trial.fold or 0] = entry.key
+        return list(planned.values())
     except ValidationError as error:
         raise DataError(
             f"run.json is damaged: trials: {first_problem(error)}.", "Remove it; the same command makes it again."
@@ -316,20 +339,41 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     return Cell(math.fsum(known.values()) / len(known), spread, len(per_seed), len(known), by_piece=known)
 
 
-def _score_trial(run: RunFolder, key: str, trial: Trial, targets: Sequence[Target], known: Known) -> TrialScore:
-    outcome = run.outcome(key)
-    if outcome is None:
-        return TrialScore(key, trial)
-    if isinstance(outcome, Failed):
-        return TrialScore(key, trial, outcome, outcome.error.reason)
+def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:
+    """The outcome of a trial; with folds, that of the first that failed, None if one has not ended, else all as one.
+
+    Raises
+    ------
+    DataError
+        If the samples of a fold are missing or damaged.
+    """
+    outcomes = [run.outcome(key) for key in keys.values()]
+    if list(keys) == [0]:
+        return outcomes[0]
+    for fold, outcome in zip(keys, outcomes, strict=True):
+        if isinstance(outcome, Failed):
+            error = outcome.error.model_copy(update={"message": f"fold {fold}: {outcome.error.reason}"})
+            return outcome.model_copy(update={"error": error})
+    done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+    return unite(done, list(keys), run.samples(*keys.values())) if len(done) == len(keys) else None
+
+
+def _score_trial(run: RunFolder, trial: Trial, folds: Mapping[int, str], targets: Sequence[Target], known: Known) -> TrialScore:
+    keys = tuple(folds.values())
+    outcome: Done | Failed | None = None
     try:
-        samples = run.samples(key)
+        outcome = _outcome(run, folds)
+        if outcome is None:
+            return TrialScore(keys, trial)
+        if isinstance(outcome, Failed):
+            return TrialScore(keys, trial, outcome, outcome.error.reason)
+        samples = run.samples(*keys)
         # An external system may lack pieces; they are left out, and its row says how many it has.
         present = {i: t for i, t in enumerate(targets) if i not in outcome.absent}
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, known.plans)
     except (OSError, DataError) as error:
-        return TrialScore(key, trial, outcome, f"its samples can't be scored: {error}")
+        return TrialScore(keys, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
@@ -339,10 +383,10 @@ def _score_trial(run: RunFolder, key: str, trial: Trial, targets: Sequence[Targe
     }
     wrong = sorted(name for name, value in values.items() if not isinstance(value, Undefined) and not math.isfinite(value))
     if wrong:
-        return TrialScore(key, trial, outcome, f"its outcome holds what is no finite number in {', '.join(wrong)}")
+        return TrialScore(keys, trial, outcome, f"its outcome holds what is no finite number in {', '.join(wrong)}")
     counts = samples.likelihood_notes
     notes = {} if counts is None else dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
-    return TrialScore(key, trial, outcome, "", values, {**by_piece, **bits}, notes)
+    return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes)
 
 
 def _score_pieces(

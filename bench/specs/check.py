@@ -67,12 +67,6 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
             raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, known.models))
         _check_parameters(choice.params, plugins[name], document, ("models", row, "params"))
         if choice.harmony:
-            if spec.protocol.folds is not None:
-                raise document.error(
-                    ("models", row, "harmony"),
-                    "a harmonic constraint and protocol.folds can't be combined yet.",
-                    "Leave one out.",
-                )
             kinds = spec.grid.get(f"{row}.kind", (choice.params.get("kind"),))
             _check_harmony(choice, plugins[name], kinds, spec.protocol.notes, document, ("models", row, "harmony"))
     for index, name in enumerate(spec.references):
@@ -87,8 +81,12 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
 
 def _check_grid(spec: Spec, document: Document, known: Known) -> None:
     if spec.grid and spec.protocol.folds is not None:
-        # One fold's validation pieces are another's test pieces: a choice by the mean over folds would see what it is tested on.
-        raise document.error(("grid",), "a grid search and protocol.folds can't be combined yet.", "Leave one out.")
+        raise document.error(
+            ("grid",),
+            "a grid search and protocol.folds can't be combined: one fold's validation pieces are another's test pieces, so a "
+            "choice over all folds would see what it is tested on.",
+            "Leave one of them out.",
+        )
     for key, values in spec.grid.items():
         row, _, parameter = key.partition(".")
         if not parameter:

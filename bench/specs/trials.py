@@ -1,4 +1,4 @@
-"""A trial: everything that decides one outcome, as the runner writes it and the worker reads it. A spec unfolds to its trials."""
+"""Trials: everything that decides one outcome, as the runner writes it and the worker reads it. A spec unfolds to its trials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Device = Literal["cpu", "cuda"]
 
 
 class Trial(Frozen):
-    """One system, one training seed."""
+    """One system, one training seed and, in cross-validation, one fold."""
 
     system: str = Field(description="The row it belongs to, e.g. `lstm`, `untrained lstm`, `median`.")
     kind: Kind
@@ -32,18 +32,20 @@ class Trial(Frozen):
     seed: int = Field(ge=0)
     device: Device = "cpu"
     harmony: Harmony | None = None
+    fold: int | None = Field(default=None, ge=1, description="Which fold is held out, counted from 1.")
 
     def digest(self, *more: str) -> str:
         """Identity of the outcome: hashes the trial and what else decides it (plug-in source, dataset, format version)."""
         # What a row doesn't ask for leaves no trace: the trials of older specs keep their identity.
-        left_out: dict[str, Any] = {"budget": {"timeout"}} | ({} if self.harmony else {"harmony": True})
+        unset = {name: True for name in ("harmony", "fold") if getattr(self, name) is None}
+        left_out: dict[str, Any] = {"budget": {"timeout"}} | unset
         text = "\x1f".join([self.model_dump_json(exclude=left_out), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:
-        """For people: `lstm, seed 0`."""
-        return f"{self.system}, seed {self.seed}"
+        """For people: ``lstm, seed 0``, or ``lstm, seed 0, fold 3``."""
+        return f"{self.system}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
 
 
 def unfold(spec: Spec, scale: Scale, device: Device = "cpu") -> list[Trial]:
@@ -81,6 +83,11 @@ def unfold(spec: Spec, scale: Scale, device: Device = "cpu") -> list[Trial]:
             trials += [_row(spec, own, row, cell, system=cell_name(row, cell), cell_of=row) for cell in cells]
             trials += [] if cells else [_row(spec, own, row, system=row)]
     return trials
+
+
+def in_folds(trials: Sequence[Trial], folds: Sequence[int]) -> list[Trial]:
+    """Each trial once a fold; the trials themselves where the dataset's own split is used (no folds)."""
+    return [trial.model_copy(update={"fold": fold}) for trial in trials for fold in folds] if folds else list(trials)
 
 
 def _row(spec: Spec, make: Callable[..., Trial], row: str, changed: Mapping[str, Any] | None = None, **values: Any) -> Trial:

@@ -7,6 +7,7 @@ Leftover temporary names (``.name.123.tmp``) mean nothing. Formats carry a versi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 
 #: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
 FORMAT = 2
@@ -37,6 +38,53 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Iterator[None]:
+    """Hold a lock file for this process; the lock ends with the process.
+
+    Parameters
+    ----------
+    file : Path
+        The lock file; made if it is missing.
+    folder : Path
+        What it stands for, for the message.
+    patience : float
+        Seconds to wait for another holder.
+    note : str
+        Written into the file for whoever finds it held.
+
+    Raises
+    ------
+    BusyError
+        If another process still holds it.
+    OSError
+        If the file can't be opened.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
+    with file.open("a+") as opened:
+        while True:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    opened.seek(0)
+                    raise BusyError(
+                        f"Another bench ({opened.read().strip() or 'unknown process'}) is working in {folder}.",
+                        "Wait for it, stop it, or give this one another place: --out DIR.",
+                    ) from error
+                time.sleep(0.05)
+        opened.truncate(0)
+        opened.write(note or f"process {os.getpid()}, since {timestamp()}")
+        opened.flush()
+        yield
+
+
+class BusyError(UsageError):
+    """A folder that another process is working in."""
 
 
 def clear_temporaries(folder: Path) -> None:

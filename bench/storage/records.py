@@ -201,6 +201,8 @@ class Done(_Outcome):
         Models only.
     facts : mapping
         What the model states of itself.
+    pieces : tuple of int or None
+        Which of the run's targets it continued, ascending; None for all, and then what it stores by piece counts as they do.
     absent : tuple of int
         Of an externally generated row: pieces that it did not continue.
     """
@@ -213,6 +215,7 @@ class Done(_Outcome):
     yardstick: SpeedReference | None = None
     originality: Originality | None = None
     harmony: ChordPlans | None = None
+    pieces: tuple[int, ...] | None = None
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None
 

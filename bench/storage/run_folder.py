@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bench.errors import BenchError, DataError, UsageError
-from bench.storage.files import FORMAT, clear_temporaries, plain, read_json, timestamp, write_json
+from bench.errors import DataError, UsageError
+from bench.storage.files import FORMAT, clear_temporaries, hold, plain, read_json, timestamp, write_json
 from bench.storage.records import OUTCOME, Done, Failed, RunRecord, first_problem
-from bench.storage.samples import Samples, read_samples
+from bench.storage.samples import Samples, read_samples, unite_samples
 
 
 class RunFolder:
@@ -120,9 +118,10 @@ class RunFolder:
         keys = [planned.key for planned in self.read().trials]
         return {key: outcome for key in keys if (outcome := self.outcome(key)) is not None}
 
-    def samples(self, key: str) -> Samples:
-        """Read the samples of a trial; a DataError if they are missing or damaged."""
-        return read_samples(self.trial_dir(key) / "samples.h5")
+    def samples(self, *keys: str) -> Samples:
+        """Read the samples of a trial, or of all its folds; a DataError if any are missing or damaged."""
+        parts = [read_samples(self.trial_dir(key) / "samples.h5") for key in keys]
+        return parts[0] if len(parts) == 1 else unite_samples(parts)
 
     def is_done(self, key: str) -> bool:
         """Whether a trial ended well and its samples can be read."""
@@ -144,26 +143,9 @@ class RunFolder:
             If another process holds it, or it can't be written.
         """
         self.make()
-        try:
-            opened = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        with opened as file:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise BusyError(
-                    f"Another bench ({file.read().strip() or 'unknown process'}) is working in {self.path}.",
-                    "Wait for it, stop it, or give this one another place: --out DIR.",
-                ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()}, since {timestamp()}")
-            file.flush()
+                stack.enter_context(hold(self.path / ".lock", self.path))
+            except OSError as error:
+                raise self._unwritable(error) from error
             yield
-
-
-class BusyError(BenchError):
-    """Two runners on one folder."""
-
-    exit_code = 2

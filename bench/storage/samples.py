@@ -127,6 +127,21 @@ def read_samples(path: Path) -> Samples:
         return Samples(notes, *(file[name][:] if name in file else None for name in _LIKELIHOOD))
 
 
+def unite_samples(parts: Sequence[Samples]) -> Samples:
+    """The samples of all folds, held-out pieces in ascending order."""
+    notes: dict[tuple[int, int], Notes] = {}
+    for part in parts:
+        notes |= part.notes
+    sums = [p.likelihood_sum for p in parts if p.likelihood_sum is not None]
+    counts = [p.likelihood_notes for p in parts if p.likelihood_notes is not None]
+    index = [p.likelihood_piece for p in parts if p.likelihood_piece is not None]
+    if not sums:
+        return Samples(notes)
+    pieces = np.concatenate(index)
+    order = np.argsort(pieces)
+    return Samples(notes, np.concatenate(sums)[order], np.concatenate(counts)[order], pieces[order])
+
+
 def write_targets(path: Path, targets: Targets) -> None:
     """Write targets.h5 atomically: prompts and targets of the pieces used, and how they were chosen."""
     facts = {

@@ -13,6 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.scoring.score import score_run
+from bench.storage.records import Done
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Samples
+
 PLUGINS = Path(__file__).parent / "plugins"
 
 PROTOCOL = {"prompt": 10, "notes": 20, "pieces": 2}
@@ -79,16 +84,27 @@ class Bench:
     def run_folder(self) -> Path:
         return self.out / "runs" / "toy-cpu"
 
-    def trials(self) -> dict[tuple[str, int], Path]:
-        """Folders of run.json's trials by (system, seed)."""
+    def trials(self) -> dict[tuple[Any, ...], Path]:
+        """Folders of run.json's trials by (system, seed), or (system, seed, fold)."""
         plan = json.loads((self.run_folder / "run.json").read_text())["trials"]
-        return {(t["trial"]["system"], t["trial"]["seed"]): self.run_folder / "trials" / t["key"] for t in plan}
+        names = [(t["trial"]["system"], t["trial"]["seed"], t["trial"]["fold"]) for t in plan]
+        return {
+            name if name[-1] else name[:2]: self.run_folder / "trials" / t["key"] for name, t in zip(names, plan, strict=True)
+        }
 
     def outcome(self, system: str, seed: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.trials()[system, seed] / "outcome.json").read_text())
         return found
 
-    def samples(self) -> dict[tuple[str, int], bytes]:
+    def scored(self, system: str) -> Done:
+        """The outcome of a system's first seed, its folds as one."""
+        return score_run(self.run_folder)[system].trials[0].result
+
+    def notes(self, system: str) -> Samples:
+        """All samples of a system's first seed."""
+        return RunFolder(self.run_folder).samples(*score_run(self.run_folder)[system].trials[0].keys)
+
+    def samples(self) -> dict[tuple[Any, ...], bytes]:
         return {name: (folder / "samples.h5").read_bytes() for name, folder in self.trials().items()}
 
 

@@ -16,7 +16,8 @@ from bench.runner.held_out import hold_out
 from bench.runner.session import RunResult
 from bench.scoring.score import score_run
 from bench.specs.load import load_spec
-from bench.storage.samples import read_samples, read_target_file
+from bench.storage.records import Done
+from bench.storage.samples import read_target_file
 from bench.system.paths import Places
 
 from .conftest import PLUGINS, Bench, until, workers
@@ -27,27 +28,23 @@ FOLDS = {"prompt": 10, "notes": 20, "folds": "leave-one-out"}
 SLOW = {"steady": {"params": {"delay": 0.1}}}
 BUDGET = {"epochs": 4, "timeout": 60}
 ROWS = ["real", "markov"]
-
-
-def finished(toy: Bench) -> list[Path]:
-    return sorted(toy.run_folder.glob("trials/*/folds/fold-*.json"))
+HARMONY = {"plugin": "references", "params": {"kind": "markov"}, "harmony": {"key": "C major", "notes_per_chord": 4}}
 
 
 def stamps(toy: Bench) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in finished(toy)}
+    """When each fold that is done was finished."""
+    return {path: path.stat().st_mtime_ns for path in sorted(toy.run_folder.glob("trials/*/outcome.json"))}
 
 
-def without_clocks(outcome: dict[str, Any]) -> dict[str, Any]:
+def without_clocks(outcome: Done) -> dict[str, Any]:
     """What no clock decides of an outcome with folds."""
-    clocked = ("seconds", "notes_per_second", "resumed")
-    training = outcome["training"]
+    clocked = {"seconds", "notes_per_second", "resumed", "folds", "history"}
+    training = outcome.training
     return {
-        "likelihood": outcome["likelihood"],
-        "originality": outcome["originality"],
-        "facts": outcome["facts"],
-        "training": {k: v for k, v in training.items() if k not in (*clocked, "folds", "history")},
-        "folds": [{k: v for k, v in fold.items() if k not in clocked} for fold in training["folds"]],
-        "history": [{k: v for k, v in epoch.items() if k not in clocked} for epoch in training["history"]],
+        **outcome.model_dump(include={"likelihood", "originality", "facts"}),
+        "training": training.model_dump(exclude=clocked),
+        "folds": [fold.model_dump(exclude=clocked) for fold in training.folds],
+        "history": [{k: v for k, v in epoch.items() if k not in clocked} for epoch in training.history],
     }
 
 
@@ -64,45 +61,49 @@ def test_every_piece_is_continued_once_by_a_network_of_its_fold(straight: tuple[
     assert result.failed == 0
     stored = read_target_file(toy.run_folder / "targets.h5")
     assert len(stored.targets) == 8
-    samples = read_samples(toy.trials()["steady", 0] / "samples.h5")
+    samples = toy.notes("steady")
     assert sorted(samples.notes) == [(piece, 0) for piece in range(8)]
     # A held-out piece's likelihood is measured once; the two short pieces are never held out.
     assert samples.likelihood_piece is not None
     assert samples.likelihood_piece.tolist() == [t.piece.index for t in stored.targets]
-    outcome = toy.outcome("steady")
-    assert outcome["likelihood"]["pieces"] == 8
-    assert outcome["likelihood"]["bits_per_note"] == pytest.approx(8.0)  # four fields of log 4
+    likelihood = toy.scored("steady").likelihood
+    assert likelihood is not None
+    assert likelihood.pieces == 8
+    assert likelihood.bits_per_note == pytest.approx(8.0)  # four fields of log 4
 
 
 def test_the_curves_of_all_folds_are_kept(straight: tuple[Bench, RunResult]) -> None:
-    training = straight[0].outcome("steady")["training"]
-    assert [(e["fold"], e["epoch"]) for e in training["history"]] == [(f, e) for f in range(1, 9) for e in range(1, 5)]
-    assert [fold["fold"] for fold in training["folds"]] == list(range(1, 9))
-    assert training["epochs"] == 4
+    training = straight[0].scored("steady").training
+    assert [(e["fold"], e["epoch"]) for e in training.history] == [(f, e) for f in range(1, 9) for e in range(1, 5)]
+    assert [fold.fold for fold in training.folds] == list(range(1, 9))
+    assert training.epochs == 4
     # The mean of a training, not the sum.
-    assert training["seconds"] == pytest.approx(sum(f["seconds"] for f in training["folds"]) / 8)
-    assert 0.2 <= training["seconds"] < 0.2 * 8
+    assert training.seconds == pytest.approx(sum(f.seconds or 0 for f in training.folds) / 8)
+    assert training.seconds is not None
+    assert 0.2 <= training.seconds < 0.2 * 8
     # 10 pieces, of which one is held out and two choose: the notes of the other seven.
-    notes = [fold["notes"] / 4 for fold in training["folds"]]
+    notes = [(fold.notes or 0) / 4 for fold in training.folds]
     assert all(7 * 60 - 2 * 45 <= n <= 7 * 60 for n in notes)
 
 
 def test_folds_share_neither_weights_nor_draws(straight: tuple[Bench, RunResult]) -> None:
     toy, _ = straight
-    made = read_samples(toy.trials()["steady", 0] / "samples.h5").notes
+    made = toy.notes("steady").notes
     assert len({made[piece, 0].pitch.tobytes() for piece in range(8)}) == 8
-    markov = read_samples(toy.trials()["markov", 0] / "samples.h5").notes
+    markov = toy.notes("markov").notes
     assert len({markov[piece, 0].pitch.tobytes() for piece in range(8)}) == 8
 
 
 def test_the_real_row_never_plays_the_piece_itself(straight: tuple[Bench, RunResult]) -> None:
     toy, _ = straight
     targets = read_target_file(toy.run_folder / "targets.h5").targets
-    made = read_samples(toy.trials()["real", 0] / "samples.h5").notes
+    made = toy.notes("real").notes
     assert all(made[i, 0].pitch.tolist() != target.target.pitch.tolist() for i, target in enumerate(targets))
     # It does play a piece of the dataset.
-    assert set(toy.outcome("real")["originality"]["samples"]["longest_training_run"]) == {20}
-    assert max(toy.outcome("real")["originality"]["targets"]["longest_training_run"]) < 20
+    originality = toy.scored("real").originality
+    assert originality is not None
+    assert set(originality.samples.longest_training_run) == {20}
+    assert max(originality.targets.longest_training_run) < 20
 
 
 def test_the_report_says_how_pieces_were_held_out(straight: tuple[Bench, RunResult]) -> None:
@@ -124,24 +125,26 @@ def test_killed_between_folds(toy: Bench, straight: tuple[Bench, RunResult]) -> 
     toy.write(SLOW, protocol=FOLDS, budget=BUDGET, references=ROWS)
     process = toy.start()
     # The same spec gives the same keys.
-    place = toy.run_folder / "trials" / undisturbed.trials()["steady", 0].name
-    until(lambda: len(list(place.glob("folds/*.json"))) >= 3, 60)
-    (worker,) = workers(toy)
+    places = [undisturbed.trials()["steady", 0, fold].name for fold in range(1, 9)]
+    outcomes = [toy.run_folder / "trials" / place / "outcome.json" for place in places]
+    until(lambda: sum(path.exists() for path in outcomes) >= 3, 60)
     process.kill()
-    worker.send_signal(signal.SIGKILL)
+    for worker in workers(toy):
+        worker.send_signal(signal.SIGKILL)
     process.wait()
-    before = {path: stamp for path, stamp in stamps(toy).items() if place in path.parents}
-    assert 3 <= len(before) < 8
+    before = stamps(toy)
+    done = [fold for fold, path in enumerate(outcomes, 1) if path in before]
+    assert 3 <= len(done) < 8
     again = toy.run()
     assert again.failed == 0
     # What was finished was not done again.
     assert {path: stamps(toy)[path] for path in before} == before
-    seen = {e["fold"] for e in toy.events if e["event"] == "epoch" and e["system"] == "steady"}
-    assert seen == set(range(len(before) + 1, 9))
+    seen = {e["label"] for e in toy.events if e["event"] == "epoch" and e["system"] == "steady"}
+    assert seen == {f"steady, seed 0, fold {fold}" for fold in range(1, 9) if fold not in done}
     assert toy.samples() == undisturbed.samples()
     assert timeless(again.table) == timeless(result.table)
-    for name in toy.trials():
-        assert without_clocks(toy.outcome(*name)) == without_clocks(undisturbed.outcome(*name)), name
+    for name in ("steady", *ROWS):
+        assert without_clocks(toy.scored(name)) == without_clocks(undisturbed.scored(name)), name
 
 
 def test_killed_again_and_again(toy: Bench, straight: tuple[Bench, RunResult]) -> None:
@@ -158,32 +161,37 @@ def test_killed_again_and_again(toy: Bench, straight: tuple[Bench, RunResult]) -
     assert not list(toy.run_folder.rglob(".*.tmp"))
 
 
-def test_a_lost_samples_file_is_made_of_the_folds_again(toy: Bench) -> None:
-    toy.write({"steady": {}}, protocol=FOLDS)
-    toy.run()
-    before, samples = stamps(toy), toy.samples()
-    (toy.trials()["steady", 0] / "samples.h5").unlink()
-    assert toy.run().failed == 0
-    assert (stamps(toy), toy.samples()) == (before, samples)
-    assert not [e for e in toy.events if e["event"] == "epoch"]
-
-
-def test_a_damaged_fold_is_done_again(toy: Bench) -> None:
+def test_only_a_damaged_fold_is_done_again(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol=FOLDS)
     toy.run()
     samples = toy.samples()
-    place = toy.trials()["steady", 0]
-    (place / "outcome.json").unlink()
-    (place / "folds" / "fold-03.h5").write_bytes(b"no HDF5")
+    (toy.trials()["steady", 0, 3] / "samples.h5").write_bytes(b"no HDF5")
+    (toy.trials()["steady", 0, 5] / "outcome.json").unlink()
     assert toy.run().failed == 0
-    assert {e["fold"] for e in toy.events if e["event"] == "fit"} == {3}
+    assert {e["label"] for e in toy.events if e["event"] == "trial"} == {f"steady, seed 0, fold {fold}" for fold in (3, 5)}
     assert toy.samples() == samples
 
 
-def test_a_fold_that_fails_fails_its_trial_and_is_said(toy: Bench) -> None:
+def test_a_fold_that_fails_fails_its_row_and_is_named(toy: Bench) -> None:
     toy.write({"faulty": {"params": {"how": "short"}}}, protocol=FOLDS)
     assert toy.run().failed == 1
-    assert toy.outcome("faulty")["error"]["phase"] == "generate"
+    (trial,) = score_run(toy.run_folder)["faulty"].trials
+    assert trial.error.startswith("fold 1: generate() returned")
+    assert trial.key == toy.trials()["faulty", 0, 1].name
+
+
+def test_a_constraint_follows_the_plan_of_each_fold_s_pieces(toy: Bench) -> None:
+    toy.write({"markov+harmony": HARMONY}, protocol=FOLDS | {"folds": 3}, references=["markov"])
+    assert toy.run().failed == 0
+    harmony = toy.scored("markov+harmony").harmony
+    assert harmony is not None
+    assert len(harmony.plan_of_piece) == 8
+    rows = score_run(toy.run_folder)
+    constrained, free = (rows[name].cells["chord_tones"] for name in ("markov+harmony", "markov"))
+    assert constrained.pieces == free.pieces == 8
+    assert constrained.value is not None
+    assert free.value is not None
+    assert constrained.value > free.value
 
 
 def test_fewer_folds_than_pieces(toy: Bench) -> None:
@@ -193,7 +201,9 @@ def test_fewer_folds_than_pieces(toy: Bench) -> None:
     folds = stored.facts["folds"]["folds"]
     assert sorted(len(f["test"]) for f in folds) == [2, 3, 3]
     assert [len(f["validation"]) for f in folds] == [round(0.4 * (10 - len(f["test"]))) for f in folds]
-    assert toy.outcome("steady")["likelihood"]["pieces"] == 8
+    likelihood = toy.scored("steady").likelihood
+    assert likelihood is not None
+    assert likelihood.pieces == 8
     assert "in 3 folds (cross-validation)" in (toy.run_folder / "report.md").read_text()
 
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from bench.runner.processes import StoppedError
-from bench.storage.files import write_json
-from bench.storage.run_folder import BusyError, RunFolder
+from bench.storage.files import BusyError, write_json
+from bench.storage.run_folder import RunFolder
 
 from .conftest import Bench, until, workers
 

@@ -38,7 +38,7 @@ def row(system: str, seeds: Sequence[np.ndarray], kind: str = "model", **cells: 
     done = Done(
         key="key", status="done", training=Training(), generation=Generation(), likelihood=None, facts={}, memory=Memory()
     )
-    return Row(system, kind, (TrialScore("key", trial, done),), known)
+    return Row(system, kind, (TrialScore(("key",), trial, done),), known)
 
 
 def noisy(shift: float, seed: int, seeds: int = 3, between: float = 0.02) -> list[np.ndarray]:
@@ -132,7 +132,7 @@ def lacking(whole: Row, pieces: Sequence[int]) -> Row:
     cell = whole.cells["pitch_distance"]
     kept = {piece: value for piece, value in cell.by_piece.items() if piece not in pieces}
     cells = {"pitch_distance": Cell(float(np.mean(list(kept.values()))), cell.seed_sd, cell.seeds, len(kept), by_piece=kept)}
-    trials = tuple(TrialScore(t.key, t.trial, t.result.model_copy(update={"absent": tuple(pieces)})) for t in whole.trials)
+    trials = tuple(TrialScore(t.keys, t.trial, t.result.model_copy(update={"absent": tuple(pieces)})) for t in whole.trials)
     return Row(whole.system, whole.kind, trials, {**whole.cells, **cells})
 
 

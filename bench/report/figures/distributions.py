@@ -88,7 +88,7 @@ def gallery(report: Report) -> Gallery:
     if not rows or not any(len(notes) for notes in real):
         return Gallery((), "No system has finished, so there are no notes to compare with the real ones.")
     run = RunFolder(report.folder)
-    made = {row.system: [n for t in row.done for n in run.samples(t.key).notes.values()] for row in rows}
+    made = {row.system: [n for t in row.done for n in run.samples(*t.keys).notes.values()] for row in rows}
     return Gallery(
         [_one(report, quantity, real, made) for quantity in QUANTITIES],
         "All notes of all pieces and seeds together, in percent; what lies beyond an axis is counted in its last bin. Steps and "

@@ -55,7 +55,7 @@ class Courses:
 def courses(report: Report) -> Courses:
     """The first pieces, each continued by every system with its first seed."""
     rows = shown(report)[:MOST]
-    made = {row.system: RunFolder(report.folder).samples(row.done[0].key).notes for row in rows}
+    made = {row.system: RunFolder(report.folder).samples(*row.done[0].keys).notes for row in rows}
     pieces = []
     for i, target in enumerate(report.targets[:PIECES]):
         own = [(row, made[row.system][i, 0]) for row in rows if (i, 0) in made[row.system]]

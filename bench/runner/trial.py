@@ -1,0 +1,319 @@
+"""One trial, in the worker: the one place where a model plug-in's code runs."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.api import Budget, Notes, seed_for
+from bench.errors import BenchError, PluginError
+from bench.metrics.copying import measure_samples
+from bench.metrics.likelihood import summarize
+from bench.plugins.discovery import get_plugin, load, source_digest
+from bench.plugins.header import Plugin
+from bench.runner import processes
+from bench.runner.constrained import Conductor
+from bench.runner.contract import check_likelihood, check_samples
+from bench.runner.folds import Division, choose_division
+from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
+from bench.runner.training import TrainingRun, rate
+from bench.specs.trials import Trial
+from bench.storage.corpus import load_corpus
+from bench.storage.files import FORMAT, BusyError, clear_temporaries, hold, plain, tail, write_json
+from bench.storage.records import Done, Failed, Failure, Generation, Memory, Originality, SpeedReference, Training
+from bench.storage.samples import Samples, Target, read_target_file, write_samples
+from bench.system import provenance, speed
+
+Emit = Callable[[dict[str, Any]], None]
+
+#: Exit codes: all well; the task failed and said why.
+DONE, FAILED = 0, 3
+
+#: Facts of a model that the report computes with.
+COUNTS = ("parameters", "peak_gpu_bytes")
+
+#: How PyTorch and TensorFlow name a GPU's memory that ran out.
+_GPU_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError"}
+
+#: How long a trial's folder may still be held by a worker whose runner was killed, seconds.
+PATIENCE = 30.0
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """An error's kind, message and hint; memory that ran out is said in words."""
+    if isinstance(error, BenchError):
+        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    if isinstance(error, MemoryError):
+        peak = f"out of memory; peak was {peak_bytes() / 2**20:.0f} MiB"
+        return {"kind": "MemoryError", "message": f"{peak} ({error})" if str(error) else peak, "hint": ""}
+    return {"kind": type(error).__name__, "message": f"{type(error).__name__}: {error}", "hint": ""}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the machine, not the training, is to blame: memory or a disk that is full.
+
+    A damaged HDF5 file is an OSError too, but without the system's error number.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+        return True
+    return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or "CUDA out of memory" in str(error)
+
+
+class TrialTask:
+    """One trial: learn, generate, measure likelihood; then samples.h5 and, last, outcome.json."""
+
+    def __init__(self, job: Mapping[str, Any], emit: Emit) -> None:
+        self.began = time.perf_counter()
+        self.job = job
+        self.emit = emit
+        self.key = str(job["key"])
+        self.folder = Path(job["folder"])
+        self.trial = Trial.model_validate(job["trial"])
+        self.log_start = os.fstat(2).st_size
+        self.phase = "start"
+        self.had_checkpoint = False
+        self.training: TrainingRun | None = None
+        #: Peak memory of the trial itself: what is measured on its samples afterwards is none of its cost.
+        self.peak: int | None = None
+        #: What a plug-in did wrong without harm to its trial.
+        self.remarks: list[str] = []
+
+    def run(self) -> int:
+        """Do it; an exception becomes a failed outcome. Returns the process's exit code."""
+        try:
+            with hold(self.folder / ".lock", self.folder, PATIENCE):
+                clear_temporaries(self.folder)
+                outcome = self._attempt()
+        except BusyError as error:
+            self.emit({"event": "error", **describe(error)})
+            return FAILED
+        return DONE if isinstance(outcome, Done) else FAILED
+
+    def _attempt(self) -> Done | Failed:
+        common: dict[str, Any] = {"key": self.key, "trial": self.trial.model_dump(mode="json")}
+        outcome: Done | Failed
+        try:
+            outcome = Done(status="done", memory=Memory(), **common, **self._perform())
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            failure = Failure(
+                **describe(error),
+                phase=self.phase,
+                had_checkpoint=self.had_checkpoint,
+                epochs=self.training.epochs_logged if self.training else 0,
+                transient=is_transient(error),
+                stderr_tail=tail(self.folder / "stderr.log", self.log_start),
+            )
+            outcome = Failed(status="failed", error=failure, **common)
+        gpu = outcome.facts.get("peak_gpu_bytes") if isinstance(outcome, Done) else None
+        outcome = outcome.model_copy(
+            update={
+                "remarks": tuple(self.remarks),
+                "memory": Memory(peak_bytes=self.peak or peak_bytes(), peak_gpu_bytes=gpu),
+                "provenance": self._provenance(),
+                "wall_seconds": time.perf_counter() - self.began,
+            }
+        )
+        write_json(self.folder / "outcome.json", {"format": FORMAT, **outcome.model_dump()})
+        return outcome
+
+    def _perform(self) -> dict[str, Any]:
+        """Learn, generate, measure, and store all but the outcome; its fields."""
+        trial, plugin = self.trial, self._plugin()
+        stored = read_target_file(Path(self.job["targets"]))
+        division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
+        targets = [stored.targets[i] for i in division.places]
+        takes_prompt = bool(plugin.header["PROMPT"])
+        model = self._build(plugin)
+        provenance.require_device(plugin.header["FRAMEWORK"], trial.device)
+        # Only trained models are judged by their times; the references' trials stay quick.
+        before = speed.measure() if trial.kind == "model" else None
+        training = self._fit(model, division)
+        if plugin.header["SEES_TARGET"]:
+            model.reveal([t.target for t in targets])
+        conductor = None
+        if trial.harmony is not None:
+            conductor = Conductor(model, trial.harmony, targets, division.corpus.train, takes_prompt)
+        made, generation = self._generate(conductor or model, targets, takes_prompt)
+        yardstick = None if before is None else SpeedReference(before=before, after=speed.measure())
+        kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
+        samples = Samples(
+            {(division.places[piece], sample): notes for (piece, sample), notes in made.items()},
+            *self._likelihood(model, kind, division),
+        )
+        facts = self._facts(model)
+        self.peak = peak_bytes()
+        self.phase = "originality"  # which only the worker can measure: it has the training pieces
+        copied = measure_samples(division.corpus.train, made, targets, takes_prompt)
+        self.phase = "write"
+        write_samples(self.folder / "samples.h5", samples)
+        self._write_midi(samples.notes, division, stored.targets, conductor, takes_prompt)
+        return {
+            "training": training,
+            "generation": generation,
+            "yardstick": yardstick,
+            "likelihood": summarize(samples, kind),
+            "facts": facts,
+            "originality": Originality.model_validate(copied),
+            "harmony": None if conductor is None else conductor.stored(),
+            "pieces": None if trial.fold is None else division.places,
+        }
+
+    def _plugin(self) -> Plugin:
+        plugin = get_plugin("model", self.trial.model, [Path(p) for p in self.job["plugins"]])
+        if source_digest(plugin) != self.job["digest"]:
+            ours, theirs = provenance.installation(), self.job["bench"]
+            if ours != theirs:
+                raise PluginError(f"{sys.executable} has {ours}, the runner {theirs}.", "Install the same midibench in both.")
+            raise PluginError(
+                f"{plugin.path} or a file it shares was changed while the run was going on.", "Start the run again."
+            )
+        return plugin
+
+    def _build(self, plugin: Plugin) -> Any:
+        self.phase = "load"
+        made = load(plugin)
+        try:
+            return made(**self.trial.params)
+        except TypeError as error:
+            raise PluginError(f"The model {plugin.name!r} can't be made with {self.trial.params}: {error}.") from error
+
+    def _fit(self, model: Any, division: Division) -> Training:
+        self.phase = "fit"
+        trial = self.trial
+        budget = Budget(trial.budget.epochs, trial.budget.patience, trial.budget.max_seconds)
+        self.training = run = TrainingRun(
+            seed=seed_for("training", trial.model, trial.seed, *self._axis),
+            budget=budget,
+            folder=self.folder / "checkpoint",
+            device=trial.device,
+            threads=int(self.job["threads"]),
+            emit=self.emit,
+        )
+        run.folder.mkdir(parents=True, exist_ok=True)
+        self.had_checkpoint = any(run.folder.iterdir())
+        self.emit({"event": "fit", "epochs": budget.epochs})
+        start = time.perf_counter()
+        model.fit(division.corpus.train, division.corpus.validation, run)
+        return run.summary(time.perf_counter() - start)
+
+    def _generate(
+        self, model: Any, targets: Sequence[Target], takes_prompt: bool
+    ) -> tuple[dict[tuple[int, int], Notes], Generation]:
+        """Continue each target's prompt, once a sample, and what that took.
+
+        Where a model says that it `compiles`, the first sample is made once more before, off the clock; ``compile_seconds``
+        are that call's.
+        """
+        self.phase = "generate"
+        trial, protocol = self.trial, self.trial.protocol
+        prompts = [t.prompt for t in targets]
+        made: dict[tuple[int, int], Notes] = {}
+
+        def timed(sample: int) -> tuple[Any, float]:
+            start = time.perf_counter()
+            seed = seed_for("generate", trial.model, trial.seed, sample, *self._axis)
+            parts = model.generate(prompts, protocol.notes, seed)
+            return parts, time.perf_counter() - start
+
+        compile_seconds, seconds = None, 0.0
+        for sample in range(protocol.samples):
+            self.emit({"event": "generate", "sample": sample, "samples": protocol.samples, "pieces": len(prompts)})
+            if sample == 0 and getattr(model, "compiles", False):
+                compile_seconds = timed(sample)[1]
+            parts, spent = timed(sample)
+            seconds += spent
+            check_samples(parts, targets, protocol.notes, takes_prompt)
+            made |= {(piece, sample): notes for piece, notes in enumerate(parts)}
+        notes = len(made) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
+        generation = Generation(
+            seconds=seconds, notes=notes, notes_per_second=rate(notes, seconds), compile_seconds=compile_seconds
+        )
+        return made, generation
+
+    def _likelihood(self, model: Any, kind: str | None, division: Division) -> tuple[Any, ...]:
+        """Of every held-out piece, those too short to be continued included: sums by field, notes, which piece."""
+        if kind is None:
+            return ()
+        self.phase = "likelihood"
+        index = [i for i, piece in enumerate(division.corpus.test) if len(piece.notes)]
+        pieces = [division.corpus.test[i] for i in index]
+        self.emit({"event": "likelihood", "pieces": len(pieces)})
+        parts = list(model.log_likelihood(pieces))
+        check_likelihood(parts, pieces)
+        sums = np.array([np.asarray(part, np.float64).sum(0) for part in parts])  # (pieces, 4)
+        counts = np.array([len(piece.notes) for piece in pieces], np.int64)
+        return sums, counts, np.array([division.pieces[i] for i in index], np.int64)
+
+    def _facts(self, model: Any) -> dict[str, Any]:
+        """What the model states of itself. What can't be used is left out and said: it is no reason to lose the trial."""
+        self.phase = "facts"
+        if not hasattr(model, "facts"):
+            return {}
+        try:
+            given = dict(model.facts())
+            wrong = {name: given[name] for name in COUNTS if given.get(name) is not None and not _is_count(given[name])}
+            facts: dict[str, Any] = plain({name: value for name, value in given.items() if name not in wrong})
+        except Exception as error:
+            traceback.print_exc()
+            self._remark(f"facts() failed, so none are recorded: {type(error).__name__}: {error}")
+            return {}
+        for name, value in wrong.items():
+            self._remark(f"facts() gave {name} = {str(value)[:60]}; it must be a finite number of at least 0, so it is left out.")
+        return facts
+
+    def _remark(self, text: str) -> None:
+        self.remarks.append(text)
+        print(text, file=sys.stderr, flush=True)
+        self.emit({"event": "message", "text": f"{self.trial.label}: {text}"})
+
+    def _write_midi(
+        self,
+        samples: Mapping[tuple[int, int], Notes],
+        division: Division,
+        targets: Sequence[Target],
+        conductor: Conductor | None,
+        takes_prompt: bool,
+    ) -> None:
+        for index, piece in enumerate(division.places):
+            if piece >= MIDI_PIECES:
+                continue
+            path = self.folder / "midi" / f"piece-{piece:03}.mid"
+            if conductor is not None:
+                write_tracks(path, conductor.tracks(index))
+            else:
+                write_midi(path, *([targets[piece].prompt] if takes_prompt else []), samples[piece, 0])
+
+    def _provenance(self) -> dict[str, Any]:
+        here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": provenance.cpu_model()}
+        device = provenance.device_name(self.trial.device)
+        return {**provenance.loaded(), **here, "threads": int(self.job["threads"]), "device": device}
+
+    @property
+    def _axis(self) -> tuple[str, ...]:
+        """What a fold adds to a seed's name: no two folds share initial weights, order of data or draws."""
+        return () if self.trial.fold is None else ("fold", str(self.trial.fold))
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process, bytes.
+
+    VmHWM starts anew at exec; getrusage's figure would begin with the parent's size.
+    """
+    return processes.peak_bytes(os.getpid()) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a finite number of at least 0, NumPy's included."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0

@@ -1,0 +1,160 @@
+"""Cross-validation: the folds of one training seed as one trial.
+
+Each fold is a trial of its own. Times, epochs and what else belongs to a training are means over the folds, peak memory is the
+largest, speeds are over all notes of all folds. ``training.folds`` keeps each fold's own figures, and each epoch in
+``training.history`` names its fold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.metrics.likelihood import summarize
+from bench.storage.records import (
+    ChordPlans,
+    Copying,
+    Done,
+    Generation,
+    Memory,
+    Number,
+    Originality,
+    SpeedReference,
+    Training,
+)
+from bench.storage.samples import Samples
+
+
+def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> Done:
+    """One outcome for all folds of a trial.
+
+    Parameters
+    ----------
+    outcomes : sequence of Done
+        One a fold.
+    folds : sequence of int
+        Their numbers, in the same order.
+    samples : Samples
+        Of all folds.
+    """
+    first = outcomes[0]
+    return first.model_copy(
+        update={
+            "training": _training([o.training for o in outcomes], folds),
+            "generation": _generation([o.generation for o in outcomes]),
+            "likelihood": summarize(samples, next((o.likelihood.kind for o in outcomes if o.likelihood), None)),
+            "facts": _facts([o.facts for o in outcomes]),
+            "yardstick": _speed([o.yardstick for o in outcomes if o.yardstick]),
+            "originality": _originality(outcomes),
+            "harmony": _harmony(outcomes),
+            "pieces": None,
+            "memory": Memory(
+                peak_bytes=max((o.memory.peak_bytes for o in outcomes if o.memory.peak_bytes), default=None),
+                peak_gpu_bytes=max((o.memory.peak_gpu_bytes for o in outcomes if o.memory.peak_gpu_bytes), default=None),
+            ),
+            "remarks": tuple(dict.fromkeys(text for o in outcomes for text in o.remarks)),
+            "wall_seconds": math.fsum(o.wall_seconds or 0.0 for o in outcomes),
+        }
+    )
+
+
+def _training(trainings: Sequence[Training], folds: Sequence[int]) -> Training:
+    stops = list(dict.fromkeys(t.stopped for t in trainings))
+    return Training(
+        seconds=_mean([t.seconds for t in trainings]),
+        epochs=_mean([t.epochs for t in trainings]),
+        notes=_mean([t.notes for t in trainings]),
+        best_epoch=_mean([t.best_epoch for t in trainings]),
+        best_validation_bits=_mean([t.best_validation_bits for t in trainings]),
+        notes_per_second=_rate(sum(t.notes or 0 for t in trainings), math.fsum(t.seconds or 0.0 for t in trainings)),
+        stopped=stops[0] if len(stops) == 1 else "mixed",
+        resumed=sum(t.resumed or 0 for t in trainings),
+        folds=tuple(t.model_copy(update={"fold": fold, "history": ()}) for fold, t in zip(folds, trainings, strict=True)),
+        history=tuple({"fold": fold, **epoch} for fold, t in zip(folds, trainings, strict=True) for epoch in t.history),
+    )
+
+
+def _generation(parts: Sequence[Generation]) -> Generation:
+    seconds, notes = math.fsum(p.seconds or 0.0 for p in parts), sum(p.notes for p in parts)
+    compiled = [p.compile_seconds for p in parts if p.compile_seconds is not None]
+    return Generation(
+        seconds=seconds,
+        notes=notes,
+        notes_per_second=_rate(notes, seconds),
+        compile_seconds=math.fsum(compiled) if compiled else None,
+    )
+
+
+def _facts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all folds agree on, the mean number of parameters, the most GPU memory; the rest by fold."""
+    facts: dict[str, Any] = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        values = [part.get(name) for part in parts]
+        if all(value == values[0] for value in values):
+            facts[name] = values[0]
+        elif name == "parameters":
+            facts[name] = _mean(values)
+        elif name == "peak_gpu_bytes":
+            facts[name] = max(value for value in values if value is not None)
+        else:
+            facts.setdefault("by_fold", {})[name] = values
+    return facts
+
+
+def _speed(parts: Sequence[SpeedReference]) -> SpeedReference | None:
+    if not parts:
+        return None
+    before, after = (math.fsum(values) / len(parts) for values in zip(*((p.before, p.after) for p in parts), strict=True))
+    return SpeedReference(before=before, after=after)
+
+
+def _originality(outcomes: Sequence[Done]) -> Originality | None:
+    """By sample and by target, in the order of all pieces."""
+    samples: dict[tuple[int, int], tuple[Any, ...]] = {}
+    targets: dict[tuple[int, int], tuple[Any, ...]] = {}
+    for outcome in outcomes:
+        stored, pieces = outcome.originality, outcome.pieces
+        if stored is None or not pieces:
+            return None
+        each = len(stored.samples.known_patterns) // len(pieces)
+        samples |= zip(((piece, i) for piece in pieces for i in range(each)), _rows(stored.samples), strict=True)
+        targets |= zip(((piece, 0) for piece in pieces), _rows(stored.targets), strict=True)
+    return Originality(samples=_copying(samples), targets=_copying(targets))
+
+
+def _rows(copying: Copying) -> list[tuple[Any, ...]]:
+    return list(zip(*(getattr(copying, name) for name in Copying.model_fields), strict=True))
+
+
+def _copying(rows: Mapping[tuple[int, int], tuple[Any, ...]]) -> Copying:
+    columns = zip(*(rows[key] for key in sorted(rows)), strict=True)
+    return Copying(**dict(zip(Copying.model_fields, columns, strict=True)))
+
+
+def _harmony(outcomes: Sequence[Done]) -> ChordPlans | None:
+    """The plan of each piece, in the order of all pieces."""
+    plan_of: dict[int, Mapping[str, Any]] = {}
+    sources: dict[str, None] = {}
+    for outcome in outcomes:
+        if outcome.harmony is None or outcome.pieces is None:
+            return None
+        sources[outcome.harmony.key_from] = None
+        plan_of |= {
+            piece: outcome.harmony.plans[i] for piece, i in zip(outcome.pieces, outcome.harmony.plan_of_piece, strict=True)
+        }
+    plans: list[Mapping[str, Any]] = []
+    for piece in sorted(plan_of):
+        if plan_of[piece] not in plans:
+            plans.append(plan_of[piece])
+    order = tuple(plans.index(plan_of[piece]) for piece in sorted(plan_of))
+    return ChordPlans(key_from=", ".join(sources), plans=tuple(plans), plan_of_piece=order)
+
+
+def _rate(notes: Number, seconds: float) -> float | None:
+    return notes / seconds if notes and seconds > 0 else None
+
+
+def _mean(values: Sequence[Number | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

@@ -1,0 +1,138 @@
+"""The folds of a trial as one, by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.metrics import Undefined
+from bench.metrics.cost import seconds_to_target
+from bench.metrics.likelihood import summarize
+from bench.music.notes import Notes
+from bench.scoring.folds import unite
+from bench.storage.records import (
+    ChordPlans,
+    Copying,
+    Done,
+    Generation,
+    Memory,
+    Originality,
+    SpeedReference,
+    Training,
+)
+from bench.storage.samples import Samples, unite_samples
+
+MUSIC = Notes.from_columns([0.0], [0.5], [60], [64])
+
+
+def samples(fold: int, piece: int) -> Samples:
+    sums = np.full((1, 4), -math.log(2) * fold)
+    return Samples({(piece, 0): MUSIC}, sums, np.array([fold]), np.array([piece + 10]))
+
+
+def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) -> Done:
+    epoch = {"epoch": 1, "seconds": 1.0 * fold, "validation_bits": 10.0 + fold}
+    plan = {"key": "CD"[fold - 1]}
+    return Done(
+        key=f"fold {fold}",
+        status="done",
+        training=Training(
+            seconds=2.0 * fold,
+            epochs=3 * fold,
+            notes=100,
+            notes_per_second=50 / fold,
+            best_epoch=fold,
+            best_validation_bits=10.0 + fold,
+            stopped=stopped,
+            resumed=resumed,
+            history=(epoch,),
+        ),
+        generation=Generation(seconds=1.0, notes=30, notes_per_second=30.0),
+        likelihood=summarize(samples(fold, piece), "exact"),
+        facts={"parameters": 10 * fold, "precision": "float32", "peak_gpu_bytes": 5 * fold, "chosen": fold},
+        yardstick=SpeedReference(before=fold, after=2 * fold),
+        originality=Originality(
+            samples=Copying(longest_training_run=(fold,), longest_prompt_run=(None,), known_patterns=(0.1 * fold,)),
+            targets=Copying(longest_training_run=(fold + 5,), longest_prompt_run=(1,), known_patterns=(None,)),
+        ),
+        harmony=ChordPlans(key_from="the prompt", plans=(plan,), plan_of_piece=(0,)),
+        pieces=(piece,),
+        memory=Memory(peak_bytes=100 * fold),
+        remarks=("odd",),
+    )
+
+
+@pytest.fixture
+def whole() -> Done:
+    """Two folds as one: the first fold's piece stands after the second's."""
+    parts = [outcome(1, 1), outcome(2, 0, stopped="epochs", resumed=2)]
+    return unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
+
+
+def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
+    training = whole.training
+    assert training.model_dump(exclude={"history", "folds", "fold"}) == {
+        "seconds": 3.0,
+        "epochs": 4.5,
+        "notes": 100.0,
+        "best_epoch": 1.5,
+        "best_validation_bits": 11.5,
+        "notes_per_second": 200 / 6,
+        "stopped": "mixed",
+        "resumed": 2,
+    }
+    assert [(e["fold"], e["epoch"], e["seconds"]) for e in training.history] == [(1, 1, 1.0), (2, 1, 2.0)]
+    assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "epochs", ())]
+
+
+def test_what_is_added_up_and_what_is_the_largest(whole: Done) -> None:
+    assert whole.generation == Generation(seconds=2.0, notes=60, notes_per_second=30.0)
+    assert whole.memory == Memory(peak_bytes=200)
+    assert whole.remarks == ("odd",)
+    assert whole.yardstick == SpeedReference(before=1.5, after=3.0)
+    assert whole.facts == {
+        "parameters": 15.0,
+        "precision": "float32",
+        "peak_gpu_bytes": 10,
+        "by_fold": {"chosen": [1, 2]},
+    }
+
+
+def test_what_is_kept_by_piece_is_in_the_order_of_all_pieces(whole: Done) -> None:
+    assert whole.originality is not None
+    assert whole.originality.samples.longest_training_run == (2, 1)
+    assert whole.originality.samples.longest_prompt_run == (None, None)
+    assert whole.originality.targets.longest_training_run == (7, 6)
+    assert whole.harmony == ChordPlans(key_from="the prompt", plans=({"key": "D"}, {"key": "C"}), plan_of_piece=(0, 1))
+    assert whole.pieces is None
+
+
+def test_bits_are_over_all_notes_of_all_folds(whole: Done) -> None:
+    # Sums of 4 fields: fold 1 has 4 bits on 1 note, fold 2 has 8 bits on 2 notes.
+    assert whole.likelihood is not None
+    assert whole.likelihood.model_dump() == {
+        "kind": "exact",
+        "pieces": 2,
+        "notes": 3,
+        "bits_per_note": pytest.approx(4.0),
+        "by_field": dict.fromkeys(("pitch", "velocity", "time", "duration"), pytest.approx(1.0)),
+    }
+    assert summarize(Samples({}), None) is None
+
+
+def test_samples_are_in_the_order_of_the_pieces() -> None:
+    united: Any = unite_samples([samples(1, 1), samples(2, 0)])
+    assert sorted(united.notes) == [(0, 0), (1, 0)]
+    assert np.array_equal(united.likelihood_piece, [10, 11])
+    assert np.array_equal(united.likelihood_notes, [2, 1])
+
+
+class TestSecondsToTarget:
+    def test_the_mean_over_the_folds(self, whole: Done) -> None:
+        assert seconds_to_target(whole.training.history, 12.0) == 1.5
+
+    def test_one_fold_that_never_reached_it(self, whole: Done) -> None:
+        assert seconds_to_target(whole.training.history, 11.0) == Undefined("the target was not reached in 1 of 2 folds")
