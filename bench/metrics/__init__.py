@@ -10,6 +10,9 @@ Each module lists its columns in ``METRICS`` and measures on one of these levels
 
 A new column needs its :class:`~bench.metrics.metric.Metric` in ``METRICS`` of its module and its value from the same module's
 function. Reports, the gate, the audit and the command line take all else from there.
+
+The modules write ``scipy.stats.…``: SciPy loads such a part when it is first used, so that a worker, which only looks for
+copies, does not spend a second on it.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ pieces of music: even real music is not at 0 from other real music, and the row 
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import wasserstein_distance
 
 from bench.api import Notes
 from bench.metrics.metric import Metric, Undefined, Value
@@ -94,7 +94,7 @@ def ioi_w1(generated: Notes, real: Notes) -> Value:
     """
     if min(len(generated), len(real)) < 2:
         return Undefined("one note has no inter-onset interval")
-    return float(wasserstein_distance(np.diff(generated.onset), np.diff(real.onset)))
+    return float(scipy.stats.wasserstein_distance(np.diff(generated.onset), np.diff(real.onset)))
 
 
 def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
@@ -104,5 +104,5 @@ def evaluate(generated: Notes, real: Notes) -> dict[str, Value]:
     return {
         "pitch_class_js": jensen_shannon(pitch_classes(generated), pitch_classes(real)),
         "ioi_w1": ioi_w1(generated, real),
-        "duration_w1": float(wasserstein_distance(generated.duration, real.duration)),
+        "duration_w1": float(scipy.stats.wasserstein_distance(generated.duration, real.duration)),
     }

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from bench.api import Notes
 from bench.metrics.copying import PATTERN, patterns
@@ -93,7 +93,7 @@ def pitch_spread(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
     shares: NDArray[np.float64] = np.stack([np.bincount(s.pitch, minlength=128) / len(s) for s in samples])
     below = np.cumsum(shares, axis=1)  # (samples, 128): distribution functions; W1 is the area between two of them
     apart = np.not_equal.outer(pieces, pieces)
-    return float(cdist(below, below, "cityblock")[apart].mean())
+    return float(scipy.spatial.distance.cdist(below, below, "cityblock")[apart].mean())
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:

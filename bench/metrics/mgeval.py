@@ -34,9 +34,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.spatial.distance import cdist, pdist
 
 from bench.api import Notes
 from bench.metrics.metric import Metric, Undefined, Value
@@ -157,7 +156,7 @@ class Density:
         below = np.floor(at).astype(np.int64)
         points = int(below.max()) + 2 + reach
         weight = np.bincount(below, 1 - (at - below), points) + np.bincount(below + 1, at - below, points)
-        kernel = stats.norm.pdf(np.arange(-reach, reach + 1) / RESOLUTION)
+        kernel = scipy.stats.norm.pdf(np.arange(-reach, reach + 1) / RESOLUTION)
         height = np.convolve(weight, kernel / kernel.sum(), "same") / (len(distances) * step)
         return cls(distances.min() + (np.arange(points) - reach) * step, height)
 
@@ -203,7 +202,13 @@ def densities(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, tu
         At least one piece each; every piece of at least two notes.
     """
     ours, theirs = _columns(generated), _columns(real)
-    return {n: (Density.of(pdist(theirs[n])), Density.of(cdist(ours[n], theirs[n]).ravel())) for n in theirs}
+    return {
+        n: (
+            Density.of(scipy.spatial.distance.pdist(theirs[n])),
+            Density.of(scipy.spatial.distance.cdist(ours[n], theirs[n]).ravel()),
+        )
+        for n in theirs
+    }
 
 
 def _columns(pieces: Sequence[Notes]) -> dict[str, Floats]:
