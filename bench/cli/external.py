@@ -46,7 +46,7 @@ def prompts(
 
     places = Places.find(out, data or (), plugins or ())
     chosen, _ = choose_scale(scale)
-    resolved = load_spec(spec, places.plugins, dataset=dataset).at(chosen)
+    resolved = load_spec(spec, places.plugins, scale=chosen, dataset=dataset)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
         held_out = hold_out(resolved, places, display=display)

@@ -73,14 +73,14 @@ def tables(what: str | None, here: Places) -> Iterator[Listing]:
 
 def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], here: Places) -> Listing:
     """Shipped specs: ready where their dataset and every framework are."""
-    from bench.specs.check import Known
+    from bench.specs.check import ValidNames
     from bench.specs.load import load_spec, shipped_specs
 
-    known = Known(models, datasets)
+    names = ValidNames(models, datasets)
     table = _table("Specs", "name", "what", "runs in `bench all` at", "needs", "ready")
     for name in shipped_specs():
         try:
-            spec = load_spec(name, known=known)
+            spec = load_spec(name, scale=None, names=names)
         except BenchError as error:
             _add(table, name, error.message, "", "", _mark("not valid"))
             continue

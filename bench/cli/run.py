@@ -37,7 +37,7 @@ def run_all(
 
     # Wrong options are told once, before anything starts, not for every spec.
     places = Places.find(out, data or (), plugins or ())
-    specs = {name: load_spec(name, places.plugins) for name in shipped_specs()}
+    specs = {name: load_spec(name, places.plugins, scale=None) for name in shipped_specs()}
     chosen, why = choose_scale(scale)
     console, errors = make_console(), make_console(stderr=True)
     _say_scale(console, quiet, chosen, why)
@@ -84,7 +84,7 @@ def run(
     from bench.system.paths import user_folders
 
     overrides: dict[str, Any] = {"models": _names(models), "dataset": dataset, "seeds": _seeds(seeds)}
-    load_spec(spec, user_folders(plugins or ()), **overrides)  # a mistake is told before anything else
+    load_spec(spec, user_folders(plugins or ()), scale=None, **overrides)  # a mistake is told before anything else
     chosen, why = choose_scale(scale)
     console = make_console()
     _say_scale(console, quiet, chosen, why)

@@ -125,7 +125,7 @@ def score_folder(
     midi_files(folder)  # before anything runs
     places = Places.find(out, data, plugins)
     scale, why = choose_scale(scale)
-    resolved = load_spec(spec, places.plugins, models=[], dataset=dataset).at(scale)
+    resolved = load_spec(spec, places.plugins, scale=scale, models=[], dataset=dataset)
     resolved = _with_yardsticks(resolved)
     _check_free(system, resolved.references)
     shown = display or (lambda event: None)

@@ -138,9 +138,9 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
         resolved = spec.at(scale)
         named = spec.name if spec.name in shipped_specs() else None
     else:
-        resolved = load_spec(spec, places.plugins, **overrides).at(scale)
+        resolved = load_spec(spec, places.plugins, scale=scale, **overrides)
         named = resolved.name if resolved.name in shipped_specs() else spec
-    stands = load_spec(named, places.plugins).at(scale) if named is not None else None
+    stands = load_spec(named, places.plugins, scale=scale) if named is not None else None
     name = f"{resolved.name or 'spec'}-{scale}"
     content = resolved.model_dump(mode="json")
     if resolved == stands and not _is_anothers(RunFolder(places.out / "runs" / name), spec, content):
@@ -223,7 +223,7 @@ class Session:
     def run(self, fetch: bool) -> RunResult:
         """Prepare, run what isn't done, score, report."""
         device: Device = "cuda" if self.scale == "gpu" else "cpu"
-        planned = unfold(self.spec, self.scale, device)
+        planned = unfold(self.spec, device)
         if not planned:
             raise SpecError(f"{self.spec.name}: there is nothing to run: it names no model and no reference.")
         # Before the dataset is parsed: a wrong interpreter is known at once.

@@ -11,7 +11,7 @@ from bench.metrics.thresholds import unknown
 from bench.plugins.header import Plugin
 from bench.plugins.parameters import accepts, in_words
 from bench.specs.document import Address, Document
-from bench.specs.messages import shown
+from bench.specs.messages import short_repr
 from bench.specs.schema import REFERENCES, UNTRAINED, ModelChoice, Spec
 from bench.specs.trials import combinations
 
@@ -24,7 +24,7 @@ _CLASSES = ("time_classes", "duration_classes")
 _ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
-class Known:
+class ValidNames:
     """The names that a spec may use.
 
     Parameters
@@ -42,7 +42,7 @@ class Known:
         self.datasets = dict(datasets)
 
 
-def check_names(spec: Spec, document: Document, known: Known) -> None:
+def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
     """Check what only the plug-ins know: datasets, models, references, and the parameters of each.
 
     Raises
@@ -51,35 +51,35 @@ def check_names(spec: Spec, document: Document, known: Known) -> None:
         At the first that is unknown or of the wrong type.
     """
     dataset = spec.dataset
-    if dataset.name not in known.datasets:
+    if dataset.name not in names.datasets:
         raise document.error(
-            ("dataset", "name"), f"unknown dataset {dataset.name!r}.", did_you_mean(dataset.name, known.datasets)
+            ("dataset", "name"), f"unknown dataset {dataset.name!r}.", did_you_mean(dataset.name, names.datasets)
         )
-    _check_parameters(dataset.options, known.datasets[dataset.name], document, ("dataset", "options"))
+    _check_parameters(dataset.options, names.datasets[dataset.name], document, ("dataset", "options"))
     for row, choice in spec.models.items():
-        if not _ROW.fullmatch(row) or row in known.references:
-            reason = "is the name of a reference" if row in known.references else "may hold only letters, digits and _ . + -"
+        if not _ROW.fullmatch(row) or row in names.references:
+            reason = "is the name of a reference" if row in names.references else "may hold only letters, digits and _ . + -"
             raise document.error(("models", row), f"a model's row can't be named {row!r}: it {reason}.")
         at: Address = ("models", row, "plugin") if choice.plugin else ("models", row)
         name = choice.plugin or row
-        plugins = known.constrained if choice.harmony else known.models
+        plugins = names.constrained if choice.harmony else names.models
         if name not in plugins:
-            raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, known.models))
+            raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, names.models))
         _check_parameters(choice.params, plugins[name], document, ("models", row, "params"))
         if choice.harmony:
             kinds = spec.grid.get(f"{row}.kind", (choice.params.get("kind"),))
             _check_harmony(choice, plugins[name], kinds, spec.protocol.notes, document, ("models", row, "harmony"))
     for index, name in enumerate(spec.references):
-        if name not in known.references:
-            raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, known.references))
-    _check_grid(spec, document, known)
+        if name not in names.references:
+            raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, names.references))
+    _check_grid(spec, document, names)
     _check_gate(spec.gate, document)
     for key, values in (("seeds", spec.seeds), ("references", spec.references)):
         if len(set(values)) < len(values):
             raise document.error((key,), "the same is listed twice.")
 
 
-def _check_grid(spec: Spec, document: Document, known: Known) -> None:
+def _check_grid(spec: Spec, document: Document, names: ValidNames) -> None:
     if spec.grid and spec.protocol.folds is not None:
         raise document.error(
             ("grid",),
@@ -93,7 +93,7 @@ def _check_grid(spec: Spec, document: Document, known: Known) -> None:
             raise document.error(("grid", key), f"expected row.hyperparameter, such as lstm.dropout, got {key!r}.")
         if row not in spec.models:
             raise document.error(("grid", key), f"the spec has no row {row!r}.", did_you_mean(row, spec.models))
-        plugin = known.constrained[spec.models[row].plugin or row]  # the row was found right: references too have a constraint
+        plugin = names.constrained[spec.models[row].plugin or row]  # the row was found right: references too have a constraint
         for value in values:
             _check_parameter(parameter, value, plugin, document, ("grid", key))
         if parameter in _CLASSES and len(values) > 1:
@@ -162,8 +162,8 @@ def _check_parameters(given: Mapping[str, Any], plugin: Plugin, document: Docume
 def _check_parameter(name: str, value: Any, plugin: Plugin, document: Document, at: Address) -> None:
     word = "hyperparameter" if plugin.kind == "model" else "option"
     if name not in plugin.parameters:
-        known = did_you_mean(name, plugin.parameters) or f"It has no {word}s."
-        raise document.error(at, f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", known)
+        valid = did_you_mean(name, plugin.parameters) or f"It has no {word}s."
+        raise document.error(at, f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", valid)
     parameter = plugin.parameters[name]
     if not accepts(parameter, value):
-        raise document.error(at, f"expected {in_words(parameter)}, got {shown(value)}.")
+        raise document.error(at, f"expected {in_words(parameter)}, got {short_repr(value)}.")

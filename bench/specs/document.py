@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +48,7 @@ class Document:
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in address).lstrip(".")
         return SpecError(f"{mark}: {key + ': ' if key and mark.line else ''}{message}", hint)
 
-    def within(self, *address: str | int) -> Document:
+    def within(self, *address: str | None) -> Document:
         """The part at `address` (a mapping, or nothing) as a document of its own, with its places."""
         data: Any = self.data
         for part in address:
@@ -62,24 +61,6 @@ class Document:
         """The same document with some top-level keys left out."""
         marks = {place: mark for place, mark in self.marks.items() if not place or place[0] not in keys}
         return Document({key: value for key, value in self.data.items() if key not in keys}, marks)
-
-    def merged(self, over: Document) -> Document:
-        """A document with `over` laid on this one: mappings join, all else is replaced."""
-        whole = over.marks.keys() - {()}
-        marks = {place: mark for place, mark in self.marks.items() if not _replaced(place, over.data)}
-        return Document(merge(self.data, over.data), marks | {place: over.marks[place] for place in whole})
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`: mappings join key by key, everything else is replaced. An empty value leaves a mapping as it is."""
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        if isinstance(below, Mapping) and (isinstance(value, Mapping) or value is None):
-            result[key] = merge(below, value or {})
-        else:
-            result[key] = value
-    return result
 
 
 def read_yaml(path: Path, name: str = "") -> Document:
@@ -155,17 +136,6 @@ def _scalar(value: Any) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return value
-
-
-def _replaced(place: Address, over: Any) -> bool:
-    """Whether the value at `place` is no longer there once `over` is laid on top."""
-    for part in place:
-        if not isinstance(over, dict):
-            return over is not None
-        if part not in over:
-            return False
-        over = over[part]
-    return False
 
 
 def _problem(error: MarkedYAMLError) -> str:

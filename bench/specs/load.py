@@ -1,4 +1,4 @@
-"""Specs: YAML to a frozen :class:`Spec`.
+"""Loading of specs: YAML files and the command line's changes to a frozen :class:`Spec`.
 
 A spec is validated in full before anything starts: its keys and types, at every scale it has overrides for, and every dataset,
 model, reference and hyperparameter against what the plug-ins declare. A mistake is one message with file, line and key.
@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from bench.errors import SpecError, did_you_mean
 from bench.plugins.discovery import find_plugins
-from bench.specs.check import Known, check_names
+from bench.specs.check import ValidNames, check_names
 from bench.specs.document import Address, Document, Mark, read_yaml
-from bench.specs.messages import explained
-from bench.specs.schema import FIXED, NAME, Spec, forgetting, laid
+from bench.specs.layers import fold, fold_at
+from bench.specs.messages import spec_error
+from bench.specs.schema import FIXED, NAME, Scale, Spec
 from bench.specs.trials import row_of
 
 SPECS = Path(__file__).resolve().parent
@@ -33,13 +34,14 @@ def load_spec(
     spec: str | Path,
     plugins: Sequence[Path] = (),
     *,
+    scale: Scale | None,
     models: Sequence[str] | None = None,
     references: Sequence[str] | None = None,
     dataset: str | None = None,
     seeds: int | Sequence[int] | None = None,
-    known: Known | None = None,
+    names: ValidNames | None = None,
 ) -> Spec:
-    """Read and check a spec, with what the command line changes in it.
+    """Read a spec and check it at every scale, with what the command line changes in it.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ def load_spec(
         Name of a shipped spec, or a YAML file.
     plugins : sequence of Path
         A user's plug-in folders, beside the shipped ones.
+    scale : {"smoke", "cpu", "gpu"} or None
+        Whose overrides apply; None for those of no scale.
     models : sequence of str, optional
         Only these rows; a model plug-in that the spec lacks joins with its defaults.
     references : sequence of str, optional
@@ -55,20 +59,28 @@ def load_spec(
         Another dataset, with its defaults.
     seeds : int or sequence of int, optional
         Training seeds, or how many.
-    known : Known, optional
+    names : ValidNames, optional
         What `plugins` holds, if it was read before.
+
+    Returns
+    -------
+    Spec
+        With `scale` applied: its own `scales` are empty.
 
     Raises
     ------
     SpecError
         At the first mistake: file, line, key, what is expected and the nearest valid name.
     """
-    known = known or Known(find_plugins("model", plugins), find_plugins("dataset", plugins))
+    names = names or ValidNames(find_plugins("model", plugins), find_plugins("dataset", plugins))
     path = _locate(spec)
-    document = _read(path, ())
-    checked(document, known)
-    changed = _overridden(document, known, models, references, dataset, seeds)
-    result = checked(changed, known)
+    layers = _layers(path, ())
+    specs = _checked(layers, names)
+    if models is not None:
+        _check_rows(models, specs[None], names)
+    if any(change is not None for change in (models, references, dataset, seeds)):
+        specs = _checked([*layers, _command_line(references, dataset, seeds)], names, models)
+    result = specs.get(scale, specs[None])
     if not result.name and not re.fullmatch(NAME, path.stem):
         raise SpecError(
             f"{path}: a file of this name can't name a run's folder: at most 100 letters, digits and _ . + -.",
@@ -77,19 +89,44 @@ def load_spec(
     return result.model_copy(update={"name": result.name or path.stem})
 
 
-def checked(document: Document, known: Known) -> Spec:
-    """Validate a document as it stands and at each scale that it has overrides for."""
-    spec = _validated(document)
-    scales = document.data.get("scales") or {}
-    base = document.without("scales")
-    check_names(_validated(base), base, known)
-    for scale, changes in scales.items():
-        for key in changes:
-            if key in FIXED:
-                raise document.error(("scales", scale, key), f"{key!r} can't differ between scales.", f"Put {key!r} at the top.")
-        whole = _at_scale(base, document.within("scales", scale))
-        check_names(_validated(whole), whole, known)
-    return spec
+def _checked(layers: Sequence[Document], names: ValidNames, rows: Sequence[str] | None = None) -> dict[Scale | None, Spec]:
+    """Validate a spec by the overrides of no scale (None) and of each that it has any for; of its models, take only `rows`."""
+    complete = fold(layers)
+    _validated(complete)
+    specs: dict[Scale | None, Spec] = {}
+    for scale in (None, *(complete.data.get("scales") or ())):
+        for key in [key for key in complete.within("scales", scale).data if key in FIXED]:
+            raise complete.error(("scales", str(scale), key), f"{key!r} can't differ between scales.", f"Put {key!r} at the top.")
+        document = fold_at(layers, scale)
+        document = document if rows is None else _only(document, rows)
+        specs[scale] = _validated(document)
+        check_names(specs[scale], document, names)
+    return specs
+
+
+def _validated(document: Document) -> Spec:
+    try:
+        return Spec.model_validate(document.data, strict=True)
+    except ValidationError as error:
+        raise spec_error(error, document, Spec) from None
+
+
+def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
+    """A spec file after those that it extends. `above` are the files that extend this one."""
+    if path.resolve() in [p.resolve() for p in above]:
+        raise SpecError(f"{above[-1]}: extends goes in a circle: {' -> '.join(str(p) for p in (*above, path))}.")
+    # A shipped spec by a short name, any other as the user wrote it.
+    document = read_yaml(path, f"bench/specs/{path.name}" if path.parent == SPECS else str(path))
+    parent = document.data.get("extends")
+    if parent is None:
+        return [document.without("extends")]
+    if not isinstance(parent, str):
+        raise document.error(("extends",), f"expected a text, got {parent!r}.")
+    shipped = shipped_specs()
+    below = shipped.get(parent, path.parent / parent)
+    if not below.is_file():
+        raise document.error(("extends",), f"there is no spec {parent!r}.", f"{did_you_mean(parent, shipped)} Or give a path.")
+    return [*_layers(below, (*above, path)), document.without("extends")]
 
 
 def _locate(spec: str | Path) -> Path:
@@ -104,70 +141,8 @@ def _locate(spec: str | Path) -> Path:
     raise SpecError(f"There is no spec named {str(spec)!r}.", f"{did_you_mean(str(spec), shipped)} Or give a YAML file.")
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> Document:
-    """A spec file with what it extends below it. `above` are the files that extend this one."""
-    if path.resolve() in [p.resolve() for p in above]:
-        raise SpecError(f"{above[-1]}: extends goes in a circle: {' -> '.join(str(p) for p in (*above, path))}.")
-    document = read_yaml(path, _display(path))
-    parent = document.data.get("extends")
-    if parent is None:
-        return document.without("extends")
-    if not isinstance(parent, str):
-        raise document.error(("extends",), f"expected a text, got {parent!r}.")
-    shipped = shipped_specs()
-    below = shipped.get(parent, path.parent / parent)
-    if not below.is_file():
-        raise document.error(("extends",), f"there is no spec {parent!r}.", f"{did_you_mean(parent, shipped)} Or give a path.")
-    return _extended(_read(below, (*above, path)), document.without("extends"))
-
-
-def _display(path: Path) -> str:
-    """A shipped spec by a short name, any other as the user wrote it."""
-    return f"bench/specs/{path.name}" if path.parent == SPECS else str(path)
-
-
-def _extended(parent: Document, child: Document) -> Document:
-    """`child` laid on `parent`. What it says at its top also counts where the parent differs at a scale."""
-    own = {key: value for key, value in child.data.items() if key != "scales"}
-    data = dict(parent.data)
-    if isinstance(scales := data.get("scales"), dict):
-        data["scales"] = {s: _yielding(forgetting(block, data, own), own) for s, block in scales.items()}
-    return Document(laid(data, child.data), parent.merged(child).marks)
-
-
-def _at_scale(base: Document, changes: Document) -> Document:
-    return Document(laid(base.data, changes.data), base.merged(changes).marks)
-
-
-def _yielding(block: Any, over: Any) -> Any:
-    """`block` without the keys that `over` sets."""
-    if not isinstance(block, dict) or not isinstance(over, dict):
-        return block
-    kept = {}
-    for key, value in block.items():
-        if key not in over:
-            kept[key] = value
-        elif isinstance(value, dict) and (isinstance(over[key], dict) or over[key] is None):
-            kept[key] = _yielding(value, over[key])
-    return kept
-
-
-def _validated(document: Document) -> Spec:
-    try:
-        return Spec.model_validate(document.data, strict=True)
-    except ValidationError as error:
-        raise explained(error, document, Spec) from None
-
-
-def _overridden(
-    document: Document,
-    known: Known,
-    models: Sequence[str] | None,
-    references: Sequence[str] | None,
-    dataset: str | None,
-    seeds: int | Sequence[int] | None,
-) -> Document:
-    """The document as extended by the command line's choices."""
+def _command_line(references: Sequence[str] | None, dataset: str | None, seeds: int | Sequence[int] | None) -> Document:
+    """The layer of the command line's choices."""
     choices: dict[str, Any] = {}
     if references is not None:
         choices["references"] = list(references)
@@ -175,30 +150,24 @@ def _overridden(
         choices["dataset"] = {"name": dataset}
     if seeds is not None:
         choices["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
-    marks: dict[Address, Mark] = {(key,): Mark(f"--{key}", 0) for key in choices}
-    if dataset is not None:
-        marks["dataset", "name"] = marks["dataset",]
-    over = Document(choices, marks)
-    return _extended(_with_models(document, models, known) if models is not None else document, over)
+    marks: dict[Address, Mark] = {}
+    for key, value in choices.items():
+        parts = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        marks |= dict.fromkeys([(key,), *((key, part) for part in parts)], Mark(f"--{key}", 0))
+    return Document(choices, marks)
 
 
-def _with_models(document: Document, chosen: Sequence[str], known: Known) -> Document:
-    """Only the chosen rows; a model plug-in that the spec lacks joins with its defaults."""
-    rows = document.data.get("models") or {}
-    for name in chosen:
-        if name in known.references:
+def _check_rows(models: Sequence[str], spec: Spec, names: ValidNames) -> None:
+    """Refuse the first of `models` that is neither a row of the spec nor a model plug-in."""
+    for name in models:
+        if name in names.references:
             raise SpecError(f"--models: {name!r} is a reference, not a model.", "The spec's references run whatever the models.")
-        if name not in rows and name not in known.models:
-            raise SpecError(f"--models: unknown model {name!r}.", did_you_mean(name, {*rows, *known.models}))
-    scales = {}
-    for scale, block in (document.data.get("scales") or {}).items():
-        # A row that only this scale has must not come back.
-        scales[scale] = dict(block)
-        if block.get("models"):
-            scales[scale]["models"] = {name: row for name, row in block["models"].items() if name in chosen}
-        if isinstance(block.get("grid"), dict):
-            scales[scale]["grid"] = {key: v for key, v in block["grid"].items() if row_of(str(key)) in chosen}
-    kept: dict[str, Any] = {"models": {name: rows.get(name) for name in chosen}, "scales": scales}
-    if isinstance(grid := document.data.get("grid"), dict):
-        kept["grid"] = {key: values for key, values in grid.items() if row_of(str(key)) in chosen}
+        if name not in spec.models and name not in names.models:
+            raise SpecError(f"--models: unknown model {name!r}.", did_you_mean(name, {*spec.models, *names.models}))
+
+
+def _only(document: Document, rows: Sequence[str]) -> Document:
+    """A spec with only these rows and their grids; a row that it lacks takes its plug-in's defaults."""
+    models, grid = document.data.get("models") or {}, document.data.get("grid") or {}
+    kept = {"models": {row: models.get(row) for row in rows}, "grid": {k: v for k, v in grid.items() if row_of(k) in rows}}
     return Document(document.data | kept, document.marks)

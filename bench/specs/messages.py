@@ -43,19 +43,19 @@ _LIMITS = {
 }
 
 
-def explained(error: ValidationError, document: Document, model: type[BaseModel]) -> SpecError:
+def spec_error(error: ValidationError, document: Document, model: type[BaseModel]) -> SpecError:
     """Pydantic's complaints in our words, in the order of their lines. `model` is what the document was validated as."""
     found: dict[Address, SpecError] = {}
     for complaint in error.errors(include_url=False):
         at = tuple(part for part in complaint["loc"] if part != "[key]")
-        found.setdefault(at, _explained(complaint, at, document, model))
+        found.setdefault(at, _error(complaint, at, document, model))
     # What is said of a whole follows from what is wrong with its part.
     apart = [at for at in found if not any(other[: len(at)] == at for other in found if len(other) > len(at))]
     first, *others = (found[at] for at in sorted(apart, key=document.mark))
     return SpecError("\n".join(map(str, (first, *others)))) if others else first
 
 
-def _explained(complaint: ErrorDetails, at: Address, document: Document, model: type[BaseModel]) -> SpecError:
+def _error(complaint: ErrorDetails, at: Address, document: Document, model: type[BaseModel]) -> SpecError:
     given, context, kind = complaint["input"], complaint.get("ctx", {}), complaint["type"]
     if kind == "extra_forbidden":
         return document.error(at, f"unknown key {at[-1]!r}.", did_you_mean(str(at[-1]), _keys(model, at[:-1])))
@@ -73,11 +73,11 @@ def _explained(complaint: ErrorDetails, at: Address, document: Document, model: 
         return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
     expected = _EXPECTED.get(kind)
     if expected is None:
-        return document.error(at, f"{complaint['msg']}: {shown(given)}.")
-    return document.error(at, f"expected {expected}, got {shown(given)}.")
+        return document.error(at, f"{complaint['msg']}: {short_repr(given)}.")
+    return document.error(at, f"expected {expected}, got {short_repr(given)}.")
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """`repr`, of at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -11,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from bench.config import Frozen, listed
 from bench.metrics.thresholds import parse
 from bench.music.harmony.settings import Harmony
-from bench.specs.document import merge
+from bench.specs.layers import overlay
 
 Scale = Literal["smoke", "cpu", "gpu"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -170,39 +169,6 @@ class Spec(Frozen):
     scales: dict[Scale, dict[str, Any]] = Field(default_factory=dict, description="What differs at a scale.")
 
     def at(self, scale: Scale) -> Spec:
-        """The spec with the overrides of one scale laid on, and no others."""
-        changes = self.scales.get(scale, {})
+        """Apply the spec's own overrides for a scale; a spec that was loaded at a scale has none left."""
         data = self.model_dump(mode="json", exclude_unset=True, exclude={"scales"})
-        return Spec.model_validate(laid(data, changes)) if changes else self.model_copy(update={"scales": {}})
-
-
-def laid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` overlaid with `over`."""
-    return merge(forgetting(base, base, over), over)
-
-
-def forgetting(data: Any, before: Mapping[str, Any], over: Mapping[str, Any]) -> Any:
-    """`data` without the options and hyperparameters that were chosen for a plug-in which `over` replaces by another.
-
-    `data` is `before`, or its overrides for a scale.
-    """
-    if not isinstance(data, dict):
-        return data
-    result = dict(data)
-    name = _part(over, "dataset").get("name")
-    if name is not None and name != _part(data, "dataset").get("name", _part(before, "dataset").get("name")):
-        result.pop("dataset", None)
-    rows = dict(_part(data, "models"))
-    for row, choice in _part(over, "models").items():
-        plugin = choice.get("plugin") if isinstance(choice, dict) else None
-        if plugin is None or not isinstance(rows.get(row), dict):
-            continue
-        if plugin != (rows[row].get("plugin") or _part(_part(before, "models"), row).get("plugin") or row):
-            rows[row] = {key: value for key, value in rows[row].items() if key != "params"}
-    return result | {"models": rows} if rows else result
-
-
-def _part(data: Any, key: str) -> dict[str, Any]:
-    """The mapping at `key`, empty where there is none: a document is looked into before it is validated."""
-    value = data.get(key) if isinstance(data, dict) else None
-    return value if isinstance(value, dict) else {}
+        return Spec.model_validate(overlay(data, self.scales.get(scale, {})))

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bench.config import Frozen
 from bench.music.harmony.settings import Harmony
-from bench.specs.schema import REFERENCES, UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Scale, Spec
+from bench.specs.schema import REFERENCES, UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
 
 Kind = Literal["model", "reference", "untrained"]
 Device = Literal["cpu", "cuda"]
@@ -48,20 +48,18 @@ class Trial(Frozen):
         return f"{self.system}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
 
 
-def unfold(spec: Spec, scale: Scale, device: Device = "cpu") -> list[Trial]:
-    """All trials, in an order that gives a useful table early: references, then the first seed of every model, and so on.
+def unfold(spec: Spec, device: Device = "cpu") -> list[Trial]:
+    """List all trials in an order that gives a useful table early: references, then the first seed of every model, and so on.
 
     `untrained` gives a row for each model, at the first seed only: what it shows differs little between seeds.
 
     Parameters
     ----------
     spec : Spec
-    scale : {"smoke", "cpu", "gpu"}
-        Whose overrides count.
+        At the scale of the run.
     device : {"cpu", "cuda"}
         Where the models run; references always run on the CPU.
     """
-    spec = spec.at(scale)
     make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
     clock = BudgetChoice(timeout=spec.budget.timeout)
     trials = [

@@ -230,7 +230,7 @@ def test_prompts_say_which_fold_a_piece_is_in_and_a_folder_of_them_is_scored(toy
 
     toy.write({}, protocol=FOLDS | {"folds": 4})
     places = Places.find(toy.out, (), [PLUGINS])
-    held_out = hold_out(load_spec(toy.spec, places.plugins).at("cpu"), places)
+    held_out = hold_out(load_spec(toy.spec, places.plugins, scale="cpu"), places)
     folder = toy.folder / "prompts"
     export_prompts(held_out, folder, scale="cpu", score="bench score", with_targets=True)
     index = json.loads((folder / "prompts.json").read_text())

@@ -315,7 +315,7 @@ def test_another_copy_of_the_suite_is_named_as_such(toy: Bench) -> None:
     from bench.runner.worker import Channel, TrialTask
 
     toy.write({"steady": {}})
-    trial = unfold(load_spec(toy.spec, [PLUGINS]), "cpu")[0].model_dump(mode="json")
+    trial = unfold(load_spec(toy.spec, [PLUGINS], scale="cpu"))[0].model_dump(mode="json")
     job = {"key": "k", "folder": str(toy.folder), "trial": trial, "plugins": [str(PLUGINS)], "digest": "another"}
     theirs = "midibench 0.0.1 at /elsewhere/bench"
     with pytest.raises(PluginError, match=f"has midibench .* at .*, the runner {theirs}"):
@@ -333,7 +333,7 @@ def test_missing_data_folder(toy: Bench) -> None:
 def test_a_spec_object_runs_as_its_name_does(toy: Bench) -> None:
     import bench
 
-    spec = load_spec(toy.write({"steady": {}}), [PLUGINS])
+    spec = load_spec(toy.write({"steady": {}}), [PLUGINS], scale="cpu")
     result = bench.run(spec, scale="cpu", plugins=[PLUGINS], out=toy.out)
     assert result.failed == 0
     with pytest.raises(UsageError, match="A Spec was given and also seeds"):

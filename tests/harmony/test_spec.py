@@ -24,7 +24,7 @@ def load(folder, old="", new="", **changes):
     text = textwrap.dedent(SPEC)
     assert old in text
     path.write_text(text.replace(old, new) if old else text)
-    return load_spec(path, **changes)
+    return load_spec(path, scale="cpu", **changes)
 
 
 def refusal(folder, old, new):
@@ -34,7 +34,7 @@ def refusal(folder, old, new):
 
 
 def test_the_papers_weights_by_default(tmp_path):
-    (trial,) = [t for t in unfold(load(tmp_path), "cpu") if t.system == "lstm" and t.seed == 0]
+    (trial,) = [t for t in unfold(load(tmp_path)) if t.system == "lstm" and t.seed == 0]
     assert trial.harmony == Harmony()
     assert (trial.harmony.chord, trial.harmony.scale, trial.harmony.other) == (3.0, 1.5, 0.1)
     assert trial.harmony.progression == ("I", "V", "vi", "IV")
@@ -42,13 +42,11 @@ def test_the_papers_weights_by_default(tmp_path):
 
 
 def test_an_untrained_row_is_constrained_like_its_model(tmp_path):
-    assert all(t.harmony for t in unfold(load(tmp_path), "cpu") if t.system.endswith("lstm"))
+    assert all(t.harmony for t in unfold(load(tmp_path)) if t.system.endswith("lstm"))
 
 
 def test_a_constraint_is_another_trial_and_none_leaves_no_trace(tmp_path):
-    trials = {
-        t.system: t for t in unfold(load(tmp_path, "lstm:\n    harmony: {}", "lstm: {}\n  x: {plugin: lstm, harmony: {}}"), "cpu")
-    }
+    trials = {t.system: t for t in unfold(load(tmp_path, "lstm:\n    harmony: {}", "lstm: {}\n  x: {plugin: lstm, harmony: {}}"))}
     plain, constrained = trials["lstm"], trials["x"].model_copy(update={"system": "lstm"})
     assert plain.digest() != constrained.digest()
     assert constrained.digest() != constrained.model_copy(update={"harmony": Harmony(chord=2.0)}).digest()
@@ -103,7 +101,7 @@ def searched(kinds):
 
 
 def test_a_constrained_reference_can_be_searched(tmp_path):
-    systems = [t.system for t in unfold(load(tmp_path, CHAIN, searched("[markov, unigram]")), "cpu") if t.kind == "model"]
+    systems = [t.system for t in unfold(load(tmp_path, CHAIN, searched("[markov, unigram]"))) if t.kind == "model"]
     assert systems[:2] == ["m kind=markov", "m kind=unigram"]
 
 

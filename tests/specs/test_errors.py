@@ -26,7 +26,7 @@ def refusal(folder, text, **changes):
     path = folder / "mine.yaml"
     path.write_text(textwrap.dedent(text))
     with pytest.raises(SpecError) as caught:
-        load_spec(path, **changes)
+        load_spec(path, scale=None, **changes)
     assert caught.value.exit_code == 2
     return str(caught.value).replace(f"{path}", "mine.yaml")
 
@@ -176,26 +176,26 @@ def test_a_file_whose_name_cannot_name_a_folder(tmp_path):
     path = tmp_path / "my spec.yaml"
     path.write_text(GOOD)
     with pytest.raises(SpecError, match="can't name a run's folder"):
-        load_spec(path)
+        load_spec(path, scale=None)
     path.write_text(f"name: mine\n{GOOD}")
-    assert load_spec(path).name == "mine"
+    assert load_spec(path, scale=None).name == "mine"
 
 
 def test_bytes_that_are_no_text(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"title: \xff\n")
     with pytest.raises(SpecError, match="is not UTF-8 text: byte 7 is 0xff"):
-        load_spec(path)
+        load_spec(path, scale=None)
 
 
 def test_a_folder(tmp_path):
     with pytest.raises(SpecError, match="There is no spec file"):
-        load_spec(tmp_path / "mine.yaml")
+        load_spec(tmp_path / "mine.yaml", scale=None)
 
 
 def test_unknown_shipped_name():
     with pytest.raises(SpecError) as caught:
-        load_spec("tabel2")
+        load_spec("tabel2", scale=None)
     assert str(caught.value) == (
         "There is no spec named 'tabel2'.\nDid you mean 'table2'? Valid: " + ", ".join(shipped_specs()) + ". Or give a YAML file."
     )
@@ -222,7 +222,7 @@ class TestExtends:
         for name, below in (("mine", "b"), ("b", "c"), ("c", "b")):
             (tmp_path / f"{name}.yaml").write_text(f"extends: {below}.yaml\n")
         with pytest.raises(SpecError) as caught:
-            load_spec(tmp_path / "mine.yaml")
+            load_spec(tmp_path / "mine.yaml", scale=None)
         chain = " -> ".join(str(tmp_path / f"{name}.yaml") for name in ("mine", "b", "c", "b"))
         assert caught.value.message == f"{tmp_path / 'c.yaml'}: extends goes in a circle: {chain}."
 
