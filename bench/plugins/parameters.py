@@ -1,26 +1,22 @@
-"""Parameters of a plug-in: their annotations, read from the source, and the values that fit them."""
+"""Parameters of a plug-in: their annotations, read from the source without importing it, and the values that fit them."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any, NamedTuple, Optional, Union
 
-#: Types of YAML's values that fit an annotation.
-_PLAIN: dict[str, tuple[type[Any], ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "list": (list,),
-    "tuple": (list,),
-    "Sequence": (list,),
-    "dict": (dict,),
-    "Mapping": (dict,),
-}
-
+from pydantic import AfterValidator, ConfigDict, Strict, TypeAdapter, ValidationError
 
 _WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+
+#: Types by their last name in an annotation. The only sequence of YAML is a list.
+_TYPES: dict[str, Any] = {
+    **{kind.__name__: kind for kind in (int, float, str, bool)},
+    **{"Optional": Optional, "Union": Union},
+    **dict.fromkeys(("list", "List", "Sequence", "Iterable", "tuple", "Tuple"), list),
+    **dict.fromkeys(("dict", "Dict", "Mapping"), dict),
+}
 
 
 class Parameter(NamedTuple):
@@ -31,70 +27,89 @@ class Parameter(NamedTuple):
 
 
 def accepts(parameter: Parameter, value: Any) -> bool:
-    """Whether a value from YAML fits a parameter's annotation. An annotation that isn't understood accepts everything."""
+    """Whether a value from YAML fits a parameter's annotation. An annotation that isn't understood accepts everything.
+
+    Examples
+    --------
+    >>> accepts(Parameter("int | None", "None"), 3), accepts(Parameter("int | None", "None"), True)
+    (True, False)
+    """
     try:
-        annotation = ast.parse(parameter.annotation, mode="eval").body
-    except SyntaxError:
+        adapter = TypeAdapter(_type(ast.parse(parameter.annotation, mode="eval").body), config=ConfigDict(strict=True))
+    except (SyntaxError, TypeError):
         return True
-    return _fits(value, annotation)
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def in_words(parameter: Parameter) -> str:
-    """What a parameter takes: ``Literal["a", "b"] | None`` as ``one of 'a', 'b' or null``."""
+    """Describe what a parameter takes.
+
+    Examples
+    --------
+    >>> in_words(Parameter("Literal['a', 'b'] | list[int] | None", "None"))
+    "one of 'a', 'b' or a list of a whole number or null"
+    """
     try:
-        annotation = ast.parse(parameter.annotation, mode="eval").body
+        return _in_words(ast.parse(parameter.annotation, mode="eval").body)
     except SyntaxError:
         return parameter.annotation
-    return _described(annotation)
 
 
-def _described(annotation: ast.expr) -> str:
-    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        return f"{_described(annotation.left)} or {_described(annotation.right)}"
-    if isinstance(annotation, ast.Constant) and annotation.value is None:
-        return "null"
-    if isinstance(annotation, ast.Subscript):
-        name, inner = _last_name(annotation.value), annotation.slice
-        parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-        if name == "Literal":
-            return "one of " + ", ".join(repr(p.value) for p in parts if isinstance(p, ast.Constant))
-        if name in ("list", "Sequence", "tuple"):
-            return f"a list of {_described(parts[0])}"
-    return _WORDS.get(_last_name(annotation), ast.unparse(annotation))
+def _in_words(node: ast.expr) -> str:
+    match node:
+        case ast.BinOp(left, ast.BitOr(), right):
+            return f"{_in_words(left)} or {_in_words(right)}"
+        case ast.Constant(None):
+            return "null"
+        case ast.Subscript(generic) if _name(generic) == "Literal":
+            return "one of " + ", ".join(map(repr, _choices(node)))
+        case ast.Subscript(generic) if _name(generic) in ("list", "Sequence", "tuple"):
+            return f"a list of {_in_words(_arguments(node)[0])}"
+    return _WORDS.get(_name(node), ast.unparse(node))
 
 
-def _fits(value: Any, annotation: ast.expr) -> bool:
-    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        return _fits(value, annotation.left) or _fits(value, annotation.right)
-    if isinstance(annotation, ast.Constant):
-        return value is None if annotation.value is None else True
-    if isinstance(annotation, ast.Subscript):
-        inner = annotation.slice
-        arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-        return _fits_generic(value, _last_name(annotation.value), arguments)
-    kinds = _PLAIN.get(_last_name(annotation))
-    # `isinstance(True, int)`, yet `layers: true` is a slip.
-    return kinds is None or type(value) in kinds
+def _type(node: ast.expr) -> Any:
+    """The type that an annotation names; Any where it is none of Python's own."""
+    match node:
+        case ast.BinOp(left, ast.BitOr(), right):
+            return Union[_type(left), _type(right)]  # noqa: UP007 - of any two, not only of classes
+        case ast.Constant(None):
+            return None
+        case ast.Constant(value) if value is ...:
+            return ...
+        case ast.Subscript(generic) if _name(generic) == "Literal":
+            return Annotated[Any, AfterValidator(partial(_exactly, _choices(node)))]
+        case ast.Subscript(generic) if _name(generic) in _TYPES:
+            arguments = tuple(map(_type, _arguments(node)))
+            if _name(generic) in ("tuple", "Tuple"):
+                return Annotated[tuple[arguments], Strict(False)]  # type: ignore[valid-type]  # strict: no list
+            return _TYPES[_name(generic)][arguments if len(arguments) > 1 else arguments[0]]
+        case ast.Name() | ast.Attribute():
+            return _TYPES.get(_name(node), Any)
+    return Any
 
 
-def _fits_generic(value: Any, name: str, arguments: Sequence[ast.expr]) -> bool:
-    if name == "Optional":
-        return value is None or _fits(value, arguments[0])
-    if name == "Union":
-        return any(_fits(value, argument) for argument in arguments)
-    if name == "Literal":
-        choices = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
-        return any(value == choice and type(value) is type(choice) for choice in choices)
-    if name in ("list", "List", "Sequence", "Iterable"):
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if name in ("tuple", "Tuple"):
-        if not isinstance(value, list):
-            return False
-        if len(arguments) == 2 and isinstance(arguments[1], ast.Constant) and arguments[1].value is ...:
-            return all(_fits(item, arguments[0]) for item in value)
-        return len(value) == len(arguments) and all(map(_fits, value, arguments))
-    return isinstance(value, dict) if name in ("dict", "Dict", "Mapping") else True
+def _exactly(choices: list[Any], value: Any) -> Any:
+    """Refuse what is none of the literals; pydantic itself takes True for 1."""
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
+        raise ValueError
+    return value
 
 
-def _last_name(node: ast.expr) -> str:
+def _choices(node: ast.expr) -> list[Any]:
+    return [argument.value for argument in _arguments(node) if isinstance(argument, ast.Constant)]
+
+
+def _arguments(node: ast.expr) -> list[ast.expr]:
+    """Expressions in the brackets of ``list[int]``."""
+    inner = node.slice if isinstance(node, ast.Subscript) else node
+    return inner.elts if isinstance(inner, ast.Tuple) else [inner]
+
+
+def _name(node: ast.expr) -> str:
+    """``Sequence`` of ``Sequence`` and of ``collections.abc.Sequence``."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
