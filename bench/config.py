@@ -1,4 +1,4 @@
-"""The base of every value that is read from a file: frozen, and without unknown keys."""
+"""Base class of the values read from a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A value: unknown keys are refused, nothing changes after validation."""
+    """A frozen value that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def listed(value: Any) -> Any:
-    """A list from YAML as the tuple that a frozen value holds."""
+def as_tuple(value: Any) -> Any:
+    """Turn a list from YAML into a tuple, as frozen values hold no list; leave anything else to validation."""
     return tuple(value) if isinstance(value, list) else value

@@ -14,7 +14,7 @@ from typing import Any
 
 
 class BenchError(Exception):
-    """Base of every error that a user can cause or mend.
+    """Base of every error that a user can cause or fix.
 
     Parameters
     ----------
@@ -65,21 +65,33 @@ class TrialError(BenchError):
     exit_code = 3
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Name the nearest valid choice, then all of them, for the tail of an error message."""
-    choices = sorted(known)
-    near = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Name the nearest valid choice, then all of them, for the end of an error message.
+
+    Examples
+    --------
+    >>> did_you_mean("ltsm", ["gan", "lstm"])
+    "Did you mean 'lstm'? Valid: gan, lstm."
+    """
+    choices = sorted(valid)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     guess = f"Did you mean {near[0]!r}? " if near else ""
     return f"{guess}Valid: {', '.join(choices)}." if choices else guess.strip()
 
 
 def fetch_command(name: str, options: Mapping[str, Any]) -> str:
-    """The command that fetches a dataset with these options, as a shell takes it; for hints."""
-    words = [f"{key}={_literal(value)}" for key, value in options.items()]
+    """Write the shell command that fetches a dataset with these options, for the hint of an error.
+
+    Examples
+    --------
+    >>> fetch_command("maestro", {"version": "3.0.0"})
+    'bench data fetch maestro --option version=3.0.0'
+    """
+    words = [f"{key}={_yaml_literal(value)}" for key, value in options.items()]
     return " ".join(["bench data fetch", name, *(f"--option {shlex.quote(word)}" for word in words)])
 
 
-def _literal(value: Any) -> str:
-    """A value as YAML reads it: a plain word or version as it is, all else as JSON."""
+def _yaml_literal(value: Any) -> str:
+    """Write a value as YAML reads it: a word or version bare, anything else as JSON."""
     plain = isinstance(value, str) and re.fullmatch(r"(?!(?:true|false|null)$)[A-Za-z][\w-]*|\d+\.\d+\.\d+", value, re.IGNORECASE)
     return str(value) if plain else json.dumps(value, ensure_ascii=False)

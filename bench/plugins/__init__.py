@@ -1,1 +1,1 @@
-"""Plug-ins: which files there are, what they declare, and how they are loaded."""
+"""Plug-ins: discovery, headers, parameters and import."""

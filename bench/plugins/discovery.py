@@ -1,8 +1,8 @@
-"""Finds plug-in files by path and imports one when a worker asks for it.
+"""Discovery and import of plug-in files.
 
 Folders hold plug-ins, as in benchopt: every ``*.py`` that doesn't begin with ``_`` is one. What a file declares is read from
 its syntax tree, so listing costs no import of TensorFlow or PyTorch, and a header must be literals. A file is imported as a
-submodule of a package made for its folder, so that its siblings are imported relatively (``from ._training import Windows``)
+submodule of a package created for its folder, so that its siblings are imported relatively (``from ._training import Windows``)
 and no folder on ``sys.path`` can be taken for another package of the same name.
 """
 
@@ -28,7 +28,7 @@ _SHARED = ("api.py", "music/codec.py", "music/midi.py", "music/notes.py")
 
 
 def shipped_folder(kind: Kind) -> Path:
-    """The folder of the shipped plug-ins: inside the package when installed, in the repository's root when editable."""
+    """Find the folder of the shipped plug-ins: in an installed package, or at the root of an editable checkout."""
     for folder in (_HERE / "_plugins" / FOLDERS[kind], _HERE.parent / FOLDERS[kind]):
         if folder.is_dir():
             return folder
@@ -39,7 +39,7 @@ def shipped_folder(kind: Kind) -> Path:
 
 
 def find_plugins(kind: Kind, extra: Sequence[Path] = ()) -> dict[str, Plugin]:
-    """All plug-ins of a kind, by name, without importing any.
+    """Find all plug-ins of a kind by name, without importing any.
 
     Parameters
     ----------
@@ -52,21 +52,21 @@ def find_plugins(kind: Kind, extra: Sequence[Path] = ()) -> dict[str, Plugin]:
     PluginError
         If a folder is missing, a file can't be read as a plug-in, or two files have the same name.
     """
-    found: dict[str, Plugin] = {}
+    plugins: dict[str, Plugin] = {}
     for path in _unique(_files(kind, extra)):
         if (plugin := read_plugin(path, kind)) is None:
             continue
-        if plugin.name in found:
+        if plugin.name in plugins:
             raise PluginError(
-                f"Two {kind} plug-ins are named {plugin.name!r}: {found[plugin.name].path} and {path}.",
+                f"Two {kind} plug-ins are named {plugin.name!r}: {plugins[plugin.name].path} and {path}.",
                 "Rename one file; a plug-in's name is its file's name.",
             )
-        found[plugin.name] = plugin
-    return dict(sorted(found.items()))
+        plugins[plugin.name] = plugin
+    return dict(sorted(plugins.items()))
 
 
 def get_plugin(kind: Kind, name: str, extra: Sequence[Path] = ()) -> Plugin:
-    """One plug-in by name; an unknown name is a PluginError that gives the nearest one."""
+    """Find one plug-in; the PluginError for an unknown name suggests the nearest one."""
     plugins = find_plugins(kind, extra)
     if name not in plugins:
         raise PluginError(f"There is no {kind} plug-in named {name!r}.", did_you_mean(name, plugins))
@@ -95,7 +95,7 @@ def load(plugin: Plugin) -> type[Any]:
 
 
 def source_digest(plugin: Plugin) -> str:
-    """Sha256 of the source that decides a plug-in's result: the file, its ``_*.py`` siblings, and what the engine shares.
+    """Hash the source that decides a plug-in's result: the file, its ``_*.py`` siblings, and the shared modules.
 
     It does not depend on where the files lie, so a result made in a container counts on the host.
     """
@@ -134,7 +134,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _unique(paths: Iterable[Path]) -> Iterator[Path]:
-    """Each file once, although its folder may be named twice."""
+    """Drop repeated files: a folder may be listed twice."""
     first: dict[Path, Path] = {}
     for path in paths:
         first.setdefault(path.resolve(), path)
@@ -142,7 +142,7 @@ def _unique(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _package(folder: Path) -> str:
-    """Name of the package made for a folder; it is made at the first call."""
+    """Name of the package that stands for a folder; created on first use."""
     folder = folder.resolve()
     name = "bench_plugins_" + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     if name not in sys.modules:
@@ -153,7 +153,7 @@ def _package(folder: Path) -> str:
 
 
 def _line_in(error: BaseException, path: Path) -> str:
-    """``:12`` where the traceback last touched the plug-in's own file."""
+    """Line of the plug-in's own file where an exception last passed, as ``:12``; empty if it never did."""
     line, step = "", error.__traceback__
     while step is not None:
         if step.tb_frame.f_code.co_filename == str(path.resolve()):

@@ -1,4 +1,4 @@
-"""Reads what a plug-in file declares from its syntax tree, so listing plug-ins imports no framework."""
+"""Plug-in headers, read from the syntax tree, so that listing plug-ins imports no framework."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class _Missing:
-    """Default of a header name that must be given."""
+    """Default of a required header name."""
 
 
 class _Rule(NamedTuple):
-    """What one header name may hold."""
+    """Valid values of one header name."""
 
     accepts: Callable[[Any], bool]
     expected: str
@@ -77,7 +77,7 @@ _RULES: dict[Kind, dict[str, _Rule]] = {
 
 @dataclass(frozen=True)
 class Plugin:
-    """What a plug-in file says about itself.
+    """A plug-in as its file declares it.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Plugin:
 
 
 def read_plugin(path: Path, kind: Kind | None = None) -> Plugin | None:
-    """Read one file's header by its syntax tree.
+    """Read the header of one file.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ def read_plugin(path: Path, kind: Kind | None = None) -> Plugin | None:
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     kinds: list[Kind] = [k for k, name in CLASSES.items() if name in classes]
     if len(kinds) != 1:
-        given = "both classes" if kinds else "neither class"
+        classes_in_file = "both classes" if kinds else "neither class"
         raise PluginError(
-            f"{path}: a plug-in defines one class named Model or Dataset; this file defines {given}.",
+            f"{path}: a plug-in defines one class named Model or Dataset; this file defines {classes_in_file}.",
             "Begin the file's name with _ if it is a helper of others.",
         )
     (own,) = kinds
@@ -192,11 +192,11 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, tuple[int, ast.expr]]]
                 yield target.id, (node.lineno, value)
 
 
-def _refuse_near_miss(name: str, given: Iterable[str], rules: dict[str, _Rule], path: Path, line: int) -> None:
-    """A file may have constants of its own, but FRAMEWROK is a slip."""
+def _refuse_near_miss(name: str, present: Iterable[str], rules: dict[str, _Rule], path: Path, line: int) -> None:
+    """Refuse a name one letter off a header name: FRAMEWROK is a slip, although a file may have constants of its own."""
     if name in rules:
         return
-    near = difflib.get_close_matches(name, set(rules) - set(given), n=1, cutoff=0.85)
+    near = difflib.get_close_matches(name, set(rules) - set(present), n=1, cutoff=0.85)
     if near:
         raise PluginError(f"{path}:{line}: unknown header name {name}.", f"Did you mean {near[0]!r}?")
 
@@ -220,14 +220,14 @@ def _arguments(node: ast.FunctionDef, path: Path) -> dict[str, Parameter]:
 
 
 def _fields(node: ast.ClassDef, path: Path) -> dict[str, Parameter]:
-    found = {}
+    fields = {}
     for item in node.body:
         if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)) or item.target.id.startswith("_"):
             continue
         if "ClassVar" in ast.unparse(item.annotation) or "init=False" in ast.unparse(item).replace(" ", ""):
             continue
-        found[item.target.id] = _parameter(item.target.id, item.annotation, item.value, path, item.lineno)
-    return found
+        fields[item.target.id] = _parameter(item.target.id, item.annotation, item.value, path, item.lineno)
+    return fields
 
 
 def _parameter(name: str, annotation: ast.expr | None, default: ast.expr | None, path: Path, line: int) -> Parameter:

@@ -20,14 +20,14 @@ _TYPES: dict[str, Any] = {
 
 
 class Parameter(NamedTuple):
-    """A keyword argument of a plug-in's class: its annotation and its default, as they stand in the source."""
+    """A keyword argument of a plug-in's class: its annotation and its default, as written in the source."""
 
     annotation: str
     default: str
 
 
 def accepts(parameter: Parameter, value: Any) -> bool:
-    """Whether a value from YAML fits a parameter's annotation. An annotation that isn't understood accepts everything.
+    """Check a value from YAML against a parameter's annotation; an unknown annotation accepts everything.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def _in_words(node: ast.expr) -> str:
 
 
 def _type(node: ast.expr) -> Any:
-    """The type that an annotation names; Any where it is none of Python's own."""
+    """Type that an annotation names; Any for a type of the plug-in's own."""
     match node:
         case ast.BinOp(left, ast.BitOr(), right):
             return Union[_type(left), _type(right)]  # noqa: UP007 - of any two, not only of classes
@@ -82,7 +82,7 @@ def _type(node: ast.expr) -> Any:
         case ast.Constant(value) if value is ...:
             return ...
         case ast.Subscript(generic) if _name(generic) == "Literal":
-            return Annotated[Any, AfterValidator(partial(_exactly, _choices(node)))]
+            return Annotated[Any, AfterValidator(partial(_literal, _choices(node)))]
         case ast.Subscript(generic) if _name(generic) in _TYPES:
             arguments = tuple(map(_type, _arguments(node)))
             if _name(generic) in ("tuple", "Tuple"):
@@ -93,8 +93,8 @@ def _type(node: ast.expr) -> Any:
     return Any
 
 
-def _exactly(choices: list[Any], value: Any) -> Any:
-    """Refuse what is none of the literals; pydantic itself takes True for 1."""
+def _literal(choices: list[Any], value: Any) -> Any:
+    """Accept only the literals; pydantic itself takes True for 1."""
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         raise ValueError
     return value

@@ -1,1 +1,1 @@
-"""Specs: YAML files that hold every choice of a benchmark; the shipped ones lie here."""
+"""Specs: YAML files with every choice of a benchmark. The shipped ones are in this folder."""

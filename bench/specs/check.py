@@ -1,4 +1,4 @@
-"""Checks of the names in a spec against the plug-ins: datasets, models, references, hyperparameters and metrics."""
+"""Checks of a spec that need more than its schema: plug-ins, their parameters, grids, thresholds and constraints."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from bench.specs.messages import short_repr
 from bench.specs.schema import REFERENCES, UNTRAINED, ModelChoice, Spec
 from bench.specs.trials import combinations
 
-#: Cells of one row's grid: above this it is a slip.
+#: Most cells in the grid of one row: more is a slip.
 MOST_CELLS = 256
 
-#: Of the shared codec. Bits over fewer classes are fewer whatever was learned: validation would always choose the coarsest.
+#: Of the shared codec. Fewer classes cost fewer bits whatever was learned: validation would always choose the coarsest.
 _CLASSES = ("time_classes", "duration_classes")
 
 _ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 class ValidNames:
-    """The names that a spec may use.
+    """Valid names in a spec.
 
     Parameters
     ----------
@@ -37,18 +37,18 @@ class ValidNames:
         kinds = models[REFERENCES].header["KINDS"] if REFERENCES in models else ()
         self.references: tuple[str, ...] = (*kinds, UNTRAINED)
         self.models = {name: plugin for name, plugin in models.items() if name != REFERENCES}
-        #: What a row may name as its plug-in: with a harmonic constraint the references too.
+        #: Plug-ins of a row with a harmonic constraint: the references too.
         self.constrained = dict(models)
         self.datasets = dict(datasets)
 
 
 def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
-    """Check what only the plug-ins know: datasets, models, references, and the parameters of each.
+    """Check the names in a spec against the plug-ins: datasets, models, references, and the parameters of each.
 
     Raises
     ------
     SpecError
-        At the first that is unknown or of the wrong type.
+        At the first name that is unknown, or value of the wrong type.
     """
     dataset = spec.dataset
     if dataset.name not in names.datasets:
@@ -93,7 +93,7 @@ def _check_grid(spec: Spec, document: Document, names: ValidNames) -> None:
             raise document.error(("grid", key), f"expected row.hyperparameter, such as lstm.dropout, got {key!r}.")
         if row not in spec.models:
             raise document.error(("grid", key), f"the spec has no row {row!r}.", did_you_mean(row, spec.models))
-        plugin = names.constrained[spec.models[row].plugin or row]  # the row was found right: references too have a constraint
+        plugin = names.constrained[spec.models[row].plugin or row]  # the row was checked above; it may be a constrained reference
         for value in values:
             _check_parameter(parameter, value, plugin, document, ("grid", key))
         if parameter in _CLASSES and len(values) > 1:
@@ -126,9 +126,9 @@ def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
 def _check_harmony(
     choice: ModelChoice, plugin: Plugin, kinds: Sequence[Any], notes: int, document: Document, at: Address
 ) -> None:
-    """Only what draws each pitch from a distribution can be constrained, and a form must hold the notes compared.
+    """Check that a row can be constrained: it draws each pitch from a distribution, and its form holds the notes compared.
 
-    `kinds` are those of the row, several where a grid searches them.
+    `kinds` are the reference kinds of the row, several where a grid searches them.
     """
     can = plugin.header["CONSTRAINT"]
     if can is False:
@@ -154,8 +154,8 @@ def _check_harmony(
         )
 
 
-def _check_parameters(given: Mapping[str, Any], plugin: Plugin, document: Document, at: Address) -> None:
-    for name, value in given.items():
+def _check_parameters(values: Mapping[str, Any], plugin: Plugin, document: Document, at: Address) -> None:
+    for name, value in values.items():
         _check_parameter(name, value, plugin, document, (*at, name))
 
 

@@ -1,4 +1,4 @@
-"""YAML with the place of every key, so that an error can name file and line even after files were merged."""
+"""YAML with the position of every key, so that errors name file and line even after files were merged."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 
 from bench.errors import SpecError
 
-#: The way to a value: keys and list positions.
+#: Path to a value: keys and list indices.
 Address = tuple[str | int, ...]
 
 
 class Mark(NamedTuple):
-    """Where something was written: a file and its line, or an option of the command line and line 0."""
+    """Position of a key: a file and its line, or an option of the command line and line 0."""
 
     source: str
     line: int
@@ -30,26 +30,26 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """Plain data and the place of each of its keys."""
+    """Plain data and the position of each of its keys."""
 
     data: dict[str, Any]
     marks: dict[Address, Mark] = field(default_factory=dict)
 
     def mark(self, address: Address) -> Mark:
-        """Place of the value at `address`, or of the nearest thing around it."""
+        """Position of the value at `address`, or of the innermost mapping or list around it."""
         for end in range(len(address), -1, -1):
             if address[:end] in self.marks:
                 return self.marks[address[:end]]
         return Mark("spec", 0)
 
     def error(self, address: Address, message: str, hint: str = "") -> SpecError:
-        """An error that names file, line and key; the option alone if it comes from the command line."""
+        """Build an error that names file, line and key; only the option if the value comes from the command line."""
         mark = self.mark(address)
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in address).lstrip(".")
         return SpecError(f"{mark}: {key + ': ' if key and mark.line else ''}{message}", hint)
 
     def within(self, *address: str | None) -> Document:
-        """The part at `address` (a mapping, or nothing) as a document of its own, with its places."""
+        """Extract the mapping at `address`, with its positions; empty if there is none."""
         data: Any = self.data
         for part in address:
             data = data.get(part) if isinstance(data, dict) else None
@@ -58,7 +58,7 @@ class Document:
         return Document(data if isinstance(data, dict) else {}, marks)
 
     def without(self, *keys: str) -> Document:
-        """The same document with some top-level keys left out."""
+        """Copy the document without some top-level keys."""
         marks = {place: mark for place, mark in self.marks.items() if not place or place[0] not in keys}
         return Document({key: value for key, value in self.data.items() if key not in keys}, marks)
 
@@ -70,7 +70,7 @@ def read_yaml(path: Path, name: str = "") -> Document:
     ----------
     path : Path
     name : str, optional
-        How messages call the file; its path by default.
+        Name of the file in messages; its path by default.
 
     Raises
     ------
@@ -93,8 +93,8 @@ def read_yaml(path: Path, name: str = "") -> Document:
     except (YAMLError, ValueError) as error:
         raise SpecError(f"{name}: not valid YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(loaded, CommentedMap):
-        given = "is empty" if loaded is None else "is not a mapping at its top level"
-        raise SpecError(f"{Mark(name, 1)}: a spec {given}; expected keys such as `title:` and `dataset:`.")
+        problem = "is empty" if loaded is None else "is not a mapping at its top level"
+        raise SpecError(f"{Mark(name, 1)}: a spec {problem}; expected keys such as `title:` and `dataset:`.")
     marks: dict[Address, Mark] = {(): Mark(name, 1)}
     try:
         data = _plain(loaded, (), name, marks)
@@ -104,7 +104,7 @@ def read_yaml(path: Path, name: str = "") -> Document:
 
 
 def _plain(value: Any, at: Address, name: str, marks: dict[Address, Mark]) -> Any:
-    """Plain Python values of what ruamel.yaml read; notes the line of every key and item on the way."""
+    """Convert ruamel.yaml's values to plain Python and record the line of every key and item in `marks`."""
     if isinstance(value, CommentedMap):
         lines = value.lc.data or {}
         result = {}
@@ -129,7 +129,7 @@ def _plain(value: Any, at: Address, name: str, marks: dict[Address, Mark]) -> An
 
 
 def _scalar(value: Any) -> Any:
-    """ruamel.yaml keeps how a scalar was written in subclasses; only the value matters here."""
+    """Convert to the built-in type: ruamel.yaml's subclasses only add how a scalar was written."""
     if isinstance(value, bool | ScalarBoolean):
         return bool(value)
     for kind in (int, float, str):
@@ -139,6 +139,6 @@ def _scalar(value: Any) -> Any:
 
 
 def _problem(error: MarkedYAMLError) -> str:
-    """ruamel.yaml's words in one line."""
+    """First line of ruamel.yaml's message."""
     problem = (error.problem or error.context or "it can't be parsed").strip().splitlines()[0]
     return problem.rstrip(".")

@@ -12,7 +12,7 @@ SCHEMA = Path(__file__).with_name("schema.json")
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema of a spec file, for editors. Nothing is required in it, as `extends` may bring it."""
+    """Build the JSON schema of a spec file. No key is required: `extends` may provide it."""
     result = Spec.model_json_schema(mode="validation")
     definitions: dict[str, Any] = result["$defs"]
     for part in (result, *definitions.values()):
@@ -34,7 +34,7 @@ def schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as it is shipped, in ``bench/specs/schema.json``."""
+    """Format the schema as it is shipped, in ``bench/specs/schema.json``."""
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 

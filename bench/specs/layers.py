@@ -1,7 +1,7 @@
-"""Layers of a spec: what it extends, the file itself and the command line, each overlaid on those before it.
+"""Layers of a spec: the files that it extends, the file itself and the command line, each overlaid on those before.
 
 At a scale, a file's own overrides for that scale follow the file: ``[parent, parent.scales[s], child, child.scales[s], command
-line]``. So whatever a file says at its top also counts where the file that it extends differs at a scale.
+line]``. So a key at the top of a file also replaces the overrides in the file that it extends.
 """
 
 from __future__ import annotations
@@ -51,29 +51,29 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_params(row: str, choice: Any, change: Mapping[str, Any]) -> Any:
-    """`choice`, without its hyperparameters if `change` names another plug-in."""
+    """Drop the hyperparameters of a row if `change` names another plug-in."""
     if not isinstance(choice, dict) or change.get("plugin") in (None, choice.get("plugin") or row):
         return choice
     return {key: value for key, value in choice.items() if key != "params"}
 
 
 def _mapping(data: Any, key: str) -> Mapping[str, Any]:
-    """The mapping at `key`, empty where there is none: a layer has not been validated."""
+    """Look up a mapping in a layer, which is not validated yet; empty if there is none."""
     value = data.get(key) if isinstance(data, dict) else None
     return value if isinstance(value, dict) else {}
 
 
 def fold(layers: Sequence[Document]) -> Document:
-    """Overlay each layer on those before it, with the places of its keys."""
+    """Overlay each layer on those before it, and keep the positions of its keys."""
     return reduce(_overlaid, layers)
 
 
 def fold_at(layers: Sequence[Document], scale: str | None) -> Document:
-    """Fold the layers with their overrides for one scale; without any if `scale` is None."""
+    """Fold the layers with their overrides for one scale; with none of them if `scale` is None."""
     return fold([part for layer in layers for part in (layer.without("scales"), layer.within("scales", scale))])
 
 
 def _overlaid(base: Document, over: Document) -> Document:
-    # The top as a whole stays where the first layer is: there a key that no layer has is missing.
+    # A key that no layer has is reported as missing from the first layer.
     marks = {address: mark for address, mark in over.marks.items() if address}
     return Document(overlay(base.data, over.data), base.marks | marks)

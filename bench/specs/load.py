@@ -1,4 +1,4 @@
-"""Loading of specs: YAML files and the command line's changes to a frozen :class:`Spec`.
+"""Load specs: from YAML files and options of the command line to a frozen :class:`Spec`.
 
 A spec is validated in full before anything starts: its keys and types, at every scale it has overrides for, and every dataset,
 model, reference and hyperparameter against what the plug-ins declare. A mistake is one message with file, line and key.
@@ -26,7 +26,7 @@ SPECS = Path(__file__).resolve().parent
 
 
 def shipped_specs() -> dict[str, Path]:
-    """The specs that come with the package, by name."""
+    """List the specs that come with the package, by name."""
     return {path.stem: path for path in sorted(SPECS.glob("*.yaml"), key=lambda path: path.stem)}
 
 
@@ -41,7 +41,7 @@ def load_spec(
     seeds: int | Sequence[int] | None = None,
     names: ValidNames | None = None,
 ) -> Spec:
-    """Read a spec and check it at every scale, with what the command line changes in it.
+    """Read a spec, apply the options of the command line, and check it at every scale.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def load_spec(
     plugins : sequence of Path
         A user's plug-in folders, beside the shipped ones.
     scale : {"smoke", "cpu", "gpu"} or None
-        Whose overrides apply; None for those of no scale.
+        Its overrides apply; None applies no overrides.
     models : sequence of str, optional
         Only these rows; a model plug-in that the spec lacks joins with its defaults.
     references : sequence of str, optional
@@ -60,12 +60,12 @@ def load_spec(
     seeds : int or sequence of int, optional
         Training seeds, or how many.
     names : ValidNames, optional
-        What `plugins` holds, if it was read before.
+        Names of the plug-ins in `plugins`, if they were read before.
 
     Returns
     -------
     Spec
-        With `scale` applied: its own `scales` are empty.
+        At `scale`; its own `scales` are empty.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def load_spec(
 
 
 def _checked(layers: Sequence[Document], names: ValidNames, rows: Sequence[str] | None = None) -> dict[Scale | None, Spec]:
-    """Validate a spec by the overrides of no scale (None) and of each that it has any for; of its models, take only `rows`."""
+    """Validate a spec without overrides (None) and at each scale that has some, with only `rows` of its models if given."""
     complete = fold(layers)
     _validated(complete)
     specs: dict[Scale | None, Spec] = {}
@@ -112,7 +112,7 @@ def _validated(document: Document) -> Spec:
 
 
 def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
-    """A spec file after those that it extends. `above` are the files that extend this one."""
+    """Read a spec file and, before it, those that it extends. `above` are the files that extend this one."""
     if path.resolve() in [p.resolve() for p in above]:
         raise SpecError(f"{above[-1]}: extends goes in a circle: {' -> '.join(str(p) for p in (*above, path))}.")
     # A shipped spec by a short name, any other as the user wrote it.
@@ -142,7 +142,7 @@ def _locate(spec: str | Path) -> Path:
 
 
 def _command_line(references: Sequence[str] | None, dataset: str | None, seeds: int | Sequence[int] | None) -> Document:
-    """The layer of the command line's choices."""
+    """Build the layer of the command line."""
     choices: dict[str, Any] = {}
     if references is not None:
         choices["references"] = list(references)
@@ -158,7 +158,7 @@ def _command_line(references: Sequence[str] | None, dataset: str | None, seeds: 
 
 
 def _check_rows(models: Sequence[str], spec: Spec, names: ValidNames) -> None:
-    """Refuse the first of `models` that is neither a row of the spec nor a model plug-in."""
+    """Check that each of `models` is a row of the spec or a model plug-in."""
     for name in models:
         if name in names.references:
             raise SpecError(f"--models: {name!r} is a reference, not a model.", "The spec's references run whatever the models.")
@@ -167,7 +167,7 @@ def _check_rows(models: Sequence[str], spec: Spec, names: ValidNames) -> None:
 
 
 def _only(document: Document, rows: Sequence[str]) -> Document:
-    """A spec with only these rows and their grids; a row that it lacks takes its plug-in's defaults."""
+    """Keep only these rows and their grids; a row that the spec lacks takes its plug-in's defaults."""
     models, grid = document.data.get("models") or {}, document.data.get("grid") or {}
     kept = {"models": {row: models.get(row) for row in rows}, "grid": {k: v for k, v in grid.items() if row_of(k) in rows}}
     return Document(document.data | kept, document.marks)

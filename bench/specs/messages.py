@@ -1,4 +1,4 @@
-"""Pydantic's errors in our words: the place, what was given, what is expected, the nearest valid name."""
+"""Messages for pydantic's errors: file, line and key, what was given, what was expected, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -44,60 +44,60 @@ _LIMITS = {
 
 
 def spec_error(error: ValidationError, document: Document, model: type[BaseModel]) -> SpecError:
-    """Pydantic's complaints in our words, in the order of their lines. `model` is what the document was validated as."""
-    found: dict[Address, SpecError] = {}
+    """Translate the errors of validating `document` as `model`, sorted by line."""
+    errors: dict[Address, SpecError] = {}
     for complaint in error.errors(include_url=False):
         at = tuple(part for part in complaint["loc"] if part != "[key]")
-        found.setdefault(at, _error(complaint, at, document, model))
-    # What is said of a whole follows from what is wrong with its part.
-    apart = [at for at in found if not any(other[: len(at)] == at for other in found if len(other) > len(at))]
-    first, *others = (found[at] for at in sorted(apart, key=document.mark))
+        errors.setdefault(at, _error(complaint, at, document, model))
+    # An error of a mapping or list follows from those within it.
+    innermost = [at for at in errors if not any(other[: len(at)] == at for other in errors if len(other) > len(at))]
+    first, *others = (errors[at] for at in sorted(innermost, key=document.mark))
     return SpecError("\n".join(map(str, (first, *others)))) if others else first
 
 
 def _error(complaint: ErrorDetails, at: Address, document: Document, model: type[BaseModel]) -> SpecError:
-    given, context, kind = complaint["input"], complaint.get("ctx", {}), complaint["type"]
+    value, context, kind = complaint["input"], complaint.get("ctx", {}), complaint["type"]
     if kind == "extra_forbidden":
         return document.error(at, f"unknown key {at[-1]!r}.", did_you_mean(str(at[-1]), _keys(model, at[:-1])))
     if kind == "missing":
         return document.error(at[:-1], f"the key {at[-1]!r} is missing.")
     if kind == "literal_error":
         valid = re.findall(r"'([^']*)'", context["expected"])
-        return document.error(at, f"unknown value {given!r}.", did_you_mean(str(given), valid))
+        return document.error(at, f"unknown value {value!r}.", did_you_mean(str(value), valid))
     if kind == "too_short":
         return document.error(at, "expected at least one.")
     if kind in _LIMITS:
         words, bound = _LIMITS[kind]
-        return document.error(at, f"expected {words} {context[bound]:g}, got {given!r}.")
+        return document.error(at, f"expected {words} {context[bound]:g}, got {value!r}.")
     if kind == "no_folds":
         return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
     expected = _EXPECTED.get(kind)
     if expected is None:
-        return document.error(at, f"{complaint['msg']}: {short_repr(given)}.")
-    return document.error(at, f"expected {expected}, got {short_repr(given)}.")
+        return document.error(at, f"{complaint['msg']}: {short_repr(value)}.")
+    return document.error(at, f"expected {expected}, got {short_repr(value)}.")
 
 
 def short_repr(value: Any) -> str:
-    """`repr`, of at most 60 characters."""
+    """Shorten a `repr` to at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _keys(model: type[BaseModel], at: Address) -> Iterable[str]:
-    """Keys that a spec may have at `at`."""
+    """Look up the valid keys at an address in a spec."""
     for part in at:
         field = model.model_fields.get(str(part))
-        if field is None:  # a row's name: the next step is into the same mapping's values
+        if field is None:  # a row's name: the next key is looked up in the mapping's values
             continue
-        found = _model_in(field.annotation)
-        if found is None:
+        inner = _model_in(field.annotation)
+        if inner is None:
             return ()
-        model = found
+        model = inner
     return model.model_fields
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The pydantic model in ``X``, ``X | None`` or ``dict[str, X]``."""
+    """Find the pydantic model in ``X``, ``X | None`` or ``dict[str, X]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

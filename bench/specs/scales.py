@@ -1,4 +1,4 @@
-"""The scale of a run: as requested, else by the machine."""
+"""Choice of a run's scale."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from bench.system import provenance
 
 
 def choose_scale(scale: str | None) -> tuple[Scale, str]:
-    """The scale and why: as asked for, else by whether a GPU is visible.
+    """Choose the scale, and say why: the requested one, else by whether a GPU is visible.
 
     Raises
     ------
     UsageError
-        If it is unknown, or needs a GPU and none is visible.
+        If the scale is unknown, or needs a GPU and none is visible.
     """
     visible, seen = provenance.gpu_visible()
     if scale is None:
         return ("gpu" if visible else "cpu"), seen
-    for known in SCALES:
-        if scale == known:
-            if known == "gpu" and not visible:
+    for choice in SCALES:
+        if scale == choice:
+            if choice == "gpu" and not visible:
                 raise UsageError(f"The scale gpu was asked for, but {seen}.", "Use --scale cpu; `bench doctor` says more.")
-            return known, "asked for"
+            return choice, "asked for"
     raise UsageError(f"There is no scale {scale!r}.", did_you_mean(scale, SCALES))

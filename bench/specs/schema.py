@@ -1,4 +1,4 @@
-"""The keys of a spec and their types: :class:`Spec` and its parts."""
+"""Schema of a spec: :class:`Spec` and its parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from bench.config import Frozen, listed
+from bench.config import Frozen, as_tuple
 from bench.metrics.thresholds import parse
 from bench.music.harmony.settings import Harmony
 from bench.specs.layers import overlay
@@ -22,25 +22,25 @@ UNTRAINED = "untrained"
 #: As many folds as there are compositions to hold out.
 LEAVE_ONE_OUT = "leave-one-out"
 
-#: What an override for one scale can't change: it names the spec, not what is run.
+#: Keys that no scale can override: they name the spec, not what is run.
 FIXED = ("name", "extends", "suits", "scales")
 
-#: A name that is also a folder's: no path leads out of it.
+#: Names of specs, which are names of folders too: no path leads out of one.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
 
-#: As many as a number may ask for.
+#: Most seeds that a number may stand for.
 _MOST_SEEDS = 10_000
 
 
 def _folds(value: Any) -> Any:
-    """A whole number of at least 2, or `leave-one-out`: one message for whatever else is given."""
+    """Accept a whole number of at least 2, or `leave-one-out`, with one message for all else."""
     if value is None or value == LEAVE_ONE_OUT or (type(value) is int and value >= 2):
         return value
     raise PydanticCustomError("folds", "not a number of folds")
 
 
 def _threshold(value: Any) -> Any:
-    """A number, ``5%`` or ``off``, see :mod:`bench.metrics.thresholds`."""
+    """Accept a number, ``5%`` or ``off``, see :mod:`bench.metrics.thresholds`."""
     try:
         parse(value)
     except ValueError:
@@ -48,29 +48,29 @@ def _threshold(value: Any) -> Any:
     return value
 
 
-def _counted(value: Any) -> Any:
-    """``3`` means seeds 0, 1 and 2."""
+def _seeds(value: Any) -> Any:
+    """Expand a number of seeds: ``3`` means 0, 1 and 2."""
     if type(value) is int and value > _MOST_SEEDS:
         raise PydanticCustomError("too_many_seeds", "too many seeds")
     if isinstance(value, str) or (type(value) is int and value < 1):
         raise PydanticCustomError("seeds", "not seeds")
-    return tuple(range(value)) if type(value) is int else listed(value)
+    return tuple(range(value)) if type(value) is int else as_tuple(value)
 
 
 def _defaults(value: Any) -> Any:
-    """``lstm:`` with nothing after it takes the defaults."""
+    """Let an empty row, such as ``lstm:``, take the defaults."""
     return {key: {} if item is None else item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 class DatasetChoice(Frozen):
-    """A dataset plug-in and the selection it is asked for."""
+    """A dataset plug-in and its selection."""
 
     name: str = Field(description="A dataset plug-in, see `bench list datasets`.")
     options: dict[str, Any] = Field(default_factory=dict, description="Its selection, e.g. composer, years, limit.")
 
 
 class Protocol(Frozen):
-    """What is compared on what."""
+    """What is compared, and on which music."""
 
     prompt: int = Field(default=100, ge=0, description="Notes of each held-out piece that are given.")
     notes: int = Field(default=300, ge=1, description="Notes that each system must generate; the same number is the target.")
@@ -95,13 +95,13 @@ class Protocol(Frozen):
 
     @model_serializer(mode="wrap")
     def _folds_if_any(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without folds neither key is written, so that such a run is the same as before there were any."""
+        """Omit both keys without folds: then a trial keeps the identity that it had before there were folds."""
         unset = () if self.folds is not None else ("folds", "validation")
         return {key: value for key, value in handler(self).items() if key not in unset}
 
 
 class BudgetChoice(Frozen):
-    """How long a model may train; epochs decide, the clocks are safeties."""
+    """Training budget of a model: epochs decide, the time limits are safeguards."""
 
     epochs: int = Field(default=1, ge=0, description="Most passes over the training notes.")
     patience: int | None = Field(default=None, ge=1, description="Epochs without a better validation loss before stopping.")
@@ -112,19 +112,19 @@ class BudgetChoice(Frozen):
 
 
 class BudgetChange(BudgetChoice):
-    """A budget of which only what is given counts; the rest comes from the spec's own budget."""
+    """Changes to the spec's budget: only the keys that are set count."""
 
     @model_serializer(mode="wrap")
-    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _only_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
     def over(self, budget: BudgetChoice) -> BudgetChoice:
-        """`budget` with these changes."""
+        """Apply these changes to `budget`."""
         return budget.model_copy(update={key: getattr(self, key) for key in self.model_fields_set})
 
 
 class ModelChoice(Frozen):
-    """One row: a model plug-in and its hyperparameters."""
+    """A row: a model plug-in and its hyperparameters."""
 
     plugin: str | None = Field(default=None, description="The model plug-in, if the row has another name.")
     params: dict[str, Any] = Field(default_factory=dict, description="Its hyperparameters; see `bench list models`.")
@@ -139,26 +139,26 @@ class Spec(Frozen):
     title: str = Field(description="Heading of the report.")
     description: str = Field(default="", description="What it is for, in a sentence or two.")
     extends: str | None = Field(default=None, description="A shipped spec or a relative path; this file's keys are laid on it.")
-    suits: Annotated[tuple[Scale, ...], BeforeValidator(listed, json_schema_input_type=list[Scale])] = Field(
+    suits: Annotated[tuple[Scale, ...], BeforeValidator(as_tuple, json_schema_input_type=list[Scale])] = Field(
         default=(), description="Scales at which `bench all` runs it."
     )
     dataset: DatasetChoice
     protocol: Protocol = Field(default_factory=Protocol)
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_counted, json_schema_input_type=int | list[int])
-    ] = Field(default=(0, 1, 2), min_length=1, description="Training seeds: a list, or how many (3 means 0, 1, 2).")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds, json_schema_input_type=int | list[int])] = (
+        Field(default=(0, 1, 2), min_length=1, description="Training seeds: a list, or how many (3 means 0, 1, 2).")
+    )
     budget: BudgetChoice = Field(default_factory=BudgetChoice)
     target: float | None = Field(default=None, gt=0, description="Validation bits per note for the column `seconds to target`.")
     models: Annotated[
         dict[str, ModelChoice], BeforeValidator(_defaults, json_schema_input_type=dict[str, ModelChoice | None])
     ] = Field(default_factory=dict, description="The rows; an empty one takes the plug-in's defaults.")
     grid: dict[
-        str, Annotated[tuple[Any, ...], BeforeValidator(listed, json_schema_input_type=list[Any]), Field(min_length=1)]
+        str, Annotated[tuple[Any, ...], BeforeValidator(as_tuple, json_schema_input_type=list[Any]), Field(min_length=1)]
     ] = Field(
         default_factory=dict,
         description="Grid search: `row.hyperparameter` to its values. Every combination is trained; validation chooses.",
     )
-    references: Annotated[tuple[str, ...], BeforeValidator(listed, json_schema_input_type=list[str])] = Field(
+    references: Annotated[tuple[str, ...], BeforeValidator(as_tuple, json_schema_input_type=list[str])] = Field(
         default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
     )
     published: Literal["mon2025"] | None = Field(default=None, description="The published table that stands beside the results.")

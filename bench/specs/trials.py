@@ -1,4 +1,4 @@
-"""Trials: everything that decides one outcome, as the runner writes it and the worker reads it. A spec unfolds to its trials."""
+"""Trials: everything that decides one outcome, as the runner writes it and the worker reads it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Trial(Frozen):
     fold: int | None = Field(default=None, ge=1, description="Which fold is held out, counted from 1.")
 
     def digest(self, *more: str) -> str:
-        """Identity of the outcome: hashes the trial and what else decides it (plug-in source, dataset, format version)."""
-        # What a row doesn't ask for leaves no trace: the trials of older specs keep their identity.
+        """Hash the trial and whatever else decides its outcome (plug-in source, dataset, format version)."""
+        # Features that a row doesn't use are left out, so that the trials of older specs keep their identity.
         unset = {name: True for name in ("harmony", "fold") if getattr(self, name) is None}
         left_out: dict[str, Any] = {"budget": {"timeout"}} | unset
         text = "\x1f".join([self.model_dump_json(exclude=left_out), *more])
@@ -44,7 +44,7 @@ class Trial(Frozen):
 
     @property
     def label(self) -> str:
-        """For people: ``lstm, seed 0``, or ``lstm, seed 0, fold 3``."""
+        """Name in messages: ``lstm, seed 0``, or ``lstm, seed 0, fold 3``."""
         return f"{self.system}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
 
 
@@ -95,16 +95,22 @@ def _row(spec: Spec, make: Callable[..., Trial], row: str, changed: Mapping[str,
 
 
 def row_of(key: str) -> str:
-    """The row that a grid's key names: ``lstm`` of ``lstm.dropout``."""
+    """Row that a key of a grid names: ``lstm`` in ``lstm.dropout``."""
     return key.partition(".")[0]
 
 
 def combinations(row: str, grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """The hyperparameters of each cell of `row`, the last one named changing fastest; empty if the grid doesn't name the row."""
+    """List the hyperparameters of each cell of `row`, the last one changing fastest; empty if the grid doesn't name the row.
+
+    Examples
+    --------
+    >>> combinations("lstm", {"lstm.units": [8, 16], "lstm.dropout": [0.1], "gan.latent": [4, 8]})
+    [{'units': 8, 'dropout': 0.1}, {'units': 16, 'dropout': 0.1}]
+    """
     axes = {key.partition(".")[2]: values for key, values in grid.items() if row_of(key) == row}
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
 
 
 def cell_name(row: str, params: Mapping[str, Any]) -> str:
-    """Name of a cell's row: ``lstm dropout=0.1``."""
+    """Name of a cell's row, such as ``lstm dropout=0.1``."""
     return " ".join([row, *(f"{name}={value}" for name, value in params.items())])

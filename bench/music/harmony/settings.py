@@ -1,4 +1,4 @@
-"""Settings of a harmonic constraint, as a spec gives them: key, chords, weights and form."""
+"""Settings of a harmonic constraint in a spec: key, chords, weights and form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bench.config import Frozen, listed
+from bench.config import Frozen, as_tuple
 
 #: A degree of the scale, altered or not, with its quality and figures, and another degree that it belongs to: ``V7/V``.
 _DEGREE = r"[#b]?(?:VII|VI|V|IV|III|II|I|vii|vi|v|iv|iii|ii|i)"
@@ -35,12 +35,12 @@ def _sections(text: str) -> str:
 
 
 Progression = Annotated[
-    tuple[Annotated[str, AfterValidator(_numeral)], ...], BeforeValidator(listed, json_schema_input_type=list[str])
+    tuple[Annotated[str, AfterValidator(_numeral)], ...], BeforeValidator(as_tuple, json_schema_input_type=list[str])
 ]
 
 
 class Form(Frozen):
-    """The sections of a piece: one melody is written, split, and put together again."""
+    """Sections of a piece: one melody is generated, split into sections and reassembled."""
 
     sections: Annotated[str, AfterValidator(_sections)] = Field(default="AABA", description="Their order, of A and B.")
     a: int = Field(default=120, ge=1, description="Notes of section A, the first that are written.")
@@ -49,12 +49,12 @@ class Form(Frozen):
 
     @property
     def written(self) -> int:
-        """Notes that the model writes."""
+        """Number of notes that the model writes."""
         return self.a + (self.b if "B" in self.sections else 0)
 
     @property
     def length(self) -> int:
-        """Notes of the whole piece."""
+        """Number of notes in the complete piece."""
         return sum({"A": self.a, "B": self.b}[section] for section in self.sections)
 
 
@@ -63,7 +63,7 @@ MAJOR_CHORDS = ("I", "V", "vi", "IV")
 
 
 class Harmony(Frozen):
-    """A row's harmonic constraint: Algorithm 2 of Mon (2025). A pitch class's weight multiplies its probability."""
+    """Harmonic constraint of a row: Algorithm 2 of Mon (2025). The weight of a pitch class multiplies its probability."""
 
     key: Annotated[str, AfterValidator(_key)] = Field(
         default="auto",
@@ -96,5 +96,5 @@ class Harmony(Frozen):
         return self.progression if own else self.minor
 
     def written(self, notes: int) -> int:
-        """Notes that the model writes for a sample of `notes`."""
+        """Count the notes that the model writes for a sample of `notes`."""
         return self.form.written if self.form else notes
