@@ -1,0 +1,113 @@
+"""The trials of a spec: their order, their rows, and what decides their outcome."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from bench.specs.schema import SCALES, Spec
+from bench.specs.trials import unfold
+from tests.specs.little import LITTLE, load
+
+
+class TestUnfolding:
+    def test_order_gives_a_table_early(self, tmp_path):
+        assert [trial.label for trial in unfold(load(tmp_path, scale="cpu"))] == [
+            *("median, seed 0", "markov, seed 0", "median, seed 7", "markov, seed 7"),
+            *("untrained lstm, seed 0", "untrained wide, seed 0"),
+            *("lstm, seed 0", "wide, seed 0", "lstm, seed 7", "wide, seed 7"),
+        ]
+
+    def test_a_row_with_a_budget_of_its_own(self, tmp_path):
+        wide = unfold(load(tmp_path, scale="cpu"))[-1]
+        assert (wide.system, wide.model, wide.kind, wide.params) == ("wide", "lstm", "model", {"units": 16})
+        assert wide.budget.model_dump() == {"epochs": 2, "patience": None, "max_seconds": None, "timeout": 60}
+
+    def test_untrained_rows_are_the_model_without_an_epoch(self, tmp_path):
+        row = unfold(load(tmp_path, scale="gpu"), "cuda")[4]
+        assert (row.system, row.model, row.kind, row.budget.epochs) == ("untrained lstm", "lstm", "untrained", 0)
+        assert row.params == {"units": 8, "layers": 3}
+
+    def test_a_reference_with_a_constraint_has_no_untrained_row(self, tmp_path):
+        chain = "chain: {plugin: references, params: {kind: markov}, harmony: {key: auto}}"
+        trials = unfold(load(tmp_path, LITTLE.replace("\nmodels:\n", f"\nmodels:\n  {chain}\n", 1), scale="cpu"))
+        assert "chain" in {t.system for t in trials}
+        assert "untrained chain" not in {t.system for t in trials}
+
+    def test_a_grid_trains_every_combination_and_only_of_its_row(self, tmp_path):
+        text = LITTLE.replace("references:", "grid: {lstm.units: [8, 16], lstm.dropout: [0.1, 0.2]}\nreferences:")
+        models = [t for t in unfold(load(tmp_path, text, scale="cpu")) if t.kind == "model" and t.seed == 0]
+        assert [(t.system, t.cell_of, t.model, t.params) for t in models] == [
+            ("lstm units=8 dropout=0.1", "lstm", "lstm", {"units": 8, "dropout": 0.1}),
+            ("lstm units=8 dropout=0.2", "lstm", "lstm", {"units": 8, "dropout": 0.2}),
+            ("lstm units=16 dropout=0.1", "lstm", "lstm", {"units": 16, "dropout": 0.1}),
+            ("lstm units=16 dropout=0.2", "lstm", "lstm", {"units": 16, "dropout": 0.2}),
+            ("wide", "", "lstm", {"units": 16}),
+        ]
+        # Untrained rows show where a row begins, not each cell.
+        assert [t.system for t in unfold(load(tmp_path, text, scale="cpu")) if t.kind == "untrained"] == [
+            "untrained lstm",
+            "untrained wide",
+        ]
+
+    def test_only_some_models_keep_only_their_grid(self, tmp_path):
+        text = LITTLE.replace("references:", "grid: {lstm.units: [8, 16]}\nreferences:")
+        assert load(tmp_path, text, models=["wide"]).grid == {}
+        assert load(tmp_path, text, models=["lstm"]).grid == {"lstm.units": (8, 16)}
+
+    def test_a_scale_may_search_less(self, tmp_path):
+        text = LITTLE.replace("references:", "grid: {lstm.units: [8, 16]}\nreferences:").replace(
+            "    budget: {epochs: 50}", "    budget: {epochs: 50}\n    grid: {lstm.units: [32]}"
+        )
+        trials = unfold(load(tmp_path, text, scale="gpu"), "cuda")
+        assert [t.system for t in trials if t.cell_of] == ["lstm units=32", "lstm units=32"]
+
+    def test_references_stay_on_the_cpu(self, tmp_path):
+        trials = unfold(load(tmp_path, scale="gpu"), "cuda")
+        assert {(t.kind, t.device) for t in trials} == {("reference", "cpu"), ("untrained", "cuda"), ("model", "cuda")}
+
+    def test_a_longer_training_leaves_the_references_as_they_are(self, tmp_path):
+        keys = [
+            {t.system: t.digest() for t in unfold(load(tmp_path, LITTLE.replace("epochs: 5", f"epochs: {n}"), scale="cpu"))}
+            for n in (5, 6)
+        ]
+        changed = {system for system in keys[0] if keys[0][system] != keys[1][system]}
+        assert changed == {"lstm"}
+
+    def test_a_scale_changes_only_what_it_names(self, tmp_path):
+        gpu, cpu = load(tmp_path, scale="gpu"), load(tmp_path, scale="cpu")
+        assert (gpu.dataset.options, cpu.dataset.options) == ({"limit": 99}, {"limit": 9})
+        assert gpu.budget.model_dump() == cpu.budget.model_dump() | {"epochs": 50}
+        assert gpu.models["lstm"].params == {"units": 8, "layers": 3}
+        assert gpu.models["wide"] == cpu.models["wide"]
+
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_a_stored_spec_gives_the_same_trials(self, tmp_path, scale):
+        spec = load(tmp_path, scale=scale)
+        assert spec.scales == {}
+        again = Spec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json"))))
+        assert unfold(again) == unfold(spec)
+
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_a_spec_from_python_has_scales_as_a_file_has(self, tmp_path, scale):
+        spec = Spec.model_validate({"name": "little"} | YAML(typ="safe").load(LITTLE))
+        assert spec.at(scale) == load(tmp_path, scale=scale)
+
+    def test_a_spec_is_frozen(self, tmp_path):
+        with pytest.raises(ValidationError, match="frozen"):
+            load(tmp_path).title = "Other"
+
+
+class TestFolds:
+    def trial(self, folder, **protocol):
+        text = f"title: T\ndataset: {{name: chorales}}\nprotocol: {json.dumps({'prompt': 4, 'notes': 8, **protocol})}\n"
+        return unfold(load(folder, text, scale="cpu"))[0]
+
+    def test_they_decide_the_outcome(self, tmp_path):
+        given = [{}, {"folds": 2}, {"folds": 3}, {"folds": "leave-one-out"}, {"folds": 2, "validation": 0.3}]
+        assert len({self.trial(tmp_path, **more).digest() for more in given}) == len(given)
+
+    def test_a_run_without_them_is_what_it_was_before_there_were_any(self, tmp_path):
+        assert self.trial(tmp_path).protocol.model_dump().keys() == {"prompt", "notes", "pieces", "samples", "seconds"}
+        assert self.trial(tmp_path, folds=2).protocol.model_dump()["validation"] == 0.2
