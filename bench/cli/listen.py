@@ -12,7 +12,7 @@ from bench.errors import BenchError, UsageError, did_you_mean
 
 
 class NoSoundError(BenchError):
-    """The programs that make sound are not here."""
+    """Nothing to render."""
 
     exit_code = INCOMPLETE
 
@@ -27,50 +27,46 @@ def listen(
 ) -> None:
     """Render a run's samples and their originals as MP3 again, and say where they are. Nothing is trained.
 
-    Needs FluidSynth with a SoundFont, or TiMidity, and FFmpeg. Exit code 3 if they are not here, or a clip could not be made.
+    $BENCH_SOUNDFONT names another SoundFont than the one that comes with bench. Exit code 3 if a clip could not be rendered.
     """
     from bench.report import write_reports
     from bench.report.contents import piece_name
     from bench.sound.clips import render_run
-    from bench.sound.render import Failure
-    from bench.sound.synthesizer import INSTALL, Missing, find_renderer
+    from bench.sound.synthesizer import find_synthesizer
     from bench.storage.run_folder import RunFolder
     from bench.storage.samples import read_targets
     from bench.system.paths import Places
 
     folder = find_run(run, Places.find(out).out)
     chosen = _systems(systems, [planned.trial["system"] for planned in RunFolder(folder).read().trials])
-    renderer = find_renderer()
-    if isinstance(renderer, Missing):
-        raise NoSoundError(f"There are no programs to make sound: {renderer.what}.", INSTALL)
+    synthesizer = find_synthesizer()
     console = make_console()
     if not quiet:
-        print_line(console, renderer.words)
-    made = render_run(folder, renderer, systems=chosen, again=True)
-    if not made:
+        print_line(console, synthesizer.description)
+    outcomes = render_run(folder, synthesizer, systems=chosen, again=True)
+    if not outcomes:
         raise NoSoundError(f"{folder} holds no samples as MIDI yet.", "Run it to the end first, or name other rows: --systems.")
     titles = [piece_name(target) for target in read_targets(RunFolder(folder).targets)]
-    failed = [clip for clip in made if isinstance(clip.result, Failure)]
-    for clip in made:
-        what = f"{clip.source.system}, {titles[clip.source.piece]}"
-        if isinstance(clip.result, Failure):
-            print_line(make_console(stderr=True), f"{what}: {clip.result.reason}")
+    for outcome in outcomes:
+        clip = f"{outcome.source.system}, {titles[outcome.source.piece]}"
+        if outcome.error:
+            print_line(make_console(stderr=True), f"{clip}: {outcome.error}")
         elif not quiet:
-            print_line(console, f"{what}: {clip.source.mp3}")
-    # The report plays them: it is written again.
+            print_line(console, f"{clip}: {outcome.source.mp3}")
+    # The report embeds the clips, so it is written again.
     print_line(console, str(next(path for path in write_reports(folder) if path.suffix == ".html")))
-    if failed:
+    if any(outcome.error for outcome in outcomes):
         raise typer.Exit(INCOMPLETE)
 
 
-def _systems(text: str | None, there: list[str]) -> list[str] | None:
-    """``a,b`` as rows of the run; None where none is named."""
+def _systems(text: str | None, rows: list[str]) -> list[str] | None:
+    """Parse ``a,b`` into rows of the run; None where none is named."""
     if text is None:
         return None
     names = [name for part in text.split(",") if (name := part.strip())]
     if not names:
         raise UsageError(f"--systems is {text!r}; expected rows such as lstm,markov.")
     for name in names:
-        if name not in there:
-            raise UsageError(f"The run has no row {name!r}.", did_you_mean(name, set(there)))
+        if name not in rows:
+            raise UsageError(f"The run has no row {name!r}.", did_you_mean(name, set(rows)))
     return names

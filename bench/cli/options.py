@@ -34,5 +34,5 @@ JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", hel
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures and the report's path.")]
 SoundOption = Annotated[
     bool,
-    typer.Option("--sound/--no-sound", help="At the end the models' samples are made MP3s, if a synthesizer is here."),
+    typer.Option("--sound/--no-sound", help="Render the models' samples as MP3 at the end."),
 ]

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from bench.report import commentary, provenance, tables, verdict
 from bench.report.contents import Report, visible
 from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
-from bench.report.listen import clips, to_install
+from bench.report.listen import clips, silent
 from bench.report.numbers import plural
 from bench.report.sorting import sort_value
 from bench.report.tables import Grid
@@ -56,7 +56,7 @@ def report_html(report: Report) -> str:
             copying=copying.gallery(report),
             heat_map=audit.heat_map(report),
             listen=groups,
-            to_install=to_install(groups),
+            silent=silent(groups),
             spec=spec_yaml(report),
             checksums=checksums(report),
             style=Markup(_file("page.css") + _file("sound.css")),  # our own files

@@ -1,4 +1,4 @@
-"""What the report's page needs to show and play the samples: a group for each piece, the original first.
+"""Samples for the report's page, to see and to hear: a group per piece, the original first.
 
 Everything is read from the run's folder; nothing is rendered. What is not :class:`~markupsafe.Markup` may hold anything: the
 page's template escapes it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -20,10 +20,9 @@ from bench.music.notes import Notes
 from bench.report.contents import Report, piece_name
 from bench.report.figures.pianoroll import Extent, describe, piano_roll
 from bench.report.numbers import plural
-from bench.sound.clips import LONGEST, Kept, Source, kept, prompt_notes, sources
-from bench.sound.synthesizer import INSTALL
+from bench.sound.clips import LONGEST, Source, prompt_notes, sources, stored_clip
 
-#: Sound in one page, bytes of base64: room for seven systems and three pieces. What is more stays in the run's folder.
+#: Sound in one page, bytes of base64: room for seven systems and three pieces. Further clips stay in the run's folder.
 PAGE_BYTES = 2_500_000
 
 
@@ -39,10 +38,11 @@ class Clip:
     roll : Markup
         An SVG element with its own label.
     about : str
-        One line for people: how long, how much of it is heard, where the prompt ends.
+        Caption: number of notes, length, what the player plays.
     audio : str or None
-        The excerpt as a ``data:`` URI; None where there is none, and `reason` says why.
+        The excerpt as a ``data:`` URI, if the page holds it.
     reason : str
+        Why it doesn't; empty otherwise.
     mp3 : str
         Path of the longer MP3 below the run's folder; empty where there is none.
     midi, midi_name : str
@@ -67,14 +67,9 @@ class ClipGroup:
     title: str
     clips: tuple[Clip, ...]
 
-    @property
-    def silent(self) -> bool:
-        """Whether nothing of it can be heard."""
-        return all(clip.audio is None and not clip.mp3 for clip in self.clips)
-
 
 def clips(report: Report, most: int = PAGE_BYTES) -> list[ClipGroup]:
-    """The first pieces of a run with their rolls, sound and MIDI.
+    """Collect the first pieces of a run with their rolls, sound and MIDI.
 
     Parameters
     ----------
@@ -85,12 +80,12 @@ def clips(report: Report, most: int = PAGE_BYTES) -> list[ClipGroup]:
     Returns
     -------
     list of ClipGroup
-        Empty where no model has written anything yet.
+        Empty as long as no model has generated anything.
     """
-    found = sources(report.folder)
+    audible = sources(report.folder)
     groups = []
-    for piece in sorted({source.piece for source in found}):
-        of_piece = [source for source in found if source.piece == piece]
+    for piece in sorted({source.piece for source in audible}):
+        of_piece = [source for source in audible if source.piece == piece]
         if piece >= len(report.targets) or all(source.original for source in of_piece):
             continue
         group = _group(piece_name(report.targets[piece]), of_piece, report, most)
@@ -99,48 +94,53 @@ def clips(report: Report, most: int = PAGE_BYTES) -> list[ClipGroup]:
     return groups
 
 
-def to_install(groups: Iterable[ClipGroup]) -> str:
-    """What to do where nothing can be heard; empty where something can."""
-    groups = list(groups)
-    if not groups or not all(group.silent for group in groups):
-        return ""
-    return f"There is no sound in this run yet. It needs FluidSynth with a SoundFont, or TiMidity, and FFmpeg. {INSTALL}"
+def silent(groups: Sequence[ClipGroup]) -> bool:
+    """Whether there are groups, and none has a clip to play."""
+    return bool(groups) and not any(clip.audio or clip.mp3 for group in groups for clip in group.clips)
 
 
 def file_name(*parts: object) -> str:
-    """A name for a MIDI file that every system can save: ASCII letters and digits, short, without a path."""
+    """Name of a MIDI file that every operating system can save: ASCII letters and digits, short, without a path.
+
+    Examples
+    --------
+    >>> file_name("lstm", "piece 0", "Für Elise")
+    'lstm-piece-0-fur-elise.mid'
+    """
     plain = (unicodedata.normalize("NFKD", str(part)).encode("ascii", "ignore").decode().lower() for part in parts)
     words = (re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:40].strip("-") for text in plain)
     return "-".join(word for word in words if word) + ".mid"
 
 
 def _group(title: str, members: list[Source], report: Report, most: int) -> ClipGroup:
-    read = [(source, _notes(source)) for source in members]
-    extent = Extent.around([notes for _, notes in read], LONGEST)
-    made = []
-    for source, notes in read:
+    pieces = [(source, _notes(source)) for source in members]
+    extent = Extent.around([notes for _, notes in pieces], LONGEST)
+    group = []
+    for source, notes in pieces:
         clip = _clip(source, notes, title, extent, report, most)
         most -= len(clip.audio or "")
-        made.append(clip)
-    return ClipGroup(title, tuple(made))
+        group.append(clip)
+    return ClipGroup(title, tuple(group))
 
 
 def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Report, most: int) -> Clip:
     prompt = prompt_notes(notes, report.targets[source.piece].prompt)
-    there = kept(source)
-    heard = (there.excerpt_start, there.excerpt_start + there.excerpt_seconds) if isinstance(there, Kept) else None
-    audio, reason, mp3 = None, there if isinstance(there, str) else "", ""
-    if isinstance(there, Kept):
+    stored = stored_clip(source)
+    played, audio, reason, mp3 = None, None, "", ""
+    if isinstance(stored, str):
+        reason = stored
+    else:
+        played = (stored.excerpt_start, stored.excerpt_start + stored.excerpt_seconds)
         mp3 = source.mp3.relative_to(report.folder).as_posix()
         audio = _data("audio/mpeg", source.excerpt.read_bytes())
         if len(audio) > most:
-            audio, reason = None, "left out, to keep this page small; it lies in the run's folder"
+            audio, reason = None, "left out, to keep this page small; it is in the run's folder"
     name = "the original" if source.original else source.system
     return Clip(
         system=source.system,
         original=source.original,
-        roll=piano_roll(notes, prompt, extent, describe(name, notes, prompt), heard),
-        about=_about(notes, bool(prompt.any()), extent, there if audio and isinstance(there, Kept) else None),
+        roll=piano_roll(notes, prompt, extent, describe(name, notes, prompt), played),
+        about=_about(notes, bool(prompt.any()), extent, played if audio else None),
         audio=audio,
         reason=reason,
         mp3=mp3,
@@ -149,7 +149,7 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
     )
 
 
-def _about(notes: Notes, prompted: bool, extent: Extent, there: Kept | None) -> str:
+def _about(notes: Notes, prompted: bool, extent: Extent, played: tuple[float, float] | None) -> str:
     if not len(notes):
         return "no note that can be read"
     words = [plural(len(notes), "note") + ("" if prompted else ", without the prompt")]
@@ -158,8 +158,8 @@ def _about(notes: Notes, prompted: bool, extent: Extent, there: Kept | None) -> 
         words.append(f"drawn to {extent.end:.0f} s")
     if strays := int(extent.outside(notes).sum()):
         words.append(f"{strays} too high or low to show, on the edge")
-    if there is not None:
-        words.append(f"player: {there.excerpt_seconds:.0f} s from {there.excerpt_start:.0f} s on")
+    if played:
+        words.append(f"player: {played[1] - played[0]:.0f} s from {played[0]:.0f} s on")
     return ", ".join(words)
 
 

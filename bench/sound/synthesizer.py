@@ -1,102 +1,144 @@
-"""Which programs make the sound: FluidSynth with a SoundFont, else TiMidity (which the paper used); FFmpeg for MP3."""
+"""Notes to sound samples: a SoundFont played by midirenderer (RustySynth), in this process and without programs of the system.
+
+The SoundFont is TimGM6mb, which pretty_midi ships, or the one that ``$BENCH_SOUNDFONT`` names.
+"""
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-#: Names the SoundFont to use, before those that are installed.
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DataError
+from bench.music.midi import midi_bytes
+from bench.music.notes import Notes
+
+#: Names another SoundFont than the one that pretty_midi ships.
 VARIABLE = "BENCH_SOUNDFONT"
 
-#: Where distributions put General MIDI SoundFonts, the one that the image has first.
-_FOLDERS = (
-    "/usr/share/sounds/sf2",
-    "/usr/share/soundfonts",
-    "/usr/local/share/soundfonts",
-    "/opt/homebrew/share/soundfonts",
-    "/usr/share/sounds/sf3",
-)
-_NAMES = ("FluidR3_GM.sf2", "FluidR3_GM2-2.sf2", "default-GM.sf2", "default.sf2", "TimGM6mb.sf2", "default-GM.sf3")
+#: Samples a second, midirenderer's own rate.
+RATE = 48_000
 
-#: What to install, for whoever reads a report or asks for sound.
-DEBIAN = "apt-get install fluidsynth fluid-soundfont-gm ffmpeg"
-MACOS = f"brew install fluid-synth ffmpeg, and set {VARIABLE} to a General MIDI SoundFont (a .sf2 file)"
-INSTALL = f"Debian, Ubuntu: {DEBIAN}. macOS: {MACOS}."
+#: midirenderer is quiet, so that it can't clip. Times 4 (12 dB), a soft chord of four voices peaks near -10 dBFS and a dense
+#: virtuoso piece near -2 dBFS. Fixed, never fitted to a clip: how loud a sample is played is part of what is compared.
+GAIN = 4.0
+#: Above the first level peaks are bent, so that they stay below the second: MP3 overshoots a little.
+KNEE, CEILING = 0.7, 0.95
+
+#: MIDI control changes: how much of a channel goes to the reverb and to the chorus.
+_REVERB, _CHORUS = 91, 93
 
 
 @dataclass(frozen=True)
-class Renderer:
-    """The programs that are here.
+class Synthesizer:
+    """A SoundFont, read and ready to play.
 
     Parameters
     ----------
-    synthesizer : {"FluidSynth", "TiMidity"}
-    program : str
-        Its executable.
-    ffmpeg : str
-        FFmpeg's.
-    soundfont : Path, optional
-        Always there for FluidSynth; TiMidity without one plays by its own configuration.
+    soundfont : Path
+    content : bytes
+        What the file holds.
     """
 
-    synthesizer: Literal["FluidSynth", "TiMidity"]
-    program: str
-    ffmpeg: str
-    soundfont: Path | None = None
+    soundfont: Path
+    content: bytes = field(repr=False)
 
     @property
-    def words(self) -> str:
-        """For people: ``FluidSynth with FluidR3_GM.sf2, FFmpeg``."""
-        instruments = self.soundfont.name if self.soundfont else "its own configuration"
-        return f"{self.synthesizer} with {instruments}, FFmpeg"
+    def description(self) -> str:
+        """Name for people: ``midirenderer with TimGM6mb.sf2``."""
+        return f"midirenderer with {self.soundfont.name}"
+
+    def play(self, notes: Notes, seconds: float) -> NDArray[np.float32]:
+        """Mono samples of notes on a dry piano, without reverb and chorus.
+
+        Parameters
+        ----------
+        notes : Notes
+            At least one.
+        seconds : float
+            Length of the result; notes that sound longer are cut, shorter music is followed by silence.
+
+        Returns
+        -------
+        ndarray of float32, shape (seconds * RATE,)
+            Between -1 and 1. The same notes give the same samples.
+
+        Raises
+        ------
+        DataError
+            If the SoundFont is damaged or has no piano.
+        """
+        import soundfile
+        from midirenderer import render_wave_from
+
+        count = round(seconds * RATE)
+        try:
+            wave = render_wave_from(self.content, _dry(notes, seconds))
+        except RuntimeError as error:
+            raise DataError(f"{self.soundfont} can't be played ({error}); expected a SoundFont 2 file (.sf2).") from error
+        stereo, _ = soundfile.read(io.BytesIO(wave), frames=count, dtype="float32", always_2d=True)
+        samples = np.zeros(count, np.float32)
+        samples[: len(stereo)] = GAIN * stereo.mean(axis=1)
+        if not samples.any():
+            raise DataError(f"{self.soundfont} plays silence; expected a SoundFont with a piano (program 0).")
+        over = np.abs(samples) > KNEE
+        room = CEILING - KNEE
+        samples[over] = np.sign(samples[over]) * (KNEE + room * np.tanh((np.abs(samples[over]) - KNEE) / room))
+        return samples
 
 
-@dataclass(frozen=True)
-class Missing:
-    """Why there is no sound here; :data:`INSTALL` mends it."""
-
-    what: str
-
-
-def find_renderer(environment: Mapping[str, str] | None = None) -> Renderer | Missing:
-    """The programs, as ``$PATH`` and ``$BENCH_SOUNDFONT`` have them.
+def find_synthesizer(environment: Mapping[str, str] | None = None) -> Synthesizer:
+    """Read the SoundFont that ``$BENCH_SOUNDFONT`` names, or else pretty_midi's.
 
     Parameters
     ----------
     environment : mapping, optional
         By default this process's.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read.
     """
-    environment = os.environ if environment is None else environment
-    path = environment.get("PATH", "")
-    ffmpeg, fluidsynth, timidity = (shutil.which(name, path=path) for name in ("ffmpeg", "fluidsynth", "timidity"))
-    named = environment.get(VARIABLE, "")
-    if named and not Path(named).is_file():
-        return Missing(f"${VARIABLE} names {named}, which is no file")
-    if ffmpeg is None:
-        others = "" if fluidsynth or timidity else ", nor is FluidSynth or TiMidity"
-        return Missing(f"FFmpeg (ffmpeg) is not installed{others}")
-    soundfont = Path(named).absolute() if named else _installed()
-    if fluidsynth and soundfont:
-        return Renderer("FluidSynth", fluidsynth, ffmpeg, soundfont)
-    if timidity:
-        return Renderer("TiMidity", timidity, ffmpeg, Path(named).absolute() if named else None)
-    if fluidsynth:
-        return Missing("FluidSynth is installed, but no SoundFont was found for it")
-    return Missing("neither FluidSynth (fluidsynth) nor TiMidity (timidity) is installed")
+    import pretty_midi
+
+    named = (os.environ if environment is None else environment).get(VARIABLE)
+    path = Path(named).absolute() if named else Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
+    try:
+        return Synthesizer(path, path.read_bytes())
+    except OSError as error:
+        message = f"The SoundFont {path} can't be read ({error.strerror}); expected a General MIDI SoundFont (.sf2)."
+        raise DataError(message, f"Set {VARIABLE} to one, or unset it.") from error
 
 
 def sound_fact(environment: Mapping[str, str] | None = None) -> str:
-    """One line for ``bench doctor``: what plays, or what to install."""
-    found = find_renderer(environment)
-    if isinstance(found, Renderer):
-        return f"{found.words} ({found.program})"
-    return f"none (only reports need it): {found.what}. {INSTALL}"
+    """Line of ``bench doctor`` on sound: what plays, or why nothing does."""
+    try:
+        import midirenderer  # noqa: F401
+        import soundfile
+
+        synthesizer = find_synthesizer(environment)
+    except (DataError, ImportError, OSError) as error:  # OSError: no libsndfile for this platform
+        return f"none (only reports need it): {' '.join(str(error).split())}"
+    return f"{synthesizer.description}, MP3 by libsndfile {soundfile.__libsndfile_version__} ({synthesizer.soundfont})"
 
 
-def _installed() -> Path | None:
-    there = (Path(folder) / name for folder in _FOLDERS for name in _NAMES)
-    return next((file for file in there if file.is_file()), None)
+def _dry(notes: Notes, seconds: float) -> bytes:
+    """MIDI file of the notes that lasts at least `seconds`, with reverb and chorus off."""
+    from symusic import ControlChange, Score
+
+    kept = notes[: int(np.searchsorted(notes.onset, seconds))]
+    cut = Notes.from_columns(kept.onset, np.minimum(kept.duration, seconds - kept.onset), kept.pitch, kept.velocity)
+    score: Any = Score.from_midi(midi_bytes(cut), ttype="Tick")
+    (piano,) = score.tracks
+    # The synthesizer stops at the last event: the third one lets the last notes ring.
+    end = round(seconds * score.ticks_per_quarter * 2)  # midi_bytes writes 120 quarter notes a minute
+    for tick, control in ((0, _REVERB), (0, _CHORUS), (end, _CHORUS)):
+        piano.controls.append(ControlChange(tick, control, 0))
+    return bytes(score.dumps_midi())

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .made import FOUND, needs_sound, run_with_midi
+from tests.sound.sample_run import SYNTHESIZER, run_with_midi
 
 
 @pytest.fixture
@@ -21,14 +21,22 @@ def call(tmp_path):
     return call
 
 
-def test_without_the_programs(call, tmp_path):
-    answer = call("latest", PATH="")
+def test_without_the_soundfont(call, tmp_path):
+    answer = call("latest", BENCH_SOUNDFONT="/no/font.sf2")
     assert (answer.returncode, answer.stdout) == (3, "")
-    assert answer.stderr.startswith(
-        "error: There are no programs to make sound: FFmpeg (ffmpeg) is not installed, nor is FluidSynth or TiMidity.\n"
-        "Debian, Ubuntu: apt-get install fluidsynth fluid-soundfont-gm ffmpeg. macOS: brew install"
+    assert answer.stderr == (
+        "error: The SoundFont /no/font.sf2 can't be read (No such file or directory); expected a General MIDI SoundFont (.sf2).\n"
+        "Set BENCH_SOUNDFONT to one, or unset it.\n"
     )
     assert not (tmp_path / "reports" / "runs" / "table2-cpu" / "sound").exists()
+
+
+def test_clips_that_fail(call, tmp_path):
+    font = tmp_path / "font.sf2"
+    font.write_text("no SoundFont")
+    answer = call("latest", "--quiet", BENCH_SOUNDFONT=str(font))
+    assert (answer.returncode, len(answer.stderr.splitlines())) == (3, 6)
+    assert answer.stderr.startswith(f"original, Bach: Minuet: {font} can't be played")
 
 
 @pytest.mark.parametrize(
@@ -45,13 +53,12 @@ def test_wrong_use(call, arguments, message):
     assert answer.stderr.startswith(message)
 
 
-@needs_sound
 def test_it_says_where_the_clips_are(call, tmp_path):
     answer = call("table2-cpu", "--systems", "markov")
     folder = tmp_path / "reports" / "runs" / "table2-cpu"
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.splitlines() == [
-        FOUND.words,
+        SYNTHESIZER.description,
         f"original, Bach: Minuet: {folder / 'sound' / 'original' / 'piece-000.mp3'}",
         f"markov, Bach: Minuet: {folder / 'sound' / 'markov' / 'piece-000.mp3'}",
         f"original, b: {folder / 'sound' / 'original' / 'piece-001.mp3'}",

@@ -8,12 +8,10 @@ import pytest
 
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
-from bench.sound.after import render_after_run
-from bench.sound.clips import Kept, kept, prompt_notes, render_run, slug, sources
-from bench.sound.render import Failure, Rendered
+from bench.sound.clips import StoredClip, prompt_notes, render_run, slug, sources, stored_clip
 from tests.report.stored_run import notes
 
-from .made import FOUND, fake, needs_sound, run_with_midi
+from .sample_run import SYNTHESIZER, damaged, run_with_midi  # noqa: F401
 
 
 @pytest.fixture
@@ -23,8 +21,10 @@ def run(tmp_path):
 
 class TestSources:
     def test_originals_and_models_first_seed(self, run):
-        found = [(s.piece, s.system, s.midi.relative_to(run).as_posix(), s.mp3.relative_to(run).as_posix()) for s in sources(run)]
-        assert found == [
+        listed = [
+            (s.piece, s.system, s.midi.relative_to(run).as_posix(), s.mp3.relative_to(run).as_posix()) for s in sources(run)
+        ]
+        assert listed == [
             (0, "original", "midi/target-000.mid", "sound/original/piece-000.mp3"),
             (0, "lstm", "trials/lstm-0/midi/piece-000.mid", "sound/lstm/piece-000.mp3"),
             (0, "gan", "trials/gan-0/midi/piece-000.mid", "sound/gan/piece-000.mp3"),
@@ -91,81 +91,64 @@ class TestPromptNotes:
 
 
 class TestFailures:
-    def test_the_reason_is_kept(self, run, tmp_path):
-        renderer = fake(tmp_path, "echo 'no instruments' >&2; exit 3")
-        made = render_run(run, renderer)
-        assert {clip.result for clip in made} == {Failure("FluidSynth failed with exit code 3: no instruments")}
-        assert kept(made[0].source) == "FluidSynth failed with exit code 3: no instruments"
+    def test_the_reason_is_kept(self, run, damaged):  # noqa: F811
+        outcomes = render_run(run, damaged)
+        assert len(outcomes) == 6
+        for outcome in outcomes:
+            assert outcome.error.startswith(f"{damaged.soundfont} can't be played")
+            assert (outcome.rendered, stored_clip(outcome.source)) == (False, outcome.error)
 
-    def test_after_one_that_hangs_nothing_is_tried(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("bench.sound.clips.render", _stuck := Stuck())
-        made = render_run(run, fake(tmp_path))
-        assert _stuck.calls == 1
-        assert made[0].result == Failure("FluidSynth took longer than 60 s", timed_out=True)
-        assert {clip.result for clip in made[1:]} == {Failure("not tried, as FluidSynth took longer than 60 s")}
-
-    def test_a_run_goes_on_without_programs(self, run, monkeypatch):
-        monkeypatch.setenv("PATH", "")
-        said = []
-        render_after_run(run, said.append)
-        assert len(said) == 1
-        assert said[0]["text"].startswith("no sound: FFmpeg (ffmpeg) is not installed")
-        assert "apt-get install" in said[0]["text"]
-        assert not (run / "sound").exists()
-
-    def test_a_run_goes_on_with_programs_that_fail(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("bench.sound.after.find_renderer", lambda: fake(tmp_path, "exit 3"))
-        said = []
-        render_after_run(run, said.append)
-        assert [event["text"] for event in said] == ["sound: 6 failed: FluidSynth failed with exit code 3: it said nothing"]
-
-    def test_a_damaged_midi_file(self, run, tmp_path):
+    def test_one_damaged_midi_file_costs_one_clip(self, run):
         (run / "midi" / "target-000.mid").write_bytes(b"MThd")
-        made = render_run(run, fake(tmp_path))
-        assert made[0].result.reason.startswith("not a MIDI file that can be parsed")
+        outcomes = render_run(run, SYNTHESIZER)
+        assert outcomes[0].error.startswith("not a MIDI file that can be parsed")
+        assert all(outcome.rendered for outcome in outcomes[1:])
+
+    def test_a_folder_that_cannot_be_written_costs_its_clips(self, run, monkeypatch):
+        def full(notes, cuts, synthesizer):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("bench.sound.clips.render", full)
+        assert {outcome.error for outcome in render_run(run, SYNTHESIZER)} == {"[Errno 28] No space left on device"}
 
     @pytest.mark.parametrize("record", ["", "[]", "{}", '{"format": 2}', '{"format": 99}'])
     def test_a_damaged_record(self, run, record):
         source = sources(run)[0]
         source.folder.mkdir(parents=True)
         source.record.write_text(record)
-        assert isinstance(kept(source), str)
+        assert isinstance(stored_clip(source), str)
 
 
-class Stuck:
-    """Stands for a program that takes a minute: what is tested is what happens then."""
-
-    calls = 0
-
-    def __call__(self, *_):
-        self.calls += 1
-        return Failure("FluidSynth took longer than 60 s", timed_out=True)
-
-
-@needs_sound
-class TestRealPrograms:
+class TestRendering:
     def test_rendered_once(self, run):
-        made = render_run(run, FOUND)
-        assert all(isinstance(clip.result, Rendered) for clip in made)
-        times = {clip.source.mp3: clip.source.mp3.stat().st_mtime_ns for clip in made}
-        assert [clip.result for clip in render_run(run, FOUND)] == [None] * 6
+        outcomes = render_run(run, SYNTHESIZER)
+        assert all(outcome.rendered for outcome in outcomes)
+        times = {outcome.source.mp3: outcome.source.mp3.stat().st_mtime_ns for outcome in outcomes}
+        assert not any(outcome.rendered or outcome.error for outcome in render_run(run, SYNTHESIZER))
         assert all(file.stat().st_mtime_ns == time for file, time in times.items())
 
     def test_again_gives_the_same_bytes(self, run):
-        render_run(run, FOUND)
+        render_run(run, SYNTHESIZER)
         before = {file: file.read_bytes() for file in (run / "sound").rglob("*.*")}
         assert len(before) == 6 * 3
-        assert all(isinstance(clip.result, Rendered) for clip in render_run(run, FOUND, again=True))
+        assert all(outcome.rendered for outcome in render_run(run, SYNTHESIZER, again=True))
         assert {file: file.read_bytes() for file in (run / "sound").rglob("*.*")} == before
 
+    def test_a_clip_of_an_older_recipe_is_rendered_anew(self, run):
+        render_run(run, SYNTHESIZER)
+        source = sources(run)[1]
+        source.record.write_text(source.record.read_text().replace('"recipe": 2', '"recipe": 1'))
+        assert str(stored_clip(source)).startswith("out of date")
+        assert [outcome.source for outcome in render_run(run, SYNTHESIZER) if outcome.rendered] == [source]
+
     def test_other_notes_are_rendered_anew(self, run):
-        render_run(run, FOUND)
+        render_run(run, SYNTHESIZER)
         source = sources(run)[1]
         source.midi.write_bytes(midi_bytes(notes([50, 52, 54, 56])))
-        assert kept(source) == "rendered from other notes: out of date"
-        assert [clip.source for clip in render_run(run, FOUND) if clip.result] == [source]
+        assert stored_clip(source) == "out of date: rendered from other notes, or by an older version"
+        assert [outcome.source for outcome in render_run(run, SYNTHESIZER) if outcome.rendered] == [source]
         # Four notes without the prompt: 1.75 s and what rings, from the first note on.
-        assert kept(source) == Kept(4.75, 0.0, 4.75)
+        assert stored_clip(source) == StoredClip(4.75, 0.0, 4.75)
 
     def test_the_excerpt_begins_before_the_prompt_ends(self, tmp_path):
         run = run_with_midi(tmp_path / "run")
@@ -173,19 +156,12 @@ class TestRealPrograms:
         late = Notes.concatenate([prompt, notes([60, 62, 64, 66], start=30.0)])
         source = sources(run)[1]
         source.midi.write_bytes(midi_bytes(late))
-        render_run(run, FOUND)
-        assert kept(source) == Kept(pytest.approx(31.75 + 3), 26.0, pytest.approx(8.75))
-        assert json.loads(source.record.read_text())["with"] == FOUND.words
-
-    def test_what_is_said_after_a_run(self, run):
-        said = []
-        render_after_run(run, said.append)
-        assert [event["text"] for event in said] == [f"sound: 6 of 6 clips rendered by {FOUND.words}"]
-        render_after_run(run, said.append)
-        assert len(said) == 1
+        render_run(run, SYNTHESIZER)
+        assert stored_clip(source) == StoredClip(pytest.approx(31.75 + 3), 26.0, pytest.approx(8.75))
+        assert json.loads(source.record.read_text())["with"] == SYNTHESIZER.description
 
     def test_no_note_is_a_reason(self, run):
         source = sources(run)[1]
         source.midi.write_bytes(midi_bytes(Notes.from_columns(*[np.empty(0)] * 4)))
-        render_run(run, FOUND)
-        assert kept(source) == "it holds no note"
+        render_run(run, SYNTHESIZER)
+        assert stored_clip(source) == "it holds no note"
