@@ -1,8 +1,8 @@
-"""Piano rolls as SVG: time to the right, pitch upwards, louder notes stronger.
+"""Piano rolls as SVG: time to the right, pitch upwards, louder notes more opaque.
 
-The notes are drawn in a nested picture that stretches with the page, the words over it in the page's own pixels: so it can be
-read at 360 px and at 1600 px. Notes of one tone and loudness are one path, a few bytes a note. Colours are the page's
-(classes and CSS variables, see ``bench/report/sound.css``).
+The notes are drawn in a nested picture that stretches with the page, the labels over it in the page's own pixels, so that both
+can be read at 360 px and at 1600 px. Notes of one colour and loudness share a path, a few bytes per note. Colours are the
+page's (classes and CSS variables, see ``bench/report/sound.css``).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from bench.music.notes import Notes
 from bench.report.numbers import plural
 
-#: Loudness is shown in so many steps: few enough that notes share paths, more than an eye tells apart.
+#: Steps of loudness: few enough that notes share paths, more than the eye can tell apart.
 LEVELS = 8
-#: Opacity of the softest and the loudest step.
+#: Opacity of the softest and of the loudest step.
 SOFT, LOUD = 0.45, 1.0
 
 #: Units of the nested picture: a second, a semitone.
 SECOND, SEMITONE = 100, 10
 #: Pixels: the notes, and the line of seconds below them.
 HEIGHT, AXIS = 132, 16
-#: A sample's few outermost notes, percent on each side, don't decide which pitches are shown: a stray one would make all small.
+#: Share of a sample's highest and of its lowest notes, percent, that don't widen the range: one stray would shrink all others.
 STRAY = 2.5
-#: Fewest semitones that are shown, so that one note repeated isn't a bar across the picture.
+#: Smallest range, semitones, so that one repeated note isn't a bar across the picture.
 FEWEST = 24
 
 _NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
@@ -37,7 +37,7 @@ _NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", 
 
 @dataclass(frozen=True)
 class Extent:
-    """What a roll shows; the rolls of one piece share it.
+    """Time and pitch range of a roll; the rolls of one piece share it.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Extent:
 
     @classmethod
     def around(cls, parts: Sequence[Notes], longest: float) -> Extent:
-        """What holds the notes of several samples but for strays, at most `longest` seconds of them, in whole octaves from C."""
+        """Smallest extent of full octaves from C that holds several samples but for strays, at most `longest` seconds."""
         parts = [part for part in parts if len(part)]
         if not parts:
             return cls(0.0, 1.0, 60, 60 + FEWEST - 1)
@@ -68,35 +68,41 @@ class Extent:
 
     @property
     def seconds(self) -> float:
-        """How much time is shown."""
+        """Length of the time range."""
         return self.end - self.start
 
     def outside(self, notes: Notes) -> NDArray[np.bool_]:
-        """Which notes are higher or lower than what is shown, shape (n,)."""
-        found: NDArray[np.bool_] = (notes.pitch < self.low) | (notes.pitch > self.high)
-        return found
+        """Mask of the notes that are too high or low to show, shape (n,)."""
+        mask: NDArray[np.bool_] = (notes.pitch < self.low) | (notes.pitch > self.high)
+        return mask
 
     def percent(self, second: float) -> str:
-        """A time as a share of the width."""
+        """Position of a time as a share of the width.
+
+        Examples
+        --------
+        >>> Extent(0.0, 40.0, 60, 83).percent(5)
+        '12.5%'
+        """
         share = 100 * (min(max(second, self.start), self.end) - self.start) / self.seconds
         return f"{share:.2f}".rstrip("0").rstrip(".") + "%"
 
 
 def piano_roll(
-    notes: Notes, prompt: NDArray[np.bool_], extent: Extent, label: str, heard: tuple[float, float] | None = None
+    notes: Notes, prompt: NDArray[np.bool_], extent: Extent, label: str, played: tuple[float, float] | None = None
 ) -> Markup:
-    """A piano roll as an SVG element.
+    """Draw a piano roll as an SVG element.
 
     Parameters
     ----------
     notes : Notes
     prompt : ndarray of bool, shape (n,)
-        Which notes were given: drawn in another tone, with a dashed line where they end.
+        Which notes are the prompt's: drawn in another colour, with a dashed line where they end.
     extent : Extent
     label : str
-        What a screen reader says, see :func:`describe`. It may hold anything.
-    heard : (float, float), optional
-        From when to when it is played on the page, seconds: a bar under the notes.
+        Text for screen readers, see :func:`describe`. It may hold anything.
+    played : (float, float), optional
+        Beginning and end of what the page's player plays, seconds: a bar under the notes.
 
     Returns
     -------
@@ -114,48 +120,61 @@ def piano_roll(
     if prompt.any() and not prompt.all():
         at = extent.percent(float(notes.onset[~prompt][0]))
         parts.append(Markup('<line class="roll-turn" x1="{0}" x2="{0}" y1="0" y2="{1}"/>').format(at, HEIGHT))
-    if heard is not None and heard[0] < extent.end:
+    if played is not None and played[0] < extent.end:
         line = Markup('<line class="roll-heard" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>')
-        parts.append(line.format(extent.percent(heard[0]), extent.percent(heard[1]), HEIGHT + 1))
+        parts.append(line.format(extent.percent(played[0]), extent.percent(played[1]), HEIGHT + 1))
     parts += [*_pitches(extent), *_seconds(extent), Markup("</svg>")]
     return Markup("").join(parts)
 
 
 def describe(name: str, notes: Notes, prompt: NDArray[np.bool_]) -> str:
-    """What a roll shows, in words, for those who don't see it."""
+    """Describe a roll in words, for those who can't see it.
+
+    Examples
+    --------
+    >>> two = Notes.from_columns([0.0, 1.0], [1.0, 1.0], [60, 64], [80, 90])
+    >>> describe("gan", two, np.array([False, False]))
+    'Piano roll of gan: 2 notes, 2 seconds. Pitches go from C4 to E4 (median D4), velocities from 80 to 90.'
+    """
     if not len(notes):
         return f"Piano roll of {name}: no note."
-    given, written = int(prompt.sum()), int((~prompt).sum())
-    counted = f"{plural(given, 'note')} of the prompt, then {plural(written, 'note')}" if given else plural(written, "note")
-    shown = notes.pitch[~prompt] if written else notes.pitch
-    loud = notes.velocity[~prompt] if written else notes.velocity
+    prompted, written = int(prompt.sum()), int((~prompt).sum())
+    counted = f"{plural(prompted, 'note')} of the prompt, then {plural(written, 'note')}" if prompted else plural(written, "note")
+    pitch = notes.pitch[~prompt] if written else notes.pitch
+    velocity = notes.velocity[~prompt] if written else notes.velocity
     seconds = float((notes.onset + notes.duration).max() - notes.onset[0])
     range_ = (
-        f"from {pitch_name(int(shown.min()))} to {pitch_name(int(shown.max()))} (median {pitch_name(int(np.median(shown)))}), "
-        f"velocities from {loud.min()} to {loud.max()}."
+        f"from {pitch_name(int(pitch.min()))} to {pitch_name(int(pitch.max()))} (median {pitch_name(int(np.median(pitch)))}), "
+        f"velocities from {velocity.min()} to {velocity.max()}."
     )
-    begin = "After the prompt pitches" if given and written else "Pitches"
+    begin = "After the prompt pitches" if prompted and written else "Pitches"
     return f"Piano roll of {name}: {counted}, {seconds:.0f} seconds. {begin} go {range_}"
 
 
 def pitch_name(pitch: int) -> str:
-    """A MIDI pitch in words, middle C (60) being C4."""
+    """Name of a MIDI pitch, middle C (60) being C4.
+
+    Examples
+    --------
+    >>> pitch_name(61)
+    'C♯4'
+    """
     return f"{_NAMES[pitch % 12]}{pitch // 12 - 1}"
 
 
 def _notes(notes: Notes, prompt: NDArray[np.bool_], extent: Extent) -> list[Markup]:
-    """A path for each tone and loudness that occurs. Notes that are too high or low lie on the edge, in another tone."""
+    """Paths of the notes, one for each colour and loudness that occurs; strays are on the edge, in a colour of their own."""
     level = notes.velocity.astype(int) * LEVELS // 128
     inside, stray = notes.onset < extent.end, extent.outside(notes)
     parts = []
-    tones = (("roll-prompt", prompt & ~stray), ("roll-written", ~prompt & ~stray), ("roll-outside", stray))
-    for tone, chosen in tones:
+    colours = (("roll-prompt", prompt & ~stray), ("roll-written", ~prompt & ~stray), ("roll-outside", stray))
+    for colour, chosen in colours:
         for step in range(LEVELS):
             at = np.flatnonzero(chosen & inside & (level == step))
             if len(at):
                 opacity = SOFT + (LOUD - SOFT) * step / (LEVELS - 1)
                 path = "".join(_stroke(notes, int(i), extent) for i in at)
-                parts.append(Markup('<path class="{}" opacity="{}" d="{}"/>').format(tone, f"{opacity:.2f}", path))
+                parts.append(Markup('<path class="{}" opacity="{}" d="{}"/>').format(colour, f"{opacity:.2f}", path))
     return parts
 
 
@@ -163,19 +182,19 @@ def _stroke(notes: Notes, i: int, extent: Extent) -> str:
     start, end = float(notes.onset[i]), min(float(notes.onset[i] + notes.duration[i]), extent.end)
     x = round((start - extent.start) * SECOND)
     y = (extent.high - min(max(int(notes.pitch[i]), extent.low), extent.high)) * SEMITONE + SEMITONE // 2
-    # At least two units, so that the shortest note is seen; one less than its length, so that repeated ones are told apart.
+    # At least two units, so that the shortest note is visible; one less than its length, so that repeated notes stay apart.
     return f"M{x} {y}h{max(2, round((end - extent.start) * SECOND) - x - 1)}"
 
 
 def _octaves(extent: Extent, width: int) -> str:
-    """A line below every C."""
+    """Lines below every C."""
     return "".join(
         f"M0 {(extent.high - pitch + 1) * SEMITONE}h{width}" for pitch in range(extent.low, extent.high + 1) if pitch % 12 == 0
     )
 
 
 def _pitches(extent: Extent) -> list[Markup]:
-    """Names of the Cs, of every second one where they are many."""
+    """Labels of the Cs, of every second one in a wide range."""
     rows = extent.high - extent.low + 1
     step = 12 if rows <= 60 else 24
     return [
@@ -187,10 +206,10 @@ def _pitches(extent: Extent) -> list[Markup]:
 
 
 def _seconds(extent: Extent) -> list[Markup]:
-    """Times below the notes: few enough for a narrow screen."""
+    """Labels of times below the notes: few enough for a narrow screen."""
     step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 3600, 10**9) if extent.seconds / s <= 6)
     marks = range(math.ceil(extent.start / step) * step + step, math.ceil(extent.end), step)
-    # Not where the word would be cut at the right.
+    # Not where the label would be cut off at the right.
     shown = [second for second in marks if (second - extent.start) / extent.seconds < 0.95]
     return [
         Markup('<text class="roll-text" text-anchor="middle" x="{}" y="{}">{} s</text>').format(
