@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.runner.session import RunResult, run
+    from bench.benchmark import RunResult, run
 
 __all__ = ["RunResult", "__version__", "run"]
 
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return provenance.version()
     if name in ("RunResult", "run"):
-        from bench.runner import session
+        from bench import benchmark
 
-        return getattr(session, name)
+        return getattr(benchmark, name)
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

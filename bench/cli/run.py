@@ -14,7 +14,7 @@ from bench.cli.output import INCOMPLETE, as_bench_error, make_console, print_lin
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
-    from bench.runner.session import RunResult
+    from bench.benchmark import RunResult
 
 
 def run_all(
@@ -95,10 +95,10 @@ def run(
 
 
 def _run(console: Console, quiet: bool, spec: str, **arguments: Any) -> RunResult:
-    from bench.runner import session
+    from bench import benchmark
 
     with make_display(quiet, console, make_console(stderr=True)) as display:
-        return session.run(spec, display=display, **arguments)
+        return benchmark.run(spec, display=display, **arguments)
 
 
 def _say_scale(console: Console, quiet: bool, scale: str, why: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.benchmark import RunResult
 from bench.errors import UsageError
 from bench.external.folder import External, midi_files, read_external
 from bench.external.messages import at_row, counts, in_report
@@ -22,7 +23,7 @@ from bench.runner.datasets import Sink
 from bench.runner.folds import divide, measure_divisions
 from bench.runner.held_out import hold_out
 from bench.runner.processes import Signals, StoppedError
-from bench.runner.session import RunResult, Session
+from bench.runner.session import Session
 from bench.scoring.score import Table, score_run
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale

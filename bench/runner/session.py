@@ -1,4 +1,4 @@
-"""Runs a spec: prepares its dataset, runs its trials in child processes, scores, writes the reports. Resumes what is there.
+"""One session of a run: prepares the dataset and runs the trials that are not done, each in a child process.
 
 A plug-in's code never runs in this process; see :mod:`bench.runner.worker`. What decides an outcome is hashed into the trial's
 key, so a trial that is done is never run twice, and one that was cut off goes on from its own checkpoint.
@@ -7,25 +7,20 @@ key, so a trial that is done is never run twice, and one that was cut off goes o
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, PluginError, SpecError, UsageError, did_you_mean
+from bench.errors import PluginError, SpecError, did_you_mean
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.datasets import Sink, dataset_task
 from bench.runner.folds import read_folds
-from bench.runner.processes import Ending, Signals, StoppedError, Task
-from bench.sound.after import render_after_run
-from bench.specs.load import load_spec, shipped_specs
-from bench.specs.scales import choose_scale
+from bench.runner.processes import Ending, Signals, Task
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
 from bench.storage.files import FORMAT, tail, write_json
@@ -33,139 +28,6 @@ from bench.storage.records import Done, Failed, Failure, Memory
 from bench.storage.run_folder import RunFolder
 from bench.system import provenance
 from bench.system.paths import Places
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run.
-
-    Parameters
-    ----------
-    folder : Path
-        Its folder: reports, samples, outcomes.
-    failed : int
-        Trials that failed or are missing in the table; each is told there with the reason.
-    table : list of dict
-        The rows, as in ``report.csv``.
-    reports : list of Path
-        Files written for people.
-    """
-
-    folder: Path
-    failed: int
-    table: list[dict[str, Any]] = field(default_factory=list)
-    reports: list[Path] = field(default_factory=list)
-
-
-def run(
-    spec: Spec | str | Path,
-    *,
-    scale: str | None = None,
-    models: Sequence[str] | None = None,
-    references: Sequence[str] | None = None,
-    dataset: str | None = None,
-    seeds: int | Sequence[int] | None = None,
-    data: Sequence[Path | str] = (),
-    plugins: Sequence[Path | str] = (),
-    out: Path | str | None = None,
-    jobs: int = 1,
-    fetch: bool = True,
-    sound: bool = True,
-    display: Sink | None = None,
-) -> RunResult:
-    """Run a spec, or go on with it; the same call goes on where it was stopped.
-
-    Parameters
-    ----------
-    spec : Spec, str or Path
-        A shipped spec's name, a YAML file, or a Spec.
-    scale : {"smoke", "cpu", "gpu"}, optional
-        By default "gpu" where a GPU is visible, else "cpu".
-    models, references, dataset, seeds : optional
-        Replace the spec's own; see :func:`bench.specs.load.load_spec`.
-    data : sequence of Path, optional
-        Folders of music, before those of ``$BENCH_DATA``.
-    plugins : sequence of Path, optional
-        Plug-in folders, before those of ``$BENCH_PLUGINS``.
-    out : Path, optional
-        The reports folder; by default ``$BENCH_REPORTS`` or ``reports``.
-    jobs : int
-        Trials side by side; the cores are shared out.
-    fetch : bool
-        Whether a dataset that is missing may be downloaded.
-    sound : bool
-        Whether the models' samples are rendered as MP3, if the programs for it are here.
-    display : callable, optional
-        Takes every event, a dict.
-
-    Returns
-    -------
-    RunResult
-
-    Raises
-    ------
-    BenchError
-        If nothing could be run: a wrong spec, missing music, a folder in use. A trial that fails raises nothing.
-    StoppedError
-        At Ctrl-C or SIGTERM, with the workers ended and what is done kept.
-    """
-    if jobs < 1:
-        raise UsageError(f"jobs is {jobs}; at least 1 trial must run at a time.")
-    places = Places.find(out, data, plugins)
-    scale, why = choose_scale(scale)
-    overrides = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
-    resolved, folder_name = resolve(spec, scale, places, {k: v for k, v in overrides.items() if v is not None})
-    folder = RunFolder(places.out / "runs" / folder_name)
-    with folder.lock(), Signals() as signals:
-        call = {**_asked(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
-        session = Session(resolved, scale, why, places, folder, jobs, display or (lambda event: None), signals, call, sound)
-        try:
-            return session.run(fetch)
-        except StoppedError as stopped:
-            raise StoppedError(stopped.number, f"The same command goes on from here: {folder.path}") from None
-
-
-def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Mapping[str, Any]) -> tuple[Spec, str]:
-    """The spec at its scale, and its run folder's name.
-
-    The name is ``<spec>-<scale>``, with a hash of the whole spec where it differs from what the spec's name alone stands for:
-    the shipped spec of that name, else the file that the folder was made from.
-    """
-    named: str | Path | None
-    if isinstance(spec, Spec):
-        if overrides:
-            raise UsageError(f"A Spec was given and also {', '.join(overrides)}.", "Give the spec's name, or change the Spec.")
-        resolved = spec.at(scale)
-        named = spec.name if spec.name in shipped_specs() else None
-    else:
-        resolved = load_spec(spec, places.plugins, scale=scale, **overrides)
-        named = resolved.name if resolved.name in shipped_specs() else spec
-    stands = load_spec(named, places.plugins, scale=scale) if named is not None else None
-    name = f"{resolved.name or 'spec'}-{scale}"
-    content = resolved.model_dump(mode="json")
-    if resolved == stands and not _is_anothers(RunFolder(places.out / "runs" / name), spec, content):
-        return resolved, name
-    text = json.dumps(content, sort_keys=True)
-    return resolved, f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
-def _asked(spec: Spec | str | Path) -> dict[str, str | None]:
-    """How the spec was named, and the file that it is, if it isn't a shipped one."""
-    if isinstance(spec, Spec):
-        return {"spec": None, "file": None}
-    return {"spec": str(spec), "file": None if str(spec) in shipped_specs() else str(Path(spec).resolve())}
-
-
-def _is_anothers(folder: RunFolder, spec: Spec | str | Path, content: Mapping[str, Any]) -> bool:
-    """Whether a run folder was made from another file of the same name that says something else."""
-    file = _asked(spec)["file"]
-    if file is None or not folder.run_file.exists():
-        return False
-    with contextlib.suppress(DataError):  # it is said when the folder is used
-        stored = folder.read()
-        return stored.call.get("file") not in (None, file) and stored.spec != content
-    return False
-
 
 #: What a worker sends while a trial goes on, and the numbers that each event holds.
 _EVENTS: Mapping[str, tuple[str, ...]] = {
@@ -199,7 +61,7 @@ def _is_count(value: Any) -> bool:
 
 @dataclass
 class Session:
-    """One call of :func:`run`, from preparing to the reports."""
+    """One call of :func:`bench.run` on a run folder, from preparing the dataset to the last trial."""
 
     spec: Spec
     scale: Scale
@@ -209,9 +71,8 @@ class Session:
     jobs: int
     display: Sink
     signals: Signals
-    #: What :func:`run` was given, for the report's command.
+    #: What :func:`bench.run` was given, for the report's command.
     call: Mapping[str, Any]
-    sound: bool = True
 
     def __post_init__(self) -> None:
         self.threads = max(1, provenance.cores() // self.jobs)
@@ -220,8 +81,8 @@ class Session:
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
 
-    def run(self, fetch: bool) -> RunResult:
-        """Prepare, run what isn't done, score, report."""
+    def run(self, fetch: bool) -> None:
+        """Prepare the dataset and run the trials that are not done."""
         device: Device = "cuda" if self.scale == "gpu" else "cpu"
         planned = unfold(self.spec, device)
         if not planned:
@@ -252,9 +113,6 @@ class Session:
         )
         self._run_trials(waiting, pythons, prepared)
         self.folder.finish(record)
-        if self.sound:
-            render_after_run(self.folder.path, self.display)
-        return self._report()
 
     def _prepare(self, fetch: bool) -> dict[str, Any]:
         self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
@@ -368,13 +226,3 @@ class Session:
             provenance={"threads": self.threads},
             wall_seconds=ending.seconds,
         )
-
-    def _report(self) -> RunResult:
-        # Imported here: SciPy and the templates are not needed to refuse a wrong spec.
-        from bench.report import write_reports
-        from bench.scoring.score import score_run
-
-        self.display({"event": "score"})
-        table = score_run(self.folder.path)
-        failed = sum(trial.status != "done" for row in table.rows for trial in row.trials)
-        return RunResult(self.folder.path, failed, table.records(), write_reports(self.folder.path, table))

@@ -16,6 +16,7 @@ from bench.errors import TrialError
 from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.runner.contract import check_likelihood, check_samples
+from bench.storage.records import Failure
 from bench.storage.samples import PieceName, Target, read_samples
 
 from .conftest import Bench, until, workers
@@ -149,14 +150,12 @@ def test_a_full_disk_does_not_cost_the_checkpoint(toy: Bench) -> None:
     ],
 )
 def test_when_a_checkpoint_is_given_up(changes: dict[str, object], blamed: bool) -> None:
-    from bench.runner.session import _blames_checkpoint
-
-    error = {"phase": "fit", "had_checkpoint": True, "epochs": 0, "transient": False}
-    assert _blames_checkpoint(error | changes) is blamed
+    failure = Failure(phase="fit", had_checkpoint=True, epochs=0, transient=False)
+    assert failure.model_copy(update=changes).blames_checkpoint is blamed
 
 
 def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
-    from bench.runner.worker import is_transient
+    from bench.runner.trial import is_transient
 
     torchs = type("OutOfMemoryError", (RuntimeError,), {})
     for error in (OSError(28, "No space left on device"), MemoryError(), torchs("CUDA out of memory. Tried to allocate")):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from bench.benchmark import RunResult
 from bench.errors import DataError
 from bench.runner.held_out import hold_out
-from bench.runner.session import RunResult
 from bench.scoring.score import score_run
 from bench.specs.load import load_spec
 from bench.storage.records import Done

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from bench.api import seed_for
+from bench.benchmark import resolve
 from bench.errors import DataError, PluginError, UsageError
 from bench.music.midi import read_midi
-from bench.runner.session import is_event, resolve
+from bench.runner.session import is_event
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.trials import Trial, unfold

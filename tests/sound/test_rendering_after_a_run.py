@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.sound.after import render_after_run
+from bench.benchmark import render_after_run
 
 from .sample_run import SYNTHESIZER, run_with_midi
 
