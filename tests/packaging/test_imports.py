@@ -11,27 +11,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 #: A module or package imports only from those left of it, and from itself.
-FLOORS = [
-    "errors",
-    "config",
-    "formatting",
-    "music",
-    "system",
-    "plugins",
+FLOORS = (
+    *("errors", "config", "formatting"),
+    *("music", "system", "plugins"),
     "api",
     "storage",
-    "metrics",
-    "sound",
-    "specs",
-    "scoring",
-    "runner",
-    "report",
-    "gate",
-    "benchmark",
-    "audit",
+    *("metrics", "sound"),
+    *("specs", "scoring"),
+    *("runner", "report", "gate"),
+    *("benchmark", "audit"),
     "external",
     "cli",
-]
+)
+
+#: Of what lies to its left, what a package must do without all the same.
+APART = {
+    "runner": {"scoring", "sound"},  # it runs trials, and knows nothing of what becomes of them
+    "report": {"runner"},  # it reads what is stored, and starts nothing
+    "gate": {"runner", "report"},
+    "audit": {"report"},
+}
 
 #: Doors of the whole package: they are above all floors.
 DOORS = ("__init__", "__main__")
@@ -83,6 +82,7 @@ def test_a_module_imports_only_from_the_left(module: str) -> None:
     for name, _ in imported(MODULES[module]):
         if name.startswith("bench.") and name in MODULES:
             assert FLOORS.index(floor(name)) <= ours, f"{module} imports {name}, which lies to its right"
+            assert floor(name) not in APART.get(floor(module), ()), f"{module} imports {name}"
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
@@ -117,9 +117,5 @@ def plugins() -> list[Path]:
 def test_a_plug_in_imports_the_contract_and_at_most_one_framework(path: Path) -> None:
     names = {name for name, _ in imported(path)}
     assert {name for name in names if name.split(".")[0] == "bench"} <= {"bench.api"}
-    frameworks = {
-        "tensorflow" if name.startswith(("tensorflow", "keras")) else "torch"
-        for name in names
-        if name.split(".")[0] in FRAMEWORKS
-    }
+    frameworks = {"torch" if name.startswith("torch") else "tensorflow" for name in names if name.split(".")[0] in FRAMEWORKS}
     assert len(frameworks) <= (1 if path.parent.name == "models" else 0)
