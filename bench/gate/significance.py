@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.scoring.stats import DRAWS, holm, paired_permutation
+from bench.scoring.stats import DRAWS, holm, paired_permutation, smallest_p
 
 #: A change is called real below this, adjusted.
 ALPHA = 0.05
@@ -64,11 +64,6 @@ class SeedValues:
     before: NDArray[np.float64]
     now: NDArray[np.float64]
     ratios: bool = True
-
-
-def smallest_p(differences: NDArray[np.float64]) -> float:
-    """No sign-flip test of these differences, shape (pieces,), can give a smaller p: pieces without one have no sign."""
-    return float(2.0 ** (1 - max(1, int(np.count_nonzero(differences)))))
 
 
 def family_size(smallest: Sequence[float], alpha: float = ALPHA) -> int:
@@ -172,7 +167,8 @@ def judge_all(
         Of `differences`, of `rows`, and how many tests p is adjusted for.
     """
     seed_p, freedom = pooled_t(rows)
-    smallest = [*(smallest_p(d) for d in differences), *(0.0 if degrees >= 2 else 1.0 for degrees in freedom)]
+    smallest = [smallest_p(int(np.count_nonzero(d)), draws=None) for d in differences]
+    smallest += [0.0 if degrees >= 2 else 1.0 for degrees in freedom]
     size = family_size(smallest, alpha)
     family = [i for i, p in enumerate(smallest) if p <= alpha / size]
     wanted = [i for i in family if asked is None or asked[i]]

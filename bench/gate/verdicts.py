@@ -15,6 +15,7 @@ from bench.gate.compare import JUDGED, Pair, Status, Verdict, pairs_of
 from bench.gate.significance import ALPHA, Chance, judge_all
 from bench.metrics import METRICS
 from bench.metrics.thresholds import choose_all
+from bench.scoring.stats import smallest_p
 
 #: From what matters most to what matters least.
 STATUSES: tuple[Status, ...] = ("worse", "lost", "better", "unclear", "untested", "new", "not compared", "same")
@@ -82,7 +83,7 @@ def can_tell(verdict: Verdict, tests: int, alpha: float = ALPHA) -> bool:
     """Whether so many pieces can give a p that is small enough among so many tests. Seeds can, where their noise is known."""
     if verdict.over == "seeds":
         return verdict.tested
-    return bool(2.0 ** (1 - verdict.count) * max(1, tests) <= alpha)
+    return smallest_p(verdict.count, draws=None) * max(1, tests) <= alpha
 
 
 def judge(

@@ -134,9 +134,24 @@ def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int 
     return np.asarray(extreme.mean(0).reshape(given.shape[1:]))
 
 
-def smallest_p(pieces: int, draws: int = DRAWS) -> float:
-    """The least p-value that :func:`paired_permutation` can give: all signs equal, or all turned."""
-    return 2.0 ** (1 - pieces) if pieces <= EXACT else 1 / draws
+def smallest_p(pieces: int, draws: int | None = DRAWS) -> float:
+    """Smallest p-value that :func:`paired_permutation` can give: two sign patterns, all as they are and all reversed.
+
+    Parameters
+    ----------
+    pieces : int
+        Only those with a difference other than 0, as the sign of 0 does not matter.
+    draws : int or None
+        Sign patterns drawn for more than :data:`EXACT` pieces; None for as many as there are.
+
+    Examples
+    --------
+    >>> smallest_p(5), smallest_p(20), smallest_p(0)
+    (0.0625, 0.0001, 1.0)
+    >>> smallest_p(20, draws=None) == 2 / 2**20
+    True
+    """
+    return 2.0 ** (1 - max(1, pieces)) if pieces <= EXACT or draws is None else 1 / draws
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -48,7 +48,7 @@ class TestBootstrap:
         assert found.excludes(5.0)
 
     @given(values, st.floats(-10, 10), st.floats(0.1, 10))
-    @settings(max_examples=30)
+    @settings(max_examples=30, deadline=None)
     def test_moving_and_scaling_moves_and_scales_it(self, data: list[float], shift: float, factor: float) -> None:
         one, other = stats.bootstrap_mean(data, draws=500), stats.bootstrap_mean(np.array(data) * factor + shift, draws=500)
         assert one is not None
@@ -80,6 +80,11 @@ class TestPermutation:
 
     def test_it_is_never_zero(self) -> None:
         assert stats.paired_permutation([1.0] * 100) == pytest.approx(1 / stats.DRAWS)
+
+    @pytest.mark.parametrize("pieces", [1, 5, stats.EXACT, stats.EXACT + 1])
+    def test_the_smallest_p_is_that_of_equal_signs(self, pieces: int) -> None:
+        assert stats.paired_permutation(np.full(pieces, 1.0)) == pytest.approx(stats.smallest_p(pieces), rel=3)
+        assert stats.paired_permutation(np.full(pieces, 1.0)) >= stats.smallest_p(pieces)
 
     def test_the_exact_test_is_scipy_s(self) -> None:
         data = np.random.default_rng(1).normal(0.4, 1, 10)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.gate.significance import SeedValues, family_size, judge_all, pooled_t, smallest_p
+from bench.gate.significance import SeedValues, family_size, judge_all, pooled_t
 
 
 def seeds(before, now, group="cost"):
@@ -14,10 +14,11 @@ def seeds(before, now, group="cost"):
 
 
 class TestTarone:
-    def test_the_smallest_p_of_a_sign_test_counts_pieces_that_differ(self):
-        assert smallest_p(np.array([1.0, 0.5, 2.0])) == 0.25
-        assert smallest_p(np.array([1.0, 0.0, 0.0])) == 1.0
-        assert smallest_p(np.zeros(50)) == 1.0
+    @pytest.mark.parametrize(("differ", "tested"), [(5, False), (6, True)])
+    def test_only_pieces_that_differ_count(self, differ, tested):
+        # Of 5 signs the smallest p is 2 / 32, of 6 it is 2 / 64.
+        (answer,), _, _ = judge_all([np.repeat([1.0, 0.0], [differ, 50 - differ])], [])
+        assert answer.tested == tested
 
     def test_tests_that_can_not_tell_are_not_counted(self):
         # At k = 2 two tests can reach 0.05 / 2; the third, 0.03, can't.
