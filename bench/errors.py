@@ -24,7 +24,8 @@ class BenchError(Exception):
         What to do about it.
     """
 
-    exit_code = 1
+    #: Never 1, which says that `bench check` found something worse.
+    exit_code = 2
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it: `bench list` answers within
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,8 +16,9 @@ from bench.cli import audit, data, external, gate, listen, run, show
 from bench.cli.output import as_bench_error, make_console, show_error
 from bench.errors import BenchError
 
-#: What a shell reports after Ctrl-C.
-INTERRUPTED = 130
+#: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
+#: two as a shell reports the signals.
+INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
 
 
 def _group(help: str, *examples: str, **more: Any) -> typer.Typer:
@@ -93,7 +95,11 @@ _add("doctor", show.doctor, "bench doctor")
 
 
 def main() -> None:
-    """Entry point of the command `bench`."""
+    """Entry point of the command `bench`.
+
+    Only `bench check` leaves 1, by :class:`typer.Exit`. Python leaves 1 after any exception, and Typer after a broken pipe and an
+    :class:`EOFError`; a script could not tell these from a regression, so they get codes of their own.
+    """
     try:
         app(prog_name="bench")
     except (BenchError, OSError) as error:
@@ -102,3 +108,13 @@ def main() -> None:
         sys.exit(known.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except SystemExit as ending:
+        cause = ending.__context__
+        if ending.code == 1 and not isinstance(cause, typer.Exit):
+            sys.exit(BROKEN_PIPE if isinstance(cause, OSError) else INTERNAL)
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        hint = "Please report it with the lines above, unless a file of the run or the dataset was edited by hand."
+        show_error(make_console(stderr=True), BenchError(f"bench has a bug: {type(error).__name__}: {error}.", hint))
+        sys.exit(INTERNAL)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bench.cli.options import OutOption
-from bench.cli.output import as_bench_error, find_run, make_console, print_line
-from bench.errors import BenchError, DataError, UsageError
+from bench.cli.output import find_run, make_console, print_line
+from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
@@ -82,11 +79,6 @@ def check(
     out: OutOption = None,
 ) -> None:
     """Compare a run with its baseline. Exit code 0 nothing is worse, 1 worse, 2 wrong use, 3 incomplete, 4 not comparable."""
-    with _never_worse_by_mistake():
-        _check(run, baseline, format, output, only_regressions, out)
-
-
-def _check(run: str, baseline: Path, format: Format, output: Path | None, only_regressions: bool, out: Path | None) -> None:
     from bench.gate import junit, text
     from bench.gate.baseline import take
     from bench.gate.baseline_file import read, save
@@ -106,23 +98,3 @@ def _check(run: str, baseline: Path, format: Format, output: Path | None, only_r
         print_line(console, text.summary(judgement))
     if judgement.exit_code != FINE:
         raise typer.Exit(judgement.exit_code)
-
-
-@contextmanager
-def _never_worse_by_mistake() -> Iterator[None]:
-    """Exit code 1 says that something is worse. So whatever goes wrong leaves another: a mistake of this code, too."""
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except BenchError as error:
-        if error.exit_code != BenchError.exit_code:
-            raise
-        raise DataError(error.message, error.hint) from error
-    except OSError as error:
-        known = as_bench_error(error)
-        raise DataError(known.message, known.hint) from error
-    except Exception as error:
-        traceback.print_exc()
-        said = f"The check could not be made: {type(error).__name__}: {error}."
-        raise DataError(said, "The run's folder is damaged, or bench has a mistake.") from error

@@ -51,7 +51,7 @@ def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
 
 
 def as_bench_error(error: BenchError | OSError) -> BenchError:
-    """What no module foresaw, such as a disk that is full, in words."""
+    """Put an error of the system that no module expects, such as a full disk, in words."""
     if isinstance(error, BenchError):
         return error
     if error.errno in FULL:
@@ -61,7 +61,7 @@ def as_bench_error(error: BenchError | OSError) -> BenchError:
             "Make room, or give another place with --out DIR; what is finished is kept.",
         )
     reason = error.strerror or str(error) or type(error).__name__
-    return BenchError(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
+    return DataError(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
 
 
 def find_run(run: str, reports: Path) -> Path:

@@ -145,7 +145,7 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
     processes.run_tasks([task], 1, signals, lambda _: None, take, lambda _, ending: endings.append(ending))
     name, verb, said = job["dataset"]["name"], job["task"], tail(log, endings[0].log_start)
     if not results:
-        raise BenchError(f"The task {verb!r} on the dataset {name!r} failed: {endings[0].reason}.", said)
+        raise errors.DataError(f"The task {verb!r} on the dataset {name!r} failed: {endings[0].reason}.", said)
     result = dict(results[-1])
     if result.pop("event") == "result":
         return result

@@ -1,0 +1,88 @@
+"""Errors that no module expects end in a message and an exit code other than 1, which means worse."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import errors
+from bench.cli import app
+from bench.cli.output import INCOMPLETE, as_bench_error
+
+
+def kinds(base: type[errors.BenchError]) -> list[type[errors.BenchError]]:
+    return [base, *(kind for child in base.__subclasses__() for kind in kinds(child))]
+
+
+def test_no_error_leaves_the_code_of_worse() -> None:
+    assert {kind.exit_code for kind in kinds(errors.BenchError)} <= {2, 3, 4}
+    assert as_bench_error(PermissionError(errno.EACCES, "Permission denied", "/root/x")).exit_code == INCOMPLETE
+
+
+def test_an_internal_error_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(**_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(app, "app", broken)
+    with pytest.raises(SystemExit) as ending:
+        app.main()
+    assert ending.value.code == app.INTERNAL == 70
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback")
+    assert "error: bench has a bug: ZeroDivisionError: division by zero.\nPlease report it" in error
+
+
+def test_an_end_of_input_is_not_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is cut off may raise it; Typer turns it into exit code 1."""
+
+    def cut(*_: object) -> None:
+        raise EOFError("compressed file ended")
+
+    monkeypatch.setattr("bench.system.paths.Places.find", cut)
+    monkeypatch.setattr("sys.argv", ["bench", "listen", "latest"])
+    with pytest.raises(SystemExit) as ending:
+        app.main()
+    assert ending.value.code == app.INTERNAL
+
+
+def test_a_reader_that_goes_away_is_not_worse() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        process = subprocess.run([sys.executable, "-m", "bench", "--help"], stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert process.returncode == app.BROKEN_PIPE == 141
+
+
+def test_an_error_of_the_system_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/run.json")
+
+    monkeypatch.setattr(app, "app", full)
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    assert left.value.code == INCOMPLETE  # 1 would say that something is worse
+    said = "error: There is no room left on the disk for /full/run.json.\nMake room, or give another place with --out DIR; "
+    assert capsys.readouterr().err == f"{said}what is finished is kept.\n"
+
+
+def test_a_spec_that_meets_one_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    started: list[str] = []
+
+    def full(console: object, quiet: bool, spec: str, **_: object) -> None:
+        started.append(spec)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("bench.cli.run._run", full)
+    monkeypatch.setattr("bench.specs.scales.choose_scale", lambda scale: ("gpu", "asked for"))
+    monkeypatch.setattr("sys.argv", ["bench", "all", "--quiet", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    assert left.value.code == INCOMPLETE
+    assert len(started) > 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert said == [f"error: {name}: There is no room left on the disk." for name in started]
