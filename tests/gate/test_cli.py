@@ -1,5 +1,7 @@
-"""`bench baseline` and `bench check` as a user meets them: real runs, real processes, every exit code."""
+"""`bench baseline` and `bench check` as a user meets them: real runs, every exit code."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -7,9 +9,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
+
+from bench.cli.app import main
 
 TOY = Path(__file__).parents[1] / "engine" / "plugins"
 
@@ -51,17 +56,35 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_") and k not in ("COLUMNS", "FORCE_COLOR")}
-        environment = {**clean, "CUDA_VISIBLE_DEVICES": "", "BENCH_CACHE": str(self.folder / "cache"), **variables}
-        command = [sys.executable, "-m", "bench", *map(str, arguments)]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        return {**clean, "CUDA_VISIBLE_DEVICES": "", "BENCH_CACHE": str(self.folder / "cache")}
+
+    def process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bench", *arguments]
+        settings = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+        return subprocess.run(command, cwd=self.folder, env=self.environment, **settings)
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same in this process, which saves the imports."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            mock.patch.object(sys, "argv", ["bench", *arguments]),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ending,
+        ):
+            main()
+        return subprocess.CompletedProcess(arguments, ending.value.code or 0, out.getvalue(), err.getvalue())
 
     def run(self, model: str = MODEL, spec: str = SPEC) -> subprocess.CompletedProcess[str]:
         (self.folder / "models").mkdir(exist_ok=True)
         (self.folder / "models" / "flat.py").write_text(model)
         (self.folder / "toy.yaml").write_text(spec)
-        return self("run", "toy.yaml", "--plugins", "models", "--plugins", TOY, "--scale", "cpu", "--quiet")
+        return self.process("run", "toy.yaml", "--plugins", "models", "--plugins", TOY, "--scale", "cpu", "--quiet")
 
     def check(self, *more: str, run: str = "toy-cpu") -> subprocess.CompletedProcess[str]:
         return self("check", run, "--baseline", "b.json", *more)
@@ -114,7 +137,7 @@ def test_the_yardstick_is_beside_every_training(finished):
 
 def test_a_worse_model_fails(bench):
     assert bench.run(MODEL.replace("PITCH = 60", "PITCH = 100")).returncode == 0
-    answer = bench.check("--only-regressions")
+    answer = bench.process("check", "toy-cpu", "--baseline", "b.json", "--only-regressions")
     assert answer.returncode == 1
     evidence = r"\(\+[\d.]+, threshold 0\.\d+; p [<=] 0.0\d+ over 20 pieces\): worse"
     found = re.search(rf"^flat: pitch_distance ([\d.]+) -> ([\d.]+) {evidence}$", answer.stdout, re.MULTILINE)
