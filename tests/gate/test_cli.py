@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.cli.app import main
+from bench.gate.baseline_file import read, write
 
 TOY = Path(__file__).parents[1] / "engine" / "plugins"
 
@@ -117,7 +119,8 @@ def test_a_baseline_is_replaced_only_by_one_of_the_same(bench):
     assert bench("baseline", "toy-cpu", "--file", "b.json").stderr.endswith("; replaced\n")
     file = bench.folder / "b.json"
     before = file.read_text()
-    file.write_text(before.replace('"scale":"cpu"', '"scale":"gpu"', 1))
+    taken = read(file)
+    write(file, replace(taken, terms={**taken.terms, "scale": "gpu"}))
     answer = bench("baseline", "toy-cpu", "--file", "b.json")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "and not a baseline of the same: scale ('gpu', not 'cpu')" in answer.stderr
@@ -161,18 +164,18 @@ def test_a_model_that_fails_is_incomplete(bench):
 
 def test_a_row_that_vanished_is_incomplete(bench):
     path = bench.folder / "b.json"
-    baseline = json.loads(path.read_text())
-    baseline["systems"]["lost"] = baseline["systems"]["median"]
-    path.write_text(json.dumps(baseline))
+    baseline = read(path)
+    baseline.systems["lost"] = baseline.systems["median"]
+    write(path, baseline)
     answer = bench.check()
     assert (answer.returncode, answer.stdout.splitlines()[0]) == (3, "lost: vanished (the run has no such row)")
 
 
 def test_another_protocol_is_not_comparable(bench):
     path = bench.folder / "b.json"
-    baseline = json.loads(path.read_text())
-    baseline["terms"]["protocol"]["notes"] = 15
-    path.write_text(json.dumps(baseline))
+    baseline = read(path)
+    baseline.terms["protocol"]["notes"] = 15
+    write(path, baseline)
     answer = bench.check()
     assert answer.returncode == 4
     assert answer.stdout == "protocol.notes is 20, was 15\nThe run can't be compared with the baseline.\n"
@@ -183,7 +186,7 @@ def test_another_protocol_is_not_comparable(bench):
     [
         (("check", "toy-cpu"), "Missing option '--baseline'"),
         (("check", "toy-cpu", "--baseline", "none.json"), "error: The baseline none.json can't be read: No such file"),
-        (("check", "toy-cpu", "--baseline", "toy.yaml"), "error: toy.yaml is no baseline:"),
+        (("check", "toy-cpu", "--baseline", "toy.yaml"), "error: toy.yaml is no baseline.\nTake one "),
         (("check", "toi-cpu", "--baseline", "b.json"), "error: There is no run 'toi-cpu'.\nDid you mean 'toy-cpu'?"),
         (("check", "toy-cpu", "--baseline", "b.json", "--format", "html"), "Invalid value for '--format'"),
         (("baseline", "toi-cpu"), "error: There is no run 'toi-cpu'.\nDid you mean 'toy-cpu'?"),
@@ -201,13 +204,12 @@ def test_wrong_use(finished, arguments, said):
 class TestExitCodeOneMeansWorse:
     """Nothing else leaves it."""
 
-    @pytest.mark.parametrize("part", ["terms", "environment", "systems"])
-    def test_not_a_damaged_baseline(self, bench, part):
+    def test_not_a_damaged_baseline(self, bench):
         path = bench.folder / "b.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), part: None}))
+        path.write_text(path.read_text().replace('"kind":"model"', '"kind":"modell"', 1))
         answer = bench.check()
         assert (answer.returncode, answer.stdout) == (2, "")
-        assert answer.stderr.startswith(f"error: b.json is not whole: {part}: input should be an object.\n")
+        assert answer.stderr.startswith("error: b.json does not match its checksum: it was edited by hand or is damaged.\n")
 
     def test_not_a_gate_in_the_run_that_no_spec_may_have(self, bench):
         assert self.changed(bench, gate={"*": "-5%"}).returncode == 2
