@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.api import FIELDS
 from bench.metrics import METRICS, Undefined, skill
-from bench.scoring.score import Row, Table, TrialScore, mean, score_run
+from bench.scoring.score import Row, Table, TrialScore, score_run
 from bench.storage.records import Provenance
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_target_file
@@ -154,21 +153,20 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
         },
         environment=_environment(record.provenance),
         pieces=tuple(t.piece.id for t in targets.targets),
-        systems={row.system: _system(run, row) for row in (table or score_run(folder)).rows},
+        systems={row.system: _system(row) for row in (table or score_run(folder)).rows},
     )
 
 
-def _system(run: RunFolder, row: Row) -> System:
+def _system(row: Row) -> System:
     metrics, undefined = {}, {}
-    held_out = _held_out(run, row.done)
     for name, metric in METRICS.items():
-        if name in skill.OF:  # says again what the distance says
+        if name in skill.OF:  # a function of the distance, which is judged itself
             continue
-        found = _series(name, row, held_out)
-        if isinstance(found, Series):
-            metrics[metric.id] = found
+        series = _series(name, row)
+        if isinstance(series, Series):
+            metrics[metric.id] = series
         else:
-            undefined[metric.id] = found
+            undefined[metric.id] = series
     trial = row.trials[0].trial
     harmony = {} if row.harmony is None else {"harmony": row.harmony.model_dump(mode="json")}
     return System(
@@ -188,41 +186,24 @@ def _system(run: RunFolder, row: Row) -> System:
     )
 
 
-def _series(name: str, row: Row, held_out: Mapping[str, dict[int, float]]) -> Series | str:
-    """The values of one metric, or why there are none."""
+def _series(name: str, row: Row) -> Series | str:
+    """Values of one metric, or why there are none."""
     cell = row.cells[name]
     if cell.value is None:
         return cell.reason
-    if name in held_out:
-        return _made(cell.value, "held-out pieces", held_out[name])
-    by_piece = [t.by_piece[name] for t in row.done if name in t.by_piece]
-    if by_piece:
-        pieces = sorted({piece for seed in by_piece for piece in seed})
-        means = {p: mean(seed[p] for seed in by_piece if p in seed) for p in pieces}
-        return _made(cell.value, "pieces", {p: v for p, v in means.items() if not isinstance(v, Undefined)})
-    values = {t.trial.seed: t.values[name] for t in row.done}
-    return _made(cell.value, "seeds", {seed: v for seed, v in values.items() if not isinstance(v, Undefined)})
+    if cell.weights is not None:
+        weight = math.fsum(cell.weights[piece] for piece in cell.by_piece) / len(cell.by_piece)
+        shares = {piece: value * cell.weights[piece] / weight for piece, value in cell.by_piece.items()}
+        return _rounded_series(cell.value, "held-out pieces", shares)
+    if cell.by_piece:
+        return _rounded_series(cell.value, "pieces", cell.by_piece)
+    by_seed = {t.trial.seed: v for t in row.done if not isinstance(v := t.values[name], Undefined)}
+    return _rounded_series(cell.value, "seeds", by_seed)
 
 
-def _made(value: float, over: Over, values: Mapping[int, float]) -> Series:
+def _rounded_series(value: float, over: Over, values: Mapping[int, float]) -> Series:
     at = sorted(values)
     return Series(rounded(value), over, tuple(at), tuple(rounded(values[a]) for a in at))
-
-
-def _held_out(run: RunFolder, trials: Sequence[TrialScore]) -> dict[str, dict[int, float]]:
-    """Of the bits per note, in all and by field: each held-out piece's part, averaged over seeds. Empty if it is not stored."""
-    parts = []
-    for trial in trials:
-        samples = run.samples(*trial.keys)
-        if samples.likelihood_sum is None or samples.likelihood_notes is None or samples.likelihood_piece is None:
-            return {}
-        bits = -samples.likelihood_sum / math.log(2) / samples.likelihood_notes.mean()  # (pieces, fields)
-        parts.append({int(p): row for p, row in zip(samples.likelihood_piece, bits, strict=True)})
-    if not parts or any(part.keys() != parts[0].keys() for part in parts):
-        return {}
-    means = {piece: sum(part[piece] for part in parts) / len(parts) for piece in parts[0]}
-    by_field = {f"bits_{name}": {p: float(row[i]) for p, row in means.items()} for i, name in enumerate(FIELDS)}
-    return {"bits_per_note": {p: float(row.sum()) for p, row in means.items()}, **by_field}
 
 
 def _yardstick(trial: TrialScore) -> float | None:

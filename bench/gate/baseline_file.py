@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline
 from bench.storage.files import atomic
+from bench.storage.records import first_problem
 
 #: Version of the file.
 FORMAT = 2
@@ -86,7 +87,7 @@ def read(path: Path) -> Baseline:
     try:
         return _CONTENT.validate_json(b"{" + content)
     except ValidationError as error:  # the checksum is right, so another program wrote it
-        raise UsageError(f"{path} is no baseline: {error.errors()[0]['msg']}.", replace) from error
+        raise UsageError(f"{path} is no baseline: {first_problem(error)}.", replace) from error
 
 
 def differences(path: Path, baseline: Baseline) -> list[str]:

@@ -77,7 +77,9 @@ def test_bits_are_kept_by_held_out_piece(folder):
         likelihoods(folder, key, sums, [10, 30])
         mean = (short * 10 + long * 30) / 40
         fields = dict.fromkeys(stored_run.FIELDS, mean)
-        outcome(folder, key, likelihood={"kind": "exact", "bits_per_note": 4 * mean, "by_field": fields})
+        outcome(
+            folder, key, likelihood={"kind": "exact", "pieces": 2, "notes": 40, "bits_per_note": 4 * mean, "by_field": fields}
+        )
     metrics = take(folder).systems["lstm"].metrics
     assert metrics["bits_pitch@1"].over == "held-out pieces"
     # Over the mean of 20 notes: 2 bits times 10 / 20, and 2 times 30 / 20.

@@ -223,8 +223,8 @@ class TestExitCodeOneMeansWorse:
         stored = json.loads(path.read_text())
         path.write_text(json.dumps({**stored, "provenance": []}))
         answer = bench.check()
-        assert (answer.returncode, answer.stdout) == (70, "")
-        assert "Traceback" in answer.stderr
+        assert (answer.returncode, answer.stdout) == (3, "")
+        assert "run.json is damaged: provenance" in answer.stderr
 
     def changed(self, bench, **spec):
         path = bench.folder / "reports" / "runs" / "toy-cpu" / "run.json"
