@@ -72,6 +72,11 @@ class Stored:
         means = values.mean(2)
         return level, apart, means - means.mean(1, keepdims=True)
 
+    @functools.cached_property
+    def likelihoods(self):
+        """Of bits, in all and by field: their levels and the seeds' deviations."""
+        return {name: (values.mean(0), values - values.mean(0)) for name, values in self.held_out.items()}
+
     def run(self, rng, chosen, shares, *, trainings: bool, speed: float) -> System:
         """One drawn run of this row: on the `chosen` pieces and held-out `shares` of theirs."""
         training = rng.normal(size=(SEEDS, SEEDS)) / math.sqrt(SEEDS - 1)  # (drawn seeds, stored seeds)
@@ -81,9 +86,9 @@ class Stored:
         if trainings:
             drawn = drawn + (means @ training.T).mean(1, keepdims=True)
         metrics = {METRICS[name].id: series("pieces", row) for name, row in zip(self.pieces, drawn, strict=True)}
-        for name, values in self.held_out.items():
-            moved = (training @ (values - values.mean(0))).mean(0)[shares] if trainings else 0.0
-            metrics[METRICS[name].id] = series("held-out pieces", values.mean(0)[shares] + moved)
+        for name, (level, apart) in self.likelihoods.items():
+            moved = (training @ apart).mean(0)[shares] if trainings else 0.0
+            metrics[METRICS[name].id] = series("held-out pieces", level[shares] + moved)
         for name, values in self.sets.items():
             metrics[METRICS[name].id] = series("seeds", spread(values, training))
         for name, values in self.costs.items():
@@ -107,9 +112,13 @@ def spread(values, training):
     return values.mean() + training @ (values - values.mean())
 
 
+@functools.cache
+def places(count: int) -> tuple[int, ...]:
+    return tuple(range(count))
+
+
 def series(over: Over, values) -> Series:
-    listed = values.tolist()
-    return Series(sum(listed) / len(listed), over, tuple(range(len(listed))), tuple(listed))
+    return Series(float(values.sum()) / len(values), over, places(len(values)), values)  # an array, which the gate makes of them
 
 
 @functools.cache

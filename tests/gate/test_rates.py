@@ -13,6 +13,9 @@ from .simulation import ELSEWHERE, gated, stored, targets
 
 SCRIPT = Path(__file__).with_name("simulation.py")
 
+#: Pairs of runs. The README's figures are of 1000 each; fewer with a closer limit notice as much in less time.
+EQUAL, WORSENED = 400, 500
+
 
 def start(what: str, pairs: int, seed: int) -> subprocess.Popen:
     # Small products: the linear algebra library's threads would only wait for each other.
@@ -31,7 +34,7 @@ def measure(what: str, pairs: int) -> list[dict]:
 @pytest.fixture(scope="module")
 def found() -> dict[str, list[int]]:
     """By metric: pairs in which it was made worse, and those in which that was found."""
-    halves = [half["found"] for half in measure("worse", 1000)]
+    halves = [half["found"] for half in measure("worse", WORSENED)]
     return {name: [sum(half.get(name, [0, 0])[i] for half in halves) for i in (0, 1)] for name in {**halves[0], **halves[1]}}
 
 
@@ -42,17 +45,20 @@ def test_every_column_that_the_gate_is_on_for_is_simulated():
 
 
 @pytest.mark.parametrize("what", ["generation", "training"])
-def test_of_1000_equal_runs_at_most_5_percent_are_called_worse(what):
-    """A run counts if anything in it is called worse: any of 9 rows, about 300 comparisons, by pieces and by seeds."""
-    halves = measure(what, 1000)
+def test_at_most_2_percent_of_equal_runs_are_called_worse(what):
+    """A run counts if anything in it is called worse: any of 9 rows, about 300 comparisons, by pieces and by seeds.
+
+    Were 5 % of them called worse, which is what the tests promise at most, 20 would be: more than 8 in 99.8 of 100 cases.
+    """
+    halves = measure(what, EQUAL)
     assert min(half["compared"] for half in halves) > 300
-    assert sum(half["alarms"] for half in halves) <= 50, Counter(name for half in halves for name in half["called"])
+    assert sum(half["alarms"] for half in halves) <= 0.02 * EQUAL, Counter(name for half in halves for name in half["called"])
 
 
-def test_of_1000_true_worsenings_of_twice_the_threshold_at_least_90_percent_are_found(found):
-    made, seen = (sum(count[i] for count in found.values()) for i in (0, 1))
-    assert made == 1000
-    assert seen >= 900
+def test_at_least_95_percent_of_true_worsenings_of_twice_the_threshold_are_found(found):
+    worsened, seen = (sum(count[i] for count in found.values()) for i in (0, 1))
+    assert worsened == WORSENED
+    assert seen >= 0.95 * WORSENED
 
 
 def test_no_metric_hides_behind_the_others(found):
