@@ -1,8 +1,8 @@
-"""What a number is worth: intervals, tests, what a design can detect. Pure NumPy and SciPy, seeded.
+"""Confidence intervals, significance tests and power. Pure NumPy and SciPy, seeded.
 
-Pieces are the clusters: a piece's samples and seeds are averaged before anything here sees them (shape (pieces,), one value a
-piece), as generations for one piece are not independent of each other. A test says something about other pieces like these; what
-other training runs would give is what the SD between seeds shows.
+Pieces are the clusters: samples and seeds of a piece are averaged beforehand (shape (pieces,), a value per piece), as generations
+for one piece are not independent of each other. A test generalises to other pieces like these; the SD between seeds shows what
+other trainings would give.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from scipy import optimize, stats
 #: Draws of a bootstrap, and of a permutation test, the data itself counted as one of these.
 DRAWS = 10_000
 
-#: Pieces from which on there is an interval.
+#: Fewest pieces for an interval.
 FEWEST = 5
 
-#: Pieces from which on Student's power is near the permutation test's far in the tail: of 12 pieces at the level 0.05 / 66 the
-#: test found 55 % where 80 were computed, of 16 pieces 75 %.
+#: Fewest pieces for which the power of Student's test is close to the permutation test's far in the tail: with 12 pieces at the
+#: level 0.05 / 66 the test found 55 % where 80 % were computed, with 16 pieces 75 %.
 FEWEST_IN_TAIL, TAIL = 16, 0.01
 
-#: Up to so many values all sign patterns are gone through: the test is then exact.
+#: Up to this number of pieces all sign patterns are enumerated: the test is then exact.
 EXACT = 13
 
 
@@ -38,7 +38,12 @@ class Interval:
     ----------
     low, high : float
     level : float
-        Share of such intervals that hold the true mean.
+        Share of such intervals that contain the true mean.
+
+    Examples
+    --------
+    >>> Interval(-0.5, 1.5).excludes(0.0)
+    False
     """
 
     low: float
@@ -53,10 +58,10 @@ class Interval:
 def bootstrap_mean(
     values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
 ) -> Interval | None:
-    """Percentile bootstrap interval of the mean over pieces, with Hesterberg's correction for few pieces.
+    """Compute a percentile bootstrap interval of the mean over pieces, with Hesterberg's correction for few pieces.
 
     The plain percentile interval is too narrow by a factor of sqrt((n - 1) / n) z / t: of 95 % intervals over 10 pieces about
-    90 % hold the truth. The correction takes wider percentiles: for normal values the interval is that of Student's t.
+    90 % contain the true mean. The correction takes wider percentiles: for normal values the interval is Student's.
 
     Parameters
     ----------
@@ -70,22 +75,30 @@ def bootstrap_mean(
     Returns
     -------
     Interval or None
-        None for fewer than :data:`FEWEST` pieces: of intervals over three of them 77 % held the truth, not 95.
+        None for fewer than :data:`FEWEST` pieces: of intervals over three pieces 77 % contained the true mean, not 95 %.
 
     References
     ----------
     Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13; Hesterberg 2015, What Teachers Should Know About the
     Bootstrap, section 3.3 (expanded percentile interval).
+
+    Examples
+    --------
+    >>> interval = bootstrap_mean([8.0, 9.5, 10.0, 10.5, 12.0])
+    >>> interval.low < 10.0 < interval.high
+    True
+    >>> bootstrap_mean([9.5, 10.0, 10.5]) is None
+    True
     """
-    known = np.asarray(values, np.float64)
-    weight = np.ones(len(known)) if weights is None else np.asarray(weights, np.float64)
-    n = len(known)
+    sample = np.asarray(values, np.float64)
+    weight = np.ones(len(sample)) if weights is None else np.asarray(weights, np.float64)
+    n = len(sample)
     if n < FEWEST:
         return None
-    if np.ptp(known) == 0:
-        return Interval(float(known[0]), float(known[0]), level)
+    if np.ptp(sample) == 0:
+        return Interval(float(sample[0]), float(sample[0]), level)
     resamples = _resamples(n, draws, seed)
-    means = resamples @ (weight * known) / (resamples @ weight)
+    means = resamples @ (weight * sample) / (resamples @ weight)
     tail = stats.norm.sf(math.sqrt(n / (n - 1)) * stats.t.isf((1 - level) / 2, n - 1))
     low, high = np.quantile(means, (tail, 1 - tail))
     return Interval(float(low), float(high), level)
@@ -93,14 +106,14 @@ def bootstrap_mean(
 
 @lru_cache(maxsize=4)
 def _resamples(n: int, draws: int, seed: int) -> NDArray[np.float64]:
-    """How often each of `n` values is in each of `draws` resamples, (draws, n). Kept: a report has many intervals of one size."""
+    """Count how often each of `n` values is in each resample, (draws, n). Cached: a report has many intervals of one size."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws).astype(np.float64)
 
 
 def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float64]:
-    """Two-sided p-values of paired permutation tests: each piece's two values change sides, so its difference its sign.
+    """Compute two-sided p-values of paired permutation tests: swapping a piece's two values changes its difference's sign.
 
-    With at most :data:`EXACT` pieces all sign patterns are counted. Otherwise p is (1 + as extreme) / (1 + drawn), which is
+    With at most :data:`EXACT` pieces all sign patterns are enumerated. Otherwise p is (1 + as extreme) / (1 + drawn), which is
     never 0 and makes the test exact too (Phipson & Smyth 2010).
 
     Parameters
@@ -117,12 +130,19 @@ def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int 
     References
     ----------
     Fisher 1935, The Design of Experiments; Good 2005, Permutation, Parametric and Bootstrap Tests of Hypotheses.
+
+    Examples
+    --------
+    Of the 8 sign patterns of (1, 2, 3) two have a sum as extreme as 6:
+
+    >>> float(paired_permutation([1.0, 2.0, 3.0]))
+    0.25
     """
-    given = np.asarray(differences, np.float64)
-    n = len(given)
+    values = np.asarray(differences, np.float64)
+    n = len(values)
     if n == 0:
-        return np.ones(given.shape[1:])
-    columns = given.reshape(n, -1)
+        return np.ones(values.shape[1:])
+    columns = values.reshape(n, -1)  # (pieces, tests)
     if n <= EXACT:
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     else:
@@ -131,11 +151,11 @@ def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int 
     observed = np.abs(columns.sum(0))
     # Sums of the same numbers in another order may differ in the last digit; equal is as extreme.
     extreme = np.abs(signs @ columns) >= observed * (1 - 1e-9)
-    return np.asarray(extreme.mean(0).reshape(given.shape[1:]))
+    return np.asarray(extreme.mean(0).reshape(values.shape[1:]))
 
 
 def smallest_p(pieces: int, draws: int | None = DRAWS) -> float:
-    """Smallest p-value that :func:`paired_permutation` can give: two sign patterns, all as they are and all reversed.
+    """Compute the smallest p-value that :func:`paired_permutation` can give: that of two sign patterns, all plus and all minus.
 
     Parameters
     ----------
@@ -155,11 +175,16 @@ def smallest_p(pieces: int, draws: int | None = DRAWS) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number by Holm's step-down method; the family-wise error rate is that of one test.
+    """Adjust p-values for their number by Holm's step-down method, so that the family-wise error rate is that of one test.
 
     References
     ----------
     Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.5, 0.02])
+    [0.03, 0.5, 0.04]
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)
@@ -169,7 +194,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable_difference(sd: float, pieces: int, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
-    """Smallest true mean difference that a two-sided paired test over `pieces` pieces finds with probability `power`.
+    """Compute the smallest true mean difference that a two-sided paired test finds with probability `power`.
 
     By the power of Student's paired t-test, which the permutation test of a mean comes close to.
 
@@ -188,6 +213,11 @@ def detectable_difference(sd: float, pieces: int, *, alpha: float = 0.05, power:
     References
     ----------
     Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, ch. 2.
+
+    Examples
+    --------
+    >>> round(detectable_difference(sd=1.0, pieces=50), 2)
+    0.4
     """
     if pieces < 3 or (alpha < TAIL and pieces < FEWEST_IN_TAIL):
         return None
@@ -202,13 +232,20 @@ def detectable_difference(sd: float, pieces: int, *, alpha: float = 0.05, power:
 
 
 def welch(groups: Sequence[tuple[float, float, int]]) -> float:
-    """Two-sided p-value of Welch's t-test of two groups, each (mean, SD with divisor n - 1, n).
+    """Compute the two-sided p-value of Welch's t-test of two groups, each (mean, SD with divisor n - 1, n).
 
-    It is 1 where a group has fewer than two values: nothing is known of how they differ.
+    It is 1 where a group has fewer than two values, whose spread is unknown.
 
     References
     ----------
     Welch 1947, The Generalization of Student's Problem when Several Different Population Variances are Involved.
+
+    Examples
+    --------
+    >>> round(welch([(9.6, 0.1, 3), (9.3, 0.2, 3)]), 2)
+    0.1
+    >>> welch([(9.6, 0.0, 1), (9.3, 0.2, 3)])
+    1.0
     """
     (m1, s1, n1), (m2, s2, n2) = groups
     if min(n1, n2) < 2:
@@ -220,21 +257,21 @@ def welch(groups: Sequence[tuple[float, float, int]]) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems on the same pieces.
+    """Comparison of two systems on the same pieces.
 
     Parameters
     ----------
     one, other : str
     difference : float
-        Mean of `one` minus `other`.
+        Mean of `one` minus mean of `other`.
     interval : Interval or None
         Of the mean difference.
     p : float
         Of the paired permutation test, adjusted by Holm over all pairs compared together.
     pieces : int
-        On which both have a value.
+        Number of pieces on which both have a value.
     sd : float
-        Standard deviation (divisor n - 1) between pieces of what each adds to the difference; 0 with one piece.
+        Standard deviation (divisor n - 1) between pieces of their contributions to the difference; 0 with one piece.
     """
 
     one: str
@@ -246,7 +283,7 @@ class Comparison:
     sd: float
 
     def real(self, alpha: float = 0.05) -> bool:
-        """Whether the test says that the systems differ, and the interval agrees."""
+        """Whether the difference is significant, and the interval excludes 0."""
         return self.p < alpha and self.interval is not None and self.interval.excludes(0.0)
 
 
@@ -257,29 +294,35 @@ def compare_all(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Every pair of systems, each on the pieces that both have; Holm over all pairs.
+    """Compare every pair of systems on the pieces that both have, with Holm's adjustment over all pairs.
 
     Parameters
     ----------
     values : mapping of str to mapping of int to float
         System to piece to value.
     weights : mapping of int to float, optional
-        Of each piece in the mean, see :func:`bootstrap_mean`; otherwise all count alike.
+        Weight of each piece in the mean, see :func:`bootstrap_mean`; by default all are equal.
     draws, seed : int
 
     Returns
     -------
     list of Comparison
         Pairs in the order of `values`; a pair without a common piece is left out.
+
+    Examples
+    --------
+    >>> (c,) = compare_all({"lstm": {0: 9.0, 1: 8.0, 2: 7.0}, "gan": {1: 9.0, 2: 9.0, 3: 4.0}})
+    >>> c.one, c.other, c.difference, c.pieces
+    ('lstm', 'gan', -1.5, 2)
     """
     names = list(values)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if values[a].keys() & values[b].keys()]
     common = [sorted(values[a].keys() & values[b].keys()) for a, b in pairs]
     differences = [np.array([values[a][p] - values[b][p] for p in pieces]) for (a, b), pieces in zip(pairs, common, strict=True)]
     shares = [np.array([1.0 if weights is None else weights[p] for p in pieces]) for pieces in common]
-    # What each piece adds to the mean difference: its sign is what the test changes.
+    # Contribution of each piece to the mean difference, whose sign the test changes.
     parts = [d * w / w.mean() for d, w in zip(differences, shares, strict=True)]
-    # The same signs for all pairs over the same number of pieces: one product.
+    # All pairs over the same number of pieces share the sign patterns: one product.
     p_values = np.ones(len(pairs))
     for n in {len(d) for d in parts}:
         same = [i for i, d in enumerate(parts) if len(d) == n]
@@ -300,7 +343,7 @@ def compare_all(
 
 
 def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison], *, alpha: float = 0.05) -> dict[str, tuple[int, int]]:
-    """First and last rank that each system may have, lower values first: systems that don't differ for real share ranks.
+    """Compute the first and last rank of each system, lower values first: systems without a significant difference share ranks.
 
     Parameters
     ----------
@@ -313,7 +356,7 @@ def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison], *, alp
     Returns
     -------
     dict of str to (int, int)
-        1 + the number of systems that are better for real, and the number of systems less those that are worse for real.
+        1 + the number of significantly better systems, and the number of systems less the significantly worse ones.
     """
     better, worse = dict.fromkeys(values, 0), dict.fromkeys(values, 0)
     for c in comparisons:
