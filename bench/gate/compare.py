@@ -1,38 +1,160 @@
-"""Both runs' values of one metric of one row, side by side, on what both have; or why they can't be.
+"""Compare two runs: whether they can be compared at all, and each metric of each row side by side.
 
-What counts is by how much the values went away from where they should be (:mod:`away`), each piece for itself: half of them far
-too low and half far too high are worse than all of them right, though the mean is the same.
+What counts is by how much the values moved away from their goal, piece by piece: half of them far too low and half far too high
+is worse than all of them right, though the mean is the same. The goal of a metric:
 
-Untrained rows are not judged: what learned nothing can't get worse. Times and speeds count in yardsticks
-(:mod:`bench.system.speed`), of trained models only. What had a value and has none now is lost, be it some pieces or seeds.
+- With a better direction: as low or as high as possible.
+- With a counterpart that measures the real continuation (``copied_run`` and ``copied_run_real``): not above it, piece by piece.
+  Below it nothing is worse: people borrow too, and a system that borrows less has lost nothing.
+- Otherwise: near the metric's `ideal`; without one, near the baseline's row ``real``; without that row, near the row's own mean.
+
+The row ``real`` is a stretch of a training piece, so it says nothing about how much copying is right.
+
+Untrained rows are not judged, as a model that has learned nothing can't get worse. Times and speeds count in yardsticks
+(:mod:`bench.system.speed`), and of trained models only. A metric that had a value and has none now is lost, be it on some pieces
+or seeds only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.gate.away import Goal, goal
 from bench.gate.baseline import Baseline, Series, System
 from bench.gate.significance import SeedValues
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
+from bench.scoring.score import REAL
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 
 #: Kinds of rows that are judged.
 JUDGED = ("model", "reference")
 
+#: Shown for a key that one side lacks.
+NOTHING = "nothing"
+
+
+def obstacles(before: Baseline, now: Baseline) -> list[str]:
+    """List why the runs can't be compared, one sentence each; empty if they can.
+
+    Both must have measured on the same music by the same protocol, at the same scale; a row that both have must be the same
+    plug-in with the same hyperparameters and budget. The plug-in's source may differ: that change is what the gate judges.
+    """
+    reasons = list(differences(before.terms, now.terms))
+    if before.pieces != now.pieces and not reasons:
+        reasons.append(f"the {len(now.pieces)} held-out pieces are not the baseline's {len(before.pieces)}")
+    for name, new in now.systems.items():
+        if name in before.systems:
+            old = before.systems[name]
+            reasons += [f"{name}: {text}" for text in differences(old.definition, new.definition)]
+            reasons += [f"{name}: {text}" for text in differences({"kind": old.kind}, {"kind": new.kind})]
+            reasons += [f"{name}: {text}" for text in differences({"device": old.device}, {"device": new.device})]
+    return reasons
+
+
+def warnings(before: Baseline, now: Baseline) -> list[str]:
+    """List differences that may explain a change (spec, environment, seeds), and metrics that are no longer measured."""
+    lines = []
+    if before.spec_hash != now.spec_hash:
+        lines.append(f"another spec: its hash is {now.spec_hash}, was {before.spec_hash}")
+    lines += [f"another environment: {text}" for text in differences(before.environment, now.environment)]
+    for name, system in now.systems.items():
+        if name in before.systems and (old := before.systems[name].seeds) != system.seeds:
+            lines.append(f"{name}: seeds are {_listed(system.seeds)}, were {_listed(old)}")
+    measured = dict.fromkeys(key.split("@")[0] for system in before.systems.values() for key in system.metrics)
+    return [*lines, *(f"the baseline's {name} is not measured any more" for name in measured if name not in METRICS)]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Describe each value that differs, with its key.
+
+    >>> list(differences({"notes": 64, "budget": {"epochs": 3}}, {"notes": 64, "budget": {"epochs": 5}}))
+    ['budget.epochs is 5, was 3']
+    """
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key, NOTHING), now.get(key, NOTHING)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key} is {new}, was {old}"
+
+
+def _listed(seeds: tuple[int, ...]) -> str:
+    return ", ".join(map(str, seeds)) or "none"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where the values of one metric of one row should be.
+
+    Parameters
+    ----------
+    kind : {"lower", "higher", "near", "not above"}
+    at : float
+        For ``near``.
+    by_piece : mapping of int to float
+        For ``not above``; 0 for other pieces.
+
+    Examples
+    --------
+    >>> Goal("near", at=1.0).distance((0, 1), np.array([0.5, 1.25])).tolist()
+    [0.5, 0.25]
+    """
+
+    kind: Literal["lower", "higher", "near", "not above"]
+    at: float = 0.0
+    by_piece: Mapping[int, float] = field(default_factory=dict)
+
+    def distance(self, pieces: Sequence[int], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute how far each value is from the goal, shape (pieces,); a larger number is worse."""
+        if self.kind == "near":
+            return np.abs(values - self.at)
+        if self.kind == "not above":
+            above: NDArray[np.float64] = np.maximum(0.0, values - np.array([self.by_piece.get(p, 0.0) for p in pieces]))
+            return above
+        return values if self.kind == "lower" else -values
+
+    def words(self, worsening: float, digits: int) -> str:
+        """Describe a change, such as ``further from 1.00``; empty if its sign says it all."""
+        if self.kind == "near":
+            return f"{'nearer to' if worsening < 0 else 'further from'} {self.at:.{digits}f}"
+        return f"{'less' if worsening < 0 else 'more'} above real music's own" if self.kind == "not above" else ""
+
+
+def goal(metric: Metric, before: Baseline, old: System, new: System, mean: float) -> Goal:
+    """Choose the goal of a metric of a row.
+
+    Parameters
+    ----------
+    metric : Metric
+    before : Baseline
+    old, new : System
+        The row in the baseline and now.
+    mean : float
+        Its mean in the baseline.
+    """
+    if metric.better is not None:
+        return Goal(metric.better)
+    if metric.counterpart:
+        counterpart = METRICS[metric.counterpart].id
+        series = old.metrics.get(counterpart) or new.metrics.get(counterpart)
+        return Goal("not above", by_piece=dict(zip(series.at, series.values, strict=True)) if series else {})
+    if metric.ideal is not None:
+        return Goal("near", metric.ideal)
+    real = before.systems.get(REAL)
+    return Goal("near", real.metrics[metric.id].value if real is not None and metric.id in real.metrics else mean)
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """One metric of one row.
+    """Judgement of one metric of one row.
 
     Parameters
     ----------
@@ -43,25 +165,24 @@ class Verdict:
         chance, which a mistake or a leak may cause; ``unclear``: beyond the threshold, but chance can't be ruled out;
         ``untested``: beyond the threshold, with too few pieces or seeds for a test; ``new``; ``not compared``; ``same``.
     before, now : float, optional
-        Means over what both runs have. Of what is clocked: in yardsticks.
+        Means over the pieces or seeds that both runs have; in yardsticks if `clocked`.
     worsening : float
-        By how much it went away from where it should be, in the metric's unit; negative is better.
-    goal : Goal, optional
-        Where it should be.
+        By how much it moved away from its goal, in the metric's unit; negative is better.
     limit : float
-        The largest that is no regression.
+        Largest worsening that is no regression.
     p : float
         Adjusted over all tests of the check.
     over : str
         ``pieces``, ``held-out pieces`` or ``seeds``.
     count : int
-        How many; of seeds, the fewer of both sides.
+        Number of these; of seeds, the smaller of both sides.
     tested : bool
         Whether a test could have given a small enough p: enough pieces differ, or some row has two seeds.
     clocked : bool
         Whether the values are in yardsticks.
     reason : str
         Why there is nothing to compare, or what is lost.
+    goal : Goal, optional
     """
 
     system: str
@@ -90,62 +211,57 @@ class Pair:
 
 
 def pairs_of(before: Baseline, now: Baseline, name: str, thresholds: Mapping[str, Threshold | None]) -> list[Pair]:
-    """Every metric of a row that the gate is on for.
+    """Pair every metric of a row that the gate is on for.
 
     Raises
     ------
     DataError
-        If values are so large that their difference is no number.
+        If values are so large that their difference is not finite.
     """
     old, new = before.systems[name], now.systems[name]
-    if not new.seeds or not old.seeds or new.kind not in JUDGED:  # the failed or new row says it
+    if not new.seeds or not old.seeds or new.kind not in JUDGED:  # the row is reported as failed or new
         return []
     pairs = []
     for metric in METRICS.values():
         threshold = thresholds[metric.name]
         if threshold is None or (metric.clocked and new.kind != "model"):
             continue
-        verdict = _presence(name, metric, old, new)
-        if verdict is not None:
-            pairs.append(_paired(verdict, before, old, new, threshold))
+        if metric.id in old.metrics and metric.id in new.metrics:
+            pairs.append(_pair(Verdict(name, metric, "same"), before, old, new, threshold))
+        elif metric.id in old.metrics or metric.id in new.metrics:
+            pairs.append(Pair(_one_sided(name, metric, old, new)))
     return pairs
 
 
-def _presence(name: str, metric: Metric, old: System, new: System) -> Verdict | None:
-    """Which side has the metric; None if neither has. ``same`` until it is tested."""
-    had, has = metric.id in old.metrics, metric.id in new.metrics
-    if not had and not has:
-        return None
-    if not had:
-        versions = [key for key in old.metrics if key.split("@")[0] == metric.name]
-        if versions:
-            reason = f"it is measured as {metric.id}, the baseline's as {versions[0]}"
-            return Verdict(name, metric, "not compared", now=new.metrics[metric.id].value, reason=reason)
-        return Verdict(name, metric, "new", now=new.metrics[metric.id].value, reason=old.undefined.get(metric.id, ""))
-    if not has:
+def _one_sided(name: str, metric: Metric, old: System, new: System) -> Verdict:
+    """Judge a metric that only one side has."""
+    if metric.id in old.metrics:
         return Verdict(name, metric, "lost", before=old.metrics[metric.id].value, reason=new.undefined.get(metric.id, ""))
-    return Verdict(name, metric, "same")
+    value = new.metrics[metric.id].value
+    versions = [key for key in old.metrics if key.split("@")[0] == metric.name]
+    if versions:
+        reason = f"it is measured as {metric.id}, the baseline's as {versions[0]}"
+        return Verdict(name, metric, "not compared", now=value, reason=reason)
+    return Verdict(name, metric, "new", now=value, reason=old.undefined.get(metric.id, ""))
 
 
-def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, threshold: Threshold) -> Pair:
-    """Both sides' values on what both have."""
-    if verdict.status != "same":
-        return Pair(verdict)
+def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, threshold: Threshold) -> Pair:
+    """Pair both sides' values on the pieces that both have; of seeds, on all."""
     metric = verdict.metric
     before, now = old.metrics[metric.id], new.metrics[metric.id]
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
-    places, sides = _on_pieces(before, now) if before.over != "seeds" else ((), (np.array(before.values), np.array(now.values)))
+    pieces, sides = _shared(before, now) if before.over != "seeds" else ((), (np.array(before.values), np.array(now.values)))
     if metric.clocked:
-        if unclocked := _no_yardstick(verdict, old, new):
+        if unclocked := _lacks_yardstick(verdict, old, new):
             return Pair(unclocked)
         sides = (_in_yardsticks(before, old, metric), _in_yardsticks(now, new, metric))
     if not len(sides[0]):
         return Pair(replace(verdict, status="lost", before=before.value, reason="no piece has a value in both"))
     means = [float(side.sum()) / len(side) for side in sides]
     aim = goal(metric, baseline, old, new, means[0])
-    away = [aim.away(places, side) for side in sides]
-    worsening = float(away[1].sum()) / len(away[1]) - float(away[0].sum()) / len(away[0])
+    distances = [aim.distance(pieces, side) for side in sides]
+    worsening = float(distances[1].sum()) / len(distances[1]) - float(distances[0].sum()) / len(distances[0])
     if not math.isfinite(worsening):
         raise DataError(f"{verdict.system}: {metric.name} changed by {worsening}, which is no measured value.")
     verdict = replace(
@@ -161,21 +277,21 @@ def _paired(verdict: Verdict, baseline: Baseline, old: System, new: System, thre
         goal=aim,
     )
     if before.over == "seeds":
-        return Pair(verdict, seeds=SeedValues(f"{metric.name} {new.kind}", away[0], away[1], ratios=aim.kind != "near"))
-    return Pair(verdict, differences=away[1] - away[0])
+        return Pair(verdict, seeds=SeedValues(f"{metric.name} {new.kind}", distances[0], distances[1], ratios=aim.kind != "near"))
+    return Pair(verdict, differences=distances[1] - distances[0])
 
 
-def _on_pieces(before: Series, now: Series) -> tuple[tuple[int, ...], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """The pieces that have a value on both sides, and these values."""
+def _shared(before: Series, now: Series) -> tuple[tuple[int, ...], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Select the pieces that have a value on both sides, and these values."""
     if before.at == now.at:
         return now.at, (np.array(before.values), np.array(now.values))
-    was, is_now = dict(zip(before.at, before.values, strict=True)), dict(zip(now.at, now.values, strict=True))
-    shared = tuple(piece for piece in now.at if piece in was)
-    return shared, (np.array([was[piece] for piece in shared]), np.array([is_now[piece] for piece in shared]))
+    old, new = dict(zip(before.at, before.values, strict=True)), dict(zip(now.at, now.values, strict=True))
+    shared = tuple(piece for piece in now.at if piece in old)
+    return shared, (np.array([old[piece] for piece in shared]), np.array([new[piece] for piece in shared]))
 
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:
-    """``11 of 16 pieces have no value now``; empty if none is lost. Of seeds that are not there at all the row tells."""
+    """``11 of 16 pieces have no value now``; empty if none is lost. Seeds that were not run at all are the row's matter."""
     if before.over == "seeds":
         gone = len(before.at) - len(now.at) - max(0, len(old.seeds) - len(new.seeds))
     else:
@@ -183,8 +299,8 @@ def _missing(before: Series, now: Series, old: System, new: System) -> str:
     return f"{gone} of {len(before.at)} {before.over} {'has' if gone == 1 else 'have'} no value now" if gone > 0 else ""
 
 
-def _no_yardstick(verdict: Verdict, old: System, new: System) -> Verdict | None:
-    """What is said where times can't be told in yardsticks; None if they can."""
+def _lacks_yardstick(verdict: Verdict, old: System, new: System) -> Verdict | None:
+    """Judge a time or speed that can't be converted to yardsticks; None if it can."""
     if new.device != "cpu":
         return replace(verdict, status="not compared", reason="the yardstick measures a processor, not a GPU")
     if any(str(seed) not in old.yardstick for seed in old.seeds):

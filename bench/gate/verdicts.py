@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.gate import terms
 from bench.gate.baseline import Baseline
-from bench.gate.compare import JUDGED, Pair, Status, Verdict, pairs_of
+from bench.gate.compare import JUDGED, Pair, Status, Verdict, obstacles, pairs_of, warnings
 from bench.gate.significance import ALPHA, Chance, judge_all
 from bench.metrics import METRICS
 from bench.metrics.thresholds import choose_all
@@ -110,8 +109,8 @@ def judge(
     -------
     Judgement
     """
-    if found := terms.obstacles(before, now):
-        return Judgement(before.run, now.run, obstacles=tuple(found))
+    if reasons := obstacles(before, now):
+        return Judgement(before.run, now.run, obstacles=tuple(reasons))
     thresholds = choose_all(METRICS.values(), gate)
     pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds)]
     tested, tests = _test(pairs, alpha, draws)
@@ -119,7 +118,7 @@ def judge(
     if not compared:
         return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
     rows = tuple(_rows(before, now, compared))
-    return Judgement(before.run, now.run, (), tuple(terms.warnings(before, now)), rows, tuple(tested), tests)
+    return Judgement(before.run, now.run, (), tuple(warnings(before, now)), rows, tuple(tested), tests)
 
 
 def _rows(before: Baseline, now: Baseline, compared: set[str]) -> list[RowChange]:

@@ -23,9 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.gate.away import Goal, goal
 from bench.gate.baseline import Baseline, Over, Series, System
-from bench.gate.compare import JUDGED
+from bench.gate.compare import JUDGED, Goal, goal
 from bench.gate.verdicts import judge
 from bench.metrics import METRICS, cost, skill
 from bench.metrics.thresholds import choose

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.gate.away import Goal
+from bench.gate.compare import Goal
 from bench.gate.text import sentence
 from bench.gate.verdicts import judge
 from bench.metrics import METRICS
@@ -114,7 +114,7 @@ class TestAroundAnIdeal:
     ],
 )
 def test_by_hand(goal, away):
-    assert goal.away((4, 7), np.array([1.0, -2.0])).tolist() == away
+    assert goal.distance((4, 7), np.array([1.0, -2.0])).tolist() == away
 
 
 def test_what_is_no_number_is_an_error_and_never_better():
