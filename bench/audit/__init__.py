@@ -1,11 +1,11 @@
-"""The metric audit: what each metric says of real music and of controlled corruptions of it.
+"""The metric audit: every metric measured on real music and on controlled corruptions of it.
 
 Two questions, each asked with the same corruptions at five strengths:
 
-- **Does it see it?** A held-out continuation is corrupted and measured against itself. How far does the metric move, in units of
-  how far another real continuation is from it? 0 is blind, 1 is as bad as a stranger.
-- **Does it reward it?** Another real continuation is corrupted. A metric that now calls it better rewards the damage: no system
-  writes the target itself, so this is what a system could gain by doing the same to its own music.
+- **Does the metric detect it?** A held-out continuation is corrupted and measured against itself. How far does the metric move,
+  in units of its distance to another real continuation? 0 is blind, 1 is as bad as another piece.
+- **Does the metric reward it?** Another real continuation is corrupted. A metric that now calls it better rewards the damage: no
+  system writes the target itself, so this is what a system could gain by doing the same to its own music.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["write_audit"]
 
 
 def write_audit(audit: Audit, folder: Path) -> list[Path]:
-    """Write ``audit.md``, ``audit.csv`` and ``audit.svg`` into a folder; the same audit gives the same bytes.
+    """Write ``audit.md``, ``audit.csv`` and ``audit.svg``; the same audit gives the same bytes.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Controlled corruptions of a continuation, each at five strengths. All keep the number of notes.
 
-Draws are seeded by piece and corruption, not by strength, and a weaker corruption touches a part of what a stronger one does:
-strengths differ by strength alone.
+Draws are seeded by piece and corruption, not by strength, and a weaker corruption changes a part of the notes that a stronger one
+changes, so that strengths differ in strength alone.
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class Context:
-    """A continuation and what may be put in its place.
+    """A continuation and the music that may replace its notes.
 
     Parameters
     ----------
     notes : Notes
         The continuation, N notes.
     following : Notes
-        Notes that come after it, at least N and :data:`LONGEST_SHIFT`: the piece's own, and where it ends, the piece from its
-        start.
+        Notes that come after it, at least N and :data:`LONGEST_SHIFT`: those of the piece, which begins again where it ends.
     training : Notes
         N notes of a training piece.
     median : tuple of (int, int)
         The training set's median pitch and velocity.
     name : str
-        Of the piece; it seeds the draws.
+        Name of the piece; it seeds the draws.
     """
 
     notes: Notes
@@ -57,9 +56,9 @@ class Corruption:
     ----------
     name, title : str
     strengths : tuple of float
-        Five, rising.
+        Five, increasing.
     unit : str
-        What a strength is.
+        Meaning of a strength.
     apply : callable
         Takes a context and a strength.
     """
@@ -72,34 +71,34 @@ class Corruption:
 
 
 def transpose(context: Context, semitones: float) -> Notes:
-    """Every pitch so many semitones up; a note that would leave MIDI's range goes down instead."""
+    """Transpose up; a note that would leave MIDI's range goes down instead."""
     pitch = context.notes.pitch.astype(np.int64) + int(semitones)
     return _replaced(context.notes, pitch=np.where(pitch > 127, pitch - 2 * int(semitones), pitch))
 
 
 def stretch(context: Context, factor: float) -> Notes:
-    """Onsets, from the first note on, and durations times a factor."""
+    """Multiply durations, and onsets relative to the first, by a factor."""
     notes = context.notes
     start = notes.onset[0] if len(notes) else 0.0
     return _replaced(notes, onset=start + (notes.onset - start) * factor, duration=notes.duration * factor)
 
 
 def jitter(context: Context, seconds: float) -> Notes:
-    """Every onset moved by normal noise of this standard deviation, never before 0; notes are sorted again."""
+    """Move every onset by normal noise of this standard deviation, never before 0; notes are sorted again."""
     notes = context.notes
     noise = _rng(context, "jitter").standard_normal(len(notes))
     return _replaced(notes, onset=np.maximum(notes.onset + seconds * noise, 0.0))
 
 
 def flatten_velocity(context: Context, share: float) -> Notes:
-    """Velocities moved this share of the way to their mean."""
+    """Move velocities this share of the way to their mean."""
     velocity = context.notes.velocity.astype(np.float64)
     mean = velocity.mean() if len(velocity) else 0.0
     return _replaced(context.notes, velocity=np.rint(velocity + share * (mean - velocity)))
 
 
 def shuffle_velocity(context: Context, share: float) -> Notes:
-    """Velocities of this share of the notes in random order."""
+    """Shuffle the velocities of this share of the notes."""
     at, order = _shuffled(context, "shuffle_velocity", share)
     velocity = context.notes.velocity.copy()
     velocity[at] = velocity[at[order]]
@@ -107,22 +106,22 @@ def shuffle_velocity(context: Context, share: float) -> Notes:
 
 
 def drop(context: Context, share: float) -> Notes:
-    """So many of the notes dropped; as many of the following ones come after the last."""
+    """Drop this share of the notes; as many of the following notes are appended."""
     dropped = _chosen(context, "drop", share)
     keep = np.setdiff1d(np.arange(len(context.notes)), dropped)
     return Notes.concatenate([_at(context.notes, keep), context.following[: len(dropped)]])
 
 
 def shift(context: Context, notes: float) -> Notes:
-    """The music that begins so many notes later."""
+    """Take the music that begins this number of notes later."""
     by, n = int(notes), len(context.notes)
     return Notes.concatenate([context.notes[by:], context.following[max(0, by - n) : by]])
 
 
 def shuffle_order(context: Context, share: float) -> Notes:
-    """Pitch, velocity and duration of this share of the notes in random order; onsets stay.
+    """Shuffle pitch, velocity and duration of this share of the notes together; onsets stay.
 
-    Within a chord the lowest comes first again, as in every file. The reference row ``shuffle`` keeps even that order random.
+    Within a chord the lowest comes first again, as in every file. The reference row ``shuffle`` leaves even that order random.
     """
     at, order = _shuffled(context, "shuffle_order", share)
     columns = {name: getattr(context.notes, name).copy() for name in ("pitch", "velocity", "duration")}
@@ -132,18 +131,18 @@ def shuffle_order(context: Context, share: float) -> Notes:
 
 
 def repeat(context: Context, times: float) -> Notes:
-    """The first part of the music, so many times; each begins one inter-onset interval after the last onset."""
+    """Repeat the first part of the music; each copy begins one inter-onset interval after the last onset."""
     notes, n = context.notes, len(context.notes)
     length = -(-n // int(times))
     if length >= n:
         return notes
-    # A part of a chord alone has a period of 0, which would pile all copies up in one place.
+    # A part of one chord has a period of 0, which would put all copies at the same time.
     period = float(notes.onset[length] - notes.onset[0]) or 1.0
     return Notes.concatenate([notes[:length].shifted(i * period) for i in range(-(-n // length))])[:n]
 
 
 def train(context: Context, share: float) -> Notes:
-    """So many of the notes, at the end, from a training piece."""
+    """Replace this share of the notes, at the end, by notes of a training piece."""
     n = len(context.notes)
     kept = n - _count(share, n)
     new = context.training[: n - kept]
@@ -152,7 +151,7 @@ def train(context: Context, share: float) -> Notes:
 
 
 def median(context: Context, share: float) -> Notes:
-    """So many of the notes with the training set's median pitch and velocity; onsets and durations stay."""
+    """Set this share of the notes to the training set's median pitch and velocity; onsets and durations stay."""
     at = _chosen(context, "median", share)
     pitch, velocity = context.notes.pitch.copy(), context.notes.velocity.copy()
     pitch[at], velocity[at] = context.median
@@ -181,8 +180,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
 
 
 def _replaced(notes: Notes, **columns: NDArray[np.generic]) -> Notes:
-    given = {name: columns.get(name, getattr(notes, name)) for name in COLUMNS}
-    return Notes.from_columns(**given)
+    return Notes.from_columns(**{name: columns.get(name, getattr(notes, name)) for name in COLUMNS})
 
 
 def _at(notes: Notes, index: Integers) -> Notes:
@@ -198,12 +196,12 @@ def _count(share: float, n: int) -> int:
 
 
 def _chosen(context: Context, corruption: str, share: float) -> Integers:
-    """Indices of this share of the notes, ascending: the first of one random order, so that a smaller share is a part of it."""
+    """Choose this share of the notes, as ascending indices; a smaller share is a part of a larger one."""
     n = len(context.notes)
     return np.sort(_rng(context, corruption).permutation(n)[: _count(share, n)])
 
 
 def _shuffled(context: Context, corruption: str, share: float) -> tuple[Integers, Integers]:
-    """Indices of the chosen notes, and the order in which they trade places."""
+    """Choose notes, and the order in which they trade places."""
     at = _chosen(context, corruption, share)
     return at, np.random.default_rng(seed_for("audit", corruption, context.name, "order")).permutation(len(at))

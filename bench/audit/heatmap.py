@@ -1,6 +1,6 @@
 """``audit.svg``: both tables as one heat map. The same audit gives the same bytes.
 
-Colours: Brewer's purple and orange, told apart by readers with any common colour blindness; every cell has its number too.
+The colours are Brewer's purple and orange, safe for all common kinds of colour blindness; every cell also has its number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.audit.corruptions import CORRUPTIONS
 from bench.audit.report import rewarded, seen
 from bench.audit.responses import Audit, Cell
 
-#: Inches of a corruption's five strengths by one metric's two lines, and of what stands around them.
+#: Size in inches of one cell (a corruption's five strengths, a metric's two lines), and of the margins.
 CELL = (0.62, 0.36)
 LEFT, RIGHT, TOP, BOTTOM = 2.2, 1.15, 1.75, 1.3
 
@@ -34,12 +34,12 @@ SETTINGS: dict[Any, Any] = {"svg.hashsalt": "midibench", "svg.fonttype": "path",
 
 
 def audit_svg(audit: Audit) -> bytes:
-    """The heat map as SVG."""
+    """Draw the heat map as SVG."""
     return draw(audit, "svg")
 
 
 def draw(audit: Audit, kind: str) -> bytes:
-    """The heat map in a format that matplotlib writes, such as ``svg`` or ``png``.
+    """Draw the heat map in a format that matplotlib writes, such as ``svg`` or ``png``.
 
     Each metric has two lines: its five strengths as colours, weakest first, and under them the number at full strength.
     """
@@ -47,7 +47,7 @@ def draw(audit: Audit, kind: str) -> bytes:
     from matplotlib.figure import Figure
 
     across, down = len(CORRUPTIONS) * CELL[0], len(audit.metrics) * CELL[1]
-    # One above the other, so that a page's width leaves the numbers legible.
+    # The panels are stacked, so that the numbers stay legible at a page's width.
     width, height = LEFT + across + RIGHT, 2 * (TOP + down) + BOTTOM
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, height), facecolor="white")
@@ -66,9 +66,12 @@ def draw(audit: Audit, kind: str) -> bytes:
 
 
 def squeezed(value: float) -> float:
-    """A response on the colour scale, -1 to 1: the distance between two real pieces is half-way, nothing is cut off.
+    """Map a response to the colour scale, -1 to 1: the distance between two real pieces is half-way, nothing is cut off.
 
-    The root lifts small responses off the white of none.
+    The square root distinguishes small responses from the white of none.
+
+    >>> [squeezed(response) for response in (-1.0, 0.0, 1.0)]
+    [-0.5, 0.0, 0.5]
     """
     root = math.sqrt(abs(value))
     return math.copysign(root / (1 + root), value)

@@ -1,4 +1,4 @@
-"""``audit.md`` and ``audit.csv``: the audit in words and numbers. The same audit gives the same bytes."""
+"""``audit.md`` and ``audit.csv``: text and numbers of the audit. The same audit gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READING = (
     "A held-out continuation is corrupted and measured against itself; the unit is how far the continuation of another "
     "held-out piece is from it. 0: the metric does not see the corruption. 1: as bad as another real piece. Below 0: better "
     f"than the music itself. ~ marks a response that falls somewhere between strengths 0 and 5, by more than {NOTHING}; "
-    "Spearman's rho stands in audit.csv. Numbers are at full strength."
+    "Spearman's rho is in audit.csv. Numbers are at full strength."
 )
 REWARDING = (
     "At full strength. The continuation of another held-out piece is corrupted, and measured before and after, in the same unit. "
@@ -30,7 +30,7 @@ REWARDING = (
 
 
 def audit_markdown(audit: Audit) -> str:
-    """The text of ``audit.md``."""
+    """Write the text of ``audit.md``."""
     parts = [
         f"# Metric audit: {escape(audit.dataset)}",
         f"Which metric notices what: {plural(audit.pieces, 'held-out continuation')} of {audit.notes} notes against controlled "
@@ -58,7 +58,7 @@ def audit_markdown(audit: Audit) -> str:
 
 
 def failures(audit: Audit) -> Iterator[str]:
-    """The known failures of the index-aligned distances, each with its figures and whether it shows on this music."""
+    """List the known failures of the index-aligned distances with their figures, and whether they show on this music."""
     for name in (m for m in HEADLINE if m in audit.units):
         metric = METRICS[name]
         cells = {c: audit.cells[name, c] for c in CORRUPTIONS}
@@ -100,7 +100,7 @@ def failures(audit: Audit) -> Iterator[str]:
 
 
 def audit_csv(audit: Audit) -> str:
-    """``audit.csv``: a row a metric, corruption and strength; strength 0 is the music itself."""
+    """Write ``audit.csv``: one row per metric, corruption and strength; strength 0 is the music itself."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = ["metric", "version", "better", "unit_of_response", "corruption", "step", "strength", "value", "response", "spearman"]
@@ -135,18 +135,22 @@ def _csv_rows(metric: Metric, corruption: Corruption, cell: Cell, unit: float | 
 
 
 def seen(cell: Cell) -> str:
-    """A cell of the table of responses."""
+    """Format a cell of the table of responses."""
     odd = "~" if cell.response is not None and not cell.blind and not cell.monotone else ""
     return amount(cell.response) + odd
 
 
 def rewarded(cell: Cell) -> str:
-    """A cell of the table of changes."""
+    """Format a cell of the table of changes."""
     return amount(cell.change) + ("!" if cell.rewards else "")
 
 
 def amount(value: float | None) -> str:
-    """A response in few characters: ``0``, ``0.52``, ``−0.28``, ``8.4``, ``47``."""
+    """Format a response in few characters.
+
+    >>> [amount(value) for value in (0.001, 0.52, -0.28, 8.4, 47.1, None)]
+    ['0', '0.52', '−0.28', '8.4', '47', '–']
+    """
     if value is None:
         return DASH
     if abs(value) < 0.005:
@@ -180,13 +184,13 @@ def _blind(audit: Audit) -> Iterator[str]:
 
 
 def _rewards(audit: Audit) -> Iterator[str]:
-    found = [(m, c) for m in audit.metrics for c in CORRUPTIONS.values() if audit.cells[m.name, c.name].rewards]
-    for metric, corruption in found:
+    rewards = [(m, c) for m in audit.metrics for c in CORRUPTIONS.values() if audit.cells[m.name, c.name].rewards]
+    for metric, corruption in rewards:
         cell = audit.cells[metric.name, corruption.name]
         before, after = (_number(metric, v) for v in (cell.other_values[0], cell.other_values[-1]))
         tested = f", p = {cell.p:.2g}" if cell.p is not None else ""
         yield f"{metric.title} rewards “{corruption.title}”: another real piece goes from {before} to {after}{tested}."
-    if not found:
+    if not rewards:
         yield "No metric rewards a corruption on this music."
 
 

@@ -1,14 +1,14 @@
-"""Every metric on every corruption: how far it moves, whether in order of strength, whether it rewards.
+"""Responses of every metric to every corruption: how far it moves, whether in order of strength, whether it rewards.
 
-For each metric a *badness* b says how far a sample g is from the continuation t that really follows: m(g, t) - m(t, t) where
-lower is better, the negative of that where higher is, |m(g, t) - m(t, t)| where neither is (such a metric is best at the real
-music's value). The unit of b is the mean of |m(o, t) - m(t, t)| with o the continuation of another held-out piece.
+The *badness* b of a sample g is its distance from the continuation t that really follows: m(g, t) - m(t, t) where lower is
+better, the negative of that where higher is better, |m(g, t) - m(t, t)| otherwise (such a metric is best at the real music's
+value). The unit of b is the mean of |m(o, t) - m(t, t)| with o the continuation of another held-out piece.
 
-- **response**: mean b of corrupted copies of t, in units. 0: it doesn't see the corruption; 1: as bad as another real piece.
-- **change**: mean of b(corrupted o) - b(o), in units. Below 0 the metric rewards what was done to o.
+- **response**: mean b of corrupted copies of t, in units. 0: it doesn't detect the corruption; 1: as bad as another real piece.
+- **change**: mean of b(corrupted o) - b(o), in units. Below 0 the metric rewards the corruption of o.
 
-A metric on whole sets has one value a set: its "mean" is that value, and it has no test. There t is every other held-out
-continuation together, and o the rest: a set has no order, so the same pieces in another order would be the same set.
+A metric on whole sets has one value per set: its "mean" is that value, and it has no test. There t is every second held-out
+continuation, and o the others: a set has no order, so the same pieces in another order would be the same set.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ from bench.runner.held_out import HeldOut
 from bench.scoring.stats import holm, paired_permutation
 from bench.storage.corpus import Corpus
 
-#: Responses and changes smaller than this share of the distance between two real pieces count as none.
+#: Responses and changes below this share of the distance between two real pieces count as none.
 NOTHING = 0.05
-#: Level of the tests of a metric's rewards together.
+#: Level of the tests of a metric's rewards, adjusted together.
 ALPHA = 0.05
 
-#: Values of one metric, a column a piece; NaN inside this module only, for what is undefined.
+#: Values of one metric, one per piece; undefined values are NaN, inside this module only.
 Row = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric at one corruption. All lists are by strength; None where it is undefined.
+    """One metric at one corruption. All lists are by strength; None where a value is undefined.
 
     Parameters
     ----------
     values : tuple of float or None
-        Mean value of corrupted copies of the target; the first of the target itself, then the five strengths.
+        Mean value of the target itself, then of its corrupted copies at five strengths.
     responses : tuple of float or None
-        Of the five strengths.
+        At the five strengths.
     spearman : float or None
         Between strength 0 to 5 and response; None where the response never changes.
     other_values : tuple of float or None
-        Mean value of the other real piece, then of it corrupted at five strengths.
+        Mean value of the other real piece, then of its corrupted copies at five strengths.
     changes : tuple of float or None
-        Of the five strengths.
+        At the five strengths.
     p : float or None
-        Of the change at full strength, two-sided, Holm over the metric's corruptions; None for a metric on sets.
+        Of the change at full strength, two-sided, Holm-adjusted over the metric's corruptions; None for a metric on sets.
     """
 
     values: tuple[float | None, ...]
@@ -80,14 +80,14 @@ class Cell:
 
     @property
     def blind(self) -> bool:
-        """Whether no strength makes it respond."""
+        """Whether it responds to no strength."""
         return all(r is None or abs(r) < NOTHING for r in self.responses)
 
     @property
     def monotone(self) -> bool:
-        """Whether the response rises with strength and never falls between two, by more than nothing.
+        """Whether the response rises with strength, and nowhere falls by more than :data:`NOTHING`.
 
-        Spearman's rho alone says yes to a response that falls once: of six ranks with two swapped it is 0.94.
+        Spearman's rho alone would allow a fall: of six ranks with two swapped it is 0.94.
         """
         steps = [0.0, *(r for r in self.responses if r is not None)]
         falls = any(after < before - NOTHING for before, after in itertools.pairwise(steps))
@@ -95,25 +95,25 @@ class Cell:
 
     @property
     def rewards(self) -> bool:
-        """Whether the corrupted other piece is called better, by more than nothing and not by chance."""
+        """Whether the corrupted other piece is significantly better, by more than :data:`NOTHING`."""
         return self.change is not None and self.change <= -NOTHING and (self.p is None or self.p < ALPHA)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The whole audit.
+    """Result of an audit.
 
     Parameters
     ----------
     dataset, fingerprint : str
     pieces, notes : int
-        Held-out pieces, and notes of each continuation.
+        Number of held-out pieces, and of notes of each continuation.
     borrowed : int
-        Pieces too short to follow a corruption beyond their end: they go on from their start.
+        Number of pieces too short for every corruption, which continue from their start.
     cells : mapping of (str, str) to Cell
         By metric and corruption.
     units : mapping of str to float or None
-        Of each metric, in its own unit; None where two real pieces never differ.
+        Distance between two real pieces by metric, in the metric's own unit; None where they never differ.
     """
 
     dataset: str
@@ -126,7 +126,7 @@ class Audit:
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those measured, in the order of ``report.csv``."""
+        """Metrics of the audit, in the order of ``report.csv``."""
         return tuple(METRICS[name] for name in METRICS if name in self.units)
 
 
@@ -144,19 +144,16 @@ def audit(held_out: HeldOut) -> Audit:
     seconds = held_out.spec.protocol.seconds
     contexts, borrowed = make_contexts(held_out, held_out.corpus())
 
-    def measured(samples: Sequence[Notes]) -> tuple[dict[str, Row], dict[str, Row]]:
-        return measure(samples, targets, seconds)
-
-    own, other = measured(targets)
+    own, other = measure(targets, targets, seconds)
     cells: dict[tuple[str, str], Cell] = {}
     moved: dict[tuple[str, str], Row] = {}
     units = {name: unit(own[name], other[name]) for name in own}
     for corruption in CORRUPTIONS.values():
-        made = [[corruption.apply(context, strength) for context in contexts] for strength in corruption.strengths]
-        found = [measured(m) for m in made]
+        corrupted = [[corruption.apply(context, strength) for context in contexts] for strength in corruption.strengths]
+        measured = [measure(samples, targets, seconds) for samples in corrupted]
         for name in own:
             key = name, corruption.name
-            rows, other_rows = [itself[name] for itself, _ in found], [stranger[name] for _, stranger in found]
+            rows, other_rows = [itself[name] for itself, _ in measured], [stranger[name] for _, stranger in measured]
             cells[key], moved[key] = _cell(METRICS[name], units[name], own[name], other[name], rows, other_rows)
     return Audit(
         dataset=held_out.spec.dataset.name,
@@ -170,7 +167,7 @@ def audit(held_out: HeldOut) -> Audit:
 
 
 def make_contexts(held_out: HeldOut, corpus: Corpus) -> tuple[list[Context], int]:
-    """Each continuation with what may replace its notes, and how many pieces go on from their start."""
+    """Pair each continuation with the music that may replace its notes; count the pieces that continue from their start."""
     protocol = held_out.spec.protocol
     n = protocol.notes
     needed = max(n, LONGEST_SHIFT)
@@ -189,14 +186,14 @@ def make_contexts(held_out: HeldOut, corpus: Corpus) -> tuple[list[Context], int
             target, piece = targets[i], pieces[targets[i].piece.index].notes
             following = piece[protocol.prompt + n :]
             borrowed += len(following) < needed
-            # An even choice over the training set.
+            # Spread evenly over the training set.
             training = long[i * len(long) // len(targets)]
             contexts[i] = Context(target.target, da_capo(piece, following, needed), training[:n], middle, target.piece.id)
     return [contexts[i] for i in sorted(contexts)], borrowed
 
 
 def da_capo(piece: Notes, following: Notes, n: int) -> Notes:
-    """At least `n` notes from where `following` begins: what is left of the piece, then the piece from its start again."""
+    """Extend `following`, the rest of a piece, to at least `n` notes by repeating the piece from its start."""
     period = float(piece.onset[-1] - piece.onset[0]) + float(piece.duration[-1])
     parts, count = [following], len(following)
     while count < n:
@@ -206,18 +203,18 @@ def da_capo(piece: Notes, following: Notes, n: int) -> Notes:
 
 
 def measure(samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Every metric of each sample as its own target's, and of each as another piece's.
+    """Measure every metric of each sample against its own target, and against another piece's.
 
-    On samples a value a piece, on sets one; NaN where it is undefined.
+    A metric on samples has one value per piece, a metric on sets one in all; NaN where it is undefined.
 
     Parameters
     ----------
     samples, targets : sequence of Notes
-        A sample a piece, at least two.
+        One per piece, at least two.
     seconds : float, optional
-        Limits the two distances.
+        Time limit of the two distances.
     """
-    # Neighbours may be akin (one composer, one melody), so the other piece is taken from half the list away.
+    # Neighbours may be similar (one composer, one melody), so the other piece is half the list away.
     half = len(samples) // 2
     turned = [*samples[half:], *samples[:half]]
     ours, rest = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
@@ -237,32 +234,38 @@ def _on_sets(samples: Sequence[Notes], targets: Sequence[Notes]) -> dict[str, Ro
 
 
 def unit(own: Row, other: Row) -> float | None:
-    """Mean distance of another real piece from the target's own value; None where they never differ."""
+    """Compute the mean distance of another real piece from the target's own value; None where they never differ."""
     size = _mean(np.abs(other - own))
     return size if size is not None and size > 1e-12 else None
 
 
 def badness(metric: Metric, values: Row, own: Row) -> Row:
-    """How far each value is from the target's own, in the metric's unit; above 0 is worse."""
+    """Compute how far each value is from the target's own, in the metric's unit; above 0 is worse."""
     difference = values - own
     result: Row = {"lower": difference, "higher": -difference}.get(metric.better or "", np.abs(difference))
     return result
 
 
 def spearman(responses: Sequence[float | None]) -> float | None:
-    """Rank correlation of strengths 0, 1, ... with responses; None where they never change or one is undefined."""
-    known = [r for r in responses if r is not None]
-    if len(known) < len(responses) or max(known) - min(known) < 1e-12:
+    """Compute the rank correlation of strengths 0, 1, ... with responses; None if constant or undefined.
+
+    >>> spearman([0.0, 0.5, 0.5, 2.0]) == spearman([0.0, 1.0, 1.0, 9.0])
+    True
+    >>> spearman([0.5, 0.5, 0.5]) is None
+    True
+    """
+    defined = [r for r in responses if r is not None]
+    if len(defined) < len(responses) or max(defined) - min(defined) < 1e-12:
         return None
     # Rounded, so that noise in the last digit makes no rank.
     rho: Callable[..., tuple[float, float]] = scipy_stats.spearmanr
-    return float(rho(range(len(known)), np.round(known, 9))[0])
+    return float(rho(range(len(defined)), np.round(defined, 9))[0])
 
 
 def _cell(
     metric: Metric, size: float | None, own: Row, other: Row, corrupted: Sequence[Row], stranger: Sequence[Row]
 ) -> tuple[Cell, Row]:
-    """The cell, and each piece's change at full strength, 0 where it is undefined."""
+    """Summarise a metric at a corruption; also return each piece's change at full strength, 0 where undefined."""
     worse = [badness(metric, values, own) for values in corrupted]
     before = badness(metric, other, own)
     changes = [badness(metric, values, own) - before for values in stranger]
@@ -278,14 +281,14 @@ def _cell(
 
 
 def _tested(cells: Mapping[tuple[str, str], Cell], moved: Mapping[tuple[str, str], Row]) -> dict[tuple[str, str], Cell]:
-    """The cells with Holm's p of every change that pieces can be tested for."""
+    """Add the Holm-adjusted p of every change that can be tested over pieces."""
     keys = [key for key, row in moved.items() if len(row) > 1 and cells[key].change is not None]
     result = dict(cells)
     if not keys:
         return result
     raw = dict(zip(keys, paired_permutation(np.stack([moved[key] for key in keys], axis=1)), strict=True))
     for metric in dict.fromkeys(metric for metric, _ in keys):
-        # Each metric is a question of its own; the more metrics there are, the less each would be seen to reward otherwise.
+        # Each metric is its own family: otherwise more metrics would make each of them less likely to be called rewarding.
         family = [key for key in keys if key[0] == metric]
         for key, p in zip(family, holm([float(raw[key]) for key in family]), strict=True):
             result[key] = replace(cells[key], p=p)
@@ -297,8 +300,8 @@ def _number(value: Value) -> float:
 
 
 def _mean(row: Row) -> float | None:
-    known = row[np.isfinite(row)]
-    return math.fsum(known) / len(known) if len(known) else None
+    defined = row[np.isfinite(row)]
+    return math.fsum(defined) / len(defined) if len(defined) else None
 
 
 def _in_units(row: Row, size: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""`bench audit`: what each metric notices, and what it rewards."""
+"""`bench audit`: which corruptions each metric detects, and which it rewards."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def audit(
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure every metric on controlled corruptions of held-out music: what it sees, what it rewards. Nothing is trained."""
+    """Measure every metric on controlled corruptions of held-out music: what it detects, what it rewards. Nothing is trained."""
     from bench.audit import write_audit
     from bench.audit.report import failures
-    from bench.audit.responses import audit as measured
+    from bench.audit.responses import audit as measure_all
     from bench.runner.held_out import hold_out
     from bench.specs.load import load_spec
     from bench.specs.scales import choose_scale
@@ -35,9 +35,9 @@ def audit(
     resolved = load_spec(spec, places.plugins, scale=choose_scale(scale)[0], dataset=dataset)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
-        found = measured(hold_out(resolved, places, display=display))
-    written = write_audit(found, places.out / "audit" / resolved.dataset.name)
+        result = measure_all(hold_out(resolved, places, display=display))
+    written = write_audit(result, places.out / "audit" / resolved.dataset.name)
     if not quiet:
-        for line in failures(found):
+        for line in failures(result):
             print_line(console, line)
     print_line(console, str(written[0]))

@@ -26,14 +26,14 @@ def baseline(
         typer.Option(metavar="FILE", help="By default baselines/<run>.json in the reports folder.", show_default=False),
     ] = None,
     allow_incomplete: Annotated[
-        bool, typer.Option("--allow-incomplete", help="Also where trials failed or did not run; they are left out.")
+        bool, typer.Option("--allow-incomplete", help="Also if trials failed or did not run; they are left out.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over a baseline of other music or another protocol.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a baseline of other music, or any other file.")] = False,
     out: OutOption = None,
 ) -> None:
-    """Keep a run's numbers in a file that later runs are checked against. Exit code 3 if the run is not whole.
+    """Keep a run's numbers in a file that later runs are checked against. Exit code 3 if the run is incomplete.
 
-    A baseline of the same dataset, protocol and scale is replaced; over any other file only --force writes.
+    A baseline of the same dataset, protocol and scale is replaced; any other file is overwritten only with --force.
     """
     from bench.gate.baseline import take
     from bench.gate.baseline_file import differences, write
@@ -46,19 +46,19 @@ def baseline(
     if taken.incomplete and not allow_incomplete:
         name, why = next(iter(taken.incomplete.items()))
         raise DataError(
-            f"{folder} is not whole: {name}, {why}.",
+            f"{folder} is incomplete: {name}, {why}.",
             "The same `bench run` tries again what failed; --allow-incomplete takes the run as it is.",
         )
     path = file or reports / "baselines" / f"{taken.run}.json"
     replaced = path.is_file()
     if replaced and not force and (other := differences(path, taken)):
         raise UsageError(
-            f"{path} is there already, and not a baseline of the same: {'; '.join(other)}.",
-            "Give another --file, or --force to write over it.",
+            f"{path} exists, and is not a baseline of the same: {'; '.join(other)}.",
+            "Give another --file, or --force to overwrite it.",
         )
     write(path, taken)
-    said = ", ".join([plural(len(taken.systems), "row"), plural(len(taken.pieces), "piece"), f"seeds {_seeds(taken)}"])
-    print_line(make_console(stderr=True), f"{said}; {'replaced' if replaced else 'new'}")
+    kept = ", ".join([plural(len(taken.systems), "row"), plural(len(taken.pieces), "piece"), f"seeds {_seeds(taken)}"])
+    print_line(make_console(stderr=True), f"{kept}; {'replaced' if replaced else 'new'}")
     print_line(make_console(), str(path))
 
 
@@ -68,14 +68,12 @@ def _seeds(baseline: Baseline) -> str:
 
 def check(
     run: RunArgument,
-    baseline: Annotated[Path, typer.Option(metavar="FILE", help="What `bench baseline` wrote.")],
-    format: Annotated[Format, typer.Option(help="How to say it.")] = "text",
+    baseline: Annotated[Path, typer.Option(metavar="FILE", help="A file that `bench baseline` wrote.")],
+    format: Annotated[Format, typer.Option(help="Format of the output.")] = "text",
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write there, and make its folders; only the summary is printed.")
+        Path | None, typer.Option(metavar="FILE", help="Write to this file and create its folders; only the summary is printed.")
     ] = None,
-    only_regressions: Annotated[
-        bool, typer.Option("--only-regressions", help="Leave out what is neither worse nor missing.")
-    ] = False,
+    only_regressions: Annotated[bool, typer.Option("--only-regressions", help="Only what is worse or missing.")] = False,
     out: OutOption = None,
 ) -> None:
     """Compare a run with its baseline. Exit code 0 nothing is worse, 1 worse, 2 wrong use, 3 incomplete, 4 not comparable."""
@@ -89,12 +87,12 @@ def check(
     before = read(baseline)
     folder = find_run(run, Places.find(out).out)
     judgement = judge(before, take(folder), RunFolder(folder).read().spec.get("gate"))
-    said = {"text": text.text, "markdown": text.markdown, "junit": junit.junit}[format](judgement, only_regressions)
+    result = {"text": text.text, "markdown": text.markdown, "junit": junit.junit}[format](judgement, only_regressions)
     console = make_console()
     if output is None:
-        print_line(console, said.rstrip("\n"))
+        print_line(console, result.rstrip("\n"))
     else:
-        save(output, said)
+        save(output, result)
         print_line(console, text.summary(judgement))
     if judgement.exit_code != FINE:
         raise typer.Exit(judgement.exit_code)

@@ -1,4 +1,4 @@
-"""How commands write: consoles, lines as they are, errors in words."""
+"""Output of the commands: consoles, plain lines, errors."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rich.text import Text
 from bench.cli.display import clean
 from bench.errors import BenchError, DataError, UsageError, did_you_mean
 
-#: Exit code where something was left undone: a failed trial, missing data, a missing framework.
+#: Exit code of incomplete work: a failed trial, missing data, a missing framework.
 INCOMPLETE = 3
 
-#: A disk without room, and a user's share of it used up.
+#: The disk is full, and the user's quota is.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PipeConsole(Console):
-    """A reader that goes away (`bench list | head`) ends the output, not the work."""
+    """Console that goes quiet when its reader goes away (`bench list | head`); the work continues."""
 
     def on_broken_pipe(self) -> None:
-        """Write to nowhere from now on."""
+        """Discard further output."""
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2 if self.stderr else 1)
@@ -31,7 +31,7 @@ class PipeConsole(Console):
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Rich's console; where nobody set a width and nothing is a terminal, tables may be wider than 80."""
+    """Create a Rich console, 120 columns wide where it is no terminal and no width is set."""
     console = PipeConsole(stderr=stderr, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 120
@@ -39,7 +39,7 @@ def make_console(stderr: bool = False) -> Console:
 
 
 def print_line(console: Console, text: str) -> None:
-    """A line as it is: no markup, no wrapping."""
+    """Print a line without markup or wrapping."""
     console.print(Text(clean(text)), soft_wrap=True)
 
 
@@ -65,7 +65,7 @@ def as_bench_error(error: BenchError | OSError) -> BenchError:
 
 
 def find_run(run: str, reports: Path) -> Path:
-    """The folder of a run, by its path, its name or `latest`."""
+    """Find the folder of a run by its path, its name or `latest`."""
     runs = {path.parent.name: path.parent for path in sorted((reports / "runs").glob("*/run.json"))}
     if (Path(run) / "run.json").is_file():
         return Path(run)
@@ -73,5 +73,5 @@ def find_run(run: str, reports: Path) -> Path:
         return runs[run]
     if run == "latest" and runs:
         return max(runs.values(), key=lambda folder: (folder / "run.json").stat().st_mtime)
-    there = did_you_mean(run, runs) if runs else f"{reports / 'runs'} holds no run."
-    raise UsageError(f"There is no run {run!r}.", f"{there} Or give --out DIR.")
+    hint = did_you_mean(run, runs) if runs else f"{reports / 'runs'} holds no run."
+    raise UsageError(f"There is no run {run!r}.", f"{hint} Or give --out DIR.")

@@ -1,6 +1,6 @@
-"""What the gate keeps of a run: every value that a test needs, what it was measured on, and where.
+"""Baselines: every value of a run that a test needs, what it was measured on, and where.
 
-Values are rounded to :data:`DIGITS` significant digits, those of a run that is checked too, so that equal music gives a
+Values are rounded to :data:`DIGITS` significant digits, also those of the run that is checked, so that equal music gives a
 difference of exactly 0. The same run gives the same bytes.
 """
 
@@ -29,17 +29,17 @@ Over = Literal["pieces", "held-out pieces", "seeds"]
 
 @dataclass(frozen=True)
 class Series:
-    """One metric of one row.
+    """Values of one metric of one row.
 
     Parameters
     ----------
     value : float
-        The row's number, as in its report.
+        The row's mean, as in the report.
     over : {"pieces", "held-out pieces", "seeds"}
     at : tuple of int
-        Which pieces or seeds.
+        Indices of the pieces, or the seeds.
     values : tuple of float
-        One for each of `at`. Of a piece: its mean over seeds. Of a held-out piece: its bits per note times its notes over the
+        One for each of `at`. For a piece, its mean over seeds. For a held-out piece, its bits per note times its notes over the
         mean number of notes, so that the plain mean over pieces is the bits per note of all.
     """
 
@@ -51,22 +51,22 @@ class Series:
 
 @dataclass(frozen=True)
 class System:
-    """One row.
+    """One row of a run.
 
     Parameters
     ----------
     kind : str
         ``model``, ``untrained`` or ``reference``.
     definition : dict
-        The spec's part in it: plug-in, hyperparameters, budget (its clock for failures left out).
+        What the spec says of it: plug-in, hyperparameters, budget (without the timeout).
     device : str
         ``cpu`` or ``cuda``.
     seeds : tuple of int
         Training seeds of the trials that are done.
     failed : dict of str to str
-        Seed to why the trial failed or was not run.
+        By seed: why the trial failed or was not run.
     yardstick : dict of str to float
-        Seed to the yardstick's seconds, where the trial has them.
+        By seed: seconds of the yardstick, where the trial has them.
     metrics : dict of str to Series
         By ``name@version``.
     undefined : dict of str to str
@@ -85,18 +85,18 @@ class System:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A run, as the gate sees it.
+    """What the gate keeps of a run.
 
     Parameters
     ----------
     run : str
         Name of its folder.
     spec_hash : str
-        Of everything in the resolved spec that decides an outcome.
+        Hash of everything in the resolved spec that decides an outcome.
     terms : dict
-        What is compared on what: dataset, music, protocol, target, scale. Two runs that differ here can't be compared. Music is
-        known by its content, a hash over the held-out notes and the sizes of the splits, so that other code that reads the same
-        notes leaves a baseline valid.
+        Dataset, music, protocol, target and scale. Two runs that differ here can't be compared. Music is identified by its
+        content, a hash over the held-out notes and the sizes of the splits, so that a baseline stays valid when other code reads
+        the same notes.
     environment : dict
         Versions, processor, GPUs, system.
     pieces : tuple of str
@@ -114,23 +114,27 @@ class Baseline:
 
     @property
     def incomplete(self) -> dict[str, str]:
-        """Rows with trials that failed or did not run, and why."""
+        """Rows with trials that failed or did not run, and the first reason."""
         return {name: f"seed {seed}: {why}" for name, s in self.systems.items() for seed, why in list(s.failed.items())[:1]}
 
 
 def rounded(value: float) -> float:
-    """To :data:`DIGITS` significant digits."""
+    """Round to :data:`DIGITS` significant digits.
+
+    >>> rounded(1 / 3)
+    0.333333333
+    """
     return float(f"{value:.{DIGITS - 1}e}")
 
 
 def take(folder: Path, table: Table | None = None) -> Baseline:
-    """What the gate keeps of the run in `folder`.
+    """Take a baseline of the run in `folder`.
 
     Parameters
     ----------
     folder : Path
     table : Table, optional
-        What :func:`bench.scoring.score.score_run` gave for it, if it is at hand.
+        The run's scores; by default :func:`bench.scoring.score.score_run` of the folder.
 
     Raises
     ------
@@ -187,7 +191,7 @@ def _system(row: Row) -> System:
 
 
 def _series(name: str, row: Row) -> Series | str:
-    """Values of one metric, or why there are none."""
+    """Take the values of one metric, or the reason why there are none."""
     cell = row.cells[name]
     if cell.value is None:
         return cell.reason
@@ -207,15 +211,15 @@ def _rounded_series(value: float, over: Over, values: Mapping[int, float]) -> Se
 
 
 def _yardstick(trial: TrialScore) -> float | None:
-    """The mean of the yardstick's seconds before and after; None where it was not laid on."""
+    """Average the yardstick's seconds before and after; None where it was not measured."""
     speed = trial.result.yardstick
     return (speed.before + speed.after) / 2 if speed else None
 
 
 def _spec_hash(spec: Mapping[str, Any], scale: str) -> str:
-    """Of what decides an outcome: not of titles, nor of thresholds."""
-    told = {"name", "title", "description", "extends", "suits", "published", "gate", "scales"}
-    text = json.dumps([scale, {key: spec[key] for key in sorted(spec) if key not in told}], sort_keys=True)
+    """Hash what decides an outcome: neither titles nor thresholds."""
+    ignored = {"name", "title", "description", "extends", "suits", "published", "gate", "scales"}
+    text = json.dumps([scale, {key: spec[key] for key in sorted(spec) if key not in ignored}], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

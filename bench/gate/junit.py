@@ -1,7 +1,7 @@
 """A check as JUnit XML, which CI services show: one test case for each metric of each row.
 
-The common form that Jenkins' and the Ant schema agree on. A failure is what is worse; an error is what vanished or failed, or
-runs that can't be compared; skipped is what was not judged.
+The elements are those that the schemas of Jenkins and Ant have in common. Worse is a failure; vanished, failed and lost are
+errors, and so are runs that can't be compared; what was not judged is skipped.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from bench.gate.verdicts import Judgement
 #: Characters that XML 1.0 can't hold in any form.
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-#: What becomes of a case, by its verdict; the others pass.
+#: Element inside a test case, by status; the others pass.
 _ELEMENTS = {"worse": "failure", "lost": "error", "untested": "skipped", "not compared": "skipped", "new": "skipped"}
 
 
 def junit(judgement: Judgement, only_regressions: bool = False) -> str:
-    """The document. With `only_regressions` only failures and errors are in it."""
+    """Write the document; with `only_regressions` only failures and errors."""
     suite = ElementTree.Element("testsuite", {"name": f"bench check {_clean(judgement.now)}"})
     for reason in judgement.obstacles:
         _case(suite, "run", "comparable", "error", "not comparable", reason)
@@ -35,8 +35,8 @@ def junit(judgement: Judgement, only_regressions: bool = False) -> str:
         suite.set(plural, str(len(suite.findall(f"testcase/{name}"))))
     suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("time", "0")
-    told = [*judgement.warnings, *(sentence(v) for v in judgement.of("better", "unclear")), blindness(judgement)]
-    notes = [*filter(None, told), summary(judgement)]
+    lines = [*judgement.warnings, *(sentence(v) for v in judgement.of("better", "unclear")), blindness(judgement)]
+    notes = [*filter(None, lines), summary(judgement)]
     ElementTree.SubElement(suite, "system-out").text = _clean("\n".join(notes))
     root = ElementTree.Element("testsuites")
     root.append(suite)
@@ -57,9 +57,9 @@ def _case(suite: ElementTree.Element, system: str, name: str, element: str | Non
     if element is None:
         return
     kind = {} if element == "skipped" else {"type": status}
-    found = ElementTree.SubElement(case, element, {"message": _clean(message), **kind})
+    child = ElementTree.SubElement(case, element, {"message": _clean(message), **kind})
     if element != "skipped":
-        found.text = _clean(message)
+        child.text = _clean(message)
 
 
 def _clean(text: str) -> str:

@@ -1,15 +1,15 @@
-"""How likely a change is by chance alone, for all comparisons of a run together.
+"""Significance: how likely a change is by chance alone, for all comparisons of a run together.
 
 Two kinds of evidence:
 
 - on pieces: a paired permutation test over the pieces of both runs (:func:`bench.scoring.stats.paired_permutation`);
-- on seeds, for what belongs to a whole training (its cost, metrics on sets): one to three values a side. A permutation test over
-  three seeds can give no p below 0.25. So a t-test, with the noise estimated from all rows of the same kind together, on the
-  logarithm where all values are positive (noise in percent). A row whose own noise is larger counts with its own. With one seed
-  a side there is nothing to estimate noise from, unless other rows have more.
+- on seeds, for what belongs to a whole training (its cost, metrics on sets): one to three values per side. A permutation test
+  over three seeds can't give a p below 0.25, so this is a t-test with the noise pooled over all rows of the same kind, on the
+  logarithm where all values are positive (noise in percent). A row with larger noise of its own is tested with that. With one
+  seed per side there is nothing to estimate noise from, unless other rows have more.
 
-All p-values are adjusted together (Holm 1979). Left out of the count are tests that could give no small p whatever happened, as
-they can't be called worse either (Tarone 1990): few pieces, or no difference in any.
+All p-values are adjusted together (Holm 1979). Tests that could not give a small p whatever happened are not counted, as they
+can't be called worse either (Tarone 1990): those over few pieces, or without a difference in any.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from scipy import special
 
 from bench.scoring.stats import DRAWS, holm, paired_permutation, smallest_p
 
-#: A change is called real below this, adjusted.
+#: Level of the adjusted p-values below which a change is significant.
 ALPHA = 0.05
 
-#: Tests that share one matrix of signs; bounds the memory.
+#: Number of tests that share one matrix of signs; bounds the memory.
 BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Chance:
-    """One test's answer.
+    """Result of one test.
 
     Parameters
     ----------
     p : float
         Adjusted over all tests of the family; 1 outside it.
     tested : bool
-        Whether it is in the family: it could have given a small enough p.
+        Whether it is in the family: whether it could have given a small enough p.
     """
 
     p: float
@@ -49,15 +49,15 @@ class Chance:
 
 @dataclass(frozen=True)
 class SeedValues:
-    """One row's values on seeds, before and now.
+    """Values of one row on seeds, before and now.
 
     Parameters
     ----------
     group : str
-        Rows of one group share their noise: a metric and a kind of row.
+        Metric and kind of row; rows of one group share their noise.
     before, now : ndarray, shape (seeds,)
     ratios : bool
-        Whether noise is in percent where all values are of one sign; not of distances from an ideal.
+        Whether noise is in percent where all values have one sign; not so for distances from an ideal.
     """
 
     group: str
@@ -67,11 +67,18 @@ class SeedValues:
 
 
 def family_size(smallest: Sequence[float], alpha: float = ALPHA) -> int:
-    """Tarone's number: the smallest k such that at most k tests can reach alpha / k. At least 1.
+    """Compute Tarone's number: the smallest k such that at most k tests can reach alpha / k. At least 1.
 
     References
     ----------
     Tarone 1990, A Modified Bonferroni Method for Discrete Data, Biometrics 46.
+
+    Examples
+    --------
+    Two tests can reach 0.05 / 2; the third, 0.03, can't:
+
+    >>> family_size([0.001, 0.02, 0.03])
+    2
     """
     ordered = np.sort(np.asarray(smallest, np.float64))
     for k in range(1, len(ordered) + 1):
@@ -81,7 +88,7 @@ def family_size(smallest: Sequence[float], alpha: float = ALPHA) -> int:
 
 
 def paired_p(differences: Sequence[NDArray[np.float64]], draws: int) -> NDArray[np.float64]:
-    """P-values of paired permutation tests, each over its own number of pieces."""
+    """Compute p-values of paired permutation tests, each over its own number of pieces."""
     result = np.ones(len(differences))
     for n in sorted({len(d) for d in differences}):
         same = [i for i, d in enumerate(differences) if len(d) == n]
@@ -92,7 +99,7 @@ def paired_p(differences: Sequence[NDArray[np.float64]], draws: int) -> NDArray[
 
 
 def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
-    """Two-sided p-values of t-tests with noise pooled within groups, and the degrees of freedom behind each.
+    """Compute two-sided p-values of t-tests with noise pooled within groups, and the degrees of freedom behind each.
 
     Degrees of freedom are those of the group; 0 where no row of it has two seeds, and p is then 1.
     """
@@ -117,13 +124,13 @@ def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
 
 
 def _squares(values: NDArray[np.float64]) -> float:
-    """The sum of squared deviations from the mean."""
+    """Sum the squared deviations from the mean."""
     deviations = values - values.sum() / len(values)
     return float(deviations @ deviations)
 
 
 def _sides(rows: Sequence[SeedValues]) -> list[list[NDArray[np.float64]]]:
-    """Before and now of each row; their logarithms if all are of one sign. A speed's values are negative, as more is better."""
+    """List before and now of each row; logarithms if all have one sign. A speed's values are negative, as more is better."""
     sides = [[row.before, row.now] for row in rows]
     every = np.concatenate([side for pair in sides for side in pair])
     if not all(row.ratios for row in rows) or not ((every > 0).all() or (every < 0).all()):
@@ -141,37 +148,37 @@ def judge_all(
     differences: Sequence[NDArray[np.float64]],
     rows: Sequence[SeedValues],
     *,
-    asked: Sequence[bool] | None = None,
+    needed: Sequence[bool] | None = None,
     alpha: float = ALPHA,
     draws: int | None = None,
 ) -> tuple[list[Chance], list[Chance], int]:
-    """Every test of a run.
+    """Run every test of a check.
 
     Parameters
     ----------
     differences : sequence of ndarray, shape (pieces,)
-        Now minus before, of each comparison on pieces.
+        Now minus before, for each comparison on pieces.
     rows : sequence of SeedValues
-        Of each comparison on seeds.
-    asked : sequence of bool, optional
-        Of `differences`, then of `rows`: whose p matters; by default all. The others stay in the count, with p = 1: that can only
-        make the p of those that are asked larger, and saves most of the work.
+        For each comparison on seeds.
+    needed : sequence of bool, optional
+        For `differences`, then for `rows`: whether its p is needed; by default all are. The others are counted with p = 1, which
+        can only make the other p larger, and saves most of the work.
     alpha : float
     draws : int, optional
-        Sign patterns; by default :data:`bench.scoring.stats.DRAWS`, or more where there are so many tests that the smallest p
-        possible, 1 / draws, adjusted, would come near alpha.
+        Sign patterns; by default :data:`bench.scoring.stats.DRAWS`, or more where there are so many tests that the smallest
+        possible p, 1 / draws, would come near alpha when adjusted.
 
     Returns
     -------
     list of Chance, list of Chance, int
-        Of `differences`, of `rows`, and how many tests p is adjusted for.
+        For `differences`, for `rows`, and the number of tests that p is adjusted for.
     """
     seed_p, freedom = pooled_t(rows)
     smallest = [smallest_p(int(np.count_nonzero(d)), draws=None) for d in differences]
     smallest += [0.0 if degrees >= 2 else 1.0 for degrees in freedom]
     size = family_size(smallest, alpha)
     family = [i for i, p in enumerate(smallest) if p <= alpha / size]
-    wanted = [i for i in family if asked is None or asked[i]]
+    wanted = [i for i in family if needed is None or needed[i]]
     on_pieces = [i for i in wanted if i < len(differences)]
     drawn = draws or max(DRAWS, math.ceil(10 * len(family) / alpha))
     p_values = np.ones(len(smallest))

@@ -1,4 +1,4 @@
-"""What a check found, in sentences; as plain text for a terminal, and as Markdown for a CI summary."""
+"""Results of a check in sentences: plain text for a terminal, Markdown for a CI summary."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bench.report.markdown import escape
 HEADINGS = {
     FINE: "Nothing is worse",
     WORSE: "Worse than the baseline",
-    INCOMPLETE: "The run is not whole",
+    INCOMPLETE: "The run is incomplete",
     NOT_COMPARABLE: "The run can't be compared with the baseline",
 }
 
-#: What is listed. What is the same is only counted, and what has no two sides is told together.
+#: Statuses with a line each. The same is only counted; new and not compared are grouped by reason.
 LISTED = tuple(s for s in STATUSES if s not in ("same", "new", "not compared"))
 
-#: Of the listed, what is left with ``--only-regressions``.
+#: Those of them that ``--only-regressions`` keeps.
 REGRESSIONS = ("worse", "lost")
 
 _MEANINGS = {
@@ -30,7 +30,7 @@ _MEANINGS = {
 
 
 def sentence(verdict: Verdict) -> str:
-    """``lstm: bits_per_note 7.96 -> 8.41 (+0.45, threshold 0.10; p = 0.001 over 74 pieces): worse``."""
+    """Describe a verdict: ``lstm: bits_per_note 7.96 -> 8.41 (+0.45, threshold 0.10; p = 0.001 over 74 pieces): worse``."""
     head = f"{verdict.system}: {verdict.metric.name}"
     if verdict.before is None or verdict.now is None:
         value = verdict.before if verdict.before is not None else verdict.now
@@ -39,12 +39,12 @@ def sentence(verdict: Verdict) -> str:
     limit = f"threshold {_number(verdict, verdict.limit)}{' yardsticks' if verdict.clocked else ''}"
     values = f"{_number(verdict, verdict.before)} -> {_number(verdict, verdict.now)}"
     change = _change(verdict, verdict.before, verdict.now)
-    found = f"{head} {values} ({change}, {limit}; {evidence(verdict)}): {verdict.status}"
-    return f"{found} ({verdict.reason})" if verdict.reason else found
+    line = f"{head} {values} ({change}, {limit}; {evidence(verdict)}): {verdict.status}"
+    return f"{line} ({verdict.reason})" if verdict.reason else line
 
 
 def evidence(verdict: Verdict) -> str:
-    """``p = 0.001 over 74 pieces``, or why there is no test."""
+    """Describe the evidence: ``p = 0.001 over 74 pieces``, or ``no test over 4 pieces``."""
     count = _count(verdict)
     if verdict.status == "untested":
         return f"no test over {count}"
@@ -52,25 +52,25 @@ def evidence(verdict: Verdict) -> str:
 
 
 def row_sentence(row: RowChange) -> str:
-    """``gan: failed (seed 1: out of memory)``."""
+    """Describe a row: ``gan: failed (seed 1: out of memory)``."""
     return f"{row.system}: {row.status}{f' ({brief(row.reason)})' if row.reason else ''}"
 
 
 def summary(judgement: Judgement) -> str:
-    """``Nothing is worse: 96 the same, 2 unclear; 34 tests, Holm-adjusted.``."""
+    """Summarise the check: ``Nothing is worse: 96 the same, 2 unclear. 34 tests together, p adjusted by Holm.``."""
     heading = HEADINGS[judgement.exit_code]
     if judgement.obstacles:
         return f"{heading}."
     counts = Counter(v.status for v in judgement.verdicts)
-    told = ", ".join(f"{counts[s]} {'the same' if s == 'same' else s}" for s in STATUSES if counts[s])
-    if not told:
+    parts = ", ".join(f"{counts[s]} {'the same' if s == 'same' else s}" for s in STATUSES if counts[s])
+    if not parts:
         return f"{heading}."
     tests = f" {_plural(judgement.tests, 'test')} together, p adjusted by Holm." if judgement.tests else ""
-    return f"{heading}: {told}.{tests}"
+    return f"{heading}: {parts}.{tests}"
 
 
 def not_compared(judgement: Judgement) -> list[str]:
-    """What was not compared and what is new, one line a reason; not in the rows that are new as a whole."""
+    """Group what is new or not compared into one line per reason."""
     together: dict[str, list[str]] = {}
     for v in judgement.of("not compared", "new"):
         reason = f"{v.status} ({v.reason})" if v.reason else v.status
@@ -79,7 +79,7 @@ def not_compared(judgement: Judgement) -> list[str]:
 
 
 def blindness(judgement: Judgement) -> str:
-    """What the gate could not have seen, in a sentence; empty if there is nothing."""
+    """Say what the gate could not have detected; empty if there is nothing."""
     blind = judgement.blind
     if not blind:
         return ""
@@ -89,7 +89,7 @@ def blindness(judgement: Judgement) -> str:
 
 
 def text(judgement: Judgement, only_regressions: bool = False) -> str:
-    """For a terminal: a line each, what matters most first, the summary last."""
+    """Format for a terminal: one line each, the most important first, the summary last."""
     lines = list(judgement.obstacles)
     lines += [row_sentence(row) for row in _rows(judgement, only_regressions)]
     lines += [sentence(v) for v in _listed(judgement, only_regressions)]
@@ -101,7 +101,7 @@ def text(judgement: Judgement, only_regressions: bool = False) -> str:
 
 
 def markdown(judgement: Judgement, only_regressions: bool = False) -> str:
-    """For a CI summary."""
+    """Format for a CI summary."""
     parts = [f"## {HEADINGS[judgement.exit_code]}", f"{escape(judgement.now)} against the baseline {escape(judgement.before)}."]
     parts += [_bullets([escape(o) for o in judgement.obstacles])]
     parts += [_bullets([escape(row_sentence(row)) for row in _rows(judgement, only_regressions)])]
@@ -109,8 +109,8 @@ def markdown(judgement: Judgement, only_regressions: bool = False) -> str:
         parts.append(_table(listed))
         parts.append(_bullets([f"*{s}*: {_MEANINGS[s]}" for s in _MEANINGS if any(v.status == s for v in listed)]))
     if not only_regressions:
-        told = [*not_compared(judgement), *(f"warning: {w}" for w in judgement.warnings)]
-        parts.append(_bullets([escape(line) for line in told]))
+        lines = [*not_compared(judgement), *(f"warning: {w}" for w in judgement.warnings)]
+        parts.append(_bullets([escape(line) for line in lines]))
     parts.append(escape(blindness(judgement)))
     return "\n\n".join(part for part in [*parts, escape(summary(judgement))] if part) + "\n"
 
@@ -142,14 +142,14 @@ def _bullets(lines: list[str]) -> str:
 
 
 def _change(verdict: Verdict, before: float, now: float) -> str:
-    """With its sign; of what has no better direction, how much further away it is too."""
+    """Format a change with its sign; without a better direction, also how much further from its goal it is."""
     change = f"{'+' if now >= before else ''}{_number(verdict, now - before)}"
-    away = verdict.goal.words(verdict.worsening, verdict.metric.digits) if verdict.goal is not None else ""
-    return f"{change}, {_number(verdict, abs(verdict.worsening))} {away}" if away else change
+    goal = verdict.goal.words(verdict.worsening, verdict.metric.digits) if verdict.goal is not None else ""
+    return f"{change}, {_number(verdict, abs(verdict.worsening))} {goal}" if goal else change
 
 
 def _number(verdict: Verdict, value: float) -> str:
-    """With the metric's digits; more where these would show nothing of the threshold."""
+    """Format with the metric's digits, or more where these would round the threshold away."""
     digits = 3 if verdict.clocked and abs(verdict.before or value) < 100 else verdict.metric.digits
     while digits < 6 and 0 < verdict.limit < 2 * 10.0**-digits:
         digits += 1

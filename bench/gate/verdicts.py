@@ -1,6 +1,6 @@
-"""The judgement: each metric of each row that both runs have, and the rows that only one has.
+"""Judge a run: each metric of each row that both runs have, and the rows that only one has.
 
-Worse is what changed by more than its threshold *and* by more than chance (:mod:`bench.gate.significance`).
+Worse is what changed by more than its threshold *and* significantly (:mod:`bench.gate.significance`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.metrics import METRICS
 from bench.metrics.thresholds import choose_all
 from bench.scoring.stats import smallest_p
 
-#: From what matters most to what matters least.
+#: In order of importance.
 STATUSES: tuple[Status, ...] = ("worse", "lost", "better", "unclear", "untested", "new", "not compared", "same")
 
 #: Exit codes of `bench check`.
@@ -25,7 +25,7 @@ FINE, WORSE, INCOMPLETE, NOT_COMPARABLE = 0, 1, 3, 4
 
 @dataclass(frozen=True)
 class RowChange:
-    """A row that only one run has, or that is not whole."""
+    """A row that only one run has, or that is incomplete."""
 
     system: str
     status: Literal["vanished", "failed", "fewer seeds", "not compared", "new"]
@@ -34,7 +34,7 @@ class RowChange:
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that a check found.
+    """Result of a check.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ class Judgement:
     obstacles : tuple of str
         Why the runs can't be compared; there are no verdicts then.
     warnings : tuple of str
-        What else differs.
+        Other differences that may explain a change.
     rows : tuple of RowChange
     verdicts : tuple of Verdict
         In the order of rows and metrics.
     tests : int
-        How many p-values were adjusted together.
+        Number of p-values that were adjusted together.
     """
 
     before: str
@@ -60,17 +60,17 @@ class Judgement:
     tests: int = 0
 
     def of(self, *statuses: str) -> list[Verdict]:
-        """The verdicts of these kinds, in their order."""
+        """Select the verdicts with one of these statuses."""
         return [v for v in self.verdicts if v.status in statuses]
 
     @property
     def blind(self) -> list[Verdict]:
-        """What could not have been called worse whatever happened: too few pieces or seeds for the number of tests."""
+        """Verdicts that could not have been worse whatever happened: too few pieces or seeds for the number of tests."""
         return [v for v in self.of("same", "untested", "unclear") if not can_tell(v, self.tests)]
 
     @property
     def exit_code(self) -> int:
-        """What is certain comes first: 4 not comparable, 1 something is worse, 3 something is missing or failed, 0 fine."""
+        """4 not comparable, 1 something is worse, 3 something is missing or failed, 0 fine; the first that applies."""
         if self.obstacles:
             return NOT_COMPARABLE
         if self.of("worse"):
@@ -79,7 +79,7 @@ class Judgement:
 
 
 def can_tell(verdict: Verdict, tests: int, alpha: float = ALPHA) -> bool:
-    """Whether so many pieces can give a p that is small enough among so many tests. Seeds can, where their noise is known."""
+    """Whether this number of pieces can give a p that is small enough among `tests`. Seeds can, where their noise is known."""
     if verdict.over == "seeds":
         return verdict.tested
     return smallest_p(verdict.count, draws=None) * max(1, tests) <= alpha
@@ -99,11 +99,11 @@ def judge(
     ----------
     before, now : Baseline
     gate : mapping of str to float or str, optional
-        Thresholds as in a spec, over the defaults.
+        Thresholds as in a spec, which override the defaults.
     alpha : float
-        Chance of calling anything worse in a run that only differs by chance.
+        Probability of calling anything worse in a run that differs only by chance.
     draws : int, optional
-        Of the permutation tests, see :func:`bench.gate.significance.judge_all`; fewer are quicker and coarser.
+        For the permutation tests, see :func:`bench.gate.significance.judge_all`; fewer are faster and coarser.
 
     Returns
     -------
@@ -139,13 +139,13 @@ def _rows(before: Baseline, now: Baseline, compared: set[str]) -> list[RowChange
 
 
 def _test(pairs: list[Pair], alpha: float, draws: int | None) -> tuple[list[Verdict], int]:
-    """Every pair's verdict, and the number of tests."""
+    """Test every pair; return the verdicts and the number of tests."""
     on_pieces = [i for i, pair in enumerate(pairs) if pair.differences is not None]
     on_seeds = [i for i, pair in enumerate(pairs) if pair.seeds is not None]
     piece_chances, seed_chances, tests = judge_all(
         [d for pair in pairs if (d := pair.differences) is not None],
         [s for pair in pairs if (s := pair.seeds) is not None],
-        asked=[_beyond(pairs[i].verdict) for i in (*on_pieces, *on_seeds)],
+        needed=[_beyond(pairs[i].verdict) for i in (*on_pieces, *on_seeds)],
         alpha=alpha,
         draws=draws,
     )

@@ -123,7 +123,7 @@ def test_a_baseline_is_replaced_only_by_one_of_the_same(bench):
     write(file, replace(taken, terms={**taken.terms, "scale": "gpu"}))
     answer = bench("baseline", "toy-cpu", "--file", "b.json")
     assert (answer.returncode, answer.stdout) == (2, "")
-    assert "and not a baseline of the same: scale ('gpu', not 'cpu')" in answer.stderr
+    assert "and is not a baseline of the same: scale ('gpu', not 'cpu')" in answer.stderr
     assert '"scale":"gpu"' in file.read_text()
     assert bench("baseline", "toy-cpu", "--file", "b.json", "--force").returncode == 0
     assert file.read_text() == before
@@ -156,7 +156,7 @@ def test_a_model_that_fails_is_incomplete(bench):
     assert "flat: failed (seed 0: ValueError: no luck)\n" in answer.stdout
     refused = bench("baseline", "toy-cpu", "--file", "c.json")
     assert refused.returncode == 3
-    assert "is not whole: flat, seed 0: ValueError: no luck." in refused.stderr
+    assert "is incomplete: flat, seed 0: ValueError: no luck." in refused.stderr
     assert not (bench.folder / "c.json").exists()
     assert bench("baseline", "toy-cpu", "--file", "c.json", "--allow-incomplete").returncode == 0
     assert (bench.folder / "c.json").exists()
