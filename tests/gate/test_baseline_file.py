@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.gate.baseline_file import FORMAT, differences, dump, read, save, write
 
-from .made import flat, run, series, system
+from .handmade import flat, run, series, system
 
 BASELINE = run(lstm=system(pitch_distance=flat(10.0, 2), training_seconds=series([50, 51], "seeds")))
 DATA = dump(BASELINE).encode()

@@ -9,7 +9,7 @@ from bench.gate.text import sentence
 from bench.gate.verdicts import judge
 from bench.metrics import METRICS
 
-from .made import PIECES, changed, flat, run, series, system
+from .handmade import PIECES, changed, flat, run, series, system
 
 #: The row `real` is a stretch of a training piece: all 64 notes are copied, every pattern is known. What really follows the
 #: prompts shares about 12 notes and 18 % with the training pieces.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.gate.verdicts import judge
 
-from .made import changed, flat, run, series, shifted, system
+from .handmade import changed, flat, run, series, shifted, system
 
 RUN = run(
     lstm=system(

@@ -1,4 +1,4 @@
-"""Baselines made by hand."""
+"""Baselines and verdicts made by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from bench.gate.baseline import Baseline, Over, Series, System
+from bench.gate.compare import Verdict
+from bench.gate.verdicts import Judgement, RowChange
 from bench.metrics import METRICS
 
 PIECES = 20
@@ -42,3 +44,25 @@ def shifted(one: Baseline, name: str, metric: str, by: float) -> Baseline:
 def changed(one: Baseline, name: str, **values: Any) -> Baseline:
     """The same run with other facts of one row."""
     return replace(one, systems={**one.systems, name: replace(one.systems[name], **values)})
+
+
+BITS = METRICS["bits_per_note"]
+WORSE = Verdict("lstm", BITS, "worse", 7.96, 8.41, 0.45, 0.1, 0.0012, "held-out pieces", 74, True)
+SLOWER = Verdict(
+    "lstm", METRICS["training_seconds"], "unclear", 74.25, 99.5, 25.25, 18.5625, 0.21, "seeds", 3, True, clocked=True
+)
+LOST = Verdict("gan", METRICS["pitch_w1"], "lost", 1.9, reason="no notes to compare")
+NEW = Verdict("gan", BITS, "new", now=9.0, reason="this family has no likelihood")
+NOT = Verdict("gan", METRICS["training_seconds"], "not compared", reason="the baseline has no yardstick beside its times")
+FEW = Verdict("gan", METRICS["pitch_w1"], "untested", 1.9, 3.0, 1.1, 0.5, 1.0, "pieces", 4)
+BETTER = Verdict("gan", METRICS["pitch_distance"], "better", 9.6, 2.0, -7.6, 0.48, 0.0001, "pieces", 50, True)
+SAME = replace(WORSE, status="same", now=7.96, worsening=0.0, p=1.0)
+
+JUDGED = Judgement(
+    "smoke-cpu",
+    "now",
+    warnings=("another environment: cpu is Z80, was Test CPU",),
+    rows=(RowChange("uniform", "vanished", "the run has no such row"), RowChange("markov", "new")),
+    verdicts=(SAME, WORSE, SLOWER, LOST, NEW, NOT, FEW, BETTER),
+    tests=12,
+)
