@@ -8,11 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bench.audit.corruptions import CORRUPTIONS, LONGEST_SHIFT, Corruption
 from bench.audit.responses import ALPHA, NOTHING, Audit, Cell
-from bench.metrics import METRICS, Metric
-from bench.report.contents import HEADLINE
-from bench.report.markdown import escape, table
-from bench.report.numbers import DASH, listed, plural
-from bench.report.tables import Grid
+from bench.formatting import DASH, Grid, escape, listed, plural, table
+from bench.metrics import HEADLINE, METRICS, Metric
 
 READING = (
     "A held-out continuation is corrupted and measured against itself; the unit is how far the continuation of another "

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from bench.formatting import clean
+
 Event = dict[str, Any]
 
 #: In plain output a trial, or the preparation, says how far it is at most so often. Seconds.
@@ -49,11 +51,6 @@ def make_display(quiet: bool, console: Console, errors: Console | None = None) -
     if quiet:
         return Quiet(errors or console)
     return Live(console) if console.is_terminal else Plain(console)
-
-
-def clean(text: object) -> str:
-    """Text without control characters: a title may hold an escape sequence."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in str(text))
 
 
 def duration(seconds: float) -> str:

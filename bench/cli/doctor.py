@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.display import clean
+from bench.formatting import clean
 from bench.plugins.discovery import find_plugins
 from bench.sound.synthesizer import sound_fact
 from bench.system import provenance

@@ -112,7 +112,7 @@ def _show(console: Console, errors: Console, scored: Scored, quiet: bool) -> Non
     """The rows; which file was what; where the report is. What is wrong with the files goes to stderr, when quiet, too."""
     from bench.cli import listing
     from bench.external import messages
-    from bench.report.numbers import plural
+    from bench.formatting import plural
 
     if not quiet:
         console.print(listing.summary(scored.result.table))

@@ -35,9 +35,9 @@ def baseline(
 
     A baseline of the same dataset, protocol and scale is replaced; any other file is overwritten only with --force.
     """
+    from bench.formatting import plural
     from bench.gate.baseline import take
     from bench.gate.baseline_file import differences, write
-    from bench.report.numbers import plural
     from bench.system.paths import Places
 
     reports = Places.find(out).out

@@ -14,8 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.display import clean
 from bench.errors import BenchError
+from bench.formatting import clean
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
 from bench.system import provenance

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli.display import clean
 from bench.errors import BenchError, DataError, UsageError, did_you_mean
+from bench.formatting import clean
 
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
 INCOMPLETE = 3

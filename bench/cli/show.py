@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from bench.cli.display import clean
 from bench.cli.options import DataOption, OutOption, PluginsOption
 from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
+from bench.formatting import clean
 
 What = Literal["specs", "models", "datasets", "metrics"]
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from bench.external.folder import External
 from bench.external.prompt_match import Start
-from bench.report.numbers import listed, plural
+from bench.formatting import listed, plural
 
 #: Files and pieces that are named; outcome.json has all.
 LISTED = 20

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bench.formatting import brief, escape
 from bench.gate.compare import Verdict
 from bench.gate.verdicts import FINE, INCOMPLETE, NOT_COMPARABLE, STATUSES, WORSE, Judgement, RowChange
-from bench.report.contents import brief
-from bench.report.markdown import escape
 
 HEADINGS = {
     FINE: "Nothing is worse",

@@ -38,6 +38,7 @@ from bench.metrics.metric import Group, Metric, Undefined, Value
 from bench.music.notes import Notes
 
 __all__ = [
+    "HEADLINE",
     "METRICS",
     "MODULES",
     "Metric",
@@ -73,6 +74,10 @@ def in_group(group: Group | None) -> tuple[str, ...]:
     ('pitch_distance', 'velocity_distance')
     """
     return tuple(metric.name for metric in METRICS.values() if metric.group == group)
+
+
+#: The two columns of the paper's Table 2.
+HEADLINE = in_group("headline")
 
 
 def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.metrics import METRICS
+from bench.formatting import listed, mebibytes, plural
+from bench.metrics import HEADLINE, METRICS
 from bench.report import harmony
-from bench.report.contents import HEADLINE, Report
-from bench.report.numbers import listed, mebibytes, plural, size_text
+from bench.report.contents import Report
+from bench.report.numbers import size_text
 from bench.report.provenance import done, ran
 from bench.report.tables import Theme
 from bench.scoring.grid_search import SCORES, Search

@@ -8,7 +8,6 @@ and error messages may hold anything.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.metrics import in_group
+from bench.formatting import brief
+from bench.metrics import HEADLINE
 from bench.music.codec import NoteCodec
 from bench.report.flags import FLAGS, Flag, flags
 from bench.report.published import PUBLISHED, Published
@@ -30,14 +30,8 @@ from bench.storage.samples import Target, read_targets
 #: Rows of this name are what the report's sentences compare with.
 MARKOV = "markov"
 
-#: Columns of Table 2.
-HEADLINE = in_group("headline")
 #: Skipped files and pieces that are listed by name.
 LISTED = 20
-
-#: Longest text from outside, such as an error message, characters.
-LONGEST = 300
-
 
 _NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
 
@@ -179,22 +173,10 @@ class Report:
         return [piece_name(target) for target in self.targets[:LISTED]]
 
 
-def visible(text: object) -> str:
-    """A text in one line with nothing unseen in it: no control character, none that turns the direction of writing."""
-    # Category C: control characters, and the invisible ones that turn the direction of writing.
-    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text)).split())
-
-
 def build_report(folder: Path, table: Table) -> Report:
     """The report of the run in `folder`."""
     run = RunFolder(folder)
     return Report(folder, run.read(), without_losers(table), read_targets(run.targets), searches(table))
-
-
-def brief(text: object, longest: int = LONGEST) -> str:
-    """A text from outside in one line of at most `longest` characters; an ellipsis shows that it was cut."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
 def piece_name(target: Target) -> str:

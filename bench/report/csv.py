@@ -31,8 +31,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.metrics import METRICS, Undefined
-from bench.report.contents import HEADLINE, Report
+from bench.metrics import HEADLINE, METRICS, Undefined
+from bench.report.contents import Report
 from bench.scoring.score import Row, TrialScore
 from bench.storage.records import Done, Training
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from bench.formatting import listed, plural
 from bench.music.harmony.settings import Form, Harmony
 from bench.report.contents import Report
-from bench.report.numbers import cell_text, listed, plural
+from bench.report.numbers import cell_text
 from bench.scoring.score import Row, read_plans
 from bench.storage.run_folder import RunFolder
 

@@ -19,13 +19,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from ruamel.yaml import YAML
 
+from bench.formatting import Grid, plural, visible
 from bench.report import commentary, provenance, tables, verdict
-from bench.report.contents import Report, visible
+from bench.report.contents import Report
 from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
 from bench.report.listen import clips, silent
-from bench.report.numbers import plural
 from bench.report.sorting import sort_value
-from bench.report.tables import Grid
 
 #: A cell's value, and the interval and spread that follow it.
 _INTERVAL = re.compile(r"(.*?\d) (\[.*\].*)")

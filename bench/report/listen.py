@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bench.errors import DataError
+from bench.formatting import plural
 from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.report.contents import Report, piece_name
 from bench.report.figures.pianoroll import Extent, describe, piano_roll
-from bench.report.numbers import plural
 from bench.sound.clips import LONGEST, Source, prompt_notes, sources, stored_clip
 
 #: Sound in one page, bytes of base64: room for seven systems and three pieces. Further clips stay in the run's folder.

@@ -1,16 +1,14 @@
-"""Numbers as people read them: few digits, with units. What is undefined is a dash."""
+"""Values of metrics as people read them: few digits, with units. What is undefined is a dash."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from bench.formatting import DASH, count, duration, mebibytes
 from bench.metrics import METRICS, Metric
 from bench.metrics.metric import Format
 from bench.scoring.score import Cell
 from bench.scoring.stats import Interval
-
-DASH = "–"
 
 
 def cell_text(name: str, cell: Cell, *, interval: bool = False) -> str:
@@ -42,49 +40,6 @@ def size_text(name: str, value: float) -> str:
     """A positive size of a metric, such as a difference: as its values, but never with fewer than two digits that matter."""
     plain = number_text(name, value)
     return f"{value:.2g}" if len(plain.replace(".", "").lstrip("0")) < 2 else plain
-
-
-def p_text(p: float) -> str:
-    """``0.032``, ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def duration(seconds: float, spread: float | None = None) -> str:
-    """``0.42 s``, ``42.1 ± 0.3 s``, ``3 min 05 s ± 12 s``, ``2 h 05 min``."""
-    if round(seconds, 1) < 100:
-        digits = 2 if seconds < 10 else 1
-        return f"{seconds:.{digits}f}{'' if spread is None else f' ± {spread:.{digits}f}'} s"
-    minutes, whole = round(seconds / 60), round(seconds)
-    long = minutes >= 120
-    shown = f"{minutes // 60} h {minutes % 60:02} min" if long else f"{whole // 60} min {whole % 60:02} s"
-    if spread is None:
-        return shown
-    return f"{shown} ± {f'{spread / 60:.0f} min' if long else f'{spread:.0f} s'}"
-
-
-def count(value: float) -> str:
-    """``812``, ``12,300``: three digits that matter from 1000 on."""
-    if value < 1000:
-        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-    digits = int(math.log10(value)) - 2
-    return f"{round(value, -digits):,.0f}"
-
-
-def mebibytes(value: float) -> str:
-    """``512 MiB``, ``1.9 GiB``."""
-    return f"{value / 1024:.1f} GiB" if value >= 1000 else f"{value:.0f} MiB"
-
-
-def plural(number: int, noun: str, nouns: str = "") -> str:
-    """``1 seed``, ``3 seeds``."""
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
-
-
-def listed(items: Sequence[str], limit: int = 20) -> str:
-    """``a, b and c``; beyond `limit` only how many more."""
-    if len(items) > limit:
-        return ", ".join(items[:limit]) + f" and {len(items) - limit} more"
-    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
 def _text(metric: Metric, value: float) -> str:

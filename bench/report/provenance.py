@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.formatting import listed, mebibytes, plural
 from bench.report.contents import Report
-from bench.report.numbers import listed, mebibytes, plural
 from bench.scoring.score import TrialScore
 
 MIB = 2**20

@@ -5,34 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.metrics import METRICS, in_group
+from bench.formatting import DASH, Grid, brief, p_text
+from bench.metrics import HEADLINE, METRICS, in_group
 from bench.metrics.metric import Group
-from bench.report.contents import HEADLINE, MARKOV, Report, brief
+from bench.report.contents import MARKOV, Report
 from bench.report.harmony import constraint
-from bench.report.numbers import DASH, cell_text, interval_text, number_text, p_text
+from bench.report.numbers import cell_text, interval_text, number_text
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.ranking import rank_text
 from bench.scoring.score import Row
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of plain texts.
-
-    Parameters
-    ----------
-    headers : sequence of str
-    rows : sequence of sequence of str
-    text_columns : frozenset of int
-        Columns that hold words: set to the left, the others to the right.
-    strong : frozenset of (int, int)
-        Row and column of the cells that stand out.
-    """
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text_columns: frozenset[int] = frozenset({0})
-    strong: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from bench.formatting import listed
 from bench.metrics import METRICS
 from bench.report.contents import Report
-from bench.report.numbers import listed
 from bench.scoring.ranking import Standing
 
 

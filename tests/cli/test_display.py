@@ -6,7 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from bench.cli.display import Clock, Live, Plain, Quiet, clean, duration, make_display, prepare_text
+from bench.cli.display import Clock, Live, Plain, Quiet, duration, make_display, prepare_text
+from bench.formatting import clean
 
 ABOUT = {"key": "k1", "trial": 3, "total": 21, "system": "lstm", "seed": 0, "label": "lstm, seed 0"}
 PLAN = {"event": "plan", "total": 4, "done": 1, "threads": 2, "jobs": 1, "trials": ["a, seed 0", "b, seed 0", "a, seed 1"]}

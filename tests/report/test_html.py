@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from bench.formatting import count, duration, mebibytes
 from bench.music.notes import Notes
 from bench.report import build_report, write_reports
 from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
 from bench.report.figures.svg import Ink, drawing, panels
 from bench.report.html import cell, lines, progress, report_html, spec_yaml
-from bench.report.numbers import count, duration, mebibytes
 from bench.report.sorting import sort_value
 from bench.report.verdict import alone, verdicts
 from bench.report.watch import stamps, watch_run

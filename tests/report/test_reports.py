@@ -17,11 +17,11 @@ from hypothesis import given
 from markdown_it import MarkdownIt
 
 from bench.errors import DataError
+from bench.formatting import count, duration, escape, listed, mebibytes
 from bench.metrics import METRICS
 from bench.music.notes import Notes
 from bench.report import REPORTS, build_report, provenance, write_reports
-from bench.report.markdown import escape
-from bench.report.numbers import count, duration, listed, mebibytes, size_text
+from bench.report.numbers import size_text
 from bench.scoring.score import score_run
 from bench.storage.samples import PieceName
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from bench.formatting import listed, plural
 from bench.metrics import METRICS
 from bench.report.contents import Report
-from bench.report.numbers import listed, plural
 
 #: Bytes of the largest heat map that is put into the page.
 LARGEST = 1 << 20

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.formatting import listed
 from bench.metrics import METRICS
 from bench.report.contents import Report
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels
-from bench.report.numbers import listed, number_text
+from bench.report.numbers import number_text
 from bench.scoring.score import REAL, Row
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.metrics import METRICS
-from bench.report.contents import HEADLINE, Report
+from bench.formatting import duration
+from bench.metrics import HEADLINE, METRICS
+from bench.report.contents import Report
 from bench.report.figures.histories import histories
 from bench.report.figures.styles import MOST, Mark, left_out, marks, short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
-from bench.report.numbers import duration, number_text
+from bench.report.numbers import number_text
 from bench.scoring.score import Row
 
 #: What training time is set against, the first that any model has.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.metrics import METRICS
-from bench.report.contents import HEADLINE, Report
+from bench.metrics import HEADLINE, METRICS
+from bench.report.contents import Report
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels, short_title
 from bench.report.numbers import cell_text

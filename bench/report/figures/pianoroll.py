@@ -15,8 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from bench.formatting import plural
 from bench.music.notes import Notes
-from bench.report.numbers import plural
 
 #: Steps of loudness: few enough that notes share paths, more than the eye can tell apart.
 LEVELS = 8

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.report.contents import Report, brief
+from bench.formatting import brief
+from bench.report.contents import Report
 from bench.report.figures.svg import Ink
 from bench.scoring.score import Row
 

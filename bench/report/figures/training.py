@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.formatting import listed
 from bench.report.contents import Report
 from bench.report.figures.histories import histories
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
-from bench.report.numbers import listed
 from bench.scoring.score import Row
 
 #: History entries that have a place of their own.

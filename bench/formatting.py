@@ -1,0 +1,179 @@
+"""Plain text for people: numbers with their units, lists, plurals, and tables in GitHub's Markdown.
+
+Nothing here depends on what a number measures; :mod:`bench.report.numbers` formats the values of metrics. Text from outside
+(titles, file names, error messages) may hold anything: :func:`clean` makes it safe for a terminal, :func:`visible` for a line of
+any document, and :func:`escape` for Markdown.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: An undefined value.
+DASH = "–"
+
+#: Longest text from outside, such as an error message, in characters.
+LONGEST = 300
+
+#: What could start a mark anywhere in a line, or a link that GitHub makes of a bare address.
+_MARKS = re.compile(r"[\\`*_{}\[\]<>|~$!#@&]|(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+#: What makes a list or a heading at the start of a line.
+_LEADING = re.compile(r"^([-+=])(?=[-=\s]|$)|^(\d+)([.)])(?=\s|$)")
+
+
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """Count of things, its noun in the right number.
+
+    >>> plural(1, "seed"), plural(1200, "seed"), plural(2, "entry", "entries")
+    ('1 seed', '1,200 seeds', '2 entries')
+    """
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def listed(items: Sequence[str], limit: int = 20) -> str:
+    """Enumeration of at most `limit` items.
+
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], limit=2)
+    ('a, b and c', 'a, b and 1 more')
+    """
+    if len(items) > limit:
+        return ", ".join(items[:limit]) + f" and {len(items) - limit} more"
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def duration(seconds: float, spread: float | None = None) -> str:
+    """Time to three significant digits or so, with its standard deviation if there is one.
+
+    >>> duration(0.417), duration(42.13, 0.31), duration(185, 12), duration(7500)
+    ('0.42 s', '42.1 ± 0.3 s', '3 min 05 s ± 12 s', '2 h 05 min')
+    """
+    if round(seconds, 1) < 100:
+        digits = 2 if seconds < 10 else 1
+        return f"{seconds:.{digits}f}{'' if spread is None else f' ± {spread:.{digits}f}'} s"
+    minutes, whole = round(seconds / 60), round(seconds)
+    long = minutes >= 120
+    text = f"{minutes // 60} h {minutes % 60:02} min" if long else f"{whole // 60} min {whole % 60:02} s"
+    if spread is None:
+        return text
+    return f"{text} ± {f'{spread / 60:.0f} min' if long else f'{spread:.0f} s'}"
+
+
+def count(value: float) -> str:
+    """Number to three significant digits, with separators of thousands.
+
+    >>> count(0.8125), count(812), count(12345)
+    ('0.812', '812', '12,300')
+    """
+    if value < 1000:
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    digits = int(math.log10(value)) - 2
+    return f"{round(value, -digits):,.0f}"
+
+
+def mebibytes(value: float) -> str:
+    """Size that is given in MiB.
+
+    >>> mebibytes(512), mebibytes(1945.6)
+    ('512 MiB', '1.9 GiB')
+    """
+    return f"{value / 1024:.1f} GiB" if value >= 1000 else f"{value:.0f} MiB"
+
+
+def p_text(p: float) -> str:
+    """A p-value.
+
+    >>> p_text(0.0324), p_text(0.0002)
+    ('0.032', '< 0.001')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def clean(text: object) -> str:
+    r"""Text without control characters, for a terminal: a title may hold an escape sequence.
+
+    >>> clean("\x1b[31mred")
+    '?[31mred'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in str(text))
+
+
+def visible(text: object) -> str:
+    r"""Text in one line without invisible characters, such as those that reverse the direction of writing.
+
+    >>> visible("a\n b\u202ec")
+    'a b c'
+    """
+    # Categories C (control, format, unassigned) and Z (separators).
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text)).split())
+
+
+def brief(text: object, longest: int = LONGEST) -> str:
+    """Text in one line of at most `longest` characters; an ellipsis shows where it was cut.
+
+    >>> brief("out of  memory", longest=8)
+    'out of…'
+    """
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+class Markdown(str):
+    """Text that is Markdown already, and is not escaped again."""
+
+    __slots__ = ()
+
+
+def escape(text: object) -> str:
+    r"""Plain text as Markdown that shows exactly it: no markup, HTML, link, line break or control character.
+
+    >>> print(escape("*a* <b> www.example.org"))
+    \*a\* \<b\> www\.example.org
+    """
+    if isinstance(text, Markdown):
+        return text
+    marked = _MARKS.sub(lambda m: f"\\{m[0]}", visible(text))
+    return _LEADING.sub(lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", marked)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Table of plain texts.
+
+    Parameters
+    ----------
+    headers : sequence of str
+    rows : sequence of sequence of str
+    text_columns : frozenset of int
+        Columns that hold words: aligned to the left, the others to the right.
+    strong : frozenset of (int, int)
+        Row and column of the cells in bold.
+    """
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: frozenset[int] = frozenset({0})
+    strong: frozenset[tuple[int, int]] = frozenset()
+
+
+def table(grid: Grid) -> Markdown:
+    """Markdown table of a grid, its columns padded so that the source is legible too.
+
+    >>> print(table(Grid(["Model", "Seeds"], [["lstm", "5"]])))
+    | Model   |   Seeds |
+    |:--------|--------:|
+    | lstm    |       5 |
+    """
+    from tabulate import tabulate  # the command line imports this module, and mostly writes no table
+
+    headers = [escape(cell) for cell in grid.headers]
+    rows = [[_bold(escape(x), (i, j) in grid.strong) for j, x in enumerate(line)] for i, line in enumerate(grid.rows)]
+    sides = ["left" if i in grid.text_columns else "right" for i in range(len(headers))]
+    return Markdown(tabulate(rows, headers, tablefmt="pipe", colalign=sides, disable_numparse=True))
+
+
+def _bold(text: str, strong: bool) -> str:
+    return f"**{text}**" if strong else text
