@@ -140,13 +140,35 @@ def escape(text: object) -> str:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Parameters
+    ----------
+    text : str
+    value : float or None
+        What a reader sorts the column by; None sorts last.
+    small : str
+        What follows the text in smaller type, such as an interval.
+    """
+
+    text: str
+    value: float | None = None
+    small: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.small}" if self.small else self.text
+
+
+@dataclass(frozen=True)
 class Grid:
     """Table of plain texts.
 
     Parameters
     ----------
     headers : sequence of str
-    rows : sequence of sequence of str
+    rows : sequence of sequence of (str or Cell)
+        A plain text has no value to sort by.
     text_columns : frozenset of int
         Columns that hold words: aligned to the left, the others to the right.
     strong : frozenset of (int, int)
@@ -154,9 +176,14 @@ class Grid:
     """
 
     headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Cell]]
     text_columns: frozenset[int] = frozenset({0})
     strong: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows, each text as a :class:`Cell`."""
+        return [[x if isinstance(x, Cell) else Cell(x) for x in line] for line in self.rows]
 
 
 def table(grid: Grid) -> Markdown:

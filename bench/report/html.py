@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from bench.formatting import Grid, plural, visible
@@ -24,10 +23,6 @@ from bench.report import commentary, provenance, tables, verdict
 from bench.report.contents import Report
 from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
 from bench.report.listen import clips, silent
-from bench.report.sorting import sort_value
-
-#: A cell's value, and the interval and spread that follow it.
-_INTERVAL = re.compile(r"(.*?\d) (\[.*\].*)")
 
 
 def report_html(report: Report) -> str:
@@ -102,14 +97,6 @@ def lines(text: str) -> Markup:
     return Markup("\n").join(indented)
 
 
-def cell(text: str) -> Markup:
-    """A cell's text, the interval after a number set smaller."""
-    found = _INTERVAL.fullmatch(text)
-    if found is None:
-        return escape(visible(text))
-    return Markup("{} <small>{}</small>").format(visible(found[1]), visible(found[2]))
-
-
 def _tables_of(report: Report) -> Callable[[Grid, str], Markup]:
     """A function that sets a grid as a table, with a name for those who hear it."""
     kinds = {tables.row_name(row): row.kind for row in report.table.rows}
@@ -132,7 +119,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plural": plural, "cell": cell, "lines": lines, "sort_value": sort_value}
+    environment.filters |= {"plural": plural, "lines": lines}
     return environment
 
 

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.formatting import DASH, count, duration, mebibytes
+from bench.formatting import DASH, Cell, count, duration, mebibytes
 from bench.metrics import METRICS, Metric
 from bench.metrics.metric import Format
-from bench.scoring.score import Cell
+from bench.scoring import score
 from bench.scoring.stats import Interval
 
 
-def cell_text(name: str, cell: Cell, *, interval: bool = False) -> str:
-    """One cell of a table: mean, the 95 % interval if asked for and, with two seeds or more, the SD between seeds."""
+def table_cell(name: str, cell: score.Cell, *, interval: bool = False, mark: str = "") -> Cell:
+    """Cell of a table: a metric's mean, the 95 % interval if asked for and, with two seeds or more, the SD between seeds.
+
+    Parameters
+    ----------
+    name : str
+        The metric's.
+    cell : score.Cell
+    interval : bool
+    mark : str
+        What precedes a value, such as ``≤``.
+    """
     if cell.value is None:
-        return DASH
-    metric = METRICS[name]
-    value = number_text(name, cell.value)
+        return Cell(DASH)
+    text, rest = _value_and_spread(name, cell, cell.value)
     if interval and cell.interval is not None:
-        value = f"{value} {interval_text(name, cell.interval)}"
+        return Cell(f"{mark}{text}", cell.value, f"{interval_text(name, cell.interval)}{rest}")
+    return Cell(f"{mark}{text}{rest}", cell.value)
+
+
+def cell_text(name: str, cell: score.Cell, *, interval: bool = False) -> str:
+    """Text of :func:`table_cell`."""
+    return str(table_cell(name, cell, interval=interval))
+
+
+def _value_and_spread(name: str, cell: score.Cell, value: float) -> tuple[str, str]:
+    metric = METRICS[name]
     if cell.seed_sd is None or not metric.seed_sd:
-        return value
+        return number_text(name, value), ""
     if metric.format == "duration":
-        return duration(cell.value, cell.seed_sd)
-    return f"{value} ± {_text(metric, cell.seed_sd)}"
+        return duration(value, cell.seed_sd), ""
+    return number_text(name, value), f" ± {_text(metric, cell.seed_sd)}"
 
 
 def interval_text(name: str, interval: Interval) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.formatting import DASH, Grid, brief, p_text
+from bench.formatting import DASH, Cell, Grid, brief, p_text
 from bench.metrics import HEADLINE, METRICS, in_group
 from bench.metrics.metric import Group
 from bench.report.contents import MARKOV, Report
 from bench.report.harmony import constraint
-from bench.report.numbers import cell_text, interval_text, number_text
+from bench.report.numbers import interval_text, number_text, table_cell
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.ranking import rank_text
 from bench.scoring.score import Row
@@ -84,40 +84,40 @@ THEMES = (
 def table2(report: Report) -> Grid:
     """The paper's columns with intervals, ranks and flags, the published values beside ours."""
     headers, strong = ["Model"], set()
-    rows = [[row_name(row)] for row in report.table.rows]
+    rows: list[list[str | Cell]] = [[row_name(row)] for row in report.table.rows]
     for metric in HEADLINE:
         standing = report.standings[metric]
         headers += [f"{METRICS[metric].title} ({METRICS[metric].unit})", "Rank"]
         for line, row in zip(rows, report.table.rows, strict=True):
             if row.system == standing.best:
                 strong.add((rows.index(line), len(line)))
-            ranked = rank_text(standing.ranks.get(row.system), DASH)
-            line += [cell_text(metric, row.cells[metric], interval=True), ranked]
+            line += [table_cell(metric, row.cells[metric], interval=True), _rank(standing.ranks.get(row.system))]
         if report.published:
             headers.append(report.published.short)
             for line, row in zip(rows, report.table.rows, strict=True):
                 value = report.published_value(row, metric)
-                line.append(DASH if value is None else f"{value:.2f}")
+                line.append(Cell(DASH if value is None else f"{value:.2f}", value))
     headers += ["Training time", "Flags", "Features"]
     for line, row in zip(rows, report.table.rows, strict=True):
         raised = ", ".join(flag.name for flag in report.flags[row.system])
-        line += [cell_text("training_seconds", row.cells["training_seconds"]), raised, report.features(row)]
+        line += [table_cell("training_seconds", row.cells["training_seconds"]), raised, report.features(row)]
     return Grid(headers, rows, frozenset({0, len(headers) - 2, len(headers) - 1}), frozenset(strong))
 
 
 def differences(report: Report) -> Grid:
     """Every pair of models in every tested column, on the pieces that both have."""
-    rows = []
+    rows: list[list[str | Cell]] = []
     for metric, standing in report.standings.items():
         for c in standing.between_models:
             winner = standing.winner(c)
             verdict = f"{winner} is better" if winner else "too few pieces to test" if standing.hopeless else "not told apart"
             if winner and not standing.outlasts_seeds(c):
                 verdict += " here; other seeds may turn it"
-            difference = number_text(metric, c.difference)
-            limits = DASH if c.interval is None else interval_text(metric, c.interval)
+            difference = Cell(number_text(metric, c.difference), c.difference)
+            limits = Cell(DASH) if c.interval is None else Cell(interval_text(metric, c.interval), c.interval.low)
             pair = f"{c.one} − {c.other}"
-            rows.append([METRICS[metric].title, pair, str(c.pieces), difference, limits, p_text(c.p), verdict])
+            pieces, p = Cell(str(c.pieces), c.pieces), Cell(p_text(c.p), c.p)
+            rows.append([METRICS[metric].title, pair, pieces, difference, limits, p, verdict])
     headers = ["Column", "Models", "Pieces", "Difference", "95 % interval", "p (Holm)", "Verdict"]
     return Grid(headers, rows, frozenset({0, 1, 6}))
 
@@ -132,15 +132,15 @@ def themed(report: Report, theme: Theme) -> Grid:
     """One table of a theme."""
     bits = "bits_per_note" in theme.metrics
     headers = ["Model", *map(_heading, theme.metrics), *(["Fewer bits than markov (%)"] if bits else [])]
-    rows = []
+    rows: list[list[str | Cell]] = []
     for row in report.table.rows:
         if row.done and all(row.cells[m].value is None for m in theme.metrics):
             continue
         bound = "≤ " if bits and report.likelihood_kind(row) == "bound" else ""
-        cells = [f"{bound}{cell_text(m, row.cells[m])}" if row.cells[m].value is not None else DASH for m in theme.metrics]
+        cells = [table_cell(m, row.cells[m], mark=bound) for m in theme.metrics]
         if bits:
-            saved = report.bits_below_markov(row)
-            cells.append(DASH if saved is None or row.system == MARKOV else f"{saved:.1f}".replace("-", "−"))
+            saved = None if row.system == MARKOV else report.bits_below_markov(row)
+            cells.append(Cell(DASH if saved is None else f"{saved:.1f}".replace("-", "−"), saved))
         rows.append([row_name(row), *cells])
     return Grid(headers, rows)
 
@@ -148,11 +148,11 @@ def themed(report: Report, theme: Theme) -> Grid:
 def cost(report: Report) -> Grid:
     """What each system cost."""
     shown = [m for m in in_group("cost") if _anyone_has(report, m)]
-    rows = []
+    rows: list[list[str | Cell]] = []
     for row in report.table.rows:
         done, planned = len(row.done), len(row.trials)
-        seeds = f"{done} of {planned}" if done < planned else str(done)
-        rows.append([row_name(row), *(cell_text(m, row.cells[m]) for m in shown), seeds, str(row.pieces)])
+        seeds = Cell(f"{done} of {planned}" if done < planned else str(done), done)
+        rows.append([row_name(row), *(table_cell(m, row.cells[m]) for m in shown), seeds, Cell(str(row.pieces), row.pieces)])
     # Times and sizes say their own units in each cell.
     headers = [METRICS[m].title if METRICS[m].unit in ("s", "MiB", "epochs") else _heading(m) for m in shown]
     return Grid(["Model", *headers, "Seeds", "Pieces"], rows)
@@ -184,14 +184,11 @@ def grid_search(search: Search) -> Grid:
     values = list(dict.fromkeys(name for cell in search.cells for name in cell.params))
     searched = [name for name in values if len({str(cell.params.get(name)) for cell in search.cells}) > 1]
     shown = [m for m in (*HEADLINE, "bits_per_note", "epochs", "training_seconds") if _any_value(search.cells, m)]
-    rows, strong = [], set()
+    rows: list[list[str | Cell]] = []
+    strong = set()
     for i, cell in enumerate(search.cells):
-        found = search.mean(i)
-        spread = "" if found is None or found[1] is None else f" ± {found[1]:.3f}"
-        scored = DASH if found is None else f"{found[0]:.3f}{spread}"
-        rows.append(
-            [*(str(cell.params.get(name, DASH)) for name in searched), scored, *(cell_text(m, cell.cells[m]) for m in shown)]
-        )
+        params = [_param(cell.params.get(name, DASH)) for name in searched]
+        rows.append([*params, _score(search.mean(i)), *(table_cell(m, cell.cells[m]) for m in shown)])
         if cell is search.chosen:
             strong |= {(i, column) for column in range(len(searched) + 1)}
     headers = [*searched, SCORES.get(search.score, "validation").capitalize(), *(METRICS[m].title for m in shown)]
@@ -225,6 +222,22 @@ def row_name(row: Row) -> str:
     if row.status == "partly done":
         return f"{row.system} ({len(row.done)} of {len(row.trials)} seeds)"
     return f"{row.system} ({row.status})"
+
+
+def _rank(rank: tuple[int, int] | None) -> Cell:
+    return Cell(rank_text(rank, DASH), rank and rank[0])
+
+
+def _param(value: object) -> Cell:
+    return Cell(str(value), float(value) if isinstance(value, int | float) else None)
+
+
+def _score(mean: tuple[float, float | None] | None) -> Cell:
+    """Mean and standard deviation of a grid search's validation score."""
+    if mean is None:
+        return Cell(DASH)
+    value, sd = mean
+    return Cell(f"{value:.3f}" if sd is None else f"{value:.3f} ± {sd:.3f}", value)
 
 
 def _anyone_has(report: Report, metric: str) -> bool:

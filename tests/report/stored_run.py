@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,15 @@ def both(pitch: int, velocity: int) -> dict[tuple[int, int], Notes]:
 def moved(by: int) -> dict[tuple[int, int], Notes]:
     """The real notes, `by` semitones up: a pitch distance of `by` to each piece."""
     return {(i, 0): Notes.from_columns(r.onset, r.duration, r.pitch + by, r.velocity) for i, r in enumerate(REAL)}
+
+
+def many_pieces(run: Stored, system: str, by: Callable[[int], int], kind: str = "model") -> None:
+    """A row on twelve pieces (:meth:`Stored.enlarge`), `by(piece)` semitones off."""
+    generated = {}
+    for i in range(12):
+        real = run.real[i]
+        generated[i, 0] = Notes.from_columns(real.onset, real.duration, real.pitch + by(i), real.velocity)
+    run.add(system, 0, generated, kind=kind)
 
 
 def example(folder: Path) -> Path:

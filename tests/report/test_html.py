@@ -11,25 +11,21 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
 
-from bench.formatting import count, duration, mebibytes
 from bench.music.notes import Notes
 from bench.report import build_report, write_reports
 from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
 from bench.report.figures.svg import Ink, drawing, panels
-from bench.report.html import cell, lines, progress, report_html, spec_yaml
-from bench.report.sorting import sort_value
+from bench.report.html import lines, progress, report_html, spec_yaml
 from bench.report.verdict import alone, verdicts
 from bench.report.watch import stamps, watch_run
 from bench.scoring.score import score_run
 from bench.storage.files import write_json
 from bench.storage.run_folder import RunFolder
 
-from .stored_run import REAL, Stored, both, done, example, moved, notes
+from .stored_run import REAL, Stored, both, done, example, many_pieces, moved, notes
 
 
 @pytest.fixture
@@ -94,35 +90,6 @@ def test_drawing_is_not_loaded_before_it_is_needed() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
     )
     assert found.stdout == "[]\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("9.61 [9.46, 9.76] ± 0.19", 9.61),
-        ("−0.42 ± 0.03", -0.42),
-        ("≤ 18.00", 18.0),
-        ("< 0.001", 0.001),
-        ("5–8", 5.0),
-        ("1,013,888", 1013888.0),
-        ("1.9 GiB", 1945.6),
-        ("512 MiB", 512.0),
-        ("25.7 ± 6.5 s", 25.7),
-        ("3 min 05 s ± 12 s", 185.0),
-        ("2 h 05 min ± 3 min", 7500.0),
-        ("2 of 3", 2.0),
-        ("–", None),
-        ("", None),
-    ],
-)
-def test_cells_sort_by_their_number(text: str, value: float | None) -> None:
-    assert sort_value(text) == (None if value is None else pytest.approx(value))
-
-
-@given(st.floats(0.01, 1e6), st.sampled_from([duration, count, mebibytes]))
-def test_what_the_report_writes_is_read_back_to_its_precision(value: float, write) -> None:
-    read = sort_value(write(value))
-    assert read == pytest.approx(value, rel=0.06, abs=60 if write is duration and value > 7200 else 0.6)
 
 
 def test_a_real_difference_is_said(stored: Stored) -> None:
@@ -354,9 +321,12 @@ def test_lines_keep_their_indent_and_nothing_unseen() -> None:
     assert lines("a:\n  - <b>\u202e\x07") == "a:\n  - &lt;b&gt;"
 
 
-def test_an_interval_is_set_smaller() -> None:
-    assert cell("9.61 [9.46, 9.76] ± 0.19") == "9.61 <small>[9.46, 9.76] ± 0.19</small>"
-    assert cell("[x] <b>") == "[x] &lt;b&gt;"
+def test_a_column_is_sorted_by_exact_values_and_its_intervals_are_smaller(stored: Stored) -> None:
+    stored.enlarge(12)
+    many_pieces(stored, "lstm", lambda i: 9 + (i == 0))
+    html = page(stored.close())
+    assert '<td data-value="9.083333333333334">9.08 <small>[9.00, 9.33]</small></td>' in html
+    assert '<td data-value="60.0">60.0 s</td>' in html
 
 
 def test_a_figure_follows_the_pages_colours_and_takes_no_text_for_a_formula() -> None:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ from markdown_it import MarkdownIt
 from bench.errors import DataError
 from bench.formatting import count, duration, escape, listed, mebibytes
 from bench.metrics import METRICS
-from bench.music.notes import Notes
 from bench.report import REPORTS, build_report, provenance, write_reports
 from bench.report.numbers import size_text
 from bench.scoring.score import score_run
 from bench.storage.samples import PieceName
 
-from .stored_run import FILES, GOLDEN, Stored, both, done, example, moved
+from .stored_run import FILES, GOLDEN, Stored, both, done, example, many_pieces, moved
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
@@ -85,7 +83,7 @@ def test_table2_has_the_papers_columns_and_values(tmp_path: Path) -> None:
 
 def test_intervals_stand_in_brackets(stored: Stored) -> None:
     stored.enlarge(12)
-    many(stored, "lstm", lambda i: 9)
+    many_pieces(stored, "lstm", lambda i: 9)
     assert table2(written(stored.close())["report.md"])[1][1] == "9.00 \\[9.00, 9.00\\]"
 
 
@@ -199,22 +197,13 @@ def test_the_constant_that_wins_is_named_with_its_numbers(stored: Stored) -> Non
     assert "is beaten" not in text
 
 
-def many(run: Stored, system: str, by: Callable[[int], int], kind: str = "model") -> None:
-    """A row on twelve pieces, `by(piece)` semitones off."""
-    made = {}
-    for i in range(12):
-        real = run.real[i]
-        made[i, 0] = Notes.from_columns(real.onset, real.duration, real.pitch + by(i), real.velocity)
-    run.add(system, 0, made, kind=kind)
-
-
 def test_beaten_is_what_a_test_says(stored: Stored) -> None:
     """Four rows, six pairs: 12 pieces are enough for Holm. `close` is below `real` on half the pieces only."""
     stored.enlarge(12)
-    many(stored, "lstm", lambda i: 20 + i % 3)
-    many(stored, "close", lambda i: 10 + (3 if i % 2 else -4))
-    many(stored, "median", lambda i: 1 + i % 2, "reference")
-    many(stored, "real", lambda i: 10, "reference")
+    many_pieces(stored, "lstm", lambda i: 20 + i % 3)
+    many_pieces(stored, "close", lambda i: 10 + (3 if i % 2 else -4))
+    many_pieces(stored, "median", lambda i: 1 + i % 2, "reference")
+    many_pieces(stored, "real", lambda i: 10, "reference")
     text = written(stored.close())["report.md"]
     assert f"{MEDIAN_WINS} (the row median) beats every model in pitch (1.50 against 9.50 for the best model, close)." in text
     assert "Real music of another piece (the row real) is beaten in pitch (10.00) by median: a lower distance" in text
@@ -222,10 +211,10 @@ def test_beaten_is_what_a_test_says(stored: Stored) -> None:
 
 def test_training_that_a_test_calls_worse_is_said(stored: Stored) -> None:
     stored.enlarge(12)
-    many(stored, "lstm", lambda i: 20 + i % 3)
-    many(stored, "untrained lstm", lambda i: 10 + i % 3, "untrained")
-    many(stored, "gan", lambda i: 10 + (3 if i % 2 else -2))
-    many(stored, "untrained gan", lambda i: 10, "untrained")
+    many_pieces(stored, "lstm", lambda i: 20 + i % 3)
+    many_pieces(stored, "untrained lstm", lambda i: 10 + i % 3, "untrained")
+    many_pieces(stored, "gan", lambda i: 10 + (3 if i % 2 else -2))
+    many_pieces(stored, "untrained gan", lambda i: 10, "untrained")
     text = written(stored.close())["report.md"]
     assert "Training took lstm farther from the real notes in pitch (21.00, untrained 11.00)." in text
     assert "Training took gan" not in text
