@@ -1,11 +1,13 @@
-"""What a report says of harmonically constrained rows, each sentence computed from the rows."""
+"""Harmonically constrained rows of a report: their constraint, and findings about it. ``notes.j2`` has the sentences."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from bench.formatting import listed, plural
+from bench.metrics import METRICS
 from bench.music.harmony.settings import Form, Harmony
 from bench.report.contents import Report
 from bench.report.numbers import cell_text
@@ -13,118 +15,93 @@ from bench.scoring.score import Row, read_plans
 from bench.storage.run_folder import RunFolder
 
 
-def task(report: Report) -> list[str]:
-    """What the constrained rows do, and which of their notes are compared; nothing where there are none."""
-    rows = _constrained(report)
-    if not rows:
-        return []
-    notes = int(report.spec["protocol"]["notes"])
-    said = [f"{listed([row.system for row in rows])} {'write' if len(rows) > 1 else 'writes'} under a harmonic constraint."]
-    forms = {form: [r.system for r in rows if _choice(r).form == form] for form in {_choice(r).form for r in rows} if form}
-    for form, systems in sorted(forms.items(), key=lambda item: str(item)):
-        said.append(
-            f"Of the {form.written} notes that {listed(systems)} {'write' if len(systems) > 1 else 'writes'} a piece of "
-            f"{form.length} is made, {_form(form)}; {_compared(form, notes)}."
-        )
-    return said
+@dataclass(frozen=True)
+class ChordPlan:
+    """Chord plan as texts: the rows that followed it (empty for all), chords, source of the keys, and pieces by key."""
+
+    systems: str
+    chords: str
+    key_from: str
+    keys: str
 
 
-def notes(report: Report) -> list[str]:
-    """What must be known to read the shares: the plan, before and after, and whether the weights are the same."""
-    rows = [row for row in _constrained(report) if row.done]
-    return [*_plans(report, rows), *_before_and_after(report, rows), *_trainings(report, rows)]
+def constrained(report: Report) -> list[str]:
+    """Names of the constrained rows, in one text; nothing where there are none."""
+    names = [row.system for row in _constrained(report)]
+    return [listed(names)] if names else []
+
+
+def forms(report: Report) -> list[tuple[Form, str]]:
+    """Forms that pieces are put together in, and the rows that have each."""
+    systems: dict[Form, list[str]] = {}
+    for row in _constrained(report):
+        if (form := _choice(row).form) is not None:
+            systems.setdefault(form, []).append(row.system)
+    return sorted(((form, listed(names)) for form, names in systems.items()), key=str)
+
+
+def plans(report: Report) -> Iterator[ChordPlan]:
+    """Chord plans that were followed, one for each constraint."""
+    stored = read_plans(RunFolder(report.folder))
+    rows: dict[Harmony, list[Row]] = {}
+    for row in _constrained(report):
+        if row.done:
+            rows.setdefault(_choice(row), []).append(row)
+    for choice, members in rows.items():
+        pieces = stored.of(members[0].trials[0].trial)
+        if isinstance(pieces, str):
+            continue
+        counts = Counter(plan.key for plan in pieces.plans)
+        keys = listed([f"{key} {count}" for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))])
+        yield ChordPlan(listed([row.system for row in members]) if len(rows) > 1 else "", _chords(choice), pieces.key_from, keys)
+
+
+def shares(report: Report) -> Iterator[tuple[str, str]]:
+    """Chord tones and scale tones of each constrained row and, in brackets, of its twin."""
+    for metric in ("chord_tones", "scale_tones"):
+        parts = [
+            f"{row.system} {cell_text(metric, row.cells[metric])} % ({free.system} {cell_text(metric, free.cells[metric])} %)"
+            for free, row in _pairs(report)
+        ]
+        if parts:
+            yield METRICS[metric].title, "; ".join(parts)
+
+
+def raised(report: Report) -> list[str]:
+    """Rows whose 95 % interval of chord tones is above that of their twin, in one text."""
+    intervals = [
+        (row.system, free.cells["chord_tones"].interval, row.cells["chord_tones"].interval) for free, row in _pairs(report)
+    ]
+    systems = [system for system, free, bound in intervals if free and bound and free.high < bound.low]
+    return [listed(systems)] if systems else []
+
+
+def same_weights(report: Report, same: bool) -> list[str]:
+    """Constrained rows and their twins that need the same bits per note, or that do not, in one text."""
+    pairs = []
+    for row in _constrained(report):
+        free = twin(report, row)
+        if row.done and free is not None and row.cells["bits_per_note"].value is not None:
+            bits, unconstrained = ({t.trial.seed: t.values["bits_per_note"] for t in r.done} for r in (row, free))
+            if (bits == unconstrained) is same:
+                pairs.append(f"{row.system} and {free.system}")
+    return ["; ".join(pairs)] if pairs else []
 
 
 def constraint(row: Row) -> list[str]:
-    """A row's constraint, for the table of settings."""
+    """Constraint of a row, for the table of settings."""
     choice = _choice(row)
     weights = f"chord ×{choice.chord:g}, scale ×{choice.scale:g}, other ×{choice.other:g}"
-    chords = f"{_progressions(choice)}, {plural(choice.notes_per_chord, 'note')} a chord"
-    return [f"key {choice.key}", chords, weights, *([_form(choice.form)] if choice.form else [])]
+    return [f"key {choice.key}", _chords(choice), weights, *([form_text(choice.form)] if choice.form else [])]
 
 
 def twin(report: Report, row: Row) -> Row | None:
-    """The row of the same plug-in and hyperparameters without a constraint."""
+    """Row of the same plug-in and hyperparameters without a constraint."""
     same = [r for r in report.table.rows if not r.harmony and r.kind != "untrained"]
     return next((r for r in same if r.model == row.model and r.params == row.params), None)
 
 
-def _plans(report: Report, rows: Sequence[Row]) -> Iterable[str]:
-    stored = read_plans(RunFolder(report.folder))
-    choices: dict[Harmony, list[Row]] = {}
-    for row in rows:
-        choices.setdefault(_choice(row), []).append(row)
-    for choice, members in choices.items():
-        found = stored.of(members[0].trials[0].trial)
-        if isinstance(found, str):
-            continue
-        keys = Counter(plan.key for plan in found.plans)
-        said = listed([f"{key} {count}" for key, count in sorted(keys.items(), key=lambda item: (-item[1], item[0]))])
-        where = "is given" if found.key_from == "given" else f"was found from {found.key_from} by music21"
-        which = f" of {listed([row.system for row in members])}" if len(choices) > 1 else ""
-        yield (
-            f"The plan{which}: {_progressions(choice)}, {plural(choice.notes_per_chord, 'note')} a chord. The key {where}, never "
-            f"from what really follows; pieces by key: {said}."
-        )
-
-
-def _before_and_after(report: Report, rows: Sequence[Row]) -> Iterable[str]:
-    pairs = [(before, row) for row in rows if (before := twin(report, row)) is not None and before.done]
-    for metric, name in (("chord_tones", "chord tones"), ("scale_tones", "scale tones")):
-        said = [
-            f"{after.system} {cell_text(metric, after.cells[metric])} % against {cell_text(metric, before.cells[metric])} % of "
-            f"{before.system}"
-            for before, after in pairs
-        ]
-        if said:
-            yield f"With the constraint and without, {name}: {'; '.join(said)}."
-    apart = [
-        after.system
-        for before, after in pairs
-        if (one := before.cells["chord_tones"].interval)
-        and (other := after.cells["chord_tones"].interval)
-        and one.high < other.low
-    ]
-    if apart:
-        yield f"The 95 % intervals of the chord tones don't meet for {listed(apart)}."
-
-
-def _trainings(report: Report, rows: Sequence[Row]) -> Iterable[str]:
-    same: list[str] = []
-    other: list[str] = []
-    for row in rows:
-        before = twin(report, row)
-        if before is None or row.cells["bits_per_note"].value is None:
-            continue
-        bits = [{t.trial.seed: t.values["bits_per_note"] for t in r.done} for r in (before, row)]
-        (same if bits[0] == bits[1] else other).append(f"{row.system} and {before.system}")
-    if same:
-        yield f"The same seeds gave the same weights to {'; '.join(same)}: to the last digit they need the same bits per note."
-    if other:
-        yield f"{'; '.join(other)}: their bits per note differ, so more than the constraint may lie between them."
-
-
-def _constrained(report: Report) -> list[Row]:
-    return [row for row in report.table.rows if row.harmony]
-
-
-def _choice(row: Row) -> Harmony:
-    assert row.harmony is not None, f"{row.system} has no constraint"
-    return row.harmony
-
-
-def _chords(progression: Sequence[str]) -> str:
-    return "–".join(progression)
-
-
-def _progressions(choice: Harmony) -> str:
-    """``I–V–vi–IV``, and of a key that is looked for also the chords of pieces in minor."""
-    if choice.key == "auto":
-        return f"{_chords(choice.progression)} in major and {_chords(choice.minor)} in minor"
-    return _chords(choice.chords(choice.key.split()[1]))
-
-
-def _form(form: Form) -> str:
+def form_text(form: Form) -> str:
     """``A + A + B + A with A = 120 notes and B = 60 notes, B 3 semitones up``."""
     order, moved = " + ".join(form.sections), abs(form.transpose)
     sizes = [f"A = {plural(form.a, 'note')}"]
@@ -135,8 +112,24 @@ def _form(form: Form) -> str:
     return f"{order} with {listed(sizes)}{way}"
 
 
-def _compared(form: Form, notes: int) -> str:
-    first = form.a if form.sections[0] == "A" else form.b
-    if notes == first:
-        return f"its first {notes}, which are the first section, are compared"
-    return f"its first {notes} are compared" + (", a part of the first section" if notes < first else "")
+def _constrained(report: Report) -> list[Row]:
+    return [row for row in report.table.rows if row.harmony]
+
+
+def _pairs(report: Report) -> list[tuple[Row, Row]]:
+    """Twin and constrained row, where both have a finished trial."""
+    pairs = [(twin(report, row), row) for row in _constrained(report) if row.done]
+    return [(free, row) for free, row in pairs if free is not None and free.done]
+
+
+def _choice(row: Row) -> Harmony:
+    assert row.harmony is not None, f"{row.system} has no constraint"
+    return row.harmony
+
+
+def _chords(choice: Harmony) -> str:
+    """``I–V–vi–IV, 8 notes a chord``; of a key that is looked for also the chords of pieces in minor."""
+    notes = f"{plural(choice.notes_per_chord, 'note')} a chord"
+    if choice.key == "auto":
+        return f"{'–'.join(choice.progression)} in major and {'–'.join(choice.minor)} in minor, {notes}"
+    return f"{'–'.join(choice.chords(choice.key.split()[1]))}, {notes}"

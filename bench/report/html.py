@@ -10,7 +10,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -19,10 +19,11 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from bench.formatting import Grid, plural, visible
-from bench.report import commentary, provenance, tables, verdict
+from bench.report import provenance, tables, verdict
 from bench.report.contents import Report
 from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
 from bench.report.listen import clips, silent
+from bench.report.notes import notes
 
 
 def report_html(report: Report) -> str:
@@ -35,7 +36,7 @@ def report_html(report: Report) -> str:
         .render(
             report=report,
             tables=tables,
-            words=commentary,
+            words=partial(notes, report),
             provenance=provenance,
             verdict=verdict,
             table=_tables_of(report),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.formatting import Markdown, escape, plural, table
-from bench.report import commentary, provenance, tables
+from bench.report import provenance, tables
 from bench.report.contents import Report
 from bench.report.figures import pitch
+from bench.report.notes import notes
 
 
 def code_block(text: str) -> Markdown:
@@ -32,5 +35,5 @@ def report_markdown(report: Report) -> str:
     )
     environment.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
     return environment.get_template("report.md.j2").render(
-        report=report, tables=tables, words=commentary, provenance=provenance, pitch_alone=pitch.note(report)
+        report=report, tables=tables, words=partial(notes, report), provenance=provenance, pitch_alone=pitch.note(report)
     )

@@ -12,8 +12,9 @@ from bench.report.contents import MARKOV, Report
 from bench.report.harmony import constraint
 from bench.report.numbers import interval_text, number_text, table_cell
 from bench.scoring.grid_search import SCORES, Search
-from bench.scoring.ranking import rank_text
+from bench.scoring.ranking import Standing, rank_text
 from bench.scoring.score import Row
+from bench.scoring.stats import Comparison
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,11 @@ def differences(report: Report) -> Grid:
     rows: list[list[str | Cell]] = []
     for metric, standing in report.standings.items():
         for c in standing.between_models:
-            winner = standing.winner(c)
-            verdict = f"{winner} is better" if winner else "too few pieces to test" if standing.hopeless else "not told apart"
-            if winner and not standing.outlasts_seeds(c):
-                verdict += " here; other seeds may turn it"
             difference = Cell(number_text(metric, c.difference), c.difference)
             limits = Cell(DASH) if c.interval is None else Cell(interval_text(metric, c.interval), c.interval.low)
             pair = f"{c.one} − {c.other}"
             pieces, p = Cell(str(c.pieces), c.pieces), Cell(p_text(c.p), c.p)
-            rows.append([METRICS[metric].title, pair, pieces, difference, limits, p, verdict])
+            rows.append([METRICS[metric].title, pair, pieces, difference, limits, p, _verdict(standing, c)])
     headers = ["Column", "Models", "Pieces", "Difference", "95 % interval", "p (Holm)", "Verdict"]
     return Grid(headers, rows, frozenset({0, 1, 6}))
 
@@ -222,6 +219,13 @@ def row_name(row: Row) -> str:
     if row.status == "partly done":
         return f"{row.system} ({len(row.done)} of {len(row.trials)} seeds)"
     return f"{row.system} ({row.status})"
+
+
+def _verdict(standing: Standing, comparison: Comparison) -> str:
+    winner = standing.winner(comparison)
+    if winner is None:
+        return "too few pieces to test" if standing.hopeless else "no significant difference"
+    return f"{winner} is better" + ("" if standing.outlasts_seeds(comparison) else ", not stable across training seeds")
 
 
 def _rank(rank: tuple[int, int] | None) -> Cell:

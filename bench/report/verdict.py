@@ -1,8 +1,8 @@
-"""Under Table 2, in plain sentences: which differences are real."""
+"""Verdict under Table 2: which models differ significantly, in plain sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 
 from bench.formatting import listed
 from bench.metrics import METRICS
@@ -11,14 +11,13 @@ from bench.scoring.ranking import Standing
 
 
 def verdicts(report: Report) -> list[tuple[str, str]]:
-    """A column's title and what the tests say of it, for each tested column that at least two models have."""
-    return [
-        (METRICS[metric].title, _sentence(standing)) for metric, standing in report.standings.items() if standing.between_models
-    ]
+    """Title and verdict of each tested column that at least two models have."""
+    standings = [(METRICS[metric].title, s) for metric, s in report.standings.items() if s.between_models]
+    return [(title, "too few pieces to test." if s.hopeless else f"{'; '.join(_clauses(s))}.") for title, s in standings]
 
 
 def alone(report: Report) -> str:
-    """Why there is no verdict; empty where there is one."""
+    """Reason why there is no verdict; empty where there is one."""
     if verdicts(report):
         return ""
     models = [row.system for row in report.table.rows if row.kind == "model" and row.done]
@@ -29,32 +28,22 @@ def alone(report: Report) -> str:
     return "No column has values of two models on the same pieces, so there is no difference to test."
 
 
-def _sentence(standing: Standing) -> str:
-    if standing.hopeless:
-        return "there are too few pieces to call any difference real."
-    beaten = _beaten(standing)
-    same = [(c.one, c.other) for c in standing.between_models if standing.winner(c) is None]
-    if not beaten:
-        return "no test tells the models apart." if len(same) > 1 else f"no test tells {same[0][0]} and {same[0][1]} apart."
-    parts = [*beaten, *([f"no test tells {', '.join(f'{one} from {other}' for one, other in same)}"] if same else [])]
-    return "; ".join(parts) + "."
-
-
-def _beaten(standing: Standing) -> Iterable[str]:
-    """Of each winner whom it beats, and against whom another training could turn that."""
-    held: dict[str, list[str]] = {}
-    open_: dict[str, list[str]] = {}
+def _clauses(standing: Standing) -> Iterator[str]:
+    """For each winner the models that it beats, stably first; then the pairs without a significant difference."""
+    losers: dict[str, dict[bool, list[str]]] = {}
+    same = []
     for c in standing.between_models:
-        if (winner := standing.winner(c)) is not None:
-            loser = c.other if winner == c.one else c.one
-            (held if standing.outlasts_seeds(c) else open_).setdefault(winner, []).append(loser)
-    return [_said(winner, held, open_) for winner in dict.fromkeys([*held, *open_])]
-
-
-def _said(winner: str, held: Mapping[str, list[str]], open_: Mapping[str, list[str]]) -> str:
-    said = []
-    if winner in held:
-        said.append(f"{winner} is better than {listed(held[winner])}")
-    if winner in open_:
-        said.append(f"{winner} is better than {listed(open_[winner])} here, but training again could turn that")
-    return "; ".join(said)
+        winner = standing.winner(c)
+        if winner is None:
+            same.append(f"{c.one} and {c.other}")
+        else:
+            stable = standing.outlasts_seeds(c)
+            losers.setdefault(winner, {True: [], False: []})[stable].append(c.other if winner == c.one else c.one)
+    for winner, beaten in losers.items():
+        if beaten[True]:
+            yield f"{winner} is better than {listed(beaten[True])}"
+        if beaten[False]:
+            yield f"{winner} is better than {listed(beaten[False])}, but not stably across training seeds"
+    if same:
+        every = len(same) == len(standing.between_models) > 1
+        yield "no significant difference between " + ("any two models" if every else ", ".join(same))

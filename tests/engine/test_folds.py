@@ -109,14 +109,14 @@ def test_the_report_says_how_pieces_were_held_out(straight: tuple[Bench, RunResu
     toy, _ = straight
     report = (toy.run_folder / "report.md").read_text()
     assert (
-        "10 pieces (510 notes). 8 of them are held out in turn, in 8 folds (leave-one-out), a composition always whole: "
-        "for each fold every system learns anew from 7 pieces, chooses by 2 others, and continues the 1 it never saw."
+        "10 pieces (510 notes), 8 of them held out in turn in 8 folds (leave-one-out); the pieces of one composition stay "
+        "together. For each fold every system is trained anew on 7 of the pieces, validated on 2 and tested on 1."
     ) in report
-    assert "1 training run a model and fold (seed 0)" in report
+    assert "One training run per model, fold and seed (seeds: 0)" in report
     assert "2 of 10 pieces have fewer than 30 notes, too few to be continued: they are not compared." in report
     assert "its own split, and what it says of it, is void." in report
     assert "the mean over the folds, not their sum" in report
-    assert "0 to choose by" not in report
+    assert "Validation: 0 pieces" not in report
 
 
 @pytest.fixture(scope="module")

@@ -56,10 +56,12 @@ def test_a_run_with_and_without(toy: Bench) -> None:
 
     report = (toy.run_folder / "report.md").read_text()
     assert "## Harmony" in report
-    assert "Of the 30 notes that markov+harmony writes a piece of 70 is made, A + A + B + A with A = 20 notes and " in report
-    assert "B = 10 notes, B 3 semitones up; its first 20, which are the first section, are compared." in report
-    assert f"chord tones: markov+harmony {constrained.cells['chord_tones'].value:.1f} % against" in report
-    assert "The same seeds gave the same weights to markov+harmony and markov" in report
+    assert "a piece of 70 notes is put together from 30 generated notes, A + A + B + A with A = 20 notes and " in report
+    assert "B = 10 notes, B 3 semitones up. Its first 20 notes are compared: the first section." in report
+    share = constrained.cells["chord_tones"].value
+    assert f"Chord tones with the constraint (and without): markov+harmony {share:.1f} % (markov " in report
+    assert "Same weights with and without the constraint" in report
+    assert "to the last digit): markov+harmony and markov." in report
 
 
 def test_without_a_constrained_row_the_columns_are_undefined_with_a_reason(toy: Bench) -> None:

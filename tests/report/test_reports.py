@@ -126,7 +126,7 @@ def test_trials_of_different_machines_commits_and_threads_are_told(stored: Store
     assert "not the same for all trials: processor" not in text
     assert "torch of" not in text, "each framework has its own interpreter"
     assert "- threads: 1 and 2 a trial\n" in text
-    assert "different numbers of threads (lstm 2 and gan 1 and 2): their times can't be compared." in text
+    assert "different numbers of threads (lstm: 2; gan: 1, 2), so their times are not comparable." in text
 
 
 def test_trials_of_one_machine_differ_in_nothing(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_an_outcome_that_is_not_whole_counts_as_none(stored: Stored, lost: str) 
     assert score_run(folder)["lstm"].status == "not run"
 
 
-MEDIAN_WINS = "One note repeated over and over"
+MEDIAN_WINS = "one note repeated over and over"
 
 
 def test_the_constant_is_named_only_where_it_wins(stored: Stored) -> None:
@@ -190,11 +190,11 @@ def test_the_constant_that_wins_is_named_with_its_numbers(stored: Stored) -> Non
     text = written(stored.close())["report.md"]
     # Two pieces are too few for a test to call anything better.
     assert (
-        "No model's mean is below that of one note repeated over and over (the row median) in pitch (5.50 against 20.00 for the "
-        "best model, lstm), though no test tells it from all of them."
+        f"Average Pitch Distance: {MEDIAN_WINS} (the row median, 5.50) has a lower mean than every model, though the difference "
+        "is not significant for all of them (best: lstm, 20.00)."
     ) in text
-    assert "in velocity (" not in text
-    assert "is beaten" not in text
+    assert f"Velocity Average Distance: {MEDIAN_WINS}" not in text
+    assert "real music of another piece (the row real" not in text
 
 
 def test_beaten_is_what_a_test_says(stored: Stored) -> None:
@@ -205,8 +205,9 @@ def test_beaten_is_what_a_test_says(stored: Stored) -> None:
     many_pieces(stored, "median", lambda i: 1 + i % 2, "reference")
     many_pieces(stored, "real", lambda i: 10, "reference")
     text = written(stored.close())["report.md"]
-    assert f"{MEDIAN_WINS} (the row median) beats every model in pitch (1.50 against 9.50 for the best model, close)." in text
-    assert "Real music of another piece (the row real) is beaten in pitch (10.00) by median: a lower distance" in text
+    assert f"{MEDIAN_WINS} (the row median, 1.50) is significantly better than every model (best: close, 9.50)." in text
+    lower = "significantly lower than that of real music of another piece (the row real, 10.00): median. A lower distance"
+    assert f"Average Pitch Distance: {lower}" in text
 
 
 def test_training_that_a_test_calls_worse_is_said(stored: Stored) -> None:
@@ -216,15 +217,16 @@ def test_training_that_a_test_calls_worse_is_said(stored: Stored) -> None:
     many_pieces(stored, "gan", lambda i: 10 + (3 if i % 2 else -2))
     many_pieces(stored, "untrained gan", lambda i: 10, "untrained")
     text = written(stored.close())["report.md"]
-    assert "Training took lstm farther from the real notes in pitch (21.00, untrained 11.00)." in text
-    assert "Training took gan" not in text
+    assert "Average Pitch Distance: lstm is significantly worse after training (21.00) than before it (11.00)." in text
+    assert "gan is significantly worse" not in text
 
 
 @pytest.mark.parametrize(
     ("lstm", "gan", "said"),
     [
-        (14.0, None, "No model needs fewer bits per note than a first-order Markov chain (the row markov)"),
-        (14.0, 12.0, "lstm does not need fewer bits per note than a first-order Markov chain (the row markov)"),
+        (14.0, None, "No fewer bits per note than a first-order Markov chain (the row markov): lstm."),
+        (14.0, 13.0, "No fewer bits per note than a first-order Markov chain (the row markov): lstm and gan."),
+        (14.0, 12.0, "No fewer bits per note than a first-order Markov chain (the row markov): lstm."),
         (12.0, None, ""),
     ],
 )
@@ -298,8 +300,8 @@ def test_a_training_stopped_by_the_clock_is_said(stored: Stored) -> None:
     training = {**done(0, None)["training"], "stopped": "clock", "resumed": 1}
     stored.add("lstm", 0, moved(1), training=training)
     text = written(stored.close())["report.md"]
-    assert "lstm: the clock stopped 1 of 1 training;" in text
-    assert "lstm: 1 of 1 training went on from a checkpoint after a stop." in text
+    assert "lstm, stopped by the time limit: 1 of 1 training, which another machine would end elsewhere." in text
+    assert "lstm, resumed from a checkpoint: 1 of 1 training." in text
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_held_out_pieces_have_no_part_in_it(stored: Stored) -> None:
         cell(stored, 0.2, seed, [10.5], by=1)
     text = told(stored.close())
     assert table2_rows(text) == ["lstm dropout=0.1", "median"]
-    assert "Chosen: lstm dropout=0.1, with the least validation bits per note of 2 cells" in text
+    assert "Chosen: lstm dropout=0.1, which has the lowest validation bits per note of 2 cells" in text
     assert "The next cell is within one standard deviation" not in text
 
 
@@ -111,7 +111,7 @@ def test_nothing_is_chosen_while_a_trial_lacks(stored: Stored) -> None:
         "lstm dropout=0.2", 1, None, error="out of memory", model="lstm", cell_of="lstm", params={"dropout": 0.2, "units": 8}
     )
     text = told(stored.close())
-    assert "Nothing is chosen yet: some of its trials have not ended well." in text
+    assert "Nothing is chosen yet: some trials have not ended well." in text
     assert [row.split(" (")[0] for row in table2_rows(text)] == ["lstm dropout=0.1", "lstm dropout=0.2", "median"]
     assert "out of memory" in text.split("## Failed trials")[1]
 
@@ -120,14 +120,14 @@ def test_a_family_without_a_likelihood_is_chosen_by_its_distance(stored: Stored)
     for seed in (0, 1):
         cell(stored, 0.1, seed, [3.0], score="validation_distance")
         cell(stored, 0.2, seed, [2.0], score="validation_distance")
-    assert "Chosen: lstm dropout=0.2, with the least validation distance" in told(stored.close())
+    assert "Chosen: lstm dropout=0.2, which has the lowest validation distance" in told(stored.close())
 
 
 def test_a_model_that_logs_no_validation_score_is_not_chosen_from(stored: Stored) -> None:
     for seed in (0, 1):
         cell(stored, 0.1, seed, [3.0], score="accuracy")
         cell(stored, 0.2, seed, [2.0], score="accuracy")
-    assert "Nothing is chosen yet: its model logs no validation score." in told(stored.close())
+    assert "Nothing is chosen yet: the model logs no validation score." in told(stored.close())
 
 
 def test_losses_over_other_fields_are_not_compared(stored: Stored) -> None:
@@ -135,7 +135,7 @@ def test_losses_over_other_fields_are_not_compared(stored: Stored) -> None:
     for seed in (0, 1):
         cell(stored, 0.1, seed, [2.0], score="validation_loss")
         cell(stored, 0.2, seed, [5.0], score="validation_loss", validation_bits=7.2)
-    assert "Nothing is chosen yet: its cells log different validation scores" in told(stored.close())
+    assert "Nothing is chosen yet: the cells log different validation scores" in told(stored.close())
 
 
 def test_a_run_without_a_grid_has_none(stored: Stored) -> None:

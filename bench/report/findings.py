@@ -1,0 +1,197 @@
+"""Findings of a report, computed from its rows: what its sentences say beyond its tables. ``notes.j2`` has the sentences.
+
+What may be missing is a list with one text or none, so that a template writes its sentence with one `for`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.formatting import listed, mebibytes, plural
+from bench.metrics import HEADLINE, METRICS
+from bench.report.contents import Report
+from bench.report.numbers import number_text, size_text
+from bench.report.provenance import MIB, done, ran
+from bench.scoring.grid_search import Search
+from bench.scoring.score import MEDIAN, REAL, Row
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the pieces are held out in turn: numbers of pieces, each a range where folds differ."""
+
+    pieces: int
+    notes: int
+    held_out: int
+    folds: int
+    method: str
+    train: str
+    validation: str
+    test: str
+
+
+def folds(report: Report) -> Split:
+    """The split of a run with folds."""
+    dataset = report.dataset
+    stored = dataset.folds or {}
+    pieces = dataset.pieces["test"]
+    test, validation = ([len(fold[name]) for fold in stored["folds"]] for name in ("test", "validation"))
+    train = [pieces - t - v for t, v in zip(test, validation, strict=True)]
+    method = "leave-one-out" if stored["asked"] == "leave-one-out" else "cross-validation"
+    spans = (_span(train), _span(validation), _span(test))
+    return Split(pieces, dataset.notes["test"], sum(test), len(test), method, *spans)
+
+
+def machine(report: Report) -> str:
+    """Processor, cores and memory."""
+    stored = report.run.provenance.machine
+    return f"{stored.cpu} ({plural(stored.cores or 0, 'core')}, {mebibytes((stored.memory_bytes or 0) / MIB)})"
+
+
+def gpus(report: Report) -> list[str]:
+    """Devices that models ran on, other than the processor."""
+    devices = {str(ran(trial).get("device")) for row in _models(report) for trial in row.done}
+    return sorted(devices - {str(report.run.provenance.machine.cpu), "None"})
+
+
+def constant_wins(report: Report) -> Iterator[tuple[str, str, str, str, bool]]:
+    """Distances at which the row median is below every model: title, its value, the best model, its value, significant or not."""
+    for metric in HEADLINE:
+        standing = report.standings[metric]
+        models = [row for row in _models(report) if row.system in standing.known]
+        # A mean over fewer pieces is no best. Whether the constant is below such a row, the pieces that both have say.
+        ranked = [(_value(row, metric), row.system) for row in models if row.system not in standing.partial]
+        if MEDIAN not in standing.known or not ranked:
+            continue
+        if all(standing.difference(MEDIAN, row.system) < 0 for row in models):
+            value, best = min(ranked, key=lambda item: item[0])
+            constant = number_text(metric, _value(standing.known[MEDIAN], metric))
+            significant = all(standing.better(MEDIAN, row.system) for row in models)
+            yield METRICS[metric].title, constant, best, number_text(metric, value), significant
+
+
+def beats_real_music(report: Report) -> Iterator[tuple[str, str, str]]:
+    """Distances at which a constant or a model is significantly better than real music: title, real music's value, systems."""
+    for metric in HEADLINE:
+        standing = report.standings[metric]
+        others = [MEDIAN, *(row.system for kind in ("model", "untrained") for row in _of_kind(report, kind))]
+        if better := [system for system in others if standing.better(system, REAL)]:
+            yield METRICS[metric].title, number_text(metric, _value(standing.known[REAL], metric)), listed(better)
+
+
+def worse_after_training(report: Report) -> Iterator[tuple[str, str, str, str]]:
+    """Models that training made significantly worse: title of the distance, model, its value after and before."""
+    trained = {row.system: row for row in _models(report)}
+    for before in _of_kind(report, "untrained"):
+        after = trained.get(before.system.removeprefix("untrained "))
+        for metric in HEADLINE if after is not None else ():
+            if after is not None and report.standings[metric].better(before.system, after.system):
+                values = (number_text(metric, _value(row, metric)) for row in (after, before))
+                yield METRICS[metric].title, after.system, *values
+
+
+def no_better_than_markov(report: Report) -> list[str]:
+    """Models with an exact likelihood that need no fewer bits than the row markov, in one text."""
+    exact = [row for row in _models(report) if report.likelihood_kind(row) != "bound" and row.model != "references"]
+    saved = {row.system: report.bits_below_markov(row) for row in exact}
+    return _one([system for system, percent in saved.items() if percent is not None and percent <= 0])
+
+
+def like_references(report: Report) -> Iterator[tuple[str, str]]:
+    """For each tested column the models without a significant difference from reference rows: ``lstm, gan vs. real``."""
+    for metric, standing in report.standings.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for model, references in standing.like_references.items():
+            if references:
+                alike.setdefault(tuple(references), []).append(model)
+        if alike and not standing.hopeless:
+            pairs = (f"{', '.join(models)} vs. {', '.join(references)}" for references, models in alike.items())
+            yield METRICS[metric].title, "; ".join(pairs)
+
+
+def hopeless(report: Report) -> list[str]:
+    """Titles of the columns with too few pieces for any test."""
+    return _one([METRICS[metric].title for metric, standing in report.standings.items() if standing.hopeless])
+
+
+def detectable(report: Report) -> list[str]:
+    """Smallest differences that the tests find with 80 % power, of each tested column."""
+    sizes = {METRICS[m]: size_text(m, s.detectable) for m, s in report.standings.items() if s.detectable is not None}
+    return _one([f"{size} {metric.unit} in {metric.title.lower()}" for metric, size in sizes.items()])
+
+
+def bounds(report: Report, models: bool = False) -> list[str]:
+    """Rows, or only models, whose bits are upper bounds."""
+    rows = _models(report) if models else report.table.rows
+    return [row.system for row in rows if report.likelihood_kind(row) == "bound"]
+
+
+def likelihood_sizes(report: Report) -> list[tuple[int, int]]:
+    """Pieces and notes that the bits are over, as the trials counted them."""
+    likelihoods = [trial.result.likelihood for trial in done(report)]
+    return sorted({(x.pieces, x.notes) for x in likelihoods if x})
+
+
+def without_likelihood(report: Report) -> list[str]:
+    """Models that give no likelihood."""
+    return _one([row.system for row in _models(report) if row.done and row.cells["bits_per_note"].value is None])
+
+
+def close_choice(search: Search) -> bool:
+    """Whether the second best cell is within one standard deviation between seeds of the best."""
+    means = [mean for i in range(len(search.cells)) if (mean := search.mean(i)) is not None]
+    best, *others = sorted(means, key=lambda mean: mean[0])
+    return bool(others) and best[1] is not None and others[0][0] - best[0] < best[1]
+
+
+def unequal_threads(report: Report) -> list[str]:
+    """Threads of each model, where trials differ: ``lstm: 2; gan: 1, 2``."""
+    threads = {row.system: sorted({str(ran(t)["threads"]) for t in row.done if "threads" in ran(t)}) for row in _models(report)}
+    if len({number for numbers in threads.values() for number in numbers}) < 2:
+        return []
+    return ["; ".join(f"{system}: {', '.join(numbers)}" for system, numbers in threads.items() if numbers)]
+
+
+def stops(report: Report) -> Iterator[tuple[str, int, int, int, int]]:
+    """Of each model: trainings, and how many of them the clock or patience stopped and how many resumed from a checkpoint."""
+    for row in _models(report):
+        trainings = [part for trial in row.done for part in trial.result.training.folds or (trial.result.training,)]
+        clock, early = (sum(t.stopped == why for t in trainings) for why in ("clock", "early"))
+        yield row.system, len(trainings), clock, early, sum(bool(t.resumed) for t in trainings)
+
+
+def facts(report: Report) -> Iterator[tuple[str, str]]:
+    """Precision and compilation as each model states them, where all its trials agree."""
+    for row in _models(report):
+        parts = []
+        for name in ("precision", "compiled"):
+            values = {str(v) for t in row.done if (v := t.result.facts.get(name)) not in (None, "")}
+            parts += [f"{name} {value}" for value in values if len(values) == 1]
+        if parts:
+            yield row.system, ", ".join(parts)
+
+
+def _of_kind(report: Report, kind: str) -> Sequence[Row]:
+    return [row for row in report.table.rows if row.kind == kind]
+
+
+def _models(report: Report) -> Sequence[Row]:
+    return _of_kind(report, "model")
+
+
+def _value(row: Row, metric: str) -> float:
+    """Mean of a row that has one."""
+    value = row.cells[metric].value
+    assert value is not None, f"{row.system} has no {metric}"
+    return value
+
+
+def _one(names: Sequence[str]) -> list[str]:
+    """All names in one text; nothing for none."""
+    return [listed(names)] if names else []
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,55 @@
+"""Notes of a report: its sentences as plain text, section by section, from ``notes.j2``."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bench.formatting import listed, plural, visible
+from bench.metrics import METRICS
+from bench.report import findings, harmony
+from bench.report.contents import Report
+from bench.scoring.grid_search import SCORES
+from bench.scoring.stats import FEWEST
+
+
+def notes(report: Report, section: str, **arguments: Any) -> list[str]:
+    """Notes of a section; one that is not true of this run is not among them.
+
+    Parameters
+    ----------
+    report : Report
+    section : str
+        A macro of ``notes.j2``.
+    **arguments : object
+        What else the macro takes.
+    """
+    text = str(getattr(_sections(), section)(report, **arguments))
+    return [" ".join(note.split()) for note in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
+
+
+@cache
+def _sections() -> Any:
+    environment = Environment(
+        loader=PackageLoader("bench.report", ""),
+        finalize=visible,  # a value in one line can't begin a note
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plural": plural, "listed": listed, "capital": _capital, "sentence": _sentence}
+    environment.globals |= {"findings": findings, "harmony": harmony, "METRICS": METRICS, "SCORES": SCORES, "FEWEST": FEWEST}
+    return environment.get_template("notes.j2").module
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _sentence(text: object) -> str:
+    """With a capital at its start and a full stop at its end."""
+    words = str(text).strip()
+    return _capital(words) + ("" if words.endswith((".", "!", "?")) else ".")
