@@ -35,7 +35,7 @@ def plural(number: int, noun: str, nouns: str = "") -> str:
 
 
 def listed(items: Sequence[str], limit: int = 20) -> str:
-    """Enumeration of at most `limit` items.
+    """Join the items; name at most `limit` of them.
 
     >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], limit=2)
     ('a, b and c', 'a, b and 1 more')
@@ -63,7 +63,7 @@ def duration(seconds: float, spread: float | None = None) -> str:
 
 
 def count(value: float) -> str:
-    """Number to three significant digits, with separators of thousands.
+    """Format a number to three significant digits, with separators of thousands.
 
     >>> count(0.8125), count(812), count(12345)
     ('0.812', '812', '12,300')
@@ -84,7 +84,7 @@ def mebibytes(value: float) -> str:
 
 
 def p_text(p: float) -> str:
-    """A p-value.
+    """Format a p-value.
 
     >>> p_text(0.0324), p_text(0.0002)
     ('0.032', '< 0.001')

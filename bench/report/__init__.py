@@ -1,4 +1,4 @@
-"""Reports of a run. Each is a function of the run's stored files alone: written twice, its bytes are the same."""
+"""Reports of a run. Each is a function of the run's stored files alone, so that writing it twice gives the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.storage.files import atomic
 
 __all__ = ["REPORTS", "Report", "build_report", "write_reports"]
 
-#: What is written, in this order: each file's name and the function that gives its text.
+#: Files in the order of writing, each with the function that gives its text.
 REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
     {
         "report.md": report_markdown,
@@ -36,7 +36,7 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
     ----------
     folder : Path
     table : Table, optional
-        What :func:`bench.scoring.score.score_run` gave for this folder, if it is at hand.
+        Result of :func:`bench.scoring.score.score_run` for this folder, if available.
 
     Returns
     -------

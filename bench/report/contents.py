@@ -1,6 +1,5 @@
-"""What a report knows.
+"""Contents of a report: what its tables, figures and notes are computed from.
 
-:mod:`bench.report.tables` and :mod:`bench.report.commentary` say it, :mod:`bench.report.markdown` sets it.
 Everything comes from the run's folder: run.json, targets.h5 and the scored table. Nothing is escaped here; titles, file names
 and error messages may hold anything.
 """
@@ -27,10 +26,10 @@ from bench.storage.records import Prepared, RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
 
-#: Rows of this name are what the report's sentences compare with.
+#: Reference row that bits per note are compared with.
 MARKOV = "markov"
 
-#: Skipped files and pieces that are listed by name.
+#: Most skipped files and pieces that are listed by name.
 LISTED = 20
 
 _NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
@@ -61,30 +60,30 @@ class Report:
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        """The resolved spec."""
+        """Resolved spec."""
         return self.run.spec
 
     @property
     def dataset(self) -> Prepared:
-        """What preparing the dataset found: title, licence, counts, skipped files, remarks."""
+        """Title, licence, counts, skipped files and remarks of the prepared dataset."""
         return self.run.dataset
 
     @property
     def title(self) -> str:
-        """The spec's heading."""
+        """Title of the spec."""
         return str(self.spec["title"])
 
     @cached_property
     def published(self) -> Published | None:
-        """The published table beside ours, if the spec names one and it has a row of ours."""
-        found = PUBLISHED.get(self.spec.get("published") or "")
-        if found is None:
+        """Published table beside ours, if the spec names one and it has a row of ours."""
+        table = PUBLISHED.get(self.spec.get("published") or "")
+        if table is None:
             return None
         ours = {name for row in self.table.rows if row.kind == "model" for name in (row.system, row.model)}
-        return found if ours & found.values.keys() else None
+        return table if ours & table.values.keys() else None
 
     def published_value(self, row: Row, metric: str) -> float | None:
-        """The published value of a trained row, by the row's name, else by its plug-in's if only one row has it."""
+        """Look up the published value of a trained row, by the row's name, else by its plug-in's if only one row has it."""
         if self.published is None or row.kind != "model":
             return None
         same = [r for r in self.table.rows if r.kind == "model" and r.model == row.model]
@@ -92,11 +91,11 @@ class Report:
         return self.published.values.get(name, {}).get(metric)
 
     def header(self, row: Row) -> Mapping[str, Any]:
-        """What the row's plug-in declares at its top."""
+        """Header that the row's plug-in declares."""
         return self.run.headers.get(row.model, {})
 
     def features(self, row: Row) -> str:
-        """Table 2's last column."""
+        """Last column of Table 2."""
         if row.kind == "untrained":
             return "before its first step"  # of what, its model's own row says
         header = self.header(row)
@@ -104,12 +103,12 @@ class Report:
         return str(of_kind or header.get("FEATURES", ""))
 
     def likelihood_kind(self, row: Row) -> str:
-        """``exact``, ``bound``, or empty."""
+        """Kind of the row's likelihood: ``exact``, ``bound``, or empty."""
         kinds = {likelihood.kind for t in row.done if (likelihood := t.result.likelihood)}
         return "bound" if "bound" in kinds else "".join(kinds)
 
     def bits_below_markov(self, row: Row) -> float | None:
-        """How many percent fewer bits per note than the markov row needs; None where they can't be compared."""
+        """Percent by which bits per note are below those of the row markov; None where they are not comparable."""
         markov = self.table.find(MARKOV)
         if markov is None or markov.kind != "reference" or _classes(row) != _classes(markov):
             return None
@@ -118,63 +117,63 @@ class Report:
 
     @cached_property
     def standings(self) -> Mapping[str, Standing]:
-        """The headline columns and bits per note, tested."""
+        """Tests of the headline columns and of bits per note."""
         return {metric: Standing(metric, self.table.rows) for metric in (*HEADLINE, "bits_per_note")}
 
     @cached_property
     def all_rows(self) -> Sequence[Row]:
-        """The table's rows, then the cells of a grid search that were not chosen."""
+        """Rows of the table, then the cells of a grid search that were not chosen."""
         shown = {row.system for row in self.table.rows}
         return (*self.table.rows, *(cell for s in self.searches for cell in s.cells if cell.system not in shown))
 
     @cached_property
     def flags(self) -> Mapping[str, Sequence[Flag]]:
-        """The flags of each row."""
+        """Flags of each row."""
         return {row.system: flags(row) for row in self.all_rows}
 
     @cached_property
     def raised(self) -> Sequence[Flag]:
-        """The flags that any row has."""
-        there = {flag.name: flag for row in self.table.rows for flag in self.flags[row.system]}
-        known = [flag.name for flag in FLAGS]
-        return sorted(there.values(), key=lambda flag: known.index(flag.name) if flag.name in known else len(known))
+        """Flags that any row has."""
+        raised = {flag.name: flag for row in self.table.rows for flag in self.flags[row.system]}
+        order = [flag.name for flag in FLAGS]
+        return sorted(raised.values(), key=lambda flag: order.index(flag.name) if flag.name in order else len(order))
 
     @cached_property
     def listen(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """MIDI files of the first pieces, prompt included: the piece, then what is played and where it lies in the run's folder.
+        """MIDI files of the first pieces, prompt included: the piece, then each system and its path in the run's folder.
 
-        One file a system, of its first seed; the written notes only where a system takes no prompt.
+        One file per system, of its first seed; only the generated notes where a system takes no prompt.
         """
-        found = []
+        pieces = []
         for piece, target in enumerate(self.targets):
             files = [("real", f"midi/target-{piece:03}.mid")]
             for row in self.table.rows:
                 files += [(row.system, f"trials/{key}/midi/piece-{piece:03}.mid") for t in row.done[:1] for key in t.keys]
-            there = [(name, path) for name, path in files if (self.folder / path).is_file()]
-            if len(there) < 2:
+            stored = [(name, path) for name, path in files if (self.folder / path).is_file()]
+            if len(stored) < 2:
                 break
-            found.append((piece_name(target), [("the piece itself", there[0][1]), *there[1:]]))
-        return found
+            pieces.append((piece_name(target), [("the piece itself", stored[0][1]), *stored[1:]]))
+        return pieces
 
     @cached_property
     def skipped(self) -> list[tuple[str, int]]:
-        """Reasons for which files were left out and how many, the most frequent first. A number doesn't make another reason."""
+        """Reasons why files were left out and how many, the most frequent first; reasons that differ in a number are one."""
         counts = Counter(_NUMBER.sub("…", str(s["reason"])) for s in self.dataset.skipped)
         return sorted(((brief(reason), n) for reason, n in counts.items()), key=lambda item: (-item[1], item[0]))
 
     @cached_property
     def skipped_files(self) -> list[str]:
-        """The first of the files that were left out."""
+        """First of the files that were left out."""
         return [f"{brief(s['source'])}: {brief(s['reason'])}" for s in self.dataset.skipped[:LISTED]]
 
     @cached_property
     def pieces(self) -> list[str]:
-        """The first of the pieces that were compared."""
+        """First of the pieces that were compared."""
         return [piece_name(target) for target in self.targets[:LISTED]]
 
 
 def build_report(folder: Path, table: Table) -> Report:
-    """The report of the run in `folder`."""
+    """Build the report of the run in `folder`."""
     run = RunFolder(folder)
     return Report(folder, run.read(), without_losers(table), read_targets(run.targets), searches(table))
 
@@ -185,6 +184,6 @@ def piece_name(target: Target) -> str:
 
 
 def _classes(row: Row) -> tuple[int, int]:
-    """Time and duration classes that a row's likelihood is over."""
+    """Time and duration classes of a row's likelihood."""
     codec = NoteCodec()
     return row.params.get("time_classes", codec.time_classes), row.params.get("duration_classes", codec.duration_classes)

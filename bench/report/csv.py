@@ -1,4 +1,4 @@
-"""The numbers of a run as CSV, for scripts. Column names stay the same between versions; what is undefined is empty.
+"""Numbers of a run as CSV, for scripts. Column names stay the same between versions; what is undefined is empty.
 
 ``report.csv`` has one row a system, at its end those cells of a grid search that were not chosen:
 
@@ -6,15 +6,15 @@
 system, kind, model          row, ``model``, ``untrained`` or ``reference``, and the plug-in
 status                       ``done``, ``partly done``, ``partly failed``, ``failed`` or ``not run``
 seeds, seeds_planned         training seeds that the numbers are over, and that the spec asks for
-pieces, pieces_planned       held-out pieces that the distances are over, and that there were to continue
+pieces, pieces_planned       held-out pieces that the distances are over, and that were to be continued
 <metric>, <metric>_seed_sd   every metric of :data:`bench.metrics.METRICS`: mean, and SD between seeds
 <metric>_low, <metric>_high  its 95 % interval by bootstrap over pieces; empty for what belongs to a whole trial
-rank_<metric>_first, _last   ranks that the row may have in a headline column, 1 the best
+rank_<metric>_first, _last   ranks that the row may have in a tested column, 1 the best
 published_<metric>           the published value of the two distances
 bits_below_markov_percent    how many percent fewer bits per note than the markov row
 likelihood                   ``exact`` or ``bound``
 flags                        names of the flags, joined by a semicolon
-features                     one line on the family
+features                     one line about the model family
 error                        why trials failed
 ===========================  ==========================================================================================
 
@@ -38,17 +38,17 @@ from bench.storage.records import Done, Training
 
 
 def report_csv(report: Report) -> str:
-    """``report.csv``."""
+    """Text of ``report.csv``."""
     return _text([_row(report, row) for row in report.all_rows])
 
 
 def trials_csv(report: Report) -> str:
-    """``trials.csv``."""
+    """Text of ``trials.csv``."""
     return _text([_trial(t) for row in report.all_rows for t in row.trials])
 
 
 def columns_csv() -> str:
-    """``columns.csv``: what the metrics' columns are."""
+    """Text of ``columns.csv``, which explains the metrics' columns."""
     return _text(
         [
             {
@@ -128,5 +128,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     text = " ".join(str(value).split())
-    # A spreadsheet would run a text that begins so as a formula.
+    # A spreadsheet would evaluate such a text as a formula.
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text

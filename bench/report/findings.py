@@ -32,7 +32,7 @@ class Split:
 
 
 def folds(report: Report) -> Split:
-    """The split of a run with folds."""
+    """Split of a run with folds."""
     dataset = report.dataset
     stored = dataset.folds or {}
     pieces = dataset.pieces["test"]

@@ -102,7 +102,7 @@ def twin(report: Report, row: Row) -> Row | None:
 
 
 def form_text(form: Form) -> str:
-    """``A + A + B + A with A = 120 notes and B = 60 notes, B 3 semitones up``."""
+    """Order and sizes of the sections: ``A + A + B + A with A = 120 notes and B = 60 notes, B 3 semitones up``."""
     order, moved = " + ".join(form.sections), abs(form.transpose)
     sizes = [f"A = {plural(form.a, 'note')}"]
     if "B" not in form.sections:

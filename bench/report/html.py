@@ -1,7 +1,7 @@
-"""``report.html``: the whole report as one file that opens from disk and asks for nothing from anywhere.
+"""``report.html``: the complete report in one file that opens from disk and makes no request.
 
-Jinja escapes every text; what is markup was made here or in :mod:`bench.report.figures`. A policy in the page forbids every
-request and every script but the page's own, so that a title could do nothing even if one slipped through.
+Jinja escapes every text; all markup comes from here or from :mod:`bench.report.figures`. A content security policy forbids every
+request and every script but the page's own, as a second defence against markup in a title.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.report.notes import notes
 
 
 def report_html(report: Report) -> str:
-    """The text of ``report.html``."""
+    """Text of ``report.html``."""
     script = _file("page.js")
     groups = clips(report)
     return (
@@ -62,7 +62,7 @@ def report_html(report: Report) -> str:
 
 
 def progress(report: Report) -> tuple[int, int] | None:
-    """Trials that have ended, and all, of a run that is under way; None of one that came to its end."""
+    """Trials that have ended, and all, of a run in progress; None for a finished run."""
     if report.run.finished:
         return None
     trials = [trial for row in report.table.rows for trial in row.trials]
@@ -70,7 +70,7 @@ def progress(report: Report) -> tuple[int, int] | None:
 
 
 def spec_yaml(report: Report) -> str:
-    """The resolved spec as YAML."""
+    """Format the resolved spec as YAML."""
     out = io.StringIO()
     yaml = YAML()
     yaml.width = 100
@@ -79,7 +79,7 @@ def spec_yaml(report: Report) -> str:
 
 
 def checksums(report: Report) -> Grid:
-    """What the run's files and plug-ins are known by."""
+    """Digests of the run's files and plug-ins."""
     rows = [[f"plug-in {name}", str(digest)] for name, digest in sorted(report.run.plugins.items())]
     for path in ("targets.h5",):
         rows.append([path, hashlib.sha256((report.folder / path).read_bytes()).hexdigest()])
@@ -88,18 +88,18 @@ def checksums(report: Report) -> Grid:
 
 
 def finalize(value: Any) -> Any:
-    """What stands between ``{{ }}``: markup as it is, anything else as visible text."""
+    """Value of ``{{ }}`` in a template: markup as it is, anything else as visible text."""
     return value if isinstance(value, Markup) else visible(value)
 
 
 def lines(text: str) -> Markup:
-    """A text whose lines are kept, each as visible text."""
+    """Text of several lines, each as visible text."""
     indented = (f"{' ' * (len(line) - len(line.lstrip(' ')))}{visible(line)}" for line in text.splitlines())
     return Markup("\n").join(indented)
 
 
 def _tables_of(report: Report) -> Callable[[Grid, str], Markup]:
-    """A function that sets a grid as a table, with a name for those who hear it."""
+    """Make a function that writes a grid as a table, with a name for screen readers."""
     kinds = {tables.row_name(row): row.kind for row in report.table.rows}
     template = _environment().get_template("table.html.j2")
 
@@ -129,7 +129,7 @@ def _file(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Of mappings and lists that YAML writes without tags."""
+    """Convert to mappings and lists that YAML writes without tags."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

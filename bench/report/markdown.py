@@ -1,4 +1,4 @@
-"""``report.md``: the report's texts and tables in GitHub's Markdown. Everything from outside is escaped in the template."""
+"""``report.md``: the report's texts and tables in GitHub's Markdown. Jinja escapes every text."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bench.report.notes import notes
 
 
 def code_block(text: str) -> Markdown:
-    """An indented block of one line: nothing in it is markup."""
+    """Indented block of one line: nothing in it is markup."""
     return Markdown("    " + " ".join(text.split()))
 
 
 def link(text: object, path: str) -> Markdown:
-    """A link to a file of the run's folder, whose paths hold no character that would need an escape."""
+    """Link to a file in the run's folder, whose paths need no escape."""
     return Markdown(f"[{escape(text)}]({path})")
 
 
 def report_markdown(report: Report) -> str:
-    """The text of ``report.md``."""
+    """Text of ``report.md``."""
     environment = Environment(
         loader=PackageLoader("bench.report", ""),
         finalize=escape,

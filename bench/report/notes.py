@@ -17,7 +17,7 @@ from bench.scoring.stats import FEWEST
 
 
 def notes(report: Report, section: str, **arguments: Any) -> list[str]:
-    """Notes of a section; one that is not true of this run is not among them.
+    """Render the notes of a section; one that is not true of this run is left out.
 
     Parameters
     ----------

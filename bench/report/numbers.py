@@ -46,17 +46,17 @@ def _value_and_spread(name: str, cell: score.Cell, value: float) -> tuple[str, s
 
 
 def interval_text(name: str, interval: Interval) -> str:
-    """``[9.12, 10.11]``."""
+    """Interval in brackets: ``[9.12, 10.11]``."""
     return f"[{number_text(name, interval.low)}, {number_text(name, interval.high)}]"
 
 
 def number_text(name: str, value: float) -> str:
-    """One value of a metric, with a true minus sign."""
+    """Value of a metric, with a true minus sign."""
     return _text(METRICS[name], value).replace("-", "−")
 
 
 def size_text(name: str, value: float) -> str:
-    """A positive size of a metric, such as a difference: as its values, but never with fewer than two digits that matter."""
+    """Positive size in a metric's unit, such as a difference: like its values, but with two significant digits at least."""
     plain = number_text(name, value)
     return f"{value:.2g}" if len(plain.replace(".", "").lstrip("0")) < 2 else plain
 

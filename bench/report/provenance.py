@@ -1,4 +1,4 @@
-"""What made a report's numbers: the command that makes them again, the machine, and on what the trials differ."""
+"""Provenance of a report's numbers: the command that reproduces them, the machine, and what differs between trials."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MIB = 2**20
 
 
 def command(report: Report) -> str:
-    """The command that makes this run again; of a run that no command can ask for, the Python call."""
+    """Command that reproduces this run; the Python call for a run without a command."""
     call: Mapping[str, Any] = report.run.call
     if "command" in call:
         return shlex.join(call["command"])
     if call.get("spec") is None or call.get("references") is not None:
-        return f"bench.run(...) from Python, with the spec that stands in {report.folder.name}/run.json"
+        return f"bench.run(...) from Python, with the spec in {report.folder.name}/run.json"
     words = ["bench", "run", call["spec"], "--scale", report.run.scale]
     if (models := call.get("models")) is not None:
         words += ["--models", ",".join(models) or "none"]
@@ -38,21 +38,21 @@ def command(report: Report) -> str:
 
 
 def rows(report: Report) -> list[tuple[str, str]]:
-    """What it ran on, as name and value."""
-    known = report.run.provenance
-    machine = known.machine
+    """Names and values of what the run used."""
+    stored = report.run.provenance
+    machine = stored.machine
     result = [
-        ("midibench", str(known.bench)),
-        ("commit", str(known.git or "not from a checkout")),
+        ("midibench", str(stored.bench)),
+        ("commit", str(stored.git or "not from a checkout")),
         ("processor", f"{machine.cpu}, {plural(machine.cores or 0, 'core')}"),
         ("memory", mebibytes((machine.memory_bytes or 0) / MIB)),
         ("GPU", listed([str(g) for g in machine.gpus]) or "none"),
         ("system", str(machine.platform)),
         ("dataset", f"{report.spec['dataset']['name']}, fingerprint {report.dataset.corpus_key}"),
     ]
-    for framework, found in sorted(known.interpreters.items()):
-        packages = ", ".join(f"{name} {version}" for name, version in sorted(found.packages.items()))
-        result.append((f"Python for {framework}", f"{found.python or found.error}; {packages}"))
+    for framework, interpreter in sorted(stored.interpreters.items()):
+        packages = ", ".join(f"{name} {version}" for name, version in sorted(interpreter.packages.items()))
+        result.append((f"Python for {framework}", f"{interpreter.python or interpreter.error}; {packages}"))
     threads = sorted({int(ran(t)["threads"]) for t in done(report) if "threads" in ran(t)})
     result.append(("threads", f"{listed(list(map(str, threads))) or 'unknown'} a trial"))
     result += [(f"not the same for all trials: {name}", counts) for name, counts in _differences(report)]
@@ -61,19 +61,19 @@ def rows(report: Report) -> list[tuple[str, str]]:
 
 
 def done(report: Report) -> list[TrialScore]:
-    """The trials that ended well."""
+    """Trials that ended well."""
     return [trial for row in report.table.rows for trial in row.done]
 
 
 def ran(trial: TrialScore) -> Mapping[str, Any]:
-    """What a trial itself says it ran on."""
+    """Versions, devices and threads that a trial recorded."""
     return trial.result.provenance
 
 
 def _differences(report: Report) -> Iterable[tuple[str, str]]:
-    """On what the trials differ, which may be of several calls and machines: name, and how many ran on which.
+    """Names and counts of what differs between trials, which may come from several calls and machines.
 
-    A library may differ between models, as each framework has its own interpreter; within one model it may not.
+    A library may differ between models, as each framework has its own interpreter, but not within one model.
     """
     shared = {"bench": "midibench", "git": "commit", "cpu": "processor"}
     for name, title in shared.items():

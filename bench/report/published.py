@@ -1,4 +1,4 @@
-"""Published tables that stand beside the results. Data, by the row's name or its model plug-in's."""
+"""Published tables that are shown beside the results, by the row's name or its model plug-in's."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Published:
     Parameters
     ----------
     short : str
-        How a column heading calls it.
+        Column heading.
     source : str
         Full reference.
     dataset : str
         The dataset plug-in that holds the music it was measured on.
     other_music, caveat : str
-        Why its numbers can't be set against ours one to one: what counts on any other dataset, and what always does.
+        Why its numbers are not directly comparable with ours: on any other dataset, and always.
     values : mapping of str to mapping of str to float
         By model, then by metric.
     """
@@ -41,8 +41,8 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             "doi 10.3390/computers14060229",
             dataset="mon2025",
             other_music="It was measured on other music, the author's own ten files.",
-            caveat="The paper gives neither seeds nor length nor how notes are aligned: its numbers show the order of magnitude, "
-            "a difference from them proves nothing.",
+            caveat="The paper reports neither seeds nor length nor how notes are aligned: its numbers show the order of "
+            "magnitude, and a difference from them proves nothing.",
             values={
                 "lstm-paper": {"pitch_distance": 15.92, "velocity_distance": 44.71},
                 "lstm": {"pitch_distance": 15.92, "velocity_distance": 44.71},

@@ -1,4 +1,4 @@
-"""The tables of a report, as plain texts."""
+"""Tables of a report, as plain texts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Theme:
     Parameters
     ----------
     group : str
-        Of the metrics.
+        Group of the metrics.
     title : str
         Heading of their table.
     question : str
-        What they tell, one sentence.
+        What they answer, one sentence.
     leads : bool
-        Whether it is what a spec that has it is about: it then stands right after Table 2.
+        Whether it is the subject of a spec that has it: it then follows right after Table 2.
     metrics : tuple of str
         Those of its group that any row has a value for.
     """
@@ -42,26 +42,26 @@ class Theme:
     metrics: tuple[str, ...] = ()
 
 
-#: What stands between Table 2 and the costs.
+#: Tables between Table 2 and the costs.
 THEMES = (
     Theme(
         "spread",
         "What the distance does not show",
-        "Whether notes spread as real ones do. Skill is what is saved of the median row's distance; a ratio of 1 is as varied as "
-        "the real notes, 0 is one note repeated; W1 compares the values with their order ignored.",
+        "Whether notes are as varied as real ones. Skill is the share by which the distance is below that of the median row; a "
+        "ratio of 1 is as varied as the real notes, 0 is one note repeated; W1 compares the values, ignoring their order.",
     ),
     Theme(
         "harmony",
         "Harmony",
-        "How many notes fit the plan of chords that the constrained rows follow (Algorithm 2). The other rows never saw it: "
+        "How many notes fit the chord plan that the constrained rows follow (Algorithm 2). The other rows do not use it: "
         "their shares are what comes without a constraint.",
         leads=True,
     ),
     Theme(
         "likelihood",
-        "How well held-out music is expected",
-        "Bits per note, in all and by field, each field given those before it in the note. Nothing repetitive and nothing copied "
-        "from the training music can win it.",
+        "How well held-out music is predicted",
+        "Bits per note, in total and by field, each field given those before it in the note. Neither repetition nor copying from "
+        "the training music can win it.",
     ),
     Theme(
         "distributions",
@@ -71,8 +71,8 @@ THEMES = (
     Theme(
         "originality",
         "Originality and diversity",
-        "What is copied from the training music or the prompt, beside what the real continuations share with it: people borrow "
-        "too.",
+        "What is copied from the training music or the prompt, beside what the real continuations share with it, as composers "
+        "borrow too.",
     ),
     Theme(
         "descriptors",
@@ -83,7 +83,7 @@ THEMES = (
 
 
 def table2(report: Report) -> Grid:
-    """The paper's columns with intervals, ranks and flags, the published values beside ours."""
+    """Table 2: the paper's columns with intervals, ranks and flags, the published values beside ours."""
     headers, strong = ["Model"], set()
     rows: list[list[str | Cell]] = [[row_name(row)] for row in report.table.rows]
     for metric in HEADLINE:
@@ -106,7 +106,7 @@ def table2(report: Report) -> Grid:
 
 
 def differences(report: Report) -> Grid:
-    """Every pair of models in every tested column, on the pieces that both have."""
+    """Differences between every pair of models in every tested column, on the pieces that both have."""
     rows: list[list[str | Cell]] = []
     for metric, standing in report.standings.items():
         for c in standing.between_models:
@@ -120,13 +120,13 @@ def differences(report: Report) -> Grid:
 
 
 def themes(report: Report) -> list[Theme]:
-    """The themes that any row has a value for, each with only such metrics."""
+    """Themes that any row has a value for, each with only such metrics."""
     kept = [replace(t, metrics=tuple(m for m in in_group(t.group) if _anyone_has(report, m))) for t in THEMES]
     return [theme for theme in kept if theme.metrics]
 
 
 def themed(report: Report, theme: Theme) -> Grid:
-    """One table of a theme."""
+    """Table of a theme."""
     bits = "bits_per_note" in theme.metrics
     headers = ["Model", *map(_heading, theme.metrics), *(["Fewer bits than markov (%)"] if bits else [])]
     rows: list[list[str | Cell]] = []
@@ -143,7 +143,7 @@ def themed(report: Report, theme: Theme) -> Grid:
 
 
 def cost(report: Report) -> Grid:
-    """What each system cost."""
+    """Cost of each system."""
     shown = [m for m in in_group("cost") if _anyone_has(report, m)]
     rows: list[list[str | Cell]] = []
     for row in report.table.rows:
@@ -156,7 +156,7 @@ def cost(report: Report) -> Grid:
 
 
 def settings(report: Report) -> Grid:
-    """The hyperparameters and the budget of each model, as the spec sets them."""
+    """Hyperparameters and budget of each model, as the spec sets them."""
     rows = []
     for row in report.table.rows:
         if row.kind != "model":
@@ -177,7 +177,7 @@ def settings(report: Report) -> Grid:
 
 
 def grid_search(search: Search) -> Grid:
-    """The cells of one grid search, what chose among them, and what the held-out pieces would have said."""
+    """Cells of one grid search: their validation score, which chooses, and their held-out results."""
     values = list(dict.fromkeys(name for cell in search.cells for name in cell.params))
     searched = [name for name in values if len({str(cell.params.get(name)) for cell in search.cells}) > 1]
     shown = [m for m in (*HEADLINE, "bits_per_note", "epochs", "training_seconds") if _any_value(search.cells, m)]
@@ -193,9 +193,9 @@ def grid_search(search: Search) -> Grid:
 
 
 def failures(report: Report) -> Grid:
-    """Trials that failed or did not run: why, and where their log lies."""
+    """Trials that failed or did not run: why, and where their log is."""
     rows = [
-        [row.system, str(t.trial.seed), brief(t.error) or "it has not run to its end", f"trials/{t.key}/stderr.log"]
+        [row.system, str(t.trial.seed), brief(t.error) or "it has not finished", f"trials/{t.key}/stderr.log"]
         for row in report.table.rows  # a cell of a grid search that lacks a trial is never a loser: it is here
         for t in row.trials
         if t.status != "done"
@@ -211,7 +211,7 @@ def definitions(report: Report) -> list[tuple[str, str, str, str]]:
 
 
 def row_name(row: Row) -> str:
-    """The row's name, with what its numbers lack."""
+    """Row name, with the seeds or pieces that its numbers lack."""
     if row.status == "done":
         return f"{row.system} ({row.coverage})" if row.coverage else row.system
     if row.status == "partly failed":
@@ -253,7 +253,7 @@ def _any_value(rows: Sequence[Row], metric: str) -> bool:
 
 
 def _heading(metric: str) -> str:
-    """The title, and the unit where the title doesn't say it."""
-    known = METRICS[metric]
-    said = ("", "pitches", "classes", "notes", "bits")
-    return known.title if known.unit in said else f"{known.title} ({known.unit})"
+    """Title, and the unit where the title does not say it."""
+    column = METRICS[metric]
+    in_title = ("", "pitches", "classes", "notes", "bits")
+    return column.title if column.unit in in_title else f"{column.title} ({column.unit})"

@@ -17,7 +17,7 @@ def verdicts(report: Report) -> list[tuple[str, str]]:
 
 
 def alone(report: Report) -> str:
-    """Reason why there is no verdict; empty where there is one."""
+    """Reason why there is no verdict; empty if there is one."""
     if verdicts(report):
         return ""
     models = [row.system for row in report.table.rows if row.kind == "model" and row.done]

@@ -1,4 +1,4 @@
-"""The reports of a run that is under way, written again as its trials end."""
+"""Reports of a run in progress, rewritten as its trials end."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bench.report import write_reports
 from bench.storage.records import Failed
 from bench.storage.run_folder import RunFolder
 
-#: Seconds between two looks at the folder.
+#: Seconds between two checks of the folder.
 EVERY = 2.0
 
-#: Looks after which a folder that can't be read is no longer taken for one that is just being written.
+#: Checks after which an unreadable folder is no longer taken for one that is being written.
 PATIENCE = 5
 
 Stamp = tuple[int, int, int]
@@ -23,14 +23,14 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the run had come when its reports were written.
+    """State of the run when its reports were written.
 
     Parameters
     ----------
     ended, failed, planned : int
         Trials.
     finished : bool
-        Whether the run has come to its end.
+        Whether the run has finished.
     """
 
     ended: int
@@ -46,19 +46,19 @@ class Progress:
 
 
 def watch_run(folder: Path, every: float = EVERY) -> Iterator[Progress]:
-    """Write the reports now and whenever a trial has ended since; ends with the run.
+    """Write the reports now and whenever another trial has ended; ends with the run.
 
     Parameters
     ----------
     folder : Path
         The run's.
     every : float
-        Seconds between two looks.
+        Seconds between two checks.
 
     Yields
     ------
     Progress
-        After each writing.
+        After each update.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def watch_run(folder: Path, every: float = EVERY) -> Iterator[Progress]:
     failures = 0
     while True:
         try:
-            # The state before it is read: what changes meanwhile is seen at the next look.
+            # Taken before reading, so that a change meanwhile is noticed at the next check.
             now = stamps(folder)
             if now != seen:
                 progress = _written(folder)
@@ -86,15 +86,15 @@ def watch_run(folder: Path, every: float = EVERY) -> Iterator[Progress]:
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
-    """What changes when a trial ends: run.json and the outcomes, each with its inode, size and time of writing."""
-    found = {}
+    """Inode, size and modification time of run.json and of each outcome, which change when a trial ends."""
+    states = {}
     for path in (folder / "run.json", *sorted((folder / "trials").glob("*/outcome.json"))):
         try:
             state = path.stat()
         except FileNotFoundError:
             continue
-        found[str(path)] = (state.st_ino, state.st_size, state.st_mtime_ns)
-    return found
+        states[str(path)] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return states
 
 
 def _written(folder: Path) -> Progress:

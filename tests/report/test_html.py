@@ -45,7 +45,7 @@ def test_the_sections_are_in_order(tmp_path: Path) -> None:
     html = page(example(tmp_path / "run"))
     assert re.findall(r"<h2[^>]*>(.*?)</h2>", html) == [
         "Table 2",
-        "Which differences are real",
+        "Significant differences",
         "All rows on one axis",
         "Cost against quality",
         "Training",
@@ -59,7 +59,7 @@ def test_the_sections_are_in_order(tmp_path: Path) -> None:
         "Failed trials",
         "Files left out",
         "The pieces compared",
-        "Repeating it",
+        "Reproducing it",
         "What the columns mean",
     ]
 
@@ -144,12 +144,12 @@ def test_a_run_under_way_says_so_at_the_top(stored: Stored) -> None:
     write_json(folder / "run.json", {**run, "finished": None})
     assert progress(built(folder)) == (1, 2)
     html = page(folder)
-    assert "<strong>This run is under way:</strong> 1 of 2 trials have ended." in html.split("<main>")[0]
+    assert "<strong>This run is in progress:</strong> 1 of 2 trials have ended." in html.split("<main>")[0]
 
 
 def test_a_finished_run_does_not(tmp_path: Path) -> None:
     html = page(example(tmp_path / "run"))
-    assert "under way" not in html.split("<main>")[0]
+    assert "in progress" not in html.split("<main>")[0]
     assert "<strong>Incomplete:</strong> 1 trial failed" in html.split("<main>")[0]
 
 
@@ -175,7 +175,7 @@ def test_nothing_finished_has_a_sentence_for_every_figure(stored: Stored) -> Non
         "No model has logged an epoch, so there is no training to show.",
         "No system has finished, so there is no music to show.",
         "No system has finished, so there are no notes to compare with the real ones.",
-        "Of no row is it known what it copied.",
+        "No row has a value for what it copied.",
         "No trial has finished yet, so there are no numbers.",
     ):
         assert f"<p>{sentence}</p>" in html
@@ -382,7 +382,7 @@ def test_the_loss_in_pitch_of_networks_that_are_told_less_is_compared(stored: St
         stored.add(row, seed, moved(1), model="lstm-paper", training=done(seed, None)["training"] | {"history": history})
     found = pitch.gallery(built(stored.close()))
     assert found is not None
-    assert found.note.endswith("Least bits a note, mean over trainings: pitch-only 2.50; all 1.50.")
+    assert found.note.endswith("Lowest bits per note, mean over trainings: pitch-only 2.50; all 1.50.")
     assert len(found.drawings) == 1
 
 

@@ -271,7 +271,7 @@ def test_nothing_finished_is_still_a_report(stored: Stored) -> None:
     stored.add("lstm", 0, None)
     stored.add("gan", 0, None, error="it crashed")
     text = written(stored.close())
-    assert "**Incomplete: 2 trials failed or did not end" in text["report.md"]
+    assert "**Incomplete: 2 trials failed or did not finish" in text["report.md"]
     assert [(r["system"], r["status"], r["error"]) for r in rows(text["report.csv"])] == [
         ("lstm", "not run", ""),
         ("gan", "failed", "it crashed"),
@@ -318,7 +318,7 @@ def test_a_training_stopped_by_the_clock_is_said(stored: Stored) -> None:
             "bench run smoke --scale cpu --dataset maestro --seeds 1,2 --data /d --plugins p",
         ),
         ({"spec": "smoke", "jobs": 2}, "bench run smoke --scale cpu --jobs 2"),
-        ({"spec": None}, "bench.run(...) from Python, with the spec that stands in table2-cpu/run.json"),
+        ({"spec": None}, "bench.run(...) from Python, with the spec in table2-cpu/run.json"),
     ],
 )
 def test_the_command_that_repeats_it(stored: Stored, call: dict[str, Any], command: str) -> None:

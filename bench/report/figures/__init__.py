@@ -1,4 +1,4 @@
-"""The report's figures, a subject a module: each reads the run's folder and draws, or says why there is nothing to draw."""
+"""Figures of the report, one subject per module: each draws from the run's folder, or says why there is nothing to draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metric audit's heat map, where the run's folder has it: ``audit/audit.svg`` and ``audit/audit.csv`` of ``bench audit``."""
+"""Heat map of the metric audit, where the run's folder has it: ``audit/audit.svg`` and ``audit/audit.csv`` of ``bench audit``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LARGEST = 1 << 20
 
 @dataclass(frozen=True)
 class HeatMap:
-    """The heat map as the page shows it.
+    """Heat map as the page shows it.
 
     Parameters
     ----------
     source : Markup
         A ``data:`` address: as an image, whatever the file holds can't run.
     label : str
-        What it shows, in words.
+        Its findings in words.
     """
 
     source: Markup
@@ -34,7 +34,7 @@ class HeatMap:
 
 
 def heat_map(report: Report) -> HeatMap | None:
-    """The heat map in the run's folder; None where there is none, or it is too large."""
+    """Heat map in the run's folder; None where there is none, or it is too large."""
     image, numbers = (report.folder / "audit" / f"audit.{kind}" for kind in ("svg", "csv"))
     if not image.is_file() or not numbers.is_file() or image.stat().st_size > LARGEST:
         return None
@@ -51,11 +51,11 @@ def _label(numbers: Path) -> str:
         column: [(row["metric"], row["corruption"]) for row in rows if row.get(column) == "yes"]
         for column in ("blind", "rewards")
     }
-    said = f"Heat map. {plural(len(metrics), 'metric')} against {plural(len(corruptions), 'corruption')}."
+    label = f"Heat map. {plural(len(metrics), 'metric')} against {plural(len(corruptions), 'corruption')}."
     for metric in ("pitch_distance", "velocity_distance"):
         title = METRICS[metric].title
         for column, verb in (("blind", "is blind to"), ("rewards", "rewards")):
-            found = [corruption.replace("_", " ") for name, corruption in marked[column] if name == metric]
-            if found:
-                said += f" {title} {verb} {listed(list(dict.fromkeys(found)))}."
-    return said + f" In all {len(set(marked['blind']))} pairs are blind and {len(set(marked['rewards']))} reward the damage."
+            names = [corruption.replace("_", " ") for name, corruption in marked[column] if name == metric]
+            if names:
+                label += f" {title} {verb} {listed(list(dict.fromkeys(names)))}."
+    return label + f" In all {len(set(marked['blind']))} pairs are blind and {len(set(marked['rewards']))} reward the damage."

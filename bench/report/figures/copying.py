@@ -15,16 +15,16 @@ from bench.scoring.score import REAL, Row
 
 
 def gallery(report: Report) -> Gallery:
-    """A figure for each metric that real music has a figure of its own of."""
+    """Bar charts, one for each metric that is also measured on real continuations."""
     pairs = [(metric.name, metric.counterpart) for metric in METRICS.values() if metric.counterpart]
-    drawings = [found for pair in pairs if (found := _one(report, *pair))]
+    drawings = [figure for pair in pairs if (figure := _one(report, *pair))]
     if not drawings:
-        return Gallery((), "Of no row is it known what it copied.")
+        return Gallery((), "No row has a value for what it copied.")
     return Gallery(
         drawings,
-        "A bar is a system, filled if it was trained; the dotted line is what the real continuations share with the same music: "
-        f"people borrow too. A bar far beyond the line is copying. The row {REAL} is left out where copying from the "
-        "training music is measured: it is a stretch of it.",
+        "A bar is a system, filled if it was trained; the dotted line is what the real continuations share with the same music, "
+        f"as composers borrow too. A bar far beyond the line is copying. The row {REAL} is omitted where copying from the "
+        "training music is measured, because it is taken from it.",
     )
 
 
@@ -35,9 +35,9 @@ def _one(report: Report, metric: str, yardstick: str) -> Drawing | None:
         return None
     none = listed([row.system for row in asked if row not in rows])
     real = next((value for row in rows if (value := row.cells[yardstick].value) is not None), None)
-    known = METRICS[metric]
-    said = "; ".join(f"{row.system} {number_text(metric, row.cells[metric].value or 0.0)}" for row in rows)
-    label = f"Bar chart. {known.title}: {said}."
+    column = METRICS[metric]
+    values = "; ".join(f"{row.system} {number_text(metric, row.cells[metric].value or 0.0)}" for row in rows)
+    label = f"Bar chart. {column.title}: {values}."
     if real is not None:
         label += f" Real continuations: {number_text(yardstick, real)}."
     return drawing(
@@ -45,7 +45,7 @@ def _one(report: Report, metric: str, yardstick: str) -> Drawing | None:
         0.19 * len(rows) + 0.62,
         lambda figure: _paint(figure, rows, metric, real),
         label,
-        f"{known.definition} No value: {none}." if none else known.definition,
+        f"{column.definition} No value: {none}." if none else column.definition,
     )
 
 

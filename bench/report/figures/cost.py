@@ -1,4 +1,4 @@
-"""Cost against quality: what a second of training buys."""
+"""Quality against training time."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_abov
 from bench.report.numbers import number_text
 from bench.scoring.score import Row
 
-#: What training time is set against, the first that any model has.
+#: What training time is plotted against.
 QUALITY = ("bits_per_note", *HEADLINE)
 
-#: With more trainings than these a model's line is their mean.
+#: With more trainings than this a model has one line, their mean.
 MOST_LINES = 5
 
 
 def gallery(report: Report) -> Gallery:
-    """Validation bits as training goes on, and the held-out result beside the whole training time."""
+    """Charts of validation bits during training and of held-out results against training time."""
     models = [row for row in report.table.rows if row.kind == "model" and row.cells["training_seconds"].value][:MOST]
     if not models:
         return Gallery((), "No trained model has finished, so there is no cost to set against quality.")
-    found = [_course(report, models), *(_ends(report, models, metric) for metric in QUALITY)]
+    drawings = [_course(report, models), *(_ends(report, models, metric) for metric in QUALITY)]
     return Gallery(
-        [one for one in found if one],
+        [drawing for drawing in drawings if drawing],
         "Both axes: less is better, so the best is at the lower left. Seconds are of this machine." + left_out(report),
     )
 
 
 def points(row: Row) -> Iterable[list[tuple[float, float]]]:
-    """Of each training the seconds and validation bits of its epochs."""
+    """Seconds and validation bits of the epochs of each training."""
     for trial in row.done:
         for history in histories(trial):
-            if known := [(e["seconds"], e["validation_bits"]) for e in history.epochs if e.get("validation_bits") is not None]:
-                yield known
+            if line := [(e["seconds"], e["validation_bits"]) for e in history.epochs if e.get("validation_bits") is not None]:
+                yield line
 
 
 def mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
@@ -52,18 +52,16 @@ def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
     courses = {system: lines for system, lines in courses.items() if lines}
     if not courses:
         return None
-    caption = "Validation bits per note as training goes on, a line a training."
+    caption = "Validation bits per note during training, one line per training."
     which = "first one"
     if (count := max(map(len, courses.values()))) > MOST_LINES:
         courses = {system: [mean_line(lines)] for system, lines in courses.items()}
-        caption = (
-            f"Validation bits per note as training goes on: the mean of up to {count} trainings, as far as all of them went."
-        )
+        caption = f"Validation bits per note during training: the mean of up to {count} trainings, as far as all of them went."
         which = "mean"
     target = report.spec.get("target")
-    said = [f"{system} from {lines[0][0][1]:.2f} to {lines[0][-1][1]:.2f} bits" for system, lines in courses.items()]
+    ranges = [f"{system} from {lines[0][0][1]:.2f} to {lines[0][-1][1]:.2f} bits" for system, lines in courses.items()]
     reached = [f"{row.system} {duration(value)}" for row in models if (value := row.cells["seconds_to_target"].value) is not None]
-    label = f"Line chart. Validation bits per note over seconds of training, {which}: {'; '.join(said)}."
+    label = f"Line chart. Validation bits per note over seconds of training, {which}: {'; '.join(ranges)}."
     if target is not None:
         label += f" Target {target:g} bits, reached after: {', '.join(reached) or 'never'}."
 
@@ -96,17 +94,17 @@ def _lines(axes: Any, lines: Sequence[Sequence[tuple[float, float]]], mark: Mark
 
 
 def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
-    known = [row for row in models if row.cells[metric].value is not None]
-    if not known:
+    rows = [row for row in models if row.cells[metric].value is not None]
+    if not rows:
         return None
-    said = "; ".join(
-        f"{row.system} {duration(_of(row, 'training_seconds'))}, {number_text(metric, _of(row, metric))}" for row in known
+    values = "; ".join(
+        f"{row.system} {duration(_of(row, 'training_seconds'))}, {number_text(metric, _of(row, metric))}" for row in rows
     )
     title = METRICS[metric].title
 
     def paint(figure: Any) -> None:
-        (axes,) = panels(figure, margins=_margins(len(known)))
-        for row in known:
+        (axes,) = panels(figure, margins=_margins(len(rows)))
+        for row in rows:
             mark, (x, y) = marks(report)[row.system], (_of(row, "training_seconds"), _of(row, metric))
             interval, spread = row.cells[metric].interval, row.cells["training_seconds"].seed_sd
             if interval is not None:
@@ -125,9 +123,9 @@ def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
         f"fig-cost-{metric.replace('_', '-')}",
         2.7,
         paint,
-        f"Scatter chart. Training time and {title.lower()}: {said}.",
+        f"Scatter chart. Training time and {title.lower()}: {values}.",
         f"Held-out {title.lower()} against the time that training took; the arms are the 95 % interval"
-        + (" and the SD between seeds." if any(row.cells["training_seconds"].seed_sd for row in known) else "."),
+        + (" and the SD between seeds." if any(row.cells["training_seconds"].seed_sd for row in rows) else "."),
     )
 
 

@@ -25,21 +25,21 @@ _NAMES = {"model": "model", "untrained": "the same, untrained", "reference": "re
 
 
 def gallery(report: Report) -> Gallery:
-    """A figure for pitch and one for velocity; where some rows lie far off, those near the models once more, enlarged."""
-    drawings = [found for near in (True, False) for metric in HEADLINE if (found := _one(report, metric, near))]
+    """Dot plots of pitch and velocity; where some rows are far off, those near the models once more, enlarged."""
+    drawings = [figure for near in (True, False) for metric in HEADLINE if (figure := _one(report, metric, near))]
     if not drawings:
         return Gallery((), "No trial has finished yet, so there is no distance to show.")
     return Gallery(
         drawings,
-        "The closest is on top; the line through each dot is its 95 % interval. The dotted line is real music of another piece: "
-        "what lies to its left is closer to the held-out music than music is, which says more of the measure than of the system."
+        "The closest is on top; the line through each dot is its 95 % interval. The dotted line is real music of another piece. "
+        "A row to its left is closer to the held-out music than real music is, which says more about the metric than the system."
         if report.table.find(REAL)
         else "The closest is on top; the line through each dot is its 95 % interval.",
     )
 
 
 def _near(rows: Sequence[Row], metric: str) -> list[Row]:
-    """The rows that are not far beyond the worst model; empty where that leaves none out, or there is no model."""
+    """Rows not far beyond the worst model; empty if that leaves none out, or there is no model."""
     models = [_value(row, metric) for row in rows if row.kind == "model"]
     near = [row for row in rows if models and _value(row, metric) <= FAR * max(models)]
     return near if 1 < len(near) < len(rows) else []
@@ -50,17 +50,17 @@ def _one(report: Report, metric: str, near: bool) -> Drawing | None:
     rows = _near(rows, metric) if near else rows
     if not rows:
         return None
-    known = METRICS[metric]
-    said = "; ".join(f"{row.system} {cell_text(metric, row.cells[metric], interval=True)}" for row in rows)
+    column = METRICS[metric]
+    values = "; ".join(f"{row.system} {cell_text(metric, row.cells[metric], interval=True)}" for row in rows)
     published = [] if near else _published(report, rows, metric)
-    intervals = ", with 95 % intervals" if "[" in said else ""
-    label = f"Dot plot{', enlarged' if near else ''}. {known.title} in {known.unit}, closest first{intervals}: {said}."
+    intervals = ", with 95 % intervals" if "[" in values else ""
+    label = f"Dot plot{', enlarged' if near else ''}. {column.title} in {column.unit}, closest first{intervals}: {values}."
     return drawing(
         f"fig-{metric.replace('_', '-')}{'-near' if near else ''}",
         LINE * len(rows) + AROUND,
         lambda figure: _paint(figure, report, rows, metric, published, near),
         label,
-        f"{known.title}, {'the rows near the models, enlarged' if near else 'all rows'}.",
+        f"{column.title}, {'the rows near the models, enlarged' if near else 'all rows'}.",
     )
 
 

@@ -52,8 +52,8 @@ def _reach(values: Callable[[Notes], NDArray[Any]]) -> Callable[[Sequence[Notes]
     """From 0 to where :data:`REACH` of the real values end."""
 
     def edges(real: Sequence[Notes]) -> Shares:
-        known = np.concatenate([np.empty(0), *(values(notes) for notes in real)])
-        top = float(np.quantile(known, REACH)) if len(known) else 1.0
+        pooled = np.concatenate([np.empty(0), *(values(notes) for notes in real)])
+        top = float(np.quantile(pooled, REACH)) if len(pooled) else 1.0
         return np.linspace(0.0, top if top > 0 else 1.0, BINS + 1, dtype=np.float64)
 
     return edges
@@ -82,19 +82,19 @@ QUANTITIES = (
 
 
 def gallery(report: Report) -> Gallery:
-    """A figure a quantity: the real notes as an area, each system as a line."""
+    """Histograms, one for each quantity: real notes as an area, each system as a line."""
     rows = shown(report)[:MOST]
     real = [target.target for target in report.targets]
     if not rows or not any(len(notes) for notes in real):
         return Gallery((), "No system has finished, so there are no notes to compare with the real ones.")
     run = RunFolder(report.folder)
-    made = {row.system: [n for t in row.done for n in run.samples(*t.keys).notes.values()] for row in rows}
+    samples = {row.system: [n for t in row.done for n in run.samples(*t.keys).notes.values()] for row in rows}
     return Gallery(
-        [_one(report, quantity, real, made) for quantity in QUANTITIES],
+        [_one(report, quantity, real, samples) for quantity in QUANTITIES],
         "All notes of all pieces and seeds together, in percent; what lies beyond an axis is counted in its last bin. Steps and "
         "inter-onset intervals are between neighbours in the order of onset, then pitch; intervals inside a chord (below "
-        f"{1000 * CHORD:.0f} ms) are left out. Under each figure: the share of values that would have to move to another bin."
-        + left_out(report),
+        f"{1000 * CHORD:.0f} ms) are left out. Under each figure: the share of values that would have to move to another bin to"
+        " match the real ones." + left_out(report),
     )
 
 
@@ -105,9 +105,9 @@ def shares(quantity: Quantity, edges: Shares, pieces: Sequence[Notes]) -> Shares
     return np.asarray(100 * counts / max(counts.sum(), 1))
 
 
-def _one(report: Report, quantity: Quantity, real: Sequence[Notes], made: dict[str, list[Notes]]) -> Drawing:
+def _one(report: Report, quantity: Quantity, real: Sequence[Notes], samples: dict[str, list[Notes]]) -> Drawing:
     edges = quantity.edges(real)
-    ours = {system: shares(quantity, edges, pieces) for system, pieces in made.items()}
+    ours = {system: shares(quantity, edges, pieces) for system, pieces in samples.items()}
     theirs = shares(quantity, edges, real)
 
     def paint(figure: Any) -> None:

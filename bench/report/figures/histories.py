@@ -1,4 +1,4 @@
-"""The trainings of a trial: one, or one a fold, each with the epochs that it logged."""
+"""Trainings of a trial, one or one per fold, with the epochs that they logged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.storage.records import Epoch, Training
 
 
 class History(NamedTuple):
-    """One training: what it is called, what its outcome says of it, and an entry an epoch."""
+    """One training: its name, its summary in the outcome, and an entry for each epoch."""
 
     name: str
     summary: Training
@@ -18,7 +18,7 @@ class History(NamedTuple):
 
 
 def histories(trial: TrialScore) -> Iterator[History]:
-    """The trainings of a finished trial that logged an epoch."""
+    """Trainings of a finished trial that logged an epoch."""
     training = trial.result.training
     seed = f"seed {trial.trial.seed}"
     parts = [(f"{seed}, fold {fold.fold}", fold) for fold in training.folds] or [(seed, training)]

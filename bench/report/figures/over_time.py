@@ -46,19 +46,19 @@ class PieceCourse:
 
 @dataclass(frozen=True)
 class Courses:
-    """The figures of all pieces, and how to read them or why there are none."""
+    """Figures of all pieces, and how to read them or why there are none."""
 
     pieces: Sequence[PieceCourse]
     note: str
 
 
 def courses(report: Report) -> Courses:
-    """The first pieces, each continued by every system with its first seed."""
+    """Figures of the first pieces, each continued by every system with its first seed."""
     rows = shown(report)[:MOST]
-    made = {row.system: RunFolder(report.folder).samples(*row.done[0].keys).notes for row in rows}
+    samples = {row.system: RunFolder(report.folder).samples(*row.done[0].keys).notes for row in rows}
     pieces = []
     for i, target in enumerate(report.targets[:PIECES]):
-        own = [(row, made[row.system][i, 0]) for row in rows if (i, 0) in made[row.system]]
+        own = [(row, samples[row.system][i, 0]) for row in rows if (i, 0) in samples[row.system]]
         if not len(target.target):
             continue
         sides = [table2.first_seconds(notes, SECONDS) for notes in (target.target, *(notes for _, notes in own)) if len(notes)]
@@ -77,9 +77,9 @@ def courses(report: Report) -> Courses:
 
 
 def gallery(report: Report) -> Gallery:
-    """All figures of :func:`courses` in one row."""
-    found = courses(report)
-    return Gallery([one for piece in found.pieces for one in piece.drawings], found.note)
+    """Figures of :func:`courses` in one row."""
+    every = courses(report)
+    return Gallery([one for piece in every.pieces for one in piece.drawings], every.note)
 
 
 def smoothed(onset: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

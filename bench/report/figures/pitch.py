@@ -1,4 +1,4 @@
-"""What a network learns of the pitch alone: the paper's Figure 9, which shows one network that is told less than another."""
+"""Validation loss in pitch alone: the paper's Figure 9, which compares networks with different inputs."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from bench.report.figures.histories import histories
 from bench.report.figures.styles import Mark, marks, short
 from bench.report.figures.svg import Drawing, Gallery, drawing, legend_above, panels
 
-#: What a model may log that hears other columns than another, so that the two can be compared: cross-entropy, nats a note.
+#: Cross-entropy of the pitch in nats per note, which networks with different inputs may log to be comparable.
 PITCH = "validation_pitch_loss"
 
 Lines = Mapping[str, Sequence[Sequence[tuple[float, float]]]]
 
 
 def note(report: Report) -> str:
-    """What the figure shows, in words and numbers; empty where there is none."""
-    known = _known(report)
-    if not known:
+    """Explanation of the figure with its numbers; empty where there is none."""
+    lines = _pitch_losses(report)
+    if not lines:
         return ""
     return (
-        "What the pitch of the next note still holds of surprise on validation music, whatever else a network is told (the "
-        f"paper's Figure 9). Least bits a note, mean over trainings: {_said(known)}."
+        "Cross-entropy of the next note's pitch on validation music, comparable between networks with different inputs (the "
+        f"paper's Figure 9). Lowest bits per note, mean over trainings: {_least(lines)}."
     )
 
 
 def gallery(report: Report) -> Gallery | None:
-    """Validation loss in pitch of all rows that logged it, on one axis; None unless two did."""
-    known = _known(report)
-    return Gallery([_drawing(known, marks(report), _said(known))], note(report)) if known else None
+    """Line chart of the validation loss in pitch; None unless two rows logged it."""
+    lines = _pitch_losses(report)
+    return Gallery([_drawing(lines, marks(report), _least(lines))], note(report)) if lines else None
 
 
-def _known(report: Report) -> Lines:
-    """Of each row that logged the loss in pitch, a line a training: (epoch, bits). Empty unless two rows did."""
+def _pitch_losses(report: Report) -> Lines:
+    """Epochs and bits of each training, for each row that logged the loss in pitch; empty unless two rows did."""
     lines = {
         row.system: [_bits(h.epochs) for t in row.done for h in histories(t)] for row in report.table.rows if row.kind == "model"
     }
-    known = {system: [line for line in some if line] for system, some in lines.items()}
-    known = {system: some for system, some in known.items() if some}
-    return known if len(known) > 1 else {}
+    lines = {system: [line for line in some if line] for system, some in lines.items()}
+    lines = {system: some for system, some in lines.items() if some}
+    return lines if len(lines) > 1 else {}
 
 
-def _said(known: Lines) -> str:
+def _least(lines: Lines) -> str:
     """``pitch-only 3.57; all-features 3.97``."""
-    least = {system: [min(bits for _, bits in line) for line in some] for system, some in known.items()}
+    least = {system: [min(bits for _, bits in line) for line in some] for system, some in lines.items()}
     return "; ".join(f"{system} {math.fsum(values) / len(values):.2f}" for system, values in least.items())
 
 
@@ -55,10 +55,10 @@ def _bits(epochs: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
     return [(epoch, bits) for epoch, bits in found if math.isfinite(bits)]
 
 
-def _drawing(known: Lines, looks: Mapping[str, Mark], said: str) -> Drawing:
+def _drawing(lines: Lines, looks: Mapping[str, Mark], least: str) -> Drawing:
     def paint(figure: Any) -> None:
-        (axes,) = panels(figure, margins=(0.55, 0.14, 0.08 + 0.17 * ((len(known) + 1) // 2), 0.42))
-        for system, some in known.items():
+        (axes,) = panels(figure, margins=(0.55, 0.14, 0.08 + 0.17 * ((len(lines) + 1) // 2), 0.42))
+        for system, some in lines.items():
             for number, line in enumerate(some):
                 mark = looks[system]
                 axes.plot(
@@ -76,5 +76,5 @@ def _drawing(known: Lines, looks: Mapping[str, Mark], said: str) -> Drawing:
         axes.xaxis.get_major_locator().set_params(integer=True)
         legend_above(axes)
 
-    label = f"Line chart. Validation loss in pitch over epochs. Least bits a note: {said}."
-    return drawing("fig-pitch-loss", 2.7, paint, label, "Validation loss in pitch as training goes on, a line a training.")
+    label = f"Line chart. Validation loss in pitch over epochs. Lowest bits per note: {least}."
+    return drawing("fig-pitch-loss", 2.7, paint, label, "Validation loss in pitch during training, one line per training.")

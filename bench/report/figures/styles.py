@@ -1,4 +1,4 @@
-"""How a system looks in every figure: a colour and, for who can't tell colours apart, a marker and a dash of its own."""
+"""Colour, marker and dash of a system, the same in every figure: colour alone would not be accessible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.report.contents import Report
 from bench.report.figures.svg import Ink
 from bench.scoring.score import Row
 
-#: Beyond so many lines no figure can be read.
+#: Most lines that stay legible in a figure.
 MOST = 7
 
 _MARKERS = "os^Dvp*h"
@@ -27,7 +27,7 @@ class Mark:
 
 
 def marks(report: Report) -> dict[str, Mark]:
-    """Of every row by its name: the models have the first colours."""
+    """Mark of every row by its name; the models have the first colours."""
     return {
         row.system: Mark(Ink.SERIES[i % len(Ink.SERIES)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)])
         for i, row in enumerate(report.table.rows)
@@ -35,17 +35,17 @@ def marks(report: Report) -> dict[str, Mark]:
 
 
 def shown(report: Report) -> Sequence[Row]:
-    """The rows of figures that can't hold all: trained models with a finished trial, or reference rows where there is none."""
+    """Rows in figures that can't hold all: trained models with a finished trial, else reference rows."""
     models = [row for row in report.table.rows if row.kind == "model" and row.done]
     return models or [row for row in report.table.rows if row.kind == "reference" and row.done]
 
 
 def left_out(report: Report) -> str:
-    """A sentence that says what :data:`MOST` cut off; empty where nothing was."""
+    """Sentence on the rows that :data:`MOST` cut off; empty where none was."""
     rows = shown(report)
     return f" The first {MOST} of {len(rows)} systems." if len(rows) > MOST else ""
 
 
 def short(name: str) -> str:
-    """A row's name, short enough for a figure."""
+    """Row name, shortened for a figure."""
     return brief(name, 24)

@@ -1,7 +1,7 @@
-"""Draws one SVG for the page: small, the same bytes every time, and in the page's own colours.
+"""SVG figures for the page: small, reproducible to the byte, and in the page's own colours.
 
-Matplotlib knows nothing of dark mode. So it is given :class:`Ink`, colours that stand for CSS variables, and these are put in
-their place afterwards. Text stays text: it takes the page's font and colour, and a title from outside is never read as a formula.
+Matplotlib has no dark mode, so it draws in :class:`Ink`, placeholder colours that are replaced by CSS variables afterwards. Text
+stays text: it takes the page's font and colour, and a title from outside is never read as a formula.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HREF = "{http://www.w3.org/1999/xlink}href"
 
 
 class Ink:
-    """Colours that stand for the page's CSS variables; they are never seen."""
+    """Placeholder colours for the page's CSS variables."""
 
     TEXT = "#010101"
     MUTED = "#010102"
@@ -94,9 +94,9 @@ class Drawing:
     svg : Markup
         An ``svg`` element with its role and label.
     label : str
-        What it shows, in words and numbers, for those who don't see it.
+        Its content in words and numbers, for screen readers.
     caption : str
-        What stands under it.
+        Text below it.
     """
 
     svg: Markup
@@ -126,7 +126,7 @@ def drawing(name: str, height: float, paint: Callable[[Any], None], label: str, 
     Parameters
     ----------
     name : str
-        Its own on the page: begins every id in it.
+        Unique on the page: prefix of every id in it.
     height : float
         Inches.
     paint : callable
@@ -147,17 +147,17 @@ def drawing(name: str, height: float, paint: Callable[[Any], None], label: str, 
 
 
 def panels(figure: Any, heights: Sequence[float] = (1.0,), margins: Sequence[float] = MARGINS, gap: float = 0.12) -> list[Any]:
-    """Axes one above the other that share what is across.
+    """Axes one above the other with a common horizontal axis.
 
     Parameters
     ----------
     figure : Figure
     heights : sequence of float
-        Of each, in parts of what is there.
+        Relative height of each.
     margins : sequence of float
         Inches: left, right, top, bottom.
     gap : float
-        Inches between two.
+        Inches between neighbours.
     """
     width, height = figure.get_size_inches()
     left, right, top, bottom = margins
@@ -176,18 +176,18 @@ def panels(figure: Any, heights: Sequence[float] = (1.0,), margins: Sequence[flo
 
 
 def short_title(title: str) -> str:
-    """A column's title, short enough for an axis."""
+    """Column title, shortened for an axis."""
     return title.replace("Average ", "").capitalize()
 
 
 def legend_above(axes: Any, columns: int = 2) -> None:
-    """The legend between the axes and the upper margin."""
+    """Place the legend between the axes and the upper margin."""
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2, labelspacing=0.3)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without matplotlib's remarks on its own caches, which say nothing of the report."""
+    """Suppress matplotlib's messages about its own caches, which do not concern the report."""
     logger = logging.getLogger("matplotlib")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -204,7 +204,7 @@ def _inlined(svg: bytes, name: str, label: str) -> Markup:
         for child in list(parent):
             if child.tag == f"{_SVG}style" or child.tag.endswith("}metadata") or child.tag == "metadata":
                 parent.remove(child)
-    used = {found for node in root.iter() for value in node.attrib.values() for found in re.findall(r"#([\w-]+)", value)}
+    used = {target for node in root.iter() for value in node.attrib.values() for target in re.findall(r"#([\w-]+)", value)}
     for node in root.iter():
         _tidy(node, name, used)
     for attribute in ("width", "height", "version"):
