@@ -194,6 +194,27 @@ def test_without_a_model_the_references_are_drawn(stored: Stored) -> None:
     assert [(p.title, len(p.drawings)) for p in pieces] == [("Bach: Minuet", 1), ("b", 1)]
 
 
+def test_intervals_are_explained_only_where_they_are_drawn(tmp_path: Path) -> None:
+    few = built(example(tmp_path / "few"))
+    assert "95 % interval" not in distances.gallery(few).note
+    assert "arms are the SD between seeds" in cost.gallery(few).drawings[-1].caption
+    stored = Stored(tmp_path / "many")
+    stored.enlarge(12)
+    many_pieces(stored, "lstm", lambda i: 9)
+    many = built(stored.close())
+    assert "The line through each dot is its 95 % interval." in distances.gallery(many).note
+    assert cost.gallery(many).drawings[-1].caption.endswith("; the arms are the 95 % interval.")
+
+
+def test_a_single_epoch_is_the_only_tick(stored: Stored) -> None:
+    history = [{"epoch": 1, "seconds": 1.0, "loss": 9.0, "notes": 10, "validation_bits": 12.0}]
+    stored.add("lstm", 0, moved(1), training={**done(0, None)["training"], "history": history})
+    (figure,) = training.gallery(built(stored.close())).drawings
+    texts = re.findall(r"<text[^>]*>([^<]*)", figure.svg)
+    assert "1" in texts
+    assert not [text for text in texts if text.startswith(("0.9", "1.0"))]
+
+
 def test_far_rows_are_left_out_of_the_enlarged_figure(tmp_path: Path) -> None:
     found = distances.gallery(built(example(tmp_path / "run"))).drawings
     pitch = [d for d in found if "Pitch" in d.caption]

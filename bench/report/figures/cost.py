@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.formatting import duration
+from bench.formatting import duration, listed
 from bench.metrics import HEADLINE, METRICS
 from bench.report.contents import Report
 from bench.report.figures.histories import histories
@@ -124,9 +124,15 @@ def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
         2.7,
         paint,
         f"Scatter chart. Training time and {title.lower()}: {values}.",
-        f"Held-out {title.lower()} against the time that training took; the arms are the 95 % interval"
-        + (" and the SD between seeds." if any(row.cells["training_seconds"].seed_sd for row in rows) else "."),
+        f"Held-out {title.lower()} against the time that training took{_arms(rows, metric)}.",
     )
+
+
+def _arms(rows: Sequence[Row], metric: str) -> str:
+    """Caption of the lines through the points."""
+    arms = ["the 95 % interval"] if any(row.cells[metric].interval for row in rows) else []
+    arms += ["the SD between seeds"] if any(row.cells["training_seconds"].seed_sd for row in rows) else []
+    return f"; the arms are {listed(arms)}" if arms else ""
 
 
 def _margins(entries: int) -> tuple[float, float, float, float]:

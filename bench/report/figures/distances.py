@@ -29,13 +29,15 @@ def gallery(report: Report) -> Gallery:
     drawings = [figure for near in (True, False) for metric in HEADLINE if (figure := _one(report, metric, near))]
     if not drawings:
         return Gallery((), "No trial has finished yet, so there is no distance to show.")
-    return Gallery(
-        drawings,
-        "The closest is on top; the line through each dot is its 95 % interval. The dotted line is real music of another piece. "
-        "A row to its left is closer to the held-out music than real music is, which says more about the metric than the system."
-        if report.table.find(REAL)
-        else "The closest is on top; the line through each dot is its 95 % interval.",
-    )
+    note = "The closest is on top."
+    if any(row.cells[metric].interval for row in report.table.rows for metric in HEADLINE):
+        note += " The line through each dot is its 95 % interval."
+    if report.table.find(REAL):
+        note += (
+            " The dotted line is real music of another piece. A row to its left is closer to the held-out music than real music "
+            "is, which says more about the metric than the system."
+        )
+    return Gallery(drawings, note)
 
 
 def _near(rows: Sequence[Row], metric: str) -> list[Row]:

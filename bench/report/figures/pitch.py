@@ -73,7 +73,7 @@ def _drawing(lines: Lines, looks: Mapping[str, Mark], least: str) -> Drawing:
                 )
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Validation bits: pitch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         legend_above(axes)
 
     label = f"Line chart. Validation loss in pitch over epochs. Lowest bits per note: {least}."

@@ -106,7 +106,7 @@ def _one(row: Row) -> Drawing | None:
         axes[-1].set_xlabel("Epoch")
         for one in axes:
             one.yaxis.set_label_coords(-0.17, 0.5)
-        axes[-1].xaxis.get_major_locator().set_params(integer=True)
+        axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes[0].set_title(short(row.system), pad=16)
         _legend(axes, shared)
 
