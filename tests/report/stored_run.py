@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from bench.music.notes import Notes
+from bench.report import REPORTS, Report, build_report, write_reports
+from bench.report.html import report_html
+from bench.scoring.score import score_run
 from bench.storage.files import FORMAT, write_json
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import PieceName, Samples, Target, Targets, write_samples, write_targets
@@ -202,9 +207,25 @@ def example(folder: Path) -> Path:
     return stored.close()
 
 
-if __name__ == "__main__":
-    from bench.report import write_reports
+def built(folder: Path) -> Report:
+    return build_report(folder, score_run(folder))
 
+
+def page(folder: Path) -> str:
+    return report_html(built(folder))
+
+
+def written(folder: Path) -> dict[str, str]:
+    """The reports but report.html: that is test_html.py's subject, and its figures take a second."""
+    report = built(folder)
+    return {name: text(report) for name, text in REPORTS.items() if name != "report.html"}
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         for path in write_reports(example(Path(temporary) / "table2-cpu")):

@@ -1,0 +1,72 @@
+"""Runs whose files are damaged or incomplete, as a report reads them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.errors import DataError
+from bench.report import write_reports
+from bench.scoring.score import score_run
+
+from .stored_run import Stored, done, moved, rows, written
+
+
+def test_missing_targets_are_said(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+    (folder / "targets.h5").unlink()
+    with pytest.raises(DataError, match=r"targets\.h5 is missing"):
+        write_reports(folder)
+
+
+@pytest.mark.parametrize("key", ["spec", "trials", "scale", "call", "dataset", "provenance"])
+def test_a_run_file_that_lacks_something_is_said(stored: Stored, key: str) -> None:
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({name: value for name, value in run.items() if name != key}))
+    with pytest.raises(DataError, match=rf"run\.json is damaged: {key}: this is missing"):
+        write_reports(folder)
+
+
+@pytest.mark.parametrize("lost", ["status", "facts", "training"])
+def test_an_outcome_that_is_not_whole_counts_as_none(stored: Stored, lost: str) -> None:
+    file = stored.run.trial_dir(stored.add("lstm", 0, moved(1))) / "outcome.json"
+    folder = stored.close()
+    outcome = json.loads(file.read_text())
+    del outcome[lost]
+    file.write_text(json.dumps(outcome))
+    assert score_run(folder)["lstm"].status == "not run"
+
+
+def test_a_target_that_one_seed_missed_has_no_time(stored: Stored) -> None:
+    """The mean over the quick seeds alone would flatter a model that seldom gets there."""
+    stored.add("lstm", 0, moved(2), bits=15.0)
+    late = [{"epoch": 1, "seconds": 30.0, "loss": 9.0, "notes": 1000, "validation_bits": 13.0}]
+    stored.add("lstm", 1, moved(2), bits=15.0, training=done(1, 15.0)["training"] | {"history": late})
+    cell = score_run(stored.close())["lstm"].cells["seconds_to_target"]
+    assert (cell.value, cell.reason) == (None, "the target was not reached (1 of 2 seeds)")
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_an_outcome_that_holds_no_number_is_a_failed_trial(stored: Stored, value: str) -> None:
+    key = stored.add("lstm", 0, moved(2), bits=15.0)
+    folder = stored.close()
+    path = folder / "trials" / key / "outcome.json"
+    outcome = json.loads(path.read_text())
+    outcome["training"]["seconds"] = float(value.lower().replace("infinity", "inf"))
+    path.write_text(json.dumps(outcome))
+    text = written(folder)["report.md"]
+    assert "its outcome holds what is no finite number in training\\_seconds" in text
+    assert "lstm (failed)" in text
+
+
+def test_bits_with_other_classes_are_not_compared(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), params={"time_classes": 32}, bits=10.0)
+    stored.add("markov", 0, moved(1), kind="reference", bits=20.0)
+    lstm, markov = rows(written(stored.close())["report.csv"])
+    assert lstm["bits_per_note"] == "10"
+    assert lstm["bits_below_markov_percent"] == ""
+    assert markov["bits_below_markov_percent"] == "0"

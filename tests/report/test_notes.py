@@ -1,0 +1,99 @@
+"""Sentences of the report: each is there exactly when it is true of the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from .stored_run import Stored, both, done, many_pieces, moved, rows, written
+
+MEDIAN_WINS = "one note repeated over and over"
+
+
+def test_bits_are_said_to_be_over_every_held_out_note(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), bits=10.0)
+    text = written(stored.close())["report.md"]
+    assert "over every note of all 5 held-out pieces (500 notes): " in text
+
+
+def test_the_constant_is_named_only_where_it_wins(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(2))
+    stored.add("median", 0, both(57, 70), kind="reference")
+    assert MEDIAN_WINS.lower() not in written(stored.close())["report.md"].lower()
+
+
+def test_the_constant_that_wins_is_named_with_its_numbers(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(20))
+    stored.add("median", 0, both(57, 70), kind="reference")
+    text = written(stored.close())["report.md"]
+    # Two pieces are too few for a test to call anything better.
+    assert (
+        f"Average Pitch Distance: {MEDIAN_WINS} (the row median, 5.50) has a lower mean than every model, though the difference "
+        "is not significant for all of them (best: lstm, 20.00)."
+    ) in text
+    assert f"Velocity Average Distance: {MEDIAN_WINS}" not in text
+    assert "real music of another piece (the row real" not in text
+
+
+def test_beaten_is_what_a_test_says(stored: Stored) -> None:
+    """Four rows, six pairs: 12 pieces are enough for Holm. `close` is below `real` on half the pieces only."""
+    stored.enlarge(12)
+    many_pieces(stored, "lstm", lambda i: 20 + i % 3)
+    many_pieces(stored, "close", lambda i: 10 + (3 if i % 2 else -4))
+    many_pieces(stored, "median", lambda i: 1 + i % 2, "reference")
+    many_pieces(stored, "real", lambda i: 10, "reference")
+    text = written(stored.close())["report.md"]
+    assert f"{MEDIAN_WINS} (the row median, 1.50) is significantly better than every model (best: close, 9.50)." in text
+    lower = "significantly lower than that of real music of another piece (the row real, 10.00): median. A lower distance"
+    assert f"Average Pitch Distance: {lower}" in text
+
+
+def test_training_that_a_test_calls_worse_is_said(stored: Stored) -> None:
+    stored.enlarge(12)
+    many_pieces(stored, "lstm", lambda i: 20 + i % 3)
+    many_pieces(stored, "untrained lstm", lambda i: 10 + i % 3, "untrained")
+    many_pieces(stored, "gan", lambda i: 10 + (3 if i % 2 else -2))
+    many_pieces(stored, "untrained gan", lambda i: 10, "untrained")
+    text = written(stored.close())["report.md"]
+    assert "Average Pitch Distance: lstm is significantly worse after training (21.00) than before it (11.00)." in text
+    assert "gan is significantly worse" not in text
+
+
+@pytest.mark.parametrize(
+    ("lstm", "gan", "said"),
+    [
+        (14.0, None, "No fewer bits per note than a first-order Markov chain (the row markov): lstm."),
+        (14.0, 13.0, "No fewer bits per note than a first-order Markov chain (the row markov): lstm and gan."),
+        (14.0, 12.0, "No fewer bits per note than a first-order Markov chain (the row markov): lstm."),
+        (12.0, None, ""),
+    ],
+)
+def test_models_that_a_markov_chain_beats_in_bits_are_named(stored: Stored, lstm: float, gan: float | None, said: str) -> None:
+    stored.add("lstm", 0, moved(2), bits=lstm)
+    stored.add("gan", 0, moved(3), bits=gan)
+    stored.add("markov", 0, moved(4), kind="reference", bits=13.0)
+    text = written(stored.close())["report.md"]
+    assert said in text
+    assert ("Markov chain (the row markov)" in text) is bool(said)
+
+
+def test_a_failed_median_wins_nothing(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(20))
+    stored.add("median", 0, None, kind="reference", error="it crashed")
+    assert MEDIAN_WINS.lower() not in written(stored.close())["report.md"].lower()
+
+
+def test_a_bound_is_marked(stored: Stored) -> None:
+    likelihood = {**done(0, 18.0)["likelihood"], "kind": "bound"}
+    stored.add("lstm", 0, moved(1), likelihood=likelihood)
+    text = written(stored.close())
+    assert "≤ 18.00" in text["report.md"]
+    assert "≤ marks an upper bound on the bits (lstm)." in text["report.md"]
+    assert rows(text["report.csv"])[0]["likelihood"] == "bound"
+
+
+def test_a_training_stopped_by_the_clock_is_said(stored: Stored) -> None:
+    training = {**done(0, None)["training"], "stopped": "clock", "resumed": 1}
+    stored.add("lstm", 0, moved(1), training=training)
+    text = written(stored.close())["report.md"]
+    assert "lstm, stopped by the time limit: 1 of 1 training, which another machine would end elsewhere." in text
+    assert "lstm, resumed from a checkpoint: 1 of 1 training." in text

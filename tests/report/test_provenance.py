@@ -1,0 +1,57 @@
+"""Provenance: the command that reproduces a run, and what differs between its trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report import build_report, provenance
+from bench.scoring.score import score_run
+
+from .stored_run import Stored, example, moved, written
+
+
+def test_trials_of_different_machines_commits_and_threads_are_told(stored: Stored) -> None:
+    here = {"git": "aaa", "cpu": "Test CPU", "torch": "2.0", "threads": 2}
+    stored.add("lstm", 0, moved(1), provenance=here | {"torch": "1.0"})
+    stored.add("gan", 0, moved(1), provenance=here)
+    stored.add("gan", 1, moved(1), provenance=here | {"git": "bbb", "threads": 1})
+    text = written(stored.close())["report.md"]
+    assert "- not the same for all trials: commit: aaa (2 trials) and bbb (1 trial)\n" in text
+    assert "not the same for all trials: processor" not in text
+    assert "torch of" not in text, "each framework has its own interpreter"
+    assert "- threads: 1 and 2 a trial\n" in text
+    assert "different numbers of threads (lstm: 2; gan: 1, 2), so their times are not comparable." in text
+
+
+def test_trials_of_one_machine_differ_in_nothing(tmp_path: Path) -> None:
+    text = written(example(tmp_path / "run"))["report.md"]
+    assert "not the same for all" not in text
+    assert "different numbers of threads" not in text
+
+
+@pytest.mark.parametrize(
+    ("call", "command"),
+    [
+        ({"spec": "table2"}, "bench run table2 --scale cpu"),
+        (
+            {"spec": "a b.yaml", "models": ["lstm", "gan"], "seeds": 5},
+            "bench run 'a b.yaml' --scale cpu --models lstm,gan --seeds 5",
+        ),
+        ({"spec": "smoke", "models": [], "seeds": [7]}, "bench run smoke --scale cpu --models none --seeds 7,"),
+        (
+            {"spec": "smoke", "dataset": "maestro", "seeds": [1, 2], "data": ["/d"], "plugins": ["p"]},
+            "bench run smoke --scale cpu --dataset maestro --seeds 1,2 --data /d --plugins p",
+        ),
+        ({"spec": "smoke", "jobs": 2}, "bench run smoke --scale cpu --jobs 2"),
+        ({"spec": None}, "bench.run(...) from Python, with the spec in table2-cpu/run.json"),
+    ],
+)
+def test_the_command_that_repeats_it(stored: Stored, call: dict[str, Any], command: str) -> None:
+    stored.call = call
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+    assert provenance.command(build_report(folder, score_run(folder))) == command
+    assert f"    {command}\n" in written(folder)["report.md"]

@@ -1,0 +1,62 @@
+"""Numbers for people, and texts from outside that must not become markup."""
+
+from __future__ import annotations
+
+import re
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from bench.formatting import count, duration, escape, listed, mebibytes
+from tests.markup import HOSTILE, MARKDOWN, Seen
+
+
+def visible(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_escaped_text_shows_as_it_is(text: str) -> None:
+    seen = Seen(MARKDOWN.render(f"- {escape(text)}"))
+    assert seen.tags == {"ul", "li"}
+    assert " ".join(seen.text.split()) == visible(text)
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60))
+def test_any_text_shows_as_it_is_in_a_table(text: str) -> None:
+    html = MARKDOWN.render(f"| a | b |\n| - | - |\n| {escape(text)} | z |")
+    first, second = re.findall(r"<td>(.*?)</td>", html, re.DOTALL)
+    assert Seen(first).tags == set()
+    assert " ".join(Seen(first).text.split()) == visible(text)
+    assert second == "z"
+
+
+def test_bare_addresses_do_not_become_links() -> None:
+    """GitHub links these unless the marks that it looks for are broken."""
+    escaped = escape("see http://evil.example, www.evil.example and a@evil.example")
+    assert escaped == r"see http\://evil.example, www\.evil.example and a\@evil.example"
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (duration(0.004), "0.00 s"),
+        (duration(9.994), "9.99 s"),
+        (duration(42.13, 1.26), "42.1 ± 1.3 s"),
+        (duration(99.96), "1 min 40 s"),
+        (duration(185, 12.4), "3 min 05 s ± 12 s"),
+        (duration(7500, 200), "2 h 05 min ± 3 min"),
+        (count(8.125), "8.12"),
+        (count(812.4), "812"),
+        (count(12345), "12,300"),
+        (mebibytes(512.2), "512 MiB"),
+        (mebibytes(1945.6), "1.9 GiB"),
+        (listed([]), ""),
+        (listed(["a"]), "a"),
+        (listed(["a", "b", "c"]), "a, b and c"),
+        (listed(["a", "b", "c"], limit=2), "a, b and 1 more"),
+    ],
+)
+def test_numbers_for_people(shown: str, expected: str) -> None:
+    assert shown == expected
