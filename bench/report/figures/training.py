@@ -96,7 +96,7 @@ def _one(row: Row) -> Drawing | None:
     heights = [1.35, *([] if shared else [1.0] * bool(checked)), *([0.6] if rates else [])]
 
     def paint(figure: Any) -> None:
-        axes = panels(figure, heights, margins=(0.76, 0.12, 0.42, 0.42), gap=0.14)
+        axes = panels(figure, heights, margins=(0.82, 0.12, 0.42, 0.42), gap=0.14)
         _losses(axes[0], trainings, checked, shared)
         if checked and not shared:
             _validation(axes[1], trainings, checked[0])
@@ -105,7 +105,7 @@ def _one(row: Row) -> Drawing | None:
             _rate(axes[-1], trainings)
         axes[-1].set_xlabel("Epoch")
         for one in axes:
-            one.yaxis.set_label_coords(-0.17, 0.5)
+            one.yaxis.set_label_coords(-0.178, 0.5)
         axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes[0].set_title(short(row.system), pad=16)
         _legend(axes, shared)
