@@ -171,7 +171,7 @@ def test_prompts_in_another_key_are_said_to_who_is_quiet_and_in_the_report(call:
         text = (folder / file).read_text()
         assert "The row mine: 3 of 5 files begin with their prompt, 2 with it transposed." in text
         assert "prompt cut off 3 of 5 files (2 in doubt)" in text
-        assert "Prompt in doubt: Of the files of this system some begin with nearly the prompt" in text
+        assert "Prompt in doubt: Some files of this system begin with nearly the prompt" in text
     assert rows(folder)["mine"]["flags"].endswith("prompt in doubt")
 
 
