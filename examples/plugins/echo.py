@@ -54,5 +54,5 @@ class Model:
         return Notes.from_columns(prompt.onset[i] + length * (repeat + 1), prompt.duration[i], pitch, prompt.velocity[i])
 
     def facts(self) -> Mapping[str, Any]:
-        """What is worth recording."""
+        """Facts worth recording."""
         return {"parameters": len(self.weights)}
