@@ -1,13 +1,13 @@
 """The types that the engine and its plug-ins share. The engine and a model talk in notes, never in tokens.
 
-A plug-in is one Python file. Its module docstring's first line says what it is; literals at its top say what it needs
-(they are read without importing the file); its class is named ``Model`` or ``Dataset``.
+A plug-in is one Python file and imports nothing else of this package. The first line of its module docstring describes it;
+literals at its top declare what it needs (they are read without importing the file); its class is named ``Model`` or ``Dataset``.
 
 Header of a model::
 
     FRAMEWORK = "pytorch"     # or "tensorflow", "numpy": which interpreter runs it
-    FEATURES = "..."          # one line on the family, Table 2's last column
-    PROMPT = True             # False: the family can't continue a prompt; the report says so
+    FEATURES = "..."          # one line on the model, Table 2's last column
+    PROMPT = True             # False: it can't continue a prompt; the report says so
     LIKELIHOOD = "exact"      # or "bound", or None
     SEES_TARGET = False       # True only for reference rows made from the target itself
     CONSTRAINT = False        # True: `generate` draws each pitch by its `constraint`; or the KINDS of the file that do
@@ -26,7 +26,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
 from bench.music.codec import NoteCodec
+from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import FIELDS, Notes
 
 __all__ = [
@@ -55,13 +56,15 @@ __all__ = [
     "TrialError",
     "Verified",
     "fetch_command",
+    "midi_bytes",
+    "read_midi",
     "seed_for",
 ]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of music and where it comes from. Texts may hold anything a file or web page held: escape them."""
+    """One piece of music and its origin. The texts come from files and web pages as they are: escape them."""
 
     notes: Notes
     id: str
@@ -73,7 +76,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and why."""
+    """A file that was left out, and the reason."""
 
     source: str
     reason: str
@@ -95,8 +98,8 @@ class Splits:
     skipped: tuple[Skipped, ...] = ()
     #: Facts for the report, such as "velocities are rendered, not played".
     remarks: tuple[str, ...] = ()
-    #: Where music is drawn from a known source: the bits per note that the source itself expects to need on the test pieces, by
-    #: field of FIELDS and as "total". No model can expect fewer. None for all other music.
+    #: For music drawn from a source of known probabilities: the source's entropy, bits per note of the test pieces, by field of
+    #: FIELDS and as "total". No model can expect to need fewer bits. None for all other music.
     entropy: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
@@ -109,24 +112,24 @@ class Splits:
                 raise DataError(f"Splits.entropy[{name!r}] is {bits}, must be finite and at least 0 bits.")
 
 
-#: Called with (done, total, what) while data is fetched or read; total 0 means unknown.
+#: Called with (done, total, description) while data is downloaded or read; a total of 0 means unknown.
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What a dataset's `verify` found.
+    """Result of a dataset's `verify`.
 
     Parameters
     ----------
     differences : tuple of str
-        A line for each file that is missing or not as expected.
+        A line for each file that is missing or differs.
     compared : int
-        Files that were compared with a checksum.
+        Number of files compared with a checksum.
     there : int
-        Files that are there and of which no checksum is known.
+        Number of files that exist and have no known checksum.
     remark : str
-        What was looked at where nothing could be compared.
+        What was examined where no checksum is known.
     """
 
     differences: tuple[str, ...] = ()
@@ -136,25 +139,25 @@ class Verified:
 
 
 class Dataset(Protocol):
-    """A dataset plug-in. Its selection (composer, year, ...) are keyword arguments of ``__init__``, literals in YAML."""
+    """A dataset plug-in. Its options (composer, year, ...) are keyword arguments of ``__init__``, literals in YAML."""
 
     def find(self, roots: Sequence[Path]) -> Path | None:
-        """The folder that holds this dataset, looked for in `roots` in their order; None if it isn't there.
+        """Search `roots` in their order for the folder that holds this dataset; None if there is none.
 
-        A dataset that needs nothing has no `find`.
+        A dataset with ``NEEDS = "nothing"`` has no `find`.
         """
 
     def fetch(self, folder: Path, progress: Progress) -> None:
         """Download into `folder` and verify. Only where ``NEEDS = "download"``."""
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
-        """Compare what is in `folder` with the known or locked checksums."""
+        """Compare the files in `folder` with their known or locked checksums."""
 
     def fingerprint(self, source: Path | None) -> str:
-        """Identity of what `load` would return, without parsing: it keys the corpus cache and every trial."""
+        """Identity of what `load` would return, without parsing: part of the key of the corpus cache and of every trial."""
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
-        """Parse. `source` is what `find` returned. Files that can't be used are skipped and listed, never a crash."""
+        """Parse the files in `source`, which is what `find` returned. Unusable files are skipped and listed, never a crash."""
 
 
 class Model(Protocol):
@@ -162,16 +165,16 @@ class Model(Protocol):
 
     Attributes that a model may have:
 
-    - ``compiles`` (bool): its first `generate` compiles. The engine then makes the first sample once before, off the clock, and
-      stores the seconds as ``compile_seconds`` of the outcome's generation.
-    - ``likelihood`` ("exact", "bound" or None): where it depends on the hyperparameters; goes before the header's.
+    - ``compiles`` (bool): its first `generate` compiles. The engine then generates the first sample once in advance, outside the
+      timing, and stores the seconds as ``compile_seconds`` of the outcome's generation.
+    - ``likelihood`` ("exact", "bound" or None): overrides the header's, if it depends on the hyperparameters.
     - ``reveal(targets)``: called before `generate` if the header says SEES_TARGET.
     """
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Learn from `train`, choosing by `valid` only. Zero epochs in the budget leave the network at its first weights.
+        """Train on `train`; select by `valid` only. A budget of zero epochs leaves the network at its initial weights.
 
-        If `run.folder` holds a checkpoint of this very training, go on from it.
+        If `run.folder` holds a checkpoint of this very training, resume from it.
         """
 
     def generate(
@@ -193,32 +196,32 @@ class Model(Protocol):
         Returns
         -------
         list of Notes
-            One a prompt, in the prompt's own clock: no onset lies before the prompt's last. A family that takes no prompt
-            starts at 0 s.
+            One for each prompt, on the prompt's own time axis: no onset lies before the prompt's last. A model that takes no
+            prompt starts at 0 s.
         """
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
-        """Log probability of every note of each piece given all notes before it, nats, by field: shape (n, 4) a piece.
+        """Log probability of every note of each piece given all notes before it, nats, by field: shape (n, 4) for each piece.
 
-        Over the classes of :class:`NoteCodec`, the first note included. Only where ``LIKELIHOOD`` isn't None.
+        It is over the classes of :class:`NoteCodec` and includes the first note. Only where ``LIKELIHOOD`` isn't None.
         """
 
     def facts(self) -> Mapping[str, Any]:
-        """Optional: what is worth recording, such as ``parameters``, ``peak_gpu_bytes``, ``precision``, ``compiled``."""
+        """Facts worth recording (optional), such as ``parameters``, ``peak_gpu_bytes``, ``precision``, ``compiled``."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a model may train. Epochs and patience decide; the clock is a safety, as a stop by clock can't repeat.
+    """Limits of a training. Epochs and patience are repeatable; the time limit is a safeguard and isn't.
 
     Parameters
     ----------
     epochs : int
-        Most passes over the training notes; 0 leaves the network untrained.
+        Passes over the training notes, at most; 0 leaves the network untrained.
     patience : int, optional
-        Stop after so many epochs without a better validation loss; None never stops early.
+        Stop after this many epochs without a better validation loss; None never stops early.
     max_seconds : float, optional
-        Stop after the epoch that crosses it, and say so.
+        Stop after the epoch that exceeds it; the report notes it.
     """
 
     epochs: int = 1
@@ -228,7 +231,7 @@ class Budget:
 
 @dataclass
 class Run:
-    """What the engine gives a model to train by: seed, budget, device, a folder that survives a kill, and a log.
+    """Everything that the engine provides for a training: seed, budget, device, a folder that survives a kill, and a log.
 
     Parameters
     ----------
@@ -236,12 +239,22 @@ class Run:
         For initial weights, data order, dropout and augmentation.
     budget : Budget
     folder : Path
-        For checkpoints. It also holds ``history.jsonl``, a line an epoch.
+        For checkpoints. It also holds ``history.jsonl``, one line for each epoch.
     device : {"cpu", "cuda"}
     threads : int
         Threads that this trial may use.
     emit : callable, optional
-        Takes each event (a dict) for the progress display.
+        The engine's: called with each event (a dict) for the progress display. A model sends them by :meth:`log` alone.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> run = Run(seed=0, budget=Budget(epochs=2), folder=Path(mkdtemp()))
+    >>> run.begin()
+    >>> for epoch in (1, 2):
+    ...     run.log(epoch, loss=5 / epoch, notes=100, validation_bits=8 / epoch)
+    >>> [entry["validation_bits"] for entry in run.history]
+    [8.0, 4.0]
     """
 
     seed: int
@@ -249,15 +262,18 @@ class Run:
     folder: Path
     device: str = "cpu"
     threads: int = 1
-    emit: Callable[[dict[str, Any]], None] = lambda event: None
+    emit: InitVar[Callable[[dict[str, Any]], None] | None] = None
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
     _before: float = field(default=0.0, init=False)
     _since: float | None = field(default=None, init=False)
 
-    def begin(self, epochs_done: int = 0) -> None:
-        """Start the training clock; call right before the first step, or with the checkpoint's epoch when going on.
+    def __post_init__(self, emit: Callable[[dict[str, Any]], None] | None) -> None:
+        self._emit = emit or (lambda event: None)
 
-        Epochs that were logged after the checkpoint was written are forgotten: they are about to be trained again.
+    def begin(self, epochs_done: int = 0) -> None:
+        """Start the training clock; call it right before the first step, with the checkpoint's epoch when resuming.
+
+        Epochs that were logged after the checkpoint was written are removed from the log: they are about to be trained again.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.history = [e for e in self._logged() if e["epoch"] <= epochs_done]
@@ -277,7 +293,7 @@ class Run:
         notes : int
             Notes trained on in this epoch.
         **values : float
-            What else the family has. ``validation_bits`` (bits per note) and ``learning_rate`` are known to the report.
+            Whatever else is worth logging. The report plots ``validation_bits`` (bits per note) and ``learning_rate``.
 
         Raises
         ------
@@ -288,23 +304,23 @@ class Run:
         if not epoch > last:
             raise TrialError(
                 f"run.log() was called with epoch {epoch} after epoch {last}.",
-                "Epochs count from 1 and rise; begin(epochs_done) says where a resumed training goes on.",
+                "Epochs count from 1 and rise; begin(epochs_done) tells where a resumed training continues.",
             )
         entry = {"epoch": int(epoch), "seconds": self.seconds, "loss": float(loss), "notes": int(notes)}
         entry |= {k: float(v) for k, v in values.items()}
         self.history.append(entry)
         with self._file.open("a") as out:
             out.write(json.dumps(entry) + "\n")
-        self.emit({"event": "epoch", "epochs": self.budget.epochs, **entry})
+        self._emit({"event": "epoch", "epochs": self.budget.epochs, **entry})
 
     @property
     def seconds(self) -> float:
-        """Training seconds so far, those before a kill included."""
+        """Training seconds so far, including those before a kill."""
         return self._before + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
     @property
     def out_of_time(self) -> bool:
-        """Whether the budget's clock has run out."""
+        """Whether the budget's time limit is exceeded."""
         return self.budget.max_seconds is not None and self.seconds >= self.budget.max_seconds
 
     @property
@@ -312,7 +328,7 @@ class Run:
         return self.folder / "history.jsonl"
 
     def _logged(self) -> list[dict[str, Any]]:
-        """The epochs in history.jsonl up to the first line that a power cut or a full disk left torn."""
+        """Epochs in history.jsonl up to the first line that a power cut or a full disk left incomplete."""
         entries: list[dict[str, Any]] = []
         for line in self._file.read_text(errors="replace").splitlines() if self._file.exists() else ():
             try:
@@ -324,7 +340,11 @@ class Run:
 
 
 def seed_for(*names: object) -> int:
-    """A seed for one axis, hashed from the names that identify it: ``seed_for("generate", "lstm", 0)``. Below 2**31."""
+    """Seed below 2**31 for one axis of randomness, hashed from the names that identify it.
+
+    >>> seed_for("generate", "lstm", 0)
+    1083589080
+    """
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 

@@ -1,4 +1,4 @@
-"""What the datasets that read MIDI files share: reading with a reason for each file left out, checksums, split by hash."""
+"""Reading of MIDI files, with a reason for each file left out; checksums; splits by hash. Shared by several datasets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits
-from bench.music.midi import PIANO, read_midi
+from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, read_midi
 
 from ._splits import unit_hash
 
 SPLITS = ("train", "validation", "test")
 
 MIDI_SUFFIXES = (".mid", ".midi")
+
+#: General MIDI's piano family, counted from 0.
+PIANO = range(8)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Entry:
 
     path: Path
     name: str
-    """How reports name it: relative to the dataset's folder."""
+    """Its name in reports: the path relative to the dataset's folder."""
     split: str
     title: str = ""
     composer: str = ""
@@ -38,7 +40,7 @@ def read_entries(
     skipped: Iterable[Skipped] = (),
     remarks: Iterable[str] = (),
 ) -> Splits:
-    """Read every file; leave out what is missing, unreadable, too short or the same file again, and say why.
+    """Read every file; leave out missing, unreadable, short and duplicate ones, with the reason for each.
 
     Parameters
     ----------
@@ -49,10 +51,10 @@ def read_entries(
     programs : range, optional
         General MIDI programs to keep; None keeps every pitched track.
     skipped : iterable of Skipped
-        What was left out before.
+        Files that were left out earlier.
     remarks : iterable of str
     """
-    found: dict[str, list[Piece]] = {name: [] for name in SPLITS}
+    pieces: dict[str, list[Piece]] = {name: [] for name in SPLITS}
     left_out = list(skipped)
     seen: dict[str, str] = {}
     for i, entry in enumerate(entries):
@@ -64,16 +66,16 @@ def read_entries(
                 raise DataError(f"the same file as {seen[digest]}")
             notes = _notes(raw, programs, minimum_notes)
         except FileNotFoundError:
-            left_out.append(Skipped(entry.name, "listed, but the file is not there"))
+            left_out.append(Skipped(entry.name, "listed, but the file does not exist"))
         except OSError as error:
             left_out.append(Skipped(entry.name, f"can't be read ({error.strerror})"))
         except DataError as error:
             left_out.append(Skipped(entry.name, error.message))
         else:
             seen[digest] = entry.name
-            found[entry.split].append(Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest))
+            pieces[entry.split].append(Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest))
     progress(len(entries), len(entries), "reading MIDI")
-    train, validation, test = (tuple(found[name]) for name in SPLITS)
+    train, validation, test = (tuple(pieces[name]) for name in SPLITS)
     return Splits(train, validation, test, tuple(left_out), tuple(remarks))
 
 
@@ -89,22 +91,22 @@ def _notes(raw: bytes, programs: range | None, minimum_notes: int) -> Notes:
 
 
 def program_range(dataset: str, programs: str) -> range | None:
-    """``piano`` or ``all`` as what :func:`bench.music.midi.read_midi` takes."""
-    known = {"piano": PIANO, "all": None}
-    if programs not in known:
+    """Convert ``piano`` or ``all`` to the argument of :func:`bench.api.read_midi`."""
+    ranges = {"piano": PIANO, "all": None}
+    if programs not in ranges:
         raise DataError(f"{dataset}: programs is {programs!r}.", "Expected 'piano' (General MIDI's piano family) or 'all'.")
-    return known[programs]
+    return ranges[programs]
 
 
 def positive(dataset: str, **options: int | None) -> None:
-    """Refuse a count below 1."""
+    """Raise a DataError for a count below 1."""
     for name, value in options.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise DataError(f"{dataset}: {name} is {value!r}.", "Expected a whole number of at least 1.")
 
 
 def midi_file_problem(path: Path) -> str:
-    """What is wrong with a file that should be MIDI, as far as its first bytes show it; empty if nothing."""
+    """Problem with a file that should be MIDI, as far as its first bytes show it; empty if none."""
     try:
         with path.open("rb") as file:
             head = file.read(14)
@@ -112,8 +114,8 @@ def midi_file_problem(path: Path) -> str:
         return "missing"
     except OSError as error:
         return f"can't be read ({error.strerror})"
-    whole = len(head) == 14 and head.startswith(b"MThd") and int.from_bytes(head[4:8], "big") >= 6
-    return "" if whole else "not a MIDI file"
+    valid = len(head) == 14 and head.startswith(b"MThd") and int.from_bytes(head[4:8], "big") >= 6
+    return "" if valid else "not a MIDI file"
 
 
 def file_sha256(path: Path) -> str:
@@ -123,12 +125,12 @@ def file_sha256(path: Path) -> str:
 
 
 def identity(*parts: object) -> str:
-    """A fingerprint of several values, in order."""
+    """Hash several values, in order."""
     return hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def contents(root: Path, paths: Iterable[Path]) -> str:
-    """Identity of files by name and content, the same on every machine. Missing files count too."""
+    """Hash the names and contents of files, the same on every machine. Missing files count too."""
     lines = []
     for path in sorted(paths):
         name = path.relative_to(root) if path.is_relative_to(root) else path
@@ -140,32 +142,32 @@ def contents(root: Path, paths: Iterable[Path]) -> str:
 
 
 def fill_empty(splits: Splits, group: Callable[[Piece], str]) -> Splits:
-    """Give an empty test or validation split one group of training pieces, so that a small folder can be used at all.
+    """Move one group of training pieces to an empty test or validation split, so that a small folder is usable.
 
     Parameters
     ----------
     splits : Splits
     group : callable
-        What a piece must stay together with, such as its composition.
+        Key of the pieces that must stay together, such as the composition.
     """
-    found = {name: list(getattr(splits, name)) for name in SPLITS}
+    pieces = {name: list(getattr(splits, name)) for name in SPLITS}
     for name in ("test", "validation"):
-        groups = sorted({group(p) for p in found["train"]}, key=unit_hash)
-        if not found[name] and len(groups) > 1:
-            found[name] = [p for p in found["train"] if group(p) == groups[0]]
-            found["train"] = [p for p in found["train"] if group(p) != groups[0]]
-    train, validation, test = (tuple(found[name]) for name in SPLITS)
+        groups = sorted({group(p) for p in pieces["train"]}, key=unit_hash)
+        if not pieces[name] and len(groups) > 1:
+            pieces[name] = [p for p in pieces["train"] if group(p) == groups[0]]
+            pieces["train"] = [p for p in pieces["train"] if group(p) != groups[0]]
+    train, validation, test = (tuple(pieces[name]) for name in SPLITS)
     return replace(splits, train=train, validation=validation, test=test)
 
 
 def by_hash(text: str | bytes, validation: float, test: float) -> str:
-    """Split by a hash of what must stay together: the same whatever else is there."""
+    """Choose the split by a hash of `text`, the key of what must stay together: independent of all other files."""
     at = unit_hash(text)
     return "test" if at < test else "validation" if at < test + validation else "train"
 
 
 def locate(roots: Iterable[Path], accept: Callable[[Path], bool]) -> Path | None:
-    """The first folder that `accept` takes: a root, or one or two below it. Names with a leading dot are unfinished."""
+    """Find the first folder that `accept` takes: a root, or one or two levels below. Hidden ones are unfinished: skipped."""
     for root in roots:
         if not root.is_dir():
             continue

@@ -1,9 +1,9 @@
-"""The note codec that the shipped models share: a note is four classes.
+"""Note codec shared by the shipped models: a note is four classes.
 
 It belongs to the contract, not to one model, because bits per note can be compared only between models that predict the
 same classes. Pitch and velocity are MIDI's own 128 values. Time shift (from the previous onset) and duration fall into
-log-spaced classes, as a difference of 10 ms matters at 20 ms and not at 2 s. A model is free to encode music in its own way
-(it then has no likelihood that can be compared).
+log-spaced classes, since a difference of 10 ms matters at 20 ms and not at 2 s. A model may encode music in its own way
+(its likelihood then can't be compared).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.music.notes import FIELDS, Notes
 PITCHES = 128
 VELOCITIES = 128
 
-#: Below this a time shift counts as a chord (class 0); the open last class begins at the second value. Seconds.
+#: Time shifts below the first value count as a chord (class 0); the open last class begins at the second. Seconds.
 TIME_SPAN = (0.004, 8.0)
 #: Upper edge of the shortest and lower edge of the (open) longest duration class. Seconds.
 DURATION_SPAN = (0.015, 12.0)
@@ -27,12 +27,23 @@ DURATION_SPAN = (0.015, 12.0)
 
 @dataclass(frozen=True)
 class NoteCodec:
-    """Notes to four class indices a note, and back.
+    """Conversion of notes to four class indices each, and back.
 
     Parameters
     ----------
     time_classes, duration_classes : int
         Number of log-spaced classes of the time shift and the duration.
+
+    Examples
+    --------
+    >>> codec = NoteCodec()
+    >>> codec.sizes
+    (128, 128, 64, 64)
+    >>> codes = codec.encode(Notes.from_columns(onset=[0.0, 0.5], duration=[0.5, 0.5], pitch=[60, 64], velocity=[80, 80]))
+    >>> codes.tolist()
+    [[60, 80, 0, 33], [64, 80, 40, 33]]
+    >>> codec.decode(codes).onset.round(2).tolist()
+    [0.0, 0.51]
     """
 
     time_classes: int = 64
@@ -55,17 +66,17 @@ class NoteCodec:
 
     @cached_property
     def time_values(self) -> NDArray[np.float64]:
-        """What each time-shift class decodes to, seconds; class 0 is a chord, 0 s. Shape (time_classes,)."""
+        """Value that each time-shift class decodes to, seconds; class 0 is a chord, 0 s. Shape (time_classes,)."""
         return np.concatenate([[0.0], _centres(self.time_edges)])
 
     @cached_property
     def duration_values(self) -> NDArray[np.float64]:
-        """What each duration class decodes to, seconds, shape (duration_classes,)."""
+        """Value that each duration class decodes to, seconds, shape (duration_classes,)."""
         ratio = self.duration_edges[1] / self.duration_edges[0]
         return np.concatenate([[self.duration_edges[0] / np.sqrt(ratio)], _centres(self.duration_edges)])
 
     def encode(self, notes: Notes, previous_onset: float | None = None) -> NDArray[np.int16]:
-        """Class indices of each note.
+        """Encode each note as class indices.
 
         Parameters
         ----------
@@ -92,12 +103,12 @@ class NoteCodec:
         return codes
 
     def decode(self, codes: NDArray[np.integer], start: float = 0.0) -> Notes:
-        """Notes from class indices.
+        """Decode class indices to notes.
 
         Parameters
         ----------
         codes : ndarray of int, shape (n, 4)
-            As made by :meth:`encode`. A velocity of 0 (note-off in MIDI) becomes 1.
+            As from :meth:`encode`. A velocity of 0 (note-off in MIDI) becomes 1.
         start : float
             Onset that the first time shift is added to, seconds.
 
@@ -116,6 +127,6 @@ class NoteCodec:
 
 
 def _centres(edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Geometric centres of log-spaced classes; the open last class gets the centre it would have at the same width."""
+    """Geometric centres of log-spaced classes, the open last class taken to be as wide as the others."""
     centres: NDArray[np.float64] = edges * np.sqrt(edges[1] / edges[0])
     return centres

@@ -1,4 +1,4 @@
-"""MIDI files to Notes (symusic) and back (pretty_midi)."""
+"""Reading of MIDI files (symusic) and writing (pretty_midi)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.music.notes import Notes
 
-#: General MIDI's piano family, counted from 0.
-PIANO = range(8)
-
-#: Ticks of a quarter note in files that are written.
+#: Ticks of a quarter note in written files.
 RESOLUTION = 480
 
-#: Microseconds a quarter note where a file names no tempo: 120 quarter notes a minute, by the MIDI standard.
+#: Microseconds of a quarter note in a file without a tempo: 120 quarter notes a minute, by the MIDI standard.
 DEFAULT_TEMPO = 500_000
 
 
 def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> Notes:
-    """Notes of a MIDI file: all pitched tracks merged, drums removed.
+    """Read the notes of a MIDI file: all pitched tracks merged, drums removed.
 
     Parameters
     ----------
     source : Path or bytes
-        A file, or what one holds.
+        A file, or its content.
     programs : container of int, optional
         Keep only tracks of these General MIDI programs (from 0); None keeps every pitched track.
 
@@ -42,6 +39,12 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     ------
     DataError
         If it can't be parsed.
+
+    Examples
+    --------
+    >>> notes = Notes.from_columns(onset=[0.0, 0.5], duration=[0.5, 0.5], pitch=[60, 64], velocity=[80, 80])
+    >>> read_midi(midi_bytes(notes)) == notes
+    True
     """
     score = _parse(source)
     tracks = [t.notes.numpy() for t in score.tracks if not t.is_drum and (programs is None or t.program in programs)]
@@ -49,7 +52,7 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     if not tracks:
         return Notes.from_columns([], [], [], [])
     time, duration, pitch, velocity = (_joined([t[name] for t in tracks]) for name in ("time", "duration", "pitch", "velocity"))
-    # Nearly every file is clean and sorted already: look first, as a mask or a sort costs as much as parsing.
+    # Nearly every file is clean and sorted: check first, since a mask or a sort costs as much as parsing.
     if duration.min() <= 0 or velocity.min() <= 0 or pitch.min() < 0:
         keep = (duration > 0) & (velocity > 0) & (pitch >= 0)
         time, duration, pitch, velocity = time[keep], duration[keep], pitch[keep], velocity[keep]
@@ -60,7 +63,7 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     if score.ticks_per_quarter <= 0 or (len(time) and time[0] < 0):
         raise DataError("not a MIDI file that can be used (it has negative times or no time base)")
     onset, length = _seconds(score, time, duration)
-    # Sound by construction, so not checked a second time: ticks are at least 0, seconds rise with ticks.
+    # Valid by construction, so not checked again: ticks are at least 0, and seconds rise with ticks.
     return Notes._checked(onset, length, pitch.view(np.uint8), velocity.view(np.uint8))
 
 
@@ -68,9 +71,9 @@ def _parse(source: Path | bytes) -> Any:
     from symusic import Score
 
     try:
-        # Ticks parse a quarter faster than symusic's seconds, and seconds made from them are exact, not float32.
+        # Ticks parse a quarter faster than symusic's seconds, and seconds computed from them are exact, not float32.
         return Score.from_midi(source, ttype="Tick") if isinstance(source, bytes) else Score(source, ttype="Tick")
-    except Exception as error:  # symusic raises RuntimeError, ValueError and others by the kind of damage
+    except Exception as error:  # symusic raises RuntimeError, ValueError and others, depending on the damage
         why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DataError(f"not a MIDI file that can be parsed ({why})") from error
 
@@ -80,7 +83,7 @@ def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Onset and length in seconds by the file's tempo map."""
+    """Convert ticks to onset and length in seconds by the file's tempo map."""
     tempos = score.tempos.numpy()
     at, per_quarter = tempos["time"], np.maximum(tempos["mspq"], 1).astype(np.float64)
     if len(at) <= 1 and (len(at) == 0 or at[0] == 0):
@@ -94,7 +97,7 @@ def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[ND
     since = np.concatenate([[0.0], np.cumsum(np.diff(at) * tick[:-1])])
 
     def seconds(ticks: NDArray[np.int64]) -> NDArray[np.float64]:
-        # Of several tempos at one tick the last holds, as in a sequencer.
+        # Of several tempos at one tick the last applies, as in a sequencer.
         i = np.searchsorted(at, ticks, side="right") - 1
         result: NDArray[np.float64] = since[i] + (ticks - at[i]) * tick[i]
         return result
@@ -104,12 +107,12 @@ def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[ND
 
 
 def midi_bytes(notes: Notes, tempo: float = 120.0) -> bytes:
-    """A MIDI file of one piano track; see :func:`tracks_bytes`."""
+    """Write notes as a MIDI file of one piano track; see :func:`tracks_bytes`."""
     return tracks_bytes({"": notes}, tempo)
 
 
 def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
-    """A MIDI file of piano tracks, with its tempo.
+    """Write a MIDI file of piano tracks with a tempo.
 
     Onsets are rounded to ticks of ``60 / tempo / 480`` seconds, about 1 ms at the default. A key can only be down once: a
     note ends where its key is struck again, and of two notes that strike one key on one tick the longer is written.
@@ -117,7 +120,7 @@ def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
     Parameters
     ----------
     tracks : mapping of str to Notes
-        By the track's name.
+        By track name.
     tempo : float
         Quarter notes a minute.
     """
@@ -138,7 +141,7 @@ def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
 
 
 def _keyed(notes: Notes, tick: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Start and end ticks, pitch, velocity, such that no key is struck while it is down."""
+    """Start and end ticks, pitch and velocity of notes cut so that no key is struck while it is down."""
     start = np.rint(notes.onset / tick).astype(np.int64)
     end = np.maximum(np.rint((notes.onset + notes.duration) / tick).astype(np.int64), start + 1)
     order = np.lexsort((-end, start, notes.pitch))

@@ -1,4 +1,4 @@
-"""Notes as columns: what the engine, the models and the metrics pass to each other. NumPy only."""
+"""Notes as columns: the form in which engine, models and metrics exchange music. NumPy only."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ class Notes:
     ------
     DataError
         If a column has the wrong length or range, or the notes are not sorted.
+
+    Examples
+    --------
+    >>> notes = Notes.from_columns(onset=[0.5, 0.0], duration=[1.0, 0.4], pitch=[64, 60], velocity=[80, 70])
+    >>> notes.pitch.tolist()
+    [60, 64]
+    >>> len(notes[:1]), notes[:1].shifted(2.0).onset.tolist()
+    (1, [2.0])
     """
 
     onset: NDArray[np.float64]
@@ -54,7 +62,7 @@ class Notes:
     def _checked(
         cls, onset: NDArray[np.float64], duration: NDArray[np.float64], pitch: NDArray[np.uint8], velocity: NDArray[np.uint8]
     ) -> Notes:
-        """Notes of columns that were checked already: read-only views, no copy, no second look."""
+        """Make notes of columns that are known to be valid: read-only views, neither copied nor checked again."""
         notes = object.__new__(cls)
         columns: tuple[NDArray[Any], ...] = (onset, duration, pitch, velocity)
         for name, column in zip(COLUMNS, columns, strict=True):
@@ -65,7 +73,7 @@ class Notes:
 
     @classmethod
     def from_columns(cls, onset: ArrayLike, duration: ArrayLike, pitch: ArrayLike, velocity: ArrayLike) -> Notes:
-        """Notes from columns in any order: sorted by (onset, pitch), ties kept in the order given."""
+        """Make notes from columns in any order: sorted by (onset, pitch), ties keep their order."""
         onset_, pitch_ = np.asarray(onset, np.float64), np.asarray(pitch)
         if pitch_.size and (pitch_.min() < 0 or pitch_.max() > 127):
             raise DataError(f"Pitch runs from {pitch_.min()} to {pitch_.max()}, MIDI from 0 to 127.")
@@ -77,7 +85,7 @@ class Notes:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Notes]) -> Notes:
-        """All notes of several parts, sorted together."""
+        """Merge several parts, sorted together."""
         if not parts:
             return cls.from_columns([], [], [], [])
         return cls.from_columns(*(np.concatenate([getattr(p, c) for p in parts]) for c in COLUMNS))
@@ -94,7 +102,7 @@ class Notes:
     __hash__ = None  # type: ignore[assignment]
 
     def shifted(self, seconds: float) -> Notes:
-        """The same notes, `seconds` later."""
+        """Copy the notes, `seconds` later."""
         return Notes(self.onset + seconds, self.duration, self.pitch, self.velocity)
 
 
@@ -105,13 +113,13 @@ def check_columns(
     velocity: NDArray[np.uint8],
     starts: NDArray[np.int64] | None = None,
 ) -> None:
-    """Refuse columns that are not notes as :class:`Notes` defines them.
+    """Raise a DataError if columns are not notes as :class:`Notes` defines them.
 
     Parameters
     ----------
     onset, duration, pitch, velocity : ndarray, shape (n,)
     starts : ndarray of int, optional
-        Where pieces begin, if the columns hold several end to end: each is sorted by itself.
+        Index of each piece's first note, if the columns hold several pieces one after the other, each sorted by itself.
 
     Raises
     ------
@@ -125,7 +133,7 @@ def check_columns(
             raise DataError(f"Notes.{name} has shape {column.shape}, expected ({n},) as Notes.onset.")
     if n == 0:
         return
-    # min and max carry a NaN on, so that one pass each also finds what isn't finite.
+    # min and max propagate a NaN, so that one pass each also finds values that aren't finite.
     if not (onset.min() >= 0 and onset.max() < np.inf):
         raise DataError("Notes.onset must be finite and at least 0 s.")
     if not (duration.min() > 0 and duration.max() < np.inf):

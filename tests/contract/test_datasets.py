@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.api import Notes, Piece, Splits
-from bench.music.midi import midi_bytes
+from bench.api import Notes, Piece, Splits, midi_bytes
 from bench.plugins.discovery import find_plugins, load
 from bench.plugins.header import Plugin
 from bench.system.paths import user_folders

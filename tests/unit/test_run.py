@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.api import Budget, Run, TrialError
 
 
-def trained(folder: Path, epochs: int) -> Run:
-    run = Run(0, Budget(9), folder)
+def trained(folder: Path, epochs: int, **options: Any) -> Run:
+    run = Run(0, Budget(9), folder, **options)
     run.begin()
     for epoch in range(1, epochs + 1):
         run.log(epoch, loss=1 / epoch, notes=10)
@@ -52,8 +53,8 @@ def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path: Path) -> No
 @pytest.mark.parametrize("epoch", [-1, 0, 1, 2, float("nan")])
 def test_an_epoch_that_does_not_rise_is_refused(tmp_path: Path, epoch: int) -> None:
     events: list[dict[str, object]] = []
-    run = trained(tmp_path, 2)
-    run.emit = events.append
+    run = trained(tmp_path, 2, emit=events.append)
+    events.clear()
     with pytest.raises(TrialError, match=f"called with epoch {epoch} after epoch 2"):
         run.log(epoch, loss=1.0, notes=10)
     assert events == []

@@ -10,21 +10,21 @@ from bench.music.harmony.form import Layout, end_of
 from bench.music.harmony.plan import CLASSES, Plan
 from bench.music.notes import Notes
 
-#: The octave of each chord's bass, from this C up: below most melodies.
+#: Lowest pitch of a chord's bass, which lies in the octave from this C up: below most melodies.
 BASS = 48
-#: Softer than the melody.
+#: Velocity of every chord: softer than the melody.
 VELOCITY = 50
 
 
 def voiced(chord: Sequence[int], shift: int = 0) -> list[int]:
-    """MIDI pitches of a chord in close position: its bass in the octave above C3, each other tone the next above.
+    """Pitches of a chord in close position: its bass in the octave above C3, each further tone next above the one before.
 
     Parameters
     ----------
     chord : sequence of int
         Pitch classes, the bass first.
     shift : int
-        Semitones that every tone is moved by before.
+        Semitones by which every tone is transposed first.
     """
     pitches = [BASS + (chord[0] + shift) % CLASSES]
     for tone in chord[1:]:
@@ -33,7 +33,7 @@ def voiced(chord: Sequence[int], shift: int = 0) -> list[int]:
 
 
 def accompaniment(piece: Notes, plan: Plan, where: Layout) -> Notes:
-    """The chords under a piece.
+    """Make the chords under a piece.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def accompaniment(piece: Notes, plan: Plan, where: Layout) -> Notes:
         n notes.
     plan : Plan
     where : Layout
-        Of these n notes. A chord begins with each section, and where the plan changes chords within one.
+        Of these n notes. A chord begins with each section and at each chord change within one.
 
     Returns
     -------
     Notes
-        A chord that would have no length, as all of its melody notes sound with the next chord's first, is left out.
+        Without chords of no length: those whose melody notes all begin together with the next chord's first.
     """
     if not len(piece):
         return piece

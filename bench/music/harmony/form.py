@@ -1,7 +1,7 @@
-"""Sections: one melody is written, split into A and B, and put together again, B transposed.
+"""Sections: a melody is generated, split into A and B, and rearranged, with B transposed.
 
-The paper's form is A + A + B + A with A = 120 notes and B = 60 notes a minor third higher: 180 notes are written, the piece has
-420. A section ends when its last note has ended; the next begins there. Without a form the melody stays as it is.
+The paper's form is A + A + B + A with A = 120 notes and B = 60 notes a minor third higher: 180 notes are generated, the piece has
+420. A section ends when its last note has ended; the next begins there. Without a form the melody stays unchanged.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ OCTAVE = 12
 
 
 class Layout(NamedTuple):
-    """Where each note of a piece comes from.
+    """Origin of each note of a piece.
 
     Parameters
     ----------
     source : ndarray of int, shape (n,)
-        Its index in the melody as it was written.
+        Its index in the generated melody.
     shift : ndarray of int, shape (n,)
-        Semitones that it was moved by.
+        Semitones by which it is transposed.
     section : ndarray of int, shape (n,)
-        The section it is in, counted from 0.
+        Its section, counted from 0.
     """
 
     source: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
 
 def layout(form: Form | None, notes: int) -> Layout:
-    """The layout of the first `notes` notes of a piece; a form has as many as its sections hold, at most."""
+    """Lay out the first `notes` notes of a piece, at most as many as the form's sections hold."""
     if form is None:
         return Layout(np.arange(notes), np.zeros(notes, np.int64), np.zeros(notes, np.int64))
     places = {"A": np.arange(form.a), "B": np.arange(form.a, form.a + form.b)}
@@ -49,19 +49,19 @@ def layout(form: Form | None, notes: int) -> Layout:
 
 
 def transposed(notes: Notes, semitones: int) -> Notes:
-    """The notes so many semitones higher. One that leaves MIDI's range goes back by an octave: its pitch class stays."""
+    """Transpose notes; one that leaves MIDI's range is moved back by an octave, which keeps its pitch class."""
     pitch = notes.pitch.astype(np.int64) + semitones
     pitch = np.where(pitch > 127, pitch - OCTAVE, np.where(pitch < 0, pitch + OCTAVE, pitch))
     return Notes.from_columns(notes.onset, notes.duration, pitch, notes.velocity)
 
 
 def form_piece(melody: Notes, form: Form | None) -> Notes:
-    """The whole piece, from the melody's first onset on.
+    """Assemble the complete piece, from the melody's first onset on.
 
     Parameters
     ----------
     melody : Notes
-        As many as `form.written`.
+        Of `form.written` notes.
     form : Form, optional
     """
     if form is None:
@@ -77,5 +77,5 @@ def form_piece(melody: Notes, form: Form | None) -> Notes:
 
 
 def end_of(notes: Notes) -> float:
-    """When the last of at least one note has ended, seconds."""
+    """Time at which the last of at least one note ends, seconds."""
     return float((notes.onset + notes.duration).max())

@@ -1,4 +1,4 @@
-"""Plans: which chord is under which note of a melody, and what each pitch weighs there. NumPy only."""
+"""Plans: the chord under each note of a melody, and the weight of each pitch there. NumPy only."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Pitches of MIDI, and pitch classes of an octave.
+#: Number of MIDI pitches, and of pitch classes.
 PITCHES, CLASSES = 128, 12
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A key, and chords that change every so many notes and begin anew when all were heard.
+    """A key, and a sequence of chords, each under the same number of notes, repeated as long as needed.
 
     Parameters
     ----------
     key : str
-        For people: ``C major``.
+        For display: ``C major``.
     scale : tuple of int
         The key's pitch classes, 0-11, C is 0.
     chords : tuple of tuple of int
@@ -40,26 +40,26 @@ class Plan:
     @property
     def chord_tones(self) -> NDArray[np.bool_]:
         """Whether a pitch class belongs to each chord, shape (chords, 12)."""
-        found = np.zeros((len(self.chords), CLASSES), np.bool_)
-        for row, chord in zip(found, self.chords, strict=True):
+        tones = np.zeros((len(self.chords), CLASSES), np.bool_)
+        for row, chord in zip(tones, self.chords, strict=True):
             row[list(chord)] = True
-        return found
+        return tones
 
     @property
     def scale_tones(self) -> NDArray[np.bool_]:
         """Whether a pitch class belongs to the key, shape (12,)."""
-        found = np.zeros(CLASSES, np.bool_)
-        found[list(self.scale)] = True
-        return found
+        tones = np.zeros(CLASSES, np.bool_)
+        tones[list(self.scale)] = True
+        return tones
 
     def log_weights(self, notes: int, *, chord: float, scale: float, other: float) -> NDArray[np.float64]:
-        """What is added to each note's pitch log probabilities; adding it multiplies the probabilities.
+        """Log weights to add to each note's pitch log probabilities, which multiplies the probabilities.
 
         Parameters
         ----------
         notes : int
         chord, scale, other : float
-            Weights of the chord's tones, of the key's other tones, and of all other tones. Above 0.
+            Weights, above 0, of the chord's tones, of the key's other tones, and of all other tones.
 
         Returns
         -------
@@ -71,7 +71,7 @@ class Plan:
         return weights
 
     def stored(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """Convert to JSON values."""
         return {
             "key": self.key,
             "scale": list(self.scale),
@@ -81,6 +81,6 @@ class Plan:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Plan:
-        """From what :meth:`stored` gave."""
+        """Restore a plan from the result of :meth:`stored`."""
         chords = tuple(tuple(chord) for chord in stored["chords"])
         return cls(stored["key"], tuple(stored["scale"]), chords, stored["notes_per_chord"])

@@ -1,4 +1,4 @@
-"""Keys and chords, by music21. It is imported inside the functions: few trials need it, and it is slow to import."""
+"""Keys and chords, by music21, which is imported inside the functions: few trials need it, and its import is slow."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bench.music.harmony.plan import CLASSES, Plan
 from bench.music.harmony.settings import Harmony
 from bench.music.notes import Notes
 
-#: Quarters that all pitch classes together last where a key is looked for: only their shares count.
+#: Total duration of the pitch classes from which a key is estimated, quarters: only their shares count.
 LENGTH = 48.0
 
 
 def find_key(parts: Sequence[Notes]) -> str:
-    """The key of some music: ``C major``, ``B- minor`` (music21 writes a flat as -).
+    """Estimate the key of some music: ``C major``, ``B- minor`` (music21 writes a flat as -).
 
-    Krumhansl and Schmuckler's algorithm: how long each pitch class sounds is correlated with the profile of every key. The order
-    of notes doesn't count for it, so music21 is shown one note a pitch class.
+    Krumhansl and Schmuckler's algorithm: the total duration of each pitch class is correlated with the profile of every key. The
+    order of notes is irrelevant, so music21 is given one note for each pitch class.
 
     Raises
     ------
@@ -38,31 +38,33 @@ def find_key(parts: Sequence[Notes]) -> str:
     for pitch_class, length in enumerate(sounding / sounding.sum() * LENGTH):
         if length > 0:
             music.append(note.Note(60 + pitch_class, quarterLength=float(length)))
-    found = music.analyze("krumhansl")
-    return f"{found.tonic.name} {found.mode}"
+    key = music.analyze("krumhansl")
+    return f"{key.tonic.name} {key.mode}"
 
 
 def make_plan(key: str, harmony: Harmony) -> Plan:
-    """The plan of a progression in a key.
+    """Make the plan of a progression in a key.
 
     Parameters
     ----------
     key : str
         ``C major``, ``Bb minor`` or, as music21 writes it, ``B- minor``.
     harmony : Harmony
-        Of which the progression of the key's mode and the notes a chord count.
+        Gives the progression for the key's mode, and the notes under each chord.
     """
     from music21 import key as keys
     from music21 import roman
 
     tonic, mode = key.split()
-    known = keys.Key(tonic[0] + tonic[1:].replace("b", "-"), mode)
+    tonality = keys.Key(tonic[0] + tonic[1:].replace("b", "-"), mode)
     numerals = harmony.chords(mode)
-    chords = [_classes(roman.RomanNumeral(numeral, known).pitches) for numeral in numerals]
-    scale = tuple(sorted({p.pitchClass for p in known.pitches}))
-    return Plan(f"{known.tonic.name.replace('-', '♭').replace('#', '♯')} {mode}", scale, tuple(chords), harmony.notes_per_chord)
+    chords = [_classes(roman.RomanNumeral(numeral, tonality).pitches) for numeral in numerals]
+    scale = tuple(sorted({p.pitchClass for p in tonality.pitches}))
+    return Plan(
+        f"{tonality.tonic.name.replace('-', '♭').replace('#', '♯')} {mode}", scale, tuple(chords), harmony.notes_per_chord
+    )
 
 
 def _classes(pitches: Sequence[Any]) -> tuple[int, ...]:
-    """Each pitch class once, in the order of the chord's pitches from its bass up."""
+    """Pitch classes of a chord, each once, from its bass up."""
     return tuple(dict.fromkeys(int(p.pitchClass) for p in pitches))
