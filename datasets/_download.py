@@ -1,4 +1,4 @@
-"""Downloads by pooch: checksum, progress, retries; unpacking that leaves a whole folder or none."""
+"""Downloads by pooch with checksum, progress and retries; unpacking that leaves a complete folder or none."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bench.api import DataError, Progress, Verified
 
 from ._files import file_sha256
 
-#: Sizes and checksums of an unpacked archive, noted while its own checksum was known to be right.
+#: Checksums of an unpacked archive's files, written when the archive's own checksum had been verified.
 MANIFEST = "checksums.json"
 
 ATTEMPTS = 4
-#: Seconds before the first retry; doubled each time.
+#: Seconds before the first retry; doubled for each further one.
 BACK_OFF = 0.5
 TIMEOUT = 30.0
 
 
 class _Bar:
-    """Pooch's progress bar protocol, told to our callback."""
+    """Pooch's progress bar protocol, forwarded to our callback."""
 
     def __init__(self, progress: Progress, what: str) -> None:
         self.total, self._done, self._progress, self._what = 0, 0, progress, what
@@ -43,7 +43,7 @@ class _Bar:
 
 
 def download(url: str, sha256: str, target: Path, progress: Progress) -> Path:
-    """Fetch `url` to `target`, checked. It is there under its name only when whole and right.
+    """Download `url` to `target` and verify it. The file appears under its name only when complete and correct.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def download(url: str, sha256: str, target: Path, progress: Progress) -> Path:
     Raises
     ------
     DataError
-        If it can't be had after a few attempts, or is not what was expected. Both checksums are named.
+        If all attempts fail, or the content has another checksum. Both checksums are named.
     """
     import pooch  # type: ignore[import-untyped]
     from requests import HTTPError, RequestException
@@ -72,12 +72,12 @@ def download(url: str, sha256: str, target: Path, progress: Progress) -> Path:
         fetcher = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
         try:
             with scratch_folder(target.parent) as scratch:
-                # Without a known hash pooch keeps the body, so that a wrong one can be named by us.
-                got = Path(pooch.retrieve(url, known_hash=None, fname="body", path=str(scratch), downloader=fetcher))
-                found = file_sha256(got)
-                if found != sha256:
-                    raise _refused(url, sha256, found)
-                got.replace(target)
+                # Without an expected hash pooch keeps the file, so that our message can name the wrong checksum.
+                body = Path(pooch.retrieve(url, known_hash=None, fname="body", path=str(scratch), downloader=fetcher))
+                actual = file_sha256(body)
+                if actual != sha256:
+                    raise _refused(url, sha256, actual)
+                body.replace(target)
             return target
         except HTTPError as error:
             status = error.response.status_code
@@ -87,38 +87,38 @@ def download(url: str, sha256: str, target: Path, progress: Progress) -> Path:
         except RequestException as error:
             problem = unreachable(url, error) or f"{type(error).__name__}: {error}"
     raise DataError(
-        f"{url} could not be downloaded: {problem}.", "Try again later, or give a folder that has it with --data DIR."
+        f"{url} could not be downloaded: {problem}.", "Try again later, or name a folder that holds it with --data DIR."
     )
 
 
 def unreachable(url: str, error: Exception) -> str:
-    """Why no connection came about, in words; empty if one did."""
+    """Reason why no connection was made, in words; empty if one was."""
     from requests import ConnectionError, ConnectTimeout
 
     host = urlsplit(url).hostname or url
     if isinstance(error, ConnectTimeout):
         return f"{host} did not answer"
     cause = getattr(error.args[0], "reason", None) if error.args else None
-    # A connection that broke off later has no reason of its own.
+    # A connection that broke later has no such reason.
     return f"{host} can't be reached (is there a network?)" if isinstance(error, ConnectionError) and cause is not None else ""
 
 
-def _refused(url: str, expected: str, found: str) -> DataError:
+def _refused(url: str, expected: str, actual: str) -> DataError:
     return DataError(
-        f"{url} is not the file that is expected, so it was not kept.\nsha256 expected {expected}\n            got {found}",
-        "It was changed or damaged on its way. Try again; if it repeats, tell the maintainers.",
+        f"{url} is not the expected file, so it was not kept.\nsha256 expected {expected}\n            got {actual}",
+        "It was changed or damaged in transit. Try again; if it happens again, tell the maintainers.",
     )
 
 
 def unzip(archive: Path, name: str, folder: Path, progress: Progress) -> Path:
-    """Unpack `archive`, whose files lie below a folder `name`, to ``folder/name``.
+    """Unpack `archive`, whose files all lie below a folder `name`, to ``folder/name``.
 
-    It is unpacked beside and renamed when whole. Names that lead elsewhere are refused.
+    It is unpacked to a temporary folder, which is renamed when complete. Names that point elsewhere are refused.
 
     Raises
     ------
     DataError
-        If it isn't a zip file, or holds a name outside `name`.
+        If it isn't a zip file, or holds a file outside `name`.
     """
     try:
         with scratch_folder(folder) as scratch, zipfile.ZipFile(archive) as opened:
@@ -145,7 +145,7 @@ def unzip(archive: Path, name: str, folder: Path, progress: Progress) -> Path:
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """A folder for unfinished files, gone at the end. Those that killed fetches left an hour ago or more go too."""
+    """Make a folder for unfinished files, removed at the end; also remove those that killed downloads left over an hour ago."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".unfinished-*"):
         if time.time() - left.stat().st_mtime > 3600:
@@ -166,7 +166,7 @@ def _put(new: Path, place: Path) -> None:
 
 
 def checked_manifest(folder: Path, progress: Progress) -> Verified | None:
-    """Compare with the checksums noted at unpacking; None if none were noted."""
+    """Compare with the checksums written at unpacking; None if there are none."""
     path = folder / MANIFEST
     if not path.is_file():
         return None
@@ -178,13 +178,13 @@ def checked_manifest(folder: Path, progress: Progress) -> Verified | None:
 
 
 def compare(folder: Path, sums: dict[str, str], progress: Progress) -> Verified:
-    """Compare files with known checksums; expected and found are named."""
+    """Compare files with known checksums; each difference names both."""
     lines = []
     for i, (name, expected) in enumerate(sorted(sums.items())):
         progress(i, len(sums), "verifying")
         path = folder / name
         if not path.is_file():
             lines.append(f"{name}: missing")
-        elif (found := file_sha256(path)) != expected:
-            lines.append(f"{name}: sha256 expected {expected}, got {found}")
+        elif (actual := file_sha256(path)) != expected:
+            lines.append(f"{name}: sha256 expected {expected}, got {actual}")
     return Verified(tuple(lines), compared=len(sums))

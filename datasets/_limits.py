@@ -1,10 +1,10 @@
-"""What can be reached on a source of notes: its entropy, and the best that models with less memory can do. All exact.
+"""Lower bounds of bits per note on a source of notes: its entropy, and the bounds for models with less memory. All exact.
 
 =================  ==================================================================================================
-`rate`             bits per note of an endless piece: no model of any kind does better on average
-`expected`         the same for pieces of n notes, which begin in a known way
-`separate_chains`  the best of a first-order Markov chain for each field by itself: each given its own symbol before
-`note_chain`       the best of any model that sees this note's earlier fields and the whole note before, nothing else
+`rate`             bits per note of an endless piece: the minimum for any model
+`expected`         the same for pieces of n notes, which begin in a fixed way
+`separate_chains`  the minimum for a first-order Markov chain for each field, given only the same field of the note before
+`note_chain`       the minimum for any model that sees only this note's earlier fields and the note before
 =================  ==================================================================================================
 """
 
@@ -26,17 +26,17 @@ def rate(source: Source) -> Floats:
 
 
 def expected(source: Source, notes: int) -> Floats:
-    """Expected bits per note of a piece of `notes` notes under the source itself, by field, shape (4,)."""
+    """Bits per note that the source itself expects for a piece of `notes` notes, by field, shape (4,)."""
     bits: Floats = np.mean([step.bits for step in islice(walk(source), notes)], axis=0)
     return bits
 
 
 def separate_chains(source: Source, notes: int) -> Floats:
-    """Least bits per note that a chain for each field by itself can come to on pieces of `notes` notes, by field, shape (4,).
+    """Minimal bits per note of separate chains for the fields on pieces of `notes` notes, by field, shape (4,).
 
     The chain is the `markov` reference's: the first note by the frequencies of all notes, every later one given the same field
-    of the note before; the probabilities are those that endless training pieces of this length give. The first note's time shift
-    is a symbol of its own, as it is in the codec.
+    of the note before, with the probabilities that infinitely many training pieces of this length yield. The first note's time
+    shift is a symbol of its own, as in the codec.
     """
     steps = list(islice(walk(source), notes))
     return np.array([_chain([step.pairs[f] for step in steps], begins=f == TIME) for f in range(len(FIELDS))])
@@ -45,7 +45,7 @@ def separate_chains(source: Source, notes: int) -> Floats:
 def note_chain(source: Source) -> float:
     """Entropy of a note given only the note before it, bits, in the long run.
 
-    No first-order model gets below it, whatever it makes of that note.
+    It bounds every first-order model from below.
     """
     now = source.resting
     before = [(field, 1) for field in FIELDS]
@@ -72,8 +72,8 @@ def _chain(pairs: list[Floats], begins: bool) -> float:
         else:
             after[:size] += pair
     unigram = shares.mean(0)
-    known = unigram > 0
-    opening = -float(shares[0][known] @ np.log2(unigram[known]))
+    possible = unigram > 0
+    opening = -float(shares[0][possible] @ np.log2(unigram[possible]))
     moves = float((after.sum(1) * entropy(_rows(after))).sum())
     return (opening + moves) / len(pairs)
 

@@ -1,4 +1,4 @@
-"""midiworld.com: its pages, and a polite way to ask for them."""
+"""midiworld.com: parsing of its pages, and considerate requests."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://www.midiworld.com/"
 
-#: Search pages asked for at most: an end that never comes must not keep us there.
+#: Search pages requested at most, in case the results never end.
 MOST_PAGES = 200
 
-#: Bytes of a page or file at most; a MIDI file of an hour is far below.
+#: Bytes of a page or file at most; a MIDI file of an hour has far fewer.
 MOST_BYTES = 8_000_000
 
-#: Requests of one address at most, and seconds before the second; doubled each time.
+#: Requests for one address at most, and seconds before the second; doubled for each further one.
 ATTEMPTS = 4
 BACK_OFF = 0.5
 
-#: What a server answers that is busy or ill for now.
+#: Status codes of a temporary problem of the server.
 BUSY = (408, 429, 500, 502, 503, 504)
 
-#: The longest Retry-After that is waited for, seconds.
+#: Longest Retry-After that is obeyed, seconds.
 LONGEST_WAIT = 300
 
 #: ``Title - by Artist (Genre) -`` before a search result's link. Titles may hold any character, also " - by ".
@@ -47,11 +47,11 @@ class Link:
 
 
 class GoneError(Exception):
-    """An address that gives no content; the text says why."""
+    """An address without content; the text gives the reason."""
 
 
 class Visitor:
-    """Asks for one thing at a time, waits between requests, and tries again when the server is busy.
+    """Client that makes one request at a time, with a pause between requests, and retries when the server is busy.
 
     Parameters
     ----------
@@ -63,19 +63,19 @@ class Visitor:
         import requests
 
         self.delay = delay
-        self._session = requests.Session()  # it tries nothing again by itself: each request waits in `_wait`
+        self._session = requests.Session()  # without retries of its own: each request waits in `_wait`
         self._session.headers["User-Agent"] = "midibench (music research; one request at a time)"
         self._ready = float("-inf")
 
     def get(self, url: str) -> bytes:
-        """The body of `url`.
+        """Download the body of `url`.
 
         Raises
         ------
         GoneError
-            If it can't be had: missing, too large, or the server fails again and again.
+            If it can't be downloaded: missing, too large, or the server fails repeatedly.
         DataError
-            If the server asks not to come back for a long time.
+            If the server demands too long a pause.
         """
         from requests import RequestException
 
@@ -84,13 +84,13 @@ class Visitor:
             self._wait()
             pause = 0.0
             try:
-                with self._session.get(url, stream=True, timeout=30) as answer:
-                    if answer.status_code == 200:
-                        return self._body(answer.iter_content(1 << 16))
-                    problem = f"the server answered {answer.status_code}"
-                    if answer.status_code not in BUSY:
+                with self._session.get(url, stream=True, timeout=30) as response:
+                    if response.status_code == 200:
+                        return self._body(response.iter_content(1 << 16))
+                    problem = f"the server answered {response.status_code}"
+                    if response.status_code not in BUSY:
                         raise GoneError(problem)
-                    pause = max(BACK_OFF * 2**attempt, retry_after(answer.headers.get("Retry-After", "")))
+                    pause = max(BACK_OFF * 2**attempt, retry_after(response.headers.get("Retry-After", "")))
             except RequestException as error:
                 problem = f"{type(error).__name__}: {error}"
                 pause = BACK_OFF * 2**attempt
@@ -100,7 +100,7 @@ class Visitor:
             if pause > LONGEST_WAIT:
                 raise DataError(
                     f"midiworld: {problem} for {url} and asks to wait {pause:.0f} seconds.",
-                    "Try again then; what was fetched is kept.",
+                    "Try again after that; what was downloaded is kept.",
                 )
         raise GoneError(problem)
 
@@ -117,7 +117,7 @@ class Visitor:
 
 
 def retry_after(text: str) -> float:
-    """Seconds that a server's Retry-After asks for, given as a number or a date; 0 for anything else."""
+    """Seconds of a server's Retry-After, which is a number or a date; 0 for anything else."""
     if text.strip().isdecimal():
         return float(text)
     try:
@@ -127,21 +127,21 @@ def retry_after(text: str) -> float:
 
 
 def search(visitor: Visitor, base_url: str, query: str, most: int) -> list[Link]:
-    """Files that the search for `query` lists, page after page until one has nothing new, at most `most`."""
-    found: dict[str, Link] = {}
+    """Search for `query`, page after page until one has no new file; at most `most` files."""
+    links: dict[str, Link] = {}
     for page in range(1, MOST_PAGES + 1):
         url = urljoin(base_url, f"search/{page}/?{urlencode({'q': query})}")
-        new = [link for link in parse_search(_page(visitor, url), url) if link.url not in found]
+        new = [link for link in parse_search(_page(visitor, url), url) if link.url not in links]
         if not new:
             break
-        found |= {link.url: link for link in new}
-        if len(found) >= most:
+        links |= {link.url: link for link in new}
+        if len(links) >= most:
             break
-    return list(found.values())[:most]
+    return list(links.values())[:most]
 
 
 def composer_page(visitor: Visitor, base_url: str, composer: str) -> list[Link]:
-    """Files that a composer's page lists, such as ``bach.htm``."""
+    """List the files on a composer's page, such as ``bach.htm``."""
     slug = composer.strip().lower().replace(" ", "_")
     url = urljoin(base_url, f"{quote(slug)}.htm")
     try:
@@ -149,8 +149,8 @@ def composer_page(visitor: Visitor, base_url: str, composer: str) -> list[Link]:
     except GoneError as error:
         if "404" not in str(error):
             raise DataError(f"midiworld: {url} could not be read ({error}).", "Try again later.") from error
-        known = composers(_page(visitor, urljoin(base_url, "classic.htm")))
-        raise DataError(f"midiworld has no page for the composer {composer!r}.", f"Known: {', '.join(known)}.") from error
+        names = composers(_page(visitor, urljoin(base_url, "classic.htm")))
+        raise DataError(f"midiworld has no page for the composer {composer!r}.", f"Known: {', '.join(names)}.") from error
     return parse_composer(page, url, composer)
 
 
@@ -162,7 +162,7 @@ def _page(visitor: Visitor, url: str) -> bytes:
 
 
 def parse_search(page: bytes, url: str) -> list[Link]:
-    """Links of a search page, each with the title and artist before it."""
+    """Parse the links of a search page, each with the title and artist in front of it."""
     links = []
     for anchor in _soup(page).select('li a[href*="/download/"]'):
         item = anchor.find_parent("li")
@@ -174,7 +174,7 @@ def parse_search(page: bytes, url: str) -> list[Link]:
 
 
 def parse_composer(page: bytes, url: str, composer: str) -> list[Link]:
-    """Links of a composer's page; the link's text is the title."""
+    """Parse the links of a composer's page; a link's text is the title."""
     anchors = _soup(page).select('a[href$=".mid"], a[href$=".MID"], a[href$=".midi"]')
     links = [
         Link(urljoin(url, str(a["href"])), _clean(a.get_text()) or str(a["href"]).rsplit("/", 1)[-1], composer) for a in anchors
@@ -183,7 +183,7 @@ def parse_composer(page: bytes, url: str, composer: str) -> list[Link]:
 
 
 def composers(page: bytes) -> list[str]:
-    """Names of the composers' pages that ``classic.htm`` links."""
+    """Parse the names of the composers' pages that ``classic.htm`` links."""
     pages = (str(a["href"]) for a in _soup(page).select('a[href$=".htm"]'))
     return sorted({p.rsplit("/", 1)[-1].removesuffix(".htm") for p in pages} - {"classic", "index"})
 
@@ -195,7 +195,7 @@ def _soup(page: bytes) -> BeautifulSoup:
 
 
 def _same_site(links: list[Link], url: str) -> list[Link]:
-    """Without links that lead to another server, and each address once."""
+    """Remove links to other servers and repeated addresses."""
     here = urlsplit(url).netloc
     return list({link.url: link for link in links if urlsplit(link.url).netloc == here}.values())
 

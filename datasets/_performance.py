@@ -1,4 +1,4 @@
-"""A written four-part score made into a performance by a small subset of the KTH rules.
+"""Performance of a written four-part score by a small subset of the KTH rules.
 
 Sources
 -------
@@ -7,12 +7,12 @@ Psychology 2(2-3): phrase arch, high-loud and final ritard. The metrical accent 
 Drake & Palmer (1993), "Accent structures in music performance", Music Perception 10(3). Melody lead: Goebl (2001),
 "Melody lead in piano performance: expressive device or artifact?", JASA 110(1).
 
-Each rule is a pure function. The rules add up: tempo factors multiply, sound levels add in dB. The shapes are the papers',
-the amounts (the constants below) are this project's, chosen within the ranges that those papers report. Nothing here was
-played: a model that learns these velocities and timings learns the rules.
+Each rule is a pure function. The rules combine: tempo factors multiply, sound levels add in dB. The shapes are the papers',
+the amounts (the constants below) are this project's, chosen within the ranges that those papers report. No human played
+these pieces: a model that learns their velocities and timings learns the rules.
 
-What is random is small and seeded: the piece's tempo, one timing deviation an onset (so the notes of a chord keep their
-order), one level deviation a note.
+The random parts are small and seeded: the piece's tempo, one timing deviation for each onset (so that the notes of a chord keep
+their order), one level deviation for each note.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from bench.api import Notes
 
 Floats = NDArray[np.float64]
 
-#: Quarter notes a minute; each piece draws one.
+#: Tempos, quarter notes a minute; one is drawn for each piece.
 TEMPI = (58.0, 66.0, 74.0, 84.0)
 #: Phrase arch: share of the tempo lost at a phrase's ends, dB lost there, and where the arch is highest.
 ARCH_TEMPO, ARCH_LEVEL, ARCH_TURN = 0.16, 4.0, 0.6
 #: Final ritard: quarter notes that it lasts, tempo at its end as a share of the tempo before, and its curvature.
 RITARD_QUARTERS, RITARD_END, RITARD_CURVATURE = 4.0, 0.55, 2.0
-#: dB of a note on the first beat of a bar, on its middle beat, on another beat, between beats.
+#: Level of a note on the first beat of a bar, on its middle beat, on another beat, between beats, dB.
 ACCENTS = (1.5, 0.75, 0.0, -1.5)
-#: Seconds by which the melody comes before the other voices, and dB by which it is louder.
+#: Seconds by which the melody precedes the other voices, and dB by which it is louder.
 LEAD, MELODY_LEVEL = 0.025, 2.5
-#: Share of its written length that a note sounds.
+#: Sounding share of a note's written length.
 LEGATO = 0.94
-#: Velocity of 0 dB, and velocities a dB: near a Disklavier's (Goebl & Bresin 2003, JASA 114(4)).
+#: Velocity of 0 dB, and velocity steps for each dB: close to a Disklavier's (Goebl & Bresin 2003, JASA 114(4)).
 MEZZO_FORTE, VELOCITIES_PER_DB = 66.0, 3.0
-#: Standard deviations of the random parts: seconds an onset, velocities a note.
+#: Standard deviations of the random parts: timing of an onset, seconds; velocity of a note.
 TIMING_JITTER, VELOCITY_JITTER = 0.006, 1.5
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score as columns of equal length n.
+    """Score as columns of equal length n.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class Score:
     voice : ndarray of int64, shape (n,)
         0 is the melody.
     accent : ndarray of int64, shape (n,)
-        Place in the metre: 0 first beat of a bar, 1 its middle beat, 2 another beat, 3 between beats.
+        Metrical position: 0 first beat of a bar, 1 its middle beat, 2 another beat, 3 between beats.
     phrase_ends : ndarray of float64, shape (p,)
-        Quarter notes at which phrases end, rising; the last is the end of the piece.
+        Ends of the phrases, quarter notes, ascending; the last is the end of the piece.
     """
 
     onset: Floats
@@ -71,7 +71,7 @@ class Score:
 
 
 def phrase_position(at: Floats, ends: Floats) -> Floats:
-    """Where in its phrase each time lies: 0 at its beginning, 1 at its end."""
+    """Position of each time in its phrase: 0 at its beginning, 1 at its end."""
     starts = np.concatenate([[0.0], ends[:-1]])
     phrase = np.clip(np.searchsorted(ends, at, side="right"), 0, len(ends) - 1)
     position: Floats = (at - starts[phrase]) / np.maximum(ends[phrase] - starts[phrase], 1e-9)
@@ -105,7 +105,7 @@ def high_loud(pitch: NDArray[np.int64]) -> Floats:
 
 
 def metrical_accent(accent: NDArray[np.int64], levels: Sequence[float] = ACCENTS) -> Floats:
-    """Sound level by place in the metre, dB."""
+    """Sound level by metrical position, dB."""
     return np.asarray(levels, np.float64)[accent]
 
 
@@ -126,12 +126,12 @@ def final_ritard(
 
 
 def melody_lead(voice: NDArray[np.int64], has_melody: NDArray[np.bool_], lead: float = LEAD) -> Floats:
-    """Seconds by which a note is late: where the melody has a note too, the other voices come `lead` after it."""
+    """Delay of each note, seconds: where the melody has a note too, the other voices follow `lead` after it."""
     return np.where((voice > 0) & has_melody, lead, 0.0)
 
 
 def clock(score: Score, tempo: float, step: float = 0.125) -> tuple[Floats, Floats]:
-    """Score position against performed time: a grid of quarter notes, and the seconds at which each is reached.
+    """Map score position to performed time: a grid of quarter notes, and the second at which each is reached.
 
     The tempo curve is integrated in steps of `step` quarter notes, each at the tempo of its middle.
     """
@@ -143,9 +143,9 @@ def clock(score: Score, tempo: float, step: float = 0.125) -> tuple[Floats, Floa
 
 
 def perform(score: Score, rng: np.random.Generator) -> Notes:
-    """The score as played by the rules, with jitter from `rng`.
+    """Perform a score by the rules, with jitter from `rng`.
 
-    Two voices on one key are one note (the longer), and a key that is struck again ends the note before.
+    Two voices on one key become one note (the longer), and a repeated key ends the note before.
     """
     score = _one_note_a_key(score)
     grid, seconds = clock(score, float(rng.choice(TEMPI)))

@@ -1,4 +1,4 @@
-"""Splits that repeat: by a hash of what a composition is, never by a performance or by file order."""
+"""Reproducible splits: by a hash of the composition, never by performance or file order."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 class UnionFind:
-    """Groups that grow together.
+    """Disjoint groups that can be joined.
 
     Parameters
     ----------
     names : iterable of str
-        Each begins as a group of its own.
+        Each starts as a group of its own.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._parent = {n: n for n in names}
 
     def find(self, name: str) -> str:
-        """The name that stands for the group of `name`."""
+        """Find the representative of the group of `name`."""
         while self._parent[name] != name:
             self._parent[name] = name = self._parent[self._parent[name]]
         return name
 
     def join(self, a: str, b: str) -> None:
-        """Make the groups of `a` and `b` one."""
+        """Join the groups of `a` and `b`."""
         self._parent[self.find(a)] = self.find(b)
 
     def groups(self) -> list[list[str]]:
         """All groups, sorted."""
-        found: dict[str, list[str]] = {}
+        groups: dict[str, list[str]] = {}
         for name in sorted(self._parent):
-            found.setdefault(self.find(name), []).append(name)
-        return sorted(found.values())
+            groups.setdefault(self.find(name), []).append(name)
+        return sorted(groups.values())
 
 
 def fill_shares(groups: Sequence[Sequence[str]], shares: Mapping[str, float]) -> dict[str, str]:
-    """Give whole groups to splits, in the order of their hash, until each holds its share of the names.
+    """Assign whole groups to splits, in the order of their hash, until each split holds its share of the names.
 
     Parameters
     ----------
     groups : sequence of sequence of str
     shares : mapping of str to float
-        In the order in which the splits are filled; the last takes the rest. They add up to 1.
+        In the order in which the splits are filled; the last takes the rest. The shares sum to 1.
 
     Returns
     -------
@@ -64,6 +64,6 @@ def fill_shares(groups: Sequence[Sequence[str]], shares: Mapping[str, float]) ->
 
 
 def unit_hash(text: str | bytes) -> float:
-    """A number in [0, 1) that only depends on `text`."""
+    """Hash `text` to a number in [0, 1)."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return int.from_bytes(hashlib.sha256(raw).digest()[:7], "big") / 2**56

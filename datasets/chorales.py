@@ -25,15 +25,15 @@ NEEDS = "nothing"
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
 
-#: Length of a phrase where a score has no fermata, quarters: the most common length between fermatas elsewhere.
+#: Length of phrases in a score without fermatas, quarters: the most common distance between fermatas elsewhere.
 PHRASE = 8
-#: A score in which all voices rest longer is left out, quarters.
+#: Longest rest of all voices together, quarters; scores with a longer one are left out.
 LONGEST_REST = 8
-#: Sopranos are one melody if they have this share of the shorter one's windows of so many intervals in common.
+#: Length of a window of intervals, and the share of the shorter soprano's windows that makes two sopranos one melody.
 WINDOW, SAME_MELODY = 12, 0.4
 
 REMARKS = (
-    "Velocities and timing are rendered by rules from the score, not played: phrase arch, high-loud, metrical accent, final "
+    "Velocities and timing are rendered from the score by rules, not played: phrase arch, high-loud, metrical accent, final "
     "ritard, melody lead, and seeded jitter.",
     "Repeats are not played out. Harmonisations of one melody (same title, same opening of the soprano, or 40 % of the shorter "
     "soprano's windows of 12 intervals in common) are in one split.",
@@ -46,7 +46,7 @@ class Dataset:
     Parameters
     ----------
     limit : int, optional
-        Use about so many chorales, for a quick look. A third of them, and at most 50, are test pieces; a piece keeps the
+        Use about this many chorales, for a quick look. A third of them, and at most 50, are test pieces; a piece keeps the
         split that it has in the full set.
     seed : int
         Of tempo and jitter.
@@ -59,7 +59,7 @@ class Dataset:
         self.seed = seed
 
     def fingerprint(self, source: Path | None) -> str:
-        """Identity: music21's version, the selection, and this code, as it makes the performances."""
+        """Identity: music21's version, the options, and this code, which makes the performances."""
         here = Path(__file__).parent
         code = [(here / name).read_bytes() for name in ("chorales.py", "_musicxml.py", "_performance.py", "_splits.py")]
         text = f"chorales\x1f{version('music21')}\x1f{self.limit}\x1f{self.seed}"
@@ -86,7 +86,7 @@ class Dataset:
 
 
 def split_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> dict[str, str]:
-    """Split of each chorale. Those that share a title, the opening of the soprano or much of its melody stay together."""
+    """Split the chorales. Those that share a title, the opening of the soprano or much of its melody stay together."""
     groups = UnionFind(scores)
     for keys in (_title_key, _interval_key, _beat_key):
         by_key: dict[object, str] = {}
@@ -94,7 +94,7 @@ def split_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> dict[str, str]
             key = keys(title, voices[0])
             if key:
                 groups.join(name, by_key.setdefault(key, name))
-    # A score outside music21's catalogue has no title, and one upbeat more is another opening: the content decides too.
+    # A score outside music21's catalogue has no title, and an additional upbeat changes the opening: compare the content too.
     windows = {name: melody_windows(voices[0]) for name, (_, voices) in scores.items()}
     for a, b in combinations(windows, 2):
         if shared_windows(windows[a], windows[b]) >= SAME_MELODY:
@@ -103,25 +103,25 @@ def split_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> dict[str, str]
 
 
 def melody_windows(soprano: Part) -> set[tuple[int, ...]]:
-    """All runs of 12 intervals, semitones, repeated notes left out: the same in every key and rhythm."""
+    """Collect all runs of 12 intervals, semitones, without repeated notes: invariant to key and rhythm."""
     moves = _moves(n.pitch for n in soprano.notes)
     return {tuple(moves[i : i + WINDOW]) for i in range(len(moves) - WINDOW + 1)}
 
 
 def shared_windows(a: set[tuple[int, ...]], b: set[tuple[int, ...]]) -> float:
-    """Windows in both, as a share of those of the one with fewer; 0 if that has none."""
+    """Share of common windows among those of the melody that has fewer; 0 if that has none."""
     return len(a & b) / max(1, min(len(a), len(b)))
 
 
 def make_score(voices: Sequence[Part]) -> Score:
-    """Columns of four voices: metre from the bars of the soprano, phrases from the fermatas of all voices."""
+    """Convert four voices to columns: metre from the bars of the soprano, phrases from the fermatas of all voices."""
     notes = [(n, v) for v, part in enumerate(voices) for n in part.notes]
     first = min(n.onset for n, _ in notes)
     end = max(n.onset + n.duration for n, _ in notes)
     ends = {n.onset + n.duration for n, _ in notes if n.fermata} | {end}
     if ends == {end}:
         ends |= set(range(first + PHRASE * QUARTER, end, PHRASE * QUARTER))
-    # A fermata on a moving inner voice would end a phrase of a beat or less: only ends 2 quarters apart count.
+    # A fermata on a moving inner voice would make a phrase of a beat or less: keep only ends 2 quarters apart.
     kept: list[int] = []
     for at in sorted(ends, reverse=True):
         if at > first and (not kept or kept[-1] - at >= 2 * QUARTER):
@@ -150,7 +150,7 @@ def _accent(note: ScoreNote, bar: Bar) -> int:
 
 
 def _read(progress: Progress) -> tuple[dict[str, tuple[str, list[Part]]], list[Skipped]]:
-    """Title and four voices of each score that has them, by name; and what was left out."""
+    """Read title and four voices of each score that has them, by name; also list the scores left out."""
     from music21 import corpus
     from music21.corpus.chorales import ChoraleListRKBWV
 
@@ -170,7 +170,7 @@ def _read(progress: Progress) -> tuple[dict[str, tuple[str, list[Part]]], list[S
 def _four_voices(parts: Sequence[Part]) -> list[Part]:
     voices = [[p for p in parts if p.name.startswith(v)] for v in VOICES]
     if any(len(v) != 1 for v in voices):
-        raise ValueError("it has not one soprano, alto, tenor and bass each")
+        raise ValueError("it does not have one soprano, alto, tenor and bass each")
     if any(not v[0].notes for v in voices):
         raise ValueError("a voice is empty")
     if (rest := _longest_rest([n for v in voices for n in v[0].notes])) > LONGEST_REST * QUARTER:
@@ -179,7 +179,7 @@ def _four_voices(parts: Sequence[Part]) -> list[Part]:
 
 
 def _longest_rest(notes: Sequence[ScoreNote]) -> int:
-    """Ticks for which nothing sounds, at most."""
+    """Longest time for which nothing sounds, ticks."""
     longest, sounding = 0, min(n.onset for n in notes)
     for note in sorted(notes, key=lambda n: n.onset):
         longest = max(longest, note.onset - sounding)
@@ -218,13 +218,13 @@ def _title_key(title: str, soprano: Part) -> str:
 
 
 def _interval_key(title: str, soprano: Part) -> tuple[int, ...]:
-    """The first 8 intervals of the soprano, repeated notes left out: transposed or ornamented rhythm is the same melody."""
+    """First 8 intervals of the soprano, without repeated notes: invariant to transposition and ornamented rhythm."""
     pitches = [n.pitch for n in soprano.notes]
     return tuple(_moves(pitches)[:8])
 
 
 def _beat_key(title: str, soprano: Part) -> tuple[int, ...]:
-    """Intervals between the notes that sound on the first 12 quarters: the same melody with other passing notes."""
+    """Intervals between the notes on the first 12 quarters: invariant to passing notes."""
     first = soprano.notes[0].onset
     on_beat = [n.pitch for n in soprano.notes if (n.onset - first) % QUARTER == 0 and n.onset - first < 12 * QUARTER]
     return (-99, *np.diff(on_beat).tolist()) if len(on_beat) > 6 else ()

@@ -26,26 +26,26 @@ TITLE = "MIDI folder"
 LICENSE = "that of the files in the folder"
 NEEDS = "folder"
 
-#: A run's folder holds the first, a cache the second (https://bford.info/cachedir/).
+#: Marker files of a run's folder and of a cache (https://bford.info/cachedir/).
 OURS = ("run.json", "CACHEDIR.TAG")
 
-REMARKS = ("Split by a hash of each file's content: two arrangements of one work can lie in two splits.",)
+REMARKS = ("Split by a hash of each file's content: two arrangements of one work can be in two splits.",)
 
 
 class Dataset:
-    """All MIDI files of a folder and the folders below it, but for what this suite writes and hidden folders.
+    """All MIDI files in a folder and below, except in hidden folders and those that this suite writes.
 
     Parameters
     ----------
     path : str, optional
-        The folder; without it the first --data folder.
+        The folder; by default the first --data folder.
     programs : {"all", "piano"}
         Keep every pitched track, or the piano family only.
     minimum_notes : int
         Pieces with fewer are left out.
     validation, test : float
-        Shares of these splits. A piece keeps its split whatever else is in the folder, except that an empty split takes
-        one piece of the training set.
+        Shares of these splits. A piece's split doesn't depend on the other files, except that an empty split takes one
+        piece of the training set.
     """
 
     def __init__(
@@ -67,20 +67,20 @@ class Dataset:
             )
 
     def find(self, roots: Sequence[Path]) -> Path | None:
-        """`path`, else the first root that exists."""
+        """Return `path`, or else the first root that exists."""
         if self.path is not None:
             return self.path if self.path.is_dir() else None
         return next((root for root in roots if root.is_dir()), None)
 
     def fingerprint(self, source: Path | None) -> str:
         """Identity of the options and of every file's name and content."""
-        source = _given(source)
+        source = _required(source)
         options = (self.programs, self.minimum_notes, self.validation, self.test)
         return identity("folder", 1, *options, contents(source, _files(source)))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
-        """Read all files; the same content twice is read once."""
-        source = _given(source)
+        """Read all files; the same content only once."""
+        source = _required(source)
         entries: list[Entry] = []
         skipped: list[Skipped] = []
         for path in _files(source):
@@ -100,20 +100,20 @@ class Dataset:
 
 
 def _files(source: Path) -> list[Path]:
-    """MIDI files in `source` and below. A run's samples must not be learned from by the next run."""
-    found: list[Path] = []
+    """List MIDI files in `source` and below, without a run's samples, which the next run must not train on."""
+    files: list[Path] = []
     for folder, below, names in os.walk(source):
         below[:] = [name for name in below if not name.startswith(".") and not _is_ours(Path(folder, name))]
-        found += [path for name in names if (path := Path(folder, name)).suffix.lower() in MIDI_SUFFIXES and path.is_file()]
-    return sorted(found)
+        files += [path for name in names if (path := Path(folder, name)).suffix.lower() in MIDI_SUFFIXES and path.is_file()]
+    return sorted(files)
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a folder is one of this suite's runs, or a cache: of parsed and fetched music, or any other."""
+    """Whether a folder is one of this suite's runs, or a cache of any program."""
     return any((folder / name).is_file() for name in OURS)
 
 
-def _given(source: Path | None) -> Path:
+def _required(source: Path | None) -> Path:
     if source is None:
-        raise DataError("folder: no folder was given, or it is not there.", "Use --data DIR, or the option path.")
+        raise DataError("folder: no folder was given, or it does not exist.", "Use --data DIR, or the option path.")
     return source

@@ -19,7 +19,7 @@ NEEDS = "download"
 
 VERSIONS = ("1.0.0", "2.0.0", "3.0.0")
 
-#: sha256 of `maestro-v<version>-midi.zip`. None is known of version 1: it is read where it lies, not fetched.
+#: sha256 of `maestro-v<version>-midi.zip`. Unknown for version 1, which is read from a local folder only.
 CHECKSUMS = {
     "2.0.0": "ec2cc9d94886c6b376db1eaa2b8ad1ce62ff9f0a28b3744782b13163295dadf3",
     "3.0.0": "70470ee253295c8d2c71e6d9d4a815189e35c89624b76d22fce5a019d5dde12c",
@@ -31,22 +31,22 @@ COLUMNS = ("canonical_composer", "canonical_title", "split", "year", "midi_filen
 
 
 class Dataset:
-    """The performances that a MAESTRO CSV lists, with its official split.
+    """Performances listed in a MAESTRO CSV, with its official split.
 
     Parameters
     ----------
     version : {"1.0.0", "2.0.0", "3.0.0"}
         ``3`` and ``v3`` mean 3.0.0.
     composer : str or list of str, optional
-        Keep composers whose name contains one of these, upper and lower case alike.
+        Keep composers whose name contains one of these, ignoring case.
     years : int or list of int, optional
         Keep performances of these years of the competition.
     limit : int, optional
-        Most performances a split, the same ones each time.
+        Performances in each split, at most; always the same ones.
     minimum_notes : int
         Performances with fewer notes are left out.
     url, sha256 : str, optional
-        Another address of the zip (a mirror), and another checksum.
+        Address of the zip on a mirror, and its checksum.
     """
 
     def __init__(
@@ -69,50 +69,50 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
+        """Name of the dataset's folder."""
         return f"maestro-v{self.version}"
 
     def find(self, roots: Sequence[Path]) -> Path | None:
-        """The folder with this version's CSV: a root, or a folder one or two below it."""
+        """Find the folder with this version's CSV: a root, or a folder one or two levels below."""
         return locate(roots, lambda folder: (folder / f"{self.name}.csv").is_file())
 
     def fetch(self, folder: Path, progress: Progress) -> None:
-        """Download the zip of MIDI files (58 MB), check it, unpack it to `folder`."""
+        """Download the zip of MIDI files (58 MB), verify it, unpack it to `folder`."""
         if self.sha256 is None:
             raise DataError(
                 f"maestro: no checksum is known for version {self.version}, so it is not downloaded.",
                 f"Unpack {self.name}-midi.zip yourself and give its folder with --data DIR, or use version 3.0.0.",
             )
         if (folder / self.name).is_dir():
-            found = self.verify(folder / self.name, progress)
-            if found.compared and not found.differences:
+            verified = self.verify(folder / self.name, progress)
+            if verified.compared and not verified.differences:
                 return
         archive = download(self.url, self.sha256, folder / f".{self.name}-midi.zip", progress)
         unzip(archive, self.name, folder, progress)
         archive.unlink()
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
-        """Compare with the checksums noted when it was unpacked. Without them, look at each file that the CSV lists."""
+        """Compare with the checksums written at unpacking. Without them, examine each file that the CSV lists."""
         source = self.find([folder])
         if source is None:
             return Verified((f"{self.name}.csv: not found in {folder}",))
-        if (found := checked_manifest(source, progress)) is not None:
-            return found
+        if (verified := checked_manifest(source, progress)) is not None:
+            return verified
         names = [row["midi_filename"] for row in self._rows(source)]
         lines = [f"{name}: {problem}" for name in names if (problem := midi_file_problem(source / name))]
-        remark = f"Each file that {self.name}.csv lists was looked for; of the table itself no checksum is known."
+        remark = f"Each file that {self.name}.csv lists was examined; the table itself has no known checksum."
         return Verified(tuple(lines), there=len(names) - len(lines), remark=remark)
 
     def fingerprint(self, source: Path | None) -> str:
         """Identity of the selection: options, the CSV's rows and the content of each selected file."""
-        source = self._given(source)
+        source = self._required(source)
         entries, _ = self._entries(source)
         rows = [(e.name, e.split, e.title, e.composer) for e in entries]
         return identity("maestro", 1, self.version, self.minimum_notes, rows, contents(source, (e.path for e in entries)))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the selected performances."""
-        source = self._given(source)
+        source = self._required(source)
         entries, skipped = self._entries(source)
         return read_entries(entries, progress, minimum_notes=self.minimum_notes, skipped=skipped)
 
@@ -120,7 +120,7 @@ class Dataset:
     def _fetch_command(self) -> str:
         return fetch_command("maestro", {} if self.version == VERSIONS[-1] else {"version": self.version})
 
-    def _given(self, source: Path | None) -> Path:
+    def _required(self, source: Path | None) -> Path:
         if source is None:
             raise DataError(f"maestro: {self.name} was not found.", f"Use --data DIR, or `{self._fetch_command}`.")
         return source
@@ -132,13 +132,13 @@ class Dataset:
             composers = sorted({r["canonical_composer"] for r in rows})
             raise DataError(
                 f"maestro: nothing in {source} matches composer {self.composers or 'any'}, years {self.years or 'any'}.",
-                f"Composers there: {', '.join(composers)}. Years: {', '.join(sorted({r['year'] for r in rows}))}.",
+                f"Its composers: {', '.join(composers)}. Years: {', '.join(sorted({r['year'] for r in rows}))}.",
             )
         entries: list[Entry] = []
         skipped: list[Skipped] = []
         for split in SPLITS:
-            of_split = sorted((r for r in chosen if r["split"] == split), key=lambda r: unit_hash(r["midi_filename"]))
-            for row in sorted(of_split[: self.limit], key=lambda r: r["midi_filename"]):
+            in_split = sorted((r for r in chosen if r["split"] == split), key=lambda r: unit_hash(r["midi_filename"]))
+            for row in sorted(in_split[: self.limit], key=lambda r: r["midi_filename"]):
                 path, name = source / row["midi_filename"], row["midi_filename"]
                 if not path.resolve().is_relative_to(source.resolve()):
                     skipped.append(Skipped(name, "it points outside the dataset's folder"))
@@ -167,9 +167,9 @@ class Dataset:
         return named and (not self.years or row["year"] in map(str, self.years))
 
 
-def _version(given: str | int) -> str:
-    text = str(given).lower().removeprefix("v")
+def _version(option: str | int) -> str:
+    text = str(option).lower().removeprefix("v")
     matches = [v for v in VERSIONS if v == text or v.split(".")[0] == text or v.removesuffix(".0") == text]
     if not matches:
-        raise DataError(f"maestro: version is {given!r}.", f"Expected one of {', '.join(VERSIONS)}.")
+        raise DataError(f"maestro: version is {option!r}.", f"Expected one of {', '.join(VERSIONS)}.")
     return matches[0]

@@ -1,4 +1,4 @@
-"""midiworld.com, the source that the paper names: files of mixed quality, locked by checksum once fetched."""
+"""midiworld.com, the paper's source: files of mixed quality, locked by checksum once downloaded."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ LOCK_FORMAT = 1
 
 REMARKS = (
     "Files of midiworld.com are of mixed quality; many were entered by hand, with velocities that nobody played.",
-    "Split by a hash of the title without case, accents and signs: versions of one title are in one split.",
+    "Split by a hash of the title without case, accents and punctuation: versions of one title are in one split.",
 )
 
 
 class Dataset:
-    """Files that midiworld's search and composer pages list.
+    """Files listed by midiworld's search and composer pages.
 
-    The first fetch notes each file's address, size and sha256 in a lock file. Later fetches, also elsewhere with a copy of
-    that lock, get the same files or say which one changed.
+    The first download records each file's address, size and sha256 in a lock file. Later downloads, also elsewhere with a copy of
+    that lock, get the same files or report which one changed.
 
     Parameters
     ----------
     query : str or list of str, optional
-        Search words; several make several searches. Without a query and composers: ``piano``.
+        Search words; a list makes several searches. Without a query and composers: ``piano``.
     composers : str or list of str, optional
         Composers' pages, as in their addresses: ``bach``, ``chopin``.
     limit : int
-        Most files.
+        Files, at most.
     programs : {"piano", "all"}
         Keep the piano family only, or every pitched track.
     minimum_notes : int
@@ -69,9 +69,9 @@ class Dataset:
     ) -> None:
         self.composers = [composers] if isinstance(composers, str) else list(composers or [])
         self.queries = [query] if isinstance(query, str) else list(query or ([] if self.composers else ["piano"]))
-        asked = {"query": query, "composers": composers, "limit": limit, "base_url": base_url}
-        usual = {"query": None, "composers": None, "limit": 300, "base_url": BASE_URL}
-        self.fetch_command = fetch_command("midiworld", {k: v for k, v in asked.items() if v != usual[k]})
+        options = {"query": query, "composers": composers, "limit": limit, "base_url": base_url}
+        defaults = {"query": None, "composers": None, "limit": 300, "base_url": BASE_URL}
+        self.fetch_command = fetch_command("midiworld", {k: v for k, v in options.items() if v != defaults[k]})
         self.limit, self.minimum_notes, self.delay = limit, minimum_notes, delay
         self.programs = program_range("midiworld", programs)
         self.validation, self.test = validation, test
@@ -82,15 +82,15 @@ class Dataset:
 
     @property
     def selection(self) -> str:
-        """What was asked for, as the lock file names it."""
+        """Key of this selection in the lock file."""
         return json.dumps({"query": self.queries, "composers": self.composers, "limit": self.limit}, sort_keys=True)
 
     def find(self, roots: Sequence[Path]) -> Path | None:
-        """The folder whose lock file has this selection, all its files there."""
+        """Find the folder whose lock file has this selection, with all its files."""
         return locate(roots, self._complete)
 
     def fetch(self, folder: Path, progress: Progress) -> None:
-        """Fetch what the lock file names, or else what the site lists now, and lock that."""
+        """Download the files that the lock file names, or else those that the site lists now, and lock them."""
         lock = _read_lock(folder)
         visitor = Visitor(self.delay)
         if self.selection in lock["selections"]:
@@ -110,7 +110,7 @@ class Dataset:
 
     def fingerprint(self, source: Path | None) -> str:
         """Identity of the options and the files of the selection."""
-        source = self._given(source)
+        source = self._required(source)
         entries = self._entries(source)
         options = (self.selection, self.programs, self.minimum_notes, self.validation, self.test)
         titles = [(e.name, e.title, e.composer) for e in entries]
@@ -118,7 +118,7 @@ class Dataset:
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the files of the selection."""
-        source = self._given(source)
+        source = self._required(source)
         if wrong := self.verify(source, progress).differences:
             raise DataError(
                 f"{source} does not hold what {LOCK} names:\n" + "\n".join(wrong),
@@ -135,9 +135,9 @@ class Dataset:
         )
         return fill_empty(splits, _group)
 
-    def _given(self, source: Path | None) -> Path:
+    def _required(self, source: Path | None) -> Path:
         if source is None:
-            raise DataError("midiworld: this selection was not fetched yet.", f"Run `{self.fetch_command}`.")
+            raise DataError("midiworld: this selection is not downloaded yet.", f"Run `{self.fetch_command}`.")
         return source
 
     def _entries(self, source: Path) -> list[Entry]:
@@ -155,7 +155,7 @@ class Dataset:
     def _locked(self, folder: Path) -> list[dict[str, Any]]:
         lock = _read_lock(folder)
         if self.selection not in lock["selections"]:
-            raise DataError(f"{folder / LOCK} has not the selection {self.selection}.", f"Run `{self.fetch_command}`.")
+            raise DataError(f"{folder / LOCK} does not have the selection {self.selection}.", f"Run `{self.fetch_command}`.")
         return [lock["files"][url] for url in lock["selections"][self.selection]["files"]]
 
     def _complete(self, folder: Path) -> bool:
@@ -164,17 +164,17 @@ class Dataset:
         return all((folder / f["file"]).is_file() for f in self._locked(folder))
 
     def _links(self, visitor: Visitor) -> list[Link]:
-        found: dict[str, Link] = {}
+        links: dict[str, Link] = {}
         for composer in self.composers:
-            found |= {link.url: link for link in composer_page(visitor, self.base_url, composer)}
+            links |= {link.url: link for link in composer_page(visitor, self.base_url, composer)}
         for query in self.queries:
-            found |= {link.url: link for link in search(visitor, self.base_url, query, self.limit)}
-        return list(found.values())[: self.limit]
+            links |= {link.url: link for link in search(visitor, self.base_url, query, self.limit)}
+        return list(links.values())[: self.limit]
 
     def _fetch_listed(
         self, folder: Path, lock: dict[str, Any], visitor: Visitor, progress: Progress
     ) -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
-        """What the lock file shall hold: files by address, and addresses that gave no MIDI file with the reason."""
+        """Download for a new lock: return the files by address, and the addresses without a MIDI file with the reason."""
         progress(0, 0, "reading midiworld's lists")
         links = self._links(visitor)
         files: dict[str, dict[str, Any]] = {}
@@ -186,7 +186,7 @@ class Dataset:
             name = _file_name(link.url)
             path = folder / name
             try:
-                # A file is there whole or not at all, so one that a cut off fetch left is not asked for again.
+                # Files are written completely or not at all, so one from an interrupted download need not be requested again.
                 body = path.read_bytes() if path.is_file() else visitor.get(link.url)
             except GoneError as error:
                 left_out.append([link.url, str(error)])
@@ -203,23 +203,23 @@ class Dataset:
         return files, left_out
 
     def _fetch_locked(self, folder: Path, lock: dict[str, Any], visitor: Visitor, progress: Progress) -> None:
-        """Get the locked files that are missing or damaged; keep none that is not as locked."""
+        """Download locked files that are missing or damaged; refuse any that differs from the lock."""
         urls = lock["selections"][self.selection]["files"]
         wrong = []
         for i, url in enumerate(urls):
             progress(i, len(urls), "verifying files")
-            known = lock["files"][url]
-            path = folder / known["file"]
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == known["sha256"]:
+            locked = lock["files"][url]
+            path = folder / locked["file"]
+            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == locked["sha256"]:
                 continue
             try:
                 body = visitor.get(url)
             except GoneError as error:
-                wrong.append(f"{url} ({known['title']}): {error}")
+                wrong.append(f"{url} ({locked['title']}): {error}")
                 continue
             digest = hashlib.sha256(body).hexdigest()
-            if digest != known["sha256"]:
-                wrong.append(f"{url} ({known['title']}): sha256 expected {known['sha256']}, got {digest}")
+            if digest != locked["sha256"]:
+                wrong.append(f"{url} ({locked['title']}): sha256 expected {locked['sha256']}, got {digest}")
                 continue
             _write(path, body)
         if wrong:
@@ -227,7 +227,7 @@ class Dataset:
 
 
 def composition(title: str) -> str:
-    """What titles of one composition share: no case, accents, signs, or remarks in brackets."""
+    """Normalise a title to its composition: without case, accents, punctuation and remarks in brackets."""
     plain = unicodedata.normalize("NFKD", re.sub(r"\([^()]*\)|\[[^\[\]]*\]", "", title).casefold())
     return "".join(c for c in plain if c.isalnum()) or title
 
@@ -238,8 +238,8 @@ def _group(piece: Piece) -> str:
 
 def _changed(lines: Sequence[str]) -> DataError:
     return DataError(
-        "midiworld: what the site gives now is not what was locked; it was not kept.\n" + "\n".join(lines),
-        f"To take the new files, delete {LOCK} and fetch again. Results before and after can't be compared.",
+        "midiworld: the site's files differ from the locked ones; they were not kept.\n" + "\n".join(lines),
+        f"To use the new files, delete {LOCK} and fetch again. Results before and after can't be compared.",
     )
 
 
@@ -249,7 +249,7 @@ def _not_midi(body: bytes) -> str:
 
 
 def _file_name(url: str) -> str:
-    """A safe name from an address that may hold anything: readable stem, and a hash that keeps addresses apart."""
+    """Make a safe file name from any address: a readable stem, and a hash that distinguishes addresses."""
     stem = re.sub(r"[^A-Za-z0-9]+", "-", url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".mid"))[:40].strip("-")
     return f"files/{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.mid"
 
@@ -262,13 +262,13 @@ def _read_lock(folder: Path) -> dict[str, Any]:
     try:
         lock = json.loads(path.read_text(encoding="utf-8"))
         names = [f["file"] for f in lock["files"].values()]
-        known = all(url in lock["files"] for s in lock["selections"].values() for url in s["files"])
+        complete = all(url in lock["files"] for s in lock["selections"].values() for url in s["files"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({type(error).__name__}: {error}).", hint) from error
     if lock.get("format") != LOCK_FORMAT:
         raise DataError(f"{path} has format {lock.get('format')!r}, this version reads {LOCK_FORMAT}.", hint)
-    if not known or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
-        raise DataError(f"{path} names files that it does not hold or that lie outside its folder.", hint)
+    if not complete or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
+        raise DataError(f"{path} names files that it does not list or that lie outside its folder.", hint)
     return dict(lock)
 
 

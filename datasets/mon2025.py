@@ -1,4 +1,4 @@
-"""The ten piano files that the paper trained on (Mon 2025), checksums known."""
+"""The ten piano files that the paper (Mon 2025) trained on, with their checksums."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ URL = "https://raw.githubusercontent.com/jjj201405/LSTM-music-generation-code-an
 
 
 class Dataset:
-    """The paper's ten files. It names no split, so the last by name are held out.
+    """The paper's ten files. The paper names no split, so the last by name are held out.
 
     Parameters
     ----------
     holdout : int
-        Test pieces, 1-8: the last by name. The one before them is the validation piece. 0 splits nothing: for a spec whose
-        protocol holds the pieces out in turn (`folds`).
+        Number of test pieces, 1-8: the last by name. The one before them is the validation piece. 0 makes no split: for a
+        spec whose protocol holds the pieces out in turn (`folds`).
     url : str
-        Folder from which the files are downloaded.
+        Address of the folder with the files.
     """
 
     def __init__(self, holdout: int = 2, url: str = URL) -> None:
@@ -50,11 +50,11 @@ class Dataset:
         self.url = url
 
     def find(self, roots: Sequence[Path]) -> Path | None:
-        """The folder that holds all ten files."""
+        """Find the folder that holds all ten files."""
         return locate(roots, lambda folder: all((folder / name).is_file() for name in CHECKSUMS))
 
     def fetch(self, folder: Path, progress: Progress) -> None:
-        """Download what is missing or not as expected."""
+        """Download the files that are missing or differ."""
         for name, sha256 in CHECKSUMS.items():
             path = folder / name
             if not path.is_file() or file_sha256(path) != sha256:
@@ -66,12 +66,12 @@ class Dataset:
 
     def fingerprint(self, source: Path | None) -> str:
         """Identity of the split and the files."""
-        source = _given(source)
+        source = _required(source)
         return identity("mon2025", 1, self.holdout, contents(source, (source / name for name in CHECKSUMS)))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
-        """Read the ten files; one that is not the paper's is refused."""
-        source = _given(source)
+        """Read the ten files; refuse any that isn't the paper's."""
+        source = _required(source)
         if wrong := self.verify(source, progress).differences:
             raise DataError(f"{source} does not hold the paper's files:\n" + "\n".join(wrong), "Run `bench data fetch mon2025`.")
         names = sorted(CHECKSUMS)
@@ -83,7 +83,7 @@ class Dataset:
         return read_entries(entries, progress, minimum_notes=1, remarks=(remark,) if self.holdout else ())
 
 
-def _given(source: Path | None) -> Path:
+def _required(source: Path | None) -> Path:
     if source is None:
         raise DataError("mon2025: the ten files were not found.", "Use --data DIR, or `bench data fetch mon2025`.")
     return source

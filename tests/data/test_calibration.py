@@ -291,7 +291,7 @@ class TestLaws:
     def test_rows_add_up(self) -> None:
         laws = list(tiny().laws)
         laws[1] = Law((("pitch", 0),), np.full((2, 2), 0.6))
-        with pytest.raises(ValueError, match="velocity: a row of its table doesn't add up to 1"):
+        with pytest.raises(ValueError, match="velocity: a row of its table doesn't sum to 1"):
             Source(tuple(laws), tiny().start)
 
 

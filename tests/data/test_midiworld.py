@@ -307,7 +307,7 @@ def test_versions_of_a_title_share_a_split(server: Server, tmp_path: Path, quiet
         (lambda lock: "{", "damaged"),
         (lambda lock: "[]", "damaged"),
         (lambda lock: json.dumps(lock | {"format": 9}), "format 9"),
-        (lambda lock: json.dumps(lock | {"files": {}}), "does not hold"),
+        (lambda lock: json.dumps(lock | {"files": {}}), "does not list"),
         (lambda lock: json.dumps(lock).replace("files/", "../files/"), "outside"),
     ],
 )
