@@ -1,4 +1,4 @@
-"""The two ends of every network over notes: embeddings of the four fields, and heads that condition each on those before."""
+"""Both ends of every network over notes: embeddings of the four fields, and heads, each given the fields before it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ._torch import draw_classes
 
 
 def class_features(n: int, octaves: bool) -> Tensor:
-    """What the classes of a field have in common, (n, features): smooth bumps along their order and, for pitch, the pitch class.
+    """Features shared by a field's classes, (n, features): smooth bumps along their order and, for pitch, the pitch class.
 
-    Neighbouring classes mean nearly the same (velocity 64 and 65), and so do pitches an octave apart. Rows have unit norm on
+    Neighbouring classes have similar meanings (velocity 64 and 65), and so have pitches an octave apart. Rows have unit norm on
     average.
     """
     at = torch.arange(n).float()[:, None]
@@ -28,9 +28,9 @@ def class_features(n: int, octaves: bool) -> Tensor:
 
 
 class SharedRows(nn.Module):
-    """Makes a table (a row a class) the sum of rows of their own and a learned projection of what classes have in common.
+    """Makes a table (one row for each class) the sum of individual rows and a learned projection of shared features.
 
-    What a step learns about a class thus reaches the classes like it. In a short training this is worth more than any other
+    Whatever a step learns about a class thus reaches similar classes. In a short training this matters more than any other
     choice: after two epochs on 69 MAESTRO pieces, one seed, 18.1 instead of 19.3 bits per note.
     """
 
@@ -39,26 +39,26 @@ class SharedRows(nn.Module):
     def __init__(self, classes: int, table: Tensor, scale: float, octaves: bool) -> None:
         super().__init__()
         features = class_features(classes, octaves)
-        # The start symbol is like no class.
+        # The start symbol shares no features.
         self.register_buffer("features", F.pad(features, (0, 0, 0, len(table) - classes)), persistent=False)
         self.shared = nn.Parameter(torch.randn(features.shape[1], table.shape[1]) * scale)
 
     def forward(self, own: Tensor) -> Tensor:
-        """The table, from its own rows: in float32 under autocast too, or the stream that begins here would be bfloat16."""
+        """Compute the table from its individual rows: in float32 even under autocast, or the stream would start in bfloat16."""
         with torch.autocast(own.device.type, enabled=False):
             return torch.addmm(own, self.features, self.shared)
 
 
 def share_rows(module: nn.Embedding | nn.Linear, classes: int, scale: float, octaves: bool) -> None:
-    """Give `module`, whose weight has a row a class, initial weights of SD `scale` shared by :class:`SharedRows`."""
+    """Give `module`, whose weight has one row for each class, initial weights of SD `scale` in :class:`SharedRows`."""
     nn.init.normal_(module.weight, std=0.2 * scale)
     parametrize.register_parametrization(module, "weight", SharedRows(classes, module.weight, scale, octaves))
 
 
 class FieldNetwork(nn.Module):
-    """The embeddings of a note, and the heads over a state of `width` channels; what lies between is the subclass's.
+    """Embeddings of a note, and heads over a state of `width` channels; a subclass defines the body between them.
 
-    A subclass makes what lies between, then calls :meth:`add_heads`: initial weights are drawn in the order of construction.
+    A subclass makes its body, then calls :meth:`add_heads`: initial weights are drawn in the order of construction.
 
     Parameters
     ----------
@@ -69,16 +69,16 @@ class FieldNetwork(nn.Module):
 
     def __init__(self, sizes: Sequence[int], width: int) -> None:
         super().__init__()
-        # The casts: PyTorch's types know the members of a ModuleList only as modules.
+        # Casts, since to PyTorch's types the members of a ModuleList are mere modules.
         self.sizes, self.width = tuple(sizes), width
-        # One class more: the start symbol. The sum of the fields' embeddings is a projection of their concatenation.
+        # One more class: the start symbol. The sum of the fields' embeddings is a projection of their concatenation.
         self.embed = cast("Sequence[nn.Embedding]", nn.ModuleList(nn.Embedding(n + 1, width) for n in sizes))
 
     def add_heads(self) -> None:
         """Make the heads, then draw all initial weights."""
         sizes, width = self.sizes, self.width
         # Field f > 0: one hidden layer over the stream and the true fields before f. The hidden layers of all these fields are
-        # computed by one product and one look-up a field: slice f - 1 of the hidden axis belongs to field f.
+        # computed by one product, and one look-up for each field: slice f - 1 of the hidden axis belongs to field f.
         self.hidden = nn.Linear(width, (len(sizes) - 1) * width)
         self.given = cast(
             "Sequence[nn.Embedding]",
@@ -88,7 +88,7 @@ class FieldNetwork(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Initial weights: normal; SD width ** -0.5 inside, 0.5 for embeddings, 0.02 for heads."""
+        """Draw initial weights: normal; SD width ** -0.5 inside, 0.5 for embeddings, 0.02 for heads."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=self.width**-0.5)
@@ -101,10 +101,10 @@ class FieldNetwork(nn.Module):
                     share_rows(tables[f], n, scale, octaves=f == 0)
 
     def reset_body(self) -> None:
-        """Initial weights of what lies between, where they aren't those of :meth:`reset`."""
+        """Set initial weights of the body that differ from those of :meth:`reset`."""
 
     def embedded(self, inputs: Tensor) -> Tensor:
-        """Sum of the embeddings of the fields of `inputs` (..., 4), as (..., C)."""
+        """Sum of the embeddings of the fields of `inputs` (..., 4), shape (..., C)."""
         x: Tensor = self.embed[0](inputs[..., 0])
         for f in range(1, len(self.embed)):
             x = x + self.embed[f](inputs[..., f])
@@ -123,7 +123,7 @@ class FieldNetwork(nn.Module):
 
 
 def draw(network: FieldNetwork, h: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """The four fields of the next note of each sequence, (B, 4), from the state `h` (B, C): each given those before it."""
+    """Draw the four fields of each sequence's next note, (B, 4), from the state `h` (B, C), each given those before it."""
     C = network.width
     hidden = torch.addmm(network.hidden.bias, h, network.hidden.weight.t())
     fields = [choose(torch.addmm(network.heads[0].bias, h, network.heads[0].weight.t()), 0)]
@@ -135,7 +135,7 @@ def draw(network: FieldNetwork, h: Tensor, choose: Callable[[Tensor, int], Tenso
 
 
 class Sampler:
-    """Draws classes from logits.
+    """Sampling of classes from logits.
 
     Parameters
     ----------
@@ -143,16 +143,16 @@ class Sampler:
     temperature : float
         Above 0.
     top_p : float
-        Draw from the most probable classes that together hold this share; 1 draws from all.
+        Draw from the most probable classes that together have this probability; 1 draws from all.
     """
 
     def __init__(self, generator: torch.Generator, temperature: float, top_p: float) -> None:
         self.generator, self.temperature, self.top_p = generator, temperature, top_p
 
     def __call__(self, logits: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """A class a row of `logits` (B, n), as (B,).
+        """Draw one class for each row of `logits` (B, n), shape (B,).
 
-        `log_weights` (n,) are added to the log probabilities, before the temperature, which scales them too, and before `top_p`.
+        `log_weights` (n,) are added to the log probabilities before the temperature, which scales them too, and before `top_p`.
         """
         logits = logits.float()
         if log_weights is not None:
@@ -160,7 +160,7 @@ class Sampler:
         p = (logits / self.temperature).softmax(-1)
         if self.top_p < 1:
             ordered, order = p.sort(dim=-1, descending=True)
-            # Kept: every class before which less than top_p has been gathered, so at least the first.
+            # Keep every class before which the sum is less than top_p, so at least the first.
             ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= self.top_p, 0)
             p = torch.zeros_like(p).scatter_(-1, order, ordered)
         return draw_classes(p, self.generator)

@@ -1,4 +1,4 @@
-"""What the PyTorch models share that learn by likelihood: their training, how they continue prompts, and what they report."""
+"""Base of the PyTorch models that are trained by likelihood: training, continuation of prompts, facts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
+from bench.api import FIELDS, NoteCodec, Notes, Piece, Run, TrialError
 
 from . import _torch
 from ._fields import FieldNetwork, Sampler, draw
-from ._training import Windows, check_splits, initial_seed
+from ._training import Windows, check_ranges, check_splits, initial_seed
 
-#: Notes scored, and prompts continued, at once: bounds memory, not results.
+#: Notes scored, and prompts continued, at once: limits memory, does not affect results.
 SCORED_NOTES = 16_384
 SEQUENCES = 256
 
-#: Hyperparameters that count something, where a model has them.
+#: Hyperparameters that count something, as far as a model has them.
 SIZES = ("layers", "width", "heads", "latent", "window", "span", "distance", "batch")
 
-#: Look-up tables, by the beginning of their names: they have no weight decay.
+#: Prefixes of the names of look-up tables, which have no weight decay.
 TABLES = ("embed", "given", "place")
 
 N = TypeVar("N", bound=FieldNetwork)
 
 
 class Learner(ABC, Generic[N]):
-    """A model whose network gives each next note a probability. A plug-in's dataclass derives from it and adds what differs.
+    """A model whose network assigns a probability to the next note. A plug-in's dataclass derives from it.
 
     The plug-in declares the hyperparameters named here, calls :meth:`prepare` first in its ``__post_init__``, and defines
     :meth:`make_network`, :meth:`log_likelihood` and :meth:`states`.
@@ -56,27 +56,21 @@ class Learner(ABC, Generic[N]):
     top_p: float
 
     def prepare(self) -> None:
-        """Check what is shared, and set up a model without weights.
+        """Check the shared hyperparameters, and set up a model without weights.
 
         Raises
         ------
         PluginError
             If a size is below 1, or a rate or share is out of its range.
         """
-        for field in SIZES:
-            if getattr(self, field, 1) < 1:
-                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be at least 1.")
-        for field in ("learning_rate", "clip"):
-            if not getattr(self, field) > 0:
-                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be above 0.")
-        for field in ("weight_decay", "transpose", "stretch"):
-            if not getattr(self, field) >= 0:
-                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be at least 0.")
-        for field in ("dropout", "warmup"):
-            if not 0 <= getattr(self, field) < 1:
-                raise PluginError(f"{self.name}: {field} is {getattr(self, field)}, must be in [0, 1).")
-        if not (self.temperature > 0 and 0 < self.top_p <= 1):
-            raise PluginError(f"{self.name}: temperature {self.temperature} must be above 0, top_p {self.top_p} in (0, 1].")
+        check_ranges(
+            self.name,
+            self,
+            counts=[field for field in SIZES if hasattr(self, field)],
+            positive=("learning_rate", "clip"),
+            nonnegative=("weight_decay", "transpose", "stretch"),
+            shares=("dropout", "warmup"),
+        )
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
         self.device = torch.device("cpu")
         self.network: N | None = None
@@ -84,26 +78,26 @@ class Learner(ABC, Generic[N]):
 
     @abstractmethod
     def make_network(self) -> N:
-        """A network of these sizes; its weights are drawn now."""
+        """Make a network of these sizes; its weights are drawn now."""
 
     @abstractmethod
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
-        """Log probability of each note's fields, nats, (n, 4) a piece. See :class:`bench.api.Model`."""
+        """Log probability of each note's fields, nats, (n, 4) for each piece. See :class:`bench.api.Model`."""
 
     @abstractmethod
     def states(self, network: N, notes: Tensor, first: int, last: int, rng: torch.Generator) -> Iterator[tuple[int, Tensor]]:
-        """State (B, C) that predicts note i, for i from `first` to `last` - 1.
+        """Yield i and the state (B, C) that predicts note i, for i from `first` to `last` - 1.
 
-        ``notes[:, i]`` is the input that predicts note i (so note i itself stands at i + 1); it is read as late as it is needed:
-        the caller writes each note before asking for the next state. What else is random is drawn by `rng`.
+        ``notes[:, i]`` is the input that predicts note i (so note i itself is at i + 1); it is read as late as possible: the
+        caller writes each note before it requests the next state. Any further randomness is drawn from `rng`.
         """
 
     def extra(self, progress: float) -> tuple[Tensor, ...]:
-        """What the network's `forward` takes besides a batch, after `progress` (0 to 1) of all training steps."""
+        """Further arguments of the network's `forward`, after the share `progress` of all training steps."""
         return ()
 
     def validate(self, pieces: Sequence[Piece]) -> dict[str, float]:
-        """What is logged of an epoch besides the loss; ``validation_bits``, bits per note, chooses the best epoch."""
+        """Compute values to log after an epoch; ``validation_bits``, bits per note, selects the best epoch."""
         scores = self.log_likelihood(pieces)
         return {"validation_bits": float(-np.concatenate(scores).sum(1).mean() / np.log(2))}
 
@@ -124,9 +118,9 @@ class Learner(ABC, Generic[N]):
         for epoch in training.progress.epochs():
             loss, notes = training.epoch(epoch)
             rate = training.optimizer.param_groups[0]["lr"]
-            found = self.validate(valid)
-            score = found.pop("validation_bits")
-            training.progress.finish(epoch, loss=loss, score=score, notes=notes, rate=rate, **found)
+            values = self.validate(valid)
+            score = values.pop("validation_bits")
+            training.progress.finish(epoch, loss=loss, score=score, notes=notes, rate=rate, **values)
         training.progress.restore_best()
 
     # Generation
@@ -142,19 +136,19 @@ class Learner(ABC, Generic[N]):
         with _torch.inference(network), parametrize.cached():
             for first in range(0, len(prompts), SEQUENCES):
                 part = prompts[first : first + SEQUENCES]
-                given = torch.from_numpy(np.stack([self.codec.encode(p) for p in part]).astype(np.int64)).to(self.device)
-                codes = self._continue(network, given, n_notes, rng, weights).cpu().numpy()
+                heard = torch.from_numpy(np.stack([self.codec.encode(p) for p in part]).astype(np.int64)).to(self.device)
+                codes = self._continue(network, heard, n_notes, rng, weights).cpu().numpy()
                 starts = [float(p.onset[-1]) if len(p) else 0.0 for p in part]
                 results += [self.codec.decode(c, start) for c, start in zip(codes, starts, strict=True)]
         return results
 
-    def _continue(self, network: N, given: Tensor, n_notes: int, rng: torch.Generator, weights: Tensor | None) -> Tensor:
-        """Codes of the continuations, (B, n_notes, 4), of prompts `given` (B, P, 4)."""
-        B, P, _ = given.shape
+    def _continue(self, network: N, heard: Tensor, n_notes: int, rng: torch.Generator, weights: Tensor | None) -> Tensor:
+        """Continue prompts `heard` (B, P, 4); codes of the continuations, (B, n_notes, 4)."""
+        B, P, _ = heard.shape
         sampler = Sampler(rng, self.temperature, self.top_p)
         notes = torch.empty(B, 1 + P + n_notes, len(FIELDS), dtype=torch.int64, device=self.device)
         notes[:, 0] = torch.tensor(self.codec.sizes, device=self.device)  # notes[:, i] is the input that predicts note i
-        notes[:, 1 : P + 1] = given
+        notes[:, 1 : P + 1] = heard
         for i, h in self.states(network, notes, P, P + n_notes, rng):
             added = None if weights is None else weights[i - P]
 
@@ -167,7 +161,7 @@ class Learner(ABC, Generic[N]):
     # Facts
 
     def facts(self) -> Mapping[str, Any]:
-        """Size, precision of training (scores and generation are in float32), and what became of compilation."""
+        """Parameters, precision of training (scores and generation are in float32), and result of compilation."""
         return {
             "parameters": _torch.count_parameters(self.trained()),
             "peak_gpu_bytes": _torch.peak_gpu_bytes(self.device),
@@ -177,7 +171,7 @@ class Learner(ABC, Generic[N]):
         }
 
     def trained(self) -> N:
-        """The network; there is one after `fit`.
+        """Return the network, which exists after `fit`.
 
         Raises
         ------
@@ -190,7 +184,7 @@ class Learner(ABC, Generic[N]):
 
 
 class Training(Generic[N]):
-    """What changes during training, and its steps."""
+    """State of a training run, and its steps."""
 
     def __init__(self, model: Learner[N], network: N, windows: Windows, run: Run) -> None:
         self.model, self.network, self.windows = model, network, windows
@@ -236,7 +230,7 @@ class Training(Generic[N]):
         return loss
 
     def epoch(self, epoch: int) -> tuple[float, int]:
-        """Train one epoch; the mean loss, nats per note, and the notes trained on."""
+        """Train one epoch; return the mean loss, nats per note, and the number of notes trained on."""
         model, steps = self.model, self.progress.steps
         self.network.train()
         losses = torch.zeros(steps, device=model.device)
@@ -255,7 +249,7 @@ class Training(Generic[N]):
 
 
 def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:
-    """The parameters with weight decay, which are the matrices of products, and those without: biases, gains, tables, kernels."""
+    """Parameters with weight decay, the matrices of products, and those without: biases, gains, tables, kernels."""
     named = list(network.named_parameters())
     products = {name for name, p in named if p.ndim == 2 and not name.startswith(TABLES)}
     return [p for name, p in named if name in products], [p for name, p in named if name not in products]
@@ -264,7 +258,7 @@ def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:
 def padded(
     codes: Sequence[NDArray[np.int16]], sizes: Sequence[int], device: torch.device, most: int = SCORED_NOTES
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Whole pieces side by side, those of like length together, at most `most` notes at once unless one piece has more.
+    """Batch whole pieces, those of similar length together, at most `most` notes at once unless one piece has more.
 
     Parameters
     ----------
@@ -277,7 +271,7 @@ def padded(
     Yields
     ------
     rows : list of int
-        Which pieces.
+        Indices of the pieces.
     inputs, targets : Tensor, shape (B, T, 4)
         The note before each note, and the note; T is the longest piece's length, shorter ones end in zeros.
     """

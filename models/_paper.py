@@ -1,8 +1,8 @@
 """The network of Mon (2025): embedding, three LSTM layers, three dense layers, softmax (TensorFlow/Keras).
 
-Section numbers are those of "LSTM-Based Music Generation Technologies", Computers 14(6), 229. :class:`Network` holds the
-published network as a plain ``keras.Model``, with Keras's own layers and weights. Its `logits` computes the same by a recurrence
-that is fast on a CPU.
+Section numbers are those of "LSTM-Based Music Generation Technologies", Computers 14(6), 229. :class:`Network` contains the
+published network as a plain ``keras.Model``, with Keras's own layers and weights. Its `logits` computes the same with a
+recurrence that is fast on a CPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ._past import SILENCE
 from ._recurrent import lookup, recurrence
 
-#: Figure 5: three LSTM layers. Its three dense layers are two hidden ones and the one under the softmax.
+#: Figure 5: three LSTM layers. Its three dense layers are two hidden ones and the one before the softmax.
 LSTM_LAYERS, HIDDEN_LAYERS = 3, 2
 NORMALIZATIONS = ("layer", "batch", "none")
 
@@ -29,25 +29,25 @@ class Network:
     Parameters
     ----------
     sizes : mapping of str to int
-        Classes of each field that is predicted: each has a dense layer and a softmax of its own.
+        Classes of each predicted field, which has a dense layer and a softmax of its own.
     low, high : ndarray, shape (numbers,)
-        Least and greatest training value of the input columns beside the pitch, for MinMax scaling (Section 4, 1). There may be
-        none.
+        Minimum and maximum in the training music of the input fields other than pitch, for MinMax scaling (Section 4, 1). There
+        may be none.
     window : int
     embedding, units : int
         Width of the pitch's embedding and of each LSTM layer in each direction.
     dense : sequence of int
         Widths of the two hidden dense layers.
     bidirectional : bool
-        Section 4, 2. The whole window lies before the note that is predicted, so that reading it backwards tells nothing of it.
+        Section 4, 2. The whole window precedes the predicted note, so that reading it backwards reveals nothing of that note.
     normalization : {"layer", "batch", "none"}
-        Behind each LSTM layer.
+        After each LSTM layer.
     dropout : float
-        Behind each LSTM and hidden dense layer.
+        After each LSTM and hidden dense layer.
     seed : int
         For the initial weights.
     cudnn : bool
-        Whether `logits` runs Keras's LSTM layers on cuDNN, which fails where there is none.
+        Whether `logits` runs Keras's LSTM layers on cuDNN, which fails without it.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Network:
         # MinMaxScaler's own rule: a column that never changes is divided by 1.
         self.low, self.width = low, np.where(high > low, high - low, 1.0).astype(np.float32)
         seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
-        # Section 4, 2: "the discrete notes (0-127) are mapped to a low-dimensional continuous space". One more: silence.
-        # The text gives no initial width. Keras's own, within 0.05, is small beside numbers that run from 0 to 1.
+        # Section 4, 2: "the discrete notes (0-127) are mapped to a low-dimensional continuous space". One more class: silence.
+        # The text gives no initial scale. Keras's default, within 0.05, is small compared with numbers from 0 to 1.
         spread = keras.initializers.RandomNormal(0.0, 0.5, seed=next(seeds))
         self.embedding = keras.layers.Embedding(SILENCE + 1, embedding, spread, name="embedding")
         self.lstm = [_lstm(f"lstm_{i + 1}", units, i < LSTM_LAYERS - 1, bidirectional, cudnn, seeds) for i in range(LSTM_LAYERS)]
@@ -80,7 +80,7 @@ class Network:
         self.heads = {field: _dense(f"dense_3_{field}", n, None, seeds) for field, n in sizes.items()}
         self.widths = [(window, units * (1 + bidirectional))] * (LSTM_LAYERS - 1) + [(units * (1 + bidirectional),)]
         self.widths += [(n,) for n in dense]
-        #: Takes pitches (batch, window) and, where there are any, scaled numbers (batch, window, numbers); gives probabilities.
+        #: Maps pitches (batch, window) and, if there are any, scaled numbers (batch, window, numbers) to probabilities.
         self.published: Any = self._published()
 
     def _published(self) -> Any:
@@ -98,12 +98,12 @@ class Network:
 
     @property
     def trained(self) -> list[keras.Variable]:
-        """The weights that the optimiser changes."""
+        """Weights that the optimiser changes."""
         return list(self.published.trainable_variables)
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """These and the moving statistics of batch normalisation: all that decides a prediction."""
+        """Everything that determines a prediction: these weights and the moving statistics of batch normalisation."""
         return [*self.trained, *(v for norm in self.norms for v in norm.non_trainable_variables)]
 
     def scaled(self, windows: tuple[Any, Any]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -114,25 +114,25 @@ class Network:
         return pitch, tf.where(pitch[..., None] == SILENCE, 0.0, numbers)
 
     def kept(self, batch: int, seed: tf.Tensor) -> list[tf.Tensor]:
-        """Dropout's masks of one update, drawn outside XLA (see ``_recurrent.Network.kept``); `seed` has shape (2,)."""
-        drawn = []
+        """Draw the dropout masks of one update outside XLA (see the `kept` in ``lstm.py``); `seed` has shape (2,)."""
+        masks = []
         for i, shape in enumerate(self.widths):
             full = (shape[0], batch, shape[1]) if len(shape) == 2 else (batch, *shape)
-            drawn.append(tf.random.stateless_uniform(full, tf.stack([seed[0], seed[1] + i])) >= self.dropout)
-        return drawn
+            masks.append(tf.random.stateless_uniform(full, tf.stack([seed[0], seed[1] + i])) >= self.dropout)
+        return masks
 
     def logits(self, windows: tf.Tensor, kept: Sequence[tf.Tensor] | None = None, cudnn: bool | None = None) -> list[tf.Tensor]:
-        """What goes into each field's softmax.
+        """Compute the input of each field's softmax.
 
         Parameters
         ----------
         windows : Tensor of int, shape (batch, window, 4)
             Codes.
         kept : sequence of Tensor of bool, optional
-            What dropout leaves, see `kept`. With it, batch normalisation takes the batch's statistics and moves its own: this is
-            a training step.
+            Elements that dropout keeps, see `kept`. If given, this is a training step: batch normalisation uses the batch's
+            statistics and updates its moving ones.
         cudnn : bool, optional
-            Other than the network's own choice.
+            Overrides the network's own setting.
 
         Returns
         -------
@@ -150,7 +150,7 @@ class Network:
         return [head(x) for head in self.heads.values()]
 
     def penalty(self, l2: float) -> tf.Tensor:
-        """What Keras's ``kernel_regularizer=L2(l2)`` adds to the loss on every LSTM and dense layer (Section 4, 4)."""
+        """L2 penalty that Keras's ``kernel_regularizer=L2(l2)`` adds for every LSTM and dense layer (Section 4, 4)."""
         kernels = [v.value for v in self.trained if v.path.endswith("/kernel")]
         return l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in kernels])
 
@@ -164,7 +164,7 @@ class Network:
         return y if last else tf.transpose(y, (1, 0, 2))
 
     def _scanned(self, layer: Any, x: tf.Tensor, last: bool) -> tf.Tensor:
-        """Outputs of both directions at each step, (window, batch, width), or where each ended, (batch, width)."""
+        """Run both directions; outputs at each step, (window, batch, width), or each direction's last, (batch, width)."""
         if not isinstance(layer, keras.layers.Bidirectional):
             y = self._scan(layer, x)
             return y[-1] if last else y
@@ -194,7 +194,7 @@ def _lstm(name: str, units: int, sequences: bool, bidirectional: bool, cudnn: bo
 
     if not bidirectional:
         return one(name, False)
-    # The backward layer is given: a copy of the forward one would begin with the same weights.
+    # An explicit backward layer, since a copy of the forward one would begin with the same weights.
     return keras.layers.Bidirectional(one(name, False), backward_layer=one(name, True), name=name)
 
 

@@ -1,12 +1,11 @@
-"""Training of the paper's network: Algorithm 1, its optimisers, checkpoints and best weights (TensorFlow/Keras)."""
+"""Training of the paper's network: Algorithm 1 and its optimisers (TensorFlow/Keras)."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,13 +17,11 @@ from bench.api import FIELDS, Run
 
 from . import _tensorflow as fast
 from ._past import PastWindows
-from ._training import EarlyStopping, check_finite, cosine, initial_seed
+from ._training import cosine, initial_seed
 
 
-class Optimizer:
-    """Adam (Algorithm 1) or RMSprop (Section 2, step 4) with Keras's constants, over all weights as one vector.
-
-    Keras's own take seconds to compile by XLA on a CPU, and here rate and bias correction are numbers passed in.
+class Optimizer(fast.Optimizer):
+    """Adam (Algorithm 1) or RMSprop (Section 2, step 4) with Keras's constants.
 
     Parameters
     ----------
@@ -38,18 +35,17 @@ class Optimizer:
     RHO = 0.9
 
     def __init__(self, variables: Sequence[keras.Variable], kind: str) -> None:
-        self.variables, self.kind = variables, kind
-        self.sizes = [math.prod(v.shape) for v in variables]
-        self.first, self.second = (tf.Variable(tf.zeros(sum(self.sizes))) for _ in range(2))
+        super().__init__(variables)
+        self.kind = kind
 
     def rates(self, rate: float, update: int) -> NDArray[np.float32]:
-        """Learning rate and its bias correction in an update, counted from 1."""
+        """Learning rate with the bias correction of an update, counted from 1."""
         if self.kind == "adam":
             rate *= math.sqrt(1 - self.SECOND**update) / (1 - self.FIRST**update)
         return np.array(rate, np.float32)
 
     def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> None:
-        """One update."""
+        """Make one update."""
         g = tf.concat([tf.reshape(x, (-1,)) for x in gradients], 0)
         if self.kind == "adam":
             first = self.first.assign(self.FIRST * self.first + (1 - self.FIRST) * g)
@@ -61,98 +57,69 @@ class Optimizer:
         for variable, part in zip(self.variables, tf.split(rate * change, self.sizes), strict=True):
             variable.value.assign_sub(tf.reshape(part, variable.shape))
 
-    def state(self) -> dict[str, NDArray[np.float32]]:
-        """Both moments; RMSprop leaves the first at 0."""
-        return {"first": self.first.numpy(), "second": self.second.numpy()}
-
-    def restore(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take `state` back."""
-        self.first.assign(state["first"])
-        self.second.assign(state["second"])
-
 
 def cross_entropy(logits: Sequence[tf.Tensor], after: tf.Tensor) -> tf.Tensor:
-    """Nats of each predicted field of the notes that came, codes of shape (batch, 4); shape (batch, fields)."""
+    """Cross-entropy of each predicted field of the next notes `after` (batch, 4), nats, shape (batch, fields)."""
     after = tf.cast(after, tf.int32)
     return tf.stack([tf.nn.sparse_softmax_cross_entropy_with_logits(after[:, k], z) for k, z in enumerate(logits)], -1)
 
 
 class Training:
-    """One training run (Algorithm 1): an update, an epoch, a checkpoint after each.
+    """One training run (Algorithm 1): its updates and epochs.
 
     Parameters
     ----------
     model : Model
-        Of ``lstm-paper.py``. A file with a hyphen in its name can't be named in an import.
+        Of ``lstm-paper.py``, a name with a hyphen, which an import statement can't contain.
     windows, valid : PastWindows
         Of the training and the validation notes.
     run : Run
     """
 
     def __init__(self, model: Any, windows: PastWindows, valid: PastWindows, run: Run) -> None:
-        self.model, self.network, self.windows, self.valid, self.run = model, model.network, windows, valid, run
-        self.stopping = EarlyStopping(run.budget.patience)
+        self.model, self.network, self.windows, self.valid, self.folder = model, model.network, windows, valid, run.folder
         self.updates = windows.updates(model.batch, model.stride)
+        self.total = self.updates * run.budget.epochs
         self.seeds = {axis: initial_seed(run.seed, axis) for axis in ("order", "dropout")}
         self.optimizer = Optimizer(self.network.trained, model.optimizer)
-        self.best = fast.snapshot(self.network.variables)
-        self.path = run.folder / "checkpoint.h5"
-        #: What decides the weights after an epoch; a checkpoint of anything else isn't gone on from.
-        self.identity = repr((asdict(model), run.seed, run.budget.epochs, len(windows)))
+        identity = {"hyperparameters": asdict(model), "notes": len(windows)}
+        self.progress = fast.Progress("lstm-paper", run, "validation_loss", self.network.variables, self.optimizer, **identity)
         jit = model.xla == "yes" and not self.network.cudnn
         self._step = tf.function(self._one_step, autograph=False, jit_compile=jit)
         self._update = tf.function(self._one_update, autograph=False)
 
     def all_epochs(self) -> None:
-        """Train until the budget ends, then load the best weights from their file."""
-        done = self._resume()
-        if done < self.run.budget.epochs:
-            self._compile()
-        self.run.begin(done)
-        for epoch in range(done + 1, self.run.budget.epochs + 1):
-            if epoch > 1 and (self.stopping.exhausted(epoch - 1) or self.run.out_of_time):
-                break
+        """Train until the budget ends; keep the best weights (lines 9-12 and 21), also in a file in Keras's own format."""
+        for epoch in self.progress.epochs(self._compile):
             self._epoch(epoch)
-        self.network.published.load_weights(self._best_file)  # Algorithm 1, line 21
-
-    @property
-    def _best_file(self) -> Path:
-        return self.run.folder / "best.weights.h5"
+        self.progress.restore_best()
+        self.network.published.save_weights(self.folder / "best.weights.h5")
 
     def _compile(self) -> None:
-        """Make one update and score one batch, then put everything back: the training clock starts after compilation."""
+        """Make one update, which changes nothing, and score one batch: the training clock starts after compilation."""
         start = time.perf_counter()
-        weights, moments = fast.snapshot(self.network.variables), self.optimizer.state()
         batch = self.model.batch
         past, after = np.zeros((batch, self.model.window, len(FIELDS)), np.int16), np.zeros((batch, len(FIELDS)), np.int16)
-        self._update(past, after, self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)).numpy()
-        fast.restore(self.network.variables, weights)
-        self.optimizer.restore(moments)
+        with self.progress.unchanged():
+            self._update(past, after, self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)).numpy()
         self.model.score_zeros()
         self.model.compile_seconds = time.perf_counter() - start
 
     def _epoch(self, epoch: int) -> None:
-        model, total, rate = self.model, self.updates * self.run.budget.epochs, 0.0
-        losses = []
+        model, losses, rate = self.model, [], 0.0
         for i, (past, after) in enumerate(self.windows.epoch(epoch, model.batch, model.stride, self.seeds["order"])):
             at = (epoch - 1) * self.updates + i
-            rate = cosine(at, total, model.learning_rate, warmup=0, floor=0.0)
+            rate = cosine(at, self.total, model.learning_rate, warmup=0, floor=0.0)
             seed = np.array([self.seeds["dropout"], len(self.network.widths) * at], np.int32)
             losses.append(self._update(past, after, self.optimizer.rates(rate, at + 1), seed))
-        # Cross-entropy without the L2 penalty, so that training and validation compare. Nats a note, by field.
+        # Cross-entropy without the L2 penalty, so that training and validation are comparable. Nats per note, by field.
         loss = np.mean([x.numpy() for x in losses], 0)
-        held_out = -self.model.nats(self.valid).mean(0)
-        values = {"validation_loss": held_out.sum(), "pitch_loss": loss[0], "validation_pitch_loss": held_out[0]}
+        held_out = -model.nats(self.valid).mean(0)
+        values = {"pitch_loss": loss[0], "validation_pitch_loss": held_out[0]}
         if model.likelihood:
             values["validation_bits"] = held_out.sum() / math.log(2)
-        check_finite("lstm-paper", epoch, loss=float(loss.sum()), validation_loss=float(held_out.sum()))
-        improved = self.stopping.improved(epoch, float(held_out.sum()))
-        if improved:
-            self.best = fast.snapshot(self.network.variables)
-        self.run.log(epoch, loss=float(loss.sum()), notes=len(losses) * model.batch, learning_rate=rate, **values)
-        self._save(epoch)
-        if improved:
-            self._write_best()
+        score, notes = float(held_out.sum()), len(losses) * model.batch
+        self.progress.finish(epoch, loss=float(loss.sum()), score=score, notes=notes, rate=rate, **values)
 
     def _one_update(self, past: tf.Tensor, after: tf.Tensor, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         kept = self.network.kept(self.model.batch, seed) if self.model.dropout else []
@@ -165,29 +132,3 @@ class Training:
             loss = tf.reduce_sum(losses) + self.network.penalty(self.model.l2)
         self.optimizer.apply([tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)], rate)
         return losses
-
-    def _write_best(self) -> None:
-        """Algorithm 1, line 12: weights in Keras's own HDF5 format, replaced as a whole so that a kill leaves the old ones."""
-        temporary = self.run.folder / "new.weights.h5"
-        self.network.published.save_weights(temporary)
-        temporary.replace(self._best_file)
-
-    def _save(self, epoch: int) -> None:
-        groups = {"weights": fast.snapshot(self.network.variables), "best": self.best, "moments": self.optimizer.state()}
-        best = {"best_loss": self.stopping.best, "best_epoch": self.stopping.best_epoch}
-        fast.write_checkpoint(self.path, groups, epoch=epoch, identity=self.identity, **best)
-
-    def _resume(self) -> int:
-        """Take up the checkpoint of this very training; the epochs it has behind it."""
-        found = fast.read_checkpoint(self.path)
-        if found is None or found[1]["identity"] != self.identity:
-            return 0
-        groups, values = found
-        self.best = groups["best"]
-        # The kill may have come between the checkpoint and the file of the best weights.
-        fast.restore(self.network.variables, self.best)
-        self._write_best()
-        fast.restore(self.network.variables, groups["weights"])
-        self.optimizer.restore(groups["moments"])
-        self.stopping.best, self.stopping.best_epoch = float(values["best_loss"]), int(values["best_epoch"])
-        return int(values["epoch"])

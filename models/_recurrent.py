@@ -1,173 +1,16 @@
-"""The LSTM network: a recurrence that is fast on a CPU, a stack of layers, a head a field (TensorFlow/Keras)."""
+"""Parts of both LSTMs: embedding look-up, a recurrence that is fast on a CPU, sampling (TensorFlow)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from bench.api import FIELDS
-
-State = list[tuple[tf.Tensor, tf.Tensor]]
-
-
-class Network:
-    """Embeddings of the note before, an LSTM stack, and a head a field that sees the fields before it.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Classes of each field; the inputs have one more, the start symbol.
-    units, layers, embedding, head : int
-        Width of the LSTM layers, their number, width of each field's embedding and of each head's hidden layer.
-    dropout : float
-        Dropped share of each LSTM layer's output.
-    seed : int
-        For the initial weights.
-    policy : str
-        Keras dtype policy of the heads and their hidden layer. The recurrence is always float32: cuDNN's has no bfloat16 kernel
-        in TensorFlow.
-    cudnn : bool
-        Whether training and scoring run Keras's own LSTM layer on cuDNN, which fails where there is none. Otherwise they run
-        `recurrence`. Generation runs `step` either way. All three take the same weights.
-    """
-
-    def __init__(
-        self,
-        sizes: tuple[int, int, int, int],
-        *,
-        units: int,
-        layers: int,
-        embedding: int,
-        head: int,
-        dropout: float,
-        seed: int,
-        policy: str = "float32",
-        cudnn: bool = False,
-    ) -> None:
-        self.sizes, self.units, self.head, self.dropout, self.cudnn = sizes, units, head, dropout, cudnn
-        seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
-
-        def normal(scale: float) -> keras.initializers.Initializer:
-            return keras.initializers.RandomNormal(0.0, scale, seed=next(seeds))
-
-        def glorot() -> keras.initializers.Initializer:
-            return keras.initializers.GlorotUniform(seed=next(seeds))
-
-        self.inputs = [
-            keras.layers.Embedding(n + 1, embedding, normal(0.5), name=f"input_{f}") for f, n in zip(FIELDS, sizes, strict=True)
-        ]
-        self.lstm = [
-            keras.layers.LSTM(
-                units,
-                return_sequences=True,
-                return_state=True,
-                kernel_initializer=glorot(),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
-                use_cudnn=cudnn,
-                dtype="float32",
-                name=f"lstm_{i}",
-            )
-            for i in range(layers)
-        ]
-        self.hidden = keras.layers.Dense(4 * head, kernel_initializer=glorot(), dtype=policy, name="hidden")
-        # Field j's part in the hidden layers of the heads after it, side by side.
-        self.given = [keras.layers.Embedding(sizes[j], (3 - j) * head, normal(0.1), name=f"given_{FIELDS[j]}") for j in range(3)]
-        self.heads = [
-            keras.layers.Dense(n, kernel_initializer=glorot(), dtype=policy, name=f"head_{f}")
-            for f, n in zip(FIELDS, sizes, strict=True)
-        ]
-        for layer in (*self.inputs, *self.given):
-            layer.build()
-        for i, layer in enumerate(self.lstm):
-            layer.build((None, None, units if i else 4 * embedding))
-        self.hidden.build((None, units))
-        for layer in self.heads:
-            layer.build((None, head))
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All weights, in a fixed order."""
-        layers = [*self.inputs, *self.lstm, self.hidden, *self.given, *self.heads]
-        return [v for layer in layers for v in layer.trainable_variables]
-
-    def zero_state(self, batch: int) -> State:
-        """State before a piece."""
-        return [(tf.zeros((batch, self.units)), tf.zeros((batch, self.units))) for _ in self.lstm]
-
-    def loss(
-        self, inputs: tf.Tensor, targets: tf.Tensor, state: State, kept: Sequence[tf.Tensor] | None = None
-    ) -> tuple[tf.Tensor, State]:
-        """Negative log likelihood of each target's fields, nats.
-
-        Parameters
-        ----------
-        inputs, targets : Tensor of int32, shape (batch, time, 4)
-        state : list of (hidden, cell)
-        kept : sequence of Tensor of bool, shape (time, batch, units), optional
-            What dropout leaves of each layer's output, see `kept`; without it nothing is dropped.
-
-        Returns
-        -------
-        Tensor, shape (time, batch, 4)
-        list of (hidden, cell)
-            State after the last step.
-        """
-        x, state = self.encode(tf.transpose(inputs, (1, 0, 2)), state, kept)
-        fields = tf.unstack(tf.transpose(targets, (1, 0, 2)), axis=-1)
-        hidden = self.hidden(x)
-        losses = []
-        for k, field in enumerate(fields):
-            logits = tf.cast(self.logits(k, hidden, fields[:k]), tf.float32)
-            losses.append(tf.nn.sparse_softmax_cross_entropy_with_logits(field, logits))
-        return tf.stack(losses, -1), state
-
-    def kept(self, time: int, batch: int, seed: tf.Tensor) -> list[tf.Tensor]:
-        """Dropout's masks of one update; `seed` has shape (2,).
-
-        Drawn outside XLA, which would draw them again wherever they are used: 4x the time of the whole step on a CPU.
-        """
-        shape = (time, batch, self.units)
-        return [
-            tf.random.stateless_uniform(shape, tf.stack([seed[0], seed[1] + i])) >= self.dropout for i in range(len(self.lstm))
-        ]
-
-    def encode(self, inputs: tf.Tensor, state: State, kept: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, State]:
-        """Output of the stack, shape (time, batch, units), for notes of shape (time, batch, 4)."""
-        x = tf.concat([lookup(e.embeddings.value, inputs[..., k]) for k, e in enumerate(self.inputs)], -1)
-        after: State = []
-        for i, layer in enumerate(self.lstm):
-            x, *last = self._recur(layer, x, *state[i])
-            after.append((last[0], last[1]))
-            if kept is not None:
-                x = tf.where(kept[i], x / (1 - self.dropout), tf.zeros_like(x))
-        return x, after
-
-    def _recur(
-        self, layer: keras.layers.LSTM, x: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        if self.cudnn:
-            y, h, c = layer(tf.transpose(x, (1, 0, 2)), initial_state=[hidden, cell])
-            return tf.transpose(y, (1, 0, 2)), h, c
-        kernel, recurrent, bias = (v.value for v in layer.trainable_variables)
-        time, batch, width = x.shape
-        projected = tf.matmul(tf.reshape(x, (time * batch, width)), kernel) + bias
-        return recurrence(tf.reshape(projected, (time, batch, 4 * self.units)), recurrent, hidden, cell)
-
-    def logits(self, k: int, hidden: tf.Tensor, before: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Logits of field `k` given the stack's output through ``self.hidden`` and the note's fields before `k`."""
-        z = hidden[..., k * self.head : (k + 1) * self.head]
-        for j, field in enumerate(before):
-            part = (k - j - 1) * self.head
-            z += tf.cast(lookup(self.given[j].embeddings.value[:, part : part + self.head], field), z.dtype)
-        return self.heads[k](tf.nn.relu(z))
-
 
 def lookup(table: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Rows of an embedding. Its gradient is a product with the one-hot index: XLA's scatter on a CPU goes row by row.
+    """Look up rows of an embedding; the gradient is a product with the one-hot index, as XLA's scatter on a CPU is slow.
 
     Parameters
     ----------
@@ -193,10 +36,10 @@ def lookup(table: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 def recurrence(
     inputs: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """LSTM over time for XLA, with the input projection of all steps already done.
+    """LSTM over time for XLA, given the input projections of all steps.
 
-    Keras's layer multiplies the input of each step on its own, and its gradient adds to the kernel's at each step. Here the
-    loops hold only what depends on the step before: one product forwards, one backwards. The kernel's gradient is one
+    Keras's layer projects the input of each step separately, and accumulates the kernel's gradient step by step. Here the
+    loops contain only what depends on the step before: one product forwards, one backwards. The kernel's gradient is one
     product over all steps. Gates are in Keras's order: input, forget, candidate, output.
 
     Parameters
@@ -233,7 +76,7 @@ def recurrence(
 
 
 def step(inputs: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """One step of :func:`recurrence`: the gates after their non-linearity (batch, 4 * units), hidden and cell after it."""
+    """One step of :func:`recurrence`: the gates (batch, 4 * units), hidden state and cell (batch, units) each."""
     i, f, g, o = tf.split(inputs + tf.matmul(hidden, kernel), 4, axis=-1)
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     cell = f * cell + i * g
@@ -253,7 +96,7 @@ def _forwards(inputs: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.
 
 
 def _backwards(upstream: tf.Tensor, kernel: tf.Tensor, gates: tf.Tensor, cells: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
-    """Gradient of ``inputs``, shape (time, batch, 4 * units), from that of the outputs."""
+    """Gradient of ``inputs``, (time, batch, 4 * units), from that of the outputs, (time, batch, units)."""
     time, batch, width = gates.shape
     squashed, transposed = tf.tanh(cells), tf.transpose(kernel)
 
@@ -274,16 +117,16 @@ def _backwards(upstream: tf.Tensor, kernel: tf.Tensor, gates: tf.Tensor, cells: 
 def sample(
     logits: tf.Tensor, uniform: tf.Tensor, temperature: float, top_p: float, weights: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Draw a class a row by inverting the cumulative probability; a class of probability 0 is never drawn.
+    """Draw a class for each row by inverting the cumulative probability; never one of probability 0.
 
     Parameters
     ----------
     logits : Tensor, shape (batch, classes)
     uniform : Tensor, shape (batch, 1)
-        In [0, 1). One number a draw: random numbers inside an XLA loop cost more than the network does.
+        In [0, 1), drawn in advance: random numbers inside an XLA loop would take more time than the network.
     temperature : float
     top_p : float
-        Below 1, only the nucleus is drawn from: the likeliest classes that together hold this probability.
+        Below 1, restricts the draw to the nucleus: the likeliest classes that together have this probability.
     weights : Tensor, shape (classes,), optional
         Log weights, added before the temperature, which scales them too.
 
@@ -294,13 +137,13 @@ def sample(
     weighted = logits if weights is None else logits + weights
     probability = tf.nn.softmax(weighted / temperature)
     if top_p < 1:
-        # Probability of all likelier classes, without a sort: (batch, classes, classes) is small here and XLA fuses it.
+        # Probability of all likelier classes, without a sort: (batch, classes, classes) is small here, and XLA fuses it.
         likelier = tf.cast(probability[:, None, :] > probability[:, :, None], tf.float32)
         probability *= tf.cast(tf.reduce_sum(likelier * probability[:, None, :], -1) < top_p, tf.float32)
     classes = logits.shape[-1]
-    # A product with a triangle is the cumulative sum that runs fastest here.
+    # A product with a triangular matrix is the fastest cumulative sum here.
     cumulative = tf.matmul(probability, tf.constant(np.triu(np.ones((classes, classes), np.float32))))
-    # Rounding must not lift the threshold to the total, or no class would be left.
+    # Rounding must not raise the threshold to the total, or no class would remain.
     threshold = uniform * cumulative[:, -1:] * (1 - 1e-6)
-    # The first class above the threshold. A minimum over indices: XLA's argmax takes twice as long on a CPU.
+    # The first class above the threshold, as a minimum over indices: XLA's argmax takes twice as long on a CPU.
     return tf.reduce_min(tf.where((cumulative > threshold) & (probability > 0), tf.range(classes), classes), axis=-1)

@@ -1,12 +1,14 @@
-"""TensorFlow parts of the LSTM's training: devices, the optimiser, checkpoints in HDF5."""
+"""TensorFlow parts of both LSTMs: devices, compilation, one-vector optimisers, checkpoints in HDF5."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import h5py
 import keras
@@ -14,14 +16,16 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bench.api import TrialError
+from bench.api import Notes, Run, TrialError
+
+from . import _training
 
 #: Version of the checkpoint's layout; another one is refused.
 FORMAT = 1
 
 
 def prepare(device: str, threads: int) -> str:
-    """Set threads and the visible devices; the Keras dtype policy that suits the device's matrix products.
+    """Set threads and visible devices; return the Keras dtype policy that suits the device's matrix products.
 
     TensorFlow takes these settings once in a process, before its first operation; later calls keep the first.
 
@@ -48,17 +52,138 @@ def prepare(device: str, threads: int) -> str:
     return "mixed_bfloat16" if capability >= (8, 0) else "float32"
 
 
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019) and a limit on the gradient's global norm.
+class Compilable(Protocol):
+    """A network that may run its LSTM layers on cuDNN."""
 
-    Keras's own takes 5 s to compile by XLA on a CPU. Here the rate and the bias correction are numbers passed in, and all
-    weights are updated as one vector.
+    cudnn: bool
+
+
+N = TypeVar("N", bound=Compilable)
+
+
+class Learner(ABC, Generic[N]):
+    """A model whose scoring and generation are compiled by XLA. A plug-in's dataclass derives from it.
+
+    The plug-in calls :meth:`check` in its ``__post_init__`` and :meth:`compile` with its network in ``fit``.
+    """
+
+    #: The plug-in's name, for messages.
+    name: ClassVar[str]
+    #: The first `generate` of a shape compiles: the worker times those after it.
+    compiles: ClassVar[bool] = True
+
+    def check(self, **limits: Sequence[str]) -> None:
+        """Refuse hyperparameters out of range, see :func:`models._training.check_ranges`, and start without a network."""
+        _training.check_ranges(self.name, self, **limits)
+        self.compile_seconds = 0.0
+        self.xla = self.cudnn = "no: not trained"
+        self._network: N | None = None
+
+    @abstractmethod
+    def generate(
+        self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
+    ) -> list[Notes]:
+        """See :class:`bench.api.Model`."""
+
+    @abstractmethod
+    def score_zeros(self) -> None:
+        """Score a batch of zeros, which traces and compiles."""
+
+    @abstractmethod
+    def _score_batch(self, *arguments: Any) -> Any:
+        """Score one batch of a fixed shape: the body of ``self._score``."""
+
+    @abstractmethod
+    def _generate(self, heard: tf.Tensor, constraint: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Generate codes (batch, notes, 4): the body of ``self._loop``."""
+
+    def compile(self, network: N, run: Run) -> None:
+        """Take `network`, and compile whatever this device can; :meth:`outcome` reports what it can't."""
+        self._network = network
+        self.xla, self.cudnn = "yes", "yes" if network.cudnn else "no: on a CPU"
+        self.define()
+        if run.device == "cuda":
+            self.try_gpu()
+
+    def define(self) -> None:
+        """Make the graph functions. Without autograph: the loops are written as tf.while_loop."""
+        xla = self.xla == "yes"
+        self._score = tf.function(self._score_batch, autograph=False, jit_compile=xla and not self.network.cudnn)
+        self._loop = tf.function(self._generate, autograph=False, jit_compile=xla)
+
+    def try_gpu(self) -> None:
+        """Run one note through XLA and one batch through cuDNN; do without the one that fails on this GPU."""
+        try:
+            self.generate([Notes.from_columns([], [], [], [])], 1, seed=0)
+        except tf.errors.OpError as error:
+            self.xla = _reason(error)
+        try:
+            self.score_zeros()
+        except (tf.errors.OpError, ValueError) as error:
+            self.cudnn, self.network.cudnn = _reason(error), False
+        self.define()
+
+    @property
+    def network(self) -> N:
+        """The network; it exists after `fit`.
+
+        Raises
+        ------
+        TrialError
+            Before that.
+        """
+        if self._network is None:
+            raise TrialError(f"{self.name} has no weights yet.", "Call fit first; zero epochs give an untrained network.")
+        return self._network
+
+    def outcome(self) -> dict[str, Any]:
+        """Facts about compilation, its seconds before training, and GPU memory."""
+        gpus = tf.config.list_logical_devices("GPU")  # none in a trial on the CPU
+        return {
+            "cudnn": self.cudnn,
+            "compiled": ("XLA (generation)" if self.network.cudnn else "XLA") if self.xla == "yes" else self.xla,
+            "compile_seconds": round(self.compile_seconds, 3),
+            "peak_gpu_bytes": tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None,
+        }
+
+
+def _reason(error: Exception) -> str:
+    return f"no: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+
+
+class Optimizer:
+    """Base of optimisers that update all weights as one vector, with learning rate and bias corrections as arguments.
+
+    Keras's own take 5 s to compile by XLA on a CPU.
+
+    Parameters
+    ----------
+    variables : sequence of keras.Variable
+    """
+
+    def __init__(self, variables: Sequence[keras.Variable]) -> None:
+        self.variables = variables
+        self.sizes = [math.prod(v.shape) for v in variables]
+        self.first, self.second = (tf.Variable(tf.zeros(sum(self.sizes))) for _ in range(2))
+
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """Both moments of the gradient."""
+        return {"first": self.first.numpy(), "second": self.second.numpy()}
+
+    def restore(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set both moments to those in `state`."""
+        self.first.assign(state["first"])
+        self.second.assign(state["second"])
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019) and a limit on the gradient's global norm.
 
     Parameters
     ----------
     variables : sequence of keras.Variable
     decay : float
-        Not for biases.
+        Not applied to biases.
     clip : float
         Largest global norm.
     """
@@ -66,21 +191,20 @@ class AdamW:
     FIRST, SECOND, EPSILON = 0.9, 0.99, 1e-8
 
     def __init__(self, variables: Sequence[keras.Variable], *, decay: float, clip: float) -> None:
-        self.variables, self.clip = variables, clip
-        self.sizes = [math.prod(v.shape) for v in variables]
+        super().__init__(variables)
+        self.clip = clip
         self.decay = tf.Variable(
             np.repeat([0.0 if v.path.endswith("bias") else decay for v in variables], self.sizes), dtype=tf.float32
         )
-        self.first, self.second = (tf.Variable(tf.zeros(sum(self.sizes))) for _ in range(2))
 
     def rates(self, rate: float, update: int) -> NDArray[np.float32]:
         """Learning rate and bias corrections of an update, counted from 1."""
         return np.array([rate, 1 / (1 - self.FIRST**update), 1 / (1 - self.SECOND**update)], np.float32)
 
     def apply(self, gradients: Sequence[tf.Tensor], rates: tf.Tensor) -> None:
-        """One update."""
-        g = tf.concat([tf.reshape(x, (-1,)) for x in gradients], 0)
-        weights = tf.concat([tf.reshape(v.value, (-1,)) for v in self.variables], 0)
+        """Make one update."""
+        g = tf.concat([tf.reshape(x, (-1,)) for x in gradients], 0)  # (weights,)
+        weights = tf.concat([tf.reshape(v.value, (-1,)) for v in self.variables], 0)  # (weights,)
         g *= tf.minimum(1.0, self.clip / (tf.norm(g) + 1e-6))
         first = self.first.assign(self.FIRST * self.first + (1 - self.FIRST) * g)
         second = self.second.assign(self.SECOND * self.second + (1 - self.SECOND) * g * g)
@@ -88,18 +212,60 @@ class AdamW:
         for variable, part in zip(self.variables, tf.split(weights, self.sizes), strict=True):
             variable.value.assign(tf.reshape(part, variable.shape))
 
-    def state(self) -> dict[str, NDArray[np.float32]]:
-        """Both moments."""
-        return {"first": self.first.numpy(), "second": self.second.numpy()}
 
-    def restore(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take `state` back."""
-        self.first.assign(state["first"])
-        self.second.assign(state["second"])
+class Progress(_training.Progress):
+    """Epochs of a TensorFlow training, its checkpoint one HDF5 file.
+
+    Parameters
+    ----------
+    name, run, score, **identity
+        See :class:`models._training.Progress`.
+    variables : sequence of keras.Variable
+        Everything that determines a prediction.
+    optimizer : Optimizer
+    """
+
+    def __init__(
+        self, name: str, run: Run, score: str, variables: Sequence[keras.Variable], optimizer: Optimizer, **identity: Any
+    ) -> None:
+        self.variables, self.optimizer = variables, optimizer
+        self.path = run.folder / "checkpoint.h5"
+        super().__init__(name, run, score, **identity)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Copy the values of all variables, by path."""
+        return snapshot(self.variables)
+
+    def save(self, **scalars: Any) -> None:
+        """Write weights, best weights, moments and `scalars`."""
+        groups = {"weights": self.weights(), "best": self.best, "moments": self.optimizer.state()}
+        write_checkpoint(self.path, groups, **scalars)
+
+    def load(self) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]] | None:
+        """Read the checkpoint; None if there is none."""
+        return read_checkpoint(self.path)
+
+    def restore(self, arrays: Mapping[str, dict[str, NDArray[Any]]]) -> None:
+        """Set weights, moments and best weights to those of a checkpoint."""
+        restore(self.variables, arrays["weights"])
+        self.optimizer.restore(arrays["moments"])
+        self.best = arrays["best"]
+
+    def restore_best(self) -> None:
+        """Give the network the weights of its best epoch."""
+        restore(self.variables, self.best)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Put weights and moments back at the end: for an update that is only made to compile it."""
+        weights, moments = self.weights(), self.optimizer.state()
+        yield
+        restore(self.variables, weights)
+        self.optimizer.restore(moments)
 
 
 def write_checkpoint(path: Path, groups: Mapping[str, Mapping[str, NDArray[Any]]], **values: Any) -> None:
-    """Write groups of arrays and plain values to one HDF5 file, replaced as a whole so that a kill leaves the old one."""
+    """Write groups of arrays and plain values to one HDF5 file, replaced in one step so that a kill leaves the old one."""
     temporary = path.with_suffix(".tmp")
     with h5py.File(temporary, "w") as out:
         out.attrs.update(format=FORMAT, **values)
@@ -112,7 +278,7 @@ def write_checkpoint(path: Path, groups: Mapping[str, Mapping[str, NDArray[Any]]
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]] | None:
-    """Groups of arrays and plain values of a checkpoint; None if there is no such file.
+    """Read groups of arrays and plain values of a checkpoint; None if there is no such file.
 
     Raises
     ------
@@ -126,15 +292,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dic
         with h5py.File(path) as file:
             groups, values = {name: arrays(group) for name, group in file.items()}, dict(file.attrs)
     except (OSError, RuntimeError, KeyError) as error:
-        raise TrialError(f"{path} is not a checkpoint that can be read ({error}).", again) from error
-    found = values.get("format")
-    if found != FORMAT:
-        raise TrialError(f"{path} has checkpoint format {found}, this version reads {FORMAT}.", again)
+        raise TrialError(f"{path} is not a readable checkpoint ({error}).", again) from error
+    if values.get("format") != FORMAT:
+        raise TrialError(f"{path} has checkpoint format {values.get('format')}, this version reads {FORMAT}.", again)
     return groups, values
 
 
 def snapshot(variables: Sequence[keras.Variable]) -> dict[str, NDArray[Any]]:
-    """Values by variable path."""
+    """Copy values by variable path."""
     return {v.path: np.asarray(v) for v in variables}
 
 
@@ -145,7 +310,7 @@ def restore(variables: Sequence[keras.Variable], arrays: Mapping[str, NDArray[An
 
 
 def arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
-    """All data sets below a group, by path."""
-    found: dict[str, NDArray[Any]] = {}
-    group.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
+    """Read all data sets below a group, by path."""
+    datasets: dict[str, NDArray[Any]] = {}
+    group.visititems(lambda name, item: datasets.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return datasets

@@ -1,7 +1,7 @@
-"""What the PyTorch models share: seeds, device and precision, compilation, the frame of a training, checkpoints.
+"""PyTorch parts shared by its models: seeds, device and precision, compilation, checkpoints.
 
-Checkpoints are safetensors files: tensors as they are, everything else as JSON in the file's metadata. Nothing is pickled,
-so a checkpoint that somebody else wrote can't run code when it is read.
+Checkpoints are safetensors files: tensors unchanged, everything else as JSON in the file's metadata. Nothing is pickled, so
+reading a checkpoint from somebody else can't run code.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from bench.api import Run, TrialError
 
-from ._training import EarlyStopping, Windows, check_finite, cosine
+from . import _training
 
-#: Written into every checkpoint; another number is refused in words.
+#: Version of the checkpoint's layout; another one is refused.
 CHECKPOINT_FORMAT = 1
 
 
@@ -34,26 +34,26 @@ def seed_all(seed: int) -> None:
 
 
 def generator(seed: int, device: torch.device) -> torch.Generator:
-    """A generator of its own for one axis, on `device`."""
+    """Make a separate generator for one axis, on `device`."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that a run names.
+    """Return the device that a run names.
 
     Raises
     ------
     TrialError
-        If a GPU is asked for and PyTorch sees none: never silently the CPU.
+        If a GPU is requested and PyTorch sees none: it never falls back to the CPU silently.
     """
     if name != "cuda":
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise TrialError(
             f"The trial asks for a GPU, but PyTorch {torch.__version__} sees none.",
-            "`bench doctor` says what is missing; `--scale cpu` runs without a GPU.",
+            "`bench doctor` tells what is missing; `--scale cpu` runs without a GPU.",
         )
-    # What is not in bfloat16 is float32 in full, without TensorFloat-32: scores, generation, and the GAN's second derivatives.
+    # Whatever isn't in bfloat16 is in full float32, without TensorFloat-32: scores, generation, and the GAN's second derivatives.
     # cuDNN's convolutions have a switch of their own, which is on by default.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
@@ -62,7 +62,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def precision(device: torch.device) -> str:
-    """``bfloat16`` where the hardware multiplies it (CUDA, compute capability 8 and up), else ``float32``.
+    """``bfloat16`` if the hardware multiplies it (CUDA, compute capability 8 and up), else ``float32``.
 
     Never on a CPU: without AMX or AVX512-BF16, autocast there was measured 16 times slower than float32.
     """
@@ -71,7 +71,7 @@ def precision(device: torch.device) -> str:
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Context for the forward pass and the loss: bf16 autocast where :func:`precision` says so, else nothing."""
+    """Context for the forward pass and the loss: autocast to bfloat16 if that is the :func:`precision`, else nothing."""
     if precision(device) == "bfloat16":
         return torch.autocast("cuda", torch.bfloat16)
     return contextlib.nullcontext()
@@ -79,7 +79,7 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A module to call, and what became of its compilation. Save and load the original module, not this one."""
+    """A module to call, and the result of its compilation. Save and load the original module, not this one."""
 
     module: Callable[..., Any]
     #: ``yes``, or ``no: `` and the reason; for `facts`.
@@ -93,7 +93,7 @@ def compiled(
     attempt: Callable[[Callable[..., Any]], Tensor],
     backend: str | Callable[..., Any] | None = None,
 ) -> Compiled:
-    """`module` compiled on CUDA, or as it is with the reason why not.
+    """Compile `module` on CUDA, or return it unchanged with the reason.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def compiled(
             fast: Callable[..., Any] = torch.compile(module, backend=backend or "inductor")
             torch.autograd.backward(attempt(fast))
             note = "yes"
-        # Whatever goes wrong in the compiler, training without it is right, only slower; the note says so.
+        # Whatever goes wrong in the compiler, training without it is correct, only slower; the note records it.
         except Exception as error:
             fast, note = module, f"no: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
     module.zero_grad(set_to_none=True)
@@ -133,10 +133,10 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def draw_classes(p: Tensor, rng: torch.Generator) -> Tensor:
-    """A class from each row of `p` (..., n), nonnegative and of any positive sum, as (...).
+    """Draw a class from each row of `p` (..., n), nonnegative with any positive sum; shape (...).
 
-    The inverse of the distribution function: one random number a row, not one a class. A product with a number below 1 is below
-    the total, so the class found is never past the last, and never one of probability 0.
+    By the inverse of the distribution function: one random number for each row, not for each class. The product of the total and
+    a number below 1 is below the total, so the class is never past the last, and never one of probability 0.
     """
     edges = p.cumsum(-1)
     point = torch.rand(*p.shape[:-1], 1, generator=rng, device=p.device) * edges[..., -1:]
@@ -144,36 +144,36 @@ def draw_classes(p: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Trainable numbers of `module`, shared ones once."""
+    """Count the trainable numbers of `module`, shared ones once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def peak_gpu_bytes(device: torch.device) -> int | None:
-    """Most GPU memory that tensors took since :func:`choose_device`; None on a CPU."""
+    """Peak GPU memory of tensors since :func:`choose_device`, bytes; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def flat(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with `prefix` and a slash before each name."""
+    """Prepend `prefix` and a slash to each name."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
 def unflat(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors that :func:`flat` named with `prefix`, under their own names."""
+    """Select the tensors that :func:`flat` named with `prefix`, under their own names."""
     return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """State of `optimizer` (moments and step counts) as named tensors.
 
-    Its hyperparameters are not included: they come from the model's own, so a resumed run builds the optimiser first.
+    Its hyperparameters are not included: they follow from the model's, so a resumed run builds the optimiser first.
     """
     state = optimizer.state_dict()["state"]
     return {f"{index}/{name}": torch.as_tensor(value) for index, values in state.items() for name, value in values.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give a freshly built `optimizer` the state that :func:`optimizer_tensors` took."""
+    """Set a newly built `optimizer` to the state from :func:`optimizer_tensors`."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split("/", 1)
@@ -188,14 +188,14 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(tensors: Mapping[str, Tensor]) -> None:
-    """Put back what :func:`random_state` took."""
+    """Restore the result of :func:`random_state`."""
     torch.set_rng_state(tensors["cpu"].cpu())
     if "cuda" in tensors:
         torch.cuda.set_rng_state(tensors["cuda"].cpu())
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that a kill at any time leaves either the old one or the new one.
+    """Write a checkpoint such that a kill at any time leaves either the old one or the new one.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[
     tensors : mapping of str to Tensor
         On any device.
     scalars : mapping of str to JSON values
-        Epoch, best loss and the like. Infinity and NaN are kept (as Python's JSON writes them).
+        Epoch, best loss and the like. Infinity and NaN are preserved (as Python's JSON writes them).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
@@ -217,7 +217,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors (on the CPU) and scalars of a checkpoint; None if there is no such file.
+    """Read tensors (to the CPU) and scalars of a checkpoint; None if there is no such file.
 
     Raises
     ------
@@ -231,9 +231,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     except (SafetensorError, OSError) as error:
-        raise TrialError(
-            f"{path} is not a checkpoint that can be read ({error}).", "Delete it to train from the start."
-        ) from error
+        raise TrialError(f"{path} is not a readable checkpoint ({error}).", "Delete it to train from the start.") from error
     if metadata.get("format") != str(CHECKPOINT_FORMAT):
         raise TrialError(
             f"{path} has checkpoint format {metadata.get('format')!r}, this version reads {CHECKPOINT_FORMAT}.",
@@ -244,7 +242,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
 
 @contextlib.contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
-    """`module` in evaluation mode and no gradients; afterwards it is as it was."""
+    """Put `module` in evaluation mode without gradients; restore its mode at the end."""
     training = module.training
     module.eval()
     try:
@@ -254,8 +252,8 @@ def inference(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
-class Progress:
-    """The frame of a training run: its epochs, its best weights, and a checkpoint that a killed run goes on from bit for bit.
+class Progress(_training.Progress):
+    """Epochs of a PyTorch training, its checkpoint one safetensors file.
 
     Parameters
     ----------
@@ -273,14 +271,14 @@ class Progress:
     chosen : str
         The module whose weights of the best epoch are kept.
     score : str
-        What chooses the best epoch, the less the better: ``validation_bits``, say.
+        See :class:`models._training.Progress`.
     """
 
     def __init__(
         self,
         name: str,
         hyperparameters: Mapping[str, Any],
-        windows: Windows,
+        windows: _training.Windows,
         batch: int,
         run: Run,
         device: torch.device,
@@ -290,82 +288,45 @@ class Progress:
         chosen: str,
         score: str,
     ) -> None:
-        self.name, self.windows, self.run, self.device = name, windows, run, device
-        self.modules, self.optimizers, self.chosen, self.score = modules, optimizers, chosen, score
-        # Lists, as JSON has no tuples.
-        self.hyperparameters = {k: list(v) if isinstance(v, tuple) else v for k, v in hyperparameters.items()}
+        self.hyperparameters, self.device = hyperparameters, device
+        self.modules, self.optimizers, self.chosen = modules, optimizers, chosen
         self.steps = -(-windows.count() // batch)
-        self.stopping = EarlyStopping(run.budget.patience)
-        self.best = self._weights()
         self.path = run.folder / "checkpoint.safetensors"
-
-    def epochs(self) -> Iterator[int]:
-        """The epochs to train, after those of a checkpoint; begins the run's clock.
-
-        At least one, then until the budget's epochs, patience or clock is used up.
-        """
-        done = self._resume()
-        self.run.begin(done)
-        for epoch in range(done + 1, self.run.budget.epochs + 1):
-            if epoch > 1 and (self.stopping.exhausted(epoch - 1) or self.run.out_of_time):
-                return
-            yield epoch
+        super().__init__(name, run, score, hyperparameters=hyperparameters, notes=windows.notes)
 
     def rate(self, epoch: int, step: int, warmup: float) -> float:
-        """Factor on the peak learning rate at `step`, from 0, of `epoch`: a cosine, with a `warmup` over that share of all."""
+        """Factor on the peak learning rate at `step`, from 0, of `epoch`: a cosine after a `warmup` of that share."""
         total = self.run.budget.epochs * self.steps
-        return cosine((epoch - 1) * self.steps + step, total, 1.0, max(1, round(warmup * total)))
+        return _training.cosine((epoch - 1) * self.steps + step, total, 1.0, max(1, round(warmup * total)))
 
-    def finish(self, epoch: int, *, loss: float, score: float, notes: int, rate: float, **more: float) -> None:
-        """Log the epoch and what `more` is known of it, remember the best weights, write the checkpoint.
+    def weights(self) -> dict[str, Tensor]:
+        """Copy the chosen module's weights."""
+        return {name: t.detach().clone() for name, t in self.modules[self.chosen].state_dict().items()}
 
-        Raises
-        ------
-        TrialError
-            If the training diverged.
-        """
-        check_finite(self.name, epoch, loss=loss, **{self.score: score})
-        self.run.log(epoch, loss=loss, notes=notes, learning_rate=rate, **{self.score: score}, **more)
-        if self.stopping.improved(epoch, score):
-            self.best = self._weights()
+    def save(self, **scalars: Any) -> None:
+        """Write modules, optimisers, best weights, random state and `scalars`."""
         tensors = flat("best", self.best) | flat("random", random_state(self.device))
         for name, module in self.modules.items():
             tensors |= flat(f"module/{name}", module.state_dict())
         for name, optimizer in self.optimizers.items():
             tensors |= flat(f"optimizer/{name}", optimizer_tensors(optimizer))
-        scalars = {"identity": self._identity, "epoch": epoch, "best": self.stopping.best, "best_epoch": self.stopping.best_epoch}
         save_checkpoint(self.path, tensors, scalars)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Read the checkpoint; None if there is none."""
+        return load_checkpoint(self.path)
+
+    def restore(self, arrays: Mapping[str, Tensor]) -> None:
+        """Set modules, optimisers, best weights and random state to those of a checkpoint."""
+        self.best = unflat("best", arrays)
+        for name, module in self.modules.items():
+            module.load_state_dict(unflat(f"module/{name}", arrays))
+        for name, optimizer in self.optimizers.items():
+            load_optimizer(optimizer, unflat(f"optimizer/{name}", arrays))
+        set_random_state(unflat("random", arrays))
 
     def restore_best(self) -> None:
         """Give the chosen module its weights of the best epoch, and write them to a file of their own."""
         self.modules[self.chosen].load_state_dict(self.best)
         facts = {"hyperparameters": self.hyperparameters, "epoch": self.stopping.best_epoch}
         save_checkpoint(self.run.folder / "best.safetensors", self.best, facts)
-
-    def _resume(self) -> int:
-        """Take up the checkpoint, if there is one of this very training; the epochs that it holds."""
-        found = load_checkpoint(self.path)
-        if found is None or found[1]["identity"] != self._identity:
-            return 0
-        tensors, scalars = found
-        self.best = unflat("best", tensors)
-        for name, module in self.modules.items():
-            module.load_state_dict(unflat(f"module/{name}", tensors))
-        for name, optimizer in self.optimizers.items():
-            load_optimizer(optimizer, unflat(f"optimizer/{name}", tensors))
-        set_random_state(unflat("random", tensors))
-        self.stopping.best, self.stopping.best_epoch = scalars["best"], scalars["best_epoch"]
-        return int(scalars["epoch"])
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: t.detach().clone() for name, t in self.modules[self.chosen].state_dict().items()}
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        """What must agree for a checkpoint to be gone on from."""
-        return {
-            "hyperparameters": self.hyperparameters,
-            "seed": self.run.seed,
-            "epochs": self.run.budget.epochs,
-            "notes": self.windows.notes,
-        }

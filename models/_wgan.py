@@ -1,4 +1,4 @@
-"""The networks of the `gan` model: generator, critic, Gumbel-softmax, gradient penalty. Tensors are (batch, notes, channels)."""
+"""Networks of the `gan` model: generator, critic, Gumbel-softmax, gradient penalty. Tensors are (batch, notes, channels)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from ._torch import draw_classes
 
-#: Notes that a group of latents is held for: sections, phrases, figures, notes. None is held for a whole piece: the critic sees
-#: windows only, so what it lets pass for one window (a repeated note, say) would then last for the piece.
+#: Notes for which a group of latents is held: sections, phrases, figures, notes. None is held for a whole piece: the critic sees
+#: only windows, so whatever it accepts in one (a repeated note, say) would then last for the whole piece.
 SCALES = (64, 16, 4, 1)
 
-#: Factor on the logits at the start. Notes are drawn independently given the features, so order between neighbours needs sharp
-#: logits; the heads get there sooner from here.
+#: Initial factor on the logits. Notes are drawn independently given the features, so order between neighbours needs sharp logits,
+#: which the heads reach sooner with it.
 GAIN = 4.0
 
 
 class ClassTable(nn.Module):
-    """One vector a class, partly smooth in the class index: cosines of the index, mixed by a learned matrix, plus a free part.
+    """One vector for each class, partly smooth in its index: cosines of the index, mixed by a learned matrix, plus a free part.
 
     Neighbouring pitches, velocities or log-spaced times are neighbours in music. A plain table would have to learn that from
-    the data, class by class. Pitch also gets cosines with a period of an octave.
+    the data, class by class. Pitch also has the harmonics of the octave.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ class ClassTable(nn.Module):
 
 
 def class_tables(sizes: Sequence[int], width: int) -> nn.ModuleList:
-    """A table a field; the first is the pitch's."""
+    """Make a table for each field; the first is the pitch's."""
     return nn.ModuleList(ClassTable(size, width, octave=field == 0) for field, size in enumerate(sizes))
 
 
 def gumbel_softmax(logits: Tensor, temperature: float, hard: bool, rng: torch.Generator) -> Tensor:
-    """A relaxed draw from each row of logits (Jang et al. 2017); rows are exactly one-hot if `hard` (straight-through)."""
+    """Draw a relaxed sample from each row of logits (Jang et al. 2017); exactly one-hot if `hard` (straight-through)."""
     uniform = torch.rand(logits.shape, device=logits.device, generator=rng)
     soft = ((logits - uniform.log().neg().log()) / temperature).softmax(-1)
     if not hard:
@@ -86,13 +86,13 @@ class Block(nn.Module):
         self.back = nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, N) to (B, C, N)."""
+        """Map (B, C, N) to (B, C, N)."""
         out: Tensor = x + self.back(F.leaky_relu(self.wide(F.leaky_relu(x, 0.2)), 0.2))
         return out
 
 
 class Generator(nn.Module):
-    """Noise to notes, for any number of notes.
+    """Generator of any number of notes from noise.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Generator(nn.Module):
     width : int
         Channels.
     dilations : sequence of int
-        One residual block each.
+        Of one residual block each.
     """
 
     def __init__(self, sizes: Sequence[int], latent: int, width: int, dilations: Sequence[int]) -> None:
@@ -117,17 +117,17 @@ class Generator(nn.Module):
         self.bias = nn.ParameterList(torch.zeros(size) for size in sizes)
 
     def noise(self, pieces: int, notes: int, rng: torch.Generator) -> Tensor:
-        """The noise that pieces are made of, shape (pieces, Z, notes)."""
+        """Draw the noise of new pieces, shape (pieces, Z, notes)."""
         return torch.randn(pieces, self.latent, notes, device=rng.device, generator=rng)
 
     def spread(self, noise: Tensor) -> Tensor:
-        """One noise tensor (B, Z, N) to latents of every scale (B, Z, N): a group of scale s is held for s notes."""
+        """Map noise (B, Z, N) to latents of every scale (B, Z, N): a group of scale s is held for s notes."""
         groups = noise.chunk(len(SCALES), 1)
         at = torch.arange(noise.shape[-1], device=noise.device)
         return torch.cat([g[..., at - at % s] for g, s in zip(groups, SCALES, strict=True)], 1)
 
     def features(self, noise: Tensor) -> Tensor:
-        """Noise (B, Z, N) to features of each note (B, N, C)."""
+        """Map noise (B, Z, N) to features of each note (B, N, C)."""
         x: Tensor = self.blocks(self.enter(self.spread(noise)))  # (B, C, N)
         return x.transpose(1, 2)
 
@@ -166,11 +166,11 @@ class Generator(nn.Module):
 
 
 class Intervals(nn.Module):
-    """Pitch intervals between near notes, as the critic sees them: cosine and sine of the interval at several periods.
+    """Features of the intervals between nearby notes for the critic: cosine and sine of the interval at several periods.
 
     A pitch p becomes exp(i w p) for each frequency w; one note's times the conjugate of an earlier one's is exp(i w d) of the
-    interval d. The mean of that over a window is the characteristic function of its intervals, so steps are as visible to the
-    critic as pitches are.
+    interval d. Its mean over a window is the characteristic function of the intervals, so steps are as visible to the critic as
+    pitches.
     """
 
     cosines: Tensor
@@ -178,7 +178,7 @@ class Intervals(nn.Module):
 
     #: Semitones: from the keyboard's range down to a whole tone, the octave and its parts among them.
     PERIODS = (128, 64, 32, 24, 16, 12, 8, 6, 4, 3, 2.4, 2)
-    #: Notes between the two: the near ones show steps and chords, the far ones how the register moves.
+    #: Distances in notes: short ones show steps and chords, long ones movements of the register.
     LAGS = (1, 2, 3, 4, 8, 16)
 
     def __init__(self, pitches: int) -> None:
@@ -189,11 +189,11 @@ class Intervals(nn.Module):
 
     @property
     def width(self) -> int:
-        """Features a note."""
+        """Number of features of a note."""
         return 2 * len(self.PERIODS) * len(self.LAGS)
 
     def forward(self, pitch: Tensor) -> Tensor:
-        """Simplices (B, N, 128) to (B, N, width); 0 for the first notes, which have no earlier one."""
+        """Map simplices (B, N, 128) to (B, N, width); 0 for the first notes, which have no earlier one."""
         a, b = pitch @ self.cosines, pitch @ self.sines  # (B, N, W) each: real and imaginary part
         parts = []
         for lag in self.LAGS:
@@ -203,7 +203,7 @@ class Intervals(nn.Module):
 
 
 class Critic(nn.Module):
-    """Scores windows of notes, one number each: strided convolutions, no normalisation, mean over what is left.
+    """Critic of windows of notes: strided convolutions without normalisation, then a mean, then one score each.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ class Critic(nn.Module):
         self.score = nn.Sequential(nn.Linear(widths[-1], widths[-1]), nn.LeakyReLU(0.2), nn.Linear(widths[-1], 1))
 
     def forward(self, notes: Tensor) -> Tensor:
-        """(B, N, K1 + K2 + K3 + K4) to (B,)."""
+        """Map (B, N, K1 + K2 + K3 + K4) to scores (B,)."""
         x = notes @ torch.cat([table() for table in self.tables])  # (B, N, C)
         x = x + self.related(self.intervals(notes[..., : self.pitches]))
         x = x.transpose(1, 2)  # (B, C, N)
@@ -245,6 +245,6 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.G
 
 
 def simplices(codes: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Classes (B, N, 4) to concatenated one-hot rows (B, N, K1 + K2 + K3 + K4)."""
+    """Map classes (B, N, 4) to concatenated one-hot rows (B, N, K1 + K2 + K3 + K4)."""
     first = torch.tensor(np.cumsum([0, *sizes[:-1]]), device=codes.device)
     return torch.zeros(*codes.shape[:2], sum(sizes), device=codes.device).scatter_(-1, codes + first, 1.0)

@@ -1,11 +1,11 @@
 """WGAN-GP with Gumbel-softmax heads: a convolutional generator and critic over the note axis.
 
-The training is that of Gulrajani et al., "Improved training of Wasserstein GANs" (2017): `n_critic` steps of a critic without
+Training follows Gulrajani et al., "Improved training of Wasserstein GANs" (2017): `n_critic` steps of a critic without
 normalisation, with a penalty on its gradient's norm, for each step of the generator; Adam with betas (0, 0.9). Notes are
-discrete, so the generator ends in Gumbel-softmax heads (Jang, Gu & Poole 2017), straight-through by default, one a field and
+discrete, so the generator ends in Gumbel-softmax heads (Jang, Gu & Poole 2017), straight-through by default, one for each field
 in the codec's order: each head sees the classes that the heads before it chose for the same note.
 
-It takes no prompt: a sample is made of noise alone. It has no likelihood.
+It takes no prompt: a sample is generated from noise alone. It has no likelihood. Its networks are in ``_wgan.py``.
 
 An epoch is one pass of the real windows through the critic. The best epoch is the one whose averaged generator (an exponential
 moving average of its weights) has the smallest validation distance: see :func:`validation_distance`.
@@ -34,19 +34,19 @@ FEATURES = "Adversarial (WGAN-GP), convolutional, Gumbel-softmax note fields; ta
 PROMPT = False
 LIKELIHOOD = None
 SEES_TARGET = False
-#: Its heads give a pitch's probability given the noise, not given the notes before: weights on it steer little and mean less.
+#: Its heads give a pitch's probability given the noise, not the notes before, so weights on it would have little meaning.
 CONSTRAINT = False
 
 #: Adam's, as in the paper: no momentum.
 BETAS = (0.0, 0.9)
 
-#: Pieces made at once: bounds memory.
+#: Pieces generated at once: limits memory.
 SEQUENCES = 64
 
-#: Pieces, and notes of each, that the validation distance is measured on.
+#: Pieces, and notes of each, on which the validation distance is measured.
 VALIDATION = (32, 256)
 
-#: Notes whose mean pitch the validation distance compares: the register moves, it is not only noise around one mean.
+#: Length of the stretches whose mean pitch the validation distance compares, notes: the register should move.
 STRETCH = 32
 
 
@@ -54,8 +54,8 @@ STRETCH = 32
 class Model:
     """The GAN baseline; `n_critic`, `penalty` and Adam's betas are by default those of the paper.
 
-    On a CPU fewer critic steps and a smaller batch give more steps of the generator for the time: ``n_critic`` 2 and a batch of
-    8 to 16 learned pitches and intervals in about a minute on two cores.
+    On a CPU, fewer critic steps and a smaller batch allow more generator steps in the same time: with ``n_critic`` 2 and a batch
+    of 8 to 16 it learned pitches and intervals in about a minute on two cores.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Model:
     window : int
         Notes that the critic sees at once.
     batch : int
-        Windows a training step; the paper's 128.
+        Windows in a training step; the paper's 128.
     n_critic : int
         Critic steps for each step of the generator.
     penalty : float
@@ -78,15 +78,15 @@ class Model:
     straight_through : bool
         The critic sees one-hot notes and the gradient passes as if they were relaxed; if false it sees the relaxed ones.
     learning_rate, critic_learning_rate : float
-        Peaks of two cosines with a warm-up over `warmup` of all steps.
+        Peaks of two cosines after a warm-up over the share `warmup` of all steps.
     warmup : float
     clip : float
         Largest norm of a network's gradient.
     average : float
-        Decay, a generator step, of the moving average of the generator's weights; less in the first steps, so that the untrained
-        weights are soon forgotten.
+        Decay, for each generator step, of the moving average of the generator's weights; less in the first steps, so that the
+        initial weights soon lose their influence.
     transpose : int
-        Augmentation: semitones up or down. More than a few widen the distribution of pitches that is learned.
+        Augmentation: semitones up or down, at most. More than a few widen the learned distribution of pitches.
     stretch : float
         Augmentation: tempo by a factor of up to exp(stretch).
     time_classes, duration_classes : int
@@ -115,7 +115,7 @@ class Model:
 
     def __post_init__(self) -> None:
         if self.latent < 4 or self.latent % 4:
-            raise PluginError(f"gan: latent is {self.latent}, must be a multiple of 4: a group of channels a time scale.")
+            raise PluginError(f"gan: latent is {self.latent}, must be a multiple of 4: a group of channels for each time scale.")
         if self.n_critic < 1:
             raise PluginError(f"gan: n_critic is {self.n_critic}, must be at least 1.")
         if self.window < 8:
@@ -161,7 +161,7 @@ class Model:
     def generate(
         self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
     ) -> list[Notes]:
-        """As many pieces of `n_notes` notes as there are prompts. What the prompts hold is not used; each piece starts at 0 s."""
+        """Generate a piece of `n_notes` notes for each prompt, whose notes are ignored; each piece starts at 0 s."""
         if self.generator is None:
             raise TrialError("gan: `fit` must come before this.")
         codes = self._sample(self.generator, len(prompts), n_notes, seed, constraint)
@@ -170,7 +170,7 @@ class Model:
     def _sample(
         self, generator: Generator, pieces: int, n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
     ) -> NDArray[np.int64]:
-        """Classes of new pieces, (pieces, n_notes, 4)."""
+        """Generate classes of new pieces, (pieces, n_notes, 4)."""
         rng = _torch.generator(seed, self.device)
         weights = None if constraint is None else torch.as_tensor(constraint, dtype=torch.float32, device=self.device)
         codes = np.empty((pieces, n_notes, len(FIELDS)), np.int64)
@@ -192,7 +192,7 @@ class Model:
 
 
 class _Training:
-    """What changes during training, and its steps. All randomness of an epoch comes from (seed, epoch).
+    """State of a training run, and its steps. All randomness of an epoch comes from (seed, epoch).
 
     Raises
     ------
@@ -225,7 +225,7 @@ class _Training:
             )
 
     def epoch(self, epoch: int) -> tuple[float, int]:
-        """One pass of the real windows; the mean gap between the critic's scores of real and generated windows, and the notes."""
+        """Train one epoch; return the mean gap between the critic's scores of real and generated windows, and the notes."""
         model = self.model
         rng = _torch.generator(seed_for("training", self.seed, "noise", epoch), model.device)
         gaps = torch.zeros(self.progress.steps, device=model.device)
@@ -251,7 +251,7 @@ class _Training:
         return gap.detach()
 
     def _generator_step(self, present: Tensor, rate: float, rng: torch.Generator) -> None:
-        # The gradient passes through the critic to the notes; that of the critic's own weights isn't wanted.
+        # The gradient passes through the critic to the notes; that of the critic's own weights is not needed.
         self.critic.requires_grad_(False)
         loss = -self.critic(self._fake(present, rng)).mean()
         self._descend(self.of_generator, self.generator, loss, self.model.learning_rate * rate)
@@ -259,18 +259,18 @@ class _Training:
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
-        """Take the generator's weights after its step number `step`, from 0, into their moving average."""
-        # A constant decay would keep the initial weights for 1 / (1 - decay) steps, which a short training doesn't have.
+        """Update the moving average by the generator's weights after its step number `step`, from 0."""
+        # A constant decay would retain the initial weights for 1 / (1 - decay) steps, more than a short training has.
         decay = min(self.model.average, (1 + step) / (10 + step))
         for mean, weight in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(weight, 1 - decay)
 
     def _fake(self, present: Tensor, rng: torch.Generator) -> Tensor:
-        """Generated windows (B, N, K), padded where the real ones are."""
+        """Generate windows (B, N, K), padded where the real ones are."""
         model = self.model
         noise = self.generator.noise(len(present), model.window, rng)
         if model.straight_through and not torch.is_grad_enabled():
-            # The same distribution as the relaxed path's one-hot rows, for a fraction of the random numbers.
+            # The same distribution as the relaxed path's one-hot rows, with a fraction of the random numbers.
             return simplices(self.generator.sample(noise, rng), model.codec.sizes) * present
         notes: Tensor = self.generator(noise, model.temperature, model.straight_through, rng)
         return notes * present
@@ -284,9 +284,9 @@ class _Training:
 
 
 def marginals(codes: Sequence[NDArray[np.integer]]) -> list[NDArray[np.int64]]:
-    """What the validation distance compares, from the classes (n, 4) of each piece.
+    """Compute samples of the marginals that the validation distance compares, from the classes (n, 4) of each piece.
 
-    The four fields; the step between neighbouring pitches, semitones; the mean pitch of each stretch of 32 notes, rounded.
+    The four fields; the steps between neighbouring pitches, semitones; the mean pitch of each stretch of 32 notes, rounded.
     """
     fields = [np.concatenate([c[:, field] for c in codes]).astype(np.int64) for field in range(len(FIELDS))]
     steps = np.concatenate([np.abs(np.diff(c[:, 0].astype(np.int64))) for c in codes])
@@ -295,7 +295,7 @@ def marginals(codes: Sequence[NDArray[np.integer]]) -> list[NDArray[np.int64]]:
 
 
 def wasserstein(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
-    """Wasserstein-1 distance between two samples of integers at least 0: the area between their distribution functions."""
+    """Wasserstein-1 distance between two samples of nonnegative integers: the area between their distribution functions."""
     top = int(max(a.max(), b.max())) + 1
     first, second = (np.bincount(x, minlength=top).cumsum() / len(x) for x in (a, b))
     return float(np.abs(first - second).sum())
@@ -304,7 +304,7 @@ def wasserstein(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
 def validation_distance(codes: NDArray[np.int64], real: Sequence[NDArray[np.int64]]) -> float:
     """Mean Wasserstein-1 distance of generated classes (B, N, 4) to real music, over all of :func:`marginals`.
 
-    Each is in units of the real standard deviation (at least 1 class), so that the fields weigh the same.
+    Each is in units of the real standard deviation (at least 1 class), so that all have the same weight.
     """
-    pairs = zip(marginals(list(codes)), real, strict=True)
-    return float(np.mean([wasserstein(made, heard) / max(1.0, float(heard.std())) for made, heard in pairs if len(heard)]))
+    pairs = [(sample, target) for sample, target in zip(marginals(list(codes)), real, strict=True) if len(target)]
+    return float(np.mean([wasserstein(sample, target) / max(1.0, float(target.std())) for sample, target in pairs]))

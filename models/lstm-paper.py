@@ -1,7 +1,7 @@
 """The LSTM of Mon (2025): many-to-one windows of 30 notes, three LSTM layers, three dense layers (TensorFlow/Keras).
 
 Section, figure and algorithm numbers are the paper's ("LSTM-Based Music Generation Technologies", Computers 14(6), 229). Where
-the text and the author's published code disagree, the text wins:
+the text and the author's published code disagree, this file follows the text:
 
 ==================  ==========================================================  ===============================================
 subject             text, followed here                                         published code
@@ -13,16 +13,18 @@ layers              bidirectional, layer normalisation (Section 4, 2),          
 batch               128 (Section 4, 3)                                          64
 learning rate       cosine annealing (Section 4, 3)                             constant for 60 epochs, then exponential decay
 best weights        by validation loss (Algorithm 1, lines 9-12)                by training loss
-generation          the network that was trained (Algorithm 2, lines 2-3)       another one, of two layers of 128 units
+generation          the trained network (Algorithm 2, lines 2-3)                another one, of two layers of 128 units
 ==================  ==========================================================  ===============================================
 
-Where the text is silent the code is followed: 512 units, dense layers of 1024 and 512, a dropout of 0.3 (one of Section 3's
+Where the text gives no value, the code's is used: 512 units, dense layers of 1024 and 512, a dropout of 0.3 (one of Section 3's
 three candidates), Adam's rate of 0.001, an L2 of 0.0001 (Section 4, 4 prints "12", for "l2").
 
-Where both are silent: Eq. 7 gives the pitch's softmax alone, and Table 2 measures velocities, so each generated field has a
-softmax of its own on the second dense layer. Given the window the fields of a note are independent. The text's "pitch, rhythm,
-and dynamics" (Section 4, 5) are pitch, time shift and duration, velocity. Numbers are scaled by class of the shared codec, whose
-time classes are log-spaced: scaled seconds of ordinary notes would all lie near 0, below one long rest.
+Where both leave it open: Eq. 7 gives only the pitch's softmax, but Table 2 measures velocities, so each generated field has a
+softmax of its own on the second dense layer. Given the window, the fields of a note are independent. The text's "pitch, rhythm,
+and dynamics" (Section 4, 5) are pitch, time shift and duration, velocity. MinMax scaling is applied to the shared codec's
+classes, whose time classes are log-spaced: next to one long rest, scaled seconds of ordinary notes would all be near 0.
+
+The network is in ``_paper.py``, its training (Algorithm 1) in ``_paper_training.py``, its windows of past notes in ``_past.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +54,7 @@ LIKELIHOOD = "exact"
 CONSTRAINT = True
 SEES_TARGET = False
 
-#: What is learned and generated: all four fields, or the pitch alone (the ablation behind Figure 9).
+#: Fields that are learned and generated: all four, or the pitch alone (the ablation of Figure 9).
 FEATURE_SETS = ("pitch+duration+velocity", "pitch")
 
 #: Windows scored in a call: one shape, so one compilation, whatever the pieces.
@@ -60,15 +62,15 @@ SCORED = 256
 
 
 @dataclass
-class Model:
+class Model(fast.Learner[Network]):
     """The paper's network.
 
     Parameters
     ----------
     features : {"pitch+duration+velocity", "pitch"}
-        Columns of the past notes that are the input, and that are generated; the first includes the time shift, without which
-        notes have no onset. With the second, velocity, duration and the interval between onsets are the training notes'
-        medians, and there is no likelihood that could be compared.
+        Fields of the past notes that are input, and that are generated; the first includes the time shift, without which notes
+        have no onset. With the second, velocity, duration and the interval between onsets are the training notes' medians, and
+        there is no comparable likelihood.
     units : int
         Of each LSTM layer, in each direction.
     embedding : int
@@ -78,18 +80,18 @@ class Model:
     bidirectional : bool
     normalization : {"layer", "batch", "none"}
     dropout : float
-        Behind each LSTM and hidden dense layer.
+        After each LSTM and hidden dense layer.
     l2 : float
         Of each kernel of an LSTM or dense layer.
     window, batch : int
-        Past notes, and windows in an update.
+        Past notes in a window, and windows in an update.
     stride : int
-        Each epoch has every `stride`-th note as a target, from a random offset; 1 is the paper's, more is for small machines.
+        Each epoch has every `stride`-th note as a target, from a random offset; the paper's is 1, more is for small machines.
     optimizer : {"adam", "rmsprop"}
     learning_rate : float
-        At the first update; it falls along half a cosine to 0 at the last epoch of the budget.
+        At the first update; it falls along half a cosine to 0 at the end of the budget's epochs.
     temperature, top_p : float
-        Of sampling.
+        Sampling temperature; probability of the nucleus drawn from.
     time_classes, duration_classes : int
         Of the codec.
 
@@ -98,6 +100,8 @@ class Model:
     PluginError
         If one of them is out of range.
     """
+
+    name: ClassVar[str] = "lstm-paper"
 
     features: str = "pitch+duration+velocity"
     units: int = 512
@@ -122,29 +126,21 @@ class Model:
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
                 raise PluginError(f"lstm-paper: {name} is {getattr(self, name)!r}.", f"Valid: {', '.join(valid)}.")
-        for name in ("units", "embedding", "window", "batch", "stride"):
-            if getattr(self, name) < 1:
-                raise PluginError(f"lstm-paper: {name} is {getattr(self, name)}, must be at least 1.")
         self.dense = tuple(self.dense)
         if len(self.dense) != HIDDEN_LAYERS or min(self.dense) < 1:
             raise PluginError(f"lstm-paper: dense is {list(self.dense)}, must be two widths of at least 1.")
-        if not 0 <= self.dropout < 1:
-            raise PluginError(f"lstm-paper: dropout is {self.dropout}, must be in [0, 1).")
-        if not (self.learning_rate > 0 and self.l2 >= 0):
-            raise PluginError(f"lstm-paper: learning_rate {self.learning_rate} must be above 0, l2 {self.l2} at least 0.")
-        if not (self.temperature > 0 and 0 < self.top_p <= 1):
-            raise PluginError(f"lstm-paper: temperature {self.temperature} must be above 0, top_p {self.top_p} in (0, 1].")
+        self.check(
+            counts=("units", "embedding", "window", "batch", "stride"),
+            shares=("dropout",),
+            positive=("learning_rate",),
+            nonnegative=("l2",),
+        )
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
-        #: The first `generate` of a shape compiles: the worker times those after it.
-        self.compiles = True
-        self.compile_seconds = 0.0
         self.constants = _Constants()
-        self._network: Network | None = None
-        self.xla = self._cudnn = "no: not trained"
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that are predicted, first ones of ``FIELDS``."""
+        """Predicted fields: the first ones of ``FIELDS``."""
         return FIELDS if self.features != "pitch" else FIELDS[:1]
 
     @property
@@ -155,11 +151,11 @@ class Model:
     # -- training ------------------------------------------------------------------------------------------------------
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Learn from `train`; the weights of the epoch with the best loss on `valid` are kept. See ``bench.api.Model``."""
+        """Train on `train`; keep the weights of the epoch with the best loss on `valid`. See ``bench.api.Model``."""
         fast.prepare(run.device, run.threads)
         codes = [self.codec.encode(p.notes) for p in train]
         self.constants = _Constants.of(train)
-        self._build(codes, run)
+        self.compile(self._make_network(codes, run), run)
         if run.budget.epochs == 0:
             run.begin()
             return
@@ -167,10 +163,10 @@ class Model:
         held_out = [self.codec.encode(p.notes) for p in valid]
         Training(self, PastWindows(codes, self.window), PastWindows(held_out, self.window), run).all_epochs()
 
-    def _build(self, codes: Sequence[NDArray[np.int16]], run: Run) -> None:
+    def _make_network(self, codes: Sequence[NDArray[np.int16]], run: Run) -> Network:
         low, high = extremes(codes)
         numbers = len(self.fields) - 1
-        self._network = Network(
+        return Network(
             dict(zip(self.fields, self.codec.sizes, strict=False)),
             low[:numbers],
             high[:numbers],
@@ -184,41 +180,6 @@ class Model:
             seed=initial_seed(run.seed, "weights"),
             cudnn=run.device == "cuda",
         )
-        self.xla, self._cudnn = "yes", "yes" if self._network.cudnn else "no: on a CPU"
-        self._define()
-        if run.device == "cuda":
-            self._try_gpu()
-
-    def _define(self) -> None:
-        # Without autograph: the loops are written as tf.while_loop.
-        xla = self.xla == "yes"
-        self._score = tf.function(self._score_batch, autograph=False, jit_compile=xla and not self.network.cudnn)
-        self._loop = tf.function(self._generate, autograph=False, jit_compile=xla)
-
-    def _try_gpu(self) -> None:
-        """Run one note through XLA and one batch through cuDNN; what fails on this GPU is done without, and `facts` says so."""
-        try:
-            self.generate([Notes.from_columns([], [], [], [])], 1, seed=0)
-        except tf.errors.OpError as error:
-            self.xla = _reason(error)
-        try:
-            self.score_zeros()
-        except (tf.errors.OpError, ValueError) as error:
-            self._cudnn, self.network.cudnn = _reason(error), False
-        self._define()
-
-    @property
-    def network(self) -> Network:
-        """The network; there is one after `fit`.
-
-        Raises
-        ------
-        TrialError
-            Before that.
-        """
-        if self._network is None:
-            raise TrialError("lstm-paper has no weights yet.", "Call fit first; zero epochs give an untrained network.")
-        return self._network
 
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
@@ -237,12 +198,12 @@ class Model:
         return [nats[first:last] for first, last in zip(windows.bounds[:-1], windows.bounds[1:], strict=True)]
 
     def nats(self, windows: PastWindows) -> NDArray[np.float64]:
-        """Log probability of each target's predicted fields, shape (len(windows), len(fields))."""
+        """Log probability of each target's predicted fields, nats, shape (len(windows), len(fields))."""
         parts = [-self._score(past, after).numpy()[:count] for past, after, count in windows.in_order(SCORED)]
-        return np.concatenate([np.zeros((0, len(self.fields))), *parts])
+        return np.concatenate([np.zeros((0, len(self.fields))), *parts])  # also without a window
 
     def score_zeros(self) -> None:
-        """Score a batch of nothing, which traces and compiles."""
+        """Score a batch of zeros, which traces and compiles."""
         past, after = np.zeros((SCORED, self.window, len(FIELDS)), np.int16), np.zeros((SCORED, len(FIELDS)), np.int16)
         self._score(past, after).numpy()
 
@@ -268,7 +229,7 @@ class Model:
         return [self.codec.decode(c, start) for c, start in zip(codes, starts, strict=True)]
 
     def _generate(self, past: tf.Tensor, constraint: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Codes of shape (batch, notes, 4) after `past`, shape (batch, window, 4); fields that aren't predicted are 0."""
+        """Codes (batch, notes, 4) after `past` (batch, window, 4); fields that aren't predicted are 0."""
         network, batch, notes = self.network, past.shape[0], constraint.shape[0]
         unknown = [tf.zeros(batch, tf.int32)] * (len(FIELDS) - len(self.fields))
 
@@ -277,7 +238,7 @@ class Model:
                 sample(logits, noise[t, :, k : k + 1], self.temperature, self.top_p, constraint[t] if k == 0 else None)
                 for k, logits in enumerate(network.logits(past, cudnn=False))
             ]
-            note = tf.stack([*fields, *unknown], -1)
+            note = tf.stack([*fields, *unknown], -1)  # (batch, 4)
             return t + 1, tf.concat([past[:, 1:], note[:, None]], 1), drawn.write(t, note)
 
         drawn = tf.TensorArray(tf.int32, notes, element_shape=(batch, len(FIELDS)))
@@ -287,26 +248,17 @@ class Model:
     # -- facts ---------------------------------------------------------------------------------------------------------
 
     def facts(self) -> Mapping[str, Any]:
-        """Parameters, precision, what became of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
-        network = self.network
-        seen = tf.config.list_logical_devices("GPU")  # none in a trial on the CPU
+        """Parameters, precision, use of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
         return {
-            "parameters": sum(math.prod(v.shape) for v in network.trained),
+            "parameters": sum(math.prod(v.shape) for v in self.network.trained),
             "precision": "float32",
-            "cudnn": self._cudnn,
-            "compiled": ("XLA (generation)" if network.cudnn else "XLA") if self.xla == "yes" else self.xla,
-            "compile_seconds": round(self.compile_seconds, 3),
-            "peak_gpu_bytes": tf.config.experimental.get_memory_info("GPU:0")["peak"] if seen else None,
+            **self.outcome(),
         }
-
-
-def _reason(error: Exception) -> str:
-    return f"no: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
 
 
 @dataclass(frozen=True)
 class _Constants:
-    """What the notes of a model of pitches alone have besides: the training notes' medians."""
+    """Remaining fields of the notes of a model of pitches alone: the training notes' medians."""
 
     velocity: int = 64
     interval: float = 0.5
@@ -314,9 +266,9 @@ class _Constants:
 
     @classmethod
     def of(cls, pieces: Sequence[Piece]) -> _Constants:
-        """Medians over all notes; the interval's only over those above 0.
+        """Compute medians over all notes; the interval's only over those above 0.
 
-        In chords most intervals are 0, and a median of 0 would lay all notes on one onset.
+        In chords most intervals are 0, and a median of 0 would put all notes on one onset.
         """
         if not any(len(p.notes) for p in pieces):
             return cls()
@@ -329,7 +281,7 @@ class _Constants:
         )
 
     def notes(self, pitches: NDArray[np.int32], start: float) -> Notes:
-        """A line of notes of these pitches after `start`, seconds."""
+        """Make a line of notes of these pitches after `start`, seconds."""
         n = len(pitches)
         onset = start + self.interval * np.arange(1, n + 1)
         return Notes.from_columns(onset, np.full(n, self.duration), pitches, np.full(n, self.velocity))

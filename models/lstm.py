@@ -1,4 +1,8 @@
-"""LSTM over notes, many-to-many, four factorised heads (TensorFlow/Keras)."""
+"""LSTM over notes, many-to-many, four factorised heads (TensorFlow/Keras).
+
+From top to bottom: the model, its training, its network. Shared with the paper's LSTM: the recurrence in ``_recurrent.py``,
+compilation, optimisers and checkpoints in ``_tensorflow.py``; with all models: windows, schedule and epochs in ``_training.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,18 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
+from bench.api import FIELDS, NoteCodec, Notes, Piece, Run
 
 from . import _tensorflow as fast
-from ._recurrent import Network, State, sample, step
-from ._training import EarlyStopping, Windows, check_finite, check_splits, cosine, initial_seed
+from ._recurrent import lookup, recurrence, sample, step
+from ._training import Windows, check_splits, cosine, initial_seed
 
 FRAMEWORK = "tensorflow"
 FEATURES = "recurrent state carried over the whole piece; continues a prompt; exact likelihood"
@@ -25,13 +30,16 @@ LIKELIHOOD = "exact"
 SEES_TARGET = False
 CONSTRAINT = True
 
-#: Pieces scored side by side and notes a call: one shape, so one compilation, whatever the pieces.
+#: Pieces scored in parallel, and notes of each in a call: one shape, so one compilation, whatever the pieces.
 LANES, CHUNK = 16, 128
+
+#: Hidden state and cell of each layer.
+State = list[tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass
-class Model:
-    """LSTM with the note before as input and the next note as target, at every position.
+class Model(fast.Learner["Network"]):
+    """LSTM with the previous note as input and the next note as target, at every position.
 
     Parameters
     ----------
@@ -43,12 +51,12 @@ class Model:
     learning_rate, weight_decay, clip : float
         Peak rate of AdamW, its decay (not of biases), largest norm of the gradient.
     warmup : float
-        Share of the updates in which the rate rises; then it falls along half a cosine.
+        Share of the updates over which the rate rises; after that it falls along half a cosine.
     transpose : int
     stretch : float
         Augmentation, see ``Windows``.
     temperature, top_p : float
-        Of sampling.
+        Sampling temperature; probability of the nucleus drawn from.
     time_classes, duration_classes : int
         Of the codec.
 
@@ -57,6 +65,8 @@ class Model:
     PluginError
         If one of them is out of range.
     """
+
+    name: ClassVar[str] = "lstm"
 
     units: int = 512
     layers: int = 2
@@ -77,40 +87,20 @@ class Model:
     duration_classes: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("units", "layers", "embedding", "head", "window", "batch"):
-            if getattr(self, name) < 1:
-                raise PluginError(f"lstm: {name} is {getattr(self, name)}, must be at least 1.")
-        for name in ("dropout", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise PluginError(f"lstm: {name} is {getattr(self, name)}, must be in [0, 1).")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise PluginError(f"lstm: {name} is {getattr(self, name)}, must be above 0.")
-        if not (self.temperature > 0 and 0 < self.top_p <= 1):
-            raise PluginError(f"lstm: temperature {self.temperature} must be above 0, top_p {self.top_p} in (0, 1].")
+        self.check(
+            counts=("units", "layers", "embedding", "head", "window", "batch"),
+            shares=("dropout", "warmup"),
+            positive=("learning_rate", "clip"),
+        )
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
-        #: The first `generate` of a shape compiles: the worker times those after it.
-        self.compiles = True
-        self.compile_seconds = 0.0
-        self._network: Network | None = None
         self._policy = "float32"
-        self._xla = self._cudnn = "no: not trained"
 
     # -- training ------------------------------------------------------------------------------------------------------
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Learn from `train`; the weights of the epoch with the best loss on `valid` are kept. See ``bench.api.Model``."""
+        """Train on `train`; keep the weights of the epoch with the best likelihood of `valid`. See ``bench.api.Model``."""
         self._policy = fast.prepare(run.device, run.threads)
-        self._build(run)
-        if run.budget.epochs == 0:
-            run.begin()
-            return
-        check_splits("lstm", train, valid)
-        windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
-        _Training(self, windows, valid, run).all_epochs()
-
-    def _build(self, run: Run) -> None:
-        self._network = Network(
+        network = Network(
             self.codec.sizes,
             units=self.units,
             layers=self.layers,
@@ -121,65 +111,37 @@ class Model:
             policy=self._policy,
             cudnn=run.device == "cuda",
         )
-        self._xla, self._cudnn = "yes", "yes" if self._network.cudnn else "no: on a CPU"
-        self._define()
-        if run.device == "cuda":
-            self._try_gpu()
-
-    def _define(self) -> None:
-        # Without autograph: the loops are written as tf.while_loop.
-        xla = self._xla == "yes"
-        self._score = tf.function(self._score_chunk, autograph=False, jit_compile=xla and not self.network.cudnn)
-        self._loop = tf.function(self._generate, autograph=False, jit_compile=xla)
-
-    def _try_gpu(self) -> None:
-        """Run one note through XLA and one chunk through cuDNN; what fails on this GPU is done without, and `facts` says so."""
-        try:
-            self.generate([Notes.from_columns([], [], [], [])], 1, seed=0)
-        except tf.errors.OpError as error:
-            self._xla = _reason(error)
-        try:
-            self._score_zeros()
-        except (tf.errors.OpError, ValueError) as error:
-            self._cudnn, self.network.cudnn = _reason(error), False
-        self._define()
-
-    @property
-    def network(self) -> Network:
-        """The network; there is one after `fit`.
-
-        Raises
-        ------
-        TrialError
-            Before that.
-        """
-        if self._network is None:
-            raise TrialError("The LSTM has no weights yet.", "Call fit first; zero epochs give an untrained network.")
-        return self._network
+        self.compile(network, run)
+        if run.budget.epochs == 0:
+            run.begin()
+            return
+        check_splits("lstm", train, valid)
+        windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
+        _Training(self, windows, valid, run).all_epochs()
 
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
-        """Log probability of each field of each note given all notes before it, nats, shape (n, 4) a piece."""
+        """Log probability of each field of each note given all notes before it, nats, shape (n, 4) for each piece."""
         network = self.network
         lengths = [len(p.notes) for p in pieces]
         state = network.zero_state(LANES)
         result = [np.zeros((n, len(FIELDS))) for n in lengths]
         for chunk in _chunks([self.codec.encode(p.notes) for p in pieces], self.codec.sizes):
-            loss, state = self._score(chunk.inputs, chunk.targets, chunk.going_on, state)
+            loss, state = self._score(chunk.inputs, chunk.targets, chunk.continues, state)
             nats = -loss.numpy()  # (CHUNK, LANES, 4)
             for lane, (piece, at) in chunk.where.items():
                 n = min(CHUNK, lengths[piece] - at)
                 result[piece][at : at + n] = nats[:n, lane]
         return result
 
-    def _score_zeros(self) -> None:
-        """Score a chunk of nothing, which traces and compiles."""
+    def score_zeros(self) -> None:
+        """Score a chunk of zeros, which traces and compiles."""
         codes = np.zeros((LANES, CHUNK, len(FIELDS)), np.int16)
         self._score(codes, codes, np.zeros(LANES, np.bool_), self.network.zero_state(LANES))[0].numpy()
 
-    def _score_chunk(self, inputs: tf.Tensor, targets: tf.Tensor, going_on: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        keep = tf.cast(going_on, tf.float32)[:, None]
+    def _score_batch(self, inputs: tf.Tensor, targets: tf.Tensor, continues: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        keep = tf.cast(continues, tf.float32)[:, None]  # (LANES, 1)
         state = [(h * keep, c * keep) for h, c in state]
         return self.network.loss(tf.cast(inputs, tf.int32), tf.cast(targets, tf.int32), state)
 
@@ -200,12 +162,12 @@ class Model:
         return [self.codec.decode(c, start=float(p.onset[-1]) if len(p) else 0.0) for c, p in zip(codes, prompts, strict=True)]
 
     def _generate(self, heard: tf.Tensor, constraint: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Codes of shape (batch, notes, 4) after `heard`, shape (batch, 1 + prompt, 4), which begins with the start symbol."""
+        """Codes (batch, notes, 4) after `heard` (batch, 1 + prompt, 4), which begins with the start symbol."""
         network, batch, notes = self.network, heard.shape[0], constraint.shape[0]
         kernels = [[v.value for v in layer.trainable_variables] for layer in network.lstm]
-        # The first layer's input projection is linear in the embeddings, so that a step needs four look-ups, no product.
+        # The first layer's input projection is linear in the embeddings, so a step needs four look-ups instead of a product.
         parts = tf.split(kernels[0][0], len(FIELDS))
-        tables = [tf.matmul(e.embeddings.value, part) for e, part in zip(network.inputs, parts, strict=True)]
+        tables = [tf.matmul(e.embeddings.value, part) for e, part in zip(network.inputs, parts, strict=True)]  # (K + 1, 4 units)
 
         def stack(note: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
             z = kernels[0][2] + tf.add_n([tf.gather(table, note[:, k]) for k, table in enumerate(tables)])
@@ -214,7 +176,7 @@ class Model:
                 z = z if i == 0 else tf.matmul(after[-1][0], kernel) + bias
                 _, h, c = step(z, recurrent, *state[i])
                 after.append((h, c))
-            return after[-1][0], after
+            return after[-1][0], after  # (batch, units)
 
         def draw(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
             hidden = network.hidden(x)
@@ -223,7 +185,7 @@ class Model:
                 logits = tf.cast(network.logits(k, hidden, fields), tf.float32)
                 added = constraint[t] if k == 0 else None
                 fields.append(sample(logits, noise[t, :, k : k + 1], self.temperature, self.top_p, added))
-            return tf.stack(fields, -1)
+            return tf.stack(fields, -1)  # (batch, 4)
 
         def body(t: tf.Tensor, note: tf.Tensor, state: State, drawn: Any) -> tuple[Any, ...]:
             x, state = stack(note, state)
@@ -231,7 +193,7 @@ class Model:
             return t + 1, note, state, drawn.write(t, note)
 
         state = network.zero_state(batch)
-        prompt = tf.transpose(heard, (1, 0, 2))
+        prompt = tf.transpose(heard, (1, 0, 2))  # (1 + prompt, batch, 4)
         length = prompt.shape[0] - 1
         *_, state = tf.while_loop(
             lambda t, _: t < length, lambda t, s: (t + 1, stack(prompt[t], s)[1]), (0, state), maximum_iterations=length
@@ -240,85 +202,58 @@ class Model:
         *_, drawn = tf.while_loop(lambda t, *_: t < notes, body, (0, prompt[-1], state, drawn), maximum_iterations=notes)
         return tf.transpose(drawn.stack(), (1, 0, 2))
 
-    # -- facts ---------------------------------------------------------------------------------------------------------
-
     def facts(self) -> Mapping[str, Any]:
-        """Parameters, precision, what became of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
-        network = self.network
-        seen = tf.config.list_logical_devices("GPU")  # none in a trial on the CPU
+        """Parameters, precision, use of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
         return {
-            "parameters": sum(math.prod(v.shape) for v in network.variables),
+            "parameters": sum(math.prod(v.shape) for v in self.network.variables),
             "precision": "bfloat16 heads, float32 recurrence" if self._policy == "mixed_bfloat16" else "float32",
-            "cudnn": self._cudnn,
-            "compiled": ("XLA (generation)" if network.cudnn else "XLA") if self._xla == "yes" else self._xla,
-            "compile_seconds": round(self.compile_seconds, 3),
-            "peak_gpu_bytes": tf.config.experimental.get_memory_info("GPU:0")["peak"] if seen else None,
+            **self.outcome(),
         }
 
 
-def _reason(error: Exception) -> str:
-    return f"no: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
-
-
 class _Training:
-    """One training run: an update, an epoch, a checkpoint after each."""
+    """Updates and epochs of one training run."""
 
     def __init__(self, model: Model, windows: Windows, valid: Sequence[Piece], run: Run) -> None:
-        self.model, self.network, self.windows, self.valid, self.run = model, model.network, windows, valid, run
-        self.stopping = EarlyStopping(run.budget.patience)
+        self.model, self.network, self.windows, self.valid = model, model.network, windows, valid
         self.updates = math.ceil(windows.count() / model.batch)
+        self.total = self.updates * run.budget.epochs
         self.dropout_seed = initial_seed(run.seed, "dropout")
         self.optimizer = fast.AdamW(self.network.variables, decay=model.weight_decay, clip=model.clip)
-        self.best = fast.snapshot(self.network.variables)
-        self.path = run.folder / "checkpoint.h5"
-        #: What decides the weights after an epoch; a checkpoint of anything else isn't gone on from.
-        self.identity = repr((asdict(model), run.seed, run.budget.epochs, windows.notes, model._policy))
-        jit = model._xla == "yes" and not self.network.cudnn
+        identity = {"hyperparameters": asdict(model), "notes": windows.notes, "policy": model._policy}
+        self.progress = fast.Progress("lstm", run, "validation_bits", self.network.variables, self.optimizer, **identity)
+        jit = model.xla == "yes" and not self.network.cudnn
         self._step = tf.function(self._one_step, autograph=False, jit_compile=jit)
         self._update = tf.function(self._one_update, autograph=False)
 
     def all_epochs(self) -> None:
         """Train until the budget ends, then put the best weights back."""
-        done = self._resume()
-        if done < self.run.budget.epochs:
-            self._compile()
-        self.run.begin(done)
-        for epoch in range(done + 1, self.run.budget.epochs + 1):
-            if epoch > 1 and (self.stopping.exhausted(epoch - 1) or self.run.out_of_time):
-                break
+        for epoch in self.progress.epochs(self._compile):
             self._epoch(epoch)
-        fast.restore(self.network.variables, self.best)
+        self.progress.restore_best()
 
     def _compile(self) -> None:
-        """Make one update and score one chunk, then put everything back: the training clock starts after compilation."""
+        """Make one update, which changes nothing, and score one chunk: the training clock starts after compilation."""
         start = time.perf_counter()
-        weights, moments = fast.snapshot(self.network.variables), self.optimizer.state()
-        shape = self.model.batch, self.model.window
-        codes = np.zeros((*shape, len(FIELDS)), np.int16)
-        rates, seed = self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)
-        self._update(codes, codes, np.ones(shape, np.bool_), rates, seed).numpy()
-        fast.restore(self.network.variables, weights)
-        self.optimizer.restore(moments)
-        self.model._score_zeros()
+        codes = np.zeros((self.model.batch, self.model.window, len(FIELDS)), np.int16)
+        mask, rates, seed = np.ones(codes.shape[:2], np.bool_), self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)
+        with self.progress.unchanged():
+            self._update(codes, codes, mask, rates, seed).numpy()
+        self.model.score_zeros()
         self.model.compile_seconds = time.perf_counter() - start
 
     def _epoch(self, epoch: int) -> None:
-        total, rate = self.updates * self.run.budget.epochs, 0.0
-        warmup = max(1, round(self.model.warmup * total))
-        losses, notes = [], 0
+        warmup = max(1, round(self.model.warmup * self.total))
+        losses, notes, rate = [], 0, 0.0
         for i, (inputs, targets, mask) in enumerate(self.windows.epoch(epoch, self.model.batch)):
             at = (epoch - 1) * self.updates + i
-            rate = cosine(at, total, self.model.learning_rate, warmup)
+            rate = cosine(at, self.total, self.model.learning_rate, warmup)
             seed = np.array([self.dropout_seed, len(self.network.lstm) * at], np.int32)
             losses.append(self._update(inputs, targets, mask, self.optimizer.rates(rate, at + 1), seed))
             notes += int(mask.sum())
         loss = float(np.mean([x.numpy() for x in losses]))
         bits = -sum(x.sum() for x in self.model.log_likelihood(self.valid)) / sum(len(p.notes) for p in self.valid) / math.log(2)
-        check_finite("lstm", epoch, loss=loss, validation_bits=bits)
-        if self.stopping.improved(epoch, bits):
-            self.best = fast.snapshot(self.network.variables)
-        self.run.log(epoch, loss=loss, notes=notes, validation_bits=bits, learning_rate=rate)
-        self._save(epoch)
+        self.progress.finish(epoch, loss=loss, score=bits, notes=notes, rate=rate)
 
     def _one_update(self, inputs: tf.Tensor, targets: tf.Tensor, mask: tf.Tensor, rates: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         kept = self.network.kept(self.model.window, self.model.batch, seed) if self.model.dropout else None
@@ -330,28 +265,163 @@ class _Training:
         weights = [v.value for v in self.network.variables]
         with tf.GradientTape() as tape:
             state = self.network.zero_state(inputs.shape[0])
-            losses, _ = self.network.loss(inputs, targets, state, kept)
+            losses, _ = self.network.loss(inputs, targets, state, kept)  # (time, batch, 4)
             here = tf.transpose(mask)  # (time, batch)
             loss = tf.reduce_sum(tf.reduce_sum(losses, -1) * here) / tf.reduce_sum(here)
         self.optimizer.apply([tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)], rates)
         return loss
 
-    def _save(self, epoch: int) -> None:
-        groups = {"weights": fast.snapshot(self.network.variables), "best": self.best, "moments": self.optimizer.state()}
-        best = {"best_loss": self.stopping.best, "best_epoch": self.stopping.best_epoch}
-        fast.write_checkpoint(self.path, groups, epoch=epoch, identity=self.identity, **best)
 
-    def _resume(self) -> int:
-        """Take up the checkpoint of this very training; the epochs it has behind it."""
-        found = fast.read_checkpoint(self.path)
-        if found is None or found[1]["identity"] != self.identity:
-            return 0
-        groups, values = found
-        fast.restore(self.network.variables, groups["weights"])
-        self.optimizer.restore(groups["moments"])
-        self.best = groups["best"]
-        self.stopping.best, self.stopping.best_epoch = float(values["best_loss"]), int(values["best_epoch"])
-        return int(values["epoch"])
+class Network:
+    """Embeddings of the note before, an LSTM stack, and a head for each field, given the fields before it.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Classes of each field; the inputs have one more, the start symbol.
+    units, layers, embedding, head : int
+        Width of the LSTM layers, their number, width of each field's embedding and of each head's hidden layer.
+    dropout : float
+        Dropped share of each LSTM layer's output.
+    seed : int
+        For the initial weights.
+    policy : str
+        Keras dtype policy of the heads and their hidden layer. The recurrence is always float32: cuDNN's has no bfloat16 kernel
+        in TensorFlow.
+    cudnn : bool
+        Whether training and scoring run Keras's own LSTM layer on cuDNN, which fails without it, instead of `recurrence`.
+        Generation runs `step` in both cases. All three use the same weights.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, int, int, int],
+        *,
+        units: int,
+        layers: int,
+        embedding: int,
+        head: int,
+        dropout: float,
+        seed: int,
+        policy: str = "float32",
+        cudnn: bool = False,
+    ) -> None:
+        self.sizes, self.units, self.head, self.dropout, self.cudnn = sizes, units, head, dropout, cudnn
+        seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
+
+        def normal(scale: float) -> keras.initializers.Initializer:
+            return keras.initializers.RandomNormal(0.0, scale, seed=next(seeds))
+
+        def glorot() -> keras.initializers.Initializer:
+            return keras.initializers.GlorotUniform(seed=next(seeds))
+
+        self.inputs = [
+            keras.layers.Embedding(n + 1, embedding, normal(0.5), name=f"input_{f}") for f, n in zip(FIELDS, sizes, strict=True)
+        ]
+        self.lstm = [
+            keras.layers.LSTM(
+                units,
+                return_sequences=True,
+                return_state=True,
+                kernel_initializer=glorot(),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+                use_cudnn=cudnn,
+                dtype="float32",
+                name=f"lstm_{i}",
+            )
+            for i in range(layers)
+        ]
+        self.hidden = keras.layers.Dense(4 * head, kernel_initializer=glorot(), dtype=policy, name="hidden")
+        # Contributions of field j to the hidden layers of the heads after it, side by side.
+        self.given = [keras.layers.Embedding(sizes[j], (3 - j) * head, normal(0.1), name=f"given_{FIELDS[j]}") for j in range(3)]
+        self.heads = [
+            keras.layers.Dense(n, kernel_initializer=glorot(), dtype=policy, name=f"head_{f}")
+            for f, n in zip(FIELDS, sizes, strict=True)
+        ]
+        for layer in (*self.inputs, *self.given):
+            layer.build()
+        for i, layer in enumerate(self.lstm):
+            layer.build((None, None, units if i else 4 * embedding))
+        self.hidden.build((None, units))
+        for layer in self.heads:
+            layer.build((None, head))
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All weights, in a fixed order."""
+        layers = [*self.inputs, *self.lstm, self.hidden, *self.given, *self.heads]
+        return [v for layer in layers for v in layer.trainable_variables]
+
+    def zero_state(self, batch: int) -> State:
+        """State before a piece."""
+        return [(tf.zeros((batch, self.units)), tf.zeros((batch, self.units))) for _ in self.lstm]
+
+    def loss(
+        self, inputs: tf.Tensor, targets: tf.Tensor, state: State, kept: Sequence[tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, State]:
+        """Negative log likelihood of each target's fields, nats.
+
+        Parameters
+        ----------
+        inputs, targets : Tensor of int32, shape (batch, time, 4)
+        state : list of (hidden, cell)
+        kept : sequence of Tensor of bool, shape (time, batch, units), optional
+            Elements of each layer's output that dropout keeps, see `kept`; without it nothing is dropped.
+
+        Returns
+        -------
+        Tensor, shape (time, batch, 4)
+        list of (hidden, cell)
+            State after the last step.
+        """
+        x, state = self.encode(tf.transpose(inputs, (1, 0, 2)), state, kept)
+        fields = tf.unstack(tf.transpose(targets, (1, 0, 2)), axis=-1)
+        hidden = self.hidden(x)
+        losses = []
+        for k, field in enumerate(fields):
+            logits = tf.cast(self.logits(k, hidden, fields[:k]), tf.float32)
+            losses.append(tf.nn.sparse_softmax_cross_entropy_with_logits(field, logits))
+        return tf.stack(losses, -1), state
+
+    def kept(self, time: int, batch: int, seed: tf.Tensor) -> list[tf.Tensor]:
+        """Draw the dropout masks of one update, (time, batch, units) each; `seed` has shape (2,).
+
+        They are drawn outside XLA, which would draw them again for each use: 4x the time of the whole step on a CPU.
+        """
+        shape = (time, batch, self.units)
+        return [
+            tf.random.stateless_uniform(shape, tf.stack([seed[0], seed[1] + i])) >= self.dropout for i in range(len(self.lstm))
+        ]
+
+    def encode(self, inputs: tf.Tensor, state: State, kept: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, State]:
+        """Output of the stack, (time, batch, units), for notes (time, batch, 4), and its state after them."""
+        x = tf.concat([lookup(e.embeddings.value, inputs[..., k]) for k, e in enumerate(self.inputs)], -1)
+        after: State = []
+        for i, layer in enumerate(self.lstm):
+            x, *last = self._recur(layer, x, *state[i])
+            after.append((last[0], last[1]))
+            if kept is not None:
+                x = tf.where(kept[i], x / (1 - self.dropout), tf.zeros_like(x))
+        return x, after
+
+    def _recur(
+        self, layer: keras.layers.LSTM, x: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        if self.cudnn:
+            y, h, c = layer(tf.transpose(x, (1, 0, 2)), initial_state=[hidden, cell])
+            return tf.transpose(y, (1, 0, 2)), h, c
+        kernel, recurrent, bias = (v.value for v in layer.trainable_variables)
+        time, batch, width = x.shape
+        projected = tf.matmul(tf.reshape(x, (time * batch, width)), kernel) + bias
+        return recurrence(tf.reshape(projected, (time, batch, 4 * self.units)), recurrent, hidden, cell)
+
+    def logits(self, k: int, hidden: tf.Tensor, before: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Logits of field `k` given the stack's output through ``self.hidden`` and the note's fields before `k`."""
+        z = hidden[..., k * self.head : (k + 1) * self.head]
+        for j, field in enumerate(before):
+            part = (k - j - 1) * self.head
+            z += tf.cast(lookup(self.given[j].embeddings.value[:, part : part + self.head], field), z.dtype)
+        return self.heads[k](tf.nn.relu(z))
 
 
 @dataclass
@@ -360,12 +430,12 @@ class _Chunk:
 
     inputs: NDArray[np.int16]  # (LANES, CHUNK, 4)
     targets: NDArray[np.int16]
-    going_on: NDArray[np.bool_]  # (LANES,), False where a piece begins
+    continues: NDArray[np.bool_]  # (LANES,), False where a piece begins
     where: dict[int, tuple[int, int]]  # lane -> piece, offset of its first note
 
 
 def _chunks(codes: Sequence[NDArray[np.int16]], start: tuple[int, ...]) -> Iterator[_Chunk]:
-    """Lay pieces into lanes, the longest first into the emptiest, so that little of a call is padding."""
+    """Assign pieces to lanes, the longest first to the emptiest, to minimise padding; yield chunk after chunk."""
     lanes: list[list[tuple[int, int]]] = [[] for _ in range(LANES)]
     for piece in sorted(range(len(codes)), key=lambda p: -len(codes[p])):
         min(lanes, key=len).extend((piece, at) for at in range(0, len(codes[piece]), CHUNK))

@@ -1,18 +1,18 @@
-"""Reference rows that learn nothing or very little: what a distance says about real, shuffled, constant and random notes.
+"""Reference rows that learn nothing or very little: real, shuffled, constant and random notes.
 
-Each `kind` is a yardstick. A system that can't beat `median` at a distance, or `markov` at bits per note, has learned little.
+Each `kind` calibrates a metric: a system that can't beat `median` at a distance, or `markov` at bits per note, learned little.
 
 ==========  =====================================================================================================
-real        notes of another real piece: the same stretch of a training piece drawn at random, none twice
+real        notes of another real piece: the same stretch of a randomly drawn training piece, without repetition
 shuffle     the target's own notes: its onsets, its (pitch, velocity, duration) triples in random order
-median      one note over and over: the training set's median pitch, velocity, time shift and duration
-unigram     every field drawn by itself from the training set's frequencies
+median      one note repeated: the training set's median pitch, velocity, time shift and duration
+unigram     every field drawn independently from the training set's frequencies
 markov      every field drawn given the same field of the note before: bigrams interpolated with unigrams
-uniform     pitch 21-108 (a piano's keys) and velocity 1-127 drawn evenly; time shift and duration as in `unigram`
+uniform     pitch 21-108 (a piano's keys) and velocity 1-127 drawn uniformly; time shift and duration as in `unigram`
 ==========  =====================================================================================================
 
 `unigram` and `markov` have an exact likelihood over the shared codec; the others have none and :attr:`Model.likelihood` is None.
-A network's first weights are no reference of this file: they are that network's own model with a budget of 0 epochs.
+An untrained network is not among them: it is that network's own model with a budget of 0 epochs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KINDS = {
     "uniform": "pitch 21-108 and velocity 1-127 drawn evenly",
 }
 
-#: Kinds that draw each field from what was counted.
+#: Kinds that draw each field from frequencies.
 DRAWN = ("unigram", "markov", "uniform")
 
 #: Candidates tried on the validation pieces. Pseudo-counts of the unigram, of the bigram, and the bigram's weight.
@@ -89,11 +89,11 @@ class Model:
 
     @property
     def likelihood(self) -> str | None:
-        """``"exact"`` for the kinds that have one, else None; the file's header can only speak for the file."""
+        """``"exact"`` for the kinds that have one, else None: overrides the header, which is for all kinds."""
         return LIKELIHOOD if self.kind in ("unigram", "markov") else None
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Count. A budget of 0 epochs changes nothing: there are no weights, and what is counted is the row."""
+        """Count. A budget of 0 epochs makes no difference, as there are no weights."""
         run.begin()
         self.train = tuple(train)
         if self.kind == "median":
@@ -110,7 +110,7 @@ class Model:
             run.log(1, loss=loss, notes=sum(map(len, codes)), **values)
 
     def reveal(self, targets: Sequence[Notes]) -> None:
-        """Show the targets, one a prompt of the next `generate`, in the prompts' order. Only `shuffle` looks at them."""
+        """Set the targets of the next `generate`, in the order of its prompts. Only `shuffle` uses them."""
         self.targets = tuple(targets)
 
     def generate(
@@ -121,7 +121,7 @@ class Model:
         Raises
         ------
         PluginError
-            If `constraint` is given to a kind that draws no pitch, or if `shuffle` wasn't shown the targets.
+            If `constraint` is given to a kind that draws no pitch, or if `shuffle` has no targets.
         """
         rng = np.random.default_rng(seed)
         if self.kind in DRAWN:
@@ -135,7 +135,7 @@ class Model:
         return self._excerpts(prompts, n_notes, rng)
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
-        """Nats of every note by field, shape (n, 4) a piece; exact. See :class:`bench.api.Model`.
+        """Log probability of every note by field, nats, shape (n, 4) for each piece; exact. See :class:`bench.api.Model`.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class Model:
         return [_nats(self.chains, self.codec.encode(p.notes)) for p in pieces]
 
     def facts(self) -> Mapping[str, Any]:
-        """What was counted and chosen."""
+        """Parameter count, and the smoothing chosen on the validation pieces."""
         if not self.likelihood:
             return {}
         return {
@@ -174,12 +174,12 @@ class Model:
                 f"it needs one of at least {n} notes for each.",
                 "Call reveal(targets) before generate.",
             )
-        made = []
+        samples = []
         for prompt, target in zip(prompts, self.targets, strict=True):
             order = rng.permutation(n)
             onset = _apart(target.onset[:n]) - (0.0 if len(prompt) else target.onset[0])
-            made.append(Notes(onset, target.duration[order], target.pitch[order], target.velocity[order]))
-        return made
+            samples.append(Notes(onset, target.duration[order], target.pitch[order], target.velocity[order]))
+        return samples
 
     def _median(self, prompt: Notes, n: int) -> Notes:
         if self.medians is None:
@@ -189,7 +189,7 @@ class Model:
         return Notes(onset, np.full(n, m.duration), np.full(n, m.pitch, np.uint8), np.full(n, m.velocity, np.uint8))
 
     def _excerpts(self, prompts: Sequence[Notes], n: int, rng: np.random.Generator) -> list[Notes]:
-        """An excerpt a prompt. No piece comes twice before each came once, or samples would be alike; short ones are joined."""
+        """Take an excerpt for each prompt. No piece repeats until all are used, so samples differ; short ones are joined."""
         pieces = [p.notes for p in self.train if len(p.notes) >= n]
         if not pieces:
             return [self._excerpt(prompt, self._joined(n, rng), n) for prompt in prompts]
@@ -198,7 +198,7 @@ class Model:
         return [self._excerpt(prompt, pieces[i], n) for prompt, i in zip(prompts, order, strict=False)]
 
     def _excerpt(self, prompt: Notes, piece: Notes, n: int) -> Notes:
-        """The stretch after as many notes as the prompt has, or the last that fits."""
+        """Take the stretch after as many notes as the prompt has, or the last that fits."""
         start = min(len(prompt), len(piece) - n)
         part = piece[start : start + n]
         lead = part.onset[0] - piece.onset[start - 1] if start and len(prompt) else 0.0
@@ -218,7 +218,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Medians:
-    """The training medians, seconds and MIDI numbers; one between two numbers is rounded down, as MIDI has whole numbers."""
+    """Medians of the training notes, seconds and MIDI numbers; the latter are rounded down to integers."""
 
     shift: float
     duration: float
@@ -227,7 +227,7 @@ class Medians:
 
     @classmethod
     def of(cls, pieces: Sequence[Notes]) -> Medians:
-        """Of all notes of all pieces together."""
+        """Compute the medians over all notes of all pieces."""
         shift = np.median(np.concatenate([np.diff(x.onset, prepend=x.onset[:1]) for x in pieces]))
         duration, pitch, velocity = (
             np.median(np.concatenate(c)) for c in zip(*((x.duration, x.pitch, x.velocity) for x in pieces), strict=True)
@@ -237,7 +237,7 @@ class Medians:
 
 @dataclass(frozen=True)
 class Chain:
-    """Frequencies of one field of K classes: of a class by itself, and given the class before.
+    """Probabilities of one field's K classes: unconditional, and given the class before.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ class Chain:
     bigram : ndarray, shape (K, K), optional
         ``bigram[x, y]`` is the probability of y after x; None for a chain without memory.
     chosen : dict
-        The smoothing that was chosen on the validation pieces.
+        Smoothing chosen on the validation pieces.
     """
 
     unigram: Floats
@@ -255,7 +255,7 @@ class Chain:
 
     @classmethod
     def fit_unigram(cls, train: Sequence[Codes], valid: Sequence[Codes], size: int) -> Chain:
-        """Class frequencies with the pseudo-count that makes the validation pieces most probable."""
+        """Fit class frequencies with the pseudo-count that makes the validation pieces most probable."""
         counts = np.bincount(_joint(train), minlength=size).astype(np.float64)
         held_out = np.bincount(_joint(valid), minlength=size)
 
@@ -268,9 +268,9 @@ class Chain:
 
     @classmethod
     def fit(cls, train: Sequence[Codes], valid: Sequence[Codes], size: int) -> Chain:
-        """Bigrams on top of :meth:`fit_unigram`, of the form ``w (c(x, y) + b u(y)) / (c(x) + b) + (1 - w) u(y)``.
+        """Fit bigrams on top of :meth:`fit_unigram`, of the form ``w (c(x, y) + b u(y)) / (c(x) + b) + (1 - w) u(y)``.
 
-        The pseudo-count b trusts a frequent x more than a rare one, the weight w holds for all (Jelinek and Mercer 1980;
+        The pseudo-count b trusts frequent x more than rare ones, the weight w is the same for all (Jelinek and Mercer 1980;
         MacKay and Peto 1995). Both are chosen on the validation pieces from a grid.
         """
         base = cls.fit_unigram(train, valid, size)
@@ -291,14 +291,14 @@ class Chain:
 
     @classmethod
     def even(cls, span: tuple[int, int], size: int) -> Chain:
-        """Every class from the first to the last of `span` equally probable, no other."""
+        """Make a chain with all classes from the first to the last of `span` equally probable."""
         unigram = np.zeros(size)
         unigram[span[0] : span[1] + 1] = 1 / (span[1] - span[0] + 1)
         return cls(unigram, None, {})
 
     @property
     def parameters(self) -> int:
-        """Free probabilities."""
+        """Number of free probabilities."""
         return self.unigram.size - 1 + (0 if self.bigram is None else self.bigram.shape[0] * (self.bigram.shape[1] - 1))
 
     def nats(self, codes: Codes) -> Floats:
@@ -309,7 +309,7 @@ class Chain:
         return nats
 
     def draw(self, last: NDArray[np.int64], n: int, rng: np.random.Generator, constraint: Floats | None) -> NDArray[np.int64]:
-        """Classes of `n` notes for each prompt whose last class is `last` (-1: no prompt). Shape (prompts, n)."""
+        """Draw classes of `n` notes for each prompt, given its last class (-1: no prompt). Shape (prompts, n)."""
         drawn = np.empty((len(last), n), np.int64)
         for i in range(n):
             chances = np.tile(self.unigram, (len(last), 1))  # (prompts, K)
@@ -318,7 +318,7 @@ class Chain:
             if constraint is not None:
                 chances *= np.exp(constraint[i] - np.max(constraint[i]))
             below = np.cumsum(chances, axis=1)
-            # A draw in [0, total): the first class whose cumulated chance lies above it, so never one of chance 0.
+            # A draw in [0, total) selects the first class whose cumulative probability exceeds it, so never one of probability 0.
             last = np.argmax(below > rng.random((len(last), 1)) * below[:, -1:], axis=1)
             drawn[:, i] = last
         return drawn
@@ -337,7 +337,7 @@ def _joint(codes: Sequence[Codes]) -> Codes:
 
 
 def _pairs(codes: Sequence[Codes], size: int) -> NDArray[np.int64]:
-    """How often y follows x within a piece. Shape (size, size)."""
+    """Count how often y follows x within a piece. Shape (size, size)."""
     flat = np.concatenate([np.empty(0, np.int64), *(c[:-1].astype(np.int64) * size + c[1:] for c in codes)])
     return np.bincount(flat, minlength=size * size).reshape(size, size)
 
@@ -352,12 +352,12 @@ def _mean_nats(chains: Sequence[Chain], codes: Sequence[Codes]) -> float:
 
 
 def _apart(onset: Floats) -> Floats:
-    """Onsets with the notes of a chord 1 microsecond apart, so that sorting by pitch doesn't undo the shuffling of a chord."""
+    """Spread the notes of a chord by 1 microsecond each, so that sorting by pitch doesn't undo its shuffling."""
     ramp = 1e-6 * np.arange(len(onset))
     spread: Floats = np.maximum.accumulate(onset - ramp) + ramp
     return spread
 
 
 def _end(prompt: Notes) -> float:
-    """Where a continuation starts: the prompt's last onset, seconds."""
+    """Start of a continuation: the prompt's last onset, seconds."""
     return float(prompt.onset[-1]) if len(prompt) else 0.0

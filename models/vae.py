@@ -1,28 +1,31 @@
-"""Variational autoencoder over spans of notes: a latent a span, a recurrent decoder, factorised heads; its likelihood is a bound.
+"""Variational autoencoder over spans of notes: a latent for each, recurrent decoder, factorised heads; likelihood is a bound.
 
-The evidence lower bound (Kingma & Welling 2014, arXiv 1312.6114), with a weight on the KL divergence (Higgins et al. 2017,
-beta-VAE) that rises from 0 in training, words hidden from the decoder (both Bowman et al. 2016, arXiv 1511.06349) and free bits
-(Kingma et al. 2016, arXiv 1606.04934): against a decoder that learns to do without the latent.
+The evidence lower bound (Kingma & Welling 2014, arXiv 1312.6114), with three measures against a decoder that learns to ignore the
+latent: a weight on the KL divergence (Higgins et al. 2017, beta-VAE) that rises from 0 in training and words hidden from the
+decoder (both Bowman et al. 2016, arXiv 1511.06349), and free bits (Kingma et al. 2016, arXiv 1606.04934).
+
+From top to bottom: the model, its network, its encoder. Shared with the Transformers: see the table in ``transformer.py``.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (PyTorch's own name for it)
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.api import FIELDS, Piece, PluginError, Run
 
 from . import _torch
-from ._latent import STRETCHES, Network, kl_to_standard
+from ._fields import FieldNetwork
 from ._learner import SCORED_NOTES, Learner, padded
 
 FRAMEWORK = "pytorch"
@@ -32,30 +35,36 @@ LIKELIHOOD = "bound"
 CONSTRAINT = True
 SEES_TARGET = False
 
-#: Draws from the posterior for each span when pieces are scored.
+#: Draws from the posterior of each span when pieces are scored.
 SAMPLES = 8
 
-#: Variance of its posterior mean, over spans, from which a latent dimension counts as used. Burda et al. 2016, arXiv 1509.00519.
+#: Variance of a latent dimension's posterior mean over spans above which it is active. Burda et al. 2016, arXiv 1509.00519.
 ACTIVE = 0.01
+
+#: Stretches of a span of which the encoder takes means, to distinguish early from late.
+STRETCHES = 4
+
+#: Width of the encoder's convolutions, notes.
+KERNEL = 3
 
 
 @dataclass
-class Model(Learner[Network]):
+class Model(Learner["Network"]):
     """The variational autoencoder.
 
-    Notes come in spans of `span`; each span x has a latent z with a standard normal prior, and an encoder gives its posterior
-    q(z | x). The decoder, told z, predicts each note of the span from all notes before it; its recurrent state goes on from span
-    to span. Training windows hold several spans, so that it learns to.
+    Notes are divided into spans of `span`; each span x has a latent z with a standard normal prior and a posterior q(z | x) from
+    an encoder. Given z, the decoder predicts each note of the span from all notes before it; its recurrent state continues from
+    span to span. Training windows hold several spans, so that it learns to.
 
-    Likelihood: of a piece with spans x_k, by definition no more than its log probability,
+    Likelihood: a lower bound of the log probability of a piece with spans x_k,
     ``sum_k E_q[log p(x_k | notes before, z_1 .. z_k)] - KL(q(z_k | x_k) || N(0, 1))``. The expectation is the mean over SAMPLES
-    draws of all z of the piece, their seed made from the piece's own notes: an unbiased estimate of the bound, the same whenever
-    it is made. The KL is exact. A note's four values are its fields' expected log probabilities, each less an equal share of its
+    draws of all z of the piece, seeded from the piece's own notes: an unbiased and reproducible estimate of the bound. The KL is
+    exact. A note's four values are its fields' expected log probabilities, each less an equal share of its
     span's KL (``KL / (4 * notes of the span)``), so that they sum to the bound and none is above 0.
 
-    Generation: the spans of the prompt get a z from their posterior. If the prompt ends within a span, the rest of that span
-    keeps the z drawn from the posterior of the notes that are there. Every span after it draws its z from the prior. The decoder
-    has read the whole prompt.
+    Generation: z of the prompt's spans is drawn from their posterior. If the prompt ends within a span, the rest of that span
+    keeps the z drawn from the posterior of its existing notes. z of every later span is drawn from the prior. The decoder has
+    read the whole prompt.
 
     Parameters
     ----------
@@ -64,34 +73,34 @@ class Model(Learner[Network]):
     latent : int
         Dimensions of z.
     window : int
-        Notes of a training window, a multiple of `span`.
+        Notes in a training window, a multiple of `span`.
     span : int
-        Notes of a latent, at least 4.
+        Notes for each latent, at least 4.
     beta : float
-        Weight of the KL in training, in the end; the likelihood always counts it once.
+        Final weight of the KL in training; the likelihood always has weight 1.
     anneal : float
-        Share of all steps in which that weight rises from 0.
+        Share of all steps over which that weight rises from 0.
     free_bits : float
-        Bits of each latent dimension and span that cost nothing in training.
+        Bits of each latent dimension and span without cost in training.
     word_dropout : float
-        Share of the notes before that training hides from the decoder.
+        Share of the previous notes hidden from the decoder in training.
     dropout : float
         Of the decoder.
     batch : int
-        Windows a training step; the paper's 128.
+        Windows in a training step; the paper's 128.
     learning_rate, weight_decay : float
-        AdamW's; the rate is the peak of a cosine with a warm-up over `warmup` of all steps.
+        AdamW's; the rate is the peak of a cosine after a warm-up over the share `warmup` of all steps.
     warmup : float
     clip : float
         Largest norm of the gradient.
     transpose : int
-        Augmentation: semitones up or down.
+        Augmentation: semitones up or down, at most.
     stretch : float
-        Augmentation: tempo by a factor of up to exp(stretch).
+        Augmentation: tempo by a factor of up to exp(stretch), or down to its inverse.
     time_classes, duration_classes : int
         Of the note codec.
     temperature, top_p : float
-        Of sampling notes; z is always drawn as it is.
+        Of sampling notes; z is always drawn at temperature 1.
     """
 
     name: ClassVar[str] = "vae"
@@ -135,7 +144,7 @@ class Model(Learner[Network]):
     # Training
 
     def make_network(self) -> Network:
-        """A network of these sizes; its weights are drawn now."""
+        """Make a network of these sizes; its weights are drawn now."""
         return Network(
             self.codec.sizes,
             self.span,
@@ -148,18 +157,18 @@ class Model(Learner[Network]):
         )
 
     def extra(self, progress: float) -> tuple[Tensor, ...]:
-        """The weight of the KL."""
+        """Weight of the KL."""
         risen = min(1.0, progress / self.anneal) if self.anneal else 1.0
         return (torch.tensor(self.beta * risen, device=self.device),)
 
     def validate(self, pieces: Sequence[Piece]) -> dict[str, float]:
-        """The bound in bits per note, and the KL in nats per span: near 0 the latent has collapsed."""
+        """Compute the bound in bits per note, and the KL in nats per span: near 0 the latent has collapsed."""
         scores, kl = self._bound(pieces)
         bits = -np.concatenate(scores).sum(1).mean() / np.log(2)
         return {"validation_bits": float(bits), "kl": float(np.concatenate(kl).mean())}
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Train as all such models do, then measure on `valid` how much the latent is used."""
+        """Train as :class:`Learner` does, then measure on `valid` how much the latent is used."""
         super().fit(train, valid, run)
         self.use = self._measured(valid) if run.budget.epochs else {}
 
@@ -178,7 +187,7 @@ class Model(Learner[Network]):
     # Likelihood
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
-        """Each note's fields' share of the bound, nats, (n, 4) a piece; see the class."""
+        """Share of each note's fields in the bound, nats, (n, 4) for each piece; see the class."""
         return self._bound(pieces)[0]
 
     def _bound(self, pieces: Sequence[Piece]) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
@@ -201,26 +210,26 @@ class Model(Learner[Network]):
         return scores, divergences
 
     def _expected(self, network: Network, inputs: Tensor, targets: Tensor, z: Tensor) -> NDArray[np.float64]:
-        """Mean over the draws `z` (S, B, K, Z) of the log probabilities of `targets`, (B, T, 4)."""
+        """Mean over the draws `z` (S, B, K, Z) of the log probabilities of `targets` (B, T, 4)."""
         S, B, T = *z.shape[:2], inputs.shape[1]
         z, inputs, targets = z.flatten(0, 1), inputs.repeat(S, 1, 1), targets.repeat(S, 1, 1)
-        # In float32: bfloat16 has 8 bits of precision, which is for training. A few spans at once: bounds memory.
+        # In float32: bfloat16's 8 bits of precision suffice for training only. A few spans at once, to limit memory.
         step = max(1, SCORED_NOTES // (S * B * self.span)) * self.span
         state, parts = None, []
         for at in range(0, T, step):
             now = slice(at, at + step)
-            told = network.along(z[:, at // self.span : (at + step) // self.span], inputs[:, now].shape[1])
-            h, state = network.decode(inputs[:, now], told, state)
+            latents = network.along(z[:, at // self.span : (at + step) // self.span], inputs[:, now].shape[1])
+            h, state = network.decode(inputs[:, now], latents, state)
             parts.append(network.field_log_probs(h, targets[:, now]).view(S, B, -1, len(FIELDS)).double().mean(0))
-        found: NDArray[np.float64] = torch.cat(parts, dim=1).cpu().numpy()
-        return found
+        expected: NDArray[np.float64] = torch.cat(parts, dim=1).cpu().numpy()
+        return expected
 
     # Generation
 
     def states(
         self, network: Network, notes: Tensor, first: int, last: int, rng: torch.Generator
     ) -> Iterator[tuple[int, Tensor]]:
-        """States after the prompt, notes[:, 1 : first + 1]; see the class for where each latent comes from."""
+        """Yield the states after the prompt, notes[:, 1 : first + 1]; see the class for the origin of each latent."""
         B = len(notes)
 
         def noise(*shape: int) -> Tensor:
@@ -240,27 +249,148 @@ class Model(Learner[Network]):
             yield i, h[:, 0]
 
     def facts(self) -> Mapping[str, Any]:
-        """What all such models say, and how much the latent is used: KL in nats per span, dimensions that vary with the music."""
+        """Facts of all such models, and use of the latent: KL in nats per span, number of active dimensions."""
         return {**super().facts(), **self.use}
 
 
+class Network(FieldNetwork):
+    """Encoder, latent and decoder.
+
+    Notes are divided into spans of `span`; the last of a piece may be shorter. Each span has a latent z with a standard normal
+    prior. The decoder is one recurrent network over the whole piece: its input is the previous note and the z of the predicted
+    note's span.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Classes of each field.
+    span, width, layers, latent : int
+        Notes for each latent; channels; recurrent layers; dimensions of a latent.
+    dropout : float
+        Between the recurrent layers and before the heads.
+    word_dropout : float
+        Share of the previous notes hidden from the decoder in training, so that it must use the latent (Bowman et al. 2016).
+    free_bits : float
+        Bits of each latent dimension without cost in training (Kingma et al. 2016).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        span: int,
+        width: int,
+        layers: int,
+        latent: int,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        free_bits: float = 0.0,
+    ) -> None:
+        super().__init__(sizes, width)
+        self.span, self.latent = span, latent
+        self.dropout, self.word_dropout, self.free_nats = dropout, word_dropout, free_bits * math.log(2)
+        self.encoder = Encoder(width, latent)
+        self.recurrent = nn.GRU(width + latent, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.lift = nn.Linear(latent, width)
+        self.norm = nn.LayerNorm(width)
+        self.add_heads()
+
+    def reset_body(self) -> None:
+        """Initialise the posterior near the prior."""
+        nn.init.normal_(self.encoder.out.weight, std=0.01)
+
+    def posterior(self, notes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of each span's latent, (B, K, Z) each, of `notes` (B, T, 4) where `mask` (B, T)."""
+        B, T, fields = notes.shape
+        short = -T % self.span
+        notes, mask = F.pad(notes, (0, 0, 0, short)), F.pad(mask, (0, short))
+        x = self.embedded(notes.reshape(-1, self.span, fields))
+        mean, log_variance = self.encoder(x, mask.reshape(-1, self.span))
+        return mean.view(B, -1, self.latent), log_variance.view(B, -1, self.latent)
+
+    def decode(self, inputs: Tensor, z: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Compute the states (B, T, C) that predict the notes after `inputs` (B, T, 4), given `z` (B, T, Z).
+
+        The recurrent `state` after the notes before is passed in, that after `inputs` returned as well.
+        """
+        x = self.embedded(inputs)
+        if self.training and self.word_dropout:
+            x = x * (torch.rand(x.shape[:-1], device=x.device) >= self.word_dropout).unsqueeze(-1)
+        y, state = self.recurrent(torch.cat([x, z], dim=-1), state)
+        h: Tensor = self.norm(y + self.lift(z))
+        return F.dropout(h, self.dropout, self.training) if self.dropout else h, cast("Tensor", state)
+
+    def along(self, z: Tensor, notes: int) -> Tensor:
+        """Each note's latent, (B, notes, Z), from those of the spans, (B, K, Z)."""
+        return z.repeat_interleave(self.span, dim=1)[:, :notes]
+
+    def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+        """Training loss: nats per note of the notes in `mask` (B, T), plus `weight` times the KL beyond the free bits."""
+        mean, log_variance = self.posterior(targets, mask)
+        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        h, _ = self.decode(inputs, self.along(z, targets.shape[1]))
+        lost = -(self.field_log_probs(h, targets).sum(-1) * mask).sum()
+        # A span of padding only has no latent, so no cost.
+        present = F.pad(mask, (0, -mask.shape[1] % self.span)).view(len(mask), -1, self.span).any(-1)
+        kl = (kl_to_standard(mean, log_variance) * present.unsqueeze(-1)).sum((0, 1))  # (Z,)
+        spans = present.sum()
+        return (lost + weight * torch.maximum(kl, self.free_nats * spans).sum()) / mask.sum()
+
+
+class Encoder(nn.Module):
+    """Posterior of a span's latent: convolutions, then means over stretches of the span.
+
+    Parameters
+    ----------
+    width, latent : int
+        Channels of the notes' embeddings, and dimensions of the latent.
+    """
+
+    def __init__(self, width: int, latent: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2) for _ in range(2))
+        self.out = nn.Linear(STRETCHES * width, 2 * latent)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the posterior, (B, Z) each.
+
+        `x` (B, W, C) are embedded notes. Those outside `mask` (B, W) count as zero, like those outside the span.
+        """
+        present = mask.unsqueeze(1).type_as(x)  # (B, 1, W)
+        y = x.transpose(1, 2) * present
+        for layer in self.layers:
+            y = F.gelu(layer(y)) * present
+        # Stretches of the whole span, however many notes it has. One without a note is zero.
+        W = mask.shape[1]
+        which = torch.arange(W, device=x.device) * STRETCHES // W
+        member = F.one_hot(which, STRETCHES).type_as(x)  # (W, S)
+        sums, counts = torch.matmul(y, member), torch.matmul(present, member)  # (B, C, S), (B, 1, S)
+        mean, log_variance = self.out((sums / counts.clamp(min=1)).flatten(1)).float().chunk(2, dim=-1)
+        # Between SDs of e ** -4 and e ** 2, so that no early step can make it overflow.
+        return mean, log_variance.clamp(-8, 4)
+
+
+def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), nats, elementwise. Kingma & Welling 2014, appendix B."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
 def _before(lengths: Tensor, most: int) -> Tensor:
-    """Which of `most` places come before each of `lengths` (B,): (B, most)."""
+    """Mask (B, most) of the places before each of `lengths` (B,)."""
     return torch.arange(most, device=lengths.device) < lengths[:, None]
 
 
 def _noise(codes: Sequence[NDArray[np.int16]], span: int, latent: int) -> Tensor:
-    """Standard normal noise, (SAMPLES, B, most spans, latent): each piece's by a seed from its own notes."""
+    """Draw standard normal noise, (SAMPLES, B, most spans, latent), each piece's with a seed from its own notes."""
     draws = []
     most = max(-(-len(c) // span) for c in codes)
     for c in codes:
         rng, spans = torch.Generator().manual_seed(zlib.crc32(c.tobytes())), -(-len(c) // span)
-        # As many as the piece has: of another number PyTorch may draw others from the first on.
+        # Exactly as many as the piece has spans: for another count PyTorch may draw other values from the first on.
         draws.append(F.pad(torch.randn(SAMPLES, spans, latent, generator=rng), (0, 0, 0, most - spans)))
     return torch.stack(draws, dim=1)
 
 
 def _shares(divergences: NDArray[np.float64], notes: int, span: int) -> NDArray[np.float64]:
-    """Each span's KL spread evenly over its notes' fields, (notes, 1)."""
+    """Distribute each span's KL evenly over its notes' fields, (notes, 1)."""
     sizes = np.minimum(span, notes - span * np.arange(len(divergences)))
     return np.repeat(divergences / (len(FIELDS) * sizes), sizes)[:, None]

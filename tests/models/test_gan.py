@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +16,8 @@ from safetensors.torch import load_file  # noqa: E402
 
 from bench.api import Budget, DataError, NoteCodec, Notes, Piece, PluginError, Run, TrialError  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
+
+from .pieces import interrupted  # noqa: E402
 
 Model = load(find_plugins("model")["gan"])
 gan = sys.modules[Model.__module__]
@@ -201,32 +200,8 @@ def plain(tmp_path_factory):
 
 
 @pytest.mark.training
-def test_training_repeats_and_seeds_differ(plain, tmp_path):
-    model, _ = plain
-    assert_same_weights(model, trained(tmp_path / "again", 3))
-    other = trained(tmp_path / "other", 3, seed=1)
-    assert not torch.equal(model.generator.bias[0], other.generator.bias[0])
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_gan as t
-
-def emit(event):
-    if event["epoch"] == 3:
-        os.kill(os.getpid(), signal.SIGKILL)  # the epoch is logged, its checkpoint not yet written
-
-t.Model(**t.TINY).fit(t.TRAIN, t.VALID, t.run_in(Path({folder!r}), 3, emit=emit))
-"""
-
-
-@pytest.mark.training
-def test_a_killed_training_goes_on_to_the_same_weights(plain, tmp_path):
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+def test_a_killed_training_resumes_to_the_same_weights(plain, tmp_path):
+    interrupted(Model(**TINY), TRAIN, VALID, tmp_path, 3, at=3)
     model, folder = plain
     resumed = Model(**TINY)
     events = []
@@ -239,16 +214,6 @@ def test_a_killed_training_goes_on_to_the_same_weights(plain, tmp_path):
     ]
     assert untimed[0] == untimed[1]
     assert "validation_distance" in untimed[0][0]
-
-
-@pytest.mark.training
-def test_a_finished_training_is_not_trained_again(plain):
-    model, folder = plain
-    events = []
-    again = Model(**TINY)
-    again.fit(TRAIN, VALID, run_in(folder, 3, emit=events.append))
-    assert events == []
-    assert_same_weights(model, again)
 
 
 @pytest.mark.training
@@ -265,15 +230,6 @@ def test_the_best_epoch_is_kept(plain):
 
 
 @pytest.mark.training
-def test_a_checkpoint_of_another_training_is_not_taken_up(plain, tmp_path):
-    _, folder = plain
-    (tmp_path / "checkpoint.safetensors").write_bytes((folder / "checkpoint.safetensors").read_bytes())
-    events = []
-    Model(**TINY).fit(TRAIN, VALID, run_in(tmp_path, 3, seed=5, emit=events.append))
-    assert [e["epoch"] for e in events] == [1, 2, 3]
-
-
-@pytest.mark.training
 @pytest.mark.parametrize("params", [{"straight_through": False, "temperature": 0.5}, {"window": 200, "transpose": 2}])
 def test_trains_on_relaxed_notes_and_on_padded_windows(tmp_path, params):
     model = trained(tmp_path, 1, **params)
@@ -284,13 +240,6 @@ def test_trains_on_relaxed_notes_and_on_padded_windows(tmp_path, params):
 def test_a_diverged_training_says_so(tmp_path):
     with pytest.raises(TrialError, match="diverged in epoch 1"):
         trained(tmp_path, 1, learning_rate=1e38, critic_learning_rate=1e38, clip=1e38)
-
-
-@pytest.mark.training
-def test_clock_stops_after_the_epoch_that_crosses_it(tmp_path):
-    run = Run(0, Budget(5, max_seconds=1e-6), tmp_path, threads=1)
-    Model(**TINY).fit(TRAIN, VALID, run)
-    assert [e["epoch"] for e in run.history] == [1]
 
 
 @pytest.mark.training
@@ -378,7 +327,7 @@ def test_zero_epochs_leave_the_first_weights(tmp_path):
     assert [len(n) for n in one.generate([NO_PROMPT], 10, seed=0)] == [10]
 
 
-@pytest.mark.parametrize("n_notes", [1, 5, 37, 131, 300])
+@pytest.mark.parametrize("n_notes", [1, 37, 131])
 def test_exact_number_of_notes(tmp_path, n_notes):
     made = trained(tmp_path, 0).generate([NO_PROMPT] * 3, n_notes, seed=0)
     assert [len(n) for n in made] == [n_notes] * 3

@@ -19,7 +19,6 @@ from .pieces import music, noise  # noqa: E402
 
 Model = load(find_plugins("model")["vae"])
 module = sys.modules[Model.__module__]
-latent = sys.modules[module.Network.__module__]
 SPAN = 8
 TINY = {"width": 16, "latent": 3, "window": 16, "span": SPAN, "batch": 4, "learning_rate": 0.01}
 
@@ -90,7 +89,7 @@ def log_normal(z: Any, mean: Any, log_variance: Any) -> Any:
     ],
 )
 def test_divergence_by_hand(mean: float, variance: float, expected: float) -> None:
-    found = latent.kl_to_standard(torch.tensor(mean), torch.tensor(variance).log())
+    found = module.kl_to_standard(torch.tensor(mean), torch.tensor(variance).log())
     assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -102,7 +101,7 @@ def test_notes_share_the_divergence_of_their_span(tmp_path: Path) -> None:
     inputs, targets = tensors(model, piece)
     h, _ = model.network.decode(inputs, torch.zeros(1, len(piece.notes), model.latent))
     decoder = model.network.field_log_probs(h, targets)[0].double().numpy()
-    kl = latent.kl_to_standard(*posterior(model, piece)).sum(-1).numpy()
+    kl = module.kl_to_standard(*posterior(model, piece)).sum(-1).numpy()
     assert kl.shape == (3,)
     assert (kl > 0.1).all()
     shares = np.repeat(kl / [4 * SPAN, 4 * SPAN, 4 * 3], [SPAN, SPAN, 3])[:, None]
@@ -131,7 +130,7 @@ def test_bound_against_numerical_integration(tmp_path: Path, monkeypatch: pytest
         truth = torch.logsumexp(conditional + log_normal(line, torch.tensor(0.0), torch.tensor(0.0)), 0).item() + math.log(width)
         q = log_normal(line, mean, log_variance).exp()
         assert q.sum().item() * width == pytest.approx(1, abs=1e-6)
-        bound = (q * conditional).sum().item() * width - latent.kl_to_standard(mean, log_variance).item()
+        bound = (q * conditional).sum().item() * width - module.kl_to_standard(mean, log_variance).item()
         (scores,) = model.log_likelihood([piece])
         spread = (q * conditional**2).sum().item() * width - ((q * conditional).sum().item() * width) ** 2
         assert scores.sum() == pytest.approx(bound, abs=5 * math.sqrt(spread / 4000) + 1e-3)
@@ -222,26 +221,6 @@ def test_states_are_those_of_the_decoder(tmp_path: Path, prompt: int, monkeypatc
     torch.testing.assert_close(found, expected[:, prompt:], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("prompt", [0, 3, 40])
-def test_generates_exactly_and_repeatably(tmp_path: Path, prompt: int) -> None:
-    model = scrambled(tmp_path)
-    prompts = [noise(i, 40).notes[:prompt] for i in range(5)]
-    made = model.generate(prompts, 50, seed=3)
-    assert [len(m) for m in made] == [50] * 5
-    assert made == model.generate(prompts, 50, seed=3)
-    assert made != model.generate(prompts, 50, seed=4)
-    assert all(m.onset[0] >= (p.onset[-1] if prompt else 0) for m, p in zip(made, prompts, strict=True))
-
-
-def test_constraint_is_obeyed(tmp_path: Path) -> None:
-    model = scrambled(tmp_path)
-    allowed = np.random.default_rng(0).integers(0, 128, 40)
-    constraint = np.full((40, 128), -np.inf)
-    constraint[np.arange(40), allowed] = 0
-    for made in model.generate([noise(0, 10).notes, noise(1, 10).notes], 40, seed=0, constraint=constraint):
-        assert sorted(made.pitch) == sorted(allowed)
-
-
 # Training
 
 
@@ -265,7 +244,7 @@ def test_loss_by_hand(tmp_path: Path) -> None:
     targets, inputs = torch.randint(0, 64, (2, 2, 16, 4))
     mask = torch.arange(16) < torch.tensor([[16], [5]])
     mean, log_variance = network.posterior(targets, mask)
-    kl = latent.kl_to_standard(mean, log_variance).flatten(0, 1)[:3].sum(0)  # (Z,): of three spans
+    kl = module.kl_to_standard(mean, log_variance).flatten(0, 1)[:3].sum(0)  # (Z,): of three spans
     h, _ = network.decode(inputs, torch.zeros(2, 16, 3))
     lost = -network.field_log_probs(h, targets)[mask].sum()
     for free_bits in (0.0, 0.5, 1000.0):
@@ -285,11 +264,8 @@ def test_notes_are_hidden_in_training_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.training
-def test_learns_uses_its_latent_and_repeats_itself(tmp_path: Path) -> None:
-    model, run = fitted(tmp_path / "a", 12)
-    again, repeat = fitted(tmp_path / "b", 12)
-    assert [e["loss"] for e in run.history] == [e["loss"] for e in repeat.history]
-    assert model.generate([VALID[0].notes], 20, seed=0) == again.generate([VALID[0].notes], 20, seed=0)
+def test_learns_and_uses_its_latent(tmp_path: Path) -> None:
+    model, run = fitted(tmp_path, 12)
     assert run.history[-1]["validation_bits"] < 0.6 * run.history[0]["validation_bits"]
     best = min(run.history, key=lambda e: e["validation_bits"])
     scores = np.concatenate(model.log_likelihood(VALID))
