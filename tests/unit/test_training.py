@@ -94,9 +94,8 @@ def test_the_same_seed_and_epoch_repeat_and_others_differ(training):
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 200))
-def test_transposition_keeps_intervals_and_range(seed):
-    training = __import__("sys").modules[load(find_plugins("model")["references"]).__module__.rpartition(".")[0] + "._training"]
+@given(seed=st.integers(0, 200))
+def test_transposition_keeps_intervals_and_range(training, seed):
     high = Piece(Notes.from_columns([0.0, 1.0, 2.0], [1, 1, 1], [0, 120, 127], [9, 9, 9]), "edge")
     windows = training.Windows([high], CODEC, window=5, transpose=12, seed=seed)
     _, targets, mask = next(windows.epoch(1, 2))
