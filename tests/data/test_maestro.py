@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.errors import DataError
+from bench.music.midi import read_midi
+from bench.music.notes import check_columns
 
 from .conftest import dataset_class, dataset_module
 from .servers import HTML, ROWS, Answer, Server, maestro_csv, maestro_zip, midi_bytes, music
@@ -155,6 +158,18 @@ def test_fingerprint_follows_content_and_selection(local: Path) -> None:
     assert Maestro().fingerprint(local) == before
     (local / "2004/0.midi").write_bytes(midi_bytes(music(99)))
     assert Maestro().fingerprint(local) != before
+
+
+def test_real_files_are_read_as_symusic_reads_them(real_maestro: Path) -> None:
+    from symusic import Score
+
+    for path in sorted(real_maestro.rglob("*.midi"))[::20]:
+        peer = Score(path, ttype="Second").tracks[0].notes.numpy()
+        notes = read_midi(path)
+        assert np.array_equal(notes.pitch, peer["pitch"])
+        np.testing.assert_allclose(notes.onset, peer["time"], atol=1e-4)
+        np.testing.assert_allclose(notes.duration, peer["duration"], atol=1e-4)
+        check_columns(notes.onset, notes.duration, notes.pitch, notes.velocity)
 
 
 def test_real_maestro(real_maestro: Path, quiet: Quiet) -> None:

@@ -69,18 +69,6 @@ def test_before_the_first_tempo_120_holds() -> None:
     assert notes.duration.tolist() == pytest.approx([0.5, 1.0])
 
 
-def test_agrees_with_symusic_on_real_files(real_maestro: Path) -> None:
-    from symusic import Score
-
-    for path in sorted(real_maestro.rglob("*.midi"))[::20]:
-        peer = Score(path, ttype="Second").tracks[0].notes.numpy()
-        notes = read_midi(path)
-        assert np.array_equal(notes.pitch, peer["pitch"])
-        np.testing.assert_allclose(notes.onset, peer["time"], atol=1e-4)
-        np.testing.assert_allclose(notes.duration, peer["duration"], atol=1e-4)
-        check_columns(notes.onset, notes.duration, notes.pitch, notes.velocity)
-
-
 def test_drums_are_removed() -> None:
     track = [(0, on(60, 64)), (0, on(36, 100, channel=9)), (480, off(60)), (0, off(36, channel=9))]
     assert read_midi(midi(track)).pitch.tolist() == [60]
