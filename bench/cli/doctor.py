@@ -18,7 +18,7 @@ from rich.text import Text
 from bench.formatting import clean
 from bench.plugins.discovery import find_plugins
 from bench.sound.synthesizer import sound_fact
-from bench.system import provenance
+from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places, user_folders
 
 #: What mends a framework that is missing, by framework and by whether there is a GPU.
@@ -39,8 +39,8 @@ class Problem(NamedTuple):
 
 def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], list[Problem]]:
     """Facts for people, and what is missing. Each framework that a model needs is asked in its own interpreter."""
-    machine = provenance.machine()
-    visible, why = provenance.gpu_visible()
+    machine = hardware.machine()
+    visible, why = hardware.gpu_visible()
     facts = {
         "bench": provenance.version(),
         "python": f"{sys.version.split()[0]} ({sys.executable})",
@@ -51,7 +51,7 @@ def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], 
     }
     needed = needed_frameworks(user_folders(plugins))
     with ThreadPoolExecutor() as pool:
-        reports = dict(zip(needed, pool.map(provenance.framework_report, needed), strict=True))
+        reports = dict(zip(needed, pool.map(frameworks.framework_report, needed), strict=True))
     facts |= {framework: framework_fact(framework, report) for framework, report in reports.items()}
     facts["sound"] = sound_fact()
     problems = [
@@ -74,7 +74,7 @@ def framework_fact(framework: str, report: Mapping[str, Any]) -> str:
     """One line on a framework."""
     if report["error"]:
         return f"not usable: {report['error']}"
-    if framework not in provenance.INTERPRETERS:
+    if framework not in frameworks.INTERPRETERS:
         return f"{report['version']} ({report['python']})"
     gpus = ", ".join(report["gpus"]) or "no GPU"
     cuda = f", built for CUDA {report['cuda']}" if report["cuda"] else ""
@@ -87,10 +87,10 @@ def framework_problem(framework: str, report: Mapping[str, Any], gpu: bool, mode
     python = report["python"]
     who = ", ".join(models)
     if python is None:
-        return Problem(f"{framework} (for {who}): {report['error']}", f"unset {provenance.INTERPRETERS[framework]}")
+        return Problem(f"{framework} (for {who}): {report['error']}", f"unset {frameworks.INTERPRETERS[framework]}")
     if report["error"]:
         return Problem(f"{framework} (for {who}): {report['error']}", f"{python} {command}")
-    if gpu and framework in provenance.INTERPRETERS and not report["gpus"]:
+    if gpu and framework in frameworks.INTERPRETERS and not report["gpus"]:
         return Problem(
             f"{framework} sees no GPU, though there is one (for {who})",
             f"{python} {command}; TensorFlow and PyTorch with CUDA need an environment each: Dockerfile.gpu has both",

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.formatting import clean
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
-from bench.system import provenance
+from bench.system import frameworks
 from bench.system.paths import Places
 
 #: Least width of a column, on average, at which a table can be read. Characters.
@@ -144,10 +144,10 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
 def lacking_framework(framework: str) -> str:
     """Why a framework isn't here, in a few words; empty if it is. It isn't imported."""
     try:
-        python = provenance.interpreter(framework)
+        python = frameworks.interpreter(framework)
     except BenchError as error:
         return error.message
-    variable = provenance.INTERPRETERS.get(framework, "")
+    variable = frameworks.INTERPRETERS.get(framework, "")
     if variable and os.environ.get(variable):
         return "" if Path(python).exists() else f"no {python}"
     return "" if importlib.util.find_spec(MODULES[framework]) else f"no {framework}: bench doctor"

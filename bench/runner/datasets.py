@@ -15,7 +15,7 @@ from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.processes import Ending, Signals, StoppedError, Task
 from bench.storage.files import tail
-from bench.system import provenance
+from bench.system import hardware
 from bench.system.paths import Places
 
 Sink = Callable[[dict[str, Any]], None]
@@ -131,7 +131,7 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
     BenchError
         What the child raised, of the same kind; a PluginError for what isn't a BenchError.
     """
-    threads = provenance.cores()
+    threads = hardware.cores()
     results: list[dict[str, Any]] = []
     endings: list[Ending] = []
 

@@ -26,7 +26,7 @@ from bench.specs.trials import Device, Trial, in_folds, unfold
 from bench.storage.files import FORMAT, tail, write_json
 from bench.storage.records import Done, Failed, Failure, Memory
 from bench.storage.run_folder import RunFolder
-from bench.system import provenance
+from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places
 
 #: What a worker sends while a trial goes on, and the numbers that each event holds.
@@ -75,7 +75,7 @@ class Session:
     call: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        self.threads = max(1, provenance.cores() // self.jobs)
+        self.threads = max(1, hardware.cores() // self.jobs)
         self.plugins: dict[str, Plugin] = find_plugins("model", self.places.plugins)
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
@@ -88,7 +88,7 @@ class Session:
         if not planned:
             raise SpecError(f"{self.spec.name}: there is nothing to run: it names no model and no reference.")
         # Before the dataset is parsed: a wrong interpreter is known at once.
-        pythons = {f: provenance.interpreter(f) for f in sorted({self._framework(t) for t in planned})}
+        pythons = {f: frameworks.interpreter(f) for f in sorted({self._framework(t) for t in planned})}
         # Once: a worker refuses a source that was changed since.
         self.digests = {model: source_digest(self.plugins[model]) for model in sorted({t.model for t in planned})}
         self.display(

@@ -32,7 +32,7 @@ from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.records import Done, Failed, Failure, Generation, Memory, Originality, SpeedReference, Training
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
-from bench.system import provenance, speed
+from bench.system import frameworks, hardware, provenance, speed
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -136,7 +136,7 @@ class TrialTask:
         targets = [stored.targets[i] for i in division.places]
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
-        provenance.require_device(plugin.header["FRAMEWORK"], trial.device)
+        frameworks.require_device(plugin.header["FRAMEWORK"], trial.device)
         # Only trained models are judged by their times; the references' trials stay quick.
         before = speed.measure() if trial.kind == "model" else None
         training = self._fit(model, division)
@@ -296,9 +296,9 @@ class TrialTask:
                 write_midi(path, *([targets[piece].prompt] if takes_prompt else []), samples[piece, 0])
 
     def _provenance(self) -> dict[str, Any]:
-        here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": provenance.cpu_model()}
-        device = provenance.device_name(self.trial.device)
-        return {**provenance.loaded(), **here, "threads": int(self.job["threads"]), "device": device}
+        here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": hardware.cpu_model()}
+        device = frameworks.device_name(self.trial.device)
+        return {**frameworks.loaded(), **here, "threads": int(self.job["threads"]), "device": device}
 
     @property
     def _axis(self) -> tuple[str, ...]:

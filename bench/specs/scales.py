@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.errors import UsageError, did_you_mean
 from bench.specs.schema import SCALES, Scale
-from bench.system import provenance
+from bench.system import hardware
 
 
 def choose_scale(scale: str | None) -> tuple[Scale, str]:
@@ -15,7 +15,7 @@ def choose_scale(scale: str | None) -> tuple[Scale, str]:
     UsageError
         If the scale is unknown, or needs a GPU and none is visible.
     """
-    visible, seen = provenance.gpu_visible()
+    visible, seen = hardware.gpu_visible()
     if scale is None:
         return ("gpu" if visible else "cpu"), seen
     for choice in SCALES:

@@ -1,4 +1,4 @@
-"""Where music and results lie: the command's arguments, then the environment. Imports nothing heavy."""
+"""Folders of music, plug-ins, caches and results, from arguments and environment variables. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.errors import UsageError
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are looked for and written.
+    """Folders that a run reads from and writes to.
 
     Parameters
     ----------
@@ -37,15 +37,17 @@ class Places:
 
     @classmethod
     def find(cls, out: Path | str | None = None, data: Sequence[Path | str] = (), plugins: Sequence[Path | str] = ()) -> Places:
-        """The arguments first, then the environment: BENCH_REPORTS, BENCH_CACHE, BENCH_CACHE_SEED, BENCH_DATA, BENCH_PLUGINS.
+        """Resolve the folders: arguments first, then the environment variables.
+
+        These are BENCH_REPORTS, BENCH_CACHE, BENCH_CACHE_SEED, BENCH_DATA and BENCH_PLUGINS.
 
         Raises
         ------
         UsageError
-            If a data folder isn't there.
+            If a data folder doesn't exist.
         """
-        given = [Path(d) for d in data]
-        for folder in given:
+        data_folders = [Path(d) for d in data]
+        for folder in data_folders:
             if not folder.is_dir():
                 raise UsageError(f"There is no folder {folder}.", "Give --data an existing folder.")
         reports = Path(out or os.environ.get("BENCH_REPORTS") or "reports").absolute()
@@ -54,17 +56,17 @@ class Places:
             out=reports,
             cache=cache,
             seeds=_folders("BENCH_CACHE_SEED"),
-            data=tuple(f.absolute() for f in (*given, *_folders("BENCH_DATA"))),
+            data=tuple(f.absolute() for f in (*data_folders, *_folders("BENCH_DATA"))),
             plugins=tuple(f.absolute() for f in user_folders([Path(p) for p in plugins])),
         )
 
     @property
     def downloads(self) -> Path:
-        """Where datasets are fetched to."""
+        """Folder that datasets are downloaded into."""
         return self.cache / "downloads"
 
     def job(self) -> dict[str, Any]:
-        """The part of a dataset's job that says where things are."""
+        """Build the part of a dataset task's job that names these folders."""
         return {
             "cache": str(self.cache),
             "seeds": list(map(str, self.seeds)),
@@ -74,11 +76,11 @@ class Places:
 
 
 def user_folders(options: Sequence[Path] = (), environment: str | None = None) -> tuple[Path, ...]:
-    """Folders named on the command line, then those in ``$BENCH_PLUGINS`` (separated as in ``$PATH``)."""
+    """List plug-in folders: those of the command line, then those in ``$BENCH_PLUGINS`` (separated as in ``$PATH``)."""
     listed = os.environ.get("BENCH_PLUGINS", "") if environment is None else environment
     return (*options, *(Path(part) for part in listed.split(os.pathsep) if part))
 
 
 def _folders(variable: str) -> tuple[Path, ...]:
-    """Folders that an environment variable names, separated as in ``$PATH``."""
+    """List the folders in an environment variable, separated as in ``$PATH``."""
     return tuple(Path(part).absolute() for part in os.environ.get(variable, "").split(os.pathsep) if part)

@@ -1,7 +1,7 @@
-"""A fixed piece of work, timed beside each training: what a second was worth on this machine at that moment.
+"""A fixed workload, timed before and after each training, as a reference for the speed of the machine at that moment.
 
-A training's seconds say little on a shared or another machine. Divided by the seconds of this work, done right before and right
-after in the same process, they can be compared. It measures one core: for a trial on a GPU it says nothing.
+Training times can't be compared directly between machines, nor on a shared machine. Divided by the time of this workload, which
+runs in the same process right before and after, they can. It measures one core and says nothing about a trial on a GPU.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import time
 
 import numpy as np
 
-#: Side of the matrices, products, and additions in Python: about 0.05 s of each on a core of our day. Larger matrices would be
-#: shared among threads that wait for each other; beside other work that takes ten times as long, which no training does.
+#: Side of the matrices, number of matrix products, number of additions in Python: about 0.05 s each on a core of 2025. Larger
+#: matrices would be split among threads that wait for each other: on a busy machine ten times as long, unlike training.
 SIZE, PRODUCTS, ADDITIONS = 64, 8000, 1_000_000
 
-#: The work is done so often and the median counts: one interruption changes nothing.
+#: Repetitions, of which the median counts, so that one interruption changes nothing.
 REPEATS = 3
 
 
 def measure() -> float:
-    """Seconds that the work takes now, the median of :data:`REPEATS`. It draws no random number of anybody's."""
-    # Once off the clock: the linear algebra library gets ready.
+    """Time the workload, seconds: the median of :data:`REPEATS`. Draws no random numbers."""
+    # Warm up the linear algebra library outside the timing.
     work(1, 1)
     seconds = []
     for _ in range(REPEATS):
@@ -31,9 +31,9 @@ def measure() -> float:
 
 
 def work(products: int = PRODUCTS, additions: int = ADDITIONS) -> float:
-    """Matrix products, as in a network's step, then additions, as in the Python around it; the same number every time."""
+    """Do matrix products, as a network's step does, then additions, as the Python around it does; the result is constant."""
     weights = np.add.outer(np.arange(SIZE), np.arange(SIZE)).astype(np.float32)
-    matrix = weights / weights.sum(1, keepdims=True)  # rows sum to 1: nothing grows, nothing dies away
+    matrix = weights / weights.sum(1, keepdims=True)  # rows sum to 1, so values neither grow nor vanish
     state = np.ones_like(matrix)
     for _ in range(products):
         state = matrix @ state

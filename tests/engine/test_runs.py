@@ -22,7 +22,7 @@ from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
 from bench.storage.files import FORMAT
 from bench.storage.samples import read_samples, read_target_file, read_targets
-from bench.system import provenance
+from bench.system import frameworks, provenance
 from bench.system.paths import Places
 
 from .conftest import PLUGINS, Bench, workers
@@ -305,7 +305,7 @@ def test_an_interpreter_that_cannot_be_started_is_said(toy: Bench, monkeypatch: 
     python = toy.folder / "python"
     python.write_bytes(b"\x7fELF no program")
     python.chmod(0o755)
-    monkeypatch.setitem(provenance.INTERPRETERS, "numpy", "BENCH_PYTHON_NUMPY")
+    monkeypatch.setitem(frameworks.INTERPRETERS, "numpy", "BENCH_PYTHON_NUMPY")
     monkeypatch.setenv("BENCH_PYTHON_NUMPY", str(python))
     toy.write({"steady": {}})
     with pytest.raises(UsageError, match="python can't be started: Exec format error"):

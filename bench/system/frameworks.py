@@ -1,0 +1,148 @@
+"""The frameworks' interpreters, versions and GPUs. A framework is asked in its own interpreter, never imported here."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from bench.errors import TrialError, UsageError
+from bench.system.command import ask
+from bench.system.hardware import cpu_model
+
+#: Environment variables that name a framework's interpreter. A framework without one runs in this interpreter.
+INTERPRETERS = {"tensorflow": "BENCH_PYTHON_TENSORFLOW", "pytorch": "BENCH_PYTHON_PYTORCH"}
+
+#: Distributions worth recording, those that are installed.
+PACKAGES = (
+    *("midibench", "numpy", "scipy", "h5py", "pydantic", "symusic", "pretty_midi", "music21"),
+    *("torch", "triton", "safetensors", "tensorflow", "tensorflow-cpu", "keras"),
+)
+
+_VERSIONS = """
+import importlib.metadata as m, json, platform, sys
+packages = {}
+for name in sys.argv[1:]:
+    try: packages[name] = m.version(name)
+    except m.PackageNotFoundError: pass
+print(json.dumps({"python": platform.python_version(), "packages": packages}))
+"""
+
+_ASK = {
+    "pytorch": """
+import json, torch
+cuda = torch.cuda.is_available()
+gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else []
+print("\\n" + json.dumps({"version": torch.__version__, "gpus": gpus, "cuda": torch.version.cuda, "error": None}))
+""",
+    "tensorflow": """
+import json, tensorflow as tf
+gpus = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in tf.config.list_physical_devices("GPU")]
+cuda = tf.sysconfig.get_build_info().get("cuda_version")
+print("\\n" + json.dumps({"version": tf.__version__, "gpus": gpus, "cuda": cuda, "error": None}))
+""",
+    "numpy": """
+import json, numpy
+print("\\n" + json.dumps({"version": numpy.__version__, "gpus": [], "cuda": None, "error": None}))
+""",
+}
+
+
+def interpreter(framework: str) -> str:
+    """Path of the Python that runs a framework: the one that its environment variable names, else this one.
+
+    Raises
+    ------
+    UsageError
+        If the variable names no executable file.
+    """
+    variable = INTERPRETERS.get(framework, "")
+    chosen = os.environ.get(variable, "")
+    if not chosen:
+        return sys.executable
+    path = shutil.which(chosen)
+    if path is None:
+        raise UsageError(
+            f"${variable} is {chosen!r}, which is no executable file.",
+            f"Set it to the Python that has {framework} and midibench, or unset it to use {sys.executable}.",
+        )
+    return path
+
+
+def framework_report(framework: str, timeout: float = 120) -> dict[str, Any]:
+    """Ask a framework, in its own interpreter, for its version and the GPUs that it can use.
+
+    Returns
+    -------
+    dict
+        ``version``, ``gpus`` (names), ``cuda`` (the version it was built for), ``error`` (None if all is well), ``python``.
+    """
+    nothing: dict[str, Any] = {"version": None, "gpus": [], "cuda": None}
+    try:
+        python = interpreter(framework)
+    except UsageError as error:
+        return {**nothing, "error": error.message, "python": None}
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [python, "-P", "-c", _ASK[framework]]
+    try:
+        answer = ask(command, timeout, quiet)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {**nothing, "error": str(error), "python": python}
+    if answer.returncode != 0:
+        lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+        return {**nothing, "error": lines[-1], "python": python}
+    try:
+        report: dict[str, Any] = nothing | json.loads(answer.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError, TypeError):
+        return {**nothing, "error": "it does not respond like a Python interpreter", "python": python}
+    return {**report, "python": python}
+
+
+@functools.cache
+def versions(python: str) -> dict[str, Any]:
+    """Read the versions of an interpreter and of its packages from their metadata."""
+    try:
+        answer = ask([python, "-P", "-c", _VERSIONS, *PACKAGES], timeout=60)
+        return {"path": python, **json.loads(answer.stdout)}
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError) as error:
+        return {"path": python, "error": str(error)}
+
+
+def loaded() -> dict[str, Any]:
+    """Return the versions of Python, NumPy and the frameworks that this process has imported."""
+    names = {"numpy": "numpy", "torch": "torch", "tensorflow": "tensorflow", "keras": "keras"}
+    imported = {name: sys.modules[module].__version__ for name, module in names.items() if module in sys.modules}
+    return {"python": platform.python_version(), **imported}
+
+
+def require_device(framework: str, device: str) -> None:
+    """Refuse a trial on a GPU if its framework, which its model has imported, can't use one.
+
+    Raises
+    ------
+    TrialError
+        Otherwise the model would fall back to the CPU, and its times would be reported as a GPU's.
+    """
+    if device != "cuda" or framework not in INTERPRETERS or _framework_gpu() is not None:
+        return
+    raise TrialError(f"The trial asks for a GPU, but {framework} sees none.", "See `bench doctor`; --scale cpu needs none.")
+
+
+def device_name(device: str) -> str:
+    """Name of the device that a trial computed on: the GPU as the imported framework names it, or the processor."""
+    return (_framework_gpu() if device == "cuda" else None) or cpu_model()
+
+
+def _framework_gpu() -> str | None:
+    """Name of the first GPU of a framework that this process has imported."""
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(0))
+    if tensorflow is not None and (gpus := tensorflow.config.list_physical_devices("GPU")):
+        return str(tensorflow.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
+    return None

@@ -1,0 +1,110 @@
+"""Processor, memory and GPUs that this process may use. Quick: imports no framework and starts none."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from bench.system.command import ask
+
+
+def gpu_visible() -> tuple[bool, str]:
+    """Whether an NVIDIA GPU is visible, and the evidence. Quick: asks the driver, no framework."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False, "CUDA_VISIBLE_DEVICES hides every GPU"
+    if names := gpu_names():
+        return True, f"nvidia-smi shows {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    devices = sorted(p.name for p in Path("/dev").glob("nvidia[0-9]*"))
+    if devices:
+        return True, f"there is /dev/{devices[0]}"
+    return False, "no GPU is visible (nvidia-smi shows none, there is no /dev/nvidia0)"
+
+
+@functools.cache
+def gpu_names() -> tuple[str, ...]:
+    """List the GPUs that nvidia-smi reports; empty without it."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    try:
+        answer = ask([tool, "--query-gpu=name", "--format=csv,noheader"], timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(filter(None, map(str.strip, answer.stdout.splitlines()))) if answer.returncode == 0 else ()
+
+
+def cores() -> int:
+    """Count the cores that this process may use: its affinity, limited by the control group's quota (``--cpus``); at least 1."""
+    quota = min((q for folder in _cgroups("cpu") if (q := _cpu_quota(folder)) is not None), default=None)
+    affinity = len(os.sched_getaffinity(0))
+    return affinity if quota is None else max(1, min(affinity, int(quota)))
+
+
+def memory_bytes() -> int:
+    """Compute the main memory that this process may use: the machine's, limited by its control group."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [_number(f / name) for f in _cgroups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
+    return min([total, *(int(x) for x in limits if x is not None)])
+
+
+def cpu_model() -> str:
+    """Name of the processor, from /proc/cpuinfo, else from the platform."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine: processor, cores, memory, operating system, GPUs."""
+    return {
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "memory_bytes": memory_bytes(),
+        "gpus": list(gpu_names()),
+    }
+
+
+def _cgroups(controller: str) -> list[Path]:
+    """List the control group folders of this process, versions 1 and 2, from its own up to the root."""
+    root = Path("/sys/fs/cgroup")
+    folders = [root, root / controller]
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return folders
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        base = root / controller if controllers else root
+        own = base / path.lstrip("/")
+        folders += [folder for folder in (own, *own.parents) if folder != base and base in folder.parents]
+    return folders
+
+
+def _cpu_quota(folder: Path) -> float | None:
+    """Read the number of cores that a control group may use; None without a limit."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    quota_, period_ = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+    return quota_ / period_ if quota_ and period_ and quota_ > 0 else None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
