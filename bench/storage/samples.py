@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.music.notes import COLUMNS, Notes
 from bench.storage.files import FORMAT, atomic, check_format, plain
+from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, write_notes
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def write_samples(path: Path, samples: Samples) -> None:
         file.attrs["format"] = FORMAT
         file["piece_index"] = np.array([k[0] for k in keys], np.int64)
         file["sample_index"] = np.array([k[1] for k in keys], np.int64)
-        _write_columns(file, [samples.notes[k] for k in keys])
+        write_notes(file, [samples.notes[k] for k in keys])
         for name in _LIKELIHOOD:
             if (column := getattr(samples, name)) is not None:
                 file[name] = column
@@ -123,7 +122,7 @@ def read_samples(path: Path) -> Samples:
     """Read samples.h5; a DataError if it is missing, damaged, or of another format."""
     with _open(path) as file:
         keys = zip(file["piece_index"][:].tolist(), file["sample_index"][:].tolist(), strict=True)
-        notes = dict(zip(keys, _read_columns(file), strict=True))
+        notes = dict(zip(keys, read_notes(file), strict=True))
         return Samples(notes, *(file[name][:] if name in file else None for name in _LIKELIHOOD))
 
 
@@ -152,10 +151,10 @@ def write_targets(path: Path, targets: Targets) -> None:
     }
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = FORMAT
-        # Bytes of JSON, as titles may hold what HDF5 strings can't (NUL), and attributes end at 64 KiB.
-        file["facts"] = np.frombuffer(json.dumps(plain(facts)).encode(), np.uint8)
-        _write_columns(file.create_group("prompt"), [t.prompt for t in targets.targets])
-        _write_columns(file.create_group("target"), [t.target for t in targets.targets])
+        # No attribute, as these end at 64 KiB.
+        file["facts"] = json_bytes(plain(facts))
+        write_notes(file.create_group("prompt"), [t.prompt for t in targets.targets])
+        write_notes(file.create_group("target"), [t.target for t in targets.targets])
 
 
 def read_targets(path: Path) -> list[Target]:
@@ -166,8 +165,8 @@ def read_targets(path: Path) -> list[Target]:
 def read_target_file(path: Path) -> Targets:
     """All of targets.h5; a DataError if it is missing, damaged, or of another format."""
     with _open(path) as file:
-        facts = json.loads(file["facts"][:].tobytes())
-        prompts, targets = _read_columns(file["prompt"]), _read_columns(file["target"])
+        facts = read_json_bytes(file["facts"])
+        prompts, targets = read_notes(file["prompt"]), read_notes(file["target"])
     rows = zip(facts["pieces"], prompts, targets, strict=True)
     return Targets(
         tuple(Target(PieceName(**piece), prompt, target) for piece, prompt, target in rows),
@@ -175,25 +174,6 @@ def read_target_file(path: Path) -> Targets:
         facts["usable"],
         facts["facts"],
     )
-
-
-def _write_columns(group: h5py.Group, parts: Sequence[Notes]) -> None:
-    group["offsets"] = np.concatenate([[0], np.cumsum([len(p) for p in parts], dtype=np.int64)]).astype(np.int64)
-    joined = {name: [getattr(p, name) for p in parts] for name in COLUMNS}
-    for name, dtype in zip(COLUMNS, (np.float64, np.float64, np.uint8, np.uint8), strict=True):
-        column = np.concatenate([np.empty(0, dtype), *joined[name]])
-        # An empty dataset can't be chunked, hence not compressed.
-        group.create_dataset(name, data=column, **({"compression": "gzip", "shuffle": True} if len(column) else {}))
-
-
-def _read_columns(group: h5py.Group) -> list[Notes]:
-    offsets = group["offsets"][:]
-    columns = [group[name][:] for name in COLUMNS]
-    return [Notes(*(c[a:b] for c in columns)) for a, b in itertools.pairwise(offsets)]
-
-
-#: What HDF5 and its reader raise at a file that was damaged or made by something else.
-_DAMAGE = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError)
 
 
 @contextlib.contextmanager
@@ -204,5 +184,5 @@ def _open(path: Path) -> Iterator[h5py.File]:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing.", "The same command that made the run makes it again.") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{path} can't be read: {error}.", "Remove it; the same command makes it again.") from error

@@ -12,8 +12,7 @@ from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
 from bench.music.notes import Notes
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
-
-from .servers import music
+from tests.data.servers import music
 
 HOSTILE = (
     '"; DROP TABLE',
