@@ -311,7 +311,7 @@ class Run:
         self.history.append(entry)
         with self._file.open("a") as out:
             out.write(json.dumps(entry) + "\n")
-        self._emit({"event": "epoch", "epochs": self.budget.epochs, **entry})
+        self._emit({**entry, "event": "epoch", "epochs": self.budget.epochs})
 
     @property
     def seconds(self) -> float:

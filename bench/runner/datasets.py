@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import errors
 from bench.api import Verified
-from bench.errors import BenchError, PluginError, UsageError, did_you_mean
+from bench.errors import DataError, PluginError, SpecError, TrialError, UsageError, did_you_mean
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.processes import Ending, Signals, StoppedError, Task
@@ -19,6 +18,9 @@ from bench.system import hardware
 from bench.system.paths import Places
 
 Sink = Callable[[dict[str, Any]], None]
+
+#: Errors that a child process reports by their kind, raised again here.
+_ERRORS = {kind.__name__: kind for kind in (UsageError, SpecError, PluginError, DataError, TrialError)}
 
 
 def fetch_dataset(name: str, *, options: Mapping[str, Any] | None = None, display: Sink | None = None, **where: Any) -> Path:
@@ -143,16 +145,15 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
 
     task = Task(job, file, log, sys.executable, processes.environment(threads, "cpu"))
     processes.run_tasks([task], 1, signals, lambda _: None, take, lambda _, ending: endings.append(ending))
-    name, verb, said = job["dataset"]["name"], job["task"], tail(log, endings[0].log_start)
+    name, verb, log_end = job["dataset"]["name"], job["task"], tail(log, endings[0].log_start)
     if not results:
-        raise errors.DataError(f"The task {verb!r} on the dataset {name!r} failed: {endings[0].reason}.", said)
+        raise DataError(f"The task {verb!r} on the dataset {name!r} failed: {endings[0].reason}.", log_end)
     result = dict(results[-1])
     if result.pop("event") == "result":
         return result
-    known = {c.__name__: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, BenchError)}
-    if result["kind"] in known:
-        raise known[result["kind"]](result["message"], result["hint"])
-    raise PluginError(f"The dataset {name!r} failed in {verb!r}: {result['message']}", said)
+    if error := _ERRORS.get(result["kind"]):
+        raise error(result["message"], result["hint"])
+    raise PluginError(f"The dataset {name!r} failed in {verb!r}: {result['message']}", log_end)
 
 
 def _dataset_only(

@@ -29,35 +29,6 @@ from bench.storage.run_folder import RunFolder
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places
 
-#: What a worker sends while a trial goes on, and the numbers that each event holds.
-_EVENTS: Mapping[str, tuple[str, ...]] = {
-    "fit": ("epochs",),
-    "epoch": ("epoch", "epochs", "seconds", "notes"),  # and its loss, which may be NaN
-    "generate": ("pieces",),
-    "likelihood": ("pieces",),
-    "message": (),
-    "error": (),
-}
-
-#: Above every count and time that a trial can have.
-_LARGEST = 1e12
-
-
-def is_event(event: Mapping[str, Any]) -> bool:
-    """Whether an event has the numbers that its kind must have, so that no plug-in's own event can stop a display."""
-    needed = _EVENTS.get(str(event["event"]))
-    if needed is None or not all(_is_count(event.get(name)) for name in needed):
-        return False
-    if event["event"] == "message":
-        return isinstance(event.get("text"), str)
-    if event["event"] == "epoch":
-        return event["epoch"] >= 1 and all(isinstance(event.get(name, 0.0), float) for name in ("loss", "validation_bits"))
-    return True
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
-
 
 @dataclass
 class Session:
@@ -183,9 +154,7 @@ class Session:
         self.display({"event": "trial", **self._about(task), "epochs": task.job["trial"]["budget"]["epochs"]})
 
     def _forward(self, task: Task, event: dict[str, Any]) -> None:
-        # A plug-in may send anything; a display may count on what an event holds.
-        if is_event(event):
-            self.display({**event, **self._about(task)})
+        self.display({**event, **self._about(task)})
 
     def _end(self, task: Task, ending: Ending) -> None:
         outcome = self.folder.outcome(task.job["key"])

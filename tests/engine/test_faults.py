@@ -190,10 +190,11 @@ def test_facts_that_cannot_be_used_are_left_out_and_said(toy: Bench, how: str, f
     assert said[0] in (toy.trials()["faulty", 0] / "stderr.log").read_text()
 
 
-def test_no_event_of_a_plugin_stops_the_run(toy: Bench) -> None:
-    toy.write({"faulty": {"params": {"how": "events"}}})
+def test_no_value_that_a_plugin_logs_stops_the_display(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": "odd values"}}})
     display = make_display(False, Console(file=io.StringIO()))
     assert toy.run(display=display).failed == 0
+    assert toy.run_folder.joinpath("report.md").exists()
 
 
 def test_the_environment_of_a_worker() -> None:

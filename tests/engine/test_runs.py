@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from bench.api import seed_for
 from bench.benchmark import resolve
 from bench.errors import DataError, PluginError, UsageError
 from bench.music.midi import read_midi
-from bench.runner.session import is_event
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.trials import Trial, unfold
@@ -208,26 +206,6 @@ def test_a_file_with_the_name_of_a_shipped_spec_does_not_take_its_folder(tmp_pat
     file.write_text("extends: smoke\ntitle: Mine\n")
     assert resolve("smoke", "smoke", places, {})[1] == "smoke-smoke"
     assert re.fullmatch(r"smoke-smoke-[0-9a-f]{6}", resolve(file, "smoke", places, {})[1])
-
-
-@pytest.mark.parametrize(
-    ("event", "good"),
-    [
-        ({"event": "epoch", "epoch": 1, "epochs": 2, "seconds": 0.5, "loss": float("nan"), "notes": 9}, True),
-        ({"event": "epoch", "epoch": 0, "epochs": 2, "seconds": 0.5, "loss": 1.0, "notes": 9}, False),
-        ({"event": "epoch", "epoch": 1, "epochs": 2, "seconds": float("nan"), "loss": 1.0, "notes": 9}, False),
-        ({"event": "epoch", "epoch": 1, "epochs": 10**400, "seconds": 0.5, "loss": 1.0, "notes": 9}, False),
-        ({"event": "epoch", "epoch": 1, "epochs": 2, "seconds": 0.5, "loss": 1.0, "notes": 9, "validation_bits": "x"}, False),
-        ({"event": "epoch"}, False),
-        ({"event": "generate", "pieces": "3"}, False),
-        ({"event": "message", "text": "hello"}, True),
-        ({"event": "message"}, False),
-        ({"event": "done"}, False),
-        ({"event": ["plan"]}, False),
-    ],
-)
-def test_events_of_a_plugin_are_checked(event: dict[str, Any], good: bool) -> None:
-    assert is_event(event) is good
 
 
 def test_a_folder_that_cannot_be_locked_is_said(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ class Model:
                     raise OSError(errno.ENOSPC, "No space left on device")
             case "epoch 0":
                 run.log(0, loss=1.0, notes=1)
-            case "events":
-                for event in ({"event": "epoch"}, {"event": "plan"}, {"event": "epoch", "epoch": 0, "seconds": 1}):
-                    run.emit(event)
+            case "odd values":
+                values = {"event": 1.0, "epochs": 0.0, "validation_bits": np.inf}
+                run.log(1, loss=np.nan, notes=np.int64(0), **values)
             case "hang":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
