@@ -1,4 +1,4 @@
-"""The whole of a benchmark in one call: resolve the spec, run its trials, render sound, score, report."""
+"""Complete benchmark in one call: resolve the spec, run its trials, render sound, score, report."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from bench.system.paths import Places
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run.
+    """Result of a finished run.
 
     Parameters
     ----------
     folder : Path
-        Its folder: reports, samples, outcomes.
+        Folder of the run: reports, samples, outcomes.
     failed : int
-        Trials that failed or are missing; the table gives the reason of each.
+        Number of trials that failed or are missing; the reports give the reasons.
     table : list of dict
-        The rows, as in ``report.csv``.
+        Rows of the table, as in ``report.csv``.
     reports : list of Path
-        Files written for people.
+        Report files.
     """
 
     folder: Path
@@ -59,30 +59,30 @@ def run(
     sound: bool = True,
     display: Sink | None = None,
 ) -> RunResult:
-    """Run a spec: train, generate, score, report. The same call resumes where an earlier one was stopped.
+    """Run a spec: train, generate, score, report. The same call resumes a run that was interrupted.
 
     Parameters
     ----------
     spec : Spec, str or Path
-        A shipped spec's name, a YAML file, or a Spec.
+        Name of a shipped spec, a YAML file, or a Spec.
     scale : {"smoke", "cpu", "gpu"}, optional
-        By default "gpu" where a GPU is visible, else "cpu".
+        By default "gpu" if a GPU is visible, else "cpu".
     models, references, dataset, seeds : optional
-        Replace the spec's own; see :func:`bench.specs.load.load_spec`.
+        Override the spec; see :func:`bench.specs.load.load_spec`.
     data : sequence of Path, optional
-        Folders of music, before those of ``$BENCH_DATA``.
+        Folders of music, searched before those of ``$BENCH_DATA``.
     plugins : sequence of Path, optional
-        Plug-in folders, before those of ``$BENCH_PLUGINS``.
+        Plug-in folders, searched before those of ``$BENCH_PLUGINS``.
     out : Path, optional
-        The reports folder; by default ``$BENCH_REPORTS`` or ``reports``.
+        Folder for reports; by default ``$BENCH_REPORTS`` or ``reports``.
     jobs : int
-        Trials side by side; the cores are shared out.
+        Number of trials that run in parallel; they share the cores.
     fetch : bool
-        Whether a dataset that is missing may be downloaded.
+        Whether a missing dataset may be downloaded.
     sound : bool
         Whether the models' samples are rendered as MP3.
     display : callable, optional
-        Takes every event, a dict.
+        Called with each event, a dict whose ``event`` names its kind.
 
     Returns
     -------
@@ -91,13 +91,13 @@ def run(
     Raises
     ------
     BenchError
-        If nothing could be run: a wrong spec, missing music, a folder in use. A trial that fails raises nothing.
+        If nothing could be run: an invalid spec, missing music, a folder in use. A trial that fails raises nothing.
     StoppedError
-        At Ctrl-C or SIGTERM, with the workers ended and finished trials kept.
+        On Ctrl-C or SIGTERM; the workers have ended and finished trials are kept.
 
     Examples
     --------
-    The reference rows of a shipped spec alone, with one seed; the folder is made under `out`.
+    Only the reference rows of a shipped spec, with one seed; the run's folder is created under `out`.
 
     >>> from tempfile import mkdtemp
     >>> result = run("smoke", models=[], seeds=[0], scale="smoke", out=mkdtemp(), sound=False)
@@ -114,7 +114,7 @@ def run(
     resolved, folder_name = resolve(spec, scale, places, {k: v for k, v in overrides.items() if v is not None})
     folder = RunFolder(places.out / "runs" / folder_name)
     with folder.lock(), Signals() as signals:
-        call = {**_asked(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
+        call = {**_spec_names(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
         show = display or (lambda event: None)
         session = Session(resolved, scale, why, places, folder, jobs, show, signals, call)
         try:
@@ -127,10 +127,10 @@ def run(
 
 
 def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Mapping[str, Any]) -> tuple[Spec, str]:
-    """The spec at its scale, and its run folder's name.
+    """Resolve the spec at its scale, and choose the name of its run folder.
 
-    The name is ``<spec>-<scale>``, with a hash of the whole spec where it differs from what the spec's name alone stands for:
-    the shipped spec of that name, else the file that the folder was made from.
+    The name is ``<spec>-<scale>``. A hash of the spec is appended if it differs from the shipped spec of that name or, where
+    there is none, if the folder was created from another file.
     """
     named: str | Path | None
     if isinstance(spec, Spec):
@@ -141,46 +141,46 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
     else:
         resolved = load_spec(spec, places.plugins, scale=scale, **overrides)
         named = resolved.name if resolved.name in shipped_specs() else spec
-    stands = load_spec(named, places.plugins, scale=scale) if named is not None else None
+    namesake = load_spec(named, places.plugins, scale=scale) if named is not None else None
     name = f"{resolved.name or 'spec'}-{scale}"
     content = resolved.model_dump(mode="json")
-    if resolved == stands and not _is_anothers(RunFolder(places.out / "runs" / name), spec, content):
+    if resolved == namesake and not _is_of_another_file(RunFolder(places.out / "runs" / name), spec, content):
         return resolved, name
     text = json.dumps(content, sort_keys=True)
     return resolved, f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def _asked(spec: Spec | str | Path) -> dict[str, str | None]:
-    """How the spec was named, and the file that it is, if it isn't a shipped one."""
+def _spec_names(spec: Spec | str | Path) -> dict[str, str | None]:
+    """Return the spec as the user named it, and its file unless it is a shipped one."""
     if isinstance(spec, Spec):
         return {"spec": None, "file": None}
     return {"spec": str(spec), "file": None if str(spec) in shipped_specs() else str(Path(spec).resolve())}
 
 
-def _is_anothers(folder: RunFolder, spec: Spec | str | Path, content: Mapping[str, Any]) -> bool:
-    """Whether a run folder was made from another file of the same name that says something else."""
-    file = _asked(spec)["file"]
+def _is_of_another_file(folder: RunFolder, spec: Spec | str | Path, content: Mapping[str, Any]) -> bool:
+    """Whether a run folder was created from another file of the same name and with other content."""
+    file = _spec_names(spec)["file"]
     if file is None or not folder.run_file.exists():
         return False
-    with contextlib.suppress(DataError):  # it is said when the folder is used
+    with contextlib.suppress(DataError):  # reported when the folder is used
         stored = folder.read()
         return stored.call.get("file") not in (None, file) and stored.spec != content
     return False
 
 
 def render_after_run(folder: Path, display: Sink) -> None:
-    """Render the models' samples that have no clip yet, and report it in one line.
+    """Render the models' samples that have no clip yet, and report the result in one line.
 
-    Nothing that goes wrong here fails the run: the report says what is missing.
+    An error here does not fail the run: the report lists the missing clips.
 
     Parameters
     ----------
     folder : Path
-        The run's folder.
+        Folder of the run.
     display : callable
-        Takes events.
+        Called with each event.
     """
-    # Imported here: a wrong spec is refused without symusic and HDF5.
+    # Imported here so that an invalid spec is refused without loading symusic and HDF5.
     from bench.sound.clips import render_run, sources
     from bench.sound.synthesizer import find_synthesizer
 
@@ -202,7 +202,7 @@ def render_after_run(folder: Path, display: Sink) -> None:
 
 def report(folder: Path, display: Sink) -> RunResult:
     """Score the run in `folder` and write its reports."""
-    # Imported here: SciPy and the templates are not needed to refuse a wrong spec.
+    # Imported here so that an invalid spec is refused without loading SciPy and the templates.
     from bench.report import write_reports
     from bench.scoring.score import score_run
 

@@ -1,4 +1,4 @@
-"""The plans of a run, from what its constrained trials stored: what every row is measured against."""
+"""Chord plans that a run's constrained trials stored; the harmony metrics of all rows are computed against them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bench.storage.records import ChordPlans, Done, Failed
 
 @dataclass(frozen=True)
 class Pieces:
-    """What one constraint asks of each held-out piece.
+    """Chord plans of all held-out pieces under one constraint.
 
     Parameters
     ----------
     harmony : Harmony
     plans : tuple of Plan
-        One a piece.
+        One per piece.
     key_from : str
-        Where the keys came from.
+        Source of the keys.
     """
 
     harmony: Harmony
@@ -31,17 +31,17 @@ class Pieces:
     key_from: str
 
     def layout(self, notes: int) -> Layout:
-        """Of the first `notes` notes, which are those compared."""
+        """Lay out the first `notes` notes, those that are compared."""
         return layout(self.harmony.form, notes)
 
 
 class StoredPlans:
-    """Which plan a trial is measured against: its own; else that of the same model with a constraint; else the run's only one.
+    """Selection of the plans for each trial: its own; else those of the same model with a constraint; else the run's only ones.
 
     Parameters
     ----------
     done : sequence of (trial, outcome)
-        The trials that are done; those without a constraint are passed over.
+        Finished trials; those without a constraint are ignored.
     """
 
     def __init__(self, done: Sequence[tuple[Trial, Done | Failed | None]]) -> None:
@@ -54,7 +54,7 @@ class StoredPlans:
                 self.by_model.setdefault(_model(trial), set()).add(choice)
 
     def of(self, trial: Trial) -> Pieces | str:
-        """The plans for a trial, or why there are none."""
+        """Select the plans for a trial, or give the reason why there are none."""
         if not self.by_choice:
             return "the run has no plan of chords: no row with `harmony` has ended"
         if trial.harmony:

@@ -1,7 +1,7 @@
-"""Cross-validation: the folds of one training seed as one trial.
+"""Cross-validation: the outcomes of all folds of one training seed, combined into one.
 
-Each fold is a trial of its own. Times, epochs and what else belongs to a training are means over the folds, peak memory is the
-largest, speeds are over all notes of all folds. ``training.folds`` keeps each fold's own figures, and each epoch in
+Each fold is a trial of its own. Times, epochs and other figures of a training are means over the folds, peak memory is the
+maximum, speeds are over all notes of all folds. ``training.folds`` keeps each fold's own figures, and each epoch in
 ``training.history`` names its fold.
 """
 
@@ -27,16 +27,16 @@ from bench.storage.samples import Samples
 
 
 def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> Done:
-    """One outcome for all folds of a trial.
+    """Combine the outcomes of all folds of a trial.
 
     Parameters
     ----------
     outcomes : sequence of Done
-        One a fold.
+        One per fold.
     folds : sequence of int
-        Their numbers, in the same order.
+        Numbers of the folds, in the same order.
     samples : Samples
-        Of all folds.
+        Samples of all folds.
     """
     first = outcomes[0]
     return first.model_copy(
@@ -87,7 +87,7 @@ def _generation(parts: Sequence[Generation]) -> Generation:
 
 
 def _facts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all folds agree on, the mean number of parameters, the most GPU memory; the rest by fold."""
+    """Combine facts: values equal in all folds, the mean number of parameters, the maximum GPU memory; the rest by fold."""
     facts: dict[str, Any] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         values = [part.get(name) for part in parts]
@@ -110,7 +110,7 @@ def _speed(parts: Sequence[SpeedReference]) -> SpeedReference | None:
 
 
 def _originality(outcomes: Sequence[Done]) -> Originality | None:
-    """By sample and by target, in the order of all pieces."""
+    """Combine the folds' overlaps by sample and by target, in the order of all pieces."""
     samples: dict[tuple[int, int], tuple[Any, ...]] = {}
     targets: dict[tuple[int, int], tuple[Any, ...]] = {}
     for outcome in outcomes:
@@ -133,7 +133,7 @@ def _copying(rows: Mapping[tuple[int, int], tuple[Any, ...]]) -> Copying:
 
 
 def _harmony(outcomes: Sequence[Done]) -> ChordPlans | None:
-    """The plan of each piece, in the order of all pieces."""
+    """Combine the folds' chord plans, in the order of all pieces."""
     plan_of: dict[int, Mapping[str, Any]] = {}
     sources: dict[str, None] = {}
     for outcome in outcomes:
@@ -156,5 +156,5 @@ def _rate(notes: Number, seconds: float) -> float | None:
 
 
 def _mean(values: Sequence[Number | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return math.fsum(numbers) / len(numbers) if numbers else None

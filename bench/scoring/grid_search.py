@@ -1,4 +1,4 @@
-"""What a grid search found: its cells, and the one that validation chose. No number of Table 2 has a part in the choice."""
+"""Grid search: the cells of a row, and the one with the best validation score. No number of Table 2 influences the choice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from bench.scoring.score import Row, Table, standard_deviation
 from bench.storage.records import Done
 
-#: What a model may log of an epoch to be chosen by, the less the better. The first that the cells have counts, if all have the
-#: same ones: a cell that lacks one predicts something else, and its loss is over other fields.
+#: Validation scores that a model may log in each epoch, lower is better. The choice is by the first one that the cells have,
+#: provided that all have the same ones: a cell without it predicts something else, and its loss is over other fields.
 SCORES = {
     "validation_bits": "validation bits per note",
     "validation_loss": "validation loss",
@@ -20,18 +20,18 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Search:
-    """The cells of one row, and which of them validation chose.
+    """Grid search of one row of the spec.
 
     Parameters
     ----------
     row : str
-        The spec's row.
+        Name of the row in the spec.
     score : str
-        What chose: one of :data:`SCORES`; empty if the cells have none, or not the same ones.
+        Score of the choice, one of :data:`SCORES`; empty if the cells have none, or different ones.
     cells : tuple of Row
-        In the grid's order.
+        Rows of the table, in the grid's order.
     scores : tuple of tuple of float
-        For each cell the best epoch of every seed; fewer than its trials where some did not end well.
+        For each cell, the best epoch's score of every seed; fewer than its trials if some failed.
     mixed : bool
         Whether the cells have different scores.
     """
@@ -44,9 +44,9 @@ class Search:
 
     @property
     def chosen(self) -> Row | None:
-        """The cell with the least mean over seeds, the earlier one of two equal; None while any trial of the search lacks.
+        """Cell with the lowest mean over seeds, the first one of equals; None while any trial of the search is missing.
 
-        A choice among the cells that happened to end would be another one than the spec asks for.
+        A choice among only the finished cells would not be the search that the spec asks for.
         """
         if any(len(seeds) < len(cell.trials) for cell, seeds in zip(self.cells, self.scores, strict=True)):
             return None
@@ -59,16 +59,16 @@ class Search:
 
 
 def searches(table: Table) -> list[Search]:
-    """The grid searches of a run, in the order of its rows."""
-    found: dict[str, list[Row]] = {}
+    """Collect the grid searches of a run, in the order of its rows."""
+    cells: dict[str, list[Row]] = {}
     for row in table.rows:
         if name := row.trials[0].trial.cell_of:
-            found.setdefault(name, []).append(row)
-    return [_search(name, rows) for name, rows in found.items()]
+            cells.setdefault(name, []).append(row)
+    return [_search(name, rows) for name, rows in cells.items()]
 
 
 def without_losers(table: Table) -> Table:
-    """The table without the cells that validation did not choose; of a search without a choice all cells stay."""
+    """Remove the cells that validation did not choose; all cells of a search without a choice stay."""
     losers = {cell.system for s in searches(table) if s.chosen for cell in s.cells if cell is not s.chosen}
     return Table(tuple(row for row in table.rows if row.system not in losers))
 
@@ -83,6 +83,6 @@ def _search(name: str, rows: Sequence[Row]) -> Search:
 
 
 def _best(outcome: Done, score: str) -> float | None:
-    """The least finite value of `score` over a trial's epochs; None if no epoch has one."""
+    """Find the lowest finite value of `score` over a trial's epochs; None if no epoch has one."""
     values = [e.get(score) for e in outcome.training.history]
     return min((float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)), default=None)

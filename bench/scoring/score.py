@@ -1,8 +1,9 @@
-"""Stored outcomes and samples to numbers. Nothing is trained or generated here, and nothing but the run folder is read.
+"""Score a run: from stored outcomes and samples to a table. Nothing is trained or generated, and only the run folder is read.
 
-A value is measured on each (system, seed, piece, sample). Samples are averaged first, then the seeds of a piece, then pieces, so
-that a piece counts once whatever the number of seeds. The SD between seeds of the mean over pieces stands beside. What belongs to
-a whole trial (bits per note, cost) is averaged over seeds. A trial that failed adds to no number: its row says that it failed.
+A metric is computed for each (system, seed, piece, sample). It is averaged over samples first, then over the seeds of a piece,
+then over pieces, so that a piece counts once whatever the number of seeds. The standard deviation between seeds is that of the
+means over pieces. Values of a complete trial (bits per note, cost) are averaged over seeds. Failed trials are not averaged: their
+row shows that they failed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from bench.storage.records import Done, Failed, Originality, RunRecord, first_pr
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, read_targets
 
-#: The row that skill is measured against, and that of other real music.
+#: Systems of the row that skill is relative to, and of the row of other real music.
 MEDIAN, REAL = "median", "real"
 
-#: The order of rows: what is compared, then what it is compared with.
+#: Order of the rows: the systems under test, then those for comparison.
 KIND_ORDER = ("model", "untrained", "reference")
 
 Status = Literal["done", "partly done", "partly failed", "failed", "not run"]
@@ -39,21 +40,22 @@ Status = Literal["done", "partly done", "partly failed", "failed", "not run"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a row.
+    """One value of a row.
 
     Parameters
     ----------
     value : float or None
-        Mean; None where it is undefined, and `reason` says why.
+        Mean; None if it is undefined, for the given `reason`.
     seed_sd : float or None
         Standard deviation (divisor n - 1) of the seeds' means; None with fewer than two seeds.
     seeds, pieces : int
-        How many the mean is over; `pieces` is 0 for what belongs to a whole trial.
+        Numbers of seeds and pieces in the mean; `pieces` is 0 for a value of complete trials.
     reason : str
     by_piece : mapping of int to float
-        Mean over the seeds of each piece, which the mean, the interval and the tests are over; empty for a whole trial's.
+        Mean of each piece over its seeds, on which the mean, the interval and the tests are based; empty for a value of complete
+        trials.
     weights : mapping of int to float or None
-        Of each piece in the mean; None where all count alike.
+        Weight of each piece in the mean; None for equal weights.
     """
 
     value: float | None
@@ -65,13 +67,13 @@ class Cell:
     weights: Mapping[int, float] | None = field(default=None, repr=False)
 
     def columns(self, name: str) -> dict[str, float | None]:
-        """Mean, SD between seeds and interval, as the columns of ``report.csv``."""
+        """Return mean, standard deviation between seeds and interval, as the columns of ``report.csv``."""
         low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
         return {name: self.value, f"{name}_seed_sd": self.seed_sd, f"{name}_low": low, f"{name}_high": high}
 
     @cached_property
     def interval(self) -> Interval | None:
-        """95 %, by bootstrap over pieces; None for what belongs to a whole trial."""
+        """95 % confidence interval by bootstrap over pieces; None for a value of complete trials."""
         pieces = sorted(self.by_piece)
         weights = None if self.weights is None else [self.weights[p] for p in pieces]
         return bootstrap_mean([self.by_piece[p] for p in pieces], weights)
@@ -84,19 +86,19 @@ class TrialScore:
     Parameters
     ----------
     keys : tuple of str
-        Name of its folder; with folds that of each fold, in their order.
+        Name of its folder; with folds, that of each fold in order.
     trial : Trial
-        With folds, without its fold: all folds of a seed are scored as one.
+        The trial; with folds, the one that stands for all folds of a seed, which are scored together.
     outcome : Done, Failed or None
-        What ``outcome.json`` holds; None for a trial that has not ended.
+        Content of ``outcome.json``; None for a trial that has not ended.
     error : str
-        Why it failed; empty when done.
+        Reason of the failure; empty if there was none.
     values : dict
-        Of the whole trial: bits per note, cost, and the mean over pieces of what is measured on pieces.
+        Value of the complete trial by metric: bits per note, cost, and means over pieces.
     by_piece : dict
-        Metric to piece index to the mean over that piece's samples.
+        By metric, then by index of the piece: mean over the piece's samples.
     notes : dict
-        Held-out piece to its number of notes, by which its bits per note are weighted; empty without a likelihood.
+        Number of notes by held-out piece, the weights of its bits per note; empty without a likelihood.
     """
 
     keys: tuple[str, ...]
@@ -109,18 +111,18 @@ class TrialScore:
 
     @property
     def key(self) -> str:
-        """The folder to look into: the first, or that of the fold that failed."""
+        """Key of the folder to examine: the first, or that of the fold that failed."""
         return self.outcome.key if isinstance(self.outcome, Failed) else self.keys[0]
 
     @property
     def result(self) -> Done:
-        """The outcome of a trial that ended well."""
+        """Outcome of a completed trial."""
         assert isinstance(self.outcome, Done), f"{self.key} has not ended well"
         return self.outcome
 
     @property
     def status(self) -> Status:
-        """``done``, ``failed`` or ``not run``."""
+        """Status: ``done``, ``failed`` or ``not run``."""
         if self.error:
             return "failed"
         return "not run" if self.outcome is None else "done"
@@ -128,7 +130,7 @@ class TrialScore:
 
 @dataclass(frozen=True)
 class Row:
-    """One system: its trials, one a seed, and their means."""
+    """One system: its trials, one per seed, and their means."""
 
     system: str
     kind: str
@@ -137,27 +139,27 @@ class Row:
 
     @property
     def model(self) -> str:
-        """The plug-in."""
+        """Name of the plug-in."""
         return self.trials[0].trial.model
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The plug-in's hyperparameters, where they differ from its defaults."""
+        """Hyperparameters of the plug-in that differ from its defaults."""
         return self.trials[0].trial.params
 
     @property
     def harmony(self) -> Harmony | None:
-        """Its harmonic constraint."""
+        """Harmonic constraint of the row."""
         return self.trials[0].trial.harmony
 
     @property
     def done(self) -> tuple[TrialScore, ...]:
-        """The trials that the cells are over."""
+        """Completed trials, over which the cells are averaged."""
         return tuple(t for t in self.trials if t.status == "done")
 
     @property
     def status(self) -> Status:
-        """Of all trials together."""
+        """Status of all trials together."""
         states = {t.status for t in self.trials}
         if states == {"done"}:
             return "done"
@@ -167,23 +169,23 @@ class Row:
 
     @property
     def pieces(self) -> int:
-        """Pieces that any distance of this row is over."""
+        """Largest number of pieces that a distance of this row is averaged over."""
         return max((c.pieces for name, c in self.cells.items() if name not in likelihood.BY_PIECE), default=0)
 
     @property
     def absent(self) -> frozenset[int]:
-        """Pieces that another system did not continue; its means are over the others."""
+        """Pieces that an external system did not continue; its means are over the others."""
         return frozenset(piece for t in self.done for piece in t.result.absent)
 
     @property
     def coverage(self) -> str:
-        """``12 of 16 pieces``; empty where none is missing."""
+        """Text like ``12 of 16 pieces``; empty if none is missing."""
         return f"{self.pieces} of {self.pieces + len(self.absent)} pieces" if self.absent else ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of a run: models, then the same untrained, then references, each in the spec's order."""
+    """All rows of a run: models, then untrained models, then references, each in the spec's order."""
 
     rows: tuple[Row, ...]
 
@@ -191,11 +193,11 @@ class Table:
         return {row.system: row for row in self.rows}[system]
 
     def find(self, system: str) -> Row | None:
-        """The row of that name, or None."""
+        """Find the row of that name, or None."""
         return next((row for row in self.rows if row.system == system), None)
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat dict a row, as in ``report.csv``: None where a value is undefined."""
+        """Return one flat dict per row, as in ``report.csv``; None for an undefined value."""
         return [
             {
                 "system": row.system,
@@ -210,8 +212,8 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a trial is scored by besides itself: the spec's target, its music's entropy if known, and the plans of chords."""
+class Yardsticks:
+    """What all trials are scored against: the spec's target, the entropy of the music's source if known, the chord plans."""
 
     target: float | None
     entropy: Mapping[str, float] | None
@@ -219,25 +221,25 @@ class Known:
 
 
 def score_run(folder: Path) -> Table:
-    """Every row of the run in `folder`, from stored files only.
+    """Score the run in `folder`, from stored files only.
 
     Raises
     ------
     DataError
-        If the folder holds no run, or its targets are gone or damaged.
+        If the folder holds no run, or its targets are missing or damaged.
     """
     run = RunFolder(folder)
     record = run.read()
-    known = Known(record.spec.get("target"), record.dataset.entropy, read_plans(run))
+    yardsticks = Yardsticks(record.spec.get("target"), record.dataset.entropy, read_plans(run))
     targets = read_targets(run.targets)
-    trials = [_score_trial(run, trial, keys, targets, known) for trial, keys in planned_trials(record)]
+    trials = [_score_trial(run, trial, keys, targets, yardsticks) for trial, keys in planned_trials(record)]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial.kind), t.trial.seed))
     systems = dict.fromkeys(t.trial.system for t in trials)
     return Table(with_skill([score_row([t for t in trials if t.trial.system == system]) for system in systems]))
 
 
 def read_plans(run: RunFolder) -> StoredPlans:
-    """The plans that the run's constrained trials followed."""
+    """Read the chord plans that the run's constrained trials followed."""
     constrained = [(trial, keys) for trial, keys in planned_trials(run.read()) if trial.harmony]
     outcomes: list[tuple[Trial, Done | Failed | None]] = []
     for trial, keys in constrained:
@@ -247,7 +249,7 @@ def read_plans(run: RunFolder) -> StoredPlans:
 
 
 def planned_trials(record: RunRecord) -> list[tuple[Trial, dict[int, str]]]:
-    """The trials of a run, in the order of the table's rows, each with its folder's name by fold (0 without folds).
+    """List the trials of a run in the order of the table's rows, each with its key by fold (0 without folds).
 
     Raises
     ------
@@ -258,8 +260,8 @@ def planned_trials(record: RunRecord) -> list[tuple[Trial, dict[int, str]]]:
     try:
         for entry in record.trials:
             trial = Trial.model_validate(entry.trial)
-            whole = trial.model_copy(update={"fold": None})
-            planned.setdefault((trial.system, trial.seed), (whole, {}))[1][trial.fold or 0] = entry.key
+            all_folds = trial.model_copy(update={"fold": None})
+            planned.setdefault((trial.system, trial.seed), (all_folds, {}))[1][trial.fold or 0] = entry.key
         return list(planned.values())
     except ValidationError as error:
         raise DataError(
@@ -268,7 +270,7 @@ def planned_trials(record: RunRecord) -> list[tuple[Trial, dict[int, str]]]:
 
 
 def score_row(trials: Sequence[TrialScore]) -> Row:
-    """The row of one system's trials: those that are done are averaged, the others only counted."""
+    """Average the completed trials of one system into a row; the others are only counted."""
     done = [t for t in trials if t.status == "done"]
     measured = [name for name in METRICS if name not in skill.OF]
     cells = {name: _cell(name, done) if done else Cell(None, reason="no trial was finished") for name in measured}
@@ -278,7 +280,7 @@ def score_row(trials: Sequence[TrialScore]) -> Row:
 
 
 def with_skill(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, with what each distance is against that of the median row."""
+    """Add to each row its skill: each distance relative to that of the median row."""
     median = next((row for row in rows if row.system == MEDIAN and row.kind == "reference"), None)
     return tuple(rows) if median is None else tuple(replace(row, cells={**row.cells, **_skill(row, median)}) for row in rows)
 
@@ -287,27 +289,39 @@ def _skill(row: Row, median: Row) -> dict[str, Cell]:
     cells = {}
     for name, distance in skill.OF.items():
         ours, constant = row.cells[distance], median.cells[distance]
-        known, weights = skill.by_piece(ours.by_piece, constant.by_piece)
-        if known and constant.value:
+        skills, weights = skill.by_piece(ours.by_piece, constant.by_piece)
+        if skills and constant.value:
             spread = None if ours.seed_sd is None else ours.seed_sd / constant.value
-            total = math.fsum(known[p] * weights[p] for p in known) / math.fsum(weights.values())
-            cells[name] = Cell(total, spread, ours.seeds, len(known), by_piece=known, weights=weights)
+            total = math.fsum(skills[p] * weights[p] for p in skills) / math.fsum(weights.values())
+            cells[name] = Cell(total, spread, ours.seeds, len(skills), by_piece=skills, weights=weights)
         else:
             cells[name] = Cell(None, reason=ours.reason or constant.reason or "the median row has no distance")
     return cells
 
 
 def mean(values: Iterable[Value]) -> Value:
-    """Mean of those that are defined; if none is, the first one's reason."""
-    given = list(values)
-    known = [v for v in given if not isinstance(v, Undefined)]
-    if known:
-        return math.fsum(known) / len(known)
-    return next((v for v in given if isinstance(v, Undefined)), Undefined("nothing was measured"))
+    """Mean of the defined values; if there are none, the first one's reason.
+
+    Examples
+    --------
+    >>> mean([1.0, Undefined("no notes"), 2.0])
+    1.5
+    """
+    values = list(values)
+    defined = [v for v in values if not isinstance(v, Undefined)]
+    if defined:
+        return math.fsum(defined) / len(defined)
+    return next((v for v in values if isinstance(v, Undefined)), Undefined("nothing was measured"))
 
 
 def standard_deviation(values: Sequence[float]) -> float | None:
-    """With divisor n - 1; None for fewer than two values."""
+    """Compute the standard deviation with divisor n - 1; None for fewer than two values.
+
+    Examples
+    --------
+    >>> standard_deviation([1.0, 3.0, 5.0])
+    2.0
+    """
     if len(values) < 2:
         return None
     centre = math.fsum(values) / len(values)
@@ -315,32 +329,32 @@ def standard_deviation(values: Sequence[float]) -> float | None:
 
 
 def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
-    """One cell from the seeds of a system."""
+    """Average one metric over the completed seeds of a system."""
     values = [t.values[name] for t in done]
     per_seed = [v for v in values if not isinstance(v, Undefined)]
     if not per_seed:
         return Cell(None, reason=next(v.reason for v in values if isinstance(v, Undefined)))
     if METRICS[name].every_seed and len(per_seed) < len(values):
-        # The mean of those that have one would make a model that seldom reaches a target look quick.
+        # The mean over the other seeds alone would make a model that seldom reaches the target look fast.
         reason = next(v.reason for v in values if isinstance(v, Undefined))
         missing = f"{len(values) - len(per_seed)} of {len(values)} seeds"
         return Cell(None, seeds=len(per_seed), reason=f"{reason} ({missing})")
     by_piece = [t.by_piece.get(name, {}) for t in done]
     pieces = sorted({piece for seed in by_piece for piece in seed})
     means = {piece: mean(seed[piece] for seed in by_piece if piece in seed) for piece in pieces}
-    known = {piece: v for piece, v in means.items() if not isinstance(v, Undefined)}
+    defined = {piece: v for piece, v in means.items() if not isinstance(v, Undefined)}
     spread = standard_deviation(per_seed)
-    if not known:
+    if not defined:
         return Cell(math.fsum(per_seed) / len(per_seed), spread, len(per_seed))
     if name in likelihood.BY_PIECE:
         weights = {piece: t.notes[piece] for t in done for piece in t.notes}
-        total = math.fsum(known[p] * weights[p] for p in known) / math.fsum(weights[p] for p in known)
-        return Cell(total, spread, len(per_seed), len(known), by_piece=known, weights=weights)
-    return Cell(math.fsum(known.values()) / len(known), spread, len(per_seed), len(known), by_piece=known)
+        total = math.fsum(defined[p] * weights[p] for p in defined) / math.fsum(weights[p] for p in defined)
+        return Cell(total, spread, len(per_seed), len(defined), by_piece=defined, weights=weights)
+    return Cell(math.fsum(defined.values()) / len(defined), spread, len(per_seed), len(defined), by_piece=defined)
 
 
 def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:
-    """The outcome of a trial; with folds, that of the first that failed, None if one has not ended, else all as one.
+    """Read the outcome of a trial; with folds, that of the first one that failed, None if one has not ended, else all combined.
 
     Raises
     ------
@@ -358,7 +372,9 @@ def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:
     return unite(done, list(keys), run.samples(*keys.values())) if len(done) == len(keys) else None
 
 
-def _score_trial(run: RunFolder, trial: Trial, folds: Mapping[int, str], targets: Sequence[Target], known: Known) -> TrialScore:
+def _score_trial(
+    run: RunFolder, trial: Trial, folds: Mapping[int, str], targets: Sequence[Target], yardsticks: Yardsticks
+) -> TrialScore:
     keys = tuple(folds.values())
     outcome: Done | Failed | None = None
     try:
@@ -368,18 +384,18 @@ def _score_trial(run: RunFolder, trial: Trial, folds: Mapping[int, str], targets
         if isinstance(outcome, Failed):
             return TrialScore(keys, trial, outcome, outcome.error.reason)
         samples = run.samples(*keys)
-        # An external system may lack pieces; they are left out, and its row says how many it has.
+        # An external system may lack pieces: they are left out, and its row shows how many it has.
         present = {i: t for i, t in enumerate(targets) if i not in outcome.absent}
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
-        by_piece |= _score_harmony(samples, trial, present, known.plans)
+        by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
     except (OSError, DataError) as error:
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
         **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
-        **likelihood.evaluate(outcome.likelihood, known.entropy),
-        **cost.evaluate(outcome, known.target, trains=trial.kind == "model"),
+        **likelihood.evaluate(outcome.likelihood, yardsticks.entropy),
+        **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model"),
     }
     wrong = sorted(name for name, value in values.items() if not isinstance(value, Undefined) and not math.isfinite(value))
     if wrong:
@@ -392,9 +408,9 @@ def _score_trial(run: RunFolder, trial: Trial, folds: Mapping[int, str], targets
 def _score_pieces(
     samples: Samples, trial: Trial, targets: Mapping[int, Target], copied: Originality | None
 ) -> dict[str, dict[int, Value]]:
-    """Metric to piece to mean over samples. Every piece must have all its samples, each of the length asked for.
+    """Compute each metric by piece, mean over samples. Every piece must have all its samples, each of the protocol's length.
 
-    `copied` is what the outcome stored of originality, if it did.
+    `copied` is the outcome's stored overlap with the training music, if any.
     """
     protocol, order = trial.protocol, {key: i for i, key in enumerate(sorted(samples.notes))}
     scored: dict[str, dict[int, Value]] = {}
@@ -402,11 +418,10 @@ def _score_pieces(
         measured = []
         for sample in range(protocol.samples):
             generated = samples.notes.get((piece, sample))
-            found = -1 if generated is None else len(generated)
-            if generated is None or found != protocol.notes:
+            if generated is None or len(generated) != protocol.notes:
                 raise DataError(
                     f"sample {sample} of piece {piece} ({target.piece.id}) "
-                    + ("is missing" if generated is None else f"has {found} notes, not {protocol.notes}")
+                    + ("is missing" if generated is None else f"has {len(generated)} notes, not {protocol.notes}")
                 )
             originals = copying.evaluate(copied, order[piece, sample], piece)
             measured.append(evaluate_sample(generated, target.target, protocol.seconds) | originals)
@@ -418,16 +433,16 @@ def _score_pieces(
 def _score_harmony(
     samples: Samples, trial: Trial, targets: Mapping[int, Target], plans: StoredPlans
 ) -> dict[str, dict[int, Value]]:
-    """Metric to piece to mean over samples: how many notes fit the run's plan of chords.
+    """Compute the harmony metrics by piece, mean over samples: the share of notes that fit the run's chord plan.
 
-    Only a constrained row has sections. In any other row the plan goes on from chord to chord, in its own key: measured by
-    sections that it doesn't have, it would look worse than it is.
+    Only a constrained row has sections. For any other row the plan's chords follow each other in one key: measured by sections
+    that it doesn't have, it would look worse than it is.
     """
-    found, protocol = plans.of(trial), trial.protocol
-    where = None if isinstance(found, str) or trial.harmony is None else found.layout(protocol.notes)
+    pieces, protocol = plans.of(trial), trial.protocol
+    where = None if isinstance(pieces, str) or trial.harmony is None else pieces.layout(protocol.notes)
     scored: dict[str, dict[int, Value]] = {}
     for piece in targets:
-        plan = Undefined(found) if isinstance(found, str) else found.plans[piece]
+        plan = Undefined(pieces) if isinstance(pieces, str) else pieces.plans[piece]
         measured = [harmony.evaluate(samples.notes[piece, sample], plan, where) for sample in range(protocol.samples)]
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)

@@ -1,1 +1,1 @@
-"""What is on disk: files that are whole or absent, samples and corpora in HDF5, the run folder."""
+"""Files of a run: atomic writes and locks, notes in HDF5, outcomes in JSON, the run folder."""

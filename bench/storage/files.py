@@ -1,7 +1,7 @@
-"""Files that a cut-off writer can't leave half written, and JSON with a version.
+"""Atomic writes, locks, and JSON with a format version.
 
-A file is written to a temporary name beside it and renamed, so a reader sees the old content or the new, never half of it.
-Leftover temporary names (``.name.123.tmp``) mean nothing. Formats carry a version; an unknown one is refused in words.
+A file is written under a temporary name in the same folder, then renamed, so a reader sees the old content or the new, never a
+part of it. Temporary files that a killed process left (``.name.123.tmp``) are ignored. Unknown format versions are refused.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from bench.errors import DataError, UsageError
 #: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
 FORMAT = 2
 
-#: How much of a worker's stderr an outcome quotes.
+#: Length of the end of a worker's stderr that an outcome quotes.
 TAIL_BYTES = 4000
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; at a clean end it is flushed to disk and takes the name `path`."""
+    """Yield a temporary path in the folder of `path`; if no exception is raised, it is flushed to disk and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -47,13 +47,13 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
     Parameters
     ----------
     file : Path
-        The lock file; made if it is missing.
+        The lock file; created if it is missing.
     folder : Path
-        What it stands for, for the message.
+        The folder that it protects, for the message.
     patience : float
         Seconds to wait for another holder.
     note : str
-        Written into the file for whoever finds it held.
+        Written into the file, for the message of a process that finds it locked.
 
     Raises
     ------
@@ -84,17 +84,17 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
 
 
 class BusyError(UsageError):
-    """A folder that another process is working in."""
+    """A folder is in use by another process."""
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left in `folder`."""
+    """Remove the temporary files that a killed process left in `folder`."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON atomically; NaN and infinity become null, as JSON has neither."""
+    """Write JSON atomically; NaN and infinity, which JSON lacks, become null."""
     text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
     with atomic(path) as temporary:
         temporary.write_text(text)
@@ -106,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If it can't be read, or its format is another.
+        If it can't be read or has another format.
     """
     try:
         value = json.loads(path.read_text())
@@ -118,23 +118,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def check_format(path: Path, given: object) -> None:
+def check_format(path: Path, version: object) -> None:
     """Refuse a file of another format version."""
-    if isinstance(given, int | np.integer) and given == FORMAT:
+    if isinstance(version, int | np.integer) and version == FORMAT:
         return
-    if isinstance(given, int | np.integer) and given > FORMAT:
+    if isinstance(version, int | np.integer) and version > FORMAT:
         raise DataError(
-            f"{path} has format {given}; this version of bench reads format {FORMAT}.",
+            f"{path} has format {version}; this version of bench reads format {FORMAT}.",
             "It was written by a newer bench: upgrade, or use another folder (--out).",
         )
     raise DataError(
-        f"{path} has format {given!r}; this version of bench reads format {FORMAT}.",
+        f"{path} has format {version!r}; this version of bench reads format {FORMAT}.",
         "Move it away, or give --out DIR.",
     )
 
 
 def tail(path: Path, start: int = 0) -> str:
-    """The last :data:`TAIL_BYTES` bytes of a text file, nothing from before `start`."""
+    """Read the last :data:`TAIL_BYTES` bytes of a text file, nothing before byte `start`; empty if there is no file."""
     try:
         with path.open("rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL_BYTES))
@@ -144,12 +144,18 @@ def tail(path: Path, start: int = 0) -> str:
 
 
 def timestamp() -> str:
-    """The time now, UTC, ISO 8601 to the second."""
+    """Return the current time, UTC, in ISO 8601 to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def plain(value: Any) -> Any:
-    """Values that JSON has: NumPy scalars and arrays become numbers and lists, paths text, NaN null."""
+    """Convert to values that JSON has: NumPy scalars and arrays to numbers and lists, paths to text, NaN to null.
+
+    Examples
+    --------
+    >>> plain({"seconds": np.float64(1.5), "pieces": (1, 2), "loss": float("nan")})
+    {'seconds': 1.5, 'pieces': [1, 2], 'loss': None}
+    """
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

@@ -1,7 +1,7 @@
-"""What corpora, targets and samples share in HDF5: notes as columns, and JSON.
+"""Layout in HDF5 that corpora, targets and samples share: notes as columns, and JSON.
 
-Notes of several pieces lie end to end in ``onset``, ``duration`` (float64), ``pitch`` and ``velocity`` (uint8), gzip-compressed;
-``offsets`` (pieces + 1) says where each begins.
+Notes of several pieces are stored end to end in ``onset``, ``duration`` (float64), ``pitch`` and ``velocity`` (uint8),
+gzip-compressed; ``offsets`` (pieces + 1) says where each begins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DTYPES = dict(zip(COLUMNS, (np.float64, np.float64, np.uint8, np.uint8), strict
 
 
 def write_notes(group: h5py.Group, parts: Sequence[Notes]) -> None:
-    """Write the notes of several pieces as compressed columns. The same notes give the same bytes."""
+    """Write the notes of several pieces as compressed columns; the same notes give the same bytes."""
     group["offsets"] = np.concatenate([[0], np.cumsum([len(p) for p in parts], dtype=np.int64)]).astype(np.int64)
     for name, dtype in _DTYPES.items():
         column = np.concatenate([np.empty(0, dtype), *(getattr(p, name) for p in parts)])
@@ -39,7 +39,7 @@ def read_notes(group: h5py.Group) -> list[Notes]:
     Raises
     ------
     ValueError
-        If they are not the notes of whole pieces.
+        If the columns hold anything but sorted notes of complete pieces.
     """
     columns = {name: np.asarray(group[name][:], dtype) for name, dtype in _DTYPES.items()}
     offsets = group["offsets"][:]

@@ -1,7 +1,7 @@
-"""What a run stores, as frozen types: ``run.json`` and each trial's ``outcome.json``. Parsed once, when they are read.
+"""Frozen types of a run's records: ``run.json`` and each trial's ``outcome.json``, parsed and validated when they are read.
 
-A key that a type doesn't name is kept in `RunRecord` and ignored elsewhere, so that a file from another version of the same
-format still reads.
+`RunRecord` keeps keys that it doesn't name and the other types ignore them, so that a file of the same format from another
+version can still be read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-#: JSON keeps 2 and 2.0 apart, and so do the reports.
+#: JSON distinguishes 2 from 2.0, and so do the reports.
 Number = int | float
 
 #: One epoch: ``epoch``, ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
@@ -19,28 +19,28 @@ Epoch = Mapping[str, Any]
 
 
 class Stored(BaseModel):
-    """A value read from disk; nothing changes after validation."""
+    """Base of the stored types; immutable."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Training(Stored):
-    """One training, or the mean of a trial's folds.
+    """One training, or the mean over a trial's folds.
 
     Parameters
     ----------
     seconds, epochs, notes : number or None
         Wall clock, passes over the music, notes trained on; None for a system that was trained elsewhere.
     stopped : str or None
-        ``epochs``, ``early``, ``clock``, ``untrained``; ``mixed`` where folds differ.
+        Why training ended: ``epochs``, ``early``, ``clock``, ``untrained``; ``mixed`` where folds differ.
     resumed : int
         How often it resumed from a checkpoint.
     fold : int or None
-        Which fold, counted from 1.
+        Number of the fold, from 1.
     folds : tuple of Training
         Each fold's own figures, without its history.
     history : tuple of mapping
-        One entry an epoch; with folds each entry names its fold.
+        One entry per epoch; with folds, each entry names its fold.
     """
 
     seconds: Number | None = None
@@ -57,7 +57,7 @@ class Training(Stored):
 
 
 class Generation(Stored):
-    """What generating took; None where it was not measured."""
+    """Cost of generating; None where it was not measured."""
 
     seconds: Number | None = None
     notes: int = 0
@@ -66,7 +66,7 @@ class Generation(Stored):
 
 
 class Likelihood(Stored):
-    """Bits per note over all notes of all held-out pieces, in all and by field; `kind` is ``exact`` or ``bound``."""
+    """Bits per note over all notes of all held-out pieces, total and by field; `kind` is ``exact`` or ``bound``."""
 
     kind: str
     pieces: int
@@ -76,14 +76,14 @@ class Likelihood(Stored):
 
 
 class Copying(Stored):
-    """What samples or targets, in their order, share with other music.
+    """Overlap of samples or targets, in their order, with other music.
 
     Parameters
     ----------
     longest_training_run, longest_prompt_run : tuple of int or None
-        Notes; None where there is no prompt.
+        Longest run of notes that also occurs in the training music or in the prompt; None without a prompt.
     known_patterns : tuple of float or None
-        Share of known patterns, 0 to 1; None where there are too few notes.
+        Share of patterns that also occur in the training music, 0 to 1; None if there are too few notes.
     """
 
     longest_training_run: tuple[int, ...]
@@ -92,14 +92,14 @@ class Copying(Stored):
 
 
 class Originality(Stored):
-    """What the samples share with the training music, and what the held-out targets themselves share with it."""
+    """Overlap of the samples with the training music, and that of the held-out targets for comparison."""
 
     samples: Copying
     targets: Copying
 
 
 class ChordPlans(Stored):
-    """The chord plans that a constrained trial followed: distinct plans, and which of them each of its pieces had."""
+    """Chord plans that a constrained trial followed: the distinct plans, and the index of each piece's plan."""
 
     key_from: str
     plans: tuple[Mapping[str, Any], ...]
@@ -107,7 +107,7 @@ class ChordPlans(Stored):
 
 
 class SpeedReference(Stored):
-    """Seconds that the fixed work of :mod:`bench.system.speed` took before and after a training."""
+    """Seconds that the fixed workload of :mod:`bench.system.speed` took before and after a training."""
 
     before: float
     after: float
@@ -126,15 +126,15 @@ class Failure(Stored):
     Parameters
     ----------
     kind, message, hint : str
-        As of the exception; of a worker that died, ``Timeout``, ``Killed`` or ``Died``.
+        Those of the exception; the kind of a worker that died is ``Timeout``, ``Killed`` or ``Died``.
     phase : str or None
-        What the worker was doing.
+        Phase of the trial in which it failed.
     had_checkpoint : bool
         Whether its training resumed from a checkpoint.
     epochs : int
         Epochs that it trained before it failed.
     transient : bool
-        Whether the machine was to blame: memory or a disk that was full.
+        Whether the cause was the machine: memory or disk was full.
     stderr_tail : str
     """
 
@@ -149,21 +149,21 @@ class Failure(Stored):
 
     @property
     def reason(self) -> str:
-        """In one line, for a table."""
+        """One-line reason, for a table."""
         return self.message or self.kind or "it left no reason"
 
     @property
     def blames_checkpoint(self) -> bool:
         """Whether training may have failed because of the checkpoint that it resumed from, so that it must not resume again.
 
-        Not if it got further than the checkpoint, nor if the machine was to blame: hours of training would be lost for a full
-        disk.
+        False if it trained an epoch beyond the checkpoint, or if the machine was the cause: a full disk must not cost hours of
+        training.
         """
         return self.phase == "fit" and self.had_checkpoint and not self.epochs and not self.transient
 
 
 class PromptUse(Stored):
-    """Of an externally generated row: how many files began with their prompt, and whether any was odd."""
+    """Prompts of an externally generated row: how its files treat them, and how many files are odd."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -171,17 +171,17 @@ class PromptUse(Stored):
 
 
 class _Outcome(Stored):
-    """What every outcome says.
+    """Fields of every outcome.
 
     Parameters
     ----------
     key : str
-        The trial's.
+        Key of the trial.
     trial : mapping
         A :class:`bench.specs.trials.Trial` as stored.
     memory : Memory
     provenance : mapping
-        What the worker ran on: versions, ``cpu``, ``device``, ``threads``.
+        Environment of the worker: versions, ``cpu``, ``device``, ``threads``.
     """
 
     key: str
@@ -193,18 +193,18 @@ class _Outcome(Stored):
 
 
 class Done(_Outcome):
-    """A trial that ended well.
+    """Outcome of a completed trial.
 
     Parameters
     ----------
     yardstick : SpeedReference or None
         Models only.
     facts : mapping
-        What the model states of itself.
+        Facts that the model reports about itself.
     pieces : tuple of int or None
-        Which of the run's targets it continued, ascending; None for all, and then what it stores by piece counts as they do.
+        Indices of the run's targets that it continued, ascending; None for all of them.
     absent : tuple of int
-        Of an externally generated row: pieces that it did not continue.
+        Pieces that an external system did not continue.
     """
 
     status: Literal["done"]
@@ -221,7 +221,7 @@ class Done(_Outcome):
 
 
 class Failed(_Outcome):
-    """A trial that failed."""
+    """Outcome of a failed trial."""
 
     status: Literal["failed"]
     error: Failure
@@ -233,7 +233,7 @@ OUTCOME: TypeAdapter[Done | Failed] = TypeAdapter(Outcome)
 
 
 class Prepared(Stored):
-    """The music of a run.
+    """Music of a run.
 
     Parameters
     ----------
@@ -242,9 +242,9 @@ class Prepared(Stored):
     source : str or None
         Folder that the dataset was found in.
     corpus_key : str
-        Identity of the parsed corpus, by the code that read it and the files.
+        Identity of the parsed corpus: a hash of the code that read it and of the files.
     pieces, notes : mapping of str to int
-        By split: ``train``, ``validation``, ``test``.
+        Counts by split: ``train``, ``validation``, ``test``.
     skipped : tuple of mapping
         Files left out: ``source`` and ``reason``.
     folds : mapping, optional
@@ -268,7 +268,7 @@ class Prepared(Stored):
 
 
 class Machine(Stored):
-    """The machine that a run was started on."""
+    """Machine that a run was started on."""
 
     platform: str | None = None
     cpu: str | None = None
@@ -278,7 +278,7 @@ class Machine(Stored):
 
 
 class Interpreter(Stored):
-    """A framework's Python and the packages in it, or the `error` that asking for them gave."""
+    """A framework's Python and its packages, or the `error` raised on asking for them."""
 
     path: str = ""
     python: str | None = None
@@ -287,7 +287,7 @@ class Interpreter(Stored):
 
 
 class Provenance(Stored):
-    """What a run was started with."""
+    """Versions and machine that a run was started with."""
 
     bench: str | None = None
     git: str | None = None
@@ -296,7 +296,7 @@ class Provenance(Stored):
 
 
 class PlannedTrial(Stored):
-    """A trial of a run: its key, and the trial as stored."""
+    """One trial of a run as stored, and its key."""
 
     key: str
     trial: Mapping[str, Any]
@@ -313,14 +313,14 @@ class RunRecord(Stored):
     started, finished : str or None
         UTC, ISO 8601; `finished` is None until every trial has ended.
     scale, why : str
-        The scale and why it was chosen.
+        The scale and the reason for its choice.
     call : mapping
-        What the run was asked for, for the command that repeats it.
+        Arguments of the run, for the command that repeats it.
     dataset : Prepared
     plugins : mapping of str to str
         Source digest of each model plug-in.
     headers : mapping of str to mapping
-        What each model plug-in declares.
+        Header of each model plug-in.
     trials : tuple of PlannedTrial
         In the order of the table's rows.
     provenance : Provenance
@@ -342,12 +342,12 @@ class RunRecord(Stored):
     provenance: Provenance
 
     def change(self, **fields: Any) -> RunRecord:
-        """Copy with other values in some fields."""
+        """Copy the record with other values in some fields."""
         return self.model_copy(update=fields)
 
 
 def first_problem(error: ValidationError) -> str:
-    """Where the first of pydantic's complaints is, and what it is: ``dataset.title: this is missing``."""
+    """Describe the first of pydantic's errors with its place: ``dataset.title: this is missing``."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = "this is missing" if problem["type"].startswith("missing") else problem["msg"]
     return ": ".join(filter(None, [".".join(map(str, problem["loc"])), f"{message[:1].lower()}{message[1:]}"]))

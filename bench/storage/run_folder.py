@@ -1,4 +1,4 @@
-"""A run's folder: its record, its plan, the outcomes of its trials, and the lock that keeps it to one runner."""
+"""A run's folder: its record, the outcomes of its trials, and the lock that reserves it for one process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.storage.samples import Samples, read_samples, unite_samples
 
 
 class RunFolder:
-    """A run's folder: run.json, targets.h5, ``trials/<key>/``, and the reports made from them.
+    """A run's folder: run.json, targets.h5, ``trials/<key>/``, and the reports.
 
     Parameters
     ----------
@@ -29,20 +29,20 @@ class RunFolder:
 
     @property
     def run_file(self) -> Path:
-        """The resolved spec, the trials and the provenance."""
+        """File with the resolved spec, the trials and the provenance."""
         return self.path / "run.json"
 
     @property
     def targets(self) -> Path:
-        """Prompts and targets, one file for all trials."""
+        """File with prompts and targets, one for all trials."""
         return self.path / "targets.h5"
 
     def trial_dir(self, key: str) -> Path:
-        """A trial's folder; it need not exist."""
+        """Path of a trial's folder; it need not exist."""
         return self.path / "trials" / key
 
     def read(self) -> RunRecord:
-        """Parse run.json; a DataError if it is missing, of another format, or lacks something."""
+        """Parse run.json; a DataError if it is missing, incomplete or of another format."""
         stored = read_json(self.run_file)
         try:
             return RunRecord.model_validate(stored)
@@ -56,10 +56,10 @@ class RunFolder:
         write_json(self.run_file, record.model_dump())
 
     def create(self, spec: Mapping[str, Any], provenance: Mapping[str, Any], *, idle: bool = False, **more: Any) -> RunRecord:
-        """Make the folder and write run.json: the resolved spec, provenance, and what else the runner records.
+        """Create the folder and write run.json: the resolved spec, the provenance, and `more` fields.
 
-        An older run.json of the same spec keeps its time of start, as this is the same run going on. If nothing is left
-        to run (`idle`), it also keeps how and on what it was run, and its end: nothing is computed here and now.
+        The time of start is taken over from an earlier run.json of the same spec, because the run is being resumed. If no trial
+        is left to run (`idle`), so are the time of end, the call and the provenance, because nothing is computed now.
 
         Raises
         ------
@@ -85,11 +85,11 @@ class RunFolder:
         return self.read()
 
     def finish(self, run: RunRecord) -> None:
-        """Note in run.json that every trial has ended, if it isn't noted. `run` is what `create` returned."""
+        """Record in run.json that every trial has ended, unless it is recorded. `run` is the result of `create`."""
         self.write(run.change(finished=run.finished or timestamp()))
 
     def make(self) -> None:
-        """Make the folder, and remove what a killed writer left in it."""
+        """Create the folder, and remove the temporary files of a killed process."""
         try:
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
             clear_temporaries(self.path)
@@ -103,7 +103,7 @@ class RunFolder:
         )
 
     def outcome(self, key: str) -> Done | Failed | None:
-        """Parse the outcome of a trial; None where there is none, or it can't be read, is damaged, or is another trial's."""
+        """Parse the outcome of a trial; None if it is missing, damaged, or of another trial."""
         path = self.trial_dir(key) / "outcome.json"
         if not path.exists():
             return None
@@ -114,7 +114,7 @@ class RunFolder:
         return outcome if outcome.key == key else None
 
     def outcomes(self) -> dict[str, Done | Failed]:
-        """Outcomes of run.json's trials by key, in its order; trials without one are absent."""
+        """Read the outcomes of run.json's trials by key, in its order; trials without one are left out."""
         keys = [planned.key for planned in self.read().trials]
         return {key: outcome for key in keys if (outcome := self.outcome(key)) is not None}
 
@@ -124,7 +124,7 @@ class RunFolder:
         return parts[0] if len(parts) == 1 else unite_samples(parts)
 
     def is_done(self, key: str) -> bool:
-        """Whether a trial ended well and its samples can be read."""
+        """Whether a trial was completed and its samples can be read."""
         if not isinstance(self.outcome(key), Done):
             return False
         try:
@@ -135,7 +135,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for one runner; the lock goes with the process that holds it.
+        """Lock the folder for this process; the lock ends with the process.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Targets and samples in HDF5: the notes that a run asks for, and those that its trials made."""
+"""Targets and samples in HDF5: held-out music with its prompts, and the notes that trials generated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, 
 
 @dataclass(frozen=True)
 class PieceName:
-    """Which piece of the test split it is. Texts may hold anything a file held: escape them."""
+    """Index and names of a piece of the test split. The texts come from files as they are: escape them."""
 
     index: int
     id: str
@@ -32,13 +32,13 @@ class PieceName:
 
 @dataclass(frozen=True)
 class Target:
-    """One held-out piece: what is given of it and what follows in it.
+    """One held-out piece: its prompt, and the notes that follow.
 
     Parameters
     ----------
     piece : PieceName
     prompt, target : Notes
-        In the piece's own clock; the target begins right after the prompt.
+        Onsets count from the beginning of the piece; the target begins right after the prompt.
     """
 
     piece: PieceName
@@ -48,15 +48,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Targets:
-    """What is stored beside the targets: how they were chosen.
+    """Targets of a run, and how they were chosen.
 
     Parameters
     ----------
     targets : tuple of Target
     test_pieces : int
-        Pieces of the test split.
+        Number of pieces in the test split.
     usable : int
-        Those with at least prompt + notes notes; `targets` are these or an even choice of them.
+        Number of those with at least prompt + notes notes; `targets` are these, or an evenly spaced selection.
     facts : dict
         Corpus key, counts of the splits, skipped files, remarks.
     """
@@ -67,24 +67,24 @@ class Targets:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Identity of the held-out music by its content: the notes of every prompt and target, whatever code read them."""
+        """Hash of the held-out music's content, the notes of every prompt and target, independent of the code that read them."""
         return notes_digest([notes for t in self.targets for notes in (t.prompt, t.target)])
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What one trial made.
+    """Samples of one trial, and its likelihoods.
 
     Parameters
     ----------
     notes : dict of (int, int) to Notes
-        By (piece, sample), the piece counted as in targets.h5.
+        By (piece, sample), the piece as an index into targets.h5.
     likelihood_sum : ndarray of float64, shape (held-out pieces, 4), optional
-        Log probability of each whole held-out piece by field, nats.
+        Log probability of each complete held-out piece by field, nats.
     likelihood_notes : ndarray of int64, shape (held-out pieces,), optional
-        Notes of each of them.
+        Number of notes of each of them.
     likelihood_piece : ndarray of int64, shape (held-out pieces,), optional
-        Which pieces of the test split they are.
+        Their indices in the test split.
     """
 
     notes: dict[tuple[int, int], Notes]
@@ -127,7 +127,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def unite_samples(parts: Sequence[Samples]) -> Samples:
-    """The samples of all folds, held-out pieces in ascending order."""
+    """Combine the samples of all folds, held-out pieces in ascending order."""
     notes: dict[tuple[int, int], Notes] = {}
     for part in parts:
         notes |= part.notes
@@ -151,19 +151,19 @@ def write_targets(path: Path, targets: Targets) -> None:
     }
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = FORMAT
-        # No attribute, as these end at 64 KiB.
+        # A dataset, as attributes are limited to 64 KiB.
         file["facts"] = json_bytes(plain(facts))
         write_notes(file.create_group("prompt"), [t.prompt for t in targets.targets])
         write_notes(file.create_group("target"), [t.target for t in targets.targets])
 
 
 def read_targets(path: Path) -> list[Target]:
-    """The targets of targets.h5, in their order."""
+    """Read the targets of targets.h5, in their order."""
     return list(read_target_file(path).targets)
 
 
 def read_target_file(path: Path) -> Targets:
-    """All of targets.h5; a DataError if it is missing, damaged, or of another format."""
+    """Read all of targets.h5; a DataError if it is missing, damaged, or of another format."""
     with _open(path) as file:
         facts = read_json_bytes(file["facts"])
         prompts, targets = read_notes(file["prompt"]), read_notes(file["target"])
