@@ -1,1 +1,1 @@
-"""Runs a spec: prepares its dataset and runs its trials in child processes."""
+"""Run a spec: prepare its dataset, and run its trials in child processes."""

@@ -1,4 +1,4 @@
-"""A model that is made to follow a plan for each piece: constraint, form, and what the outcome tells of it."""
+"""Generation under a harmonic constraint: one chord plan per piece, the form of the piece, and the record in the outcome."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from bench.runner.contract import check_samples
 from bench.storage.records import ChordPlans
 from bench.storage.samples import Target
 
-#: Where a key came from, in words for the report.
+#: Sources of a key, as the report names them.
 GIVEN, PROMPT, TRAINING = "given", "the prompt", "the training music"
 
 
 class Conductor:
-    """Generates as the model does, under each piece's plan.
+    """A model constrained to a chord plan for each piece, with the interface of the model's `generate`.
 
-    A prompt's key decides its plan, so prompts of one key are continued together, with one constraint.
+    The key of a prompt determines its plan, so prompts of one key are continued together, under one constraint.
 
     Parameters
     ----------
     model : Model
     harmony : Harmony
     targets : sequence of Target
-        Only their prompts are looked at, never what follows them.
+        Only their prompts are used, never what follows them.
     train : sequence of Piece
-        Where no prompt is given, all pieces are in the key of the training music as a whole.
+        Without prompts, all pieces are in the key of all training music together.
     takes_prompt : bool
         Whether the model continues its prompt.
     """
@@ -46,20 +46,20 @@ class Conductor:
         self.key_from, keys = _keys(harmony, targets, train)
         plans = {key: make_plan(key, harmony) for key in sorted(set(keys))}
         self.plans = [plans[key] for key in keys]
-        #: The whole pieces of the first sample, which its MIDI files hold.
+        #: Complete pieces of the first sample, for its MIDI files.
         self.first: list[Notes] = []
 
     def generate(
         self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
     ) -> list[Notes]:
-        """The first `n_notes` notes of a piece for each target, in order; see :class:`bench.api.Model`.
+        """Generate the first `n_notes` notes of a piece for each target, in order; see :class:`bench.api.Model`.
 
-        `prompts` are the targets' own, and a further `constraint` is added to the plan's.
+        `prompts` are those of the targets, and a given `constraint` is added to the plan's.
         """
         written = self.harmony.written(n_notes)
         melodies: dict[int, Notes] = {}
         groups = self._groups()
-        # A model that compiles does so for each number of prompts: groups of one size need one compilation.
+        # A model compiles anew for each number of prompts, so groups are padded to one size for a single compilation.
         size = max(map(len, groups.values())) if self.compiles else 0
         for key, group in groups.items():
             weights = self.plans[group[0]].log_weights(
@@ -79,14 +79,14 @@ class Conductor:
         return [piece[:n_notes] for piece in pieces]
 
     def tracks(self, piece: int) -> dict[str, Notes]:
-        """Melody, with the prompt before it, and accompaniment of a piece's first sample, by the track's name."""
-        whole, plan = self.first[piece], self.plans[piece]
+        """Return melody, with the prompt before it, and accompaniment of a piece's first sample, by name of the track."""
+        melody, plan = self.first[piece], self.plans[piece]
         prompt = [self.targets[piece].prompt] if self.takes_prompt else []
-        chords = accompaniment(whole, plan, layout(self.harmony.form, len(whole)))
-        return {"melody": Notes.concatenate([*prompt, whole]), "accompaniment": chords}
+        chords = accompaniment(melody, plan, layout(self.harmony.form, len(melody)))
+        return {"melody": Notes.concatenate([*prompt, melody]), "accompaniment": chords}
 
     def stored(self) -> ChordPlans:
-        """For the outcome: the plans that were followed, which piece had which, and where the keys came from."""
+        """Return the record for the outcome: the distinct plans, the plan of each piece, and the source of the keys."""
         distinct = list(dict.fromkeys(self.plans))
         return ChordPlans(
             key_from=self.key_from,
@@ -95,7 +95,7 @@ class Conductor:
         )
 
     def _groups(self) -> dict[str, list[int]]:
-        """Pieces by key, keys in the order of their first piece."""
+        """Group the pieces by key, keys in the order of their first piece."""
         groups: dict[str, list[int]] = {}
         for piece, plan in enumerate(self.plans):
             groups.setdefault(plan.key, []).append(piece)
@@ -103,7 +103,7 @@ class Conductor:
 
 
 def _keys(harmony: Harmony, targets: Sequence[Target], train: Sequence[Piece]) -> tuple[str, list[str]]:
-    """Where the keys come from, and that of each piece."""
+    """Find the key of each piece; return the source of the keys, and the keys."""
     if harmony.key != "auto":
         return GIVEN, [harmony.key] * len(targets)
     # The prompts are all of one length.

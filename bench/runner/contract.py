@@ -1,4 +1,4 @@
-"""What a model made, held against its contract before it counts: samples and likelihoods."""
+"""Checks of a model's samples and likelihoods against the plug-in contract."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from bench.api import FIELDS, Notes, Piece
 from bench.errors import TrialError
 from bench.storage.samples import Target
 
-#: Onsets pass through arithmetic in float32 or MIDI ticks in some models. Seconds.
+#: Tolerance for onsets, seconds: some models compute them in float32 or in MIDI ticks.
 ONSET_TOLERANCE = 1e-3
 
 
 def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_prompt: bool) -> None:
-    """Refuse anything but one Notes of exactly `n_notes` a prompt, none before its prompt's last onset.
+    """Refuse anything but one Notes of exactly `n_notes` notes per prompt, none before its prompt's last onset.
 
     Raises
     ------
     TrialError
-        Naming the piece and the counts.
+        Names the piece and the counts.
     """
     if not isinstance(parts, list | tuple) or len(parts) != len(targets):
-        given = f"{len(parts)} continuations" if isinstance(parts, list | tuple) else f"a {type(parts).__name__}"
-        raise TrialError(f"generate() returned {given} for {len(targets)} prompts; it must return a list of one Notes a prompt.")
+        result = f"{len(parts)} continuations" if isinstance(parts, list | tuple) else f"a {type(parts).__name__}"
+        raise TrialError(
+            f"generate() returned {result} for {len(targets)} prompts; it must return a list of one Notes per prompt."
+        )
     for target, notes in zip(targets, parts, strict=True):
         if not isinstance(notes, Notes):
             raise TrialError(f"generate() returned a {type(notes).__name__} for piece {target.piece.id!r}; it must be Notes.")
@@ -34,12 +36,12 @@ def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_
         if takes_prompt and len(target.prompt) and notes.onset[0] < target.prompt.onset[-1] - ONSET_TOLERANCE:
             raise TrialError(
                 f"generate() for piece {target.piece.id!r} begins at {notes.onset[0]:.3f} s, before the prompt's last onset "
-                f"({target.prompt.onset[-1]:.3f} s): a continuation is in the prompt's own clock."
+                f"({target.prompt.onset[-1]:.3f} s): onsets of a continuation count from the beginning of the piece."
             )
 
 
 def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece]) -> None:
-    """Refuse log probabilities of the wrong shape, above 0 or not a number; a TrialError names the piece."""
+    """Refuse log probabilities that have the wrong shape, are above 0 or not finite; a TrialError names the piece."""
     if len(parts) != len(pieces):
         raise TrialError(f"log_likelihood() returned {len(parts)} arrays for {len(pieces)} pieces.")
     for piece, part in zip(pieces, parts, strict=True):

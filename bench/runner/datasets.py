@@ -30,64 +30,72 @@ def fetch_dataset(name: str, *, options: Mapping[str, Any] | None = None, displa
     ----------
     name : str
     options : mapping, optional
-        Its selection.
+        Options of the dataset.
     display : callable, optional
-        Takes every event.
+        Called with each event.
     **where
         `out`, `data`, `plugins`, as for :func:`bench.run`.
 
     Returns
     -------
     Path
-        The folder it is in.
+        The folder that holds it.
     """
     return Path(_dataset_only("fetch", name, options, display, where)["folder"])
 
 
 def verify_dataset(name: str, *, options: Mapping[str, Any] | None = None, display: Sink | None = None, **where: Any) -> Verified:
-    """Compare a dataset that is there with its known checksums; see :func:`fetch_dataset`."""
-    found = _dataset_only("verify", name, options, display, where)["found"]
-    return Verified(**found | {"differences": tuple(found["differences"])})
+    """Compare an existing dataset with its known checksums; see :func:`fetch_dataset`."""
+    verified = _dataset_only("verify", name, options, display, where)["verified"]
+    return Verified(**verified | {"differences": tuple(verified["differences"])})
 
 
-def in_words(found: Verified) -> str:
-    """What was compared, in words: nothing compared is never said to be all right."""
-    said = []
-    if found.compared:
-        differ = f"{len(found.differences)} differ" if found.differences else "nothing differs"
-        said.append(f"{found.compared} files compared, {differ}")
-    elif found.differences:
-        said.append(f"{len(found.differences)} files are missing or can't be used")
-    if found.there:
-        said.append(f"{found.there} files are there; no checksums are known for this folder")
-    return "; ".join(said) or "there are no checksums to compare"
+def in_words(verified: Verified) -> str:
+    """Summarize a verification; a dataset without checksums is never reported as correct.
+
+    Examples
+    --------
+    >>> in_words(Verified(compared=3))
+    '3 files compared, nothing differs'
+    >>> in_words(Verified())
+    'there are no checksums to compare'
+    """
+    parts = []
+    if verified.compared:
+        differ = f"{len(verified.differences)} differ" if verified.differences else "nothing differs"
+        parts.append(f"{verified.compared} files compared, {differ}")
+    elif verified.differences:
+        parts.append(f"{len(verified.differences)} files are missing or can't be used")
+    if verified.there:
+        parts.append(f"{verified.there} files are there; no checksums are known for this folder")
+    return "; ".join(parts) or "there are no checksums to compare"
 
 
 def choose_options(
     plugin: Plugin,
-    given: Sequence[str] = (),
+    assignments: Sequence[str] = (),
     spec: str | None = None,
     scale: str | None = None,
     plugins: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """A dataset's options: those of a spec at a scale, then those given one by one.
+    """Collect a dataset's options: those of a spec at a scale, overridden by single assignments.
 
     Parameters
     ----------
     plugin : Plugin
-    given : sequence of str
-        ``key=value``, the value as in a spec.
+    assignments : sequence of str
+        Each ``key=value``, with the value in YAML.
     spec : str, optional
-        A shipped spec's name, or a YAML file.
+        Name of a shipped spec, or a YAML file.
     scale : {"smoke", "cpu", "gpu"}, optional
-        Of the spec; by default as a run would choose it.
+        Scale of the spec; by default the one that a run would choose.
     plugins : sequence of Path
-        The user's plug-in folders, which the spec may need.
+        The user's plug-in folders.
 
     Raises
     ------
     UsageError
-        If the spec uses another dataset, or an option is unknown or of the wrong type.
+        If the spec uses another dataset, or an option is unknown or has the wrong type.
     """
     options: dict[str, Any] = {}
     if spec is not None:
@@ -98,24 +106,24 @@ def choose_options(
         if choice.name != plugin.name:
             raise UsageError(f"The spec {spec} uses the dataset {choice.name!r}, not {plugin.name!r}.")
         options |= choice.options
-    for text in given:
+    for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--option is {text!r}; expected key=value.")
-        options[key] = _checked(plugin, key, value)
+        options[key] = _parse_option(plugin, key, value)
     return options
 
 
-def _checked(plugin: Plugin, key: str, text: str) -> Any:
-    """An option's value, read as YAML and of a type that the plug-in takes."""
+def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
+    """Parse an option's value as YAML; refuse one of a type that the plug-in doesn't accept."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     from bench.plugins.parameters import accepts, in_words
 
     if key not in plugin.parameters:
-        known = did_you_mean(key, plugin.parameters) or "It has no options."
-        raise UsageError(f"--option: the dataset {plugin.name!r} has no option {key!r}.", known)
+        hint = did_you_mean(key, plugin.parameters) or "It has no options."
+        raise UsageError(f"--option: the dataset {plugin.name!r} has no option {key!r}.", hint)
     try:
         value = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:
@@ -131,7 +139,7 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
     Raises
     ------
     BenchError
-        What the child raised, of the same kind; a PluginError for what isn't a BenchError.
+        The error of the child, of the same kind; a PluginError for an exception of any other kind.
     """
     threads = hardware.cores()
     results: list[dict[str, Any]] = []

@@ -1,9 +1,9 @@
-"""K-fold cross-validation over a dataset's pieces: who is held out when, and what is learned from then.
+"""K-fold cross-validation over a dataset's pieces: the held-out, training and validation pieces of each fold.
 
-A fold is held out once; the pieces of all others teach and choose. What is dealt out are compositions, never single pieces: two
-performances of one work lie in the same fold. Only compositions with a piece that is compared are dealt; the others (too short
-to be continued, or beyond the protocol's number of pieces) are learned from in every fold. Everything is decided by hashes of the
-compositions' names, so neither the order of the files nor the machine matters.
+Each fold is held out once, and the pieces of all others are for training and validation. Folds consist of compositions, not of
+single pieces: two performances of one work are in the same fold. Only compositions with a piece that is compared are assigned to
+folds; the others (too short to be continued, or beyond the protocol's number of pieces) are for training in every fold. The
+assignment depends on hashes of the compositions' names alone, not on the order of files or the machine.
 
 Source: Stone, M. (1974). Cross-validatory choice and assessment of statistical predictions. J. R. Stat. Soc. B 36(2).
 """
@@ -22,22 +22,22 @@ from bench.specs.schema import LEAVE_ONE_OUT, Protocol
 from bench.storage.corpus import Corpus
 from bench.storage.samples import Target, Targets
 
-#: What a title may add to the name of a work: an album, an arranger, a take.
+#: Additions to the name of a work in a title: an album, an arranger, a take.
 _BRACKETS = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold. Pieces are counted over the whole dataset: training, validation, then test pieces as it gave them.
+    """One fold. Pieces are indices into all pieces of the dataset: its training, validation, then test pieces.
 
     Parameters
     ----------
     number : int
-        From 1.
+        Counts from 1.
     test : tuple of int
-        The pieces held out, ascending.
+        Held-out pieces, ascending.
     validation : tuple of int
-        Of the others, those that choose and do not teach, ascending.
+        Validation pieces, ascending.
     """
 
     number: int
@@ -47,18 +47,18 @@ class Fold:
 
 @dataclass(frozen=True)
 class Division:
-    """One training's music: a fold of a dataset, or the dataset's own split.
+    """Music of one training: a fold of a dataset, or the dataset's own split.
 
     Parameters
     ----------
     fold : int or None
-        Its number from 1; None for the dataset's own split.
+        Number of the fold, from 1; None for the dataset's own split.
     corpus : Corpus
-        What is learned from, chosen by and held out.
+        Training, validation and held-out pieces.
     pieces : tuple of int
-        Where the held-out pieces stand in the run's test split, which with folds is the whole dataset.
+        Indices of the held-out pieces in the run's test split, which with folds is the complete dataset.
     places : tuple of int
-        Which of the run's targets lie in it, as they are counted in targets.h5.
+        Indices into targets.h5 of the targets that are held out.
     """
 
     fold: int | None
@@ -68,30 +68,30 @@ class Division:
 
 
 def pooled(corpus: Corpus) -> Corpus:
-    """The corpus with every piece among those that may be held out: training, validation, then test pieces."""
+    """Move all pieces of a corpus into its test split: training, validation, then test pieces."""
     return replace(corpus, train=(), validation=(), test=(*corpus.train, *corpus.validation, *corpus.test))
 
 
 def composition(piece: Piece) -> str:
-    """What pieces of one composition share: composer and title without case, signs and brackets; else the piece's id."""
+    """Name the composition of a piece: composer and title without case, punctuation and brackets; else the piece's id."""
     title = _letters(_BRACKETS.sub(" ", piece.title)) or _letters(piece.title)
     return f"{_letters(piece.composer)}\x1f{title}" if title else f"\x1f\x1f{piece.id}"
 
 
 def deal(pieces: Sequence[Piece], compared: Sequence[int], protocol: Protocol) -> tuple[Fold, ...]:
-    """Deal the compositions of the compared pieces into folds, and choose each fold's validation pieces.
+    """Assign the compositions of the compared pieces to folds, and choose each fold's validation pieces.
 
-    The largest compositions are dealt first, those of one size in the order of their names' hashes, each into the fold with the
-    fewest pieces so far: folds of single pieces differ by one piece at most.
+    The largest compositions are assigned first, those of equal size in the order of their names' hashes, each to the fold with
+    the fewest pieces so far. Folds of single-piece compositions differ by at most one piece.
 
     Parameters
     ----------
     pieces : sequence of Piece
-        All of the dataset.
+        All pieces of the dataset.
     compared : sequence of int
-        Those that must be held out once.
+        Indices of the pieces that must be held out once.
     protocol : Protocol
-        With folds.
+        Its `folds` is not None.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def deal(pieces: Sequence[Piece], compared: Sequence[int], protocol: Protocol) -
     Raises
     ------
     DataError
-        If there are more folds than compositions, or a fold leaves fewer than two compositions to learn from and choose by.
+        If there are more folds than compositions, or a fold leaves fewer than two compositions for training and validation.
     """
     works: dict[str, list[int]] = {}
     for index, piece in enumerate(pieces):
@@ -119,35 +119,35 @@ def deal(pieces: Sequence[Piece], compared: Sequence[int], protocol: Protocol) -
     return tuple(Fold(k, test, _validation(pieces, works, test, protocol.validation)) for k, test in enumerate(tests, 1))
 
 
-def facts(folds: Sequence[Fold], asked: int | str, short: int) -> dict[str, Any]:
-    """What targets.h5 and run.json keep of the folds.
+def fold_facts(folds: Sequence[Fold], asked: int | str, short: int) -> dict[str, Any]:
+    """Describe the folds for targets.h5 and run.json.
 
     Parameters
     ----------
     folds : sequence of Fold
     asked : int or str
-        The protocol's own word.
+        The protocol's `folds`.
     short : int
-        Pieces that were too short to be compared.
+        Number of pieces that are too short to be compared.
     """
     return {"asked": asked, "too_short": short, "folds": [asdict(fold) for fold in folds]}
 
 
 def read_folds(stored: Mapping[str, Any]) -> tuple[Fold, ...]:
-    """The folds that a run's facts hold; empty for a dataset's own split."""
+    """Read the folds from a run's facts; empty for a dataset's own split."""
     listed = (stored.get("folds") or {}).get("folds", ())
     return tuple(Fold(int(f["number"]), tuple(f["test"]), tuple(f["validation"])) for f in listed)
 
 
 def divide(corpus: Corpus, stored: Targets) -> list[Division]:
-    """What each training of a trial is given: one division a fold, or the dataset's own split alone.
+    """Divide a corpus into one division per fold, or into the dataset's own split alone.
 
     Parameters
     ----------
     corpus : Corpus
-        As the dataset gave it.
+        In the dataset's own split.
     stored : Targets
-        Of the run; its facts hold the folds.
+        Targets of the run; their facts hold the folds.
     """
     folds = read_folds(stored.facts)
     if not folds:
@@ -157,7 +157,7 @@ def divide(corpus: Corpus, stored: Targets) -> list[Division]:
 
 
 def choose_division(corpus: Corpus, stored: Targets, fold: int | None) -> Division:
-    """The division of one trial: that of its fold, or the dataset's own split."""
+    """Select the division of one trial: that of its fold, or the dataset's own split."""
     return next(division for division in divide(corpus, stored) if division.fold == fold)
 
 
@@ -167,12 +167,12 @@ def measure_divisions(
     targets: Sequence[Target],
     takes_prompt: bool = True,
 ) -> dict[str, dict[str, list[Any]]]:
-    """Originality of stored samples, each against the training pieces of its own division.
+    """Measure the originality of samples, each against the training pieces of its own division.
 
     Returns
     -------
     dict
-        As of :func:`bench.metrics.copying.measure_samples`, for all samples in the order of their keys and all targets in theirs.
+        As of :func:`bench.metrics.copying.measure_samples`, for all samples in the order of their keys and for all targets.
     """
     names = [field.name for field in fields(Copied)]
     by_sample: dict[tuple[int, int], list[Any]] = {}
@@ -180,27 +180,31 @@ def measure_divisions(
     for division in divisions:
         keys = [key for key in sorted(samples) if key[0] in division.places]
         own = {(division.places.index(piece), sample): samples[piece, sample] for piece, sample in keys}
-        found = measure_samples(division.corpus.train, own, [targets[i] for i in division.places], takes_prompt)
-        by_sample |= _rows(keys, found["samples"], names)
-        by_target |= _rows(division.places, found["targets"], names)
+        copied = measure_samples(division.corpus.train, own, [targets[i] for i in division.places], takes_prompt)
+        by_sample |= _rows(keys, copied["samples"], names)
+        by_target |= _rows(division.places, copied["targets"], names)
     return {"samples": _columns(by_sample, names), "targets": _columns(by_target, names)}
 
 
-def remarks(folds: Sequence[Fold], corpus: Corpus, short: int, needed: int) -> list[str]:
-    """What a report must say of the folds, a sentence each. `corpus` is as the dataset gave it."""
-    said = []
+def fold_remarks(folds: Sequence[Fold], corpus: Corpus, short: int, needed: int) -> list[str]:
+    """List the report's remarks on the folds. `corpus` is in the dataset's own split."""
+    sentences = []
     if corpus.test or corpus.validation:
-        said.append("All pieces of the dataset are dealt into the folds: its own split, and what it says of it, is void")
+        sentences.append(
+            "All pieces of the dataset are assigned to folds: its own split, and its remarks on that split, do not apply"
+        )
     pieces = len(corpus.train) + len(corpus.validation) + len(corpus.test)
     if short:
         has = "has" if short == 1 else "have"
-        said.append(
+        sentences.append(
             f"{short} of {pieces} pieces {has} fewer than {needed} notes, too few to be continued: "
             f"{'it is' if short == 1 else 'they are'} not compared"
         )
     if always := pieces - sum(len(fold.test) for fold in folds):
-        said.append(f"{always} of {pieces} pieces {'is' if always == 1 else 'are'} never held out, but learned from or chosen by")
-    return said
+        sentences.append(
+            f"{always} of {pieces} pieces {'is' if always == 1 else 'are'} never held out, only used for training or validation"
+        )
+    return sentences
 
 
 def _number(protocol: Protocol, works: int, pieces: int) -> int:
@@ -220,7 +224,10 @@ def _number(protocol: Protocol, works: int, pieces: int) -> int:
 def _validation(
     pieces: Sequence[Piece], works: Mapping[str, Sequence[int]], test: Sequence[int], share: float
 ) -> tuple[int, ...]:
-    """About `share` of the pieces outside the fold, whole compositions; at least one, and at least one is left to learn from."""
+    """Choose about `share` of the pieces outside the fold for validation, in complete compositions.
+
+    At least one composition is chosen, and at least one is left for training.
+    """
     held = {composition(pieces[i]) for i in test}
     fold = "\x1f".join(sorted(held))
     others = sorted((name for name in works if name not in held), key=lambda name: (seed_for("validation", fold, name), name))
@@ -232,7 +239,7 @@ def _validation(
     wanted = max(1.0, share * sum(len(works[name]) for name in others))
     chosen: list[int] = []
     for name in others[:-1]:
-        # A composition is taken if that comes closer to the share than going without it.
+        # A composition is added if that comes closer to the share than leaving it out.
         if chosen and len(chosen) + len(works[name]) / 2 > wanted:
             break
         chosen += works[name]

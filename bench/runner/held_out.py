@@ -1,4 +1,4 @@
-"""A spec's held-out pieces without a run: the dataset is prepared as for one, and nothing is trained."""
+"""Held-out pieces of a spec: the dataset is prepared as for a run, but nothing is trained."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from bench.system.paths import Places
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a run of the spec would be given.
+    """Music that a run of the spec would use.
 
     Parameters
     ----------
     spec : Spec
-        At its scale.
+        Resolved at its scale.
     targets : Targets
-        Prompts and what follows them, in the order of ``targets.h5``.
+        Prompts and the notes that follow them, in the order of ``targets.h5``.
     prepared : mapping
-        What preparing found: title, licence, ``corpus`` (its file), ``corpus_key`` (its fingerprint), counts.
+        Result of preparing the dataset: title, licence, ``corpus`` (its file), ``corpus_key`` (its fingerprint), counts.
     """
 
     spec: Spec
@@ -35,7 +35,7 @@ class HeldOut:
     prepared: Mapping[str, Any]
 
     def corpus(self) -> Corpus:
-        """All pieces of the dataset."""
+        """Read all pieces of the dataset."""
         return load_corpus(Path(self.prepared["corpus"]))
 
 
@@ -45,12 +45,12 @@ def hold_out(spec: Spec, places: Places, *, fetch: bool = True, display: Sink | 
     Parameters
     ----------
     spec : Spec
-        At its scale.
+        Resolved at its scale.
     places : Places
     fetch : bool
-        Whether a dataset that is missing may be downloaded.
+        Whether a missing dataset may be downloaded.
     display : callable, optional
-        Takes every event.
+        Called with each event.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The worker's tasks on a dataset: fetch, verify, and prepare (find, parse into the cache, choose the test pieces).
+"""Tasks on a dataset, in the worker: fetch, verify, and prepare (find, parse into the cache, select the test pieces).
 
-Dataset plug-ins run here, in the worker, and nowhere else.
+The code of dataset plug-ins runs only here, in a child process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.plugins.discovery import get_plugin, load, source_digest
 from bench.plugins.header import Plugin
-from bench.runner.folds import deal, facts, pooled, remarks
+from bench.runner.folds import deal, fold_facts, fold_remarks, pooled
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, atomic, hold
@@ -31,28 +31,28 @@ from bench.storage.samples import PieceName, Target, Targets, read_target_file, 
 
 Emit = Callable[[dict[str, Any]], None]
 
-#: Continuations and targets are also written as MIDI for so many pieces.
+#: Number of pieces whose continuations and targets are also written as MIDI.
 MIDI_PIECES = 3
 
-#: Progress goes out at most so often, seconds.
+#: Shortest interval between two progress events, seconds.
 PROGRESS_EVERY = 0.1
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset plug-in with its options, and where its files are looked for.
+    """A dataset plug-in with its options and the folders to search for its files.
 
     Parameters
     ----------
     plugin : Plugin
     dataset : object
-        An instance of its class.
+        Instance of the plug-in's class.
     options : mapping
-        What it was made with.
+        Its keyword arguments.
     data : tuple of Path
-        Folders that the user named, in their order.
+        The user's folders, in order.
     downloads : Path
-        Where `fetch` puts this dataset.
+        Folder that `fetch` downloads this dataset into.
     """
 
     plugin: Plugin
@@ -63,39 +63,39 @@ class Source:
 
     @classmethod
     def open(cls, job: Mapping[str, Any]) -> Source:
-        """Load the plug-in that a job names; wrong options are a PluginError."""
+        """Load the plug-in that a job names; options that it does not accept are a PluginError."""
         choice = DatasetChoice.model_validate(job["dataset"])
         plugin = get_plugin("dataset", choice.name, [Path(p) for p in job["plugins"]])
         try:
             dataset = load(plugin)(**choice.options)
         except TypeError as error:
             raise PluginError(f"The dataset {choice.name!r} can't be made with {choice.options}: {error}.") from error
-        except DataError as error:  # nothing was read yet, so it is an option that is out of range
+        except DataError as error:  # nothing was read yet, so an option is out of range
             raise SpecError(error.message, error.hint) from error
         downloads = Path(job["cache"]) / "downloads" / choice.name
         return cls(plugin, dataset, choice.options, tuple(Path(p) for p in job["data"]), downloads)
 
     @property
     def needs(self) -> str:
-        """What the header says it needs: ``nothing``, ``download`` or ``folder``."""
+        """NEEDS of the plug-in's header: ``nothing``, ``download`` or ``folder``."""
         return str(self.plugin.header["NEEDS"])
 
     def find(self) -> Path | None:
-        """The folder that holds it: the user's folders first, then what was fetched."""
+        """Search the user's folders, then the downloads, for the folder that holds the dataset."""
         if self.needs == "nothing" or not hasattr(self.dataset, "find"):
             return None
-        # Any folder of MIDI may be what a `folder` dataset looks for, so it isn't shown our own.
+        # A `folder` dataset accepts any folder of MIDI files, so it must not search our downloads.
         own = [self.downloads, self.downloads.parent] if self.needs == "download" else []
-        found: Path | None = self.dataset.find([*self.data, *own])
-        return found
+        folder: Path | None = self.dataset.find([*self.data, *own])
+        return folder
 
     def require(self, emit: Emit, may_fetch: bool) -> Path | None:
-        """The folder that holds it, fetched if it isn't there and may be.
+        """Find the folder that holds the dataset; download it if it is missing and `may_fetch`.
 
         Raises
         ------
         DataError
-            If it isn't there and can't be fetched.
+            If it is missing and can't be downloaded.
         """
         source = self.find()
         if source is not None or self.needs == "nothing":
@@ -111,21 +111,21 @@ class Source:
                 f"Name the folder that holds it (--data DIR), or run `{fetch_command(name, self.options)}` first.",
             )
         if self.data:
-            # Whoever names a folder means it: a wrong path must not become gigabytes.
+            # The user named a folder: a typing error in its path must not start a download of gigabytes.
             raise DataError(
                 f"The dataset {name!r} was not found in {looked}.",
                 f"Name the folder that holds it: --data DIR. Or download it: `{fetch_command(name, self.options)}`.",
             )
         licence = self.plugin.header["LICENSE"]
-        emit({"event": "message", "text": f"{name} is not here: it is downloaded into {self.downloads}. Licence: {licence}"})
+        emit({"event": "message", "text": f"{name} was not found: it is downloaded into {self.downloads}. Licence: {licence}"})
         self.fetch(emit)
         source = self.find()
         if source is None:
-            raise DataError(f"The dataset {name!r} was fetched into {self.downloads}, but is not found there.")
+            raise DataError(f"The dataset {name!r} was downloaded into {self.downloads}, but was not found there.")
         return source
 
     def fetch(self, emit: Emit) -> None:
-        """Download it; a PluginError if it has no download."""
+        """Download the dataset; a UsageError if it has no download."""
         if self.needs == "folder":
             raise UsageError(
                 f"The dataset {self.plugin.name!r} is a folder of yours: there is nothing to fetch.",
@@ -146,32 +146,32 @@ def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def verify(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Compare a dataset that is there with its known or locked checksums."""
+    """Compare an existing dataset with its known or locked checksums."""
     source = Source.open(job)
     folder = source.require(emit, may_fetch=False)
     if folder is None or not hasattr(source.dataset, "verify"):
-        return {"found": asdict(Verified())}
-    found = source.dataset.verify(folder, progress_events(emit, "verify"))
-    if not isinstance(found, Verified):
-        raise PluginError(f"verify() of the dataset {source.plugin.name!r} returned {type(found).__name__}, not Verified.")
-    return {"found": asdict(found)}
+        return {"verified": asdict(Verified())}
+    verified = source.dataset.verify(folder, progress_events(emit, "verify"))
+    if not isinstance(verified, Verified):
+        raise PluginError(f"verify() of the dataset {source.plugin.name!r} returned {type(verified).__name__}, not Verified.")
+    return {"verified": asdict(verified)}
 
 
 def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Parse the dataset unless the cache has it, choose the test pieces, write targets.h5 and the targets' MIDI.
+    """Parse the dataset unless it is in the cache, select the test pieces, write targets.h5 and the targets' MIDI files.
 
     Returns
     -------
     dict
-        ``corpus`` (path), ``corpus_key`` (its identity), ``cached``, counts of pieces, remarks.
+        Fields of :class:`bench.storage.records.Prepared`.
     """
     protocol = Protocol.model_validate(job["protocol"])
     source = Source.open(job)
-    with _alone(Path(job["cache"]), source.plugin.name, emit):
-        found = source.require(emit, bool(job["fetch"]))
-        key = corpus_key(source, job["dataset"]["options"], found)
-        path, corpus, cached = _corpus(source, found, key, job, emit)
-    _check_same_music(job.get("before") or {}, key, found)
+    with _exclusive(Path(job["cache"]), source.plugin.name, emit):
+        folder = source.require(emit, bool(job["fetch"]))
+        key = corpus_key(source, job["dataset"]["options"], folder)
+        path, corpus, cached = _corpus(source, folder, key, job, emit)
+    _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
     file = Path(job["folder"]) / "targets.h5"
     if not _same(file, targets):
@@ -185,7 +185,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     return {
         "corpus": str(path),
         "cached": cached,
-        "source": None if found is None else str(found),
+        "source": None if folder is None else str(folder),
         "title": source.plugin.header["TITLE"],
         "license": source.plugin.header["LICENSE"],
         "skipped": [{"source": s.source, "reason": s.reason} for s in corpus.skipped],
@@ -193,37 +193,37 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     }
 
 
-def _check_same_music(before: Mapping[str, Any], key: str, found: Path | None) -> None:
-    """Refuse a run folder that was made from another folder of music: its report would be lost.
+def _check_same_music(before: Mapping[str, Any], key: str, folder: Path | None) -> None:
+    """Refuse a run folder that holds results on another folder of music: its report would be overwritten.
 
-    The same folder with other files, or another version of the plug-in, is the same run going on.
+    If the files in the folder or the version of the plug-in changed, the run is resumed.
     """
-    source = None if found is None else str(found)
+    source = None if folder is None else str(folder)
     if before and before.get("corpus_key") != key and before.get("source") != source:
         raise UsageError(
             f"This run's folder holds results on the music of {before.get('source')}, not of {source}.",
-            "Give another place: --out DIR. Or remove the run's folder.",
+            "Give another folder: --out DIR. Or remove the run's folder.",
         )
 
 
-def corpus_key(source: Source, options: Mapping[str, Any], found: Path | None) -> str:
-    """Identity of a parsed corpus: the plug-in's source, its options, and what it says of the files."""
-    fingerprint = str(source.dataset.fingerprint(found))
+def corpus_key(source: Source, options: Mapping[str, Any], folder: Path | None) -> str:
+    """Hash that identifies a parsed corpus: of the plug-in's source, its options, and its fingerprint of the files."""
+    fingerprint = str(source.dataset.fingerprint(folder))
     text = json.dumps([FORMAT, source_digest(source.plugin), options, fingerprint], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
-    """The test pieces that are long enough; if there are more than the protocol asks for, an even choice of them.
+    """Select the test pieces that are long enough, evenly spaced if there are more than the protocol's number.
 
-    With folds every piece of the dataset is a test piece, and the facts say which fold holds it out.
+    With folds, every piece of the dataset is a test piece, and the facts hold the fold of each.
 
     Raises
     ------
     DataError
-        If none is long enough, there is nothing to train on, or the folds can't be dealt.
+        If none is long enough, there is no training piece, or the pieces can't be divided into the folds.
     """
-    given = corpus
+    own_split = corpus
     if protocol.folds is not None:
         corpus = pooled(corpus)
     elif not corpus.train:
@@ -238,7 +238,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         )
     at = np.linspace(0, len(usable) - 1, min(protocol.pieces, len(usable)))
     chosen = [usable[i] for i in np.round(at).astype(int)]
-    known = {
+    facts = {
         "corpus_key": key,
         "pieces": {name: len(getattr(corpus, name)) for name in ("train", "validation", "test")},
         "notes": {name: sum(len(p.notes) for p in getattr(corpus, name)) for name in ("train", "validation", "test")},
@@ -252,18 +252,18 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     }
     if protocol.folds is not None:
         folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)
-        known["folds"] = facts(folds, protocol.folds, short)
-        known["remarks"] = [*corpus.remarks, *remarks(folds, given, short, needed), *_few(protocol, len(usable))]
+        facts["folds"] = fold_facts(folds, protocol.folds, short)
+        facts["remarks"] = [*corpus.remarks, *fold_remarks(folds, own_split, short, needed), *_few(protocol, len(usable))]
     return Targets(
         tuple(_target(i, corpus.test[i], protocol) for i in chosen),
         test_pieces=len(corpus.test),
         usable=len(usable),
-        facts=known,
+        facts=facts,
     )
 
 
 def progress_events(emit: Emit, task: str) -> Callable[[int, int, str], None]:
-    """A Progress that sends events, not more often than people can read."""
+    """Make a Progress that sends events, at most one every :data:`PROGRESS_EVERY` seconds and the last."""
     last = 0.0
 
     def progress(done: int, total: int, what: str) -> None:
@@ -277,7 +277,7 @@ def progress_events(emit: Emit, task: str) -> Callable[[int, int, str], None]:
 
 
 def make_cache(folder: Path) -> None:
-    """Make the cache, with the tag by which back-ups and the dataset `folder` know that it is one."""
+    """Create the cache, with the tag by which backup programs and the dataset `folder` recognize a cache."""
     folder.mkdir(parents=True, exist_ok=True)
     tag = folder / "CACHEDIR.TAG"
     if not tag.exists():
@@ -285,8 +285,8 @@ def make_cache(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(cache: Path, name: str, emit: Emit) -> Iterator[None]:
-    """Fetch and parse one dataset in one process at a time: a second one waits, then finds it in the cache."""
+def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[None]:
+    """Let one process at a time download and parse a dataset: a second one waits, then finds it in the cache."""
     lock = cache / f".{name}.lock"
     with contextlib.ExitStack() as stack:
         try:
@@ -296,13 +296,13 @@ def _alone(cache: Path, name: str, emit: Emit) -> Iterator[None]:
             except BusyError:
                 emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
                 stack.enter_context(hold(lock, cache, patience=math.inf))
-        except OSError:  # a cache that can only be read needs no lock
+        except OSError:  # a read-only cache needs no lock
             pass
         yield
 
 
-def _corpus(source: Source, found: Path | None, key: str, job: Mapping[str, Any], emit: Emit) -> tuple[Path, Corpus, bool]:
-    """The parsed corpus, from the caches or parsed now: its file, itself, whether it was cached."""
+def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any], emit: Emit) -> tuple[Path, Corpus, bool]:
+    """Read the corpus from a cache, or parse the dataset; return its file, the corpus, and whether it was cached."""
     name = f"{source.plugin.name}-{key}.h5"
     folder = Path(job["cache"]) / "corpora"
     for place in (*(Path(p) / "corpora" for p in job["seeds"]), folder):
@@ -311,7 +311,7 @@ def _corpus(source: Source, found: Path | None, key: str, job: Mapping[str, Any]
                 return place / name, load_corpus(place / name), True
         except DataError as error:
             emit({"event": "message", "text": f"{error.message} It is parsed again."})
-    splits = source.dataset.load(found, progress_events(emit, "parse"))
+    splits = source.dataset.load(origin, progress_events(emit, "parse"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f".{source.plugin.name}-*.tmp"):
@@ -319,7 +319,7 @@ def _corpus(source: Source, found: Path | None, key: str, job: Mapping[str, Any]
         save_corpus(folder / name, splits, key)
     except OSError as error:
         raise DataError(
-            f"The parsed dataset can't be kept in {folder}: {error.strerror}.", "Set BENCH_CACHE to a folder that can be written."
+            f"The parsed dataset can't be written to {folder}: {error.strerror}.", "Set BENCH_CACHE to a writable folder."
         ) from error
     return folder / name, load_corpus(folder / name), False
 
@@ -330,15 +330,15 @@ def _target(index: int, piece: Piece, protocol: Protocol) -> Target:
 
 
 def _remarks(corpus: Corpus, protocol: Protocol, usable: int) -> list[str]:
-    said = []
+    sentences = []
     if short := len(corpus.test) - usable:
-        said.append(
+        sentences.append(
             f"{short} of {len(corpus.test)} test pieces have fewer than {protocol.prompt + protocol.notes} notes: left out"
         )
-    said += _few(protocol, usable)
+    sentences += _few(protocol, usable)
     if not corpus.validation:
-        said.append("the dataset has no validation piece: nothing can be chosen by it")
-    return said
+        sentences.append("the dataset has no validation piece: nothing can be chosen by it")
+    return sentences
 
 
 def _few(protocol: Protocol, usable: int) -> list[str]:
@@ -356,7 +356,7 @@ def _lengths(pieces: Sequence[Piece]) -> str:
 
 
 def _same(file: Path, targets: Targets) -> bool:
-    """Whether a file already holds these targets, so that a resumed run leaves it alone."""
+    """Whether a file already holds these targets, so that a resumed run keeps it."""
     try:
         stored = read_target_file(file)
     except DataError:

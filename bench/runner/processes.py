@@ -1,6 +1,6 @@
-"""Child processes: started fresh (never forked), in a process group of their own, watched, and ended for good.
+"""Child processes: started as new interpreters (never forked), each in its own process group, supervised, and ended reliably.
 
-One thread watches them all, so that no lock and no pool can break: a worker that is killed takes no other with it.
+One thread supervises all of them, without locks or pools: a worker that is killed affects no other.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from typing import Any
 from bench.errors import BenchError, UsageError
 from bench.storage.files import write_json
 
-#: From the polite request to end until the kill, seconds.
+#: Time from SIGTERM to SIGKILL, seconds.
 GRACE = 5.0
 
-#: Longest wait between two looks at clocks and signals, seconds. Events and exits are seen at once.
+#: Longest interval between two checks of timeouts and signals, seconds. Events and exits are noticed at once.
 TICK = 0.2
 
-#: The same while a child has closed its end of the pipe, as it does when it exits.
+#: The same while a child that is about to exit has closed its end of the pipe.
 SHORT_TICK = 0.01
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(BenchError):
-    """The user, or the system, asked to stop. What is done stays done.
+    """The user or the system stopped the run. Finished trials are kept.
 
     Parameters
     ----------
     number : int
-        The signal.
+        Number of the signal.
     hint : str
-        How to go on.
+        How to resume.
     """
 
     def __init__(self, number: int, hint: str = "") -> None:
@@ -54,9 +54,9 @@ class StoppedError(BenchError):
 
 
 class Signals:
-    """Turns SIGINT and SIGTERM into :class:`StoppedError`, while it is entered in the main thread; elsewhere it does nothing.
+    """Context in the main thread that turns SIGINT and SIGTERM into :class:`StoppedError`; in other threads it does nothing.
 
-    While children run (`deferred`) a signal is only noted, so that it is acted on where all of them are known.
+    While children run (`deferred`), a signal is only recorded, and handled by the loop that supervises all of them.
     """
 
     def __init__(self) -> None:
@@ -81,22 +81,22 @@ class Signals:
 
 @dataclass(frozen=True)
 class Task:
-    """What one child is to do.
+    """Task of one child process.
 
     Parameters
     ----------
     job : dict
-        What :mod:`bench.runner.worker` reads.
+        Input of :mod:`bench.runner.worker`.
     file : Path
-        Where the job is written.
+        File that the job is written to.
     log : Path
-        Takes its stderr, after what is there.
+        File that the child's stderr is appended to.
     python : str
-        The interpreter.
+        Path of the interpreter.
     environment : mapping
-        Whole environment of the child.
+        Complete environment of the child.
     timeout : float, optional
-        Seconds after which it is ended.
+        Seconds after which the child is ended.
     """
 
     job: Mapping[str, Any]
@@ -114,14 +114,15 @@ class Ending:
     Parameters
     ----------
     code : int
-        Exit code; negative for the signal that killed it.
+        Exit code; minus the signal's number if a signal killed it.
     timed_out : bool
-        Whether it was killed for its timeout.
+        Whether it was ended because of its timeout.
     seconds : float
+        Run time.
     peak_bytes : int or None
-        Highest resident memory seen from outside.
+        Peak resident memory, as seen by this process.
     log_start : int
-        Where its own part of the log begins, bytes.
+        Position in the log where the child's own output begins, bytes.
     """
 
     code: int
@@ -132,7 +133,7 @@ class Ending:
 
     @property
     def reason(self) -> str:
-        """For people, for a child that left no reason of its own."""
+        """Explain the end of a child that reported no error of its own."""
         if self.timed_out:
             return f"timeout after {self.seconds:.0f} s"
         if self.code >= 0:
@@ -160,12 +161,12 @@ class Child:
 
     @classmethod
     def start(cls, task: Task) -> Child:
-        """Write the job and start the child on it.
+        """Write the job to its file and start a child on it.
 
         Raises
         ------
         UsageError
-            If its interpreter can't be started.
+            If the interpreter can't be started.
         """
         task.log.parent.mkdir(parents=True, exist_ok=True)
         write_json(task.file, task.job)
@@ -182,14 +183,14 @@ class Child:
             except OSError as error:
                 raise UsageError(
                     f"{task.python} can't be started: {error.strerror}.",
-                    "It must be a Python that has midibench; see $BENCH_PYTHON_TENSORFLOW and $BENCH_PYTHON_PYTORCH.",
+                    "It must be a Python with midibench installed; see $BENCH_PYTHON_TENSORFLOW and $BENCH_PYTHON_PYTORCH.",
                 ) from error
             assert process.stdout is not None
             os.set_blocking(process.stdout.fileno(), False)
             return cls(task, process, log.tell())
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What it has sent since the last call. A line that is no event is left out."""
+        """Yield the events that it sent since the last call; other lines are ignored."""
         assert self.process.stdout is not None
         while chunk := self._read():
             *lines, self._buffer = (self._buffer + chunk).split(b"\n")
@@ -200,13 +201,13 @@ class Child:
                         yield event
 
     def exited(self) -> bool:
-        """Whether it has ended. It isn't reaped yet, so its number still names its group."""
+        """Whether it has ended. It is not reaped yet, so that its process ID still identifies its group."""
         with contextlib.suppress(ChildProcessError):
             return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return True
 
     def check(self) -> None:
-        """End it if its time is up; take its peak memory."""
+        """End it after its timeout, kill it after the grace period, and record its peak memory."""
         now = time.monotonic()
         if self.task.timeout is not None and now - self.started > self.task.timeout and not self.timed_out:
             self.timed_out = True
@@ -216,7 +217,7 @@ class Child:
         self.peak_bytes = peak_bytes(self.process.pid) or self.peak_bytes
 
     def end(self) -> None:
-        """Ask its whole group to end; after :data:`GRACE` seconds `check` kills it."""
+        """Send SIGTERM to its group; `check` kills it after :data:`GRACE` seconds."""
         self.signal(signal.SIGTERM)
         if self.kill_at is None:
             self.kill_at = time.monotonic() + GRACE
@@ -227,7 +228,7 @@ class Child:
             os.killpg(self.process.pid, number)
 
     def reap(self) -> Ending:
-        """Take its exit code, and kill what it left in its group. Call it when `exited`."""
+        """Kill the rest of its group and collect its exit code. Call it only if `exited`."""
         self.signal(signal.SIGKILL)
         code = self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -258,7 +259,7 @@ def run_tasks(
     Raises
     ------
     StoppedError
-        At a signal, after every child was ended.
+        On a signal, after every child has ended.
     """
     waiting, running = deque(tasks), list[Child]()
     signals.deferred = True
@@ -282,7 +283,7 @@ def run_tasks(
 
 
 def end_all(children: Iterable[Child], signals: Signals) -> None:
-    """End children: politely, after :data:`GRACE` seconds or at a second signal by force."""
+    """End children by SIGTERM, and by SIGKILL after :data:`GRACE` seconds or at a second signal."""
     left = list(children)
     for child in left:
         child.end()
@@ -298,23 +299,23 @@ def end_all(children: Iterable[Child], signals: Signals) -> None:
 
 
 def peak_bytes(pid: int) -> int | None:
-    """Peak resident memory of a process, bytes; None if it is gone."""
+    """Peak resident memory of a process, bytes; None if it has ended."""
     try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        peak = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return int(peak[1]) * 1024 if peak else None
 
 
 def environment(threads: int, device: str) -> dict[str, str]:
-    """The environment of this process with what must stand before a framework is imported.
+    """Build a child's environment: this process's, with the variables that must be set before a framework is imported.
 
     Parameters
     ----------
     threads : int
-        For each library's own pool: more than the cores at hand makes them wait for each other.
+        Size of each library's thread pool; with more threads than available cores they wait for each other.
     device : {"cpu", "cuda"}
-        With "cpu" every GPU is hidden.
+        With "cpu", all GPUs are hidden.
     """
     number = str(threads)
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -322,9 +323,9 @@ def environment(threads: int, device: str) -> dict[str, str]:
         **dict.fromkeys((*pools, "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), number),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        # Without it some cuBLAS results differ from run to run.
+        # Without it, some cuBLAS results differ from run to run.
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        # The same for PyTorch's products on a CPU: MKL may otherwise choose its threads and its order of adding by the moment.
+        # Likewise for PyTorch's products on a CPU: MKL may otherwise choose threads and order of summation dynamically.
         "OMP_DYNAMIC": "FALSE",
         "MKL_DYNAMIC": "FALSE",
         "MKL_CBWR": os.environ.get("MKL_CBWR", "AUTO"),
@@ -334,8 +335,8 @@ def environment(threads: int, device: str) -> dict[str, str]:
     }
     if device == "cpu":
         values["CUDA_VISIBLE_DEVICES"] = ""
-        # OpenMP's threads spin while they wait, so PyTorch trained five to ten times as slowly beside any other program. This
-        # bound costs about a tenth on a quiet machine and takes half of that loss back. The user's own setting stands.
+        # OpenMP's threads spin while they wait, which made PyTorch's training five to ten times as slow on a busy machine. This
+        # limit costs about a tenth on an idle machine and recovers half of that loss. The user's own setting takes precedence.
         values["GOMP_SPINCOUNT"] = os.environ.get("GOMP_SPINCOUNT", "1000")
     return {**os.environ, **values}
 
@@ -347,10 +348,10 @@ def _attend(
     on_event: Callable[[Task, dict[str, Any]], None],
     on_end: Callable[[Task, Ending], None],
 ) -> None:
-    """Forward a child's events; take its end."""
+    """Forward a child's events, and report its end."""
     assert child.process.stdout is not None
     child.check()
-    # Before its events are read: what it sent before its end is then all there.
+    # Determined before its events are read, so that none sent before its end is missed.
     gone = child.exited()
     for event in child.events():
         on_event(child.task, event)

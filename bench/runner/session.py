@@ -1,7 +1,7 @@
-"""One session of a run: prepares the dataset and runs the trials that are not done, each in a child process.
+"""One session of a run: prepare the dataset, then run the trials that are not done, each in a child process.
 
-A plug-in's code never runs in this process; see :mod:`bench.runner.worker`. What decides an outcome is hashed into the trial's
-key, so a trial that is done is never run twice, and one that was cut off goes on from its own checkpoint.
+Plug-in code never runs in this process; see :mod:`bench.runner.worker`. Everything that determines an outcome is hashed into the
+trial's key, so a completed trial is never repeated, and an interrupted one resumes from its own checkpoint.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Session:
     jobs: int
     display: Sink
     signals: Signals
-    #: What :func:`bench.run` was given, for the report's command.
+    #: Arguments of :func:`bench.run`, for the command in the report.
     call: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -58,9 +58,9 @@ class Session:
         planned = unfold(self.spec, device)
         if not planned:
             raise SpecError(f"{self.spec.name}: there is nothing to run: it names no model and no reference.")
-        # Before the dataset is parsed: a wrong interpreter is known at once.
+        # Before the dataset is parsed, so that a missing interpreter is reported at once.
         pythons = {f: frameworks.interpreter(f) for f in sorted({self._framework(t) for t in planned})}
-        # Once: a worker refuses a source that was changed since.
+        # Computed once: a worker refuses a source that was changed since.
         self.digests = {model: source_digest(self.plugins[model]) for model in sorted({t.model for t in planned})}
         self.display(
             {"event": "start", "spec": self.spec.name, "scale": self.scale, "why": self.why, "folder": str(self.folder.path)}
@@ -181,7 +181,7 @@ class Session:
         }
 
     def _died(self, task: Task, ending: Ending) -> Failed:
-        """The outcome of a worker that ended without writing one."""
+        """Build the outcome of a worker that ended without writing one."""
         return Failed(
             key=task.job["key"],
             status="failed",

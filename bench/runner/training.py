@@ -1,4 +1,4 @@
-"""A trial's training as the worker sees it: how often it went on from a checkpoint, and what its outcome says of it."""
+"""A trial's training in the worker: its number of resumptions, and its summary for the outcome."""
 
 from __future__ import annotations
 
@@ -9,48 +9,67 @@ from bench.storage.records import Training
 
 
 def rate(notes: int, seconds: float) -> float | None:
-    """Notes a second; None where nothing was timed."""
+    """Compute notes per second; None if nothing was timed.
+
+    Examples
+    --------
+    >>> rate(100, 4.0)
+    25.0
+    """
     return notes / seconds if notes and seconds > 0 else None
 
 
 class TrainingRun(Run):
-    """A Run that counts how often this training went on from a checkpoint; the count survives a kill."""
+    """A Run that counts how often this training resumed from a checkpoint; the count is kept on disk.
 
-    #: Epochs that this process has trained.
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from bench.api import Budget
+    >>> run = TrainingRun(seed=0, budget=Budget(epochs=1), folder=Path(mkdtemp()))
+    >>> run.begin()
+    >>> run.log(1, loss=2.0, notes=100, validation_bits=9.5)
+    >>> summary = run.summary(wall=0.0)
+    >>> summary.epochs, summary.stopped, summary.best_validation_bits
+    (1, 'epochs', 9.5)
+    """
+
+    #: Number of epochs that this process has trained.
     epochs_logged = 0
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
-        """See :meth:`bench.api.Run.log`."""
+        """Record an epoch; see :meth:`bench.api.Run.log`."""
         super().log(epoch, loss=loss, notes=notes, **values)
         self.epochs_logged += 1
 
     def begin(self, epochs_done: int = 0) -> None:
-        """See :meth:`bench.api.Run.begin`."""
+        """Start the training clock; see :meth:`bench.api.Run.begin`."""
         super().begin(epochs_done)
         if epochs_done > 0:
             (self.folder / "resumed").write_text(f"{self.resumed + 1}\n")
 
     @property
     def resumed(self) -> int:
-        """How often it went on from a checkpoint."""
+        """Number of times that it resumed from a checkpoint."""
         try:
             return int((self.folder / "resumed").read_text())
         except (OSError, ValueError):
             return 0
 
     def summary(self, wall: float) -> Training:
-        """What an outcome says of the training.
+        """Summarize the training for the outcome.
 
         Parameters
         ----------
         wall : float
-            Seconds that `fit` took: counts for a model that logs no epoch.
+            Seconds that `fit` took, which is the training time of a model that logs no epoch.
         """
         history = self.history
         seconds = float(history[-1]["seconds"]) if history else wall
         notes = sum(int(e["notes"]) for e in history)
-        known = [(e["validation_bits"], e["epoch"]) for e in history if math.isfinite(e.get("validation_bits", math.nan))]
-        best_bits, best_epoch = min(known, default=(None, None))
+        scores = [(e["validation_bits"], e["epoch"]) for e in history if math.isfinite(e.get("validation_bits", math.nan))]
+        best_bits, best_epoch = min(scores, default=(None, None))
         return Training(
             seconds=seconds,
             epochs=len(history),

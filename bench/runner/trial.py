@@ -1,4 +1,4 @@
-"""One trial, in the worker: the one place where a model plug-in's code runs."""
+"""One trial, in the worker: the only place where the code of model plug-ins runs."""
 
 from __future__ import annotations
 
@@ -36,21 +36,27 @@ from bench.system import frameworks, hardware, provenance, speed
 
 Emit = Callable[[dict[str, Any]], None]
 
-#: Exit codes: all well; the task failed and said why.
+#: Exit codes: the task was completed; the task failed and reported the reason.
 DONE, FAILED = 0, 3
 
-#: Facts of a model that the report computes with.
+#: Facts of a model that must be numbers, as the report computes with them.
 COUNTS = ("parameters", "peak_gpu_bytes")
 
-#: How PyTorch and TensorFlow name a GPU's memory that ran out.
+#: Exceptions of PyTorch and TensorFlow for exhausted GPU memory.
 _GPU_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError"}
 
-#: How long a trial's folder may still be held by a worker whose runner was killed, seconds.
+#: Time to wait for a worker whose runner was killed to release the trial's folder, seconds.
 PATIENCE = 30.0
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """An error's kind, message and hint; memory that ran out is said in words."""
+    """Describe an error by kind, message and hint.
+
+    Examples
+    --------
+    >>> describe(ValueError("no notes"))
+    {'kind': 'ValueError', 'message': 'ValueError: no notes', 'hint': ''}
+    """
     if isinstance(error, BenchError):
         return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
     if isinstance(error, MemoryError):
@@ -60,9 +66,9 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the machine, not the training, is to blame: memory or a disk that is full.
+    """Whether the cause is the machine, not the training: memory or disk is full.
 
-    A damaged HDF5 file is an OSError too, but without the system's error number.
+    A damaged HDF5 file raises an OSError too, but without an error number.
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
         return True
@@ -83,13 +89,13 @@ class TrialTask:
         self.phase = "start"
         self.had_checkpoint = False
         self.training: TrainingRun | None = None
-        #: Peak memory of the trial itself: what is measured on its samples afterwards is none of its cost.
+        #: Peak memory of training and generating, without the measurements on the samples that follow.
         self.peak: int | None = None
-        #: What a plug-in did wrong without harm to its trial.
+        #: Errors of the plug-in that don't affect the rest of the trial.
         self.remarks: list[str] = []
 
     def run(self) -> int:
-        """Do it; an exception becomes a failed outcome. Returns the process's exit code."""
+        """Run the trial and return the exit code; an exception becomes a failed outcome."""
         try:
             with hold(self.folder / ".lock", self.folder, PATIENCE):
                 clear_temporaries(self.folder)
@@ -129,7 +135,7 @@ class TrialTask:
         return outcome
 
     def _perform(self) -> dict[str, Any]:
-        """Learn, generate, measure, and store all but the outcome; its fields."""
+        """Train, generate, measure, and store everything but the outcome; return the outcome's fields."""
         trial, plugin = self.trial, self._plugin()
         stored = read_target_file(Path(self.job["targets"]))
         division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
@@ -137,7 +143,7 @@ class TrialTask:
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
         frameworks.require_device(plugin.header["FRAMEWORK"], trial.device)
-        # Only trained models are judged by their times; the references' trials stay quick.
+        # Times are compared for trained models only, and the trials of the references stay fast.
         before = speed.measure() if trial.kind == "model" else None
         training = self._fit(model, division)
         if plugin.header["SEES_TARGET"]:
@@ -145,17 +151,17 @@ class TrialTask:
         conductor = None
         if trial.harmony is not None:
             conductor = Conductor(model, trial.harmony, targets, division.corpus.train, takes_prompt)
-        made, generation = self._generate(conductor or model, targets, takes_prompt)
+        generated, generation = self._generate(conductor or model, targets, takes_prompt)
         yardstick = None if before is None else SpeedReference(before=before, after=speed.measure())
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         samples = Samples(
-            {(division.places[piece], sample): notes for (piece, sample), notes in made.items()},
+            {(division.places[piece], sample): notes for (piece, sample), notes in generated.items()},
             *self._likelihood(model, kind, division),
         )
         facts = self._facts(model)
         self.peak = peak_bytes()
-        self.phase = "originality"  # which only the worker can measure: it has the training pieces
-        copied = measure_samples(division.corpus.train, made, targets, takes_prompt)
+        self.phase = "originality"  # measured here, because scoring does not read the training pieces
+        copied = measure_samples(division.corpus.train, generated, targets, takes_prompt)
         self.phase = "write"
         write_samples(self.folder / "samples.h5", samples)
         self._write_midi(samples.notes, division, stored.targets, conductor, takes_prompt)
@@ -176,16 +182,14 @@ class TrialTask:
             ours, theirs = provenance.installation(), self.job["bench"]
             if ours != theirs:
                 raise PluginError(f"{sys.executable} has {ours}, the runner {theirs}.", "Install the same midibench in both.")
-            raise PluginError(
-                f"{plugin.path} or a file it shares was changed while the run was going on.", "Start the run again."
-            )
+            raise PluginError(f"{plugin.path} or a file that it shares was changed during the run.", "Start the run again.")
         return plugin
 
     def _build(self, plugin: Plugin) -> Any:
         self.phase = "load"
-        made = load(plugin)
+        model_class = load(plugin)
         try:
-            return made(**self.trial.params)
+            return model_class(**self.trial.params)
         except TypeError as error:
             raise PluginError(f"The model {plugin.name!r} can't be made with {self.trial.params}: {error}.") from error
 
@@ -211,15 +215,15 @@ class TrialTask:
     def _generate(
         self, model: Any, targets: Sequence[Target], takes_prompt: bool
     ) -> tuple[dict[tuple[int, int], Notes], Generation]:
-        """Continue each target's prompt, once a sample, and what that took.
+        """Continue each target's prompt, once per sample; return the notes by (piece, sample), and the cost.
 
-        Where a model says that it `compiles`, the first sample is made once more before, off the clock; ``compile_seconds``
-        are that call's.
+        For a model that `compiles`, the first sample is generated once in advance, outside the timing; ``compile_seconds`` is the
+        duration of that call.
         """
         self.phase = "generate"
         trial, protocol = self.trial, self.trial.protocol
         prompts = [t.prompt for t in targets]
-        made: dict[tuple[int, int], Notes] = {}
+        generated: dict[tuple[int, int], Notes] = {}
 
         def timed(sample: int) -> tuple[Any, float]:
             start = time.perf_counter()
@@ -235,15 +239,15 @@ class TrialTask:
             parts, spent = timed(sample)
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
-            made |= {(piece, sample): notes for piece, notes in enumerate(parts)}
-        notes = len(made) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
+            generated |= {(piece, sample): notes for piece, notes in enumerate(parts)}
+        notes = len(generated) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
         generation = Generation(
             seconds=seconds, notes=notes, notes_per_second=rate(notes, seconds), compile_seconds=compile_seconds
         )
-        return made, generation
+        return generated, generation
 
     def _likelihood(self, model: Any, kind: str | None, division: Division) -> tuple[Any, ...]:
-        """Of every held-out piece, those too short to be continued included: sums by field, notes, which piece."""
+        """Compute the likelihood of every held-out piece, even if too short to be continued: sums by field, notes, index."""
         if kind is None:
             return ()
         self.phase = "likelihood"
@@ -257,14 +261,14 @@ class TrialTask:
         return sums, counts, np.array([division.pieces[i] for i in index], np.int64)
 
     def _facts(self, model: Any) -> dict[str, Any]:
-        """What the model states of itself. What can't be used is left out and said: it is no reason to lose the trial."""
+        """Ask the model for its facts. Unusable ones are left out with a remark: they are no reason to lose the trial."""
         self.phase = "facts"
         if not hasattr(model, "facts"):
             return {}
         try:
-            given = dict(model.facts())
-            wrong = {name: given[name] for name in COUNTS if given.get(name) is not None and not _is_count(given[name])}
-            facts: dict[str, Any] = plain({name: value for name, value in given.items() if name not in wrong})
+            stated = dict(model.facts())
+            wrong = {name: stated[name] for name in COUNTS if stated.get(name) is not None and not _is_count(stated[name])}
+            facts: dict[str, Any] = plain({name: value for name, value in stated.items() if name not in wrong})
         except Exception as error:
             traceback.print_exc()
             self._remark(f"facts() failed, so none are recorded: {type(error).__name__}: {error}")
@@ -302,18 +306,18 @@ class TrialTask:
 
     @property
     def _axis(self) -> tuple[str, ...]:
-        """What a fold adds to a seed's name: no two folds share initial weights, order of data or draws."""
+        """Names that a fold adds to a seed, so that no two folds share initial weights, order of data or random draws."""
         return () if self.trial.fold is None else ("fold", str(self.trial.fold))
 
 
 def peak_bytes() -> int:
     """Peak resident memory of this process, bytes.
 
-    VmHWM starts anew at exec; getrusage's figure would begin with the parent's size.
+    VmHWM is reset at exec, while getrusage starts from the parent's size.
     """
     return processes.peak_bytes(os.getpid()) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _is_count(value: Any) -> bool:
-    """Whether it is a finite number of at least 0, NumPy's included."""
+    """Whether a value is a finite number of at least 0; NumPy's numbers count."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0

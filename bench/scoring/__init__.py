@@ -1,1 +1,1 @@
-"""Stored outcomes and samples to numbers, with their statistics."""
+"""Scores of a run from its stored outcomes and samples, with statistics."""

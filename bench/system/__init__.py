@@ -1,1 +1,1 @@
-"""The machine: paths, versions, frameworks, and what a second is worth here."""
+"""The machine: paths, hardware, frameworks, versions, and its speed."""

@@ -114,7 +114,7 @@ def test_the_report_says_how_pieces_were_held_out(straight: tuple[Bench, RunResu
     ) in report
     assert "One training run per model, fold and seed (seeds: 0)" in report
     assert "2 of 10 pieces have fewer than 30 notes, too few to be continued: they are not compared." in report
-    assert "its own split, and what it says of it, is void." in report
+    assert "its own split, and its remarks on that split, do not apply." in report
     assert "the mean over the folds, not their sum" in report
     assert "Validation: 0 pieces" not in report
 

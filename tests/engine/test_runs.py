@@ -233,7 +233,7 @@ def test_a_cache_baked_into_an_image_is_read_where_nothing_else_can_be_written(
     run = json.loads((toy.run_folder / "run.json").read_text())
     assert run["dataset"]["corpus"].startswith(str(tmp_path / "baked"))
     monkeypatch.delenv("BENCH_CACHE_SEED")
-    with pytest.raises(DataError, match=r"can't be kept in .*blocked"):
+    with pytest.raises(DataError, match=r"can't be written to .*blocked"):
         toy.run()
 
 
@@ -299,7 +299,7 @@ def test_another_copy_of_the_suite_is_named_as_such(toy: Bench) -> None:
     theirs = "midibench 0.0.1 at /elsewhere/bench"
     with pytest.raises(PluginError, match=f"has midibench .* at .*, the runner {theirs}"):
         TrialTask({**job, "bench": theirs}, Channel(sys.stderr))._plugin()
-    with pytest.raises(PluginError, match="was changed while the run was going on"):
+    with pytest.raises(PluginError, match="was changed during the run"):
         TrialTask({**job, "bench": provenance.installation()}, Channel(sys.stderr))._plugin()
 
 

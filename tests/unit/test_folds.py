@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.api import DataError, Notes, Piece
 from bench.metrics.copying import measure_samples
-from bench.runner.folds import Fold, composition, deal, divide, facts, measure_divisions, pooled, read_folds
+from bench.runner.folds import Fold, composition, deal, divide, fold_facts, measure_divisions, pooled, read_folds
 from bench.runner.prepare import choose
 from bench.specs.schema import Protocol
 from bench.storage.corpus import Corpus
@@ -135,9 +135,9 @@ class TestChoose:
         assert [fold.test for fold in read_folds(stored.facts)] == [(0,), (2,), (3,)]
         assert stored.facts["remarks"] == [
             "a remark",
-            "All pieces of the dataset are dealt into the folds: its own split, and what it says of it, is void",
+            "All pieces of the dataset are assigned to folds: its own split, and its remarks on that split, do not apply",
             "1 of 4 pieces has fewer than 4 notes, too few to be continued: it is not compared",
-            "1 of 4 pieces is never held out, but learned from or chosen by",
+            "1 of 4 pieces is never held out, only used for training or validation",
             "3 test pieces are compared; the protocol asks for up to 50",
         ]
 
@@ -187,7 +187,7 @@ def test_originality_without_folds_is_as_before() -> None:
 
 def test_facts_are_read_back() -> None:
     folds = (Fold(1, (0, 2), (1,)), Fold(2, (1,), (0,)))
-    assert read_folds({"folds": facts(folds, 2, 0)}) == folds
+    assert read_folds({"folds": fold_facts(folds, 2, 0)}) == folds
     assert read_folds({}) == ()
 
 
