@@ -1,4 +1,4 @@
-"""What a model trains by: the log of epochs, and what a kill or a power cut leaves of it."""
+"""Run: the log of epochs, and its state after a kill or a power cut."""
 
 import json
 from pathlib import Path

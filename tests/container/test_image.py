@@ -42,7 +42,7 @@ def config(image: str) -> dict[str, object]:
 def differences(table: list[dict[str, str]], other: list[dict[str, str]]) -> list[str]:
     """The cells in which two tables differ; numbers do from the fifth digit on.
 
-    Bytes are compared outside a container (tests/engine/test_reproducible.py). In containers on busy virtual cores one training
+    Bytes are compared outside a container (tests/runner/test_reproducible.py). In containers on busy virtual cores one training
     of a Transformer in sixteen was seen to differ from the others in the seventh digit of its bits per note, and nowhere else.
     """
     assert [row.keys() for row in table] == [row.keys() for row in other]

@@ -13,7 +13,7 @@ from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
 from bench.storage.records import ChordPlans, Done, Generation, Memory, Training
 from bench.storage.samples import PieceName, Samples, Target, read_samples
-from tests.engine.conftest import Bench, toy
+from tests.runner.conftest import Bench, toy
 
 __all__ = ["toy"]  # the fixture
 
