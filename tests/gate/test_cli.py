@@ -18,7 +18,7 @@ import pytest
 from bench.cli.app import main
 from bench.gate.baseline_file import read, write
 
-TOY = Path(__file__).parents[1] / "engine" / "plugins"
+TOY = Path(__file__).parents[1] / "runner" / "plugins"
 
 #: Plays one pitch. Its source is what changes between two runs.
 MODEL = '''\
