@@ -24,7 +24,8 @@ from bench.runner.folds import divide, measure_divisions
 from bench.runner.held_out import hold_out
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.session import Session
-from bench.scoring.score import Table, score_run
+from bench.scoring.score import score_run
+from bench.scoring.table import Table
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol, Spec

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.metrics import METRICS, Undefined, skill
-from bench.scoring.score import Row, Table, TrialScore, score_run
+from bench.scoring.score import score_run
+from bench.scoring.table import Row, Table, TrialScore
 from bench.storage.records import Provenance
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_target_file

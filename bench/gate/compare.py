@@ -30,7 +30,7 @@ from bench.gate.baseline import Baseline, Series, System
 from bench.gate.significance import SeedValues
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
-from bench.scoring.score import REAL
+from bench.scoring.table import REAL
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 

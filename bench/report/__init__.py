@@ -10,7 +10,8 @@ from bench.report.contents import Report, build_report
 from bench.report.csv import columns_csv, report_csv, trials_csv
 from bench.report.html import report_html
 from bench.report.markdown import report_markdown
-from bench.scoring.score import Table, score_run
+from bench.scoring.score import score_run
+from bench.scoring.table import Table
 from bench.storage.files import atomic
 
 __all__ = ["REPORTS", "Report", "build_report", "write_reports"]

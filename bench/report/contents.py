@@ -21,7 +21,7 @@ from bench.report.flags import FLAGS, Flag, flags
 from bench.report.published import PUBLISHED, Published
 from bench.scoring.grid_search import Search, searches, without_losers
 from bench.scoring.ranking import Standing
-from bench.scoring.score import Row, Table
+from bench.scoring.table import Row, Table
 from bench.storage.records import Prepared, RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets

@@ -33,7 +33,7 @@ from typing import Any
 
 from bench.metrics import HEADLINE, METRICS, Undefined
 from bench.report.contents import Report
-from bench.scoring.score import Row, TrialScore
+from bench.scoring.table import Row, TrialScore
 from bench.storage.records import Done, Training
 
 

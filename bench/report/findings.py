@@ -14,7 +14,7 @@ from bench.report.contents import Report
 from bench.report.numbers import number_text, size_text
 from bench.report.provenance import MIB, done, ran
 from bench.scoring.grid_search import Search
-from bench.scoring.score import MEDIAN, REAL, Row
+from bench.scoring.table import MEDIAN, REAL, Row
 
 
 @dataclass(frozen=True)

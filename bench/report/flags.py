@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.scoring.score import REAL, Row
+from bench.scoring.table import REAL, Row
 
 #: Length of a verbatim run, in notes, that is no accident whatever real music shares.
 LONG_COPY = 16

@@ -11,7 +11,8 @@ from bench.metrics import METRICS
 from bench.music.harmony.settings import Form, Harmony
 from bench.report.contents import Report
 from bench.report.numbers import cell_text
-from bench.scoring.score import Row, read_plans
+from bench.scoring.score import read_plans
+from bench.scoring.table import Row
 from bench.storage.run_folder import RunFolder
 
 

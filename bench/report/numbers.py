@@ -7,18 +7,18 @@ from collections.abc import Callable
 from bench.formatting import DASH, Cell, count, duration, mebibytes
 from bench.metrics import METRICS, Metric
 from bench.metrics.metric import Format
-from bench.scoring import score
+from bench.scoring import table
 from bench.scoring.stats import Interval
 
 
-def table_cell(name: str, cell: score.Cell, *, interval: bool = False, mark: str = "") -> Cell:
+def table_cell(name: str, cell: table.Cell, *, interval: bool = False, mark: str = "") -> Cell:
     """Cell of a table: a metric's mean, the 95 % interval if asked for and, with two seeds or more, the SD between seeds.
 
     Parameters
     ----------
     name : str
         The metric's.
-    cell : score.Cell
+    cell : table.Cell
     interval : bool
     mark : str
         What precedes a value, such as ``≤``.
@@ -31,12 +31,12 @@ def table_cell(name: str, cell: score.Cell, *, interval: bool = False, mark: str
     return Cell(f"{mark}{text}{rest}", cell.value)
 
 
-def cell_text(name: str, cell: score.Cell, *, interval: bool = False) -> str:
+def cell_text(name: str, cell: table.Cell, *, interval: bool = False) -> str:
     """Text of :func:`table_cell`."""
     return str(table_cell(name, cell, interval=interval))
 
 
-def _value_and_spread(name: str, cell: score.Cell, value: float) -> tuple[str, str]:
+def _value_and_spread(name: str, cell: table.Cell, value: float) -> tuple[str, str]:
     metric = METRICS[name]
     if cell.seed_sd is None or not metric.seed_sd:
         return number_text(name, value), ""

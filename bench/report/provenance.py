@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.formatting import listed, mebibytes, plural
 from bench.report.contents import Report
-from bench.scoring.score import TrialScore
+from bench.scoring.table import TrialScore
 
 MIB = 2**20
 

@@ -13,8 +13,8 @@ from bench.report.harmony import constraint
 from bench.report.numbers import interval_text, number_text, table_cell
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.ranking import Standing, rank_text
-from bench.scoring.score import Row
 from bench.scoring.stats import Comparison
+from bench.scoring.table import Row
 
 
 @dataclass(frozen=True)

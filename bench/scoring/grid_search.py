@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.scoring.score import Row, Table, standard_deviation
+from bench.scoring.score import standard_deviation
+from bench.scoring.table import Row, Table
 from bench.storage.records import Done
 
 #: Validation scores that a model may log in each epoch, lower is better. The choice is by the first one that the cells have,

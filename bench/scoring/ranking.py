@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.metrics import METRICS
 from bench.scoring import stats
-from bench.scoring.score import Row
+from bench.scoring.table import Row
 
 #: Family-wise error rate of the tests of one column.
 ALPHA = 0.05

@@ -113,7 +113,7 @@ def test_prompts_of_one_key_are_continued_together_and_keep_their_place():
     assert len({seed for _, _, seed in model.calls}) == 2
     # The lowest tone of I, V, vi and IV: C, then D of G B D, C of A C E, C of F A C; in D major a tone higher, C sharp lowest.
     assert [notes.pitch.tolist() for notes in made] == [[0, 2, 0, 0], [2, 1, 2, 2], [0, 2, 0, 0]]
-    assert conductor.told()["plan_of_piece"] == [0, 1, 0]
+    assert conductor.stored().plan_of_piece == (0, 1, 0)
 
 
 def test_groups_have_one_size_where_the_model_compiles():

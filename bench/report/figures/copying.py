@@ -11,7 +11,7 @@ from bench.report.contents import Report
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels
 from bench.report.numbers import number_text
-from bench.scoring.score import REAL, Row
+from bench.scoring.table import REAL, Row
 
 
 def gallery(report: Report) -> Gallery:

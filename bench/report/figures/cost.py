@@ -13,7 +13,7 @@ from bench.report.figures.histories import histories
 from bench.report.figures.styles import MOST, Mark, left_out, marks, short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
 from bench.report.numbers import number_text
-from bench.scoring.score import Row
+from bench.scoring.table import Row
 
 #: What training time is plotted against.
 QUALITY = ("bits_per_note", *HEADLINE)

@@ -10,7 +10,7 @@ from bench.report.contents import Report
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels, short_title
 from bench.report.numbers import cell_text
-from bench.scoring.score import REAL, Row
+from bench.scoring.table import REAL, Row
 
 #: Inches of a row, and of what stands around them.
 LINE, AROUND = 0.19, 0.92

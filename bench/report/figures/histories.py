@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench.scoring.score import TrialScore
+from bench.scoring.table import TrialScore
 from bench.storage.records import Epoch, Training
 
 

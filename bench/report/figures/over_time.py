@@ -14,7 +14,7 @@ from bench.music.notes import Notes
 from bench.report.contents import Report, piece_name
 from bench.report.figures.styles import MOST, left_out, short, shown
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels
-from bench.scoring.score import Row
+from bench.scoring.table import Row
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
 

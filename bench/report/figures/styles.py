@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.formatting import brief
 from bench.report.contents import Report
 from bench.report.figures.svg import Ink
-from bench.scoring.score import Row
+from bench.scoring.table import Row
 
 #: Most lines that stay legible in a figure.
 MOST = 7

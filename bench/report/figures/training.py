@@ -12,7 +12,7 @@ from bench.report.contents import Report
 from bench.report.figures.histories import histories
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
-from bench.scoring.score import Row
+from bench.scoring.table import Row
 
 #: Logged values that have their own line or panel.
 RATE, LOSS, BITS = "learning_rate", "loss", "validation_bits"

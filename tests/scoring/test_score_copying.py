@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.scoring.score import score_run
-
-from .stored_run import Stored, both, moved
+from tests.report.stored_run import Stored, both, moved
 
 PROTOCOL = {"prompt": 0, "notes": 4, "pieces": 2, "samples": 2, "seconds": None}
 

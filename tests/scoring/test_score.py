@@ -10,8 +10,7 @@ import pytest
 from bench.errors import DataError
 from bench.metrics import METRICS, Undefined
 from bench.scoring.score import mean, score_run, standard_deviation
-
-from .stored_run import Stored, both, moved, notes
+from tests.report.stored_run import Stored, both, moved, notes
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 from bench.report import build_report, write_reports
 from bench.scoring.grid_search import searches
 from bench.scoring.score import score_run
-
-from .stored_run import Stored, done, moved
+from tests.report.stored_run import Stored, done, moved
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from bench.metrics import METRICS
 from bench.report.flags import flags
 from bench.report.tables import row_name
 from bench.scoring.ranking import Standing, rank_text
-from bench.scoring.score import Cell, Row, TrialScore
+from bench.scoring.table import Cell, Row, TrialScore
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
 from bench.storage.records import Done, Generation, Memory, Training

@@ -1,0 +1,197 @@
+"""The scored table of a run: cells of rows, and the trials they are means of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from bench.metrics import Value, likelihood
+from bench.music.harmony.settings import Harmony
+from bench.scoring.stats import Interval, bootstrap_mean
+from bench.specs.trials import Trial
+from bench.storage.records import Done, Failed
+
+#: Systems of the row that skill is relative to, and of the row of other real music.
+MEDIAN, REAL = "median", "real"
+
+
+#: Order of the rows: the systems under test, then those for comparison.
+KIND_ORDER = ("model", "untrained", "reference")
+
+
+Status = Literal["done", "partly done", "partly failed", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of a row.
+
+    Parameters
+    ----------
+    value : float or None
+        Mean; None if it is undefined, for the given `reason`.
+    seed_sd : float or None
+        Standard deviation (divisor n - 1) of the seeds' means; None with fewer than two seeds.
+    seeds, pieces : int
+        Numbers of seeds and pieces in the mean; `pieces` is 0 for a value of complete trials.
+    reason : str
+    by_piece : mapping of int to float
+        Mean of each piece over its seeds, on which the mean, the interval and the tests are based; empty for a value of complete
+        trials.
+    weights : mapping of int to float or None
+        Weight of each piece in the mean; None for equal weights.
+    """
+
+    value: float | None
+    seed_sd: float | None = None
+    seeds: int = 0
+    pieces: int = 0
+    reason: str = ""
+    by_piece: Mapping[int, float] = field(default_factory=dict, repr=False)
+    weights: Mapping[int, float] | None = field(default=None, repr=False)
+
+    def columns(self, name: str) -> dict[str, float | None]:
+        """Return mean, standard deviation between seeds and interval, as the columns of ``report.csv``."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
+        return {name: self.value, f"{name}_seed_sd": self.seed_sd, f"{name}_low": low, f"{name}_high": high}
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """95 % confidence interval by bootstrap over pieces; None for a value of complete trials."""
+        pieces = sorted(self.by_piece)
+        weights = None if self.weights is None else [self.weights[p] for p in pieces]
+        return bootstrap_mean([self.by_piece[p] for p in pieces], weights)
+
+
+@dataclass(frozen=True)
+class TrialScore:
+    """One trial's numbers.
+
+    Parameters
+    ----------
+    keys : tuple of str
+        Name of its folder; with folds, that of each fold in order.
+    trial : Trial
+        The trial; with folds, the one that stands for all folds of a seed, which are scored together.
+    outcome : Done, Failed or None
+        Content of ``outcome.json``; None for a trial that has not ended.
+    error : str
+        Reason of the failure; empty if there was none.
+    values : dict
+        Value of the complete trial by metric: bits per note, cost, and means over pieces.
+    by_piece : dict
+        By metric, then by index of the piece: mean over the piece's samples.
+    notes : dict
+        Number of notes by held-out piece, the weights of its bits per note; empty without a likelihood.
+    """
+
+    keys: tuple[str, ...]
+    trial: Trial
+    outcome: Done | Failed | None = None
+    error: str = ""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    by_piece: Mapping[str, Mapping[int, Value]] = field(default_factory=dict)
+    notes: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Key of the folder to examine: the first, or that of the fold that failed."""
+        return self.outcome.key if isinstance(self.outcome, Failed) else self.keys[0]
+
+    @property
+    def result(self) -> Done:
+        """Outcome of a completed trial."""
+        assert isinstance(self.outcome, Done), f"{self.key} has not ended well"
+        return self.outcome
+
+    @property
+    def status(self) -> Status:
+        """Status: ``done``, ``failed`` or ``not run``."""
+        if self.error:
+            return "failed"
+        return "not run" if self.outcome is None else "done"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system: its trials, one per seed, and their means."""
+
+    system: str
+    kind: str
+    trials: tuple[TrialScore, ...]
+    cells: Mapping[str, Cell]
+
+    @property
+    def model(self) -> str:
+        """Name of the plug-in."""
+        return self.trials[0].trial.model
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Hyperparameters of the plug-in that differ from its defaults."""
+        return self.trials[0].trial.params
+
+    @property
+    def harmony(self) -> Harmony | None:
+        """Harmonic constraint of the row."""
+        return self.trials[0].trial.harmony
+
+    @property
+    def done(self) -> tuple[TrialScore, ...]:
+        """Completed trials, over which the cells are averaged."""
+        return tuple(t for t in self.trials if t.status == "done")
+
+    @property
+    def status(self) -> Status:
+        """Status of all trials together."""
+        states = {t.status for t in self.trials}
+        if states == {"done"}:
+            return "done"
+        if "failed" in states:
+            return "partly failed" if "done" in states else "failed"
+        return "partly done" if "done" in states else "not run"
+
+    @property
+    def pieces(self) -> int:
+        """Largest number of pieces that a distance of this row is averaged over."""
+        return max((c.pieces for name, c in self.cells.items() if name not in likelihood.BY_PIECE), default=0)
+
+    @property
+    def absent(self) -> frozenset[int]:
+        """Pieces that an external system did not continue; its means are over the others."""
+        return frozenset(piece for t in self.done for piece in t.result.absent)
+
+    @property
+    def coverage(self) -> str:
+        """Text like ``12 of 16 pieces``; empty if none is missing."""
+        return f"{self.pieces} of {self.pieces + len(self.absent)} pieces" if self.absent else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of a run: models, then untrained models, then references, each in the spec's order."""
+
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, system: str) -> Row:
+        return {row.system: row for row in self.rows}[system]
+
+    def find(self, system: str) -> Row | None:
+        """Find the row of that name, or None."""
+        return next((row for row in self.rows if row.system == system), None)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one flat dict per row, as in ``report.csv``; None for an undefined value."""
+        return [
+            {
+                "system": row.system,
+                "kind": row.kind,
+                "status": row.status,
+                "seeds": len(row.done),
+                "pieces": row.pieces,
+                **{column: number for name, cell in row.cells.items() for column, number in cell.columns(name).items()},
+            }
+            for row in self.rows
+        ]
