@@ -229,11 +229,9 @@ def test_training_learns_and_logs_each_epoch(initial: object, straight: tuple[ob
 
 
 @pytest.mark.training
-def test_same_seed_same_weights_and_samples(tmp_path: Path) -> None:
+def test_compiled_training_repeats_itself(tmp_path: Path) -> None:
     one, again = compiled(tmp_path / "one", 2), compiled(tmp_path / "again", 2)
     assert_same(weights(one), weights(again))
-    prompts = [p.notes[:10] for p in TRAIN]
-    assert one.generate(prompts, 20, seed=3) == again.generate(prompts, 20, seed=3)
 
 
 @pytest.mark.training
