@@ -30,7 +30,7 @@ class RunResult:
     folder : Path
         Folder of the run: reports, samples, outcomes.
     failed : int
-        Number of trials that failed or are missing; the reports give the reasons.
+        Number of trials that failed or are missing; the reports give the reasons. Counted when the run is scored.
     table : list of dict
         Rows of the table, as in ``report.csv``.
     reports : list of Path
@@ -38,7 +38,7 @@ class RunResult:
     """
 
     folder: Path
-    failed: int
+    failed: int = 0
     table: list[dict[str, Any]] = field(default_factory=list)
     reports: list[Path] = field(default_factory=list)
 
@@ -57,6 +57,8 @@ def run(
     jobs: int = 1,
     fetch: bool = True,
     sound: bool = True,
+    reports: bool = True,
+    name: str | None = None,
     display: Sink | None = None,
 ) -> RunResult:
     """Run a spec: train, generate, score, report. The same call resumes a run that was interrupted.
@@ -81,6 +83,10 @@ def run(
         Whether a missing dataset may be downloaded.
     sound : bool
         Whether the models' samples are rendered as MP3.
+    reports : bool
+        Whether the run is scored and its reports are written; without, the result has the folder alone.
+    name : str, optional
+        Name of the run's folder; by default ``<spec>-<scale>``, see :func:`resolve`.
     display : callable, optional
         Called with each event, a dict whose ``event`` names its kind.
 
@@ -112,7 +118,7 @@ def run(
     scale, why = choose_scale(scale)
     overrides = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
     resolved, folder_name = resolve(spec, scale, places, {k: v for k, v in overrides.items() if v is not None})
-    folder = RunFolder(places.out / "runs" / folder_name)
+    folder = RunFolder(places.out / "runs" / (name or folder_name))
     with folder.lock(), Signals() as signals:
         call = {**_spec_names(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
         show = display or (lambda event: None)
@@ -121,7 +127,7 @@ def run(
             session.run(fetch)
             if sound:
                 render_after_run(folder.path, show)
-            return report(folder.path, show)
+            return report(folder.path, show) if reports else RunResult(folder.path)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, f"The same command resumes from here: {folder.path}") from None
 

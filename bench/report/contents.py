@@ -98,6 +98,8 @@ class Report:
         """Last column of Table 2."""
         if row.kind == "untrained":
             return "before its first step"  # of what, its model's own row says
+        if external := next((trial.result.features for trial in row.done if trial.result.features), ""):
+            return external
         header = self.header(row)
         of_kind = header.get("KINDS", {}).get(row.params.get("kind"), "")
         return str(of_kind or header.get("FEATURES", ""))

@@ -205,6 +205,8 @@ class Done(_Outcome):
         Indices of the run's targets that it continued, ascending; None for all of them.
     absent : tuple of int
         Pieces that an external system did not continue.
+    features : str
+        Text of an external system's row in the report's last column; a plug-in declares it in its header.
     """
 
     status: Literal["done"]
@@ -218,6 +220,7 @@ class Done(_Outcome):
     pieces: tuple[int, ...] | None = None
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None
+    features: str = ""
 
 
 class Failed(_Outcome):

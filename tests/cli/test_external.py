@@ -187,7 +187,7 @@ def test_continuations_that_restate_their_prompt_are_scored_whole(call: Call, tm
     assert float(rows(folder)["mine"]["pitch_distance"]) > 0
     record = json.loads((folder / "run.json").read_text())
     (trial,) = [t["trial"] for t in record["trials"] if t["trial"]["model"] == "external"]
-    assert trial["params"] == {"kind": "mine", "prompt": "absent"}
+    assert trial["params"] == {"prompt": "absent"}
     report = (folder / "report.md").read_text()
     assert "--prompt absent --scale cpu" in report
     assert "As asked (--prompt absent), nothing was cut off" in report
@@ -231,7 +231,7 @@ def test_a_refused_folder_leaves_the_latest_run_the_latest(call: Call, tmp_path:
     [
         (["score", "mine"], 2, "Give either --spec SPEC or --run RUN."),
         (["score", "gone", "--spec", "toy.yaml"], 2, "There is no folder gone."),
-        (["score", "music", "--spec", "toy.yaml", "--name", "median"], 2, "There is a row named 'median' already."),
+        (["score", "music", "--spec", "toy.yaml", "--name", "median"], 2, "There is already a row named 'median'."),
         (["score", "music", "--spec", "toy.yaml", "--name", "../up"], 2, "can't name a row and a folder"),
     ],
 )
