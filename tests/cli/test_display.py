@@ -78,25 +78,6 @@ def test_plain_epochs_are_rare():
     assert re.findall(r"epoch (\d+)/", out.getvalue()) == ["20", "40", "60", "80", "100"]
 
 
-def test_a_training_says_which_fold_it_is_in_and_its_clock_starts_anew():
-    out = io.StringIO()
-    now = Steps()
-    display = Plain(Console(file=out, width=200), now)
-    at = {**ABOUT, "folds": 3, "epochs": 2, "loss": 4.0, "notes": 100}
-    display({"event": "epoch", **at, "fold": 1, "epoch": 2, "seconds": 10.0})
-    now.time += 6.0
-    display({"event": "epoch", **at, "fold": 2, "epoch": 1, "seconds": 4.0})
-    each = [{"fold": k} for k in (1, 2, 3)]
-    training = {"epochs": 1.6666, "seconds": 8.04, "stopped": "mixed", "folds": each}
-    display({"event": "done", **ABOUT, "seconds": 30.0, "training": training, "planned": 2})
-    # Of fold 2 one epoch of 4 s is left, and two epochs of fold 3.
-    assert out.getvalue().splitlines() == [
-        "[ 3/21] lstm, seed 0: fold 1/3, epoch 2/2, loss 4.000, 20 s left at most",
-        "[ 3/21] lstm, seed 0: fold 2/3, epoch 1/2, loss 4.000, 25 notes/s, 12 s left at most",
-        "[ 3/21] lstm, seed 0: done in 30 s: 3 folds, on average 1.667 of 2 epochs in 8.0 s",
-    ]
-
-
 def test_quiet_shows_failures_alone():
     assert shown(Quiet) == "lstm, seed 0: FAILED: no [luck] (log: /log)\n"
 

@@ -126,7 +126,7 @@ def test_signals_end_the_workers_and_leave_a_resumable_run(toy: Bench, number: i
     assert process.stderr is not None
     said = process.stderr.read()
     assert said.startswith(f"Stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}.")
-    assert f"goes on from here: {toy.run_folder}" in said
+    assert f"resumes from here: {toy.run_folder}" in said
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     # A trial that was stopped has not failed.
     assert not list(toy.run_folder.glob("trials/*/outcome.json"))
