@@ -1,6 +1,7 @@
-"""The command line as a user meets it: real processes, their words and exit codes."""
+"""The command line as a user meets it: its words and exit codes; real processes where signals, pipes or terminals matter."""
 
 import contextlib
+import functools
 import json
 import os
 import pty
@@ -16,6 +17,7 @@ import pytest
 
 from bench.plugins.discovery import find_plugins
 from bench.specs.load import shipped_specs
+from tests.cli import in_process
 
 MODELS = [name for name in find_plugins("model") if name != "references"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,21 +56,14 @@ class Model:
 
 
 def bench(*arguments, **options):
-    """`bench` in a process of its own, away from the repository, with none of our variables."""
+    """Start `bench` in a process of its own."""
     options = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.Popen([sys.executable, "-m", "bench", *map(str, arguments)], **options)
 
 
 def caller(folder):
-    """Runs `bench` to its end in `folder`."""
-
-    def run(*arguments, **variables):
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_") and k not in ("COLUMNS", "FORCE_COLOR")}
-        process = bench(*arguments, cwd=folder, env={**clean, "CUDA_VISIBLE_DEVICES": "", **variables})
-        out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    return run
+    """Call `bench` in `folder`, in this process."""
+    return functools.partial(in_process.bench, folder)
 
 
 @pytest.fixture
@@ -93,7 +88,9 @@ def finished(tmp_path_factory, cache):
     """A folder with a finished run, and what `bench` said."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(TINY)
-    return folder, caller(folder)("run", "tiny.yaml", BENCH_CACHE=cache)
+    process = bench("run", "tiny.yaml", cwd=folder, env=in_process.environment({"BENCH_CACHE": cache}))
+    out, err = process.communicate(timeout=120)
+    return folder, subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def plugin(folder, name, source):
@@ -115,10 +112,11 @@ class TestHelp:
         assert answer.returncode == 0
         assert re.search(r"Examples?: bench " + " ".join(command), answer.stdout)
 
-    def test_version(self, call):
-        answer = call("--version")
-        assert (answer.returncode, answer.stderr) == (0, "")
-        assert re.fullmatch(r"bench \d+\.\d+\.\d+\n", answer.stdout)
+    def test_version(self, tmp_path):
+        process = bench("--version", cwd=tmp_path)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, "")
+        assert re.fullmatch(r"bench \d+\.\d+\.\d+\n", out)
 
 
 class TestWrongUse:
@@ -365,7 +363,7 @@ class TestRun:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
         assert process.returncode == 130
-        assert err.startswith("error: Stopped by Ctrl-C.\nThe same command goes on from here: ")
+        assert err.startswith("error: Stopped by Ctrl-C.\nThe same command resumes from here: ")
         assert "Traceback" not in err
 
 

@@ -1,12 +1,10 @@
-"""`bench prompts`, `bench score`, `bench audit` as a user meets them: real processes on toy music."""
+"""`bench prompts`, `bench score`, `bench audit` as a user meets them, on toy music."""
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
+from tests.cli import in_process
 
 PLUGINS = Path(__file__).resolve().parents[1] / "engine" / "plugins"
 
@@ -35,16 +34,11 @@ def call(tmp_path: Path) -> Call:
 
 
 def caller(folder: Path) -> Call:
-    """Runs `bench` in `folder`, away from the repository, with none of our variables."""
+    """Call `bench` in `folder`, in this process."""
     (folder / "toy.yaml").write_text(SPEC)
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_") and k not in ("COLUMNS", "FORCE_COLOR")}
-        command = [sys.executable, "-m", "bench", *map(str, arguments)]
-        if "--run" not in command:
-            command += ["--plugins", str(PLUGINS), "--scale", "cpu"]
-        variables = {**clean, "CUDA_VISIBLE_DEVICES": ""}
-        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120, check=False)
+        return in_process.bench(folder, *arguments, *([] if "--run" in arguments else ["--plugins", PLUGINS, "--scale", "cpu"]))
 
     return run
 

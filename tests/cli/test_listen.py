@@ -1,11 +1,10 @@
 """`bench listen` as a user meets it."""
 
-import os
-import subprocess
-import sys
+import functools
 
 import pytest
 
+from tests.cli import in_process
 from tests.sound.sample_run import SYNTHESIZER, run_with_midi
 
 
@@ -13,12 +12,7 @@ from tests.sound.sample_run import SYNTHESIZER, run_with_midi
 def call(tmp_path):
     run_with_midi(tmp_path / "reports" / "runs" / "table2-cpu")
 
-    def call(*arguments, **variables):
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")}
-        command = [sys.executable, "-m", "bench", "listen", *arguments]
-        return subprocess.run(command, cwd=tmp_path, env={**clean, **variables}, capture_output=True, text=True, timeout=60)
-
-    return call
+    return functools.partial(in_process.bench, tmp_path, "listen")
 
 
 def test_without_the_soundfont(call, tmp_path):
