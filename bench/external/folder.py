@@ -1,8 +1,8 @@
-"""A folder of MIDI from any system as samples: which file continues which piece, what of it counts, what can't be used.
+"""Samples from a folder of MIDI files: which file continues which piece, which notes count, which files can't be used.
 
-A file stands for a piece by the number in its name (see :mod:`bench.external.prompts`). Where no file's name has one, the files
-are taken in sorted order, the first for the first piece, and that is said. Nothing is filled up: a file with too few notes is
-bad, a piece without all its samples is missing.
+A file is matched to a piece by the number in its name (see :mod:`bench.external.prompts`). If no file's name has a number, files
+are matched in sorted order, and a message reports it. Nothing is padded: a file with too few notes is bad, a piece without all
+its samples is missing.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ SUFFIXES = (".mid", ".midi")
 
 @dataclass(frozen=True)
 class File:
-    """One usable file.
+    """A usable file.
 
     Parameters
     ----------
     name : str
     piece, sample : int
-        What it stands for; samples count from 0 without gaps.
+        What it is matched to; samples count from 0 without gaps.
     start : Start
-        Whether it began with the prompt.
+        How it begins.
     prompt_cut : bool
-        Whether that was cut off.
+        Whether a prompt was cut off.
     surplus : int
         Notes after those that count.
     remark : str
-        What looks odd about it.
+        Why it is suspicious; empty if it isn't.
     """
 
     name: str
@@ -54,26 +54,26 @@ class File:
 
 @dataclass(frozen=True)
 class External:
-    """What a folder holds, measured against the pieces.
+    """Contents of a folder, matched to the held-out pieces.
 
     Parameters
     ----------
     notes : mapping of (int, int) to Notes
-        By piece and sample: of every piece that isn't missing, `samples` samples.
+        By piece and sample: `samples` samples of every piece that isn't missing.
     files : tuple of File
-        What `notes` came from.
+        The files of `notes`.
     bad : mapping of str to str
         Files that can't be used, and why.
     missing : tuple of int
         Pieces that lack a sample.
     samples : int
-        Samples a piece, see :func:`samples_a_piece`.
+        Samples per piece, see :func:`samples_a_piece`.
     by_name : bool
-        Whether names said which file is which piece; otherwise sorted order did.
+        Whether files were matched by name; otherwise in sorted order.
     digest : str
         Identity of the folder's MIDI files.
     rule : PromptRule
-        What was asked to be done with prompts in the files.
+        How prompts in the files were treated.
     """
 
     notes: Mapping[tuple[int, int], Notes]
@@ -92,12 +92,12 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
     Parameters
     ----------
     folder : Path
-        Its own files count, not those of folders in it.
+        Folders in it are ignored.
     targets : sequence of Target
     n_notes : int
-        Notes that each continuation must have; the first so many count.
+        Notes that each continuation must have; the first `n_notes` count.
     rule : PromptRule
-        What to do with prompts in the files, see :func:`bench.external.prompt_match.continuation`.
+        How to treat prompts in the files, see :func:`bench.external.prompt_match.continuation`.
 
     Raises
     ------
@@ -113,11 +113,11 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
     for path in sorted(places, key=lambda p: (places[p], p.name)):
         piece, sample = places[path]
         try:
-            found = read_continuation(path, (piece, sample), prompts, n_notes, rule)
+            file_and_notes = read_continuation(path, (piece, sample), prompts, n_notes, rule)
         except DataError as error:
             bad[path.name] = error.message
         else:
-            usable[piece].append(found)
+            usable[piece].append(file_and_notes)
     if not usable:
         first = next(iter(bad.items()))
         raise DataError(f"None of {len(paths)} MIDI files in {folder} can be used; {first[0]}: {first[1]}.")
@@ -125,29 +125,29 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
     missing = tuple(i for i in range(len(targets)) if len(usable.get(i, ())) < samples)
     notes, files = {}, []
     for piece, several in sorted(usable.items()):
-        for sample, (file, made) in enumerate(several):
+        for sample, (file, continuation_notes) in enumerate(several):
             if piece in missing:
                 bad[file.name] = f"its piece has {len(several)} of {samples} samples"
             elif sample >= samples:
                 bad[file.name] = f"{samples} {'sample' if samples == 1 else 'samples'} of a piece count; this is one more"
             else:
-                notes[piece, sample] = made
+                notes[piece, sample] = continuation_notes
                 files.append(replace(file, sample=sample))
     return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths), rule)
 
 
 def midi_files(folder: Path) -> list[Path]:
-    """The MIDI files of a folder, sorted as people count: take-2 before take-10."""
+    """List the MIDI files of a folder in natural order: take-2 before take-10."""
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.", "Give the folder that holds the MIDI files.")
-    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
-    if not found:
-        raise UsageError(f"There is no MIDI file ({', '.join(SUFFIXES)}) in {folder}.", "Folders in it are not looked into.")
-    return sorted(found, key=lambda p: ([(int(n or 0), w) for n, w in re.findall(r"(\d+)|(\D+)", p.name)], p.name))
+    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
+    if not files:
+        raise UsageError(f"There is no MIDI file ({', '.join(SUFFIXES)}) in {folder}.", "Folders in it are not searched.")
+    return sorted(files, key=lambda p: ([(int(n or 0), w) for n, w in re.findall(r"(\d+)|(\D+)", p.name)], p.name))
 
 
 def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int]], dict[str, str], bool]:
-    """Piece and sample of each file; files that stand for none, and why; whether by name.
+    """Match files to pieces and samples; also return the files without a match, and why, and whether names were used.
 
     Parameters
     ----------
@@ -169,35 +169,35 @@ def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int
         elif place[0] >= pieces:
             bad[path.name] = f"there are {pieces} pieces, {prompt_name(0)} to {prompt_name(pieces - 1)}"
         elif place in taken:
-            bad[path.name] = f"it stands for the same piece and sample as {taken[place]}"
+            bad[path.name] = f"its name has the same piece and sample numbers as {taken[place]}"
         else:
             places[path], taken[place] = place, path.name
     return places, bad, True
 
 
-def samples_a_piece(found: Sequence[int]) -> int:
-    """How many samples of each piece count, the same for all: the number with which the most files do; the least of equals.
+def samples_a_piece(counts: Sequence[int]) -> int:
+    """Choose the number of samples per piece with which the most files count; the smaller one if equal.
 
     Parameters
     ----------
-    found : sequence of int
+    counts : sequence of int
         Usable files of each piece that has any.
     """
-    return max(sorted(set(found)), key=lambda n: n * sum(several >= n for several in found))
+    return max(sorted(set(counts)), key=lambda n: n * sum(several >= n for several in counts))
 
 
 def read_continuation(
     path: Path, place: tuple[int, int], prompts: Sequence[Notes], n_notes: int, rule: PromptRule
 ) -> tuple[File, Notes]:
-    """One file's continuation: its first `n_notes` notes, without the prompt.
+    """Read the continuation in a file: its first `n_notes` notes, without the prompt.
 
     Parameters
     ----------
     path : Path
     place : (int, int)
-        Piece and sample that it stands for.
+        Piece and sample that the file is matched to.
     prompts : sequence of Notes
-        Of all pieces, as files hold them.
+        Of all pieces, as read from files.
     n_notes : int
     rule : PromptRule
 
@@ -206,12 +206,12 @@ def read_continuation(
     DataError
         If it isn't MIDI, has too few notes, or begins with another piece's prompt: it would be compared with the wrong music.
     """
-    found, (piece, sample) = read_midi(path), place
-    if not len(found):
+    notes, (piece, sample) = read_midi(path), place
+    if not len(notes):
         raise DataError("it holds no notes")
-    rest, begins, cut = continuation(found, prompts[piece], rule)
-    if begins.start != "prompt" and rule != "absent" and (other := whose(found, prompts)) is not None:
-        raise DataError(f"it begins with {prompt_name(other)}, but stands for piece {piece:03}: names are counted from 0")
+    rest, begins, cut = continuation(notes, prompts[piece], rule)
+    if begins.start != "prompt" and rule != "absent" and (other := whose(notes, prompts)) is not None:
+        raise DataError(f"it begins with {prompt_name(other)}, but is matched to piece {piece:03}: names are counted from 0")
     if len(rest) < n_notes:
         where = " after the prompt" if cut else "" if rule == "absent" else " and doesn't begin with the prompt"
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")

@@ -1,6 +1,6 @@
-"""How a file of another system begins: with its prompt, with the prompt in another key, with something near it, or with neither.
+"""How an external file begins: with its prompt, with the prompt transposed, with nearly the prompt, or without it.
 
-Only pitches are compared: another system may have changed tempo, velocities and the grid.
+Only pitches are compared, as the other system may have changed tempo, velocities and the grid.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ import numpy as np
 
 from bench.music.notes import Notes
 
-#: ``prompt``: its pitches in its order. ``transposed``: the same, all moved by one interval. ``near``: nearly its pitches, in
-#: another order. ``other``: none of these.
+#: ``prompt``: the prompt's pitches in order. ``transposed``: the same, shifted by one interval. ``near``: nearly the prompt's
+#: pitches, in another order. ``other``: none of these.
 Start = Literal["prompt", "transposed", "near", "other"]
 
-#: What a user says of the files. ``auto``: each is looked at. ``included``: all begin with it. ``absent``: none does.
+#: What the user states about the files. ``auto``: nothing, each is checked. ``included``: all begin with their
+#: prompt. ``absent``: none does.
 PromptRule = Literal["auto", "included", "absent"]
 
-#: Share of the prompt's pitches, order ignored, from which a file that doesn't begin with the prompt looks as if it should.
+#: Least share of the prompt's pitches, in any order, at which a file that doesn't begin with the prompt is called near it.
 NEARLY = 0.9
-#: Notes from which on a prompt at the start of a file is no accident.
+#: Least length of a prompt that can't begin a file by chance. Notes.
 TELLING = 8
-#: Keys that MIDI has.
+#: Number of MIDI pitches.
 KEYS = 128
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The first notes of a file beside its prompt.
+    """Comparison of the first notes of a file with its prompt.
 
     Parameters
     ----------
     start : Start
     rest : Notes or None
-        What follows the prompt, where its pitches are there in its order, in whatever key; else None.
+        The notes after the prompt, if the file begins with it in any transposition; else None.
     remark : str
-        What looks odd about it; empty for ``prompt`` and ``other``.
+        Why it is suspicious; empty for ``prompt`` and ``other``.
     """
 
     start: Start
@@ -48,14 +49,14 @@ class Opening:
 
 
 def opening(notes: Notes, prompt: Notes) -> Opening:
-    """How `notes` begin.
+    """Compare the beginning of `notes` with the prompt.
 
-    The continuation may strike lower keys on the very onset of the prompt's last chord, and so stand before them.
+    Lower notes of the continuation on the onset of the prompt's last chord sort before those of the chord.
 
     Parameters
     ----------
     notes, prompt : Notes
-        As they come back from a file; both sorted by (onset, pitch).
+        As read from a file, sorted by (onset, pitch).
     """
     size = len(prompt)
     if size == 0 or len(notes) < size:
@@ -75,36 +76,36 @@ def opening(notes: Notes, prompt: Notes) -> Opening:
 
 
 def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, Opening, bool]:
-    """What counts of `notes`, how they begin, whether a prompt was cut off.
+    """Return the notes that count, how the file begins, and whether a prompt was cut off.
 
     Parameters
     ----------
     notes, prompt : Notes
         As for :func:`opening`.
     rule : PromptRule
-        ``auto`` cuts the prompt off where its pitches are there in its order and its key. ``included`` also cuts it off in
-        another key, and takes as many notes as it has where it is not recognised. ``absent`` cuts nothing.
+        ``auto`` cuts off the prompt if the file begins with its pitches, in order and untransposed. ``included`` also cuts off a
+        transposed prompt, and as many notes as the prompt has where it isn't recognised. ``absent`` cuts nothing.
     """
-    found = opening(notes, prompt)
-    if rule == "absent":  # the user knows that a likeness is none
-        return notes, Opening(found.start, found.rest), False
-    if found.rest is not None and (rule == "included" or found.start == "prompt"):
-        said = f"{found.remark}: cut off" if found.remark else ""
-        return found.rest, Opening(found.start, found.rest, said), True
+    begin = opening(notes, prompt)
+    if rule == "absent":  # the user knows that any similarity is chance
+        return notes, Opening(begin.start, begin.rest), False
+    if begin.rest is not None and (rule == "included" or begin.start == "prompt"):
+        remark = f"{begin.remark}: cut off" if begin.remark else ""
+        return begin.rest, Opening(begin.start, begin.rest, remark), True
     if rule == "included":
         size = len(prompt)
-        said = f"its first {size} notes are not the prompt's as they stand: cut off all the same"
-        return notes[size:], Opening(found.start, None, said if size else ""), bool(size)
-    return notes, Opening(found.start, found.rest, f"{found.remark}: all count" if found.remark else ""), False
+        remark = f"its first {size} notes are not the prompt's: cut off nevertheless"
+        return notes[size:], Opening(begin.start, None, remark if size else ""), bool(size)
+    return notes, Opening(begin.start, begin.rest, f"{begin.remark}: all count" if begin.remark else ""), False
 
 
 def whose(notes: Notes, prompts: Sequence[Notes]) -> int | None:
-    """The first of the prompts, of those long enough to tell, that the notes begin with; None if there is none."""
+    """Find the first prompt of at least TELLING notes that the notes begin with; None if there is none."""
     return next((i for i, p in enumerate(prompts) if len(p) >= TELLING and opening(notes, p).start == "prompt"), None)
 
 
 def _transposed(prompt: Notes, by: int) -> Notes | None:
-    """The prompt, `by` semitones up; None if a note would have no key."""
+    """Transpose the prompt up by `by` semitones; None if a pitch leaves the MIDI range."""
     pitch = prompt.pitch.astype(np.int64) + by
     if pitch.min() < 0 or pitch.max() >= KEYS:
         return None
@@ -112,7 +113,7 @@ def _transposed(prompt: Notes, by: int) -> Notes | None:
 
 
 def _after(notes: Notes, prompt: Notes) -> Notes | None:
-    """The notes after the prompt, others of its last onset included; None if they don't begin with it."""
+    """Return the notes after the prompt, with others on its last onset; None if the notes don't begin with it."""
     size = len(prompt)
     if np.array_equal(notes.pitch[:size], prompt.pitch):
         return notes[size:]
@@ -122,8 +123,8 @@ def _after(notes: Notes, prompt: Notes) -> Notes | None:
     end = int(np.searchsorted(notes.onset, notes.onset[before], side="right"))
     keep = np.arange(len(notes)) >= before
     for pitch in prompt.pitch[before:]:
-        there = np.flatnonzero(keep[:end] & (notes.pitch[:end] == pitch))
-        if not len(there):
+        matches = np.flatnonzero(keep[:end] & (notes.pitch[:end] == pitch))
+        if not len(matches):
             return None
-        keep[there[0]] = False
+        keep[matches[0]] = False
     return Notes(notes.onset[keep], notes.duration[keep], notes.pitch[keep], notes.velocity[keep])

@@ -1,9 +1,9 @@
 """The held-out pieces' prompts as MIDI files, so that any system can continue them.
 
-:mod:`bench.external.folder` reads what it wrote.
+:mod:`bench.external.folder` reads what the system wrote.
 
-A file's name says which piece it is: ``prompt-007.mid``. A continuation keeps that name, or has it somewhere in its own; of
-several samples of one piece each adds a number: ``prompt-007-1.mid``.
+A file's name holds the piece's number: ``prompt-007.mid``. A continuation keeps that name or contains it; several samples of a
+piece add a second number: ``prompt-007-1.mid``.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from bench.storage.samples import Target, notes_digest
 
 INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
 
-#: The piece's number, and the sample's where there is one, anywhere in a file's name; or a name that is nothing but these.
+#: The piece's number, and the sample's if any, anywhere in a file's name; or a name of only these numbers.
 _NUMBERED = re.compile(r"prompt-(\d+)(?:-(\d+))?", re.IGNORECASE)
 _BARE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def prompt_name(piece: int) -> str:
-    """The file of a piece, counted as in targets.h5."""
+    """Name the file of a piece, counted from 0 as in targets.h5."""
     return f"prompt-{piece:03}.mid"
 
 
 def numbers_in(stem: str) -> tuple[int, int] | None:
-    """Piece and sample that a file's name (without its suffix) stands for; sample 0 where it names none; None without either."""
-    found = _NUMBERED.search(stem) or _BARE.fullmatch(stem)
-    return None if found is None else (int(found[1]), int(found[2] or 0))
+    """Parse piece and sample from a file's name without its suffix; sample 0 if there is none; None without a piece."""
+    numbers = _NUMBERED.search(stem) or _BARE.fullmatch(stem)
+    return None if numbers is None else (int(numbers[1]), int(numbers[2] or 0))
 
 
 def as_file(notes: Notes) -> Notes:
-    """The notes as they come back from a MIDI file: onsets on ticks, of two equal keys on one tick one."""
+    """Pass the notes through a MIDI file: onsets on ticks, equal pitches on one tick merged."""
     return read_midi(midi_bytes(notes))
 
 
 def prompts_digest(targets: tuple[Target, ...]) -> str:
-    """Identity of the prompts that were given, whatever their dataset is called."""
+    """Identity of the prompts, whatever their dataset is called."""
     return notes_digest([target.prompt for target in targets])
 
 
@@ -58,21 +58,21 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
     folder : Path
         New, empty, or an earlier export of the same prompts.
     scale : str
-        Of the spec; it stands in the index.
+        Of the spec; stored in the index.
     score : str
-        The command that scores continuations of them.
+        The command that scores the continuations.
     with_targets : bool
-        Also write what really follows, into ``targets/``.
+        Also write the true continuations, into ``targets/``.
 
     Returns
     -------
     list of Path
-        What was written.
+        The written files.
 
     Raises
     ------
     UsageError
-        If `folder` holds anything else.
+        If `folder` is neither.
     """
     targets = held_out.targets.targets
     index = _index(held_out, scale)
@@ -92,12 +92,12 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
 
 
 def check_index(folder: Path, targets: tuple[Target, ...]) -> None:
-    """Refuse continuations of other prompts, where the folder still has the index that came with them.
+    """Refuse continuations of other prompts, if the folder still holds the index exported with them.
 
     Raises
     ------
     DataError
-        If the index can't be read or is of other prompts.
+        If the index can't be read or belongs to other prompts.
     """
     file = folder / INDEX
     if not file.exists():
@@ -146,7 +146,7 @@ def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
 def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
     protocol, pieces = index["protocol"], len(index["pieces"])
     notes, last = protocol["notes"], prompt_name(pieces - 1)
-    given = (
+    task = (
         f"{prompt_name(0)} to {last} hold the first {protocol['prompt']} notes of {pieces} held-out pieces. Continue each."
         if protocol["prompt"]
         else f"No notes are given: write a piece for each of {prompt_name(0)} to {last}."
@@ -154,7 +154,7 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
     lines = [
         f"Prompts of {_about(index)}",
         "",
-        given,
+        task,
         "",
         f"How long: at least {notes} notes after the prompt; the first {notes}, sorted by (onset, pitch), are compared.",
         "Notes of all pitched tracks count, drums do not. A file with fewer has failed.",

@@ -129,7 +129,7 @@ def test_names_that_stand_for_nothing_are_bad() -> None:
     places, bad, by_name = match(paths, 3)
     assert ({p.name: place for p, place in places.items()}, by_name) == ({"prompt-000.mid": (0, 0)}, True)
     assert bad == {
-        "prompt-000.midi": "it stands for the same piece and sample as prompt-000.mid",
+        "prompt-000.midi": "its name has the same piece and sample numbers as prompt-000.mid",
         "prompt-003.mid": "there are 3 pieces, prompt-000.mid to prompt-002.mid",
         "song.mid": "its name has no piece's number, such as prompt-003.mid",
     }
@@ -232,7 +232,7 @@ def test_another_pieces_prompt_is_refused(folder: Path) -> None:
     targets = [target(i, line(*prompt)) for i, prompt in enumerate(prompts)]
     put(folder, "1.mid", *prompts[0], 1, 2, 3, 4)
     put(folder, "2.mid", *prompts[1], 1, 2, 3, 4)
-    with pytest.raises(DataError, match=r"1\.mid: it begins with prompt-000\.mid, but stands for piece 001"):
+    with pytest.raises(DataError, match=r"1\.mid: it begins with prompt-000\.mid, but is matched to piece 001"):
         read_external(folder, targets, N)
     put(folder, "0.mid", *prompts[0], 1, 2, 3, 4)
     found = read_external(folder, targets, N)
@@ -261,7 +261,7 @@ def test_what_is_odd_is_counted_and_named(folder: Path) -> None:
         "The row mine: 1 of 3 files begin with their prompt, 1 with it transposed, 1 without it. The prompt was cut off 1 of "
         "them; of the other 2 all notes count"
     )
-    assert at_row(found, 3) == "another system's MIDI files; every piece is there; prompt cut off 1 of 3 files (1 in doubt)"
+    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off 1 of 3 files (1 in doubt)"
 
 
 class TestTheRuleForPrompts:
@@ -290,7 +290,7 @@ class TestTheRuleForPrompts:
         assert [f.remark for f in self.read(mixed, "included").files] == [
             "",
             "its first 8 notes are the prompt's, 2 semitones up: cut off",
-            "its first 8 notes are not the prompt's as they stand: cut off all the same",
+            "its first 8 notes are not the prompt's: cut off nevertheless",
         ]
         assert treated(self.read(mixed, "included")) == "As asked (--prompt included), the prompt was cut off all of them"
 
