@@ -33,7 +33,7 @@ def fetch(
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Download a dataset into the cache and check it against its known or locked checksums."""
+    """Download a dataset into the cache and check it against its published or locked checksums."""
     from bench.runner.datasets import fetch_dataset
 
     where = {"out": out, "data": data or (), "plugins": plugins or ()}
@@ -54,28 +54,28 @@ def verify(
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare a dataset that is there with its known or locked checksums. Exit code 3 if anything differs."""
+    """Compare a local dataset with its published or locked checksums. Exit code 3 if anything differs."""
     from bench.runner.datasets import in_words, verify_dataset
 
     where = {"out": out, "data": data or (), "plugins": plugins or ()}
     options = _dataset_options(name, spec, scale, option, plugins)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
-        found = verify_dataset(name, options=options, display=display, **where)
-    for line in found.differences:
+        verification = verify_dataset(name, options=options, display=display, **where)
+    for line in verification.differences:
         print_line(console, line)
     if not quiet:
-        print_line(console, f"{name}: {in_words(found)}")
-        if found.remark:
-            print_line(console, found.remark)
-    if found.differences:
+        print_line(console, f"{name}: {in_words(verification)}")
+        if verification.remark:
+            print_line(console, verification.remark)
+    if verification.differences:
         raise typer.Exit(INCOMPLETE)
 
 
 def _dataset_options(
-    name: str, spec: str | None, scale: str | None, given: Sequence[str] | None, plugins: Sequence[Path] | None
+    name: str, spec: str | None, scale: str | None, choices: Sequence[str] | None, plugins: Sequence[Path] | None
 ) -> dict[str, Any]:
-    """The selection that `bench data` was asked for, checked before anything starts."""
+    """Return the selection that `bench data` was asked for, checked before anything starts."""
     from bench.plugins.discovery import find_plugins
     from bench.runner.datasets import choose_options
     from bench.system.paths import user_folders
@@ -83,7 +83,7 @@ def _dataset_options(
     if scale is not None and spec is None:
         raise UsageError("--scale was given without --spec.", "It is the scale of a spec.")
     folders = user_folders(plugins or ())
-    known = find_plugins("dataset", folders)
-    if name not in known:
-        raise UsageError(f"There is no dataset {name!r}.", did_you_mean(name, known))
-    return choose_options(known[name], given or (), spec, scale, folders)
+    datasets = find_plugins("dataset", folders)
+    if name not in datasets:
+        raise UsageError(f"There is no dataset {name!r}.", did_you_mean(name, datasets))
+    return choose_options(datasets[name], choices or (), spec, scale, folders)

@@ -1,7 +1,7 @@
-"""What is shown while a run goes on: a live display on a terminal, plain lines elsewhere, next to nothing when quiet.
+"""Progress of a run: a live display on a terminal, plain lines elsewhere, only failures when quiet.
 
-A display takes the runner's events, each a dict with an ``event``, and is entered for as long as it may draw. Names and messages
-may come from files and web pages: they are never read as Rich markup, and control characters don't reach the terminal.
+A display takes the runner's events, each a dict with an ``event``, and draws only while its context is entered. Names and
+messages may come from files and web pages: they are never read as Rich markup, and control characters don't reach the terminal.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from bench.formatting import clean
 
 Event = dict[str, Any]
 
-#: In plain output a trial, or the preparation, says how far it is at most so often. Seconds.
+#: Least time between two lines on the progress of one trial, or of the preparation, in plain output. Seconds.
 PLAIN_EVERY = 5.0
 
 
 class Display(Protocol):
-    """Takes events; draws only while it is entered."""
+    """Consumer of events that draws only while its context is entered."""
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start drawing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /) -> None:
-        """Leave the screen clean."""
+        """Stop drawing and clean up the screen."""
 
 
 def make_display(quiet: bool, console: Console, errors: Console | None = None) -> Display:
-    """The display that suits where the output goes.
+    """Make the display that suits where the output goes.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def make_display(quiet: bool, console: Console, errors: Console | None = None) -
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: ``8.2 s``, ``42 s``, ``2 min 05 s``, ``1 h 04 min``."""
+    """Format seconds: ``8.2 s``, ``42 s``, ``2 min 05 s``, ``1 h 04 min``."""
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f} s"
     whole = round(seconds)
@@ -66,7 +66,7 @@ def duration(seconds: float) -> str:
 
 
 class Clock:
-    """Time left, from what has been seen so far: of a trial from its epochs, of the run from the trials that have ended."""
+    """Estimates of the time left: of a trial from its epochs so far, of the run from the trials that have ended."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
@@ -76,7 +76,7 @@ class Clock:
         self._before: dict[str, float] = {}
 
     def take(self, event: Event) -> None:
-        """Note what an event says about time."""
+        """Record the times in an event."""
         if event["event"] == "plan":
             self.waiting, self.jobs = list(event["trials"]), event["jobs"]
         elif event["event"] in ("done", "failed"):
@@ -86,19 +86,19 @@ class Clock:
                 self.taken.setdefault(event["system"], []).append(event["seconds"])
 
     def left(self) -> float | None:
-        """Seconds until the run ends; None until every system that is still to come has been seen once."""
+        """Estimate the seconds until the run ends; None until a trial of every waiting system has ended."""
         total = 0.0
         for label in self.waiting:
-            known = self.taken.get(label.rpartition(", seed")[0])
-            if not known:
+            durations = self.taken.get(label.rpartition(", seed")[0])
+            if not durations:
                 return None
-            total += sum(known) / len(known)
+            total += sum(durations) / len(durations)
         return total / self.jobs
 
     def epoch(self, event: Event) -> tuple[float | None, float]:
-        """Notes per second in the epoch just logged, and seconds left if no later epoch stops early.
+        """Compute notes per second in the epoch just logged, and the seconds left if training doesn't stop early.
 
-        The speed is None for the first epoch after a resume: when the one before it ended isn't known here.
+        The speed is None for the first epoch after a resume, as the end of the epoch before it is unknown.
         """
         before = self._before.get(event["key"], 0.0 if event["epoch"] == 1 else None)
         self._before[event["key"]] = event["seconds"]
@@ -109,7 +109,7 @@ class Clock:
 
 
 def epoch_text(event: Event, clock: Clock) -> str:
-    """``epoch 3/30, loss 4.210, 17.90 bits/note, 12 300 notes/s, 40 s left at most``."""
+    """Format an epoch: ``epoch 3/30, loss 4.210, 17.90 bits/note, 12,300 notes/s, 40 s left at most``."""
     rate, left = clock.epoch(event)
     parts = [f"epoch {event['epoch']}/{event['epochs']}", f"loss {event['loss']:.3f}"]
     if (bits := event.get("validation_bits")) is not None:
@@ -122,7 +122,7 @@ def epoch_text(event: Event, clock: Clock) -> str:
 
 
 def done_text(event: Event) -> str:
-    """``done in 12 s: 30 epochs in 8.1 s``, and how many were planned where it ended before."""
+    """Format the end of a trial: ``done in 12 s: 30 epochs in 8.1 s``, with the planned epochs if it stopped early."""
     training = event.get("training") or {}
     text = f"done in {duration(event['seconds'])}"
     if (epochs := training.get("epochs", 0)) > 0:
@@ -138,7 +138,7 @@ def _generating(event: Event) -> str:
 
 
 def prepare_text(event: Event) -> str:
-    """``prepare chorales`` or ``fetch 3/10 some-file.mid``."""
+    """Format a step of the preparation: ``prepare chorales`` or ``fetch 3/10 some-file.mid``."""
     verb = "prepare" if event["task"] == "start" else event["task"]
     done, total = event["done"], event["total"]
     count = f" {_amount(done, total)}/{_amount(total, total)}" if total else f" {_amount(done, done)}" if done else ""
@@ -146,12 +146,12 @@ def prepare_text(event: Event) -> str:
 
 
 def _amount(number: int, scale: int) -> str:
-    """A count of files as it is, a count of bytes in MB."""
+    """Format a count of files as it is, a count of bytes in MB."""
     return f"{number / 1e6:.1f} MB" if scale >= 1_000_000 else str(number)
 
 
 class Quiet:
-    """Shows failed trials and nothing else."""
+    """Display of failed trials only."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -168,18 +168,18 @@ class Quiet:
         pass
 
     def line(self, text: str, style: str = "") -> None:
-        """One line, as it is."""
+        """Print one line: no markup, no wrapping."""
         self.console.print(Text(clean(text), style=style), soft_wrap=True, highlight=False)
 
 
 class Plain(Quiet):
-    """A line an event; while a trial trains, a line every few seconds."""
+    """Display of one line per event; while a trial trains, a line every few seconds."""
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console)
         self.now = now
         self.clock = Clock(now)
-        self._said: dict[str, float] = {}
+        self._last_line: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -189,44 +189,44 @@ class Plain(Quiet):
             handler(event)
 
     def on_start(self, event: Event) -> None:
-        """Where the run lies."""
+        """Show the run's folder."""
         self.line(f"{event['spec']}: {event['folder']}")
 
     def on_message(self, event: Event) -> None:
-        """What the dataset has to say."""
+        """Show a message of the dataset or of the end of the run."""
         self.line(event["text"])
 
     def on_prepare(self, event: Event) -> None:
-        """How far the dataset is."""
+        """Show the progress of the dataset's preparation."""
         if event["task"] == "start":
-            self._said["prepare"] = self.now()
+            self._last_line["prepare"] = self.now()
             self.line(prepare_text(event))
         elif self._due("prepare"):
             self.line(prepare_text(event))
 
     def on_plan(self, event: Event) -> None:
-        """How many trials there are."""
+        """Show the number of trials."""
         there = f", {event['done']} done before" if event["done"] else ""
         side = f", {event['jobs']} at a time" if event["jobs"] > 1 else ""
         self.line(f"{event['total']} trials{there}{side}, {event['threads']} threads each")
 
     def on_trial(self, event: Event) -> None:
-        """A trial begins: said only if it takes longer than a moment."""
-        self._said[event["key"]] = self.now()
+        """Start the time until a trial's first line, so that short trials have none."""
+        self._last_line[event["key"]] = self.now()
 
     def on_epoch(self, event: Event) -> None:
-        """An epoch has ended."""
+        """Show an epoch that has ended."""
         text = epoch_text(event, self.clock)
         if self._due(event["key"]):
             self.line(f"{self._place(event)}: {text}")
 
     def on_done(self, event: Event) -> None:
-        """A trial has ended."""
+        """Show a trial that has ended."""
         left = self.clock.left()
         self.line(f"{self._place(event)}: {done_text(event)}" + (f"; about {duration(left)} to go" if left else ""))
 
     def on_failed(self, event: Event) -> None:
-        """A trial has failed."""
+        """Show a trial that has failed."""
         self.line(f"{self._place(event)}: FAILED: {event['message']} (log: {event['log']})", style="red")
 
     def _place(self, event: Event) -> str:
@@ -234,21 +234,21 @@ class Plain(Quiet):
         return f"[{event['trial']:{width}}/{event['total']}] {event['label']}"
 
     def _due(self, what: str) -> bool:
-        if self.now() - self._said.get(what, -PLAIN_EVERY) < PLAIN_EVERY:
+        if self.now() - self._last_line.get(what, -PLAIN_EVERY) < PLAIN_EVERY:
             return False
-        self._said[what] = self.now()
+        self._last_line[what] = self.now()
         return True
 
 
 class _Left(ProgressColumn):
-    """What a task says of itself, right of its bar."""
+    """Column for a task's note, right of its bar."""
 
     def render(self, task: Task) -> Text:
         return Text(task.fields.get("note", ""), style="dim")
 
 
 class Live(Plain):
-    """Bars on a terminal: the whole run, and each trial that is running; what has ended stays above as a line."""
+    """Bars on a terminal, one for the complete run and one for each running trial; ended trials stay above as lines."""
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, now)
@@ -270,50 +270,50 @@ class Live(Plain):
         self.progress.stop()
 
     def on_prepare(self, event: Event) -> None:
-        """How far the dataset is."""
+        """Show the progress of the dataset's preparation."""
         if event["task"] != "start":
             self._bar("prepare", prepare_text(event), event["done"], event["total"] or None)
         else:
             self._bar("prepare", prepare_text(event), 0, None)
 
     def on_plan(self, event: Event) -> None:
-        """How many trials there are."""
+        """Show the number of trials."""
         self._drop("prepare")
         super().on_plan(event)
         self._bar("run", "trials", event["done"], event["total"], f"{event['done']}/{event['total']}")
 
     def on_trial(self, event: Event) -> None:
-        """A trial begins."""
+        """Add a bar for a trial that starts."""
         self._bar(event["key"], self._place(event), 0, None, "starting")
 
     def on_fit(self, event: Event) -> None:
-        """Its network is there."""
+        """Show that training starts."""
         self._bar(event["key"], self._place(event), 0, event["epochs"] or None, "training")
 
     def on_epoch(self, event: Event) -> None:
-        """An epoch has ended."""
+        """Show an epoch that has ended."""
         self._bar(event["key"], self._place(event), event["epoch"], event["epochs"], epoch_text(event, self.clock))
 
     def on_generate(self, event: Event) -> None:
-        """It continues the prompts."""
+        """Show that the model continues the prompts."""
         self._bar(event["key"], self._place(event), 0, None, _generating(event))
 
     def on_likelihood(self, event: Event) -> None:
-        """It is asked how likely the held-out pieces are."""
+        """Show that the likelihood of the held-out pieces is computed."""
         self._bar(event["key"], self._place(event), 0, None, "likelihood")
 
     def on_done(self, event: Event) -> None:
-        """A trial has ended."""
+        """Show a trial that has ended."""
         super().on_done(event)
         self._ended(event)
 
     def on_failed(self, event: Event) -> None:
-        """A trial has failed."""
+        """Show a trial that has failed."""
         super().on_failed(event)
         self._ended(event)
 
     def on_score(self, event: Event) -> None:
-        """All trials have ended."""
+        """Remove the run's bar, as all trials have ended."""
         self._drop("run")
 
     def _ended(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""What `bench doctor` finds out: versions, processor, GPU per framework, what is missing and what mends it."""
+"""Findings of `bench doctor`: versions, processor, GPU per framework, what is missing and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.sound.synthesizer import sound_fact
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places, user_folders
 
-#: What mends a framework that is missing, by framework and by whether there is a GPU.
+#: Arguments to Python that install a missing framework, by framework and by whether a GPU is visible.
 _INSTALL = {
     ("tensorflow", False): "-m pip install tensorflow-cpu==2.21.0",
     ("tensorflow", True): "-m pip install 'tensorflow[and-cuda]==2.21.0'",
@@ -31,14 +31,14 @@ _INSTALL = {
 
 
 class Problem(NamedTuple):
-    """Something that is missing, and the command that mends it."""
+    """Something that is missing, and the command that fixes it."""
 
     what: str
-    mend: str
+    fix: str
 
 
 def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], list[Problem]]:
-    """Facts for people, and what is missing. Each framework that a model needs is asked in its own interpreter."""
+    """Collect facts for people, and problems. Each framework that a model needs is queried in its own interpreter."""
     machine = hardware.machine()
     visible, why = hardware.gpu_visible()
     facts = {
@@ -63,7 +63,7 @@ def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], 
 
 
 def needed_frameworks(plugins: Sequence[Path]) -> dict[str, list[str]]:
-    """Frameworks that a model plug-in asks for, with those models."""
+    """List the frameworks that model plug-ins need, with those models."""
     needed: dict[str, list[str]] = {}
     for plugin in find_plugins("model", plugins).values():
         needed.setdefault(plugin.header["FRAMEWORK"], []).append(plugin.name)
@@ -71,7 +71,7 @@ def needed_frameworks(plugins: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def framework_fact(framework: str, report: Mapping[str, Any]) -> str:
-    """One line on a framework."""
+    """Describe a framework in one line."""
     if report["error"]:
         return f"not usable: {report['error']}"
     if framework not in frameworks.INTERPRETERS:
@@ -82,7 +82,7 @@ def framework_fact(framework: str, report: Mapping[str, Any]) -> str:
 
 
 def framework_problem(framework: str, report: Mapping[str, Any], gpu: bool, models: Sequence[str]) -> Problem | None:
-    """What is wrong with a framework, if anything: it is missing, broken, or doesn't see the GPU that is there."""
+    """Return the problem with a framework, if any: it is missing, broken, or doesn't see the GPU."""
     command = _INSTALL.get((framework, gpu), f"-m pip install {framework}")
     python = report["python"]
     who = ", ".join(models)
@@ -92,14 +92,14 @@ def framework_problem(framework: str, report: Mapping[str, Any], gpu: bool, mode
         return Problem(f"{framework} (for {who}): {report['error']}", f"{python} {command}")
     if gpu and framework in frameworks.INTERPRETERS and not report["gpus"]:
         return Problem(
-            f"{framework} sees no GPU, though there is one (for {who})",
+            f"{framework} sees no GPU, although the machine has one (for {who})",
             f"{python} {command}; TensorFlow and PyTorch with CUDA need an environment each: Dockerfile.gpu has both",
         )
     return None
 
 
 def package_problems() -> Iterator[Problem]:
-    """Packages that this one requires and that aren't installed."""
+    """Yield a problem for each required package that isn't installed."""
     try:
         required = importlib.metadata.requires("midibench") or []
     except importlib.metadata.PackageNotFoundError:
@@ -117,24 +117,24 @@ def package_problems() -> Iterator[Problem]:
 
 
 def folder_problems(out: Path | None) -> Iterator[Problem]:
-    """Folders that can't be written, or were named and aren't there."""
+    """Yield a problem for each folder that can't be written, or is named by a variable and doesn't exist."""
     places = Places.find(out)
-    there = next(path for path in (places.out, *places.out.parents) if path.exists())
+    existing = next(path for path in (places.out, *places.out.parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        yield Problem(f"{there} can't be written: {error.strerror}", "bench ... --out DIR, or set BENCH_REPORTS")
+        yield Problem(f"{existing} can't be written: {error.strerror}", "bench ... --out DIR, or set BENCH_REPORTS")
     for variable, folders in (("BENCH_DATA", places.data), ("BENCH_PLUGINS", places.plugins)):
         for folder in folders:
             if not folder.exists():
-                yield Problem(f"${variable} names {folder}, which isn't there", f"export {variable}=DIR")
-    if shutil.disk_usage(there).free < 2**30:
-        yield Problem(f"{there} has less than 1 GiB left", "bench ... --out DIR on another disk")
+                yield Problem(f"${variable} names {folder}, which doesn't exist", f"export {variable}=DIR")
+    if shutil.disk_usage(existing).free < 2**30:
+        yield Problem(f"{existing} has less than 1 GiB left", "bench ... --out DIR on another disk")
 
 
 def table(facts: Mapping[str, str]) -> Table:
-    """Facts as two columns."""
+    """Lay the facts out in two columns."""
     result = Table(show_header=False, box=None, pad_edge=False)
     result.add_column(style="bold", no_wrap=True)
     result.add_column(overflow="fold")

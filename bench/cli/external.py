@@ -17,19 +17,19 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.external.score import Scored
 
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A shipped spec's name, or a YAML file.")]
-OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Another dataset.")]
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="Name of a shipped spec, or a YAML file.")]
+OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Use this dataset instead of the spec's.")]
 
 PromptOption = Annotated[
     Literal["auto", "included", "absent"],
-    typer.Option(help="Whether files begin with their prompt; auto looks at each, and cuts off what is the prompt note by note."),
+    typer.Option(help="Whether the files begin with their prompt; auto checks each file and cuts off an exact prompt."),
 ]
 
 
 def prompts(
     spec: SpecArgument,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder for them.")],
-    targets: Annotated[bool, typer.Option("--targets", help="Also write what really follows, into targets/.")] = False,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder for the prompts.")],
+    targets: Annotated[bool, typer.Option("--targets", help="Also write the true continuations, into targets/.")] = False,
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -55,15 +55,17 @@ def prompts(
     protocol = resolved.protocol
     if not quiet:
         pieces = len(held_out.targets.targets)
-        print_line(console, f"{pieces} pieces at scale {chosen}: {protocol.prompt} notes given, {protocol.notes} to write")
+        print_line(
+            console, f"{pieces} pieces at scale {chosen}: {protocol.prompt} notes in each prompt, {protocol.notes} to write"
+        )
     print_line(console, str(to / "README.txt"))
 
 
 def score(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of MIDI files: one or several for each prompt.")],
-    spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Against this spec's held-out pieces.")] = None,
-    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Beside this run's rows, on its pieces.")] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The row's; by default the folder's.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of MIDI files, one or several for each prompt.")],
+    spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Score on this spec's held-out pieces.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Score on this run's pieces, beside its rows.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the row; by default the folder's.")] = None,
     prompt: PromptOption = "auto",
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
@@ -74,14 +76,17 @@ def score(
 ) -> None:
     """Score MIDI files of any system on a spec's held-out pieces, beside its reference rows. Exit code 3 if a piece is missing.
 
-    A file belongs to the prompt whose number its name has: prompt-007.mid, mine-prompt-007.mid, 007.mid; of several samples
-    prompt-007-1.mid and so on. If no name has a number, sorted order decides.
+    A file belongs to the prompt whose number is in its name: prompt-007.mid, mine-prompt-007.mid, 007.mid; several samples of a
+    prompt are prompt-007-1.mid and so on. If no name has a number, files are matched in sorted order.
     """
     from bench.external.score import score_beside, score_folder
     from bench.system.paths import Places
 
     if (spec is None) == (run is None):
-        raise UsageError("Give either --spec SPEC or --run RUN.", "A spec's held-out pieces, or those of a run and its rows.")
+        raise UsageError(
+            "Give either --spec SPEC or --run RUN.",
+            "Files are scored on a spec's held-out pieces, or on a run's pieces beside its rows.",
+        )
     places = Places.find(out, data or (), plugins or ())
     console, errors = make_console(), make_console(stderr=True)
     with make_display(quiet, console, errors) as display:
@@ -99,9 +104,9 @@ def score(
                 display=display,
             )
         else:
-            for option, given in (("--scale", scale), ("--dataset", dataset), ("--data", data), ("--plugins", plugins)):
-                if given:
-                    raise UsageError(f"{option} was given with --run.", "The run has its own.")
+            for option, setting in (("--scale", scale), ("--dataset", dataset), ("--data", data), ("--plugins", plugins)):
+                if setting:
+                    raise UsageError(f"{option} was given with --run.", "The run already determines it; leave the option out.")
             scored = score_beside(folder, find_run(str(run), places.out), name=name, prompt=prompt, out=out)
     _show(console, errors, scored, quiet)
     if not scored.complete:
@@ -109,7 +114,7 @@ def score(
 
 
 def _show(console: Console, errors: Console, scored: Scored, quiet: bool) -> None:
-    """The rows; which file was what; where the report is. What is wrong with the files goes to stderr, when quiet, too."""
+    """Print the rows, how files were matched, and the report's path; problems with the files go to stderr, even when quiet."""
     from bench.cli import listing
     from bench.external import messages
     from bench.formatting import plural

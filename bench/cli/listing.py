@@ -1,4 +1,4 @@
-"""What `bench list` shows. Reads headers only: no plug-in and no framework is imported."""
+"""Tables of `bench list`. Only headers are read: no plug-in and no framework is imported."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from bench.plugins.header import Plugin
 from bench.system import frameworks
 from bench.system.paths import Places
 
-#: Least width of a column, on average, at which a table can be read. Characters.
+#: Least average width of a column for a readable table. Characters.
 ROOM = 20
 
-#: The module that is imported for a framework.
+#: Module that each framework is imported as.
 MODULES = {"tensorflow": "tensorflow", "pytorch": "torch", "numpy": "numpy"}
 
 
 @dataclass
 class Listing:
-    """Rows under columns: a table where there is room, else a paragraph a row."""
+    """Rows under columns: a table where there is room, else a paragraph for each row."""
 
     title: str
     columns: Sequence[str]
@@ -59,7 +59,7 @@ class Listing:
 
 
 def tables(what: str | None, here: Places) -> Iterator[Listing]:
-    """The tables asked for, or all four."""
+    """Yield the requested table, or all four."""
     models, datasets = find_plugins("model", here.plugins), find_plugins("dataset", here.plugins)
     if what in (None, "specs"):
         yield specs_table(models, datasets, here)
@@ -72,7 +72,7 @@ def tables(what: str | None, here: Places) -> Iterator[Listing]:
 
 
 def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], here: Places) -> Listing:
-    """Shipped specs: ready where their dataset and every framework are."""
+    """List the shipped specs; ready where their dataset and every framework are."""
     from bench.specs.check import ValidNames
     from bench.specs.load import load_spec, shipped_specs
 
@@ -95,7 +95,7 @@ def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], he
 
 
 def models_table(models: Mapping[str, Plugin]) -> Listing:
-    """Model plug-ins: ready where their framework is."""
+    """List the model plug-ins; ready where their framework is."""
     table = _table("Models", "name", "what", "framework", "hyperparameters", "ready")
     for plugin in models.values():
         framework = plugin.header["FRAMEWORK"]
@@ -104,7 +104,7 @@ def models_table(models: Mapping[str, Plugin]) -> Listing:
 
 
 def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Listing:
-    """Dataset plug-ins: ready where they need nothing, or are there."""
+    """List the dataset plug-ins; ready where they need nothing, or their files exist."""
     table = _table("Datasets", "name", "what", "licence", "options", "ready")
     for plugin in datasets.values():
         about = f"{plugin.header['TITLE']}. {_summary(plugin)}"
@@ -114,7 +114,7 @@ def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Listing:
 
 
 def metrics_table() -> Listing:
-    """Columns of a report."""
+    """List the metrics, which are the columns of a report."""
     from bench.metrics import METRICS
 
     table = _table("Metrics", "name", "what", "unit", "better", "source")
@@ -124,7 +124,7 @@ def metrics_table() -> Listing:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
-    """The main columns of a run that has ended."""
+    """Show the main columns of a run that has ended."""
     from bench.metrics import METRICS
 
     shown = ("pitch_distance", "velocity_distance", "bits_per_note", "training_seconds")
@@ -142,7 +142,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
 
 
 def lacking_framework(framework: str) -> str:
-    """Why a framework isn't here, in a few words; empty if it is. It isn't imported."""
+    """Explain in a few words why a framework is unavailable; empty if it isn't. Nothing is imported."""
     try:
         python = frameworks.interpreter(framework)
     except BenchError as error:
@@ -154,9 +154,9 @@ def lacking_framework(framework: str) -> str:
 
 
 def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:
-    """Why a dataset isn't here, in a few words; empty if it needs nothing or a folder of its name is found.
+    """Explain in a few words why a dataset is unavailable; empty if it needs nothing or a folder of its name exists.
 
-    Its own `find` decides when it is used; that would take an import. `selection` goes into the command that fetches it.
+    Its own `find` decides when it is used, but would need an import. `selection` is added to the command that fetches it.
     """
     needs = plugin.header["NEEDS"]
     if needs == "nothing":
@@ -177,12 +177,12 @@ def _table(title: str, *columns: str) -> Listing:
 
 
 def _add(listing: Listing, *cells: str | Text) -> None:
-    """A row of texts as they are: a plug-in's own words are no markup."""
+    """Add a row of plain texts: a plug-in's own words are no markup."""
     listing.rows.append([Text(clean(cell)) if isinstance(cell, str) else cell for cell in cells])
 
 
 def _mark(lacking: str) -> Text:
-    """``yes``, or what is lacking."""
+    """Style what is lacking, or ``yes``."""
     return Text(clean(lacking), style="yellow") if lacking else Text("yes", style="green")
 
 
@@ -191,6 +191,8 @@ def _summary(plugin: Plugin) -> str:
 
 
 def _parameters(plugin: Plugin) -> str:
-    """Names and defaults; a default that the file holds under a name of its own, such as a long URL, isn't shown."""
-    given = plugin.parameters.items()
-    return ", ".join(name if p.default.isidentifier() and p.default.isupper() else f"{name}={p.default}" for name, p in given)
+    """List names and defaults, without defaults that are named constants of the file, such as a long URL."""
+    parameters = plugin.parameters.items()
+    return ", ".join(
+        name if p.default.isidentifier() and p.default.isupper() else f"{name}={p.default}" for name, p in parameters
+    )

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from typing import Annotated
 
 import typer
 
-# A plain text: bench.specs.scales.choose_scale says what is wrong with it better than typer does.
+# A plain string, as the messages of bench.specs.scales.choose_scale are better than Typer's.
 ScaleOption = Annotated[
     str | None,
-    typer.Option(metavar="smoke|cpu|gpu", help="How big. By default gpu where a GPU is visible, else cpu.", show_default=False),
+    typer.Option(
+        metavar="smoke|cpu|gpu", help="Size of the run. By default gpu where a GPU is visible, else cpu.", show_default=False
+    ),
 ]
 DataOption = Annotated[
-    list[Path] | None, typer.Option("--data", metavar="DIR", help="A folder of music, before $BENCH_DATA. Repeatable.")
+    list[Path] | None, typer.Option("--data", metavar="DIR", help="A folder of music, searched before $BENCH_DATA. Repeatable.")
 ]
 PluginsOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugins", metavar="DIR", help="A folder of plug-ins, before $BENCH_PLUGINS. Repeatable."),
+    typer.Option("--plugins", metavar="DIR", help="A folder of plug-ins, searched before $BENCH_PLUGINS. Repeatable."),
 ]
 DatasetArgument = Annotated[str, typer.Argument(metavar="NAME", help="A dataset, see `bench list datasets`.")]
 SpecOption = Annotated[
-    str | None, typer.Option("--spec", metavar="SPEC", help="The selection of this spec: a shipped one's name, or a YAML file.")
+    str | None,
+    typer.Option("--spec", metavar="SPEC", help="Use the dataset options of this spec: name of a shipped spec, or a YAML file."),
 ]
 OptionOption = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="KEY=VALUE", help="One of its options, as in a spec; over --spec. Repeatable."),
+    typer.Option("--option", metavar="KEY=VALUE", help="An option of the dataset, as in a spec; overrides --spec. Repeatable."),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="The reports folder. By default $BENCH_REPORTS, else reports.")
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials side by side; they share the cores.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures and the report's path.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Number of trials run in parallel; they share the cores.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the report's path.")]
 SoundOption = Annotated[
     bool,
     typer.Option("--sound/--no-sound", help="Render the models' samples as MP3 at the end."),

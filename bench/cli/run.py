@@ -28,19 +28,19 @@ def run_all(
 ) -> None:
     """Run every shipped spec that suits this machine.
 
-    A spec that can't be run is said, and the others run. Exit code 3 if anything is incomplete.
+    A spec that can't be run is reported, and the others are run. Exit code 3 if anything is incomplete.
     """
     from bench.runner.processes import StoppedError
     from bench.specs.load import load_spec, shipped_specs
     from bench.specs.scales import choose_scale
     from bench.system.paths import Places
 
-    # Wrong options are told once, before anything starts, not for every spec.
+    # Wrong options are reported once, before anything starts, not for every spec.
     places = Places.find(out, data or (), plugins or ())
     specs = {name: load_spec(name, places.plugins, scale=None) for name in shipped_specs()}
     chosen, why = choose_scale(scale)
     console, errors = make_console(), make_console(stderr=True)
-    _say_scale(console, quiet, chosen, why)
+    _print_scale(console, quiet, chosen, why)
     suited = [name for name, spec in specs.items() if chosen in spec.suits]
     incomplete = False
     for name in suited:
@@ -62,13 +62,15 @@ def run_all(
 
 
 def run(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A shipped spec's name (see `bench list specs`), or a YAML file.")],
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Name of a shipped spec (see `bench list specs`), or a YAML file.")],
     models: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these; any model plug-in. `none`: only the references.")
+        str | None, typer.Option(metavar="A,B", help="Run only these models (any plug-in); `none` runs only the references.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Another dataset, see `bench list datasets`.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Use this dataset instead of the spec's, see `bench list datasets`.")
+    ] = None,
     seeds: Annotated[
-        str | None, typer.Option(metavar="N|A,B", help="How many (3 means 0,1,2), or which (0,1,2; one alone: `5,`).")
+        str | None, typer.Option(metavar="N|A,B", help="Number of seeds (3 means 0,1,2), or a list (0,1,2; a single seed: `5,`).")
     ] = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -78,16 +80,16 @@ def run(
     sound: SoundOption = True,
     quiet: QuietOption = False,
 ) -> None:
-    """Run one spec, or go on with it: the same command goes on where it was stopped."""
+    """Run one spec; the same command resumes a run that was stopped."""
     from bench.specs.load import load_spec
     from bench.specs.scales import choose_scale
     from bench.system.paths import user_folders
 
     overrides: dict[str, Any] = {"models": _names(models), "dataset": dataset, "seeds": _seeds(seeds)}
-    load_spec(spec, user_folders(plugins or ()), scale=None, **overrides)  # a mistake is told before anything else
+    load_spec(spec, user_folders(plugins or ()), scale=None, **overrides)  # mistakes are reported before anything else
     chosen, why = choose_scale(scale)
     console = make_console()
-    _say_scale(console, quiet, chosen, why)
+    _print_scale(console, quiet, chosen, why)
     places = {"data": data or (), "plugins": plugins or (), "out": out}
     result = _run(console, quiet, spec, scale=scale, jobs=jobs, sound=sound, **overrides, **places)
     if _show_result(console, quiet, result):
@@ -101,13 +103,13 @@ def _run(console: Console, quiet: bool, spec: str, **arguments: Any) -> RunResul
         return benchmark.run(spec, display=display, **arguments)
 
 
-def _say_scale(console: Console, quiet: bool, scale: str, why: str) -> None:
+def _print_scale(console: Console, quiet: bool, scale: str, why: str) -> None:
     if not quiet:
         print_line(console, f"scale {scale}: {why}")
 
 
 def _show_result(console: Console, quiet: bool, result: RunResult) -> bool:
-    """Show where the report is, and its main columns; whether a trial failed."""
+    """Print the main columns and the report's path; return whether a trial failed."""
     if not quiet:
         from bench.cli import listing
 
@@ -120,7 +122,7 @@ def _show_result(console: Console, quiet: bool, result: RunResult) -> bool:
 
 
 def _names(text: str | None) -> list[str] | None:
-    """``a,b`` as a list; ``none`` as an empty one."""
+    """Parse ``a,b`` as a list, ``none`` as an empty one."""
     if text is None:
         return None
     names = [name for part in text.split(",") if (name := part.strip())]
@@ -132,7 +134,7 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _seeds(text: str | None) -> int | list[int] | None:
-    """``3`` is how many, ``0,1,2`` and ``5,`` are which."""
+    """Parse a number of seeds, ``3``, or a list, ``0,1,2`` and ``5,``."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]

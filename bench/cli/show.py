@@ -1,4 +1,4 @@
-"""`bench list`, `bench report`, `bench doctor`: what is there, told."""
+"""`bench list`, `bench report`, `bench doctor`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ What = Literal["specs", "models", "datasets", "metrics"]
 
 
 def list_(
-    what: Annotated[What | None, typer.Argument(help="All four, if none is named.", show_default=False)] = None,
+    what: Annotated[What | None, typer.Argument(help="By default all four.", show_default=False)] = None,
     data: DataOption = None,
     plugins: PluginsOption = None,
     out: OutOption = None,
 ) -> None:
-    """List specs, models, datasets or metrics: what each is, what it needs, whether it is ready here."""
+    """List specs, models, datasets or metrics: what each is, what it needs, whether it is ready on this machine."""
     from bench.cli import listing
     from bench.system.paths import Places
 
@@ -33,11 +33,13 @@ def list_(
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder or name of a run, or `latest`.")],
     out: OutOption = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Again whenever a trial ends, until the run does or Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Rewrite it whenever a trial ends, until the run ends or Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Write a run's report again from what is stored; nothing is trained."""
+    """Rewrite a run's report from stored outcomes; nothing is trained."""
     from bench.report import write_reports
     from bench.system.paths import Places
 
@@ -48,7 +50,7 @@ def report(
             print_line(console, str(path))
         return
     print_line(console, str(folder / "report.html"))
-    # Ctrl-C is how it is meant to be ended.
+    # Ctrl-C is the intended way to end it.
     with contextlib.suppress(KeyboardInterrupt):
         from bench.report.watch import watch_run
 
@@ -57,16 +59,16 @@ def report(
 
 
 def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:
-    """Show versions, CPU and GPU per framework, what is missing and the command that mends it. Exit code 3 if something is."""
+    """Show versions, CPU, GPU per framework, and how to fix what is missing. Exit code 3 if anything is."""
     from bench.cli import doctor
 
     console = make_console()
-    with console.status("asking the frameworks") if console.is_terminal else contextlib.nullcontext():
+    with console.status("querying the frameworks") if console.is_terminal else contextlib.nullcontext():
         facts, problems = doctor.examine(plugins or (), out)
     console.print(doctor.table(facts))
     for problem in problems:
         console.print(Text.assemble(("missing: ", "bold red"), clean(problem.what)), soft_wrap=True)
-        console.print(Text(f"  mend: {clean(problem.mend)}"), soft_wrap=True)
+        console.print(Text(f"  fix: {clean(problem.fix)}"), soft_wrap=True)
     if problems:
         raise typer.Exit(INCOMPLETE)
     console.print("Nothing is missing.")

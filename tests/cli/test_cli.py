@@ -476,7 +476,7 @@ class TestData:
 
 
 class TestDoctor:
-    def test_a_missing_framework_and_what_mends_it(self, call, tmp_path):
+    def test_a_missing_framework_and_what_fixes_it(self, call, tmp_path):
         fake = tmp_path / "python"
         fake.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n")
         fake.chmod(0o755)
@@ -487,8 +487,8 @@ class TestDoctor:
             "missing: pytorch (for gan, music-transformer, transformer, vae): ModuleNotFoundError: No module named 'torch'\n"
             in answer.stdout
         )
-        assert f"  mend: {fake} -m pip install torch==" in answer.stdout
-        assert "  mend: unset BENCH_PYTHON_TENSORFLOW\n" in answer.stdout
+        assert f"  fix: {fake} -m pip install torch==" in answer.stdout
+        assert "  fix: unset BENCH_PYTHON_TENSORFLOW\n" in answer.stdout
         assert "Traceback" not in answer.stderr
 
     def test_folders_that_are_not_there(self, call, tmp_path):
@@ -502,4 +502,4 @@ class TestDoctor:
         assert f"9.9, no GPU ({fake})" in fine.stdout
         answer = call("doctor", BENCH_DATA=str(tmp_path / "gone"), **pythons)
         assert answer.returncode == 3
-        assert f"missing: $BENCH_DATA names {tmp_path / 'gone'}, which isn't there\n" in answer.stdout
+        assert f"missing: $BENCH_DATA names {tmp_path / 'gone'}, which doesn't exist\n" in answer.stdout
