@@ -34,7 +34,7 @@ from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
 from bench.system.paths import Places
 
-#: What stands in the column of plug-ins for every external row.
+#: The model of every external row, in place of a plug-in's name.
 EXTERNAL = "external"
 
 #: Reference rows that every external row is shown beside, whatever the spec lists.
@@ -136,20 +136,7 @@ def score_folder(
     checked = _check(system, folder, held_out.targets, Path(held_out.prepared["corpus"]), resolved.protocol.notes, prompt)
     where: dict[str, Any] = {"dataset": dataset, "data": data, "plugins": plugins}
     parts = [resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]
-    reference_run = benchmark.run(
-        spec,
-        scale=scale,
-        models=[],
-        references=list(references),
-        out=out,
-        fetch=fetch,
-        sound=False,
-        reports=False,
-        name="-".join(parts),
-        display=_without_preparation(show),
-        **where,
-    )
-    run = RunFolder(reference_run.folder)
+    run = _run_references(spec, "-".join(parts), list(references), show, scale=scale, out=out, fetch=fetch, **where)
     with run.lock():
         return _finish(run, checked, _command(folder, "--spec", spec, name, prompt, scale=chosen, **where), show)
 
@@ -198,6 +185,15 @@ def _check(system: str, folder: Path, targets: Targets, corpus: Path, n_notes: i
     external = read_external(folder, targets.targets, n_notes, prompt)
     shared = measure_divisions(divide(music, targets), external.notes, targets.targets)
     return CheckedFolder(system, external, Originality.model_validate(shared))
+
+
+def _run_references(spec: str | Path, name: str, references: Sequence[str], display: Sink, **options: Any) -> RunFolder:
+    """Run the reference rows alone, straight into the folder of the scored run."""
+    quiet = _without_preparation(display)
+    result = benchmark.run(
+        spec, models=[], references=references, sound=False, reports=False, name=name, display=quiet, **options
+    )
+    return RunFolder(result.folder)
 
 
 def _without_preparation(display: Sink) -> Sink:
