@@ -14,7 +14,7 @@ from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from tests.cli import in_process
 
-PLUGINS = Path(__file__).resolve().parents[1] / "engine" / "plugins"
+PLUGINS = Path(__file__).resolve().parents[1] / "runner" / "plugins"
 
 #: Five of nine test pieces are long enough.
 SPEC = """\
