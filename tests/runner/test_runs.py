@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
-from bench.storage.files import FORMAT
+from bench.storage.files import FORMAT, hold
 from bench.storage.samples import read_samples, read_target_file, read_targets
 from bench.system import frameworks, provenance
 from bench.system.paths import Places
@@ -330,24 +331,24 @@ def test_a_run_of_a_newer_format_is_refused_in_words(toy: Bench) -> None:
 
 def test_a_worker_holds_its_trials_folder(toy: Bench) -> None:
     """A worker of a killed runner may still live when the next starts its trial again."""
-    from bench.runner.worker import _held
-
     folder = toy.folder / "trial"
-    with _held(folder):
+    with hold(folder / ".lock", folder):
         code = (
-            "import sys, bench.runner.worker as w, pathlib\n"
-            "w.PATIENCE = 0.3\n"
-            "try:\n    w._held(pathlib.Path(sys.argv[1])).__enter__()\n"
-            "except w.TrialError as e:\n    print(e)"
+            "import sys, pathlib\n"
+            "from bench.storage.files import BusyError, hold\n"
+            "folder = pathlib.Path(sys.argv[1])\n"
+            "try:\n    hold(folder / '.lock', folder, patience=0.3).__enter__()\n"
+            "except BusyError as error:\n    print(error)"
         )
-        said = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True).stdout
-    assert "Another worker still holds" in said
-    with _held(folder):
+        message = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True).stdout
+    assert f"Another bench (process {os.getpid()}, since " in message
+    assert f"is working in {folder}" in message
+    with hold(folder / ".lock", folder):
         pass
 
 
 def test_importing_bench_is_light() -> None:
     code = "import bench, sys; print([m for m in ('numpy', 'h5py', 'pydantic', 'torch', 'tensorflow') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    code = "import bench.runner.session, sys; print([m for m in ('scipy', 'torch', 'tensorflow') if m in sys.modules])"
+    code = "import bench.runner.session, sys; print([m for m in ('scipy.stats', 'scipy.spatial', 'torch', 'tensorflow') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
