@@ -350,5 +350,6 @@ def test_a_worker_holds_its_trials_folder(toy: Bench) -> None:
 def test_importing_bench_is_light() -> None:
     code = "import bench, sys; print([m for m in ('numpy', 'h5py', 'pydantic', 'torch', 'tensorflow') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    code = "import bench.runner.session, sys; print([m for m in ('scipy.stats', 'scipy.spatial', 'torch', 'tensorflow') if m in sys.modules])"
+    heavy = ("scipy.stats", "scipy.spatial", "torch", "tensorflow")
+    code = f"import bench.runner.session, sys; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
