@@ -170,7 +170,7 @@ def _is_of_another_file(folder: RunFolder, spec: Spec | str | Path, content: Map
         return False
     with contextlib.suppress(DataError):  # reported when the folder is used
         stored = folder.read()
-        return stored.call.get("file") not in (None, file) and stored.spec != content
+        return stored.call.file not in (None, file) and stored.spec != content
     return False
 
 

@@ -157,7 +157,7 @@ def audit(held_out: HeldOut) -> Audit:
             cells[key], moved[key] = _cell(METRICS[name], units[name], own[name], other[name], rows, other_rows)
     return Audit(
         dataset=held_out.spec.dataset.name,
-        fingerprint=str(held_out.prepared["corpus_key"]),
+        fingerprint=str(held_out.prepared.corpus_key),
         pieces=len(targets),
         notes=held_out.spec.protocol.notes,
         borrowed=borrowed,

@@ -119,9 +119,9 @@ def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
         "scale": scale,
         "dataset": {
             **spec.dataset.model_dump(mode="json"),
-            "title": prepared["title"],
-            "license": prepared["license"],
-            "fingerprint": prepared["corpus_key"],
+            "title": prepared.title,
+            "license": prepared.license,
+            "fingerprint": prepared.corpus_key,
         },
         "protocol": spec.protocol.model_dump(mode="json"),
         "prompts": prompts_digest(targets),

@@ -29,7 +29,7 @@ from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, atomic, write_json
-from bench.storage.records import Done, Generation, Memory, Originality, PlannedTrial, PromptUse, Training
+from bench.storage.records import Call, Done, Generation, Memory, Originality, PlannedTrial, PromptUse, Training
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
 from bench.system.paths import Places
@@ -133,7 +133,7 @@ def score_folder(
     show = display or (lambda event: None)
     # Before the run's folder is made: a folder that is refused leaves none behind and changes no earlier run.
     held_out = hold_out(resolved, places, fetch=fetch, display=show)
-    checked = _check(system, folder, held_out.targets, Path(held_out.prepared["corpus"]), resolved.protocol.notes, prompt)
+    checked = _check(system, folder, held_out.targets, Path(held_out.prepared.corpus), resolved.protocol.notes, prompt)
     where: dict[str, Any] = {"dataset": dataset, "data": data, "plugins": plugins}
     parts = [resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]
     run = _run_references(spec, "-".join(parts), list(references), show, scale=scale, out=out, fetch=fetch, **where)
@@ -184,7 +184,7 @@ def _check(system: str, folder: Path, targets: Targets, corpus: Path, n_notes: i
     music = load_corpus(corpus)
     external = read_external(folder, targets.targets, n_notes, prompt)
     shared = measure_divisions(divide(music, targets), external.notes, targets.targets)
-    return CheckedFolder(system, external, Originality.model_validate(shared))
+    return CheckedFolder(system, external, shared)
 
 
 def _run_references(spec: str | Path, name: str, references: Sequence[str], display: Sink, **options: Any) -> RunFolder:
@@ -224,7 +224,7 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], disp
     write_json(place / "outcome.json", _outcome(key, trial, checked, remarks, at_row(external, len(targets))))
     run.write(
         record.change(
-            call={"command": list(command)},
+            call=Call(command=tuple(command)),
             trials=(*(t for t in record.trials if t.key != key), PlannedTrial(key=key, trial=stored)),
             dataset=record.dataset.model_copy(update={"remarks": (*record.dataset.remarks, *remarks)}),
         )

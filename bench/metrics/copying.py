@@ -13,8 +13,8 @@ The worker, which has the training pieces, measures all this and stores it in th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -226,7 +226,7 @@ def _keys(pitches: bytes, end: bytes) -> Keys:
 
 def measure_samples(
     train: Sequence[Piece], samples: Mapping[tuple[int, int], Notes], targets: Sequence[Target], takes_prompt: bool = True
-) -> dict[str, dict[str, list[Any]]]:
+) -> Originality:
     """Measure what a trial's outcome stores: the samples' figures, and real held-out music's own to read them by.
 
     Parameters
@@ -241,16 +241,14 @@ def measure_samples(
 
     Returns
     -------
-    dict
-        ``samples``, in the order of their keys, and ``targets``, each a dict of lists: the fields of :class:`Copied`.
+    Originality
+        Of the samples in the order of their keys, and of the targets.
     """
     index = TrainingIndex(piece.notes for piece in train)
     prompts = {piece: targets[piece].prompt[: None if takes_prompt else 0] for piece, _ in samples}
-    measured = {
-        "samples": [index.measure(samples[piece, sample], prompts[piece]) for piece, sample in sorted(samples)],
-        "targets": [index.measure(target.target, target.prompt) for target in targets],
-    }
-    return {name: {f.name: [getattr(c, f.name) for c in part] for f in fields(Copied)} for name, part in measured.items()}
+    measured = [index.measure(samples[piece, sample], prompts[piece]) for piece, sample in sorted(samples)]
+    real = [index.measure(target.target, target.prompt) for target in targets]
+    return Originality(samples=Copying.of_rows(map(astuple, measured)), targets=Copying.of_rows(map(astuple, real)))
 
 
 def evaluate(stored: Originality | None, sample: int, piece: int) -> dict[str, Value]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bench.api import FIELDS
 from bench.metrics.metric import Metric, Undefined, Value
@@ -79,7 +79,7 @@ def numbers(samples: Samples) -> list[int]:
     return list(range(len(samples.likelihood_notes))) if pieces is None else [int(piece) for piece in pieces]
 
 
-def summarize(samples: Samples, kind: str | None) -> Likelihood | None:
+def summarize(samples: Samples, kind: Literal["exact", "bound"] | None) -> Likelihood | None:
     """Bits per note over all notes of all held-out pieces, in all and by field, from the stored sums.
 
     Parameters

@@ -43,7 +43,7 @@ class Report:
     ----------
     folder : Path
         The run's folder.
-    run : mapping
+    run : RunRecord
         run.json.
     table : Table
         Without the cells of a grid search that validation did not choose.

@@ -34,11 +34,12 @@ class Split:
 def folds(report: Report) -> Split:
     """Split of a run with folds."""
     dataset = report.dataset
-    stored = dataset.folds or {}
+    stored = dataset.folds
+    assert stored is not None, "the run has no folds"
     pieces = dataset.pieces["test"]
-    test, validation = ([len(fold[name]) for fold in stored["folds"]] for name in ("test", "validation"))
+    test, validation = [len(fold.test) for fold in stored.folds], [len(fold.validation) for fold in stored.folds]
     train = [pieces - t - v for t, v in zip(test, validation, strict=True)]
-    method = "leave-one-out" if stored["asked"] == "leave-one-out" else "cross-validation"
+    method = "leave-one-out" if stored.asked == "leave-one-out" else "cross-validation"
     spans = (_span(train), _span(validation), _span(test))
     return Split(pieces, dataset.notes["test"], sum(test), len(test), method, *spans)
 

@@ -16,24 +16,24 @@ MIB = 2**20
 
 def command(report: Report) -> str:
     """Command that reproduces this run; the Python call for a run without a command."""
-    call: Mapping[str, Any] = report.run.call
-    if "command" in call:
-        return shlex.join(call["command"])
-    if call.get("spec") is None or call.get("references") is not None:
+    call = report.run.call
+    if call.command is not None:
+        return shlex.join(call.command)
+    if call.spec is None or call.references is not None:
         return f"bench.run(...) from Python, with the spec in {report.folder.name}/run.json"
-    words = ["bench", "run", call["spec"], "--scale", report.run.scale]
-    if (models := call.get("models")) is not None:
-        words += ["--models", ",".join(models) or "none"]
-    if (dataset := call.get("dataset")) is not None:
-        words += ["--dataset", dataset]
-    if (seeds := call.get("seeds")) is not None:
+    words = ["bench", "run", call.spec, "--scale", report.run.scale]
+    if call.models is not None:
+        words += ["--models", ",".join(call.models) or "none"]
+    if call.dataset is not None:
+        words += ["--dataset", call.dataset]
+    if (seeds := call.seeds) is not None:
         # One seed alone needs its comma: `5` asks for five.
         words += ["--seeds", str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
-    for option in ("data", "plugins"):
-        for folder in call.get(option) or ():
+    for option, folders in (("data", call.data), ("plugins", call.plugins)):
+        for folder in folders:
             words += [f"--{option}", folder]
-    if call.get("jobs", 1) > 1:
-        words += ["--jobs", str(call["jobs"])]
+    if call.jobs > 1:
+        words += ["--jobs", str(call.jobs)]
     return shlex.join(words)
 
 

@@ -12,37 +12,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.api import Notes, Piece, seed_for
 from bench.errors import DataError
-from bench.metrics.copying import Copied, measure_samples
+from bench.metrics.copying import measure_samples
 from bench.specs.schema import LEAVE_ONE_OUT, Protocol
 from bench.storage.corpus import Corpus
+from bench.storage.records import Copying, Fold, Folds, Originality
 from bench.storage.samples import Target, Targets
 
 #: Additions to the name of a work in a title: an album, an arranger, a take.
 _BRACKETS = re.compile(r"\([^)]*\)|\[[^\]]*\]")
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One fold. Pieces are indices into all pieces of the dataset: its training, validation, then test pieces.
-
-    Parameters
-    ----------
-    number : int
-        Counts from 1.
-    test : tuple of int
-        Held-out pieces, ascending.
-    validation : tuple of int
-        Validation pieces, ascending.
-    """
-
-    number: int
-    test: tuple[int, ...]
-    validation: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -116,27 +98,13 @@ def deal(pieces: Sequence[Piece], compared: Sequence[int], protocol: Protocol) -
         hands[smallest].append(name)
         sizes[smallest] += len(works[name])
     tests = sorted(tuple(sorted(i for name in hand for i in works[name])) for hand in hands)
-    return tuple(Fold(k, test, _validation(pieces, works, test, protocol.validation)) for k, test in enumerate(tests, 1))
+    validation = [_validation(pieces, works, test, protocol.validation) for test in tests]
+    return tuple(Fold(number=k, test=t, validation=v) for k, (t, v) in enumerate(zip(tests, validation, strict=True), 1))
 
 
-def fold_facts(folds: Sequence[Fold], asked: int | str, short: int) -> dict[str, Any]:
-    """Describe the folds for targets.h5 and run.json.
-
-    Parameters
-    ----------
-    folds : sequence of Fold
-    asked : int or str
-        The protocol's `folds`.
-    short : int
-        Number of pieces that are too short to be compared.
-    """
-    return {"asked": asked, "too_short": short, "folds": [asdict(fold) for fold in folds]}
-
-
-def read_folds(stored: Mapping[str, Any]) -> tuple[Fold, ...]:
-    """Read the folds from a run's facts; empty for a dataset's own split."""
-    listed = (stored.get("folds") or {}).get("folds", ())
-    return tuple(Fold(int(f["number"]), tuple(f["test"]), tuple(f["validation"])) for f in listed)
+def read_folds(facts: Mapping[str, Any]) -> tuple[Fold, ...]:
+    """Read the folds from the facts of targets.h5; empty for a dataset's own split."""
+    return Folds.model_validate(facts["folds"]).folds if facts.get("folds") else ()
 
 
 def divide(corpus: Corpus, stored: Targets) -> list[Division]:
@@ -166,24 +134,26 @@ def measure_divisions(
     samples: Mapping[tuple[int, int], Notes],
     targets: Sequence[Target],
     takes_prompt: bool = True,
-) -> dict[str, dict[str, list[Any]]]:
+) -> Originality:
     """Measure the originality of samples, each against the training pieces of its own division.
 
     Returns
     -------
-    dict
-        As of :func:`bench.metrics.copying.measure_samples`, for all samples in the order of their keys and for all targets.
+    Originality
+        Of all samples in the order of their keys, and of all targets.
     """
-    names = [field.name for field in fields(Copied)]
-    by_sample: dict[tuple[int, int], list[Any]] = {}
-    by_target: dict[int, list[Any]] = {}
+    by_sample: dict[tuple[int, int], tuple[Any, ...]] = {}
+    by_target: dict[int, tuple[Any, ...]] = {}
     for division in divisions:
         keys = [key for key in sorted(samples) if key[0] in division.places]
         own = {(division.places.index(piece), sample): samples[piece, sample] for piece, sample in keys}
         copied = measure_samples(division.corpus.train, own, [targets[i] for i in division.places], takes_prompt)
-        by_sample |= _rows(keys, copied["samples"], names)
-        by_target |= _rows(division.places, copied["targets"], names)
-    return {"samples": _columns(by_sample, names), "targets": _columns(by_target, names)}
+        by_sample |= zip(keys, copied.samples.rows(), strict=True)
+        by_target |= zip(division.places, copied.targets.rows(), strict=True)
+    return Originality(
+        samples=Copying.of_rows(by_sample[key] for key in sorted(by_sample)),
+        targets=Copying.of_rows(by_target[piece] for piece in sorted(by_target)),
+    )
 
 
 def fold_remarks(folds: Sequence[Fold], corpus: Corpus, short: int, needed: int) -> list[str]:
@@ -260,11 +230,3 @@ def _division(pool: Corpus, fold: Fold, targets: Sequence[Target]) -> Division:
 
 def _letters(text: str) -> str:
     return "".join(c for c in text.casefold() if c.isalnum())
-
-
-def _rows(keys: Sequence[Any], columns: Mapping[str, Sequence[Any]], names: Sequence[str]) -> dict[Any, list[Any]]:
-    return dict(zip(keys, map(list, zip(*(columns[name] for name in names), strict=True)), strict=True))
-
-
-def _columns(rows: Mapping[Any, Sequence[Any]], names: Sequence[str]) -> dict[str, list[Any]]:
-    return {name: [rows[key][i] for key in sorted(rows)] for i, name in enumerate(names)}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.runner.datasets import Sink, dataset_task
 from bench.runner.processes import Signals, StoppedError
 from bench.specs.schema import Spec
 from bench.storage.corpus import Corpus, load_corpus
+from bench.storage.records import Prepared
 from bench.storage.samples import Targets, read_target_file
 from bench.system.paths import Places
 
@@ -26,17 +25,17 @@ class HeldOut:
         Resolved at its scale.
     targets : Targets
         Prompts and the notes that follow them, in the order of ``targets.h5``.
-    prepared : mapping
+    prepared : Prepared
         Result of preparing the dataset: title, licence, ``corpus`` (its file), ``corpus_key`` (its fingerprint), counts.
     """
 
     spec: Spec
     targets: Targets
-    prepared: Mapping[str, Any]
+    prepared: Prepared
 
     def corpus(self) -> Corpus:
         """Read all pieces of the dataset."""
-        return load_corpus(Path(self.prepared["corpus"]))
+        return load_corpus(Path(self.prepared.corpus))
 
 
 def hold_out(spec: Spec, places: Places, *, fetch: bool = True, display: Sink | None = None) -> HeldOut:
@@ -68,7 +67,8 @@ def hold_out(spec: Spec, places: Places, *, fetch: bool = True, display: Sink | 
             **places.job(),
         }
         try:
-            prepared = dataset_task(job, folder / "job.json", folder / "stderr.log", signals, display or (lambda event: None))
+            show = display or (lambda event: None)
+            prepared = dataset_task(job, folder / "job.json", folder / "stderr.log", signals, show)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None
-        return HeldOut(spec, read_target_file(folder / "targets.h5"), prepared)
+        return HeldOut(spec, read_target_file(folder / "targets.h5"), Prepared.model_validate(prepared))

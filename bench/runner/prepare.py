@@ -23,10 +23,11 @@ from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.plugins.discovery import get_plugin, load, source_digest
 from bench.plugins.header import Plugin
-from bench.runner.folds import deal, fold_facts, fold_remarks, pooled
+from bench.runner.folds import deal, fold_remarks, pooled
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, atomic, hold
+from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
 
 Emit = Callable[[dict[str, Any]], None]
@@ -170,7 +171,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     with _exclusive(Path(job["cache"]), source.plugin.name, emit):
         folder = source.require(emit, bool(job["fetch"]))
         key = corpus_key(source, job["dataset"]["options"], folder)
-        path, corpus, cached = _corpus(source, folder, key, job, emit)
+        path, corpus = _corpus(source, folder, key, job, emit)
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
     file = Path(job["folder"]) / "targets.h5"
@@ -184,7 +185,6 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         emit({"event": "message", "text": f"{len(corpus.skipped)} of {files} files left out; the report lists them with reasons"})
     return {
         "corpus": str(path),
-        "cached": cached,
         "source": None if folder is None else str(folder),
         "title": source.plugin.header["TITLE"],
         "license": source.plugin.header["LICENSE"],
@@ -252,7 +252,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     }
     if protocol.folds is not None:
         folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)
-        facts["folds"] = fold_facts(folds, protocol.folds, short)
+        facts["folds"] = Folds(asked=protocol.folds, too_short=short, folds=folds).model_dump()
         facts["remarks"] = [*corpus.remarks, *fold_remarks(folds, own_split, short, needed), *_few(protocol, len(usable))]
     return Targets(
         tuple(_target(i, corpus.test[i], protocol) for i in chosen),
@@ -301,14 +301,14 @@ def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[None]:
         yield
 
 
-def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any], emit: Emit) -> tuple[Path, Corpus, bool]:
-    """Read the corpus from a cache, or parse the dataset; return its file, the corpus, and whether it was cached."""
+def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any], emit: Emit) -> tuple[Path, Corpus]:
+    """Read the corpus from a cache, or parse the dataset; return its file and the corpus."""
     name = f"{source.plugin.name}-{key}.h5"
     folder = Path(job["cache"]) / "corpora"
     for place in (*(Path(p) / "corpora" for p in job["seeds"]), folder):
         try:
             if (place / name).is_file():
-                return place / name, load_corpus(place / name), True
+                return place / name, load_corpus(place / name)
         except DataError as error:
             emit({"event": "message", "text": f"{error.message} It is parsed again."})
     splits = source.dataset.load(origin, progress_events(emit, "parse"))
@@ -321,7 +321,7 @@ def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any
         raise DataError(
             f"The parsed dataset can't be written to {folder}: {error.strerror}.", "Set BENCH_CACHE to a writable folder."
         ) from error
-    return folder / name, load_corpus(folder / name), False
+    return folder / name, load_corpus(folder / name)
 
 
 def _target(index: int, piece: Piece, protocol: Protocol) -> Target:

@@ -19,12 +19,11 @@ from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.datasets import Sink, dataset_task
-from bench.runner.folds import read_folds
 from bench.runner.processes import Ending, Signals, Task
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
 from bench.storage.files import FORMAT, tail, write_json
-from bench.storage.records import Done, Failed, Failure, Memory
+from bench.storage.records import Done, Failed, Failure, Memory, Prepared
 from bench.storage.run_folder import RunFolder
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places
@@ -66,8 +65,8 @@ class Session:
             {"event": "start", "spec": self.spec.name, "scale": self.scale, "why": self.why, "folder": str(self.folder.path)}
         )
         prepared = self._prepare(fetch)
-        planned = in_folds(planned, [fold.number for fold in read_folds(prepared)])
-        self.trials = trials = {self._key(trial, prepared["corpus_key"]): trial for trial in planned}
+        planned = in_folds(planned, [fold.number for fold in prepared.folds.folds] if prepared.folds else [])
+        self.trials = trials = {self._key(trial, str(prepared.corpus_key)): trial for trial in planned}
         self.positions = {key: i for i, key in enumerate(trials, 1)}
         waiting = {key: trial for key, trial in trials.items() if not self.folder.is_done(key)}
         record = self.folder.create(
@@ -77,7 +76,7 @@ class Session:
             scale=self.scale,
             why=self.why,
             call=self.call,
-            dataset=prepared,
+            dataset=prepared.model_dump(),
             plugins=self.digests,
             headers={name: self.plugins[name].header for name in self.digests},
             trials=[{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in trials.items()],
@@ -85,7 +84,7 @@ class Session:
         self._run_trials(waiting, pythons, prepared)
         self.folder.finish(record)
 
-    def _prepare(self, fetch: bool) -> dict[str, Any]:
+    def _prepare(self, fetch: bool) -> Prepared:
         self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
         before = self.folder.read().dataset.model_dump(include={"corpus_key", "source"}) if self.folder.run_file.exists() else {}
         job = {
@@ -97,7 +96,8 @@ class Session:
             "before": before,
             **self.places.job(),
         }
-        return dataset_task(job, self.folder.path / "prepare.json", self.folder.path / "prepare.log", self.signals, self.display)
+        file, log = self.folder.path / "prepare.json", self.folder.path / "prepare.log"
+        return Prepared.model_validate(dataset_task(job, file, log, self.signals, self.display))
 
     def _key(self, trial: Trial, corpus: str) -> str:
         harmony = [source_digest_of_harmony()] if trial.harmony else []
@@ -111,7 +111,7 @@ class Session:
     def _framework(self, trial: Trial) -> str:
         return str(self._plugin(trial).header["FRAMEWORK"])
 
-    def _run_trials(self, waiting: Mapping[str, Trial], pythons: Mapping[str, str], prepared: Mapping[str, Any]) -> None:
+    def _run_trials(self, waiting: Mapping[str, Trial], pythons: Mapping[str, str], prepared: Prepared) -> None:
         self.display(
             {
                 "event": "plan",
@@ -125,14 +125,14 @@ class Session:
         tasks = [self._task(key, trial, pythons[self._framework(trial)], prepared) for key, trial in waiting.items()]
         processes.run_tasks(tasks, self.jobs, self.signals, self._start, self._forward, self._end)
 
-    def _task(self, key: str, trial: Trial, python: str, prepared: Mapping[str, Any]) -> Task:
+    def _task(self, key: str, trial: Trial, python: str, prepared: Prepared) -> Task:
         place = self.folder.trial_dir(key)
         job = {
             "task": "trial",
             "key": key,
             "folder": str(place),
             "trial": trial.model_dump(mode="json"),
-            "corpus": prepared["corpus"],
+            "corpus": prepared.corpus,
             "targets": str(self.folder.targets),
             "plugins": list(map(str, self.places.plugins)),
             "digest": self.digests[trial.model],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from bench.api import Run
 from bench.storage.records import Training
@@ -82,7 +83,7 @@ class TrainingRun(Run):
             history=tuple(history),
         )
 
-    def _stopped(self) -> str:
+    def _stopped(self) -> Literal["epochs", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0
         if self.budget.epochs == 0:
             return "untrained"

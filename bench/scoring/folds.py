@@ -118,18 +118,12 @@ def _originality(outcomes: Sequence[Done]) -> Originality | None:
         if stored is None or not pieces:
             return None
         each = len(stored.samples.known_patterns) // len(pieces)
-        samples |= zip(((piece, i) for piece in pieces for i in range(each)), _rows(stored.samples), strict=True)
-        targets |= zip(((piece, 0) for piece in pieces), _rows(stored.targets), strict=True)
-    return Originality(samples=_copying(samples), targets=_copying(targets))
-
-
-def _rows(copying: Copying) -> list[tuple[Any, ...]]:
-    return list(zip(*(getattr(copying, name) for name in Copying.model_fields), strict=True))
-
-
-def _copying(rows: Mapping[tuple[int, int], tuple[Any, ...]]) -> Copying:
-    columns = zip(*(rows[key] for key in sorted(rows)), strict=True)
-    return Copying(**dict(zip(Copying.model_fields, columns, strict=True)))
+        samples |= zip(((piece, i) for piece in pieces for i in range(each)), stored.samples.rows(), strict=True)
+        targets |= zip(((piece, 0) for piece in pieces), stored.targets.rows(), strict=True)
+    return Originality(
+        samples=Copying.of_rows(samples[key] for key in sorted(samples)),
+        targets=Copying.of_rows(targets[key] for key in sorted(targets)),
+    )
 
 
 def _harmony(outcomes: Sequence[Done]) -> ChordPlans | None:

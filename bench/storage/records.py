@@ -6,7 +6,7 @@ version can still be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -49,7 +49,7 @@ class Training(Stored):
     notes_per_second: Number | None = None
     best_epoch: Number | None = None
     best_validation_bits: Number | None = None
-    stopped: str | None = None
+    stopped: Literal["epochs", "early", "clock", "untrained", "mixed"] | None = None
     resumed: int | None = 0
     fold: int | None = None
     folds: tuple[Training, ...] = ()
@@ -68,7 +68,7 @@ class Generation(Stored):
 class Likelihood(Stored):
     """Bits per note over all notes of all held-out pieces, total and by field; `kind` is ``exact`` or ``bound``."""
 
-    kind: str
+    kind: Literal["exact", "bound"]
     pieces: int
     notes: int
     bits_per_note: float
@@ -89,6 +89,16 @@ class Copying(Stored):
     longest_training_run: tuple[int, ...]
     longest_prompt_run: tuple[int | None, ...]
     known_patterns: tuple[float | None, ...]
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """One tuple per sample or target, in the order of the fields."""
+        return list(zip(self.longest_training_run, self.longest_prompt_run, self.known_patterns, strict=True))
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Sequence[Any]]) -> Copying:
+        """Collect what :meth:`rows` gives."""
+        runs, prompts, patterns = zip(*rows, strict=True) if (rows := list(rows)) else ((), (), ())
+        return cls(longest_training_run=runs, longest_prompt_run=prompts, known_patterns=patterns)
 
 
 class Originality(Stored):
@@ -235,6 +245,41 @@ Outcome = Annotated[Done | Failed, Field(discriminator="status")]
 OUTCOME: TypeAdapter[Done | Failed] = TypeAdapter(Outcome)
 
 
+class Fold(Stored):
+    """One fold. Pieces are numbered over the whole dataset: training, validation, then test pieces in its own order.
+
+    Parameters
+    ----------
+    number : int
+        Counted from 1.
+    test : tuple of int
+        Held-out pieces, ascending.
+    validation : tuple of int
+        Validation pieces among the others, ascending.
+    """
+
+    number: int
+    test: tuple[int, ...]
+    validation: tuple[int, ...]
+
+
+class Folds(Stored):
+    """All folds of a run.
+
+    Parameters
+    ----------
+    asked : int or str
+        The protocol's `folds`.
+    too_short : int
+        Number of pieces that are too short to be compared.
+    folds : tuple of Fold
+    """
+
+    asked: int | str
+    too_short: int
+    folds: tuple[Fold, ...]
+
+
 class Prepared(Stored):
     """Music of a run.
 
@@ -250,8 +295,8 @@ class Prepared(Stored):
         Counts by split: ``train``, ``validation``, ``test``.
     skipped : tuple of mapping
         Files left out: ``source`` and ``reason``.
-    folds : mapping, optional
-        See :func:`bench.runner.folds.facts`.
+    folds : Folds or None
+        None for the dataset's own split.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -259,7 +304,6 @@ class Prepared(Stored):
     title: str
     license: str
     corpus: str = ""
-    cached: bool = False
     source: str | None = None
     corpus_key: str | None = None
     pieces: Mapping[str, int] = {}
@@ -267,7 +311,7 @@ class Prepared(Stored):
     skipped: tuple[Mapping[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
     entropy: Mapping[str, float] | None = None
-    folds: Mapping[str, Any] | None = None
+    folds: Folds | None = None
 
 
 class Machine(Stored):
@@ -305,6 +349,36 @@ class PlannedTrial(Stored):
     trial: Mapping[str, Any]
 
 
+class Call(Stored):
+    """What a run was asked for, which repeats it.
+
+    Parameters
+    ----------
+    spec : str or None
+        Name or path, as it was given; None for a Spec object.
+    file : str or None
+        The spec's file, if it isn't a shipped one.
+    models, references, dataset, seeds : optional
+        Overrides of the spec.
+    data, plugins : tuple of str
+        Folders of music and of plug-ins.
+    jobs : int
+    command : tuple of str or None
+        The command, where the others don't make it up.
+    """
+
+    spec: str | None = None
+    file: str | None = None
+    models: tuple[str, ...] | None = None
+    references: tuple[str, ...] | None = None
+    dataset: str | None = None
+    seeds: int | tuple[int, ...] | None = None
+    data: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    jobs: int = 1
+    command: tuple[str, ...] | None = None
+
+
 class RunRecord(Stored):
     """``run.json``.
 
@@ -317,8 +391,7 @@ class RunRecord(Stored):
         UTC, ISO 8601; `finished` is None until every trial has ended.
     scale, why : str
         The scale and the reason for its choice.
-    call : mapping
-        Arguments of the run, for the command that repeats it.
+    call : Call
     dataset : Prepared
     plugins : mapping of str to str
         Source digest of each model plug-in.
@@ -337,7 +410,7 @@ class RunRecord(Stored):
     finished: str | None = None
     scale: str
     why: str = ""
-    call: Mapping[str, Any]
+    call: Call
     dataset: Prepared
     plugins: Mapping[str, str] = {}
     headers: Mapping[str, Mapping[str, Any]] = {}

@@ -10,7 +10,7 @@ from bench.api import Notes, Piece
 from bench.errors import DataError
 from bench.metrics import Undefined
 from bench.metrics.copying import METRICS, Copied, TrainingIndex, evaluate, measure_samples
-from bench.storage.records import Originality
+from bench.storage.records import Copying, Originality
 from bench.storage.samples import PieceName, Target
 
 from .melodies import notes
@@ -21,7 +21,7 @@ def measure(train: list[list[int]], sample: list[int], prompt: list[int] | None 
 
 
 SCALE = list(range(60, 80))
-EMPTY: dict[str, list[object]] = {"longest_training_run": [], "longest_prompt_run": [], "known_patterns": []}
+EMPTY = Copying(longest_training_run=(), longest_prompt_run=(), known_patterns=())
 
 
 def test_by_hand() -> None:
@@ -127,15 +127,9 @@ def test_what_a_trial_stores() -> None:
     targets = [Target(PieceName(i, str(i)), notes([60, 61]), notes(real)) for i, real in enumerate(([60, 61, 62], [61, 60, 61]))]
     samples = {(1, 0): notes(SCALE[:9]), (0, 1): notes([60, 61, 62]), (0, 0): notes([])}
     stored = measure_samples(train, samples, targets)
-    assert stored == {
-        "samples": {
-            "longest_training_run": [0, 3, 9],
-            "longest_prompt_run": [0, 2, 2],
-            "known_patterns": [None, None, 1.0],
-        },
-        "targets": {"longest_training_run": [3, 2], "longest_prompt_run": [2, 2], "known_patterns": [None, None]},
-    }
-    found = evaluate(Originality.model_validate(stored), 2, 1)
+    assert stored.samples.rows() == [(0, 0, None), (3, 2, None), (9, 2, 1.0)]
+    assert stored.targets.rows() == [(3, 2, None), (2, 2, None)]
+    found = evaluate(stored, 2, 1)
     assert found == {
         "copied_run": 9.0,
         "copied_from_prompt": 2.0,
@@ -150,14 +144,12 @@ def test_what_a_trial_stores() -> None:
 def test_a_system_that_takes_no_prompt_has_no_run_from_it() -> None:
     targets = [Target(PieceName(0, "0"), notes([60, 61]), notes([60]))]
     stored = measure_samples([], {(0, 0): notes([60, 61])}, targets, takes_prompt=False)
-    assert (stored["samples"]["longest_prompt_run"], stored["targets"]["longest_prompt_run"]) == ([None], [1])
-    assert evaluate(Originality.model_validate(stored), 0, 0)["copied_from_prompt"] == Undefined(
-        "there is no prompt that it could copy"
-    )
+    assert (stored.samples.longest_prompt_run, stored.targets.longest_prompt_run) == ((None,), (1,))
+    assert evaluate(stored, 0, 0)["copied_from_prompt"] == Undefined("there is no prompt that it could copy")
 
 
 def test_nothing_to_measure_stores_empty_lists() -> None:
-    assert measure_samples([], {}, []) == {"samples": EMPTY, "targets": EMPTY}
+    assert measure_samples([], {}, []) == Originality(samples=EMPTY, targets=EMPTY)
 
 
 def test_an_outcome_of_an_older_version_has_no_number() -> None:
@@ -168,4 +160,4 @@ def test_an_outcome_of_an_older_version_has_no_number() -> None:
 
 def test_an_outcome_that_lacks_a_sample_is_refused() -> None:
     with pytest.raises(DataError, match="says nothing of sample 0 and piece 0"):
-        evaluate(Originality.model_validate({"samples": EMPTY, "targets": EMPTY}), 0, 0)
+        evaluate(Originality(samples=EMPTY, targets=EMPTY), 0, 0)

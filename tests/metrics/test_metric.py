@@ -59,7 +59,7 @@ def test_a_metric_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.Monk
     (theme,) = (t for t in themes(report) if t.group == "spread")
     grid = themed(report, theme)
     assert grid.headers[-1] == "Lowest pitch (MIDI pitch)"
-    assert next(row[-1] for row in grid.rows if row[0] == "real") == "67.0 ± 0.0"  # twelve semitones above 60 and 50
+    assert next(row[-1].text for row in grid.rows if row[0] == "real") == "67.0 ± 0.0"  # twelve semitones above 60 and 50
     assert ("Lowest pitch", "lowest_pitch@1", "Lowest pitch of a sample.", "this test") in definitions(report)
     # The CSV files.
     (real,) = (row for row in csv.DictReader(report_csv(report).splitlines()) if row["system"] == "real")

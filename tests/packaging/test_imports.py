@@ -98,6 +98,13 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_imports_name_the_whole_module(module: str) -> None:
+    """A relative import would pass the tests of this file unseen."""
+    tree = ast.parse(MODULES[module].read_text())
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_engine_imports_no_framework(module: str) -> None:
     assert not {name.split(".")[0] for name, _ in imported(MODULES[module])} & FRAMEWORKS
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from bench.api import DataError, Notes, Piece
 from bench.metrics.copying import measure_samples
-from bench.runner.folds import Fold, composition, deal, divide, fold_facts, measure_divisions, pooled, read_folds
+from bench.runner.folds import composition, deal, divide, measure_divisions, pooled, read_folds
 from bench.runner.prepare import choose
 from bench.specs.schema import Protocol
 from bench.storage.corpus import Corpus
+from bench.storage.records import Fold, Folds
 
 
 def notes(pitch: Sequence[int]) -> Notes:
@@ -171,7 +172,7 @@ def test_originality_is_against_the_folds_own_training_pieces() -> None:
     divisions = divide(given, stored)
     # Each sample is piece 0: where piece 0 is held out, nobody could have copied it.
     samples = {(i, 0): given.train[0].notes for i in range(3)}
-    runs = measure_divisions(divisions, samples, stored.targets)["samples"]["longest_training_run"]
+    runs = measure_divisions(divisions, samples, stored.targets).samples.longest_training_run
     taught = ["p0" in {p.id for p in d.corpus.train} for d in divisions]
     assert [run == 9 for run in runs] == taught
     assert runs[0] < 9
@@ -186,8 +187,8 @@ def test_originality_without_folds_is_as_before() -> None:
 
 
 def test_facts_are_read_back() -> None:
-    folds = (Fold(1, (0, 2), (1,)), Fold(2, (1,), (0,)))
-    assert read_folds({"folds": fold_facts(folds, 2, 0)}) == folds
+    folds = (Fold(number=1, test=(0, 2), validation=(1,)), Fold(number=2, test=(1,), validation=(0,)))
+    assert read_folds({"folds": Folds(asked=2, too_short=0, folds=folds).model_dump()}) == folds
     assert read_folds({}) == ()
 
 
