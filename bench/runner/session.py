@@ -50,6 +50,8 @@ class Session:
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
+        #: What a worker that could not begin said, by key.
+        self.errors: dict[str, str] = {}
 
     def run(self, fetch: bool) -> None:
         """Prepare the dataset and run the trials that are not done."""
@@ -154,6 +156,8 @@ class Session:
         self.display({"event": "trial", **self._about(task), "epochs": task.job["trial"]["budget"]["epochs"]})
 
     def _forward(self, task: Task, event: dict[str, Any]) -> None:
+        if event["event"] == "error":
+            self.errors[task.job["key"]] = event["message"]
         self.display({**event, **self._about(task)})
 
     def _end(self, task: Task, ending: Ending) -> None:
@@ -187,7 +191,7 @@ class Session:
             status="failed",
             error=Failure(
                 kind="Timeout" if ending.timed_out else "Killed" if ending.code < 0 else "Died",
-                message=ending.reason,
+                message=self.errors.pop(task.job["key"], ending.reason),
                 stderr_tail=tail(task.log, ending.log_start),
             ),
             trial=task.job["trial"],

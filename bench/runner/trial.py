@@ -30,7 +30,7 @@ from bench.runner.training import TrainingRun, rate
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, clear_temporaries, hold, plain, tail, write_json
-from bench.storage.records import Done, Failed, Failure, Generation, Memory, SpeedReference, Training
+from bench.storage.records import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
 from bench.system import frameworks, hardware, provenance, speed
 
@@ -38,9 +38,6 @@ Emit = Callable[[dict[str, Any]], None]
 
 #: Exit codes: the task was completed; the task failed and reported the reason.
 DONE, FAILED = 0, 3
-
-#: Facts of a model that must be numbers, as the report computes with them.
-COUNTS = ("parameters", "peak_gpu_bytes")
 
 #: Exceptions of PyTorch and TensorFlow for exhausted GPU memory.
 _GPU_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError"}
@@ -100,7 +97,7 @@ class TrialTask:
             with hold(self.folder / ".lock", self.folder, PATIENCE):
                 clear_temporaries(self.folder)
                 outcome = self._attempt()
-        except BusyError as error:
+        except (BusyError, OSError) as error:  # the folder can't be locked: nothing was begun
             self.emit({"event": "error", **describe(error)})
             return FAILED
         return DONE if isinstance(outcome, Done) else FAILED
@@ -268,7 +265,8 @@ class TrialTask:
         try:
             stated = dict(model.facts())
             wrong = {name: stated[name] for name in COUNTS if stated.get(name) is not None and not _is_count(stated[name])}
-            facts: dict[str, Any] = plain({name: value for name, value in stated.items() if name not in wrong})
+            counts = {n: _number(stated[n]) for n in COUNTS if stated.get(n) is not None and n not in wrong}
+            facts: dict[str, Any] = plain({n: value for n, value in stated.items() if n not in wrong} | counts)
         except Exception as error:
             traceback.print_exc()
             self._remark(f"facts() failed, so none are recorded: {type(error).__name__}: {error}")
@@ -321,3 +319,8 @@ def peak_bytes() -> int:
 def _is_count(value: Any) -> bool:
     """Whether a value is a finite number of at least 0; NumPy's numbers count."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0
+
+
+def _number(value: Any) -> int | float:
+    """Convert a count, NumPy's and fractions included, to a number that JSON has."""
+    return int(value) if isinstance(value, numbers.Integral) else float(value)

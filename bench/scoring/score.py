@@ -22,7 +22,7 @@ from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.folds import unite
 from bench.scoring.table import KIND_ORDER, MEDIAN, Cell, Row, Table, TrialScore
 from bench.specs.trials import Trial
-from bench.storage.records import Done, Failed, Originality, RunRecord, first_problem
+from bench.storage.records import Done, Failed, Failure, Originality, RunRecord, first_problem
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, read_targets
 
@@ -170,13 +170,7 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
 
 
 def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:
-    """Read the outcome of a trial; with folds, that of the first one that failed, None if one has not ended, else all combined.
-
-    Raises
-    ------
-    DataError
-        If the samples of a fold are missing or damaged.
-    """
+    """Read the outcome of a trial; with folds, that of the first that failed, None if one has not ended, else all combined."""
     outcomes = [run.outcome(key) for key in keys.values()]
     if list(keys) == [0]:
         return outcomes[0]
@@ -185,7 +179,15 @@ def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:
             error = outcome.error.model_copy(update={"message": f"fold {fold}: {outcome.error.reason}"})
             return outcome.model_copy(update={"error": error})
     done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
-    return unite(done, list(keys), run.samples(*keys.values())) if len(done) == len(keys) else None
+    if len(done) < len(keys):
+        return None
+    for fold, outcome in zip(keys, done, strict=True):
+        try:
+            run.samples(outcome.key)
+        except DataError as error:
+            failure = Failure(kind="DataError", message=f"fold {fold}: its samples can't be scored: {error}")
+            return Failed(key=outcome.key, status="failed", error=failure, trial=outcome.trial)
+    return unite(done, list(keys), run.samples(*keys.values()))
 
 
 def _score_trial(

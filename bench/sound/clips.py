@@ -135,18 +135,20 @@ def sources(folder: Path, systems: Sequence[str] | None = None) -> list[Source]:
         If the folder holds no run.
     """
     run = RunFolder(folder)
-    first: dict[str, tuple[int, list[str]]] = {}  # a system's seed, and its trial: with folds, one a fold
+    trials: dict[tuple[str, int], list[str]] = {}  # by system and seed: one key, or with folds one per fold
     for planned in run.read().trials:
-        key, trial = planned.key, planned.trial
-        wanted = trial["kind"] == "model" if systems is None else trial["system"] in systems
-        if wanted and isinstance(run.outcome(key), Done):
-            seed, keys = first.setdefault(trial["system"], (trial["seed"], []))
-            keys += [key] if seed == trial["seed"] else []
+        trial = planned.trial
+        if trial["kind"] == "model" if systems is None else trial["system"] in systems:
+            trials.setdefault((trial["system"], trial["seed"]), []).append(planned.key)
+    first: dict[str, list[str]] = {}
+    for (system, _), keys in trials.items():
+        if system not in first and all(isinstance(run.outcome(key), Done) for key in keys):
+            first[system] = keys
     listed = []
     for target in sorted((folder / "midi").glob("target-[0-9][0-9][0-9].mid")) if first else []:
         piece = int(target.stem.removeprefix("target-"))
         listed.append(Source(ORIGINAL, piece, target, folder / "sound" / ORIGINAL, original=True))
-        for system, (_, keys) in first.items():
+        for system, keys in first.items():
             files = (run.trial_dir(key) / "midi" / f"piece-{piece:03}.mid" for key in keys)
             if midi := next(filter(Path.is_file, files), None):
                 listed.append(Source(system, piece, midi, folder / "sound" / slug(system)))

@@ -108,7 +108,9 @@ class BudgetChoice(Frozen):
     max_seconds: float | None = Field(
         default=None, gt=0, description="Stop after the epoch that crosses this; then it can't repeat."
     )
-    timeout: float = Field(default=3600, gt=0, description="Seconds after which the whole trial is killed and counts as failed.")
+    timeout: float = Field(
+        default=3600, gt=0, description="Seconds after which a trial (with folds, one fold) is killed and counts as failed."
+    )
 
 
 class BudgetChange(BudgetChoice):

@@ -7,9 +7,14 @@ version can still be read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from bench.api import FIELDS
+
+#: Facts of a model that reports compute with.
+COUNTS = ("parameters", "peak_gpu_bytes")
 
 #: JSON distinguishes 2 from 2.0, and so do the reports.
 Number = int | float
@@ -74,6 +79,13 @@ class Likelihood(Stored):
     bits_per_note: float
     by_field: Mapping[str, float]
 
+    @field_validator("by_field")
+    @classmethod
+    def _every_field(cls, by_field: Mapping[str, float]) -> Mapping[str, float]:
+        if set(by_field) != set(FIELDS):
+            raise ValueError(f"expected the fields {', '.join(FIELDS)}")
+        return by_field
+
 
 class Copying(Stored):
     """Overlap of samples or targets, in their order, with other music.
@@ -89,6 +101,12 @@ class Copying(Stored):
     longest_training_run: tuple[int, ...]
     longest_prompt_run: tuple[int | None, ...]
     known_patterns: tuple[float | None, ...]
+
+    @model_validator(mode="after")
+    def _columns_of_one_length(self) -> Self:
+        if not len(self.longest_training_run) == len(self.longest_prompt_run) == len(self.known_patterns):
+            raise ValueError("its columns differ in length")
+        return self
 
     def rows(self) -> list[tuple[Any, ...]]:
         """One tuple per sample or target, in the order of the fields."""
@@ -115,6 +133,12 @@ class ChordPlans(Stored):
     plans: tuple[Mapping[str, Any], ...]
     plan_of_piece: tuple[int, ...]
 
+    @model_validator(mode="after")
+    def _plans_exist(self) -> Self:
+        if not all(0 <= plan < len(self.plans) for plan in self.plan_of_piece):
+            raise ValueError("a piece has a plan that is not there")
+        return self
+
 
 class SpeedReference(Stored):
     """Seconds that the fixed workload of :mod:`bench.system.speed` took before and after a training."""
@@ -126,8 +150,8 @@ class SpeedReference(Stored):
 class Memory(Stored):
     """Peak memory, bytes; None where it was not measured."""
 
-    peak_bytes: int | None = None
-    peak_gpu_bytes: int | None = None
+    peak_bytes: Number | None = None
+    peak_gpu_bytes: Number | None = None
 
 
 class Failure(Stored):
@@ -231,6 +255,14 @@ class Done(_Outcome):
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None
     features: str = ""
+
+    @field_validator("facts")
+    @classmethod
+    def _counts_are_numbers(cls, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in COUNTS:
+            if not isinstance(facts.get(name, 0), int | float | None):
+                raise ValueError(f"{name} is not a number")
+        return facts
 
 
 class Failed(_Outcome):
@@ -348,6 +380,11 @@ class PlannedTrial(Stored):
     key: str
     trial: Mapping[str, Any]
 
+    @field_validator("trial")
+    @classmethod
+    def _is_a_trial(cls, trial: Mapping[str, Any]) -> Mapping[str, Any]:
+        return _with(trial, system=str, kind=str, seed=int)
+
 
 class Call(Stored):
     """What a run was asked for, which repeats it.
@@ -417,9 +454,25 @@ class RunRecord(Stored):
     trials: tuple[PlannedTrial, ...]
     provenance: Provenance
 
+    @field_validator("spec")
+    @classmethod
+    def _is_a_spec(cls, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        _with(spec, title=str, dataset=dict, protocol=dict, seeds=list | tuple)
+        _with(spec["dataset"], name=str)
+        _with(spec["protocol"], notes=int)
+        return spec
+
     def change(self, **fields: Any) -> RunRecord:
         """Copy the record with other values in some fields."""
         return self.model_copy(update=fields)
+
+
+def _with(mapping: Mapping[str, Any], **types: Any) -> Mapping[str, Any]:
+    """Refuse a mapping without values of these types; the parts of a spec and a trial that are read before they are parsed."""
+    for name, kind in types.items():
+        if not isinstance(mapping.get(name), kind):
+            raise ValueError(f"{name} is missing or not of its type")
+    return mapping
 
 
 def first_problem(error: ValidationError) -> str:

@@ -142,10 +142,10 @@ class RunFolder:
         BenchError
             If another process holds it, or it can't be written.
         """
-        self.make()
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(hold(self.path / ".lock", self.path))
             except OSError as error:
                 raise self._unwritable(error) from error
+            self.make()  # under the lock: it removes what another writer may be using
             yield

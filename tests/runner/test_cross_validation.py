@@ -15,6 +15,7 @@ from bench.benchmark import RunResult
 from bench.errors import DataError
 from bench.runner.held_out import hold_out
 from bench.scoring.score import score_run
+from bench.sound.clips import sources
 from bench.specs.load import load_spec
 from bench.storage.records import Done
 from bench.storage.samples import read_target_file
@@ -189,6 +190,22 @@ def test_a_fold_that_fails_fails_its_row_and_is_named(toy: Bench) -> None:
     (trial,) = score_run(toy.run_folder)["faulty"].trials
     assert trial.error.startswith("fold 1: generate() returned")
     assert trial.key == toy.trials()["faulty", 0, 1].name
+
+
+def test_a_fold_whose_samples_are_damaged_is_named(toy: Bench) -> None:
+    toy.write({"steady": {}}, protocol=FOLDS | {"folds": 2}, seeds=[0, 1])
+    assert toy.run(jobs=2).failed == 0
+    (toy.trials()["steady", 0, 2] / "samples.h5").write_bytes(b"no HDF5")
+    (toy.trials()["steady", 0, 1] / "outcome.json").unlink()
+    assert [t.status for t in score_run(toy.run_folder)["steady"].trials] == ["not run", "done"]
+    # What is heard is of the first seed with all its folds.
+    heard = {source.midi.parent.parent for source in sources(toy.run_folder) if source.system == "steady"}
+    assert heard == {toy.trials()["steady", 1, fold] for fold in (1, 2)}
+    assert toy.run().failed == 0
+    (toy.trials()["steady", 0, 2] / "samples.h5").write_bytes(b"no HDF5")
+    trial = score_run(toy.run_folder)["steady"].trials[0]
+    assert trial.error.startswith("fold 2: its samples can't be scored: ")
+    assert trial.key == toy.trials()["steady", 0, 2].name
 
 
 def test_a_constraint_follows_the_plan_of_each_fold_s_pieces(toy: Bench) -> None:

@@ -190,6 +190,14 @@ def test_facts_that_cannot_be_used_are_left_out_and_said(toy: Bench, how: str, f
     assert said[0] in (toy.trials()["faulty", 0] / "stderr.log").read_text()
 
 
+def test_facts_may_be_fractions(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": "facts fractions"}}})
+    assert toy.run().failed == 0
+    outcome = toy.outcome("faulty")
+    assert outcome["facts"] == {"parameters": 1.5, "peak_gpu_bytes": 1234.5}
+    assert outcome["memory"]["peak_gpu_bytes"] == 1234.5
+
+
 def test_no_value_that_a_plugin_logs_stops_the_display(toy: Bench) -> None:
     toy.write({"faulty": {"params": {"how": "odd values"}}})
     display = make_display(False, Console(file=io.StringIO()))

@@ -69,7 +69,8 @@ def refusal(folder, text, **changes):
         ("grid: {lstm.time_classes: [8, 64]}", "mine.yaml:6: grid.lstm.time_classes: validation can't choose time_classes: "
          "bits over other classes don't compare.\nGive each number of classes a row of its own."),
         ("protocol: {folds: 2}\ngrid: {lstm.units: [1, 2]}", "mine.yaml:7: grid: a grid search and protocol.folds can't be "
-         "combined yet.\nLeave one out."),
+         "combined: one fold's validation pieces are another's test pieces, so a choice over all folds would see what it is "
+         "tested on.\nLeave one of them out."),
         ("grid: {lstm.units: []}", "mine.yaml:6: grid.lstm.units: expected at least one."),
         ("grid: {lstm.units: 8}", "mine.yaml:6: grid.lstm.units: expected a list, got 8."),
         ("suits: [laptop]", "mine.yaml:6: suits[0]: unknown value 'laptop'.\nValid: cpu, gpu, smoke."),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,8 @@ class Model:
                 raise RuntimeError("no facts")
             case "facts wrong":
                 return {"parameters": "many", "peak_gpu_bytes": float("nan"), "precision": "float32"}
+            case "facts fractions":
+                return {"parameters": Fraction(3, 2), "peak_gpu_bytes": np.float64(1234.5)}
             case "facts true":
                 return {"parameters": True}
         return {}
