@@ -1,6 +1,7 @@
 """The types that the engine and its plug-ins share. The engine and a model talk in notes, never in tokens.
 
-A plug-in is one Python file and imports nothing else of this package. The first line of its module docstring describes it;
+A plug-in is one Python file and imports nothing else of this package; MIDI is read and written by :func:`read_midi` and
+:func:`midi_bytes`, which this module exports. The first line of its module docstring describes it;
 literals at its top declare what it needs (they are read without importing the file); its class is named ``Model`` or ``Dataset``.
 
 Header of a model::
@@ -11,6 +12,7 @@ Header of a model::
     LIKELIHOOD = "exact"      # or "bound", or None
     SEES_TARGET = False       # True only for reference rows made from the target itself
     CONSTRAINT = False        # True: `generate` draws each pitch by its `constraint`; or the KINDS of the file that do
+    KINDS = {"a": "..."}      # optional, where one file holds several systems: values of `kind`, a line on each
 
 Header of a dataset::
 

@@ -1,16 +1,21 @@
 """Errors meant for people: what was given, what was expected, what to do.
 
-Only :mod:`bench.cli.app` catches :class:`BenchError`; it prints the message, then the hint, and leaves with ``exit_code``.
+:mod:`bench.cli.app` prints the message of a :class:`BenchError`, then the hint, and leaves with ``exit_code``. The commands
+that go on after one (`bench all`, `bench list`) catch it themselves.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+#: ``errno`` where the disk, or the user's quota, is full.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BenchError(Exception):

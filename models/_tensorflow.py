@@ -310,7 +310,7 @@ def restore(variables: Sequence[keras.Variable], arrays: Mapping[str, NDArray[An
 
 
 def arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
-    """Read all data sets below a group, by path."""
+    """Read all datasets below a group, by path."""
     datasets: dict[str, NDArray[Any]] = {}
     group.visititems(lambda name, item: datasets.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return datasets

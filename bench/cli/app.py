@@ -1,4 +1,4 @@
-"""The command line. The only place that catches :class:`BenchError`: message and hint go to stderr, then its exit code.
+"""The command line. A :class:`BenchError` that no command handles ends here: message and hint go to stderr, then its exit code.
 
 Nothing heavy is imported before a command needs it: `bench list` answers within a second and loads no framework.
 """

@@ -52,8 +52,10 @@ def baseline(
     path = file or reports / "baselines" / f"{taken.run}.json"
     replaced = path.is_file()
     if replaced and not force and (other := differences(path, taken)):
+        why = "; ".join(other)
+        unreadable = why.removeprefix(f"{path} ")
         raise UsageError(
-            f"{path} exists, and is not a baseline of the same: {'; '.join(other)}.",
+            f"{path} exists, and {f'differs from this run: {why}' if unreadable == why else unreadable}.",
             "Give another --file, or --force to overwrite it.",
         )
     write(path, taken)
@@ -76,7 +78,7 @@ def check(
     only_regressions: Annotated[bool, typer.Option("--only-regressions", help="Only what is worse or missing.")] = False,
     out: OutOption = None,
 ) -> None:
-    """Compare a run with its baseline. Exit code 0 nothing is worse, 1 worse, 2 wrong use, 3 incomplete, 4 not comparable."""
+    """Compare a run with its baseline. Exit code 0 nothing is worse, 1 worse, 2 wrong usage, 3 incomplete, 4 not comparable."""
     from bench.gate import junit, text
     from bench.gate.baseline import take
     from bench.gate.baseline_file import read, save

@@ -38,14 +38,18 @@ def listen(
     from bench.system.paths import Places
 
     folder = find_run(run, Places.find(out).out)
-    chosen = _systems(systems, [planned.trial["system"] for planned in RunFolder(folder).read().trials])
+    planned_trials = RunFolder(folder).read().trials
+    chosen = _systems(systems, [planned.trial["system"] for planned in planned_trials])
     synthesizer = find_synthesizer()
     console = make_console()
     if not quiet:
         print_line(console, synthesizer.description)
     outcomes = render_run(folder, synthesizer, systems=chosen, again=True)
     if not outcomes:
-        raise NoSoundError(f"{folder} holds no samples as MIDI yet.", "Run it to the end first, or name other rows: --systems.")
+        hint = "Run it to the end first, or name other rows: --systems."
+        if chosen is None and not any(planned.trial["kind"] == "model" for planned in planned_trials):
+            raise NoSoundError("This run has no model rows; choose reference rows, for example --systems markov.")
+        raise NoSoundError(f"{folder} holds no samples as MIDI yet.", hint)
     titles = [piece_name(target) for target in read_targets(RunFolder(folder).targets)]
     for outcome in outcomes:
         clip = f"{outcome.source.system}, {titles[outcome.source.piece]}"

@@ -104,7 +104,8 @@ def models_table(models: Mapping[str, Plugin]) -> Listing:
 
 
 def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Listing:
-    """List the dataset plug-ins; ready where they need nothing, or their files exist."""
+    """List the dataset plug-ins; ready where they need nothing, or their files exist. `bench run` downloads
+    what is missing and can be downloaded, unless a data folder was named."""
     table = _table("Datasets", "name", "what", "licence", "options", "ready")
     for plugin in datasets.values():
         about = f"{plugin.header['TITLE']}. {_summary(plugin)}"
@@ -169,7 +170,7 @@ def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:
     near = (path for root in here.data if root.is_dir() for path in (root, *root.iterdir()))
     if any(path.name.lower().startswith(plugin.name.lower()) and path.is_dir() for path in near):
         return ""
-    return f"--data DIR, or bench data fetch {plugin.name}{selection}"
+    return f"--data DIR, or bench data fetch {plugin.name}{selection}; bench run downloads it"
 
 
 def _table(title: str, *columns: str) -> Listing:

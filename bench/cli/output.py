@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from bench.errors import BenchError, DataError, UsageError, did_you_mean
+from bench.errors import DISK_FULL, BenchError, DataError, UsageError, did_you_mean
 from bench.formatting import clean
 
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
 INCOMPLETE = 3
-
-#: The disk is full, and the user's quota is.
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PipeConsole(Console):
@@ -54,7 +50,7 @@ def as_bench_error(error: BenchError | OSError) -> BenchError:
     """Put an error of the system that no module expects, such as a full disk, in words."""
     if isinstance(error, BenchError):
         return error
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         where = f" for {error.filename}" if error.filename else ""
         return DataError(
             f"There is no room left on the disk{where}.",

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, UsageError
+from bench.errors import DISK_FULL, DataError, UsageError
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.runner.folds import read_folds
@@ -72,7 +72,7 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
     Raises
     ------
     UsageError
-        If `folder` is neither.
+        If `folder` is neither, or can't be written.
     """
     targets = held_out.targets.targets
     index = _index(held_out, scale)
@@ -85,9 +85,14 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
             files[folder / TARGETS / prompt_name(piece)] = midi_bytes(target.target)
     files[folder / README] = _readme(index, score, with_targets).encode()
     files[folder / INDEX] = (json.dumps(plain(index), indent=1) + "\n").encode()
-    for path, content in files.items():
-        with atomic(path) as temporary:
-            temporary.write_bytes(content)
+    try:
+        for path, content in files.items():
+            with atomic(path) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        raise UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.") from error
     return list(files)
 
 

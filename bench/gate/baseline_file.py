@@ -71,13 +71,14 @@ def read(path: Path) -> Baseline:
     """
     take = f"Take one from a finished run: bench baseline RUN --file {path}."
     replace = f"Take it again from a finished run: bench baseline RUN --file {path} --force."
+    other = "Take one from a finished run, in another file: bench baseline RUN --file baseline.json."
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"The baseline {path} can't be read: {error.strerror}.", take) from error
     version = _VERSION.search(data)
     if version is None:
-        raise UsageError(f"{path} is no baseline.", take)
+        raise UsageError(f"{path} is no baseline.", other)
     if int(version[1]) != FORMAT:
         raise UsageError(f"{path} has format {int(version[1])}; this version of bench reads format {FORMAT}.", replace)
     header = _HEADER.match(data)
@@ -87,7 +88,7 @@ def read(path: Path) -> Baseline:
     try:
         return _CONTENT.validate_json(b"{" + content)
     except ValidationError as error:  # the checksum is right, so another program wrote it
-        raise UsageError(f"{path} is no baseline: {first_problem(error)}.", replace) from error
+        raise UsageError(f"{path} is no baseline: {first_problem(error)}.", other) from error
 
 
 def differences(path: Path, baseline: Baseline) -> list[str]:

@@ -56,12 +56,12 @@ def row_sentence(row: RowChange) -> str:
 
 
 def summary(judgement: Judgement) -> str:
-    """Summarise the check: ``Nothing is worse: 96 the same, 2 unclear. 34 tests together, p adjusted by Holm.``."""
+    """Summarise the check: ``Nothing is worse: 96 unchanged, 2 unclear. 34 tests together, p adjusted by Holm.``."""
     heading = HEADINGS[judgement.exit_code]
     if judgement.obstacles:
         return f"{heading}."
     counts = Counter(v.status for v in judgement.verdicts)
-    parts = ", ".join(f"{counts[s]} {'the same' if s == 'same' else s}" for s in STATUSES if counts[s])
+    parts = ", ".join(f"{counts[s]} {'unchanged' if s == 'same' else s}" for s in STATUSES if counts[s])
     if not parts:
         return f"{heading}."
     tests = f" {_plural(judgement.tests, 'test')} together, p adjusted by Holm." if judgement.tests else ""

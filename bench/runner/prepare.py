@@ -103,8 +103,9 @@ class Source:
             return source
         name, looked = self.plugin.name, ", ".join(map(str, self.data))
         if self.needs == "folder":
-            missing = f"was not found in {looked}" if looked else "needs a folder"
-            raise DataError(f"The dataset {name!r} {missing}.", "Name the folder that holds it: --data DIR.")
+            if not looked:
+                raise DataError(f"The dataset {name!r} reads your own MIDI files: give --data DIR.")
+            raise DataError(f"The dataset {name!r} was not found in {looked}.", "Name the folder that holds it: --data DIR.")
         looked = ", ".join(map(str, [*self.data, self.downloads]))
         if not may_fetch:
             raise DataError(

@@ -1,4 +1,4 @@
-"""One trial, in the worker: the only place where the code of model plug-ins runs."""
+"""One trial, in the worker. The code of model plug-ins runs only in a trial's child process: here and in :mod:`.constrained`."""
 
 from __future__ import annotations
 

@@ -146,6 +146,11 @@ def standard_deviation(values: Sequence[float]) -> float | None:
 
 def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     """Average one metric over the completed seeds of a system."""
+    if any(name not in t.values for t in done):
+        raise AssertionError(
+            f"the metric {name!r} has no value: its module is missing from ON_SAMPLES or ON_SETS in bench/metrics/__init__.py, "
+            "or the module's function does not return it"
+        )
     values = [t.values[name] for t in done]
     per_seed = [v for v in values if not isinstance(v, Undefined)]
     if not per_seed:

@@ -1,7 +1,8 @@
 """Load specs: from YAML files and options of the command line to a frozen :class:`Spec`.
 
 A spec is validated in full before anything starts: its keys and types, at every scale it has overrides for, and every dataset,
-model, reference and hyperparameter against what the plug-ins declare. A mistake is one message with file, line and key.
+model, reference and hyperparameter against what the plug-ins declare. One message lists all unknown keys and wrong types, each
+with file, line and key; names are then reported one at a time.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def load_spec(
     Raises
     ------
     SpecError
-        At the first mistake: file, line, key, what is expected and the nearest valid name.
+        For all unknown keys and wrong types at once, else for the first wrong name: file, line, key, what is expected and the
+        nearest valid name.
     """
     names = names or ValidNames(find_plugins("model", plugins), find_plugins("dataset", plugins))
     path = _locate(spec)

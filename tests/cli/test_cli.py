@@ -348,9 +348,7 @@ class TestRun:
     def test_missing_data(self, call, tmp_path):
         answer = call("run", "smoke", "--dataset", "folder")
         assert answer.returncode == 3
-        assert answer.stderr.splitlines() == [
-            "error: The dataset 'folder' needs a folder.", "Name the folder that holds it: --data DIR.",
-        ]  # fmt: skip
+        assert answer.stderr == "error: The dataset 'folder' reads your own MIDI files: give --data DIR.\n"
 
     def test_ctrl_c_leaves_a_resumable_run(self, tmp_path, tiny, cache):
         plugin(tmp_path, "slow", SLOW)
@@ -384,7 +382,7 @@ class TestAll:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 3, out + err
         assert out.splitlines()[0] == "scale cpu: CUDA_VISIBLE_DEVICES hides every GPU"
-        assert err.startswith("error: away: The dataset 'folder' needs a folder.\n")
+        assert err.startswith("error: away: The dataset 'folder' reads your own MIDI files: give --data DIR.\n")
         assert {path.parent.name for path in tmp_path.glob("reports/runs/*/report.md")} == {"fine-cpu"}
 
 

@@ -91,6 +91,13 @@ def test_answers_stay_out_unless_asked_for_and_exports_repeat(call: Call, tmp_pa
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
+def test_a_place_that_cannot_be_written_is_refused(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a letter")
+    answer = call("prompts", "toy.yaml", "--to", "file/prompts")
+    assert answer.returncode == 2
+    assert answer.stderr == "error: file/prompts can't be written: Not a directory.\nGive another --to.\n"
+
+
 def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path: Path, prompts: Path) -> None:
     continued(prompts, tmp_path / "mine")
     done = call("score", "mine", "--spec", "toy.yaml", "--out", "out")

@@ -89,7 +89,7 @@ class TestDamage:
     def test_what_is_no_baseline(self, path, text):
         error = refusal(path, text.encode())
         assert error.message == f"{path} is no baseline."
-        assert error.hint == f"Take one from a finished run: bench baseline RUN --file {path}."
+        assert error.hint == "Take one from a finished run, in another file: bench baseline RUN --file baseline.json."
 
     @pytest.mark.parametrize("version", [1, 9])
     def test_another_format(self, path, version):

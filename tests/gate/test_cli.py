@@ -112,7 +112,7 @@ def bench(finished, tmp_path):
 def test_nothing_is_worse(finished):
     answer = finished.check()
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert re.fullmatch(r"Nothing is worse: \d+ the same\. \d+ tests together, p adjusted by Holm\.\n", answer.stdout)
+    assert re.fullmatch(r"Nothing is worse: \d+ unchanged\. \d+ tests together, p adjusted by Holm\.\n", answer.stdout)
 
 
 def test_a_baseline_is_replaced_only_by_one_of_the_same(bench):
@@ -123,12 +123,13 @@ def test_a_baseline_is_replaced_only_by_one_of_the_same(bench):
     write(file, replace(taken, terms={**taken.terms, "scale": "gpu"}))
     answer = bench("baseline", "toy-cpu", "--file", "b.json")
     assert (answer.returncode, answer.stdout) == (2, "")
-    assert "and is not a baseline of the same: scale ('gpu', not 'cpu')" in answer.stderr
+    assert "b.json exists, and differs from this run: scale ('gpu', not 'cpu')" in answer.stderr
     assert '"scale":"gpu"' in file.read_text()
     assert bench("baseline", "toy-cpu", "--file", "b.json", "--force").returncode == 0
     assert file.read_text() == before
     file.write_text("a letter")
-    assert bench("baseline", "toy-cpu", "--file", "b.json").returncode == 2
+    answer = bench("baseline", "toy-cpu", "--file", "b.json")
+    assert (answer.returncode, answer.stderr.splitlines()[0]) == (2, "error: b.json exists, and is no baseline.")
     assert file.read_text() == "a letter"
 
 

@@ -360,7 +360,7 @@ def test_constraint_is_added_to_the_pitch_logits(tmp_path):
     assert (pitch == 64).mean() > 0.9
 
 
-# Wrong use
+# Wrong usage
 
 
 def test_generation_before_fit_is_refused():

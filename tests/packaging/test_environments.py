@@ -1,0 +1,22 @@
+"""tox, the Makefile and the CI workflow name the same environments."""
+
+import configparser
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_tox_the_makefile_and_the_workflow_name_the_same_environments() -> None:
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    listed = {name.strip() for name in tox["tox"]["env_list"].split(",")}
+    makefile = re.search(r"^EVERY_ENV := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert makefile
+    assert set(makefile[1].split(",")) == listed
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["tox"]["strategy"]["matrix"]
+    assert {*matrix["environment"], *(entry["environment"] for entry in matrix["include"])} == listed
+    assert {f"testenv:{name}" for name in listed - {"tests"}} <= set(tox)
