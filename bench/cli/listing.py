@@ -104,8 +104,7 @@ def models_table(models: Mapping[str, Plugin]) -> Listing:
 
 
 def datasets_table(datasets: Mapping[str, Plugin], here: Places) -> Listing:
-    """List the dataset plug-ins; ready where they need nothing, or their files exist. `bench run` downloads
-    what is missing and can be downloaded, unless a data folder was named."""
+    """List the dataset plug-ins; ready where they need nothing, or their files exist; `bench run` may download others."""
     table = _table("Datasets", "name", "what", "licence", "options", "ready")
     for plugin in datasets.values():
         about = f"{plugin.header['TITLE']}. {_summary(plugin)}"
