@@ -96,3 +96,12 @@ def test_a_second_runner_leaves_the_first_ones_files_alone(tmp_path: Path) -> No
         with pytest.raises(Exception, match="is working in"), RunFolder(tmp_path).lock():
             pass
         assert (tmp_path / ".run.json.1.tmp").exists()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = [tmp_path / ".run.json.1.tmp", tmp_path / "midi" / ".target-000.mid.1.tmp"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with RunFolder(tmp_path).lock():
+        assert not any(path.exists() for path in left)
