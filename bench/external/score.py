@@ -29,7 +29,8 @@ from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, atomic, write_json
-from bench.storage.records import Call, Done, Generation, Memory, Originality, PlannedTrial, PromptUse, Training
+from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
+from bench.storage.records import Call, PlannedTrial
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
 from bench.system.paths import Places

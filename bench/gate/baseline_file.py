@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline
 from bench.storage.files import atomic
-from bench.storage.records import first_problem
+from bench.storage.stored import first_problem
 
 #: Version of the file.
 FORMAT = 2

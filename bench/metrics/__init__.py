@@ -11,7 +11,7 @@ Each module lists its columns in ``METRICS`` and measures on one of these levels
 A new column needs its :class:`~bench.metrics.metric.Metric` in ``METRICS`` of its module and its value from the same module's
 function. Reports, the gate, the audit and the command line take all else from there. A new module is imported here and listed in
 ``MODULES`` and in ``ON_SAMPLES`` or ``ON_SETS``. What only a trial can measure, such as a cost, also needs a field in
-:mod:`bench.storage.records`.
+:mod:`bench.storage.outcome`.
 
 The modules write ``scipy.stats.…``: SciPy loads such a part when it is first used, so that a worker, which only looks for
 copies, does not spend a second on it.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bench.api import Notes, Piece
 from bench.errors import DataError
 from bench.metrics.metric import Metric, Undefined, Value
-from bench.storage.records import Copying, Originality
+from bench.storage.outcome import Copying, Originality
 
 if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
     from bench.storage.samples import Target

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from bench.metrics.metric import Metric, Undefined, Value
-from bench.storage.records import Done, Epoch
+from bench.storage.outcome import Done, Epoch
 
 MIB = 2**20
 SOURCE = "this suite"

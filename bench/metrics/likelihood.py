@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.api import FIELDS
 from bench.metrics.metric import Metric, Undefined, Value
-from bench.storage.records import Likelihood
+from bench.storage.outcome import Likelihood
 
 if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
     from bench.storage.samples import Samples

@@ -34,7 +34,7 @@ from typing import Any
 from bench.metrics import HEADLINE, METRICS, Undefined
 from bench.report.contents import Report
 from bench.scoring.table import Row, TrialScore
-from bench.storage.records import Done, Training
+from bench.storage.outcome import Done, Training
 
 
 def report_csv(report: Report) -> str:

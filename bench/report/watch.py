@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.report import write_reports
-from bench.storage.records import Failed
+from bench.storage.outcome import Failed
 from bench.storage.run_folder import RunFolder
 
 #: Seconds between two checks of the folder.

@@ -14,7 +14,7 @@ from bench.music.harmony.settings import Harmony
 from bench.music.harmony.theory import find_key, make_plan
 from bench.music.notes import Notes
 from bench.runner.contract import check_samples
-from bench.storage.records import ChordPlans
+from bench.storage.outcome import ChordPlans
 from bench.storage.samples import Target
 
 #: Sources of a key, as the report names them.

@@ -20,7 +20,8 @@ from bench.errors import DataError
 from bench.metrics.copying import measure_samples
 from bench.specs.schema import LEAVE_ONE_OUT, Protocol
 from bench.storage.corpus import Corpus
-from bench.storage.records import Copying, Fold, Folds, Originality
+from bench.storage.outcome import Copying, Originality
+from bench.storage.records import Fold, Folds
 from bench.storage.samples import Target, Targets
 
 #: Additions to the name of a work in a title: an album, an arranger, a take.

@@ -23,7 +23,8 @@ from bench.runner.processes import Ending, Signals, Task
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
 from bench.storage.files import FORMAT, tail, write_json
-from bench.storage.records import Done, Failed, Failure, Memory, Prepared
+from bench.storage.outcome import Done, Failed, Failure, Memory
+from bench.storage.records import Prepared
 from bench.storage.run_folder import RunFolder
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places

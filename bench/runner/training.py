@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from bench.api import Run
-from bench.storage.records import Training
+from bench.storage.outcome import Training
 
 
 def rate(notes: int, seconds: float) -> float | None:

@@ -30,7 +30,7 @@ from bench.runner.training import TrainingRun, rate
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, clear_temporaries, hold, plain, tail, write_json
-from bench.storage.records import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
+from bench.storage.outcome import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
 from bench.system import frameworks, hardware, provenance, speed
 

@@ -10,7 +10,7 @@ from bench.music.harmony.form import Layout, layout
 from bench.music.harmony.plan import Plan
 from bench.music.harmony.settings import Harmony
 from bench.specs.trials import Trial
-from bench.storage.records import ChordPlans, Done, Failed
+from bench.storage.outcome import ChordPlans, Done, Failed
 
 
 @dataclass(frozen=True)

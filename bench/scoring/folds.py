@@ -12,17 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.metrics.likelihood import summarize
-from bench.storage.records import (
-    ChordPlans,
-    Copying,
-    Done,
-    Generation,
-    Memory,
-    Number,
-    Originality,
-    SpeedReference,
-    Training,
-)
+from bench.storage.outcome import ChordPlans, Copying, Done, Generation, Memory, Number, Originality, SpeedReference, Training
 from bench.storage.samples import Samples
 
 

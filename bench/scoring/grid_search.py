@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.scoring.score import standard_deviation
 from bench.scoring.table import Row, Table
-from bench.storage.records import Done
+from bench.storage.outcome import Done
 
 #: Validation scores that a model may log in each epoch, lower is better. The choice is by the first one that the cells have,
 #: provided that all have the same ones: a cell without it predicts something else, and its loss is over other fields.

@@ -22,9 +22,11 @@ from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.folds import unite
 from bench.scoring.table import KIND_ORDER, MEDIAN, Cell, Row, Table, TrialScore
 from bench.specs.trials import Trial
-from bench.storage.records import Done, Failed, Failure, Originality, RunRecord, first_problem
+from bench.storage.outcome import Done, Failed, Failure, Originality
+from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, read_targets
+from bench.storage.stored import first_problem
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from bench.metrics import Value, likelihood
 from bench.music.harmony.settings import Harmony
 from bench.scoring.stats import Interval, bootstrap_mean
 from bench.specs.trials import Trial
-from bench.storage.records import Done, Failed
+from bench.storage.outcome import Done, Failed
 
 #: Systems of the row that skill is relative to, and of the row of other real music.
 MEDIAN, REAL = "median", "real"

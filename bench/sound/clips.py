@@ -23,7 +23,7 @@ from bench.music.notes import Notes
 from bench.sound.render import RECIPE, Cut, render
 from bench.sound.synthesizer import Synthesizer
 from bench.storage.files import FORMAT, read_json, write_json
-from bench.storage.records import Done
+from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
 

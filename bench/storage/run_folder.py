@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from bench.errors import DataError, UsageError
 from bench.storage.files import FORMAT, clear_temporaries, hold, plain, read_json, timestamp, write_json
-from bench.storage.records import OUTCOME, Done, Failed, RunRecord, first_problem
+from bench.storage.outcome import OUTCOME, Done, Failed
+from bench.storage.records import RunRecord
 from bench.storage.samples import Samples, read_samples, unite_samples
+from bench.storage.stored import first_problem
 
 
 class RunFolder:

@@ -11,7 +11,7 @@ from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.score import _score_harmony, score_run
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
-from bench.storage.records import ChordPlans, Done, Generation, Memory, Training
+from bench.storage.outcome import ChordPlans, Done, Generation, Memory, Training
 from bench.storage.samples import PieceName, Samples, Target, read_samples
 from tests.runner.conftest import Bench, toy
 

@@ -10,7 +10,7 @@ from bench.api import Notes, Piece
 from bench.errors import DataError
 from bench.metrics import Undefined
 from bench.metrics.copying import METRICS, Copied, TrainingIndex, evaluate, measure_samples
-from bench.storage.records import Copying, Originality
+from bench.storage.outcome import Copying, Originality
 from bench.storage.samples import PieceName, Target
 
 from .melodies import notes

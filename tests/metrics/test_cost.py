@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.metrics import Undefined, Value, cost
-from bench.storage.records import Done, Generation, Memory, Training
+from bench.storage.outcome import Done, Generation, Memory, Training
 
 HISTORY = [{"seconds": 10.0, "validation_bits": 19.0}, {"seconds": 20.0, "validation_bits": 18.0}, {"seconds": 30.0}]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.metrics import Undefined, likelihood
-from bench.storage.records import Likelihood
+from bench.storage.outcome import Likelihood
 
 FIELDS = {"pitch": 5.0, "velocity": 6.0, "time": 4.0, "duration": 3.0}
 STORED = Likelihood(kind="exact", pieces=1, notes=10, bits_per_note=18.0, by_field=FIELDS)

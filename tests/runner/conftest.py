@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bench.scoring.score import score_run
-from bench.storage.records import Done
+from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples
 

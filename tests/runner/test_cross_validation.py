@@ -17,7 +17,7 @@ from bench.runner.held_out import hold_out
 from bench.scoring.score import score_run
 from bench.sound.clips import sources
 from bench.specs.load import load_spec
-from bench.storage.records import Done
+from bench.storage.outcome import Done
 from bench.storage.samples import read_target_file
 from bench.system.paths import Places
 

@@ -16,7 +16,7 @@ from bench.errors import TrialError
 from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.runner.contract import check_likelihood, check_samples
-from bench.storage.records import Failure
+from bench.storage.outcome import Failure
 from bench.storage.samples import PieceName, Target, read_samples
 
 from .conftest import Bench, until, workers

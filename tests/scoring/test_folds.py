@@ -13,16 +13,7 @@ from bench.metrics.cost import seconds_to_target
 from bench.metrics.likelihood import summarize
 from bench.music.notes import Notes
 from bench.scoring.folds import unite
-from bench.storage.records import (
-    ChordPlans,
-    Copying,
-    Done,
-    Generation,
-    Memory,
-    Originality,
-    SpeedReference,
-    Training,
-)
+from bench.storage.outcome import ChordPlans, Copying, Done, Generation, Memory, Originality, SpeedReference, Training
 from bench.storage.samples import Samples, unite_samples
 
 MUSIC = Notes.from_columns([0.0], [0.5], [60], [64])

@@ -14,7 +14,7 @@ from bench.scoring.ranking import Standing, rank_text
 from bench.scoring.table import Cell, Row, TrialScore
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
-from bench.storage.records import Done, Generation, Memory, Training
+from bench.storage.outcome import Done, Generation, Memory, Training
 
 BASE = np.random.default_rng(0).normal(9.0, 1.0, 40)
 

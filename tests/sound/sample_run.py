@@ -9,7 +9,7 @@ from bench.music.notes import Notes
 from bench.report import build_report
 from bench.scoring.score import score_run
 from bench.sound.synthesizer import Synthesizer, find_synthesizer
-from bench.storage.records import Done
+from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_targets
 from tests.report.stored_run import example, notes

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bench.errors import DataError
 from bench.storage.files import FORMAT, write_json
-from bench.storage.records import OUTCOME, ChordPlans, Copying, Done, Memory
+from bench.storage.outcome import OUTCOME, ChordPlans, Copying, Done, Memory
 from bench.storage.run_folder import RunFolder
 
 DONE: dict[str, Any] = {

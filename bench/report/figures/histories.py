@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bench.scoring.table import TrialScore
-from bench.storage.records import Epoch, Training
+from bench.storage.outcome import Epoch, Training
 
 
 class History(NamedTuple):

@@ -1,0 +1,272 @@
+"""Frozen types of a trial's ``outcome.json``, validated when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, field_validator, model_validator
+
+from bench.api import FIELDS
+from bench.storage.stored import Stored
+
+#: Facts of a model that reports compute with.
+COUNTS = ("parameters", "peak_gpu_bytes")
+
+
+#: JSON distinguishes 2 from 2.0, and so do the reports.
+Number = int | float
+
+
+#: One epoch: ``epoch``, ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
+Epoch = Mapping[str, Any]
+
+
+class Training(Stored):
+    """One training, or the mean over a trial's folds.
+
+    Parameters
+    ----------
+    seconds, epochs, notes : number or None
+        Wall clock, passes over the music, notes trained on; None for a system that was trained elsewhere.
+    stopped : str or None
+        Why training ended: ``epochs``, ``early``, ``clock``, ``untrained``; ``mixed`` where folds differ.
+    resumed : int
+        How often it resumed from a checkpoint.
+    fold : int or None
+        Number of the fold, from 1.
+    folds : tuple of Training
+        Each fold's own figures, without its history.
+    history : tuple of mapping
+        One entry per epoch; with folds, each entry names its fold.
+    """
+
+    seconds: Number | None = None
+    epochs: Number | None = None
+    notes: Number | None = None
+    notes_per_second: Number | None = None
+    best_epoch: Number | None = None
+    best_validation_bits: Number | None = None
+    stopped: Literal["epochs", "early", "clock", "untrained", "mixed"] | None = None
+    resumed: int | None = 0
+    fold: int | None = None
+    folds: tuple[Training, ...] = ()
+    history: tuple[Epoch, ...] = ()
+
+
+class Generation(Stored):
+    """Cost of generating; None where it was not measured."""
+
+    seconds: Number | None = None
+    notes: int = 0
+    notes_per_second: Number | None = None
+    compile_seconds: Number | None = None
+
+
+class Likelihood(Stored):
+    """Bits per note over all notes of all held-out pieces, total and by field; `kind` is ``exact`` or ``bound``."""
+
+    kind: Literal["exact", "bound"]
+    pieces: int
+    notes: int
+    bits_per_note: float
+    by_field: Mapping[str, float]
+
+    @field_validator("by_field")
+    @classmethod
+    def _every_field(cls, by_field: Mapping[str, float]) -> Mapping[str, float]:
+        if set(by_field) != set(FIELDS):
+            raise ValueError(f"expected the fields {', '.join(FIELDS)}")
+        return by_field
+
+
+class Copying(Stored):
+    """Overlap of samples or targets, in their order, with other music.
+
+    Parameters
+    ----------
+    longest_training_run, longest_prompt_run : tuple of int or None
+        Longest run of notes that also occurs in the training music or in the prompt; None without a prompt.
+    known_patterns : tuple of float or None
+        Share of patterns that also occur in the training music, 0 to 1; None if there are too few notes.
+    """
+
+    longest_training_run: tuple[int, ...]
+    longest_prompt_run: tuple[int | None, ...]
+    known_patterns: tuple[float | None, ...]
+
+    @model_validator(mode="after")
+    def _columns_of_one_length(self) -> Self:
+        if not len(self.longest_training_run) == len(self.longest_prompt_run) == len(self.known_patterns):
+            raise ValueError("its columns differ in length")
+        return self
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """One tuple per sample or target, in the order of the fields."""
+        return list(zip(self.longest_training_run, self.longest_prompt_run, self.known_patterns, strict=True))
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Sequence[Any]]) -> Copying:
+        """Collect what :meth:`rows` gives."""
+        runs, prompts, patterns = zip(*rows, strict=True) if (rows := list(rows)) else ((), (), ())
+        return cls(longest_training_run=runs, longest_prompt_run=prompts, known_patterns=patterns)
+
+
+class Originality(Stored):
+    """Overlap of the samples with the training music, and that of the held-out targets for comparison."""
+
+    samples: Copying
+    targets: Copying
+
+
+class ChordPlans(Stored):
+    """Chord plans that a constrained trial followed: the distinct plans, and the index of each piece's plan."""
+
+    key_from: str
+    plans: tuple[Mapping[str, Any], ...]
+    plan_of_piece: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _plans_exist(self) -> Self:
+        if not all(0 <= plan < len(self.plans) for plan in self.plan_of_piece):
+            raise ValueError("a piece has a plan that is not there")
+        return self
+
+
+class SpeedReference(Stored):
+    """Seconds that the fixed workload of :mod:`bench.system.speed` took before and after a training."""
+
+    before: float
+    after: float
+
+
+class Memory(Stored):
+    """Peak memory, bytes; None where it was not measured."""
+
+    peak_bytes: Number | None = None
+    peak_gpu_bytes: Number | None = None
+
+
+class Failure(Stored):
+    """Why a trial failed.
+
+    Parameters
+    ----------
+    kind, message, hint : str
+        Those of the exception; the kind of a worker that died is ``Timeout``, ``Killed`` or ``Died``.
+    phase : str or None
+        Phase of the trial in which it failed.
+    had_checkpoint : bool
+        Whether its training resumed from a checkpoint.
+    epochs : int
+        Epochs that it trained before it failed.
+    transient : bool
+        Whether the cause was the machine: memory or disk was full.
+    stderr_tail : str
+    """
+
+    kind: str = ""
+    message: str = ""
+    hint: str = ""
+    phase: str | None = None
+    had_checkpoint: bool = False
+    epochs: int = 0
+    transient: bool = False
+    stderr_tail: str = ""
+
+    @property
+    def reason(self) -> str:
+        """One-line reason, for a table."""
+        return self.message or self.kind or "it left no reason"
+
+    @property
+    def blames_checkpoint(self) -> bool:
+        """Whether training may have failed because of the checkpoint that it resumed from, so that it must not resume again.
+
+        False if it trained an epoch beyond the checkpoint, or if the machine was the cause: a full disk must not cost hours of
+        training.
+        """
+        return self.phase == "fit" and self.had_checkpoint and not self.epochs and not self.transient
+
+
+class PromptUse(Stored):
+    """Prompts of an externally generated row: how its files treat them, and how many files are odd."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    odd: int = 0
+
+
+class _Outcome(Stored):
+    """Fields of every outcome.
+
+    Parameters
+    ----------
+    key : str
+        Key of the trial.
+    trial : mapping
+        A :class:`bench.specs.trials.Trial` as stored.
+    memory : Memory
+    provenance : mapping
+        Environment of the worker: versions, ``cpu``, ``device``, ``threads``.
+    """
+
+    key: str
+    trial: Mapping[str, Any] = {}
+    remarks: tuple[str, ...] = ()
+    memory: Memory
+    provenance: Mapping[str, Any] = {}
+    wall_seconds: Number | None = None
+
+
+class Done(_Outcome):
+    """Outcome of a completed trial.
+
+    Parameters
+    ----------
+    yardstick : SpeedReference or None
+        Models only.
+    facts : mapping
+        Facts that the model reports about itself.
+    pieces : tuple of int or None
+        Indices of the run's targets that it continued, ascending; None for all of them.
+    absent : tuple of int
+        Pieces that an external system did not continue.
+    features : str
+        Text of an external system's row in the report's last column; a plug-in declares it in its header.
+    """
+
+    status: Literal["done"]
+    training: Training
+    generation: Generation
+    likelihood: Likelihood | None
+    facts: Mapping[str, Any]
+    yardstick: SpeedReference | None = None
+    originality: Originality | None = None
+    harmony: ChordPlans | None = None
+    pieces: tuple[int, ...] | None = None
+    absent: tuple[int, ...] = ()
+    prompt: PromptUse | None = None
+    features: str = ""
+
+    @field_validator("facts")
+    @classmethod
+    def _counts_are_numbers(cls, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in COUNTS:
+            if not isinstance(facts.get(name, 0), int | float | None):
+                raise ValueError(f"{name} is not a number")
+        return facts
+
+
+class Failed(_Outcome):
+    """Outcome of a failed trial."""
+
+    status: Literal["failed"]
+    error: Failure
+    memory: Memory = Memory()
+
+
+Outcome = Annotated[Done | Failed, Field(discriminator="status")]
+
+
+OUTCOME: TypeAdapter[Done | Failed] = TypeAdapter(Outcome)
