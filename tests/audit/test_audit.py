@@ -23,6 +23,7 @@ from bench.music.notes import Notes
 from bench.runner.held_out import HeldOut
 from bench.specs.schema import DatasetChoice, Protocol, Spec
 from bench.storage.corpus import save_corpus
+from bench.storage.records import Prepared
 from bench.storage.samples import PieceName, Target, Targets
 
 NOTES = 8
@@ -223,7 +224,8 @@ def two_pieces(tmp_path: Path) -> HeldOut:
     save_corpus(tmp_path / "corpus.h5", splits, "feed")
     spec = Spec(name="two", title="Two", dataset=DatasetChoice(name="two"), protocol=Protocol(prompt=2, notes=4))
     targets = tuple(Target(PieceName(i, p.id), p.notes[:2], p.notes[2:6]) for i, p in enumerate(splits.test))
-    return HeldOut(spec, Targets(targets, 2, 2), {"corpus": str(tmp_path / "corpus.h5"), "corpus_key": "feed"})
+    prepared = Prepared(title="Toy", license="CC0", corpus=str(tmp_path / "corpus.h5"), corpus_key="feed")
+    return HeldOut(spec, Targets(targets, 2, 2), prepared)
 
 
 def test_two_pieces_ten_semitones_apart(two_pieces: HeldOut) -> None:

@@ -16,6 +16,7 @@ from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
 from bench.runner.held_out import HeldOut
 from bench.specs.schema import DatasetChoice, Protocol, Spec
+from bench.storage.records import Prepared
 from bench.storage.samples import PieceName, Target, Targets
 
 N = 4
@@ -188,7 +189,7 @@ def test_as_many_samples_as_use_most_files(found: list[int], samples: int) -> No
 def held_out(prompt: int) -> HeldOut:
     spec = Spec(name="toy", title="Toy", dataset=DatasetChoice(name="toy"), protocol=Protocol(prompt=prompt, notes=N))
     targets = tuple(target(i, t.prompt[:prompt]) for i, t in enumerate(TARGETS))
-    return HeldOut(spec, Targets(targets, 3, 3), {"title": "Toy", "license": "CC0", "corpus_key": "feed"})
+    return HeldOut(spec, Targets(targets, 3, 3), Prepared(title="Toy", license="CC0", corpus_key="feed"))
 
 
 def test_continuations_of_other_prompts_are_refused(folder: Path) -> None:
