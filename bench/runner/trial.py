@@ -97,7 +97,7 @@ class TrialTask:
             with hold(self.folder / ".lock", self.folder, PATIENCE):
                 clear_temporaries(self.folder)
                 outcome = self._attempt()
-        except (BusyError, OSError) as error:  # the folder can't be locked: nothing was begun
+        except (BusyError, OSError) as error:  # the folder can't be locked, or the outcome not written
             self.emit({"event": "error", **describe(error)})
             return FAILED
         return DONE if isinstance(outcome, Done) else FAILED

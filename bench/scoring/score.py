@@ -25,7 +25,7 @@ from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Failed, Failure, Originality
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, Target, read_targets
+from bench.storage.samples import Samples, Target, read_targets, unite_samples
 from bench.storage.stored import first_problem
 
 
@@ -188,13 +188,14 @@ def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:
     done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
     if len(done) < len(keys):
         return None
+    samples = []
     for fold, outcome in zip(keys, done, strict=True):
         try:
-            run.samples(outcome.key)
+            samples.append(run.samples(outcome.key))
         except DataError as error:
             failure = Failure(kind="DataError", message=f"fold {fold}: its samples can't be scored: {error}")
             return Failed(key=outcome.key, status="failed", error=failure, trial=outcome.trial)
-    return unite(done, list(keys), run.samples(*keys.values()))
+    return unite(done, list(keys), unite_samples(samples))
 
 
 def _score_trial(
