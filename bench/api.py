@@ -214,21 +214,65 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of a training. Epochs and patience are repeatable; the time limit is a safeguard and isn't.
+    """Limits of a training, and the points at which it is evaluated.
+
+    One of `updates`, `notes` and `seconds`, if set, counts instead of `epochs`: a budget that all models of a spec share. All but
+    seconds are repeatable.
 
     Parameters
     ----------
     epochs : int
         Passes over the training notes, at most; 0 leaves the network untrained.
     patience : int, optional
-        Stop after this many epochs without a better validation loss; None never stops early.
+        Stop after this many evaluations without a better validation loss; None never stops early.
     max_seconds : float, optional
-        Stop after the epoch that exceeds it; the report notes it.
+        A safeguard: stop after the evaluation that exceeds it; the report notes it.
+    updates, notes, seconds : number, optional
+        Updates of the weights, notes trained on, seconds on the training clock.
+    evaluations : int
+        With one of these: evaluations on the validation pieces, at equal shares of the budget. With epochs: one after each.
+    stages : tuple of float
+        Further shares of the budget, between 0 and 1, at which a result is taken; see :meth:`Run.stage`.
+
+    Raises
+    ------
+    TrialError
+        If more than one of `updates`, `notes` and `seconds` is set.
+
+    Examples
+    --------
+    >>> Budget(epochs=2).shares, Budget(updates=600, evaluations=4, stages=(0.0625, 0.25)).shares
+    ((0.5, 1.0), (0.0625, 0.25, 0.5, 0.75, 1.0))
     """
 
     epochs: int = 1
     patience: int | None = None
     max_seconds: float | None = None
+    updates: int | None = None
+    notes: int | None = None
+    seconds: float | None = None
+    evaluations: int = 16
+    stages: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if sum(limit is not None for limit in (self.updates, self.notes, self.seconds)) > 1:
+            raise TrialError("A budget is in updates, in notes or in seconds, not in two of them.")
+
+    @property
+    def in_epochs(self) -> bool:
+        """Whether epochs count."""
+        return self.updates is None and self.notes is None and self.seconds is None
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the network keeps its initial weights."""
+        return self.in_epochs and self.epochs == 0
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of the budget at which the model is evaluated, ascending; the last is 1."""
+        number = self.epochs if self.in_epochs else self.evaluations
+        return tuple(sorted({i / number for i in range(1, number + 1)} | set(self.stages)))
 
 
 @dataclass
@@ -247,6 +291,8 @@ class Run:
         Threads that this trial may use.
     emit : callable, optional
         The engine's: called with each event (a dict) for the progress display. A model sends them by :meth:`log` alone.
+    take : callable, optional
+        The engine's: called by :meth:`stage` with the share of the budget.
 
     Examples
     --------
@@ -265,12 +311,14 @@ class Run:
     device: str = "cpu"
     threads: int = 1
     emit: InitVar[Callable[[dict[str, Any]], None] | None] = None
+    take: InitVar[Callable[[float], None] | None] = None
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
     _before: float = field(default=0.0, init=False)
     _since: float | None = field(default=None, init=False)
 
-    def __post_init__(self, emit: Callable[[dict[str, Any]], None] | None) -> None:
+    def __post_init__(self, emit: Callable[[dict[str, Any]], None] | None, take: Callable[[float], None] | None) -> None:
         self._emit = emit or (lambda event: None)
+        self._take = take or (lambda share: None)
 
     def begin(self, epochs_done: int = 0) -> None:
         """Start the training clock; call it right before the first step, with the checkpoint's epoch when resuming.
@@ -284,18 +332,19 @@ class Run:
         self._since = time.perf_counter()
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
-        """Record an epoch. Call it before that epoch's checkpoint is written.
+        """Record an evaluation: an epoch, or a share of a budget in updates, notes or seconds. Call it before its checkpoint.
 
         Parameters
         ----------
         epoch : int
-            Counted from 1; each is higher than the one before.
+            Number of the evaluation, counted from 1; each is higher than the one before.
         loss : float
             Training loss; nats per note for a likelihood.
         notes : int
-            Notes trained on in this epoch.
+            Notes trained on since the one before.
         **values : float
-            Whatever else is worth logging. The report plots ``validation_bits`` (bits per note) and ``learning_rate``.
+            Whatever else is worth logging. The report plots ``validation_bits`` (bits per note) and ``learning_rate``, against
+            ``updates`` and ``passes`` (over the training notes) so far where they are given.
 
         Raises
         ------
@@ -313,7 +362,35 @@ class Run:
         self.history.append(entry)
         with self._file.open("a") as out:
             out.write(json.dumps(entry) + "\n")
-        self._emit({**entry, "event": "epoch", "epochs": self.budget.epochs})
+        self._emit({**entry, "event": "epoch", "epochs": len(self.budget.shares), "in_epochs": self.budget.in_epochs})
+
+    def share(self, *, updates: int = 0, notes: int = 0, passes: float = 0.0) -> float:
+        """Share of the budget that is used, 1 at its end.
+
+        Parameters
+        ----------
+        updates, notes : int
+        passes : float
+            Updates made, notes trained on and passes over the training notes so far; only what the budget is in counts.
+        """
+        budget = self.budget
+        if budget.updates is not None:
+            return updates / budget.updates
+        if budget.notes is not None:
+            return notes / budget.notes
+        return self.seconds / budget.seconds if budget.seconds is not None else passes / max(budget.epochs, 1)
+
+    def stage(self, share: float) -> None:
+        """Let the engine take a result at a share of the budget that is among its `stages`: it generates and scores.
+
+        Call it after :meth:`log` and before the checkpoint, with the weights in place that the training would end with, if it
+        ended there: only a model whose learning rate doesn't depend on the budget's end can. The training clock stands still.
+        """
+        if share not in self.budget.stages:
+            return
+        self._before, self._since = self.seconds, None
+        self._take(share)
+        self._since = time.perf_counter()
 
     @property
     def seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from bench.api import FIELDS, NoteCodec, Notes, Piece, Run, TrialError
 
 from . import _torch
 from ._fields import FieldNetwork, Sampler, draw
-from ._training import Windows, check_ranges, check_splits, initial_seed
+from ._training import Windows, averaging, check_ranges, check_splits, initial_seed, warmed
 
 #: Notes scored, and prompts continued, at once: limits memory, does not affect results.
 SCORED_NOTES = 16_384
@@ -46,7 +47,7 @@ class Learner(ABC, Generic[N]):
     dropout: float
     learning_rate: float
     weight_decay: float
-    warmup: float
+    warmup: int
     clip: float
     transpose: int
     stretch: float
@@ -68,8 +69,8 @@ class Learner(ABC, Generic[N]):
             self,
             counts=[field for field in SIZES if hasattr(self, field)],
             positive=("learning_rate", "clip"),
-            nonnegative=("weight_decay", "transpose", "stretch"),
-            shares=("dropout", "warmup"),
+            nonnegative=("weight_decay", "warmup", "transpose", "stretch"),
+            shares=("dropout",),
         )
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
         self.device = torch.device("cpu")
@@ -92,35 +93,36 @@ class Learner(ABC, Generic[N]):
         caller writes each note before it requests the next state. Any further randomness is drawn from `rng`.
         """
 
-    def extra(self, progress: float) -> tuple[Tensor, ...]:
-        """Further arguments of the network's `forward`, after the share `progress` of all training steps."""
+    def extra(self, update: int) -> tuple[Tensor, ...]:
+        """Further arguments of the network's `forward` in the update of that number, from 0."""
         return ()
 
     def validate(self, pieces: Sequence[Piece]) -> dict[str, float]:
-        """Compute values to log after an epoch; ``validation_bits``, bits per note, selects the best epoch."""
+        """Compute values to log at an evaluation; ``validation_bits``, bits per note, selects the best one."""
         scores = self.log_likelihood(pieces)
         return {"validation_bits": float(-np.concatenate(scores).sum(1).mean() / np.log(2))}
 
     # Training
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Train by AdamW on random windows; keep the weights of the best epoch by validation bits."""
+        """Train by AdamW on random windows; keep the averaged weights of the best evaluation by validation bits."""
         torch.set_num_threads(run.threads)
         self.device = _torch.choose_device(run.device)
         _torch.seed_all(initial_seed(run.seed, "weights"))
         network = self.network = self.make_network().to(self.device)
-        if run.budget.epochs == 0:
+        if run.budget.untrained:
             run.begin()
             return
         check_splits(self.name, train, valid)
         windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
         training = Training(self, network, windows, run)
-        for epoch in training.progress.epochs():
-            loss, notes = training.epoch(epoch)
+        self.network = training.averaged
+        for _ in training.progress.evaluations():
+            loss, notes = training.train()
             rate = training.optimizer.param_groups[0]["lr"]
             values = self.validate(valid)
             score = values.pop("validation_bits")
-            training.progress.finish(epoch, loss=loss, score=score, notes=notes, rate=rate, **values)
+            training.progress.finish(loss=loss, score=score, notes=notes, rate=rate, **values)
         training.progress.restore_best()
 
     # Generation
@@ -188,7 +190,7 @@ class Training(Generic[N]):
 
     def __init__(self, model: Learner[N], network: N, windows: Windows, run: Run) -> None:
         self.model, self.network, self.windows = model, network, windows
-        self.epochs = run.budget.epochs
+        self.averaged = copy.deepcopy(network).requires_grad_(False)
         groups = [
             {"params": params, "weight_decay": decay}
             for params, decay in zip(decayed(network), (model.weight_decay, 0.0), strict=True)
@@ -201,9 +203,9 @@ class Training(Generic[N]):
             model.batch,
             run,
             model.device,
-            modules={"network": network},
+            modules={"network": network, "averaged": self.averaged},
             optimizers={"network": self.optimizer},
-            chosen="network",
+            chosen="averaged",
             score="validation_bits",
         )
         _torch.seed_all(initial_seed(run.seed, "dropout"))
@@ -212,7 +214,7 @@ class Training(Generic[N]):
     def _attempt(self, forward: Callable[..., Any]) -> Tensor:
         B, T = self.model.batch, self.model.window
         notes = np.zeros((B, T, len(FIELDS)), np.int16)
-        return self._loss(forward, notes, notes, np.ones((B, T), np.bool_), 0.0)
+        return self._loss(forward, notes, notes, np.ones((B, T), np.bool_), 0)
 
     def _loss(
         self,
@@ -220,32 +222,31 @@ class Training(Generic[N]):
         inputs: NDArray[np.int16],
         targets: NDArray[np.int16],
         mask: NDArray[np.bool_],
-        progress: float,
+        update: int,
     ) -> Tensor:
         """Loss of a batch. The tensors are always contiguous copies: other strides, or one tensor twice, would recompile."""
         arrays = (inputs.astype(np.int64, "C"), targets.astype(np.int64, "C"), np.ascontiguousarray(mask))
         with _torch.autocast(self.model.device):
             batch = (torch.from_numpy(a).to(self.model.device) for a in arrays)
-            loss: Tensor = forward(*batch, *self.model.extra(progress))
+            loss: Tensor = forward(*batch, *self.model.extra(update))
         return loss
 
-    def epoch(self, epoch: int) -> tuple[float, int]:
-        """Train one epoch; return the mean loss, nats per note, and the number of notes trained on."""
-        model, steps = self.model, self.progress.steps
+    def train(self) -> tuple[float, int]:
+        """Train until the next evaluation; return the mean loss, nats per note, and the number of notes trained on."""
+        model, before = self.model, self.progress.notes_done
         self.network.train()
-        losses = torch.zeros(steps, device=model.device)
-        notes = 0
-        for i, (inputs, targets, mask) in enumerate(self.windows.epoch(epoch, model.batch)):
-            _torch.set_rate(self.optimizer, model.learning_rate * self.progress.rate(epoch, i, model.warmup))
-            done = ((epoch - 1) * steps + i) / (self.epochs * steps)
-            loss = self._loss(model.compiled.module, inputs, targets, mask, done)
+        losses = []
+        batches = self.progress.batches(lambda epoch: self.windows.epoch(epoch, model.batch), lambda batch: int(batch[2].sum()))
+        for update, (inputs, targets, mask) in batches:
+            _torch.set_rate(self.optimizer, model.learning_rate * warmed(update, model.warmup))
+            loss = self._loss(model.compiled.module, inputs, targets, mask, update)
             torch.autograd.backward(loss)
             _torch.clip_gradients(self.network.parameters(), model.clip)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            losses[i] = loss.detach()
-            notes += int(mask.sum())
-        return float(losses.mean()), notes
+            _torch.average(self.averaged, self.network, averaging(update))
+            losses.append(loss.detach())
+        return float(torch.stack(losses).mean()), self.progress.notes_done - before
 
 
 def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -65,7 +65,7 @@ def cross_entropy(logits: Sequence[tf.Tensor], after: tf.Tensor) -> tf.Tensor:
 
 
 class Training:
-    """One training run (Algorithm 1): its updates and epochs.
+    """One training run (Algorithm 1): its updates and evaluations.
 
     Parameters
     ----------
@@ -78,20 +78,28 @@ class Training:
 
     def __init__(self, model: Any, windows: PastWindows, valid: PastWindows, run: Run) -> None:
         self.model, self.network, self.windows, self.valid, self.folder = model, model.network, windows, valid, run.folder
-        self.updates = windows.updates(model.batch, model.stride)
-        self.total = self.updates * run.budget.epochs
         self.seeds = {axis: initial_seed(run.seed, axis) for axis in ("order", "dropout")}
         self.optimizer = Optimizer(self.network.trained, model.optimizer)
-        identity = {"hyperparameters": asdict(model), "notes": len(windows)}
-        self.progress = fast.Progress("lstm-paper", run, "validation_loss", self.network.variables, self.optimizer, **identity)
+        identity = {"hyperparameters": asdict(model), "train_notes": len(windows)}
+        # The paper's rate falls along a cosine to the end of the training, so its weights are no result before that.
+        self.progress = fast.Progress(
+            "lstm-paper",
+            run,
+            "validation_loss",
+            self.network.variables,
+            self.optimizer,
+            steps=windows.updates(model.batch, model.stride),
+            anytime=False,
+            **identity,
+        )
         jit = model.xla == "yes" and not self.network.cudnn
         self._step = tf.function(self._one_step, autograph=False, jit_compile=jit)
         self._update = tf.function(self._one_update, autograph=False)
 
-    def all_epochs(self) -> None:
+    def run(self) -> None:
         """Train until the budget ends; keep the best weights (lines 9-12 and 21), also in a file in Keras's own format."""
-        for epoch in self.progress.epochs(self._compile):
-            self._epoch(epoch)
+        for _ in self.progress.evaluations(self._compile):
+            self._evaluate(*self._train())
         self.progress.restore_best()
         self.network.published.save_weights(self.folder / "best.weights.h5")
 
@@ -105,21 +113,28 @@ class Training:
         self.model.score_zeros()
         self.model.compile_seconds = time.perf_counter() - start
 
-    def _epoch(self, epoch: int) -> None:
+    def _train(self) -> tuple[list[tf.Tensor], float]:
+        """Train until the next evaluation; return the losses and the last learning rate."""
         model, losses, rate = self.model, [], 0.0
-        for i, (past, after) in enumerate(self.windows.epoch(epoch, model.batch, model.stride, self.seeds["order"])):
-            at = (epoch - 1) * self.updates + i
-            rate = cosine(at, self.total, model.learning_rate, warmup=0, floor=0.0)
-            seed = np.array([self.seeds["dropout"], len(self.network.widths) * at], np.int32)
-            losses.append(self._update(past, after, self.optimizer.rates(rate, at + 1), seed))
+
+        def epoch(number: int) -> Iterator[Any]:
+            return self.windows.epoch(number, model.batch, model.stride, self.seeds["order"])
+
+        for update, (past, after) in self.progress.batches(epoch, lambda _: model.batch):
+            rate = model.learning_rate * cosine(self.progress.share)
+            seed = np.array([self.seeds["dropout"], len(self.network.widths) * update], np.int32)
+            losses.append(self._update(past, after, self.optimizer.rates(rate, update + 1), seed))
+        return losses, rate
+
+    def _evaluate(self, losses: Sequence[tf.Tensor], rate: float) -> None:
         # Cross-entropy without the L2 penalty, so that training and validation are comparable. Nats per note, by field.
-        loss = np.mean([x.numpy() for x in losses], 0)
+        model, loss = self.model, np.mean([x.numpy() for x in losses], 0)
         held_out = -model.nats(self.valid).mean(0)
         values = {"pitch_loss": loss[0], "validation_pitch_loss": held_out[0]}
         if model.likelihood:
             values["validation_bits"] = held_out.sum() / math.log(2)
-        score, notes = float(held_out.sum()), len(losses) * model.batch
-        self.progress.finish(epoch, loss=float(loss.sum()), score=score, notes=notes, rate=rate, **values)
+        notes = len(losses) * model.batch
+        self.progress.finish(loss=float(loss.sum()), score=float(held_out.sum()), notes=notes, rate=rate, **values)
 
     def _one_update(self, past: tf.Tensor, after: tf.Tensor, rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         kept = self.network.kept(self.model.batch, seed) if self.model.dropout else []

@@ -179,6 +179,8 @@ class Optimizer:
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019) and a limit on the gradient's global norm.
 
+    It keeps an average of the weights too, see :func:`models._training.averaging`.
+
     Parameters
     ----------
     variables : sequence of keras.Variable
@@ -193,13 +195,29 @@ class AdamW(Optimizer):
     def __init__(self, variables: Sequence[keras.Variable], *, decay: float, clip: float) -> None:
         super().__init__(variables)
         self.clip = clip
+        self.average = tf.Variable(tf.zeros(sum(self.sizes)))
         self.decay = tf.Variable(
             np.repeat([0.0 if v.path.endswith("bias") else decay for v in variables], self.sizes), dtype=tf.float32
         )
 
     def rates(self, rate: float, update: int) -> NDArray[np.float32]:
-        """Learning rate and bias corrections of an update, counted from 1."""
-        return np.array([rate, 1 / (1 - self.FIRST**update), 1 / (1 - self.SECOND**update)], np.float32)
+        """Learning rate, bias corrections, and share of the new weights in their average, of an update counted from 1."""
+        corrections = (1 / (1 - self.FIRST**update), 1 / (1 - self.SECOND**update))
+        return np.array([rate, *corrections, _training.averaging(update - 1)], np.float32)
+
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """Both moments of the gradient, and the average."""
+        return super().state() | {"average": self.average.numpy()}
+
+    def restore(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set moments and average to those in `state`."""
+        super().restore(state)
+        self.average.assign(state["average"])
+
+    def averaged(self) -> dict[str, NDArray[np.float32]]:
+        """Averaged weights, by path of their variable."""
+        parts = np.split(self.average.numpy(), np.cumsum(self.sizes)[:-1])
+        return {v.path: part.reshape(v.shape) for v, part in zip(self.variables, parts, strict=True)}
 
     def apply(self, gradients: Sequence[tf.Tensor], rates: tf.Tensor) -> None:
         """Make one update."""
@@ -209,16 +227,17 @@ class AdamW(Optimizer):
         first = self.first.assign(self.FIRST * self.first + (1 - self.FIRST) * g)
         second = self.second.assign(self.SECOND * self.second + (1 - self.SECOND) * g * g)
         weights -= rates[0] * (first * rates[1] / (tf.sqrt(second * rates[2]) + self.EPSILON) + self.decay * weights)
+        self.average.assign_add(rates[3] * (weights - self.average))
         for variable, part in zip(self.variables, tf.split(weights, self.sizes), strict=True):
             variable.value.assign(tf.reshape(part, variable.shape))
 
 
 class Progress(_training.Progress):
-    """Epochs of a TensorFlow training, its checkpoint one HDF5 file.
+    """Evaluations of a TensorFlow training, its checkpoint one HDF5 file.
 
     Parameters
     ----------
-    name, run, score, **identity
+    name, run, score, **options
         See :class:`models._training.Progress`.
     variables : sequence of keras.Variable
         Everything that determines a prediction.
@@ -226,19 +245,34 @@ class Progress(_training.Progress):
     """
 
     def __init__(
-        self, name: str, run: Run, score: str, variables: Sequence[keras.Variable], optimizer: Optimizer, **identity: Any
+        self, name: str, run: Run, score: str, variables: Sequence[keras.Variable], optimizer: Optimizer, **options: Any
     ) -> None:
         self.variables, self.optimizer = variables, optimizer
         self.path = run.folder / "checkpoint.h5"
-        super().__init__(name, run, score, **identity)
+        #: Weights to train on with, while others are evaluated.
+        self.latest: dict[str, NDArray[Any]] = {}
+        super().__init__(name, run, score, **options)
+
+    @contextmanager
+    def evaluating(self, weights: Mapping[str, NDArray[Any]]) -> Iterator[None]:
+        """Evaluate these weights, an average; training goes on from its own at the end."""
+        self.latest = snapshot(self.variables)
+        restore(self.variables, {**self.latest, **weights})
+        yield
+        restore(self.variables, self.latest)
+        self.latest = {}
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Copy the values of all variables, by path."""
         return snapshot(self.variables)
 
+    def use(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Give all variables these values."""
+        restore(self.variables, weights)
+
     def save(self, **scalars: Any) -> None:
         """Write weights, best weights, moments and `scalars`."""
-        groups = {"weights": self.weights(), "best": self.best, "moments": self.optimizer.state()}
+        groups = {"weights": self.latest or self.weights(), "best": self.best, "moments": self.optimizer.state()}
         write_checkpoint(self.path, groups, **scalars)
 
     def load(self) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]] | None:
@@ -250,10 +284,6 @@ class Progress(_training.Progress):
         restore(self.variables, arrays["weights"])
         self.optimizer.restore(arrays["moments"])
         self.best = arrays["best"]
-
-    def restore_best(self) -> None:
-        """Give the network the weights of its best epoch."""
-        restore(self.variables, self.best)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

@@ -126,6 +126,12 @@ def clip_gradients(parameters: Iterable[Tensor], norm: float) -> Tensor:
     return nn.utils.clip_grad_norm_(parameters, norm, foreach=True)
 
 
+@torch.no_grad()
+def average(mean: nn.Module, module: nn.Module, weight: float) -> None:
+    """Move the weights of `mean` towards those of `module` by the share `weight`."""
+    torch._foreach_lerp_(list(mean.parameters()), list(module.parameters()), weight)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give all of `optimizer`'s parameters the learning rate `rate`."""
     for group in optimizer.param_groups:
@@ -269,7 +275,7 @@ class Progress(_training.Progress):
         All that training changes.
     optimizers : mapping of str to Optimizer
     chosen : str
-        The module whose weights of the best epoch are kept.
+        The module that is evaluated, and whose weights of the best evaluation are kept.
     score : str
         See :class:`models._training.Progress`.
     """
@@ -290,18 +296,17 @@ class Progress(_training.Progress):
     ) -> None:
         self.hyperparameters, self.device = hyperparameters, device
         self.modules, self.optimizers, self.chosen = modules, optimizers, chosen
-        self.steps = -(-windows.count() // batch)
         self.path = run.folder / "checkpoint.safetensors"
-        super().__init__(name, run, score, hyperparameters=hyperparameters, notes=windows.notes)
-
-    def rate(self, epoch: int, step: int, warmup: float) -> float:
-        """Factor on the peak learning rate at `step`, from 0, of `epoch`: a cosine after a `warmup` of that share."""
-        total = self.run.budget.epochs * self.steps
-        return _training.cosine((epoch - 1) * self.steps + step, total, 1.0, max(1, round(warmup * total)))
+        steps = windows.updates(batch)
+        super().__init__(name, run, score, steps=steps, hyperparameters=hyperparameters, train_notes=windows.notes)
 
     def weights(self) -> dict[str, Tensor]:
         """Copy the chosen module's weights."""
         return {name: t.detach().clone() for name, t in self.modules[self.chosen].state_dict().items()}
+
+    def use(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the chosen module these weights."""
+        self.modules[self.chosen].load_state_dict(weights)
 
     def save(self, **scalars: Any) -> None:
         """Write modules, optimisers, best weights, random state and `scalars`."""
@@ -326,7 +331,7 @@ class Progress(_training.Progress):
         set_random_state(unflat("random", arrays))
 
     def restore_best(self) -> None:
-        """Give the chosen module its weights of the best epoch, and write them to a file of their own."""
-        self.modules[self.chosen].load_state_dict(self.best)
+        """Give the chosen module the weights of its best evaluation, and write them to a file of their own."""
+        super().restore_best()
         facts = {"hyperparameters": self.hyperparameters, "epoch": self.stopping.best_epoch}
         save_checkpoint(self.run.folder / "best.safetensors", self.best, facts)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import FIELDS, DataError, NoteCodec, Piece, PluginError, Run, TrialError, seed_for
+
+#: A share of the budget counts as reached this far below it: sums of floating-point numbers.
+TINY = 1e-9
+
+B = TypeVar("B")
 
 
 @dataclass
@@ -59,6 +65,10 @@ class Windows:
     def count(self) -> int:
         """Count the windows in an epoch."""
         return int(np.ceil(np.diff(self.bounds) / self.window).sum())
+
+    def updates(self, batch: int) -> int:
+        """Count the batches in an epoch."""
+        return -(-self.count() // batch)
 
     def epoch(self, epoch: int, batch: int) -> Iterator[tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]]:
         """Yield the batches of one epoch, the same for the same (seed, epoch).
@@ -119,38 +129,63 @@ class Windows:
         return np.clip(pitch + np.clip(by, -low, 127 - high), 0, 127).astype(np.int16)
 
 
-def cosine(step: int, total: int, peak: float, warmup: int, floor: float = 0.05) -> float:
-    """Learning rate at `step`: linear warm-up, then half a cosine from `peak` down to ``floor * peak`` at `total`."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
-    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+def warmed(update: int, warmup: int) -> float:
+    """Factor on the learning rate at `update`, from 0: a rise over `warmup` updates, then 1, whatever the budget."""
+    return min(1.0, (update + 1) / (warmup + 1))
+
+
+#: Exponent of :func:`averaging`: the average's span is a tenth of the training so far (its relative standard deviation).
+EXPONENT = 6.94
+
+
+def averaging(update: int) -> float:
+    """Share of the new weights in their moving average after `update`, from 0.
+
+    The average is of power form: its span grows with the training, so that it is as good wherever the training stops. With a
+    constant learning rate it takes the place of a rate that falls to 0 at an end known in advance.
+
+    References
+    ----------
+    Karras et al. 2024, Analyzing and Improving the Training Dynamics of Diffusion Models, section 3.1 (power function averages);
+    Hagele et al. 2024, Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations, section 4 (constant rate).
+    """
+    return float(1 - (1 - 1 / (update + 1)) ** (EXPONENT + 1))
+
+
+def cosine(share: float) -> float:
+    """Half a cosine from 1 down to 0 over the budget: the paper's schedule. Not valid before its end.
+
+    >>> cosine(0.5)
+    0.5
+    """
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
 @dataclass
 class EarlyStopping:
-    """The best epoch by validation loss so far, and whether to stop."""
+    """The best evaluation by validation loss so far, and whether to stop."""
 
     patience: int | None
     best: float = math.inf
     best_epoch: int = 0
 
     def improved(self, epoch: int, loss: float) -> bool:
-        """Record one epoch's validation loss; whether it is the best so far (a NaN never is)."""
+        """Record one evaluation's validation loss; whether it is the best so far (a NaN never is)."""
         if not loss < self.best:
             return False
         self.best, self.best_epoch = loss, epoch
         return True
 
     def exhausted(self, epoch: int) -> bool:
-        """Whether `patience` epochs have passed since the best."""
+        """Whether `patience` evaluations have passed since the best."""
         return self.patience is not None and epoch - self.best_epoch >= self.patience
 
 
 class Progress(ABC):
-    """Epochs of a training run: the log, the best weights, and checkpoints from which a killed run resumes bit for bit.
+    """A training run from evaluation to evaluation: log, best weights, checkpoints from which a killed run resumes bit for bit.
 
-    A framework's subclass defines what the weights are and how a checkpoint is stored.
+    A framework's subclass defines what the weights are and how a checkpoint is stored. Evaluations are at the budget's shares:
+    after each epoch, or at equal shares of a budget in updates, notes or seconds.
 
     Parameters
     ----------
@@ -158,20 +193,31 @@ class Progress(ABC):
         The model's, for messages.
     run : Run
     score : str
-        Name of the logged value that selects the best epoch, lower is better: ``validation_bits``, say.
+        Name of the logged value that selects the best evaluation, lower is better: ``validation_bits``, say.
+    steps : int
+        Updates in a pass over the training notes.
+    anytime : bool
+        Whether the weights are as good at any share of the budget: then results are taken at its stages.
     **identity : JSON values
-        Whatever else than seed and epochs determines the weights after an epoch. A checkpoint with another identity is ignored.
+        Whatever else than seed and budget determines the weights. A checkpoint with another identity is ignored.
     """
 
-    def __init__(self, name: str, run: Run, score: str, **identity: Any) -> None:
-        self.name, self.run, self.score = name, run, score
-        self.identity = json.dumps({**identity, "seed": run.seed, "epochs": run.budget.epochs}, sort_keys=True)
+    def __init__(self, name: str, run: Run, score: str, *, steps: int, anytime: bool = True, **identity: Any) -> None:
+        self.name, self.run, self.score, self.steps, self.anytime = name, run, score, steps, anytime
+        budget = asdict(run.budget) | {"max_seconds": None, "patience": None}
+        self.identity = json.dumps({**identity, "seed": run.seed, "budget": budget}, sort_keys=True)
         self.stopping = EarlyStopping(run.budget.patience)
+        self.evaluation = self.updates_done = self.notes_done = 0
         self.best = self.weights()
+        self._stream: Iterator[Any] | None = None
 
     @abstractmethod
     def weights(self) -> dict[str, Any]:
         """Copy the weights that the model is evaluated with."""
+
+    @abstractmethod
+    def use(self, weights: Any) -> None:
+        """Give the model weights to be evaluated with; training goes on from its own."""
 
     @abstractmethod
     def save(self, **scalars: Any) -> None:
@@ -185,50 +231,89 @@ class Progress(ABC):
     def restore(self, arrays: Any) -> None:
         """Continue from the arrays that :meth:`load` read, the best weights included."""
 
-    @abstractmethod
     def restore_best(self) -> None:
-        """Give the model the weights of its best epoch."""
+        """Give the model the weights of its best evaluation."""
+        self.use(self.best)
 
-    def epochs(self, warm_up: Callable[[], None] = lambda: None) -> Iterator[int]:
-        """Yield the epochs to train, after those of a checkpoint, until epochs, patience or time are used up; at least one.
+    @property
+    def share(self) -> float:
+        """Share of the budget that is used."""
+        passes = self.updates_done / self.steps
+        return self.run.share(updates=self.updates_done, notes=self.notes_done, passes=passes)
+
+    def evaluations(self, warm_up: Callable[[], None] = lambda: None) -> Iterator[int]:
+        """Yield the evaluations still to come, after those of a checkpoint, until budget, patience or time are used up.
+
+        Before each the caller trains on :meth:`batches`, after it it calls :meth:`finish`.
 
         Parameters
         ----------
         warm_up : callable
             Called before the training clock starts, if anything is left to train; must leave the model as it was.
         """
-        done = self._resume()
-        if done < self.run.budget.epochs:
+        self._resume()
+        if self.evaluation < len(self.run.budget.shares):
             warm_up()
-        self.run.begin(done)
-        for epoch in range(done + 1, self.run.budget.epochs + 1):
-            if epoch > 1 and (self.stopping.exhausted(epoch - 1) or self.run.out_of_time):
+        self.run.begin(self.evaluation)
+        while self.evaluation < len(self.run.budget.shares):
+            if self.evaluation and (self.stopping.exhausted(self.evaluation) or self.run.out_of_time):
                 return
-            yield epoch
+            yield self.evaluation + 1
 
-    def finish(self, epoch: int, *, loss: float, score: float, notes: int, rate: float, **values: float) -> None:
-        """Log an epoch and further `values`, remember the best weights, write the checkpoint.
+    def batches(self, epoch: Callable[[int], Iterator[B]], notes: Callable[[B], int]) -> Iterator[tuple[int, B]]:
+        """Yield the number of each update, from 0, and its batch until the next evaluation is due; at least one.
+
+        Parameters
+        ----------
+        epoch : callable
+            Gives the batches of an epoch, counted from 1: `steps` of them.
+        notes : callable
+            Number of notes in a batch.
+        """
+        due = self.run.budget.shares[self.evaluation]
+        if self._stream is None:
+            number, done = divmod(self.updates_done, self.steps)
+            every = itertools.chain.from_iterable(map(epoch, itertools.count(number + 1)))
+            self._stream = itertools.islice(every, done, None)
+        for batch in self._stream:
+            yield self.updates_done, batch
+            self.updates_done += 1
+            self.notes_done += notes(batch)
+            if self.share >= due - TINY:
+                return
+
+    def finish(self, *, loss: float, score: float, notes: int, rate: float, **values: float) -> None:
+        """Log an evaluation and further `values`, remember the best weights, take a stage's result, write the checkpoint.
 
         Raises
         ------
         TrialError
             If the training diverged.
         """
-        check_finite(self.name, epoch, loss=loss, **{self.score: score})
-        self.run.log(epoch, loss=loss, notes=notes, learning_rate=rate, **{self.score: score}, **values)
-        if self.stopping.improved(epoch, score):
+        self.evaluation += 1
+        check_finite(self.name, self.evaluation, loss=loss, **{self.score: score})
+        place = {"updates": self.updates_done, "passes": self.updates_done / self.steps, "share": self.share}
+        self.run.log(self.evaluation, loss=loss, notes=notes, learning_rate=rate, **place, **{self.score: score}, **values)
+        if self.stopping.improved(self.evaluation, score):
             self.best = self.weights()
-        self.save(identity=self.identity, epoch=epoch, best_loss=self.stopping.best, best_epoch=self.stopping.best_epoch)
+        if self.anytime and (share := self.run.budget.shares[self.evaluation - 1]) in self.run.budget.stages:
+            now = self.weights()
+            self.use(self.best)
+            self.run.stage(share)
+            self.use(now)
+        counts = {"evaluation": self.evaluation, "updates": self.updates_done, "notes": self.notes_done}
+        best = {"best_loss": self.stopping.best, "best_epoch": self.stopping.best_epoch}
+        self.save(identity=self.identity, **counts, **best)
 
-    def _resume(self) -> int:
-        """Restore the checkpoint of this very training, if there is one; return the number of epochs it has completed."""
+    def _resume(self) -> None:
+        """Restore the checkpoint of this very training, if there is one."""
         checkpoint = self.load()
         if checkpoint is None or checkpoint[1]["identity"] != self.identity:
-            return 0
+            return
         arrays, scalars = checkpoint
         self.restore(arrays)
         self.stopping.best, self.stopping.best_epoch = float(scalars["best_loss"]), int(scalars["best_epoch"])
-        return int(scalars["epoch"])
+        self.evaluation, self.updates_done, self.notes_done = (int(scalars[k]) for k in ("evaluation", "updates", "notes"))
 
 
 def check_ranges(

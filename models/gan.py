@@ -26,7 +26,7 @@ from torch import Tensor
 from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError, seed_for
 
 from . import _torch
-from ._training import Windows, check_splits, initial_seed
+from ._training import Windows, averaging, check_splits, initial_seed, warmed
 from ._wgan import Critic, Generator, gradient_penalty, simplices
 
 FRAMEWORK = "pytorch"
@@ -78,13 +78,11 @@ class Model:
     straight_through : bool
         The critic sees one-hot notes and the gradient passes as if they were relaxed; if false it sees the relaxed ones.
     learning_rate, critic_learning_rate : float
-        Peaks of two cosines after a warm-up over the share `warmup` of all steps.
-    warmup : float
+        Of the generator and of the critic.
+    warmup : int
+        Updates of the critic over which the rates rise; then they are constant.
     clip : float
         Largest norm of a network's gradient.
-    average : float
-        Decay, for each generator step, of the moving average of the generator's weights; less in the first steps, so that the
-        initial weights soon lose their influence.
     transpose : int
         Augmentation: semitones up or down, at most. More than a few widen the learned distribution of pitches.
     stretch : float
@@ -105,9 +103,8 @@ class Model:
     straight_through: bool = True
     learning_rate: float = 2e-3
     critic_learning_rate: float = 1e-3
-    warmup: float = 0.02
+    warmup: int = 20
     clip: float = 10.0
-    average: float = 0.98
     transpose: int = 0
     stretch: float = 0.0
     time_classes: int = 64
@@ -122,8 +119,6 @@ class Model:
             raise PluginError(f"gan: window is {self.window}, must be at least 8 notes.")
         if not self.temperature > 0:
             raise PluginError(f"gan: temperature is {self.temperature}, must be above 0.")
-        if not 0 <= self.average < 1:
-            raise PluginError(f"gan: average is {self.average}, must be in [0, 1).")
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
         self.device = torch.device("cpu")
         self.generator: Generator | None = None
@@ -132,7 +127,13 @@ class Model:
     # Training
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Train critic and generator in turn; keep the averaged generator of the epoch with the least validation distance."""
+        """Train critic and generator in turn; keep the averaged generator with the least validation distance.
+
+        Raises
+        ------
+        TrialError
+            If the budget ends before the first update of the generator.
+        """
         torch.set_num_threads(run.threads)
         self.device = _torch.choose_device(run.device)
         _torch.seed_all(initial_seed(run.seed, "weights"))
@@ -141,20 +142,26 @@ class Model:
         critic = Critic(self.codec.sizes, self.critic_widths).to(self.device)
         self.generator = generator
         self.parameters = {"parameters": _torch.count_parameters(generator), "critic_parameters": _torch.count_parameters(critic)}
-        if run.budget.epochs == 0:
+        if run.budget.untrained:
             run.begin()
             return
         check_splits("gan", train, valid)
         windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
         real = marginals([self.codec.encode(piece.notes) for piece in valid])
         training = _Training(self, generator, critic, windows, run)
-        for epoch in training.progress.epochs():
-            gap, notes = training.epoch(epoch)
+        self.generator = training.averaged
+        for _ in training.progress.evaluations():
+            gap, notes = training.train()
             distance = validation_distance(self._sample(training.averaged, *VALIDATION, seed=0), real)
             rate = training.of_generator.param_groups[0]["lr"]
-            training.progress.finish(epoch, loss=gap, score=distance, notes=notes, rate=rate)
+            training.progress.finish(loss=gap, score=distance, notes=notes, rate=rate)
+        if training.progress.updates_done < self.n_critic:
+            raise TrialError(
+                f"gan: the generator learns in every update {self.n_critic} of the critic, but the whole training has "
+                f"{training.progress.updates_done}.",
+                "A larger budget, a smaller batch or window, or a smaller n_critic.",
+            )
         training.progress.restore_best()
-        self.generator = training.averaged
 
     # Generation
 
@@ -192,13 +199,7 @@ class Model:
 
 
 class _Training:
-    """State of a training run, and its steps. All randomness of an epoch comes from (seed, epoch).
-
-    Raises
-    ------
-    TrialError
-        If there are too few steps for one of the generator.
-    """
+    """State of a training run, and its steps. All randomness comes from the seed and the number of the update."""
 
     def __init__(self, model: Model, generator: Generator, critic: Critic, windows: Windows, run: Run) -> None:
         self.model, self.generator, self.critic, self.windows, self.seed = model, generator, critic, windows, run.seed
@@ -217,30 +218,22 @@ class _Training:
             chosen="averaged",
             score="validation_distance",
         )
-        total = run.budget.epochs * self.progress.steps
-        if total < model.n_critic:
-            raise TrialError(
-                f"gan: the generator learns in every step {model.n_critic} of the critic, but the whole training has {total}.",
-                "More epochs, a smaller batch or window, or a smaller n_critic.",
-            )
 
-    def epoch(self, epoch: int) -> tuple[float, int]:
-        """Train one epoch; return the mean gap between the critic's scores of real and generated windows, and the notes."""
-        model = self.model
-        rng = _torch.generator(seed_for("training", self.seed, "noise", epoch), model.device)
-        gaps = torch.zeros(self.progress.steps, device=model.device)
-        notes = 0
-        for i, (_, targets, mask) in enumerate(self.windows.epoch(epoch, model.batch)):
-            step = (epoch - 1) * self.progress.steps + i
-            rate = self.progress.rate(epoch, i, model.warmup)
-            notes += int(mask.sum())
+    def train(self) -> tuple[float, int]:
+        """Train until the next evaluation; return the critic's mean gap between real and generated windows, and the notes."""
+        model, before = self.model, self.progress.notes_done
+        rng = _torch.generator(seed_for("training", self.seed, "noise", self.progress.updates_done), model.device)
+        gaps: list[Tensor] = []
+        batches = self.progress.batches(lambda epoch: self.windows.epoch(epoch, model.batch), lambda batch: int(batch[2].sum()))
+        for update, (_, targets, mask) in batches:
+            rate = warmed(update, model.warmup)
             present = torch.from_numpy(mask).to(model.device)[..., None]  # (B, N, 1): False where a short piece is padded
             codes = torch.from_numpy(targets.astype(np.int64)).to(model.device)  # (B, N, 4)
-            gaps[i] = self._critic_step(simplices(codes, model.codec.sizes) * present, present, rate, rng)
-            if (step + 1) % model.n_critic == 0:
+            gaps.append(self._critic_step(simplices(codes, model.codec.sizes) * present, present, rate, rng))
+            if (update + 1) % model.n_critic == 0:
                 self._generator_step(present, rate, rng)
-                self._average(step // model.n_critic)
-        return float(gaps.mean()), notes
+                _torch.average(self.averaged, self.generator, averaging(update // model.n_critic))
+        return float(torch.stack(gaps).mean()), self.progress.notes_done - before
 
     def _critic_step(self, real: Tensor, present: Tensor, rate: float, rng: torch.Generator) -> Tensor:
         with torch.no_grad():
@@ -256,14 +249,6 @@ class _Training:
         loss = -self.critic(self._fake(present, rng)).mean()
         self._descend(self.of_generator, self.generator, loss, self.model.learning_rate * rate)
         self.critic.requires_grad_(True)
-
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        """Update the moving average by the generator's weights after its step number `step`, from 0."""
-        # A constant decay would retain the initial weights for 1 / (1 - decay) steps, more than a short training has.
-        decay = min(self.model.average, (1 + step) / (10 + step))
-        for mean, weight in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
-            mean.lerp_(weight, 1 - decay)
 
     def _fake(self, present: Tensor, rng: torch.Generator) -> Tensor:
         """Generate windows (B, N, K), padded where the real ones are."""

@@ -156,12 +156,12 @@ class Model(fast.Learner[Network]):
         codes = [self.codec.encode(p.notes) for p in train]
         self.constants = _Constants.of(train)
         self.compile(self._make_network(codes, run), run)
-        if run.budget.epochs == 0:
+        if run.budget.untrained:
             run.begin()
             return
         check_splits("lstm-paper", train, valid)
         held_out = [self.codec.encode(p.notes) for p in valid]
-        Training(self, PastWindows(codes, self.window), PastWindows(held_out, self.window), run).all_epochs()
+        Training(self, PastWindows(codes, self.window), PastWindows(held_out, self.window), run).run()
 
     def _make_network(self, codes: Sequence[NDArray[np.int16]], run: Run) -> Network:
         low, high = extremes(codes)

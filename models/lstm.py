@@ -21,7 +21,7 @@ from bench.api import FIELDS, NoteCodec, Notes, Piece, Run
 
 from . import _tensorflow as fast
 from ._recurrent import lookup, recurrence, sample, step
-from ._training import Windows, check_splits, cosine, initial_seed
+from ._training import Windows, check_splits, initial_seed, warmed
 
 FRAMEWORK = "tensorflow"
 FEATURES = "recurrent state carried over the whole piece; continues a prompt; exact likelihood"
@@ -50,8 +50,8 @@ class Model(fast.Learner["Network"]):
         Notes in a training window, windows in an update. 128 is the paper's batch.
     learning_rate, weight_decay, clip : float
         Peak rate of AdamW, its decay (not of biases), largest norm of the gradient.
-    warmup : float
-        Share of the updates over which the rate rises; after that it falls along half a cosine.
+    warmup : int
+        Updates over which the rate rises; then it is constant.
     transpose : int
     stretch : float
         Augmentation, see ``Windows``.
@@ -78,7 +78,7 @@ class Model(fast.Learner["Network"]):
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     clip: float = 1.0
-    warmup: float = 0.05
+    warmup: int = 50
     transpose: int = 5
     stretch: float = 0.1
     temperature: float = 1.0
@@ -89,8 +89,9 @@ class Model(fast.Learner["Network"]):
     def __post_init__(self) -> None:
         self.check(
             counts=("units", "layers", "embedding", "head", "window", "batch"),
-            shares=("dropout", "warmup"),
+            shares=("dropout",),
             positive=("learning_rate", "clip"),
+            nonnegative=("weight_decay", "warmup", "transpose", "stretch"),
         )
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
         self._policy = "float32"
@@ -98,7 +99,7 @@ class Model(fast.Learner["Network"]):
     # -- training ------------------------------------------------------------------------------------------------------
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Train on `train`; keep the weights of the epoch with the best likelihood of `valid`. See ``bench.api.Model``."""
+        """Train on `train`; keep the averaged weights that predict `valid` best. See ``bench.api.Model``."""
         self._policy = fast.prepare(run.device, run.threads)
         network = Network(
             self.codec.sizes,
@@ -112,12 +113,12 @@ class Model(fast.Learner["Network"]):
             cudnn=run.device == "cuda",
         )
         self.compile(network, run)
-        if run.budget.epochs == 0:
+        if run.budget.untrained:
             run.begin()
             return
         check_splits("lstm", train, valid)
         windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
-        _Training(self, windows, valid, run).all_epochs()
+        _Training(self, windows, valid, run).run()
 
     # -- likelihood ----------------------------------------------------------------------------------------------------
 
@@ -216,21 +217,42 @@ class _Training:
 
     def __init__(self, model: Model, windows: Windows, valid: Sequence[Piece], run: Run) -> None:
         self.model, self.network, self.windows, self.valid = model, model.network, windows, valid
-        self.updates = math.ceil(windows.count() / model.batch)
-        self.total = self.updates * run.budget.epochs
         self.dropout_seed = initial_seed(run.seed, "dropout")
         self.optimizer = fast.AdamW(self.network.variables, decay=model.weight_decay, clip=model.clip)
-        identity = {"hyperparameters": asdict(model), "notes": windows.notes, "policy": model._policy}
-        self.progress = fast.Progress("lstm", run, "validation_bits", self.network.variables, self.optimizer, **identity)
+        identity = {"hyperparameters": asdict(model), "train_notes": windows.notes, "policy": model._policy}
+        self.progress = fast.Progress(
+            "lstm",
+            run,
+            "validation_bits",
+            self.network.variables,
+            self.optimizer,
+            steps=windows.updates(model.batch),
+            **identity,
+        )
         jit = model.xla == "yes" and not self.network.cudnn
         self._step = tf.function(self._one_step, autograph=False, jit_compile=jit)
         self._update = tf.function(self._one_update, autograph=False)
 
-    def all_epochs(self) -> None:
-        """Train until the budget ends, then put the best weights back."""
-        for epoch in self.progress.epochs(self._compile):
-            self._epoch(epoch)
+    def run(self) -> None:
+        """Train until the budget ends, then put the best weights in place."""
+        for _ in self.progress.evaluations(self._compile):
+            before, losses, rate = self.progress.notes_done, [], 0.0
+            for update, (inputs, targets, mask) in self.progress.batches(self._epoch, lambda batch: int(batch[2].sum())):
+                rate = self.model.learning_rate * warmed(update, self.model.warmup)
+                seed = np.array([self.dropout_seed, len(self.network.lstm) * update], np.int32)
+                losses.append(self._update(inputs, targets, mask, self.optimizer.rates(rate, update + 1), seed))
+            loss, notes = float(np.mean([x.numpy() for x in losses])), self.progress.notes_done - before
+            with self.progress.evaluating(self.optimizer.averaged()):
+                self.progress.finish(loss=loss, score=self._bits(), notes=notes, rate=rate)
         self.progress.restore_best()
+
+    def _epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]]:
+        return self.windows.epoch(epoch, self.model.batch)
+
+    def _bits(self) -> float:
+        """Bits per note of the validation pieces."""
+        nats = sum(float(x.sum()) for x in self.model.log_likelihood(self.valid))
+        return -nats / sum(len(p.notes) for p in self.valid) / math.log(2)
 
     def _compile(self) -> None:
         """Make one update, which changes nothing, and score one chunk: the training clock starts after compilation."""
@@ -241,19 +263,6 @@ class _Training:
             self._update(codes, codes, mask, rates, seed).numpy()
         self.model.score_zeros()
         self.model.compile_seconds = time.perf_counter() - start
-
-    def _epoch(self, epoch: int) -> None:
-        warmup = max(1, round(self.model.warmup * self.total))
-        losses, notes, rate = [], 0, 0.0
-        for i, (inputs, targets, mask) in enumerate(self.windows.epoch(epoch, self.model.batch)):
-            at = (epoch - 1) * self.updates + i
-            rate = cosine(at, self.total, self.model.learning_rate, warmup)
-            seed = np.array([self.dropout_seed, len(self.network.lstm) * at], np.int32)
-            losses.append(self._update(inputs, targets, mask, self.optimizer.rates(rate, at + 1), seed))
-            notes += int(mask.sum())
-        loss = float(np.mean([x.numpy() for x in losses]))
-        bits = -sum(x.sum() for x in self.model.log_likelihood(self.valid)) / sum(len(p.notes) for p in self.valid) / math.log(2)
-        self.progress.finish(epoch, loss=loss, score=bits, notes=notes, rate=rate)
 
     def _one_update(self, inputs: tf.Tensor, targets: tf.Tensor, mask: tf.Tensor, rates: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         kept = self.network.kept(self.model.window, self.model.batch, seed) if self.model.dropout else None

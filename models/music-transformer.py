@@ -58,8 +58,9 @@ class Model(Learner["RelativeNetwork"]):
     batch : int
         Windows in a training step; the paper's 128.
     learning_rate, weight_decay : float
-        AdamW's; the rate is the peak of a cosine after a warm-up over the share `warmup` of all steps.
-    warmup : float
+        AdamW's.
+    warmup : int
+        Updates over which the rate rises; then it is constant.
     clip : float
         Largest norm of the gradient.
     transpose : int
@@ -84,7 +85,7 @@ class Model(Learner["RelativeNetwork"]):
     batch: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
-    warmup: float = 0.05
+    warmup: int = 50
     clip: float = 1.0
     transpose: int = 5
     stretch: float = 0.1

@@ -78,8 +78,8 @@ class Model(Learner["Network"]):
         Notes for each latent, at least 4.
     beta : float
         Final weight of the KL in training; the likelihood always has weight 1.
-    anneal : float
-        Share of all steps over which that weight rises from 0.
+    anneal : int
+        Updates over which that weight rises from 0.
     free_bits : float
         Bits of each latent dimension and span without cost in training.
     word_dropout : float
@@ -89,8 +89,9 @@ class Model(Learner["Network"]):
     batch : int
         Windows in a training step; the paper's 128.
     learning_rate, weight_decay : float
-        AdamW's; the rate is the peak of a cosine after a warm-up over the share `warmup` of all steps.
-    warmup : float
+        AdamW's.
+    warmup : int
+        Updates over which the rate rises; then it is constant.
     clip : float
         Largest norm of the gradient.
     transpose : int
@@ -111,14 +112,14 @@ class Model(Learner["Network"]):
     window: int = 64
     span: int = 32
     beta: float = 1.0
-    anneal: float = 0.3
+    anneal: int = 150
     free_bits: float = 0.1
     word_dropout: float = 0.1
     dropout: float = 0.1
     batch: int = 128
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
-    warmup: float = 0.05
+    warmup: int = 50
     clip: float = 1.0
     transpose: int = 5
     stretch: float = 0.1
@@ -156,9 +157,9 @@ class Model(Learner["Network"]):
             self.free_bits,
         )
 
-    def extra(self, progress: float) -> tuple[Tensor, ...]:
+    def extra(self, update: int) -> tuple[Tensor, ...]:
         """Weight of the KL."""
-        risen = min(1.0, progress / self.anneal) if self.anneal else 1.0
+        risen = min(1.0, update / self.anneal) if self.anneal else 1.0
         return (torch.tensor(self.beta * risen, device=self.device),)
 
     def validate(self, pieces: Sequence[Piece]) -> dict[str, float]:
@@ -170,7 +171,7 @@ class Model(Learner["Network"]):
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         """Train as :class:`Learner` does, then measure on `valid` how much the latent is used."""
         super().fit(train, valid, run)
-        self.use = self._measured(valid) if run.budget.epochs else {}
+        self.use = {} if run.budget.untrained else self._measured(valid)
 
     def _measured(self, pieces: Sequence[Piece]) -> dict[str, float]:
         network, means, kl = self.trained(), [], []

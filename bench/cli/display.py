@@ -102,7 +102,8 @@ class Clock:
         """
         before = self._before.get(event["key"], 0.0 if event["epoch"] == 1 else None)
         self._before[event["key"]] = event["seconds"]
-        left = event["seconds"] / event["epoch"] * (event["epochs"] - event["epoch"])
+        share = event.get("share") or event["epoch"] / event["epochs"]
+        left = event["seconds"] * max(0.0, 1 / share - 1)
         if before is None or event["seconds"] <= before:
             return None, left
         return event["notes"] / (event["seconds"] - before), left
@@ -111,7 +112,9 @@ class Clock:
 def epoch_text(event: Event, clock: Clock) -> str:
     """Format an epoch: ``epoch 3/30, loss 4.210, 17.90 bits/note, 12,300 notes/s, 40 s left at most``."""
     rate, left = clock.epoch(event)
-    parts = [f"epoch {event['epoch']}/{event['epochs']}", f"loss {event['loss']:.3f}"]
+    counted = event["in_epochs"] or "share" not in event
+    place = f"epoch {event['epoch']}/{event['epochs']}" if counted else f"{event['share']:.0%} of the budget"
+    parts = [place, f"loss {event['loss']:.3f}"]
     if (bits := event.get("validation_bits")) is not None:
         parts.append(f"{bits:.2f} bits/note")
     if rate is not None:
@@ -122,14 +125,13 @@ def epoch_text(event: Event, clock: Clock) -> str:
 
 
 def done_text(event: Event) -> str:
-    """Format the end of a trial: ``done in 12 s: 30 epochs in 8.1 s``, with the planned epochs if it stopped early."""
+    """Format the end of a trial: ``done in 12 s: 30 epochs in 8.1 s``, and what stopped it before its budget was used."""
     training = event.get("training") or {}
     text = f"done in {duration(event['seconds'])}"
     if (epochs := training.get("epochs", 0)) > 0:
-        planned = event.get("planned") or 0
-        number = f"{epochs:.4g} of {planned} epochs" if epochs < planned else f"{epochs:g} epoch{'s' * (epochs > 1)}"
-        clock = ", stopped by the clock" if training["stopped"] == "clock" else ""
-        text += f": {number} in {duration(training['seconds'])}{clock}"
+        number = f"{epochs:.3g} epoch{'s' * (epochs != 1)}"
+        stop = {"clock": ", stopped by the clock", "early": ", stopped early"}.get(training["stopped"], "")
+        text += f": {number} in {duration(training['seconds'])}{stop}"
     return text
 
 

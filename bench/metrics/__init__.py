@@ -54,6 +54,8 @@ __all__ = [
     "in_group",
     "likelihood",
     "skill",
+    "spread",
+    "table2",
 ]
 
 #: Modules that measure one sample against its target; :mod:`table2`, which takes the protocol's seconds, comes first.

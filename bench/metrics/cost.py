@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from bench.metrics.metric import Metric, Undefined, Value
 from bench.storage.outcome import Done, Epoch
+from bench.system.speed import STANDARD
 
 MIB = 2**20
+
 SOURCE = "this suite"
 
 METRICS = (
@@ -27,6 +29,31 @@ METRICS = (
         tolerance="35%",
         format="duration",
         clocked=True,
+    ),
+    Metric(
+        "training_yardsticks",
+        "Compute",
+        "yardstick-s",
+        "lower",
+        "Training time in yardstick-seconds: what it would take on a machine that needs 0.1 s for a fixed workload.",
+        SOURCE,
+        1,
+        group="cost",
+        tolerance="off",
+        seed_sd=False,
+    ),
+    Metric(
+        "updates",
+        "Updates",
+        "updates",
+        None,
+        "Updates of the weights until training stopped.",
+        SOURCE,
+        0,
+        group="cost",
+        tolerance="off",
+        format="short",
+        seed_sd=False,
     ),
     Metric(
         "epochs",
@@ -165,6 +192,8 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     elsewhere = Undefined("it was trained elsewhere")
     trained: dict[str, Value] = {
         "training_seconds": elsewhere if training.seconds is None else float(training.seconds),
+        "training_yardsticks": _yardsticks(outcome),
+        "updates": _measured(training.updates, "the model doesn't count them"),
         "epochs": elsewhere if training.epochs is None else float(training.epochs),
         "training_notes_per_second": _measured(training.notes_per_second, "it was not trained"),
         "seconds_to_target": seconds_to_target(training.history, target),
@@ -176,6 +205,13 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
         "peak_gpu_memory": _measured(memory.peak_gpu_bytes, "no GPU was used", MIB),
         "parameters": _measured(outcome.facts.get("parameters"), "the model states none"),
     }
+
+
+def _yardsticks(outcome: Done) -> Value:
+    speed, seconds = outcome.yardstick, outcome.training.seconds
+    if speed is None or seconds is None:
+        return Undefined("no yardstick was timed beside it")
+    return seconds / ((speed.before + speed.after) / 2) * STANDARD
 
 
 def _measured(value: float | None, reason: str, unit: int = 1) -> Value:

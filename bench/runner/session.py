@@ -154,7 +154,7 @@ class Session:
                 (place / "checkpoint").rename(place / "checkpoint.bad")
         (place / "outcome.json").unlink(missing_ok=True)
         write_json(place / "trial.json", task.job["trial"])
-        self.display({"event": "trial", **self._about(task), "epochs": task.job["trial"]["budget"]["epochs"]})
+        self.display({"event": "trial", **self._about(task)})
 
     def _forward(self, task: Task, event: dict[str, Any]) -> None:
         if event["event"] == "error":
@@ -169,8 +169,7 @@ class Session:
         about = {**self._about(task), "seconds": ending.seconds}
         if isinstance(outcome, Done):
             training = outcome.training.model_dump(exclude={"history"})
-            planned = task.job["trial"]["budget"]["epochs"]
-            self.display({"event": "done", **about, "training": training, "planned": planned})
+            self.display({"event": "done", **about, "training": training})
         else:
             self.display({"event": "failed", **about, "message": outcome.error.message, "log": str(task.log)})
 

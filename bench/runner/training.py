@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from bench.api import Run
-from bench.storage.outcome import Training
+from bench.api import Budget, Run
+from bench.specs.schema import BudgetChoice
+from bench.storage.outcome import Stage, Training
+from bench.storage.run_folder import samples_file
+from bench.system.speed import STANDARD
 
 
 def rate(notes: int, seconds: float) -> float | None:
@@ -18,6 +21,34 @@ def rate(notes: int, seconds: float) -> float | None:
     25.0
     """
     return notes / seconds if notes and seconds > 0 else None
+
+
+def limits(choice: BudgetChoice, device: str, yardstick: float | None) -> Budget:
+    """Translate a spec's budget to that of a training.
+
+    Parameters
+    ----------
+    choice : BudgetChoice
+    device : {"cpu", "cuda"}
+    yardstick : float or None
+        Seconds of the yardstick on this machine, for a budget in yardstick-seconds that no number of updates stands for.
+
+    Examples
+    --------
+    >>> from bench.specs.schema import Compute
+    >>> choice = BudgetChoice(compute=Compute(seconds=20))
+    >>> limits(choice, "cpu", yardstick=0.05).seconds, limits(choice.model_copy(update={"updates": 600}), "cpu", 0.05).updates
+    (10.0, 600)
+    """
+    if choice.compute is None:
+        return Budget(choice.epochs, choice.patience, choice.max_seconds)
+    updates, notes, seconds = choice.compute.updates, choice.compute.notes, choice.compute.seconds
+    if seconds is not None and choice.updates is not None:
+        updates, seconds = choice.updates, None
+    if seconds is not None and device == "cpu" and yardstick is not None:
+        seconds *= yardstick / STANDARD
+    shared = (updates, notes, seconds, choice.evaluations, choice.stages)
+    return Budget(choice.epochs, choice.patience, choice.max_seconds, *shared)
 
 
 class TrainingRun(Run):
@@ -33,10 +64,10 @@ class TrainingRun(Run):
     >>> run.log(1, loss=2.0, notes=100, validation_bits=9.5)
     >>> summary = run.summary(wall=0.0)
     >>> summary.epochs, summary.stopped, summary.best_validation_bits
-    (1, 'epochs', 9.5)
+    (1, 'budget', 9.5)
     """
 
-    #: Number of epochs that this process has trained.
+    #: Number of evaluations that this process has logged.
     epochs_logged = 0
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
@@ -73,8 +104,9 @@ class TrainingRun(Run):
         best_bits, best_epoch = min(scores, default=(None, None))
         return Training(
             seconds=seconds,
-            epochs=len(history),
+            epochs=history[-1].get("passes", len(history)) if history else 0,
             notes=notes,
+            updates=history[-1].get("updates") if history else None,
             notes_per_second=rate(notes, seconds),
             best_epoch=best_epoch,
             best_validation_bits=best_bits,
@@ -83,11 +115,22 @@ class TrainingRun(Run):
             history=tuple(history),
         )
 
-    def _stopped(self) -> Literal["epochs", "early", "clock", "untrained"]:
+    def stages(self) -> tuple[Stage, ...]:
+        """Results at shares of the budget that were taken, by this process or before a kill: one is taken where it was logged."""
+        stages = []
+        for share in self.budget.stages:
+            number = 1 + self.budget.shares.index(share)
+            until = [e for e in self.history if e["epoch"] <= number]
+            if until and until[-1]["epoch"] == number and samples_file(self.folder.parent, share).exists():
+                notes, last = sum(int(e["notes"]) for e in until), until[-1]
+                stages.append(Stage(share=share, updates=last["updates"], notes=notes, seconds=last["seconds"]))
+        return tuple(stages)
+
+    def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0
-        if self.budget.epochs == 0:
+        if self.budget.untrained:
             return "untrained"
-        if not self.history or last >= self.budget.epochs:
-            return "epochs"
+        if not self.history or last >= len(self.budget.shares):
+            return "budget"
         spent = self.history[-1]["seconds"]
         return "clock" if self.budget.max_seconds is not None and spent >= self.budget.max_seconds else "early"

@@ -10,12 +10,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.api import Budget, Notes, seed_for
+from bench.api import Notes, seed_for
 from bench.errors import BenchError, PluginError
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
@@ -26,11 +27,12 @@ from bench.runner.constrained import Conductor
 from bench.runner.contract import check_likelihood, check_samples
 from bench.runner.folds import Division, choose_division
 from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
-from bench.runner.training import TrainingRun, rate
+from bench.runner.training import TrainingRun, limits, rate
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.outcome import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
+from bench.storage.run_folder import samples_file
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
 from bench.system import frameworks, hardware, provenance, speed
 
@@ -140,9 +142,10 @@ class TrialTask:
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
         frameworks.require_device(plugin.header["FRAMEWORK"], trial.device)
+        kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         # Times are compared for trained models only, and the trials of the references stay fast.
         before = speed.measure() if trial.kind == "model" else None
-        training = self._fit(model, division)
+        training = self._fit(model, division, before, partial(self._take_stage, model, kind, targets, division, takes_prompt))
         if plugin.header["SEES_TARGET"]:
             model.reveal([t.target for t in targets])
         conductor = None
@@ -150,7 +153,6 @@ class TrialTask:
             conductor = Conductor(model, trial.harmony, targets, division.corpus.train, takes_prompt)
         generated, generation = self._generate(conductor or model, targets, takes_prompt)
         yardstick = None if before is None else SpeedReference(before=before, after=speed.measure())
-        kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         samples = Samples(
             {(division.places[piece], sample): notes for (piece, sample), notes in generated.items()},
             *self._likelihood(model, kind, division),
@@ -169,6 +171,7 @@ class TrialTask:
             "likelihood": summarize(samples, kind),
             "facts": facts,
             "originality": copied,
+            "stages": () if self.training is None else self.training.stages(),
             "harmony": None if conductor is None else conductor.stored(),
             "pieces": None if trial.fold is None else division.places,
         }
@@ -190,10 +193,10 @@ class TrialTask:
         except TypeError as error:
             raise PluginError(f"The model {plugin.name!r} can't be made with {self.trial.params}: {error}.") from error
 
-    def _fit(self, model: Any, division: Division) -> Training:
+    def _fit(self, model: Any, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:
         self.phase = "fit"
         trial = self.trial
-        budget = Budget(trial.budget.epochs, trial.budget.patience, trial.budget.max_seconds)
+        budget = limits(trial.budget, trial.device, yardstick)
         self.training = run = TrainingRun(
             seed=seed_for("training", trial.model, trial.seed, *self._axis),
             budget=budget,
@@ -201,10 +204,11 @@ class TrialTask:
             device=trial.device,
             threads=int(self.job["threads"]),
             emit=self.emit,
+            take=take,
         )
         run.folder.mkdir(parents=True, exist_ok=True)
         self.had_checkpoint = any(run.folder.iterdir())
-        self.emit({"event": "fit", "epochs": budget.epochs})
+        self.emit({"event": "fit", "epochs": len(budget.shares)})
         start = time.perf_counter()
         model.fit(division.corpus.train, division.corpus.validation, run)
         return run.summary(time.perf_counter() - start)
@@ -242,6 +246,19 @@ class TrialTask:
             seconds=seconds, notes=notes, notes_per_second=rate(notes, seconds), compile_seconds=compile_seconds
         )
         return generated, generation
+
+    def _take_stage(
+        self, model: Any, kind: str | None, targets: Sequence[Target], division: Division, takes_prompt: bool, share: float
+    ) -> None:
+        """Store the first sample of each piece, and the likelihoods, at a share of the budget, as they are stored at its end."""
+        seed = seed_for("generate", self.trial.model, self.trial.seed, 0, *self._axis)
+        parts = model.generate([t.prompt for t in targets], self.trial.protocol.notes, seed)
+        check_samples(parts, targets, self.trial.protocol.notes, takes_prompt)
+        notes = {(division.places[piece], 0): notes for piece, notes in enumerate(parts)}
+        path = samples_file(self.folder, share)
+        path.parent.mkdir(exist_ok=True)
+        write_samples(path, Samples(notes, *self._likelihood(model, kind, division)))
+        self.phase = "fit"
 
     def _likelihood(self, model: Any, kind: str | None, division: Division) -> tuple[Any, ...]:
         """Compute the likelihood of every held-out piece, even if too short to be continued: sums by field, notes, index."""

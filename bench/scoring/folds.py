@@ -12,7 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.metrics.likelihood import summarize
-from bench.storage.outcome import ChordPlans, Copying, Done, Generation, Memory, Number, Originality, SpeedReference, Training
+from bench.storage.outcome import (
+    ChordPlans,
+    Copying,
+    Done,
+    Generation,
+    Memory,
+    Number,
+    Originality,
+    SpeedReference,
+    Stage,
+    Training,
+)
 from bench.storage.samples import Samples
 
 
@@ -38,6 +49,7 @@ def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> D
             "yardstick": _speed([o.yardstick for o in outcomes if o.yardstick]),
             "originality": _originality(outcomes),
             "harmony": _harmony(outcomes),
+            "stages": _stages([o.stages for o in outcomes]),
             "pieces": None,
             "memory": Memory(
                 peak_bytes=max((o.memory.peak_bytes for o in outcomes if o.memory.peak_bytes), default=None),
@@ -55,6 +67,7 @@ def _training(trainings: Sequence[Training], folds: Sequence[int]) -> Training:
         seconds=_mean([t.seconds for t in trainings]),
         epochs=_mean([t.epochs for t in trainings]),
         notes=_mean([t.notes for t in trainings]),
+        updates=_mean([t.updates for t in trainings]),
         best_epoch=_mean([t.best_epoch for t in trainings]),
         best_validation_bits=_mean([t.best_validation_bits for t in trainings]),
         notes_per_second=_rate(sum(t.notes or 0 for t in trainings), math.fsum(t.seconds or 0.0 for t in trainings)),
@@ -62,6 +75,21 @@ def _training(trainings: Sequence[Training], folds: Sequence[int]) -> Training:
         resumed=sum(t.resumed or 0 for t in trainings),
         folds=tuple(t.model_copy(update={"fold": fold, "history": ()}) for fold, t in zip(folds, trainings, strict=True)),
         history=tuple({"fold": fold, **epoch} for fold, t in zip(folds, trainings, strict=True) for epoch in t.history),
+    )
+
+
+def _stages(parts: Sequence[Sequence[Stage]]) -> tuple[Stage, ...]:
+    """Combine the stages that every fold has: means over the folds."""
+    by_share = [{stage.share: stage for stage in part} for part in parts]
+    shared = sorted(set.intersection(*(set(stages) for stages in by_share)))
+    return tuple(
+        Stage(
+            share=share,
+            updates=_mean([stages[share].updates for stages in by_share]) or 0,
+            notes=_mean([stages[share].notes for stages in by_share]) or 0,
+            seconds=_mean([stages[share].seconds for stages in by_share]) or 0,
+        )
+        for share in shared
     )
 
 

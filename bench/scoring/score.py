@@ -17,12 +17,26 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.errors import DataError
-from bench.metrics import METRICS, Undefined, Value, copying, cost, evaluate_sample, evaluate_set, harmony, likelihood, skill
+from bench.metrics import (
+    HEADLINE,
+    METRICS,
+    Undefined,
+    Value,
+    copying,
+    cost,
+    evaluate_sample,
+    evaluate_set,
+    harmony,
+    likelihood,
+    skill,
+    spread,
+    table2,
+)
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.folds import unite
-from bench.scoring.table import KIND_ORDER, MEDIAN, Cell, Row, Table, TrialScore
+from bench.scoring.table import KIND_ORDER, MEDIAN, Cell, Row, StageScore, Table, TrialScore
 from bench.specs.trials import Trial
-from bench.storage.outcome import Done, Failed, Failure, Originality
+from bench.storage.outcome import Done, Failed, Failure, Originality, Stage
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, read_targets, unite_samples
@@ -214,6 +228,7 @@ def _score_trial(
         present = {i: t for i, t in enumerate(targets) if i not in outcome.absent}
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
+        stages = tuple(_score_stage(run, keys, stage, present, trial.protocol.seconds) for stage in outcome.stages)
     except (OSError, DataError) as error:
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
@@ -228,7 +243,28 @@ def _score_trial(
         return TrialScore(keys, trial, outcome, f"its outcome holds what is no finite number in {', '.join(wrong)}")
     counts = samples.likelihood_notes
     notes = {} if counts is None else dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
-    return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes)
+    return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes, stages)
+
+
+def _score_stage(
+    run: RunFolder, keys: Sequence[str], stage: Stage, targets: Mapping[int, Target], seconds: float | None
+) -> StageScore:
+    """Score the first sample of each piece, and the likelihoods, at a share of the budget."""
+    samples = run.samples(*keys, stage=stage.share)
+    scored: dict[str, list[Value]] = {}
+    for piece, target in targets.items():
+        generated = samples.notes.get((piece, 0))
+        if generated is None:
+            raise DataError(f"piece {piece} ({target.piece.id}) has no sample at {stage.share:.4g} of the budget")
+        for name, value in (
+            table2.evaluate(generated, target.target, seconds) | spread.evaluate(generated, target.target)
+        ).items():
+            scored.setdefault(name, []).append(value)
+    kept = (*HEADLINE, *(METRICS[name].order_free for name in HEADLINE))
+    values = {name: mean(scored[name]) for name in kept if name in scored}
+    predicted = likelihood.evaluate(likelihood.summarize(samples, "exact"))
+    values |= {name: predicted[name] for name in ("bits_per_note", "bits_pitch")}
+    return StageScore(stage.share, stage.updates, stage.notes, stage.seconds, values)
 
 
 def _score_pieces(

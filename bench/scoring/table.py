@@ -66,6 +66,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class StageScore:
+    """A trial's numbers at a share of its budget.
+
+    Parameters
+    ----------
+    share : float
+        Of the budget, between 0 and 1.
+    updates, notes, seconds : number
+        Of the training until then.
+    values : mapping of str to Value
+        The two distances and their order-free counterparts, bits per note and of the pitch.
+    """
+
+    share: float
+    updates: float
+    notes: float
+    seconds: float
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
 class TrialScore:
     """One trial's numbers.
 
@@ -85,6 +106,8 @@ class TrialScore:
         By metric, then by index of the piece: mean over the piece's samples.
     notes : dict
         Number of notes by held-out piece, the weights of its bits per note; empty without a likelihood.
+    stages : tuple of StageScore
+        Results at shares of the budget, ascending; without that of the whole.
     """
 
     keys: tuple[str, ...]
@@ -94,6 +117,7 @@ class TrialScore:
     values: Mapping[str, Value] = field(default_factory=dict)
     by_piece: Mapping[str, Mapping[int, Value]] = field(default_factory=dict)
     notes: Mapping[int, float] = field(default_factory=dict)
+    stages: tuple[StageScore, ...] = ()
 
     @property
     def key(self) -> str:

@@ -30,6 +30,7 @@ _EXPECTED = {
     "threshold": "a number of at least 0, a percentage such as 5%, or off",
     "too_many_seeds": "at most 10000 seeds",
     "seeds": "how many seeds (at least 1), or a list of them",
+    "compute": "one of seconds, updates and notes",
     "folds": "a whole number of at least 2, or leave-one-out",
     "roman_numeral": "a roman numeral such as V, vi or V7",
     "musical_key": "auto or a key such as C major or F# minor",
@@ -71,6 +72,10 @@ def _error(complaint: ErrorDetails, at: Address, document: Document, model: type
         return document.error(at, f"expected {words} {context[bound]:g}, got {value!r}.")
     if kind == "no_folds":
         return document.error((*at, "validation"), "it has no meaning without folds.", "Add `folds`, or leave it to the dataset.")
+    if kind == "epochs_and_compute":
+        return document.error(
+            (*at, "epochs"), "epochs have no effect beside `compute`.", "Remove one of them, or set compute: null."
+        )
     expected = _EXPECTED.get(kind)
     if expected is None:
         return document.error(at, f"{complaint['msg']}: {short_repr(value)}.")

@@ -100,24 +100,64 @@ class Protocol(Frozen):
         return {key: value for key, value in handler(self).items() if key not in unset}
 
 
-class BudgetChoice(Frozen):
-    """Training budget of a model: epochs decide, the time limits are safeguards."""
+class Compute(Frozen):
+    """One budget for all models, in one unit."""
 
-    epochs: int = Field(default=1, ge=0, description="Most passes over the training notes.")
-    patience: int | None = Field(default=None, ge=1, description="Epochs without a better validation loss before stopping.")
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Yardstick-seconds: seconds on a machine that needs 0.1 s for the yardstick; on a GPU plain seconds.",
+    )
+    updates: int | None = Field(default=None, ge=1, description="Updates of the weights.")
+    notes: int | None = Field(default=None, ge=1, description="Notes trained on.")
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if sum(limit is not None for limit in (self.seconds, self.updates, self.notes)) != 1:
+            raise PydanticCustomError("compute", "not one unit")
+        return self
+
+
+class BudgetChoice(Frozen):
+    """Training budget of a model: `compute`, if the spec states one, else epochs decide; the time limits are safeguards."""
+
+    epochs: int = Field(default=1, ge=0, description="Most passes over the training notes, without `compute`.")
+    compute: Compute | None = Field(default=None, description="One budget for all models, in place of epochs.")
+    updates: int | None = Field(
+        default=None,
+        ge=1,
+        description="Updates that the yardstick-seconds pay for, as `bench tune` measured them: so the row repeats.",
+    )
+    evaluations: int = Field(default=16, ge=1, description="With `compute`: evaluations on the validation pieces.")
+    stages: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], ...], BeforeValidator(as_tuple, json_schema_input_type=list[float])
+    ] = Field(default=(0.0625, 0.25), description="With `compute`: shares of it at which results are taken too.")
+    patience: int | None = Field(default=None, ge=1, description="Evaluations without a better validation loss before stopping.")
     max_seconds: float | None = Field(
-        default=None, gt=0, description="Stop after the epoch that crosses this; then it can't repeat."
+        default=None, gt=0, description="Stop after the evaluation that crosses this; then it can't repeat."
     )
     timeout: float = Field(
         default=3600, gt=0, description="Seconds after which a trial (with folds, one fold) is killed and counts as failed."
     )
+
+    @model_validator(mode="after")
+    def _epochs_or_compute(self) -> Self:
+        if self.compute is not None and "epochs" in self.model_fields_set:
+            raise PydanticCustomError("epochs_and_compute", "epochs beside compute")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_counts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit what has no effect: epochs beside `compute`, and what belongs to `compute` without it."""
+        unused = ("compute", "updates", "evaluations", "stages") if self.compute is None else ("epochs",)
+        return {key: value for key, value in handler(self).items() if key not in unused}
 
 
 class BudgetChange(BudgetChoice):
     """Changes to the spec's budget: only the keys that are set count."""
 
     @model_serializer(mode="wrap")
-    def _only_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _what_counts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
     def over(self, budget: BudgetChoice) -> BudgetChoice:

@@ -18,7 +18,7 @@ COUNTS = ("parameters", "peak_gpu_bytes")
 Number = int | float
 
 
-#: One epoch: ``epoch``, ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
+#: One evaluation: ``epoch`` (its number), ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
 Epoch = Mapping[str, Any]
 
 
@@ -27,10 +27,13 @@ class Training(Stored):
 
     Parameters
     ----------
-    seconds, epochs, notes : number or None
-        Wall clock, passes over the music, notes trained on; None for a system that was trained elsewhere.
+    seconds, epochs, notes, updates : number or None
+        Wall clock, passes over the music, notes trained on, updates of the weights; None where unknown, as for a system that was
+        trained elsewhere.
+    best_epoch : number or None
+        Number of the evaluation whose weights were kept, counted from 1.
     stopped : str or None
-        Why training ended: ``epochs``, ``early``, ``clock``, ``untrained``; ``mixed`` where folds differ.
+        Why training ended: its ``budget`` was used, ``early``, ``clock``, ``untrained``; ``mixed`` where folds differ.
     resumed : int
         How often it resumed from a checkpoint.
     fold : int or None
@@ -38,20 +41,38 @@ class Training(Stored):
     folds : tuple of Training
         Each fold's own figures, without its history.
     history : tuple of mapping
-        One entry per epoch; with folds, each entry names its fold.
+        One entry per evaluation; with folds, each entry names its fold.
     """
 
     seconds: Number | None = None
     epochs: Number | None = None
     notes: Number | None = None
+    updates: Number | None = None
     notes_per_second: Number | None = None
     best_epoch: Number | None = None
     best_validation_bits: Number | None = None
-    stopped: Literal["epochs", "early", "clock", "untrained", "mixed"] | None = None
+    stopped: Literal["budget", "early", "clock", "untrained", "mixed"] | None = None
     resumed: int | None = 0
     fold: int | None = None
     folds: tuple[Training, ...] = ()
     history: tuple[Epoch, ...] = ()
+
+
+class Stage(Stored):
+    """A result at a share of the budget: samples and likelihoods in a file of their own.
+
+    Parameters
+    ----------
+    share : float
+        Of the budget, between 0 and 1.
+    updates, notes, seconds : number
+        Of the training until then; with folds, means over them.
+    """
+
+    share: float
+    updates: Number
+    notes: Number
+    seconds: Number
 
 
 class Generation(Stored):
@@ -228,6 +249,8 @@ class Done(_Outcome):
         Models only.
     facts : mapping
         Facts that the model reports about itself.
+    stages : tuple of Stage
+        Results at shares of the budget, ascending; without that of the whole, which is the trial's own.
     pieces : tuple of int or None
         Indices of the run's targets that it continued, ascending; None for all of them.
     absent : tuple of int
@@ -244,6 +267,7 @@ class Done(_Outcome):
     yardstick: SpeedReference | None = None
     originality: Originality | None = None
     harmony: ChordPlans | None = None
+    stages: tuple[Stage, ...] = ()
     pieces: tuple[int, ...] | None = None
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None

@@ -17,6 +17,15 @@ from bench.storage.samples import Samples, read_samples, unite_samples
 from bench.storage.stored import first_problem
 
 
+def samples_file(trial: Path, stage: float | None = None) -> Path:
+    """Path of a trial's samples, at the end of its training or at a share of its budget.
+
+    >>> samples_file(Path("trial"), 0.25).as_posix()
+    'trial/stages/0.25.h5'
+    """
+    return trial / "samples.h5" if stage is None else trial / "stages" / f"{stage:.6g}.h5"
+
+
 class RunFolder:
     """A run's folder: run.json, targets.h5, ``trials/<key>/``, and the reports.
 
@@ -120,9 +129,16 @@ class RunFolder:
         keys = [planned.key for planned in self.read().trials]
         return {key: outcome for key in keys if (outcome := self.outcome(key)) is not None}
 
-    def samples(self, *keys: str) -> Samples:
-        """Read the samples of a trial, or of all its folds; a DataError if any are missing or damaged."""
-        parts = [read_samples(self.trial_dir(key) / "samples.h5") for key in keys]
+    def samples(self, *keys: str, stage: float | None = None) -> Samples:
+        """Read the samples of a trial, or of all its folds; a DataError if any are missing or damaged.
+
+        Parameters
+        ----------
+        *keys : str
+        stage : float, optional
+            Share of the budget at which they were generated; by default at its end.
+        """
+        parts = [read_samples(samples_file(self.trial_dir(key), stage)) for key in keys]
         return parts[0] if len(parts) == 1 else unite_samples(parts)
 
     def is_done(self, key: str) -> bool:

@@ -14,6 +14,9 @@ import numpy as np
 #: matrices would be split among threads that wait for each other: on a busy machine ten times as long, unlike training.
 SIZE, PRODUCTS, ADDITIONS = 64, 8000, 1_000_000
 
+#: Seconds of the workload on the machine whose seconds are yardstick-seconds.
+STANDARD = 0.1
+
 #: Repetitions, of which the median counts, so that one interruption changes nothing.
 REPEATS = 3
 
