@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import audit, data, external, gate, listen, run, show
+from bench.cli import audit, data, external, gate, listen, run, show, tune
 from bench.cli.output import as_bench_error, make_console, show_error
 from bench.errors import BenchError
 
@@ -75,6 +75,7 @@ _add(
     "bench run table2 --models lstm,transformer --seeds 5",
     "bench run my-spec.yaml --plugins my-models/",
 )
+_add("tune", tune.tune, "bench tune table2 --to tuned.yaml")
 _add("list", show.list_, "bench list models --plugins my-models/")
 _add("fetch", data.fetch, "bench data fetch maestro", "bench data fetch midiworld --spec table2-midiworld", to=data_app)
 _add(

@@ -219,7 +219,7 @@ def _yardstick(trial: TrialScore) -> float | None:
 
 def _spec_hash(spec: Mapping[str, Any], scale: str) -> str:
     """Hash what decides an outcome: neither titles nor thresholds."""
-    ignored = {"name", "title", "description", "extends", "suits", "published", "gate", "scales"}
+    ignored = {"name", "title", "description", "extends", "suits", "published", "gate", "scales", "search", "tuned"}
     text = json.dumps([scale, {key: spec[key] for key in sorted(spec) if key not in ignored}], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

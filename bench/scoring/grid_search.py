@@ -76,14 +76,14 @@ def without_losers(table: Table) -> Table:
 
 def _search(name: str, rows: Sequence[Row]) -> Search:
     done = [t for row in rows for t in row.done]
-    logged = {tuple(s for s in SCORES if _best(t.result, s) is not None) for t in done}
+    logged = {tuple(s for s in SCORES if best_score(t.result, s) is not None) for t in done}
     mixed = len(logged) > 1
     score = "" if mixed or not logged else next(iter(logged.pop()), "")
-    best = [[_best(t.result, score) for t in row.done] for row in rows]
+    best = [[best_score(t.result, score) for t in row.done] for row in rows]
     return Search(name, score, tuple(rows), tuple(tuple(v for v in seeds if v is not None) for seeds in best), mixed)
 
 
-def _best(outcome: Done, score: str) -> float | None:
-    """Find the lowest finite value of `score` over a trial's epochs; None if no epoch has one."""
+def best_score(outcome: Done, score: str) -> float | None:
+    """Find the lowest finite value of `score` over a trial's evaluations; None if none has one."""
     values = [e.get(score) for e in outcome.training.history]
     return min((float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)), default=None)

@@ -73,6 +73,7 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
         if name not in names.references:
             raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, names.references))
     _check_grid(spec, document, names)
+    _check_search(spec, document, names)
     _check_gate(spec.gate, document)
     for key, values in (("seeds", spec.seeds), ("references", spec.references)):
         if len(set(values)) < len(values):
@@ -107,6 +108,23 @@ def _check_grid(spec: Spec, document: Document, names: ValidNames) -> None:
     for row in spec.models:
         if (cells := len(combinations(row, spec.grid))) > MOST_CELLS:
             raise document.error(("grid",), f"{cells} combinations for the row {row!r}; at most {MOST_CELLS} can be searched.")
+
+
+def _check_search(spec: Spec, document: Document, names: ValidNames) -> None:
+    """Check the rows and hyperparameters that `bench tune` would search; a row that was left out is no error."""
+    for row, space in spec.search.models.items() if spec.search else ():
+        if row not in spec.models:
+            continue
+        at: Address = ("search", "models", row)
+        plugin = names.constrained[spec.models[row].plugin or row]
+        for i, size in enumerate(space.sizes):
+            _check_parameters(size, plugin, document, (*at, "sizes", i))
+        for name, span in space.ranges.items():
+            _check_parameter(name, span.low, plugin, document, (*at, "ranges", name))
+            if span.high < span.low:
+                raise document.error((*at, "ranges", name), f"its high {span.high:g} is below its low {span.low:g}.")
+        if wrong := [name for name in _CLASSES if name in space.ranges or any(name in size for size in space.sizes)]:
+            raise document.error(at, f"validation can't choose {wrong[0]}: bits over other classes don't compare.")
 
 
 def _check_gate(gate: Mapping[str, Any], document: Document) -> None:

@@ -174,6 +174,41 @@ class ModelChoice(Frozen):
     harmony: Harmony | None = Field(default=None, description="Generate under a harmonic constraint; see `harmonic`.")
 
 
+class Range(Frozen):
+    """Values to search, evenly on a logarithmic scale."""
+
+    low: float = Field(gt=0, description="Lowest value.")
+    high: float = Field(gt=0, description="Highest value.")
+
+
+class Space(Frozen):
+    """Hyperparameters of one row that `bench tune` searches; what it doesn't name stays as the row has it."""
+
+    sizes: Annotated[
+        tuple[dict[str, Any], ...], BeforeValidator(as_tuple, json_schema_input_type=list[dict[str, Any]]), Field(min_length=1)
+    ] = Field(default=({},), description="Hyperparameters that go together, such as width and heads.")
+    ranges: dict[str, Range] = Field(default_factory=dict, description="Hyperparameter to the range of its values.")
+
+
+class Search(Frozen):
+    """Search for hyperparameters, the same for all models: `bench tune`."""
+
+    trials: int = Field(default=12, ge=1, description="Trainings of each row.")
+    seed: int = Field(default=1000, ge=0, description="Their training seed, and that of the points; not among the spec's seeds.")
+    models: dict[str, Space] = Field(description="Row to what is searched for it.")
+
+
+class Tuned(Frozen):
+    """How the hyperparameters of a row were found, as `bench tune` writes it."""
+
+    trials: int = Field(ge=1, description="Trainings of the search.")
+    failed: int = Field(default=0, ge=0, description="Those that failed.")
+    score: str = Field(description="What chose, on the validation pieces.")
+    best: float = Field(description="Score of the winner.")
+    median: float = Field(description="Median score.")
+    updates: int | None = Field(default=None, description="Updates that the budget pays for at the winner's sizes.")
+
+
 class Spec(Frozen):
     """A benchmark: which systems learn from and continue which music, and for how long."""
 
@@ -200,6 +235,8 @@ class Spec(Frozen):
         default_factory=dict,
         description="Grid search: `row.hyperparameter` to its values. Every combination is trained; validation chooses.",
     )
+    search: Search | None = Field(default=None, description="What `bench tune` searches.")
+    tuned: dict[str, Tuned] = Field(default_factory=dict, description="How `bench tune` found the hyperparameters of a row.")
     references: Annotated[tuple[str, ...], BeforeValidator(as_tuple, json_schema_input_type=list[str])] = Field(
         default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
     )

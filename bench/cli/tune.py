@@ -1,0 +1,68 @@
+"""`bench tune`: search for the hyperparameters of a spec's rows, the same number of trainings for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.display import make_display
+from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption
+from bench.cli.output import INCOMPLETE, make_console, print_line
+
+
+def tune(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Name of a shipped spec with a `search`, or a YAML file.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Write the winners as a spec that extends this one.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trainings of each row, instead of the spec's.")] = None,
+    scale: ScaleOption = None,
+    data: DataOption = None,
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    jobs: JobsOption = 1,
+    quiet: QuietOption = False,
+) -> None:
+    """Search for hyperparameters on the validation pieces; the same command resumes a search that was stopped.
+
+    Exit code 3 if a training failed.
+    """
+    from bench import benchmark, tuning
+    from bench.specs.load import load_spec, shipped_specs
+    from bench.specs.scales import choose_scale
+    from bench.storage.run_folder import RunFolder
+    from bench.system.paths import Places
+
+    places = Places.find(out, data or (), plugins or ())
+    chosen, _ = choose_scale(scale)
+    resolved = load_spec(spec, places.plugins, scale=chosen)
+    searched, rows = tuning.search_spec(resolved, trials)
+    console = make_console()
+    name = f"tune-{resolved.name}-{chosen}"
+    with make_display(quiet, console, make_console(stderr=True)) as display:
+        result = benchmark.run(
+            searched,
+            scale=chosen,
+            data=data or (),
+            plugins=plugins or (),
+            out=out,
+            jobs=jobs,
+            sound=False,
+            reports=False,
+            name=name,
+            display=display,
+        )
+    trained = tuning.collect(RunFolder(result.folder), rows, resolved)
+    tuning.write_trials(result.folder / "trials.csv", trained)
+    for row, winner in tuning.winners(trained).items():
+        values = ", ".join(f"{name} {value}" for name, value in winner.params.items())
+        bought = f", {winner.updates} updates" if winner.updates else ""
+        print_line(console, f"{row}: {winner.score:.4g} with {values}{bought}")
+    target = to or result.folder / "tuned.yaml"
+    named = spec if spec in shipped_specs() else str(Path(spec).resolve())
+    tuning.write_tuned(target, named, chosen, trained)
+    print_line(console, str(target))
+    if any(t.score is None for t in trained) or len(trained) < len(rows):
+        raise typer.Exit(INCOMPLETE)

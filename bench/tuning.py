@@ -1,0 +1,225 @@
+"""Search for the hyperparameters of a spec's rows: the same number of trainings for each, chosen on the validation pieces.
+
+The points are a scrambled Halton sequence over sizes and ranges: each training of a row is another point of an even cover of its
+space, whatever came before, so the search is the same when it resumes. A search is a spec of its own, in which each point is a
+row; it runs like any other, a process a training, and every training is kept in its folder. The held-out pieces have no part.
+
+References
+----------
+Bergstra & Bengio 2012, Random Search for Hyper-Parameter Optimization; Owen 2017, A randomized Halton algorithm in R.
+With a dozen trainings a model-based search would still be in its first random ones.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from bench.errors import SpecError, UsageError
+from bench.scoring.grid_search import SCORES, best_score
+from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
+from bench.storage.files import atomic
+from bench.storage.outcome import Done, Failed
+from bench.storage.run_folder import RunFolder
+from bench.system.speed import STANDARD
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training of a search.
+
+    Parameters
+    ----------
+    row : str
+        The spec's row.
+    number : int
+        From 1.
+    params : mapping
+        Hyperparameters that were searched.
+    score : float or None
+        Lowest score on the validation pieces; None if it failed.
+    scored_by : str
+        Name of that score, one of :data:`bench.scoring.grid_search.SCORES`.
+    updates : int or None
+        Updates that the budget pays for, if it is in yardstick-seconds.
+    seconds : float or None
+        Training time.
+    """
+
+    row: str
+    number: int
+    params: Mapping[str, Any]
+    score: float | None = None
+    scored_by: str = ""
+    updates: int | None = None
+    seconds: float | None = None
+
+
+def points(space: Space, number: int, seed: int) -> list[dict[str, Any]]:
+    """Draw points of a row's space.
+
+    Parameters
+    ----------
+    space : Space
+    number, seed : int
+
+    Returns
+    -------
+    list of dict
+        Hyperparameters to values: one of the sizes, and a value of each range with three significant digits.
+
+    Examples
+    --------
+    >>> from bench.specs.schema import Range
+    >>> space = Space(sizes=({"units": 64}, {"units": 128}), ranges={"learning_rate": Range(low=0.001, high=0.1)})
+    >>> [point["units"] for point in points(space, 4, seed=0)]
+    [64, 128, 64, 128]
+    """
+    from scipy.stats import qmc
+
+    names = sorted(space.ranges)
+    shares = qmc.Halton(1 + len(names), seed=seed).random(number)
+    drawn = []
+    for size, *rest in shares:
+        spans = [space.ranges[name] for name in names]
+        values = {n: r.low * (r.high / r.low) ** u for n, r, u in zip(names, spans, rest, strict=True)}
+        chosen = space.sizes[min(int(size * len(space.sizes)), len(space.sizes) - 1)]
+        drawn.append({**chosen, **{name: float(f"{value:.3g}") for name, value in values.items()}})
+    return drawn
+
+
+def search_spec(spec: Spec, trials: int | None = None) -> tuple[Spec, dict[str, tuple[str, int, dict[str, Any]]]]:
+    """Write the search of a spec as a spec: a row for each point, one seed, one piece to continue, no references.
+
+    Returns
+    -------
+    Spec
+    dict
+        Name of each of its rows to the spec's row, the number of the point, and the hyperparameters there.
+
+    Raises
+    ------
+    SpecError
+        If the spec says nothing to search, states no budget for all models, or holds out all pieces in turn.
+    """
+    search = _search(spec)
+    rows: dict[str, tuple[str, int, dict[str, Any]]] = {}
+    models: dict[str, ModelChoice] = {}
+    for row in (row for row in search.models if row in spec.models):
+        choice, space = spec.models[row], search.models[row]
+        for number, params in enumerate(points(space, trials or search.trials, search.seed), 1):
+            name = f"{row}-{number:02}"
+            rows[name] = (row, number, params)
+            own = choice.budget.model_copy(update={"updates": None, "stages": ()})
+            models[name] = choice.model_copy(
+                update={"plugin": choice.plugin or row, "params": {**choice.params, **params}, "budget": own}
+            )
+    protocol = spec.protocol.model_copy(update={"pieces": 1, "samples": 1})
+    budget = spec.budget.model_copy(update={"stages": ()})
+    changes = {"models": models, "protocol": protocol, "budget": budget, "seeds": (search.seed,), "references": (), "grid": {}}
+    return spec.model_copy(update={**changes, "search": None, "tuned": {}, "title": f"Search: {spec.title}"}), rows
+
+
+def _search(spec: Spec) -> Search:
+    if spec.search is None or not any(row in spec.models for row in spec.search.models):
+        raise SpecError(f"{spec.name}: it says nothing to search.", "Add `search:` with a space for each row, see docs/specs.md.")
+    if spec.budget.compute is None:
+        raise SpecError(f"{spec.name}: a search needs one budget for all models.", "Add `budget: {compute: {seconds: 20}}`.")
+    if spec.protocol.folds is not None:
+        raise SpecError(
+            f"{spec.name}: all its pieces are held out in turn, so a search would see what it is tested on.",
+            "Take the hyperparameters from a spec on other music.",
+        )
+    return spec.search
+
+
+def collect(folder: RunFolder, rows: Mapping[str, tuple[str, int, dict[str, Any]]], spec: Spec) -> list[Trained]:
+    """Read the trainings of a search, in the order of its rows; one that has not run is left out."""
+    trained = []
+    for entry in folder.read().trials:
+        outcome, name = folder.outcome(entry.key), str(entry.trial["system"])
+        if outcome is not None and name in rows:
+            trained.append(_trained(*rows[name], outcome, spec))
+    return trained
+
+
+def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | Failed, spec: Spec) -> Trained:
+    if isinstance(outcome, Failed):
+        return Trained(row, number, params)
+    scores = [(score, name) for name in SCORES if (score := best_score(outcome, name)) is not None]
+    training, speed, updates = outcome.training, outcome.yardstick, None
+    compute = spec.models[row].budget.over(spec.budget).compute
+    if compute and compute.seconds and training.updates and training.seconds:
+        spent = training.seconds
+        if speed is not None and outcome.trial.get("device") != "cuda":
+            spent *= STANDARD / ((speed.before + speed.after) / 2)
+        updates = round(training.updates * compute.seconds / spent)
+    score, scored_by = scores[0] if scores else (None, "")
+    return Trained(row, number, params, score, scored_by, updates, training.seconds)
+
+
+def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
+    """Choose the training with the lowest validation score of each row; a row without any score has none."""
+    best: dict[str, Trained] = {}
+    for t in trained:
+        if t.score is not None and (t.row not in best or t.score < (best[t.row].score or 0.0)):
+            best[t.row] = t
+    return best
+
+
+def summary(winner: Trained, trained: Sequence[Trained]) -> Tuned:
+    """Summarize the search of the winner's row for the spec file."""
+    own = [t for t in trained if t.row == winner.row]
+    scores = [t.score for t in own if t.score is not None]
+    return Tuned(
+        trials=len(own),
+        failed=len(own) - len(scores),
+        score=SCORES[winner.scored_by],
+        best=round(min(scores), 4),
+        median=round(statistics.median(scores), 4),
+        updates=winner.updates,
+    )
+
+
+def write_tuned(path: Path, spec: str, scale: str, trained: Sequence[Trained]) -> None:
+    """Write a spec file that extends `spec`, a name or a path, by the winners at `scale`, and says how they were found.
+
+    Raises
+    ------
+    UsageError
+        If no training of a row has a score.
+    """
+    best = winners(trained)
+    if missing := sorted({t.row for t in trained} - best.keys()):
+        raise UsageError(f"No training of {', '.join(missing)} has a validation score.", "The search's folder says why.")
+    changes: dict[str, Any] = {"models": {}, "tuned": {}}
+    for row, winner in best.items():
+        budget = {"budget": {"updates": winner.updates}} if winner.updates else {}
+        changes["models"][row] = {"params": dict(winner.params), **budget}
+        changes["tuned"][row] = summary(winner, trained).model_dump(exclude_none=True)
+    text = io.StringIO()
+    writer = YAML()
+    writer.width = 120
+    writer.dump({"extends": spec, "scales": {scale: changes}}, text)
+    with atomic(path) as temporary:
+        temporary.write_text(f"# Written by bench tune.\n{text.getvalue()}")
+
+
+def write_trials(path: Path, trained: Sequence[Trained]) -> None:
+    """Write every training of a search as CSV."""
+    names = list(dict.fromkeys(name for t in trained for name in t.params))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["row", "number", "score", "updates", "seconds", *names])
+    for t in trained:
+        seconds = None if t.seconds is None else round(t.seconds, 2)
+        writer.writerow([t.row, t.number, t.score, t.updates, seconds, *(t.params.get(name) for name in names)])
+    with atomic(path) as temporary:
+        temporary.write_text(out.getvalue())
