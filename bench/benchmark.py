@@ -18,6 +18,7 @@ from bench.specs.load import load_spec, shipped_specs
 from bench.specs.scales import choose_scale
 from bench.specs.schema import Scale, Spec
 from bench.storage.run_folder import RunFolder
+from bench.system.hardware import parallel_trials
 from bench.system.paths import Places
 
 
@@ -54,7 +55,7 @@ def run(
     data: Sequence[Path | str] = (),
     plugins: Sequence[Path | str] = (),
     out: Path | str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     fetch: bool = True,
     sound: bool = True,
     reports: bool = True,
@@ -77,8 +78,9 @@ def run(
         Plug-in folders, searched before those of ``$BENCH_PLUGINS``.
     out : Path, optional
         Folder for reports; by default ``$BENCH_REPORTS`` or ``reports``.
-    jobs : int
-        Number of trials that run in parallel; they share the cores.
+    jobs : int, optional
+        Number of trials that run in parallel; they share the cores. By default see
+        :func:`bench.system.hardware.parallel_trials`.
     fetch : bool
         Whether a missing dataset may be downloaded.
     sound : bool
@@ -112,7 +114,7 @@ def run(
     >>> [row["system"] for row in result.table]
     ['real', 'shuffle', 'median', 'unigram', 'markov', 'uniform']
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UsageError(f"jobs is {jobs}; at least 1 trial must run at a time.")
     places = Places.find(out, data, plugins)
     scale, why = choose_scale(scale)
@@ -122,7 +124,8 @@ def run(
     with folder.lock(), Signals() as signals:
         call = {**_spec_names(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
         show = display or (lambda event: None)
-        session = Session(resolved, scale, why, places, folder, jobs, show, signals, call)
+        number = jobs or parallel_trials(scale)
+        session = Session(resolved, scale, why, places, folder, number, show, signals, call)
         try:
             session.run(fetch)
             if sound:

@@ -68,7 +68,7 @@ def _add(name: str, command: Callable[..., None], *examples: str, to: typer.Type
     to.command(name, epilog=_examples(examples))(command)
 
 
-_add("all", run.run_all, "bench all --jobs 2")
+_add("all", run.run_all, "bench all")
 _add(
     "run",
     run.run,

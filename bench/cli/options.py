@@ -34,7 +34,15 @@ OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="The reports folder. By default $BENCH_REPORTS, else reports.")
 ]
 JobsOption = Annotated[
-    int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Number of trials run in parallel; they share the cores.")
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Number of trials run in parallel; they share the cores. By default one a core, on a GPU one.",
+        show_default=False,
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the report's path.")]
 SoundOption = Annotated[

@@ -22,7 +22,7 @@ def run_all(
     data: DataOption = None,
     plugins: PluginsOption = None,
     out: OutOption = None,
-    jobs: JobsOption = 1,
+    jobs: JobsOption = None,
     sound: SoundOption = True,
     quiet: QuietOption = False,
 ) -> None:
@@ -76,7 +76,7 @@ def run(
     data: DataOption = None,
     plugins: PluginsOption = None,
     out: OutOption = None,
-    jobs: JobsOption = 1,
+    jobs: JobsOption = None,
     sound: SoundOption = True,
     quiet: QuietOption = False,
 ) -> None:

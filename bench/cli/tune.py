@@ -22,7 +22,7 @@ def tune(
     data: DataOption = None,
     plugins: PluginsOption = None,
     out: OutOption = None,
-    jobs: JobsOption = 1,
+    jobs: JobsOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Search for hyperparameters on the validation pieces; the same command resumes a search that was stopped.

@@ -32,7 +32,7 @@ def command(report: Report) -> str:
     for option, folders in (("data", call.data), ("plugins", call.plugins)):
         for folder in folders:
             words += [f"--{option}", folder]
-    if call.jobs > 1:
+    if call.jobs is not None:
         words += ["--jobs", str(call.jobs)]
     return shlex.join(words)
 

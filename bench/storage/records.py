@@ -149,7 +149,7 @@ class Call(Stored):
     seeds: int | tuple[int, ...] | None = None
     data: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
-    jobs: int = 1
+    jobs: int | None = None
     command: tuple[str, ...] | None = None
 
 

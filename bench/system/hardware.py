@@ -53,6 +53,18 @@ def memory_bytes() -> int:
     return min([total, *(int(x) for x in limits if x is not None)])
 
 
+#: Memory to reserve for a trial at scale cpu, bytes; the largest was measured at 1.0 GiB.
+TRIAL_BYTES = 3 * 2**29
+
+
+def parallel_trials(scale: str) -> int:
+    """Choose how many trials to run in parallel: one on a GPU, else one a core, as far as memory allows.
+
+    Networks of this size use a second core badly: two trials of one thread each take less time than one after the other with two.
+    """
+    return 1 if scale == "gpu" else max(1, min(cores(), memory_bytes() // TRIAL_BYTES))
+
+
 def cpu_model() -> str:
     """Name of the processor, from /proc/cpuinfo, else from the platform."""
     try:
