@@ -1,0 +1,175 @@
+"""The search for hyperparameters: its points, its refusals, and a whole search by the command, stopped and resumed."""
+
+import csv
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.errors import SpecError
+from bench.specs.load import load_spec
+from bench.specs.schema import Compute, Range, Space
+from bench.tuning import Trained, points, search_spec, winners
+from tests.cli.in_process import bench
+
+TOY = Path(__file__).parent / "runner" / "plugins"
+
+#: Its validation bits are known: lowest at a rate of 0.01 and a size of 8, whatever the seed. A rate above 0.5 fails.
+VALLEY = textwrap.dedent('''
+    """A valley whose bottom is known."""
+
+    import math
+
+    import numpy as np
+
+    from bench.api import Notes
+
+    FRAMEWORK = "numpy"
+    FEATURES = "a valley"
+    PROMPT = True
+    LIKELIHOOD = None
+
+
+    class Model:
+        def __init__(self, rate: float = 0.3, size: int = 4) -> None:
+            self.rate, self.size = rate, size
+
+        def fit(self, train, valid, run) -> None:
+            if self.rate > 0.5:
+                raise ValueError("diverged")
+            with open(run.folder.parents[5] / "trained.txt", "a") as log:
+                log.write("x")
+            run.begin()
+            bits = 5 + math.log10(self.rate / 0.01) ** 2 + abs(self.size - 8)
+            for number, share in enumerate(run.budget.shares, 1):
+                run.log(number, loss=1.0, notes=10, validation_bits=bits + 1 - share, updates=10 * number)
+
+        def generate(self, prompts, n_notes, seed, constraint=None):
+            onset = np.arange(1, n_notes + 1)
+            return [
+                Notes.from_columns(p.onset[-1] + onset, np.ones(n_notes), np.full(n_notes, 60), np.full(n_notes, 64))
+                for p in prompts
+            ]
+''')
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine" / "models").mkdir(parents=True)
+    (tmp_path / "mine" / "models" / "valley.py").write_text(VALLEY)
+    return tmp_path
+
+
+def write(folder, **changes):
+    spec = {
+        "title": "Valleys",
+        "dataset": {"name": "toy"},
+        "protocol": {"prompt": 10, "notes": 20, "pieces": 2},
+        "seeds": [0, 1],
+        "budget": {"compute": {"updates": 40}, "evaluations": 4},
+        "models": {"valley": {}, "fixed": {"plugin": "valley", "params": {"size": 8}}},
+        "references": ["median"],
+        "search": {
+            "trials": 8,
+            "models": {
+                "valley": {"sizes": [{"size": 4}, {"size": 8}], "ranges": {"rate": {"low": 0.001, "high": 0.1}}},
+                "fixed": {"ranges": {"rate": {"low": 0.001, "high": 0.1}}},
+            },
+        },
+        **changes,
+    }
+    (folder / "valleys.yaml").write_text(json.dumps(spec))
+
+
+def tune(folder, *arguments):
+    return bench(folder, "tune", "valleys.yaml", "--scale", "cpu", "--plugins", TOY, "--plugins", "mine", *arguments)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), number=st.integers(1, 40))
+def test_points_stay_in_the_space_and_cover_it_evenly(seed, number):
+    space = Space(sizes=({"units": 1}, {"units": 2}, {"units": 3}), ranges={"rate": Range(low=1e-4, high=1e-1)})
+    drawn = points(space, number, seed)
+    assert all(1e-4 * 0.999 <= p["rate"] <= 1e-1 * 1.001 for p in drawn)
+    counts = [sum(p["units"] == size for p in drawn) for size in (1, 2, 3)]
+    assert sum(counts) == number
+    assert max(counts) - min(counts) <= 3
+    # More points are the same and more of them: a longer search keeps what a shorter one has trained.
+    assert points(space, number + 5, seed)[:number] == drawn
+
+
+def test_every_row_has_as_many_points_and_none_of_the_spec_s_seeds(folder):
+    write(folder)
+    spec = load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu")
+    searched, rows = search_spec(spec)
+    assert [row for row, _, _ in rows.values()] == ["valley"] * 8 + ["fixed"] * 8
+    assert list(searched.models) == list(rows)
+    assert searched.seeds == (1000,)
+    assert searched.references == ()
+    assert searched.budget.compute == Compute(updates=40)
+    assert searched.models["fixed-01"].params["size"] == 8
+
+
+def test_the_lowest_score_wins_and_a_failed_training_can_not():
+    trained = [
+        Trained("lstm", 1, {}, 7.5, "validation_bits"),
+        Trained("lstm", 2, {}),
+        Trained("lstm", 3, {}, 7.25, "validation_bits"),
+        Trained("gan", 1, {}),
+    ]
+    assert {row: t.number for row, t in winners(trained).items()} == {"lstm": 3}
+
+
+def test_a_search_finds_the_valley_keeps_every_training_and_resumes(folder):
+    write(folder)
+    done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
+    assert done.returncode == 0, done.stderr
+    run = folder / "reports" / "runs" / "tune-valleys-cpu"
+    with (run / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16
+    best = min((r for r in rows if r["row"] == "valley"), key=lambda r: float(r["score"]))
+    tuned = load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu")
+    assert tuned.models["valley"].params == {"size": 8, "rate": float(best["rate"])}
+    assert tuned.models["fixed"].params["size"] == 8
+    assert 0.004 < tuned.models["valley"].params["rate"] < 0.025
+    assert (tuned.tuned["valley"].trials, tuned.tuned["valley"].failed) == (8, 0)
+    assert tuned.tuned["valley"].best == pytest.approx(float(best["score"]), abs=1e-4)
+    assert tuned.tuned["valley"].score == "validation bits per note"
+    assert tuned.seeds == (0, 1)
+    first = (folder / "tuned.yaml").read_bytes()
+    trainings = (folder / "trained.txt").read_text()
+    assert len(trainings) == 16
+    assert tune(folder, "--to", "tuned.yaml", "--out", "reports").returncode == 0
+    assert (folder / "trained.txt").read_text() == trainings, "a search that is done trains nothing"
+    assert (folder / "tuned.yaml").read_bytes() == first
+
+
+def test_a_training_that_fails_loses_its_point_only(folder):
+    search = {"trials": 6, "models": {"valley": {"ranges": {"rate": {"low": 0.01, "high": 10.0}}}}}
+    write(folder, search=search)
+    done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
+    assert done.returncode == 3
+    tuned = load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu").tuned["valley"]
+    assert tuned.trials == 6
+    assert 1 <= tuned.failed < 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": None}, "it says nothing to search"),
+        ({"budget": {"epochs": 3}}, "a search needs one budget for all models"),
+        ({"protocol": {"prompt": 10, "notes": 20, "folds": 2}}, "a search would see what it is tested on"),
+        ({"search": {"models": {"valley": {"ranges": {"speed": {"low": 1, "high": 2}}}}}}, "no hyperparameter 'speed'"),
+        ({"search": {"models": {"valley": {"ranges": {"rate": {"low": 2, "high": 1}}}}}}, "its high 1 is below its low 2"),
+        ({"search": {"models": {"valley": {"sizes": [{"size": "big"}]}}}}, "expected a whole number, got 'big'"),
+    ],
+)
+def test_what_can_not_be_searched_is_refused_in_words(folder, changes, message):
+    write(folder, **changes)
+    with pytest.raises(SpecError, match=message):
+        search_spec(load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu"))
