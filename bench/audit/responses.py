@@ -25,7 +25,7 @@ from scipy import stats as scipy_stats
 
 from bench.audit.corruptions import CORRUPTIONS, LONGEST_SHIFT, Context
 from bench.errors import DataError
-from bench.metrics import METRICS, Metric, Undefined, Value, evaluate_sample, evaluate_set
+from bench.metrics import METRICS, Metric, Undefined, Value, evaluate_samples, evaluate_set
 from bench.music.notes import Notes
 from bench.runner.folds import divide
 from bench.runner.held_out import HeldOut
@@ -141,16 +141,16 @@ def audit(held_out: HeldOut) -> Audit:
     targets = [t.target for t in held_out.targets.targets]
     if len(targets) < 2:
         raise DataError(f"The audit compares held-out pieces with each other; there are {len(targets)}, at least 2 are needed.")
-    seconds = held_out.spec.protocol.seconds
+    seconds, prompts = held_out.spec.protocol.seconds, [t.prompt for t in held_out.targets.targets]
     contexts, borrowed = make_contexts(held_out, held_out.corpus())
 
-    own, other = measure(targets, targets, seconds)
+    own, other = measure(targets, targets, seconds, prompts)
     cells: dict[tuple[str, str], Cell] = {}
     moved: dict[tuple[str, str], Row] = {}
     units = {name: unit(own[name], other[name]) for name in own}
     for corruption in CORRUPTIONS.values():
         corrupted = [[corruption.apply(context, strength) for context in contexts] for strength in corruption.strengths]
-        measured = [measure(samples, targets, seconds) for samples in corrupted]
+        measured = [measure(samples, targets, seconds, prompts) for samples in corrupted]
         for name in own:
             key = name, corruption.name
             rows, other_rows = [itself[name] for itself, _ in measured], [stranger[name] for _, stranger in measured]
@@ -202,7 +202,9 @@ def da_capo(piece: Notes, following: Notes, n: int) -> Notes:
     return Notes.concatenate(parts)
 
 
-def measure(samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None) -> tuple[dict[str, Row], dict[str, Row]]:
+def measure(
+    samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None, prompts: Sequence[Notes]
+) -> tuple[dict[str, Row], dict[str, Row]]:
     """Measure every metric of each sample against its own target, and against another piece's.
 
     A metric on samples has one value per piece, a metric on sets one in all; NaN where it is undefined.
@@ -212,20 +214,24 @@ def measure(samples: Sequence[Notes], targets: Sequence[Notes], seconds: float |
     samples, targets : sequence of Notes
         One per piece, at least two.
     seconds : float, optional
-        Time limit of the two distances.
+        Time limit of the distances.
+    prompts : sequence of Notes
+        Notes before each target.
     """
     # Neighbours may be similar (one composer, one melody), so the other piece is half the list away.
     half = len(samples) // 2
     turned = [*samples[half:], *samples[:half]]
     ours, rest = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
     return (
-        _on_samples(samples, targets, seconds) | _on_sets(samples[ours], targets[ours]),
-        _on_samples(turned, targets, seconds) | _on_sets(samples[rest], targets[ours]),
+        _on_samples(samples, targets, seconds, prompts) | _on_sets(samples[ours], targets[ours]),
+        _on_samples(turned, targets, seconds, prompts) | _on_sets(samples[rest], targets[ours]),
     )
 
 
-def _on_samples(samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None) -> dict[str, Row]:
-    each = [evaluate_sample(g, t, seconds) for g, t in zip(samples, targets, strict=True)]
+def _on_samples(
+    samples: Sequence[Notes], targets: Sequence[Notes], seconds: float | None, prompts: Sequence[Notes]
+) -> dict[str, Row]:
+    each = evaluate_samples(samples, targets, seconds, prompts)
     return {name: np.array([_number(values[name]) for values in each]) for name in each[0]}
 
 

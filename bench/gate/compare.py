@@ -5,7 +5,8 @@ is worse than all of them right, though the mean is the same. The goal of a metr
 
 - With a better direction: as low or as high as possible.
 - With a counterpart that measures the real continuation (``copied_run`` and ``copied_run_real``): not above it, piece by piece.
-  Below it nothing is worse: people borrow too, and a system that borrows less has lost nothing.
+  Below it nothing is worse: people borrow too, and a system that borrows less has lost nothing. Where the metric says so
+  (``prompt_scale``): near it, piece by piece.
 - Otherwise: near the metric's `ideal`; without one, near the baseline's row ``real``; without that row, near the row's own mean.
 
 The row ``real`` is a stretch of a training piece, so it says nothing about how much copying is right.
@@ -98,9 +99,9 @@ class Goal:
     ----------
     kind : {"lower", "higher", "near", "not above"}
     at : float
-        For ``near``.
+        For ``near``, and for pieces that are not in `by_piece`.
     by_piece : mapping of int to float
-        For ``not above``; 0 for other pieces.
+        The real continuations' own values, for ``near`` and ``not above``.
 
     Examples
     --------
@@ -114,17 +115,18 @@ class Goal:
 
     def distance(self, pieces: Sequence[int], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Compute how far each value is from the goal, shape (pieces,); a larger number is worse."""
-        if self.kind == "near":
-            return np.abs(values - self.at)
-        if self.kind == "not above":
-            above: NDArray[np.float64] = np.maximum(0.0, values - np.array([self.by_piece.get(p, 0.0) for p in pieces]))
-            return above
+        if self.kind in ("near", "not above"):
+            # Values by seed have no pieces, and no goal by piece.
+            above = values - (np.array([self.by_piece.get(p, self.at) for p in pieces]) if self.by_piece else self.at)
+            away: NDArray[np.float64] = np.abs(above) if self.kind == "near" else np.maximum(0.0, above)
+            return away
         return values if self.kind == "lower" else -values
 
     def words(self, worsening: float, digits: int) -> str:
         """Describe a change, such as ``further from 1.00``; empty if its sign says it all."""
         if self.kind == "near":
-            return f"{'nearer to' if worsening < 0 else 'further from'} {self.at:.{digits}f}"
+            goal = "real music's own" if self.by_piece else f"{self.at:.{digits}f}"
+            return f"{'nearer to' if worsening < 0 else 'further from'} {goal}"
         return f"{'less' if worsening < 0 else 'more'} above real music's own" if self.kind == "not above" else ""
 
 
@@ -145,7 +147,8 @@ def goal(metric: Metric, before: Baseline, old: System, new: System, mean: float
     if metric.counterpart:
         counterpart = METRICS[metric.counterpart].id
         series = old.metrics.get(counterpart) or new.metrics.get(counterpart)
-        return Goal("not above", by_piece=dict(zip(series.at, series.values, strict=True)) if series else {})
+        kind: Literal["near", "not above"] = "near" if metric.near_counterpart else "not above"
+        return Goal(kind, by_piece=dict(zip(series.at, series.values, strict=True)) if series else {})
     if metric.ideal is not None:
         return Goal("near", metric.ideal)
     real = before.systems.get(REAL)

@@ -3,6 +3,7 @@
 Each module lists its columns in ``METRICS`` and measures on one of these levels:
 
 - ``evaluate(generated, real)``: one sample and its target. Averaged over samples, seeds, then pieces.
+- :mod:`hearing` and :mod:`alignment`: the same, from the samples' :mod:`events`.
 - ``evaluate_set(generated, real)``: all samples of a trial and all targets. Averaged over seeds.
 - :mod:`copying`, :mod:`likelihood` and :mod:`cost`: what was measured while the trial ran, from its outcome.
 - :mod:`harmony`: one sample against the plan of chords that constrained rows of its run followed.
@@ -23,12 +24,14 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from bench.metrics import (
+    alignment,
     copying,
     cost,
     distributions,
     diversity,
     frechet,
     harmony,
+    hearing,
     likelihood,
     mgeval,
     muspy,
@@ -36,7 +39,9 @@ from bench.metrics import (
     spread,
     table2,
 )
+from bench.metrics.events import Events, events
 from bench.metrics.metric import Group, Metric, Undefined, Value
+from bench.metrics.table2 import first_seconds
 from bench.music.notes import Notes
 
 __all__ = [
@@ -49,6 +54,7 @@ __all__ = [
     "copying",
     "cost",
     "evaluate_sample",
+    "evaluate_samples",
     "evaluate_set",
     "harmony",
     "in_group",
@@ -63,7 +69,22 @@ ON_SAMPLES = (spread, distributions, muspy)
 #: Modules that measure all samples of a trial against all targets.
 ON_SETS = (diversity, mgeval, frechet)
 
-MODULES = (table2, skill, spread, harmony, likelihood, distributions, mgeval, frechet, copying, diversity, muspy, cost)
+MODULES = (
+    table2,
+    hearing,
+    alignment,
+    skill,
+    spread,
+    harmony,
+    likelihood,
+    distributions,
+    mgeval,
+    frechet,
+    copying,
+    diversity,
+    muspy,
+    cost,
+)
 
 _BY_NAME = {metric.name: metric for module in MODULES for metric in module.METRICS}
 
@@ -84,14 +105,8 @@ def in_group(group: Group | None) -> tuple[str, ...]:
 HEADLINE = in_group("headline")
 
 
-def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None) -> dict[str, Value]:
-    """Compute everything that is measured on one sample and its target.
-
-    Parameters
-    ----------
-    generated, real : Notes
-    seconds : float, optional
-        Limits what the two distances compare, see :func:`bench.metrics.table2.aligned`.
+def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None, prompt: Notes | None = None) -> dict[str, Value]:
+    """Compute everything that is measured on one sample and its target. Many samples are faster by :func:`evaluate_samples`.
 
     Examples
     --------
@@ -100,10 +115,42 @@ def evaluate_sample(generated: Notes, real: Notes, seconds: float | None = None)
     >>> evaluate_sample(generated, real)["unique_pitches"]
     2.0
     """
-    values = table2.evaluate(generated, real, seconds)
-    for module in ON_SAMPLES:
-        values |= module.evaluate(generated, real)
-    return values
+    return evaluate_samples([generated], [real], seconds, None if prompt is None else [prompt])[0]
+
+
+def evaluate_samples(
+    generated: Sequence[Notes], real: Sequence[Notes], seconds: float | None = None, prompts: Sequence[Notes] | None = None
+) -> list[dict[str, Value]]:
+    """Compute everything that is measured on each sample and its target.
+
+    Parameters
+    ----------
+    generated, real : sequence of Notes
+        Each sample, and its target. A target that comes several times in a row is the same object, and analysed once.
+    seconds : float, optional
+        Limits what all distances of index or alignment compare, see :func:`bench.metrics.table2.aligned`.
+    prompts : sequence of Notes, optional
+        Of each sample: the notes before it, whose key some metrics ask for.
+
+    Examples
+    --------
+    >>> real = Notes.from_columns([0, 1, 2], [1, 1, 1], [60, 64, 67], [80, 80, 80])
+    >>> [values["pitch_distance"] for values in evaluate_samples([real, real], [real, real])]
+    [0.0, 0.0]
+    """
+    values: list[dict[str, Value]] = []
+    heard: list[tuple[Events, Events]] = []
+    for i, (sample, target) in enumerate(zip(generated, real, strict=True)):
+        each = table2.evaluate(sample, target, seconds)
+        for module in ON_SAMPLES:
+            each |= module.evaluate(sample, target)
+        theirs = heard[-1][1] if heard and heard[-1][1].notes is target else events(target)
+        heard.append((events(sample), theirs))
+        values.append(each | hearing.evaluate(*heard[-1], prompts[i] if prompts else None))
+    if seconds is not None:
+        heard = [(events(first_seconds(one.notes, seconds)), events(first_seconds(other.notes, seconds))) for one, other in heard]
+    aligned = alignment.evaluate_samples([one for one, _ in heard], [other for _, other in heard])
+    return [each | distances for each, distances in zip(values, aligned, strict=True)]
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:

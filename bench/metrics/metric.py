@@ -8,7 +8,18 @@ from typing import Literal
 Better = Literal["lower", "higher"]
 
 #: Tables of a report, by the question that their columns answer.
-Group = Literal["headline", "spread", "harmony", "likelihood", "distributions", "originality", "descriptors", "cost"]
+Group = Literal[
+    "headline",
+    "hearing",
+    "alignment",
+    "spread",
+    "harmony",
+    "likelihood",
+    "distributions",
+    "originality",
+    "descriptors",
+    "cost",
+]
 
 #: How people read a value: fixed decimals; ``3 min 05 s``; ``12,300``, three significant digits; ``123,456``, a whole number; at
 #: most one decimal; MiB or GiB.
@@ -72,7 +83,10 @@ class Metric:
     clocked : bool
         Whether it is measured with a clock: a slower machine makes it worse.
     counterpart : str or None
-        Name of the metric that is the same figure of the real continuation, where people do it too (copying).
+        Name of the metric that is the same figure of the real continuation, where people do it too (copying), or where the row
+        `real` can't show it.
+    near_counterpart : bool
+        Whether the value should be near its counterpart's, piece by piece; otherwise it should only not be above it.
     order_free : str or None
         Name of the metric that compares the same values with their order ignored.
 
@@ -99,6 +113,7 @@ class Metric:
     floor: float = 0.0
     clocked: bool = False
     counterpart: str | None = None
+    near_counterpart: bool = False
     order_free: str | None = None
 
     @property

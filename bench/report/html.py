@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from bench.formatting import Grid, plural, visible
 from bench.report import provenance, tables, verdict
 from bench.report.contents import Report
-from bench.report.figures import audit, copying, cost, distances, distributions, over_time, pitch, training
+from bench.report.figures import alignment, audit, copying, cost, distances, distributions, over_time, pitch, training
 from bench.report.listen import clips, silent
 from bench.report.notes import notes
 
@@ -43,6 +43,7 @@ def report_html(report: Report) -> str:
             kinds=sorted({row.kind for row in report.table.rows}),
             progress=progress(report),
             distances=distances.gallery(report),
+            alignment=alignment.gallery(report),
             cost=cost.gallery(report),
             training=training.gallery(report),
             pitch_loss=pitch.gallery(report),

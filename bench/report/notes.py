@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.formatting import listed, plural, visible
 from bench.metrics import METRICS
-from bench.report import findings, harmony
+from bench.report import alignment, findings, harmony
 from bench.report.contents import Report
 from bench.scoring.grid_search import SCORES
 from bench.scoring.stats import FEWEST
@@ -41,7 +41,14 @@ def _sections() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"plural": plural, "listed": listed, "capital": _capital, "sentence": _sentence}
-    environment.globals |= {"findings": findings, "harmony": harmony, "METRICS": METRICS, "SCORES": SCORES, "FEWEST": FEWEST}
+    environment.globals |= {
+        "alignment": alignment,
+        "findings": findings,
+        "harmony": harmony,
+        "METRICS": METRICS,
+        "SCORES": SCORES,
+        "FEWEST": FEWEST,
+    }
     return environment.get_template("notes.j2").module
 
 

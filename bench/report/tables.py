@@ -45,6 +45,17 @@ class Theme:
 #: Tables between Table 2 and the costs.
 THEMES = (
     Theme(
+        "hearing",
+        "What people hear",
+        "Chords, voices, key and melody of the samples. None is better high or low: compare with the row real; the scale, which "
+        "is that of the prompt's key, with the column of the real continuation.",
+    ),
+    Theme(
+        "alignment",
+        "Other alignments",
+        "The pitch distance by other rules than the index. Each puts the rows in another order.",
+    ),
+    Theme(
         "spread",
         "What the distance does not show",
         "Whether notes are as varied as real ones. Skill is the share by which the distance is below that of the median row; a "

@@ -24,7 +24,7 @@ from bench.metrics import (
     Value,
     copying,
     cost,
-    evaluate_sample,
+    evaluate_samples,
     evaluate_set,
     harmony,
     likelihood,
@@ -275,21 +275,23 @@ def _score_pieces(
     `copied` is the outcome's stored overlap with the training music, if any.
     """
     protocol, order = trial.protocol, {key: i for i, key in enumerate(sorted(samples.notes))}
-    scored: dict[str, dict[int, Value]] = {}
-    for piece, target in targets.items():
-        measured = []
-        for sample in range(protocol.samples):
-            generated = samples.notes.get((piece, sample))
-            if generated is None or len(generated) != protocol.notes:
-                raise DataError(
-                    f"sample {sample} of piece {piece} ({target.piece.id}) "
-                    + ("is missing" if generated is None else f"has {len(generated)} notes, not {protocol.notes}")
-                )
-            originals = copying.evaluate(copied, order[piece, sample], piece)
-            measured.append(evaluate_sample(generated, target.target, protocol.seconds) | originals)
-        for name in measured[0]:
-            scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
-    return scored
+    keys = [(piece, sample) for piece in targets for sample in range(protocol.samples)]
+    for piece, sample in keys:
+        generated = samples.notes.get((piece, sample))
+        if generated is None or len(generated) != protocol.notes:
+            raise DataError(
+                f"sample {sample} of piece {piece} ({targets[piece].piece.id}) "
+                + ("is missing" if generated is None else f"has {len(generated)} notes, not {protocol.notes}")
+            )
+    music = [targets[piece] for piece, _ in keys]
+    measured = evaluate_samples(
+        [samples.notes[key] for key in keys], [m.target for m in music], protocol.seconds, [m.prompt for m in music]
+    )
+    by_piece: dict[int, list[dict[str, Value]]] = {}
+    for key, values in zip(keys, measured, strict=True):
+        by_piece.setdefault(key[0], []).append(values | copying.evaluate(copied, order[key], key[0]))
+    names = next(iter(by_piece.values()), [{}])[0]
+    return {name: {piece: mean(m[name] for m in each) for piece, each in by_piece.items()} for name in names}
 
 
 def _score_harmony(

@@ -242,6 +242,8 @@ def test_two_pieces_ten_semitones_apart(two_pieces: HeldOut) -> None:
     constant = found.cells["pitch_distance", "median"]
     assert constant.responses[-1] == 0.5
     assert constant.changes[-1] == -0.5
+    # The prompts' keys are C and B flat major; B flat is not in the scale of C, while C is in that of B flat.
+    assert found.units["prompt_scale"] == 50
     # Two pieces can never show that it isn't chance: 2 of 4 sign patterns are as extreme.
     assert constant.p == 1
     assert not constant.rewards

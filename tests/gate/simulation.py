@@ -1,9 +1,10 @@
 """How often the gate is right: pairs of runs drawn from a stored one, judged by the gate's own function.
 
 ``spread.json`` holds every column that the gate is on for, by seed and piece, of a real run: the chorales' Table 2, 3 seeds, 50
-pieces. ``python tests/gate/simulation.py FOLDER`` makes it again from that run's folder. ``generation 1000 1`` prints what
-the gate says of 1000 pairs, drawn with seed 1, that differ in their generations; with ``training`` of pairs that were trained
-anew; with ``worse`` of pairs trained anew in which one metric of one model is truly worse by twice its threshold.
+pieces. (What people hear and the alignments are of a later run of the same spec.) ``python tests/gate/simulation.py FOLDER``
+makes it again from that run's folder. ``generation 1000 1`` prints what the gate says of 1000 pairs, drawn with seed 1, that
+differ in their generations; with ``training`` of pairs that were trained anew; with ``worse`` of pairs trained anew in which one
+metric of one model is truly worse by twice its threshold.
 
 A drawn run keeps each piece's own level, as both runs of a pair have the same pieces (drawn anew for each pair), and draws what
 differs between generations: each (seed, piece) takes one of the stored seeds' deviations from that piece's mean, all metrics of a
@@ -159,9 +160,10 @@ def further(aim: Goal, at, values, by):
     """Values that are further away by so much: on the side where they are, or above what they may be."""
     if aim.kind in ("lower", "higher"):
         return values + by if aim.kind == "lower" else values - by
+    own = [aim.by_piece.get(place, aim.at) for place in at]
     if aim.kind == "near":
-        return values + np.where(values >= aim.at, by, -by)
-    return np.maximum(values, [aim.by_piece.get(place, 0.0) for place in at]) + by
+        return values + np.where(values >= own, by, -by)
+    return np.maximum(values, own) + by
 
 
 def targets() -> list[tuple[str, str]]:

@@ -110,11 +110,28 @@ class TestAroundAnIdeal:
         (Goal("lower"), [1.0, -2.0]),
         (Goal("higher"), [-1.0, 2.0]),
         (Goal("near", 3.0), [2.0, 5.0]),
+        (Goal("near", by_piece={4: 0.25, 7: -4.0}), [0.75, 2.0]),
         (Goal("not above", by_piece={4: 0.25}), [0.75, 0.0]),
     ],
 )
 def test_by_hand(goal, away):
     assert goal.distance((4, 7), np.array([1.0, -2.0])).tolist() == away
+
+
+@pytest.mark.parametrize(
+    ("share", "status", "change"),
+    [
+        (60.0, "worse", "20.0 further from real music's own"),
+        (90.0, "same", None),
+        (100.0, "worse", "10.0 further from real music's own"),
+    ],
+)
+def test_a_share_is_best_near_that_of_the_real_continuation(share, status, change):
+    real = series([85.0] * PIECES)
+    before, now = (run(lstm=system(prompt_scale=series([v] * PIECES), prompt_scale_real=real)) for v in (80.0, share))
+    found = verdict(before, now, "prompt_scale")
+    assert found.status == status
+    assert change is None or change in sentence(found)
 
 
 def test_what_is_no_number_is_an_error_and_never_better():

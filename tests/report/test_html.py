@@ -26,6 +26,7 @@ def test_the_sections_are_in_order(tmp_path: Path) -> None:
         "Table 2",
         "Significant differences",
         "All rows on one axis",
+        "Other alignments",
         "Cost against quality",
         "Training",
         "Pitch and velocity over time",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.formatting import listed
-from bench.metrics import METRICS
+from bench.metrics import METRICS, in_group
 from bench.report.contents import Report
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels
@@ -16,7 +16,9 @@ from bench.scoring.table import REAL, Row
 
 def gallery(report: Report) -> Gallery:
     """Bar charts, one for each metric that is also measured on real continuations."""
-    pairs = [(metric.name, metric.counterpart) for metric in METRICS.values() if metric.counterpart]
+    pairs = [
+        (metric.name, metric.counterpart) for metric in map(METRICS.__getitem__, in_group("originality")) if metric.counterpart
+    ]
     drawings = [figure for pair in pairs if (figure := _one(report, *pair))]
     if not drawings:
         return Gallery((), "No row has a value for what it copied.")
