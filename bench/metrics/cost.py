@@ -193,7 +193,7 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     trained: dict[str, Value] = {
         "training_seconds": elsewhere if training.seconds is None else float(training.seconds),
         "training_yardsticks": _yardsticks(outcome),
-        "updates": _measured(training.updates, "the model doesn't count them"),
+        "updates": elsewhere if training.seconds is None else _measured(training.updates, "the model doesn't count them"),
         "epochs": elsewhere if training.epochs is None else float(training.epochs),
         "training_notes_per_second": _measured(training.notes_per_second, "it was not trained"),
         "seconds_to_target": seconds_to_target(training.history, target),
@@ -209,6 +209,8 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
 
 def _yardsticks(outcome: Done) -> Value:
     speed, seconds = outcome.yardstick, outcome.training.seconds
+    if outcome.trial.get("device") == "cuda":
+        return Undefined("the yardstick measures a CPU, it was trained on a GPU")
     if speed is None or seconds is None:
         return Undefined("no yardstick was timed beside it")
     return seconds / ((speed.before + speed.after) / 2) * STANDARD

@@ -34,6 +34,7 @@ def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) 
             seconds=2.0 * fold,
             epochs=3 * fold,
             notes=100,
+            updates=20 * fold,
             notes_per_second=50 / fold,
             best_epoch=fold,
             best_validation_bits=10.0 + fold,
@@ -59,7 +60,7 @@ def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) 
 @pytest.fixture
 def whole() -> Done:
     """Two folds as one: the first fold's piece stands after the second's."""
-    parts = [outcome(1, 1), outcome(2, 0, stopped="epochs", resumed=2)]
+    parts = [outcome(1, 1), outcome(2, 0, stopped="budget", resumed=2)]
     return unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
 
 
@@ -69,6 +70,7 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
         "seconds": 3.0,
         "epochs": 4.5,
         "notes": 100.0,
+        "updates": 30.0,
         "best_epoch": 1.5,
         "best_validation_bits": 11.5,
         "notes_per_second": 200 / 6,
@@ -76,7 +78,7 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
         "resumed": 2,
     }
     assert [(e["fold"], e["epoch"], e["seconds"]) for e in training.history] == [(1, 1, 1.0), (2, 1, 2.0)]
-    assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "epochs", ())]
+    assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "budget", ())]
 
 
 def test_what_is_added_up_and_what_is_the_largest(whole: Done) -> None:
