@@ -153,7 +153,7 @@ class Model:
         for _ in training.progress.evaluations():
             gap, notes = training.train()
             distance = validation_distance(self._sample(training.averaged, *VALIDATION, seed=0), real)
-            rate = training.of_generator.param_groups[0]["lr"]
+            rate = self.learning_rate * warmed(training.progress.updates_done - 1, self.warmup)
             training.progress.finish(loss=gap, score=distance, notes=notes, rate=rate)
         if training.progress.updates_done < self.n_critic:
             raise TrialError(

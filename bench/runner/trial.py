@@ -214,7 +214,7 @@ class TrialTask:
         training = run.summary(time.perf_counter() - start)
         if run.history and not budget.in_epochs and "share" not in run.history[-1]:
             self._remark(
-                f"The model logged no share of the budget: it seems to know epochs only. It trained {training.epochs:g} of them, so "
+                f"The model logged no share of the budget: it seems to know epochs only. It trained {training.epochs:g} of them: "
                 "its row isn't one at this budget."
             )
         return training

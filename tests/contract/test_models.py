@@ -291,7 +291,7 @@ def test_a_stage_is_what_a_training_of_that_budget_gives(case: Case, tmp_path: P
     half = case.fit(tmp_path / "half", budget=Budget(updates=7, evaluations=2))
     notes, nats = taken.pop(0.5)
     assert not taken
-    assert notes == case.generate(half, PROMPTS) != case.generate(model, PROMPTS)
+    assert notes == case.generate(half, PROMPTS)
     if nats:
         assert all(np.array_equal(*both) for both in zip(nats, half.log_likelihood(VALID), strict=True))
 

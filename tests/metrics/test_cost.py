@@ -50,3 +50,19 @@ def test_cost_of_a_trial() -> None:
         "peak_gpu_memory": Undefined("no GPU was used"),
         "parameters": 1000.0,
     }
+
+
+def test_compute_and_updates_where_they_are_unknown() -> None:
+    def measured(training: Training, **more: object) -> tuple[Value, Value]:
+        shared = {"status": "done", "key": "k", "generation": Generation(), "likelihood": None, "memory": Memory(), "facts": {}}
+        costs = cost.evaluate(Done.model_validate({**shared, "training": training, **more}))
+        return costs["training_yardsticks"], costs["updates"]
+
+    trained = Training(seconds=12.5, epochs=3)
+    assert measured(trained) == (Undefined("no yardstick was timed beside it"), Undefined("the model doesn't count them"))
+    yardstick = SpeedReference(before=0.1, after=0.1)
+    assert measured(trained, yardstick=yardstick, trial={"device": "cpu"})[0] == pytest.approx(12.5)
+    on_gpu = measured(trained, yardstick=yardstick, trial={"device": "cuda"})[0]
+    assert on_gpu == Undefined("the yardstick measures a CPU, it was trained on a GPU")
+    elsewhere = Undefined("it was trained elsewhere")
+    assert measured(Training(seconds=None), yardstick=yardstick) == (elsewhere, elsewhere)
