@@ -258,6 +258,8 @@ def test_a_budget_in_updates_ends_there_and_resumes_within_an_epoch(case: Case, 
         pytest.skip("it counts: it makes no updates")
     logged: list[dict[str, Any]] = []
     straight = case.fit(tmp_path / "straight", budget=COMPUTE, emit=logged.append)
+    if "updates" not in logged[0] and case.plugin.name not in TINY:
+        pytest.skip("it knows epochs only")
     assert [entry["updates"] for entry in logged] == [4, 7, 11, 14]
     assert [entry["share"] for entry in logged] == pytest.approx([4 / 14, 0.5, 11 / 14, 1.0])
     assert not (logged[2]["passes"]).is_integer()
