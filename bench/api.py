@@ -385,9 +385,16 @@ class Run:
 
         Call it after :meth:`log` and before the checkpoint, with the weights in place that the training would end with, if it
         ended there: only a model whose learning rate doesn't depend on the budget's end can. The training clock stands still.
+
+        Raises
+        ------
+        TrialError
+            If the evaluation was not logged with its number of ``updates``.
         """
         if share not in self.budget.stages:
             return
+        if not self.history or "updates" not in self.history[-1]:
+            raise TrialError(f"run.stage({share}) needs the number of updates.", "Call run.log(..., updates=...) before it.")
         self._before, self._since = self.seconds, None
         self._take(share)
         self._since = time.perf_counter()

@@ -258,9 +258,11 @@ class Progress(_training.Progress):
         """Evaluate these weights, an average; training goes on from its own at the end."""
         self.latest = snapshot(self.variables)
         restore(self.variables, {**self.latest, **weights})
-        yield
-        restore(self.variables, self.latest)
-        self.latest = {}
+        try:
+            yield
+        finally:
+            restore(self.variables, self.latest)
+            self.latest = {}
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Copy the values of all variables, by path."""
@@ -289,9 +291,11 @@ class Progress(_training.Progress):
     def unchanged(self) -> Iterator[None]:
         """Put weights and moments back at the end: for an update that is only made to compile it."""
         weights, moments = self.weights(), self.optimizer.state()
-        yield
-        restore(self.variables, weights)
-        self.optimizer.restore(moments)
+        try:
+            yield
+        finally:
+            restore(self.variables, weights)
+            self.optimizer.restore(moments)
 
 
 def write_checkpoint(path: Path, groups: Mapping[str, Mapping[str, NDArray[Any]]], **values: Any) -> None:

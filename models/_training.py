@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
 import math
@@ -168,24 +169,30 @@ class EarlyStopping:
     patience: int | None
     best: float = math.inf
     best_epoch: int = 0
+    #: Number of evaluations since the best.
+    since: int = 0
 
     def improved(self, epoch: int, loss: float) -> bool:
         """Record one evaluation's validation loss; whether it is the best so far (a NaN never is)."""
         if not loss < self.best:
+            self.since += 1
             return False
-        self.best, self.best_epoch = loss, epoch
+        self.best, self.best_epoch, self.since = loss, epoch, 0
         return True
 
-    def exhausted(self, epoch: int) -> bool:
+    @property
+    def exhausted(self) -> bool:
         """Whether `patience` evaluations have passed since the best."""
-        return self.patience is not None and epoch - self.best_epoch >= self.patience
+        return self.patience is not None and self.since >= self.patience
 
 
 class Progress(ABC):
     """A training run from evaluation to evaluation: log, best weights, checkpoints from which a killed run resumes bit for bit.
 
     A framework's subclass defines what the weights are and how a checkpoint is stored. Evaluations are at the budget's shares:
-    after each epoch, or at equal shares of a budget in updates, notes or seconds.
+    after each epoch, or at equal shares of a budget in updates, notes or seconds. An evaluation has the number of the last share
+    that training had reached by then: where one update passes several shares, or a validation takes longer than the time between
+    two, numbers are left out, and the budget is not exceeded.
 
     Parameters
     ----------
@@ -204,10 +211,11 @@ class Progress(ABC):
 
     def __init__(self, name: str, run: Run, score: str, *, steps: int, anytime: bool = True, **identity: Any) -> None:
         self.name, self.run, self.score, self.steps, self.anytime = name, run, score, steps, anytime
-        budget = asdict(run.budget) | {"max_seconds": None, "patience": None}
+        # A time limit in seconds is measured anew after a kill: another one continues the same training.
+        budget = asdict(run.budget) | {"max_seconds": None, "patience": None, "seconds": run.budget.seconds is not None}
         self.identity = json.dumps({**identity, "seed": run.seed, "budget": budget}, sort_keys=True)
         self.stopping = EarlyStopping(run.budget.patience)
-        self.evaluation = self.updates_done = self.notes_done = 0
+        self.evaluation = self.reached = self.updates_done = self.notes_done = 0
         self.best = self.weights()
         self._stream: Iterator[Any] | None = None
 
@@ -252,11 +260,12 @@ class Progress(ABC):
             Called before the training clock starts, if anything is left to train; must leave the model as it was.
         """
         self._resume()
-        if self.evaluation < len(self.run.budget.shares):
+        number = len(self.run.budget.shares)
+        if self.evaluation < number:
             warm_up()
         self.run.begin(self.evaluation)
-        while self.evaluation < len(self.run.budget.shares):
-            if self.evaluation and (self.stopping.exhausted(self.evaluation) or self.run.out_of_time):
+        while self.evaluation < number:
+            if self.evaluation and (self.stopping.exhausted or self.run.out_of_time or self._used_up):
                 return
             yield self.evaluation + 1
 
@@ -270,7 +279,8 @@ class Progress(ABC):
         notes : callable
             Number of notes in a batch.
         """
-        due = self.run.budget.shares[self.evaluation]
+        shares = self.run.budget.shares
+        due = next((share for share in shares[self.evaluation :] if share > self.share + TINY), 1.0)
         if self._stream is None:
             number, done = divmod(self.updates_done, self.steps)
             every = itertools.chain.from_iterable(map(epoch, itertools.count(number + 1)))
@@ -280,6 +290,7 @@ class Progress(ABC):
             self.updates_done += 1
             self.notes_done += notes(batch)
             if self.share >= due - TINY:
+                self.reached = bisect.bisect_right(shares, self.share + TINY)
                 return
 
     def finish(self, *, loss: float, score: float, notes: int, rate: float, **values: float) -> None:
@@ -290,20 +301,32 @@ class Progress(ABC):
         TrialError
             If the training diverged.
         """
-        self.evaluation += 1
+        before, self.evaluation = self.evaluation, self.reached
         check_finite(self.name, self.evaluation, loss=loss, **{self.score: score})
         place = {"updates": self.updates_done, "passes": self.updates_done / self.steps, "share": self.share}
         self.run.log(self.evaluation, loss=loss, notes=notes, learning_rate=rate, **place, **{self.score: score}, **values)
         if self.stopping.improved(self.evaluation, score):
             self.best = self.weights()
-        if self.anytime and (share := self.run.budget.shares[self.evaluation - 1]) in self.run.budget.stages:
-            now = self.weights()
-            self.use(self.best)
-            self.run.stage(share)
-            self.use(now)
+        self._take(self.run.budget.shares[before : self.evaluation])
         counts = {"evaluation": self.evaluation, "updates": self.updates_done, "notes": self.notes_done}
-        best = {"best_loss": self.stopping.best, "best_epoch": self.stopping.best_epoch}
+        best = {"best_loss": self.stopping.best, "best_epoch": self.stopping.best_epoch, "since_best": self.stopping.since}
         self.save(identity=self.identity, **counts, **best)
+
+    def _take(self, shares: Sequence[float]) -> None:
+        """Let the engine take the results that are due at `shares`, with the best weights so far."""
+        due = [share for share in shares if share in self.run.budget.stages]
+        if not self.anytime or not due:
+            return
+        now = self.weights()
+        self.use(self.best)
+        for share in due:
+            self.run.stage(share)
+        self.use(now)
+
+    @property
+    def _used_up(self) -> bool:
+        """Whether the last evaluation was at the end of a budget in seconds."""
+        return bool(self.run.history) and self.run.history[-1].get("share", 0.0) >= 1 - TINY
 
     def _resume(self) -> None:
         """Restore the checkpoint of this very training, if there is one."""
@@ -313,6 +336,7 @@ class Progress(ABC):
         arrays, scalars = checkpoint
         self.restore(arrays)
         self.stopping.best, self.stopping.best_epoch = float(scalars["best_loss"]), int(scalars["best_epoch"])
+        self.stopping.since = int(scalars["since_best"])
         self.evaluation, self.updates_done, self.notes_done = (int(scalars[k]) for k in ("evaluation", "updates", "notes"))
 
 

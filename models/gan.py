@@ -153,7 +153,7 @@ class Model:
         for _ in training.progress.evaluations():
             gap, notes = training.train()
             distance = validation_distance(self._sample(training.averaged, *VALIDATION, seed=0), real)
-            rate = training.of_generator.param_groups[0]["lr"]
+            rate = self.learning_rate * warmed(training.progress.updates_done - 1, self.warmup)
             training.progress.finish(loss=gap, score=distance, notes=notes, rate=rate)
         if training.progress.updates_done < self.n_critic:
             raise TrialError(
@@ -222,10 +222,11 @@ class _Training:
     def train(self) -> tuple[float, int]:
         """Train until the next evaluation; return the critic's mean gap between real and generated windows, and the notes."""
         model, before = self.model, self.progress.notes_done
-        rng = _torch.generator(seed_for("training", self.seed, "noise", self.progress.updates_done), model.device)
         gaps: list[Tensor] = []
         batches = self.progress.batches(lambda epoch: self.windows.epoch(epoch, model.batch), lambda batch: int(batch[2].sum()))
         for update, (_, targets, mask) in batches:
+            # A generator for each update: what is drawn doesn't depend on where the evaluations are.
+            rng = _torch.generator(seed_for("training", self.seed, "noise", update), model.device)
             rate = warmed(update, model.warmup)
             present = torch.from_numpy(mask).to(model.device)[..., None]  # (B, N, 1): False where a short piece is padded
             codes = torch.from_numpy(targets.astype(np.int64)).to(model.device)  # (B, N, 4)

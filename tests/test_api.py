@@ -1,6 +1,7 @@
-"""Run: the log of epochs, and its state after a kill or a power cut."""
+"""Run: the log of epochs, the shares of its budget, and its state after a kill or a power cut."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,94 @@ def test_an_epoch_that_does_not_rise_is_refused(tmp_path: Path, epoch: int) -> N
         run.log(epoch, loss=1.0, notes=10)
     assert events == []
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "shares"),
+    [
+        (Budget(epochs=4), (0.25, 0.5, 0.75, 1.0)),
+        (Budget(epochs=0), ()),
+        (Budget(seconds=9.0, evaluations=2), (0.5, 1.0)),
+        # A stage at an evaluation's share is no further one.
+        (Budget(updates=600, evaluations=4, stages=(0.25, 0.1)), (0.1, 0.25, 0.5, 0.75, 1.0)),
+        (Budget(notes=600, evaluations=10, stages=(0.3, 0.7)), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+    ],
+)
+def test_a_budget_is_evaluated_at_its_shares(budget: Budget, shares: tuple[float, ...]) -> None:
+    assert budget.shares == shares
+
+
+def test_a_budget_is_in_one_unit() -> None:
+    assert (Budget(0).untrained, Budget(0, updates=5).untrained, Budget(0, updates=5).in_epochs) == (True, False, False)
+    with pytest.raises(TrialError, match="in updates, in notes or in seconds, not in two"):
+        Budget(updates=5, seconds=5.0)
+
+
+class Clock:
+    """A clock that is told the time."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("budget", "share"),
+    [(Budget(4), 0.5), (Budget(updates=80), 0.25), (Budget(notes=1000), 0.3), (Budget(seconds=10.0), 0.7), (Budget(0), 2.0)],
+)
+def test_share_counts_what_the_budget_is_in(tmp_path: Path, clock: Clock, budget: Budget, share: float) -> None:
+    run = Run(0, budget, tmp_path)
+    run.begin()
+    clock.time += 7
+    assert run.share(updates=20, notes=300, passes=2.0) == share
+
+
+def test_a_stage_is_taken_where_it_is_due_while_the_clock_stands_still(tmp_path: Path, clock: Clock) -> None:
+    taken: list[float] = []
+
+    def take(share: float) -> None:
+        clock.time += 1000
+        taken.append(share)
+        assert run.seconds == 3.0
+
+    run = Run(0, Budget(updates=4, evaluations=4, stages=(0.25,), max_seconds=10.0), tmp_path, take=take)
+    run.begin()
+    for number, share in enumerate(run.budget.shares, 1):
+        clock.time += 3
+        run.log(number, loss=1.0, notes=10, updates=number)
+        run.stage(share)
+    assert taken == [0.25]
+    assert [entry["seconds"] for entry in run.history] == [3.0, 6.0, 9.0, 12.0]
+    assert (run.seconds, run.out_of_time) == (12.0, True)
+    resumed = Run(0, run.budget, tmp_path, take=take)
+    resumed.begin(2)
+    assert resumed.seconds == 6.0
+
+
+def test_a_stage_needs_its_number_of_updates(tmp_path: Path) -> None:
+    run = Run(0, Budget(updates=4, evaluations=4, stages=(0.25,)), tmp_path)
+    run.begin()
+    with pytest.raises(TrialError, match=r"run.stage\(0.25\) needs the number of updates"):
+        run.stage(0.25)
+    run.log(1, loss=1.0, notes=10)
+    run.stage(0.5)  # none is due there
+    with pytest.raises(TrialError, match=r"run.stage\(0.25\) needs the number of updates"):
+        run.stage(0.25)
+
+
+def test_events_say_whether_epochs_count(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    trained(tmp_path / "epochs", 1, emit=events.append)
+    run = Run(0, Budget(updates=8, evaluations=4, stages=(0.125,)), tmp_path / "updates", emit=events.append)
+    run.begin()
+    run.log(1, loss=1.0, notes=10, share=0.125)
+    assert [(e["epochs"], e["in_epochs"], e.get("share")) for e in events] == [(9, True, None), (5, False, 0.125)]

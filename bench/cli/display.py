@@ -129,7 +129,7 @@ def done_text(event: Event) -> str:
     training = event.get("training") or {}
     text = f"done in {duration(event['seconds'])}"
     if (epochs := training.get("epochs", 0)) > 0:
-        number = f"{epochs:.3g} epoch{'s' * (epochs != 1)}"
+        number = f"{epochs:.0f} epochs" if epochs >= 100 else f"{epochs:.3g} epoch{'s' * (epochs != 1)}"
         stop = {"clock": ", stopped by the clock", "early": ", stopped early"}.get(training["stopped"], "")
         text += f": {number} in {duration(training['seconds'])}{stop}"
     return text

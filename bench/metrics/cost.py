@@ -192,8 +192,8 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     elsewhere = Undefined("it was trained elsewhere")
     trained: dict[str, Value] = {
         "training_seconds": elsewhere if training.seconds is None else float(training.seconds),
-        "training_yardsticks": _yardsticks(outcome),
-        "updates": _measured(training.updates, "the model doesn't count them"),
+        "training_yardsticks": elsewhere if training.seconds is None else _yardsticks(outcome, float(training.seconds)),
+        "updates": elsewhere if training.seconds is None else _measured(training.updates, "the model doesn't count them"),
         "epochs": elsewhere if training.epochs is None else float(training.epochs),
         "training_notes_per_second": _measured(training.notes_per_second, "it was not trained"),
         "seconds_to_target": seconds_to_target(training.history, target),
@@ -207,9 +207,10 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     }
 
 
-def _yardsticks(outcome: Done) -> Value:
-    speed, seconds = outcome.yardstick, outcome.training.seconds
-    if speed is None or seconds is None:
+def _yardsticks(outcome: Done, seconds: float) -> Value:
+    if outcome.trial.get("device") == "cuda":
+        return Undefined("the yardstick measures a CPU, it was trained on a GPU")
+    if (speed := outcome.yardstick) is None:
         return Undefined("no yardstick was timed beside it")
     return seconds / ((speed.before + speed.after) / 2) * STANDARD
 

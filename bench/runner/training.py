@@ -102,11 +102,12 @@ class TrainingRun(Run):
         notes = sum(int(e["notes"]) for e in history)
         scores = [(e["validation_bits"], e["epoch"]) for e in history if math.isfinite(e.get("validation_bits", math.nan))]
         best_bits, best_epoch = min(scores, default=(None, None))
+        updates = history[-1].get("updates") if history else None
         return Training(
             seconds=seconds,
             epochs=history[-1].get("passes", len(history)) if history else 0,
             notes=notes,
-            updates=history[-1].get("updates") if history else None,
+            updates=None if updates is None else int(updates),
             notes_per_second=rate(notes, seconds),
             best_epoch=best_epoch,
             best_validation_bits=best_bits,
@@ -118,19 +119,19 @@ class TrainingRun(Run):
     def stages(self) -> tuple[Stage, ...]:
         """Results at shares of the budget that were taken, by this process or before a kill: one is taken where it was logged."""
         stages = []
-        for share in self.budget.stages:
+        for share in sorted(self.budget.stages):
             number = 1 + self.budget.shares.index(share)
-            until = [e for e in self.history if e["epoch"] <= number]
-            if until and until[-1]["epoch"] == number and samples_file(self.folder.parent, share).exists():
-                notes, last = sum(int(e["notes"]) for e in until), until[-1]
-                stages.append(Stage(share=share, updates=last["updates"], notes=notes, seconds=last["seconds"]))
+            place = next((i for i, entry in enumerate(self.history) if entry["epoch"] >= number), None)
+            if place is not None and samples_file(self.folder.parent, share).exists():
+                notes, last = sum(int(e["notes"]) for e in self.history[: place + 1]), self.history[place]
+                stages.append(Stage(share=share, updates=int(last["updates"]), notes=notes, seconds=last["seconds"]))
         return tuple(stages)
 
     def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0
         if self.budget.untrained:
             return "untrained"
-        if not self.history or last >= len(self.budget.shares):
+        if not self.history or last >= len(self.budget.shares) or self.history[-1].get("share", 0.0) >= 1 - 1e-9:
             return "budget"
         spent = self.history[-1]["seconds"]
         return "clock" if self.budget.max_seconds is not None and spent >= self.budget.max_seconds else "early"

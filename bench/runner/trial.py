@@ -90,6 +90,8 @@ class TrialTask:
         self.training: TrainingRun | None = None
         #: Peak memory of training and generating, without the measurements on the samples that follow.
         self.peak: int | None = None
+        #: Duration of the first call of `generate`, which compiles.
+        self.compile_seconds: float | None = None
         #: Errors of the plug-in that don't affect the rest of the trial.
         self.remarks: list[str] = []
 
@@ -148,9 +150,7 @@ class TrialTask:
         training = self._fit(model, division, before, partial(self._take_stage, model, kind, targets, division, takes_prompt))
         if plugin.header["SEES_TARGET"]:
             model.reveal([t.target for t in targets])
-        conductor = None
-        if trial.harmony is not None:
-            conductor = Conductor(model, trial.harmony, targets, division.corpus.train, takes_prompt)
+        conductor = self._conductor(model, targets, division, takes_prompt)
         generated, generation = self._generate(conductor or model, targets, takes_prompt)
         yardstick = None if before is None else SpeedReference(before=before, after=speed.measure())
         samples = Samples(
@@ -211,15 +211,21 @@ class TrialTask:
         self.emit({"event": "fit", "epochs": len(budget.shares)})
         start = time.perf_counter()
         model.fit(division.corpus.train, division.corpus.validation, run)
-        return run.summary(time.perf_counter() - start)
+        training = run.summary(time.perf_counter() - start)
+        if run.history and not budget.in_epochs and "share" not in run.history[-1]:
+            self._remark(
+                f"The model logged no share of the budget: it seems to know epochs only. It trained {training.epochs:g} of them: "
+                "its row isn't one at this budget."
+            )
+        return training
 
     def _generate(
         self, model: Any, targets: Sequence[Target], takes_prompt: bool
     ) -> tuple[dict[tuple[int, int], Notes], Generation]:
         """Continue each target's prompt, once per sample; return the notes by (piece, sample), and the cost.
 
-        For a model that `compiles`, the first sample is generated once in advance, outside the timing; ``compile_seconds`` is the
-        duration of that call.
+        For a model that `compiles`, the first sample is generated once in advance, outside the timing, unless a stage did;
+        ``compile_seconds`` is the duration of the first call.
         """
         self.phase = "generate"
         trial, protocol = self.trial, self.trial.protocol
@@ -232,27 +238,40 @@ class TrialTask:
             parts = model.generate(prompts, protocol.notes, seed)
             return parts, time.perf_counter() - start
 
-        compile_seconds, seconds = None, 0.0
+        seconds, compiles = 0.0, bool(getattr(model, "compiles", False))
         for sample in range(protocol.samples):
             self.emit({"event": "generate", "sample": sample, "samples": protocol.samples, "pieces": len(prompts)})
-            if sample == 0 and getattr(model, "compiles", False):
-                compile_seconds = timed(sample)[1]
+            if compiles and self.compile_seconds is None:
+                self.compile_seconds = timed(sample)[1]
             parts, spent = timed(sample)
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
             generated |= {(piece, sample): notes for piece, notes in enumerate(parts)}
         notes = len(generated) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
         generation = Generation(
-            seconds=seconds, notes=notes, notes_per_second=rate(notes, seconds), compile_seconds=compile_seconds
+            seconds=seconds,
+            notes=notes,
+            notes_per_second=rate(notes, seconds),
+            compile_seconds=self.compile_seconds if compiles else None,
         )
         return generated, generation
+
+    def _conductor(self, model: Any, targets: Sequence[Target], division: Division, takes_prompt: bool) -> Conductor | None:
+        """Constrain the model if the trial has a harmony."""
+        harmony = self.trial.harmony
+        return None if harmony is None else Conductor(model, harmony, targets, division.corpus.train, takes_prompt)
 
     def _take_stage(
         self, model: Any, kind: str | None, targets: Sequence[Target], division: Division, takes_prompt: bool, share: float
     ) -> None:
         """Store the first sample of each piece, and the likelihoods, at a share of the budget, as they are stored at its end."""
+        self.phase = "generate"
         seed = seed_for("generate", self.trial.model, self.trial.seed, 0, *self._axis)
-        parts = model.generate([t.prompt for t in targets], self.trial.protocol.notes, seed)
+        system = self._conductor(model, targets, division, takes_prompt) or model
+        start = time.perf_counter()
+        parts = system.generate([t.prompt for t in targets], self.trial.protocol.notes, seed)
+        if self.compile_seconds is None:
+            self.compile_seconds = time.perf_counter() - start
         check_samples(parts, targets, self.trial.protocol.notes, takes_prompt)
         notes = {(division.places[piece], 0): notes for piece, notes in enumerate(parts)}
         path = samples_file(self.folder, share)

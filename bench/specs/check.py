@@ -66,6 +66,12 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
         if name not in plugins:
             raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, names.models))
         _check_parameters(choice.params, plugins[name], document, ("models", row, "params"))
+        if "epochs" in choice.budget.model_fields_set and choice.budget.over(spec.budget).compute is not None:
+            raise document.error(
+                ("models", row, "budget", "epochs"),
+                "epochs have no effect beside the spec's budget.compute.",
+                "Remove them, or give the row compute: null.",
+            )
         if choice.harmony:
             kinds = spec.grid.get(f"{row}.kind", (choice.params.get("kind"),))
             _check_harmony(choice, plugins[name], kinds, spec.protocol.notes, document, ("models", row, "harmony"))

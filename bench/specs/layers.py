@@ -36,18 +36,45 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two layers of a spec; options and hyperparameters don't pass from one plug-in to another that replaces it.
 
+    Nor does a budget pass to one in another unit: `compute` replaces the epochs below it, those of single rows too, and epochs
+    replace a `compute`.
+
     Examples
     --------
     >>> overlay({"dataset": {"name": "chorales", "options": {"limit": 9}}}, {"dataset": {"name": "maestro"}})
     {'dataset': {'name': 'maestro'}}
+    >>> overlay({"budget": {"epochs": 6, "timeout": 600}}, {"budget": {"compute": {"updates": 500}}})
+    {'budget': {'timeout': 600, 'compute': {'updates': 500}}}
     """
-    kept = dict(base)
+    kept = _without_other_unit(base, over)
     if _mapping(over, "dataset").get("name") not in (None, _mapping(base, "dataset").get("name")):
         kept.pop("dataset", None)
-    rows, changes = _mapping(base, "models"), _mapping(over, "models")
+    rows, changes = _mapping(kept, "models"), _mapping(over, "models")
     if rows:
         kept["models"] = {row: _without_params(row, choice, _mapping(changes, row)) for row, choice in rows.items()}
     return merge(kept, over)
+
+
+def _without_other_unit(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop the budget, of the spec and of rows, that one of `over` in another unit replaces."""
+    change, changes = _mapping(over, "budget"), _mapping(over, "models")
+    shared = {"compute": change["compute"]} if change.get("compute") else {}
+    kept = {**base, "budget": _in_other_unit(base["budget"], change)} if "budget" in base else dict(base)
+    for row, choice in _mapping(base, "models").items():
+        if isinstance(choice, dict) and "budget" in choice:
+            own = _in_other_unit(choice["budget"], shared | _mapping(_mapping(changes, row), "budget"))
+            kept["models"] = {**kept["models"], row: {**choice, "budget": own}}
+    return kept
+
+
+def _in_other_unit(budget: Any, change: Mapping[str, Any]) -> Any:
+    """Drop the keys of a budget that `change` replaces: all of its units for a `compute`, a `compute` for epochs."""
+    dropped: tuple[str, ...] = ()
+    if change.get("compute"):
+        dropped = ("epochs", "compute", "updates")
+    elif "epochs" in change and "compute" not in change:
+        dropped = ("compute", "updates")
+    return {key: value for key, value in budget.items() if key not in dropped} if isinstance(budget, dict) else budget
 
 
 def _without_params(row: str, choice: Any, change: Mapping[str, Any]) -> Any:
@@ -57,7 +84,7 @@ def _without_params(row: str, choice: Any, change: Mapping[str, Any]) -> Any:
     return {key: value for key, value in choice.items() if key != "params"}
 
 
-def _mapping(data: Any, key: str) -> Mapping[str, Any]:
+def _mapping(data: Any, key: str) -> dict[str, Any]:
     """Look up a mapping in a layer, which is not validated yet; empty if there is none."""
     value = data.get(key) if isinstance(data, dict) else None
     return value if isinstance(value, dict) else {}

@@ -88,8 +88,8 @@ class BusyError(UsageError):
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in `folder` and in its MIDI files' folder."""
-    for path in (*folder.glob(".*.tmp"), *folder.glob("midi/.*.tmp")):
+    """Remove the temporary files that a killed process left in `folder`, among its MIDI files, or among its stages' samples."""
+    for path in (*folder.glob(".*.tmp"), *folder.glob("midi/.*.tmp"), *folder.glob("stages/.*.tmp")):
         path.unlink(missing_ok=True)
 
 

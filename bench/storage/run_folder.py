@@ -23,7 +23,7 @@ def samples_file(trial: Path, stage: float | None = None) -> Path:
     >>> samples_file(Path("trial"), 0.25).as_posix()
     'trial/stages/0.25.h5'
     """
-    return trial / "samples.h5" if stage is None else trial / "stages" / f"{stage:.6g}.h5"
+    return trial / "samples.h5" if stage is None else trial / "stages" / f"{stage}.h5"
 
 
 class RunFolder:

@@ -30,14 +30,14 @@ class Model:
         self.weights = np.ones(1)
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Count the intervals: one pass over the training notes. A budget of 0 epochs learns nothing."""
-        if run.budget.epochs == 0:
+        """Count the intervals: one pass over the training notes, whatever the budget, unless it is 0 epochs."""
+        if run.budget.untrained:
             return
         run.begin()
         steps = np.concatenate([np.diff(piece.notes.pitch.astype(int)) for piece in train])
         counts = Counter(steps[np.abs(steps) <= self.largest].tolist())
         self.intervals, self.weights = np.array(list(counts)), np.array(list(counts.values())) / counts.total()
-        run.log(1, loss=float(-self.weights @ np.log(self.weights)), notes=len(steps))
+        run.log(1, loss=float(-self.weights @ np.log(self.weights)), notes=len(steps), share=1.0)
 
     def generate(self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: object = None) -> list[Notes]:
         """Continue each prompt by exactly `n_notes` notes, in the prompt's own clock."""

@@ -6,10 +6,11 @@ import re
 import pytest
 from rich.console import Console
 
-from bench.cli.display import Clock, Live, Plain, Quiet, duration, make_display, prepare_text
+from bench.cli.display import Clock, Live, Plain, Quiet, done_text, duration, epoch_text, make_display, prepare_text
 from bench.formatting import clean
 
 ABOUT = {"key": "k1", "trial": 3, "total": 21, "system": "lstm", "seed": 0, "label": "lstm, seed 0"}
+FIRST = {"epoch": 1, "seconds": 2.0, "loss": 4.21, "notes": 24600, "validation_bits": 17.904}
 PLAN = {"event": "plan", "total": 4, "done": 1, "threads": 2, "jobs": 1, "trials": ["a, seed 0", "b, seed 0", "a, seed 1"]}
 EVENTS = [
     {"event": "start", "spec": "smoke", "scale": "cpu", "why": "asked for", "folder": "/there"},
@@ -17,12 +18,12 @@ EVENTS = [
     {"event": "prepare", "task": "parse", "what": "a.mid", "done": 3, "total": 10},
     {"event": "message", "text": "[bold]Rendered[/bold] \x1b[31m"},
     PLAN,
-    {"event": "trial", **ABOUT, "epochs": 3},
+    {"event": "trial", **ABOUT},
     {"event": "fit", **ABOUT, "epochs": 3},
-    {"event": "epoch", **ABOUT, "epochs": 3, "epoch": 1, "seconds": 2.0, "loss": 4.21, "notes": 24600, "validation_bits": 17.904},
+    {"event": "epoch", **ABOUT, **FIRST, "epochs": 3, "in_epochs": True, "share": 1 / 3},
     {"event": "generate", **ABOUT, "sample": 0, "samples": 1, "pieces": 4},
     {"event": "likelihood", **ABOUT, "pieces": 4},
-    {"event": "done", **ABOUT, "seconds": 12.0, "training": {"epochs": 3, "seconds": 8.04, "stopped": "early"}, "planned": 5},
+    {"event": "done", **ABOUT, "seconds": 12.0, "training": {"epochs": 3.0, "seconds": 8.04, "stopped": "early"}},
     {"event": "failed", **ABOUT, "seconds": 1.0, "message": "no [luck]", "log": "/log"},
     {"event": "something new"},
     {"event": "score"},
@@ -61,7 +62,7 @@ def test_plain_lines():
         "[bold]Rendered[/bold] ?[31m",
         "4 trials, 1 done before, 2 threads each",
         "[ 3/21] lstm, seed 0: epoch 1/3, loss 4.210, 17.90 bits/note, 12,300 notes/s, 4.0 s left at most",
-        "[ 3/21] lstm, seed 0: done in 12 s: 3 of 5 epochs in 8.0 s",
+        "[ 3/21] lstm, seed 0: done in 12 s: 3 epochs in 8.0 s, stopped early",
         "[ 3/21] lstm, seed 0: FAILED: no [luck] (log: /log)",
     ]
 
@@ -70,10 +71,11 @@ def test_plain_epochs_are_rare():
     now = Steps()
     out = io.StringIO()
     display = Plain(Console(file=out, width=200), now)
-    display({"event": "trial", **ABOUT, "epochs": 100})
+    display({"event": "trial", **ABOUT})
+    about = {**ABOUT, "epochs": 100, "in_epochs": True, "loss": 1.0, "notes": 10}
     for epoch in range(1, 101):
         now.time += 0.25
-        display({"event": "epoch", **ABOUT, "epochs": 100, "epoch": epoch, "seconds": 0.25 * epoch, "loss": 1.0, "notes": 10})
+        display({"event": "epoch", **about, "epoch": epoch, "seconds": 0.25 * epoch})
     # 25 s, a line every 5 s.
     assert re.findall(r"epoch (\d+)/", out.getvalue()) == ["20", "40", "60", "80", "100"]
 
@@ -86,7 +88,7 @@ def test_live_keeps_what_has_ended_and_reads_no_markup():
     text = shown(Live, force_terminal=True)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     assert "[bold]Rendered[/bold] ?[31m" in plain
-    assert "lstm, seed 0: done in 12 s: 3 of 5 epochs in 8.0 s" in plain
+    assert "lstm, seed 0: done in 12 s: 3 epochs in 8.0 s, stopped early" in plain
     assert "FAILED: no [luck]" in plain
     assert "\x1b[31m" not in text.replace("\x1b[31m[ 3/21]", "")
 
@@ -122,7 +124,31 @@ def test_speed_after_a_resume_counts_from_the_first_epoch_seen():
     clock = Clock()
     first = {**ABOUT, "epoch": 5, "epochs": 10, "seconds": 50.0, "notes": 1000}
     assert clock.epoch(first) == (None, 50.0)
-    assert clock.epoch({**first, "epoch": 6, "seconds": 60.0}) == (100.0, 40.0)
+    assert clock.epoch({**first, "epoch": 6, "seconds": 60.0}) == pytest.approx((100.0, 40.0))
+
+
+def test_an_evaluation_of_a_shared_budget_shows_its_share():
+    event = {**ABOUT, **FIRST, "epoch": 5, "epochs": 18, "in_epochs": False, "share": 0.25, "seconds": 3.0}
+    assert epoch_text(event, Clock()) == "25% of the budget, loss 4.210, 17.90 bits/note, 9.0 s left at most"
+    # A plug-in that knows epochs only logs no share.
+    del event["share"]
+    assert epoch_text(event, Clock()).startswith("epoch 5/18, loss")
+    past_the_end = {**event, "share": 1.02}
+    assert epoch_text(past_the_end, Clock()) == "102% of the budget, loss 4.210, 17.90 bits/note"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "stopped", "text"),
+    [
+        (1.0, "budget", "done in 12 s: 1 epoch in 8.0 s"),
+        (0.4375, "budget", "done in 12 s: 0.438 epochs in 8.0 s"),
+        (12.3456, "clock", "done in 12 s: 12.3 epochs in 8.0 s, stopped by the clock"),
+        (1234.5, "budget", "done in 12 s: 1234 epochs in 8.0 s"),
+        (0, "untrained", "done in 12 s"),
+    ],
+)
+def test_the_end_of_a_trial(epochs, stopped, text):
+    assert done_text({"seconds": 12.0, "training": {"epochs": epochs, "seconds": 8.04, "stopped": stopped}}) == text
 
 
 @pytest.mark.parametrize(

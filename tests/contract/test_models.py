@@ -60,11 +60,11 @@ class Case:
     def make(self) -> Any:
         return load(self.plugin)(**self.params)
 
-    def fit(self, folder: Path, seed: int = 0, epochs: int = EPOCHS, **more: Any) -> Any:
+    def fit(self, folder: Path, seed: int = 0, budget: Budget | None = None, **more: Any) -> Any:
         model = self.make()
         folder.mkdir(parents=True, exist_ok=True)
         with without_xla(self.plugin.name):
-            model.fit(TRAIN, VALID, Run(seed, Budget(epochs), folder, threads=1, **more))
+            model.fit(TRAIN, VALID, Run(seed, budget or Budget(EPOCHS), folder, threads=1, **more))
         return model
 
     @functools.cached_property
@@ -213,7 +213,7 @@ def test_another_training_seed_gives_another_model(case: Case, tmp_path: Path) -
 
 
 def test_zero_epochs_leave_the_first_weights(case: Case, tmp_path: Path) -> None:
-    model = case.fit(tmp_path, epochs=0)
+    model = case.fit(tmp_path, budget=Budget(0))
     assert [len(notes) for notes in case.generate(model, PROMPTS)] == [NOTES] * len(PROMPTS)
     if case.plugin.name != "references":
         assert not (tmp_path / "history.jsonl").exists() or not (tmp_path / "history.jsonl").read_text()
@@ -247,6 +247,55 @@ def test_resumes_from_its_checkpoint_as_if_never_stopped(case: Case, tmp_path: P
     resumed = case.fit(tmp_path, emit=lambda event: epochs.append(event["epoch"]))
     assert epochs == [2], "the first epoch's checkpoint was there to resume from"
     assert case.generate(resumed, PROMPTS) == case.generate(case.trained, PROMPTS)
+
+
+#: Evaluations after 4, 7, 11 and 14 updates; no pass over TRAIN is a multiple of them.
+COMPUTE = Budget(updates=14, evaluations=4, stages=(0.5,))
+
+
+def test_a_budget_in_updates_ends_there_and_resumes_within_an_epoch(case: Case, tmp_path: Path) -> None:
+    if counts(case):
+        pytest.skip("it counts: it makes no updates")
+    logged: list[dict[str, Any]] = []
+    straight = case.fit(tmp_path / "straight", budget=COMPUTE, emit=logged.append)
+    if "updates" not in logged[0] and case.plugin.name not in TINY:
+        pytest.skip("it knows epochs only")
+    assert [entry["updates"] for entry in logged] == [4, 7, 11, 14]
+    assert [entry["share"] for entry in logged] == pytest.approx([4 / 14, 0.5, 11 / 14, 1.0])
+    assert not (logged[2]["passes"]).is_integer()
+
+    class StopError(Exception):
+        """The kill: after the last evaluation was logged, before its checkpoint."""
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["epoch"] == 4:
+            raise StopError
+
+    with pytest.raises(StopError):
+        case.fit(tmp_path / "killed", budget=COMPUTE, emit=stop)
+    again: list[dict[str, Any]] = []
+    resumed = case.fit(tmp_path / "killed", budget=COMPUTE, emit=again.append)
+    assert [{**entry, "seconds": 0} for entry in again] == [{**logged[-1], "seconds": 0}]
+    assert case.generate(resumed, PROMPTS) == case.generate(straight, PROMPTS)
+
+
+def test_a_stage_is_what_a_training_of_that_budget_gives(case: Case, tmp_path: Path) -> None:
+    taken: dict[float, Any] = {}
+
+    def take(share: float) -> None:
+        taken[share] = case.generate(model, PROMPTS), case.likelihood(model) and model.log_likelihood(VALID)
+
+    model = case.make()
+    with without_xla(case.plugin.name):
+        model.fit(TRAIN, VALID, Run(0, COMPUTE, tmp_path / "whole", threads=1, take=take))
+    if not taken:
+        pytest.skip("its weights are a result at the budget's end alone")
+    half = case.fit(tmp_path / "half", budget=Budget(updates=7, evaluations=2))
+    notes, nats = taken.pop(0.5)
+    assert not taken
+    assert notes == case.generate(half, PROMPTS)
+    if nats:
+        assert all(np.array_equal(*both) for both in zip(nats, half.log_likelihood(VALID), strict=True))
 
 
 def test_likelihood_is_a_log_probability_of_every_note_and_field(case: Case) -> None:

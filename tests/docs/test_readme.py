@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.api import Budget, Run
 from bench.specs.load import shipped_specs
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,53 @@ def test_the_example_is_the_file():
     example = (ROOT / "examples/plugins/echo.py").read_text()
     assert f"```python\n{example}```" in MANUAL
     assert example.count("\n") < 60
+
+
+def test_the_loop_of_the_manual_honours_a_budget(tmp_path):
+    (code,) = re.findall(r"```python\n(def fit.*?)```", MANUAL, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+
+    class Model:
+        fit = names["fit"]
+        loss, updates_in_an_epoch = 1.0, 4
+
+        def load_checkpoint(self, folder):
+            place = folder / "checkpoint"
+            done, self.updates, self.notes = map(int, place.read_text().split()) if place.exists() else (0, 0, 0)
+            return done
+
+        def save_checkpoint(self, folder, number):
+            (folder / "checkpoint").write_text(f"{number} {self.updates} {self.notes}")
+
+        def update(self, train):
+            self.updates, self.notes = self.updates + 1, self.notes + 10
+
+        def evaluate(self, valid):
+            return 9.0
+
+    def history(name, budget, emit=None):
+        taken = []
+        run = Run(0, budget, tmp_path / name, emit=emit, take=lambda share: taken.append((share, model.updates)))
+        run.folder.mkdir(exist_ok=True)
+        model = Model()
+        model.fit([], [], run)
+        return [(entry["epoch"], int(entry["updates"]), entry["notes"]) for entry in run.history], taken
+
+    whole = [(1, 1, 10), (2, 3, 20), (3, 6, 30)]
+    budget = Budget(updates=6, evaluations=2, stages=(0.125,))
+    assert history("whole", budget) == (whole, [(0.125, 1)])
+    assert history("notes", Budget(notes=60, evaluations=2, stages=(0.125,))) == (whole, [(0.125, 1)])
+    assert history("epochs", Budget(2)) == ([(1, 4, 40), (2, 8, 40)], [])
+    assert history("untrained", Budget(0)) == ([], [])
+
+    def stop(event):
+        if event["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        history("killed", budget, stop)
+    assert history("killed", budget) == (whole, [])
 
 
 def test_specs_that_are_named_exist():

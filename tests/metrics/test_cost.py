@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.metrics import Undefined, Value, cost
-from bench.storage.outcome import Done, Generation, Memory, Training
+from bench.storage.outcome import Done, Generation, Memory, SpeedReference, Training
 
 HISTORY = [{"seconds": 10.0, "validation_bits": 19.0}, {"seconds": 20.0, "validation_bits": 18.0}, {"seconds": 30.0}]
 
@@ -31,14 +31,17 @@ def test_cost_of_a_trial() -> None:
     outcome = Done(
         status="done",
         key="lstm-0",
-        training=Training(seconds=12.5, epochs=3, notes_per_second=2000.0, history=tuple(HISTORY)),
+        training=Training(seconds=12.5, epochs=3, updates=240, notes_per_second=2000.0, history=tuple(HISTORY)),
         generation=Generation(notes_per_second=400.0),
         likelihood=None,
         memory=Memory(peak_bytes=3 * 2**20, peak_gpu_bytes=None),
         facts={"parameters": 1000},
+        yardstick=SpeedReference(before=0.04, after=0.06),
     )
     assert cost.evaluate(outcome, target=18.0) == {
         "training_seconds": 12.5,
+        "training_yardsticks": pytest.approx(25.0),  # half a yardstick's time: twice as fast as the standard machine
+        "updates": 240.0,
         "epochs": 3.0,
         "training_notes_per_second": 2000.0,
         "seconds_to_target": 20.0,
@@ -47,3 +50,19 @@ def test_cost_of_a_trial() -> None:
         "peak_gpu_memory": Undefined("no GPU was used"),
         "parameters": 1000.0,
     }
+
+
+def test_compute_and_updates_where_they_are_unknown() -> None:
+    def measured(training: Training, **more: object) -> tuple[Value, Value]:
+        shared = {"status": "done", "key": "k", "generation": Generation(), "likelihood": None, "memory": Memory(), "facts": {}}
+        costs = cost.evaluate(Done.model_validate({**shared, "training": training, **more}))
+        return costs["training_yardsticks"], costs["updates"]
+
+    trained = Training(seconds=12.5, epochs=3)
+    assert measured(trained) == (Undefined("no yardstick was timed beside it"), Undefined("the model doesn't count them"))
+    yardstick = SpeedReference(before=0.1, after=0.1)
+    assert measured(trained, yardstick=yardstick, trial={"device": "cpu"})[0] == pytest.approx(12.5)
+    on_gpu = measured(trained, yardstick=yardstick, trial={"device": "cuda"})[0]
+    assert on_gpu == Undefined("the yardstick measures a CPU, it was trained on a GPU")
+    elsewhere = Undefined("it was trained elsewhere")
+    assert measured(Training(seconds=None), yardstick=yardstick) == (elsewhere, elsewhere)

@@ -272,23 +272,9 @@ def test_the_generator_step_is_that_of_a_critic_with_gradients_and_leaves_the_cr
     assert_same_weights(frozen, free)
 
 
-def test_the_average_soon_forgets_the_first_weights(tmp_path):
-    training, _ = steps_of(tmp_path, average=0.5)
-    mean, weight = training.averaged.bias[0], training.generator.bias[0]
-    expected = 0.0  # the first bias
-    for step, value in enumerate([1.0, 2.0, 3.0]):
-        weight.data.fill_(value)
-        training._average(step)
-        decay = (0.1, 2 / 11, 3 / 12)[step]
-        expected = decay * expected + (1 - decay) * value
-        assert mean[0].item() == pytest.approx(expected)
-    training._average(1000)  # as long as `average` says
-    assert mean[0].item() == pytest.approx((expected + 3) / 2)
-
-
 def test_a_training_without_a_generator_step_is_refused(tmp_path):
     # 6 pieces of 120 notes in windows of 16 and batches of 4: 12 steps an epoch.
-    with pytest.raises(TrialError, match="every step 13 of the critic, but the whole training has 12"):
+    with pytest.raises(TrialError, match="every update 13 of the critic, but the whole training has 12"):
         trained(tmp_path, 1, n_critic=13)
 
 
@@ -302,7 +288,7 @@ def test_nothing_to_learn_or_choose_by(tmp_path):
 def test_learns_pitches_and_steps(tmp_path):
     def measured(epochs: int) -> tuple[float, float]:
         params = {"width": 48, "latent": 32, "critic_widths": [32, 32, 48, 64], "window": 32, "n_critic": 1, "batch": 8}
-        model = Model(**TINY | params | {"learning_rate": 3e-3, "critic_learning_rate": 2e-3, "average": 0.9})
+        model = Model(**TINY | params | {"learning_rate": 3e-3, "critic_learning_rate": 2e-3})
         model.fit(TRAIN * 8, VALID, run_in(tmp_path / str(epochs), epochs))
         pieces = model.generate([NO_PROMPT] * 16, 100, seed=1)
         made = np.concatenate([p.pitch for p in pieces]).astype(np.int64)
@@ -368,9 +354,7 @@ def test_generation_before_fit_is_refused():
         Model(**TINY).generate([NO_PROMPT], 5, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("latent", 6), ("n_critic", 0), ("window", 4), ("temperature", 0.0), ("average", 1.0)]
-)
+@pytest.mark.parametrize(("name", "value"), [("latent", 6), ("n_critic", 0), ("window", 4), ("temperature", 0.0)])
 def test_wrong_hyperparameters_are_refused_by_name(name, value):
     with pytest.raises(PluginError, match=name):
         Model(**TINY | {name: value})

@@ -1,11 +1,13 @@
 """What the training loops share: windows, schedule, early stopping."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.api import DataError, NoteCodec, Notes, Piece, TrialError
+from bench.api import Budget, DataError, NoteCodec, Notes, Piece, Run, TrialError
 from bench.plugins.discovery import find_plugins, load
 
 CODEC = NoteCodec()
@@ -103,18 +105,219 @@ def test_transposition_keeps_intervals_and_range(training, seed):
         assert y[m][:, 0].tolist() == [0, 120, 127]
 
 
-def test_cosine_schedule(training):
-    rate = [training.cosine(s, 110, 1.0, warmup=10, floor=0.1) for s in range(110)]
-    assert rate[:10] == pytest.approx(np.arange(1, 11) / 10)
-    assert rate[10] == 1.0
-    assert rate[60] == pytest.approx(0.1 + 0.9 * 0.5)
-    assert training.cosine(110, 110, 1.0, warmup=10, floor=0.1) == pytest.approx(0.1)
-    assert training.cosine(500, 110, 1.0, warmup=10, floor=0.1) == pytest.approx(0.1)
+def test_the_rate_rises_over_the_warm_up_whatever_the_budget(training):
+    assert [training.warmed(update, 4) for update in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    assert [training.warmed(update, 0) for update in (0, 1, 10**6)] == [1.0, 1.0, 1.0]
+
+
+def test_the_papers_rate_falls_along_half_a_cosine(training):
+    assert [training.cosine(share) for share in (0, 0.25, 0.5, 0.75, 1, 1.3)] == pytest.approx(
+        [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0, 0]
+    )
+
+
+def test_the_average_is_a_weighted_mean_of_all_weights(training):
+    """The weight of each update in the average after n is (u / n)^k - ((u - 1) / n)^k with k = EXPONENT + 1, u from 1."""
+    values, mean = np.random.default_rng(0).normal(size=60), 0.0
+    for update, value in enumerate(values):
+        mean += training.averaging(update) * (value - mean)
+        parts = np.diff((np.arange(update + 2) / (update + 1)) ** (training.EXPONENT + 1))
+        assert parts.sum() == pytest.approx(1)
+        assert mean == pytest.approx(parts @ values[: update + 1])
+    assert training.averaging(0) == 1  # nothing of the initial weights
+
+
+@pytest.mark.parametrize("updates", [2000, 8000])
+def test_the_averages_span_is_a_tenth_of_the_training(training, updates):
+    shares = np.array([training.averaging(update) for update in range(updates)])
+    kept = np.append(np.cumprod((1 - shares)[:0:-1])[::-1], 1.0)  # what the later updates leave of each
+    weights, at = shares * kept, np.arange(1, updates + 1)
+    centre = weights @ at
+    assert np.sqrt(weights @ (at - centre) ** 2) / updates == pytest.approx(0.1, abs=0.001)
 
 
 def test_early_stopping(training):
     stop = training.EarlyStopping(patience=2)
-    assert [stop.improved(e, v) for e, v in enumerate([3.0, 2.0, 2.0, float("nan")], 1)] == [True, True, False, False]
-    assert (stop.best, stop.best_epoch) == (2.0, 2)
-    assert [stop.exhausted(e) for e in (2, 3, 4)] == [False, False, True]
-    assert not training.EarlyStopping(patience=None).exhausted(10**6)
+    improved, exhausted = [], []
+    # Numbers may be left out: evaluations count, not the numbers between them.
+    for number, value in ((1, 3.0), (4, 2.0), (9, 2.0), (10, float("nan")), (11, 1.0)):
+        improved.append(stop.improved(number, value))
+        exhausted.append(stop.exhausted)
+    assert improved == [True, True, False, False, True]
+    assert exhausted == [False, False, False, True, False]
+    assert (stop.best, stop.best_epoch) == (1.0, 11)
+    endless = training.EarlyStopping(patience=None, best=1.0, since=10**6)
+    assert not endless.exhausted
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture
+def counter(training):
+    """A training whose one weight is the sum of the batches so far, with its checkpoint in memory."""
+
+    class Counter(training.Progress):
+        def __init__(self, folder, disk, score=lambda progress: -progress.weight, patience=None, anytime=True, **budget):
+            self.weight, self.disk, self.trained, self.taken, self.scored = 0, disk, [], [], score
+            self.slow = None
+            run = Run(0, Budget(patience=patience, **budget), folder, take=self.take)
+            super().__init__("counter", run, "validation_bits", steps=5, anytime=anytime)
+
+        def take(self, share):
+            self.taken.append((share, self.weight))
+
+        def weights(self):
+            return {"weight": self.weight}
+
+        def use(self, weights):
+            self.weight = weights["weight"]
+
+        def save(self, **scalars):
+            self.disk["checkpoint"] = {"weight": self.weight, "best": self.best}, scalars
+
+        def load(self):
+            return self.disk.get("checkpoint")
+
+        def restore(self, arrays):
+            self.weight, self.best = arrays["weight"], arrays["best"]
+
+        def train(self, until=None, each=lambda update: None, evaluate=lambda: None):
+            """Train to the end; the process dies before the checkpoint of evaluation `until`."""
+            for _ in self.evaluations():
+                before = self.notes_done
+                for update, (epoch, batch) in self.batches(lambda e: ((e, b) for b in range(5)), lambda _: 10):
+                    each(update)
+                    self.trained.append((update, epoch, batch))
+                    self.weight += 100 * epoch + batch
+                evaluate()
+                if self.reached == until:
+                    raise KilledError
+                self.finish(loss=1.0, score=self.scored(self), notes=self.notes_done - before, rate=0.0)
+            self.restore_best()
+            return self
+
+    return Counter
+
+
+ORDER = [(update, 1 + update // 5, update % 5) for update in range(100)]
+
+
+@pytest.mark.parametrize("until", [1, 2, 3, 4])
+def test_batches_go_on_within_the_epoch_after_a_kill(counter, tmp_path, until):
+    budget = {"updates": 12, "evaluations": 4, "stages": (0.25, 0.6)}
+    whole = counter(tmp_path / "whole", {}, **budget).train()
+    assert whole.trained == ORDER[:12]
+    numbers = [(e["epoch"], e["updates"], e["notes"], e["passes"], e["share"]) for e in whole.run.history]
+    assert numbers == [
+        (1, 3, 30, 0.6, 3 / 12),
+        (2, 6, 30, 1.2, 6 / 12),
+        (3, 8, 20, 1.6, 8 / 12),
+        (4, 9, 10, 1.8, 9 / 12),
+        (5, 12, 30, 2.4, 1.0),
+    ]
+    assert whole.taken == [(0.25, 100 + 101 + 102), (0.6, 510 + 200 + 201 + 202)]
+
+    disk = {}
+    with pytest.raises(KilledError):
+        counter(tmp_path / "killed", disk, **budget).train(until)
+    rest = counter(tmp_path / "killed", disk, **budget).train()
+    done = [0, 3, 6, 8][until - 1]
+    assert rest.trained == ORDER[done:12]
+    assert rest.weight == whole.weight
+    assert [{**e, "seconds": 0} for e in rest.run.history] == [{**e, "seconds": 0} for e in whole.run.history]
+
+
+def test_a_budget_in_notes_ends_with_the_batch_that_reaches_it(counter, tmp_path):
+    done = counter(tmp_path, {}, notes=75, evaluations=2).train()
+    assert [(e["updates"], e["share"]) for e in done.run.history] == [(4, 40 / 75), (8, 80 / 75)]
+
+
+def test_a_small_budget_is_not_exceeded_for_its_evaluations(counter, tmp_path):
+    """Three updates and 18 shares: numbers are left out, and each update takes the stages that it passes."""
+    done = counter(tmp_path, {}, updates=3, stages=(0.0625, 0.25, 0.4)).train()
+    shares = done.run.budget.shares
+    assert [(e["epoch"], e["updates"]) for e in done.run.history] == [
+        (1 + shares.index(5 / 16), 1),
+        (1 + shares.index(10 / 16), 2),
+        (len(shares), 3),
+    ]
+    assert done.taken == [(0.0625, 100), (0.25, 100), (0.4, 201)]
+
+
+def test_a_stage_has_the_best_weights_so_far_and_training_goes_on_from_its_own(counter, tmp_path):
+    losses = iter([5.0, 7.0, 6.0, 8.0])
+    disk = {}
+    done = counter(tmp_path, disk, lambda _: next(losses), updates=4, evaluations=4, stages=(0.5,)).train()
+    assert done.taken == [(0.5, 100)]
+    assert disk["checkpoint"][0] == {"weight": 100 + 101 + 102 + 103, "best": {"weight": 100}}
+    assert done.weight == 100
+
+
+def test_the_best_weights_and_the_patience_survive_a_kill(counter, tmp_path):
+    def score(progress):
+        return 1.0 if progress.reached == 1 else 2.0
+
+    disk, budget = {}, {"updates": 50, "evaluations": 10, "patience": 3}
+    with pytest.raises(KilledError):
+        counter(tmp_path, disk, score, **budget).train(until=3)
+    rest = counter(tmp_path, disk, score, **budget).train()
+    assert [e["epoch"] for e in rest.run.history] == [1, 2, 3, 4]
+    assert rest.weight == sum(range(100, 105))
+    again = counter(tmp_path, disk, score, **budget).train()
+    assert (again.trained, again.weight) == ([], rest.weight)
+
+
+def test_weights_that_are_no_result_before_the_end_take_no_stage(counter, tmp_path):
+    assert counter(tmp_path, {}, anytime=False, updates=4, evaluations=4, stages=(0.5,)).train().taken == []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is told the time, in a list of one number."""
+    at = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: at[0])
+    return at
+
+
+def test_a_budget_in_seconds_counts_the_validation_and_leaves_out_what_it_passes(counter, clock, tmp_path):
+    def wait(seconds):
+        clock[0] += seconds
+
+    done = counter(tmp_path, {}, seconds=10.0, evaluations=10, stages=(0.25,))
+    done.train(each=lambda update: wait(0.5), evaluate=lambda: wait(1.7))
+    # Due at 1.0, 3.0 (2.7 is past the stage at 2.5, which is taken then), 5.0, 8.0 and 10.0 s; each validation takes 1.7 s.
+    assert [(e["epoch"], e["updates"], round(e["seconds"], 3)) for e in done.run.history] == [
+        (1, 2, 2.7),
+        (4, 3, 4.9),
+        (6, 4, 7.1),
+        (9, 6, 9.8),
+        (11, 7, 12.0),
+    ]
+    assert done.taken == [(0.25, 303)]
+    done = counter(tmp_path / "over", {}, seconds=10.0, evaluations=10)
+    done.train(each=lambda update: wait(0.5), evaluate=lambda: wait(9.0))
+    assert [(e["epoch"], e["updates"], e["share"]) for e in done.run.history] == [(1, 2, 1.0)]
+
+
+def test_another_measurement_of_the_yardstick_resumes_the_same_training(counter, clock, tmp_path):
+    def wait(update):
+        clock[0] += 1
+
+    disk = {}
+    with pytest.raises(KilledError):
+        counter(tmp_path, disk, seconds=10.0, evaluations=2).train(until=2, each=wait)
+    rest = counter(tmp_path, disk, seconds=12.0, evaluations=2).train(each=wait)
+    assert (rest.trained[0][0], rest.run.history[-1]["seconds"]) == (5, 12.0)
+    # Other updates are another training.
+    other = counter(tmp_path, disk, updates=12, evaluations=2).train()
+    assert other.trained == ORDER[:12]
+
+
+def test_the_clock_stops_after_the_evaluation_that_crosses_the_limit(counter, clock, tmp_path):
+    def wait(update):
+        clock[0] += 1
+
+    done = counter(tmp_path, {}, updates=20, evaluations=4, max_seconds=7.0).train(each=wait)
+    assert [e["updates"] for e in done.run.history] == [5, 10]

@@ -345,7 +345,7 @@ def test_a_compiler_that_fails_is_done_without(tmp_path: Path, monkeypatch: pyte
         ({"heads": 0}, "transformer: heads is 0, must be at least 1"),
         ({"width": -8}, "width is -8"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, must be above 0"),
-        ({"warmup": 1.0}, r"warmup is 1.0, must be in \[0, 1\)"),
+        ({"warmup": -1}, "warmup is -1, must be at least 0"),
         ({"transpose": -1}, "transpose is -1, must be at least 0"),
         ({"temperature": 0.0}, "must be above 0"),
         ({"top_p": 1.5}, r"must be above 0|\(0, 1\]"),

@@ -159,7 +159,7 @@ def done(seed: int, bits: float | None) -> dict[str, Any]:
             "notes_per_second": 2000 / 60,
             "best_epoch": 2,
             "best_validation_bits": 12.0,
-            "stopped": "epochs",
+            "stopped": "budget",
             "resumed": 0,
             "history": history,
         },

@@ -54,7 +54,7 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert outcome["key"] == folder.name
     assert outcome["trial"] == trial.model_dump(mode="json")
     training = outcome["training"]
-    assert (training["epochs"], training["stopped"], training["resumed"]) == (4, "epochs", 0)
+    assert (training["epochs"], training["stopped"], training["resumed"]) == (4, "budget", 0)
     assert (training["best_epoch"], training["best_validation_bits"], training["notes"]) == (4, 10.25, 4 * 240)
     assert outcome["generation"]["notes"] == 2 * 20
     # The toy gives each class of each field 1/4: 2 bits a field, over every note of all five test pieces.

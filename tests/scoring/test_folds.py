@@ -13,7 +13,7 @@ from bench.metrics.cost import seconds_to_target
 from bench.metrics.likelihood import summarize
 from bench.music.notes import Notes
 from bench.scoring.folds import unite
-from bench.storage.outcome import ChordPlans, Copying, Done, Generation, Memory, Originality, SpeedReference, Training
+from bench.storage.outcome import ChordPlans, Copying, Done, Generation, Memory, Originality, SpeedReference, Stage, Training
 from bench.storage.samples import Samples, unite_samples
 
 MUSIC = Notes.from_columns([0.0], [0.5], [60], [64])
@@ -34,6 +34,7 @@ def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) 
             seconds=2.0 * fold,
             epochs=3 * fold,
             notes=100,
+            updates=20 * fold,
             notes_per_second=50 / fold,
             best_epoch=fold,
             best_validation_bits=10.0 + fold,
@@ -59,7 +60,7 @@ def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) 
 @pytest.fixture
 def whole() -> Done:
     """Two folds as one: the first fold's piece stands after the second's."""
-    parts = [outcome(1, 1), outcome(2, 0, stopped="epochs", resumed=2)]
+    parts = [outcome(1, 1), outcome(2, 0, stopped="budget", resumed=2)]
     return unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
 
 
@@ -69,6 +70,7 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
         "seconds": 3.0,
         "epochs": 4.5,
         "notes": 100.0,
+        "updates": 30.0,
         "best_epoch": 1.5,
         "best_validation_bits": 11.5,
         "notes_per_second": 200 / 6,
@@ -76,7 +78,22 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
         "resumed": 2,
     }
     assert [(e["fold"], e["epoch"], e["seconds"]) for e in training.history] == [(1, 1, 1.0), (2, 1, 2.0)]
-    assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "epochs", ())]
+    assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "budget", ())]
+
+
+def test_stages_that_every_fold_has_are_means_over_them() -> None:
+    def stage(share: float, by: int) -> Stage:
+        return Stage(share=share, updates=10 * by, notes=100 * by, seconds=1.0 * by)
+
+    parts = [
+        outcome(1, 1).model_copy(update={"stages": (stage(0.1, 1), stage(0.5, 3))}),
+        outcome(2, 0).model_copy(update={"stages": (stage(0.1, 2), stage(0.25, 7), stage(0.5, 4))}),
+    ]
+    both = unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
+    assert both.stages == (
+        Stage(share=0.1, updates=15.0, notes=150.0, seconds=1.5),
+        Stage(share=0.5, updates=35.0, notes=350.0, seconds=3.5),
+    )
 
 
 def test_what_is_added_up_and_what_is_the_largest(whole: Done) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.errors import DataError
 from bench.metrics import METRICS, Undefined
 from bench.scoring.score import mean, score_run, standard_deviation
+from bench.storage.run_folder import samples_file
+from bench.storage.samples import Samples, write_samples
 from tests.report.stored_run import Stored, both, moved, notes
 
 
@@ -81,6 +85,55 @@ def test_a_samples_file_that_is_gone_makes_a_failed_trial(stored: Stored) -> Non
     (folder / "trials" / key / "samples.h5").unlink()
     (trial,) = score_run(folder)["lstm"].trials
     assert trial.error.startswith("its samples can't be scored: ")
+
+
+def add_with_stage(stored: Stored, **likelihood: object) -> str:
+    """A trial with a result at a quarter of its budget: the pitches of each piece backwards, at one velocity."""
+    stage = {"share": 0.25, "updates": 200, "notes": 5000, "seconds": 15.0}
+    key = stored.add("lstm", 0, moved(1), stages=[stage])
+    made = {(0, 0): notes([66, 64, 62, 60]), (1, 0): notes([54, 54, 50, 50])}
+    path = samples_file(stored.run.trial_dir(key), 0.25)
+    path.parent.mkdir()
+    write_samples(path, Samples(made, **likelihood))  # type: ignore[arg-type]
+    return key
+
+
+def test_a_stage_is_scored_by_its_own_samples(stored: Stored) -> None:
+    bits = np.array([[20.0, 5, 5, 10], [10, 0, 0, 0]])
+    add_with_stage(
+        stored,
+        likelihood_sum=-math.log(2) * bits,
+        likelihood_notes=np.array([6, 4]),
+        likelihood_piece=np.array([0, 3]),
+    )
+    row = score_run(stored.close())["lstm"]
+    assert row.cells["pitch_distance"].value == 1.0
+    (stage,) = row.trials[0].stages
+    assert (stage.share, stage.updates, stage.notes, stage.seconds) == (0.25, 200, 5000, 15.0)
+    assert stage.values == pytest.approx(
+        {
+            "pitch_distance": 4.0,  # (6 + 2 + 2 + 6) / 4 and (4 + 4 + 4 + 4) / 4
+            "pitch_w1": 0.0,  # the order doesn't count
+            "velocity_distance": 15.0,  # 80 against 70 80 90 100 is 10, against 60 it is 20
+            "velocity_w1": 15.0,
+            "bits_per_note": 5.0,
+            "bits_pitch": 3.0,
+        }
+    )
+
+
+def test_a_stage_without_a_likelihood_has_no_bits(stored: Stored) -> None:
+    add_with_stage(stored)
+    (stage,) = score_run(stored.close())["lstm"].trials[0].stages
+    assert stage.values["pitch_distance"] == 4.0
+    assert stage.values["bits_per_note"] == stage.values["bits_pitch"] == Undefined("this family has no likelihood")
+
+
+def test_a_stage_whose_samples_are_gone_makes_a_failed_trial(stored: Stored) -> None:
+    key = add_with_stage(stored)
+    samples_file(stored.run.trial_dir(key), 0.25).unlink()
+    (trial,) = score_run(stored.close())["lstm"].trials
+    assert (trial.status, trial.error.partition(":")[0]) == ("failed", "its samples can't be scored")
 
 
 def test_undefined_stays_undefined_with_its_reason(stored: Stored) -> None:

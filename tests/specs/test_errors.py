@@ -37,7 +37,8 @@ def refusal(folder, text, **changes):
         ("tilte: x", "mine.yaml:6: tilte: unknown key 'tilte'.\nDid you mean 'title'? Valid: budget, dataset, description, "
          "extends, gate, grid, models, name, protocol, published, references, scales, seeds, suits, target, title."),
         ("budget:\n  epoch: 3", "mine.yaml:7: budget.epoch: unknown key 'epoch'.\nDid you mean 'epochs'? "
-         "Valid: epochs, max_seconds, patience, timeout."),
+         "Valid: compute, epochs, evaluations, max_seconds, patience, stages, "
+         "timeout, updates."),
         ("protocol: {prompt: many}", "mine.yaml:6: protocol.prompt: expected a whole number, got 'many'."),
         ("protocol: {prompt: 1.5}", "mine.yaml:6: protocol.prompt: expected a whole number, got 1.5."),
         ("protocol: {prompt: yes}", "mine.yaml:6: protocol.prompt: expected a whole number, got 'yes'."),
@@ -52,6 +53,14 @@ def refusal(folder, text, **changes):
         ("protocol: {folds: 2, validation: 0}", "mine.yaml:6: protocol.validation: expected a number above 0, got 0."),
         ("protocol: {validation: 0.2}", "mine.yaml:6: protocol.validation: it has no meaning without folds.\n"
          "Add `folds`, or leave it to the dataset."),
+        ("budget: {compute: {updates: 9}, epochs: 3}", "mine.yaml:6: budget.epochs: epochs have no effect beside `compute`.\n"
+         "Remove one of them, or set compute: null."),
+        ("budget: {compute: {updates: 9, notes: 9}}", "mine.yaml:6: budget.compute: expected one of seconds, updates and notes, "
+         "got {'updates': 9, 'notes': 9}."),
+        ("budget: {compute: {}}", "mine.yaml:6: budget.compute: expected one of seconds, updates and notes, got {}."),
+        ("budget: {compute: 30}", "mine.yaml:6: budget.compute: expected keys with values, got 30."),
+        ("budget: {compute: {seconds: 0}}", "mine.yaml:6: budget.compute.seconds: expected a number above 0, got 0."),
+        ("budget: {compute: {updates: 9}, stages: [0.5, 1]}", "mine.yaml:6: budget.stages[1]: expected a number below 1, got 1."),
         ("budget: {max_seconds: 0}", "mine.yaml:6: budget.max_seconds: expected a number above 0, got 0."),
         ("budget: {max_seconds: .inf}", "mine.yaml:6: inf is not a finite number; leave the key out for no limit."),
         ("description: 3", "mine.yaml:6: description: expected a text, got 3."),
@@ -97,7 +106,8 @@ def test_every_wrong_key_and_type_is_named_in_the_order_of_the_lines(tmp_path):
         "mine.yaml:6: seeds: expected how many seeds (at least 1), or a list of them, got 'all'.\n"
         "mine.yaml:7: budget.epochs: expected a number of at least 0, got -1.\n"
         "mine.yaml:7: budget.epoch: unknown key 'epoch'.\n"
-        "Did you mean 'epochs'? Valid: epochs, max_seconds, patience, timeout.\n"
+        "Did you mean 'epochs'? Valid: compute, epochs, evaluations, max_seconds, patience, stages, "
+        "timeout, updates.\n"
         "mine.yaml:8: protocol.notes: expected a number of at least 1, got 0."
     )
 
@@ -127,7 +137,10 @@ def test_a_missing_key(tmp_path):
         ("params:", "parms:", "mine.yaml:5: models.lstm.parms: unknown key 'parms'.\nDid you mean 'params'? "
          "Valid: budget, harmony, params, plugin."),
         ("params: {units: 32}", "budget: {patients: 3}", "mine.yaml:5: models.lstm.budget.patients: unknown key 'patients'.\n"
-         "Did you mean 'patience'? Valid: epochs, max_seconds, patience, timeout."),
+         "Did you mean 'patience'? Valid: compute, epochs, evaluations, max_seconds, patience, stages, "
+         "timeout, updates."),
+        ("params: {units: 32}", "budget: {epochs: 3}\nbudget: {compute: {updates: 9}}", "mine.yaml:5: models.lstm.budget.epochs: "
+         "epochs have no effect beside the spec's budget.compute.\nRemove them, or give the row compute: null."),
         ("lstm:", "markov:", "mine.yaml:4: models.markov: a model's row can't be named 'markov': it is the name of a reference."),
         ("lstm:", "my lstm:", "mine.yaml:4: models.my lstm: a model's row can't be named 'my lstm': "
          "it may hold only letters, digits and _ . + -."),

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from bench.specs.schema import SCALES, Spec
+from bench.specs.schema import SCALES, BudgetChoice, Compute, Spec
 from bench.specs.trials import unfold
 from tests.specs.little import LITTLE, load
 
@@ -111,3 +111,67 @@ class TestFolds:
     def test_a_run_without_them_is_what_it_was_before_there_were_any(self, tmp_path):
         assert self.trial(tmp_path).protocol.model_dump().keys() == {"prompt", "notes", "pieces", "samples", "seconds"}
         assert self.trial(tmp_path, folds=2).protocol.model_dump()["validation"] == 0.2
+
+
+class TestBudgets:
+    """One budget for all models, in place of epochs."""
+
+    COMPUTE = LITTLE.replace("epochs: 5, patience: 2", "compute: {updates: 800}").replace(
+        "epochs: 2, patience: null", "updates: 40"
+    )
+
+    def test_it_leaves_out_the_epochs_and_they_leave_out_what_belongs_to_it(self, tmp_path):
+        shared = load(tmp_path, self.COMPUTE).budget.model_dump(mode="json")
+        assert shared == {
+            "compute": {"seconds": None, "updates": 800, "notes": None},
+            "updates": None,
+            "evaluations": 16,
+            "stages": [0.0625, 0.25],
+            "patience": None,
+            "max_seconds": None,
+            "timeout": 60,
+        }
+        assert BudgetChoice.model_validate(shared).model_dump(mode="json") == shared
+        assert load(tmp_path).budget.model_dump() == {"epochs": 5, "patience": 2, "max_seconds": None, "timeout": 60}
+
+    def test_a_row_adds_to_it(self, tmp_path):
+        lstm, wide = unfold(load(tmp_path, self.COMPUTE, scale="cpu"))[-2:]
+        assert (lstm.budget.updates, wide.budget.updates) == (None, 40)
+        assert lstm.budget.compute == wide.budget.compute == Compute(updates=800)
+
+    def test_untrained_rows_and_references_have_none(self, tmp_path):
+        others = [trial for trial in unfold(load(tmp_path, self.COMPUTE, scale="cpu")) if trial.kind != "model"]
+        assert {(trial.kind, trial.budget.compute, trial.budget.epochs) for trial in others} == {
+            ("reference", None, 1),
+            ("untrained", None, 0),
+        }
+
+    def test_a_row_without_it_counts_epochs(self, tmp_path):
+        text = self.COMPUTE.replace("budget: {updates: 40}", "budget: {compute: null, epochs: 2}")
+        wide = unfold(load(tmp_path, text, scale="cpu"))[-1]
+        assert wide.budget.model_dump() == {"epochs": 2, "patience": None, "max_seconds": None, "timeout": 60}
+
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_a_stored_spec_gives_the_same_trials(self, tmp_path, scale):
+        spec = load(tmp_path, self.COMPUTE, scale=scale)
+        again = Spec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json"))))
+        assert unfold(again) == unfold(spec)
+
+    def test_one_in_another_unit_replaces_that_of_the_layer_below(self, tmp_path):
+        # The scale gpu of LITTLE counts 50 epochs.
+        gpu = load(tmp_path, self.COMPUTE, scale="gpu").budget
+        assert (gpu.compute, gpu.epochs, gpu.timeout) == (None, 50, 60)
+        load(tmp_path)  # writes little.yaml, whose rows count epochs
+        child = "extends: little.yaml\nbudget: {compute: {notes: 9000}}\n"
+        lstm, wide = unfold(load(tmp_path, child, "child.yaml", scale="cpu"))[-2:]
+        assert lstm.budget.compute == wide.budget.compute == Compute(notes=9000)
+        again = "extends: child.yaml\nbudget: {compute: {seconds: 20}}\n"
+        assert load(tmp_path, again, "again.yaml").budget.compute == Compute(seconds=20)
+        row = "extends: child.yaml\nmodels: {wide: {budget: {epochs: 3, compute: null}}}\n"
+        wide = unfold(load(tmp_path, row, "row.yaml", scale="cpu"))[-1]
+        assert (wide.budget.compute, wide.budget.epochs) == (None, 3)
+
+    def test_other_updates_are_another_trial(self, tmp_path):
+        texts = [self.COMPUTE, self.COMPUTE.replace("updates: 40", "updates: 41")]
+        keys = [{t.system: t.digest() for t in unfold(load(tmp_path, text, scale="cpu"))} for text in texts]
+        assert {system for system in keys[0] if keys[0][system] != keys[1][system]} == {"wide"}

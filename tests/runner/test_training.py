@@ -1,0 +1,93 @@
+"""A trial's budget as its training gets it, and what its outcome says of it."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.api import Budget
+from bench.runner.training import TrainingRun, limits
+from bench.specs.schema import BudgetChoice, Compute
+from bench.storage.outcome import Stage
+from bench.storage.run_folder import samples_file
+
+
+def choice(**compute: float) -> BudgetChoice:
+    return BudgetChoice(compute=Compute(**compute), patience=3, max_seconds=60.0, evaluations=8, stages=(0.5,))
+
+
+@pytest.mark.parametrize(
+    ("spec", "device", "yardstick", "expected"),
+    [
+        (BudgetChoice(epochs=5, patience=3, max_seconds=60.0), "cpu", 0.05, Budget(5, 3, 60.0)),
+        (BudgetChoice(epochs=0), "cpu", None, Budget(0)),
+        (choice(updates=600), "cpu", 0.05, Budget(1, 3, 60.0, updates=600, evaluations=8, stages=(0.5,))),
+        (choice(notes=600), "cpu", 0.05, Budget(1, 3, 60.0, notes=600, evaluations=8, stages=(0.5,))),
+        # Half the yardstick's time on this machine: half the seconds, for the same work. On a GPU it says nothing.
+        (choice(seconds=30.0), "cpu", 0.05, Budget(1, 3, 60.0, seconds=15.0, evaluations=8, stages=(0.5,))),
+        (choice(seconds=30.0), "cuda", 0.05, Budget(1, 3, 60.0, seconds=30.0, evaluations=8, stages=(0.5,))),
+        (choice(seconds=30.0), "cpu", None, Budget(1, 3, 60.0, seconds=30.0, evaluations=8, stages=(0.5,))),
+    ],
+)
+def test_a_spec_budget_becomes_a_trainings(spec: BudgetChoice, device: str, yardstick: float, expected: Budget) -> None:
+    assert limits(spec, device, yardstick) == expected
+
+
+def test_the_measured_updates_stand_for_yardstick_seconds_alone() -> None:
+    pinned = {"updates": 450}
+    assert limits(choice(seconds=30.0).model_copy(update=pinned), "cpu", 0.05).updates == 450
+    assert limits(choice(seconds=30.0).model_copy(update=pinned), "cpu", 0.05).seconds is None
+    assert limits(choice(updates=600).model_copy(update=pinned), "cpu", 0.05).updates == 600
+    assert limits(choice(notes=600).model_copy(update=pinned), "cpu", 0.05).updates is None
+
+
+def run_in(folder: Path, budget: Budget) -> TrainingRun:
+    return TrainingRun(seed=0, budget=budget, folder=folder / "checkpoint")
+
+
+STAGED = Budget(updates=40, evaluations=4, stages=(0.25, 0.1, 0.6))  # shares 0.1 0.25 0.5 0.6 0.75 1
+
+
+def test_stages_are_those_that_were_taken(tmp_path: Path) -> None:
+    run = run_in(tmp_path, STAGED)
+    run.begin()
+    # An evaluation at 0.25 is the first past 0.1, too.
+    for number, updates in ((2, 10), (3, 20), (4, 24)):
+        run.log(number, loss=1.0, notes=100, updates=updates)
+    assert run.stages() == ()
+    for share in (0.1, 0.25):
+        samples_file(tmp_path, share).parent.mkdir(exist_ok=True)
+        samples_file(tmp_path, share).touch()
+    first, second = run.stages()
+    assert first == Stage(share=0.1, updates=10, notes=100, seconds=run.history[0]["seconds"])
+    assert second == first.model_copy(update={"share": 0.25})
+    # That of 0.6 was logged; the kill came before its samples were written, or before the evaluation's checkpoint.
+    samples_file(tmp_path, 0.6).touch()
+    assert [stage.share for stage in run.stages()] == [0.1, 0.25, 0.6]
+    resumed = run_in(tmp_path, STAGED)
+    resumed.begin(3)
+    assert [stage.share for stage in resumed.stages()] == [0.1, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("budget", "numbers", "share", "stopped"),
+    [
+        (Budget(3), 3, 1.0, "budget"),
+        (Budget(3), 2, 2 / 3, "early"),
+        (Budget(3, max_seconds=1e-9), 2, 2 / 3, "clock"),
+        (Budget(0), 0, 0.0, "untrained"),
+        (Budget(0, updates=40, evaluations=4), 4, 1.0, "budget"),
+        (STAGED, 6, 1.0, "budget"),
+        # A budget in seconds may end in a validation.
+        (Budget(seconds=9.0, evaluations=4), 3, 1.1, "budget"),
+        (Budget(seconds=9.0, evaluations=4), 3, 0.8, "early"),
+    ],
+)
+def test_the_reason_for_the_end(tmp_path: Path, budget: Budget, numbers: int, share: float, stopped: str) -> None:
+    run = run_in(tmp_path, budget)
+    run.begin()
+    for number in range(1, numbers + 1):
+        run.log(number, loss=1.0, notes=100, share=share * number / numbers, updates=10 * number, passes=0.3 * number)
+    summary = run.summary(wall=1.0)
+    assert summary.stopped == stopped
+    if numbers:
+        assert (summary.updates, summary.epochs) == (10 * numbers, pytest.approx(0.3 * numbers))
