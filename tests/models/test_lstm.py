@@ -285,6 +285,45 @@ def test_compilation_leaves_the_training_as_it_was_and_off_its_clock(initial: ob
     assert model.facts()["compile_seconds"] > 0
 
 
+def untrained_training(folder: Path) -> object:
+    model = Model(**TINY)
+    with without_xla():
+        model.fit([], [], run_in(folder, 0))
+        return module._Training(model, module.Windows(TRAIN, model.codec, model.window), VALID, run_in(folder, 1))
+
+
+@pytest.mark.training
+def test_the_optimizer_averages_the_weights_of_all_updates(tmp_path: Path) -> None:
+    training, seen = untrained_training(tmp_path), []
+    for update, batch in enumerate(training.windows.epoch(1, 4)):
+        training._update(*batch, training.optimizer.rates(0.01, update + 1), np.array([1, 2 * update], np.int32))
+        seen.append(fast.snapshot(training.network.variables))
+    share = np.diff((np.arange(len(seen) + 1) / len(seen)) ** (fast._training.EXPONENT + 1))
+    averaged = training.optimizer.averaged()
+    assert averaged.keys() == seen[0].keys()
+    for path, value in averaged.items():
+        expected = sum(part * weights[path] for part, weights in zip(share, seen, strict=True))
+        np.testing.assert_allclose(value, expected, atol=1e-6, err_msg=path)
+
+
+@pytest.mark.training
+def test_an_evaluation_that_fails_leaves_the_weights_that_train(tmp_path: Path) -> None:
+    training = untrained_training(tmp_path)
+    before = fast.snapshot(training.network.variables)
+    others = {path: value + 1 for path, value in before.items()}
+
+    def evaluate() -> None:
+        with training.progress.evaluating(others):
+            assert_same(others, fast.snapshot(training.network.variables))
+            raise ValueError("the disk is full")
+
+    with pytest.raises(ValueError, match="disk"):
+        evaluate()
+    assert_same(before, fast.snapshot(training.network.variables))
+    training.progress.save(evaluation=0)
+    assert_same(before, training.progress.load()[0]["weights"])
+
+
 @pytest.mark.training
 def test_a_diverged_training_fails(tmp_path: Path) -> None:
     with pytest.raises(TrialError, match="lstm: the training diverged in epoch 1"):

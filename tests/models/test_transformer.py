@@ -241,6 +241,24 @@ def test_clock_stops_after_the_epoch_that_crosses_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.training
+def test_the_model_has_the_average_of_the_weights_of_all_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+    average = shared.average
+
+    def recording(mean: Any, network: Any, weight: float) -> None:
+        seen.append({name: tensor.clone() for name, tensor in network.named_parameters()})
+        average(mean, network, weight)
+
+    monkeypatch.setattr(shared, "average", recording)
+    model, _ = fitted(tmp_path, 2)
+    shares = np.diff((np.arange(len(seen) + 1) / len(seen)) ** (shared._training.EXPONENT + 1))
+    assert len(seen) == 16
+    for name, tensor in model.network.named_parameters():
+        expected = sum(float(share) * weights[name] for share, weights in zip(shares, seen, strict=True))
+        torch.testing.assert_close(tensor, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.training
 def test_a_diverged_training_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrialError, match="transformer: the training diverged in epoch 1"):
         fitted(tmp_path, 2, learning_rate=1e30, clip=1e30)

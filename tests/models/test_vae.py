@@ -224,14 +224,14 @@ def test_states_are_those_of_the_decoder(tmp_path: Path, prompt: int, monkeypatc
 # Training
 
 
-@pytest.mark.parametrize(("progress", "weight"), [(0.0, 0.0), (0.1, 1.0), (0.2, 2.0), (0.9, 2.0)])
-def test_the_weight_of_the_divergence_rises(progress: float, weight: float) -> None:
-    (found,) = Model(**TINY, beta=2.0, anneal=0.2).extra(progress)
+@pytest.mark.parametrize(("update", "weight"), [(0, 0.0), (100, 1.0), (200, 2.0), (900, 2.0)])
+def test_the_weight_of_the_divergence_rises(update: int, weight: float) -> None:
+    (found,) = Model(**TINY, beta=2.0, anneal=200).extra(update)
     assert found.item() == pytest.approx(weight)
 
 
 def test_without_annealing_the_weight_is_there_at_once() -> None:
-    assert Model(**TINY, anneal=0.0).extra(0.0)[0].item() == 1.0
+    assert Model(**TINY, anneal=0).extra(0)[0].item() == 1.0
 
 
 @torch.inference_mode()

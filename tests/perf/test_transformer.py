@@ -117,7 +117,8 @@ def real_epoch(folder: Path) -> tuple[Callable[[], object], int]:
     network = model.network = model.make_network()
     windows = learner.Windows([Piece(Notes.from_columns(*columns), "noise")], model.codec, LENGTH, 5, 0.1)
     training = learner.Training(model, network, windows, Run(0, Budget(100), folder, threads=torch.get_num_threads()))
-    return lambda: training.epoch(1), training.progress.steps
+    # With a budget in epochs, the next evaluation is after the next one.
+    return training.train, training.progress.steps
 
 
 def test_training_against_plain_code(benchmark: Callable[..., object], tmp_path: Path) -> None:
