@@ -121,6 +121,28 @@ def test_unigram_draws_what_it_counted() -> None:
     assert np.mean(made.pitch == 60) == pytest.approx(0.75, abs=0.03)
 
 
+def test_unigram_draws_no_note_that_nobody_wrote() -> None:
+    """Validation pieces unlike the training make the smoothed probabilities nearly even. What is drawn stays as frequent."""
+    model = fitted("unigram", [notes([60] * 15 + [72] * 5)], [music(1)])
+    assert model.facts()["chosen_on_validation"]["pitch"]["unigram_count"] >= 1
+    (made,) = model.generate([NOTHING], 4000, seed=0)
+    assert set(made.pitch) == {60, 72}
+    assert np.mean(made.pitch == 60) == pytest.approx(0.75, abs=0.03)
+
+
+def test_markov_draws_only_what_followed_and_after_a_new_note_by_frequency() -> None:
+    model = fitted("markov", [notes([60, 62, 60, 62, 60, 64])], [music(1)])
+    # After 60 came 62 twice and 64 once. Nothing followed 64, nor 70: the frequencies, three times 60, twice 62, once 64.
+    for last, expected in (
+        (60, {62: 2 / 3, 64: 1 / 3}),
+        (64, {60: 1 / 2, 62: 1 / 3, 64: 1 / 6}),
+        (70, {60: 1 / 2, 62: 1 / 3, 64: 1 / 6}),
+    ):
+        made = np.array([m.pitch[0] for m in model.generate([notes([last])] * 6000, 1, seed=0)])
+        assert set(made) == set(expected), last
+        assert {p: np.mean(made == p) for p in expected} == pytest.approx(expected, abs=0.03)
+
+
 def test_unigram_likelihood_by_hand() -> None:
     model = fitted("unigram", [notes([60, 60, 60, 62])], [notes([60, 62])])
     count = model.facts()["chosen_on_validation"]["pitch"]["unigram_count"]
