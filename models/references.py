@@ -1,6 +1,6 @@
 """Reference rows that learn nothing or very little: real, shuffled, constant and random notes.
 
-Each `kind` calibrates a metric: a system that can't beat `median` at a distance, or `markov` at bits per note, learned little.
+Each `kind` calibrates a metric: a system that can't beat `median` at a distance, or `ngram` at bits per note, learned little.
 
 ==========  =====================================================================================================
 real        notes of another real piece: the same stretch of a randomly drawn training piece, without repetition
@@ -8,11 +8,12 @@ shuffle     the target's own notes: its onsets, its (pitch, velocity, duration) 
 median      one note repeated: the training set's median pitch, velocity, time shift and duration
 unigram     every field drawn independently from the training set's frequencies
 markov      every field drawn given the same field of the note before, from the training set's frequencies of such pairs
+ngram       every field drawn given those before it in the note and up to 8 notes before: interpolated counts of many contexts
 uniform     pitch 21-108 (a piano's keys) and velocity 1-127 drawn uniformly; time shift and duration as in `unigram`
 ==========  =====================================================================================================
 
-`unigram` and `markov` have an exact likelihood over the shared codec, which is smoothed; what they draw is not. The others have
-none and :attr:`Model.likelihood` is None.
+`unigram`, `markov` and `ngram` have an exact likelihood over the shared codec. It is smoothed, while `unigram` and `markov` draw
+from unsmoothed frequencies. The others have none and :attr:`Model.likelihood` is None.
 An untrained network is not among them: it is that network's own model with a budget of 0 epochs.
 """
 
@@ -29,13 +30,14 @@ from numpy.typing import NDArray
 from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
 
 from ._chains import Chain, mean_nats
+from ._ngram import Ngram
 
 FRAMEWORK = "numpy"
 FEATURES = "a reference row, not a model"
 PROMPT = True
 LIKELIHOOD = "exact"
 SEES_TARGET = True
-CONSTRAINT = ("unigram", "markov", "uniform")
+CONSTRAINT = ("unigram", "markov", "ngram", "uniform")
 
 #: Table 2's last column by kind, read without importing this file.
 KINDS = {
@@ -44,11 +46,12 @@ KINDS = {
     "median": "one note repeated: the training medians",
     "unigram": "each field drawn from its training frequencies",
     "markov": "first-order Markov chain for each field",
+    "ngram": "counts of notes in several contexts, interpolated",
     "uniform": "pitch 21-108 and velocity 1-127 drawn evenly",
 }
 
-#: Kinds that draw each field from frequencies.
-DRAWN = ("unigram", "markov", "uniform")
+#: Kinds that know the probability of a note.
+PROBABILISTIC = ("unigram", "markov", "ngram")
 
 #: A piano's keys, and the velocities that sound.
 PIANO_KEYS = (21, 108)
@@ -82,12 +85,13 @@ class Model:
         self.train: tuple[Piece, ...] = ()
         self.targets: tuple[Notes, ...] = ()
         self.chains: tuple[Chain, ...] = ()
+        self.ngram: Ngram | None = None
         self.medians: Medians | None = None
 
     @property
     def likelihood(self) -> str | None:
         """``"exact"`` for the kinds that have one, else None: overrides the header, which is for all kinds."""
-        return LIKELIHOOD if self.kind in ("unigram", "markov") else None
+        return LIKELIHOOD if self.kind in PROBABILISTIC else None
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         """Count. A budget of 0 epochs makes no difference, as there are no weights."""
@@ -95,12 +99,15 @@ class Model:
         self.train = tuple(train)
         if self.kind == "median":
             self.medians = Medians.of([p.notes for p in train])
-        if self.kind not in DRAWN:
+        if self.kind not in CONSTRAINT:
             return
         codes = [self.codec.encode(p.notes) for p in train]
         held_out = [self.codec.encode(p.notes) for p in valid]
-        fit = Chain.fit if self.kind == "markov" else Chain.fit_unigram
-        self.chains = tuple(fit(_column(codes, f), _column(held_out, f), k) for f, k in enumerate(self.codec.sizes))
+        if self.kind == "ngram":
+            self.ngram = Ngram.fit(self.codec, codes, held_out)
+        else:
+            fit = Chain.fit if self.kind == "markov" else Chain.fit_unigram
+            self.chains = tuple(fit(_column(codes, f), _column(held_out, f), k) for f, k in enumerate(self.codec.sizes))
         if self.likelihood:
             loss, bits = (-mean_nats([self._nats(c) for c in part]) for part in (codes, held_out))
             values = {"validation_bits": bits / math.log(2)} if any(map(len, held_out)) else {}
@@ -121,7 +128,7 @@ class Model:
             If `constraint` is given to a kind that draws no pitch, or if `shuffle` has no targets.
         """
         rng = np.random.default_rng(seed)
-        if self.kind in DRAWN:
+        if self.kind in CONSTRAINT:
             return self._draw(prompts, n_notes, rng, constraint)
         if constraint is not None:
             raise PluginError(f"The reference {self.kind!r} draws no pitch, so no constraint can steer it.")
@@ -145,6 +152,8 @@ class Model:
 
     def facts(self) -> Mapping[str, Any]:
         """Parameter count, and the smoothing chosen on the validation pieces."""
+        if self.ngram is not None:
+            return {"parameters": self.ngram.parameters, "chosen_on_validation": self.ngram.chosen}
         if not self.likelihood:
             return {}
         return {
@@ -153,19 +162,30 @@ class Model:
         }
 
     def _nats(self, codes: Codes) -> Floats:
+        if self.ngram is not None:
+            return self.ngram.nats(codes)
         return np.stack([chain.nats(codes[:, f]) for f, chain in enumerate(self.chains)], axis=1)
 
     def _draw(self, prompts: Sequence[Notes], n: int, rng: np.random.Generator, constraint: Floats | None) -> list[Notes]:
-        chains = self.chains
-        if self.kind == "uniform":
-            chains = (Chain.even(PIANO_KEYS, self.codec.sizes[0]), Chain.even(SOUNDING, self.codec.sizes[1]), *chains[2:])
-        last = np.array([self.codec.encode(p[-2:])[-1] if len(p) else np.full(4, -1) for p in prompts], np.int64)
-        codes = np.empty((len(prompts), n, len(FIELDS)), np.int64)
-        for f, chain in enumerate(chains):
-            codes[..., f] = chain.draw(last[:, f], n, rng, constraint if f == 0 else None)
+        given = [self.codec.encode(prompt) for prompt in prompts]
+        codes = (
+            self.ngram.draw(given, n, rng, constraint) if self.ngram is not None else self._draw_chains(given, n, rng, constraint)
+        )
         if not any(map(len, prompts)):
             codes[:, :1, 2] = 0  # a piece has no silence before its first note
         return [self.codec.decode(c, _end(p)) for c, p in zip(codes, prompts, strict=True)]
+
+    def _draw_chains(
+        self, given: Sequence[Codes], n: int, rng: np.random.Generator, constraint: Floats | None
+    ) -> NDArray[np.int64]:
+        chains = self.chains
+        if self.kind == "uniform":
+            chains = (Chain.even(PIANO_KEYS, self.codec.sizes[0]), Chain.even(SOUNDING, self.codec.sizes[1]), *chains[2:])
+        last = np.array([codes[-1] if len(codes) else np.full(4, -1) for codes in given], np.int64)
+        codes = np.empty((len(given), n, len(FIELDS)), np.int64)
+        for f, chain in enumerate(chains):
+            codes[..., f] = chain.draw(last[:, f], n, rng, constraint if f == 0 else None)
+        return codes
 
     def _shuffled(self, prompts: Sequence[Notes], n: int, rng: np.random.Generator) -> list[Notes]:
         if len(self.targets) != len(prompts) or any(len(t) < n for t in self.targets):

@@ -49,7 +49,7 @@ def test_unknown_kind_names_the_valid_ones() -> None:
 
 def test_header_lists_every_kind() -> None:
     assert list(find_plugins("model")["references"].header["KINDS"]) == [
-        *("real", "shuffle", "median", "unigram", "markov", "uniform")
+        *("real", "shuffle", "median", "unigram", "markov", "ngram", "uniform")
     ]
 
 
@@ -181,8 +181,27 @@ def test_markov_beats_unigram_where_order_matters() -> None:
     assert bits[0] < 0.2 * bits[1]
 
 
+def test_ngram_starts_a_piece_at_0_and_continues_a_prompt_from_its_last_note() -> None:
+    train = notes([60, 62, 64, 65] * 50)
+    model = fitted("ngram", [train], [train])
+    (new,) = model.generate([NOTHING], 5, seed=0)
+    assert new.onset[0] == 0
+    (after,) = model.generate([notes([60, 62, 64, 65, 60, 62, 64])], 5, seed=0)
+    assert after.pitch.tolist() == [65, 60, 62, 64, 65]
+    assert after.onset[0] == pytest.approx(3.5, rel=0.02)  # the prompt's last at 3.0, and the class of 0.5 s
+
+
+def test_ngram_beats_markov_where_the_note_before_is_not_enough() -> None:
+    train, valid = [notes([60, 62, 60, 64] * 50)], [notes([60, 62, 60, 64] * 5)]
+    markov, ngram = (
+        -fitted(k, train, valid).log_likelihood([Piece(valid[0], "x")])[0][4:, 0].mean() for k in ("markov", "ngram")
+    )
+    assert markov > 0.9 * math.log(2) / 2  # after 60 there are two that are equally frequent
+    assert ngram < 0.2 * markov
+
+
 def test_no_validation_piece_still_leaves_no_pitch_impossible() -> None:
-    for kind in ("unigram", "markov"):
+    for kind in ("unigram", "markov", "ngram"):
         model = fitted(kind, [notes([60, 62, 60])])
         (nats,) = model.log_likelihood([Piece(notes([1, 127, 60]), "x")])
         assert np.isfinite(nats).all()
@@ -190,7 +209,7 @@ def test_no_validation_piece_still_leaves_no_pitch_impossible() -> None:
 
 def test_constraint_steers_the_pitch() -> None:
     only = np.where(np.arange(128) == 67, 0.0, -1000.0)[None].repeat(8, 0)
-    for kind in ("unigram", "markov", "uniform"):
+    for kind in ("unigram", "markov", "ngram", "uniform"):
         made = fitted(kind, [music(0)], [music(1)]).generate([music(2)], 8, 0, constraint=only)
         assert set(made[0].pitch) == {67}, kind
 
@@ -200,10 +219,11 @@ def test_constraint_is_refused_where_no_pitch_is_drawn() -> None:
         fitted("median", [music(0)]).generate([music(2)], 8, 0, constraint=np.zeros((8, 128)))
 
 
-def test_only_two_kinds_have_a_likelihood() -> None:
+def test_only_three_kinds_have_a_likelihood() -> None:
     assert {k: Model(kind=k).likelihood for k in references.KINDS if Model(kind=k).likelihood} == {
         "unigram": "exact",
         "markov": "exact",
+        "ngram": "exact",
     }
     with pytest.raises(PluginError, match="has no likelihood"):
         fitted("median", [music(0)]).log_likelihood([Piece(music(1), "x")])
@@ -246,8 +266,9 @@ def test_figures_of_the_papers_own_files() -> None:
         assert velocity is None or mean[1] == pytest.approx(velocity, abs=1.4), kind
 
 
-def test_bits_of_markov_on_maestro() -> None:
-    """102 MAESTRO files, official split: 20.66 bits per note by an independent first-order chain."""
+@pytest.mark.parametrize(("kind", "bits", "within"), [("markov", 20.66, 0.03), ("ngram", 19.28, 0.01)])
+def test_bits_on_maestro(kind: str, bits: float, within: float) -> None:
+    """102 MAESTRO files, official split: markov as an independent first-order chain has it, ngram as once measured."""
     folder = find("maestro-v3.0.0")
     splits: dict[str, list[Notes]] = {"train": [], "validation": [], "test": []}
     with (folder / "maestro-v3.0.0.csv").open(encoding="utf-8") as file:
@@ -256,6 +277,6 @@ def test_bits_of_markov_on_maestro() -> None:
         pytest.skip(f"the figure is for 102 files; here are {len(rows)}")
     for row in rows:
         splits[row["split"]].append(read_midi(folder / row["midi_filename"]))
-    model = fitted("markov", splits["train"], splits["validation"])
+    model = fitted(kind, splits["train"], splits["validation"])
     nats = np.concatenate(model.log_likelihood([Piece(n, "x") for n in splits["test"]]))
-    assert -nats.sum(1).mean() / math.log(2) == pytest.approx(20.66, abs=0.03)
+    assert -nats.sum(1).mean() / math.log(2) == pytest.approx(bits, abs=within)
