@@ -4,6 +4,7 @@ Each `kind` calibrates a metric: a system that can't beat `median` at a distance
 
 ==========  =====================================================================================================
 real        notes of another real piece: the same stretch of a randomly drawn training piece, without repetition
+codec       the target encoded and decoded: what classes of time and duration cost before a model predicts anything
 shuffle     the target's own notes: its onsets, its (pitch, velocity, duration) triples in random order
 median      one note repeated: the training set's median pitch, velocity, time shift and duration
 unigram     every field drawn independently from the training set's frequencies
@@ -42,6 +43,7 @@ CONSTRAINT = ("unigram", "markov", "ngram", "uniform")
 #: Table 2's last column by kind, read without importing this file.
 KINDS = {
     "real": "another real piece: a stretch of a training piece",
+    "codec": "the target itself, encoded and decoded",
     "shuffle": "the target's own notes in random order",
     "median": "one note repeated: the training medians",
     "unigram": "each field drawn from its training frequencies",
@@ -114,7 +116,7 @@ class Model:
             run.log(1, loss=loss, notes=sum(map(len, codes)), **values)
 
     def reveal(self, targets: Sequence[Notes]) -> None:
-        """Set the targets of the next `generate`, in the order of its prompts. Only `shuffle` uses them."""
+        """Set the targets of the next `generate`, in the order of its prompts. Only `codec` and `shuffle` use them."""
         self.targets = tuple(targets)
 
     def generate(
@@ -125,15 +127,18 @@ class Model:
         Raises
         ------
         PluginError
-            If `constraint` is given to a kind that draws no pitch, or if `shuffle` has no targets.
+            If `constraint` is given to a kind that draws no pitch, or if `codec` or `shuffle` has no targets.
         """
         rng = np.random.default_rng(seed)
         if self.kind in CONSTRAINT:
             return self._draw(prompts, n_notes, rng, constraint)
         if constraint is not None:
             raise PluginError(f"The reference {self.kind!r} draws no pitch, so no constraint can steer it.")
+        if self.kind == "codec":
+            return [self._coded(*pair) for pair in zip(prompts, self._revealed(prompts, n_notes), strict=True)]
         if self.kind == "shuffle":
-            return self._shuffled(prompts, n_notes, rng)
+            pairs = zip(prompts, self._revealed(prompts, n_notes), strict=True)
+            return [self._shuffled(prompt, target, rng) for prompt, target in pairs]
         if self.kind == "median":
             return [self._median(p, n_notes) for p in prompts]
         return self._excerpts(prompts, n_notes, rng)
@@ -187,19 +192,23 @@ class Model:
             codes[..., f] = chain.draw(last[:, f], n, rng, constraint if f == 0 else None)
         return codes
 
-    def _shuffled(self, prompts: Sequence[Notes], n: int, rng: np.random.Generator) -> list[Notes]:
+    def _revealed(self, prompts: Sequence[Notes], n: int) -> list[Notes]:
+        """Return the first `n` notes of each prompt's target."""
         if len(self.targets) != len(prompts) or any(len(t) < n for t in self.targets):
             raise PluginError(
-                f"The reference 'shuffle' has {len(self.targets)} targets for {len(prompts)} prompts; "
+                f"The reference {self.kind!r} has {len(self.targets)} targets for {len(prompts)} prompts; "
                 f"it needs one of at least {n} notes for each.",
                 "Call reveal(targets) before generate.",
             )
-        samples = []
-        for prompt, target in zip(prompts, self.targets, strict=True):
-            order = rng.permutation(n)
-            onset = _apart(target.onset[:n]) - (0.0 if len(prompt) else target.onset[0])
-            samples.append(Notes(onset, target.duration[order], target.pitch[order], target.velocity[order]))
-        return samples
+        return [target[:n] for target in self.targets]
+
+    def _coded(self, prompt: Notes, target: Notes) -> Notes:
+        return self.codec.decode(self.codec.encode(target, prompt.onset[-1] if len(prompt) else None), _end(prompt))
+
+    def _shuffled(self, prompt: Notes, target: Notes, rng: np.random.Generator) -> Notes:
+        order = rng.permutation(len(target))
+        onset = _apart(target.onset) - (0.0 if len(prompt) else target.onset[0])
+        return Notes(onset, target.duration[order], target.pitch[order], target.velocity[order])
 
     def _median(self, prompt: Notes, n: int) -> Notes:
         if self.medians is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.api import Budget, Notes, Piece, PluginError, Run
+from bench.api import Budget, NoteCodec, Notes, Piece, PluginError, Run
 from bench.metrics import table2
 from bench.music.midi import read_midi
 from bench.plugins.discovery import find_plugins, load
@@ -49,7 +49,7 @@ def test_unknown_kind_names_the_valid_ones() -> None:
 
 def test_header_lists_every_kind() -> None:
     assert list(find_plugins("model")["references"].header["KINDS"]) == [
-        *("real", "shuffle", "median", "unigram", "markov", "ngram", "uniform")
+        *("real", "codec", "shuffle", "median", "unigram", "markov", "ngram", "uniform")
     ]
 
 
@@ -78,9 +78,29 @@ def test_shuffle_keeps_the_targets_notes_and_moves_chords_apart() -> None:
     assert len(orders) > 10
 
 
-def test_shuffle_without_targets_is_refused() -> None:
-    with pytest.raises(PluginError, match="0 targets for 1 prompts"):
-        fitted("shuffle", [music(0)]).generate([notes([60])], 4, 0)
+@pytest.mark.parametrize("kind", ["codec", "shuffle"])
+def test_a_row_that_needs_the_target_refuses_to_do_without(kind: str) -> None:
+    with pytest.raises(PluginError, match=f"'{kind}' has 0 targets for 1 prompts"):
+        fitted(kind, [music(0)]).generate([notes([60])], 4, 0)
+
+
+def test_codec_is_the_target_in_its_classes() -> None:
+    """Pitches and velocities stay. Each onset is its time classes' values added up, each duration its class's value."""
+    codec = NoteCodec()
+    target = Notes.from_columns([2.0, 2.001, 2.5], [0.4, 0.3, 0.2], [60, 50, 64], [70, 71, 72])
+    model = fitted("codec", [music(0)])
+    model.reveal([target])
+    (made,) = model.generate([notes([60, 62, 64])], 3, 0)  # its last note is at 1 s
+    shifts = [codec.time_values[np.searchsorted(codec.time_edges, s, side="right")] for s in (1.0, 0.001, 0.499)]
+    assert shifts[1] == 0  # a chord: its notes are sorted by pitch again
+    np.testing.assert_allclose(made.onset, 1 + np.cumsum(shifts))
+    assert made.onset[0] == pytest.approx(2, rel=0.04)
+    assert made.pitch.tolist() == [50, 60, 64]
+    assert made.velocity.tolist() == [71, 70, 72]
+    np.testing.assert_allclose(made.duration, [0.3, 0.4, 0.2], rtol=0.06)  # half a class
+    model.reveal([target])
+    (alone,) = model.generate([NOTHING], 3, 0)
+    assert alone.onset[0] == 0
 
 
 def test_real_is_the_same_stretch_of_a_training_piece() -> None:
