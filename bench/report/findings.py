@@ -134,6 +134,12 @@ def likelihood_sizes(report: Report) -> list[tuple[int, int]]:
     return sorted({(x.pieces, x.notes) for x in likelihoods if x})
 
 
+def noise(report: Report) -> list[tuple[str, str]]:
+    """Bits per note that the dataset drew at random when it rendered the music, in all, and their fields; empty if unknown."""
+    bits = report.dataset.noise
+    return [(number_text("bits_per_note", sum(bits.values())), listed(list(bits)))] if bits else []
+
+
 def without_likelihood(report: Report) -> list[str]:
     """Models that give no likelihood."""
     return _one([row.system for row in _models(report) if row.done and row.cells["bits_per_note"].value is None])

@@ -1,7 +1,7 @@
 """A parsed dataset as one HDF5 file, which is read completely.
 
-Layout, format 2: the notes of all pieces (see :mod:`bench.storage.hdf5`); ``split`` of each piece (0 train, 1 validation,
-2 test); ``pieces``, ``skipped``, ``remarks`` and ``entropy`` as JSON; attributes ``format`` and ``fingerprint``.
+Layout, format 3: the notes of all pieces (see :mod:`bench.storage.hdf5`); ``split`` of each piece (0 train, 1 validation,
+2 test); ``pieces``, ``skipped``, ``remarks``, ``entropy`` and ``noise`` as JSON; attributes ``format`` and ``fingerprint``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.errors import DataError
 from bench.storage.files import atomic
 from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, write_notes
 
-FORMAT = 2
+FORMAT = 3
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,7 +39,7 @@ class Corpus:
         Facts for the report.
     fingerprint : str
         Identity of the dataset and its options.
-    entropy : dict of str to float, optional
+    entropy, noise : dict of str to float, optional
         See :class:`bench.api.Splits`.
     """
 
@@ -50,6 +50,7 @@ class Corpus:
     remarks: tuple[str, ...]
     fingerprint: str
     entropy: Mapping[str, float] | None = None
+    noise: Mapping[str, float] | None = None
 
 
 def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
@@ -98,7 +99,9 @@ def _write(file: h5py.File, splits: Splits, fingerprint: str) -> None:
     file["pieces"] = json_bytes([{k: getattr(p, k) for k in FACTS} for p in pieces])
     file["skipped"] = json_bytes([[s.source, s.reason] for s in splits.skipped])
     file["remarks"] = json_bytes(list(splits.remarks))
-    file["entropy"] = json_bytes(None if splits.entropy is None else dict(splits.entropy))
+    for name in ("entropy", "noise"):
+        bits = getattr(splits, name)
+        file[name] = json_bytes(None if bits is None else dict(bits))
     file.attrs["format"] = FORMAT
     file.attrs["fingerprint"] = fingerprint
 
@@ -116,4 +119,5 @@ def _read(file: h5py.File) -> Corpus:
         remarks=tuple(read_json_bytes(file["remarks"])),
         fingerprint=str(file.attrs["fingerprint"]),
         entropy=read_json_bytes(file["entropy"]),
+        noise=read_json_bytes(file["noise"]),
     )

@@ -76,6 +76,16 @@ def test_models_that_a_markov_chain_beats_in_bits_are_named(stored: Stored, lstm
     assert ("Markov chain (the row markov)" in text) is bool(said)
 
 
+def test_the_noise_of_rendered_music_stands_beside_the_bits(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(2), bits=14.0)
+    assert "random variation" not in written(stored.close())["report.md"]
+    stored.dataset["noise"] = {"velocity": 2.0, "time": 0.634}
+    said = (
+        "Of these bits, 2.63 are random variation in the rendered performances (velocity and time), which no model can predict."
+    )
+    assert said in written(stored.close())["report.md"]
+
+
 def test_a_failed_median_wins_nothing(stored: Stored) -> None:
     stored.add("lstm", 0, moved(20))
     stored.add("median", 0, None, kind="reference", error="it crashed")

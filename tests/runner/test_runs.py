@@ -70,6 +70,16 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert not workers(toy)
 
 
+def test_the_noise_of_the_test_pieces_reaches_run_json_unless_all_pieces_are_held_out(toy: Bench) -> None:
+    toy.write({}, protocol={"prompt": 10, "notes": 20, "pieces": 2}, references=["median"])
+    toy.run()
+    assert json.loads((toy.run_folder / "run.json").read_text())["dataset"]["noise"] == {"velocity": 0.25}
+    toy.write({}, protocol={"prompt": 10, "notes": 20, "pieces": 9, "folds": 2}, references=["median"])
+    toy.out = toy.folder / "folds"
+    toy.run()
+    assert json.loads((toy.run_folder / "run.json").read_text())["dataset"]["noise"] is None
+
+
 def test_the_entropy_of_a_known_source_reaches_run_json_and_the_score(toy: Bench) -> None:
     toy.write({}, dataset={"name": "calibration", "options": {"pieces": 32, "notes": 40}}, references=["markov", "median"])
     result = toy.run()
