@@ -92,10 +92,10 @@ def worse_after_training(report: Report) -> Iterator[tuple[str, str, str, str]]:
                 yield METRICS[metric].title, after.system, *values
 
 
-def no_better_than_markov(report: Report) -> list[str]:
-    """Models with an exact likelihood that need no fewer bits than the row markov, in one text."""
+def no_better_than_ngram(report: Report) -> list[str]:
+    """Models with an exact likelihood that need no fewer bits than the row ngram, in one text."""
     exact = [row for row in _models(report) if report.likelihood_kind(row) != "bound" and row.model != "references"]
-    saved = {row.system: report.bits_below_markov(row) for row in exact}
+    saved = {row.system: report.bits_below_ngram(row) for row in exact}
     return _one([system for system, percent in saved.items() if percent is not None and percent <= 0])
 
 
