@@ -106,6 +106,8 @@ class Splits:
     #: For music that the dataset itself renders: the entropy of what it draws at random for each note, bits per note of the test
     #: pieces, by field of FIELDS. No model can expect to need fewer bits for that field. None where nothing is known.
     noise: Mapping[str, float] | None = None
+    #: Music that a published system wrote after learning from this music, for the reference row `published-sample`.
+    samples: tuple[Piece, ...] = ()
 
     def __post_init__(self) -> None:
         if self.entropy is not None and set(self.entropy) != {*FIELDS, "total"}:
@@ -174,6 +176,7 @@ class Model(Protocol):
     - ``compiles`` (bool): its first `generate` compiles. The engine then generates the first sample once in advance, outside the
       timing, and stores the seconds as ``compile_seconds`` of the outcome's generation.
     - ``likelihood`` ("exact", "bound" or None): overrides the header's, if it depends on the hyperparameters.
+    - ``samples`` (tuple of Piece): set before `fit` to the dataset's own, see :class:`Splits`.
     - ``reveal(targets)``: called before `generate` if the header says SEES_TARGET.
     """
 

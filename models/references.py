@@ -13,6 +13,8 @@ ngram       every field drawn given those before it in the note and up to 8 note
 uniform     pitch 21-108 (a piano's keys) and velocity 1-127 drawn uniformly; time shift and duration as in `unigram`
 ==========  =====================================================================================================
 
+`published-sample` is music that a published system wrote and the dataset holds: its first notes, the same after every prompt.
+
 `unigram`, `markov` and `ngram` have an exact likelihood over the shared codec. It is smoothed, while `unigram` and `markov` draw
 from unsmoothed frequencies. The others have none and :attr:`Model.likelihood` is None.
 An untrained network is not among them: it is that network's own model with a budget of 0 epochs.
@@ -49,6 +51,7 @@ KINDS = {
     "unigram": "each field drawn from its training frequencies",
     "markov": "first-order Markov chain for each field",
     "ngram": "counts of notes in several contexts, interpolated",
+    "published-sample": "what the published system wrote: one piece, the same for every prompt",
     "uniform": "pitch 21-108 and velocity 1-127 drawn evenly",
 }
 
@@ -85,6 +88,7 @@ class Model:
         self.kind = kind
         self.codec = NoteCodec(time_classes, duration_classes)
         self.train: tuple[Piece, ...] = ()
+        self.samples: tuple[Piece, ...] = ()
         self.targets: tuple[Notes, ...] = ()
         self.chains: tuple[Chain, ...] = ()
         self.ngram: Ngram | None = None
@@ -139,6 +143,8 @@ class Model:
         if self.kind == "shuffle":
             pairs = zip(prompts, self._revealed(prompts, n_notes), strict=True)
             return [self._shuffled(prompt, target, rng) for prompt, target in pairs]
+        if self.kind == "published-sample":
+            return [self._published(p, n_notes) for p in prompts]
         if self.kind == "median":
             return [self._median(p, n_notes) for p in prompts]
         return self._excerpts(prompts, n_notes, rng)
@@ -209,6 +215,15 @@ class Model:
         order = rng.permutation(len(target))
         onset = _apart(target.onset) - (0.0 if len(prompt) else target.onset[0])
         return Notes(onset, target.duration[order], target.pitch[order], target.velocity[order])
+
+    def _published(self, prompt: Notes, n: int) -> Notes:
+        sample = next((piece.notes[:n] for piece in self.samples if len(piece.notes) >= n), None)
+        if sample is None:
+            raise TrialError(
+                f"The dataset has no published sample of at least {n} notes.",
+                "Only mon2025 has one (`bench data fetch mon2025`); elsewhere leave published-sample out of the references.",
+            )
+        return sample.shifted(_end(prompt) - sample.onset[0])
 
     def _median(self, prompt: Notes, n: int) -> Notes:
         if self.medians is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.api import Budget, NoteCodec, Notes, Piece, PluginError, Run
+from bench.api import Budget, NoteCodec, Notes, Piece, PluginError, Run, TrialError
 from bench.metrics import table2
 from bench.music.midi import read_midi
 from bench.plugins.discovery import find_plugins, load
@@ -49,7 +49,7 @@ def test_unknown_kind_names_the_valid_ones() -> None:
 
 def test_header_lists_every_kind() -> None:
     assert list(find_plugins("model")["references"].header["KINDS"]) == [
-        *("real", "codec", "shuffle", "median", "unigram", "markov", "ngram", "uniform")
+        *("real", "codec", "shuffle", "median", "unigram", "markov", "ngram", "published-sample", "uniform")
     ]
 
 
@@ -128,6 +128,19 @@ def test_real_joins_pieces_if_all_are_short() -> None:
     (made,) = fitted("real", [music(i, 10) for i in range(3)]).generate([NOTHING], 45, seed=0)
     assert len(made) == 45
     assert made.onset[0] == 0
+
+
+def test_published_sample_is_the_same_notes_after_every_prompt() -> None:
+    model = fitted("published-sample", [music(0)])
+    with pytest.raises(TrialError, match="no published sample of at least 20 notes"):
+        model.generate([NOTHING], 20, 0)
+    sample = music(7, 30)
+    model.samples = (Piece(music(6, 19), "too short"), Piece(sample, "sample"))
+    new, after = (model.generate([prompt], 20, 0)[0] for prompt in (NOTHING, notes([60, 62, 64])))
+    for made, start in ((new, 0.0), (after, 1.0)):
+        np.testing.assert_array_equal(made.pitch, sample.pitch[:20])
+        np.testing.assert_array_equal(made.velocity, sample.velocity[:20])
+        np.testing.assert_allclose(made.onset - start, sample.onset[:20] - sample.onset[0])
 
 
 def test_uniform_stays_on_a_pianos_keys() -> None:
@@ -284,6 +297,20 @@ def test_figures_of_the_papers_own_files() -> None:
         # 20 draws among 9 other files: `real` varies by some 0.2 from draw to draw, its mean over 200 is 11.66.
         assert mean[0] == pytest.approx(pitch, abs=0.5 if kind == "real" else 0.15), kind
         assert velocity is None or mean[1] == pytest.approx(velocity, abs=1.4), kind
+
+
+def test_the_authors_own_sample_against_his_files() -> None:
+    """By the paper's metric it scores 10.4 / 13.5, where the paper has 15.92 / 44.71. 300 notes, or as many as a file has."""
+    folder = find("mon2025")
+    sample = read_midi(folder / "generated_music.mid")
+    found = []
+    for path in sorted((folder / "music_midi").glob("*.mid")):
+        target = read_midi(path)[:300]
+        model = fitted("published-sample", [target])
+        model.samples = (Piece(sample, "sample"),)
+        distances = table2.evaluate(model.generate([NOTHING], len(target), 0)[0], target)
+        found.append([distances["pitch_distance"], distances["velocity_distance"]])
+    np.testing.assert_allclose(np.mean(found, axis=0), [10.403, 13.514], atol=0.001)
 
 
 @pytest.mark.parametrize(("kind", "bits", "within"), [("markov", 20.66, 0.03), ("ngram", 19.28, 0.01)])

@@ -29,7 +29,8 @@ def splits() -> Splits:
     pieces = [Piece(music(i, 5 + i), f"id{i}", title, title, title, "ab" * 32) for i, title in enumerate(HOSTILE)]
     empty = Piece(Notes.from_columns([], [], [], []), "empty")
     skipped, remarks = (Skipped("a\x00b", "<b>"),), ("one", HOSTILE[2])
-    return Splits(tuple(pieces[:4]), tuple(pieces[4:5]), (*pieces[5:], empty), skipped, remarks, noise={"velocity": 2.5})
+    split = (tuple(pieces[:4]), tuple(pieces[4:5]), (*pieces[5:], empty))
+    return Splits(*split, skipped, remarks, noise={"velocity": 2.5}, samples=(Piece(music(9, 7), "sample"),))
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def columns(corpus: Corpus) -> list[np.ndarray]:
 
 def test_round_trip(corpus_file: Path) -> None:
     before, after = splits(), load_corpus(corpus_file)
-    for name in ("train", "validation", "test", "skipped", "remarks", "entropy", "noise"):
+    for name in ("train", "validation", "test", "skipped", "remarks", "entropy", "noise", "samples"):
         assert getattr(after, name) == getattr(before, name)
     assert after.fingerprint == "finger"
     assert after.train[0].notes.onset.dtype == np.float64

@@ -31,7 +31,8 @@ class Dataset:
         # Every other test piece is too short for 10 + 20 notes.
         test = tuple(self._piece(f"test {i}", 100 + i, 1.0 if i % 2 == 0 else 0.25) for i in range(self.test))
         skipped, remarks = (Skipped("bad.mid", "empty"),), ("a toy remark",)
-        return Splits(train, (self._piece("valid", 50),), test, skipped, remarks, noise={"velocity": 0.25})
+        samples = (self._piece("sample", 200),)
+        return Splits(train, (self._piece("valid", 50),), test, skipped, remarks, noise={"velocity": 0.25}, samples=samples)
 
     def _piece(self, name: str, seed: int, share: float = 1.0) -> Piece:
         rng = np.random.default_rng(seed)
