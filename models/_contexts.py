@@ -1,7 +1,8 @@
 """Contexts in which the reference row `ngram` counts: what was played before a note, coarser or finer.
 
 Each is a viewpoint in the sense of Conklin & Witten (1995, Journal of New Music Research 24(1)). Pitches are seen as intervals
-from the note before, so that a context is the same in every key; only those that hold a register know absolute pitch.
+from the note before, together with its octave, so that a context is the same in all keys of about the same register. Without the
+octave, drawn notes would wander off to where no music was ever heard.
 """
 
 from __future__ import annotations
@@ -94,6 +95,11 @@ class View:
         return np.where(self.pitch(1) < 0, FIRST, self.pitch(1))
 
     @cached_property
+    def octave(self) -> Ints:
+        """Octave of the note before."""
+        return self.last // 12
+
+    @cached_property
     def interval(self) -> Ints:
         """Interval from the note before to the note to predict."""
         return self.now[:, 0] - self.last
@@ -153,21 +159,22 @@ class View:
 Context = Callable[[View], Sequence[NDArray[np.integer] | NDArray[np.bool_]]]
 
 PITCH: Mapping[str, Context] = {
-    "2 notes": lambda v: v.intervals(2),
-    "3 notes": lambda v: (v.place, *v.intervals(2, 3)),
-    "5 notes": lambda v: (v.place, *v.intervals(2, 3, 4, 5)),
-    "6 notes": lambda v: v.intervals(2, 3, 4, 5, 6),
-    "8 notes": lambda v: v.intervals(2, 3, 4, 5, 6, 7, 8),
-    "every 4th note": lambda v: (v.place, *v.intervals(4, 8)),
-    "sounding": lambda v: (*v.sounding, *v.intervals(2)),
-    "chord of 3": lambda v: v.chord(3),
-    "chord of 4": lambda v: (v.place, *v.chord(4)),
-    "chord of 6": lambda v: v.chord(6),
-    "pitch classes": lambda v: (v.classes(6),),
+    "note": lambda v: (v.last,),
+    "2 notes": lambda v: (v.octave, *v.intervals(2)),
+    "3 notes": lambda v: (v.octave, v.place, *v.intervals(2, 3)),
+    "5 notes": lambda v: (v.octave, v.place, *v.intervals(2, 3, 4, 5)),
+    "6 notes": lambda v: (v.octave, *v.intervals(2, 3, 4, 5, 6)),
+    "8 notes": lambda v: (v.octave, *v.intervals(2, 3, 4, 5, 6, 7, 8)),
+    "every 4th note": lambda v: (v.octave, v.place, *v.intervals(4, 8)),
+    "sounding": lambda v: (v.octave, *v.sounding, *v.intervals(2)),
+    "chord of 3": lambda v: (v.octave, *v.chord(3)),
+    "chord of 4": lambda v: (v.octave, v.place, *v.chord(4)),
+    "chord of 6": lambda v: (v.octave, *v.chord(6)),
+    "pitch classes": lambda v: (v.octave, v.classes(6)),
     "register, pitch classes": lambda v: (v.last, v.mean(0, 8, 6), v.classes(8)),
     "register, 3 notes": lambda v: (v.last, v.place, *v.intervals(2, 3)),
     "register": lambda v: (v.last, v.mean(0, 8, 6)),
-    "range": lambda v: (v.past[..., 0].max(1) - v.last, v.past[..., 0].min(1) - v.last),
+    "range": lambda v: (v.octave, v.past[..., 0].max(1) - v.last, v.past[..., 0].min(1) - v.last),
 }
 VELOCITY: Mapping[str, Context] = {
     "note": lambda v: (v.velocity(1), v.interval),

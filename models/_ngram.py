@@ -14,8 +14,8 @@ music.
 
 The contexts, their order, d and s are chosen on the validation pieces alone: one context after another, while it saves bits.
 
-Pitches are counted as intervals from the note before, modulo 128, so that the probabilities of the 128 pitches sum to 1. Counting
-intervals in contexts of intervals is the same as counting all transpositions of the training music.
+In a context, pitches are counted as intervals from the note before, modulo 128, so that the probabilities of the 128 pitches sum
+to 1. Counting intervals in contexts of intervals is like counting the training music in other keys too, here within an octave.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ DISCOUNTS = (0.7, 0.4, 0.9, 0.0)
 STRENGTHS = (8.0, 0.5, 2.0, 32.0, 128.0, 512.0, 2048.0)
 #: Bits per note that a further context must save on the validation pieces.
 LEAST_GAIN = 0.005
+#: Name of the first level, which counts classes in no context.
+ANY = "any"
 
 
 def interpolate(lower: Floats, evidence: Evidence, discount: float, strength: float) -> Floats:
@@ -157,14 +159,13 @@ class FieldModel:
     def fit(cls, field: int, train: View, valid: View) -> FieldModel:
         """Count, and choose the levels on the validation notes; without any, count each class after no context at all."""
         size = train.codec.sizes[field]
-        symbols, held_out = _symbols(train, field), _symbols(valid, field)
-        left: dict[str, Context] = {"any": lambda view: (), **CONTEXTS[field]}
-        counts = {name: Counts.of(_hashes(train, context), symbols, size) for name, context in left.items()}
-        evidence = {name: counts[name].of_symbols(_hashes(valid, context), held_out) for name, context in left.items()}
-        p = np.full(len(held_out), 1 / size)
+        left: dict[str, Context] = {ANY: lambda view: (), **CONTEXTS[field]}
+        counts = {name: Counts.of(_hashes(train, c), _symbols(train, field, name), size) for name, c in left.items()}
+        evidence = {name: counts[name].of_symbols(_hashes(valid, c), _symbols(valid, field, name)) for name, c in left.items()}
+        p = np.full(len(valid.now), 1 / size)
         levels: list[Level] = []
         while left:
-            names = list(left) if levels else ["any"]
+            names = list(left) if levels else [ANY]
             bits, name, discount, strength = min(_smoothed(p, evidence[name], name) for name in names)
             if levels and not bits < _bits(p) - LEAST_GAIN:
                 break
@@ -174,22 +175,23 @@ class FieldModel:
 
     def nats(self, view: View) -> Floats:
         """Log probability of each note's class. Shape (m,)."""
-        symbols = _symbols(view, self.field)
-        p = np.full(len(symbols), 1 / self.size)
+        p = np.full(len(view.now), 1 / self.size)
         for level in self.levels:
-            p = interpolate(p, level.counts.of_symbols(_hashes(view, level.context), symbols), level.discount, level.strength)
+            evidence = level.counts.of_symbols(_hashes(view, level.context), _symbols(view, self.field, level.name))
+            p = interpolate(p, evidence, level.discount, level.strength)
         nats: Floats = np.log(p)
         return nats
 
     def probabilities(self, view: View) -> Floats:
         """Probability of every class for each note. Shape (m, K)."""
         p = np.full((len(view.now), self.size), 1 / self.size)
+        intervals = (np.arange(self.size) - view.last[:, None]) % self.size  # (m, K): from the note before to each pitch
         for level in self.levels:
-            p = interpolate(p, level.counts.of_all(_hashes(view, level.context)), level.discount, level.strength)
-        if self.field > 0:
-            return p
-        pitches = np.arange(self.size) - view.last[:, None]
-        return np.take_along_axis(p, pitches % self.size, axis=1)
+            times, total, kinds = level.counts.of_all(_hashes(view, level.context))
+            if _counts_intervals(self.field, level.name):
+                times = np.take_along_axis(times, intervals, axis=1)
+            p = interpolate(p, (times, total, kinds), level.discount, level.strength)
+        return p
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,7 @@ class Ngram:
     --------
     >>> scale = np.array([[60 + i, 80, 20, 30] for i in (0, 2, 4, 5, 7, 9, 11, 12)] * 9)
     >>> model = Ngram.fit(NoteCodec(), train=[scale] * 3, valid=[scale])
-    >>> up_a_fourth = scale + [5, 0, 0, 0]
-    >>> bool(np.exp(model.nats(up_a_fourth)).prod(axis=1)[8:].min() > 0.9)
+    >>> bool(np.exp(model.nats(scale)).prod(axis=1)[8:].min() > 0.9)
     True
     """
 
@@ -260,9 +261,14 @@ class Ngram:
         }
 
 
-def _symbols(view: View, field: int) -> Ints:
-    """Return what is counted: the classes of the field; of the pitch the intervals."""
-    return view.interval % view.codec.sizes[0] if field == 0 else view.now[:, field]
+def _counts_intervals(field: int, name: str) -> bool:
+    """Whether a level counts intervals: those of the pitch do that have a context."""
+    return field == 0 and name != ANY
+
+
+def _symbols(view: View, field: int, name: str) -> Ints:
+    """Return what a level counts: the classes of the field, or intervals. Shape (m,)."""
+    return view.interval % view.codec.sizes[0] if _counts_intervals(field, name) else view.now[:, field]
 
 
 def _hashes(view: View, context: Context) -> Hashes:
