@@ -91,7 +91,7 @@ class Splits:
     Raises
     ------
     DataError
-        If `entropy` isn't a number, finite and at least 0, for each field and for "total".
+        If `entropy` isn't a number, finite and at least 0, for each field and for "total"; or `noise` not one for some fields.
     """
 
     train: tuple[Piece, ...]
@@ -103,15 +103,21 @@ class Splits:
     #: For music drawn from a source of known probabilities: the source's entropy, bits per note of the test pieces, by field of
     #: FIELDS and as "total". No model can expect to need fewer bits. None for all other music.
     entropy: Mapping[str, float] | None = None
+    #: For music that the dataset itself renders: the entropy of what it draws at random for each note, bits per note of the test
+    #: pieces, by field of FIELDS. No model can expect to need fewer bits for that field. None where nothing is known.
+    noise: Mapping[str, float] | None = None
+    #: Music that a published system wrote after learning from this music, for the reference row `published-sample`.
+    samples: tuple[Piece, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.entropy is None:
-            return
-        if set(self.entropy) != {*FIELDS, "total"}:
+        if self.entropy is not None and set(self.entropy) != {*FIELDS, "total"}:
             raise DataError(f"Splits.entropy has {sorted(self.entropy)}, expected {', '.join(FIELDS)} and total.")
-        for name, bits in self.entropy.items():
-            if not 0 <= bits < math.inf:
-                raise DataError(f"Splits.entropy[{name!r}] is {bits}, must be finite and at least 0 bits.")
+        if self.noise is not None and not set(self.noise) <= set(FIELDS):
+            raise DataError(f"Splits.noise has {sorted(self.noise)}, expected only {', '.join(FIELDS)}.")
+        for attribute, mapping in (("entropy", self.entropy), ("noise", self.noise)):
+            for name, bits in (mapping or {}).items():
+                if not 0 <= bits < math.inf:
+                    raise DataError(f"Splits.{attribute}[{name!r}] is {bits}, must be finite and at least 0 bits.")
 
 
 #: Called with (done, total, description) while data is downloaded or read; a total of 0 means unknown.
@@ -170,6 +176,7 @@ class Model(Protocol):
     - ``compiles`` (bool): its first `generate` compiles. The engine then generates the first sample once in advance, outside the
       timing, and stores the seconds as ``compile_seconds`` of the outcome's generation.
     - ``likelihood`` ("exact", "bound" or None): overrides the header's, if it depends on the hyperparameters.
+    - ``samples`` (tuple of Piece): set before `fit` to the dataset's own, see :class:`Splits`.
     - ``reveal(targets)``: called before `generate` if the header says SEES_TARGET.
     """
 

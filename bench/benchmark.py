@@ -112,7 +112,7 @@ def run(
     >>> result.failed
     0
     >>> [row["system"] for row in result.table]
-    ['real', 'shuffle', 'median', 'unigram', 'markov', 'uniform']
+    ['real', 'codec', 'shuffle', 'median', 'unigram', 'markov', 'ngram', 'uniform']
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs is {jobs}; at least 1 trial must run at a time.")

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
+from scipy.stats import entropy
 
 from bench.api import Notes
 
@@ -142,6 +144,25 @@ def clock(score: Score, tempo: float, step: float = 0.125) -> tuple[Floats, Floa
     return grid, np.concatenate([[0.0], np.cumsum(step * 60.0 / (tempo * factor))])
 
 
+def mean_velocity(score: Score) -> Floats:
+    """Velocity of each note by the rules, before jitter and rounding. Shape (n,)."""
+    position = phrase_position(score.onset, score.phrase_ends)
+    level = high_loud(score.pitch) + metrical_accent(score.accent) + arch_level(position) + MELODY_LEVEL * (score.voice == 0)
+    velocity: Floats = MEZZO_FORTE + VELOCITIES_PER_DB * level
+    return velocity
+
+
+def velocity_noise(score: Score) -> Floats:
+    """Entropy of each performed note's velocity, given the score: bits, shape (number of notes performed,).
+
+    The jitter of a note depends on nothing else, so no model of the performance can expect to need fewer bits.
+    """
+    edges = np.concatenate([[-np.inf], np.arange(1.5, 127.0), [np.inf]])  # a velocity is the nearest number from 1 to 127
+    below = ndtr((edges - mean_velocity(_one_note_a_key(score))[:, None]) / VELOCITY_JITTER)
+    bits: Floats = entropy(np.diff(below, axis=1), base=2, axis=1)
+    return bits
+
+
 def perform(score: Score, rng: np.random.Generator) -> Notes:
     """Perform a score by the rules, with jitter from `rng`.
 
@@ -155,9 +176,7 @@ def perform(score: Score, rng: np.random.Generator) -> Notes:
     has_melody[event[score.voice == 0]] = True
     jitter = np.clip(rng.normal(0.0, TIMING_JITTER, len(events)), -0.01, 0.01)
     played = np.maximum(onset + jitter[event] + melody_lead(score.voice, has_melody[event]) + 0.02, 0.0)
-    position = phrase_position(score.onset, score.phrase_ends)
-    level = high_loud(score.pitch) + metrical_accent(score.accent) + arch_level(position) + MELODY_LEVEL * (score.voice == 0)
-    velocity = MEZZO_FORTE + VELOCITIES_PER_DB * level + rng.normal(0.0, VELOCITY_JITTER, len(level))
+    velocity = mean_velocity(score) + rng.normal(0.0, VELOCITY_JITTER, len(score.onset))
     duration = np.maximum((release - onset) * LEGATO, 0.03)
     return _struck_again(Notes.from_columns(played, duration, score.pitch, np.clip(np.rint(velocity), 1, 127).astype(np.int64)))
 

@@ -12,11 +12,12 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, seed_for
 
 from ._musicxml import QUARTER, Bar, Part, ScoreNote, read_musicxml
-from ._performance import Score, perform
+from ._performance import Score, perform, velocity_noise
 from ._splits import UnionFind, fill_shares
 
 TITLE = "Bach chorales"
@@ -71,6 +72,7 @@ class Dataset:
         split = split_by_melody(scores)
         chosen = _select(split, self.limit)
         pieces: dict[str, list[Piece]] = {"train": [], "validation": [], "test": []}
+        noise: list[NDArray[np.float64]] = []
         seen: dict[bytes, str] = {}
         for name in sorted(chosen):
             score = make_score(scores[name][1])
@@ -81,8 +83,10 @@ class Dataset:
             seen[key] = name
             rng = np.random.default_rng(seed_for("chorales", name, self.seed))
             pieces[split[name]].append(_piece(name, scores[name][0], perform(score, rng)))
+            if split[name] == "test":
+                noise.append(velocity_noise(score))
         train, validation, test = (tuple(pieces[name]) for name in ("train", "validation", "test"))
-        return Splits(train, validation, test, tuple(skipped), REMARKS)
+        return Splits(train, validation, test, tuple(skipped), REMARKS, noise={"velocity": float(np.concatenate(noise).mean())})
 
 
 def split_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> dict[str, str]:

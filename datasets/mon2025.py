@@ -1,12 +1,13 @@
-"""The ten piano files that the paper (Mon 2025) trained on, with their checksums."""
+"""The ten piano files that the paper (Mon 2025) trained on, and the sample that its author published, with their checksums."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
-from bench.api import DataError, Progress, Splits, Verified
+from bench.api import DataError, Piece, Progress, Splits, Verified, read_midi
 
 from ._download import compare, download
 from ._files import Entry, contents, file_sha256, identity, locate, read_entries
@@ -27,6 +28,10 @@ CHECKSUMS = {
     "The Day We Find Love.mid": "1f59ea6c49585bd721f7b2477652bf4cb8add99617c524ce3f2f6840bdb3f413",
     "Youre Beautiful.mid": "d828dafc754797dbfb9acfdb06f9182f94a150f30182aec8727c9768141ca562",
 }
+
+#: What the published network wrote, one file; it lies in the folder above the ten.
+SAMPLE = "generated_music.mid"
+SAMPLE_CHECKSUM = "4a69254af23a297f306f0d382d1ed882354f1cfc88b902d948dab9af069f0e46"
 
 URL = "https://raw.githubusercontent.com/jjj201405/LSTM-music-generation-code-and-data-set/d3d10553ac83aa9ab6a86bd056a3af6808ab0af7/music_midi/"
 
@@ -54,11 +59,13 @@ class Dataset:
         return locate(roots, lambda folder: all((folder / name).is_file() for name in CHECKSUMS))
 
     def fetch(self, folder: Path, progress: Progress) -> None:
-        """Download the files that are missing or differ."""
+        """Download the files that are missing or differ, and the author's sample."""
         for name, sha256 in CHECKSUMS.items():
             path = folder / name
             if not path.is_file() or file_sha256(path) != sha256:
                 download(self.url + quote(name), sha256, path, progress)
+        if _sample(folder) is None:
+            download(urljoin(self.url, f"../{SAMPLE}"), SAMPLE_CHECKSUM, folder / SAMPLE, progress)
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
         """Compare with the known checksums."""
@@ -67,7 +74,8 @@ class Dataset:
     def fingerprint(self, source: Path | None) -> str:
         """Identity of the split and the files."""
         source = _required(source)
-        return identity("mon2025", 1, self.holdout, contents(source, (source / name for name in CHECKSUMS)))
+        files = contents(source, (source / name for name in CHECKSUMS))
+        return identity("mon2025", 2, self.holdout, files, _sample(source) is not None)
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the ten files; refuse any that isn't the paper's."""
@@ -80,7 +88,17 @@ class Dataset:
             split = ["train"] * len(names)
         entries = [Entry(source / n, n, s, title=n.removesuffix(".mid")) for n, s in zip(names, split, strict=True)]
         remark = f"The last {self.holdout} of the ten files by name are the test pieces, the one before them is for validation."
-        return read_entries(entries, progress, minimum_notes=1, remarks=(remark,) if self.holdout else ())
+        splits = read_entries(entries, progress, minimum_notes=1, remarks=(remark,) if self.holdout else ())
+        sample = _sample(source)
+        if sample is None:
+            return splits
+        return replace(splits, samples=(Piece(read_midi(sample), SAMPLE, "the author's sample", "", SAMPLE, SAMPLE_CHECKSUM),))
+
+
+def _sample(source: Path) -> Path | None:
+    """Find the author's sample beside the ten files or in the folder above."""
+    places = (source / SAMPLE, source.parent / SAMPLE)
+    return next((path for path in places if path.is_file() and file_sha256(path) == SAMPLE_CHECKSUM), None)
 
 
 def _required(source: Path | None) -> Path:

@@ -1,62 +1,67 @@
 """Reference rows that learn nothing or very little: real, shuffled, constant and random notes.
 
-Each `kind` calibrates a metric: a system that can't beat `median` at a distance, or `markov` at bits per note, learned little.
+Each `kind` calibrates a metric: a system that can't beat `median` at a distance, or `ngram` at bits per note, learned little.
 
 ==========  =====================================================================================================
 real        notes of another real piece: the same stretch of a randomly drawn training piece, without repetition
+codec       the target encoded and decoded: what classes of time and duration cost before a model predicts anything
 shuffle     the target's own notes: its onsets, its (pitch, velocity, duration) triples in random order
 median      one note repeated: the training set's median pitch, velocity, time shift and duration
 unigram     every field drawn independently from the training set's frequencies
-markov      every field drawn given the same field of the note before: bigrams interpolated with unigrams
+markov      every field drawn given the same field of the note before, from the training set's frequencies of such pairs
+ngram       every field drawn given those before it in the note and up to 8 notes before: interpolated counts of many contexts
 uniform     pitch 21-108 (a piano's keys) and velocity 1-127 drawn uniformly; time shift and duration as in `unigram`
 ==========  =====================================================================================================
 
-`unigram` and `markov` have an exact likelihood over the shared codec; the others have none and :attr:`Model.likelihood` is None.
+`published-sample` is music that a published system wrote and the dataset holds: its first notes, the same after every prompt.
+
+`unigram`, `markov` and `ngram` have an exact likelihood over the shared codec. It is smoothed, while `unigram` and `markov` draw
+from unsmoothed frequencies. The others have none and :attr:`Model.likelihood` is None.
 An untrained network is not among them: it is that network's own model with a budget of 0 epochs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
 
+from ._chains import Chain, mean_nats
+from ._ngram import Ngram
+
 FRAMEWORK = "numpy"
 FEATURES = "a reference row, not a model"
 PROMPT = True
 LIKELIHOOD = "exact"
 SEES_TARGET = True
-CONSTRAINT = ("unigram", "markov", "uniform")
+CONSTRAINT = ("unigram", "markov", "ngram", "uniform")
 
 #: Table 2's last column by kind, read without importing this file.
 KINDS = {
     "real": "another real piece: a stretch of a training piece",
+    "codec": "the target itself, encoded and decoded",
     "shuffle": "the target's own notes in random order",
     "median": "one note repeated: the training medians",
     "unigram": "each field drawn from its training frequencies",
     "markov": "first-order Markov chain for each field",
+    "ngram": "counts of notes in several contexts, interpolated",
+    "published-sample": "what the published system wrote: one piece, the same for every prompt",
     "uniform": "pitch 21-108 and velocity 1-127 drawn evenly",
 }
 
-#: Kinds that draw each field from frequencies.
-DRAWN = ("unigram", "markov", "uniform")
-
-#: Candidates tried on the validation pieces. Pseudo-counts of the unigram, of the bigram, and the bigram's weight.
-UNIGRAM_COUNTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-BIGRAM_COUNTS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-WEIGHTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+#: Kinds that know the probability of a note.
+PROBABILISTIC = ("unigram", "markov", "ngram")
 
 #: A piano's keys, and the velocities that sound.
 PIANO_KEYS = (21, 108)
 SOUNDING = (1, 127)
 
-T = TypeVar("T")
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int16]
 
@@ -83,14 +88,16 @@ class Model:
         self.kind = kind
         self.codec = NoteCodec(time_classes, duration_classes)
         self.train: tuple[Piece, ...] = ()
+        self.samples: tuple[Piece, ...] = ()
         self.targets: tuple[Notes, ...] = ()
         self.chains: tuple[Chain, ...] = ()
+        self.ngram: Ngram | None = None
         self.medians: Medians | None = None
 
     @property
     def likelihood(self) -> str | None:
         """``"exact"`` for the kinds that have one, else None: overrides the header, which is for all kinds."""
-        return LIKELIHOOD if self.kind in ("unigram", "markov") else None
+        return LIKELIHOOD if self.kind in PROBABILISTIC else None
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         """Count. A budget of 0 epochs makes no difference, as there are no weights."""
@@ -98,19 +105,22 @@ class Model:
         self.train = tuple(train)
         if self.kind == "median":
             self.medians = Medians.of([p.notes for p in train])
-        if self.kind not in DRAWN:
+        if self.kind not in CONSTRAINT:
             return
         codes = [self.codec.encode(p.notes) for p in train]
         held_out = [self.codec.encode(p.notes) for p in valid]
-        fit = Chain.fit if self.kind == "markov" else Chain.fit_unigram
-        self.chains = tuple(fit(_column(codes, f), _column(held_out, f), k) for f, k in enumerate(self.codec.sizes))
+        if self.kind == "ngram":
+            self.ngram = Ngram.fit(self.codec, codes, held_out)
+        else:
+            fit = Chain.fit if self.kind == "markov" else Chain.fit_unigram
+            self.chains = tuple(fit(_column(codes, f), _column(held_out, f), k) for f, k in enumerate(self.codec.sizes))
         if self.likelihood:
-            loss, bits = -_mean_nats(self.chains, codes), -_mean_nats(self.chains, held_out) / math.log(2)
-            values = {"validation_bits": bits} if any(map(len, held_out)) else {}
+            loss, bits = (-mean_nats([self._nats(c) for c in part]) for part in (codes, held_out))
+            values = {"validation_bits": bits / math.log(2)} if any(map(len, held_out)) else {}
             run.log(1, loss=loss, notes=sum(map(len, codes)), **values)
 
     def reveal(self, targets: Sequence[Notes]) -> None:
-        """Set the targets of the next `generate`, in the order of its prompts. Only `shuffle` uses them."""
+        """Set the targets of the next `generate`, in the order of its prompts. Only `codec` and `shuffle` use them."""
         self.targets = tuple(targets)
 
     def generate(
@@ -121,15 +131,20 @@ class Model:
         Raises
         ------
         PluginError
-            If `constraint` is given to a kind that draws no pitch, or if `shuffle` has no targets.
+            If `constraint` is given to a kind that draws no pitch, or if `codec` or `shuffle` has no targets.
         """
         rng = np.random.default_rng(seed)
-        if self.kind in DRAWN:
+        if self.kind in CONSTRAINT:
             return self._draw(prompts, n_notes, rng, constraint)
         if constraint is not None:
             raise PluginError(f"The reference {self.kind!r} draws no pitch, so no constraint can steer it.")
+        if self.kind == "codec":
+            return [self._coded(*pair) for pair in zip(prompts, self._revealed(prompts, n_notes), strict=True)]
         if self.kind == "shuffle":
-            return self._shuffled(prompts, n_notes, rng)
+            pairs = zip(prompts, self._revealed(prompts, n_notes), strict=True)
+            return [self._shuffled(prompt, target, rng) for prompt, target in pairs]
+        if self.kind == "published-sample":
+            return [self._published(p, n_notes) for p in prompts]
         if self.kind == "median":
             return [self._median(p, n_notes) for p in prompts]
         return self._excerpts(prompts, n_notes, rng)
@@ -144,10 +159,12 @@ class Model:
         """
         if self.likelihood is None:
             raise PluginError(f"The reference {self.kind!r} has no likelihood.")
-        return [_nats(self.chains, self.codec.encode(p.notes)) for p in pieces]
+        return [self._nats(self.codec.encode(p.notes)) for p in pieces]
 
     def facts(self) -> Mapping[str, Any]:
         """Parameter count, and the smoothing chosen on the validation pieces."""
+        if self.ngram is not None:
+            return {"parameters": self.ngram.parameters, "chosen_on_validation": self.ngram.chosen}
         if not self.likelihood:
             return {}
         return {
@@ -155,31 +172,58 @@ class Model:
             "chosen_on_validation": dict(zip(FIELDS, (chain.chosen for chain in self.chains), strict=True)),
         }
 
+    def _nats(self, codes: Codes) -> Floats:
+        if self.ngram is not None:
+            return self.ngram.nats(codes)
+        return np.stack([chain.nats(codes[:, f]) for f, chain in enumerate(self.chains)], axis=1)
+
     def _draw(self, prompts: Sequence[Notes], n: int, rng: np.random.Generator, constraint: Floats | None) -> list[Notes]:
-        chains = self.chains
-        if self.kind == "uniform":
-            chains = (Chain.even(PIANO_KEYS, self.codec.sizes[0]), Chain.even(SOUNDING, self.codec.sizes[1]), *chains[2:])
-        last = np.array([self.codec.encode(p[-2:])[-1] if len(p) else np.full(4, -1) for p in prompts], np.int64)
-        codes = np.empty((len(prompts), n, len(FIELDS)), np.int64)
-        for f, chain in enumerate(chains):
-            codes[..., f] = chain.draw(last[:, f], n, rng, constraint if f == 0 else None)
+        given = [self.codec.encode(prompt) for prompt in prompts]
+        codes = (
+            self.ngram.draw(given, n, rng, constraint) if self.ngram is not None else self._draw_chains(given, n, rng, constraint)
+        )
         if not any(map(len, prompts)):
             codes[:, :1, 2] = 0  # a piece has no silence before its first note
         return [self.codec.decode(c, _end(p)) for c, p in zip(codes, prompts, strict=True)]
 
-    def _shuffled(self, prompts: Sequence[Notes], n: int, rng: np.random.Generator) -> list[Notes]:
+    def _draw_chains(
+        self, given: Sequence[Codes], n: int, rng: np.random.Generator, constraint: Floats | None
+    ) -> NDArray[np.int64]:
+        chains = self.chains
+        if self.kind == "uniform":
+            chains = (Chain.even(PIANO_KEYS, self.codec.sizes[0]), Chain.even(SOUNDING, self.codec.sizes[1]), *chains[2:])
+        last = np.array([codes[-1] if len(codes) else np.full(4, -1) for codes in given], np.int64)
+        codes = np.empty((len(given), n, len(FIELDS)), np.int64)
+        for f, chain in enumerate(chains):
+            codes[..., f] = chain.draw(last[:, f], n, rng, constraint if f == 0 else None)
+        return codes
+
+    def _revealed(self, prompts: Sequence[Notes], n: int) -> list[Notes]:
+        """Return the first `n` notes of each prompt's target."""
         if len(self.targets) != len(prompts) or any(len(t) < n for t in self.targets):
             raise PluginError(
-                f"The reference 'shuffle' has {len(self.targets)} targets for {len(prompts)} prompts; "
+                f"The reference {self.kind!r} has {len(self.targets)} targets for {len(prompts)} prompts; "
                 f"it needs one of at least {n} notes for each.",
                 "Call reveal(targets) before generate.",
             )
-        samples = []
-        for prompt, target in zip(prompts, self.targets, strict=True):
-            order = rng.permutation(n)
-            onset = _apart(target.onset[:n]) - (0.0 if len(prompt) else target.onset[0])
-            samples.append(Notes(onset, target.duration[order], target.pitch[order], target.velocity[order]))
-        return samples
+        return [target[:n] for target in self.targets]
+
+    def _coded(self, prompt: Notes, target: Notes) -> Notes:
+        return self.codec.decode(self.codec.encode(target, prompt.onset[-1] if len(prompt) else None), _end(prompt))
+
+    def _shuffled(self, prompt: Notes, target: Notes, rng: np.random.Generator) -> Notes:
+        order = rng.permutation(len(target))
+        onset = _apart(target.onset) - (0.0 if len(prompt) else target.onset[0])
+        return Notes(onset, target.duration[order], target.pitch[order], target.velocity[order])
+
+    def _published(self, prompt: Notes, n: int) -> Notes:
+        sample = next((piece.notes[:n] for piece in self.samples if len(piece.notes) >= n), None)
+        if sample is None:
+            raise TrialError(
+                f"The dataset has no published sample of at least {n} notes.",
+                "Only mon2025 has one (`bench data fetch mon2025`); elsewhere leave published-sample out of the references.",
+            )
+        return sample.shifted(_end(prompt) - sample.onset[0])
 
     def _median(self, prompt: Notes, n: int) -> Notes:
         if self.medians is None:
@@ -235,120 +279,8 @@ class Medians:
         return cls(float(shift), float(duration), int(pitch), int(velocity))
 
 
-@dataclass(frozen=True)
-class Chain:
-    """Probabilities of one field's K classes: unconditional, and given the class before.
-
-    Parameters
-    ----------
-    unigram : ndarray, shape (K,)
-        Probabilities.
-    bigram : ndarray, shape (K, K), optional
-        ``bigram[x, y]`` is the probability of y after x; None for a chain without memory.
-    chosen : dict
-        Smoothing chosen on the validation pieces.
-    """
-
-    unigram: Floats
-    bigram: Floats | None
-    chosen: Mapping[str, float]
-
-    @classmethod
-    def fit_unigram(cls, train: Sequence[Codes], valid: Sequence[Codes], size: int) -> Chain:
-        """Fit class frequencies with the pseudo-count that makes the validation pieces most probable."""
-        counts = np.bincount(_joint(train), minlength=size).astype(np.float64)
-        held_out = np.bincount(_joint(valid), minlength=size)
-
-        def smoothed(extra: float) -> Floats:
-            shares: Floats = (counts + extra) / (counts.sum() + extra * size)
-            return shares
-
-        extra = _best(UNIGRAM_COUNTS, lambda a: float(held_out @ np.log(smoothed(a))))
-        return cls(smoothed(extra), None, {"unigram_count": extra})
-
-    @classmethod
-    def fit(cls, train: Sequence[Codes], valid: Sequence[Codes], size: int) -> Chain:
-        """Fit bigrams on top of :meth:`fit_unigram`, of the form ``w (c(x, y) + b u(y)) / (c(x) + b) + (1 - w) u(y)``.
-
-        The pseudo-count b trusts frequent x more than rare ones, the weight w is the same for all (Jelinek and Mercer 1980;
-        MacKay and Peto 1995). Both are chosen on the validation pieces from a grid.
-        """
-        base = cls.fit_unigram(train, valid, size)
-        counts = _pairs(train, size).astype(np.float64)
-        held_out = _pairs(valid, size)
-        seen = np.nonzero(held_out)
-        times = held_out[seen]
-
-        def smoothed(extra: float, weight: float) -> Floats:
-            total = counts.sum(1, keepdims=True) + extra
-            ahead = np.divide(counts + extra * base.unigram, total, out=np.tile(base.unigram, (size, 1)), where=total > 0)
-            mixed: Floats = weight * ahead + (1 - weight) * base.unigram
-            return mixed
-
-        grid = [(b, w) for b in BIGRAM_COUNTS for w in WEIGHTS if b > 0 or w < 1]  # b = 0, w = 1: no smoothing at all
-        extra, weight = _best(grid, lambda bw: float(times @ np.log(smoothed(*bw)[seen])))
-        return cls(base.unigram, smoothed(extra, weight), {**base.chosen, "bigram_count": extra, "bigram_weight": weight})
-
-    @classmethod
-    def even(cls, span: tuple[int, int], size: int) -> Chain:
-        """Make a chain with all classes from the first to the last of `span` equally probable."""
-        unigram = np.zeros(size)
-        unigram[span[0] : span[1] + 1] = 1 / (span[1] - span[0] + 1)
-        return cls(unigram, None, {})
-
-    @property
-    def parameters(self) -> int:
-        """Number of free probabilities."""
-        return self.unigram.size - 1 + (0 if self.bigram is None else self.bigram.shape[0] * (self.bigram.shape[1] - 1))
-
-    def nats(self, codes: Codes) -> Floats:
-        """Log probability of each class of one piece, the first by the unigram. Shape (n,)."""
-        nats: Floats = np.log(self.unigram[codes])
-        if self.bigram is not None:
-            nats[1:] = np.log(self.bigram[codes[:-1], codes[1:]])
-        return nats
-
-    def draw(self, last: NDArray[np.int64], n: int, rng: np.random.Generator, constraint: Floats | None) -> NDArray[np.int64]:
-        """Draw classes of `n` notes for each prompt, given its last class (-1: no prompt). Shape (prompts, n)."""
-        drawn = np.empty((len(last), n), np.int64)
-        for i in range(n):
-            chances = np.tile(self.unigram, (len(last), 1))  # (prompts, K)
-            if self.bigram is not None:
-                chances[last >= 0] = self.bigram[last[last >= 0]]
-            if constraint is not None:
-                chances *= np.exp(constraint[i] - np.max(constraint[i]))
-            below = np.cumsum(chances, axis=1)
-            # A draw in [0, total) selects the first class whose cumulative probability exceeds it, so never one of probability 0.
-            last = np.argmax(below > rng.random((len(last), 1)) * below[:, -1:], axis=1)
-            drawn[:, i] = last
-        return drawn
-
-
-def _best(candidates: Sequence[T], score: Callable[[T], float]) -> T:
-    return max(candidates, key=score)
-
-
 def _column(codes: Sequence[Codes], field: int) -> list[Codes]:
     return [c[:, field] for c in codes]
-
-
-def _joint(codes: Sequence[Codes]) -> Codes:
-    return np.concatenate([np.empty(0, np.int16), *codes])
-
-
-def _pairs(codes: Sequence[Codes], size: int) -> NDArray[np.int64]:
-    """Count how often y follows x within a piece. Shape (size, size)."""
-    flat = np.concatenate([np.empty(0, np.int64), *(c[:-1].astype(np.int64) * size + c[1:] for c in codes)])
-    return np.bincount(flat, minlength=size * size).reshape(size, size)
-
-
-def _nats(chains: Sequence[Chain], codes: Codes) -> Floats:
-    return np.stack([chain.nats(codes[:, f]) for f, chain in enumerate(chains)], axis=1)
-
-
-def _mean_nats(chains: Sequence[Chain], codes: Sequence[Codes]) -> float:
-    notes = sum(map(len, codes))
-    return sum(float(_nats(chains, c).sum()) for c in codes if len(c)) / notes if notes else math.nan
 
 
 def _apart(onset: Floats) -> Floats:

@@ -27,7 +27,7 @@ from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
 
 #: Reference row that bits per note are compared with.
-MARKOV = "markov"
+NGRAM = "ngram"
 
 #: Most skipped files and pieces that are listed by name.
 LISTED = 20
@@ -109,12 +109,12 @@ class Report:
         kinds = {likelihood.kind for t in row.done if (likelihood := t.result.likelihood)}
         return "bound" if "bound" in kinds else "".join(kinds)
 
-    def bits_below_markov(self, row: Row) -> float | None:
-        """Percent by which bits per note are below those of the row markov; None where they are not comparable."""
-        markov = self.table.find(MARKOV)
-        if markov is None or markov.kind != "reference" or _classes(row) != _classes(markov):
+    def bits_below_ngram(self, row: Row) -> float | None:
+        """Percent by which bits per note are below those of the row ngram; None where they are not comparable."""
+        ngram = self.table.find(NGRAM)
+        if ngram is None or ngram.kind != "reference" or _classes(row) != _classes(ngram):
             return None
-        ours, theirs = row.cells["bits_per_note"].value, markov.cells["bits_per_note"].value
+        ours, theirs = row.cells["bits_per_note"].value, ngram.cells["bits_per_note"].value
         return None if ours is None or not theirs else 100 * (1 - ours / theirs)
 
     @cached_property

@@ -11,7 +11,7 @@ pieces, pieces_planned       held-out pieces that the distances are over, and th
 <metric>_low, <metric>_high  its 95 % interval by bootstrap over pieces; empty for what belongs to a whole trial
 rank_<metric>_first, _last   ranks that the row may have in a tested column, 1 the best
 published_<metric>           the published value of the two distances
-bits_below_markov_percent    how many percent fewer bits per note than the markov row
+bits_below_ngram_percent     how many percent fewer bits per note than the ngram row
 likelihood                   ``exact`` or ``bound``
 flags                        names of the flags, joined by a semicolon
 features                     one line about the model family
@@ -84,7 +84,7 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
             for i, end in enumerate(("first", "last"))
         },
         **{f"published_{name}": report.published_value(row, name) for name in HEADLINE},
-        "bits_below_markov_percent": report.bits_below_markov(row),
+        "bits_below_ngram_percent": report.bits_below_ngram(row),
         "likelihood": report.likelihood_kind(row),
         "flags": "; ".join(flag.name for flag in report.flags[row.system]),
         "features": report.features(row),

@@ -92,10 +92,10 @@ def worse_after_training(report: Report) -> Iterator[tuple[str, str, str, str]]:
                 yield METRICS[metric].title, after.system, *values
 
 
-def no_better_than_markov(report: Report) -> list[str]:
-    """Models with an exact likelihood that need no fewer bits than the row markov, in one text."""
+def no_better_than_ngram(report: Report) -> list[str]:
+    """Models with an exact likelihood that need no fewer bits than the row ngram, in one text."""
     exact = [row for row in _models(report) if report.likelihood_kind(row) != "bound" and row.model != "references"]
-    saved = {row.system: report.bits_below_markov(row) for row in exact}
+    saved = {row.system: report.bits_below_ngram(row) for row in exact}
     return _one([system for system, percent in saved.items() if percent is not None and percent <= 0])
 
 
@@ -132,6 +132,12 @@ def likelihood_sizes(report: Report) -> list[tuple[int, int]]:
     """Pieces and notes that the bits are over, as the trials counted them."""
     likelihoods = [trial.result.likelihood for trial in done(report)]
     return sorted({(x.pieces, x.notes) for x in likelihoods if x})
+
+
+def noise(report: Report) -> list[tuple[str, str]]:
+    """Bits per note that the dataset drew at random when it rendered the music, in all, and their fields; empty if unknown."""
+    bits = report.dataset.noise
+    return [(number_text("bits_per_note", sum(bits.values())), listed(list(bits)))] if bits else []
 
 
 def without_likelihood(report: Report) -> list[str]:

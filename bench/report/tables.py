@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from bench.formatting import DASH, Cell, Grid, brief, p_text
 from bench.metrics import HEADLINE, METRICS, in_group
 from bench.metrics.metric import Group
-from bench.report.contents import MARKOV, Report
+from bench.report.contents import NGRAM, Report
 from bench.report.harmony import constraint
 from bench.report.numbers import interval_text, number_text, table_cell
 from bench.scoring.grid_search import SCORES, Search
@@ -139,16 +139,18 @@ def themes(report: Report) -> list[Theme]:
 def themed(report: Report, theme: Theme) -> Grid:
     """Table of a theme."""
     bits = "bits_per_note" in theme.metrics
-    headers = ["Model", *map(_heading, theme.metrics), *(["Fewer bits than markov (%)"] if bits else [])]
+    saved = {row.system: report.bits_below_ngram(row) for row in report.table.rows if row.system != NGRAM} if bits else {}
+    compared = any(percent is not None for percent in saved.values())
+    headers = ["Model", *map(_heading, theme.metrics), *([f"Fewer bits than {NGRAM} (%)"] if compared else [])]
     rows: list[list[str | Cell]] = []
     for row in report.table.rows:
         if row.done and all(row.cells[m].value is None for m in theme.metrics):
             continue
         bound = "≤ " if bits and report.likelihood_kind(row) == "bound" else ""
         cells = [table_cell(m, row.cells[m], mark=bound) for m in theme.metrics]
-        if bits:
-            saved = None if row.system == MARKOV else report.bits_below_markov(row)
-            cells.append(Cell(DASH if saved is None else f"{saved:.1f}".replace("-", "−"), saved))
+        if compared:
+            percent = saved.get(row.system)
+            cells.append(Cell(DASH if percent is None else f"{percent:.1f}".replace("-", "−"), percent))
         rows.append([row_name(row), *cells])
     return Grid(headers, rows)
 

@@ -51,8 +51,8 @@ class Division:
 
 
 def pooled(corpus: Corpus) -> Corpus:
-    """Move all pieces of a corpus into its test split: training, validation, then test pieces."""
-    return replace(corpus, train=(), validation=(), test=(*corpus.train, *corpus.validation, *corpus.test))
+    """Move all pieces of a corpus into its test split: training, validation, then test pieces. The noise is of its own split."""
+    return replace(corpus, train=(), validation=(), test=(*corpus.train, *corpus.validation, *corpus.test), noise=None)
 
 
 def composition(piece: Piece) -> str:

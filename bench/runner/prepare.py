@@ -250,6 +250,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         "skipped_files": len(corpus.skipped),
         "remarks": [*corpus.remarks, *_remarks(corpus, protocol, len(usable))],
         "entropy": corpus.entropy,
+        "noise": corpus.noise,
     }
     if protocol.folds is not None:
         folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)

@@ -143,6 +143,8 @@ class TrialTask:
         targets = [stored.targets[i] for i in division.places]
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
+        if hasattr(model, "samples"):
+            model.samples = division.corpus.samples
         frameworks.require_device(plugin.header["FRAMEWORK"], trial.device)
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         # Times are compared for trained models only, and the trials of the references stay fast.

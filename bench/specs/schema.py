@@ -238,7 +238,8 @@ class Spec(Frozen):
     search: Search | None = Field(default=None, description="What `bench tune` searches.")
     tuned: dict[str, Tuned] = Field(default_factory=dict, description="How `bench tune` found the hyperparameters of a row.")
     references: Annotated[tuple[str, ...], BeforeValidator(as_tuple, json_schema_input_type=list[str])] = Field(
-        default=("real", "shuffle", "median", "unigram", "markov", "uniform", UNTRAINED), description="Reference rows."
+        default=("real", "codec", "shuffle", "median", "unigram", "markov", "ngram", "uniform", UNTRAINED),
+        description="Reference rows.",
     )
     published: Literal["mon2025"] | None = Field(default=None, description="The published table that stands beside the results.")
     gate: dict[str, Annotated[float | str, BeforeValidator(_threshold, json_schema_input_type=float | str)]] = Field(

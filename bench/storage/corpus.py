@@ -1,7 +1,8 @@
 """A parsed dataset as one HDF5 file, which is read completely.
 
-Layout, format 2: the notes of all pieces (see :mod:`bench.storage.hdf5`); ``split`` of each piece (0 train, 1 validation,
-2 test); ``pieces``, ``skipped``, ``remarks`` and ``entropy`` as JSON; attributes ``format`` and ``fingerprint``.
+Layout, format 3: the notes of all pieces (see :mod:`bench.storage.hdf5`); ``split`` of each piece (0 train, 1 validation,
+2 test, 3 samples); ``pieces``, ``skipped``, ``remarks``, ``entropy`` and ``noise`` as JSON; attributes ``format`` and
+``fingerprint``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from bench.errors import DataError
 from bench.storage.files import atomic
 from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, write_notes
 
-FORMAT = 2
+FORMAT = 3
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "samples")
 
 #: Fields of a piece other than its notes.
 FACTS = ("id", "title", "composer", "source", "sha256")
@@ -39,7 +40,9 @@ class Corpus:
         Facts for the report.
     fingerprint : str
         Identity of the dataset and its options.
-    entropy : dict of str to float, optional
+    entropy, noise : dict of str to float, optional
+        See :class:`bench.api.Splits`.
+    samples : tuple of Piece
         See :class:`bench.api.Splits`.
     """
 
@@ -50,6 +53,8 @@ class Corpus:
     remarks: tuple[str, ...]
     fingerprint: str
     entropy: Mapping[str, float] | None = None
+    noise: Mapping[str, float] | None = None
+    samples: tuple[Piece, ...] = ()
 
 
 def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
@@ -94,20 +99,22 @@ def load_corpus(path: Path) -> Corpus:
 def _write(file: h5py.File, splits: Splits, fingerprint: str) -> None:
     pieces = [p for name in SPLITS for p in getattr(splits, name)]
     write_notes(file, [piece.notes for piece in pieces])
-    file["split"] = np.repeat(np.arange(3, dtype=np.uint8), [len(getattr(splits, name)) for name in SPLITS])
+    file["split"] = np.repeat(np.arange(len(SPLITS), dtype=np.uint8), [len(getattr(splits, name)) for name in SPLITS])
     file["pieces"] = json_bytes([{k: getattr(p, k) for k in FACTS} for p in pieces])
     file["skipped"] = json_bytes([[s.source, s.reason] for s in splits.skipped])
     file["remarks"] = json_bytes(list(splits.remarks))
-    file["entropy"] = json_bytes(None if splits.entropy is None else dict(splits.entropy))
+    for name in ("entropy", "noise"):
+        bits = getattr(splits, name)
+        file[name] = json_bytes(None if bits is None else dict(bits))
     file.attrs["format"] = FORMAT
     file.attrs["fingerprint"] = fingerprint
 
 
 def _read(file: h5py.File) -> Corpus:
-    groups: tuple[list[Piece], ...] = ([], [], [])
+    groups: tuple[list[Piece], ...] = ([], [], [], [])
     for notes, split, facts in zip(read_notes(file), file["split"][:], read_json_bytes(file["pieces"]), strict=True):
         groups[split].append(Piece(notes, **facts))
-    train, validation, test = map(tuple, groups)
+    train, validation, test, samples = map(tuple, groups)
     return Corpus(
         train,
         validation,
@@ -116,4 +123,6 @@ def _read(file: h5py.File) -> Corpus:
         remarks=tuple(read_json_bytes(file["remarks"])),
         fingerprint=str(file.attrs["fingerprint"]),
         entropy=read_json_bytes(file["entropy"]),
+        noise=read_json_bytes(file["noise"]),
+        samples=samples,
     )

@@ -64,6 +64,8 @@ class Prepared(Stored):
         Counts by split: ``train``, ``validation``, ``test``.
     skipped : tuple of mapping
         Files left out: ``source`` and ``reason``.
+    entropy, noise : mapping of str to float, or None
+        See :class:`bench.api.Splits`.
     folds : Folds or None
         None for the dataset's own split.
     """
@@ -80,6 +82,7 @@ class Prepared(Stored):
     skipped: tuple[Mapping[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
     entropy: Mapping[str, float] | None = None
+    noise: Mapping[str, float] | None = None
     folds: Folds | None = None
 
 

@@ -62,6 +62,8 @@ class Case:
 
     def fit(self, folder: Path, seed: int = 0, budget: Budget | None = None, **more: Any) -> Any:
         model = self.make()
+        if hasattr(model, "samples"):
+            model.samples = (music(400, 200),)
         folder.mkdir(parents=True, exist_ok=True)
         with without_xla(self.plugin.name):
             model.fit(TRAIN, VALID, Run(seed, budget or Budget(EPOCHS), folder, threads=1, **more))
@@ -114,6 +116,9 @@ def after(prompt: Notes, notes: int) -> Notes:
     start = float(prompt.onset[-1]) if len(prompt) else 0.0
     return music(500, notes).notes.shifted(start)
 
+
+#: Rows that leave nothing to chance.
+FIXED = {f"references-{kind}" for kind in ("median", "codec", "published-sample")}
 
 TRAIN = [music(i) for i in range(6)]
 VALID = [music(100), music(101)]
@@ -183,14 +188,14 @@ def test_the_same_seed_gives_the_same_notes(case: Case) -> None:
 
 
 def test_another_generation_seed_gives_other_notes(case: Case) -> None:
-    if case.name == "references-median":
-        pytest.skip("the median row draws nothing")
+    if case.name in FIXED:
+        pytest.skip("this row draws nothing")
     assert case.generate(case.trained, PROMPTS, seed=7) != case.generate(case.trained, PROMPTS, seed=8)
 
 
 def test_samples_of_one_prompt_are_not_copies(case: Case) -> None:
-    if case.name == "references-median":
-        pytest.skip("the median row draws nothing")
+    if case.name in FIXED:
+        pytest.skip("this row draws nothing")
     one, other = case.generate(case.trained, [PROMPTS[0], PROMPTS[0]])
     assert one != other
 

@@ -317,3 +317,10 @@ class TestOnTheWay:
     def test_what_is_no_entropy_is_refused(self, entropy: dict[str, float], message: str) -> None:
         with pytest.raises(DataError, match=message):
             Splits((), (), (), entropy=entropy)
+
+    @pytest.mark.parametrize(
+        ("noise", "message"), [({"total": 1.0}, "expected only pitch"), ({"time": math.inf}, "must be finite")]
+    )
+    def test_what_is_no_noise_is_refused(self, noise: dict[str, float], message: str) -> None:
+        with pytest.raises(DataError, match=f"noise.*{message}"):
+            Splits((), (), (), noise=noise)

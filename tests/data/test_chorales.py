@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations, pairwise
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -299,6 +301,39 @@ def test_accents_and_pitch_are_heard() -> None:
     assert velocity[0::4].mean() - velocity[2::4].mean() > 2
     assert velocity[:3].mean() < velocity[20:30].mean() - 5
     assert all(a < b for a, b in pairwise(notes.onset))
+
+
+#: Entropy of jitter of SD 1.5 that is rounded at a random place between two numbers, nearly: rounding adds a variance of 1/12.
+ROUNDED = math.log2(2 * math.pi * math.e * (1.5**2 + 1 / 12)) / 2
+
+
+def test_noise_of_a_velocity_by_hand() -> None:
+    """Middle C of a lower voice between beats, at the turn of a phrase of 10 quarters: 66 - 3 * 1.5 on average, plus jitter."""
+    one = score([(6, 1, 60, 1, 3)], [10.0])
+    assert rules.mean_velocity(one).tolist() == [61.5]
+    jitter = NormalDist(61.5, 1.5)
+    shares = [jitter.cdf(v + 0.5) - jitter.cdf(v - 0.5) for v in range(50, 74)]
+    by_hand = -sum(share * math.log2(share) for share in shares)
+    assert rules.velocity_noise(one).tolist() == pytest.approx([by_hand], abs=1e-9)
+    assert by_hand == pytest.approx(ROUNDED, abs=0.01)
+
+
+def test_noise_is_that_of_the_velocities_performed() -> None:
+    # Two voices on one key, which are one note, and a note so loud that it mostly has velocity 127.
+    two = score([(0, 1, 60, 0, 0), (0, 4, 60, 1, 0), (6, 1, 127, 0, 0)], [10.0])
+    bits = rules.velocity_noise(two)
+    assert len(bits) == 2
+    drawn = np.array([rules.perform(two, np.random.default_rng(seed)).velocity for seed in range(4000)])
+    for velocities, expected in zip(drawn.T, bits, strict=True):
+        shares = np.unique(velocities, return_counts=True)[1] / len(drawn)
+        assert -(shares * np.log2(shares)).sum() == pytest.approx(expected, abs=0.05)
+    assert bits[1] < bits[0] - 0.5
+
+
+def test_noise_is_of_the_test_pieces(few: Splits) -> None:
+    assert few.noise is not None
+    assert set(few.noise) == {"velocity"}
+    assert few.noise["velocity"] == pytest.approx(ROUNDED, abs=0.001)
 
 
 # ---- splits

@@ -116,12 +116,14 @@ def ten(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     module = dataset_module("mon2025")
     bodies = {name: midi_bytes(music(i)) for i, name in enumerate(module.CHECKSUMS)}
     monkeypatch.setattr(module, "CHECKSUMS", {n: hashlib.sha256(b).hexdigest() for n, b in bodies.items()})
+    monkeypatch.setattr(module, "SAMPLE_CHECKSUM", hashlib.sha256(midi_bytes(music(77))).hexdigest())
     return bodies
 
 
 def test_mon2025(ten: dict[str, bytes], server: Server, tmp_path: Path, quiet: Quiet) -> None:
     for name, body in ten.items():
         server.put(f"music_midi/{name}", body)
+    server.put("generated_music.mid", midi_bytes(music(77)))
     dataset = Mon(url=server.url + "music_midi/")
     assert dataset.find([tmp_path]) is None
     dataset.fetch(tmp_path / "mon2025" / "music_midi", quiet)
@@ -131,6 +133,7 @@ def test_mon2025(ten: dict[str, bytes], server: Server, tmp_path: Path, quiet: Q
     assert [p.title for p in splits.test] == ["The Day We Find Love", "Youre Beautiful"]
     assert [p.title for p in splits.validation] == ["Spark"]
     assert len(splits.train) == 7
+    assert [len(piece.notes) for piece in splits.samples] == [len(music(77))]
     asked = len(server.asked)
     (source / "Spark.mid").unlink()
     (source / "Beautiful.mid").write_bytes(b"other")
@@ -145,6 +148,22 @@ def test_mon2025_without_a_split_is_for_folds(ten: dict[str, bytes], tmp_path: P
     splits = Mon(holdout=0).load(tmp_path, quiet)
     assert (len(splits.train), splits.validation, splits.test, splits.remarks) == (10, (), (), ())
     assert Mon(holdout=0).fingerprint(tmp_path) != Mon().fingerprint(tmp_path)
+
+
+def test_mon2025_takes_the_authors_sample_from_the_folder_above_and_no_other(
+    ten: dict[str, bytes], tmp_path: Path, quiet: Quiet
+) -> None:
+    folder, sample = tmp_path / "music_midi", tmp_path / "generated_music.mid"
+    folder.mkdir()
+    for name, body in ten.items():
+        (folder / name).write_bytes(body)
+    without = Mon().fingerprint(folder)
+    assert Mon().load(folder, quiet).samples == ()
+    sample.write_bytes(midi_bytes(music(78)))
+    assert Mon().load(folder, quiet).samples == ()
+    sample.write_bytes(midi_bytes(music(77)))
+    assert [piece.id for piece in Mon().load(folder, quiet).samples] == ["generated_music.mid"]
+    assert Mon().fingerprint(folder) != without
 
 
 def test_mon2025_refuses_other_files(ten: dict[str, bytes], tmp_path: Path, quiet: Quiet) -> None:

@@ -43,7 +43,7 @@ HEADERS = {
         "FEATURES": "a reference row",
         "PROMPT": True,
         "LIKELIHOOD": "exact",
-        "KINDS": {"median": "one note repeated", "markov": "first-order chain", "real": "another real piece"},
+        "KINDS": {"median": "one note repeated", "ngram": "counts of short contexts", "real": "another real piece"},
     },
 }
 
@@ -198,7 +198,7 @@ def example(folder: Path) -> Path:
     for seed in (0, 1):
         stored.add("real", seed, moved(12), kind="reference")
         stored.add("median", seed, both(57, 70), kind="reference")
-        stored.add("markov", seed, moved(9), kind="reference", bits=20.0)
+        stored.add("ngram", seed, moved(9), kind="reference", bits=20.0)
     stored.add("untrained lstm", 0, moved(30), kind="untrained", bits=25.0)
     stored.add("lstm", 0, moved(8), bits=15.0)
     stored.add("lstm", 1, moved(10), bits=16.0)

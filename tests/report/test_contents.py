@@ -65,8 +65,17 @@ def test_an_outcome_that_holds_no_number_is_a_failed_trial(stored: Stored, value
 
 def test_bits_with_other_classes_are_not_compared(stored: Stored) -> None:
     stored.add("lstm", 0, moved(1), params={"time_classes": 32}, bits=10.0)
-    stored.add("markov", 0, moved(1), kind="reference", bits=20.0)
-    lstm, markov = rows(written(stored.close())["report.csv"])
+    stored.add("ngram", 0, moved(1), kind="reference", bits=20.0)
+    lstm, ngram = rows(written(stored.close())["report.csv"])
     assert lstm["bits_per_note"] == "10"
-    assert lstm["bits_below_markov_percent"] == ""
-    assert markov["bits_below_markov_percent"] == "0"
+    assert lstm["bits_below_ngram_percent"] == ""
+    assert ngram["bits_below_ngram_percent"] == "0"
+
+
+def test_without_the_row_ngram_bits_are_compared_with_nothing(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), bits=10.0)
+    stored.add("markov", 0, moved(1), kind="reference", bits=20.0)
+    files = written(stored.close())
+    assert "Bits per note" in files["report.md"]
+    assert "Fewer bits" not in files["report.md"]
+    assert [row["bits_below_ngram_percent"] for row in rows(files["report.csv"])] == ["", ""]

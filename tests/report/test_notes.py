@@ -61,19 +61,29 @@ def test_training_that_a_test_calls_worse_is_said(stored: Stored) -> None:
 @pytest.mark.parametrize(
     ("lstm", "gan", "said"),
     [
-        (14.0, None, "No fewer bits per note than a first-order Markov chain (the row markov): lstm."),
-        (14.0, 13.0, "No fewer bits per note than a first-order Markov chain (the row markov): lstm and gan."),
-        (14.0, 12.0, "No fewer bits per note than a first-order Markov chain (the row markov): lstm."),
+        (14.0, None, "No fewer bits per note than counts of short contexts (the row ngram): lstm."),
+        (14.0, 13.0, "No fewer bits per note than counts of short contexts (the row ngram): lstm and gan."),
+        (14.0, 12.0, "No fewer bits per note than counts of short contexts (the row ngram): lstm."),
         (12.0, None, ""),
     ],
 )
-def test_models_that_a_markov_chain_beats_in_bits_are_named(stored: Stored, lstm: float, gan: float | None, said: str) -> None:
+def test_models_that_counts_beat_in_bits_are_named(stored: Stored, lstm: float, gan: float | None, said: str) -> None:
     stored.add("lstm", 0, moved(2), bits=lstm)
     stored.add("gan", 0, moved(3), bits=gan)
-    stored.add("markov", 0, moved(4), kind="reference", bits=13.0)
+    stored.add("ngram", 0, moved(4), kind="reference", bits=13.0)
     text = written(stored.close())["report.md"]
     assert said in text
-    assert ("Markov chain (the row markov)" in text) is bool(said)
+    assert ("(the row ngram)" in text) is bool(said)
+
+
+def test_the_noise_of_rendered_music_stands_beside_the_bits(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(2), bits=14.0)
+    assert "random variation" not in written(stored.close())["report.md"]
+    stored.dataset["noise"] = {"velocity": 2.0, "time": 0.634}
+    said = (
+        "Of these bits, 2.63 are random variation in the rendered performances (velocity and time), which no model can predict."
+    )
+    assert said in written(stored.close())["report.md"]
 
 
 def test_a_failed_median_wins_nothing(stored: Stored) -> None:

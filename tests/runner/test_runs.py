@@ -70,6 +70,21 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert not workers(toy)
 
 
+def test_the_datasets_noise_and_samples_reach_the_run(toy: Bench) -> None:
+    toy.write({}, protocol={"prompt": 10, "notes": 20, "pieces": 2}, references=["published-sample"])
+    toy.run()
+    assert json.loads((toy.run_folder / "run.json").read_text())["dataset"]["noise"] == {"velocity": 0.25}
+    one, other = toy.notes("published-sample").notes.values()
+    np.testing.assert_array_equal(one.pitch, other.pitch)
+    # Where all pieces are held out in turn, the noise of the test pieces says nothing; the sample stays what it is.
+    toy.write({}, protocol={"prompt": 10, "notes": 20, "pieces": 9, "folds": 2}, references=["published-sample"])
+    toy.out = toy.folder / "folds"
+    toy.run()
+    assert json.loads((toy.run_folder / "run.json").read_text())["dataset"]["noise"] is None
+    for notes in toy.notes("published-sample").notes.values():
+        np.testing.assert_array_equal(notes.pitch, one.pitch)
+
+
 def test_the_entropy_of_a_known_source_reaches_run_json_and_the_score(toy: Bench) -> None:
     toy.write({}, dataset={"name": "calibration", "options": {"pieces": 32, "notes": 40}}, references=["markov", "median"])
     result = toy.run()

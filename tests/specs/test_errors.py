@@ -85,7 +85,7 @@ def refusal(folder, text, **changes):
         ("suits: [laptop]", "mine.yaml:6: suits[0]: unknown value 'laptop'.\nValid: cpu, gpu, smoke."),
         ("published: mon2024", "mine.yaml:6: published: unknown value 'mon2024'.\nDid you mean 'mon2025'? Valid: mon2025."),
         ("references: [median, marcov]", "mine.yaml:6: references[1]: unknown reference 'marcov'.\nDid you mean 'markov'? "
-         "Valid: markov, median, real, shuffle, uniform, unigram, untrained."),
+         "Valid: codec, markov, median, ngram, published-sample, real, shuffle, uniform, unigram, untrained."),
         ("scales: {cpu: {suits: [cpu]}}", "mine.yaml:6: scales.cpu.suits: 'suits' can't differ between scales.\n"
          "Put 'suits' at the top."),
         ("scales:\n  huge: {}", "mine.yaml:7: scales.huge: unknown value 'huge'.\nValid: cpu, gpu, smoke."),

@@ -28,7 +28,9 @@ HOSTILE = (
 def splits() -> Splits:
     pieces = [Piece(music(i, 5 + i), f"id{i}", title, title, title, "ab" * 32) for i, title in enumerate(HOSTILE)]
     empty = Piece(Notes.from_columns([], [], [], []), "empty")
-    return Splits(tuple(pieces[:4]), tuple(pieces[4:5]), (*pieces[5:], empty), (Skipped("a\x00b", "<b>"),), ("one", HOSTILE[2]))
+    skipped, remarks = (Skipped("a\x00b", "<b>"),), ("one", HOSTILE[2])
+    split = (tuple(pieces[:4]), tuple(pieces[4:5]), (*pieces[5:], empty))
+    return Splits(*split, skipped, remarks, noise={"velocity": 2.5}, samples=(Piece(music(9, 7), "sample"),))
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def columns(corpus: Corpus) -> list[np.ndarray]:
 
 def test_round_trip(corpus_file: Path) -> None:
     before, after = splits(), load_corpus(corpus_file)
-    for name in ("train", "validation", "test", "skipped", "remarks"):
+    for name in ("train", "validation", "test", "skipped", "remarks", "entropy", "noise", "samples"):
         assert getattr(after, name) == getattr(before, name)
     assert after.fingerprint == "finger"
     assert after.train[0].notes.onset.dtype == np.float64
@@ -75,7 +77,7 @@ def test_it_is_compressed(corpus_file: Path) -> None:
 def test_unknown_format_is_refused_in_words(corpus_file: Path) -> None:
     with h5py.File(corpus_file, "r+") as file:
         file.attrs["format"] = 99
-    with pytest.raises(DataError, match=r"corpus.h5.*format 99, this version reads format 2") as error:
+    with pytest.raises(DataError, match=r"corpus.h5.*format 99, this version reads format 3") as error:
         load_corpus(corpus_file)
     assert "Delete" in error.value.hint
 

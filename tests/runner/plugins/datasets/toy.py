@@ -30,7 +30,9 @@ class Dataset:
         train = tuple(self._piece(f"train {i}", i) for i in range(4))
         # Every other test piece is too short for 10 + 20 notes.
         test = tuple(self._piece(f"test {i}", 100 + i, 1.0 if i % 2 == 0 else 0.25) for i in range(self.test))
-        return Splits(train, (self._piece("valid", 50),), test, (Skipped("bad.mid", "empty"),), ("a toy remark",))
+        skipped, remarks = (Skipped("bad.mid", "empty"),), ("a toy remark",)
+        samples = (self._piece("sample", 200),)
+        return Splits(train, (self._piece("valid", 50),), test, skipped, remarks, noise={"velocity": 0.25}, samples=samples)
 
     def _piece(self, name: str, seed: int, share: float = 1.0) -> Piece:
         rng = np.random.default_rng(seed)
