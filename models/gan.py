@@ -1,14 +1,16 @@
-"""WGAN-GP with Gumbel-softmax heads: a convolutional generator and critic over the note axis.
+"""A GAN with Gumbel-softmax heads: a convolutional generator and critic over the note axis.
 
-Training follows Gulrajani et al., "Improved training of Wasserstein GANs" (2017): `n_critic` steps of a critic without
-normalisation, with a penalty on its gradient's norm, for each step of the generator; Adam with betas (0, 0.9). Notes are
-discrete, so the generator ends in Gumbel-softmax heads (Jang, Gu & Poole 2017), straight-through by default, one for each field
-in the codec's order: each head sees the classes that the heads before it chose for the same note.
+Training follows Huang et al., "The GAN is dead; long live the GAN! A modern baseline GAN" (2024): the critic scores a real window
+relative to a generated one (Jolicoeur-Martineau 2018), and the squared norm of its gradient is penalised at both (R1 and R2,
+Mescheder et al. 2018), which makes the training converge locally. The critic has no normalisation. An update is one step of the
+critic, then one of the generator; Adam has no momentum. Notes are discrete, so the generator ends in Gumbel-softmax heads (Jang,
+Gu & Poole 2017), straight-through by default, one for each field in the codec's order: each head sees the classes that the heads
+before it chose for the same note.
 
-It takes no prompt: a sample is generated from noise alone. It has no likelihood. Its networks are in ``_wgan.py``.
+It takes no prompt: a sample is generated from noise alone. It has no likelihood. Its networks and losses are in ``_gan.py``.
 
-An epoch is one pass of the real windows through the critic. The best epoch is the one whose averaged generator (an exponential
-moving average of its weights) has the smallest validation distance: see :func:`validation_distance`.
+The generator that is evaluated is a moving average of its weights. The best is the one with the smallest validation distance: see
+:func:`validation_distance`.
 """
 
 from __future__ import annotations
@@ -26,18 +28,18 @@ from torch import Tensor
 from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError, seed_for
 
 from . import _torch
+from ._gan import Critic, Generator, relativistic_loss, scores_and_gradients, simplices
 from ._training import Windows, averaging, check_splits, initial_seed, warmed
-from ._wgan import Critic, Generator, gradient_penalty, simplices
 
 FRAMEWORK = "pytorch"
-FEATURES = "Adversarial (WGAN-GP), convolutional, Gumbel-softmax note fields; takes no prompt"
+FEATURES = "Adversarial (relativistic, R1 and R2 penalty), convolutional, Gumbel-softmax note fields; takes no prompt"
 PROMPT = False
 LIKELIHOOD = None
 SEES_TARGET = False
 #: Its heads give a pitch's probability given the noise, not the notes before, so weights on it would have little meaning.
 CONSTRAINT = False
 
-#: Adam's, as in the paper: no momentum.
+#: Adam's: no momentum, as the critic's gradient changes with every step of the generator.
 BETAS = (0.0, 0.9)
 
 #: Pieces generated at once: limits memory.
@@ -52,10 +54,7 @@ STRETCH = 32
 
 @dataclass
 class Model:
-    """The GAN baseline; `n_critic`, `penalty` and Adam's betas are by default those of the paper.
-
-    On a CPU, fewer critic steps and a smaller batch allow more generator steps in the same time: with ``n_critic`` 2 and a batch
-    of 8 to 16 it learned pitches and intervals in about a minute on two cores.
+    """The GAN baseline: an update trains the critic and then the generator on the same real windows.
 
     Parameters
     ----------
@@ -69,10 +68,8 @@ class Model:
         Notes that the critic sees at once.
     batch : int
         Windows in a training step; the paper's 128.
-    n_critic : int
-        Critic steps for each step of the generator.
     penalty : float
-        Weight of the gradient penalty, lambda in the paper.
+        Weight of the gradient penalty, gamma in the paper: half of it multiplies R1 + R2.
     temperature : float
         Of the Gumbel-softmax in training. Sampling always draws from the heads' own distributions.
     straight_through : bool
@@ -80,7 +77,7 @@ class Model:
     learning_rate, critic_learning_rate : float
         Of the generator and of the critic.
     warmup : int
-        Updates of the critic over which the rates rise; then they are constant.
+        Updates over which the rates rise; then they are constant.
     clip : float
         Largest norm of a network's gradient.
     transpose : int
@@ -95,10 +92,9 @@ class Model:
     width: int = 96
     dilations: Sequence[int] = (1, 2, 4, 8)
     critic_widths: Sequence[int] = (64, 64, 96, 128, 192)
-    window: int = 96
+    window: int = 64
     batch: int = 128
-    n_critic: int = 5
-    penalty: float = 10.0
+    penalty: float = 1.0
     temperature: float = 1.0
     straight_through: bool = True
     learning_rate: float = 2e-3
@@ -113,10 +109,10 @@ class Model:
     def __post_init__(self) -> None:
         if self.latent < 4 or self.latent % 4:
             raise PluginError(f"gan: latent is {self.latent}, must be a multiple of 4: a group of channels for each time scale.")
-        if self.n_critic < 1:
-            raise PluginError(f"gan: n_critic is {self.n_critic}, must be at least 1.")
         if self.window < 8:
             raise PluginError(f"gan: window is {self.window}, must be at least 8 notes.")
+        if not self.penalty >= 0:
+            raise PluginError(f"gan: penalty is {self.penalty}, must be at least 0.")
         if not self.temperature > 0:
             raise PluginError(f"gan: temperature is {self.temperature}, must be above 0.")
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
@@ -127,13 +123,7 @@ class Model:
     # Training
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        """Train critic and generator in turn; keep the averaged generator with the least validation distance.
-
-        Raises
-        ------
-        TrialError
-            If the budget ends before the first update of the generator.
-        """
+        """Train critic and generator in turn; keep the averaged generator with the least validation distance."""
         torch.set_num_threads(run.threads)
         self.device = _torch.choose_device(run.device)
         _torch.seed_all(initial_seed(run.seed, "weights"))
@@ -151,16 +141,10 @@ class Model:
         training = _Training(self, generator, critic, windows, run)
         self.generator = training.averaged
         for _ in training.progress.evaluations():
-            gap, notes = training.train()
+            values, notes = training.train()
             distance = validation_distance(self._sample(training.averaged, *VALIDATION, seed=0), real)
             rate = self.learning_rate * warmed(training.progress.updates_done - 1, self.warmup)
-            training.progress.finish(loss=gap, score=distance, notes=notes, rate=rate)
-        if training.progress.updates_done < self.n_critic:
-            raise TrialError(
-                f"gan: the generator learns in every update {self.n_critic} of the critic, but the whole training has "
-                f"{training.progress.updates_done}.",
-                "A larger budget, a smaller batch or window, or a smaller n_critic.",
-            )
+            training.progress.finish(score=distance, notes=notes, rate=rate, **values)
         training.progress.restore_best()
 
     # Generation
@@ -192,7 +176,7 @@ class Model:
         return {
             **self.parameters,
             "peak_gpu_bytes": _torch.peak_gpu_bytes(self.device),
-            # Second derivatives in bfloat16 or TensorFloat-32 lose the penalty's |gradient| - 1.
+            # The penalty is a second derivative, for which bfloat16 and TensorFloat-32 are coarse.
             "precision": "float32",
             "compiled": "no: torch.compile can't make the second derivatives of the gradient penalty",
         }
@@ -219,10 +203,18 @@ class _Training:
             score="validation_distance",
         )
 
-    def train(self) -> tuple[float, int]:
-        """Train until the next evaluation; return the critic's mean gap between real and generated windows, and the notes."""
+    def train(self) -> tuple[dict[str, float], int]:
+        """Train until the next evaluation.
+
+        Returns
+        -------
+        values : dict of str to float
+            Means over the updates: the critic's ``loss``; ``critic_gap``, its mean score of real windows less that of generated
+            ones; ``gradient_norm``, of its weights, before it is clipped.
+        notes : int
+        """
         model, before = self.model, self.progress.notes_done
-        gaps: list[Tensor] = []
+        values: list[Tensor] = []
         batches = self.progress.batches(lambda epoch: self.windows.epoch(epoch, model.batch), lambda batch: int(batch[2].sum()))
         for update, (_, targets, mask) in batches:
             # A generator for each update: what is drawn doesn't depend on where the evaluations are.
@@ -230,24 +222,28 @@ class _Training:
             rate = warmed(update, model.warmup)
             present = torch.from_numpy(mask).to(model.device)[..., None]  # (B, N, 1): False where a short piece is padded
             codes = torch.from_numpy(targets.astype(np.int64)).to(model.device)  # (B, N, 4)
-            gaps.append(self._critic_step(simplices(codes, model.codec.sizes) * present, present, rate, rng))
-            if (update + 1) % model.n_critic == 0:
-                self._generator_step(present, rate, rng)
-                _torch.average(self.averaged, self.generator, averaging(update // model.n_critic))
-        return float(torch.stack(gaps).mean()), self.progress.notes_done - before
+            real = simplices(codes, model.codec.sizes) * present
+            values.append(self._critic_step(real, present, rate, rng))
+            self._generator_step(real, present, rate, rng)
+            _torch.average(self.averaged, self.generator, averaging(update))
+        means = torch.stack(values).mean(0).tolist()
+        return dict(zip(("loss", "critic_gap", "gradient_norm"), means, strict=True)), self.progress.notes_done - before
 
     def _critic_step(self, real: Tensor, present: Tensor, rate: float, rng: torch.Generator) -> Tensor:
+        """Update the critic; return its loss, its gap and its gradient's norm."""
         with torch.no_grad():
             fake = self._fake(present, rng)
-        gap: Tensor = self.critic(real).mean() - self.critic(fake).mean()
-        penalty = gradient_penalty(self.critic, real, fake, rng)
-        self._descend(self.of_critic, self.critic, self.model.penalty * penalty - gap, self.model.critic_learning_rate * rate)
-        return gap.detach()
+        scores, squares = scores_and_gradients(self.critic, torch.cat([real, fake]))  # (2B,) each
+        of_real, of_fake = scores.chunk(2)
+        # The mean over both halves is half of the sum of R1 and R2.
+        loss = relativistic_loss(of_real, of_fake) + self.model.penalty * squares.mean()
+        norm = self._descend(self.of_critic, self.critic, loss, self.model.critic_learning_rate * rate)
+        return torch.stack([loss, (of_real - of_fake).mean(), norm]).detach()
 
-    def _generator_step(self, present: Tensor, rate: float, rng: torch.Generator) -> None:
+    def _generator_step(self, real: Tensor, present: Tensor, rate: float, rng: torch.Generator) -> None:
         # The gradient passes through the critic to the notes; that of the critic's own weights is not needed.
         self.critic.requires_grad_(False)
-        loss = -self.critic(self._fake(present, rng)).mean()
+        loss = relativistic_loss(self.critic(self._fake(present, rng)), self.critic(real))
         self._descend(self.of_generator, self.generator, loss, self.model.learning_rate * rate)
         self.critic.requires_grad_(True)
 
@@ -261,12 +257,14 @@ class _Training:
         notes: Tensor = self.generator(noise, model.temperature, model.straight_through, rng)
         return notes * present
 
-    def _descend(self, optimizer: torch.optim.Optimizer, network: Generator | Critic, loss: Tensor, rate: float) -> None:
+    def _descend(self, optimizer: torch.optim.Optimizer, network: Generator | Critic, loss: Tensor, rate: float) -> Tensor:
+        """Update a network by the gradient of `loss`; return the gradient's norm before it is clipped."""
         _torch.set_rate(optimizer, rate)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        _torch.clip_gradients(network.parameters(), self.model.clip)
+        norm = _torch.clip_gradients(network.parameters(), self.model.clip)
         optimizer.step()
+        return norm
 
 
 def marginals(codes: Sequence[NDArray[np.integer]]) -> list[NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Networks of the `gan` model: generator, critic, Gumbel-softmax, gradient penalty. Tensors are (batch, notes, channels)."""
+"""Networks and losses of the `gan` model: generator, critic, Gumbel-softmax. Tensors are (batch, notes, channels)."""
 
 from __future__ import annotations
 
@@ -235,13 +235,28 @@ class Critic(nn.Module):
         return scores.squeeze(-1)
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
-    """Mean of (|grad| - 1)^2 at a random point between each real and fake window (Gulrajani et al. 2017, equation 3)."""
-    share = torch.rand(len(real), 1, 1, device=real.device, generator=rng)
-    between = (share * real + (1 - share) * fake).requires_grad_(True)  # (B, N, K)
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    norm: Tensor = gradient.flatten(1).norm(dim=1)  # (B,)
-    return (norm - 1).square().mean()
+def relativistic_loss(ahead: Tensor, behind: Tensor) -> Tensor:
+    """Mean of log(1 + exp(behind - ahead)) over pairs of scores: small if each of `ahead` (B,) exceeds its pair in `behind` (B,).
+
+    The critic's loss if real windows are ahead, the generator's if generated ones are; only differences of scores count
+    (Jolicoeur-Martineau 2018, "The relativistic discriminator: a key element missing from standard GAN").
+
+    >>> round(float(relativistic_loss(torch.tensor([1.0]), torch.tensor([1.0]))), 4)  # log 2
+    0.6931
+    """
+    return F.softplus(behind - ahead).mean()
+
+
+def scores_and_gradients(critic: nn.Module, notes: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (B,) of windows (B, N, K), and the squared norm (B,) of each score's gradient with respect to its window.
+
+    The mean of the norms, as a penalty, is R1 on real windows and R2 on generated ones (Mescheder, Geiger & Nowozin 2018, "Which
+    training methods for GANs do actually converge?"): where both kinds are alike, a critic should be flat.
+    """
+    notes = notes.detach().requires_grad_(True)
+    scores: Tensor = critic(notes)
+    (gradient,) = torch.autograd.grad(scores.sum(), notes, create_graph=True)
+    return scores, gradient.flatten(1).square().sum(1)
 
 
 def simplices(codes: Tensor, sizes: Sequence[int]) -> Tensor:
