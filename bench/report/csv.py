@@ -8,7 +8,7 @@ status                       ``done``, ``partly done``, ``partly failed``, ``fai
 seeds, seeds_planned         training seeds that the numbers are over, and that the spec asks for
 pieces, pieces_planned       held-out pieces that the distances are over, and that were to be continued
 <metric>, <metric>_seed_sd   every metric of :data:`bench.metrics.METRICS`: mean, and SD between seeds
-<metric>_low, <metric>_high  its 95 % interval by bootstrap over pieces; empty for what belongs to a whole trial
+<metric>_low, <metric>_high  its 95 % interval over training seeds and pieces; over seeds for what belongs to a whole trial
 rank_<metric>_first, _last   ranks that the row may have in a tested column, 1 the best
 published_<metric>           the published value of the two distances
 bits_below_markov_percent    how many percent fewer bits per note than the markov row

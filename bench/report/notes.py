@@ -12,8 +12,8 @@ from bench.formatting import listed, plural, visible
 from bench.metrics import METRICS
 from bench.report import alignment, findings, harmony
 from bench.report.contents import Report
+from bench.scoring.crossed import FEWEST
 from bench.scoring.grid_search import SCORES
-from bench.scoring.stats import FEWEST
 
 
 def notes(report: Report, section: str, **arguments: Any) -> list[str]:

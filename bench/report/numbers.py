@@ -8,7 +8,7 @@ from bench.formatting import DASH, Cell, count, duration, mebibytes
 from bench.metrics import METRICS, Metric
 from bench.metrics.metric import Format
 from bench.scoring import table
-from bench.scoring.stats import Interval
+from bench.scoring.crossed import Interval
 
 
 def table_cell(name: str, cell: table.Cell, *, interval: bool = False, mark: str = "") -> Cell:

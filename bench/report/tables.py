@@ -236,7 +236,7 @@ def _verdict(standing: Standing, comparison: Comparison) -> str:
     winner = standing.winner(comparison)
     if winner is None:
         return "too few pieces to test" if standing.hopeless else "no significant difference"
-    return f"{winner} is better" + ("" if standing.outlasts_seeds(comparison) else ", not stable across training seeds")
+    return f"{winner} is better"
 
 
 def _rank(rank: tuple[int, int] | None) -> Cell:

@@ -29,21 +29,17 @@ def alone(report: Report) -> str:
 
 
 def _clauses(standing: Standing) -> Iterator[str]:
-    """For each winner the models that it beats, stably first; then the pairs without a significant difference."""
-    losers: dict[str, dict[bool, list[str]]] = {}
+    """For each winner the models that it beats; then the pairs without a significant difference."""
+    losers: dict[str, list[str]] = {}
     same = []
     for c in standing.between_models:
         winner = standing.winner(c)
         if winner is None:
             same.append(f"{c.one} and {c.other}")
         else:
-            stable = standing.outlasts_seeds(c)
-            losers.setdefault(winner, {True: [], False: []})[stable].append(c.other if winner == c.one else c.one)
+            losers.setdefault(winner, []).append(c.other if winner == c.one else c.one)
     for winner, beaten in losers.items():
-        if beaten[True]:
-            yield f"{winner} is better than {listed(beaten[True])}"
-        if beaten[False]:
-            yield f"{winner} is better than {listed(beaten[False])}, but not stably across training seeds"
+        yield f"{winner} is better than {listed(beaten)}"
     if same:
         every = len(same) == len(standing.between_models) > 1
         yield "no significant difference between " + ("any two models" if every else ", ".join(same))

@@ -131,5 +131,5 @@ def test_a_column_is_sorted_by_exact_values_and_its_intervals_are_smaller(stored
     stored.enlarge(12)
     many_pieces(stored, "lstm", lambda i: 9 + (i == 0))
     html = page(stored.close())
-    assert '<td data-value="9.083333333333334">9.08 <small>[9.00, 9.33]</small></td>' in html
+    assert '<td data-value="9.083333333333334">9.08 <small>[8.90, 9.27]</small></td>' in html
     assert '<td data-value="60.0">60.0 s</td>' in html
