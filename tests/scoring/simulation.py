@@ -2,8 +2,8 @@
 
 ``python -m tests.scoring.simulation`` prints them, 20 000 drawn runs a cell; a number after it is another count.
 
-Variance components are those of the chorales' Table 2 (``tests/gate/spread.json``), with GANs as calm as that run's and as wild as
-two machines showed. `bits` has pieces unlike each other and hardly any noise; each piece counts by its length, between 30 and 300
+Variance components are those of the chorales' Table 2 (``tests/gate/spread.json``), with GANs as calm as that run's and as wild
+as two machines showed. `bits` has pieces unlike each other and hardly any noise; each piece counts by its length, between 30 and 300
 notes. Seed effects of heavy tails are Student's with three degrees of freedom, scaled to the same variance.
 """
 
