@@ -9,7 +9,7 @@ from typing import Any
 from bench.formatting import duration, listed
 from bench.metrics import HEADLINE, METRICS
 from bench.report.contents import Report
-from bench.report.figures.histories import histories
+from bench.report.histories import histories
 from bench.report.figures.styles import MOST, Mark, left_out, marks, short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
 from bench.report.numbers import number_text

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.report.contents import Report
-from bench.report.figures.histories import histories
+from bench.report.histories import histories
 from bench.report.figures.styles import Mark, marks, short
 from bench.report.figures.svg import Drawing, Gallery, drawing, legend_above, panels
 
