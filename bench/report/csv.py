@@ -22,6 +22,13 @@ error                        why trials failed
 
 ``trials.csv`` has one row a trial: ``key, system, kind, model, seed, status, device, threads, stopped, best_epoch, resumed``,
 every metric, ``error, log``.
+
+``differences.csv`` has one row a pair of rows in a tested column: ``column, one, other, pieces, difference`` (mean of `one` minus
+mean of `other`), ``low, high`` (its 95 % interval), ``p_holm``, ``probability_one_better`` (a fresh training of `one` against one
+of `other`) and ``better`` (the significantly better row, if any).
+
+``budget.csv`` has one row a trial and part of its budget: ``key, system, seed, share, updates, seconds, notes``, and the metrics
+measured there; the whole budget is in ``trials.csv``.
 """
 
 from __future__ import annotations
@@ -32,6 +39,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.metrics import HEADLINE, METRICS, Undefined
+from bench.report import budget, pairs
 from bench.report.contents import Report
 from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Done, Training
@@ -45,6 +53,16 @@ def report_csv(report: Report) -> str:
 def trials_csv(report: Report) -> str:
     """Text of ``trials.csv``."""
     return _text([_trial(t) for row in report.all_rows for t in row.trials])
+
+
+def differences_csv(report: Report) -> str:
+    """Text of ``differences.csv``."""
+    return _text(pairs.records(report.standings))
+
+
+def budget_csv(report: Report) -> str:
+    """Text of ``budget.csv``."""
+    return _text(budget.records(report))
 
 
 def columns_csv() -> str:

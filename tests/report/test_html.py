@@ -23,8 +23,10 @@ from .stored_run import Stored, built, example, many_pieces, moved, page
 def test_the_sections_are_in_order(tmp_path: Path) -> None:
     html = page(example(tmp_path / "run"))
     assert re.findall(r"<h2[^>]*>(.*?)</h2>", html) == [
+        "Result",
         "Table 2",
-        "Significant differences",
+        "Differences between models",
+        "Results against the budget",
         "All rows on one axis",
         "Other alignments",
         "Cost against quality",
