@@ -7,6 +7,7 @@ difference too. A bar joins models of which no two differ significantly; as the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from bench.metrics import METRICS
@@ -29,6 +30,9 @@ LETTER, WIDE = 9.5, 0.078
 
 #: How far a reference row may be from the models, in widths of theirs, to be drawn at its place; beyond it an arrow stands.
 NEAR = 0.8
+
+#: How far an interval is drawn from the models' means at most, in median widths of their intervals.
+WIDEST = 1.5
 
 
 def gallery(report: Report) -> Gallery:
@@ -142,23 +146,31 @@ def _row(axes: Any, line: int, row: Row, metric: str, low: float, high: float) -
         axes.text(0.01 if left else 0.99, line, text, color=Ink.MUTED, fontsize=LETTER - 0.5, **at)
         return
     if interval is not None:
-        axes.plot([interval.low, interval.high], [line, line], color=colour, linewidth=1.8, solid_capstyle="butt")
+        ends = (max(interval.low, low), min(interval.high, high))
+        axes.plot(ends, [line, line], color=colour, linewidth=1.8, solid_capstyle="butt")
+        for end, whole, arrow in ((ends[0], interval.low, "<"), (ends[1], interval.high, ">")):
+            if end != whole:
+                axes.plot([end], [line], linestyle="none", marker=arrow, markersize=5, color=colour, clip_on=False)
     axes.plot([value], [line], linestyle="none", marker=marker, markersize=5, color=colour, markerfacecolor=colour)
 
 
 def _limits(rows: Sequence[Row], metric: str) -> tuple[float, float]:
     """Limits of the axis: the models with their intervals, and what reference rows are near."""
-    ends = [end for row in rows if row.kind == "model" for end in _ends(row, metric)]
-    low, high = min(ends), max(ends)
+    models = [row for row in rows if row.kind == "model"]
+    ends = [end for row in models for end in _ends(row, metric)]
+    means = [_value(row, metric) for row in models]
+    # One interval far wider than the others, as of two seeds that differ, would squeeze them all; it is cut, with an arrow.
+    reach = max(max(means) - min(means), WIDEST * median(high - low for low, high in (_ends(row, metric) for row in models)))
+    low, high = max(min(ends), min(means) - reach), min(max(ends), max(means) + reach)
     width = (high - low) or abs(high) / 10 or 1.0
     near = [_value(row, metric) for row in rows if low - NEAR * width <= _value(row, metric) <= high + NEAR * width]
     low, high = min(low, *near), max(high, *near)
     return low - 0.06 * width, high + 0.06 * width
 
 
-def _ends(row: Row, metric: str) -> tuple[float, ...]:
+def _ends(row: Row, metric: str) -> tuple[float, float]:
     interval = row.cells[metric].interval
-    return (_value(row, metric),) if interval is None else (interval.low, interval.high)
+    return (_value(row, metric), _value(row, metric)) if interval is None else (interval.low, interval.high)
 
 
 def _value(row: Row, metric: str) -> float:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from bench.report.figures import ties
+from bench.scoring.crossed import Interval
 from bench.scoring.ranking import Standing
 
 from ..stored_run import Stored, both, built, many_pieces
@@ -91,3 +94,16 @@ def test_too_few_pieces_are_said(stored: Stored) -> None:
 def test_one_model_needs_no_diagram(stored: Stored) -> None:
     stored.add("lstm", 0, both(57, 70))
     assert ties.gallery(built(stored.close())).drawings == []
+
+
+def test_one_interval_far_wider_than_the_others_is_cut() -> None:
+    def row(low: float, value: float, high: float) -> Any:
+        cell = type("Cell", (), {"value": value, "interval": Interval(low, high)})
+        return type("Row", (), {"kind": "model", "cells": {"pitch_distance": cell}})
+
+    rows = [row(8.9, 9.0, 9.1), row(9.4, 9.5, 9.6), row(-30.0, 10.0, 50.0)]
+    # One semitone, the range of the means, beyond them; and 6 % of what is shown. The lower end of the narrow ones is inside.
+    low, high = ties._limits(rows, "pitch_distance")
+    assert (low, high) == (pytest.approx(8.0 - 0.06 * 3), pytest.approx(11.0 + 0.06 * 3))
+    low, high = ties._limits(rows[:2], "pitch_distance")
+    assert (low, high) == (pytest.approx(8.9 - 0.06 * 0.7), pytest.approx(9.6 + 0.06 * 0.7))
