@@ -150,14 +150,22 @@ class Cell:
         What a reader sorts the column by; None sorts last.
     small : str
         What follows the text in smaller type, such as an interval.
+    note : str
+        What follows that, on a line of its own where there are lines.
+
+    Examples
+    --------
+    >>> str(Cell("9.53", 9.531, "[9.39, 9.67]", "rerun 9.41–9.65"))
+    '9.53 [9.39, 9.67]; rerun 9.41–9.65'
     """
 
     text: str
     value: float | None = None
     small: str = ""
+    note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.text} {self.small}" if self.small else self.text
+        return "; ".join(filter(None, (" ".join(filter(None, (self.text, self.small))), self.note)))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bench.report.contents import Report, build_report
-from bench.report.csv import columns_csv, report_csv, trials_csv
+from bench.report.csv import budget_csv, columns_csv, differences_csv, report_csv, trials_csv
 from bench.report.html import report_html
 from bench.report.markdown import report_markdown
 from bench.scoring.score import score_run
@@ -23,6 +23,8 @@ REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
         "report.html": report_html,
         "report.csv": report_csv,
         "trials.csv": trials_csv,
+        "budget.csv": budget_csv,
+        "differences.csv": differences_csv,
         "columns.csv": lambda report: columns_csv(),
     }
 )
@@ -31,7 +33,8 @@ REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
 def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
     """Write the reports into a run's folder.
 
-    ``report.md``, ``report.html``, ``report.csv`` (a row a system), ``trials.csv`` (a row a trial) and ``columns.csv``.
+    ``report.md``, ``report.html``, ``report.csv`` (a row a system), ``trials.csv`` (a row a trial), ``budget.csv`` (a row a trial
+    and part of its budget), ``differences.csv`` (a row a pair of rows) and ``columns.csv``.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ status                       ``done``, ``partly done``, ``partly failed``, ``fai
 seeds, seeds_planned         training seeds that the numbers are over, and that the spec asks for
 pieces, pieces_planned       held-out pieces that the distances are over, and that were to be continued
 <metric>, <metric>_seed_sd   every metric of :data:`bench.metrics.METRICS`: mean, and SD between seeds
-<metric>_low, <metric>_high  its 95 % interval by bootstrap over pieces; empty for what belongs to a whole trial
+<metric>_low, <metric>_high  its 95 % interval over training seeds and pieces; over seeds for what belongs to a whole trial
 rank_<metric>_first, _last   ranks that the row may have in a tested column, 1 the best
 published_<metric>           the published value of the two distances
 bits_below_ngram_percent     how many percent fewer bits per note than the ngram row
@@ -22,6 +22,13 @@ error                        why trials failed
 
 ``trials.csv`` has one row a trial: ``key, system, kind, model, seed, status, device, threads, stopped, best_epoch, resumed``,
 every metric, ``error, log``.
+
+``differences.csv`` has one row a pair of rows in a tested column: ``column, one, other, pieces, difference`` (mean of `one` minus
+mean of `other`), ``low, high`` (its 95 % interval), ``p_holm``, ``probability_one_better`` (a fresh training of `one` against one
+of `other`) and ``better`` (the significantly better row, if any).
+
+``budget.csv`` has one row a trial and part of its budget: ``key, system, seed, share, updates, seconds, notes``, and the metrics
+measured there; the whole budget is in ``trials.csv``.
 """
 
 from __future__ import annotations
@@ -32,6 +39,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.metrics import HEADLINE, METRICS, Undefined
+from bench.report import budget, pairs
 from bench.report.contents import Report
 from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Done, Training
@@ -45,6 +53,16 @@ def report_csv(report: Report) -> str:
 def trials_csv(report: Report) -> str:
     """Text of ``trials.csv``."""
     return _text([_trial(t) for row in report.all_rows for t in row.trials])
+
+
+def differences_csv(report: Report) -> str:
+    """Text of ``differences.csv``."""
+    return _text(pairs.records(report.standings))
+
+
+def budget_csv(report: Report) -> str:
+    """Text of ``budget.csv``."""
+    return _text(budget.records(report))
 
 
 def columns_csv() -> str:

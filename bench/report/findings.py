@@ -5,7 +5,7 @@ What may be missing is a list with one text or none, so that a template writes i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.formatting import listed, mebibytes, plural
@@ -73,11 +73,10 @@ def constant_wins(report: Report) -> Iterator[tuple[str, str, str, str, bool]]:
 
 
 def beats_real_music(report: Report) -> Iterator[tuple[str, str, str]]:
-    """Distances at which a constant or a model is significantly better than real music: title, real music's value, systems."""
+    """Distances at which a model is significantly better than real music: title, real music's value, the models."""
     for metric in HEADLINE:
         standing = report.standings[metric]
-        others = [MEDIAN, *(row.system for kind in ("model", "untrained") for row in _of_kind(report, kind))]
-        if better := [system for system in others if standing.better(system, REAL)]:
+        if better := [row.system for row in _models(report) if standing.better(row.system, REAL)]:
             yield METRICS[metric].title, number_text(metric, _value(standing.known[REAL], metric)), listed(better)
 
 
@@ -120,6 +119,31 @@ def detectable(report: Report) -> list[str]:
     """Smallest differences that the tests find with 80 % power, of each tested column."""
     sizes = {METRICS[m]: size_text(m, s.detectable) for m, s in report.standings.items() if s.detectable is not None}
     return _one([f"{size} {metric.unit} in {metric.title.lower()}" for metric, size in sizes.items()])
+
+
+def flagged(report: Report, flag: str) -> str:
+    """Rows that have a flag, in one text."""
+    return ", ".join(row.system for row in report.table.rows if any(f.name == flag for f in report.flags[row.system]))
+
+
+def has_probabilities(report: Report) -> bool:
+    """Whether any pair of models has a probability that a fresh training of one beats one of the other."""
+    return any(c.probability is not None for standing in report.standings.values() for c in standing.between_models)
+
+
+def common_budget(report: Report) -> list[str]:
+    """Amount of training that every model has, as the spec states it; none if each model has its own."""
+    return amounts((report.spec.get("budget") or {}).get("compute") or {})
+
+
+def amounts(compute: Mapping[str, float | None]) -> list[str]:
+    """Budget of a spec in words.
+
+    >>> amounts({"seconds": 18.0, "updates": None, "notes": None})
+    ['18 yardstick-seconds']
+    """
+    units = {"seconds": "yardstick-seconds", "updates": "updates", "notes": "notes"}
+    return [f"{number:,g} {units[unit]}" for unit, number in compute.items() if number is not None]
 
 
 def bounds(report: Report, models: bool = False) -> list[str]:

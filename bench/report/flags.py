@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.report.histories import histories
 from bench.scoring.table import REAL, Row
+from bench.storage.outcome import Epoch
 
 #: Length of a verbatim run, in notes, that is no accident whatever real music shares.
 LONG_COPY = 16
+
+#: Validation bits that the last evaluation gained on the best before it, above which a training had not levelled off.
+GAIN = 0.05
+
+#: A training has diverged if its last validation is worse than its best by so many bits (another score: so many times as high),
+#: or if its last loss is so many times its lowest, in size, and the highest of all.
+LOST_BITS, LOST_TIMES, GROWN_TIMES = 1.0, 2.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,68 @@ def _begins_oddly(row: Row, values: Mapping[str, float]) -> bool:
     return any(trial.result.prompt and trial.result.prompt.odd for trial in row.done)
 
 
+def still_improving(history: Sequence[Epoch]) -> bool:
+    """Whether the last evaluation is the best by more than :data:`GAIN` bits.
+
+    Examples
+    --------
+    >>> still_improving([{"validation_bits": bits} for bits in (9.0, 8.0, 7.9)])
+    True
+    >>> still_improving([{"validation_bits": bits} for bits in (9.0, 8.0, 7.98)])
+    False
+    """
+    bits = _logged(history, "validation_bits")
+    return len(bits) > 1 and min(bits[:-1]) - bits[-1] > GAIN
+
+
+def diverged(history: Sequence[Epoch]) -> bool:
+    """Whether a training ended far from its best: see :data:`LOST_BITS`. A value that is no finite number has diverged too.
+
+    Examples
+    --------
+    >>> diverged([{"validation_bits": bits} for bits in (9.0, 8.0, 9.5)])
+    True
+    >>> diverged([{"loss": loss} for loss in (1.0, -3.0, 40.0)])
+    True
+    >>> diverged([{"loss": loss} for loss in (1.0, 5.0, 2.0)])
+    False
+    """
+    scores = sorted({name for entry in history for name in entry if name.startswith("validation_")})
+    name = "validation_bits" if "validation_bits" in scores else next(iter(scores), "")
+    values, losses = _logged(history, name), _logged(history, "loss")
+    if not all(map(math.isfinite, (*values, *losses))):
+        return True
+    if values and values[-1] > (min(values) + LOST_BITS if name == "validation_bits" else LOST_TIMES * min(values)):
+        return True
+    sizes = [abs(loss) for loss in losses]
+    return bool(sizes) and sizes[-1] == max(sizes) > GROWN_TIMES * min(sizes)
+
+
+def _logged(history: Sequence[Epoch], name: str) -> list[float]:
+    return [entry[name] for entry in history if entry.get(name) is not None]
+
+
+def _any_training(rule: Callable[[Sequence[Epoch]], bool]) -> Callable[[Row, Mapping[str, float]], bool]:
+    return lambda row, values: row.kind == "model" and any(rule(h.epochs) for trial in row.done for h in histories(trial))
+
+
+#: Names of the flags that say how a training ended.
+STILL_IMPROVING, DIVERGED = "still improving when stopped", "diverged"
+
 FLAGS = (
+    Flag(
+        STILL_IMPROVING,
+        f"In at least one training the last evaluation was the best, by more than {GAIN} validation bits. The row shows what "
+        "this budget buys, not where training leads: with a larger budget its place may be another.",
+        _any_training(still_improving),
+    ),
+    Flag(
+        DIVERGED,
+        f"In at least one training the last validation was worse than the best by {LOST_BITS:g} bit or more (another score: "
+        f"{LOST_TIMES:g} times as high), or the loss ended at its largest, over {GROWN_TIMES:g} times its smallest. The row "
+        "includes that training and does not show what the method does when it converges.",
+        _any_training(diverged),
+    ),
     Flag(
         "regresses to the median",
         "The pitches of its samples spread less than half as far as those of real music (pitch SD ratio below 0.5): a low pitch "

@@ -19,9 +19,10 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from bench.formatting import Grid, plural, visible
-from bench.report import provenance, tables, verdict
+from bench.report import budget, pairs, provenance, tables, verdict
 from bench.report.contents import Report
-from bench.report.figures import alignment, audit, copying, cost, distances, distributions, over_time, pitch, training
+from bench.report.figures import alignment, audit, copying, cost, distances, distributions, over_time, pitch, ties, training
+from bench.report.figures import budget as curves
 from bench.report.listen import clips, silent
 from bench.report.notes import notes
 
@@ -38,7 +39,12 @@ def report_html(report: Report) -> str:
             tables=tables,
             words=partial(notes, report),
             provenance=provenance,
-            verdict=verdict,
+            verdict=verdict.verdict(report),
+            caveats=verdict.caveats(report),
+            matrices=pairs.matrices(report),
+            ties=ties.gallery(report),
+            budgets=budget.table(report),
+            curves=curves.gallery(report),
             table=_tables_of(report),
             kinds=sorted({row.kind for row in report.table.rows}),
             progress=progress(report),
@@ -99,13 +105,13 @@ def lines(text: str) -> Markup:
     return Markup("\n").join(indented)
 
 
-def _tables_of(report: Report) -> Callable[[Grid, str], Markup]:
-    """Make a function that writes a grid as a table, with a name for screen readers."""
+def _tables_of(report: Report) -> Callable[..., Markup]:
+    """Make a function that writes a grid as a table, with a name for screen readers; a matrix is not sortable."""
     kinds = {tables.row_name(row): row.kind for row in report.table.rows}
     template = _environment().get_template("table.html.j2")
 
-    def table(grid: Grid, name: str) -> Markup:
-        return Markup(template.render(grid=grid, name=name, kinds=kinds))  # the template escapes
+    def table(grid: Grid, name: str, *, sortable: bool = True) -> Markup:
+        return Markup(template.render(grid=grid, name=name, kinds=kinds, sortable=sortable))  # the template escapes
 
     return table
 

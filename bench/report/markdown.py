@@ -7,7 +7,7 @@ from functools import partial
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.formatting import Markdown, escape, plural, table
-from bench.report import provenance, tables
+from bench.report import budget, pairs, provenance, tables, verdict
 from bench.report.contents import Report
 from bench.report.figures import pitch
 from bench.report.notes import notes
@@ -35,5 +35,13 @@ def report_markdown(report: Report) -> str:
     )
     environment.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
     return environment.get_template("report.md.j2").render(
-        report=report, tables=tables, words=partial(notes, report), provenance=provenance, pitch_alone=pitch.note(report)
+        report=report,
+        tables=tables,
+        words=partial(notes, report),
+        provenance=provenance,
+        verdict=verdict.verdict(report),
+        caveats=verdict.caveats(report),
+        matrices=pairs.matrices(report),
+        budgets=budget.table(report),
+        pitch_alone=pitch.note(report),
     )

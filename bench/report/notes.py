@@ -10,10 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.formatting import listed, plural, visible
 from bench.metrics import METRICS
-from bench.report import alignment, findings, harmony
+from bench.report import alignment, budget, findings, harmony
 from bench.report.contents import Report
+from bench.scoring.crossed import FEWEST
 from bench.scoring.grid_search import SCORES
-from bench.scoring.stats import FEWEST
 
 
 def notes(report: Report, section: str, **arguments: Any) -> list[str]:
@@ -43,6 +43,7 @@ def _sections() -> Any:
     environment.filters |= {"plural": plural, "listed": listed, "capital": _capital, "sentence": _sentence}
     environment.globals |= {
         "alignment": alignment,
+        "curves": budget,
         "findings": findings,
         "harmony": harmony,
         "METRICS": METRICS,

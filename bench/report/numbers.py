@@ -8,7 +8,7 @@ from bench.formatting import DASH, Cell, count, duration, mebibytes
 from bench.metrics import METRICS, Metric
 from bench.metrics.metric import Format
 from bench.scoring import table
-from bench.scoring.stats import Interval
+from bench.scoring.crossed import Interval
 
 
 def table_cell(name: str, cell: table.Cell, *, interval: bool = False, mark: str = "") -> Cell:
@@ -29,6 +29,27 @@ def table_cell(name: str, cell: table.Cell, *, interval: bool = False, mark: str
     if interval and cell.interval is not None:
         return Cell(f"{mark}{text}", cell.value, f"{interval_text(name, cell.interval)}{rest}")
     return Cell(f"{mark}{text}{rest}", cell.value)
+
+
+def headline_cell(name: str, cell: table.Cell, *, brief: bool = False, mark: str = "") -> Cell:
+    """Cell of Table 2: a metric's mean, its 95 % interval, and the range of the mean in a rerun with other seeds.
+
+    Parameters
+    ----------
+    name : str
+        The metric's.
+    cell : table.Cell
+    brief : bool
+        Whether to leave out interval and range.
+    mark : str
+        What precedes a value, such as ``≤``.
+    """
+    if cell.value is None:
+        return Cell(DASH)
+    interval = "" if cell.interval is None or brief else interval_text(name, cell.interval)
+    ends = None if cell.rerun is None or brief else (number_text(name, cell.rerun.low), number_text(name, cell.rerun.high))
+    rerun = "" if ends is None else f"rerun {ends[0]}" if ends[0] == ends[1] else f"rerun {ends[0]} to {ends[1]}"
+    return Cell(f"{mark}{number_text(name, cell.value)}", cell.value, interval, rerun)
 
 
 def cell_text(name: str, cell: table.Cell, *, interval: bool = False) -> str:

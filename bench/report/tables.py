@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.formatting import DASH, Cell, Grid, brief, p_text
+from bench.formatting import DASH, Cell, Grid, brief
 from bench.metrics import HEADLINE, METRICS, in_group
 from bench.metrics.metric import Group
 from bench.report.contents import NGRAM, Report
+from bench.report.findings import amounts
 from bench.report.harmony import constraint
-from bench.report.numbers import interval_text, number_text, table_cell
+from bench.report.numbers import headline_cell, table_cell
 from bench.scoring.grid_search import SCORES, Search
-from bench.scoring.ranking import Standing, rank_text
-from bench.scoring.stats import Comparison
+from bench.scoring.ranking import rank_text
 from bench.scoring.table import Row
+from bench.specs.schema import BudgetChoice
 
 
 @dataclass(frozen=True)
@@ -94,40 +95,45 @@ THEMES = (
 
 
 def table2(report: Report) -> Grid:
-    """Table 2: the paper's columns with intervals, ranks and flags, the published values beside ours."""
+    """Table 2: the paper's columns and bits with intervals, ranks and flags, the published values beside ours."""
+    table, known = [row for row in report.table.rows if row.kind != "untrained"], _known(report)
     headers, strong = ["Model"], set()
-    rows: list[list[str | Cell]] = [[row_name(row)] for row in report.table.rows]
-    for metric in HEADLINE:
-        standing = report.standings[metric]
-        headers += [f"{METRICS[metric].title} ({METRICS[metric].unit})", "Rank"]
-        for line, row in zip(rows, report.table.rows, strict=True):
-            if row.system == standing.best:
-                strong.add((rows.index(line), len(line)))
-            line += [table_cell(metric, row.cells[metric], interval=True), _rank(standing.ranks.get(row.system))]
-        if report.published:
+    rows: list[list[str | Cell]] = [[row_name(row)] for row in table]
+    for metric in known:
+        standing = report.standings.get(metric)
+        headers += [_heading(metric), *(["Rank"] if standing else [])]
+        for i, (line, row) in enumerate(zip(rows, table, strict=True)):
+            if standing and row.system == standing.best:
+                strong.add((i, len(line)))
+            line += [_measured(report, row, metric), *([_rank(standing.ranks.get(row.system))] if standing else [])]
+        if report.published and metric in HEADLINE:
             headers.append(report.published.short)
-            for line, row in zip(rows, report.table.rows, strict=True):
+            for line, row in zip(rows, table, strict=True):
                 value = report.published_value(row, metric)
                 line.append(Cell(DASH if value is None else f"{value:.2f}", value))
     headers += ["Training time", "Flags", "Features"]
-    for line, row in zip(rows, report.table.rows, strict=True):
+    for line, row in zip(rows, table, strict=True):
         raised = ", ".join(flag.name for flag in report.flags[row.system])
         line += [table_cell("training_seconds", row.cells["training_seconds"]), raised, report.features(row)]
     return Grid(headers, rows, frozenset({0, len(headers) - 2, len(headers) - 1}), frozenset(strong))
 
 
-def differences(report: Report) -> Grid:
-    """Differences between every pair of models in every tested column, on the pieces that both have."""
-    rows: list[list[str | Cell]] = []
-    for metric, standing in report.standings.items():
-        for c in standing.between_models:
-            difference = Cell(number_text(metric, c.difference), c.difference)
-            limits = Cell(DASH) if c.interval is None else Cell(interval_text(metric, c.interval), c.interval.low)
-            pair = f"{c.one} − {c.other}"
-            pieces, p = Cell(str(c.pieces), c.pieces), Cell(p_text(c.p), c.p)
-            rows.append([METRICS[metric].title, pair, pieces, difference, limits, p, _verdict(standing, c)])
-    headers = ["Column", "Models", "Pieces", "Difference", "95 % interval", "p (Holm)", "Verdict"]
-    return Grid(headers, rows, frozenset({0, 1, 6}))
+def untrained(report: Report) -> Grid:
+    """Table of the networks before their first step, in the columns of Table 2."""
+    rows = [row for row in report.table.rows if row.kind == "untrained"]
+    known = _known(report)
+    return Grid(["Model", *map(_heading, known)], [[row_name(r), *(_measured(report, r, m) for m in known)] for r in rows])
+
+
+def _known(report: Report) -> list[str]:
+    """Metrics of Table 2: the distances, and bits where any row has them."""
+    return [*HEADLINE, *(m for m in ("bits_per_note", "bits_pitch") if _anyone_has(report, m))]
+
+
+def _measured(report: Report, row: Row, metric: str) -> Cell:
+    """Mean with its interval and the range of a rerun."""
+    bound = "≤ " if metric not in HEADLINE and report.likelihood_kind(row) == "bound" else ""
+    return headline_cell(metric, row.cells[metric], brief=metric not in report.standings, mark=bound)
 
 
 def themes(report: Report) -> list[Theme]:
@@ -179,7 +185,7 @@ def settings(report: Report) -> Grid:
         if row.harmony:
             params += f"; harmony: {', '.join(constraint(row))}"
         budget = trial.budget
-        limits = [f"{budget.epochs} epochs"]
+        limits = [f"{budget.epochs} epochs" if budget.compute is None else _compute(budget)]
         if budget.patience is not None:
             limits.append(f"patience {budget.patience}")
         if budget.max_seconds is not None:
@@ -234,11 +240,10 @@ def row_name(row: Row) -> str:
     return f"{row.system} ({row.status})"
 
 
-def _verdict(standing: Standing, comparison: Comparison) -> str:
-    winner = standing.winner(comparison)
-    if winner is None:
-        return "too few pieces to test" if standing.hopeless else "no significant difference"
-    return f"{winner} is better" + ("" if standing.outlasts_seeds(comparison) else ", not stable across training seeds")
+def _compute(budget: BudgetChoice) -> str:
+    """Budget in its unit, and the updates that yardstick-seconds are frozen as."""
+    (text,) = amounts(budget.compute.model_dump() if budget.compute else {})
+    return text if budget.updates is None else f"{text} = {budget.updates:,} updates"
 
 
 def _rank(rank: tuple[int, int] | None) -> Cell:

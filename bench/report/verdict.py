@@ -1,24 +1,47 @@
-"""Verdict under Table 2: which models differ significantly, in plain sentences."""
+"""Verdict of a report in one sentence: which model is best in each tested column, as far as the tests say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from bench.formatting import listed
 from bench.metrics import METRICS
 from bench.report.contents import Report
+from bench.report.flags import DIVERGED, STILL_IMPROVING
+from bench.report.pairs import ordered
 from bench.scoring.ranking import Standing
+from bench.scoring.table import Row
+
+_ENDS = {
+    STILL_IMPROVING: "Still improving when stopped, so that another budget may give another order",
+    DIVERGED: "Diverged, at least one training",
+}
 
 
-def verdicts(report: Report) -> list[tuple[str, str]]:
-    """Title and verdict of each tested column that at least two models have."""
-    standings = [(METRICS[metric].title, s) for metric, s in report.standings.items() if s.between_models]
-    return [(title, "too few pieces to test." if s.hopeless else f"{'; '.join(_clauses(s))}.") for title, s in standings]
+def verdict(report: Report) -> str:
+    """One sentence over the tested columns that at least two models have; where there is none, the reason."""
+    clauses: dict[str, list[str]] = {}
+    for metric, standing in report.standings.items():
+        if standing.between_models:
+            clauses.setdefault(_clause(standing), []).append(METRICS[metric].title.lower())
+    text = "; ".join(f"in {listed(titles)} {clause}" for clause, titles in clauses.items())
+    return f"{text[:1].upper()}{text[1:]}." if text else alone(report)
+
+
+def caveats(report: Report) -> list[str]:
+    """Sentences on trainings that ended early or badly, without which the verdict says too much."""
+    rows = {name: [r.system for r in report.table.rows if r.kind == "model" and has_flag(report, r, name)] for name in _ENDS}
+    return [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
+
+
+def has_flag(report: Report, row: Row, name: str) -> bool:
+    """Whether a row has the flag of that name."""
+    return any(flag.name == name for flag in report.flags[row.system])
 
 
 def alone(report: Report) -> str:
-    """Reason why there is no verdict; empty if there is one."""
-    if verdicts(report):
+    """Reason why no models are compared; empty if some are."""
+    if any(standing.between_models for standing in report.standings.values()):
         return ""
     models = [row.system for row in report.table.rows if row.kind == "model" and row.done]
     if not models:
@@ -28,22 +51,28 @@ def alone(report: Report) -> str:
     return "No column has values of two models on the same pieces, so there is no difference to test."
 
 
-def _clauses(standing: Standing) -> Iterator[str]:
-    """For each winner the models that it beats, stably first; then the pairs without a significant difference."""
-    losers: dict[str, dict[bool, list[str]]] = {}
-    same = []
-    for c in standing.between_models:
-        winner = standing.winner(c)
-        if winner is None:
-            same.append(f"{c.one} and {c.other}")
-        else:
-            stable = standing.outlasts_seeds(c)
-            losers.setdefault(winner, {True: [], False: []})[stable].append(c.other if winner == c.one else c.one)
-    for winner, beaten in losers.items():
-        if beaten[True]:
-            yield f"{winner} is better than {listed(beaten[True])}"
-        if beaten[False]:
-            yield f"{winner} is better than {listed(beaten[False])}, but not stably across training seeds"
-    if same:
-        every = len(same) == len(standing.between_models) > 1
-        yield "no significant difference between " + ("any two models" if every else ", ".join(same))
+def leading(standing: Standing) -> list[str]:
+    """Models that no other model is significantly better than, the best mean first."""
+    return [name for name in ordered(standing) if not any(standing.better(other, name) for other in ordered(standing))]
+
+
+def _clause(standing: Standing) -> str:
+    if standing.hopeless:
+        return "there are too few pieces to test any difference"
+    models, first = ordered(standing), leading(standing)
+    if standing.best is not None:
+        others = [name for name in models if name != standing.best]
+        return f"{standing.best} is significantly better than {'every other model' if len(others) > 1 else others[0]}"
+    if not any(standing.winner(c) for c in standing.between_models):
+        return f"{'no two models' if len(models) > 2 else f'{listed(models)} do not'} differ significantly"
+    return f"no model is significantly better than {_either(first)}"
+
+
+def _either(names: Sequence[str]) -> str:
+    """Join names by ``or``, the first few of many.
+
+    >>> _either(["a", "b"]), _either(["a", "b", "c", "d", "e"])
+    ('a or b', 'a, b, c or 2 others')
+    """
+    shown = [*names[:3], f"{len(names) - 3} others"] if len(names) > 4 else list(names)
+    return " or ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))

@@ -1,23 +1,27 @@
-"""Significance of the differences in a table: ranks with ties, and the pairs of models that differ significantly."""
+"""Significance of the differences in a table: ranks with ties, and the pairs of models that differ significantly.
+
+One rule decides rank, bold and verdict: the test over training seeds and pieces of :mod:`bench.scoring.crossed`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from statistics import median
 
 from bench.metrics import METRICS
 from bench.scoring import stats
+from bench.scoring.crossed import detectable
+from bench.scoring.stats import ALPHA
 from bench.scoring.table import Row
-
-#: Family-wise error rate of the tests of one column.
-ALPHA = 0.05
+from bench.specs.schema import UNTRAINED
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Tests of one column of a table: every pair of its rows on the pieces that both have.
+    """Comparisons in one column of a table, each on the pieces that both rows have.
 
     Parameters
     ----------
@@ -44,21 +48,34 @@ class Standing:
 
     @cached_property
     def comparisons(self) -> list[stats.Comparison]:
-        """Tests of all pairs, each on the pieces that both have; Holm's correction over all."""
-        cells = {name: row.cells[self.metric] for name, row in self.known.items()}
-        weights = next((cell.weights for cell in cells.values() if cell.weights is not None), None)
-        return stats.compare_all({name: cell.by_piece for name, cell in cells.items()}, weights)
+        """Comparisons of all pairs of trained models and references, and of each untrained row with its own trained model.
+
+        These are two families, each with Holm's correction. An untrained row answers another question, whether training helped:
+        a dozen of them among the others would only make the real comparisons less sensitive.
+        """
+        untrained = {name: name.removeprefix(f"{UNTRAINED} ") for name, row in self.known.items() if row.kind == UNTRAINED}
+        values = {name: row.cells[self.metric].values for name, row in self.known.items()}
+        pairs = list(combinations([name for name in values if name not in untrained], 2))
+        own = [(trained, name) for name, trained in untrained.items() if trained in values]
+        better = METRICS[self.metric].better
+        return [*stats.compare_all(values, pairs, better), *stats.compare_all(values, own, better)]
+
+    @cached_property
+    def family(self) -> list[stats.Comparison]:
+        """Comparisons among trained models and references, by which these are ranked."""
+        return [c for c in self.comparisons if UNTRAINED not in (self.known[c.one].kind, self.known[c.other].kind)]
 
     @cached_property
     def ranks(self) -> Mapping[str, tuple[int, int]]:
         """First and last rank of each complete row, 1 is best; rows without a significant difference share ranks.
 
-        Empty if there are too few pieces for any test, as all rows would share all ranks.
+        Untrained rows have none. Empty if there are too few pieces for any test, as all rows would share all ranks.
         """
         if self.hopeless:
             return {}
         sign = -1.0 if METRICS[self.metric].better == "higher" else 1.0
-        complete = {name: row for name, row in self.known.items() if name not in self.partial}
+        ranked = {name: row for name, row in self.known.items() if row.kind != UNTRAINED}
+        complete = {name: row for name, row in ranked.items() if name not in self.partial}
         values = {name: sign * (row.cells[self.metric].value or 0.0) for name, row in complete.items()}
         signed = self.comparisons if sign > 0 else [_negated(c) for c in self.comparisons]
         return stats.ranks(values, signed, alpha=ALPHA)
@@ -71,27 +88,12 @@ class Standing:
 
     @cached_property
     def best(self) -> str | None:
-        """Model that is significantly better than every other, over pieces and over seeds; None if there is none, or only one.
-
-        Its row must be complete.
-        """
+        """Model that is significantly better than every other; None if there is none, or only one. Its row must be complete."""
         for name, row in self.known.items():
             own = [c for c in self.between_models if name in (c.one, c.other)]
-            complete = name not in self.partial
-            if row.kind == "model" and complete and own and all(self.winner(c) == name and self.outlasts_seeds(c) for c in own):
+            if row.kind == "model" and name not in self.partial and own and all(self.winner(c) == name for c in own):
                 return name
         return None
-
-    def outlasts_seeds(self, comparison: stats.Comparison) -> bool:
-        """Whether the difference of two models is stable across training seeds: Welch's t-test over the seeds' means.
-
-        The test over pieces holds for the networks as trained; this one says whether other seeds could reverse the result.
-        """
-        cells = [self.known[name].cells[self.metric] for name in (comparison.one, comparison.other)]
-        # The difference on the pieces that both have, not that of the means, which may be over other pieces.
-        means = (comparison.difference, 0.0)
-        groups = [(mean, cell.seed_sd or 0.0, cell.seeds) for mean, cell in zip(means, cells, strict=True)]
-        return stats.welch(groups) < ALPHA
 
     @cached_property
     def like_references(self) -> Mapping[str, list[str]]:
@@ -120,23 +122,18 @@ class Standing:
 
     @cached_property
     def hopeless(self) -> bool:
-        """Whether there are too few pieces for any difference, however large, to be significant."""
-        pieces = max((c.pieces for c in self.comparisons), default=0)
-        return bool(self.comparisons) and stats.smallest_p(pieces) * len(self.comparisons) >= ALPHA
+        """Whether there are too few pieces for any test: no difference, however large, could be significant."""
+        return bool(self.comparisons) and all(c.interval is None for c in self.comparisons)
 
     @cached_property
     def detectable(self) -> float | None:
-        """Smallest difference between two models that these tests detect with 80 % power.
+        """Smallest true difference between two models that these tests find with 80 % power, training variance included.
 
         Median over the pairs of models; at the level of Holm's first step, which is the strictest.
         """
-        pairs = self.between_models
-        if not pairs or self.hopeless:
-            return None
-        strictest = ALPHA / len(self.comparisons)
-        differences = [stats.detectable_difference(c.sd, c.pieces, alpha=strictest) for c in pairs]
-        finite = [value for value in differences if value is not None]
-        return median(finite) if finite else None
+        strictest = ALPHA / max(1, len(self.family))
+        sizes = [detectable(c.variance, strictest) for c in self.between_models if c.variance is not None]
+        return median(sizes) if sizes else None
 
 
 def rank_text(rank: tuple[int, int] | None, dash: str) -> str:
@@ -153,5 +150,4 @@ def rank_text(rank: tuple[int, int] | None, dash: str) -> str:
 
 
 def _negated(c: stats.Comparison) -> stats.Comparison:
-    interval = None if c.interval is None else stats.Interval(-c.interval.high, -c.interval.low, c.interval.level)
-    return stats.Comparison(c.one, c.other, -c.difference, interval, c.p, c.pieces, c.sd)
+    return replace(c, difference=-c.difference)

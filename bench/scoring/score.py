@@ -33,6 +33,7 @@ from bench.metrics import (
     table2,
 )
 from bench.scoring.chord_plans import StoredPlans
+from bench.scoring.crossed import Values
 from bench.scoring.folds import unite
 from bench.scoring.table import KIND_ORDER, MEDIAN, Cell, Row, StageScore, Table, TrialScore
 from bench.specs.trials import Trial
@@ -121,11 +122,15 @@ def _skill(row: Row, median: Row) -> dict[str, Cell]:
     cells = {}
     for name, distance in skill.OF.items():
         ours, constant = row.cells[distance], median.cells[distance]
-        skills, weights = skill.by_piece(ours.by_piece, constant.by_piece)
-        if skills and constant.value:
+        scored = {seed: skill.by_piece(values, constant.by_piece) for seed, values in ours.by_seed.items()}
+        by_seed = {seed: skills for seed, (skills, _) in scored.items() if skills}
+        if by_seed and constant.value:
+            weights = {piece: constant.by_piece[piece] for skills in by_seed.values() for piece in skills}
+            means = Values(by_seed, weights).by_piece
+            total = math.fsum(v * weights[p] for p, v in means.items()) / math.fsum(weights[p] for p in means)
             spread = None if ours.seed_sd is None else ours.seed_sd / constant.value
-            total = math.fsum(skills[p] * weights[p] for p in skills) / math.fsum(weights.values())
-            cells[name] = Cell(total, spread, ours.seeds, len(skills), by_piece=skills, weights=weights)
+            seed_means = {seed: 1 - value / constant.value for seed, value in ours.seed_means.items()}
+            cells[name] = Cell(total, spread, ours.seeds, len(means), seed_means=seed_means, by_seed=by_seed, weights=weights)
         else:
             cells[name] = Cell(None, reason=ours.reason or constant.reason or "the median row has no distance")
     return cells
@@ -176,18 +181,20 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
         reason = next(v.reason for v in values if isinstance(v, Undefined))
         missing = f"{len(values) - len(per_seed)} of {len(values)} seeds"
         return Cell(None, seeds=len(per_seed), reason=f"{reason} ({missing})")
-    by_piece = [t.by_piece.get(name, {}) for t in done]
-    pieces = sorted({piece for seed in by_piece for piece in seed})
-    means = {piece: mean(seed[piece] for seed in by_piece if piece in seed) for piece in pieces}
-    defined = {piece: v for piece, v in means.items() if not isinstance(v, Undefined)}
+    seed_means = {t.trial.seed: v for t in done if not isinstance(v := t.values[name], Undefined)}
     spread = standard_deviation(per_seed)
-    if not defined:
-        return Cell(math.fsum(per_seed) / len(per_seed), spread, len(per_seed))
-    if name in likelihood.BY_PIECE:
-        weights = {piece: t.notes[piece] for t in done for piece in t.notes}
-        total = math.fsum(defined[p] * weights[p] for p in defined) / math.fsum(weights[p] for p in defined)
-        return Cell(total, spread, len(per_seed), len(defined), by_piece=defined, weights=weights)
-    return Cell(math.fsum(defined.values()) / len(defined), spread, len(per_seed), len(defined), by_piece=defined)
+    by_seed = {t.trial.seed: defined for t in done if (defined := _defined(t.by_piece.get(name, {})))}
+    if not by_seed:
+        return Cell(math.fsum(per_seed) / len(per_seed), spread, len(per_seed), seed_means=seed_means)
+    weights = {piece: t.notes[piece] for t in done for piece in t.notes} if name in likelihood.BY_PIECE else None
+    means = Values(by_seed, weights).by_piece
+    total = math.fsum(v * (weights[p] if weights else 1.0) for p, v in means.items())
+    total /= math.fsum(weights[p] for p in means) if weights else len(means)
+    return Cell(total, spread, len(per_seed), len(means), seed_means=seed_means, by_seed=by_seed, weights=weights)
+
+
+def _defined(values: Mapping[int, Value]) -> dict[int, float]:
+    return {piece: value for piece, value in values.items() if not isinstance(value, Undefined)}
 
 
 def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bench.metrics import Value, likelihood
 from bench.music.harmony.settings import Harmony
-from bench.scoring.stats import Interval, bootstrap_mean
+from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
 from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Failed
 
@@ -37,9 +37,11 @@ class Cell:
     seeds, pieces : int
         Numbers of seeds and pieces in the mean; `pieces` is 0 for a value of complete trials.
     reason : str
-    by_piece : mapping of int to float
-        Mean of each piece over its seeds, on which the mean, the interval and the tests are based; empty for a value of complete
-        trials.
+    seed_means : mapping of int to float
+        Value of each training seed: the mean over its pieces, or that of its complete trial.
+    by_seed : mapping of int to mapping of int to float
+        Training seed to piece to mean over samples, on which the mean, the intervals and the tests are based; empty for a value
+        of complete trials.
     weights : mapping of int to float or None
         Weight of each piece in the mean; None for equal weights.
     """
@@ -49,7 +51,8 @@ class Cell:
     seeds: int = 0
     pieces: int = 0
     reason: str = ""
-    by_piece: Mapping[int, float] = field(default_factory=dict, repr=False)
+    seed_means: Mapping[int, float] = field(default_factory=dict, repr=False)
+    by_seed: Mapping[int, Mapping[int, float]] = field(default_factory=dict, repr=False)
     weights: Mapping[int, float] | None = field(default=None, repr=False)
 
     def columns(self, name: str) -> dict[str, float | None]:
@@ -58,11 +61,35 @@ class Cell:
         return {name: self.value, f"{name}_seed_sd": self.seed_sd, f"{name}_low": low, f"{name}_high": high}
 
     @cached_property
+    def values(self) -> Values:
+        """Values by seed and piece with their weights, as the tests take them."""
+        return Values(self.by_seed, self.weights)
+
+    @property
+    def by_piece(self) -> Mapping[int, float]:
+        """Mean of each piece over its seeds; empty for a value of complete trials."""
+        return self.values.by_piece
+
+    @property
     def interval(self) -> Interval | None:
-        """95 % confidence interval by bootstrap over pieces; None for a value of complete trials."""
-        pieces = sorted(self.by_piece)
-        weights = None if self.weights is None else [self.weights[p] for p in pieces]
-        return bootstrap_mean([self.by_piece[p] for p in pieces], weights)
+        """95 % confidence interval of the method's mean: over other trainings and other pieces, as :attr:`over` says."""
+        return self._interval[0]
+
+    @property
+    def over(self) -> Over:
+        """What the interval includes: pieces alone with one seed, seeds alone for a value of complete trials."""
+        return self._interval[1]
+
+    @cached_property
+    def _interval(self) -> tuple[Interval | None, Over]:
+        if self.by_seed:
+            return self.values.interval()
+        return seeds_interval(list(self.seed_means.values())), "seeds"
+
+    @cached_property
+    def rerun(self) -> Interval | None:
+        """Range in which the mean of the same command with as many other seeds falls in 95 %, on the same pieces."""
+        return rerun_interval(list(self.seed_means.values()))
 
 
 @dataclass(frozen=True)

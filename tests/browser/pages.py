@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.report import write_reports
 from bench.storage.samples import PieceName
-from tests.report.stored_run import Stored, both, done, example, moved
+from tests.report.stored_run import Stored, both, done, example, many_pieces, moved
 
 #: Markup, a link, a turn of the writing direction, a formula, control characters, and 300 characters without a space.
 SCRIPT = "<script>document.title = 'broken'; window.broken = true</script><img src=x onerror='window.broken = true'>"
@@ -70,5 +70,18 @@ def one_model(folder: Path) -> Path:
     return write(stored.close())
 
 
+def several(folder: Path) -> Path:
+    """Three models of two seeds on twelve pieces, of which two do not differ significantly."""
+    stored = Stored(folder)
+    stored.enlarge(12)
+    for seed in (0, 1):
+        many_pieces(stored, "lstm", lambda i: 2 + i % 2, seed=seed)
+        many_pieces(stored, "gan", lambda i: 9 + i % 2, seed=seed)
+        many_pieces(stored, "vae", lambda i: 9 + (i + 1) % 2, seed=seed)
+        many_pieces(stored, "real", lambda i: 8, "reference", seed)
+        many_pieces(stored, "median", lambda i: 30, "reference", seed)
+    return write(stored.close())
+
+
 #: By name, for tests that hold for all.
-ALL = {f.__name__: f for f in (ordinary, hostile, nothing_finished, no_model, one_model)}
+ALL = {f.__name__: f for f in (ordinary, hostile, nothing_finished, no_model, one_model, several)}

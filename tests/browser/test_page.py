@@ -40,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 def column(page: Any, number: int) -> list[str]:
     """Texts of a column of Table 2, 0 the rows' names."""
-    return page.locator(f"#table2 tbody tr > :nth-child({number + 1})").all_inner_texts()
+    return page.locator(f"#table2 > .scroll tbody tr > :nth-child({number + 1})").all_inner_texts()
 
 
 @pytest.mark.parametrize("kind", list(pages.ALL))
@@ -67,6 +67,8 @@ def test_nothing_overflows(kind: str, width: int, report: Any, open_page: Any) -
         ("hostile", 360, "dark"),
         ("hostile", 1600, "light"),
         ("nothing_finished", 1600, "dark"),
+        ("several", 360, "light"),
+        ("several", 1280, "dark"),
     ],
 )
 def test_axe_finds_nothing(kind: str, width: int, scheme: str, report: Any, open_page: Any) -> None:
@@ -91,15 +93,15 @@ def test_both_schemes_look_different(report: Any, open_page: Any) -> None:
 
 def test_a_click_sorts_up_then_down_then_as_it_was(report: Any, open_page: Any) -> None:
     page = open_page(report("ordinary")).page
-    heading = page.locator("#table2 thead th").nth(1)
+    heading = page.locator("#table2 > .scroll thead th").nth(1)
     names = column(page, 0)
     assert heading.get_attribute("aria-sort") == "none"
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "ascending"
-    assert [text.split()[0] for text in column(page, 1)] == ["5.50", "7.00", "9.00", "9.00", "12.00", "30.00"]
+    assert [text.split()[0] for text in column(page, 1)] == ["5.50", "7.00", "9.00", "9.00", "12.00"]
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "descending"
-    assert [text.split()[0] for text in column(page, 1)] == ["30.00", "12.00", "9.00", "9.00", "7.00", "5.50"]
+    assert [text.split()[0] for text in column(page, 1)] == ["12.00", "9.00", "9.00", "7.00", "5.50"]
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "none"
     assert column(page, 0) == names
@@ -107,18 +109,18 @@ def test_a_click_sorts_up_then_down_then_as_it_was(report: Any, open_page: Any) 
 
 def test_what_is_undefined_stays_last(report: Any, open_page: Any) -> None:
     page = open_page(report("ordinary")).page
-    button = page.locator("#table2 thead th").nth(3).get_by_role("button")
+    button = page.locator("#table2 > .scroll thead th").nth(3).get_by_role("button")
     button.click()
-    assert column(page, 3) == ["15.92", "16.81", "–", "–", "–", "–"]
+    assert column(page, 3) == ["15.92", "16.81", "–", "–", "–"]
     button.click()
-    assert column(page, 3) == ["16.81", "15.92", "–", "–", "–", "–"]
+    assert column(page, 3) == ["16.81", "15.92", "–", "–", "–"]
 
 
 def test_only_one_column_is_marked_as_sorted(report: Any, open_page: Any) -> None:
     page = open_page(report("ordinary")).page
     for number in (1, 0):
-        page.locator("#table2 thead th").nth(number).get_by_role("button").click()
-    assert page.locator("#table2 thead th:not([aria-sort=none])").all_inner_texts() == ["Model"]
+        page.locator("#table2 > .scroll thead th").nth(number).get_by_role("button").click()
+    assert page.locator("#table2 > .scroll thead th:not([aria-sort=none])").all_inner_texts() == ["Model"]
     assert column(page, 0)[0].startswith("gan (1 of 2 seeds")
 
 
@@ -133,7 +135,7 @@ def test_the_keyboard_sorts_and_its_focus_is_seen(report: Any, open_page: Any) -
     page.keyboard.press("Enter")
     assert column(page, 0)[0] == "median"
     page.keyboard.press("Space")
-    assert column(page, 0)[0] == "untrained lstm"
+    assert column(page, 0)[0] == "real"
 
 
 def test_the_first_stop_of_the_keyboard_leads_to_the_results(report: Any, open_page: Any) -> None:
@@ -141,7 +143,33 @@ def test_the_first_stop_of_the_keyboard_leads_to_the_results(report: Any, open_p
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
     page.keyboard.press("Enter")
-    assert page.url.endswith("#table2")
+    assert page.url.endswith("#result")
+
+
+def test_the_verdict_and_its_figures_are_the_first_screen(report: Any, open_page: Any) -> None:
+    for width in (1280, 1600):
+        page = open_page(report("several"), width).page
+        figures = page.locator("#result figure").evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+        assert len({figure["top"] for figure in figures}) == 1, "side by side"
+        assert all(figure["bottom"] <= 900 for figure in figures)
+    page = open_page(report("several"), 360).page
+    assert page.locator("#result .verdict").bounding_box()["y"] < 740
+
+
+def test_a_matrix_of_pairs_is_not_sortable_and_its_stars_are_bold(report: Any, open_page: Any) -> None:
+    page = open_page(report("several")).page
+    assert page.locator("#differences button").count() == 0
+    bold = page.locator("#differences strong").all_inner_texts()
+    assert bold
+    assert all(text.endswith("*") for text in bold)
+
+
+def test_untrained_rows_are_folded_away(report: Any, open_page: Any) -> None:
+    page = open_page(report("ordinary")).page
+    row = page.get_by_text("untrained lstm").first
+    assert not row.is_visible()
+    page.locator("#table2 summary").click()
+    assert row.is_visible()
 
 
 def test_hostile_texts_are_texts(report: Any, open_page: Any) -> None:
@@ -216,6 +244,8 @@ def test_without_script_the_page_is_whole(report: Any, browser: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report("ordinary").as_uri())
-    assert page.locator("#table2 tbody tr").count() == 6
+    assert page.locator("#table2 > .scroll tbody tr").count() == 5
+    page.locator("#table2 summary").click()
+    assert page.locator("#table2 details tbody tr").all_inner_texts()[0].startswith("untrained lstm")
     assert page.locator("button").count() == 0
     context.close()

@@ -23,7 +23,7 @@ from bench.storage.run_folder import RunFolder
 from bench.storage.samples import PieceName, Samples, Target, Targets, write_samples, write_targets
 
 GOLDEN = Path(__file__).parent / "golden"
-FILES = ("report.md", "report.csv", "trials.csv", "columns.csv")
+FILES = ("report.md", "report.csv", "trials.csv", "differences.csv", "columns.csv")
 NOTES = 4
 FIELDS = ("pitch", "velocity", "time", "duration")
 
@@ -182,13 +182,13 @@ def moved(by: int) -> dict[tuple[int, int], Notes]:
     return {(i, 0): Notes.from_columns(r.onset, r.duration, r.pitch + by, r.velocity) for i, r in enumerate(REAL)}
 
 
-def many_pieces(run: Stored, system: str, by: Callable[[int], int], kind: str = "model") -> None:
+def many_pieces(run: Stored, system: str, by: Callable[[int], int], kind: str = "model", seed: int = 0) -> None:
     """A row on twelve pieces (:meth:`Stored.enlarge`), `by(piece)` semitones off."""
     generated = {}
     for i in range(12):
         real = run.real[i]
         generated[i, 0] = Notes.from_columns(real.onset, real.duration, real.pitch + by(i), real.velocity)
-    run.add(system, 0, generated, kind=kind)
+    run.add(system, seed, generated, kind=kind)
 
 
 def example(folder: Path) -> Path:

@@ -43,7 +43,16 @@ def test_beaten_is_what_a_test_says(stored: Stored) -> None:
     many_pieces(stored, "real", lambda i: 10, "reference")
     text = written(stored.close())["report.md"]
     assert f"{MEDIAN_WINS} (the row median, 1.50) is significantly better than every model (best: close, 9.50)." in text
-    lower = "significantly lower than that of real music of another piece (the row real, 10.00): median. A lower distance"
+    assert "real music of another piece (the row real, 10.00)" not in text, "the constant is no model"
+
+
+def test_models_below_real_music_are_named(stored: Stored) -> None:
+    stored.enlarge(12)
+    many_pieces(stored, "lstm", lambda i: 4 + i % 3)
+    many_pieces(stored, "close", lambda i: 10 + (3 if i % 2 else -4))
+    many_pieces(stored, "real", lambda i: 10, "reference")
+    text = written(stored.close())["report.md"]
+    lower = "significantly lower than that of real music of another piece (the row real, 10.00): lstm."
     assert f"Average Pitch Distance: {lower}" in text
 
 

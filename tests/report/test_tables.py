@@ -23,15 +23,29 @@ def test_table2_has_the_papers_columns_and_values(tmp_path: Path) -> None:
         "Velocity Average Distance (MIDI velocity)",
         "Rank",
         "Mon 2025",
+        "Bits per note",
+        "Rank",
+        "Bits: pitch",
         "Training time",
         "Flags",
         "Features",
     ]
-    velocity = ["0.00 ± 0.00", "–", "44.71"]
-    assert lines[0][1:8] == ["9.00 ± 1.41", "–", "15.92", *velocity, "60.5 ± 0.7 s"]
+    velocity = ["0.00; rerun 0.00", "–", "44.71"]
+    # A rerun's mean is within t(1) SD sqrt(2 / 2) = 12.706 x 1.414 of this one, the true mean within t(1) SD / sqrt(2).
+    bits = ["15.50 \\[9.15, 21.85\\]; rerun 6.52 to 24.48", "–", "3.88"]
+    assert lines[0][1:11] == ["9.00; rerun −8.97 to 26.97", "–", "15.92", *velocity, *bits, "60.5 ± 0.7 s"]
     assert lines[1][3] == "16.81"
     assert {line[3] for line in lines[2:]} == {"–"}, "nothing was published of the reference rows"
-    assert lines[4][8] == "regresses to the median, velocity not modelled, repeats itself"
+    assert lines[3][11] == "regresses to the median, velocity not modelled, repeats itself"
+
+
+def test_untrained_rows_stand_apart(tmp_path: Path) -> None:
+    text = written(example(tmp_path / "run"))["report.md"]
+    assert [line[0].split(" (")[0] for line in table2(text)[1:]] == ["lstm", "gan", "real", "median", "markov"]
+    below = text.split("The networks before training:\n\n")[1].split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in below]
+    assert cells[0][0] == "Model"
+    assert cells[2] == ["untrained lstm", "30.00", "0.00", "25.00", "6.25"]
 
 
 def test_intervals_stand_in_brackets(stored: Stored) -> None:

@@ -2,95 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
 
 from bench.formatting import duration, listed
 from bench.metrics import HEADLINE, METRICS
 from bench.report.contents import Report
-from bench.report.figures.histories import histories
-from bench.report.figures.styles import MOST, Mark, left_out, marks, short
-from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
+from bench.report.figures.styles import MOST, left_out, marks, short
+from bench.report.figures.svg import Drawing, Gallery, drawing, legend_above, panels, short_title
 from bench.report.numbers import number_text
 from bench.scoring.table import Row
 
 #: What training time is plotted against.
 QUALITY = ("bits_per_note", *HEADLINE)
 
-#: With more trainings than this a model has one line, their mean.
-MOST_LINES = 5
-
 
 def gallery(report: Report) -> Gallery:
-    """Charts of validation bits during training and of held-out results against training time."""
+    """Charts of held-out results against training time."""
     models = [row for row in report.table.rows if row.kind == "model" and row.cells["training_seconds"].value][:MOST]
     if not models:
         return Gallery((), "No trained model has finished, so there is no cost to set against quality.")
-    drawings = [_course(report, models), *(_ends(report, models, metric) for metric in QUALITY)]
+    drawings = [_ends(report, models, metric) for metric in QUALITY]
     return Gallery(
         [drawing for drawing in drawings if drawing],
         "Both axes: less is better, so the best is at the lower left. Seconds are of this machine." + left_out(report),
     )
-
-
-def points(row: Row) -> Iterable[list[tuple[float, float]]]:
-    """Seconds and validation bits of the epochs of each training."""
-    for trial in row.done:
-        for history in histories(trial):
-            if line := [(e["seconds"], e["validation_bits"]) for e in history.epochs if e.get("validation_bits") is not None]:
-                yield line
-
-
-def mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """Mean seconds and mean bits at each epoch that every training reached."""
-    return [(fmean(x for x, _ in at), fmean(y for _, y in at)) for at in zip(*lines, strict=False)]
-
-
-def _course(report: Report, models: Sequence[Row]) -> Drawing | None:
-    courses = {row.system: list(points(row)) for row in models}
-    courses = {system: lines for system, lines in courses.items() if lines}
-    if not courses:
-        return None
-    caption = "Validation bits per note during training, one line per training."
-    which = "first one"
-    if (count := max(map(len, courses.values()))) > MOST_LINES:
-        courses = {system: [mean_line(lines)] for system, lines in courses.items()}
-        caption = f"Validation bits per note during training: the mean of up to {count} trainings, as far as all of them went."
-        which = "mean"
-    target = report.spec.get("target")
-    ranges = [f"{system} from {lines[0][0][1]:.2f} to {lines[0][-1][1]:.2f} bits" for system, lines in courses.items()]
-    reached = [f"{row.system} {duration(value)}" for row in models if (value := row.cells["seconds_to_target"].value) is not None]
-    label = f"Line chart. Validation bits per note over seconds of training, {which}: {'; '.join(ranges)}."
-    if target is not None:
-        label += f" Target {target:g} bits, reached after: {', '.join(reached) or 'never'}."
-
-    def paint(figure: Any) -> None:
-        (axes,) = panels(figure, margins=_margins(len(courses) + (target is not None)))
-        for system, lines in courses.items():
-            _lines(axes, lines, marks(report)[system], short(system))
-        if target is not None:
-            axes.axhline(target, color=Ink.TEXT, linewidth=0.9, linestyle=(0, (1, 2)), label=f"target, {target:g} bits")
-        axes.set_xlim(left=0)
-        axes.set_xlabel("Training time (s)")
-        axes.set_ylabel("Validation bits per note")
-        legend_above(axes)
-
-    return drawing("fig-cost-course", 2.7, paint, label, caption)
-
-
-def _lines(axes: Any, lines: Sequence[Sequence[tuple[float, float]]], mark: Mark, name: str) -> None:
-    for number, line in enumerate(lines):
-        axes.plot(
-            [seconds for seconds, _ in line],
-            [bits for _, bits in line],
-            color=mark.colour,
-            linestyle=mark.dash,
-            marker=mark.marker if len(line) <= 30 else None,
-            markersize=3.5,
-            linewidth=1.2,
-            label="_" if number else name,
-        )
 
 
 def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:

@@ -15,9 +15,6 @@ from bench.scoring.table import REAL, Row
 #: Inches of a row, and of what stands around them.
 LINE, AROUND = 0.19, 0.92
 
-#: Times the worst model's distance beyond which a row is left out of the enlarged figure.
-FAR = 1.25
-
 #: Marker and whether it is filled, by the kind of row.
 KINDS = {"model": ("o", True), "untrained": ("s", False), "reference": ("D", True)}
 _COLOURS = {"model": Ink.SERIES[0], "untrained": Ink.SERIES[1], "reference": Ink.SERIES[2]}
@@ -25,8 +22,8 @@ _NAMES = {"model": "model", "untrained": "the same, untrained", "reference": "re
 
 
 def gallery(report: Report) -> Gallery:
-    """Dot plots of pitch and velocity; where some rows are far off, those near the models once more, enlarged."""
-    drawings = [figure for near in (True, False) for metric in HEADLINE if (figure := _one(report, metric, near))]
+    """Dot plots of pitch and velocity."""
+    drawings = [figure for metric in HEADLINE if (figure := _one(report, metric))]
     if not drawings:
         return Gallery((), "No trial has finished yet, so there is no distance to show.")
     note = "The closest is on top."
@@ -34,35 +31,27 @@ def gallery(report: Report) -> Gallery:
         note += " The line through each dot is its 95 % interval."
     if report.table.find(REAL):
         note += (
-            " The dotted line is real music of another piece. A row to its left is closer to the held-out music than real music "
-            "is, which says more about the metric than the system."
+            " The dotted line is real music of another piece. A row to its left is closer to the held-out music note by note, "
+            "which need not sound more like music."
         )
     return Gallery(drawings, note)
 
 
-def _near(rows: Sequence[Row], metric: str) -> list[Row]:
-    """Rows not far beyond the worst model; empty if that leaves none out, or there is no model."""
-    models = [_value(row, metric) for row in rows if row.kind == "model"]
-    near = [row for row in rows if models and _value(row, metric) <= FAR * max(models)]
-    return near if 1 < len(near) < len(rows) else []
-
-
-def _one(report: Report, metric: str, near: bool) -> Drawing | None:
+def _one(report: Report, metric: str) -> Drawing | None:
     rows = sorted((r for r in report.table.rows if r.cells[metric].value is not None), key=lambda r: _value(r, metric))
-    rows = _near(rows, metric) if near else rows
     if not rows:
         return None
     column = METRICS[metric]
     values = "; ".join(f"{row.system} {cell_text(metric, row.cells[metric], interval=True)}" for row in rows)
-    published = [] if near else _published(report, rows, metric)
+    published = _published(report, rows, metric)
     intervals = ", with 95 % intervals" if "[" in values else ""
-    label = f"Dot plot{', enlarged' if near else ''}. {column.title} in {column.unit}, closest first{intervals}: {values}."
+    label = f"Dot plot. {column.title} in {column.unit}, closest first{intervals}: {values}."
     return drawing(
-        f"fig-{metric.replace('_', '-')}{'-near' if near else ''}",
+        f"fig-{metric.replace('_', '-')}",
         LINE * len(rows) + AROUND,
-        lambda figure: _paint(figure, report, rows, metric, published, near),
+        lambda figure: _paint(figure, report, rows, metric, published),
         label,
-        f"{column.title}, {'the rows near the models, enlarged' if near else 'all rows'}.",
+        f"{column.title}, all rows.",
     )
 
 
@@ -71,9 +60,7 @@ def _published(report: Report, rows: Sequence[Row], metric: str) -> list[tuple[i
     return [(i, value) for i, row in enumerate(rows) if (value := report.published_value(row, metric)) is not None]
 
 
-def _paint(
-    figure: Any, report: Report, rows: Sequence[Row], metric: str, published: Sequence[tuple[int, float]], near: bool
-) -> None:
+def _paint(figure: Any, report: Report, rows: Sequence[Row], metric: str, published: Sequence[tuple[int, float]]) -> None:
     (axes,) = panels(figure, margins=(1.55, 0.12, 0.42, 0.42))
     real = report.table.find(REAL)
     if real is not None and (value := real.cells[metric].value) is not None:
@@ -102,8 +89,7 @@ def _paint(
         axes.plot(xs, lines, linestyle="none", marker="x", markersize=5, color=Ink.SERIES[3], label=label)
     axes.set_yticks(range(len(rows)), [short(row.system) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    if not near:
-        axes.set_xlim(left=-0.02 * axes.get_xlim()[1])
+    axes.set_xlim(left=-0.02 * axes.get_xlim()[1])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{short_title(METRICS[metric].title)} ({METRICS[metric].unit})")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.report.contents import Report
-from bench.report.figures.histories import histories
 from bench.report.figures.styles import Mark, marks, short
 from bench.report.figures.svg import Drawing, Gallery, drawing, legend_above, panels
+from bench.report.histories import histories
 
 #: Cross-entropy of the pitch in nats per note, which networks with different inputs may log to be comparable.
 PITCH = "validation_pitch_loss"

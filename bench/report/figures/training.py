@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.formatting import listed
 from bench.report.contents import Report
-from bench.report.figures.histories import histories
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
+from bench.report.histories import histories
 from bench.scoring.table import Row
 
 #: Logged values that have their own line or panel.

@@ -32,9 +32,8 @@ def test_intervals_are_explained_only_where_they_are_drawn(tmp_path: Path) -> No
     assert cost.gallery(many).drawings[-1].caption.endswith("; the arms are the 95 % interval.")
 
 
-def test_far_rows_are_left_out_of_the_enlarged_figure(tmp_path: Path) -> None:
+def test_each_distance_has_one_figure_of_all_rows(tmp_path: Path) -> None:
     found = distances.gallery(built(example(tmp_path / "run"))).drawings
     pitch = [d for d in found if "Pitch" in d.caption]
-    assert [d.caption.split(", ")[1] for d in pitch] == ["the rows near the models", "all rows."]
-    assert "untrained" not in pitch[0].label
-    assert "untrained lstm 30.00" in pitch[1].label
+    assert [d.caption.split(", ")[1] for d in pitch] == ["all rows."]
+    assert "untrained lstm 30.00" in pitch[0].label

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from bench.report.figures import cost, training
+from bench.report import budget
+from bench.report.figures import training
 
 from ..stored_run import Stored, built, done, moved
 
@@ -50,10 +51,12 @@ def test_folds_are_trainings_of_their_own(stored: Stored) -> None:
     ]
     folds = [{"fold": f, "best_epoch": f, "stopped": "early", "epochs": 2} for f in (1, 2)]
     stored.add("lstm", 0, moved(1), bits=12.0, training=done(0, 12.0)["training"] | {"history": history, "folds": folds})
-    (row,) = built(stored.close()).table.rows
+    report = built(stored.close())
+    (row,) = report.table.rows
     courses = training.courses(row)
     assert [(c.name, c.best, c.line("validation_bits")) for c in courses] == [
         ("seed 0, fold 1", 1, ([1, 2], [12.0, 11.0])),
         ("seed 0, fold 2", 2, ([1, 2], [13.0, 12.0])),
     ]
-    assert list(cost.points(row)) == [[(1.0, 12.0), (2.0, 11.0)], [(1.0, 13.0), (2.0, 12.0)]]
+    line = budget.training_lines(report, "seconds")["lstm"]
+    assert line == budget.Line((1.0, 2.0), (12.5, 11.5), (12.0, 11.0), (13.0, 12.0), 2)

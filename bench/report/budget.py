@@ -1,0 +1,265 @@
+"""Results against the budget: validation bits while a model trains, held-out results at parts of its budget, and crossings.
+
+The line of a model is the mean of its trainings at each evaluation, as far as all of them went; its band is from the lowest to
+the highest. A training is a seed's, or a seed's of one fold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations, pairwise
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+
+from bench.formatting import DASH, Cell, Grid, count, duration
+from bench.metrics import HEADLINE, METRICS, Undefined
+from bench.report.contents import Report
+from bench.report.histories import histories
+from bench.report.numbers import number_text
+from bench.scoring.score import standard_deviation
+from bench.scoring.table import Row, TrialScore
+
+#: What validation bits are drawn against.
+Axis = Literal["updates", "seconds"]
+
+BITS = "validation_bits"
+
+#: Columns of the table at the budgets.
+COLUMNS = (*HEADLINE, "bits_per_note", "bits_pitch")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A model's values over its budget: mean, lowest and highest of its trainings at each point."""
+
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    trainings: int
+
+    def at(self, x: float) -> tuple[float, float, float]:
+        """Mean, lowest and highest at `x`, between its first and last point."""
+        return tuple(float(np.interp(x, self.x, y)) for y in (self.mean, self.low, self.high))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The last crossing of two models' mean lines.
+
+    Parameters
+    ----------
+    below, above : str
+        Models with the lower and the higher mean after it.
+    before, after : float
+        It lies between these two points of the axis; the same for a point between two evaluations.
+    clear : bool
+        Whether both have two trainings or more and their bands are apart somewhere before it and, the other way round, after it.
+    """
+
+    below: str
+    above: str
+    before: float
+    after: float
+    clear: bool
+
+
+def training_lines(report: Report, axis: Axis) -> dict[str, Line]:
+    """Compute the line of validation bits of each model that logged any."""
+    lines = {}
+    for row in _models(report):
+        trainings = [line for trial in row.done for line in _logged(trial, axis)]
+        if trainings:
+            lines[row.system] = line_of(trainings)
+    return lines
+
+
+def line_of(trainings: Sequence[Sequence[tuple[float, float]]]) -> Line:
+    """Mean and range of trainings, evaluation by evaluation, as far as all of them went.
+
+    Examples
+    --------
+    >>> line_of([[(1.0, 10.0), (2.0, 8.0), (3.0, 7.0)], [(3.0, 12.0), (6.0, 9.0)]])
+    Line(x=(2.0, 4.0), mean=(11.0, 8.5), low=(10.0, 8.0), high=(12.0, 9.0), trainings=2)
+    """
+    steps = list(zip(*trainings, strict=False))
+    return _line([fmean(x for x, _ in step) for step in steps], [[y for _, y in step] for step in steps])
+
+
+def _line(x: Sequence[float], values: Sequence[Sequence[float]]) -> Line:
+    return Line(
+        tuple(x),
+        tuple(fmean(some) for some in values),
+        tuple(min(some) for some in values),
+        tuple(max(some) for some in values),
+        min(len(some) for some in values),
+    )
+
+
+def shares(report: Report) -> list[float]:
+    """Parts of the budget that any model has held-out results at, ascending, the whole of it last; empty without any."""
+    parts = {stage.share for row in _models(report) for trial in row.done for stage in trial.stages}
+    return [*sorted(parts), 1.0] if parts else []
+
+
+def stage_lines(report: Report, metric: str) -> dict[str, Line]:
+    """Compute the line of held-out values of each model over the shares of its budget."""
+    lines = {}
+    for row in _models(report):
+        points = [(share, values) for share in shares(report) if (values := _at(row, share, metric))]
+        if len(points) > 1:
+            lines[row.system] = _line([share for share, _ in points], [values for _, values in points])
+    return lines
+
+
+def crossings(lines: Mapping[str, Line], *, pointwise: bool = False) -> Iterator[Crossing]:
+    """Last crossing of each pair of mean lines that cross where both have data.
+
+    Parameters
+    ----------
+    lines : mapping of str to Line
+    pointwise : bool
+        Whether nothing is known between two points, so that a crossing lies somewhere between them.
+    """
+    for (one, a), (other, b) in combinations(lines.items(), 2):
+        start, end = max(a.x[0], b.x[0]), min(a.x[-1], b.x[-1])
+        at = sorted({x for x in (*a.x, *b.x, start, end) if start <= x <= end})
+        gaps = [(x, a.at(x)[0] - b.at(x)[0]) for x in at]
+        signed = [(x, gap) for x, gap in gaps if gap]
+        turns = [(left, right) for left, right in pairwise(signed) if (left[1] < 0) != (right[1] < 0)]
+        if not turns:
+            continue
+        (x0, gap0), (x1, gap1) = turns[-1]
+        below, above = (one, other) if gap1 < 0 else (other, one)
+        apart = [(x, _apart(lines[below], lines[above], x)) for x in at]
+        clear = (
+            min(a.trainings, b.trainings) > 1
+            and any(sign > 0 for x, sign in apart if x <= x0)
+            and any(sign < 0 for x, sign in apart if x >= x1)
+        )
+        middle = x0 + (x1 - x0) * gap0 / (gap0 - gap1)
+        yield Crossing(below, above, *((x0, x1) if pointwise else (middle, middle)), clear)
+
+
+def crossing_texts(report: Report) -> Iterator[str]:
+    """One sentence for each column in which lines cross beyond the spread of the trainings."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for axis in ("updates", "seconds"):
+        for c in crossings(training_lines(report, axis)):
+            if c.clear:
+                where = f"{count(c.after)} updates" if axis == "updates" else duration(c.after)
+                found.setdefault((c.below, c.above), []).append(where)
+    if found:
+        pairs = [f"{below} falls below {above} at about {' and '.join(where)}" for (below, above), where in found.items()]
+        yield f"Validation bits: {'; '.join(pairs)}."
+    for metric in HEADLINE:
+        clear = [c for c in crossings(stage_lines(report, metric), pointwise=True) if c.clear]
+        pairs = [
+            f"between {share_text(c.before)} and {share_text(c.after)} of the budget {c.below} falls below {c.above}"
+            for c in clear
+        ]
+        if pairs:
+            yield f"{METRICS[metric].title}: {'; '.join(pairs)}."
+
+
+def unclear_crossings(report: Report) -> list[str]:
+    """Pairs whose mean lines of validation bits or of a distance cross within the spread of the trainings, in one text."""
+    measured = [(training_lines(report, axis), False) for axis in ("updates", "seconds")]
+    measured += [(stage_lines(report, metric), True) for metric in HEADLINE]
+    pairs = [sorted((c.below, c.above)) for lines, points in measured for c in crossings(lines, pointwise=points) if not c.clear]
+    return ["; ".join(dict.fromkeys(" and ".join(pair) for pair in pairs))] if pairs else []
+
+
+def table(report: Report) -> Grid:
+    """Held-out results of each model at each share of its budget."""
+    rows: list[list[str | Cell]] = []
+    for share in shares(report):
+        for row in _models(report):
+            if any(_at(row, share, metric) for metric in COLUMNS):
+                spent = [_spent_cell(row, share, "updates", count), _spent_cell(row, share, "seconds", duration)]
+                bound = "≤ " if report.likelihood_kind(row) == "bound" else ""
+                cells = [_cell(row, share, metric, "" if metric in HEADLINE else bound) for metric in COLUMNS]
+                rows.append([row.system, Cell(share_text(share), share), *spent, *cells])
+    titles = [METRICS[m].title + (f" ({METRICS[m].unit})" if m in HEADLINE else "") for m in COLUMNS]
+    return Grid(["Model", "Budget", "Updates", "Training time", *titles], rows, frozenset({0}))
+
+
+def share_text(share: float) -> str:
+    """Share of a budget as a fraction.
+
+    >>> share_text(0.0625), share_text(1.0)
+    ('1/16', 'all')
+    """
+    return "all" if share == 1 else str(Fraction(share).limit_denominator(100))
+
+
+def records(report: Report) -> list[dict[str, object]]:
+    """One record for each trial and share of its budget, as in ``budget.csv``."""
+    return [
+        {
+            "key": trial.key,
+            "system": row.system,
+            "seed": trial.trial.seed,
+            "share": stage.share,
+            "updates": stage.updates,
+            "seconds": stage.seconds,
+            "notes": stage.notes,
+            **{name: None if isinstance(value, Undefined) else value for name, value in stage.values.items()},
+        }
+        for row in report.all_rows
+        for trial in row.done
+        for stage in trial.stages
+    ]
+
+
+def _models(report: Report) -> list[Row]:
+    return [row for row in report.table.rows if row.kind == "model" and row.done]
+
+
+def _logged(trial: TrialScore, axis: Axis) -> Iterator[list[tuple[float, float]]]:
+    """Points of each training of a trial where the axis and the bits are known."""
+    for history in histories(trial):
+        pairs = [(e.get(axis), e.get(BITS)) for e in history.epochs]
+        if line := [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]:
+            yield line
+
+
+def _at(row: Row, share: float, metric: str) -> list[float]:
+    """Value of each seed at a share of the budget."""
+    every = [_stage_values(trial, share).get(metric) for trial in row.done]
+    return [value for value in every if isinstance(value, float | int)]
+
+
+def _stage_values(trial: TrialScore, share: float) -> Mapping[str, object]:
+    return trial.values if share == 1 else next((stage.values for stage in trial.stages if stage.share == share), {})
+
+
+def _spent(row: Row, share: float, what: Axis) -> list[float]:
+    """List the updates or seconds of each seed until a share of its budget."""
+    if share < 1:
+        return [getattr(stage, what) for trial in row.done for stage in trial.stages if stage.share == share]
+    return [float(spent) for trial in row.done if (spent := getattr(trial.result.training, what)) is not None]
+
+
+def _cell(row: Row, share: float, metric: str, mark: str) -> Cell:
+    values = _at(row, share, metric)
+    if not values:
+        return Cell(DASH)
+    mean, sd = fmean(values), standard_deviation(values)
+    return Cell(mark + number_text(metric, mean) + ("" if sd is None else f" ± {number_text(metric, sd)}"), mean)
+
+
+def _spent_cell(row: Row, share: float, what: Axis, text: Callable[[float], str]) -> Cell:
+    values = _spent(row, share, what)
+    return Cell(text(mean := fmean(values)), mean) if values else Cell(DASH)
+
+
+def _apart(below: Line, above: Line, x: float) -> int:
+    """-1 where the band of `below` lies under that of `above`, 1 where it lies over it, 0 where they overlap."""
+    (_, low, high), (_, lowest, highest) = below.at(x), above.at(x)
+    return -1 if high < lowest else 1 if low > highest else 0

@@ -1,0 +1,128 @@
+"""Differences between the models: one matrix of pairs for each tested column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.formatting import DASH, Cell, Grid
+from bench.metrics import METRICS
+from bench.report.contents import Report
+from bench.report.numbers import interval_text, number_text
+from bench.scoring.crossed import Interval
+from bench.scoring.ranking import Standing
+from bench.scoring.stats import Comparison
+
+#: What marks a significant difference, beside bold type.
+SIGNIFICANT = "*"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The pairs of one column.
+
+    Parameters
+    ----------
+    title : str
+        Title of the column, with its unit.
+    grid : Grid
+        A triangle: the model of each row minus that of each column, the best first.
+    """
+
+    title: str
+    grid: Grid
+
+
+def matrices(report: Report) -> list[Matrix]:
+    """One matrix for each tested column that at least two models have."""
+    return [_matrix(metric, standing) for metric, standing in report.standings.items() if standing.between_models]
+
+
+def ordered(standing: Standing) -> list[str]:
+    """Models of a column, the best mean first."""
+    sign = -1.0 if METRICS[standing.metric].better == "higher" else 1.0
+    models = [name for name, row in standing.known.items() if row.kind == "model"]
+    return sorted(models, key=lambda name: sign * (standing.known[name].cells[standing.metric].value or 0.0))
+
+
+def oriented(comparison: Comparison, one: str) -> Comparison:
+    """Turn a comparison into that of `one` with the other.
+
+    Examples
+    --------
+    >>> pair = Comparison("lstm", "gan", -1.5, Interval(-2.0, -1.0), 0.01, 50, 0.4, probability=0.75)
+    >>> turned = oriented(pair, "gan")
+    >>> turned.one, turned.difference, turned.interval.low, turned.probability
+    ('gan', 1.5, 1.0, 0.25)
+    """
+    if comparison.one == one:
+        return comparison
+    interval, probability = comparison.interval, comparison.probability
+    return replace(
+        comparison,
+        one=comparison.other,
+        other=comparison.one,
+        difference=-comparison.difference,
+        interval=None if interval is None else Interval(-interval.high, -interval.low, interval.level),
+        probability=None if probability is None else 1 - probability,
+    )
+
+
+def probability_text(probability: float) -> str:
+    """Probability with two digits, never a certainty.
+
+    Examples
+    --------
+    >>> probability_text(0.973), probability_text(0.9999), probability_text(0.001)
+    ('0.97', '> 0.99', '< 0.01')
+    """
+    return "> 0.99" if probability > 0.99 else "< 0.01" if probability < 0.01 else f"{probability:.2f}"
+
+
+def _matrix(metric: str, standing: Standing) -> Matrix:
+    names = ordered(standing)
+    pairs = {frozenset((c.one, c.other)): c for c in standing.between_models}
+    strong = set()
+    rows: list[list[str | Cell]] = []
+    for i, one in enumerate(names[:-1]):
+        line: list[str | Cell] = [one]
+        for j, other in enumerate(names[1:], start=1):
+            pair = pairs.get(frozenset((one, other)))
+            line.append(Cell("") if j <= i else _cell(metric, standing, pair, one))
+            if j > i and pair is not None and standing.winner(pair):
+                strong.add((i, j))
+        rows.append(line)
+    unit = METRICS[metric].unit
+    title = METRICS[metric].title
+    headers = ["Row − column", *names[1:]]
+    return Matrix(title if unit == "bits" else f"{title} ({unit})", Grid(headers, rows, frozenset({0}), frozenset(strong)))
+
+
+def _cell(metric: str, standing: Standing, pair: Comparison | None, one: str) -> Cell:
+    if pair is None:
+        return Cell(DASH)
+    c = oriented(pair, one)
+    mark = SIGNIFICANT if standing.winner(pair) else ""
+    interval = "" if c.interval is None else interval_text(metric, c.interval)
+    chance = "" if c.probability is None else f"P {probability_text(c.probability)}"
+    return Cell(f"{number_text(metric, c.difference)}{mark}", c.difference, interval, chance)
+
+
+def records(standings: Mapping[str, Standing]) -> Sequence[dict[str, object]]:
+    """One record for each pair of rows in each tested column, as in ``differences.csv``."""
+    return [
+        {
+            "column": metric,
+            "one": c.one,
+            "other": c.other,
+            "pieces": c.pieces,
+            "difference": c.difference,
+            "low": c.interval and c.interval.low,
+            "high": c.interval and c.interval.high,
+            "p_holm": c.p,
+            "probability_one_better": c.probability,
+            "better": standing.winner(c) or "",
+        }
+        for metric, standing in standings.items()
+        for c in standing.comparisons
+    ]

@@ -1,0 +1,182 @@
+"""Results against the budget: lines, crossings, and the table at parts of the budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report import REPORTS
+from bench.report.budget import Crossing, Line, crossing_texts, crossings, line_of, stage_lines, table, unclear_crossings
+from bench.report.contents import Report
+from bench.report.figures import budget as curves
+from bench.scoring.table import StageScore
+
+from .stored_run import Stored, built, done, moved, rows
+
+
+def line(*points: tuple[float, float], spread: float = 0.1, trainings: int = 2) -> Line:
+    x, mean = zip(*points, strict=True)
+    return Line(x, mean, tuple(y - spread for y in mean), tuple(y + spread for y in mean), trainings)
+
+
+FALLING, LEVEL = line((0, 10), (10, 6)), line((0, 8), (10, 8))
+
+
+def test_lines_cross_where_their_means_are_equal() -> None:
+    assert list(crossings({"a": FALLING, "b": LEVEL})) == [Crossing("a", "b", 5.0, 5.0, True)]
+    assert list(crossings({"b": LEVEL, "a": FALLING})) == [Crossing("a", "b", 5.0, 5.0, True)]
+
+
+def test_between_two_points_of_which_nothing_is_known_is_where_they_cross() -> None:
+    assert list(crossings({"a": FALLING, "b": LEVEL}, pointwise=True)) == [Crossing("a", "b", 0, 10, True)]
+
+
+@pytest.mark.parametrize(
+    ("one", "clear"),
+    [
+        (line((0, 10), (10, 6), spread=3.0), False),  # the bands overlap on both sides
+        (line((0, 10), (5, 7.95), (10, 7.95)), False),  # and here after it
+        (line((0, 10), (10, 6), trainings=1), False),
+        (line((0, 10), (10, 6), spread=1.5), True),
+    ],
+)
+def test_a_crossing_is_clear_where_bands_are_apart_before_and_after(one: Line, clear: bool) -> None:
+    (found,) = crossings({"a": one, "b": LEVEL})
+    assert (found.below, found.clear) == ("a", clear)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        line((0, 11), (10, 7)),  # parallel
+        line((6, 8), (10, 8)),  # it begins after the crossing
+        line((0, 8), (4, 8)),  # it ends before it
+        line((20, 8), (30, 8)),  # nothing in common
+        line((0, 10), (10, 8)),  # it starts at the same value
+    ],
+)
+def test_nothing_is_said_where_lines_do_not_cross(other: Line) -> None:
+    assert list(crossings({"a": FALLING, "b": other})) == []
+
+
+def test_the_last_of_several_crossings_counts() -> None:
+    wave = line((0, 7), (2, 9), (4, 7), (6, 9))
+    (found,) = crossings({"wave": wave, "level": LEVEL})
+    assert (found.below, found.above, found.before) == ("level", "wave", 5.0)
+
+
+def test_a_line_goes_as_far_as_all_its_trainings() -> None:
+    assert line_of([[(1, 5.0)], [(3, 7.0), (4, 1.0)]]) == Line((2,), (6.0,), (5.0,), (7.0,), 2)
+
+
+def training(*points: tuple[int, float, float]) -> dict[str, Any]:
+    """History of (updates, seconds, bits)."""
+    history = [
+        {"epoch": i, "updates": u, "seconds": s, "loss": 1.0, "notes": 10, "validation_bits": b}
+        for i, (u, s, b) in enumerate(points, 1)
+    ]
+    return {**done(0, None)["training"], "seconds": points[-1][1], "updates": points[-1][0], "history": history}
+
+
+def staged(report: Report, distances: dict[str, tuple[float, float]]) -> Report:
+    """The report with made-up results at 1/4 of the budget: the pitch distance of each seed of a model."""
+    made = []
+    for row in report.table.rows:
+        values = distances.get(row.system)
+        if values:
+            trials = tuple(
+                replace(t, stages=(StageScore(0.25, 100, 10, 7.5, {"pitch_distance": value, "velocity_distance": 3.0}),))
+                for t, value in zip(row.trials, values, strict=True)
+            )
+            row = replace(row, trials=trials)
+        made.append(row)
+    return replace(report, table=replace(report.table, rows=tuple(made)))
+
+
+@pytest.fixture
+def crossed(stored: Stored) -> Report:
+    """Bits of lstm fall from 10 to 6, those of gan stay at 8; distances fall from 9 semitones to 1, and from 5 to 4."""
+    for seed in (0, 1):
+        stored.add("lstm", seed, moved(1), training=training((100, 10.0, 10.0), (300, 30.0, 6.0)))
+        stored.add("gan", seed, moved(4), training=training((100, 20.0, 8.0), (300, 60.0, 8.0)))
+    return staged(built(stored.close()), {"lstm": (9.0, 9.5), "gan": (5.0, 5.5)})
+
+
+def test_crossings_are_said_in_updates_seconds_and_shares(crossed: Report) -> None:
+    assert list(crossing_texts(crossed)) == [
+        "Validation bits: lstm falls below gan at about 200 updates.",  # at 20 s, where gan's line begins, they are equal
+        "Average Pitch Distance: between 1/4 and all of the budget lstm falls below gan.",
+    ]
+    assert unclear_crossings(crossed) == []
+
+
+def test_crossings_within_the_spread_are_named_apart(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), training=training((100, 10.0, 10.0), (300, 30.0, 6.0)))
+    stored.add("gan", 0, moved(4), training=training((100, 10.0, 8.0), (300, 30.0, 8.0)))
+    report = built(stored.close())
+    assert list(crossing_texts(report)) == []
+    assert unclear_crossings(report) == ["gan and lstm"]
+
+
+def test_the_table_has_each_model_at_each_part_of_the_budget(crossed: Report) -> None:
+    grid = table(crossed)
+    assert [[str(cell) for cell in line[:6]] for line in grid.cells] == [
+        ["lstm", "1/4", "100", "7.50 s", "9.25 ± 0.35", "3.00 ± 0.00"],
+        ["gan", "1/4", "100", "7.50 s", "5.25 ± 0.35", "3.00 ± 0.00"],
+        ["lstm", "all", "300", "30.0 s", "1.00 ± 0.00", "0.00 ± 0.00"],
+        ["gan", "all", "300", "60.0 s", "4.00 ± 0.00", "0.00 ± 0.00"],
+    ]
+    assert [line[-1].text for line in grid.cells] == ["–"] * 4
+    assert stage_lines(crossed, "pitch_distance")["gan"] == Line((0.25, 1.0), (5.25, 4.0), (5.0, 4.0), (5.5, 4.0), 2)
+
+
+def test_scripts_get_every_trial_at_every_part(crossed: Report) -> None:
+    lines = rows(REPORTS["budget.csv"](crossed))
+    assert [(r["system"], r["seed"], r["share"], r["updates"], r["pitch_distance"]) for r in lines] == [
+        ("lstm", "0", "0.25", "100", "9"),
+        ("lstm", "1", "0.25", "100", "9.5"),
+        ("gan", "0", "0.25", "100", "5"),
+        ("gan", "1", "0.25", "100", "5.5"),
+    ]
+
+
+def test_each_axis_has_a_figure(crossed: Report) -> None:
+    captions = [drawing.caption for drawing in curves.gallery(crossed).drawings]
+    assert captions == [
+        "Validation bits per note against updates.",
+        "Validation bits per note against seconds of training.",
+        "Held-out pitch distance at shares of the budget.",
+        "Held-out velocity distance at shares of the budget.",
+    ]
+
+
+def test_a_run_from_before_there_were_stages_has_its_curve_over_seconds(stored: Stored, tmp_path: Path) -> None:
+    stored.add("lstm", 0, moved(1))
+    report = built(stored.close())
+    (drawing,) = curves.gallery(report).drawings
+    assert drawing.label == (
+        "Line chart. Validation bits per note over seconds of training: lstm from 13.00 to 12.00 bits. "
+        "Target 12 bits, reached after: lstm 60.0 s."
+    )
+    assert table(report).rows == []
+    assert "have no common budget" in REPORTS["report.md"](report)
+
+
+@pytest.mark.parametrize(
+    ("compute", "said"),
+    [
+        (
+            {"seconds": 18.0},
+            "One budget for every model: 18 yardstick-seconds, that is training time on a machine of a fixed speed.",
+        ),
+        ({"updates": 500}, "One budget for every model: 500 updates."),
+        (None, "The models have no common budget"),
+    ],
+)
+def test_the_budget_is_said(tmp_path: Path, compute: dict[str, float] | None, said: str) -> None:
+    stored = Stored(tmp_path / "run", budget={"compute": compute})
+    stored.add("lstm", 0, moved(1))
+    assert said in REPORTS["report.md"](built(stored.close()))

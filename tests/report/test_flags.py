@@ -1,0 +1,72 @@
+"""Flags on how a training ended."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.report.flags import GAIN, diverged, still_improving
+
+from .stored_run import Stored, built, done, moved, written
+
+
+def bits(*values: float) -> list[dict[str, float]]:
+    return [{"validation_bits": value, "loss": 1.0} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("values", "flagged"),
+    [
+        ((8.0, 7.9), True),
+        ((8.0, 7.96), False),  # a gain of .04
+        ((8.0, 7.0, 7.5), False),  # the last is not the best
+        ((7.0, 9.0, 6.9), True),  # .1 below the best before, not below the last
+        ((7.0, 9.0, 6.96), False),
+        ((8.0,), False),  # nothing to improve on
+        ((), False),
+    ],
+)
+def test_still_improving(values: tuple[float, ...], flagged: bool) -> None:
+    assert still_improving(bits(*values)) is flagged
+
+
+@given(st.lists(st.floats(1, 30), min_size=2))
+def test_a_training_that_goes_on_unchanged_is_no_longer_improving(values: list[float]) -> None:
+    assert not still_improving(bits(*values, min(values)))
+    assert still_improving(bits(*values, min(values) - 2 * GAIN))
+
+
+@pytest.mark.parametrize(
+    ("history", "flagged"),
+    [
+        (bits(8.0, 9.1), True),
+        (bits(8.0, 9.0), False),
+        (bits(8.0, 12.0, 7.9), False),  # it came back
+        ([{"validation_distance": v} for v in (0.1, 0.3)], True),
+        ([{"validation_distance": v} for v in (0.1, 0.19)], False),
+        ([{"loss": v} for v in (1.0, 2.0, 10.5)], True),
+        ([{"loss": v} for v in (1.0, 20.0, 10.5)], False),  # it falls again
+        ([{"loss": v} for v in (-1.0, 3.0, -11.0)], True),  # a critic's loss has either sign
+        ([{"loss": 1.0}, {"loss": math.inf}], True),
+        ([{"loss": None, "validation_bits": None}], False),
+        ([], False),
+    ],
+)
+def test_diverged(history: list[dict[str, float]], flagged: bool) -> None:
+    assert diverged(history) is flagged
+
+
+def test_one_training_is_enough_for_a_flag_and_the_note_names_the_row(stored: Stored) -> None:
+    shared = done(0, None)["training"]
+    level = {**shared, "history": [{"epoch": e, "seconds": 1.0, **x} for e, x in enumerate(bits(8.0, 8.0), 1)]}
+    falling = {**shared, "history": [{"epoch": e, "seconds": 1.0, **x} for e, x in enumerate(bits(8.0, 7.0), 1)]}
+    stored.add("lstm", 0, moved(1), training=level)
+    stored.add("lstm", 1, moved(1), training=falling)
+    stored.add("gan", 0, moved(1), training=level)
+    folder = stored.close()
+    names = {system: [flag.name for flag in some] for system, some in built(folder).flags.items()}
+    assert names == {"lstm": ["still improving when stopped"], "gan": []}
+    assert "- Still improving when stopped (lstm): In at least one training" in written(folder)["report.md"]
