@@ -41,7 +41,7 @@ def test_table2_has_the_papers_columns_and_values(tmp_path: Path) -> None:
 
 def test_untrained_rows_stand_apart(tmp_path: Path) -> None:
     text = written(example(tmp_path / "run"))["report.md"]
-    assert [line[0].split(" (")[0] for line in table2(text)[1:]] == ["lstm", "gan", "real", "median", "markov"]
+    assert [line[0].split(" (")[0] for line in table2(text)[1:]] == ["lstm", "gan", "real", "median", "ngram"]
     below = text.split("The networks before training:\n\n")[1].split("\n\n")[0].splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in below]
     assert cells[0][0] == "Model"

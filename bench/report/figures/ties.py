@@ -20,7 +20,6 @@ from bench.report.pairs import ordered
 from bench.scoring.ranking import Standing
 from bench.scoring.table import MEDIAN, REAL, Row
 
-
 #: Inches of a row, of what stands above and below, and between two bars.
 LINE, AROUND, STEP = 0.21, 0.52, 0.11
 
