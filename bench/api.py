@@ -235,7 +235,7 @@ class Budget:
     max_seconds : float, optional
         A safeguard: stop after the evaluation that exceeds it; the report notes it.
     updates, notes, seconds : number, optional
-        Updates of the weights, notes trained on, seconds on the training clock.
+        Updates of the weights, notes trained on, seconds of processor time (on a GPU, of the training clock).
     evaluations : int
         With one of these: evaluations on the validation pieces, at equal shares of the budget. With epochs: one after each.
     stages : tuple of float
@@ -320,8 +320,8 @@ class Run:
     emit: InitVar[Callable[[dict[str, Any]], None] | None] = None
     take: InitVar[Callable[[float], None] | None] = None
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
-    _before: float = field(default=0.0, init=False)
-    _since: float | None = field(default=None, init=False)
+    _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
+    _since: tuple[float, float] | None = field(default=None, init=False)
 
     def __post_init__(self, emit: Callable[[dict[str, Any]], None] | None, take: Callable[[float], None] | None) -> None:
         self._emit = emit or (lambda event: None)
@@ -335,8 +335,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.history = [e for e in self._logged() if e["epoch"] <= epochs_done]
         _replace_text(self._file, "".join(json.dumps(e) + "\n" for e in self.history))
-        self._before = self.history[-1]["seconds"] if self.history else 0.0
-        self._since = time.perf_counter()
+        last = self.history[-1] if self.history else {"seconds": 0.0}
+        self._before = last["seconds"], last.get("core_seconds", 0.0)
+        self._since = _clocks()
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
         """Record an evaluation: an epoch, or a share of a budget in updates, notes or seconds. Call it before its checkpoint.
@@ -364,7 +365,8 @@ class Run:
                 f"run.log() was called with epoch {epoch} after epoch {last}.",
                 "Epochs count from 1 and rise; begin(epochs_done) tells where a resumed training continues.",
             )
-        entry = {"epoch": int(epoch), "seconds": self.seconds, "loss": float(loss), "notes": int(notes)}
+        times = {"seconds": self.seconds, "core_seconds": self.core_seconds}
+        entry = {"epoch": int(epoch), **times, "loss": float(loss), "notes": int(notes)}
         entry |= {k: float(v) for k, v in values.items()}
         self.history.append(entry)
         with self._file.open("a") as out:
@@ -385,7 +387,9 @@ class Run:
             return updates / budget.updates
         if budget.notes is not None:
             return notes / budget.notes
-        return self.seconds / budget.seconds if budget.seconds is not None else passes / max(budget.epochs, 1)
+        if budget.seconds is not None:
+            return (self.seconds if self.device == "cuda" else self.core_seconds) / budget.seconds
+        return passes / max(budget.epochs, 1)
 
     def stage(self, share: float) -> None:
         """Let the engine take a result at a share of the budget that is among its `stages`: it generates and scores.
@@ -402,14 +406,22 @@ class Run:
             return
         if not self.history or "updates" not in self.history[-1]:
             raise TrialError(f"run.stage({share}) needs the number of updates.", "Call run.log(..., updates=...) before it.")
-        self._before, self._since = self.seconds, None
+        self._before, self._since = (self.seconds, self.core_seconds), None
         self._take(share)
-        self._since = time.perf_counter()
+        self._since = _clocks()
 
     @property
     def seconds(self) -> float:
         """Training seconds so far, including those before a kill."""
-        return self._before + (time.perf_counter() - self._since if self._since is not None else 0.0)
+        return self._elapsed(0)
+
+    @property
+    def core_seconds(self) -> float:
+        """Processor time of the training so far, of all threads: unlike seconds, it is the same beside other work."""
+        return self._elapsed(1)
+
+    def _elapsed(self, clock: int) -> float:
+        return self._before[clock] + (0.0 if self._since is None else _clocks()[clock] - self._since[clock])
 
     @property
     def out_of_time(self) -> bool:
@@ -440,6 +452,11 @@ def seed_for(*names: object) -> int:
     """
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _clocks() -> tuple[float, float]:
+    """Wall clock and processor time of this process, seconds."""
+    return time.perf_counter(), time.process_time()
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -156,11 +156,12 @@ def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | F
     scores = [(score, name) for name in SCORES if (score := best_score(outcome, name)) is not None]
     training, speed, updates = outcome.training, outcome.yardstick, None
     compute = spec.models[row].budget.over(spec.budget).compute
-    if compute and compute.seconds and training.updates and training.seconds:
-        spent = training.seconds
-        if speed is not None and outcome.trial.get("device") != "cuda":
-            spent *= STANDARD / ((speed.before + speed.after) / 2)
-        updates = round(training.updates * compute.seconds / spent)
+    if compute and compute.seconds and training.updates:
+        on_gpu = outcome.trial.get("device") == "cuda"
+        spent = training.seconds if on_gpu else training.core_seconds
+        if not on_gpu and spent and speed is not None and speed.core:
+            spent *= STANDARD / speed.core
+        updates = round(training.updates * compute.seconds / spent) if spent else None
     score, scored_by = scores[0] if scores else (None, "")
     return Trained(row, number, params, score, scored_by, updates, training.seconds)
 

@@ -97,18 +97,32 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", clock)
+    monkeypatch.setattr(time, "process_time", lambda: clock.time / 2)
     return clock
 
 
 @pytest.mark.parametrize(
     ("budget", "share"),
-    [(Budget(4), 0.5), (Budget(updates=80), 0.25), (Budget(notes=1000), 0.3), (Budget(seconds=10.0), 0.7), (Budget(0), 2.0)],
+    [(Budget(4), 0.5), (Budget(updates=80), 0.25), (Budget(notes=1000), 0.3), (Budget(seconds=10.0), 0.35), (Budget(0), 2.0)],
 )
 def test_share_counts_what_the_budget_is_in(tmp_path: Path, clock: Clock, budget: Budget, share: float) -> None:
     run = Run(0, budget, tmp_path)
     run.begin()
     clock.time += 7
     assert run.share(updates=20, notes=300, passes=2.0) == share
+
+
+def test_a_budget_in_seconds_is_of_processor_time_on_a_cpu_only(tmp_path: Path, clock: Clock) -> None:
+    run = Run(0, Budget(seconds=10.0), tmp_path, device="cuda")
+    run.begin()
+    clock.time += 7
+    assert run.share() == 0.7
+    run.log(1, loss=1.0, notes=10)
+    assert (run.history[-1]["seconds"], run.history[-1]["core_seconds"]) == (7.0, 3.5)
+    again = Run(0, Budget(seconds=10.0), tmp_path)
+    again.begin(1)
+    clock.time += 2
+    assert (again.seconds, again.core_seconds, again.share()) == (9.0, 4.5, 0.45)
 
 
 def test_a_stage_is_taken_where_it_is_due_while_the_clock_stands_still(tmp_path: Path, clock: Clock) -> None:

@@ -35,7 +35,7 @@ METRICS = (
         "Compute",
         "yardstick-s",
         "lower",
-        "Training time in yardstick-seconds: what it would take on a machine that needs 0.1 s for a fixed workload.",
+        "Processor time of the training, as on a machine that needs 0.1 s of it for a fixed workload.",
         SOURCE,
         1,
         group="cost",
@@ -192,7 +192,7 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     elsewhere = Undefined("it was trained elsewhere")
     trained: dict[str, Value] = {
         "training_seconds": elsewhere if training.seconds is None else float(training.seconds),
-        "training_yardsticks": elsewhere if training.seconds is None else _yardsticks(outcome, float(training.seconds)),
+        "training_yardsticks": elsewhere if training.seconds is None else _yardsticks(outcome),
         "updates": elsewhere if training.seconds is None else _measured(training.updates, "the model doesn't count them"),
         "epochs": elsewhere if training.epochs is None else float(training.epochs),
         "training_notes_per_second": _measured(training.notes_per_second, "it was not trained"),
@@ -207,12 +207,13 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     }
 
 
-def _yardsticks(outcome: Done, seconds: float) -> Value:
+def _yardsticks(outcome: Done) -> Value:
     if outcome.trial.get("device") == "cuda":
         return Undefined("the yardstick measures a CPU, it was trained on a GPU")
-    if (speed := outcome.yardstick) is None:
+    speed, spent = outcome.yardstick, outcome.training.core_seconds
+    if speed is None or speed.core is None or spent is None:
         return Undefined("no yardstick was timed beside it")
-    return seconds / ((speed.before + speed.after) / 2) * STANDARD
+    return spent / speed.core * STANDARD
 
 
 def _measured(value: float | None, reason: str, unit: int = 1) -> Value:

@@ -31,7 +31,8 @@ def limits(choice: BudgetChoice, device: str, yardstick: float | None) -> Budget
     choice : BudgetChoice
     device : {"cpu", "cuda"}
     yardstick : float or None
-        Seconds of the yardstick on this machine, for a budget in yardstick-seconds that no number of updates stands for.
+        Seconds of processor time of the yardstick on this machine, for a budget in yardstick-seconds that no number of updates
+        stands for.
 
     Examples
     --------
@@ -109,6 +110,7 @@ class TrainingRun(Run):
             notes=notes,
             updates=None if updates is None else int(updates),
             notes_per_second=rate(notes, seconds),
+            core_seconds=history[-1].get("core_seconds") if history else None,
             best_epoch=best_epoch,
             best_validation_bits=best_bits,
             stopped=self._stopped(),

@@ -149,12 +149,13 @@ class TrialTask:
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
         # Times are compared for trained models only, and the trials of the references stay fast.
         before = speed.measure() if trial.kind == "model" else None
-        training = self._fit(model, division, before, partial(self._take_stage, model, kind, targets, division, takes_prompt))
+        take = partial(self._take_stage, model, kind, targets, division, takes_prompt)
+        training = self._fit(model, division, None if before is None else before[1], take)
         if plugin.header["SEES_TARGET"]:
             model.reveal([t.target for t in targets])
         conductor = self._conductor(model, targets, division, takes_prompt)
         generated, generation = self._generate(conductor or model, targets, takes_prompt)
-        yardstick = None if before is None else SpeedReference(before=before, after=speed.measure())
+        yardstick = None if before is None else _speed_reference(before, speed.measure())
         samples = Samples(
             {(division.places[piece], sample): notes for (piece, sample), notes in generated.items()},
             *self._likelihood(model, kind, division),
@@ -352,6 +353,10 @@ def peak_bytes() -> int:
     VmHWM is reset at exec, while getrusage starts from the parent's size.
     """
     return processes.peak_bytes(os.getpid()) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _speed_reference(before: tuple[float, float], after: tuple[float, float]) -> SpeedReference:
+    return SpeedReference(before=before[0], after=after[0], core=(before[1] + after[1]) / 2)
 
 
 def _is_count(value: Any) -> bool:

@@ -68,6 +68,7 @@ def _training(trainings: Sequence[Training], folds: Sequence[int]) -> Training:
         epochs=_mean([t.epochs for t in trainings]),
         notes=_mean([t.notes for t in trainings]),
         updates=_mean([t.updates for t in trainings]),
+        core_seconds=_mean([t.core_seconds for t in trainings]),
         best_epoch=_mean([t.best_epoch for t in trainings]),
         best_validation_bits=_mean([t.best_validation_bits for t in trainings]),
         notes_per_second=_rate(sum(t.notes or 0 for t in trainings), math.fsum(t.seconds or 0.0 for t in trainings)),
@@ -124,7 +125,7 @@ def _speed(parts: Sequence[SpeedReference]) -> SpeedReference | None:
     if not parts:
         return None
     before, after = (math.fsum(values) / len(parts) for values in zip(*((p.before, p.after) for p in parts), strict=True))
-    return SpeedReference(before=before, after=after)
+    return SpeedReference(before=before, after=after, core=_mean([p.core for p in parts]))
 
 
 def _originality(outcomes: Sequence[Done]) -> Originality | None:

@@ -106,7 +106,7 @@ class Compute(Frozen):
     seconds: float | None = Field(
         default=None,
         gt=0,
-        description="Yardstick-seconds: seconds on a machine that needs 0.1 s for the yardstick; on a GPU plain seconds.",
+        description="Yardstick-seconds: processor time on a machine that needs 0.1 s for the yardstick; on a GPU plain seconds.",
     )
     updates: int | None = Field(default=None, ge=1, description="Updates of the weights.")
     notes: int | None = Field(default=None, ge=1, description="Notes trained on.")

@@ -27,9 +27,9 @@ class Training(Stored):
 
     Parameters
     ----------
-    seconds, epochs, notes, updates : number or None
-        Wall clock, passes over the music, notes trained on, updates of the weights; None where unknown, as for a system that was
-        trained elsewhere.
+    seconds, core_seconds, epochs, notes, updates : number or None
+        Wall clock, processor time, passes over the music, notes trained on, updates of the weights; None where unknown, as for
+        a system that was trained elsewhere.
     best_epoch : number or None
         Number of the evaluation whose weights were kept, counted from 1.
     stopped : str or None
@@ -48,6 +48,7 @@ class Training(Stored):
     epochs: Number | None = None
     notes: Number | None = None
     updates: Number | None = None
+    core_seconds: Number | None = None
     notes_per_second: Number | None = None
     best_epoch: Number | None = None
     best_validation_bits: Number | None = None
@@ -155,10 +156,14 @@ class ChordPlans(Stored):
 
 
 class SpeedReference(Stored):
-    """Seconds that the fixed workload of :mod:`bench.system.speed` took before and after a training."""
+    """Seconds that the fixed workload of :mod:`bench.system.speed` took before and after a training.
+
+    `core` is the mean of both in seconds of processor time.
+    """
 
     before: float
     after: float
+    core: float | None = None
 
 
 class Memory(Stored):

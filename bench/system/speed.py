@@ -14,23 +14,24 @@ import numpy as np
 #: matrices would be split among threads that wait for each other: on a busy machine ten times as long, unlike training.
 SIZE, PRODUCTS, ADDITIONS = 64, 8000, 1_000_000
 
-#: Seconds of the workload on the machine whose seconds are yardstick-seconds.
+#: Seconds of processor time of the workload on the machine whose seconds are yardstick-seconds.
 STANDARD = 0.1
 
 #: Repetitions, of which the median counts, so that one interruption changes nothing.
 REPEATS = 3
 
 
-def measure() -> float:
-    """Time the workload, seconds: the median of :data:`REPEATS`. Draws no random numbers."""
+def measure() -> tuple[float, float]:
+    """Time the workload: seconds and seconds of processor time, medians of :data:`REPEATS`. Draws no random numbers."""
     # Warm up the linear algebra library outside the timing.
     work(1, 1)
-    seconds = []
+    seconds, core_seconds = [], []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start, core_start = time.perf_counter(), time.process_time()
         work()
         seconds.append(time.perf_counter() - start)
-    return sorted(seconds)[REPEATS // 2]
+        core_seconds.append(time.process_time() - core_start)
+    return sorted(seconds)[REPEATS // 2], sorted(core_seconds)[REPEATS // 2]
 
 
 def work(products: int = PRODUCTS, additions: int = ADDITIONS) -> float:

@@ -31,16 +31,18 @@ def test_cost_of_a_trial() -> None:
     outcome = Done(
         status="done",
         key="lstm-0",
-        training=Training(seconds=12.5, epochs=3, updates=240, notes_per_second=2000.0, history=tuple(HISTORY)),
+        training=Training(
+            seconds=40.0, core_seconds=12.5, epochs=3, updates=240, notes_per_second=2000.0, history=tuple(HISTORY)
+        ),
         generation=Generation(notes_per_second=400.0),
         likelihood=None,
         memory=Memory(peak_bytes=3 * 2**20, peak_gpu_bytes=None),
         facts={"parameters": 1000},
-        yardstick=SpeedReference(before=0.04, after=0.06),
+        yardstick=SpeedReference(before=0.14, after=0.16, core=0.05),
     )
     assert cost.evaluate(outcome, target=18.0) == {
-        "training_seconds": 12.5,
-        "training_yardsticks": pytest.approx(25.0),  # half a yardstick's time: twice as fast as the standard machine
+        "training_seconds": 40.0,
+        "training_yardsticks": pytest.approx(25.0),  # processor time, on a machine twice as fast as the standard one
         "updates": 240.0,
         "epochs": 3.0,
         "training_notes_per_second": 2000.0,
@@ -58,9 +60,10 @@ def test_compute_and_updates_where_they_are_unknown() -> None:
         costs = cost.evaluate(Done.model_validate({**shared, "training": training, **more}))
         return costs["training_yardsticks"], costs["updates"]
 
-    trained = Training(seconds=12.5, epochs=3)
+    trained = Training(seconds=40.0, core_seconds=12.5, epochs=3)
     assert measured(trained) == (Undefined("no yardstick was timed beside it"), Undefined("the model doesn't count them"))
-    yardstick = SpeedReference(before=0.1, after=0.1)
+    assert measured(trained, yardstick=SpeedReference(before=0.1, after=0.1))[0] == Undefined("no yardstick was timed beside it")
+    yardstick = SpeedReference(before=0.3, after=0.3, core=0.1)
     assert measured(trained, yardstick=yardstick, trial={"device": "cpu"})[0] == pytest.approx(12.5)
     on_gpu = measured(trained, yardstick=yardstick, trial={"device": "cuda"})[0]
     assert on_gpu == Undefined("the yardstick measures a CPU, it was trained on a GPU")

@@ -32,6 +32,7 @@ def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) 
         status="done",
         training=Training(
             seconds=2.0 * fold,
+            core_seconds=4.0 * fold,
             epochs=3 * fold,
             notes=100,
             updates=20 * fold,
@@ -45,7 +46,7 @@ def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) 
         generation=Generation(seconds=1.0, notes=30, notes_per_second=30.0),
         likelihood=summarize(samples(fold, piece), "exact"),
         facts={"parameters": 10 * fold, "precision": "float32", "peak_gpu_bytes": 5 * fold, "chosen": fold},
-        yardstick=SpeedReference(before=fold, after=2 * fold),
+        yardstick=SpeedReference(before=fold, after=2 * fold, core=3 * fold),
         originality=Originality(
             samples=Copying(longest_training_run=(fold,), longest_prompt_run=(None,), known_patterns=(0.1 * fold,)),
             targets=Copying(longest_training_run=(fold + 5,), longest_prompt_run=(1,), known_patterns=(None,)),
@@ -68,6 +69,7 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
     training = whole.training
     assert training.model_dump(exclude={"history", "folds", "fold"}) == {
         "seconds": 3.0,
+        "core_seconds": 6.0,
         "epochs": 4.5,
         "notes": 100.0,
         "updates": 30.0,
@@ -100,7 +102,7 @@ def test_what_is_added_up_and_what_is_the_largest(whole: Done) -> None:
     assert whole.generation == Generation(seconds=2.0, notes=60, notes_per_second=30.0)
     assert whole.memory == Memory(peak_bytes=200)
     assert whole.remarks == ("odd",)
-    assert whole.yardstick == SpeedReference(before=1.5, after=3.0)
+    assert whole.yardstick == SpeedReference(before=1.5, after=3.0, core=4.5)
     assert whole.facts == {
         "parameters": 15.0,
         "precision": "float32",
