@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.metrics import METRICS, Undefined, skill
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics import METRICS, skill
 from bench.scoring.score import score_run
-from bench.scoring.table import Row, Table, TrialScore
+from bench.scoring.table import Cell, Row, Table, TrialScore
 from bench.storage.records import Provenance
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_target_file
@@ -37,17 +40,25 @@ class Series:
     value : float
         The row's mean, as in the report.
     over : {"pieces", "held-out pieces", "seeds"}
+    seeds : tuple of int
+        Training seeds with a value.
     at : tuple of int
-        Indices of the pieces, or the seeds.
-    values : tuple of float
-        One for each of `at`. For a piece, its mean over seeds. For a held-out piece, its bits per note times its notes over the
-        mean number of notes, so that the plain mean over pieces is the bits per note of all.
+        Indices of the pieces; empty over seeds.
+    values : tuple of tuple of float or None
+        A row for each of `seeds`: values of the pieces, None where it has none; over seeds, its only value. For a held-out piece,
+        the contribution to the bits per note of all (:func:`bench.scoring.crossed.contributions`), so that plain means are these.
     """
 
     value: float
     over: Over
+    seeds: tuple[int, ...]
     at: tuple[int, ...]
-    values: tuple[float, ...]
+    values: tuple[tuple[float | None, ...], ...]
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """Values as an array, (seeds, pieces) or (seeds, 1); NaN where there is none."""
+        return np.array(self.values, np.float64)
 
 
 @dataclass(frozen=True)
@@ -196,19 +207,21 @@ def _series(name: str, row: Row) -> Series | str:
     cell = row.cells[name]
     if cell.value is None:
         return cell.reason
-    if cell.weights is not None:
-        weight = math.fsum(cell.weights[piece] for piece in cell.by_piece) / len(cell.by_piece)
-        shares = {piece: value * cell.weights[piece] / weight for piece, value in cell.by_piece.items()}
-        return _rounded_series(cell.value, "held-out pieces", shares)
-    if cell.by_piece:
-        return _rounded_series(cell.value, "pieces", cell.by_piece)
-    by_seed = {t.trial.seed: v for t in row.done if not isinstance(v := t.values[name], Undefined)}
-    return _rounded_series(cell.value, "seeds", by_seed)
+    if not cell.by_seed:
+        by_seed = tuple((rounded(value),) for value in cell.seed_means.values())
+        return Series(rounded(cell.value), "seeds", tuple(cell.seed_means), (), by_seed)
+    pieces = tuple(cell.by_piece)
+    rows = tuple(tuple(_contribution(cell, values.get(piece), piece) for piece in pieces) for values in cell.by_seed.values())
+    over: Over = "pieces" if cell.weights is None else "held-out pieces"
+    return Series(rounded(cell.value), over, tuple(cell.by_seed), pieces, rows)
 
 
-def _rounded_series(value: float, over: Over, values: Mapping[int, float]) -> Series:
-    at = sorted(values)
-    return Series(rounded(value), over, tuple(at), tuple(rounded(values[a]) for a in at))
+def _contribution(cell: Cell, value: float | None, piece: int) -> float | None:
+    """Value of a piece as it counts in the plain mean over pieces; None without a value."""
+    if value is None or cell.weights is None or cell.value is None:
+        return None if value is None else rounded(value)
+    mean_weight = math.fsum(cell.weights[p] for p in cell.by_piece) / len(cell.by_piece)
+    return rounded(cell.value + (value - cell.value) * cell.weights[piece] / mean_weight)
 
 
 def _yardstick(trial: TrialScore) -> float | None:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.gate.baseline import Baseline, Series, System
-from bench.gate.significance import SeedValues
+from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
 from bench.scoring.table import REAL
@@ -114,7 +114,7 @@ class Goal:
     by_piece: Mapping[int, float] = field(default_factory=dict)
 
     def distance(self, pieces: Sequence[int], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Compute how far each value is from the goal, shape (pieces,); a larger number is worse."""
+        """Compute how far each value is from the goal, shape (..., pieces); a larger number is worse."""
         if self.kind in ("near", "not above"):
             # Values by seed have no pieces, and no goal by piece.
             above = values - (np.array([self.by_piece.get(p, self.at) for p in pieces]) if self.by_piece else self.at)
@@ -148,7 +148,8 @@ def goal(metric: Metric, before: Baseline, old: System, new: System, mean: float
         counterpart = METRICS[metric.counterpart].id
         series = old.metrics.get(counterpart) or new.metrics.get(counterpart)
         kind: Literal["near", "not above"] = "near" if metric.near_counterpart else "not above"
-        return Goal(kind, by_piece=dict(zip(series.at, series.values, strict=True)) if series else {})
+        own = zip(series.at, over_seeds(series.matrix), strict=True) if series and series.at else ()
+        return Goal(kind, by_piece=dict(own))
     if metric.ideal is not None:
         return Goal("near", metric.ideal)
     real = before.systems.get(REAL)
@@ -179,6 +180,8 @@ class Verdict:
         ``pieces``, ``held-out pieces`` or ``seeds``.
     count : int
         Number of these; of seeds, the smaller of both sides.
+    seeds : int
+        Of values on pieces: number of training seeds, the smaller of both sides.
     tested : bool
         Whether a test could have given a small enough p: enough pieces differ, or some row has two seeds.
     clocked : bool
@@ -199,6 +202,7 @@ class Verdict:
     over: str = ""
     count: int = 0
     tested: bool = False
+    seeds: int = 0
     clocked: bool = False
     reason: str = ""
     goal: Goal | None = None
@@ -209,7 +213,7 @@ class Pair:
     """One metric's values on both sides, before they are tested."""
 
     verdict: Verdict
-    differences: NDArray[np.float64] | None = None
+    pieces: PieceValues | None = None
     seeds: SeedValues | None = None
 
 
@@ -254,19 +258,22 @@ def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, thresh
     before, now = old.metrics[metric.id], new.metrics[metric.id]
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
-    pieces, sides = _shared(before, now) if before.over != "seeds" else ((), (np.array(before.values), np.array(now.values)))
+    pieces, sides = _shared(before, now)
     if metric.clocked:
         if unclocked := _lacks_yardstick(verdict, old, new):
             return Pair(unclocked)
-        sides = (_in_yardsticks(before, old, metric), _in_yardsticks(now, new, metric))
-    if not len(sides[0]):
+        rows = zip(sides, (before, now), (old, new), strict=True)
+        sides = [_in_yardsticks(side, series, row, metric) for side, series, row in rows]
+    if not all(side.size for side in sides):
         return Pair(replace(verdict, status="lost", before=before.value, reason="no piece has a value in both"))
-    means = [float(side.sum()) / len(side) for side in sides]
+    means = [float(over_seeds(side).mean()) for side in sides]
     aim = goal(metric, baseline, old, new, means[0])
     distances = [aim.distance(pieces, side) for side in sides]
-    worsening = float(distances[1].sum()) / len(distances[1]) - float(distances[0].sum()) / len(distances[0])
+    worsening = float(over_seeds(distances[1]).mean() - over_seeds(distances[0]).mean())
     if not math.isfinite(worsening):
         raise DataError(f"{verdict.system}: {metric.name} changed by {worsening}, which is no measured value.")
+    on_seeds = before.over == "seeds"
+    seeds = min(len(side) for side in sides)
     verdict = replace(
         verdict,
         before=means[0],
@@ -274,32 +281,37 @@ def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, thresh
         worsening=worsening,
         limit=threshold.limit(means[0]),
         over=before.over,
-        count=min(len(side) for side in sides),
+        count=seeds if on_seeds else len(pieces),
+        seeds=0 if on_seeds else seeds,
         clocked=metric.clocked,
         reason=_missing(before, now, old, new),
         goal=aim,
     )
-    if before.over == "seeds":
-        return Pair(verdict, seeds=SeedValues(f"{metric.name} {new.kind}", distances[0], distances[1], ratios=aim.kind != "near"))
-    return Pair(verdict, differences=distances[1] - distances[0])
+    group = f"{metric.name} {new.kind}"
+    if on_seeds:
+        one, other = (side[:, 0] for side in distances)
+        return Pair(verdict, seeds=SeedValues(group, one, other, ratios=aim.kind != "near"))
+    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1]))
 
 
-def _shared(before: Series, now: Series) -> tuple[tuple[int, ...], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Select the pieces that have a value on both sides, and these values."""
+def _shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[np.float64]]]:
+    """Select the pieces that have a value on both sides, and these values, (seeds, pieces)."""
+    sides = [before.matrix, now.matrix]
     if before.at == now.at:
-        return now.at, (np.array(before.values), np.array(now.values))
-    old, new = dict(zip(before.at, before.values, strict=True)), dict(zip(now.at, now.values, strict=True))
-    shared = tuple(piece for piece in now.at if piece in old)
-    return shared, (np.array([old[piece] for piece in shared]), np.array([new[piece] for piece in shared]))
+        return now.at, sides
+    shared = tuple(piece for piece in now.at if piece in set(before.at))
+    return shared, [side[:, [s.at.index(piece) for piece in shared]] for side, s in zip(sides, (before, now), strict=True)]
 
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:
     """``11 of 16 pieces have no value now``; empty if none is lost. Seeds that were not run at all are the row's matter."""
     if before.over == "seeds":
-        gone = len(before.at) - len(now.at) - max(0, len(old.seeds) - len(new.seeds))
+        whole = len(before.seeds)
+        gone = whole - len(now.seeds) - max(0, len(old.seeds) - len(new.seeds))
     else:
+        whole = len(before.at)
         gone = len(set(before.at) - set(now.at))
-    return f"{gone} of {len(before.at)} {before.over} {'has' if gone == 1 else 'have'} no value now" if gone > 0 else ""
+    return f"{gone} of {whole} {before.over} {'has' if gone == 1 else 'have'} no value now" if gone > 0 else ""
 
 
 def _lacks_yardstick(verdict: Verdict, old: System, new: System) -> Verdict | None:
@@ -313,8 +325,6 @@ def _lacks_yardstick(verdict: Verdict, old: System, new: System) -> Verdict | No
     return None
 
 
-def _in_yardsticks(series: Series, system: System, metric: Metric) -> NDArray[np.float64]:
-    yardsticks: NDArray[np.float64] = np.array([system.yardstick[str(seed)] for seed in series.at])
-    if metric.better == "lower":  # a time: a slower machine makes it larger, and the yardstick too
-        yardsticks = 1 / yardsticks
-    return np.array(series.values) * yardsticks
+def _in_yardsticks(values: NDArray[np.float64], series: Series, system: System, metric: Metric) -> NDArray[np.float64]:
+    yardsticks: NDArray[np.float64] = np.array([system.yardstick[str(seed)] for seed in series.seeds])[:, None]
+    return values / yardsticks if metric.better == "lower" else values * yardsticks  # a slower machine makes both larger

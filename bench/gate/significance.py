@@ -2,33 +2,35 @@
 
 Two kinds of evidence:
 
-- on pieces: a paired permutation test over the pieces of both runs (:func:`bench.scoring.stats.paired_permutation`);
-- on seeds, for what belongs to a whole training (its cost, metrics on sets): one to three values per side. A permutation test
-  over three seeds can't give a p below 0.25, so this is a t-test with the noise pooled over all rows of the same kind, on the
-  logarithm where all values are positive (noise in percent). A row with larger noise of its own is tested with that. With one
-  seed per side there is nothing to estimate noise from, unless other rows have more.
+- on pieces: the change of the mean against the variance between training seeds and between the changes of the pieces, by the test
+  of :mod:`bench.scoring.crossed`. A retraining with other seeds or other versions of a library moves all pieces at once; a test
+  over pieces alone would call it a change;
+- on seeds, for what belongs to a whole training (its cost, metrics on sets): a t-test, on the logarithm where all values are
+  positive (noise in percent).
+
+A few seeds show their noise badly, so both also take the noise pooled over all rows of the same metric and kind. A row with
+larger noise of its own is tested with that. With one seed per side there is nothing to estimate noise from, unless other rows
+have more: the test on pieces is then over pieces alone.
 
 All p-values are adjusted together (Holm 1979). Tests that could not give a small p whatever happened are not counted, as they
-can't be called worse either (Tarone 1990): those over few pieces, or without a difference in any.
+can't be called worse either (Tarone 1990): those over few pieces or seeds, or without a difference in any.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.scoring.stats import DRAWS, holm, paired_permutation, smallest_p
+from bench.scoring.crossed import FEWEST, variance_of_difference
+from bench.scoring.stats import holm, p_values
 
 #: Level of the adjusted p-values below which a change is significant.
 ALPHA = 0.05
-
-#: Number of tests that share one matrix of signs; bounds the memory.
-BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -66,36 +68,77 @@ class SeedValues:
     ratios: bool = True
 
 
-def family_size(smallest: Sequence[float], alpha: float = ALPHA) -> int:
-    """Compute Tarone's number: the smallest k such that at most k tests can reach alpha / k. At least 1.
+@dataclass(frozen=True)
+class PieceValues:
+    """Values of one row on pieces, before and now; NaN where a seed has none.
 
-    References
+    Parameters
     ----------
-    Tarone 1990, A Modified Bonferroni Method for Discrete Data, Biometrics 46.
-
-    Examples
-    --------
-    Two tests can reach 0.05 / 2; the third, 0.03, can't:
-
-    >>> family_size([0.001, 0.02, 0.03])
-    2
+    group : str
+        Metric and kind of row; rows of one group share their training noise.
+    before, now : ndarray, shape (seeds, pieces)
+        On the same pieces.
     """
-    ordered = np.sort(np.asarray(smallest, np.float64))
-    for k in range(1, len(ordered) + 1):
-        if np.searchsorted(ordered, alpha / k, side="right") <= k:
-            return k
-    return max(1, len(ordered))
+
+    group: str
+    before: NDArray[np.float64]
+    now: NDArray[np.float64]
+
+    @property
+    def change(self) -> float:
+        """Mean now minus mean before."""
+        return float(over_seeds(self.now).mean() - over_seeds(self.before).mean())
+
+    @property
+    def complete(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both sides on the pieces that all seeds have; where these are too few, means over seeds on all pieces."""
+        whole = np.isfinite(self.before).all(0) & np.isfinite(self.now).all(0)
+        if whole.sum() < FEWEST:
+            return over_seeds(self.before)[None], over_seeds(self.now)[None]
+        return self.before[:, whole], self.now[:, whole]
+
+    @property
+    def testable(self) -> bool:
+        """Whether any difference could be significant: enough pieces, and values that are not all equal."""
+        return self.before.shape[1] >= FEWEST and not np.array_equal(over_seeds(self.before), over_seeds(self.now))
 
 
-def paired_p(differences: Sequence[NDArray[np.float64]], draws: int) -> NDArray[np.float64]:
-    """Compute p-values of paired permutation tests, each over its own number of pieces."""
-    result = np.ones(len(differences))
-    for n in sorted({len(d) for d in differences}):
-        same = [i for i, d in enumerate(differences) if len(d) == n]
-        for start in range(0, len(same), BLOCK):
-            block = same[start : start + BLOCK]
-            result[block] = paired_permutation(np.stack([differences[i] for i in block], axis=1), draws=draws)
+def over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average over seeds, (seeds, pieces) to (pieces,), where a piece may be NaN for some of them."""
+    if np.isfinite(values).all():
+        means: NDArray[np.float64] = values.mean(0)
+        return means
+    with np.errstate(invalid="ignore"):
+        result: NDArray[np.float64] = np.nansum(values, axis=0) / np.isfinite(values).sum(0)
     return result
+
+
+def crossed_p(rows: Sequence[PieceValues]) -> list[float]:
+    """Compute two-sided p-values over seeds and pieces, the smaller of those with own and with pooled training noise.
+
+    Each row needs :data:`bench.scoring.crossed.FEWEST` pieces.
+    The own noise has few degrees of freedom, and the pooled one is never below it, so either may give the smaller limit.
+    """
+    sides = [row.complete for row in rows]
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(row.group, []).append(i)
+    own = [variance_of_difference(*pair) for pair in sides]
+    pooled = list(own)
+    for members in groups.values():
+        means = {i: [side.mean(1) for side in sides[i]] for i in members}
+        squares = {i: sum(_squares(side) for side in means[i]) for i in members}
+        free = {i: sum(len(side) - 1 for side in means[i]) for i in members}
+        if not (degrees := sum(free.values())):
+            continue
+        shared = sum(squares.values()) / degrees
+        for i in members:
+            noise = max(shared, squares[i] / free[i] if free[i] else 0.0)
+            pooled[i] = replace(own[i], seeds=noise * sum(1 / len(side) for side in means[i]), seeds_df=degrees)
+    changes = [row.change for row in rows]
+    known = [min(len(side) for side in pair) > 1 for pair in sides]
+    pairs = zip(p_values(changes, own), p_values(changes, pooled), known, strict=True)
+    return [min(p, q) if both else q for p, q, both in pairs]
 
 
 def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
@@ -144,48 +187,21 @@ def _t_test(change: float, error: float, degrees: int) -> float:
     return float(2 * special.stdtr(degrees, -change / error)) if error > 0 else 0.0
 
 
-def judge_all(
-    differences: Sequence[NDArray[np.float64]],
-    rows: Sequence[SeedValues],
-    *,
-    needed: Sequence[bool] | None = None,
-    alpha: float = ALPHA,
-    draws: int | None = None,
-) -> tuple[list[Chance], list[Chance], int]:
+def judge_all(on_pieces: Sequence[PieceValues], on_seeds: Sequence[SeedValues]) -> tuple[list[Chance], list[Chance], int]:
     """Run every test of a check.
-
-    Parameters
-    ----------
-    differences : sequence of ndarray, shape (pieces,)
-        Now minus before, for each comparison on pieces.
-    rows : sequence of SeedValues
-        For each comparison on seeds.
-    needed : sequence of bool, optional
-        For `differences`, then for `rows`: whether its p is needed; by default all are. The others are counted with p = 1, which
-        can only make the other p larger, and saves most of the work.
-    alpha : float
-    draws : int, optional
-        Sign patterns; by default :data:`bench.scoring.stats.DRAWS`, or more where there are so many tests that the smallest
-        possible p, 1 / draws, would come near alpha when adjusted.
 
     Returns
     -------
     list of Chance, list of Chance, int
-        For `differences`, for `rows`, and the number of tests that p is adjusted for.
+        For the comparisons on pieces, for those on seeds, and the number of tests that p is adjusted for.
     """
-    seed_p, freedom = pooled_t(rows)
-    smallest = [smallest_p(int(np.count_nonzero(d)), draws=None) for d in differences]
-    smallest += [0.0 if degrees >= 2 else 1.0 for degrees in freedom]
-    size = family_size(smallest, alpha)
-    family = [i for i, p in enumerate(smallest) if p <= alpha / size]
-    wanted = [i for i in family if needed is None or needed[i]]
-    on_pieces = [i for i in wanted if i < len(differences)]
-    drawn = draws or max(DRAWS, math.ceil(10 * len(family) / alpha))
-    p_values = np.ones(len(smallest))
-    p_values[on_pieces] = paired_p([differences[i] for i in on_pieces], drawn)
-    on_seeds = [i for i in wanted if i >= len(differences)]
-    p_values[on_seeds] = [seed_p[i - len(differences)] for i in on_seeds]
-    answers = [Chance(1.0, False)] * len(smallest)
-    for i, p in zip(family, holm(p_values[family].tolist()), strict=True):
+    seed_p, freedom = pooled_t(on_seeds)
+    many = [i for i, row in enumerate(on_pieces) if row.before.shape[1] >= FEWEST]
+    raw = dict(zip(many, crossed_p([on_pieces[i] for i in many]), strict=True))
+    p_values = [*(raw.get(i, 1.0) for i in range(len(on_pieces))), *seed_p]
+    testable = [*(row.testable for row in on_pieces), *(degrees >= 2 for degrees in freedom)]
+    family = [i for i, possible in enumerate(testable) if possible]
+    answers = [Chance(1.0, False)] * len(testable)
+    for i, p in zip(family, holm([p_values[i] for i in family]), strict=True):
         answers[i] = Chance(p, True)
-    return answers[: len(differences)], answers[len(differences) :], len(family)
+    return answers[: len(on_pieces)], answers[len(on_pieces) :], len(family)

@@ -156,7 +156,8 @@ def _number(verdict: Verdict, value: float) -> str:
 
 
 def _count(verdict: Verdict) -> str:
-    return _plural(verdict.count, verdict.over.removesuffix("s"))
+    count = _plural(verdict.count, verdict.over.removesuffix("s"))
+    return f"{_plural(verdict.seeds, 'seed')} and {count}" if verdict.seeds > 1 else count
 
 
 def _plural(count: int, word: str) -> str:

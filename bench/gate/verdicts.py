@@ -14,7 +14,7 @@ from bench.gate.compare import JUDGED, Pair, Status, Verdict, obstacles, pairs_o
 from bench.gate.significance import ALPHA, Chance, judge_all
 from bench.metrics import METRICS
 from bench.metrics.thresholds import choose_all
-from bench.scoring.stats import smallest_p
+from bench.scoring.crossed import FEWEST
 
 #: In order of importance.
 STATUSES: tuple[Status, ...] = ("worse", "lost", "better", "unclear", "untested", "new", "not compared", "same")
@@ -66,7 +66,7 @@ class Judgement:
     @property
     def blind(self) -> list[Verdict]:
         """Verdicts that could not have been worse whatever happened: too few pieces or seeds for the number of tests."""
-        return [v for v in self.of("same", "untested", "unclear") if not can_tell(v, self.tests)]
+        return [v for v in self.of("same", "untested", "unclear") if not can_tell(v)]
 
     @property
     def exit_code(self) -> int:
@@ -78,11 +78,9 @@ class Judgement:
         return INCOMPLETE if self.of("lost") or any(row.status != "new" for row in self.rows) else FINE
 
 
-def can_tell(verdict: Verdict, tests: int, alpha: float = ALPHA) -> bool:
-    """Whether this number of pieces can give a p that is small enough among `tests`. Seeds can, where their noise is known."""
-    if verdict.over == "seeds":
-        return verdict.tested
-    return smallest_p(verdict.count, draws=None) * max(1, tests) <= alpha
+def can_tell(verdict: Verdict) -> bool:
+    """Whether so many pieces can show a change. Seeds can, where their noise is known."""
+    return verdict.tested if verdict.over == "seeds" else verdict.count >= FEWEST
 
 
 def judge(
@@ -91,7 +89,6 @@ def judge(
     gate: Mapping[str, float | str] | None = None,
     *,
     alpha: float = ALPHA,
-    draws: int | None = None,
 ) -> Judgement:
     """Compare a run with its baseline.
 
@@ -102,8 +99,6 @@ def judge(
         Thresholds as in a spec, which override the defaults.
     alpha : float
         Probability of calling anything worse in a run that differs only by chance.
-    draws : int, optional
-        For the permutation tests, see :func:`bench.gate.significance.judge_all`; fewer are faster and coarser.
 
     Returns
     -------
@@ -113,7 +108,7 @@ def judge(
         return Judgement(before.run, now.run, obstacles=tuple(reasons))
     thresholds = choose_all(METRICS.values(), gate)
     pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds)]
-    tested, tests = _test(pairs, alpha, draws)
+    tested, tests = _test(pairs, alpha)
     compared = {v.system for v in tested if v.before is not None and v.now is not None}
     if not compared:
         return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
@@ -138,16 +133,13 @@ def _rows(before: Baseline, now: Baseline, compared: set[str]) -> list[RowChange
     return [*vanished, *failed, *fewer, *new]
 
 
-def _test(pairs: list[Pair], alpha: float, draws: int | None) -> tuple[list[Verdict], int]:
+def _test(pairs: list[Pair], alpha: float) -> tuple[list[Verdict], int]:
     """Test every pair; return the verdicts and the number of tests."""
-    on_pieces = [i for i, pair in enumerate(pairs) if pair.differences is not None]
+    on_pieces = [i for i, pair in enumerate(pairs) if pair.pieces is not None]
     on_seeds = [i for i, pair in enumerate(pairs) if pair.seeds is not None]
     piece_chances, seed_chances, tests = judge_all(
-        [d for pair in pairs if (d := pair.differences) is not None],
-        [s for pair in pairs if (s := pair.seeds) is not None],
-        needed=[_beyond(pairs[i].verdict) for i in (*on_pieces, *on_seeds)],
-        alpha=alpha,
-        draws=draws,
+        [pieces for pair in pairs if (pieces := pair.pieces) is not None],
+        [seeds for pair in pairs if (seeds := pair.seeds) is not None],
     )
     verdicts = [pair.verdict for pair in pairs]
     for i, chance in zip([*on_pieces, *on_seeds], [*piece_chances, *seed_chances], strict=True):

@@ -7,8 +7,9 @@ differs by its seed effect on all pieces at once, which no number of pieces aver
 Two formulas, each for what it does best (``docs/statistics.md`` has the simulations):
 
 - The **interval of a mean** is a t interval with Satterthwaite's degrees of freedom: right on average at one level.
-- A **comparison** must also hold far in the tail, at level 0.05 / pairs. There these estimated degrees of freedom are too many:
-  with three seeds they gave up to 19 times the promised false positives. It adds the squared limits of its parts instead.
+- A **comparison** (:func:`bench.scoring.stats.limit`) must also hold far in the tail, at level 0.05 / pairs. There these
+  estimated degrees of freedom are too many: with three seeds they gave up to 17 times the promised false positives. It adds the
+  squared limits of its parts instead.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 #: Fewest pieces for an interval or a test over pieces: fewer do not show how much pieces vary.
 FEWEST = 5
@@ -149,8 +150,8 @@ def variance_of_difference(one: ArrayLike, other: ArrayLike, effective: float | 
     a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
     first, second = variance(a, effective), variance(b, effective)
     paired = variance([a.mean(0) - b.mean(0)], effective)
-    seeds, seeds_df = _sum((first.seeds, first.seeds_df), (second.seeds, second.seeds_df))
-    rest, rest_df = _sum((first.rest, first.rest_df), (second.rest, second.rest_df))
+    seeds, seeds_df = add((first.seeds, first.seeds_df), (second.seeds, second.seeds_df))
+    rest, rest_df = add((first.rest, first.rest_df), (second.rest, second.rest_df))
     return Variance(seeds, seeds_df, paired.pieces, paired.pieces_df, rest, rest_df)
 
 
@@ -170,8 +171,8 @@ def effective_number(weights: ArrayLike) -> float:
     return float(w.sum() ** 2 / (w**2).sum())
 
 
-def _sum(*parts: tuple[float, float]) -> tuple[float, float]:
-    """Sum of independent variances, and its degrees of freedom by Satterthwaite."""
+def add(*parts: tuple[float, float]) -> tuple[float, float]:
+    """Sum independent variances, each with its degrees of freedom; the sum's are Satterthwaite's."""
     total = math.fsum(part for part, _ in parts)
     return total, total**2 / math.fsum(part**2 / df for part, df in parts) if total else KNOWN
 
@@ -314,84 +315,3 @@ class Values:
         parts = variance(values, self.effective(used))
         mean = float(np.average(list(self.by_piece.values()), weights=self.share(pieces)))
         return t_interval(mean, parts.total, parts.df, level), "seeds and pieces" if len(values) > 1 else "pieces"
-
-
-def limit(parts: Sequence[Variance], alpha: ArrayLike) -> NDArray[np.float64]:
-    """Compute by how much a mean difference must exceed 0 to be significant at two-sided level `alpha`.
-
-    The root of the sum of the squared limits that its parts would have alone, t_seeds(alpha)^2 seeds + t_pieces(alpha)^2 pieces:
-    Student's where one part dominates, and never below the limit over pieces alone. For independent estimates, whatever the true
-    variances, such a limit is exceeded by chance in at most alpha of cases (Banerjee 1960). Here the part of the pieces is a
-    difference of estimates and the seeds' degrees of freedom are Welch's, so that simulations must show it too.
-
-    Parameters
-    ----------
-    parts : sequence of Variance, length (tests,)
-    alpha : array_like, shape () or (tests,)
-
-    Returns
-    -------
-    ndarray, shape (tests,)
-
-    References
-    ----------
-    Banerjee 1960, Approximate Confidence Interval for Linear Functions of Means of k Populations when the Population Variances
-    are not Equal, Sankhya 22; Welch 1938 for the seeds.
-    """
-    seeds, seeds_df, own, pieces, pieces_df = np.array(
-        [(v.seeds, v.seeds_df, v.own_pieces, v.pieces, v.pieces_df) for v in parts], np.float64
-    ).T
-    tail = np.asarray(alpha, np.float64) / 2
-    of_pieces = special.stdtrit(pieces_df, tail) ** 2
-    squares = special.stdtrit(seeds_df, tail) ** 2 * seeds + of_pieces * own
-    result: NDArray[np.float64] = np.sqrt(np.maximum(squares, of_pieces * pieces))
-    return result
-
-
-def p_values(differences: Sequence[float], parts: Sequence[Variance]) -> list[float]:
-    """Compute the smallest two-sided level at which each difference exceeds its :func:`limit`, to 1e-30.
-
-    Examples
-    --------
-    With one seed a side, Student's paired test over the pieces:
-
-    >>> one, other = [[1.0, 2.0, 4.0, 5.0, 9.0]], [[1.0, 1.0, 2.0, 3.0, 5.0]]
-    >>> (p,) = p_values([1.8], [variance_of_difference(one, other)])
-    >>> round(p, 4) == round(float(stats.ttest_rel(one[0], other[0]).pvalue), 4)
-    True
-    """
-    if not len(parts):
-        return []
-    size = np.abs(np.asarray(differences, np.float64))
-    low, high = np.full(len(size), math.log(1e-30)), np.zeros(len(size))
-    for _ in range(50):
-        middle = (low + high) / 2
-        significant = limit(parts, np.exp(middle)) < size
-        low, high = np.where(significant, low, middle), np.where(significant, middle, high)
-    return [float(p) for p in np.exp(high)]
-
-
-def detectable(parts: Variance, alpha: float, power: float = 0.8) -> float:
-    """Compute the smallest true difference that exceeds its :func:`limit` with probability `power`.
-
-    By the noncentral t distribution, the squared limit being about a chi-square with Satterthwaite's degrees of freedom.
-
-    References
-    ----------
-    Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, ch. 2; Satterthwaite 1946.
-    """
-    if parts.total == 0:
-        return 0.0
-    error = math.sqrt(parts.total)
-    critical = float(limit([parts], alpha)[0]) / error
-    squares = [
-        (float(special.stdtrit(df, alpha / 2)) ** 2 * part, df)
-        for part, df in ((parts.seeds, parts.seeds_df), (parts.own_pieces, parts.pieces_df))
-    ]
-    df = _sum(*squares)[1]
-
-    def lacking(effect: float) -> float:
-        # A significant difference of the wrong sign adds next to nothing, and SciPy can't compute so small a tail.
-        return float(stats.nct.sf(critical, df, effect)) - power
-
-    return error * float(optimize.brentq(lacking, 0.0, 4 * critical + 10))

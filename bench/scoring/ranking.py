@@ -13,7 +13,6 @@ from statistics import median
 
 from bench.metrics import METRICS
 from bench.scoring import stats
-from bench.scoring.crossed import detectable
 from bench.scoring.stats import ALPHA
 from bench.scoring.table import Row
 from bench.specs.schema import UNTRAINED
@@ -132,7 +131,7 @@ class Standing:
         Median over the pairs of models; at the level of Holm's first step, which is the strictest.
         """
         strictest = ALPHA / max(1, len(self.family))
-        sizes = [detectable(c.variance, strictest) for c in self.between_models if c.variance is not None]
+        sizes = [stats.detectable(c.variance, strictest) for c in self.between_models if c.variance is not None]
         return median(sizes) if sizes else None
 
 

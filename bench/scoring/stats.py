@@ -10,14 +10,16 @@ Two questions, never mixed up:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
 
-from bench.scoring.crossed import FEWEST, Interval, Over, Values, Variance, limit, p_values, variance_of_difference
+from bench.scoring.crossed import FEWEST, Interval, Over, Values, Variance, add, variance_of_difference
 
 #: Sign patterns of a permutation test, the data's own counted as one of these.
 DRAWS = 10_000
@@ -73,26 +75,6 @@ def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int 
     return np.asarray(extreme.mean(0).reshape(values.shape[1:]))
 
 
-def smallest_p(pieces: int, draws: int | None = DRAWS) -> float:
-    """Compute the smallest p-value that :func:`paired_permutation` can give: that of two sign patterns, all plus and all minus.
-
-    Parameters
-    ----------
-    pieces : int
-        Only those with a difference other than 0, as the sign of 0 does not matter.
-    draws : int or None
-        Sign patterns drawn for more than :data:`EXACT` pieces; None for as many as there are.
-
-    Examples
-    --------
-    >>> smallest_p(5), smallest_p(20), smallest_p(0)
-    (0.0625, 0.0001, 1.0)
-    >>> smallest_p(20, draws=None) == 2 / 2**20
-    True
-    """
-    return 2.0 ** (1 - max(1, pieces)) if pieces <= EXACT or draws is None else 1 / draws
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values for their number by Holm's step-down method, so that the family-wise error rate is that of one test.
 
@@ -110,6 +92,96 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * factors))
     return [float(p) for p in adjusted]
+
+
+def limit(parts: Sequence[Variance], alpha: ArrayLike) -> NDArray[np.float64]:
+    """Compute by how much a mean difference must exceed 0 to be significant at two-sided level `alpha`.
+
+    The root of the sum of the squared limits that its parts would have alone, t_seeds(alpha)^2 seeds + t_pieces(alpha)^2 pieces:
+    Student's where one part dominates, and never below the limit over pieces alone. For independent estimates, whatever the true
+    variances, such a limit is exceeded by chance in at most alpha of cases (Banerjee 1960). Here the part of the pieces is a
+    difference of estimates and the seeds' degrees of freedom are Welch's, so that simulations must show it too.
+
+    Parameters
+    ----------
+    parts : sequence of Variance, length (tests,)
+    alpha : array_like, shape () or (tests,)
+
+    Returns
+    -------
+    ndarray, shape (tests,)
+
+    References
+    ----------
+    Banerjee 1960, Approximate Confidence Interval for Linear Functions of Means of k Populations when the Population Variances
+    are not Equal, Sankhya 22; Welch 1938 for the seeds.
+    """
+    return _limit(_columns(parts), np.asarray(alpha, np.float64))
+
+
+def _columns(parts: Sequence[Variance]) -> NDArray[np.float64]:
+    """Arrange what limits are computed from, (5, tests)."""
+    columns: NDArray[np.float64] = np.array([(v.seeds, v.seeds_df, v.own_pieces, v.pieces, v.pieces_df) for v in parts]).T
+    return columns
+
+
+def _limit(columns: NDArray[np.float64], alpha: NDArray[np.float64]) -> NDArray[np.float64]:
+    seeds, seeds_df, own, pieces, pieces_df = columns
+    tail = alpha / 2
+    of_pieces = special.stdtrit(pieces_df, tail) ** 2
+    squares = special.stdtrit(seeds_df, tail) ** 2 * seeds + of_pieces * own
+    result: NDArray[np.float64] = np.sqrt(np.maximum(squares, of_pieces * pieces))
+    return result
+
+
+def p_values(differences: Sequence[float], parts: Sequence[Variance]) -> list[float]:
+    """Compute the smallest two-sided level at which each difference exceeds its :func:`limit`, to 1e-30.
+
+    Examples
+    --------
+    With one seed a side, Student's paired test over the pieces:
+
+    >>> one, other = [[1.0, 2.0, 4.0, 5.0, 9.0]], [[1.0, 1.0, 2.0, 3.0, 5.0]]
+    >>> (p,) = p_values([1.8], [variance_of_difference(one, other)])
+    >>> round(p, 4) == round(float(stats.ttest_rel(one[0], other[0]).pvalue), 4)
+    True
+    """
+    if not len(parts):
+        return []
+    size = np.abs(np.asarray(differences, np.float64))
+    columns = _columns(parts)
+    low, high = np.full(len(size), math.log(1e-30)), np.zeros(len(size))
+    for _ in range(36):
+        middle = (low + high) / 2
+        significant = _limit(columns, np.exp(middle)) < size
+        low, high = np.where(significant, low, middle), np.where(significant, middle, high)
+    return [float(p) for p in np.exp(high)]
+
+
+def detectable(parts: Variance, alpha: float, power: float = 0.8) -> float:
+    """Compute the smallest true difference that exceeds its :func:`limit` with probability `power`.
+
+    By the noncentral t distribution, the squared limit being about a chi-square with Satterthwaite's degrees of freedom.
+
+    References
+    ----------
+    Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, ch. 2; Satterthwaite 1946.
+    """
+    if parts.total == 0:
+        return 0.0
+    error = math.sqrt(parts.total)
+    critical = float(limit([parts], alpha)[0]) / error
+    squares = [
+        (float(special.stdtrit(df, alpha / 2)) ** 2 * part, df)
+        for part, df in ((parts.seeds, parts.seeds_df), (parts.own_pieces, parts.pieces_df))
+    ]
+    df = add(*squares)[1]
+
+    def lacking(effect: float) -> float:
+        # A significant difference of the wrong sign adds next to nothing, and SciPy can't compute so small a tail.
+        return float(stats.nct.sf(critical, df, effect)) - power
+
+    return error * float(optimize.brentq(lacking, 0.0, 4 * critical + 10))
 
 
 @dataclass(frozen=True)

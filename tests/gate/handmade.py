@@ -14,7 +14,17 @@ PIECES = 20
 
 
 def series(values: list[float], over: Over = "pieces") -> Series:
-    return Series(sum(values) / len(values), over, tuple(range(len(values))), tuple(values))
+    """Values of two seeds that agree on each piece; over seeds, a value a seed."""
+    mean = sum(values) / len(values)
+    if over == "seeds":
+        return Series(mean, over, tuple(range(len(values))), (), tuple((v,) for v in values))
+    return by_seed([values, values])
+
+
+def by_seed(rows: list[list[float]]) -> Series:
+    """Values on pieces of each seed."""
+    mean = sum(map(sum, rows)) / sum(map(len, rows))
+    return Series(mean, "pieces", tuple(range(len(rows))), tuple(range(len(rows[0]))), tuple(map(tuple, rows)))
 
 
 def system(kind: str = "model", **metrics: Series) -> System:
@@ -37,7 +47,7 @@ def flat(value: float, pieces: int = PIECES) -> Series:
 def shifted(one: Baseline, name: str, metric: str, by: float) -> Baseline:
     """The same run with one metric of one row moved on every piece or seed."""
     old, key = one.systems[name], METRICS[metric].id
-    moved = series([v + by for v in old.metrics[key].values], old.metrics[key].over)
+    moved = replace(old.metrics[key], values=tuple(tuple(v + by for v in row) for row in old.metrics[key].values))
     return replace(one, systems={**one.systems, name: replace(old, metrics={**old.metrics, key: moved})})
 
 

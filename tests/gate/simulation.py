@@ -9,8 +9,9 @@ metric of one model is truly worse by twice its threshold.
 A drawn run keeps each piece's own level, as both runs of a pair have the same pieces (drawn anew for each pair), and draws what
 differs between generations: each (seed, piece) takes one of the stored seeds' deviations from that piece's mean, all metrics of a
 sample together. Deviations are widened by sqrt(n / (n - 1)), as a mean of n takes away that much. What differs between trainings
-has the covariance of the stored seeds. Metrics on sets are stored by seed: all that differs between seeds is taken for both kinds
-of pairs. Times get the noise of a calm machine, 5 %, and a speed that differs between runs.
+has the covariance of the stored seeds, with normal effects of each drawn seed. Metrics on sets are stored by seed: all that
+differs between seeds is taken for both kinds of pairs. Times get the noise of a calm machine, 5 %, and a speed that differs
+between runs.
 """
 
 from __future__ import annotations
@@ -36,9 +37,6 @@ SEEDS = 3
 
 #: SD of the logarithm of a time between seeds on a calm machine, and of the speed of two machines.
 CLOCK_NOISE, MACHINE_NOISE = 0.05, 0.3
-
-#: Permutations: fewer than the gate's own, for many pairs. The smallest adjusted p among 300 tests is 300 / 20 000.
-DRAWS = 20_000
 
 #: No run on the chorales' Table 2 on a processor has them: a known entropy rate, a GPU. A median's skill says nothing new.
 ELSEWHERE = {"excess_bits", "peak_gpu_memory", *skill.OF}
@@ -82,13 +80,13 @@ class Stored:
         training = rng.normal(size=(SEEDS, SEEDS)) / math.sqrt(SEEDS - 1)  # (drawn seeds, stored seeds)
         level, apart, means = self.together
         taken = rng.integers(0, SEEDS, (1, SEEDS, len(chosen)))
-        drawn = level[:, chosen] + np.take_along_axis(apart[:, :, chosen], taken, axis=1).mean(1)
+        drawn = level[:, None, chosen] + np.take_along_axis(apart[:, :, chosen], taken, axis=1)  # (metrics, seeds, pieces)
         if trainings:
-            drawn = drawn + (means @ training.T).mean(1, keepdims=True)
+            drawn = drawn + (means @ training.T)[:, :, None]
         metrics = {METRICS[name].id: series("pieces", row) for name, row in zip(self.pieces, drawn, strict=True)}
         for name, (level, apart) in self.likelihoods.items():
-            moved = (training @ apart).mean(0)[shares] if trainings else 0.0
-            metrics[METRICS[name].id] = series("held-out pieces", level[shares] + moved)
+            moved = training @ apart if trainings else apart
+            metrics[METRICS[name].id] = series("held-out pieces", (level + moved)[:, shares])
         for name, values in self.sets.items():
             metrics[METRICS[name].id] = series("seeds", spread(values, training))
         for name, values in self.costs.items():
@@ -118,7 +116,10 @@ def places(count: int) -> tuple[int, ...]:
 
 
 def series(over: Over, values) -> Series:
-    return Series(float(values.sum()) / len(values), over, places(len(values)), values)  # an array, which the gate makes of them
+    """Values as an array, which the gate makes of them: (seeds, pieces), or over seeds (seeds,)."""
+    if over == "seeds":
+        return Series(float(values.mean()), over, places(len(values)), (), values[:, None])
+    return Series(float(values.mean()), over, places(len(values)), places(values.shape[1]), values)
 
 
 @functools.cache
@@ -144,12 +145,12 @@ def worsen(rng, before: Baseline, now: Baseline, system: str, name: str, thresho
     """`now`, truly worse than `before` at one metric by so many thresholds; pieces suffer unequally."""
     metric, rule = METRICS[name], choose(METRICS[name], {})
     was, old = before.systems[system].metrics[metric.id], now.systems[system].metrics[metric.id]
-    values = np.array(old.values)
+    values = old.matrix[:, 0] if old.over == "seeds" else old.matrix
     if metric.clocked:
         factor = 1 + thresholds * rule.amount / 100
         values = values * (factor if metric.better == "lower" else 2 - factor)
     else:
-        suffered = rng.lognormal(0, 0.5, len(values)) if old.over != "seeds" else np.ones(len(values))
+        suffered = rng.lognormal(0, 0.5, values.shape[1]) if old.over != "seeds" else np.ones(len(values))
         aim = goal(metric, before, before.systems[system], now.systems[system], was.value)
         values = further(aim, old.at, values, thresholds * rule.limit(was.value) * suffered / suffered.mean())
     changed = replace(now.systems[system], metrics={**now.systems[system].metrics, metric.id: series(old.over, values)})
@@ -175,7 +176,7 @@ def equal(pairs: int, *, trainings: bool, seed: int) -> dict:
     """Of so many pairs of equal runs: how often anything at all is called worse, and what."""
     rng, alarms, called = np.random.default_rng(seed), 0, {}
     for _ in range(pairs):
-        judged = judge(*draw_pair(rng, trainings=trainings), draws=DRAWS)
+        judged = judge(*draw_pair(rng, trainings=trainings))
         worse = judged.of("worse")
         alarms += bool(worse)
         for v in worse:
@@ -192,7 +193,7 @@ def worse(pairs: int, *, seed: int) -> dict:
     for i in range(pairs):
         system, name = cases[order[i % len(cases)]]
         before, now = draw_pair(rng, trainings=True)
-        judged = judge(before, worsen(rng, before, now, system, name), draws=DRAWS)
+        judged = judge(before, worsen(rng, before, now, system, name))
         count = found.setdefault(name, [0, 0])
         count[0] += 1
         count[1] += any(v.system == system and v.metric.name == name for v in judged.of("worse"))

@@ -71,11 +71,11 @@ class TestDamage:
     @pytest.mark.parametrize(
         "data",
         [
-            DATA.replace(b'"values":[10.0,', b'"values":[10.5,'),
+            DATA.replace(b'"values":[[10.0,', b'"values":[[10.5,'),
             DATA.replace(b"\n", b"\r\n"),
             b"<<<<<<< HEAD\n" + DATA + b"=======\n" + DATA.replace(b"10.0", b"10.5") + b">>>>>>> other\n",
             json.dumps(json.loads(DATA), indent=2).encode(),
-            b'{"bench_baseline":2}',
+            b'{"bench_baseline":3}',
         ],
         ids=["edited", "line ends", "merge conflict", "formatted", "no checksum"],
     )
@@ -94,12 +94,12 @@ class TestDamage:
     @pytest.mark.parametrize("version", [1, 9])
     def test_another_format(self, path, version):
         error = refusal(path, b'{"bench_baseline": %d}' % version)
-        assert error.message == f"{path} has format {version}; this version of bench reads format 2."
+        assert error.message == f"{path} has format {version}; this version of bench reads format 3."
 
     @pytest.mark.parametrize("content", ["", '"run":1}', 5000 * "[", '"run":NaN}'])
     def test_another_program_s_content_is_refused_in_words_too(self, path, content):
         checksum = hashlib.sha256(content.encode()).hexdigest()
-        error = refusal(path, f'{{"bench_baseline":2,"sha256":"{checksum}",\n{content}'.encode())
+        error = refusal(path, f'{{"bench_baseline":3,"sha256":"{checksum}",\n{content}'.encode())
         assert error.message.startswith(f"{path} is no baseline: ")
 
 

@@ -143,7 +143,7 @@ def test_a_worse_model_fails(bench):
     assert bench.run(MODEL.replace("PITCH = 60", "PITCH = 100")).returncode == 0
     answer = bench.process("check", "toy-cpu", "--baseline", "b.json", "--only-regressions")
     assert answer.returncode == 1
-    evidence = r"\(\+[\d.]+, threshold 0\.\d+; p [<=] 0.0\d+ over 20 pieces\): worse"
+    evidence = r"\(\+[\d.]+, threshold 0\.\d+; p [<=] 0.0\d+ over 2 seeds and 20 pieces\): worse"
     found = re.search(rf"^flat: pitch_distance ([\d.]+) -> ([\d.]+) {evidence}$", answer.stdout, re.MULTILINE)
     assert float(found[1]) < 15 < 35 < float(found[2])
     assert "pitch_w1" not in answer.stdout  # the spec says off

@@ -83,7 +83,7 @@ class TestCopying:
     def test_a_sentence_says_it(self):
         assert sentence(verdict(FULL, moved(copied_run=flat(60.0)), "copied_run")) == (
             "lstm: copied_run 6.1 -> 60.1 (+54.0, 48.0 more above real music's own, threshold 4.0; "
-            "p < 0.001 over 20 pieces): worse"
+            "p < 0.001 over 2 seeds and 20 pieces): worse"
         )
 
     def test_a_sentence_says_what_is_better_too(self):

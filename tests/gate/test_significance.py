@@ -2,43 +2,72 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
-from bench.gate.significance import SeedValues, family_size, judge_all, pooled_t
+from bench.gate.significance import PieceValues, SeedValues, crossed_p, judge_all, pooled_t
 
 
 def seeds(before, now, group="cost"):
     return SeedValues(group, np.array(before, float), np.array(now, float))
 
 
-class TestTarone:
-    @pytest.mark.parametrize(("differ", "tested"), [(5, False), (6, True)])
-    def test_only_pieces_that_differ_count(self, differ, tested):
-        # Of 5 signs the smallest p is 2 / 32, of 6 it is 2 / 64.
-        (answer,), _, _ = judge_all([np.repeat([1.0, 0.0], [differ, 50 - differ])], [])
-        assert answer.tested == tested
+def pieces(before, now, group="distance"):
+    return PieceValues(group, np.array(before, float), np.array(now, float))
 
-    def test_tests_that_can_not_tell_are_not_counted(self):
-        # At k = 2 two tests can reach 0.05 / 2; the third, 0.03, can't.
-        assert family_size([0.001, 0.02, 0.03]) == 2
-        assert family_size([0.001, 0.001, 0.001]) == 3
-        assert family_size([1.0, 1.0]) == 1
-        assert family_size([]) == 1
 
-    @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-    def test_never_more_tests_than_counted(self, smallest):
-        size = family_size(smallest)
-        assert sum(p <= 0.05 / size for p in smallest) <= size <= len(smallest)
+def noise(seeds, count, seed, trained=0.0):
+    """Values of `seeds` trainings that differ by `trained`."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(seeds, count)) + trained * rng.normal(size=(seeds, 1))
 
-    def test_equal_pieces_cost_the_others_nothing(self):
-        changed = np.full(20, 0.5)
-        alone, _, one = judge_all([changed], [])
-        among, _, still_one = judge_all([np.zeros(20)] * 40 + [changed], [])
+
+class TestPieces:
+    def test_one_seed_a_side_is_student_s_paired_test(self):
+        before, now = noise(1, 20, 0), noise(1, 20, 1) + 0.5
+        assert crossed_p([pieces(before, now)]) == [pytest.approx(stats.ttest_rel(before[0], now[0]).pvalue, rel=1e-6)]
+
+    def test_seeds_that_differ_by_chance_hide_a_change_that_pieces_would_show(self):
+        apart = np.array([[0.0], [2.0], [4.0]])
+        before, now = noise(3, 50, 0) + apart, noise(3, 50, 1) + apart + 1
+        alone = stats.ttest_rel(before.mean(0), now.mean(0)).pvalue
+        (p,) = crossed_p([pieces(before, now)])
+        assert alone < 1e-6
+        assert p > 0.05
+
+    def test_the_noise_of_other_rows_tells_more_than_two_seeds_do(self):
+        row = pieces(noise(2, 20, 0), noise(2, 20, 1) + 2.0)
+        others = [pieces(noise(2, 20, 2 * i), noise(2, 20, 2 * i + 1)) for i in range(1, 7)]
+        assert crossed_p([row, *others])[0] < crossed_p([row])[0] / 10
+
+    def test_a_noisier_row_counts_with_its_own_noise(self):
+        wild = pieces(noise(3, 50, 0, trained=2.0), noise(3, 50, 1, trained=2.0))
+        calm = [pieces(noise(3, 50, 2 * i), noise(3, 50, 2 * i + 1)) for i in range(1, 9)]
+        assert crossed_p([wild, *calm])[0] > 0.02
+
+    def test_one_seed_borrows_the_noise_of_rows_with_more(self):
+        lone = pieces(noise(1, 50, 0), noise(1, 50, 1) + 1.0)
+        wild = pieces(noise(3, 50, 2, trained=2.0), noise(3, 50, 3, trained=2.0))
+        assert crossed_p([lone])[0] < 0.001 < 0.1 < crossed_p([lone, wild])[0]
+        assert crossed_p([lone, pieces(wild.before, wild.now, "another")])[0] < 0.001
+
+    def test_pieces_that_a_seed_lacks_are_in_the_change_only(self):
+        before, now = noise(2, 12, 0), noise(2, 12, 1)
+        lacking = before.copy()
+        lacking[0, 11] = np.nan
+        row = pieces(lacking, now)
+        assert [side.shape for side in row.complete] == [(2, 11), (2, 11)]
+        assert row.change == pytest.approx(now.mean() - (before[:, :11].mean(0).sum() + before[1, 11]) / 12)
+        lacking[0, :8] = np.nan
+        assert [side.shape for side in pieces(lacking, now).complete] == [(1, 12), (1, 12)]
+
+    def test_equal_values_and_too_few_pieces_are_not_counted(self):
+        changed = pieces(noise(2, 20, 0), noise(2, 20, 1) + 6.0)
+        same, few = pieces(noise(2, 20, 2), noise(2, 20, 2)), pieces(noise(2, 4, 3), noise(2, 4, 4) + 9.0)
+        (alone,), _, one = judge_all([changed], [])
+        among, _, still_one = judge_all([same] * 40 + [few, changed], [])
         assert (one, still_one) == (1, 1)
-        assert alone[0].p == among[40].p < 0.001
-        assert not among[0].tested
+        assert [answer.tested for answer in among] == [False] * 41 + [True]
+        assert alone.p < 0.001
 
 
 class TestSeeds:
@@ -87,17 +116,10 @@ class TestSeeds:
 
 
 def test_all_p_values_are_adjusted_together():
-    rng = np.random.default_rng(0)
-    noise = [rng.normal(size=20) for _ in range(9)]
-    one, _, _ = judge_all([noise[0] + 0.8], [])
-    ten, (cost,), tests = judge_all([noise[0] + 0.8, *noise[1:]], [seeds([10, 11, 12], [10, 11, 12])])
-    assert tests == 10
-    assert ten[0].p == pytest.approx(10 * one[0].p, rel=0.3)
+    rows = [pieces(noise(2, 20, 2 * i), noise(2, 20, 2 * i + 1), str(i)) for i in range(10)]
+    rows[0] = pieces(rows[0].before, rows[0].before - 0.7 + 0.1 * noise(2, 20, 99), "0")
+    (one,), _, _ = judge_all(rows[:1], [])
+    ten, (cost,), tests = judge_all(rows, [seeds([10, 11, 12], [10, 11, 12])])
+    assert tests == 11
+    assert ten[0].p == pytest.approx(11 * one.p)
     assert cost.p == 1.0
-
-
-def test_many_tests_get_permutations_enough():
-    # Each of 300 tests is certain; with 10 000 permutations none could fall below 300 / 10 000 by much.
-    answers, _, tests = judge_all([np.linspace(1, 2, 20)] * 300, [])
-    assert tests == 300
-    assert max(a.p for a in answers) < 0.02

@@ -86,5 +86,7 @@ def test_runs_that_can_not_be_compared():
 def test_a_real_judgement():
     before = run(lstm=system(pitch_distance=flat(10.0), training_seconds=series([50, 51], "seeds")))
     judged = judge(before, shifted(before, "lstm", "pitch_distance", 1.0))
-    assert "lstm: pitch_distance 10.09 -> 11.09 (+1.00, threshold 0.81; p < 0.001 over 20 pieces): worse\n" in text(judged)
+    assert "lstm: pitch_distance 10.09 -> 11.09 (+1.00, threshold 0.81; p < 0.001 over 2 seeds and 20 pieces): worse\n" in text(
+        judged
+    )
     assert "| **worse** |" in markdown(judged)

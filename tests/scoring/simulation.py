@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
-from bench.scoring.crossed import Values, Variance, detectable, p_values, rerun_interval, variance_of_difference
-from bench.scoring.stats import ALPHA, holm
+from bench.scoring.crossed import Values, Variance, rerun_interval, variance_of_difference
+from bench.scoring.stats import ALPHA, detectable, holm, p_values
 
 Matrices = NDArray[np.float64]  # (runs, seeds, pieces)
 
@@ -137,6 +138,28 @@ def power(systems: Sequence[Family], seeds: int, pieces: int, runs: int, *, seed
     return size, float(np.mean(np.array(p_values([d for d, _ in found], [v for _, v in found])) <= level))
 
 
+def rules(one: Family, other: Family, seeds: int, pieces: int, runs: int, level: float, *, seed: int = 0) -> dict[str, float]:
+    """False positives of one pair of equal methods at `level`, as a multiple of it, by this rule and by others in its place."""
+    pairs = [t[0] for t in columns((one, other), seeds, pieces, runs, heavy=False, better=0.0, seed=seed)]
+    size = np.abs([d for d, _ in pairs])
+    total, df, over_pieces, over_seeds, welch = np.array(
+        [(v.total, v.df, v.pieces, v.seeds, v.seeds_df) for _, v in pairs], np.float64
+    ).T
+
+    def t_test(variance: NDArray[np.float64], df: ArrayLike) -> NDArray[np.float64]:
+        p: NDArray[np.float64] = 2 * special.stdtr(df, -size / np.sqrt(variance))
+        return p
+
+    on_pieces = t_test(over_pieces, pieces - 1)
+    found = {
+        "squared limits": np.array(p_values([d for d, _ in pairs], [v for _, v in pairs])),
+        "crossed t": t_test(total, df),
+        "larger p of pieces and Welch": np.maximum(on_pieces, t_test(over_seeds, welch)),
+        "pieces alone": on_pieces,
+    }
+    return {name: float((p <= level).mean() / level) for name, p in found.items()}
+
+
 #: A column of the report: four networks and eight references, 66 pairs.
 COLUMN = (LSTM, TRANSFORMER, GAN, TRANSFORMER, *(REFERENCE,) * 7, CONSTANT)
 #: Networks alone, all with training variance of their own.
@@ -161,6 +184,14 @@ def main(runs: int) -> None:
             for pieces in (10, 50):
                 rates = [false_positives(systems, seeds, pieces, runs // 4, heavy=h) for h in (False, True)]
                 print(f"| {name} | {seeds} | {pieces} | {' | '.join(f'{r:.3f}' for r in rates)} |", flush=True)
+    print("\n| false positives / level, 50 pieces | seeds | level | squared limits | crossed t | larger p | pieces alone |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for one, other in ((GAN, REFERENCE), (LSTM, GAN), (BITS, BITS)):
+        for seeds in (3, 5):
+            for tests in (1, 66):
+                rates = rules(one, other, seeds, 50, runs, ALPHA / tests)
+                shown = " | ".join(f"{rate:.2f}" for rate in rates.values())
+                print(f"| {one.name} and {other.name} | {seeds} | 0.05 / {tests} | {shown} |", flush=True)
     print("\n| first two of | seeds | pieces | detectable | found |\n|---|--:|--:|--:|--:|")
     for name, systems in TABLES.items():
         for seeds in (3, 5, 10):

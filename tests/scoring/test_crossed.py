@@ -14,15 +14,13 @@ from bench.scoring.crossed import (
     Values,
     Variance,
     contributions,
-    detectable,
     effective_number,
-    limit,
-    p_values,
     rerun_interval,
     seeds_interval,
     variance,
     variance_of_difference,
 )
+from bench.scoring.stats import detectable, limit, p_values
 
 #: Two seeds, three pieces: seeds' means 2 and 4, pieces' means 1, 3 and 5, all 3. Neither explains -1, 1, 0 and its opposite.
 HAND = [[-1.0, 3.0, 4.0], [3.0, 3.0, 6.0]]

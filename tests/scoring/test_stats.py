@@ -27,11 +27,6 @@ class TestPermutation:
     def test_it_is_never_zero(self) -> None:
         assert stats.paired_permutation([1.0] * 100) == pytest.approx(1 / stats.DRAWS)
 
-    @pytest.mark.parametrize("pieces", [1, 5, stats.EXACT, stats.EXACT + 1])
-    def test_the_smallest_p_is_that_of_equal_signs(self, pieces: int) -> None:
-        assert stats.paired_permutation(np.full(pieces, 1.0)) == pytest.approx(stats.smallest_p(pieces), rel=3)
-        assert stats.paired_permutation(np.full(pieces, 1.0)) >= stats.smallest_p(pieces)
-
     def test_the_exact_test_is_scipy_s(self) -> None:
         data = np.random.default_rng(1).normal(0.4, 1, 10)
         theirs = scipy_stats.permutation_test((data,), lambda x: x.mean(), permutation_type="samples", n_resamples=np.inf)
