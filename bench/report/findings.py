@@ -192,6 +192,18 @@ def stops(report: Report) -> Iterator[tuple[str, int, int, int, int]]:
         yield row.system, len(trainings), clock, early, sum(bool(t.resumed) for t in trainings)
 
 
+def tuned(report: Report) -> Iterator[tuple[int, str, str]]:
+    """Rows whose hyperparameters were searched, by number of trainings, and the models that were not searched."""
+    searched: dict[int, list[str]] = {}
+    models = [row.system for row in _models(report)]
+    for row, entry in (report.spec.get("tuned") or {}).items():
+        if row in models:
+            searched.setdefault(int(entry["trials"]), []).append(row)
+    others = [row for row in models if not any(row in rows for rows in searched.values())]
+    for trials, rows in searched.items():
+        yield trials, listed(rows), listed(others) if others else ""
+
+
 def facts(report: Report) -> Iterator[tuple[str, str]]:
     """Precision and compilation as each model states them, where all its trials agree."""
     for row in _models(report):
