@@ -150,8 +150,8 @@ def draw_classes(p: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Count the trainable numbers of `module`, shared ones once."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    """Count the numbers of `module` that training sets, shared ones once; in an average of weights too, which has no gradients."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def peak_gpu_bytes(device: torch.device) -> int | None:
