@@ -150,7 +150,7 @@ def draw_classes(p: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Count the numbers of `module` that training sets, shared ones once; in an average of weights too, which has no gradients."""
+    """Count the weights of `module`, shared ones once; those of an average of weights too, which has no gradients."""
     return sum(p.numel() for p in module.parameters())
 
 

@@ -211,7 +211,7 @@ class Progress(ABC):
 
     def __init__(self, name: str, run: Run, score: str, *, steps: int, anytime: bool = True, **identity: Any) -> None:
         self.name, self.run, self.score, self.steps, self.anytime = name, run, score, steps, anytime
-        # A time limit in seconds is measured anew after a kill: another one continues the same training.
+        # Yardstick-seconds are converted anew after a kill: the same training continues with another number of seconds.
         budget = asdict(run.budget) | {"max_seconds": None, "patience": None, "seconds": run.budget.seconds is not None}
         self.identity = json.dumps({**identity, "seed": run.seed, "budget": budget}, sort_keys=True)
         self.stopping = EarlyStopping(run.budget.patience)

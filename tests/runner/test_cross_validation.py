@@ -38,7 +38,7 @@ def stamps(toy: Bench) -> dict[Path, int]:
 
 def without_clocks(outcome: Done) -> dict[str, Any]:
     """What no clock decides of an outcome with folds."""
-    clocked = {"seconds", "notes_per_second", "resumed", "folds", "history"}
+    clocked = {"seconds", "core_seconds", "notes_per_second", "resumed", "folds", "history"}
     training = outcome.training
     return {
         **outcome.model_dump(include={"likelihood", "originality", "facts"}),

@@ -18,7 +18,7 @@ from .conftest import Bench, until, workers
 SLOW = {"steady": {"params": {"delay": 0.08}}}
 BUDGET = {"epochs": 12, "timeout": 60}
 #: Columns that a clock decides; everything else must be the same.
-CLOCKED = ("seconds", "rate", "memory", "per_second")
+CLOCKED = ("seconds", "yardsticks", "rate", "memory", "per_second")
 
 
 @pytest.fixture(scope="module")
