@@ -161,7 +161,7 @@ def further(aim: Goal, at, values, by):
     """Values that are further away by so much: on the side where they are, or above what they may be."""
     if aim.kind in ("lower", "higher"):
         return values + by if aim.kind == "lower" else values - by
-    own = [aim.by_piece.get(place, aim.at) for place in at]
+    own = [aim.by_piece.get(place, aim.at) for place in at] or aim.at  # values by seed have no pieces
     if aim.kind == "near":
         return values + np.where(values >= own, by, -by)
     return np.maximum(values, own) + by

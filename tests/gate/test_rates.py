@@ -13,7 +13,7 @@ from .simulation import ELSEWHERE, gated, stored, targets
 
 SCRIPT = Path(__file__).with_name("simulation.py")
 
-#: Pairs of runs. The README's figures are of 1000 each; fewer with a closer limit notice as much in less time.
+#: Pairs of runs; ``docs/gate.md`` has the figures.
 EQUAL, WORSENED = 400, 500
 
 
@@ -63,5 +63,5 @@ def test_at_least_95_percent_of_true_worsenings_of_twice_the_threshold_are_found
 
 def test_no_metric_hides_behind_the_others(found):
     assert found.keys() == {name for _, name in targets()} == gated() - ELSEWHERE
-    # About a dozen pairs each; of the pitch distance, in which the trainings of a model differ most, some are missed.
-    assert {name: counts for name, counts in found.items() if counts[1] < 0.6 * counts[0]} == {}
+    # About ten pairs each; of pitch distances, in which the trainings of a model differ most, some are missed.
+    assert {name: counts for name, counts in found.items() if counts[1] < 0.5 * counts[0]} == {}
