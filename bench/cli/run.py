@@ -85,7 +85,7 @@ def run(
     from bench.specs.scales import choose_scale
     from bench.system.paths import user_folders
 
-    overrides: dict[str, Any] = {"models": _names(models), "dataset": dataset, "seeds": _seeds(seeds)}
+    overrides: dict[str, Any] = {"models": names(models), "dataset": dataset, "seeds": _seeds(seeds)}
     load_spec(spec, user_folders(plugins or ()), scale=None, **overrides)  # mistakes are reported before anything else
     chosen, why = choose_scale(scale)
     console = make_console()
@@ -121,7 +121,7 @@ def _show_result(console: Console, quiet: bool, result: RunResult) -> bool:
     return result.failed > 0
 
 
-def _names(text: str | None) -> list[str] | None:
+def names(text: str | None) -> list[str] | None:
     """Parse ``a,b`` as a list, ``none`` as an empty one."""
     if text is None:
         return None

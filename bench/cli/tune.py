@@ -10,6 +10,7 @@ import typer
 from bench.cli.display import make_display
 from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption
 from bench.cli.output import INCOMPLETE, make_console, print_line
+from bench.cli.run import names
 
 
 def tune(
@@ -17,6 +18,7 @@ def tune(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Write the winners as a spec that extends this one.")
     ] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="Search only for these rows.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trainings of each row, instead of the spec's.")] = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -37,7 +39,7 @@ def tune(
 
     places = Places.find(out, data or (), plugins or ())
     chosen, _ = choose_scale(scale)
-    resolved = load_spec(spec, places.plugins, scale=chosen)
+    resolved = load_spec(spec, places.plugins, scale=chosen, models=names(models))
     searched, rows = tuning.search_spec(resolved, trials)
     console = make_console()
     name = f"tune-{resolved.name}-{chosen}"
