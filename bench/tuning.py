@@ -175,11 +175,12 @@ def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
     return best
 
 
-def summary(winner: Trained, trained: Sequence[Trained]) -> Tuned:
+def summary(winner: Trained, trained: Sequence[Trained], dataset: str) -> Tuned:
     """Summarize the search of the winner's row for the spec file."""
     own = [t for t in trained if t.row == winner.row]
     scores = [t.score for t in own if t.score is not None]
     return Tuned(
+        dataset=dataset,
         trials=len(own),
         failed=len(own) - len(scores),
         score=SCORES[winner.scored_by],
@@ -189,7 +190,7 @@ def summary(winner: Trained, trained: Sequence[Trained]) -> Tuned:
     )
 
 
-def write_tuned(path: Path, spec: str, scale: str, trained: Sequence[Trained]) -> None:
+def write_tuned(path: Path, spec: str, dataset: str, scale: str, trained: Sequence[Trained]) -> None:
     """Write a spec file that extends `spec`, a name or a path, by the winners at `scale`, and says how they were found.
 
     Raises
@@ -204,7 +205,7 @@ def write_tuned(path: Path, spec: str, scale: str, trained: Sequence[Trained]) -
     for row, winner in best.items():
         budget = {"budget": {"updates": winner.updates}} if winner.updates else {}
         changes["models"][row] = {"params": dict(winner.params), **budget}
-        changes["tuned"][row] = summary(winner, trained).model_dump(exclude_none=True)
+        changes["tuned"][row] = summary(winner, trained, dataset).model_dump(exclude_none=True)
     text = io.StringIO()
     writer = YAML()
     writer.width = 120

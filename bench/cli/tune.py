@@ -64,7 +64,7 @@ def tune(
         print_line(console, f"{row}: {winner.score:.4g} with {values}{bought}")
     target = to or result.folder / "tuned.yaml"
     named = spec if spec in shipped_specs() else str(Path(spec).resolve())
-    tuning.write_tuned(target, named, chosen, trained)
+    tuning.write_tuned(target, named, resolved.dataset.name, chosen, trained)
     print_line(console, str(target))
     if any(t.score is None for t in trained) or len(trained) < len(rows):
         raise typer.Exit(INCOMPLETE)

@@ -192,16 +192,16 @@ def stops(report: Report) -> Iterator[tuple[str, int, int, int, int]]:
         yield row.system, len(trainings), clock, early, sum(bool(t.resumed) for t in trainings)
 
 
-def tuned(report: Report) -> Iterator[tuple[int, str, str]]:
-    """Rows whose hyperparameters were searched, by number of trainings, and the models that were not searched."""
-    searched: dict[int, list[str]] = {}
+def tuned(report: Report) -> Iterator[tuple[int, str, str, str]]:
+    """Rows whose hyperparameters were searched, by number of trainings and dataset, and the models that were not searched."""
+    searched: dict[tuple[int, str], list[str]] = {}
     models = [row.system for row in _models(report)]
     for row, entry in (report.spec.get("tuned") or {}).items():
         if row in models:
-            searched.setdefault(int(entry["trials"]), []).append(row)
+            searched.setdefault((int(entry["trials"]), str(entry["dataset"])), []).append(row)
     others = [row for row in models if not any(row in rows for rows in searched.values())]
-    for trials, rows in searched.items():
-        yield trials, listed(rows), listed(others) if others else ""
+    for (trials, dataset), rows in searched.items():
+        yield trials, dataset, listed(rows), listed(others)
 
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:

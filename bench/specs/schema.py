@@ -201,6 +201,7 @@ class Search(Frozen):
 class Tuned(Frozen):
     """How the hyperparameters of a row were found, as `bench tune` writes it."""
 
+    dataset: str = Field(description="Dataset whose validation pieces chose.")
     trials: int = Field(ge=1, description="Trainings of the search.")
     failed: int = Field(default=0, ge=0, description="Those that failed.")
     score: str = Field(description="What chose, on the validation pieces.")
