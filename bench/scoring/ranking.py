@@ -14,7 +14,7 @@ from statistics import median
 from bench.metrics import METRICS
 from bench.scoring import stats
 from bench.scoring.stats import ALPHA
-from bench.scoring.table import Row
+from bench.scoring.table import CODEC, Row
 from bench.specs.schema import UNTRAINED
 
 
@@ -35,8 +35,8 @@ class Standing:
 
     @cached_property
     def known(self) -> dict[str, Row]:
-        """Rows with a value, by system."""
-        return {row.system: row for row in self.rows if row.cells[self.metric].by_piece}
+        """Rows with a value, by system; without the codec's, which is the target itself: no rank means anything beside it."""
+        return {row.system: row for row in self.rows if row.cells[self.metric].by_piece and row.system != CODEC}
 
     @cached_property
     def partial(self) -> frozenset[str]:

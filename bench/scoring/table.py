@@ -13,8 +13,8 @@ from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_
 from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Failed
 
-#: Systems of the row that skill is relative to, and of the row of other real music.
-MEDIAN, REAL = "median", "real"
+#: Systems of the row that skill is relative to, of the row of other real music, and of the target through the codec.
+MEDIAN, REAL, CODEC = "median", "real", "codec"
 
 
 #: Order of the rows: the systems under test, then those for comparison.

@@ -170,7 +170,7 @@ def test_a_run_from_before_there_were_stages_has_its_curve_over_seconds(stored: 
     [
         (
             {"seconds": 18.0},
-            "One budget for every model: 18 yardstick-seconds, that is training time on a machine of a fixed speed.",
+            "One budget for every model: 18 yardstick-seconds, that is processor time on a machine of a fixed speed.",
         ),
         ({"updates": 500}, "One budget for every model: 500 updates."),
         (None, "The models have no common budget"),

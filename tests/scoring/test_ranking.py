@@ -102,6 +102,13 @@ def test_an_untrained_row_is_only_compared_with_its_own_model() -> None:
     assert [c.p for c in standing.family] == [c.p for c in Standing("pitch_distance", [*rows[:2], rows[4]]).comparisons]
 
 
+def test_the_target_through_the_codec_has_no_rank() -> None:
+    rows = [row("good", noisy(-1, 1)), row("other", noisy(0, 2)), row("codec", [np.zeros(len(BASE))] * 3, kind="reference")]
+    standing = Standing("pitch_distance", rows)
+    assert standing.ranks == {"good": (1, 1), "other": (2, 2)}
+    assert [(c.one, c.other) for c in standing.comparisons] == [("good", "other")]
+
+
 def test_equal_models_tie_and_neither_is_bold() -> None:
     standing = Standing("pitch_distance", [row("one", noisy(0, 1)), row("other", noisy(0, 2))])
     assert standing.ranks == {"one": (1, 2), "other": (1, 2)}
