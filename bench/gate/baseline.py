@@ -190,7 +190,7 @@ def _system(row: Row) -> System:
         definition={
             "model": row.model,
             "params": dict(row.params),
-            "budget": trial.budget.model_dump(exclude={"timeout"}),
+            "budget": trial.budget.model_dump(mode="json", exclude={"timeout"}),
             **harmony,
         },
         device=trial.device,
