@@ -201,7 +201,7 @@ def test_every_figure_says_what_it_shows(report: Any, open_page: Any) -> None:
     assert {role for role, _ in said} == {"img"}
     assert (
         "Dot plot. Average Pitch Distance in semitones, closest first: median 5.50 ± 0.00; gan 7.00; lstm 9.00 ± 1.41; "
-        "markov 9.00 ± 0.00; real 12.00 ± 0.00; untrained lstm 30.00." in [label for _, label in said]
+        "ngram 9.00 ± 0.00; real 12.00 ± 0.00; untrained lstm 30.00." in [label for _, label in said]
     )
 
 

@@ -132,7 +132,7 @@ class TestWrongUse:
         self.check(call("run", "mine.yaml"), tmp_path, (
             "error: mine.yaml:6: bugdet: unknown key 'bugdet'.\n"
             "Did you mean 'budget'? Valid: budget, dataset, description, extends, gate, grid, models, name, protocol, published, "
-            "references, scales, seeds, suits, target, title.\n"
+            "references, scales, search, seeds, suits, target, title, tuned.\n"
         ))  # fmt: skip
 
     @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Pa
     assert "The row mine lacks 2 of 5 pieces" in report
     assert "another system's MIDI files; 3 of 5 pieces" in report
     assert "| mine (3 of 5 pieces) |" in report
-    assert "3 of 5 pieces: The row's means are over the pieces it has, those of the other rows over all" in report
+    assert "3 of 5 pieces (mine): The row's means are over the pieces it has, those of the other rows over all" in report
     shown = call("score", "mine", "--spec", "toy.yaml", "--out", "out").stdout
     assert re.search(r"^mine \(3 of 5 pieces\) +1 +0\.", shown, re.MULTILINE)
     assert re.search(r"^real +1 +\d", shown, re.MULTILINE)
@@ -172,7 +172,7 @@ def test_prompts_in_another_key_are_said_to_who_is_quiet_and_in_the_report(call:
         text = (folder / file).read_text()
         assert "The row mine: 3 of 5 files begin with their prompt, 2 with it transposed." in text
         assert "prompt cut off 3 of 5 files (2 in doubt)" in text
-        assert "Prompt in doubt: Some files of this system begin with nearly the prompt" in text
+        assert "Prompt in doubt (mine): Some files of this system begin with nearly the prompt" in text
     assert rows(folder)["mine"]["flags"].endswith("prompt in doubt")
 
 

@@ -48,15 +48,15 @@ def test_wrong_use(call, arguments, message):
 
 
 def test_it_says_where_the_clips_are(call, tmp_path):
-    answer = call("table2-cpu", "--systems", "markov")
+    answer = call("table2-cpu", "--systems", "ngram")
     folder = tmp_path / "reports" / "runs" / "table2-cpu"
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.splitlines() == [
         SYNTHESIZER.description,
         f"original, Bach: Minuet: {folder / 'sound' / 'original' / 'piece-000.mp3'}",
-        f"markov, Bach: Minuet: {folder / 'sound' / 'markov' / 'piece-000.mp3'}",
+        f"ngram, Bach: Minuet: {folder / 'sound' / 'ngram' / 'piece-000.mp3'}",
         f"original, b: {folder / 'sound' / 'original' / 'piece-001.mp3'}",
-        f"markov, b: {folder / 'sound' / 'markov' / 'piece-001.mp3'}",
+        f"ngram, b: {folder / 'sound' / 'ngram' / 'piece-001.mp3'}",
         str(folder / "report.html"),
     ]
-    assert all((folder / "sound" / system / "piece-001.mp3").is_file() for system in ("original", "markov"))
+    assert all((folder / "sound" / system / "piece-001.mp3").is_file() for system in ("original", "ngram"))

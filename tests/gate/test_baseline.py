@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench.errors import DataError
 from bench.gate.baseline import rounded, take
 from bench.gate.baseline_file import dump, read, write
+from bench.gate.compare import obstacles
 from bench.gate.verdicts import judge
 from bench.metrics import skill
 from bench.music.notes import Notes
@@ -176,3 +177,14 @@ def test_a_folder_without_a_run(tmp_path):
 @given(st.floats(-1e12, 1e12))
 def test_rounding_twice_is_rounding_once(value):
     assert rounded(rounded(value)) == rounded(value) == pytest.approx(value, rel=1e-8)
+
+
+def test_a_budget_read_back_is_the_same_budget(folder, tmp_path):
+    record = read_json(folder / "run.json")
+    for entry in record["trials"]:
+        budget = {"compute": {"seconds": 24.0}, "updates": 400, "evaluations": 8, "stages": [0.0625, 0.25], "timeout": 60.0}
+        entry["trial"]["budget"] = budget
+    write_json(folder / "run.json", record)
+    taken = take(folder)
+    write(tmp_path / "b.json", taken)
+    assert obstacles(read(tmp_path / "b.json"), take(folder)) == []

@@ -65,7 +65,7 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert toy.outcome("untrained steady")["training"]["stopped"] == "untrained"
     assert toy.outcome("shuffle")["likelihood"] is None
     assert all(0 < seconds < 60 for seconds in outcome["yardstick"].values())
-    assert outcome["yardstick"].keys() == {"before", "after"}
+    assert outcome["yardstick"].keys() == {"before", "after", "core"}
     assert toy.outcome("shuffle")["yardstick"] is toy.outcome("untrained steady")["yardstick"] is None
     assert not workers(toy)
 

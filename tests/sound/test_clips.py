@@ -34,7 +34,7 @@ class TestSources:
         ]
 
     def test_other_rows_if_asked_for(self, run):
-        assert [s.system for s in sources(run, ["markov", "median"])][:3] == ["original", "median", "markov"]
+        assert [s.system for s in sources(run, ["ngram", "median"])][:3] == ["original", "median", "ngram"]
 
     def test_nothing_if_no_model_is_done(self, run):
         assert sources(run, ["no such row"]) == []

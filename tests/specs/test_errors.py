@@ -35,7 +35,8 @@ def refusal(folder, text, **changes):
     ("more", "message"),
     [
         ("tilte: x", "mine.yaml:6: tilte: unknown key 'tilte'.\nDid you mean 'title'? Valid: budget, dataset, description, "
-         "extends, gate, grid, models, name, protocol, published, references, scales, seeds, suits, target, title."),
+         "extends, gate, grid, models, name, protocol, published, references, scales, search, seeds, suits, target, title, "
+         "tuned."),
         ("budget:\n  epoch: 3", "mine.yaml:7: budget.epoch: unknown key 'epoch'.\nDid you mean 'epochs'? "
          "Valid: compute, epochs, evaluations, max_seconds, patience, stages, "
          "timeout, updates."),
@@ -175,7 +176,7 @@ def test_a_threshold_for_no_metric(tmp_path):
     said = refusal(tmp_path, GOOD + "gate:\n  '*_distance': 5%\n  bits_per_nose: 0.1\n")
     assert said.startswith("mine.yaml:8: gate.bits_per_nose: no metric is named 'bits_per_nose'.\nDid you mean 'bits_per_note'?")
     said = refusal(tmp_path, GOOD + "scales:\n  gpu:\n    gate: {'*_distence': 5%}\n")
-    assert said.startswith("mine.yaml:8: gate.*_distence: no metric fits '*_distence'.\nDid you mean 'pitch_distance'?")
+    assert said.startswith("mine.yaml:8: gate.*_distence: no metric fits '*_distence'.\nDid you mean 'roll_distance'?")
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b", ".hidden", "with space", "x" * 101, "tail\n"])
