@@ -37,7 +37,7 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two layers of a spec; options and hyperparameters don't pass from one plug-in to another that replaces it.
 
     Nor does a budget pass to one in another unit: `compute` replaces the epochs below it, those of single rows too, and epochs
-    replace a `compute`.
+    replace a `compute`. What `bench tune` measured doesn't pass to a row of other hyperparameters, nor to other music.
 
     Examples
     --------
@@ -45,8 +45,10 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     {'dataset': {'name': 'maestro'}}
     >>> overlay({"budget": {"epochs": 6, "timeout": 600}}, {"budget": {"compute": {"updates": 500}}})
     {'budget': {'timeout': 600, 'compute': {'updates': 500}}}
+    >>> overlay({"models": {"lstm": {"budget": {"updates": 400}}}}, {"models": {"lstm": {"params": {"units": 512}}}})
+    {'models': {'lstm': {'budget': {}, 'params': {'units': 512}}}}
     """
-    kept = _without_other_unit(base, over)
+    kept = _without_measures(_without_other_unit(base, over), over)
     if _mapping(over, "dataset").get("name") not in (None, _mapping(base, "dataset").get("name")):
         kept.pop("dataset", None)
     rows, changes = _mapping(kept, "models"), _mapping(over, "models")
@@ -75,6 +77,22 @@ def _in_other_unit(budget: Any, change: Mapping[str, Any]) -> Any:
     elif "epochs" in change and "compute" not in change:
         dropped = ("compute", "updates")
     return {key: value for key, value in budget.items() if key not in dropped} if isinstance(budget, dict) else budget
+
+
+def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop `updates` and `tuned` of the rows that `over` makes others: other hyperparameters, another plug-in or dataset."""
+    name, changes = _mapping(over, "dataset").get("name"), _mapping(over, "models")
+    all_rows = name not in (None, _mapping(base, "dataset").get("name"))
+    rows, tuned = _mapping(base, "models"), _mapping(base, "tuned")
+    changed = {row for row in rows if all_rows or _mapping(changes, row).keys() & {"params", "plugin"}}
+    kept = dict(base)
+    for row in changed:
+        if isinstance(rows[row], dict) and isinstance(rows[row].get("budget"), dict):
+            own = {key: value for key, value in rows[row]["budget"].items() if key != "updates"}
+            kept["models"] = {**kept["models"], row: {**rows[row], "budget": own}}
+    if tuned:
+        kept["tuned"] = {row: entry for row, entry in tuned.items() if row not in changed}
+    return kept
 
 
 def _without_params(row: str, choice: Any, change: Mapping[str, Any]) -> Any:

@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.specs.layers import merge
+from bench.specs.layers import merge, overlay
+from bench.specs.load import load_spec
 
 trees = st.recursive(
     st.dictionaries(st.sampled_from("abc"), st.integers() | st.lists(st.integers(), max_size=2), max_size=3),
@@ -51,3 +53,31 @@ class TestMerge:
     def test_an_empty_value_leaves_a_mapping_as_it_is(self):
         assert merge({"a": {"b": 1}}, {"a": None}) == {"a": {"b": 1}}
         assert merge({"a": 1}, {"a": None}) == {"a": None}
+
+
+class TestWhatWasMeasured:
+    """Updates and searches belong to a row's sizes and to its music."""
+
+    def test_it_stays_where_nothing_of_the_row_changes(self):
+        spec = load_spec("table2", scale="cpu", seeds=[7])
+        assert all(choice.budget.updates for choice in spec.models.values())
+        assert set(spec.tuned) == set(spec.models)
+
+    def test_other_hyperparameters_lose_it(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("extends: table2\ntitle: Mine\nmodels: {lstm: {params: {units: 512}}}\n")
+        spec = load_spec(path, scale="cpu")
+        assert spec.models["lstm"].budget.updates is None
+        assert spec.models["gan"].budget.updates is not None
+        assert set(spec.tuned) == set(spec.models) - {"lstm"}
+
+    @pytest.mark.parametrize("name", ["table2-midiworld", "table2-maestro"])
+    def test_other_music_loses_it(self, name):
+        spec = load_spec(name, scale="cpu")
+        assert [choice.budget.updates for choice in spec.models.values()] == [None] * len(spec.models)
+        assert spec.tuned == {}
+
+    def test_what_the_upper_layer_measured_stands(self):
+        below = {"models": {"lstm": {"params": {"units": 1}, "budget": {"updates": 400}}}, "tuned": {"lstm": {"trials": 1}}}
+        above = {"models": {"lstm": {"params": {"units": 2}, "budget": {"updates": 90}}}, "tuned": {"lstm": {"trials": 5}}}
+        assert overlay(below, above) == above
