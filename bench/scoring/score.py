@@ -235,7 +235,7 @@ def _score_trial(
         present = {i: t for i, t in enumerate(targets) if i not in outcome.absent}
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
-        stages = tuple(_score_stage(run, keys, stage, present, trial.protocol.seconds) for stage in outcome.stages)
+        stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
     except (OSError, DataError) as error:
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
@@ -251,6 +251,17 @@ def _score_trial(
     counts = samples.likelihood_notes
     notes = {} if counts is None else dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
     return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes, stages)
+
+
+def _score_stages(
+    run: RunFolder, keys: Sequence[str], stages: Sequence[Stage], targets: Mapping[int, Target], seconds: float | None
+) -> tuple[StageScore, ...]:
+    """Score each stage; one whose file is gone or damaged is left out, as the trial's own result doesn't depend on it."""
+    scores = []
+    for stage in stages:
+        with contextlib.suppress(OSError, DataError):
+            scores.append(_score_stage(run, keys, stage, targets, seconds))
+    return tuple(scores)
 
 
 def _score_stage(
