@@ -1,5 +1,5 @@
 # make bench    set everything up in .venv and run every benchmark that suits this machine
-# make smoke    the quickest benchmark, under 90 seconds
+# make smoke    the quickest benchmark, about 90 seconds
 # make test     the tests, through tox; TOXENVS=tests,lstm picks environments, ARGS="-k codec" goes to pytest
 # make perf     the speed ratios
 # make image    the container image; BUILD_ARGS="--build-arg VARIANT=cpu" goes to docker build

@@ -50,7 +50,7 @@ def oriented(comparison: Comparison, one: str) -> Comparison:
 
     Examples
     --------
-    >>> pair = Comparison("lstm", "gan", -1.5, Interval(-2.0, -1.0), 0.01, 50, 0.4, probability=0.75)
+    >>> pair = Comparison("lstm", "gan", -1.5, Interval(-2.0, -1.0), 0.01, 50, probability=0.75)
     >>> turned = oriented(pair, "gan")
     >>> turned.one, turned.difference, turned.interval.low, turned.probability
     ('gan', 1.5, 1.0, 0.25)
