@@ -78,7 +78,7 @@ class Model(fast.Learner["Network"]):
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     clip: float = 1.0
-    warmup: int = 50
+    warmup: int = 20
     transpose: int = 5
     stretch: float = 0.1
     temperature: float = 1.0

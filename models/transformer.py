@@ -85,7 +85,7 @@ class Model(Learner["Network"]):
     batch: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
-    warmup: int = 50
+    warmup: int = 20
     clip: float = 1.0
     transpose: int = 5
     stretch: float = 0.1
