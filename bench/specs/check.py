@@ -11,7 +11,7 @@ from bench.metrics.thresholds import unknown
 from bench.plugins.header import Plugin
 from bench.plugins.parameters import accepts, in_words
 from bench.specs.document import Address, Document
-from bench.specs.messages import short_repr
+from bench.specs.messages import no_effect, short_repr
 from bench.specs.schema import REFERENCES, UNTRAINED, ModelChoice, Spec
 from bench.specs.trials import combinations
 
@@ -66,7 +66,10 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
         if name not in plugins:
             raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, names.models))
         _check_parameters(choice.params, plugins[name], document, ("models", row, "params"))
-        if "epochs" in choice.budget.model_fields_set and choice.budget.over(spec.budget).compute is not None:
+        budget = choice.budget.over(spec.budget)
+        if key := budget.without_effect(choice.budget.model_fields_set):
+            raise no_effect(document, ("models", row, "budget"), key)
+        if "epochs" in choice.budget.model_fields_set and budget.compute is not None:
             raise document.error(
                 ("models", row, "budget", "epochs"),
                 "epochs have no effect beside the spec's budget.compute.",

@@ -60,22 +60,24 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _without_other_unit(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Drop the budget, of the spec and of rows, that one of `over` in another unit replaces."""
     change, changes = _mapping(over, "budget"), _mapping(over, "models")
-    shared = {"compute": change["compute"]} if change.get("compute") else {}
+    shared = {"compute": change.get("compute")} if change.keys() & {"compute", "epochs"} else {}
     kept = {**base, "budget": _in_other_unit(base["budget"], change)} if "budget" in base else dict(base)
     for row, choice in _mapping(base, "models").items():
         if isinstance(choice, dict) and "budget" in choice:
-            own = _in_other_unit(choice["budget"], shared | _mapping(_mapping(changes, row), "budget"))
+            # A row's own compute stands, whatever the spec's epochs.
+            from_spec = {} if _mapping(choice, "budget").get("compute") and not shared.get("compute") else shared
+            own = _in_other_unit(choice["budget"], from_spec | _mapping(_mapping(changes, row), "budget"))
             kept["models"] = {**kept["models"], row: {**choice, "budget": own}}
     return kept
 
 
 def _in_other_unit(budget: Any, change: Mapping[str, Any]) -> Any:
-    """Drop the keys of a budget that `change` replaces: all of its units for a `compute`, a `compute` for epochs."""
+    """Drop the keys of a budget that `change` replaces by another unit, and what belongs to that unit."""
     dropped: tuple[str, ...] = ()
     if change.get("compute"):
         dropped = ("epochs", "compute", "updates")
-    elif "epochs" in change and "compute" not in change:
-        dropped = ("compute", "updates")
+    elif "epochs" in change or "compute" in change:
+        dropped = ("compute", "updates", "evaluations", "stages")
     return {key: value for key, value in budget.items() if key not in dropped} if isinstance(budget, dict) else budget
 
 

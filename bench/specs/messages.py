@@ -76,10 +76,18 @@ def _error(complaint: ErrorDetails, at: Address, document: Document, model: type
         return document.error(
             (*at, "epochs"), "epochs have no effect beside `compute`.", "Remove one of them, or set compute: null."
         )
+    if kind == "no_compute":
+        return no_effect(document, at, context["key"])
     expected = _EXPECTED.get(kind)
     if expected is None:
         return document.error(at, f"{complaint['msg']}: {short_repr(value)}.")
     return document.error(at, f"expected {expected}, got {short_repr(value)}.")
+
+
+def no_effect(document: Document, budget: Address, key: str) -> SpecError:
+    """Refuse a budget's key that has no effect; `budget` is the budget's address."""
+    needs = "`compute: {seconds: ...}`" if key == "updates" else "`compute`"
+    return document.error((*budget, key), f"it has no effect without {needs}.", "Remove it, or state such a budget.")
 
 
 def short_repr(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -144,7 +145,15 @@ class BudgetChoice(Frozen):
     def _epochs_or_compute(self) -> Self:
         if self.compute is not None and "epochs" in self.model_fields_set:
             raise PydanticCustomError("epochs_and_compute", "epochs beside compute")
+        if type(self) is BudgetChoice and (key := self.without_effect(self.model_fields_set)):
+            raise PydanticCustomError("no_compute", "needs another compute", {"key": key})
         return self
+
+    def without_effect(self, keys: Set[str]) -> str | None:
+        """Find a key among `keys` that has no effect in this budget: it belongs to a `compute`, or to one in seconds."""
+        if self.compute is None:
+            return next((key for key in ("updates", "evaluations", "stages") if key in keys), None)
+        return "updates" if "updates" in keys and self.updates is not None and self.compute.seconds is None else None
 
     @model_serializer(mode="wrap")
     def _what_counts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -56,6 +56,10 @@ def refusal(folder, text, **changes):
          "Add `folds`, or leave it to the dataset."),
         ("budget: {compute: {updates: 9}, epochs: 3}", "mine.yaml:6: budget.epochs: epochs have no effect beside `compute`.\n"
          "Remove one of them, or set compute: null."),
+        ("budget: {stages: [0.5]}", "mine.yaml:6: budget.stages: it has no effect without `compute`.\n"
+         "Remove it, or state such a budget."),
+        ("budget: {compute: {notes: 9}, updates: 3}", "mine.yaml:6: budget.updates: it has no effect without "
+         "`compute: {seconds: ...}`.\nRemove it, or state such a budget."),
         ("budget: {compute: {updates: 9, notes: 9}}", "mine.yaml:6: budget.compute: expected one of seconds, updates and notes, "
          "got {'updates': 9, 'notes': 9}."),
         ("budget: {compute: {}}", "mine.yaml:6: budget.compute: expected one of seconds, updates and notes, got {}."),
@@ -142,6 +146,8 @@ def test_a_missing_key(tmp_path):
          "timeout, updates."),
         ("params: {units: 32}", "budget: {epochs: 3}\nbudget: {compute: {updates: 9}}", "mine.yaml:5: models.lstm.budget.epochs: "
          "epochs have no effect beside the spec's budget.compute.\nRemove them, or give the row compute: null."),
+        ("params: {units: 32}", "budget: {evaluations: 3}", "mine.yaml:5: models.lstm.budget.evaluations: it has no effect "
+         "without `compute`.\nRemove it, or state such a budget."),
         ("lstm:", "markov:", "mine.yaml:4: models.markov: a model's row can't be named 'markov': it is the name of a reference."),
         ("lstm:", "my lstm:", "mine.yaml:4: models.my lstm: a model's row can't be named 'my lstm': "
          "it may hold only letters, digits and _ . + -."),

@@ -116,14 +116,14 @@ class TestFolds:
 class TestBudgets:
     """One budget for all models, in place of epochs."""
 
-    COMPUTE = LITTLE.replace("epochs: 5, patience: 2", "compute: {updates: 800}").replace(
+    COMPUTE = LITTLE.replace("epochs: 5, patience: 2", "compute: {seconds: 8}").replace(
         "epochs: 2, patience: null", "updates: 40"
     )
 
     def test_it_leaves_out_the_epochs_and_they_leave_out_what_belongs_to_it(self, tmp_path):
         shared = load(tmp_path, self.COMPUTE).budget.model_dump(mode="json")
         assert shared == {
-            "compute": {"seconds": None, "updates": 800, "notes": None},
+            "compute": {"seconds": 8.0, "updates": None, "notes": None},
             "updates": None,
             "evaluations": 16,
             "stages": [0.0625, 0.25],
@@ -137,7 +137,7 @@ class TestBudgets:
     def test_a_row_adds_to_it(self, tmp_path):
         lstm, wide = unfold(load(tmp_path, self.COMPUTE, scale="cpu"))[-2:]
         assert (lstm.budget.updates, wide.budget.updates) == (None, 40)
-        assert lstm.budget.compute == wide.budget.compute == Compute(updates=800)
+        assert lstm.budget.compute == wide.budget.compute == Compute(seconds=8)
 
     def test_untrained_rows_and_references_have_none(self, tmp_path):
         others = [trial for trial in unfold(load(tmp_path, self.COMPUTE, scale="cpu")) if trial.kind != "model"]
