@@ -22,13 +22,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from bench.errors import SpecError, UsageError
+from bench.errors import SpecError
 from bench.scoring.grid_search import SCORES, best_score
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
 from bench.storage.files import atomic
 from bench.storage.outcome import Done, Failed
 from bench.storage.run_folder import RunFolder
 from bench.system.speed import STANDARD
+
+#: First line of the spec files that a search writes.
+WRITTEN = "# Written by bench tune.\n"
 
 
 @dataclass(frozen=True)
@@ -167,61 +170,91 @@ def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | F
 
 
 def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
-    """Choose the training with the lowest validation score of each row; a row without any score has none."""
+    """Choose the training with the lowest validation score of each row.
+
+    A row has none if no training has a score, or if they have scores of different kinds, which don't compare.
+    """
     best: dict[str, Trained] = {}
-    for t in trained:
-        if t.score is not None and (t.row not in best or t.score < (best[t.row].score or 0.0)):
-            best[t.row] = t
+    for row in dict.fromkeys(t.row for t in trained):
+        scored = [t for t in trained if t.row == row and t.score is not None]
+        if len({t.scored_by for t in scored}) == 1:
+            best[row] = min(scored, key=lambda t: t.score or 0.0)
     return best
 
 
-def summary(winner: Trained, trained: Sequence[Trained], dataset: str) -> Tuned:
+def updates_paid(winner: Trained, trained: Sequence[Trained], space: Space) -> int | None:
+    """Return the updates that the budget pays for at the winner's size: the median over all trainings of that size."""
+    size = {name: value for name, value in winner.params.items() if name not in space.ranges}
+    alike = [t.updates for t in trained if t.row == winner.row and t.updates and size.items() <= t.params.items()]
+    return round(statistics.median(alike)) if alike else None
+
+
+def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
     """Summarize the search of the winner's row for the spec file."""
     own = [t for t in trained if t.row == winner.row]
     scores = [t.score for t in own if t.score is not None]
+    space = spec.search.models[winner.row] if spec.search else Space()
     return Tuned(
-        dataset=dataset,
+        dataset=spec.dataset.name,
         trials=len(own),
         failed=len(own) - len(scores),
         score=SCORES[winner.scored_by],
         best=round(min(scores), 4),
         median=round(statistics.median(scores), 4),
-        updates=winner.updates,
+        updates=updates_paid(winner, own, space),
     )
 
 
-def write_tuned(path: Path, spec: str, dataset: str, scale: str, trained: Sequence[Trained]) -> None:
-    """Write a spec file that extends `spec`, a name or a path, by the winners at `scale`, and says how they were found.
+def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec) -> None:
+    """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
-    Raises
-    ------
-    UsageError
-        If no training of a row has a score.
+    Rows that an earlier search wrote there for the same spec stay: a search may go row by row.
+
+    Parameters
+    ----------
+    path : Path
+    extends : str
+        Name of a shipped spec, or a path.
+    scale : str
+    trained : sequence of Trained
+    spec : Spec
+        The spec that was searched.
     """
-    best = winners(trained)
-    if missing := sorted({t.row for t in trained} - best.keys()):
-        raise UsageError(f"No training of {', '.join(missing)} has a validation score.", "The search's folder says why.")
-    changes: dict[str, Any] = {"models": {}, "tuned": {}}
-    for row, winner in best.items():
-        budget = {"budget": {"updates": winner.updates}} if winner.updates else {}
+    changes = _written(path, extends, scale)
+    for row, winner in winners(trained).items():
+        found = summary(winner, trained, spec)
+        budget = {"budget": {"updates": found.updates}} if found.updates else {}
         changes["models"][row] = {"params": dict(winner.params), **budget}
-        changes["tuned"][row] = summary(winner, trained, dataset).model_dump(exclude_none=True)
+        changes["tuned"][row] = found.model_dump(exclude_none=True)
     text = io.StringIO()
     writer = YAML()
     writer.width = 120
-    writer.dump({"extends": spec, "scales": {scale: changes}}, text)
+    writer.dump({"extends": extends, "scales": {scale: changes}}, text)
     with atomic(path) as temporary:
-        temporary.write_text(f"# Written by bench tune.\n{text.getvalue()}")
+        temporary.write_text(f"{WRITTEN}{text.getvalue()}")
+
+
+def _written(path: Path, extends: str, scale: str) -> dict[str, Any]:
+    """Read the rows that an earlier search of the same spec wrote at `scale`; none from any other file."""
+    if path.is_file() and (text := path.read_text(encoding="utf-8", errors="replace")).startswith(WRITTEN):
+        before = YAML(typ="safe").load(text)
+        if before.get("extends") == extends and scale in before["scales"]:
+            return {key: dict(before["scales"][scale].get(key, {})) for key in ("models", "tuned")}
+    return {"models": {}, "tuned": {}}
 
 
 def write_trials(path: Path, trained: Sequence[Trained]) -> None:
-    """Write every training of a search as CSV."""
-    names = list(dict.fromkeys(name for t in trained for name in t.params))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["row", "number", "score", "updates", "seconds", *names])
+    """Write every training of a search as CSV; the trainings of other rows that the file has stay."""
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as before:
+            rows = [row for row in csv.DictReader(before) if row.get("row") not in {t.row for t in trained}]
     for t in trained:
         seconds = None if t.seconds is None else round(t.seconds, 2)
-        writer.writerow([t.row, t.number, t.score, t.updates, seconds, *(t.params.get(name) for name in names)])
+        rows.append({"row": t.row, "number": t.number, "score": t.score, "updates": t.updates, "seconds": seconds, **t.params})
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     with atomic(path) as temporary:
         temporary.write_text(out.getvalue())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import SpecError
 from bench.specs.load import load_spec
 from bench.specs.schema import Compute, Range, Space
-from bench.tuning import Trained, points, search_spec, winners
+from bench.tuning import Trained, points, search_spec, updates_paid, winners
 from tests.cli.in_process import bench
 
 TOY = Path(__file__).parent / "runner" / "plugins"
@@ -123,6 +123,21 @@ def test_the_lowest_score_wins_and_a_failed_training_can_not():
     assert {row: t.number for row, t in winners(trained).items()} == {"lstm": 3}
 
 
+def test_scores_of_different_kinds_choose_nothing():
+    trained = [Trained("a", 1, {}, 7.5, "validation_bits"), Trained("a", 2, {}, 0.1, "validation_distance")]
+    assert winners(trained) == {}
+
+
+def test_what_the_budget_pays_for_is_the_median_over_the_trainings_of_that_size():
+    space = Space(sizes=({"units": 1}, {"units": 2}), ranges={"rate": Range(low=0.1, high=1)})
+    trained = [
+        Trained("a", number, {"units": units, "rate": rate}, 7.0, "validation_bits", updates)
+        for number, (units, rate, updates) in enumerate([(1, 0.2, 400), (1, 0.5, 440), (2, 0.2, 90), (1, 0.9, 410)])
+    ]
+    assert updates_paid(trained[1], trained, space) == 410
+    assert updates_paid(trained[2], trained, space) == 90
+
+
 def test_a_search_finds_the_valley_keeps_every_training_and_resumes(folder):
     write(folder)
     done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
@@ -146,6 +161,28 @@ def test_a_search_finds_the_valley_keeps_every_training_and_resumes(folder):
     assert tune(folder, "--to", "tuned.yaml", "--out", "reports").returncode == 0
     assert (folder / "trained.txt").read_text() == trainings, "a search that is done trains nothing"
     assert (folder / "tuned.yaml").read_bytes() == first
+
+
+def test_a_search_may_go_row_by_row(folder):
+    write(folder)
+    (folder / "elsewhere").mkdir()
+    for row in ("valley", "fixed"):
+        done = tune(folder, "--models", row, "--trials", "2", "--to", "elsewhere/tuned.yaml", "--out", "reports")
+        assert done.returncode == 0, done.stderr
+    tuned = load_spec(folder / "elsewhere" / "tuned.yaml", (TOY, folder / "mine"), scale="cpu")
+    assert set(tuned.tuned) == {"valley", "fixed"}
+    with (folder / "reports" / "runs" / "tune-valleys-cpu" / "trials.csv").open() as file:
+        assert [r["row"] for r in csv.DictReader(file)] == ["valley"] * 2 + ["fixed"] * 2
+    assert str(folder) not in (folder / "elsewhere" / "tuned.yaml").read_text(), "the spec and its winners may move together"
+
+
+def test_a_row_whose_trainings_all_fail_does_not_cost_the_others_their_winner(folder):
+    spaces = {"valley": {"ranges": {"rate": {"low": 0.01, "high": 0.1}}}, "fixed": {"ranges": {"rate": {"low": 1, "high": 2}}}}
+    write(folder, search={"trials": 2, "models": spaces})
+    done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
+    assert done.returncode == 3
+    assert "fixed: nothing chosen" in done.stdout
+    assert set(load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu").tuned) == {"valley"}
 
 
 def test_a_training_that_fails_loses_its_point_only(folder):

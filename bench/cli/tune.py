@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -58,13 +59,15 @@ def tune(
         )
     trained = tuning.collect(RunFolder(result.folder), rows, resolved)
     tuning.write_trials(result.folder / "trials.csv", trained)
-    for row, winner in tuning.winners(trained).items():
+    won = tuning.winners(trained)
+    for row, winner in won.items():
         values = ", ".join(f"{name} {value}" for name, value in winner.params.items())
-        bought = f", {winner.updates} updates" if winner.updates else ""
-        print_line(console, f"{row}: {winner.score:.4g} with {values}{bought}")
+        print_line(console, f"{row}: {winner.score:.4g} with {values}")
+    for row in dict.fromkeys(t.row for t in trained if t.row not in won):
+        print_line(console, f"{row}: nothing chosen, as no training has a score or their scores are of different kinds")
     target = to or result.folder / "tuned.yaml"
-    named = spec if spec in shipped_specs() else str(Path(spec).resolve())
-    tuning.write_tuned(target, named, resolved.dataset.name, chosen, trained)
+    extends = spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)
+    tuning.write_tuned(target, extends, chosen, trained, resolved)
     print_line(console, str(target))
-    if any(t.score is None for t in trained) or len(trained) < len(rows):
+    if any(t.score is None for t in trained) or len(trained) < len(rows) or len(won) < len({t.row for t in trained}):
         raise typer.Exit(INCOMPLETE)
