@@ -176,7 +176,7 @@ class Model(Protocol):
     - ``compiles`` (bool): its first `generate` compiles. The engine then generates the first sample once in advance, outside the
       timing, and stores the seconds as ``compile_seconds`` of the outcome's generation.
     - ``likelihood`` ("exact", "bound" or None): overrides the header's, if it depends on the hyperparameters.
-    - ``samples`` (tuple of Piece): set before `fit` to the dataset's own, see :class:`Splits`.
+    - ``samples`` (tuple of Piece): set before `fit` to the dataset's own if the header says SEES_SAMPLES, see :class:`Splits`.
     - ``reveal(targets)``: called before `generate` if the header says SEES_TARGET.
     """
 

@@ -40,6 +40,7 @@ FEATURES = "a reference row, not a model"
 PROMPT = True
 LIKELIHOOD = "exact"
 SEES_TARGET = True
+SEES_SAMPLES = True
 CONSTRAINT = ("unigram", "markov", "ngram", "uniform")
 
 #: Table 2's last column by kind, read without importing this file.

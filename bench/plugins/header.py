@@ -62,6 +62,7 @@ _RULES: dict[Kind, dict[str, _Rule]] = {
         "PROMPT": _one_of(True, False, default=True),
         "LIKELIHOOD": _one_of("exact", "bound", None, default=None),
         "SEES_TARGET": _one_of(True, False, default=False),
+        "SEES_SAMPLES": _one_of(True, False, default=False),
         # By default False: a plug-in that ignores its constraint without a word would pass for a constrained one.
         "CONSTRAINT": _Rule(_truth_or_names, "True, False or a tuple of KINDS", False),
         # A file that holds several rows, chosen by its parameter `kind`: what each is.

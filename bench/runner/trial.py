@@ -143,7 +143,7 @@ class TrialTask:
         targets = [stored.targets[i] for i in division.places]
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
-        if hasattr(model, "samples"):
+        if plugin.header["SEES_SAMPLES"]:
             model.samples = division.corpus.samples
         frameworks.require_device(plugin.header["FRAMEWORK"], trial.device)
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])

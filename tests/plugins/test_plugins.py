@@ -105,6 +105,7 @@ class TestHeader:
             "PROMPT": False,
             "LIKELIHOOD": "bound",
             "SEES_TARGET": False,
+            "SEES_SAMPLES": False,
             "CONSTRAINT": False,
             "KINDS": {},
         }
