@@ -124,10 +124,13 @@ def search_spec(spec: Spec, trials: int | None = None) -> tuple[Spec, dict[str, 
             models[name] = choice.model_copy(
                 update={"plugin": choice.plugin or row, "params": {**choice.params, **params}, "budget": own}
             )
-    protocol = spec.protocol.model_copy(update={"pieces": 1, "samples": 1})
+    protocol = spec.protocol.model_copy(update={"pieces": 1, "samples": 1, "folds": None})
     budget = spec.budget.model_copy(update={"stages": ()})
     changes = {"models": models, "protocol": protocol, "budget": budget, "seeds": (search.seed,), "references": (), "grid": {}}
-    return spec.model_copy(update={**changes, "search": None, "tuned": {}, "title": f"Search: {spec.title}"}), rows
+    dataset = search.dataset or spec.dataset
+    return spec.model_copy(
+        update={**changes, "dataset": dataset, "search": None, "tuned": {}, "title": f"Search: {spec.title}"}
+    ), rows
 
 
 def _search(spec: Spec) -> Search:
@@ -135,10 +138,10 @@ def _search(spec: Spec) -> Search:
         raise SpecError(f"{spec.name}: it says nothing to search.", "Add `search:` with a space for each row, see docs/specs.md.")
     if spec.budget.compute is None:
         raise SpecError(f"{spec.name}: a search needs one budget for all models.", "Add `budget: {compute: {seconds: 20}}`.")
-    if spec.protocol.folds is not None:
+    if spec.protocol.folds is not None and spec.search.dataset is None:
         raise SpecError(
             f"{spec.name}: all its pieces are held out in turn, so a search would see what it is tested on.",
-            "Take the hyperparameters from a spec on other music.",
+            "Name other music: `search: {dataset: {name: ...}}`.",
         )
     return spec.search
 
@@ -193,15 +196,15 @@ def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
     """Summarize the search of the winner's row for the spec file."""
     own = [t for t in trained if t.row == winner.row]
     scores = [t.score for t in own if t.score is not None]
-    space = spec.search.models[winner.row] if spec.search else Space()
+    search = _search(spec)
     return Tuned(
-        dataset=spec.dataset.name,
+        dataset=(search.dataset or spec.dataset).name,
         trials=len(own),
         failed=len(own) - len(scores),
         score=SCORES[winner.scored_by],
         best=round(min(scores), 4),
         median=round(statistics.median(scores), 4),
-        updates=updates_paid(winner, own, space),
+        updates=updates_paid(winner, own, search.models[winner.row]),
     )
 
 

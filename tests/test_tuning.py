@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import SpecError
 from bench.specs.load import load_spec
 from bench.specs.schema import Compute, Range, Space
-from bench.tuning import Trained, points, search_spec, updates_paid, winners
+from bench.tuning import Trained, points, search_spec, summary, updates_paid, winners
 from tests.cli.in_process import bench
 
 TOY = Path(__file__).parent / "runner" / "plugins"
@@ -176,6 +176,23 @@ def test_a_search_may_go_row_by_row(folder):
     assert str(folder) not in (folder / "elsewhere" / "tuned.yaml").read_text(), "the spec and its winners may move together"
 
 
+def test_a_spec_that_holds_out_everything_is_searched_on_other_music(folder):
+    search = {
+        "dataset": {"name": "toy", "options": {"length": 90}},
+        "models": {"valley": {"ranges": {"rate": {"low": 1, "high": 2}}}},
+    }
+    write(folder, search=search, protocol={"prompt": 10, "notes": 20, "folds": 2})
+    spec = load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu")
+    searched, _ = search_spec(spec)
+    assert searched.dataset.options == {"length": 90}
+    assert searched.protocol.folds is None
+    winner = Trained("valley", 1, {"rate": 1.5}, 7.0, "validation_bits", 40)
+    assert (
+        summary(winner, [winner], spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"name": "x"})})).dataset
+        == "toy"
+    )
+
+
 def test_a_row_whose_trainings_all_fail_does_not_cost_the_others_their_winner(folder):
     spaces = {"valley": {"ranges": {"rate": {"low": 0.01, "high": 0.1}}}, "fixed": {"ranges": {"rate": {"low": 1, "high": 2}}}}
     write(folder, search={"trials": 2, "models": spaces})
@@ -201,6 +218,7 @@ def test_a_training_that_fails_loses_its_point_only(folder):
         ({"search": None}, "it says nothing to search"),
         ({"budget": {"epochs": 3}}, "a search needs one budget for all models"),
         ({"protocol": {"prompt": 10, "notes": 20, "folds": 2}}, "a search would see what it is tested on"),
+        ({"search": {"dataset": {"name": "tyo"}, "models": {"valley": {}}}}, "search.dataset.name: unknown dataset 'tyo'"),
         ({"search": {"models": {"valley": {"ranges": {"speed": {"low": 1, "high": 2}}}}}}, "no hyperparameter 'speed'"),
         ({"search": {"models": {"valley": {"ranges": {"rate": {"low": 2, "high": 1}}}}}}, "its high 1 is below its low 2"),
         ({"search": {"models": {"valley": {"sizes": [{"size": "big"}]}}}}, "expected a whole number, got 'big'"),

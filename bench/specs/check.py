@@ -12,7 +12,7 @@ from bench.plugins.header import Plugin
 from bench.plugins.parameters import accepts, in_words
 from bench.specs.document import Address, Document
 from bench.specs.messages import no_effect, short_repr
-from bench.specs.schema import REFERENCES, UNTRAINED, ModelChoice, Spec
+from bench.specs.schema import REFERENCES, UNTRAINED, DatasetChoice, ModelChoice, Spec
 from bench.specs.trials import combinations
 
 #: Most cells in the grid of one row: more is a slip.
@@ -50,12 +50,7 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
     SpecError
         At the first name that is unknown, or value of the wrong type.
     """
-    dataset = spec.dataset
-    if dataset.name not in names.datasets:
-        raise document.error(
-            ("dataset", "name"), f"unknown dataset {dataset.name!r}.", did_you_mean(dataset.name, names.datasets)
-        )
-    _check_parameters(dataset.options, names.datasets[dataset.name], document, ("dataset", "options"))
+    _check_dataset(spec.dataset, document, names, ("dataset",))
     for row, choice in spec.models.items():
         if not _ROW.fullmatch(row) or row in names.references:
             reason = "is the name of a reference" if row in names.references else "may hold only letters, digits and _ . + -"
@@ -89,6 +84,12 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
             raise document.error((key,), "the same is listed twice.")
 
 
+def _check_dataset(dataset: DatasetChoice, document: Document, names: ValidNames, at: Address) -> None:
+    if dataset.name not in names.datasets:
+        raise document.error((*at, "name"), f"unknown dataset {dataset.name!r}.", did_you_mean(dataset.name, names.datasets))
+    _check_parameters(dataset.options, names.datasets[dataset.name], document, (*at, "options"))
+
+
 def _check_grid(spec: Spec, document: Document, names: ValidNames) -> None:
     if spec.grid and spec.protocol.folds is not None:
         raise document.error(
@@ -120,7 +121,9 @@ def _check_grid(spec: Spec, document: Document, names: ValidNames) -> None:
 
 
 def _check_search(spec: Spec, document: Document, names: ValidNames) -> None:
-    """Check the rows and hyperparameters that `bench tune` would search; a row that was left out is no error."""
+    """Check the music, rows and hyperparameters that `bench tune` would search; a row that was left out is no error."""
+    if spec.search and spec.search.dataset:
+        _check_dataset(spec.search.dataset, document, names, ("search", "dataset"))
     for row, space in spec.search.models.items() if spec.search else ():
         if row not in spec.models:
             continue

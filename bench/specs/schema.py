@@ -204,6 +204,9 @@ class Search(Frozen):
 
     trials: int = Field(default=12, ge=1, description="Trainings of each row.")
     seed: int = Field(default=1000, ge=0, description="Their training seed, and that of the points; not among the spec's seeds.")
+    dataset: DatasetChoice | None = Field(
+        default=None, description="Other music to search on, for a spec that holds out all of its own in turn."
+    )
     models: dict[str, Space] = Field(description="Row to what is searched for it.")
 
 
