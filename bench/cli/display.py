@@ -102,7 +102,7 @@ class Clock:
         """
         before = self._before.get(event["key"], 0.0 if event["epoch"] == 1 else None)
         self._before[event["key"]] = event["seconds"]
-        share = event.get("share") or event["epoch"] / event["epochs"]
+        share = event.get("share") or (event["epoch"] / event["epochs"] if event["in_epochs"] else 1.0)
         left = event["seconds"] * max(0.0, 1 / share - 1)
         if before is None or event["seconds"] <= before:
             return None, left
@@ -110,10 +110,16 @@ class Clock:
 
 
 def epoch_text(event: Event, clock: Clock) -> str:
-    """Format an epoch: ``epoch 3/30, loss 4.210, 17.90 bits/note, 12,300 notes/s, 40 s left at most``."""
+    """Format an evaluation: ``epoch 3/30, loss 4.210, 17.90 bits/note, 12,300 notes/s, 40 s left at most``.
+
+    Under a budget that isn't in epochs its share takes the place of the epoch: ``25% of the budget``.
+    """
     rate, left = clock.epoch(event)
-    counted = event["in_epochs"] or "share" not in event
-    place = f"epoch {event['epoch']}/{event['epochs']}" if counted else f"{event['share']:.0%} of the budget"
+    if event["in_epochs"]:
+        place = f"epoch {event['epoch']}/{event['epochs']}"
+    else:
+        # A plug-in that knows epochs only logs no share, and nobody knows of how many evaluations this is one.
+        place = f"{event['share']:.0%} of the budget" if "share" in event else f"evaluation {event['epoch']}"
     parts = [place, f"loss {event['loss']:.3f}"]
     if (bits := event.get("validation_bits")) is not None:
         parts.append(f"{bits:.2f} bits/note")
@@ -217,7 +223,7 @@ class Plain(Quiet):
         self._last_line[event["key"]] = self.now()
 
     def on_epoch(self, event: Event) -> None:
-        """Show an epoch that has ended."""
+        """Show an evaluation."""
         text = epoch_text(event, self.clock)
         if self._due(event["key"]):
             self.line(f"{self._place(event)}: {text}")
@@ -293,7 +299,7 @@ class Live(Plain):
         self._bar(event["key"], self._place(event), 0, event["epochs"] or None, "training")
 
     def on_epoch(self, event: Event) -> None:
-        """Show an epoch that has ended."""
+        """Show an evaluation."""
         self._bar(event["key"], self._place(event), event["epoch"], event["epochs"], epoch_text(event, self.clock))
 
     def on_generate(self, event: Event) -> None:

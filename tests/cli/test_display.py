@@ -122,7 +122,7 @@ def test_time_left_with_trials_side_by_side():
 
 def test_speed_after_a_resume_counts_from_the_first_epoch_seen():
     clock = Clock()
-    first = {**ABOUT, "epoch": 5, "epochs": 10, "seconds": 50.0, "notes": 1000}
+    first = {**ABOUT, "epoch": 5, "epochs": 10, "in_epochs": True, "seconds": 50.0, "notes": 1000}
     assert clock.epoch(first) == (None, 50.0)
     assert clock.epoch({**first, "epoch": 6, "seconds": 60.0}) == pytest.approx((100.0, 40.0))
 
@@ -130,9 +130,9 @@ def test_speed_after_a_resume_counts_from_the_first_epoch_seen():
 def test_an_evaluation_of_a_shared_budget_shows_its_share():
     event = {**ABOUT, **FIRST, "epoch": 5, "epochs": 18, "in_epochs": False, "share": 0.25, "seconds": 3.0}
     assert epoch_text(event, Clock()) == "25% of the budget, loss 4.210, 17.90 bits/note, 9.0 s left at most"
-    # A plug-in that knows epochs only logs no share.
+    # A plug-in that knows epochs only logs no share: of how many this is one, and what is left, nobody knows.
     del event["share"]
-    assert epoch_text(event, Clock()).startswith("epoch 5/18, loss")
+    assert epoch_text(event, Clock()) == "evaluation 5, loss 4.210, 17.90 bits/note"
     past_the_end = {**event, "share": 1.02}
     assert epoch_text(past_the_end, Clock()) == "102% of the budget, loss 4.210, 17.90 bits/note"
 
