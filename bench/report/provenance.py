@@ -56,7 +56,10 @@ def rows(report: Report) -> list[tuple[str, str]]:
     threads = sorted({int(ran(t)["threads"]) for t in done(report) if "threads" in ran(t)})
     result.append(("threads", f"{listed(list(map(str, threads))) or 'unknown'} a trial"))
     result += [(f"not the same for all trials: {name}", counts) for name, counts in _differences(report)]
-    result.append(("started, finished", f"{report.run.started}, {report.run.finished or 'not finished'}"))
+    result.append(("started", str(report.run.started)))
+    if report.run.resumed is not None:
+        result.append(("last resumed", report.run.resumed))
+    result.append(("finished", report.run.finished or "not yet"))
     return result
 
 

@@ -166,6 +166,8 @@ class RunRecord(Stored):
         The resolved spec, see :class:`bench.specs.schema.Spec`.
     started, finished : str or None
         UTC, ISO 8601; `finished` is None until every trial has ended.
+    resumed : str or None
+        When it was last started again with trials left to run; None if it never was.
     scale, why : str
         The scale and the reason for its choice.
     call : Call
@@ -184,6 +186,7 @@ class RunRecord(Stored):
     format: int
     spec: Mapping[str, Any]
     started: str | None = None
+    resumed: str | None = None
     finished: str | None = None
     scale: str
     why: str = ""

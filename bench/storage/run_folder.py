@@ -69,8 +69,9 @@ class RunFolder:
     def create(self, spec: Mapping[str, Any], provenance: Mapping[str, Any], *, idle: bool = False, **more: Any) -> RunRecord:
         """Create the folder and write run.json: the resolved spec, the provenance, and `more` fields.
 
-        The time of start is taken over from an earlier run.json of the same spec, because the run is being resumed. If no trial
-        is left to run (`idle`), so are the time of end, the call and the provenance, because nothing is computed now.
+        The time of start is taken over from an earlier run.json, whose finished trials count, and now is when the run was last
+        resumed. If no trial is left to run (`idle`), all times, the call and the provenance are taken over, because nothing is
+        computed now.
 
         Raises
         ------
@@ -82,11 +83,12 @@ class RunFolder:
         spec = plain(spec)
         kept: tuple[str, ...] = ()
         if before is not None:
-            kept = ("started", "finished", "call", "provenance") if idle else ("started",) if before.spec == spec else ()
+            kept = ("started", "resumed", "finished", "call", "provenance") if idle else ("started",)
         run = {
             "format": FORMAT,
             "spec": spec,
             "started": timestamp(),
+            "resumed": None if before is None else timestamp(),
             "finished": None,
             **more,
             "provenance": dict(provenance),
