@@ -40,7 +40,6 @@ METRICS = (
         1,
         group="cost",
         tolerance="off",
-        seed_sd=False,
     ),
     Metric(
         "updates",
@@ -60,7 +59,8 @@ METRICS = (
         "Epochs",
         "epochs",
         None,
-        "Passes over the training notes until training stopped.",
+        "Passes over the training pieces until training stopped; the suite's networks draw windows that cover each piece and "
+        "fill the last batch, so a pass may hold more notes than the pieces.",
         SOURCE,
         1,
         group="cost",
@@ -73,7 +73,7 @@ METRICS = (
         "Training speed",
         "notes/s",
         "higher",
-        "Notes trained on a second of training.",
+        "Notes trained on a second of training; padding doesn't count, a note drawn again does.",
         SOURCE,
         0,
         group="cost",
@@ -87,7 +87,7 @@ METRICS = (
         "Time to target",
         "s",
         "lower",
-        "Training seconds until the validation bits per note first were at or below the spec's target.",
+        "Training seconds until the first evaluation with validation bits per note at or below the spec's target.",
         "after MLPerf's time to quality (Mattson et al. 2020)",
         1,
         group="cost",
@@ -153,7 +153,7 @@ METRICS = (
 
 
 def seconds_to_target(history: Sequence[Epoch], target: float | None) -> Value:
-    """Training seconds at the first epoch whose ``validation_bits`` is at or below `target`.
+    """Training seconds at the first evaluation whose ``validation_bits`` is at or below `target`.
 
     With folds the mean over them; undefined where one never reached it, or the mean would be over the quick ones alone.
 
@@ -163,12 +163,12 @@ def seconds_to_target(history: Sequence[Epoch], target: float | None) -> Value:
     if target is None:
         return Undefined("the spec sets no target")
     logged: dict[int, list[tuple[float, float]]] = {}
-    for epoch in history:
-        if epoch.get("validation_bits") is not None:
-            logged.setdefault(epoch.get("fold", 0), []).append((epoch["seconds"], epoch["validation_bits"]))
+    for entry in history:
+        if entry.get("validation_bits") is not None:
+            logged.setdefault(entry.get("fold", 0), []).append((entry["seconds"], entry["validation_bits"]))
     if not logged:
         return Undefined("no validation bits were logged")
-    firsts = [next((float(seconds) for seconds, bits in epochs if bits <= target), None) for epochs in logged.values()]
+    firsts = [next((float(seconds) for seconds, bits in points if bits <= target), None) for points in logged.values()]
     reached = [seconds for seconds in firsts if seconds is not None]
     if len(reached) < len(firsts):
         return Undefined(
@@ -207,13 +207,19 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     }
 
 
-def _yardsticks(outcome: Done) -> Value:
+def yardsticks_per_second(outcome: Done) -> Value:
+    """Yardstick-seconds in a second of processor time on the trial's machine."""
     if outcome.trial.get("device") == "cuda":
         return Undefined("the yardstick measures a CPU, it was trained on a GPU")
-    speed, spent = outcome.yardstick, outcome.training.core_seconds
-    if speed is None or speed.core is None or spent is None:
-        return Undefined("no yardstick was timed beside it")
-    return spent / speed.core * STANDARD
+    speed = outcome.yardstick
+    return Undefined("no yardstick was timed beside it") if speed is None or speed.core is None else STANDARD / speed.core
+
+
+def _yardsticks(outcome: Done) -> Value:
+    scale, spent = yardsticks_per_second(outcome), outcome.training.core_seconds
+    if isinstance(scale, Undefined):
+        return scale
+    return Undefined("no processor time was measured") if spent is None else spent * scale
 
 
 def _measured(value: float | None, reason: str, unit: int = 1) -> Value:

@@ -1,4 +1,4 @@
-"""Results against the budget: validation bits while a model trains, held-out results at parts of its budget, and crossings.
+"""Results against the budget: validation bits while a model trains, held-out results at shares of its budget, and crossings.
 
 The line of a model is the mean of its trainings at each evaluation, as far as all of them went; its band is from the lowest to
 the highest. A training is a seed's, or a seed's of one fold.
@@ -10,27 +10,36 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 from statistics import fmean
 from typing import Literal
 
 import numpy as np
 
-from bench.formatting import DASH, Cell, Grid, count, duration
+from bench.formatting import DASH, Cell, Grid, duration, listed
 from bench.metrics import HEADLINE, METRICS, Undefined
+from bench.metrics.cost import yardsticks_per_second
 from bench.report.contents import Report
+from bench.report.findings import bounds
 from bench.report.histories import histories
 from bench.report.numbers import number_text
+from bench.scoring.crossed import seeds_interval
 from bench.scoring.score import standard_deviation
 from bench.scoring.table import Row, TrialScore
+from bench.storage.outcome import Epoch
 
-#: What validation bits are drawn against.
-Axis = Literal["updates", "seconds"]
+#: What validation bits are drawn against. Not updates: those of one model hold more notes than those of another.
+Axis = Literal["compute", "notes"]
+
+AXES: tuple[Axis, ...] = ("compute", "notes")
 
 BITS = "validation_bits"
 
 #: Columns of the table at the budgets.
 COLUMNS = (*HEADLINE, "bits_per_note", "bits_pitch")
+
+#: Attributes of a stage in the table, and their format.
+_SPENT: Mapping[str, Callable[[float], str]] = {"updates": "{:,.0f}".format, "notes": "{:,.0f}".format, "seconds": duration}
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,20 @@ class Crossing:
 
 def training_lines(report: Report, axis: Axis) -> dict[str, Line]:
     """Compute the line of validation bits of each model that logged any."""
-    lines = {}
+    lines, unit = {}, axis_unit(report, axis)
     for row in _models(report):
-        trainings = [line for trial in row.done for line in _logged(trial, axis)]
+        trainings = [line for trial in row.done for line in _logged(trial, unit)]
         if trainings:
             lines[row.system] = line_of(trainings)
     return lines
+
+
+def axis_unit(report: Report, axis: Axis) -> str:
+    """Name the unit of an axis; compute is in plain seconds where a training has no yardstick, as on a GPU."""
+    if axis == "notes":
+        return "notes"
+    trials = [trial for row in _models(report) for trial in row.done if any(histories(trial))]
+    return "yardstick-seconds" if all(trial.result.training.core_seconds and _scale(trial) for trial in trials) else "seconds"
 
 
 def line_of(trainings: Sequence[Sequence[tuple[float, float]]]) -> Line:
@@ -102,9 +119,9 @@ def _line(x: Sequence[float], values: Sequence[Sequence[float]]) -> Line:
 
 
 def shares(report: Report) -> list[float]:
-    """Parts of the budget that any model has held-out results at, ascending, the whole of it last; empty without any."""
-    parts = {stage.share for row in _models(report) for trial in row.done for stage in trial.stages}
-    return [*sorted(parts), 1.0] if parts else []
+    """Shares of the budget that any model has held-out results at, ascending; empty if they are of the whole alone."""
+    parts = sorted({stage.share for row in _models(report) for trial in row.done for stage in trial.stages})
+    return parts if len(parts) > 1 else []
 
 
 def stage_lines(report: Report, metric: str) -> dict[str, Line]:
@@ -149,13 +166,13 @@ def crossings(lines: Mapping[str, Line], *, pointwise: bool = False) -> Iterator
 def crossing_texts(report: Report) -> Iterator[str]:
     """One sentence for each column in which lines cross beyond the spread of the trainings."""
     found: dict[tuple[str, str], list[str]] = {}
-    for axis in ("updates", "seconds"):
-        for c in crossings(training_lines(report, axis)):
-            if c.clear:
-                where = f"{count(c.after)} updates" if axis == "updates" else duration(c.after)
+    for axis in AXES:
+        for c in _bits_crossings(report, axis):
+            if _told_apart(report, c):
+                where = f"after about {_about(c.after)} {axis_unit(report, axis)}"
                 found.setdefault((c.below, c.above), []).append(where)
     if found:
-        pairs = [f"{below} falls below {above} at about {' and '.join(where)}" for (below, above), where in found.items()]
+        pairs = [f"{below} falls below {above} {' and '.join(where)}" for (below, above), where in found.items()]
         yield f"Validation bits: {'; '.join(pairs)}."
     for metric in HEADLINE:
         clear = [c for c in crossings(stage_lines(report, metric), pointwise=True) if c.clear]
@@ -167,26 +184,74 @@ def crossing_texts(report: Report) -> Iterator[str]:
             yield f"{METRICS[metric].title}: {'; '.join(pairs)}."
 
 
-def unclear_crossings(report: Report) -> list[str]:
-    """Pairs whose mean lines of validation bits or of a distance cross within the spread of the trainings, in one text."""
-    measured = [(training_lines(report, axis), False) for axis in ("updates", "seconds")]
-    measured += [(stage_lines(report, metric), True) for metric in HEADLINE]
-    pairs = [sorted((c.below, c.above)) for lines, points in measured for c in crossings(lines, pointwise=points) if not c.clear]
-    return ["; ".join(dict.fromkeys(" and ".join(pair) for pair in pairs))] if pairs else []
+def unclear_crossings(report: Report) -> bool:
+    """Whether lines of a figure cross in a way that shows no order: within the spread, or one of them is an upper bound."""
+    bits = any(not _told_apart(report, c) for axis in AXES for c in _bits_crossings(report, axis))
+    return bits or any(not c.clear for m in HEADLINE for c in crossings(stage_lines(report, m), pointwise=True))
+
+
+def _bits_crossings(report: Report, axis: Axis) -> Iterator[Crossing]:
+    return crossings(training_lines(report, axis))
+
+
+def _told_apart(report: Report, crossing: Crossing) -> bool:
+    """Whether a crossing of bits shows an order on both sides of it: on one side of a bound it is the higher line."""
+    return crossing.clear and not {crossing.below, crossing.above} & set(bounds(report, models=True))
+
+
+def _about(value: float) -> str:
+    """Two significant digits.
+
+    >>> _about(52345.0), _about(7.22), _about(132.0)
+    ('52,000', '7.2', '130')
+    """
+    return f"{float(f'{value:.2g}'):,g}"
+
+
+def changes(report: Report) -> Iterator[str]:
+    """One sentence a distance: the models whose distance fell, rose or did neither from the last stage to the whole budget.
+
+    Seeds are paired. A change counts if its 95 % interval over the seeds, on these pieces, excludes 0.
+    """
+    parts = shares(report)
+    for metric in HEADLINE if len(parts) > 1 and parts[-1] == 1 else ():
+        ways: dict[str, list[str]] = {"fell": [], "rose": [], "did neither": []}
+        for row in _models(report):
+            pairs = [
+                (float(before), float(after))
+                for trial in row.done
+                if isinstance(before := _value(trial, parts[-2], metric), float | int)
+                and isinstance(after := _value(trial, 1.0, metric), float | int)
+            ]
+            interval = seeds_interval([after - before for before, after in pairs])
+            if interval is None:
+                continue
+            if not interval.excludes(0.0):
+                ways["did neither"].append(row.system)
+                continue
+            first, last = (number_text(metric, fmean(values)) for values in zip(*pairs, strict=True))
+            ways["fell" if interval.high < 0 else "rose"].append(f"{row.system} ({first} to {last})")
+        if said := [f"{way} in {listed(rows)}" for way, rows in ways.items() if rows]:
+            yield f"{METRICS[metric].title} from {share_text(parts[-2])} to all of the budget: it {'; '.join(said)}."
+
+
+def spent(row: Row, share: float, what: str) -> list[float]:
+    """List the ``updates``, ``notes`` or ``seconds`` of each seed until a share of its budget."""
+    return [float(getattr(stage, what)) for trial in row.done for stage in trial.stages if stage.share == share]
 
 
 def table(report: Report) -> Grid:
-    """Held-out results of each model at each share of its budget."""
+    """Held-out results of each model at each share of its budget, all by the first sample of each piece."""
     rows: list[list[str | Cell]] = []
     for share in shares(report):
         for row in _models(report):
             if any(_at(row, share, metric) for metric in COLUMNS):
-                spent = [_spent_cell(row, share, "updates", count), _spent_cell(row, share, "seconds", duration)]
+                until = [_spent_cell(row, share, what, text) for what, text in _SPENT.items()]
                 bound = "≤ " if report.likelihood_kind(row) == "bound" else ""
                 cells = [_cell(row, share, metric, "" if metric in HEADLINE else bound) for metric in COLUMNS]
-                rows.append([row.system, Cell(share_text(share), share), *spent, *cells])
+                rows.append([row.system, Cell(share_text(share), share), *until, *cells])
     titles = [METRICS[m].title + (f" ({METRICS[m].unit})" if m in HEADLINE else "") for m in COLUMNS]
-    return Grid(["Model", "Budget", "Updates", "Training time", *titles], rows, frozenset({0}))
+    return Grid(["Model", "Budget", "Updates", "Notes", "Training time", *titles], rows, frozenset({0}))
 
 
 def share_text(share: float) -> str:
@@ -221,29 +286,37 @@ def _models(report: Report) -> list[Row]:
     return [row for row in report.table.rows if row.kind == "model" and row.done]
 
 
-def _logged(trial: TrialScore, axis: Axis) -> Iterator[list[tuple[float, float]]]:
+def _logged(trial: TrialScore, unit: str) -> Iterator[list[tuple[float, float]]]:
     """Points of each training of a trial where the axis and the bits are known."""
     for history in histories(trial):
-        pairs = [(e.get(axis), e.get(BITS)) for e in history.epochs]
+        pairs = zip(_spent_by(trial, history.entries, unit), [e.get(BITS) for e in history.entries], strict=True)
         if line := [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]:
             yield line
 
 
+def _spent_by(trial: TrialScore, history: Sequence[Epoch], unit: str) -> list[float | None]:
+    """Training until each evaluation, in the unit of an axis."""
+    if unit == "notes":
+        return list(accumulate(e.get("notes", 0) for e in history))
+    if unit == "seconds":
+        return [e.get("seconds") for e in history]
+    scale = _scale(trial)
+    return [None if scale is None or e.get("core_seconds") is None else scale * e["core_seconds"] for e in history]
+
+
+def _scale(trial: TrialScore) -> float | None:
+    scale = yardsticks_per_second(trial.result)
+    return None if isinstance(scale, Undefined) else scale
+
+
 def _at(row: Row, share: float, metric: str) -> list[float]:
     """Value of each seed at a share of the budget."""
-    every = [_stage_values(trial, share).get(metric) for trial in row.done]
+    every = [_value(trial, share, metric) for trial in row.done]
     return [value for value in every if isinstance(value, float | int)]
 
 
-def _stage_values(trial: TrialScore, share: float) -> Mapping[str, object]:
-    return trial.values if share == 1 else next((stage.values for stage in trial.stages if stage.share == share), {})
-
-
-def _spent(row: Row, share: float, what: Axis) -> list[float]:
-    """List the updates or seconds of each seed until a share of its budget."""
-    if share < 1:
-        return [getattr(stage, what) for trial in row.done for stage in trial.stages if stage.share == share]
-    return [float(spent) for trial in row.done if (spent := getattr(trial.result.training, what)) is not None]
+def _value(trial: TrialScore, share: float, metric: str) -> object:
+    return next((stage.values.get(metric) for stage in trial.stages if stage.share == share), None)
 
 
 def _cell(row: Row, share: float, metric: str, mark: str) -> Cell:
@@ -254,8 +327,8 @@ def _cell(row: Row, share: float, metric: str, mark: str) -> Cell:
     return Cell(mark + number_text(metric, mean) + ("" if sd is None else f" ± {number_text(metric, sd)}"), mean)
 
 
-def _spent_cell(row: Row, share: float, what: Axis, text: Callable[[float], str]) -> Cell:
-    values = _spent(row, share, what)
+def _spent_cell(row: Row, share: float, what: str, text: Callable[[float], str]) -> Cell:
+    values = spent(row, share, what)
     return Cell(text(mean := fmean(values)), mean) if values else Cell(DASH)
 
 

@@ -20,15 +20,15 @@ error                        why trials failed
 
 ``columns.csv`` explains the metrics' columns of both: name@version, unit, better direction, definition, source.
 
-``trials.csv`` has one row a trial: ``key, system, kind, model, seed, status, device, threads, stopped, best_epoch, resumed``,
-every metric, ``error, log``.
+``trials.csv`` has one row a trial: ``key, system, kind, model, seed, status, device, threads, stopped, best_evaluation,
+resumed``, every metric, ``error, log``.
 
 ``differences.csv`` has one row a pair of rows in a tested column: ``column, one, other, pieces, difference`` (mean of `one` minus
 mean of `other`), ``low, high`` (its 95 % interval), ``p_holm``, ``probability_one_better`` (a fresh training of `one` against one
 of `other`) and ``better`` (the significantly better row, if any).
 
 ``budget.csv`` has one row a trial and part of its budget: ``key, system, seed, share, updates, seconds, notes``, and the metrics
-measured there; the whole budget is in ``trials.csv``.
+measured there, by the first sample of each piece at the whole budget (share 1) too; ``trials.csv`` has all samples.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ def _trial(trial: TrialScore) -> dict[str, Any]:
         "seed": trial.trial.seed,
         "status": trial.status,
         **{name: (outcome.provenance if outcome else {}).get(name) for name in ("device", "threads")},
-        **{name: getattr(training, name) for name in ("stopped", "best_epoch", "resumed")},
+        "stopped": training.stopped,
+        "best_evaluation": training.best_epoch,
+        "resumed": training.resumed,
         **{name: None if isinstance(value, Undefined) else value for name, value in values.items()},
         "error": trial.error,
         "log": f"trials/{trial.key}/stderr.log",

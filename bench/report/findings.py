@@ -131,11 +131,6 @@ def has_probabilities(report: Report) -> bool:
     return any(c.probability is not None for standing in report.standings.values() for c in standing.between_models)
 
 
-def common_budget(report: Report) -> list[str]:
-    """Amount of training that every model has, as the spec states it; none if each model has its own."""
-    return amounts((report.spec.get("budget") or {}).get("compute") or {})
-
-
 def amounts(compute: Mapping[str, float | None]) -> list[str]:
     """Budget of a spec in words.
 
@@ -192,16 +187,31 @@ def stops(report: Report) -> Iterator[tuple[str, int, int, int, int]]:
         yield row.system, len(trainings), clock, early, sum(bool(t.resumed) for t in trainings)
 
 
-def tuned(report: Report) -> Iterator[tuple[int, str, str, str]]:
-    """Rows whose hyperparameters were searched, by number of trainings and dataset, and the models that were not searched."""
-    searched: dict[tuple[int, str], list[str]] = {}
+def tuned(report: Report) -> Iterator[tuple[int, str, str, str, str]]:
+    """Rows whose hyperparameters were searched, by number of trainings and dataset; the scores; models that were not searched."""
+    searched: dict[tuple[int, str], dict[str, str]] = {}
     models = [row.system for row in _models(report)]
     for row, entry in (report.spec.get("tuned") or {}).items():
         if row in models:
-            searched.setdefault((int(entry["trials"]), str(entry["dataset"])), []).append(row)
+            searched.setdefault((int(entry["trials"]), str(entry["dataset"])), {})[row] = str(entry["score"])
     others = [row for row in models if not any(row in rows for rows in searched.values())]
-    for (trials, dataset), rows in searched.items():
-        yield trials, dataset, listed(rows), listed(others)
+    for (trials, dataset), scores in searched.items():
+        by = {score: [row for row, own in scores.items() if own == score] for score in scores.values()}
+        yield (
+            trials,
+            dataset,
+            listed(list(scores)),
+            listed([f"{s} ({', '.join(rows)})" for s, rows in by.items()]),
+            listed(others),
+        )
+
+
+def searched(report: Report) -> str:
+    """Names of the hyperparameters in the spec's search; sizes and the learning rate, the usual ones, if it is not stored."""
+    spaces = ((report.spec.get("search") or {}).get("models") or {}).values()
+    names = [name for space in spaces for sizes in space.get("sizes") or () for name in sizes]
+    names += [name for space in spaces for name in space.get("ranges") or ()]
+    return listed([name.replace("_", " ") for name in dict.fromkeys(names)]) or "sizes and the learning rate"
 
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:

@@ -1,28 +1,33 @@
-"""Trainings of a trial, one or one per fold, with the epochs that they logged."""
+"""Trainings of a trial, one or one per fold, with the evaluations that they logged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench.scoring.table import TrialScore
+from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Epoch, Training
 
 
 class History(NamedTuple):
-    """One training: its name, its summary in the outcome, and an entry for each epoch."""
+    """One training: its name, its summary in the outcome, and an entry for each evaluation."""
 
     name: str
     summary: Training
-    epochs: Sequence[Epoch]
+    entries: Sequence[Epoch]
 
 
 def histories(trial: TrialScore) -> Iterator[History]:
-    """Trainings of a finished trial that logged an epoch."""
+    """Trainings of a finished trial that logged an evaluation."""
     training = trial.result.training
     seed = f"seed {trial.trial.seed}"
     parts = [(f"{seed}, fold {fold.fold}", fold) for fold in training.folds] or [(seed, training)]
     for name, summary in parts:
-        epochs = [e for e in training.history if summary.fold is None or e.get("fold") == summary.fold]
-        if epochs:
-            yield History(name, summary, epochs)
+        entries = [e for e in training.history if summary.fold is None or e.get("fold") == summary.fold]
+        if entries:
+            yield History(name, summary, entries)
+
+
+def entry_name(row: Row) -> str:
+    """Name of what a row's trainings logged: an ``epoch`` each, or with a budget in compute an ``evaluation``."""
+    return "epoch" if row.trials[0].trial.budget.compute is None else "evaluation"

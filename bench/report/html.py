@@ -23,6 +23,7 @@ from bench.report import budget, pairs, provenance, tables, verdict
 from bench.report.contents import Report
 from bench.report.figures import alignment, audit, copying, cost, distances, distributions, over_time, pitch, ties, training
 from bench.report.figures import budget as curves
+from bench.report.flags import FLAGS
 from bench.report.listen import clips, silent
 from bench.report.notes import notes
 
@@ -37,6 +38,7 @@ def report_html(report: Report) -> str:
         .render(
             report=report,
             tables=tables,
+            flags=FLAGS,
             words=partial(notes, report),
             provenance=provenance,
             verdict=verdict.verdict(report),

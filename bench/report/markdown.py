@@ -10,6 +10,7 @@ from bench.formatting import Markdown, escape, plural, table
 from bench.report import budget, pairs, provenance, tables, verdict
 from bench.report.contents import Report
 from bench.report.figures import pitch
+from bench.report.flags import FLAGS
 from bench.report.notes import notes
 
 
@@ -37,6 +38,7 @@ def report_markdown(report: Report) -> str:
     return environment.get_template("report.md.j2").render(
         report=report,
         tables=tables,
+        flags=FLAGS,
         words=partial(notes, report),
         provenance=provenance,
         verdict=verdict.verdict(report),

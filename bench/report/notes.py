@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.formatting import listed, plural, visible
 from bench.metrics import METRICS
-from bench.report import alignment, budget, findings, harmony
+from bench.report import alignment, budget, findings, harmony, spent
 from bench.report.contents import Report
 from bench.scoring.crossed import FEWEST
 from bench.scoring.grid_search import SCORES
@@ -46,6 +46,7 @@ def _sections() -> Any:
         "curves": budget,
         "findings": findings,
         "harmony": harmony,
+        "spent": spent,
         "METRICS": METRICS,
         "SCORES": SCORES,
         "FEWEST": FEWEST,

@@ -91,5 +91,5 @@ _FORMATS: dict[Format, Callable[[float], str]] = {
     "count": count,
     "memory": mebibytes,
     "integer": lambda value: f"{value:,.0f}",
-    "short": lambda value: f"{value:.1f}".removesuffix(".0"),
+    "short": lambda value: f"{value:,.1f}".removesuffix(".0"),
 }

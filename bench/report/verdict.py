@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from bench.formatting import listed
 from bench.metrics import METRICS
 from bench.report.contents import Report
-from bench.report.flags import DIVERGED, STILL_IMPROVING
+from bench.report.flags import BITS_FALLING, DIVERGED, SCORE_FALLING
 from bench.report.pairs import ordered
 from bench.scoring.ranking import Standing
 from bench.scoring.table import Row
 
 _ENDS = {
-    STILL_IMPROVING: "Still improving when stopped, so that another budget may give another order",
+    BITS_FALLING: "Validation bits still falling when training stopped, so that another budget may give another order",
+    SCORE_FALLING: "Validation score (not bits) still falling when training stopped",
     DIVERGED: "Diverged, at least one training",
 }
 

@@ -10,7 +10,7 @@ from bench.scoring.score import standard_deviation
 from bench.scoring.table import Row, Table
 from bench.storage.outcome import Done
 
-#: Validation scores that a model may log in each epoch, lower is better. The choice is by the first one that the cells have,
+#: Validation scores that a model may log in each evaluation, lower is better. The choice is by the first one that the cells have,
 #: provided that all have the same ones: a cell without it predicts something else, and its loss is over other fields.
 SCORES = {
     "validation_bits": "validation bits per note",
@@ -32,7 +32,7 @@ class Search:
     cells : tuple of Row
         Rows of the table, in the grid's order.
     scores : tuple of tuple of float
-        For each cell, the best epoch's score of every seed; fewer than its trials if some failed.
+        For each cell, the best evaluation's score of every seed; fewer than its trials if some failed.
     mixed : bool
         Whether the cells have different scores.
     """

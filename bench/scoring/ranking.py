@@ -40,10 +40,10 @@ class Standing:
 
     @cached_property
     def partial(self) -> frozenset[str]:
-        """Rows that lack a piece which another row has: their means are over other music, so they have no rank."""
+        """Rows without a rank: they lack a piece that another row has, or were not held to the budget that the others have."""
         held = {name: row.cells[self.metric].by_piece.keys() for name, row in self.known.items()}
         every = set().union(*held.values())
-        return frozenset(name for name, pieces in held.items() if pieces != every)
+        return frozenset(name for name, pieces in held.items() if pieces != every or self.known[name].ignores_budget)
 
     @cached_property
     def comparisons(self) -> list[stats.Comparison]:

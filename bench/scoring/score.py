@@ -236,6 +236,7 @@ def _score_trial(
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
+        stages += _score_whole(trial, outcome, samples, present)
     except (OSError, DataError) as error:
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {error}")
     bits = likelihood.by_piece(samples)
@@ -268,7 +269,19 @@ def _score_stage(
     run: RunFolder, keys: Sequence[str], stage: Stage, targets: Mapping[int, Target], seconds: float | None
 ) -> StageScore:
     """Score the first sample of each piece, and the likelihoods, at a share of the budget."""
-    samples = run.samples(*keys, stage=stage.share)
+    return _score_first(run.samples(*keys, stage=stage.share), stage, targets, seconds)
+
+
+def _score_whole(trial: Trial, outcome: Done, samples: Samples, targets: Mapping[int, Target]) -> tuple[StageScore, ...]:
+    """Score the whole of a budget that models share as the stages are scored: by the first sample of each piece."""
+    spent = outcome.training
+    if trial.budget.compute is None or spent.updates is None:
+        return ()
+    whole = Stage(share=1.0, updates=spent.updates, notes=spent.notes or 0, seconds=spent.seconds or 0.0)
+    return (_score_first(samples, whole, targets, trial.protocol.seconds),)
+
+
+def _score_first(samples: Samples, stage: Stage, targets: Mapping[int, Target], seconds: float | None) -> StageScore:
     scored: dict[str, list[Value]] = {}
     for piece, target in targets.items():
         generated = samples.notes.get((piece, 0))

@@ -99,11 +99,11 @@ class StageScore:
     Parameters
     ----------
     share : float
-        Of the budget, between 0 and 1.
+        Of the budget, above 0 and at most 1.
     updates, notes, seconds : number
         Of the training until then.
     values : mapping of str to Value
-        The two distances and their order-free counterparts, bits per note and of the pitch.
+        The two distances and their order-free counterparts, by the first sample of each piece; bits per note and of the pitch.
     """
 
     share: float
@@ -134,7 +134,7 @@ class TrialScore:
     notes : dict
         Number of notes by held-out piece, the weights of its bits per note; empty without a likelihood.
     stages : tuple of StageScore
-        Results at shares of the budget, ascending; without that of the whole.
+        Results at shares of the budget, ascending. The whole, share 1, is the last where models share a budget.
     """
 
     keys: tuple[str, ...]
@@ -208,6 +208,16 @@ class Row:
     def pieces(self) -> int:
         """Largest number of pieces that a distance of this row is averaged over."""
         return max((c.pieces for name, c in self.cells.items() if name not in likelihood.BY_PIECE), default=0)
+
+    @property
+    def ignores_budget(self) -> bool:
+        """Whether a training logged no share of the budget that models have in common, and so was not held to it."""
+        return self.kind == "model" and any(
+            t.trial.budget.compute is not None
+            and t.result.training.stopped is not None
+            and "share" not in (t.result.training.history or ({},))[-1]
+            for t in self.done
+        )
 
     @property
     def absent(self) -> frozenset[int]:

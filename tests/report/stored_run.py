@@ -103,7 +103,7 @@ class Stored:
             "params": dict(params or ({"kind": system} if kind == "reference" else {})),
             "dataset": self.spec["dataset"],
             "protocol": self.spec["protocol"],
-            "budget": {"epochs": 3 if kind == "model" else 0, "patience": 2, "max_seconds": None, "timeout": 60.0},
+            "budget": self.budget(kind),
             "seed": seed,
         }
         self.trials.append({"key": key, "trial": trial})
@@ -118,6 +118,12 @@ class Stored:
         write_samples(folder / "samples.h5", Samples(dict(made or {})))
         write_json(folder / "outcome.json", {**shared, "status": "done", "error": None, **done(seed, bits), **outcome})
         return key
+
+    def budget(self, kind: str) -> dict[str, Any]:
+        """The budget of a trial: the spec's, if models share one."""
+        compute = (self.spec.get("budget") or {}).get("compute") if kind == "model" else None
+        limits = {"compute": compute} if compute else {"epochs": 3 if kind == "model" else 0}
+        return {**limits, "patience": 2, "max_seconds": None, "timeout": 60.0}
 
     def enlarge(self, pieces: int) -> None:
         """More held-out pieces, each the first one transposed."""

@@ -68,5 +68,5 @@ def test_one_training_is_enough_for_a_flag_and_the_note_names_the_row(stored: St
     stored.add("gan", 0, moved(1), training=level)
     folder = stored.close()
     names = {system: [flag.name for flag in some] for system, some in built(folder).flags.items()}
-    assert names == {"lstm": ["still improving when stopped"], "gan": []}
-    assert "- Still improving when stopped (lstm): In at least one training" in written(folder)["report.md"]
+    assert names == {"lstm": ["validation bits still falling"], "gan": []}
+    assert "- Validation bits still falling (lstm): In at least one training" in written(folder)["report.md"]

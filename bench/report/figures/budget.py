@@ -1,4 +1,4 @@
-"""Results against the budget: validation bits over updates and seconds, distances at parts of it."""
+"""Results against the budget: validation bits over compute and notes, distances at shares of it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from bench.report.contents import Report
 from bench.report.figures.styles import MOST, left_out, marks, short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
 
-_AXES: Mapping[budget.Axis, str] = {"updates": "updates", "seconds": "seconds of training"}
-
 
 def gallery(report: Report) -> Gallery:
     """Line charts, a line a model."""
-    drawings = [*(_bits(report, axis) for axis in _AXES), *(_distance(report, metric) for metric in HEADLINE)]
+    drawings = [*(_bits(report, axis) for axis in budget.AXES), *(_distance(report, metric) for metric in HEADLINE)]
     shown = [drawing for drawing in drawings if drawing]
     if not shown:
         return Gallery((), "No model has logged validation bits or results at parts of its budget.")
@@ -30,9 +28,11 @@ def _bits(report: Report, axis: budget.Axis) -> Drawing | None:
     lines = _first(budget.training_lines(report, axis))
     if not lines:
         return None
-    target = report.spec.get("target") if axis == "seconds" else None
+    unit = budget.axis_unit(report, axis)
+    name = "notes trained on" if axis == "notes" else f"{unit} of training"
+    target = report.spec.get("target") if axis == "compute" else None
     ranges = [f"{system} from {line.mean[0]:.2f} to {line.mean[-1]:.2f} bits" for system, line in lines.items()]
-    label = f"Line chart. Validation bits per note over {_AXES[axis]}: {'; '.join(ranges)}."
+    label = f"Line chart. Validation bits per note over {name}: {'; '.join(ranges)}."
     if target is not None:
         cells = {row.system: row.cells["seconds_to_target"].value for row in report.table.rows}
         reached = [f"{system} {duration(value)}" for system in lines if (value := cells.get(system)) is not None]
@@ -43,11 +43,14 @@ def _bits(report: Report, axis: budget.Axis) -> Drawing | None:
         if target is not None:
             axes.axhline(target, color=Ink.TEXT, linewidth=0.9, linestyle=(0, (1, 2)), label=f"target, {target:g} bits")
         axes.set_xlim(left=0)
-        axes.set_xlabel(_AXES[axis].capitalize())
+        if axis == "notes":
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+            axes.locator_params(axis="x", nbins=5)
+        axes.set_xlabel(name.capitalize())
         axes.set_ylabel("Validation bits per note")
         legend_above(axes)
 
-    return drawing(f"fig-budget-{axis}", 2.7, paint, label, f"Validation bits per note against {_AXES[axis]}.")
+    return drawing(f"fig-budget-{axis}", 2.7, paint, label, f"Validation bits per note against {name}.")
 
 
 def _distance(report: Report, metric: str) -> Drawing | None:

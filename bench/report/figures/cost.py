@@ -11,6 +11,7 @@ from bench.report.contents import Report
 from bench.report.figures.styles import MOST, left_out, marks, short
 from bench.report.figures.svg import Drawing, Gallery, drawing, legend_above, panels, short_title
 from bench.report.numbers import number_text
+from bench.report.spent import common_budget
 from bench.scoring.table import Row
 
 #: What training time is plotted against.
@@ -25,8 +26,16 @@ def gallery(report: Report) -> Gallery:
     drawings = [_ends(report, models, metric) for metric in QUALITY]
     return Gallery(
         [drawing for drawing in drawings if drawing],
-        "Both axes: less is better, so the best is at the lower left. Seconds are of this machine." + left_out(report),
+        "Across: wall-clock seconds of training on this machine, validation included. Up: the held-out result. Less is better on "
+        f"both, so the best is at the lower left.{_narrow(report)}{left_out(report)}",
     )
+
+
+def _narrow(report: Report) -> str:
+    """Sentence on models that had one budget."""
+    for amount, models, _ in common_budget(report):
+        return f" {models[:1].upper()}{models[1:]} had one budget, {amount}: so the points lie in a narrow range across."
+    return ""
 
 
 def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:

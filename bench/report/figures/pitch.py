@@ -35,9 +35,9 @@ def gallery(report: Report) -> Gallery | None:
 
 
 def _pitch_losses(report: Report) -> Lines:
-    """Epochs and bits of each training, for each row that logged the loss in pitch; empty unless two rows did."""
+    """Compute evaluations and bits of each training, for each row that logged the loss in pitch; empty unless two rows did."""
     lines = {
-        row.system: [_bits(h.epochs) for t in row.done for h in histories(t)] for row in report.table.rows if row.kind == "model"
+        row.system: [_bits(h.entries) for t in row.done for h in histories(t)] for row in report.table.rows if row.kind == "model"
     }
     lines = {system: [line for line in some if line] for system, some in lines.items()}
     lines = {system: some for system, some in lines.items() if some}
@@ -50,9 +50,9 @@ def _least(lines: Lines) -> str:
     return "; ".join(f"{system} {math.fsum(values) / len(values):.2f}" for system, values in least.items())
 
 
-def _bits(epochs: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
-    found = [(e["epoch"], e[PITCH] / math.log(2)) for e in epochs if e.get(PITCH) is not None]
-    return [(epoch, bits) for epoch, bits in found if math.isfinite(bits)]
+def _bits(entries: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
+    found = [(e["epoch"], e[PITCH] / math.log(2)) for e in entries if e.get(PITCH) is not None]
+    return [(number, bits) for number, bits in found if math.isfinite(bits)]
 
 
 def _drawing(lines: Lines, looks: Mapping[str, Mark], least: str) -> Drawing:
@@ -62,7 +62,7 @@ def _drawing(lines: Lines, looks: Mapping[str, Mark], least: str) -> Drawing:
             for number, line in enumerate(some):
                 mark = looks[system]
                 axes.plot(
-                    [epoch for epoch, _ in line],
+                    [number for number, _ in line],
                     [bits for _, bits in line],
                     color=mark.colour,
                     linestyle=mark.dash,
@@ -71,10 +71,10 @@ def _drawing(lines: Lines, looks: Mapping[str, Mark], least: str) -> Drawing:
                     linewidth=1.2,
                     label="_" if number else short(system),
                 )
-        axes.set_xlabel("Epoch")
+        axes.set_xlabel("Evaluation")
         axes.set_ylabel("Validation bits: pitch")
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         legend_above(axes)
 
-    label = f"Line chart. Validation loss in pitch over epochs. Lowest bits per note: {least}."
+    label = f"Line chart. Validation loss in pitch over evaluations. Lowest bits per note: {least}."
     return drawing("fig-pitch-loss", 2.7, paint, label, "Validation loss in pitch during training, one line per training.")

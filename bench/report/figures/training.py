@@ -1,4 +1,4 @@
-"""Training curves: loss, validation, learning rate, and the epoch whose weights were kept (the paper's Figures 6, 10 and 11)."""
+"""Training curves: loss, validation, learning rate, and whose evaluation's weights were kept (the paper's Figures 6, 10, 11)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.formatting import listed
+from bench.formatting import listed, plural
 from bench.report.contents import Report
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
-from bench.report.histories import histories
+from bench.report.histories import entry_name, histories
 from bench.scoring.table import Row
 
 #: Logged values that have their own line or panel.
 RATE, LOSS, BITS = "learning_rate", "loss", "validation_bits"
 
-#: Most points of a line; of longer ones every second, third, ... epoch is drawn.
+#: Most points of a line; of longer ones every second, third, ... evaluation is drawn.
 POINTS = 400
 
 
@@ -30,11 +30,11 @@ class Course:
     name : str
         ``seed 0``.
     history : sequence of mapping
-        An entry an epoch.
+        An entry an evaluation.
     best : int or None
-        The epoch with the best validation.
+        Number of the evaluation with the best validation.
     stopped : str
-        ``epochs``, ``early`` or ``clock``.
+        ``budget``, ``early`` or ``clock``.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Course:
     stopped: str
 
     def line(self, name: str) -> tuple[list[float], list[float]]:
-        """Epochs and values of one entry, where it was logged."""
+        """Numbers of the evaluations, and one of their values, where it was logged."""
         points = [(e["epoch"], e[name]) for e in self.history if e.get(name) is not None and math.isfinite(e[name])]
         thinned = points[:: math.ceil(len(points) / POINTS) or 1]
         if points and thinned[-1] != points[-1]:
@@ -55,20 +55,20 @@ def gallery(report: Report) -> Gallery:
     """Line charts, one for each model."""
     drawings = [figure for row in report.table.rows if row.kind == "model" and (figure := _one(row))]
     if not drawings:
-        return Gallery((), "No model has logged an epoch, so there is no training to show.")
+        return Gallery((), "No model has logged an evaluation, so there is no training to show.")
     return Gallery(
         drawings,
         "One line per training (a seed, or a seed and a fold): training solid, validation dashed with dots. A ring marks the "
-        "epoch with the best validation, a cross the end of a training that stopped early.",
+        "evaluation with the best validation, whose weights were kept, a cross the end of a training that stopped early.",
     )
 
 
 def courses(row: Row) -> list[Course]:
     """Trainings of a row that logged anything."""
     return [
-        Course(name, epochs, summary.best_epoch or _best(epochs), str(summary.stopped))
+        Course(name, entries, summary.best_epoch or _best(entries), str(summary.stopped))
         for trial in row.done
-        for name, summary, epochs in histories(trial)
+        for name, summary, entries in histories(trial)
     ]
 
 
@@ -79,7 +79,7 @@ def validations(trainings: Sequence[Course]) -> list[str]:
 
 
 def _best(history: Sequence[Mapping[str, float]]) -> int | None:
-    """Epoch with the lowest validation value, for a family without bits."""
+    """Find the number of the evaluation with the lowest validation value, for a family without bits."""
     names = sorted({name for entry in history for name in entry if name.startswith("validation_")})
     values = [(e[names[0]], int(e["epoch"])) for e in history if e.get(names[0]) is not None] if names else []
     return min(values)[1] if values else None
@@ -103,7 +103,7 @@ def _one(row: Row) -> Drawing | None:
             axes[1].set_ylabel(_named(checked[0]).replace(" ", "\n", 1))
         if rates:
             _rate(axes[-1], trainings)
-        axes[-1].set_xlabel("Epoch")
+        axes[-1].set_xlabel(entry_name(row).capitalize())
         for one in axes:
             one.yaxis.set_label_coords(-0.178, 0.5)
         axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -169,12 +169,12 @@ def _label(row: Row, trainings: Sequence[Course], checked: Sequence[str]) -> str
     unit, loss = (1 / math.log(2), "bits per note") if BITS in checked else (1.0, "loss")  # as `_losses` draws them
     for course in trainings:
         losses = [unit * x for x in course.line(LOSS)[1]]
-        text = f"{course.name}: {len(course.history)} epochs"
+        text = f"{course.name}: {plural(len(course.history), entry_name(row))}"
         if losses:
             text += f", training {loss} from {losses[0]:.3g} to {losses[-1]:.3g}"
         if checked and (values := course.line(checked[0])[1]):
             text += f", {_named(checked[0]).lower()} from {values[0]:.3g} to {values[-1]:.3g}"
-        parts.append(text + (f", best at epoch {course.best}" if course.best else ""))
+        parts.append(text + (f", best at {entry_name(row)} {course.best}" if course.best else ""))
     return f"Line chart. Training of {row.system}. {'; '.join(parts)}."
 
 
@@ -182,7 +182,7 @@ def _caption(row: Row, trainings: Sequence[Course]) -> str:
     early = [course.name for course in trainings if course.stopped == "early"]
     stopped = listed(early) if len(early) <= 3 else f"{len(early)} of {len(trainings)} trainings"
     best = sorted({course.best for course in trainings if course.best})
-    kept = f" Best epoch: {listed([str(epoch) for epoch in best])}." if best else ""
+    kept = f" Best {entry_name(row)}: {listed([str(epoch) for epoch in best])}." if best else ""
     return f"{row.system}.{kept}" + (f" Stopped early: {stopped}." if early else "")
 
 
