@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.music.notes import Notes
 from bench.report.flags import GAIN, diverged, still_improving
 
 from .stored_run import Stored, built, done, moved, written
@@ -33,6 +35,11 @@ def test_still_improving(values: tuple[float, ...], flagged: bool) -> None:
     assert still_improving(bits(*values)) is flagged
 
 
+@pytest.mark.parametrize(("values", "flagged"), [((0.5, 0.489), True), ((0.5, 0.491), False), ((0.5, 0.3, 0.4), False)])
+def test_a_score_without_bits_improves_by_a_share_of_its_best(values: tuple[float, ...], flagged: bool) -> None:
+    assert still_improving([{"validation_distance": value} for value in values]) is flagged
+
+
 @given(st.lists(st.floats(1, 30), min_size=2))
 def test_a_training_that_goes_on_unchanged_is_no_longer_improving(values: list[float]) -> None:
     assert not still_improving(bits(*values, min(values)))
@@ -52,6 +59,11 @@ def test_a_training_that_goes_on_unchanged_is_no_longer_improving(values: list[f
         ([{"loss": v} for v in (-1.0, 3.0, -11.0)], True),  # a critic's loss has either sign
         ([{"loss": 1.0}, {"loss": math.inf}], True),
         ([{"loss": None, "validation_bits": None}], False),
+        ([{"critic_gap": v} for v in (0.5, 1.2, 1.6)], True),
+        ([{"critic_gap": v} for v in (0.5, -1.6)], True),  # the generator far ahead
+        ([{"critic_gap": v} for v in (0.5, 3.0, 0.5)], False),  # the generator caught up
+        ([{"gradient_norm": v} for v in (0.4, 1.0, 4.1)], True),
+        ([{"gradient_norm": v} for v in (0.4, 5.0, 3.9)], False),
         ([], False),
     ],
 )
@@ -70,3 +82,32 @@ def test_one_training_is_enough_for_a_flag_and_the_note_names_the_row(stored: St
     names = {system: [flag.name for flag in some] for system, some in built(folder).flags.items()}
     assert names == {"lstm": ["validation bits still falling"], "gan": []}
     assert "- Validation bits still falling (lstm): In at least one training" in written(folder)["report.md"]
+
+
+def test_a_row_without_bits_is_flagged_by_its_own_score(stored: Stored) -> None:
+    history = [{"epoch": e, "seconds": 1.0, "validation_distance": d} for e, d in ((1, 0.5), (2, 0.4))]
+    stored.add("gan", 0, moved(1), training={**done(0, None)["training"], "history": history})
+    (flag,) = built(stored.close()).flags["gan"]
+    assert flag.name == "validation score still falling"
+
+
+def test_a_plugin_that_ignores_the_budget_has_a_flag_no_rank_and_no_part_in_the_one_budget(tmp_path: Path) -> None:
+    run = Stored(tmp_path / "run", budget={"compute": {"updates": 500}}, seeds=[0])
+    run.enlarge(12)
+    shared = {**done(0, None)["training"], "updates": 500}
+    held = {
+        "training": {**shared, "history": [{"epoch": 1, "seconds": 1.0, "loss": 1.0, "notes": 9, "updates": 500, "share": 1.0}]}
+    }
+    loose = {"training": {**shared, "history": [{"epoch": 1, "seconds": 1.0, "loss": 1.0, "notes": 9}]}}
+    for system, by, more in (("lstm", 9, held), ("gan", 5, held), ("toy", 1, loose | {"remarks": ["It knows epochs only."]})):
+        made = {(i, 0): Notes.from_columns(r.onset, r.duration, r.pitch + by + i % 2, r.velocity) for i, r in enumerate(run.real)}
+        run.add(system, 0, made, **more)
+    folder = run.close()
+    report = built(folder)
+    assert [flag.name for flag in report.flags["toy"]] == ["not held to the budget"]
+    standing = report.standings["pitch_distance"]
+    assert standing.ranks == {"gan": (1, 1), "lstm": (2, 2)}
+    assert standing.best is None, "toy is better, and no row with a rank is better than every other"
+    text = written(folder)["report.md"]
+    assert "One budget for lstm and gan: 500 updates. Exceptions: toy (not held to it)." in text
+    assert "- toy, 1 of 1 trial: It knows epochs only.\n" in text

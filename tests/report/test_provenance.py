@@ -32,6 +32,14 @@ def test_trials_of_one_machine_differ_in_nothing(tmp_path: Path) -> None:
     assert "different numbers of threads" not in text
 
 
+def test_the_last_resume_is_said(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+    assert "last resumed" not in written(folder)["report.md"]
+    stored.run.write(stored.run.read().change(resumed="2025-01-02T03:10:00Z"))
+    assert "- last resumed: 2025-01-02T03:10:00Z\n" in written(folder)["report.md"]
+
+
 @pytest.mark.parametrize(
     ("call", "command"),
     [

@@ -189,6 +189,7 @@ def test_a_run_where_nothing_ran_keeps_what_it_was_made_on(toy: Bench, monkeypat
     toy.run()
     again = json.loads(file.read_text())
     assert (again["provenance"]["git"], again["started"]) == ("another", first["started"])
+    assert (first["resumed"], again["resumed"]) == (None, "2099-01-01T00:00:00Z")
     assert again["finished"] == "2099-01-01T00:00:00Z"
     # The worker says on what it ran itself.
     assert {"git", "bench", "cpu", "device", "threads", "numpy"} <= toy.outcome("steady")["provenance"].keys()

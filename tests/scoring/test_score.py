@@ -130,6 +130,20 @@ def test_a_stage_without_a_likelihood_has_no_bits(stored: Stored) -> None:
     assert stage.values["bits_per_note"] == stage.values["bits_pitch"] == Undefined("this family has no likelihood")
 
 
+def test_the_whole_budget_is_scored_by_the_first_sample_too(tmp_path: Path) -> None:
+    """First samples a semitone off, second ones three: the trial's mean is 2, the whole of the budget beside its stages 1."""
+    protocol = {"prompt": 2, "notes": 4, "pieces": 2, "samples": 2, "seconds": None}
+    stored = Stored(tmp_path / "run", budget={"compute": {"updates": 800}}, protocol=protocol)
+    second = {(piece, 1): notes for (piece, _), notes in moved(3).items()}
+    spent = {"updates": 800, "notes": 20_000, "seconds": 60.0, "stopped": "budget", "history": [{"share": 1.0}]}
+    stored.add("lstm", 0, {**moved(1), **second}, training=spent)
+    (trial,) = score_run(stored.close())["lstm"].trials
+    (whole,) = trial.stages
+    assert trial.values["pitch_distance"] == 2.0
+    assert (whole.share, whole.updates, whole.notes, whole.seconds) == (1.0, 800, 20_000, 60.0)
+    assert whole.values["pitch_distance"] == 1.0
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no HDF5")])
 def test_a_stage_that_is_gone_or_damaged_costs_itself_alone(stored: Stored, damage: Callable[[Path], object]) -> None:
     key = add_with_stage(stored)
