@@ -108,7 +108,7 @@ def test_nothing_finished_has_a_sentence_for_every_figure(stored: Stored) -> Non
         "No trained model has finished, so there is no difference to test.",
         "No trial has finished yet, so there is no distance to show.",
         "No trained model has finished, so there is no cost to set against quality.",
-        "No model has logged an epoch, so there is no training to show.",
+        "No model has logged an evaluation, so there is no training to show.",
         "No system has finished, so there is no music to show.",
         "No system has finished, so there are no notes to compare with the real ones.",
         "No row has a value for what it copied.",
