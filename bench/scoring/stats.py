@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from bench.scoring.crossed import FEWEST, Interval, Over, Values, Variance, add, variance_of_difference
+from bench.scoring.crossed import FEWEST, Interval, Values, Variance, add, variance_of_difference
 
 #: Sign patterns of a permutation test, the data's own counted as one of these.
 DRAWS = 10_000
@@ -195,12 +195,12 @@ class Comparison:
         Mean of `one` minus mean of `other`.
     interval : Interval or None
         Of the mean difference, over training seeds and pieces; None for fewer than :data:`bench.scoring.crossed.FEWEST` pieces.
+        A system with one seed shows no variance between trainings: interval and p then hold for that training of it, and for the
+        method of the other system.
     p : float
         That there is no difference, adjusted by Holm over all pairs compared together; 1 without an interval.
     pieces : int
         Number of pieces on which both have a value.
-    over : {"seeds and pieces", "pieces"}
-        What interval and p include: pieces alone where one of the two has one seed, and then they hold for this training.
     variance : Variance or None
         Of the mean difference; None without an interval.
     probability : float or None
@@ -214,7 +214,6 @@ class Comparison:
     interval: Interval | None
     p: float
     pieces: int
-    over: Over = "seeds and pieces"
     variance: Variance | None = None
     probability: float | None = None
 
@@ -268,12 +267,11 @@ def _compare(one: str, other: str, a: Values, b: Values, better: Literal["lower"
     seeds = min(len(first), len(second)) > 1
     chance = _wins(first.mean(1), second.mean(1), better) if seeds and better else None
     if len(used) < FEWEST:
-        return Comparison(one, other, difference, None, 1.0, len(common), "pieces", None, chance)
+        return Comparison(one, other, difference, None, 1.0, len(common), None, chance)
     parts = variance_of_difference(first, second, a.effective(used))
     reach = float(limit([parts], ALPHA)[0])
     interval = Interval(difference - reach, difference + reach, 1 - ALPHA)
-    over: Over = "seeds and pieces" if seeds else "pieces"
-    return Comparison(one, other, difference, interval, 1.0, len(common), over, parts, chance)
+    return Comparison(one, other, difference, interval, 1.0, len(common), parts, chance)
 
 
 def _wins(one: NDArray[np.float64], other: NDArray[np.float64], better: str) -> float:

@@ -69,7 +69,7 @@ class TestCompareAll:
         found = stats.compare_all(values, list(itertools.combinations(values, 2)))
         assert [(c.one, c.other, c.pieces) for c in found] == [("a", "b", 2)]
         assert found[0].difference == pytest.approx((1 + 3) / 2)
-        assert (found[0].interval, found[0].p, found[0].over) == (None, 1.0, "pieces")
+        assert (found[0].interval, found[0].p) == (None, 1.0)
 
     def test_weights_make_it_the_difference_of_the_weighted_means(self) -> None:
         weights = {0: 1.0, 1: 3.0}
