@@ -27,6 +27,9 @@ from scipy import special
 #: Fewest pieces for an interval or a test over pieces: fewer do not show how much pieces vary.
 FEWEST = 5
 
+#: Fewest pieces of equal weight that weighted ones must be worth: with less, two or three pieces are nearly all of the mean.
+FEWEST_WORTH = 3
+
 #: What the uncertainty of a mean or of a difference includes.
 Over = Literal["seeds and pieces", "pieces", "seeds"]
 
@@ -127,14 +130,15 @@ def variance(values: ArrayLike, effective: float | None = None) -> Variance:
     seeds, pieces = y.shape
     worth = pieces if effective is None else effective
     factor = worth / (worth - 1) / pieces
+    pieces_df = max(1.0, worth - 1)
     by_seed, by_piece = y.mean(1), y.mean(0)
     between = float(by_piece.var()) * factor
     if seeds < 2:
-        return Variance(0.0, KNOWN, between, worth - 1, 0.0, KNOWN)
+        return Variance(0.0, KNOWN, between, pieces_df, 0.0, KNOWN)
     rest = y - by_seed[:, None] - by_piece + y.mean()
     free = seeds - 1
     within = float((rest**2).mean()) / free * factor
-    return Variance(float(by_seed.var(ddof=1)) / seeds, free, between, worth - 1, within, free * (worth - 1))
+    return Variance(float(by_seed.var(ddof=1)) / seeds, free, between, pieces_df, within, free * pieces_df)
 
 
 def variance_of_difference(one: ArrayLike, other: ArrayLike, effective: float | None = None) -> Variance:
@@ -286,6 +290,10 @@ class Values:
         """Compute how many equally weighted pieces these are worth; None for equal weights."""
         return None if self.weights is None else effective_number([self.weights[piece] for piece in pieces])
 
+    def enough(self, pieces: Sequence[int]) -> bool:
+        """Whether these are enough for an interval or a test: :data:`FEWEST`, and worth :data:`FEWEST_WORTH` of equal weight."""
+        return len(pieces) >= FEWEST and (self.effective(pieces) or len(pieces)) >= FEWEST_WORTH
+
     def complete(self, pieces: Sequence[int]) -> list[int]:
         """Those of `pieces` that every seed has."""
         return [piece for piece in pieces if all(piece in values for values in self.by_seed.values())]
@@ -296,10 +304,10 @@ class Values:
         return contributions([[row[piece] for piece in pieces] for row in rows], self.share(pieces))
 
     def interval(self, level: float = 0.95) -> tuple[Interval | None, Over]:
-        """Compute the confidence interval of the mean, and what it is over. None for fewer than :data:`FEWEST` pieces.
+        """Compute the confidence interval of the mean, and what it is over. None without :meth:`enough` pieces.
 
         With one seed it is over pieces alone: it holds for this training, as nothing shows what another would give. Pieces that a
-        seed lacks are in the mean and not in the variance; where fewer than :data:`FEWEST` are left, it is over pieces alone too.
+        seed lacks are in the mean and not in the variance; where too few are left, it is over pieces alone too.
 
         References
         ----------
@@ -308,8 +316,8 @@ class Values:
         """
         pieces = list(self.by_piece)
         known = self.complete(pieces)
-        used = known if len(known) >= FEWEST else pieces
-        if len(used) < FEWEST:
+        used = known if self.enough(known) else pieces
+        if not self.enough(used):
             return None, "pieces"
         values = self.matrix(used)
         parts = variance(values, self.effective(used))

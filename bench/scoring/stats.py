@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from bench.scoring.crossed import FEWEST, Interval, Values, Variance, add, variance_of_difference
+from bench.scoring.crossed import Interval, Values, Variance, add, variance_of_difference
 
 #: Sign patterns of a permutation test, the data's own counted as one of these.
 DRAWS = 10_000
@@ -194,9 +194,9 @@ class Comparison:
     difference : float
         Mean of `one` minus mean of `other`.
     interval : Interval or None
-        Of the mean difference, over training seeds and pieces; None for fewer than :data:`bench.scoring.crossed.FEWEST` pieces.
-        A system with one seed shows no variance between trainings: interval and p then hold for that training of it, and for the
-        method of the other system.
+        Of the mean difference, over training seeds and pieces; None without enough pieces
+        (:meth:`bench.scoring.crossed.Values.enough`). A system with one seed shows no variance between trainings: interval and p
+        then hold for that training of it, and for the method of the other system.
     p : float
         That there is no difference, adjusted by Holm over all pairs compared together; 1 without an interval.
     pieces : int
@@ -260,13 +260,13 @@ def _compare(one: str, other: str, a: Values, b: Values, better: Literal["lower"
     if not common:
         return None
     complete = b.complete(a.complete(common))
-    used = complete if len(complete) >= FEWEST else common
+    used = complete if a.enough(complete) else common
     first, second = a.matrix(used), b.matrix(used)
     means = [np.average([x.by_piece[piece] for piece in common], weights=x.share(common)) for x in (a, b)]
     difference = float(means[0] - means[1])
     seeds = min(len(first), len(second)) > 1
     chance = _wins(first.mean(1), second.mean(1), better) if seeds and better else None
-    if len(used) < FEWEST:
+    if not a.enough(used):
         return Comparison(one, other, difference, None, 1.0, len(common), None, chance)
     parts = variance_of_difference(first, second, a.effective(used))
     reach = float(limit([parts], ALPHA)[0])

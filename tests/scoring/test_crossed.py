@@ -70,10 +70,14 @@ class TestContributions:
         assert each.mean(1) == pytest.approx(np.average(given_values, axis=1, weights=weights))
 
     def test_unequal_weights_are_worth_fewer_pieces(self) -> None:
-        """One row, weights 1 and 3: mean 6 of 3 and 7, squares (3 / 4)^2 + (3 / 4)^2 over 1 - 1 / 1.6, and df 1.6 - 1."""
+        """One row, weights 1 and 3: mean 6 of 3 and 7, squares (3 / 4)^2 + (3 / 4)^2 over 1 - 1 / 1.6."""
         parts = variance(contributions([[3.0, 7.0]], [1.0, 3.0]), effective_number([1.0, 3.0]))
         assert parts.pieces == pytest.approx((0.75**2 + 0.75**2) / (1 - 1 / 1.6))
-        assert parts.pieces_df == pytest.approx(0.6)
+
+    def test_degrees_of_freedom_are_one_less_and_never_below_one(self) -> None:
+        one, two, many = (variance(HAND, worth) for worth in (1.6, 2.0, 2.5))
+        assert [v.pieces_df for v in (one, two, many)] == [1.0, 1.0, 1.5]
+        assert [v.rest_df for v in (one, two, many)] == [1.0, 1.0, 1.5]
 
     def test_unequal_lengths_alone_are_no_spread(self) -> None:
         assert np.ptp(contributions([[7.0, 7.0, 7.0]], [1.0, 2.0, 50.0])) == pytest.approx(0, abs=1e-12)
@@ -90,6 +94,12 @@ class TestInterval:
     def test_four_pieces_give_none(self) -> None:
         assert values_of(np.ones((3, 4))).interval() == (None, "pieces")
         assert values_of(np.ones((3, 5))).interval() == (Interval(1.0, 1.0), "seeds and pieces")
+
+    def test_pieces_worth_less_than_three_of_equal_weight_give_none(self) -> None:
+        """Weights 10, 1, 1, 1, 1 and 1 are worth 225 / 105 = 2.1 pieces; 3, 1, 1, 1, 1 and 1 are worth 64 / 14 = 4.6."""
+        values = np.random.default_rng(0).normal(size=(3, 6))
+        assert values_of(values, [10.0, 1.0, 1.0, 1.0, 1.0, 1.0]).interval() == (None, "pieces")
+        assert values_of(values, [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]).interval()[1] == "seeds and pieces"
 
     def test_seeds_that_differ_widen_it(self) -> None:
         calm = np.random.default_rng(0).normal(size=(3, 20))

@@ -77,6 +77,16 @@ class TestCompareAll:
         (found,) = stats.compare_all(values, [("a", "b")])
         assert found.difference == pytest.approx((4 + 3 * 8) / 4 - 2.0)
 
+    def test_one_piece_that_is_nearly_all_of_the_mean_is_not_enough_for_a_test(self) -> None:
+        """Weights 100, 1, 1, 1, 1 and 1 are worth 105^2 / 10 005 = 1.1 pieces; 3, 3, 3, 1, 1 and 1 are worth 144 / 30 = 4.8."""
+        rows = {"a": np.arange(6.0), "b": np.arange(6.0) * 2 + 5}
+        tested = []
+        for weights in ([100.0, 1.0, 1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 3.0, 1.0, 1.0, 1.0]):
+            values = {n: Values({0: dict(enumerate(row.tolist()))}, dict(enumerate(weights))) for n, row in rows.items()}
+            (pair,) = stats.compare_all(values, [("a", "b")])
+            tested.append((pair.interval is not None, pair.p < 0.05))
+        assert tested == [(False, False), (True, True)]
+
     def test_a_large_difference_is_real_and_none_is_not(self) -> None:
         rng = np.random.default_rng(0)
         base = rng.normal(10, 2, 30)
