@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from bench.scoring.crossed import Interval, Values, Variance, add, variance_of_difference
+from bench.scoring.crossed import Interval, Values, Variance, add, squared_limit, variance_of_difference
 
 #: Sign patterns of a permutation test, the data's own counted as one of these.
 DRAWS = 10_000
@@ -97,10 +97,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def limit(parts: Sequence[Variance], alpha: ArrayLike) -> NDArray[np.float64]:
     """Compute by how much a mean difference must exceed 0 to be significant at two-sided level `alpha`.
 
-    The root of the sum of the squared limits that its parts would have alone, t_seeds(alpha)^2 seeds + t_pieces(alpha)^2 pieces:
-    Student's where one part dominates, and never below the limit over pieces alone. For independent estimates, whatever the true
-    variances, such a limit is exceeded by chance in at most alpha of cases (Banerjee 1960). Here the part of the pieces is a
-    difference of estimates and the seeds' degrees of freedom are Welch's, so that simulations must show it too.
+    By :func:`bench.scoring.crossed.squared_limit`: Student's limit where one part dominates, never below that over pieces alone.
+    It keeps its level for independent estimates. Here the part of the pieces is a difference of estimates and the seeds' degrees
+    of freedom are Welch's, so that simulations must show it too.
 
     Parameters
     ----------
@@ -113,25 +112,15 @@ def limit(parts: Sequence[Variance], alpha: ArrayLike) -> NDArray[np.float64]:
 
     References
     ----------
-    Banerjee 1960, Approximate Confidence Interval for Linear Functions of Means of k Populations when the Population Variances
-    are not Equal, Sankhya 22; Welch 1938 for the seeds.
+    Banerjee 1960 for the limit; Welch 1938 for the seeds.
     """
-    return _limit(_columns(parts), np.asarray(alpha, np.float64))
+    return squared_limit(np.asarray(alpha, np.float64), *_columns(parts))
 
 
 def _columns(parts: Sequence[Variance]) -> NDArray[np.float64]:
     """Arrange what limits are computed from, (5, tests)."""
     columns: NDArray[np.float64] = np.array([(v.seeds, v.seeds_df, v.own_pieces, v.pieces, v.pieces_df) for v in parts]).T
     return columns
-
-
-def _limit(columns: NDArray[np.float64], alpha: NDArray[np.float64]) -> NDArray[np.float64]:
-    seeds, seeds_df, own, pieces, pieces_df = columns
-    tail = alpha / 2
-    of_pieces = special.stdtrit(pieces_df, tail) ** 2
-    squares = special.stdtrit(seeds_df, tail) ** 2 * seeds + of_pieces * own
-    result: NDArray[np.float64] = np.sqrt(np.maximum(squares, of_pieces * pieces))
-    return result
 
 
 def p_values(differences: Sequence[float], parts: Sequence[Variance]) -> list[float]:
@@ -153,7 +142,7 @@ def p_values(differences: Sequence[float], parts: Sequence[Variance]) -> list[fl
     low, high = np.full(len(size), math.log(1e-30)), np.zeros(len(size))
     for _ in range(36):
         middle = (low + high) / 2
-        significant = _limit(columns, np.exp(middle)) < size
+        significant = squared_limit(np.exp(middle), *columns) < size
         low, high = np.where(significant, low, middle), np.where(significant, middle, high)
     return [float(p) for p in np.exp(high)]
 

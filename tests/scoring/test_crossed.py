@@ -101,6 +101,20 @@ class TestInterval:
         assert values_of(values, [10.0, 1.0, 1.0, 1.0, 1.0, 1.0]).interval() == (None, "pieces")
         assert values_of(values, [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]).interval()[1] == "seeds and pieces"
 
+    def test_of_two_seeds_by_hand(self) -> None:
+        """Seeds' means differ by 2: variance 2 / 2 = 1, t(1) = 12.706. Pieces' means 1 to 5: 2.5 / 5 = 0.5, t(4) = 2.776."""
+        interval, over = values_of(np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [2.0, 3.0, 4.0, 5.0, 6.0]])).interval()
+        assert over == "seeds and pieces"
+        assert interval is not None
+        assert (interval.high - interval.low) / 2 == pytest.approx((12.706**2 * 1 + 2.776**2 * 0.5) ** 0.5, rel=1e-4)
+
+    def test_of_two_seeds_with_equal_means_it_is_never_below_that_of_the_pieces(self) -> None:
+        values = np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 2.0, 3.0, 2.0]])
+        interval, _ = values_of(values).interval()
+        assert interval is not None
+        # Pieces' means 1, 1, 2, 3 and 3: their variance is 1.
+        assert (interval.high - interval.low) / 2 == pytest.approx(2.776 * (1 / 5) ** 0.5, rel=1e-3)
+
     def test_seeds_that_differ_widen_it(self) -> None:
         calm = np.random.default_rng(0).normal(size=(3, 20))
         calm -= calm.mean(1, keepdims=True)
