@@ -10,10 +10,13 @@ from scipy import stats
 from bench.formatting import listed
 from bench.metrics import in_group
 from bench.report.contents import Report
-from bench.scoring.table import REAL, Row
+from bench.scoring.table import CODEC, REAL, Row
 
 #: The index-aligned distance, which the others are compared with.
 INDEX = "pitch_distance"
+
+#: Rows that are first and last by any rule, so that they would only make the orders look alike.
+EXTREMES = (CODEC, "uniform")
 
 #: Each rule in a few words, for axes and sentences, in the order of the figure.
 RULES = {
@@ -44,9 +47,13 @@ class Order:
 
 
 def compared(report: Report) -> list[Row]:
-    """Rows with a value by every rule, the closest by index first; networks before training are far off by any, and left out."""
+    """Rows with a value by every rule, the closest by index first, without those that are extreme by any.
+
+    These are :data:`EXTREMES` and the networks before training.
+    """
     rules = (INDEX, *in_group("alignment"))
-    rows = [r for r in report.table.rows if r.kind != "untrained" and all(r.cells[m].value is not None for m in rules)]
+    rows = [r for r in report.table.rows if r.kind != "untrained" and r.system not in EXTREMES]
+    rows = [r for r in rows if all(r.cells[m].value is not None for m in rules)]
     return sorted(rows, key=lambda row: _value(row, INDEX))
 
 
@@ -65,7 +72,7 @@ def orders(rows: Sequence[Row]) -> list[Order]:
 
 
 def sentences(report: Report) -> list[str]:
-    """Agreement of each rule's order with that by index, and the rank of the row `real`; none for fewer than three rows."""
+    """Agreement of each rule's order with that by index, and the place of the row `real`; none for fewer than three rows."""
     rows = compared(report)
     if len(rows) < 3:
         return []
@@ -75,12 +82,16 @@ def sentences(report: Report) -> list[str]:
     if agreements:
         result.append(
             f"Spearman's correlation of the order of {len(rows)} rows with their order by index: {', '.join(agreements)}. "
-            "1 is the same order, 0 an unrelated one."
+            "1 is the same order, 0 an unrelated one. Left out, as extremes by any rule: "
+            f"{', '.join(EXTREMES)} and untrained networks."
         )
     systems = [row.system for row in rows]
     if REAL in systems:
-        ranks = [f"{o.ranks[systems.index(REAL)]:g} by {RULES[o.metric]}" for o in found]
-        result.append(f"Rank of other real music (the row {REAL}) among these rows: {listed(ranks)}.")
+        places = [f"{o.ranks[systems.index(REAL)]:g} by {RULES[o.metric]}" for o in found]
+        result.append(
+            f"Place of the mean of other real music (the row {REAL}) among these {len(rows)}, 1 the closest, whether significant "
+            f"or not: {listed(places)}."
+        )
     return result
 
 

@@ -16,7 +16,7 @@ LINE, AROUND = 0.2, 0.5
 
 
 def gallery(report: Report) -> Gallery:
-    """Bump chart of the ranks; none for fewer than three rows."""
+    """Bump chart of the places; none for fewer than three rows."""
     rows = compared(report)
     if len(rows) < 3:
         return Gallery((), "Fewer than three rows have a distance by every rule of alignment, so there is no order to compare.")
@@ -35,9 +35,9 @@ def _drawing(rows: Sequence[Row], looks: Mapping[str, Mark]) -> Drawing:
         "fig-alignment",
         LINE * len(rows) + AROUND,
         lambda figure: _paint(figure, rows, found, looks),
-        f"Bump chart. Ranks by {', '.join(RULES.values())}, 1 is the closest: {ranked}.",
-        "Rank of each row by five rules of alignment, the closest on top. Models are coloured and reference rows grey, but for "
-        f"other real music (the row {REAL}), which is a thick line. Untrained networks are left out.",
+        f"Bump chart. Places by {', '.join(RULES.values())}, 1 is the closest: {ranked}.",
+        "Place of each row's mean by five rules of alignment, the closest on top. Models are coloured and reference rows grey, "
+        f"but for other real music (the row {REAL}), which is a thick line.",
     )
 
 

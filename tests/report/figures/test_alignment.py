@@ -23,7 +23,7 @@ def test_ranks_are_of_all_rows_but_untrained_ones(tmp_path: Path) -> None:
     assert (found["pitch_distance"].agreement, found["roll_distance"].agreement) == (pytest.approx(1), None)
     (figure,) = alignment.gallery(report).drawings
     assert figure.label == (
-        "Bump chart. Ranks by index, onset, piano roll, soprano, warping, 1 is the closest: median 1, 1, 3, 1, 1; "
+        "Bump chart. Places by index, onset, piano roll, soprano, warping, 1 is the closest: median 1, 1, 3, 1, 1; "
         "gan 2, 2, 3, 2, 2; lstm 3.5, 3.5, 3, 3.5, 3.5; ngram 3.5, 3.5, 3, 3.5, 3.5; real 5, 5, 3, 5, 5."
     )
     assert "untrained lstm" not in figure.svg
@@ -48,7 +48,15 @@ def test_sentences_are_under_their_table_of_the_report(tmp_path: Path) -> None:
         "- Spearman's correlation of the order of 5 rows with their order by index: onset 1.00, soprano 1.00, warping 1.00."
         in text
     )
-    assert "- Rank of other real music (the row real) among these rows: 5 by index" in text
+    assert "- Place of the mean of other real music (the row real) among these 5, 1 the closest" in text
+    assert "significant or not: 5 by index" in text
+
+
+def test_rows_that_are_extreme_by_any_rule_are_left_out(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(2))
+    for system, by in (("codec", 0), ("uniform", 30), ("real", 3), ("median", 1)):
+        stored.add(system, 0, moved(by), kind="reference")
+    assert [row.system for row in compared(built(stored.close()))] == ["median", "lstm", "real"]
 
 
 def test_two_rows_have_no_order_worth_a_figure(stored: Stored) -> None:
