@@ -100,7 +100,6 @@ METRICS = (
         None,
         f"Share of the top line's patterns of {PATTERN} pitches in a row that occurred before in the same sample.",
         "this suite; top line: skyline, Uitdenbogerd & Zobel 1999, doi 10.1145/319463.319470",
-        1,
         group="hearing",
         tolerance=3,
         floor=1.0,

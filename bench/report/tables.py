@@ -47,8 +47,8 @@ class Theme:
 THEMES = (
     Theme(
         "hearing",
-        "What people hear",
-        "Chords, voices, key and melody of the samples. None is better high or low: compare with the row real; the scale, which "
+        "Chords, voices, key and melody",
+        "What a listener could hear in the samples. None is better high or low: compare with the row real; the scale, which "
         "is that of the prompt's key, with the column of the real continuation.",
     ),
     Theme(
@@ -170,7 +170,7 @@ def cost(report: Report) -> Grid:
         seeds = Cell(f"{done} of {planned}" if done < planned else str(done), done)
         rows.append([row_name(row), *(table_cell(m, row.cells[m]) for m in shown), seeds, Cell(str(row.pieces), row.pieces)])
     # Times and sizes say their own units in each cell.
-    headers = [METRICS[m].title if METRICS[m].unit in ("s", "MiB", "epochs") else _heading(m) for m in shown]
+    headers = [METRICS[m].title if METRICS[m].unit in ("s", "MiB") else _heading(m) for m in shown]
     return Grid(["Model", *headers, "Seeds", "Pieces"], rows)
 
 
@@ -273,5 +273,5 @@ def _any_value(rows: Sequence[Row], metric: str) -> bool:
 def _heading(metric: str) -> str:
     """Title, and the unit where the title does not say it."""
     column = METRICS[metric]
-    in_title = ("", "pitches", "classes", "notes", "bits")
+    in_title = ("", "pitches", "classes", "notes", "bits", column.title.lower())
     return column.title if column.unit in in_title else f"{column.title} ({column.unit})"
