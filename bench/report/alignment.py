@@ -77,7 +77,8 @@ def sentences(report: Report) -> list[str]:
     if len(rows) < 3:
         return []
     found = orders(rows)
-    agreements = [f"{RULES[o.metric]} {o.agreement:.2f}" for o in found if o.metric != INDEX and o.agreement is not None]
+    others = [(RULES[o.metric], o.agreement) for o in found if o.metric != INDEX and o.agreement is not None]
+    agreements = [f"{rule} {agreement:.2f}".replace("-", "−") for rule, agreement in others]
     result = []
     if agreements:
         result.append(

@@ -106,8 +106,7 @@ class Report:
 
     def likelihood_kind(self, row: Row) -> str:
         """Kind of the row's likelihood: ``exact``, ``bound``, or empty."""
-        kinds = {likelihood.kind for t in row.done if (likelihood := t.result.likelihood)}
-        return "bound" if "bound" in kinds else "".join(kinds)
+        return row.likelihood_kind
 
     def bits_below_ngram(self, row: Row) -> float | None:
         """Percent by which bits per note are below those of the row ngram; None where they are not comparable."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.api import FIELDS
 from bench.formatting import listed, mebibytes, plural
 from bench.metrics import HEADLINE, METRICS
-from bench.report.contents import Report
+from bench.report.contents import NGRAM, Report
+from bench.report.melodies import melody_groups
 from bench.report.numbers import number_text, size_text
 from bench.report.provenance import MIB, done, ran
 from bench.scoring.grid_search import Search
-from bench.scoring.table import MEDIAN, REAL, Row
+from bench.scoring.table import CODEC, MEDIAN, REAL, Row
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def worse_after_training(report: Report) -> Iterator[tuple[str, str, str, str]]:
 
 def no_better_than_ngram(report: Report) -> list[str]:
     """Models with an exact likelihood that need no fewer bits than the row ngram, in one text."""
-    exact = [row for row in _models(report) if report.likelihood_kind(row) != "bound" and row.model != "references"]
+    exact = [row for row in _models(report) if not row.bounded("bits_per_note") and row.model != "references"]
     saved = {row.system: report.bits_below_ngram(row) for row in exact}
     return _one([system for system, percent in saved.items() if percent is not None and percent <= 0])
 
@@ -116,9 +118,22 @@ def hopeless(report: Report) -> list[str]:
 
 
 def detectable(report: Report) -> list[str]:
-    """Smallest differences that the tests find with 80 % power, of each tested column."""
-    sizes = {METRICS[m]: size_text(m, s.detectable) for m, s in report.standings.items() if s.detectable is not None}
-    return _one([f"{size} {metric.unit} in {metric.title.lower()}" for metric, size in sizes.items()])
+    """Smallest differences that the tests find with 80 % power, of each tested column: the least and the most of all pairs."""
+    texts = []
+    for name, standing in report.standings.items():
+        unit, where = METRICS[name].unit, METRICS[name].title.lower()
+        sizes = [(size_text(name, size), f" ({c.one} and {c.other})") for size, c in standing.detectable]
+        if len(sizes) > 1:
+            (low, closest), (high, farthest) = sizes[0], sizes[-1]
+            texts.append(f"in {where} about {low}{closest} to {high} {unit}{farthest}")
+        elif sizes:
+            texts.append(f"in {where} about {sizes[0][0]} {unit}")
+    return ["; ".join(texts)] if texts else []
+
+
+def codec(report: Report) -> list[str]:
+    """Row of the target through the codec, if the table has it."""
+    return [CODEC] if report.table.find(CODEC) else []
 
 
 def flagged(report: Report, flag: str) -> str:
@@ -126,9 +141,35 @@ def flagged(report: Report, flag: str) -> str:
     return ", ".join(row.system for row in report.table.rows if any(f.name == flag for f in report.flags[row.system]))
 
 
-def has_probabilities(report: Report) -> bool:
-    """Whether any pair of models has a probability that a fresh training of one beats one of the other."""
-    return any(c.probability is not None for standing in report.standings.values() for c in standing.between_models)
+def has_wins(report: Report) -> bool:
+    """Whether the trainings of any pair of models were compared one by one."""
+    return any(c.wins is not None for standing in report.standings.values() for c in standing.between_models)
+
+
+def selection(report: Report) -> list[tuple[int, int]]:
+    """Numbers of held-out pieces that are compared, and of those that are long enough, if fewer are compared."""
+    compared, usable = len(report.targets), report.dataset.pieces.get("test", 0) - report.dataset.too_short
+    return [(compared, usable)] if compared < usable else []
+
+
+def shared_melodies(report: Report) -> list[tuple[int, int]]:
+    """Numbers of compared pieces, and of the melodies that they have, if pieces share one."""
+    groups = len(melody_groups(report.targets))
+    return [(len(report.targets), groups)] if groups < len(report.targets) else []
+
+
+def bits_saved(report: Report) -> list[str]:
+    """By how much the bits per note of each model with an exact likelihood are below those of the row ngram, by field."""
+    ngram = report.table.find(NGRAM)
+    texts = []
+    for row in _models(report):
+        if ngram is None or row.bounded("bits_per_note") or report.bits_below_ngram(row) is None:
+            continue
+        names = ("bits_per_note", *(f"bits_{field}" for field in FIELDS))
+        saved = {name: _value(ngram, name) - _value(row, name) for name in names}
+        total, *parts = (number_text(name, value) for name, value in saved.items())
+        texts.append(f"{row.system} {total} ({listed([f'{f} {p}' for f, p in zip(FIELDS, parts, strict=True)])})")
+    return ["; ".join(texts)] if texts else []
 
 
 def amounts(compute: Mapping[str, float | None]) -> list[str]:
@@ -144,7 +185,7 @@ def amounts(compute: Mapping[str, float | None]) -> list[str]:
 def bounds(report: Report, models: bool = False) -> list[str]:
     """Rows, or only models, whose bits are upper bounds."""
     rows = _models(report) if models else report.table.rows
-    return [row.system for row in rows if report.likelihood_kind(row) == "bound"]
+    return [row.system for row in rows if row.bounded("bits_per_note")]
 
 
 def likelihood_sizes(report: Report) -> list[tuple[int, int]]:

@@ -50,33 +50,22 @@ def oriented(comparison: Comparison, one: str) -> Comparison:
 
     Examples
     --------
-    >>> pair = Comparison("lstm", "gan", -1.5, Interval(-2.0, -1.0), 0.01, 50, probability=0.75)
+    >>> pair = Comparison("lstm", "gan", -1.5, Interval(-2.0, -1.0), 0.01, 50, wins=3.0, pairings=4)
     >>> turned = oriented(pair, "gan")
-    >>> turned.one, turned.difference, turned.interval.low, turned.probability
-    ('gan', 1.5, 1.0, 0.25)
+    >>> turned.one, turned.difference, turned.interval.low, turned.wins
+    ('gan', 1.5, 1.0, 1.0)
     """
     if comparison.one == one:
         return comparison
-    interval, probability = comparison.interval, comparison.probability
+    interval, wins = comparison.interval, comparison.wins
     return replace(
         comparison,
         one=comparison.other,
         other=comparison.one,
         difference=-comparison.difference,
         interval=None if interval is None else Interval(-interval.high, -interval.low, interval.level),
-        probability=None if probability is None else 1 - probability,
+        wins=None if wins is None else comparison.pairings - wins,
     )
-
-
-def probability_text(probability: float) -> str:
-    """Probability with two digits, never a certainty.
-
-    Examples
-    --------
-    >>> probability_text(0.973), probability_text(0.9999), probability_text(0.001)
-    ('0.97', '> 0.99', '< 0.01')
-    """
-    return "> 0.99" if probability > 0.99 else "< 0.01" if probability < 0.01 else f"{probability:.2f}"
 
 
 def _matrix(metric: str, standing: Standing) -> Matrix:
@@ -102,10 +91,15 @@ def _cell(metric: str, standing: Standing, pair: Comparison | None, one: str) ->
     if pair is None:
         return Cell(DASH)
     c = oriented(pair, one)
-    mark = SIGNIFICANT if standing.winner(pair) else ""
-    interval = "" if c.interval is None else interval_text(metric, c.interval)
-    chance = "" if c.probability is None else f"P {probability_text(c.probability)}"
-    return Cell(f"{number_text(metric, c.difference)}{mark}", c.difference, interval, chance)
+    bounded = [name in standing.bounds for name in (c.one, c.other)]
+    if all(bounded):
+        return Cell(DASH)  # the true difference may be anything
+    # The true value of a bound is lower: so is its difference from the other, and the other's from it is higher.
+    mark = "≤ " if bounded[0] else "≥ " if bounded[1] else ""
+    interval = "" if c.interval is None or mark else interval_text(metric, c.interval)
+    wins = "" if c.wins is None else f"{c.wins:g} of {c.pairings}"
+    star = SIGNIFICANT if standing.winner(pair) else ""
+    return Cell(f"{mark}{number_text(metric, c.difference)}{star}", c.difference, interval, wins)
 
 
 def records(standings: Mapping[str, Standing]) -> Sequence[dict[str, object]]:
@@ -119,8 +113,10 @@ def records(standings: Mapping[str, Standing]) -> Sequence[dict[str, object]]:
             "difference": c.difference,
             "low": c.interval and c.interval.low,
             "high": c.interval and c.interval.high,
-            "p_holm": c.p,
-            "probability_one_better": c.probability,
+            "p_holm": None if c.undecided else c.p,
+            "wins_of_one": c.wins,
+            "training_pairs": c.pairings or None,
+            "bounds": "; ".join(name for name in (c.one, c.other) if name in standing.bounds),
             "better": standing.winner(c) or "",
         }
         for metric, standing in standings.items()

@@ -132,8 +132,7 @@ def _known(report: Report) -> list[str]:
 
 def _measured(report: Report, row: Row, metric: str) -> Cell:
     """Mean with its interval and the range of a rerun."""
-    bound = "≤ " if metric not in HEADLINE and report.likelihood_kind(row) == "bound" else ""
-    return headline_cell(metric, row.cells[metric], brief=metric not in report.standings, mark=bound)
+    return headline_cell(metric, row.cells[metric], brief=metric not in report.standings, mark=_bound(row, metric))
 
 
 def themes(report: Report) -> list[Theme]:
@@ -152,11 +151,10 @@ def themed(report: Report, theme: Theme) -> Grid:
     for row in report.table.rows:
         if row.done and all(row.cells[m].value is None for m in theme.metrics):
             continue
-        bound = "≤ " if bits and report.likelihood_kind(row) == "bound" else ""
-        cells = [table_cell(m, row.cells[m], mark=bound) for m in theme.metrics]
+        cells = [table_cell(m, row.cells[m], mark=_bound(row, m)) for m in theme.metrics]
         if compared:
-            percent = saved.get(row.system)
-            cells.append(Cell(DASH if percent is None else f"{percent:.1f}".replace("-", "−"), percent))
+            percent, least = saved.get(row.system), "≥ " if row.bounded("bits_per_note") else ""
+            cells.append(Cell(DASH if percent is None else f"{least}{percent:.1f}".replace("-", "−"), percent))
         rows.append([row_name(row), *cells])
     return Grid(headers, rows)
 
@@ -244,6 +242,11 @@ def _compute(budget: BudgetChoice) -> str:
     """Budget in its unit, and the updates that yardstick-seconds are frozen as."""
     (text,) = amounts(budget.compute.model_dump() if budget.compute else {})
     return text if budget.updates is None else f"{text} = {budget.updates:,} updates"
+
+
+def _bound(row: Row, metric: str) -> str:
+    """Mark of a value that is an upper bound."""
+    return "≤ " if row.bounded(metric) else ""
 
 
 def _rank(rank: tuple[int, int] | None) -> Cell:

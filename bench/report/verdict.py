@@ -1,16 +1,23 @@
-"""Verdict of a report in one sentence: which model is best in each tested column, as far as the tests say."""
+"""Verdict of a report: which models are better than which in each tested column, as far as the tests say."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.formatting import listed
 from bench.metrics import METRICS
 from bench.report.contents import Report
 from bench.report.flags import BITS_FALLING, DIVERGED, SCORE_FALLING
+from bench.report.numbers import number_text
 from bench.report.pairs import ordered
 from bench.scoring.ranking import Standing
 from bench.scoring.table import Row
+
+#: What makes a difference significant, as a sentence.
+RULE = "Significant: p < 0.05 after Holm's correction over all pairs of models and reference rows in a column."
+
+#: Most groups of models with the same worse ones that a sentence can hold.
+MOST_GROUPS = 4
 
 _ENDS = {
     BITS_FALLING: "Validation bits still falling when training stopped, so that another budget may give another order",
@@ -20,13 +27,16 @@ _ENDS = {
 
 
 def verdict(report: Report) -> str:
-    """One sentence over the tested columns that at least two models have; where there is none, the reason."""
+    """Significant differences between models in the columns that at least two have; where there is no such column, the reason."""
     clauses: dict[str, list[str]] = {}
-    for metric, standing in report.standings.items():
-        if standing.between_models:
-            clauses.setdefault(_clause(standing), []).append(METRICS[metric].title.lower())
+    compared = [(metric, standing) for metric, standing in report.standings.items() if standing.between_models]
+    for metric, standing in compared:
+        clauses.setdefault(_clause(standing), []).append(METRICS[metric].title.lower())
     text = "; ".join(f"in {listed(titles)} {clause}" for clause, titles in clauses.items())
-    return f"{text[:1].upper()}{text[1:]}." if text else alone(report)
+    if not text:
+        return alone(report)
+    tested = any(not standing.hopeless for _, standing in compared)
+    return f"{text[:1].upper()}{text[1:]}.{f' {RULE}' if tested else ''}"
 
 
 def caveats(report: Report) -> list[str]:
@@ -52,28 +62,68 @@ def alone(report: Report) -> str:
     return "No column has values of two models on the same pieces, so there is no difference to test."
 
 
-def leading(standing: Standing) -> list[str]:
-    """Models that no other model is significantly better than, the best mean first."""
-    return [name for name in ordered(standing) if not any(standing.better(other, name) for other in ordered(standing))]
-
-
 def _clause(standing: Standing) -> str:
     if standing.hopeless:
         return "there are too few pieces to test any difference"
-    models, first = ordered(standing), leading(standing)
-    if standing.best is not None:
-        others = [name for name in models if name != standing.best]
-        return f"{standing.best} is significantly better than {'every other model' if len(others) > 1 else others[0]}"
-    if not any(standing.winner(c) for c in standing.between_models):
-        return f"{'no two models' if len(models) > 2 else f'{listed(models)} do not'} differ significantly"
-    return f"no model is significantly better than {_either(first)}"
+    models, missing = ordered(standing), _missing(standing)
+    placed = [name for name in models if name not in standing.unplaced]
+    beaten = {one: [other for other in models if standing.better(one, other)] for one in models}
+    if standing.best is not None and len(models) > 2 and not missing:
+        return f"{standing.best} is significantly better than every other model"
+    if not any(beaten.values()):
+        none = f"{'no two models' if len(placed) > 2 else f'{listed(placed)} do not'} differ significantly{_lowest(standing)}"
+        return ", while ".join(filter(None, (none if len(placed) > 1 else "", _unplaced(standing.unplaced, missing))))
+    text = _better(beaten)
+    if not any(set(placed) - {name} <= set(others) for name, others in beaten.items()):
+        text += f", but no model is better than every other{_lowest(standing)}"
+    return ", while ".join(filter(None, (text, _unplaced(standing.unplaced, missing))))
 
 
-def _either(names: Sequence[str]) -> str:
-    """Join names by ``or``, the first few of many.
+def _better(beaten: Mapping[str, Sequence[str]]) -> str:
+    """Models by the models that they are better than: ``a and b are significantly better than c and d, c than d``.
 
-    >>> _either(["a", "b"]), _either(["a", "b", "c", "d", "e"])
-    ('a or b', 'a, b, c or 2 others')
+    >>> _better({"a": ["c", "d"], "b": ["c", "d"], "c": ["d"], "d": []})
+    'a and b are significantly better than c and d, c than d'
     """
-    shown = [*names[:3], f"{len(names) - 3} others"] if len(names) > 4 else list(names)
-    return " or ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for one, others in beaten.items():
+        if others:
+            groups.setdefault(tuple(others), []).append(one)
+    if len(groups) > MOST_GROUPS:
+        pairs, models = sum(map(len, beaten.values())), len(beaten)
+        return f"{pairs} of {models * (models - 1) // 2} pairs of models differ significantly"
+    (losers, winners), *rest = groups.items()
+    first = f"{listed(winners)} {'is' if len(winners) == 1 else 'are'} significantly better than {listed(losers)}"
+    return ", ".join([first, *(f"{listed(winners)} than {listed(losers)}" for losers, winners in rest)])
+
+
+def _lowest(standing: Standing) -> str:
+    """Models with the best mean as it is printed, in brackets; nothing if all have it."""
+    metric = standing.metric
+    printed = {
+        name: number_text(metric, standing.known[name].cells[metric].value or 0.0)
+        for name in ordered(standing)
+        if name not in standing.partial
+    }
+    best = next(iter(printed.values()), "")
+    first = [name for name, text in printed.items() if text == best]
+    end = "highest" if METRICS[metric].better == "higher" else "lowest"
+    return f" ({end} mean: {listed(first)}, {best})" if len(first) < len(printed) else ""
+
+
+def _missing(standing: Standing) -> list[str]:
+    """Models that have finished and have no value in this column."""
+    return [row.system for row in standing.rows if row.kind == "model" and row.done and row.system not in standing.known]
+
+
+def _unplaced(bounds: Sequence[str], missing: Sequence[str]) -> str:
+    """Reason why the place of models among the others is not known.
+
+    >>> _unplaced(["vae"], ["gan"])
+    "vae's bits are an upper bound and gan has none, so their places are open"
+    """
+    plural = f"the bits of {listed(bounds)} are upper bounds"
+    reasons = [plural if len(bounds) > 1 else f"{bounds[0]}'s bits are an upper bound"] if bounds else []
+    reasons += [f"{listed(missing)} {'has' if len(missing) == 1 else 'have'} none"] if missing else []
+    open_places = "its place is" if len(bounds) + len(missing) == 1 else "their places are"
+    return f"{' and '.join(reasons)}, so {open_places} open" if reasons else ""

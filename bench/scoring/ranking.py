@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from statistics import median
 
 from bench.metrics import METRICS
 from bench.scoring import stats
@@ -49,15 +48,27 @@ class Standing:
     def comparisons(self) -> list[stats.Comparison]:
         """Comparisons of all pairs of trained models and references, and of each untrained row with its own trained model.
 
-        These are two families, each with Holm's correction. An untrained row answers another question, whether training helped:
-        a dozen of them among the others would only make the real comparisons less sensitive.
+        These are two families, each with Holm's correction. Models and references are one, as the ranks are among both. An
+        untrained row answers another question, whether training helped: a dozen of them among the others would only make the real
+        comparisons less sensitive.
         """
         untrained = {name: name.removeprefix(f"{UNTRAINED} ") for name, row in self.known.items() if row.kind == UNTRAINED}
         values = {name: row.cells[self.metric].values for name, row in self.known.items()}
         pairs = list(combinations([name for name in values if name not in untrained], 2))
         own = [(trained, name) for name, trained in untrained.items() if trained in values]
         better = METRICS[self.metric].better
-        return [*stats.compare_all(values, pairs, better), *stats.compare_all(values, own, better)]
+        return [c for family in (pairs, own) for c in stats.compare_all(values, family, better, self.bounds)]
+
+    @cached_property
+    def bounds(self) -> frozenset[str]:
+        """Rows whose values are upper bounds of the true ones."""
+        return frozenset(name for name, row in self.known.items() if row.bounded(self.metric))
+
+    @cached_property
+    def unplaced(self) -> list[str]:
+        """Models whose bound is above another model's value: their true place among the models is not known."""
+        larger = {c.one if c.difference > 0 else c.other for c in self.between_models if c.undecided}
+        return [name for name in self.known if name in larger]
 
     @cached_property
     def family(self) -> list[stats.Comparison]:
@@ -96,10 +107,10 @@ class Standing:
 
     @cached_property
     def like_references(self) -> Mapping[str, list[str]]:
-        """Reference rows from which each model does not differ significantly."""
+        """Reference rows from which each model does not differ significantly, although a difference could have been found."""
         same: dict[str, list[str]] = {name: [] for name, row in self.known.items() if row.kind == "model"}
         for c in self.comparisons:
-            if c.one in same and self.known[c.other].kind == "reference" and not c.real(ALPHA):
+            if c.one in same and self.known[c.other].kind == "reference" and not (c.real(ALPHA) or c.undecided):
                 same[c.one].append(c.other)
         return same
 
@@ -125,14 +136,15 @@ class Standing:
         return bool(self.comparisons) and all(c.interval is None for c in self.comparisons)
 
     @cached_property
-    def detectable(self) -> float | None:
-        """Smallest true difference between two models that these tests find with 80 % power, training variance included.
+    def detectable(self) -> list[tuple[float, stats.Comparison]]:
+        """Smallest true difference that these tests find with 80 % power, for each pair of models, ascending.
 
-        Median over the pairs of models; at the level of Holm's first step, which is the strictest.
+        Training variance included, as it was estimated here; at the level of Holm's first step, which is the strictest.
         """
         strictest = ALPHA / max(1, len(self.family))
-        sizes = [stats.detectable(c.variance, strictest) for c in self.between_models if c.variance is not None]
-        return median(sizes) if sizes else None
+        pairs = [c for c in self.between_models if not c.undecided]
+        sizes = [(stats.detectable(c.variance, strictest), c) for c in pairs if c.variance is not None]
+        return sorted(sizes, key=lambda sized: sized[0])
 
 
 def rank_text(rank: tuple[int, int] | None, dash: str) -> str:

@@ -4,14 +4,17 @@ Two questions, never mixed up:
 
 - *Which method is better?* is about means over all trainings and pieces like these: the difference, its interval and its p
   (:mod:`bench.scoring.crossed`), by which systems are ranked.
-- *How often does a fresh training of one beat a fresh training of the other?* is :attr:`Comparison.probability`. With
-  enough seeds and pieces the first can be certain where the second is near a half.
+- *How often did a training of one beat a training of the other?* is :attr:`Comparison.wins`. With enough seeds and pieces the
+  first can be certain where the second is near a half.
+
+A value may be an upper bound of the true one, as the bits of a variational model. A bound below another row's value is as good as
+the value itself; one above it decides nothing, whatever its size: see :attr:`Comparison.undecided`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -187,14 +190,19 @@ class Comparison:
         (:meth:`bench.scoring.crossed.Values.enough`). A system with one seed shows no variance between trainings: interval and p
         then hold for that training of it, and for the method of the other system.
     p : float
-        That there is no difference, adjusted by Holm over all pairs compared together; 1 without an interval.
+        That there is no difference, adjusted by Holm over all pairs compared together; 1 without an interval, and where the pair
+        is undecided.
     pieces : int
         Number of pieces on which both have a value.
     variance : Variance or None
         Of the mean difference; None without an interval.
-    probability : float or None
-        Of a fresh training of `one` being better than a fresh training of `other`, on these pieces; None where no direction is
-        better, or one of the two has one seed.
+    wins : float or None
+        Of all pairs of a training of `one` and a training of `other`, the number in which that of `one` has the better mean over
+        these pieces, ties half. None where no direction is better, one of the two has one seed, or values are bounds.
+    pairings : int
+        Number of these pairs; 0 where there are no wins.
+    undecided : bool
+        Whether the larger mean is an upper bound: the true one may be the smaller of the two.
     """
 
     one: str
@@ -204,7 +212,9 @@ class Comparison:
     p: float
     pieces: int
     variance: Variance | None = None
-    probability: float | None = None
+    wins: float | None = None
+    pairings: int = 0
+    undecided: bool = False
 
     def real(self, alpha: float = ALPHA) -> bool:
         """Whether the difference is significant. Its interval then excludes 0, as both are by one rule."""
@@ -212,7 +222,10 @@ class Comparison:
 
 
 def compare_all(
-    values: Mapping[str, Values], pairs: Sequence[tuple[str, str]], better: Literal["lower", "higher"] | None = None
+    values: Mapping[str, Values],
+    pairs: Sequence[tuple[str, str]],
+    better: Literal["lower", "higher"] | None = None,
+    bounds: Collection[str] = (),
 ) -> list[Comparison]:
     """Compare pairs of systems, with Holm's adjustment over all of these pairs.
 
@@ -223,6 +236,8 @@ def compare_all(
     pairs : sequence of (str, str)
     better : {"lower", "higher"}, optional
         Direction of the metric.
+    bounds : collection of str
+        Systems whose values are upper bounds of the true ones.
 
     Returns
     -------
@@ -240,7 +255,14 @@ def compare_all(
     tested = [(i, c.difference, c.variance) for i, c in enumerate(compared) if c.variance is not None]
     raw = np.ones(len(compared))
     raw[[i for i, _, _ in tested]] = p_values([d for _, d, _ in tested], [v for _, _, v in tested])
-    return [replace(c, p=p) for c, p in zip(compared, holm(raw.tolist()), strict=True)]
+    adjusted = [replace(c, p=p) for c, p in zip(compared, holm(raw.tolist()), strict=True)]
+    return [_with_bounds(c, bounds) if {c.one, c.other} & set(bounds) else c for c in adjusted]
+
+
+def _with_bounds(c: Comparison, bounds: Collection[str]) -> Comparison:
+    """Comparison in which one value or both are upper bounds: nothing is known of single trainings, or if the larger is one."""
+    undecided = (c.difference >= 0 and c.one in bounds) or (c.difference <= 0 and c.other in bounds)
+    return replace(c, p=1.0 if undecided else c.p, wins=None, pairings=0, undecided=undecided)
 
 
 def _compare(one: str, other: str, a: Values, b: Values, better: Literal["lower", "higher"] | None) -> Comparison | None:
@@ -254,25 +276,25 @@ def _compare(one: str, other: str, a: Values, b: Values, better: Literal["lower"
     means = [np.average([x.by_piece[piece] for piece in common], weights=x.share(common)) for x in (a, b)]
     difference = float(means[0] - means[1])
     seeds = min(len(first), len(second)) > 1
-    chance = _wins(first.mean(1), second.mean(1), better) if seeds and better else None
+    wins = _wins(first.mean(1), second.mean(1), better) if seeds and better else None
+    pairings = 0 if wins is None else len(first) * len(second)
     if not a.enough(used):
-        return Comparison(one, other, difference, None, 1.0, len(common), None, chance)
+        return Comparison(one, other, difference, None, 1.0, len(common), None, wins, pairings)
     parts = variance_of_difference(first, second, a.effective(used))
     reach = float(limit([parts], ALPHA)[0])
     interval = Interval(difference - reach, difference + reach, 1 - ALPHA)
-    return Comparison(one, other, difference, interval, 1.0, len(common), parts, chance)
+    return Comparison(one, other, difference, interval, 1.0, len(common), parts, wins, pairings)
 
 
 def _wins(one: NDArray[np.float64], other: NDArray[np.float64], better: str) -> float:
-    """Share of pairs of a training of each in which `one` is better, ties half: an unbiased estimate of the probability.
+    """Count the pairs of a training of each in which `one` is better, ties half.
 
     References
     ----------
     Bouthillier et al. 2021, Accounting for Variance in Machine Learning Benchmarks, section 5; Mann & Whitney 1947.
     """
-    ahead = np.sign(other[None, :] - one[:, None])
-    share = float((ahead.mean() + 1) / 2)
-    return share if better == "lower" else 1 - share
+    ahead = np.sign(other[None, :] - one[:, None]) * (1 if better == "lower" else -1)
+    return float((ahead + 1).sum() / 2)
 
 
 def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison], *, alpha: float = ALPHA) -> dict[str, tuple[int, int]]:
@@ -289,7 +311,8 @@ def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison], *, alp
     Returns
     -------
     dict of str to (int, int)
-        1 + the number of significantly better systems, and the number of systems less the significantly worse ones.
+        1 + the number of significantly better systems, and the number of systems less the significantly worse ones. An undecided
+        comparison counts for neither, so that a bound above all other values may still be the first.
     """
     better, worse = dict.fromkeys(values, 0), dict.fromkeys(values, 0)
     for c in comparisons:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from bench.metrics import Value, likelihood
+from bench.metrics import METRICS, Value, likelihood
 from bench.music.harmony.settings import Harmony
 from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
 from bench.specs.trials import Trial
@@ -203,6 +203,16 @@ class Row:
         if "failed" in states:
             return "partly failed" if "done" in states else "failed"
         return "partly done" if "done" in states else "not run"
+
+    @property
+    def likelihood_kind(self) -> str:
+        """Kind of its likelihood: ``exact``, ``bound``, or empty."""
+        kinds = {stored.kind for t in self.done if (stored := t.result.likelihood)}
+        return "bound" if "bound" in kinds else "".join(kinds)
+
+    def bounded(self, metric: str) -> bool:
+        """Whether its value of `metric` is an upper bound of the true one."""
+        return METRICS[metric].group == "likelihood" and self.likelihood_kind == "bound"
 
     @property
     def pieces(self) -> int:

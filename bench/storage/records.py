@@ -64,6 +64,8 @@ class Prepared(Stored):
         Counts by split: ``train``, ``validation``, ``test``.
     skipped : tuple of mapping
         Files left out: ``source`` and ``reason``.
+    too_short : int
+        Number of test pieces with fewer notes than are compared.
     entropy, noise : mapping of str to float, or None
         See :class:`bench.api.Splits`.
     folds : Folds or None
@@ -81,6 +83,7 @@ class Prepared(Stored):
     notes: Mapping[str, int] = {}
     skipped: tuple[Mapping[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
+    too_short: int = 0
     entropy: Mapping[str, float] | None = None
     noise: Mapping[str, float] | None = None
     folds: Folds | None = None

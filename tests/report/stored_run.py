@@ -60,6 +60,7 @@ class Stored:
             "corpus_key": "feedc0ffee",
             "pieces": {"train": 12, "validation": 3, "test": 5},
             "notes": {"train": 1200, "validation": 300, "test": 500},
+            "too_short": 3,
             "remarks": ["velocities are rendered, not played"],
             "skipped": [{"source": f"bad{i}.mid", "reason": "not a MIDI file"} for i in range(22)]
             + [{"source": "short.mid", "reason": "fewer notes than needed"}],

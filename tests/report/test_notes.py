@@ -90,9 +90,42 @@ def test_the_noise_of_rendered_music_stands_beside_the_bits(stored: Stored) -> N
     assert "random variation" not in written(stored.close())["report.md"]
     stored.dataset["noise"] = {"velocity": 2.0, "time": 0.634}
     said = (
-        "Of these bits, 2.63 are random variation in the rendered performances (velocity and time), which no model can predict."
+        "At least 2.63 of every row's velocity and time bits are random variation in the rendered performances, which no model "
+        "can predict."
     )
     assert said in written(stored.close())["report.md"]
+
+
+def test_bits_saved_stand_by_field_for_exact_likelihoods(stored: Stored) -> None:
+    """A quarter of the bits in each field: 13 - 12 = 1 bit, 0.25 in each."""
+    stored.add("lstm", 0, moved(2), bits=12.0)
+    stored.add("gan", 0, moved(2), likelihood={**done(0, 11.0)["likelihood"], "kind": "bound"})
+    stored.add("ngram", 0, moved(4), kind="reference", bits=13.0)
+    text = written(stored.close())["report.md"]
+    assert "in which fields they are saved: lstm 1.00 (pitch 0.25, velocity 0.25, time 0.25 and duration 0.25)." in text
+    line = next(line for line in text.split("## How well held-out")[1].splitlines() if line.startswith("| gan"))
+    assert [cell.strip() for cell in line.split("|")][2:-1] == ["≤ 11.00", *["≤ 2.75"] * 4, "≥ 15.4"]
+
+
+def test_the_choice_among_more_pieces_is_said(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(2))
+    stored.dataset["too_short"] = 2
+    text = "Compared: 2 of the 3 held-out pieces that are long enough, evenly spaced in the dataset's own order."
+    assert text in written(stored.close())["report.md"]
+
+
+def test_all_pieces_that_are_long_enough_need_no_choice(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(2))
+    assert stored.dataset["too_short"] == 3
+    assert "evenly spaced" not in written(stored.close())["report.md"]
+
+
+def test_the_codecs_lack_of_a_rank_is_explained_where_it_is_a_row(stored: Stored) -> None:
+    stored.enlarge(12)
+    many_pieces(stored, "lstm", lambda i: 4)
+    many_pieces(stored, "gan", lambda i: 5)
+    many_pieces(stored, "codec", lambda i: 0, "reference")
+    assert "The row codec has no rank: it is the target itself" in written(stored.close())["report.md"]
 
 
 def test_a_failed_median_wins_nothing(stored: Stored) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
+from bench.report.figures import ties
+from bench.report.figures.styles import BOUND
 from bench.report.pairs import matrices, ordered, records
+from bench.report.verdict import verdict
+from bench.storage.files import write_json
+from bench.storage.samples import Samples, read_samples, write_samples
 
-from .stored_run import Stored, built, many_pieces, rows, written
+from .stored_run import Stored, built, done, many_pieces, rows, written
 
 
 @pytest.fixture
@@ -41,18 +49,21 @@ def test_significance_is_a_star_and_bold(three: Stored) -> None:
     assert velocity.grid.strong == frozenset()
 
 
-def test_a_single_training_has_no_probability(three: Stored) -> None:
+def test_a_single_training_is_not_compared_with_one(three: Stored) -> None:
     pitch, _ = matrices(built(three.close()))
     assert {cell.note for line in pitch.grid.cells for cell in line} == {""}
-    assert "P, the estimated probability" not in written(three.run.path)["report.md"]
+    assert "pairs of one training of each" not in written(three.run.path)["report.md"]
 
 
-def test_two_trainings_have_a_probability(three: Stored) -> None:
+def test_pairs_of_trainings_are_counted(three: Stored) -> None:
+    """Means of the seeds: lstm 4 and 4.5, gan 2.5 and 2.5, vae 2 and 3.5."""
     for name, by in (("lstm", 4), ("gan", 2), ("vae", 3)):
         many_pieces(three, name, lambda i, by=by: by + i % 2, seed=1)  # type: ignore[misc]
     text = written(three.close())["report.md"]
-    assert "P, the estimated probability that a fresh training of the row's model beats one of the column's" in text
-    assert "; P " in text.split("## Differences between models")[1]
+    assert "of the pairs of one training of each, how many the row's training wins, by its mean over these pieces" in text
+    pitch, _ = matrices(built(three.run.path))
+    assert pitch.grid.headers == ["Row − column", "vae", "lstm"]
+    assert [cell.note for line in pitch.grid.cells for cell in line[1:]] == ["2 of 4", "4 of 4", "", "4 of 4"]
 
 
 def test_the_long_form_has_every_pair_of_rows(three: Stored) -> None:
@@ -64,7 +75,54 @@ def test_the_long_form_has_every_pair_of_rows(three: Stored) -> None:
     }
     assert pitch["lstm", "vae"]["difference"] == "2"
     assert pitch["lstm", "vae"]["pieces"] == "12"
-    assert (pitch["lstm", "vae"]["better"], pitch["lstm", "vae"]["probability_one_better"]) == ("vae", "")
+    one = pitch["lstm", "vae"]
+    assert (one["better"], one["wins_of_one"], one["training_pairs"], one["bounds"]) == ("vae", "", "", "")
+
+
+def predicting(stored: Stored, system: str, bits: float, likelihood: str = "exact") -> None:
+    """Twelve pieces of 100 notes predicted with about so many bits a note."""
+    per_piece = bits + 0.01 * np.arange(12)[:, None] + np.zeros((12, 4))
+    sums = -per_piece / 4 * 100 * np.log(2)
+    whole = {**done(0, bits)["likelihood"], "kind": likelihood}
+    many_pieces(stored, system, lambda i: 4)
+    key = f"{system}-0"
+    folder = stored.run.trial_dir(key)
+    samples = read_samples(folder / "samples.h5")
+    write_samples(folder / "samples.h5", Samples(samples.notes, sums, np.full(12, 100), np.arange(12)))
+    write_json(folder / "outcome.json", {**json.loads((folder / "outcome.json").read_text()), "likelihood": whole})
+
+
+def test_differences_from_a_bound_are_marked_and_never_starred_against_it(stored: Stored) -> None:
+    stored.enlarge(12)
+    predicting(stored, "lstm", 6.0)
+    predicting(stored, "vae", 7.0, "bound")
+    predicting(stored, "gan", 8.0)
+    report = built(stored.close())
+    bits = matrices(report)[-1]
+    assert bits.grid.headers == ["Row − column", "vae", "gan"]
+    (_, against, exact), (_, _, below) = bits.grid.cells
+    assert (against.text, against.small) == ("≥ −1.00", "")
+    assert exact.text == "−2.00*"
+    assert exact.small.startswith("[")
+    assert (below.text, below.small) == ("≤ −1.00*", "")
+    assert bits.grid.strong == {(0, 2), (1, 2)}
+    pairs = {
+        r["one"] + " " + r["other"]: r
+        for r in rows(written(stored.run.path)["differences.csv"])
+        if r["column"] == "bits_per_note"
+    }
+    assert [pairs["lstm vae"][name] for name in ("p_holm", "bounds", "better")] == ["", "vae", ""]
+    assert [pairs["vae gan"][name] for name in ("bounds", "better")] == ["vae", "vae"]
+    assert pairs["vae gan"]["p_holm"] != ""
+    (figure,) = (drawing for drawing in ties.gallery(report).drawings if "Bits" in drawing.label)
+    assert "vae at most 7.05" in figure.label
+    assert ties.gallery(report).note.endswith(BOUND)
+    text = written(stored.run.path)["report.md"]
+    assert "in bits per note about " in text.split("detect with 80 % power")[1].splitlines()[0]
+    assert verdict(report).startswith(
+        "In average pitch distance and velocity average distance no two models differ significantly; in bits per note lstm and "
+        "vae are significantly better than gan, while vae's bits are an upper bound, so its place is open."
+    )
 
 
 def test_models_without_a_value_are_in_no_matrix(stored: Stored) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.music.notes import Notes
-from bench.report.verdict import alone, caveats, leading, verdict
+from bench.report.verdict import RULE, alone, caveats, verdict
 from bench.storage.samples import PieceName, Target, Targets, write_targets
 
 from .stored_run import Stored, built, done, example, moved, notes
@@ -41,20 +41,32 @@ def many(tmp_path: Path, **by: tuple[float, float]) -> Path:
     [
         ({"lstm": (1, 1.5), "gan": (5, 5.5)}, "lstm is significantly better than gan"),
         ({"lstm": (1, 1.5), "gan": (5, 5.5), "vae": (9, 9.5)}, "lstm is significantly better than every other model"),
-        ({"lstm": (40, 40), "gan": (5, 5), "vae": (5, 5)}, "no model is significantly better than gan or vae"),
+        (
+            {"lstm": (40, 40), "gan": (5, 5), "vae": (5, 5)},
+            "gan and vae are significantly better than lstm, but no model is better than every other "
+            "(lowest mean: gan and vae, 5.00)",
+        ),
     ],
 )
 def test_the_best_is_named(tmp_path: Path, by: Mapping[str, tuple[float, float]], pitch: str) -> None:
     report = built(many(tmp_path, **by))
     same = "no two models" if len(by) > 2 else "lstm and gan do not"
-    assert verdict(report) == f"In average pitch distance {pitch}; in velocity average distance {same} differ significantly."
+    assert (
+        verdict(report) == f"In average pitch distance {pitch}; in velocity average distance {same} differ significantly. {RULE}"
+    )
 
 
 def test_one_statement_for_columns_alike(tmp_path: Path) -> None:
     report = built(many(tmp_path, lstm=(5, 5), gan=(5, 5), vae=(5, 5)))
-    text = "In average pitch distance and velocity average distance no two models differ significantly."
-    assert verdict(report) == text
-    assert leading(report.standings["pitch_distance"]) == ["lstm", "gan", "vae"]
+    assert (
+        verdict(report) == f"In average pitch distance and velocity average distance no two models differ significantly. {RULE}"
+    )
+
+
+def test_a_lower_mean_without_significance_is_only_named(tmp_path: Path) -> None:
+    report = built(many(tmp_path, lstm=(5, 8), gan=(5, 9), vae=(4, 9)))
+    text = "In average pitch distance no two models differ significantly (lowest mean: lstm and vae, 6.50); in velocity"
+    assert verdict(report).startswith(text)
 
 
 def test_one_model_alone_has_nothing_to_be_compared_with(stored: Stored) -> None:

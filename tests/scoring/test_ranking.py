@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from bench.api import FIELDS
 from bench.metrics import METRICS
 from bench.report.flags import flags
 from bench.report.tables import row_name
@@ -16,7 +18,7 @@ from bench.scoring.ranking import Standing, rank_text
 from bench.scoring.table import Cell, Row, TrialScore
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
-from bench.storage.outcome import Done, Generation, Memory, Training
+from bench.storage.outcome import Done, Generation, Likelihood, Memory, Training
 
 BASE = np.random.default_rng(0).normal(9.0, 1.0, 40)
 
@@ -73,16 +75,16 @@ def test_models_whose_seeds_differ_as_much_tie() -> None:
 
 def test_one_seed_is_compared_for_this_training_and_has_no_probability() -> None:
     (pair,) = Standing("pitch_distance", [row("good", noisy(-1, 1, seeds=1)), row("other", noisy(0, 2))]).comparisons
-    assert pair.probability is None
+    assert (pair.wins, pair.pairings) == (None, 0)
     assert pair.real()
 
 
-def test_the_probability_is_that_of_the_better_direction() -> None:
+def test_wins_are_counted_in_the_better_direction() -> None:
     """Seeds' means 1 and 3 against 2 and 2: of four pairs two are lower and two higher; against 3 and 3, one ties."""
     flat = [np.full(6, value) for value in (1.0, 2.0, 3.0)]
     rows = [row("a", [flat[0], flat[2]]), row("b", [flat[1], flat[1]]), row("c", [flat[2], flat[2]])]
-    chances = {(c.one, c.other): c.probability for c in Standing("pitch_distance", rows).comparisons}
-    assert chances == {("a", "b"): 0.5, ("a", "c"): 0.75, ("b", "c"): 1.0}
+    wins = {(c.one, c.other): (c.wins, c.pairings) for c in Standing("pitch_distance", rows).comparisons}
+    assert wins == {("a", "b"): (2.0, 4), ("a", "c"): (3.0, 4), ("b", "c"): (4.0, 4)}
 
 
 def test_an_untrained_row_is_only_compared_with_its_own_model() -> None:
@@ -107,6 +109,58 @@ def test_the_target_through_the_codec_has_no_rank() -> None:
     standing = Standing("pitch_distance", rows)
     assert standing.ranks == {"good": (1, 1), "other": (2, 2)}
     assert [(c.one, c.other) for c in standing.comparisons] == [("good", "other")]
+
+
+def in_bits(whole: Row, likelihood: Literal["exact", "bound"] = "exact") -> Row:
+    """The same row with its pitch distances as bits per note."""
+    stored = Likelihood(kind=likelihood, pieces=1, notes=1, bits_per_note=1.0, by_field=dict.fromkeys(FIELDS, 0.25))
+    trials = tuple(TrialScore(t.keys, t.trial, t.result.model_copy(update={"likelihood": stored})) for t in whole.trials)
+    return Row(whole.system, whole.kind, trials, {**whole.cells, "bits_per_note": whole.cells["pitch_distance"]})
+
+
+class TestAnUpperBound:
+    """Bits of four models about one apart, in alphabetic order; `c` is a bound."""
+
+    ROWS = tuple(in_bits(row(name, noisy(i, i)), "bound" if name == "c" else "exact") for i, name in enumerate("abcd"))
+    STANDING = Standing("bits_per_note", ROWS)
+
+    def test_it_decides_nothing_where_it_is_the_larger(self) -> None:
+        pairs = {c.one + c.other: c for c in self.STANDING.comparisons}
+        assert {name for name, c in pairs.items() if c.undecided} == {"ac", "bc"}
+        assert [self.STANDING.winner(pairs[name]) for name in ("ac", "bc", "cd")] == [None, None, "c"]
+        assert (pairs["ac"].p, pairs["cd"].undecided) == (1.0, False)
+        assert pairs["cd"].p < 0.05
+
+    def test_its_rank_begins_at_1_and_the_others_allow_for_it(self) -> None:
+        assert self.STANDING.ranks == {"a": (1, 2), "b": (2, 3), "c": (1, 3), "d": (4, 4)}
+
+    def test_nobody_is_best_and_it_has_no_place(self) -> None:
+        assert (self.STANDING.best, self.STANDING.unplaced) == (None, ["c"])
+
+    def test_no_single_training_of_it_wins_or_loses(self) -> None:
+        with_wins = {c.one + c.other for c in self.STANDING.comparisons if c.wins is not None}
+        assert with_wins == {"ab", "ad", "bd"}
+
+    def test_below_all_others_it_is_the_best(self) -> None:
+        first = in_bits(row("first", noisy(-1, 7)), "bound")
+        standing = Standing("bits_per_note", [first, *self.ROWS[:2]])
+        assert standing.ranks == {"first": (1, 1), "a": (2, 2), "b": (3, 3)}
+        assert (standing.best, standing.unplaced) == ("first", [])
+
+    def test_two_bounds_are_undecided(self) -> None:
+        rows = [in_bits(row(name, noisy(i, i)), "bound") for i, name in enumerate("ab")]
+        standing = Standing("bits_per_note", rows)
+        assert [c.undecided for c in standing.comparisons] == [True]
+        assert standing.ranks == {"a": (1, 2), "b": (1, 2)}
+
+    def test_it_is_not_said_to_be_like_a_reference_that_it_may_be_better_than(self) -> None:
+        reference = in_bits(row("ngram", noisy(0, 9), "reference"))
+        assert Standing("bits_per_note", [*self.ROWS[1:3], reference]).like_references == {"b": [], "c": []}
+
+    def test_the_distances_of_such_a_row_are_no_bounds(self) -> None:
+        standing = Standing("pitch_distance", self.ROWS)
+        assert standing.best == "a"
+        assert not standing.bounds
 
 
 def test_equal_models_tie_and_neither_is_bold() -> None:
@@ -138,16 +192,16 @@ def test_too_few_pieces_are_hopeless_and_nothing_is_detectable() -> None:
     few = [row(name, [part[:4] for part in noisy(shift, i)]) for i, (name, shift) in enumerate((("a", 0), ("b", 9), ("c", 0)))]
     standing = Standing("pitch_distance", few)
     assert standing.hopeless
-    assert standing.detectable is None
+    assert standing.detectable == []
     assert standing.ranks == {}
 
 
 def test_what_is_detectable_shrinks_with_more_pieces() -> None:
     def detectable(pieces: int) -> float:
         rows = [row("a", [part[:pieces] for part in noisy(0, 1)]), row("b", [part[:pieces] for part in noisy(0, 2)])]
-        found = Standing("pitch_distance", rows).detectable
-        assert found is not None
-        return found
+        ((size, pair),) = Standing("pitch_distance", rows).detectable
+        assert {pair.one, pair.other} == {"a", "b"}
+        return size
 
     assert detectable(40) < detectable(15)
 
@@ -157,7 +211,7 @@ def test_a_row_without_the_metric_stands_aside() -> None:
     standing = Standing("bits_per_note", [empty])
     assert standing.ranks == {}
     assert standing.comparisons == []
-    assert standing.detectable is None
+    assert standing.detectable == []
 
 
 @pytest.mark.parametrize(("rank", "text"), [((1, 1), "1"), ((3, 8), "3–8"), (None, "-")])

@@ -116,5 +116,7 @@ class TestCompareAll:
         assert other.p == pytest.approx(one.p, rel=1e-9)
         assert one.interval is not None
         assert one.interval.excludes(0.0) == one.real()
-        if one.probability is not None and other.probability is not None:
-            assert one.probability + other.probability == pytest.approx(1)
+        if s > 1 and t > 1:
+            assert one.wins is not None
+            assert other.wins is not None
+            assert one.wins + other.wins == one.pairings == s * t

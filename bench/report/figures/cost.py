@@ -8,8 +8,8 @@ from typing import Any
 from bench.formatting import duration, listed
 from bench.metrics import HEADLINE, METRICS
 from bench.report.contents import Report
-from bench.report.figures.styles import MOST, left_out, marks, short
-from bench.report.figures.svg import Drawing, Gallery, drawing, legend_above, panels, short_title
+from bench.report.figures.styles import ARROW, BOUND, MOST, left_out, marks, short, to_better
+from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
 from bench.report.numbers import number_text
 from bench.report.spent import common_budget
 from bench.scoring.table import Row
@@ -52,11 +52,15 @@ def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
         for row in rows:
             mark, (x, y) = marks(report)[row.system], (_of(row, "training_seconds"), _of(row, metric))
             interval, spread = row.cells[metric].interval, row.cells["training_seconds"].seed_sd
+            bounded = row.bounded(metric)
             if interval is not None:
-                axes.plot([x, x], [interval.low, interval.high], color=mark.colour, linewidth=1.3)
+                axes.plot([x, x], [y if bounded else interval.low, interval.high], color=mark.colour, linewidth=1.3)
             if spread:
                 axes.plot([max(x - spread, 0), x + spread], [y, y], color=mark.colour, linewidth=1.3)
-            axes.plot([x], [y], marker=mark.marker, color=mark.colour, markersize=6, linestyle="none", label=short(row.system))
+            style = {"color": mark.colour, "markerfacecolor": Ink.PAPER if bounded else mark.colour, "linestyle": "none"}
+            axes.plot([x], [y], marker=mark.marker, markersize=6, label=short(row.system), zorder=3, **style)
+            if bounded:
+                to_better(axes, (x, y), mark.colour, (0, -ARROW))
         axes.margins(0.15)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
@@ -69,7 +73,8 @@ def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
         2.7,
         paint,
         f"Scatter chart. Training time and {title.lower()}: {values}.",
-        f"Held-out {title.lower()} against the time that training took{_arms(rows, metric)}.",
+        f"Held-out {title.lower()} against the time that training took{_arms(rows, metric)}."
+        + (f" {BOUND}" if any(row.bounded(metric) for row in rows) else ""),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from bench.metrics import METRICS
 from bench.report.contents import NGRAM, Report
 from bench.report.figures.distances import KINDS
-from bench.report.figures.styles import short
+from bench.report.figures.styles import ARROW, BOUND, short, to_better
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, panels, short_title
 from bench.report.numbers import cell_text, number_text
 from bench.report.pairs import ordered
@@ -41,17 +41,22 @@ def gallery(report: Report) -> Gallery:
         note += " The lines are 95 % intervals of single rows; they do not tell whether two rows differ."
     if any(groups(standing) for standing in report.standings.values()):
         note += " A bar on the right joins models of which no two differ significantly."
+    if any(standing.bounds for standing in report.standings.values() if standing.between_models):
+        note += f" {BOUND}"
     return Gallery(drawings, note)
 
 
 def groups(standing: Standing) -> list[list[str]]:
-    """Largest groups of two models or more of which no two differ significantly, each in the order of the column."""
+    """Largest groups of two models or more of which no two differ significantly, each in the order of the column.
+
+    A pair that a bound leaves undecided is not joined: it may differ.
+    """
     models = ordered(standing)
     if standing.hopeless:
         return []
     alike: dict[str, set[str]] = {name: set() for name in models}
     for c in standing.between_models:
-        if standing.winner(c) is None:
+        if standing.winner(c) is None and not c.undecided:
             alike[c.one].add(c.other)
             alike[c.other].add(c.one)
     found: list[list[str]] = []
@@ -82,7 +87,10 @@ def _one(report: Report, metric: str, standing: Standing) -> Drawing:
     rows.sort(key=lambda row: sign * _value(row, metric))
     joined = groups(standing)
     title, unit = METRICS[metric].title, METRICS[metric].unit
-    values = "; ".join(f"{row.system} {cell_text(metric, row.cells[metric], interval=True)}" for row in rows)
+    values = "; ".join(
+        f"{row.system} {'at most ' if row.bounded(metric) else ''}{cell_text(metric, row.cells[metric], interval=True)}"
+        for row in rows
+    )
     ties = "; ".join(", ".join(group) for group in joined) or ("not tested" if standing.hopeless else "none")
     return drawing(
         f"fig-ties-{metric.replace('_', '-')}",
@@ -134,7 +142,7 @@ def _columns(groups: Sequence[Sequence[int]]) -> list[tuple[int, Sequence[int]]]
 
 
 def _row(axes: Any, line: int, row: Row, metric: str, low: float, high: float) -> None:
-    value, interval = _value(row, metric), row.cells[metric].interval
+    value, interval, bounded = _value(row, metric), row.cells[metric].interval, row.bounded(metric)
     marker, _ = KINDS[row.kind]
     colour = Ink.SERIES[0] if row.kind == "model" else Ink.MUTED
     if not low <= value <= high:
@@ -144,12 +152,16 @@ def _row(axes: Any, line: int, row: Row, metric: str, low: float, high: float) -
         axes.text(0.01 if left else 0.99, line, text, color=Ink.MUTED, fontsize=LETTER - 0.5, **at)
         return
     if interval is not None:
-        ends = (max(interval.low, low), min(interval.high, high))
+        lower = value if bounded else interval.low  # the arrow of a bound says more than the lower half of its interval
+        ends = (max(lower, low), min(interval.high, high))
         axes.plot(ends, [line, line], color=colour, linewidth=1.8, solid_capstyle="butt")
-        for end, whole, arrow in ((ends[0], interval.low, "<"), (ends[1], interval.high, ">")):
+        for end, whole, arrow in ((ends[0], lower, "<"), (ends[1], interval.high, ">")):
             if end != whole:
                 axes.plot([end], [line], linestyle="none", marker=arrow, markersize=5, color=colour, clip_on=False)
-    axes.plot([value], [line], linestyle="none", marker=marker, markersize=5, color=colour, markerfacecolor=colour)
+    fill = Ink.PAPER if bounded else colour
+    axes.plot([value], [line], linestyle="none", marker=marker, markersize=5, color=colour, markerfacecolor=fill, zorder=3)
+    if bounded:
+        to_better(axes, (value, line), colour, (-ARROW, 0))
 
 
 def _limits(rows: Sequence[Row], metric: str) -> tuple[float, float]:

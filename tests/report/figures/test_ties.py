@@ -19,6 +19,7 @@ class Pair:
     one: str
     other: str
     differ: bool
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,3 +108,9 @@ def test_one_interval_far_wider_than_the_others_is_cut() -> None:
     assert (low, high) == (pytest.approx(8.0 - 0.06 * 3), pytest.approx(11.0 + 0.06 * 3))
     low, high = ties._limits(rows[:2], "pitch_distance")
     assert (low, high) == (pytest.approx(8.9 - 0.06 * 0.7), pytest.approx(9.6 + 0.06 * 0.7))
+
+
+def test_a_pair_that_a_bound_leaves_undecided_is_not_joined() -> None:
+    pairs = [Pair("a", "b", differ=False), Pair("a", "c", differ=False, undecided=True), Pair("b", "c", differ=True)]
+    standing: Any = Fixed(pairs)
+    assert ties.groups(standing) == [["a", "b"]]
