@@ -11,6 +11,7 @@ Header of a model::
     PROMPT = True             # False: it can't continue a prompt; the report says so
     LIKELIHOOD = "exact"      # or "bound", or None
     SEES_TARGET = False       # True only for reference rows made from the target itself
+    SEES_SAMPLES = False      # True only for a row made from the samples of a published system that come with the dataset
     CONSTRAINT = False        # True: `generate` draws each pitch by its `constraint`; or the KINDS of the file that do
     KINDS = {"a": "..."}      # optional, where one file holds several systems: values of `kind`, a line on each
 
