@@ -209,13 +209,13 @@ def _about(value: float) -> str:
 
 
 def changes(report: Report) -> Iterator[str]:
-    """One sentence a distance: the models whose distance fell, rose or did neither from the last stage to the whole budget.
+    """One sentence a distance: the models whose distance fell, rose or neither from the last stage to the whole budget.
 
     Seeds are paired. A change counts if its 95 % interval over the seeds, on these pieces, excludes 0.
     """
     parts = shares(report)
     for metric in HEADLINE if len(parts) > 1 and parts[-1] == 1 else ():
-        ways: dict[str, list[str]] = {"fell": [], "rose": [], "did neither": []}
+        ways: dict[str, list[str]] = {"fell": [], "rose": [], "no clear change": []}
         for row in _models(report):
             pairs = [
                 (float(before), float(after))
@@ -227,12 +227,12 @@ def changes(report: Report) -> Iterator[str]:
             if interval is None:
                 continue
             if not interval.excludes(0.0):
-                ways["did neither"].append(row.system)
+                ways["no clear change"].append(row.system)
                 continue
             first, last = (number_text(metric, fmean(values)) for values in zip(*pairs, strict=True))
             ways["fell" if interval.high < 0 else "rose"].append(f"{row.system} ({first} to {last})")
         if said := [f"{way} in {listed(rows)}" for way, rows in ways.items() if rows]:
-            yield f"{METRICS[metric].title} from {share_text(parts[-2])} to all of the budget: it {'; '.join(said)}."
+            yield f"{METRICS[metric].title} from {share_text(parts[-2])} to all of the budget: {'; '.join(said)}."
 
 
 def spent(row: Row, share: float, what: str) -> list[float]:

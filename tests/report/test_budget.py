@@ -168,8 +168,8 @@ def test_the_table_has_each_model_at_each_part_of_the_budget(crossed: Report) ->
 def test_a_distance_changed_if_its_seeds_agree(crossed: Report) -> None:
     """Changes of lstm: -8 and -8.3, a t interval of -8.15 ± 1.9; of gan: -1 and -0.7, of -0.85 ± 1.9."""
     assert list(changes(crossed)) == [
-        "Average Pitch Distance from 1/4 to all of the budget: it fell in lstm (9.25 to 1.10); did neither in gan.",
-        "Velocity Average Distance from 1/4 to all of the budget: it did neither in lstm and gan.",
+        "Average Pitch Distance from 1/4 to all of the budget: fell in lstm (9.25 to 1.10); no clear change in gan.",
+        "Velocity Average Distance from 1/4 to all of the budget: no clear change in lstm and gan.",
     ]
 
 
