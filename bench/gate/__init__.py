@@ -4,7 +4,7 @@
 - :mod:`baseline`: what is kept of a run.
 - :mod:`baseline_file`: the file that holds it, with a checksum.
 - :mod:`compare`: whether two runs can be compared, and both runs' values side by side.
-- :mod:`significance`: how likely a change is by chance alone.
+- :mod:`significance`: how likely a change is by chance alone; :mod:`noise`: what other rows tell of the noise of one.
 - :mod:`verdicts`: the judgement.
 - :mod:`text`, :mod:`junit`: its text for people and for CI services.
 """

@@ -8,9 +8,9 @@ Two kinds of evidence:
 - on seeds, for what belongs to a whole training (its cost, metrics on sets): a t-test, on the logarithm where all values are
   positive (noise in percent).
 
-A few seeds show their noise badly, so both also take the noise pooled over all rows of the same metric and kind. A row with
-larger noise of its own is tested with that. With one seed per side there is nothing to estimate noise from, unless other rows
-have more: the test on pieces is then over pieces alone.
+A few seeds show their noise badly, so both moderate it by the noise of the other rows of the same metric and kind
+(:mod:`bench.gate.noise`). With one seed per side there is nothing to estimate noise from, unless other rows have more: the test
+on pieces is then over pieces alone.
 
 All p-values are adjusted together (Holm 1979). Tests that could not give a small p whatever happened are not counted, as they
 can't be called worse either (Tarone 1990): those over few pieces or seeds, or without a difference in any.
@@ -26,11 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from bench.gate.noise import moderate
 from bench.scoring.crossed import FEWEST, variance_of_difference
 from bench.scoring.stats import holm, p_values
 
 #: Level of the adjusted p-values below which a change is significant.
 ALPHA = 0.05
+
+#: Relative deviations below it are rounding.
+ROUNDING = 1e-9
+
+#: Values by seed, before and now.
+Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class SeedValues:
     Parameters
     ----------
     group : str
-        Metric and kind of row; rows of one group share their noise.
+        Metric and kind of row; rows of one group moderate each other's noise.
     before, now : ndarray, shape (seeds,)
     ratios : bool
         Whether noise is in percent where all values have one sign; not so for distances from an ideal.
@@ -75,7 +82,7 @@ class PieceValues:
     Parameters
     ----------
     group : str
-        Metric and kind of row; rows of one group share their training noise.
+        Metric and kind of row; rows of one group moderate each other's training noise.
     before, now : ndarray, shape (seeds, pieces)
         On the same pieces.
     """
@@ -90,12 +97,12 @@ class PieceValues:
         return float(over_seeds(self.now).mean() - over_seeds(self.before).mean())
 
     @property
-    def complete(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Both sides on the pieces that all seeds have; where these are too few, means over seeds on all pieces."""
+    def complete(self) -> PieceValues:
+        """The same on the pieces that all seeds have; where these are too few, means over seeds on all pieces."""
         whole = np.isfinite(self.before).all(0) & np.isfinite(self.now).all(0)
         if whole.sum() < FEWEST:
-            return over_seeds(self.before)[None], over_seeds(self.now)[None]
-        return self.before[:, whole], self.now[:, whole]
+            return replace(self, before=over_seeds(self.before)[None], now=over_seeds(self.now)[None])
+        return replace(self, before=self.before[:, whole], now=self.now[:, whole])
 
     @property
     def testable(self) -> bool:
@@ -114,77 +121,70 @@ def over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def crossed_p(rows: Sequence[PieceValues]) -> list[float]:
-    """Compute two-sided p-values over seeds and pieces, the smaller of those with own and with pooled training noise.
+    """Compute two-sided p-values over seeds and pieces, with moderated training noise.
 
     Each row needs :data:`bench.scoring.crossed.FEWEST` pieces.
-    The own noise has few degrees of freedom, and the pooled one is never below it, so either may give the smaller limit.
     """
-    sides = [row.complete for row in rows]
-    groups: dict[str, list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault(row.group, []).append(i)
-    own = [variance_of_difference(*pair) for pair in sides]
-    pooled = list(own)
-    for members in groups.values():
-        means = {i: [side.mean(1) for side in sides[i]] for i in members}
-        squares = {i: sum(_squares(side) for side in means[i]) for i in members}
-        free = {i: sum(len(side) - 1 for side in means[i]) for i in members}
-        if not (degrees := sum(free.values())):
-            continue
-        shared = sum(squares.values()) / degrees
-        for i in members:
-            noise = max(shared, squares[i] / free[i] if free[i] else 0.0)
-            pooled[i] = replace(own[i], seeds=noise * sum(1 / len(side) for side in means[i]), seeds_df=degrees)
-    changes = [row.change for row in rows]
-    known = [min(len(side) for side in pair) > 1 for pair in sides]
-    pairs = zip(p_values(changes, own), p_values(changes, pooled), known, strict=True)
-    return [min(p, q) if both else q for p, q, both in pairs]
+    used = [row.complete for row in rows]
+    means = [(row.before.mean(1), row.now.mean(1)) for row in used]
+    noise = _moderated(means, [row.group for row in rows])
+    parts = []
+    for row, sides, (variance, df) in zip(used, means, noise, strict=True):
+        own = variance_of_difference(row.before, row.now)
+        parts.append(replace(own, seeds=variance * _per_seed(sides), seeds_df=df) if df else own)
+    return p_values([row.change for row in rows], parts)
 
 
-def pooled_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[int]]:
-    """Compute two-sided p-values of t-tests with noise pooled within groups, and the degrees of freedom behind each.
+def moderated_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[float]]:
+    """Compute two-sided p-values of t-tests with moderated noise, and the degrees of freedom of each.
 
-    Degrees of freedom are those of the group; 0 where no row of it has two seeds, and p is then 1.
+    Degrees of freedom are 0 where no row of the group has two seeds, and p is then 1.
     """
     groups: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(row.group, []).append(i)
-    p_values, freedom = [1.0] * len(rows), [0] * len(rows)
+    sides: dict[int, Sides] = {}
     for members in groups.values():
-        sides = _sides([rows[i] for i in members])
-        squares = [sum(_squares(side) for side in pair) for pair in sides]
-        own = [sum(len(side) - 1 for side in pair) for pair in sides]
-        if not sum(own):
-            continue
-        pooled = sum(squares) / sum(own)
-        for i, (before, now), square, degrees in zip(members, sides, squares, own, strict=True):
-            variance = max(pooled, square / degrees if degrees else 0.0)
-            error = math.sqrt(variance * (1 / len(before) + 1 / len(now)))
-            change = abs(float(now.sum()) / len(now) - float(before.sum()) / len(before))
-            p_values[i] = _t_test(change, error, sum(own))
-            freedom[i] = sum(own)
-    return p_values, freedom
+        sides |= zip(members, _sides([rows[i] for i in members]), strict=True)
+    noise = _moderated([sides[i] for i in range(len(rows))], [row.group for row in rows])
+    return [_t_test(sides[i], *own) for i, own in enumerate(noise)], [df for _, df in noise]
+
+
+def _moderated(rows: Sequence[Sides], groups: Sequence[str]) -> list[tuple[float, float]]:
+    """Variance of one seed and its degrees of freedom, by row; the same before and now, moderated by other rows."""
+    freedom = [sum(len(side) - 1 for side in sides) for sides in rows]
+    squares = [math.fsum(_squares(side) for side in sides) for sides in rows]
+    own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
+    variances, moderated = moderate(own, freedom, groups)
+    return list(zip(variances.tolist(), moderated.tolist(), strict=True))
 
 
 def _squares(values: NDArray[np.float64]) -> float:
-    """Sum the squared deviations from the mean."""
+    """Sum the squared deviations from the mean; those that are mere rounding count as none."""
     deviations = values - values.sum() / len(values)
-    return float(deviations @ deviations)
+    return float(deviations @ deviations) if np.ptp(values) > ROUNDING * np.abs(values).max() else 0.0
 
 
-def _sides(rows: Sequence[SeedValues]) -> list[list[NDArray[np.float64]]]:
+def _per_seed(sides: Sides) -> float:
+    """Variance of the difference of means over the variance of one seed."""
+    return math.fsum(1 / len(side) for side in sides)
+
+
+def _sides(rows: Sequence[SeedValues]) -> list[Sides]:
     """List before and now of each row; logarithms if all have one sign. A speed's values are negative, as more is better."""
-    sides = [[row.before, row.now] for row in rows]
+    sides = [(row.before, row.now) for row in rows]
     every = np.concatenate([side for pair in sides for side in pair])
     if not all(row.ratios for row in rows) or not ((every > 0).all() or (every < 0).all()):
         return sides
-    return [[np.log(np.abs(side)) for side in pair] for pair in sides]
+    return [(np.log(np.abs(before)), np.log(np.abs(now))) for before, now in sides]
 
 
-def _t_test(change: float, error: float, degrees: int) -> float:
-    if change == 0:
+def _t_test(sides: Sides, variance: float, df: float) -> float:
+    before, now = (float(side.sum()) / len(side) for side in sides)
+    if before == now or not df:
         return 1.0
-    return float(2 * special.stdtr(degrees, -change / error)) if error > 0 else 0.0
+    error = math.sqrt(variance * _per_seed(sides))
+    return float(2 * special.stdtr(df, -abs(now - before) / error)) if error > 0 else 0.0
 
 
 def judge_all(on_pieces: Sequence[PieceValues], on_seeds: Sequence[SeedValues]) -> tuple[list[Chance], list[Chance], int]:
@@ -195,7 +195,7 @@ def judge_all(on_pieces: Sequence[PieceValues], on_seeds: Sequence[SeedValues]) 
     list of Chance, list of Chance, int
         For the comparisons on pieces, for those on seeds, and the number of tests that p is adjusted for.
     """
-    seed_p, freedom = pooled_t(on_seeds)
+    seed_p, freedom = moderated_t(on_seeds)
     many = [i for i, row in enumerate(on_pieces) if row.before.shape[1] >= FEWEST]
     raw = dict(zip(many, crossed_p([on_pieces[i] for i in many]), strict=True))
     p_values = [*(raw.get(i, 1.0) for i in range(len(on_pieces))), *seed_p]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.significance import PieceValues, SeedValues, crossed_p, judge_all, pooled_t
+from bench.gate.significance import PieceValues, SeedValues, crossed_p, judge_all, moderated_t
 
 
 def seeds(before, now, group="cost"):
@@ -36,13 +36,18 @@ class TestPieces:
 
     def test_the_noise_of_other_rows_tells_more_than_two_seeds_do(self):
         row = pieces(noise(2, 20, 0), noise(2, 20, 1) + 2.0)
-        others = [pieces(noise(2, 20, 2 * i), noise(2, 20, 2 * i + 1)) for i in range(1, 7)]
+        others = [pieces(noise(2, 20, 2 * i), noise(2, 20, 2 * i + 1)) for i in range(1, 31)]
         assert crossed_p([row, *others])[0] < crossed_p([row])[0] / 10
 
     def test_a_noisier_row_counts_with_its_own_noise(self):
         wild = pieces(noise(3, 50, 0, trained=2.0), noise(3, 50, 1, trained=2.0))
-        calm = [pieces(noise(3, 50, 2 * i), noise(3, 50, 2 * i + 1)) for i in range(1, 9)]
+        calm = [pieces(noise(3, 50, 2 * i), noise(3, 50, 2 * i + 1)) for i in range(1, 31)]
         assert crossed_p([wild, *calm])[0] > 0.02
+
+    def test_noise_is_that_of_both_sides_together(self):
+        # Seeds' means are 0, 2 and 1, 1: squares 2 over 2 degrees of freedom. No piece differs from another.
+        before, now = np.array([[0.0], [2.0]]) + np.zeros(9), np.full((2, 9), 4.0)
+        assert crossed_p([pieces(before, now)]) == [pytest.approx(2 * stats.t.sf(3.0, 2))]
 
     def test_one_seed_borrows_the_noise_of_rows_with_more(self):
         lone = pieces(noise(1, 50, 0), noise(1, 50, 1) + 1.0)
@@ -55,10 +60,11 @@ class TestPieces:
         lacking = before.copy()
         lacking[0, 11] = np.nan
         row = pieces(lacking, now)
-        assert [side.shape for side in row.complete] == [(2, 11), (2, 11)]
+        assert (row.complete.before.shape, row.complete.now.shape) == ((2, 11), (2, 11))
         assert row.change == pytest.approx(now.mean() - (before[:, :11].mean(0).sum() + before[1, 11]) / 12)
         lacking[0, :8] = np.nan
-        assert [side.shape for side in pieces(lacking, now).complete] == [(1, 12), (1, 12)]
+        few = pieces(lacking, now).complete
+        assert (few.before.shape, few.now.shape) == ((1, 12), (1, 12))
 
     def test_equal_values_and_too_few_pieces_are_not_counted(self):
         changed = pieces(noise(2, 20, 0), noise(2, 20, 1) + 6.0)
@@ -73,46 +79,47 @@ class TestPieces:
 class TestSeeds:
     def test_one_row_is_a_t_test_of_logarithms(self):
         before, now = [10.0, 11.0, 12.5], [13.0, 15.0, 14.0]
-        p, freedom = pooled_t([seeds(before, now)])
+        p, freedom = moderated_t([seeds(before, now)])
         assert p[0] == pytest.approx(stats.ttest_ind(np.log(before), np.log(now)).pvalue, rel=1e-12)
         assert freedom == [4]
 
     def test_with_a_value_of_zero_it_is_one_of_the_values(self):
         before, now = [0.0, 1.0, 2.0], [3.0, 5.0, 4.0]
-        p, _ = pooled_t([seeds(before, now)])
+        p, _ = moderated_t([seeds(before, now)])
         assert p[0] == pytest.approx(stats.ttest_ind(before, now).pvalue, rel=1e-12)
 
-    def test_rows_share_their_noise(self):
-        # log e = 1: squares 0.5 a side with two values one apart, so 2 / 4 pooled over four sides; the error is sqrt(0.5).
-        e = np.e
-        p, freedom = pooled_t([seeds([1, e], [e**2, e**3]), seeds([1, e], [1, e])])
-        assert freedom == [4, 4]
-        assert p == [pytest.approx(2 * stats.t.sf(2 / np.sqrt(0.5), 4)), 1.0]
+    def test_rows_moderate_each_other_s_noise(self):
+        calm = [seeds([1, 1.01, 1.02], [1, 1.02, 1.03]), seeds([1, 1.02, 1.04], [1, 1.01, 1.02])] * 15
+        lucky = seeds([1.0, 1.00001, 1.00002], [1.001, 1.00101, 1.00102])
+        (alone,), _ = moderated_t([lucky])
+        among, freedom = moderated_t([lucky, *calm])
+        assert alone < 1e-6
+        assert among[0] > 0.5
+        assert min(freedom) > 4
 
     def test_a_noisier_row_counts_with_its_own_noise(self):
         noisy, calm = seeds([1, 4, 16], [2, 8, 64]), seeds([1, 1.01, 1.02], [1, 1.01, 1.02])
-        both, _ = pooled_t([noisy, calm])
-        shift = abs(np.log([2, 8, 64]).mean() - np.log([1, 4, 16]).mean())
-        squares = sum(((x - x.mean()) ** 2).sum() for x in (np.log([1, 4, 16]), np.log([2, 8, 64])))
-        assert both[0] == pytest.approx(2 * stats.t.sf(shift / np.sqrt(squares / 4 * 2 / 3), 8))
+        both, freedom = moderated_t([noisy, calm])
+        assert both[0] == pytest.approx(stats.ttest_ind(np.log([1, 4, 16]), np.log([2, 8, 64])).pvalue)
+        assert freedom == [4, 4]
 
     def test_one_seed_a_side_tells_nothing(self):
-        assert pooled_t([seeds([1.0], [9.0])]) == ([1.0], [0])
+        assert moderated_t([seeds([1.0], [9.0])]) == ([1.0], [0])
         _, (answer,), tests = judge_all([], [seeds([1.0], [9.0])])
         assert (answer.p, answer.tested, tests) == (1.0, False, 0)
 
     def test_one_seed_borrows_the_noise_of_rows_with_more(self):
-        p, freedom = pooled_t([seeds([1.0], [9.0]), seeds([1.0, 1.1, 1.2], [1.0, 1.1, 1.2])])
-        assert freedom == [4, 4]
+        p, freedom = moderated_t([seeds([1.0], [9.0]), seeds([1.0, 1.1, 1.2], [1.0, 1.1, 1.2])])
+        assert freedom == [pytest.approx(4), 4]
         assert p[0] < 0.001
 
     def test_other_groups_do_not_mix(self):
-        p, freedom = pooled_t([seeds([1.0], [9.0]), seeds([1.0, 1.1], [1.0, 1.1], "memory")])
+        p, freedom = moderated_t([seeds([1.0], [9.0]), seeds([1.0, 1.1], [1.0, 1.1], "memory")])
         assert (p[0], freedom) == (1.0, [0, 2])
 
     def test_without_any_noise_a_change_is_certain(self):
-        assert pooled_t([seeds([3.0, 3.0], [4.0, 4.0])])[0] == [0.0]
-        assert pooled_t([seeds([3.0, 3.0], [3.0, 3.0])])[0] == [1.0]
+        assert moderated_t([seeds([3.0, 3.0], [4.0, 4.0])])[0] == [0.0]
+        assert moderated_t([seeds([3.0, 3.0], [3.0, 3.0])])[0] == [1.0]
 
 
 def test_all_p_values_are_adjusted_together():
