@@ -47,6 +47,8 @@ class Series:
     values : tuple of tuple of float or None
         A row for each of `seeds`: values of the pieces, None where it has none; over seeds, its only value. For a held-out piece,
         the contribution to the bits per note of all (:func:`bench.scoring.crossed.contributions`), so that plain means are these.
+    weights : tuple of float, optional
+        Weight of each piece in the mean; None for equal weights, and in files of older versions.
     """
 
     value: float
@@ -54,6 +56,7 @@ class Series:
     seeds: tuple[int, ...]
     at: tuple[int, ...]
     values: tuple[tuple[float | None, ...], ...]
+    weights: tuple[float, ...] | None = None
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -213,7 +216,8 @@ def _series(name: str, row: Row) -> Series | str:
     pieces = tuple(cell.by_piece)
     rows = tuple(tuple(_contribution(cell, values.get(piece), piece) for piece in pieces) for values in cell.by_seed.values())
     over: Over = "pieces" if cell.weights is None else "held-out pieces"
-    return Series(rounded(cell.value), over, tuple(cell.by_seed), pieces, rows)
+    weights = None if cell.weights is None else tuple(rounded(cell.weights[piece]) for piece in pieces)
+    return Series(rounded(cell.value), over, tuple(cell.by_seed), pieces, rows, weights)
 
 
 def _contribution(cell: Cell, value: float | None, piece: int) -> float | None:

@@ -291,7 +291,7 @@ def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, thresh
     if on_seeds:
         one, other = (side[:, 0] for side in distances)
         return Pair(verdict, seeds=SeedValues(group, one, other, ratios=aim.kind != "near"))
-    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1]))
+    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1], _weights(pieces, before, now)))
 
 
 def _shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[np.float64]]]:
@@ -301,6 +301,15 @@ def _shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[
         return now.at, sides
     shared = tuple(piece for piece in now.at if piece in set(before.at))
     return shared, [side[:, [s.at.index(piece) for piece in shared]] for side, s in zip(sides, (before, now), strict=True)]
+
+
+def _weights(pieces: Sequence[int], *sides: Series) -> NDArray[np.float64] | None:
+    """Weights of these pieces by the first side that has some: a baseline of an older version has none."""
+    for side in sides:
+        if side.weights is not None:
+            weights = dict(zip(side.at, side.weights, strict=True))
+            return np.array([weights[piece] for piece in pieces])
+    return None
 
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:

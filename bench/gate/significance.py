@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bench.gate.noise import moderate
-from bench.scoring.crossed import FEWEST, variance_of_difference
+from bench.scoring.crossed import FEWEST, effective_number, variance_of_difference
 from bench.scoring.stats import holm, p_values
 
 #: Level of the adjusted p-values below which a change is significant.
@@ -84,12 +84,15 @@ class PieceValues:
     group : str
         Metric and kind of row; rows of one group moderate each other's training noise.
     before, now : ndarray, shape (seeds, pieces)
-        On the same pieces.
+        On the same pieces; contributions to the mean, where pieces weigh unequally.
+    weights : ndarray, shape (pieces,), optional
+        Of each piece in the mean; by default equal. Unequal ones are worth fewer pieces.
     """
 
     group: str
     before: NDArray[np.float64]
     now: NDArray[np.float64]
+    weights: NDArray[np.float64] | None = None
 
     @property
     def change(self) -> float:
@@ -102,7 +105,13 @@ class PieceValues:
         whole = np.isfinite(self.before).all(0) & np.isfinite(self.now).all(0)
         if whole.sum() < FEWEST:
             return replace(self, before=over_seeds(self.before)[None], now=over_seeds(self.now)[None])
-        return replace(self, before=self.before[:, whole], now=self.now[:, whole])
+        weights = None if self.weights is None else self.weights[whole]
+        return replace(self, before=self.before[:, whole], now=self.now[:, whole], weights=weights)
+
+    @property
+    def effective(self) -> float | None:
+        """Number of equally weighted pieces that these are worth; None for equal weights."""
+        return None if self.weights is None else effective_number(self.weights)
 
     @property
     def testable(self) -> bool:
@@ -130,7 +139,7 @@ def crossed_p(rows: Sequence[PieceValues]) -> list[float]:
     noise = _moderated(means, [row.group for row in rows])
     parts = []
     for row, sides, (variance, df) in zip(used, means, noise, strict=True):
-        own = variance_of_difference(row.before, row.now)
+        own = variance_of_difference(row.before, row.now, row.effective)
         parts.append(replace(own, seeds=variance * _per_seed(sides), seeds_df=df) if df else own)
     return p_values([row.change for row in rows], parts)
 

@@ -83,6 +83,7 @@ def test_bits_are_kept_by_held_out_piece(folder):
         )
     metrics = take(folder).systems["lstm"].metrics
     assert metrics["bits_pitch@1"].over == "held-out pieces"
+    assert (metrics["bits_pitch@1"].weights, metrics["pitch_distance@1"].weights) == ((10.0, 30.0), None)
     # 2 bits a note in all. Over the mean of 20 notes: 1 below times 10 / 20, 0 times 30 / 20; then 1 above and 0.
     assert metrics["bits_pitch@1"].values == (pytest.approx((1.5, 2.0)), pytest.approx((2.5, 2.0)))
     assert metrics["bits_per_note@1"].values == (pytest.approx((6.0, 8.0)), pytest.approx((10.0, 8.0)))

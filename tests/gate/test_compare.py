@@ -1,13 +1,16 @@
 """Which way is worse: with a direction, around an ideal, and beside what people do themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.gate.compare import Goal
+from bench.gate.compare import Goal, pairs_of
 from bench.gate.text import sentence
 from bench.gate.verdicts import judge
 from bench.metrics import METRICS
+from bench.metrics.thresholds import choose_all
 
 from .handmade import PIECES, changed, flat, run, series, system
 
@@ -138,3 +141,21 @@ def test_what_is_no_number_is_an_error_and_never_better():
     for value in (float("inf"), float("-inf"), float("nan")):
         with pytest.raises(DataError, match=r"lstm: pitch_sd_ratio changed by (nan|-?inf), which is no measured value"):
             judge(FULL, moved(pitch_sd_ratio=series([value] * PIECES)))
+
+
+class TestWeights:
+    def weights(self, before, now):
+        pairs = pairs_of(
+            run(lstm=system(bits_per_note=before)), run(lstm=system(bits_per_note=now)), "lstm", choose_all(METRICS.values(), {})
+        )
+        (pair,) = [pair for pair in pairs if pair.verdict.metric.name == "bits_per_note"]
+        return pair.pieces.weights
+
+    def test_they_are_those_of_the_shared_pieces(self):
+        long = replace(flat(8.0, 6), weights=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+        short = replace(flat(8.0, 6), at=(0, 2, 3, 4, 5, 9), weights=(1.0, 3.0, 4.0, 5.0, 6.0, 7.0))
+        assert self.weights(long, short).tolist() == [1, 3, 4, 5, 6]
+
+    def test_an_older_baseline_has_none_and_takes_the_run_s(self):
+        assert self.weights(flat(8.0, 5), replace(flat(8.0, 5), weights=(1.0, 2.0, 3.0, 4.0, 5.0))).tolist() == [1, 2, 3, 4, 5]
+        assert self.weights(flat(8.0, 5), flat(8.0, 5)) is None

@@ -11,8 +11,8 @@ def seeds(before, now, group="cost"):
     return SeedValues(group, np.array(before, float), np.array(now, float))
 
 
-def pieces(before, now, group="distance"):
-    return PieceValues(group, np.array(before, float), np.array(now, float))
+def pieces(before, now, group="distance", weights=None):
+    return PieceValues(group, np.array(before, float), np.array(now, float), None if weights is None else np.array(weights))
 
 
 def noise(seeds, count, seed, trained=0.0):
@@ -48,6 +48,15 @@ class TestPieces:
         # Seeds' means are 0, 2 and 1, 1: squares 2 over 2 degrees of freedom. No piece differs from another.
         before, now = np.array([[0.0], [2.0]]) + np.zeros(9), np.full((2, 9), 4.0)
         assert crossed_p([pieces(before, now)]) == [pytest.approx(2 * stats.t.sf(3.0, 2))]
+
+    def test_unequal_weights_are_worth_fewer_pieces(self):
+        # Of six pieces one weighs as much as the others together: (10)^2 / (25 + 5) = 10 / 3 pieces.
+        before, now = np.zeros((1, 6)), np.array([[1.0, 2, 3, 4, 5, 6]])
+        worth = 10 / 3
+        error = np.sqrt(now.var() * worth / (worth - 1) / 6)
+        weighted = crossed_p([pieces(before, now, weights=[5.0, 1, 1, 1, 1, 1])])
+        assert weighted == [pytest.approx(2 * stats.t.sf(3.5 / error, worth - 1), rel=1e-6)]
+        assert weighted[0] > crossed_p([pieces(before, now)])[0]
 
     def test_one_seed_borrows_the_noise_of_rows_with_more(self):
         lone = pieces(noise(1, 50, 0), noise(1, 50, 1) + 1.0)
