@@ -78,20 +78,22 @@ def rates(rule: Rule, seeds: int, noisier: float | None, checks: int, *, seed: i
     return first.tolist(), every.tolist(), found
 
 
-def table(checks: int) -> Iterator[str]:
-    levels = ("0.05", "0.05 / 389")
-    heads = [f"{rows}, {level}" for level in levels for rows in ("First row", "all rows")]
-    yield f"| Seeds | Noise of the first row | Estimate | {' | '.join(heads)} | Found |"
-    yield "|--:|---|---|--:|--:|--:|--:|--:|"
-    for seeds in (3, 5):
-        for noisier in (1.0, 2.0, 3.0, 5.0, None):
-            words = "unlike" if noisier is None else "equal" if noisier == 1 else f"x {noisier:.0f}"
-            for name, rule in RULES.items():
-                first, every, found = rates(rule, seeds, noisier, checks)
-                cells = [f"{x:.2f}" for pair in zip(first, every, strict=True) for x in pair]
-                yield f"| {seeds} | {words} | {name} | {' | '.join(cells)} | {found:.2f} |"
+def tables(checks: int) -> Iterator[str]:
+    names = " | ".join(RULES)
+    yield f"| Noise of the first row | Seeds | Level | {names} |"
+    yield f"|---|--:|--:|{'--:|' * len(RULES)}"
+    found = [f"| Noise of the first row | Seeds | {names} |", f"|---|--:|{'--:|' * len(RULES)}"]
+    for noisier in (1.0, 2.0, 3.0, 5.0, None):
+        words = "all unlike" if noisier is None else "equal" if noisier == 1 else f"x {noisier:.0f}"
+        for seeds in (3, 5):
+            by_rule = [rates(rule, seeds, noisier, checks) for rule in RULES.values()]
+            for i, level in enumerate(("0.05", "0.05 / 389")):
+                cells = [f"{first[i]:.2f} / {every[i]:.2f}" for first, every, _ in by_rule]
+                yield f"| {words} | {seeds} | {level} | {' | '.join(cells)} |"
+            found.append(f"| {words} | {seeds} | {' | '.join(f'{share:.2f}' for _, _, share in by_rule)} |")
+    yield from ("", *found)
 
 
 if __name__ == "__main__":
-    for line in table(int(sys.argv[1]) if len(sys.argv) > 1 else 200):
+    for line in tables(int(sys.argv[1]) if len(sys.argv) > 1 else 100):
         print(line, flush=True)
