@@ -9,8 +9,8 @@ comes before the metric's own tolerance.
 
 The tolerances were chosen on the chorales' Table 2 (50 pieces, 3 seeds), see ``tests/gate/simulation.py``. The tests over pieces
 can't see the differences between trainings: tolerances protect against those, so each is at least three standard errors of the
-difference of two rows with three seeds, of the noisiest model. Of changes twice as large nine in ten must be detected, among
-about 300 tests of a run: what is measured by seed needs more room for that than what is measured by piece.
+difference of two rows with three seeds, of the noisiest model. Of changes twice as large nine in ten must be detected with five
+seeds, among about 460 tests of a run: what is measured by seed needs more room for that than what is measured by piece.
 
 Shares, and what lies between two bounds, have a tolerance in their own unit: a percentage is nothing near 0, and everything
 near 1. So have counts of notes and percentage points that are next to none as a rule. A percentage, a spec's too, never allows
