@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bench.gate.noise import moderate
-from bench.scoring.crossed import FEWEST, effective_number, variance_of_difference
+from bench.scoring.crossed import FEWEST, FEWEST_WORTH, effective_number, variance_of_difference
 from bench.scoring.stats import holm, p_values
 
 #: Level of the adjusted p-values below which a change is significant.
@@ -103,10 +103,9 @@ class PieceValues:
     def complete(self) -> PieceValues:
         """The same on the pieces that all seeds have; where these are too few, means over seeds on all pieces."""
         whole = np.isfinite(self.before).all(0) & np.isfinite(self.now).all(0)
-        if whole.sum() < FEWEST:
-            return replace(self, before=over_seeds(self.before)[None], now=over_seeds(self.now)[None])
         weights = None if self.weights is None else self.weights[whole]
-        return replace(self, before=self.before[:, whole], now=self.now[:, whole], weights=weights)
+        kept = replace(self, before=self.before[:, whole], now=self.now[:, whole], weights=weights)
+        return kept if kept.enough else replace(self, before=over_seeds(self.before)[None], now=over_seeds(self.now)[None])
 
     @property
     def effective(self) -> float | None:
@@ -114,9 +113,15 @@ class PieceValues:
         return None if self.weights is None else effective_number(self.weights)
 
     @property
+    def enough(self) -> bool:
+        """Whether these are enough pieces for a test, by the rule of :meth:`bench.scoring.crossed.Values.enough`."""
+        count = self.before.shape[1]
+        return count >= FEWEST and (self.effective or count) >= FEWEST_WORTH
+
+    @property
     def testable(self) -> bool:
         """Whether any difference could be significant: enough pieces, and values that are not all equal."""
-        return self.before.shape[1] >= FEWEST and not np.array_equal(over_seeds(self.before), over_seeds(self.now))
+        return self.enough and not np.array_equal(over_seeds(self.before), over_seeds(self.now))
 
 
 def over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -132,7 +137,7 @@ def over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def crossed_p(rows: Sequence[PieceValues]) -> list[float]:
     """Compute two-sided p-values over seeds and pieces, with moderated training noise.
 
-    Each row needs :data:`bench.scoring.crossed.FEWEST` pieces.
+    Each row needs :attr:`~PieceValues.enough` pieces.
     """
     used = [row.complete for row in rows]
     means = [(row.before.mean(1), row.now.mean(1)) for row in used]
@@ -205,7 +210,7 @@ def judge_all(on_pieces: Sequence[PieceValues], on_seeds: Sequence[SeedValues]) 
         For the comparisons on pieces, for those on seeds, and the number of tests that p is adjusted for.
     """
     seed_p, freedom = moderated_t(on_seeds)
-    many = [i for i, row in enumerate(on_pieces) if row.before.shape[1] >= FEWEST]
+    many = [i for i, row in enumerate(on_pieces) if row.enough]
     raw = dict(zip(many, crossed_p([on_pieces[i] for i in many]), strict=True))
     p_values = [*(raw.get(i, 1.0) for i in range(len(on_pieces))), *seed_p]
     testable = [*(row.testable for row in on_pieces), *(degrees >= 2 for degrees in freedom)]

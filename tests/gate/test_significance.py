@@ -75,6 +75,13 @@ class TestPieces:
         few = pieces(lacking, now).complete
         assert (few.before.shape, few.now.shape) == ((1, 12), (1, 12))
 
+    def test_one_piece_that_outweighs_all_others_is_no_test(self):
+        # (15)^2 / (100 + 5) = 2.1 pieces; of equal weight they are 6.
+        before, now = noise(2, 6, 0), noise(2, 6, 1) + 9.0
+        (answer,), _, tests = judge_all([pieces(before, now, weights=[10.0, 1, 1, 1, 1, 1])], [])
+        assert (answer.p, answer.tested, tests) == (1.0, False, 0)
+        assert judge_all([pieces(before, now)], [])[2] == 1
+
     def test_equal_values_and_too_few_pieces_are_not_counted(self):
         changed = pieces(noise(2, 20, 0), noise(2, 20, 1) + 6.0)
         same, few = pieces(noise(2, 20, 2), noise(2, 20, 2)), pieces(noise(2, 4, 3), noise(2, 4, 4) + 9.0)
