@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from bench.errors import SpecError
+from bench.errors import SpecError, UsageError
 from bench.scoring.grid_search import SCORES, best_score
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
 from bench.storage.files import atomic
@@ -187,8 +188,9 @@ def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
 
 def updates_paid(winner: Trained, trained: Sequence[Trained], space: Space) -> int | None:
     """Return the updates that the budget pays for at the winner's size: the median over all trainings of that size."""
-    size = {name: value for name, value in winner.params.items() if name not in space.ranges}
-    alike = [t.updates for t in trained if t.row == winner.row and t.updates and size.items() <= t.params.items()]
+    sizes = [{name: value for name, value in t.params.items() if name not in space.ranges} for t in (winner, *trained)]
+    own = [t.updates if t.row == winner.row and size == sizes[0] else None for t, size in zip(trained, sizes[1:], strict=True)]
+    alike = [updates for updates in own if updates]
     return round(statistics.median(alike)) if alike else None
 
 
@@ -211,7 +213,7 @@ def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
 def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec) -> None:
     """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
-    Rows that an earlier search wrote there for the same spec stay: a search may go row by row.
+    Other rows and scales that an earlier search of the same spec wrote there stay: a search may go row by row.
 
     Parameters
     ----------
@@ -223,7 +225,11 @@ def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained]
     spec : Spec
         The spec that was searched.
     """
-    changes = _written(path, extends, scale)
+    scales = _written(path, extends)
+    changes = scales.setdefault(scale, {"models": {}, "tuned": {}})
+    for row in {t.row for t in trained}:
+        changes["models"].pop(row, None)
+        changes["tuned"].pop(row, None)
     for row, winner in winners(trained).items():
         found = summary(winner, trained, spec)
         budget = {"budget": {"updates": found.updates}} if found.updates else {}
@@ -232,18 +238,38 @@ def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained]
     text = io.StringIO()
     writer = YAML()
     writer.width = 120
-    writer.dump({"extends": extends, "scales": {scale: changes}}, text)
+    writer.dump({"extends": extends, "scales": scales}, text)
     with atomic(path) as temporary:
         temporary.write_text(f"{WRITTEN}{text.getvalue()}")
 
 
-def _written(path: Path, extends: str, scale: str) -> dict[str, Any]:
-    """Read the rows that an earlier search of the same spec wrote at `scale`; none from any other file."""
-    if path.is_file() and (text := path.read_text(encoding="utf-8", errors="replace")).startswith(WRITTEN):
+def _written(path: Path, extends: str) -> dict[str, Any]:
+    """Read the rows that earlier searches of the same spec wrote, by scale; none from any other file."""
+    if not path.is_file() or not (text := path.read_text(encoding="utf-8", errors="replace")).startswith(WRITTEN):
+        return {}
+    try:
         before = YAML(typ="safe").load(text)
-        if before.get("extends") == extends and scale in before["scales"]:
-            return {key: dict(before["scales"][scale].get(key, {})) for key in ("models", "tuned")}
-    return {"models": {}, "tuned": {}}
+    except YAMLError:
+        return {}
+    if not isinstance(before, dict) or before.get("extends") != extends or not isinstance(before.get("scales"), dict):
+        return {}
+    return {
+        scale: {key: dict(changes.get(key) or {}) for key in ("models", "tuned")}
+        for scale, changes in before["scales"].items()
+        if isinstance(changes, dict)
+    }
+
+
+def check_target(path: Path) -> None:
+    """Refuse to replace a file that no search wrote.
+
+    Raises
+    ------
+    UsageError
+        If there is such a file, or a folder.
+    """
+    if path.exists() and not (path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(WRITTEN)):
+        raise UsageError(f"{path} exists and was not written by bench tune.", "Give --to another name, or move it away.")
 
 
 def write_trials(path: Path, trained: Sequence[Trained]) -> None:

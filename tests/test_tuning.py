@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import SpecError
 from bench.specs.load import load_spec
 from bench.specs.schema import Compute, Range, Space
-from bench.tuning import Trained, points, search_spec, summary, updates_paid, winners
+from bench.tuning import Trained, points, search_spec, summary, updates_paid, winners, write_tuned
 from tests.cli.in_process import bench
 
 TOY = Path(__file__).parent / "runner" / "plugins"
@@ -191,6 +191,29 @@ def test_a_spec_that_holds_out_everything_is_searched_on_other_music(folder):
         summary(winner, [winner], spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"name": "x"})})).dataset
         == "toy"
     )
+
+
+def test_a_file_that_no_search_wrote_is_not_replaced(folder):
+    write(folder)
+    before = (folder / "valleys.yaml").read_bytes()
+    done = tune(folder, "--to", "valleys.yaml", "--out", "reports")
+    assert done.returncode == 2
+    assert "was not written by bench tune" in done.stderr
+    assert (folder / "valleys.yaml").read_bytes() == before
+    assert not (folder / "trained.txt").exists()
+
+
+def test_other_scales_stay_and_a_row_without_a_winner_loses_its_old_one(folder):
+    write(folder)
+    spec = load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu")
+    found = [Trained("valley", 1, {"size": 4, "rate": 0.1}, 7.0, "validation_bits")]
+    to = folder / "tuned.yaml"
+    for scale in ("cpu", "gpu"):
+        write_tuned(to, "valleys.yaml", scale, found, spec)
+    assert load_spec(to, (TOY, folder / "mine"), scale="cpu").tuned.keys() == {"valley"}
+    write_tuned(to, "valleys.yaml", "gpu", [Trained("valley", 1, {"size": 4, "rate": 0.1})], spec)
+    assert load_spec(to, (TOY, folder / "mine"), scale="cpu").tuned.keys() == {"valley"}
+    assert load_spec(to, (TOY, folder / "mine"), scale="gpu").tuned == {}
 
 
 def test_a_row_whose_trainings_all_fail_does_not_cost_the_others_their_winner(folder):

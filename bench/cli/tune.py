@@ -30,7 +30,7 @@ def tune(
 ) -> None:
     """Search for hyperparameters on the validation pieces; the same command resumes a search that was stopped.
 
-    Exit code 3 if a training failed.
+    Exit code 3 if a training failed or a row has no winner.
     """
     from bench import benchmark, tuning
     from bench.specs.load import load_spec, shipped_specs
@@ -38,6 +38,8 @@ def tune(
     from bench.storage.run_folder import RunFolder
     from bench.system.paths import Places
 
+    if to is not None:
+        tuning.check_target(to)
     places = Places.find(out, data or (), plugins or ())
     chosen, _ = choose_scale(scale)
     resolved = load_spec(spec, places.plugins, scale=chosen, models=names(models))

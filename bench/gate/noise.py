@@ -59,7 +59,8 @@ def moderate(variances: ArrayLike, freedom: ArrayLike, groups: Sequence[str]) ->
     count, logs, errors = (np.bincount(group, x)[group].astype(np.float64) for x in (informs, log, error))
     spread = _spread(log[informs], error[informs], logs[informs], count[informs])
     others = count - informs
-    borrows = (others > 0) & ((df == 0) if spread is None else True)
+    # A row without any noise, such as one note repeated, needs none of the others'.
+    borrows = (others > 0) & ((df == 0) if spread is None else (own > 0) | (df == 0))
     n, mean = others[borrows], ((logs - log)[borrows] / others[borrows])
     unlike = spread or 0.0
     prior = inverse_trigamma(unlike + (unlike + (errors - error)[borrows] / n) / n)

@@ -1,6 +1,7 @@
 """Likelihood: how well a system predicts held-out music, in bits per note over the classes of the shared codec.
 
-Comparable between all systems with the same codec; neither repetitive nor copied music can win it. A family without a likelihood
+Comparable between all systems with the same codec; one note repeated can't win it, copied music only as far as
+pieces share passages. A family without a likelihood
 (a GAN) has no value; an upper bound is marked as one.
 """
 

@@ -15,7 +15,7 @@ from bench.scoring.table import CODEC, REAL, Row
 #: The index-aligned distance, which the others are compared with.
 INDEX = "pitch_distance"
 
-#: Rows that are first and last by any rule, so that they would only make the orders look alike.
+#: Rows that are first and last by index, far from all others, so that they would make the orders look alike.
 EXTREMES = (CODEC, "uniform")
 
 #: Each rule in a few words, for axes and sentences, in the order of the figure.
@@ -47,7 +47,7 @@ class Order:
 
 
 def compared(report: Report) -> list[Row]:
-    """Rows with a value by every rule, the closest by index first, without those that are extreme by any.
+    """Rows with a value by every rule, the closest by index first, without those that are far from all others.
 
     These are :data:`EXTREMES` and the networks before training.
     """
@@ -71,6 +71,12 @@ def orders(rows: Sequence[Row]) -> list[Order]:
     ]
 
 
+def _left_out(report: Report) -> str:
+    rows = [row.system for row in report.table.rows if row.system in EXTREMES]
+    rows += ["untrained networks"] if any(row.kind == "untrained" for row in report.table.rows) else []
+    return f" Left out, as they are far from all others by index: {listed(rows)}." if rows else ""
+
+
 def sentences(report: Report) -> list[str]:
     """Agreement of each rule's order with that by index, and the place of the row `real`; none for fewer than three rows."""
     rows = compared(report)
@@ -83,9 +89,13 @@ def sentences(report: Report) -> list[str]:
     if agreements:
         result.append(
             f"Spearman's correlation of the order of {len(rows)} rows with their order by index: {', '.join(agreements)}. "
-            "1 is the same order, 0 an unrelated one. Left out, as extremes by any rule: "
-            f"{', '.join(EXTREMES)} and untrained networks."
+            f"1 is the same order, 0 an unrelated one.{_left_out(report)}"
         )
+    models = [row for row in rows if row.kind == "model"]
+    if len(models) > 2:
+        alone = [(RULES[o.metric], o.agreement) for o in orders(models) if o.metric != INDEX and o.agreement is not None]
+        texts = [f"{rule} {agreement:.2f}".replace("-", "−") for rule, agreement in alone]
+        result.append(f"Of the order of the {len(models)} models alone: {', '.join(texts)}.")
     systems = [row.system for row in rows]
     if REAL in systems:
         places = [f"{o.ranks[systems.index(REAL)]:g} by {RULES[o.metric]}" for o in found]

@@ -43,6 +43,7 @@ from typing import Any
 from bench.metrics import HEADLINE, METRICS, Undefined
 from bench.report import budget, pairs
 from bench.report.contents import Report
+from bench.report.histories import best_entry
 from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Done, Training
 
@@ -125,7 +126,7 @@ def _trial(trial: TrialScore) -> dict[str, Any]:
         "status": trial.status,
         **{name: (outcome.provenance if outcome else {}).get(name) for name in ("device", "threads")},
         "stopped": training.stopped,
-        "best_evaluation": training.best_epoch,
+        "best_evaluation": training.best_epoch if training.folds else training.best_epoch or best_entry(training.history),
         "resumed": training.resumed,
         **{name: None if isinstance(value, Undefined) else value for name, value in values.items()},
         "error": trial.error,

@@ -148,8 +148,9 @@ def has_wins(report: Report) -> bool:
 
 def selection(report: Report) -> list[tuple[int, int]]:
     """Numbers of held-out pieces that are compared, and of those that are long enough, if fewer are compared."""
-    compared, usable = len(report.targets), report.dataset.pieces.get("test", 0) - report.dataset.too_short
-    return [(compared, usable)] if compared < usable else []
+    compared, short = len(report.targets), report.dataset.too_short
+    usable = report.dataset.pieces.get("test", 0) - (short or 0)
+    return [(compared, usable)] if short is not None and compared < usable else []
 
 
 def shared_melodies(report: Report) -> list[tuple[int, int]]:
@@ -248,11 +249,11 @@ def tuned(report: Report) -> Iterator[tuple[int, str, str, str, str]]:
 
 
 def searched(report: Report) -> str:
-    """Names of the hyperparameters in the spec's search; sizes and the learning rate, the usual ones, if it is not stored."""
+    """Names of the hyperparameters in the spec's search; empty if the spec has none."""
     spaces = ((report.spec.get("search") or {}).get("models") or {}).values()
     names = [name for space in spaces for sizes in space.get("sizes") or () for name in sizes]
     names += [name for space in spaces for name in space.get("ranges") or ()]
-    return listed([name.replace("_", " ") for name in dict.fromkeys(names)]) or "sizes and the learning rate"
+    return listed([name.replace("_", " ") for name in dict.fromkeys(names)])
 
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:

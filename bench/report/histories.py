@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from bench.scoring.grid_search import SCORES
 from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Epoch, Training
 
@@ -26,6 +28,18 @@ def histories(trial: TrialScore) -> Iterator[History]:
         entries = [e for e in training.history if summary.fold is None or e.get("fold") == summary.fold]
         if entries:
             yield History(name, summary, entries)
+
+
+def best_entry(entries: Sequence[Epoch]) -> int | None:
+    """Return the number of the evaluation with the best validation score, by the first score that was logged; None without any.
+
+    >>> best_entry([{"epoch": 1, "validation_distance": 0.5}, {"epoch": 2, "validation_distance": 0.4}, {"epoch": 3}])
+    2
+    """
+    name = next((name for name in SCORES if any(name in entry for entry in entries)), "")
+    scored = [(value, int(entry["epoch"])) for entry in entries if (value := entry.get(name)) is not None]
+    best = min((pair for pair in scored if math.isfinite(pair[0])), default=None)
+    return best and best[1]
 
 
 def entry_name(row: Row) -> str:

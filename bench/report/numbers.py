@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bench.formatting import DASH, Cell, count, duration, mebibytes
 from bench.metrics import METRICS, Metric
 from bench.metrics.metric import Format
+from bench.music.notes import FIELDS
 from bench.scoring import table
 from bench.scoring.crossed import Interval
 
@@ -93,3 +94,12 @@ _FORMATS: dict[Format, Callable[[float], str]] = {
     "integer": lambda value: f"{value:,.0f}",
     "short": lambda value: f"{value:,.1f}".removesuffix(".0"),
 }
+
+
+#: Bits of single fields: of a variational model their sum is an upper bound, each by itself is none.
+_PARTS = frozenset(f"bits_{field}" for field in FIELDS)
+
+
+def bound_mark(row: table.Row, metric: str) -> str:
+    """Mark of a value that is an upper bound, or a part of one."""
+    return "" if not row.bounded(metric) else "~ " if metric in _PARTS else "≤ "

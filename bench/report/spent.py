@@ -46,9 +46,11 @@ def compute(report: Report) -> Iterator[tuple[str, str, str, str]]:
         yield least, most, number_text(YARDSTICKS, min(single)), number_text(YARDSTICKS, max(single))
 
 
-def frozen(report: Report) -> bool:
-    """Whether each training had a number of updates, measured beforehand, that stands for its yardstick-seconds."""
-    return any(row.trials[0].trial.budget.updates is not None for row in _models(report))
+def frozen(report: Report) -> str:
+    """Models whose trainings had a number of updates, measured beforehand, that stands for the budget."""
+    rows = _models(report)
+    names = [row.system for row in rows if row.trials[0].trial.budget.updates is not None]
+    return "each model" if len(names) == len(rows) else listed(names)
 
 
 def first_stage(report: Report) -> Iterator[tuple[str, str, str]]:
@@ -61,7 +63,7 @@ def first_stage(report: Report) -> Iterator[tuple[str, str, str]]:
 
 
 def kept_weights(report: Report) -> list[str]:
-    """Score by which the evaluation was chosen whose weights each model keeps: ``validation distance (gan)``."""
+    """Score that says which evaluation of a model's training was the best: ``validation distance (gan)``."""
     by: dict[str, list[str]] = {}
     for row in _models(report):
         names = {name for trial in row.done for h in histories(trial) for entry in h.entries for name in entry}
@@ -98,13 +100,13 @@ def _stopped_before(row: Row) -> str:
 
 
 def _rising(row: Row, share: float) -> bool:
-    """Whether a training's logged learning rate was below its highest at that share of the budget."""
+    """Whether a training's logged learning rate rose after that share of the budget."""
     for trial in row.done:
         ends = [stage.updates for stage in trial.stages if stage.share == share]
         for history in histories(trial):
             rates = [(e.get("updates", 0), e["learning_rate"]) for e in history.entries if e.get("learning_rate") is not None]
             here = [rate for updates, rate in rates if ends and updates <= ends[0]]
-            if here and here[-1] < max(rate for _, rate in rates):
+            if here and any(rate > here[-1] for updates, rate in rates if updates > ends[0]):
                 return True
     return False
 

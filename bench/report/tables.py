@@ -11,7 +11,7 @@ from bench.metrics.metric import Group
 from bench.report.contents import NGRAM, Report
 from bench.report.findings import amounts
 from bench.report.harmony import constraint
-from bench.report.numbers import headline_cell, table_cell
+from bench.report.numbers import bound_mark, headline_cell, table_cell
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.ranking import rank_text
 from bench.scoring.table import Row
@@ -48,13 +48,13 @@ THEMES = (
     Theme(
         "hearing",
         "Chords, voices, key and melody",
-        "What a listener could hear in the samples. None is better high or low: compare with the row real; the scale, which "
+        "Computed from the notes; nobody listened. None is better high or low: compare with the row real; the scale, which "
         "is that of the prompt's key, with the column of the real continuation.",
     ),
     Theme(
         "alignment",
         "Other alignments",
-        "The pitch distance by other rules than the index. Each puts the rows in another order.",
+        "The pitch distance by other rules than the index.",
     ),
     Theme(
         "spread",
@@ -72,8 +72,8 @@ THEMES = (
     Theme(
         "likelihood",
         "How well held-out music is predicted",
-        "Bits per note, in total and by field, each field given those before it in the note. Neither repetition nor copying from "
-        "the training music can win it.",
+        "Bits per note, in total and by field, each field given those before it in the note. One note repeated can't win it; "
+        "copied music lowers it only as far as held-out music shares passages with the training music.",
     ),
     Theme(
         "distributions",
@@ -132,7 +132,7 @@ def _known(report: Report) -> list[str]:
 
 def _measured(report: Report, row: Row, metric: str) -> Cell:
     """Mean with its interval and the range of a rerun."""
-    return headline_cell(metric, row.cells[metric], brief=metric not in report.standings, mark=_bound(row, metric))
+    return headline_cell(metric, row.cells[metric], brief=metric not in report.standings, mark=bound_mark(row, metric))
 
 
 def themes(report: Report) -> list[Theme]:
@@ -151,7 +151,7 @@ def themed(report: Report, theme: Theme) -> Grid:
     for row in report.table.rows:
         if row.done and all(row.cells[m].value is None for m in theme.metrics):
             continue
-        cells = [table_cell(m, row.cells[m], mark=_bound(row, m)) for m in theme.metrics]
+        cells = [table_cell(m, row.cells[m], mark=bound_mark(row, m)) for m in theme.metrics]
         if compared:
             percent, least = saved.get(row.system), "≥ " if row.bounded("bits_per_note") else ""
             cells.append(Cell(DASH if percent is None else f"{least}{percent:.1f}".replace("-", "−"), percent))
@@ -190,7 +190,7 @@ def settings(report: Report) -> Grid:
             limits.append(f"{budget.max_seconds:g} s")
         plugin = row.model if row.model == row.system else f"{row.system} ({row.model})"
         rows.append([plugin, params, ", ".join(limits)])
-    return Grid(["Model", "Hyperparameters", "At most"], rows, frozenset({0, 1, 2}))
+    return Grid(["Model", "Hyperparameters", "Budget"], rows, frozenset({0, 1, 2}))
 
 
 def grid_search(search: Search) -> Grid:
@@ -242,11 +242,6 @@ def _compute(budget: BudgetChoice) -> str:
     """Budget in its unit, and the updates that yardstick-seconds are frozen as."""
     (text,) = amounts(budget.compute.model_dump() if budget.compute else {})
     return text if budget.updates is None else f"{text} = {budget.updates:,} updates"
-
-
-def _bound(row: Row, metric: str) -> str:
-    """Mark of a value that is an upper bound."""
-    return "≤ " if row.bounded(metric) else ""
 
 
 def _rank(rank: tuple[int, int] | None) -> Cell:

@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.formatting import listed
-from bench.metrics import METRICS
-from bench.report.contents import Report
-from bench.report.flags import BITS_FALLING, DIVERGED, SCORE_FALLING
+from bench.metrics import HEADLINE, METRICS
+from bench.report.contents import NGRAM, Report
+from bench.report.flags import BEST_EARLY, BITS_FALLING, DIVERGED, GAIN, NOT_HELD, SCORE_FALLING
 from bench.report.numbers import number_text
 from bench.report.pairs import ordered
 from bench.scoring.ranking import Standing
 from bench.scoring.table import Row
 
 #: What makes a difference significant, as a sentence.
-RULE = "Significant: p < 0.05 after Holm's correction over all pairs of models and reference rows in a column."
+RULE = (
+    "Significant: p < 0.05 after Holm's correction over all pairs of models and reference rows in a column, pieces taken as "
+    "independent."
+)
+
+#: Bits of a note's pitch, tested like a column of Table 2 but not ranked in it.
+PITCH_BITS = "bits_pitch"
+
+MEDIAN, UNIGRAM = "median", "unigram"
 
 #: Most groups of models with the same worse ones that a sentence can hold.
 MOST_GROUPS = 4
 
 _ENDS = {
-    BITS_FALLING: "Validation bits still falling when training stopped, so that another budget may give another order",
+    NOT_HELD: "Not held to the budget, so that the verdict leaves it out",
+    BITS_FALLING: f"Validation bits fell by over {GAIN} in the last evaluation, so that another budget may give another order",
     SCORE_FALLING: "Validation score (not bits) still falling when training stopped",
+    BEST_EARLY: "Best in the first half of the budget, at least one training",
     DIVERGED: "Diverged, at least one training",
 }
 
@@ -39,10 +49,47 @@ def verdict(report: Report) -> str:
     return f"{text[:1].upper()}{text[1:]}.{f' {RULE}' if tested else ''}"
 
 
+def against_references(report: Report) -> list[str]:
+    """Sentences on what models and reference rows say of each other: whether a column measures quality at all.
+
+    Of a distance, whether one note repeated beats every model, and which models beat notes drawn from training frequencies; of
+    bits, which models beat counts of short contexts in pitch alone, as far as bits are no upper bounds.
+    """
+    clauses: dict[str, list[str]] = {}
+    for metric in HEADLINE:
+        standing = report.standings[metric]
+        if not standing.hopeless and (clause := _distance_clause(standing)):
+            clauses.setdefault(clause, []).append(METRICS[metric].title.lower())
+    said = [f"in {listed(titles)} {clause}" for clause, titles in clauses.items()]
+    sentences = [f"Against reference rows: {'; '.join(said)}."] if said else []
+    pitch = Standing(PITCH_BITS, report.table.rows)
+    models = [name for name in ordered(pitch) if name not in pitch.bounds]
+    if NGRAM in pitch.known and models and not pitch.hopeless:
+        better = [name for name in models if pitch.better(name, NGRAM)]
+        sentences.append(
+            f"In bits of pitch alone {listed(better) or 'no model'} {'are' if len(better) > 1 else 'is'} significantly better "
+            f"than counts of short contexts ({NGRAM})."
+        )
+    return sentences
+
+
+def _distance_clause(standing: Standing) -> str:
+    models = [row.system for row in standing.rows if row.kind == "model" and row.system in standing.known]
+    parts = []
+    if models and MEDIAN in standing.known and all(standing.better(MEDIAN, name) for name in models):
+        parts.append(f"one note repeated ({MEDIAN}) is significantly better than every model")
+    if models and UNIGRAM in standing.known:
+        better = [name for name in models if standing.better(name, UNIGRAM)]
+        who = f"{listed(better)} {'is' if len(better) == 1 else 'are'}" if better else "no model is"
+        parts.append(f"{who} significantly better than notes drawn from training frequencies ({UNIGRAM})")
+    return " and ".join(parts)
+
+
 def caveats(report: Report) -> list[str]:
     """Sentences on trainings that ended early or badly, without which the verdict says too much."""
     rows = {name: [r.system for r in report.table.rows if r.kind == "model" and has_flag(report, r, name)] for name in _ENDS}
-    return [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
+    ends = [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
+    return [*against_references(report), *ends]
 
 
 def has_flag(report: Report, row: Row, name: str) -> bool:
@@ -65,7 +112,8 @@ def alone(report: Report) -> str:
 def _clause(standing: Standing) -> str:
     if standing.hopeless:
         return "there are too few pieces to test any difference"
-    models, missing = ordered(standing), _missing(standing)
+    models = [name for name in ordered(standing) if not standing.known[name].ignores_budget]
+    missing = _missing(standing)
     placed = [name for name in models if name not in standing.unplaced]
     beaten = {one: [other for other in models if standing.better(one, other)] for one in models}
     if standing.best is not None and len(models) > 2 and not missing:

@@ -142,7 +142,7 @@ class Standing:
         Training variance included, as it was estimated here; at the level of Holm's first step, which is the strictest.
         """
         strictest = ALPHA / max(1, len(self.family))
-        pairs = [c for c in self.between_models if not c.undecided]
+        pairs = [c for c in self.between_models if not {c.one, c.other} & self.bounds]
         sizes = [(stats.detectable(c.variance, strictest), c) for c in pairs if c.variance is not None]
         return sorted(sizes, key=lambda sized: sized[0])
 

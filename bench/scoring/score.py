@@ -275,7 +275,7 @@ def _score_stage(
 def _score_whole(trial: Trial, outcome: Done, samples: Samples, targets: Mapping[int, Target]) -> tuple[StageScore, ...]:
     """Score the whole of a budget that models share as the stages are scored: by the first sample of each piece."""
     spent = outcome.training
-    if trial.budget.compute is None or spent.updates is None:
+    if trial.budget.compute is None or spent.updates is None or spent.stopped not in ("budget", "early"):
         return ()
     whole = Stage(share=1.0, updates=spent.updates, notes=spent.notes or 0, seconds=spent.seconds or 0.0)
     return (_score_first(samples, whole, targets, trial.protocol.seconds),)

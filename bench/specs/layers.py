@@ -48,7 +48,7 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     >>> overlay({"models": {"lstm": {"budget": {"updates": 400}}}}, {"models": {"lstm": {"params": {"units": 512}}}})
     {'models': {'lstm': {'budget': {}, 'params': {'units': 512}}}}
     """
-    kept = _without_measures(_without_other_unit(base, over), over)
+    kept = _without_other_unit(_without_measures(base, over), over)
     if _mapping(over, "dataset").get("name") not in (None, _mapping(base, "dataset").get("name")):
         kept.pop("dataset", None)
     rows, changes = _mapping(kept, "models"), _mapping(over, "models")
@@ -82,9 +82,11 @@ def _in_other_unit(budget: Any, change: Mapping[str, Any]) -> Any:
 
 
 def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop `updates` and `tuned` of the rows that `over` makes others: other hyperparameters, another plug-in or dataset."""
+    """Drop `updates` and `tuned` of the rows that `over` makes others: other hyperparameters, plug-in, music, budget."""
     name, changes = _mapping(over, "dataset").get("name"), _mapping(over, "models")
-    all_rows = name not in (None, _mapping(base, "dataset").get("name"))
+    change, before = _mapping(over, "budget"), _mapping(_mapping(base, "budget"), "compute")
+    other_budget = "epochs" in change or not _mapping(change, "compute").items() <= before.items()
+    all_rows = other_budget or name not in (None, _mapping(base, "dataset").get("name"))
     rows, tuned = _mapping(base, "models"), _mapping(base, "tuned")
     changed = {row for row in rows if all_rows or _mapping(changes, row).keys() & {"params", "plugin"}}
     kept = dict(base)

@@ -83,7 +83,8 @@ class Prepared(Stored):
     notes: Mapping[str, int] = {}
     skipped: tuple[Mapping[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
-    too_short: int = 0
+    #: None for a run that didn't record it.
+    too_short: int | None = None
     entropy: Mapping[str, float] | None = None
     noise: Mapping[str, float] | None = None
     folds: Folds | None = None

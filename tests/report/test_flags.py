@@ -56,7 +56,9 @@ def test_a_training_that_goes_on_unchanged_is_no_longer_improving(values: list[f
         ([{"validation_distance": v} for v in (0.1, 0.19)], False),
         ([{"loss": v} for v in (1.0, 2.0, 10.5)], True),
         ([{"loss": v} for v in (1.0, 20.0, 10.5)], False),  # it falls again
-        ([{"loss": v} for v in (-1.0, 3.0, -11.0)], True),  # a critic's loss has either sign
+        ([{"loss": v} for v in (-1.0, 3.0, -11.0)], False),  # a loss may fall below 0; a critic that diverges shows in its gap
+        ([{"validation_loss": v} for v in (-3.0, -4.0, -5.0)], False),
+        ([{"validation_loss": v} for v in (-5.0, 1.0)], True),
         ([{"loss": 1.0}, {"loss": math.inf}], True),
         ([{"loss": None, "validation_bits": None}], False),
         ([{"critic_gap": v} for v in (0.5, 1.2, 1.6)], True),

@@ -73,7 +73,7 @@ def test_models_whose_seeds_differ_as_much_tie() -> None:
     assert standing.ranks == {"one": (1, 2), "other": (1, 2)}
 
 
-def test_one_seed_is_compared_for_this_training_and_has_no_probability() -> None:
+def test_one_seed_is_compared_for_this_training_and_counts_no_wins() -> None:
     (pair,) = Standing("pitch_distance", [row("good", noisy(-1, 1, seeds=1)), row("other", noisy(0, 2))]).comparisons
     assert (pair.wins, pair.pairings) == (None, 0)
     assert pair.real()

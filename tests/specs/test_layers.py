@@ -71,11 +71,20 @@ class TestWhatWasMeasured:
         assert spec.models["gan"].budget.updates is not None
         assert set(spec.tuned) == set(spec.models) - {"lstm"}
 
-    @pytest.mark.parametrize("name", ["table2-midiworld", "table2-maestro"])
-    def test_other_music_loses_it(self, name):
-        spec = load_spec(name, scale="cpu")
+    def test_other_music_loses_it(self):
+        spec = load_spec("table2-midiworld", scale="cpu")
         assert [choice.budget.updates for choice in spec.models.values()] == [None] * len(spec.models)
         assert spec.tuned == {}
+
+    def test_other_music_may_have_its_own(self):
+        spec = load_spec("table2-maestro", scale="cpu")
+        assert {row: tuned.dataset for row, tuned in spec.tuned.items()} == dict.fromkeys(spec.models, "maestro")
+
+    @pytest.mark.parametrize("budget", [{"compute": {"seconds": 48}}, {"epochs": 3}])
+    def test_another_budget_loses_it(self, budget):
+        below = {"budget": {"compute": {"seconds": 24}}, "models": {"lstm": {}}, "tuned": {"lstm": {"trials": 1}}}
+        assert overlay(below, {"budget": budget})["tuned"] == {}
+        assert overlay(below, {"budget": {"compute": {"seconds": 24}, "timeout": 9}})["tuned"] == below["tuned"]
 
     def test_what_the_upper_layer_measured_stands(self):
         below = {"models": {"lstm": {"params": {"units": 1}, "budget": {"updates": 400}}}, "tuned": {"lstm": {"trials": 1}}}

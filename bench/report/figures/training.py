@@ -11,7 +11,7 @@ from bench.formatting import listed, plural
 from bench.report.contents import Report
 from bench.report.figures.styles import short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
-from bench.report.histories import entry_name, histories
+from bench.report.histories import best_entry, entry_name, histories
 from bench.scoring.table import Row
 
 #: Logged values that have their own line or panel.
@@ -66,7 +66,7 @@ def gallery(report: Report) -> Gallery:
 def courses(row: Row) -> list[Course]:
     """Trainings of a row that logged anything."""
     return [
-        Course(name, entries, summary.best_epoch or _best(entries), str(summary.stopped))
+        Course(name, entries, summary.best_epoch or best_entry(entries), str(summary.stopped))
         for trial in row.done
         for name, summary, entries in histories(trial)
     ]
@@ -76,13 +76,6 @@ def validations(trainings: Sequence[Course]) -> list[str]:
     """Names of the validation values that were logged, bits per note first."""
     names = {name for course in trainings for entry in course.history for name in entry if name.startswith("validation_")}
     return sorted(names, key=lambda name: (name != BITS, name))
-
-
-def _best(history: Sequence[Mapping[str, float]]) -> int | None:
-    """Find the number of the evaluation with the lowest validation value, for a family without bits."""
-    names = sorted({name for entry in history for name in entry if name.startswith("validation_")})
-    values = [(e[names[0]], int(e["epoch"])) for e in history if e.get(names[0]) is not None] if names else []
-    return min(values)[1] if values else None
 
 
 def _one(row: Row) -> Drawing | None:
