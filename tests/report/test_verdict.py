@@ -10,6 +10,7 @@ import pytest
 
 from bench.music.notes import Notes
 from bench.report.verdict import RULE, alone, caveats, verdict
+from bench.scoring.table import Row
 from bench.storage.samples import PieceName, Target, Targets, write_targets
 
 from .stored_run import Stored, built, done, example, moved, notes
@@ -22,14 +23,15 @@ def test_too_few_pieces_are_said(stored: Stored) -> None:
 
 
 def many(tmp_path: Path, **by: tuple[float, float]) -> Path:
-    """Models on 20 pieces with two seeds each, at these distances: a half is a semitone more on every other piece."""
+    """Rows on 20 pieces with two seeds each, at these distances: a half is a semitone more on every other piece."""
     stored = Stored(tmp_path / "many", seeds=[0, 1])
+    references = ("median", "unigram")
     real = [notes([60 + i % 3, 62, 64, 66]) for i in range(20)]
     for name, offsets in by.items():
         for seed, off in enumerate(offsets):
             steps = [int(off) + (i % 2 if off % 1 else 0) for i in range(20)]
             made = {(i, 0): Notes.from_columns(r.onset, r.duration, r.pitch + steps[i], r.velocity) for i, r in enumerate(real)}
-            stored.add(name, seed, made)
+            stored.add(name, seed, made, kind="reference" if name in references else "model")
     folder = stored.close()
     targets = tuple(Target(PieceName(i, str(i)), notes([40, 41]), r) for i, r in enumerate(real))
     write_targets(stored.run.targets, Targets(targets, test_pieces=20, usable=20))
@@ -54,6 +56,22 @@ def test_the_best_is_named(tmp_path: Path, by: Mapping[str, tuple[float, float]]
     assert (
         verdict(report) == f"In average pitch distance {pitch}; in velocity average distance {same} differ significantly. {RULE}"
     )
+
+
+def test_reference_rows_say_whether_a_column_measures_quality(tmp_path: Path) -> None:
+    first, *_ = caveats(built(many(tmp_path / "a", lstm=(20, 20), gan=(40, 40), unigram=(30, 30), median=(0, 0))))
+    assert first.startswith(
+        "Against reference rows: in average pitch distance one note repeated (median) is significantly better than every model "
+        "and lstm is significantly better than notes drawn from training frequencies (unigram); in velocity"
+    )
+    first, *_ = caveats(built(many(tmp_path / "b", lstm=(40, 40), gan=(50, 50), unigram=(30, 30))))
+    assert "no model is significantly better than notes drawn from training frequencies" in first
+
+
+def test_a_model_that_ignored_the_budget_is_in_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = built(many(tmp_path, lstm=(2, 2), gan=(9, 9), vae=(5, 5)))
+    monkeypatch.setattr(Row, "ignores_budget", property(lambda row: row.system == "lstm"))
+    assert verdict(report).startswith("In average pitch distance vae is significantly better than gan")
 
 
 def test_one_statement_for_columns_alike(tmp_path: Path) -> None:
