@@ -173,6 +173,8 @@ def test_a_search_may_go_row_by_row(folder):
     assert set(tuned.tuned) == {"valley", "fixed"}
     with (folder / "reports" / "runs" / "tune-valleys-cpu" / "trials.csv").open() as file:
         assert [r["row"] for r in csv.DictReader(file)] == ["valley"] * 2 + ["fixed"] * 2
+    latest = bench(folder, "report", "latest", "--out", "reports")
+    assert latest.returncode == 2, "a search is not the latest run"
     assert str(folder) not in (folder / "elsewhere" / "tuned.yaml").read_text(), "the spec and its winners may move together"
 
 

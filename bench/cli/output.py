@@ -60,14 +60,19 @@ def as_bench_error(error: BenchError | OSError) -> BenchError:
     return DataError(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
 
 
+#: Beginning of the name of a search's folder, see `bench tune`.
+SEARCH = "tune-"
+
+
 def find_run(run: str, reports: Path) -> Path:
-    """Find the folder of a run by its path, its name or `latest`."""
+    """Find the folder of a run by its path, its name or `latest`, which is never the folder of a search."""
     runs = {path.parent.name: path.parent for path in sorted((reports / "runs").glob("*/run.json"))}
     if (Path(run) / "run.json").is_file():
         return Path(run)
     if run in runs:
         return runs[run]
-    if run == "latest" and runs:
-        return max(runs.values(), key=lambda folder: (folder / "run.json").stat().st_mtime)
+    finished = [folder for name, folder in runs.items() if not name.startswith(SEARCH)]
+    if run == "latest" and finished:
+        return max(finished, key=lambda folder: (folder / "run.json").stat().st_mtime)
     hint = did_you_mean(run, runs) if runs else f"{reports / 'runs'} holds no run."
     raise UsageError(f"There is no run {run!r}.", f"{hint} Or give --out DIR.")

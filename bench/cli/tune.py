@@ -10,7 +10,7 @@ import typer
 
 from bench.cli.display import make_display
 from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption
-from bench.cli.output import INCOMPLETE, make_console, print_line
+from bench.cli.output import INCOMPLETE, SEARCH, make_console, print_line
 from bench.cli.run import names
 
 
@@ -45,7 +45,7 @@ def tune(
     resolved = load_spec(spec, places.plugins, scale=chosen, models=names(models))
     searched, rows = tuning.search_spec(resolved, trials)
     console = make_console()
-    name = f"tune-{resolved.name}-{chosen}"
+    name = f"{SEARCH}{resolved.name}-{chosen}"
     with make_display(quiet, console, make_console(stderr=True)) as display:
         result = benchmark.run(
             searched,

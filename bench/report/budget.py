@@ -172,12 +172,15 @@ def crossing_texts(report: Report) -> Iterator[str]:
                 where = f"after about {_about(c.after)} {axis_unit(report, axis)}"
                 found.setdefault((c.below, c.above), []).append(where)
     if found:
-        pairs = [f"{below} falls below {above} {' and '.join(where)}" for (below, above), where in found.items()]
+        pairs = [
+            f"the line of {below} falls below that of {above} {' and '.join(where)}" for (below, above), where in found.items()
+        ]
         yield f"Validation bits: {'; '.join(pairs)}."
     for metric in HEADLINE:
         clear = [c for c in crossings(stage_lines(report, metric), pointwise=True) if c.clear]
         pairs = [
-            f"between {share_text(c.before)} and {share_text(c.after)} of the budget {c.below} falls below {c.above}"
+            f"between {share_text(c.before)} and {share_text(c.after)} of the budget the line of {c.below} falls below that of "
+            f"{c.above}"
             for c in clear
         ]
         if pairs:

@@ -10,6 +10,7 @@ from bench.report.contents import NGRAM, Report
 from bench.report.flags import BEST_EARLY, BITS_FALLING, DIVERGED, GAIN, NOT_HELD, SCORE_FALLING
 from bench.report.numbers import number_text
 from bench.report.pairs import ordered
+from bench.report.spent import common_budget
 from bench.scoring.ranking import Standing
 from bench.scoring.table import Row
 
@@ -89,7 +90,17 @@ def caveats(report: Report) -> list[str]:
     """Sentences on trainings that ended early or badly, without which the verdict says too much."""
     rows = {name: [r.system for r in report.table.rows if r.kind == "model" and has_flag(report, r, name)] for name in _ENDS}
     ends = [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
-    return [*against_references(report), *ends]
+    return [*against_references(report), *_budgets(report), *ends]
+
+
+def _budgets(report: Report) -> list[str]:
+    """Warning that differences between models may be differences between budgets."""
+    if sum(row.kind == "model" and bool(row.done) for row in report.table.rows) < 2:
+        return []
+    shared = common_budget(report)
+    if not shared:
+        return ["The models have no common budget, so a difference between them may be one between budgets."]
+    return [f"Another budget than the others, or stopped before its end: {listed(rows)}." for _, _, rows in shared if rows]
 
 
 def has_flag(report: Report, row: Row, name: str) -> bool:

@@ -86,7 +86,7 @@ def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[
     name, changes = _mapping(over, "dataset").get("name"), _mapping(over, "models")
     change, before = _mapping(over, "budget"), _mapping(_mapping(base, "budget"), "compute")
     other_budget = "epochs" in change or not _mapping(change, "compute").items() <= before.items()
-    all_rows = other_budget or name not in (None, _mapping(base, "dataset").get("name"))
+    all_rows = other_budget or name not in (None, _mapping(base, "dataset").get("name")) or _other_options(base, over)
     rows, tuned = _mapping(base, "models"), _mapping(base, "tuned")
     changed = {row for row in rows if all_rows or _mapping(changes, row).keys() & {"params", "plugin"}}
     kept = dict(base)
@@ -97,6 +97,13 @@ def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[
     if tuned:
         kept["tuned"] = {row: entry for row, entry in tuned.items() if row not in changed}
     return kept
+
+
+def _other_options(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """Whether `over` selects other music of the same dataset."""
+    options = _mapping(_mapping(over, "dataset"), "options")
+    before = _mapping(_mapping(base, "dataset"), "options")
+    return any(name not in before or before[name] != value for name, value in options.items())
 
 
 def _without_params(row: str, choice: Any, change: Mapping[str, Any]) -> Any:

@@ -114,8 +114,8 @@ def crossed(stored: Stored) -> Report:
 def test_crossings_name_their_axis(crossed: Report) -> None:
     assert list(crossing_texts(crossed)) == [
         # Halfway from 26,151 to 52,302 notes. At 20 s, where gan's line begins, they are equal.
-        "Validation bits: lstm falls below gan after about 39,000 notes.",
-        "Average Pitch Distance: between 1/4 and all of the budget lstm falls below gan.",
+        "Validation bits: the line of lstm falls below that of gan after about 39,000 notes.",
+        "Average Pitch Distance: between 1/4 and all of the budget the line of lstm falls below that of gan.",
     ]
     assert not unclear_crossings(crossed)
 
@@ -130,7 +130,7 @@ def test_compute_is_in_yardstick_seconds_where_all_trainings_have_them(stored: S
             stored.add(system, seed, moved(1), training=spent, yardstick={"before": 0.05, "after": 0.05, "core": 0.05})
     report = built(stored.close())
     assert list(crossing_texts(report)) == [
-        "Validation bits: lstm falls below gan after about 40 yardstick-seconds and after about 15 notes."
+        "Validation bits: the line of lstm falls below that of gan after about 40 yardstick-seconds and after about 15 notes."
     ]
     assert "Validation bits per note over yardstick-seconds of training" in curves.gallery(report).drawings[0].label
 

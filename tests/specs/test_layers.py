@@ -80,6 +80,10 @@ class TestWhatWasMeasured:
         spec = load_spec("table2-maestro", scale="cpu")
         assert {row: tuned.dataset for row, tuned in spec.tuned.items()} == dict.fromkeys(spec.models, "maestro")
 
+    def test_a_selection_of_the_music_loses_it(self):
+        below = {"dataset": {"name": "chorales"}, "models": {"lstm": {}}, "tuned": {"lstm": {"trials": 1}}}
+        assert overlay(below, {"dataset": {"options": {"limit": 40}}})["tuned"] == {}
+
     @pytest.mark.parametrize("budget", [{"compute": {"seconds": 48}}, {"epochs": 3}])
     def test_another_budget_loses_it(self, budget):
         below = {"budget": {"compute": {"seconds": 24}}, "models": {"lstm": {}}, "tuned": {"lstm": {"trials": 1}}}
