@@ -104,10 +104,6 @@ class Report:
         of_kind = header.get("KINDS", {}).get(row.params.get("kind"), "")
         return str(of_kind or header.get("FEATURES", ""))
 
-    def likelihood_kind(self, row: Row) -> str:
-        """Kind of the row's likelihood: ``exact``, ``bound``, or empty."""
-        return row.likelihood_kind
-
     def bits_below_ngram(self, row: Row) -> float | None:
         """Percent by which bits per note are below those of the row ngram; None where they are not comparable."""
         ngram = self.table.find(NGRAM)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.report.histories import best_entry, histories
-from bench.scoring.grid_search import SCORES
+from bench.report.histories import best_entry, histories, score_name
 from bench.scoring.table import REAL, Row
 from bench.storage.outcome import Epoch
 
@@ -128,7 +127,7 @@ def _grown(values: Sequence[float]) -> bool:
 
 def _validation(history: Sequence[Epoch]) -> tuple[str, list[float]]:
     """Name and values of the score that a training validated by."""
-    name = next((name for name in SCORES if any(name in entry for entry in history)), "")
+    name = score_name(history)
     return name, _logged(history, name)
 
 

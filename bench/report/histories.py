@@ -30,13 +30,18 @@ def histories(trial: TrialScore) -> Iterator[History]:
             yield History(name, summary, entries)
 
 
+def score_name(entries: Sequence[Epoch]) -> str:
+    """Name of the score that a training validated by, the first of :data:`SCORES` that it logged; empty without any."""
+    return next((name for name in SCORES if any(name in entry for entry in entries)), "")
+
+
 def best_entry(entries: Sequence[Epoch]) -> int | None:
     """Return the number of the evaluation with the best validation score, by the first score that was logged; None without any.
 
     >>> best_entry([{"epoch": 1, "validation_distance": 0.5}, {"epoch": 2, "validation_distance": 0.4}, {"epoch": 3}])
     2
     """
-    name = next((name for name in SCORES if any(name in entry for entry in entries)), "")
+    name = score_name(entries)
     scored = [(value, int(entry["epoch"])) for entry in entries if (value := entry.get(name)) is not None]
     best = min((pair for pair in scored if math.isfinite(pair[0])), default=None)
     return best and best[1]

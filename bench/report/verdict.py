@@ -12,7 +12,7 @@ from bench.report.numbers import number_text
 from bench.report.pairs import ordered
 from bench.report.spent import common_budget
 from bench.scoring.ranking import Standing
-from bench.scoring.table import Row
+from bench.scoring.table import MEDIAN, Row
 
 #: What makes a difference significant, as a sentence.
 RULE = (
@@ -23,7 +23,7 @@ RULE = (
 #: Bits of a note's pitch, tested like a column of Table 2 but not ranked in it.
 PITCH_BITS = "bits_pitch"
 
-MEDIAN, UNIGRAM = "median", "unigram"
+UNIGRAM = "unigram"
 
 #: Most groups of models with the same worse ones that a sentence can hold.
 MOST_GROUPS = 4
@@ -87,7 +87,7 @@ def _distance_clause(standing: Standing) -> str:
 
 
 def caveats(report: Report) -> list[str]:
-    """Sentences on trainings that ended early or badly, without which the verdict says too much."""
+    """Sentences without which the verdict says too much: on reference rows, unlike budgets, and trainings that ended badly."""
     rows = {name: [r.system for r in report.table.rows if r.kind == "model" and has_flag(report, r, name)] for name in _ENDS}
     ends = [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
     return [*against_references(report), *_budgets(report), *ends]
