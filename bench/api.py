@@ -27,6 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
@@ -40,11 +41,13 @@ from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_c
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import FIELDS, Notes
+from bench.system.disk import DamagedFileError, open_log, read_file, read_sealed, write_file, write_sealed
 
 __all__ = [
     "FIELDS",
     "BenchError",
     "Budget",
+    "DamagedFileError",
     "DataError",
     "Dataset",
     "Model",
@@ -61,7 +64,10 @@ __all__ = [
     "fetch_command",
     "midi_bytes",
     "read_midi",
+    "read_sealed",
     "seed_for",
+    "write_file",
+    "write_sealed",
 ]
 
 
@@ -332,10 +338,17 @@ class Run:
         """Start the training clock; call it right before the first step, with the checkpoint's epoch when resuming.
 
         Epochs that were logged after the checkpoint was written are removed from the log: they are about to be trained again.
+
+        Raises
+        ------
+        TrialError
+            If the log doesn't reach `epochs_done`: it is damaged, and the checkpoint's history is lost.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.history = [e for e in self._logged() if e["epoch"] <= epochs_done]
-        _replace_text(self._file, "".join(json.dumps(e) + "\n" for e in self.history))
+        self.history = [e for e in self._logged() if e["epoch"] <= epochs_done] if epochs_done else []
+        if epochs_done and (not self.history or self.history[-1]["epoch"] < epochs_done):
+            raise TrialError(f"{self._file} is damaged: it doesn't hold evaluation {epochs_done}, which the checkpoint follows.")
+        write_file(self._file, "".join(map(_line, self.history)).encode())
         last = self.history[-1] if self.history else {"seconds": 0.0}
         self._before = last["seconds"], last.get("core_seconds", 0.0)
         self._since = _clocks()
@@ -370,8 +383,11 @@ class Run:
         entry = {"epoch": int(epoch), **times, "loss": float(loss), "notes": int(notes)}
         entry |= {k: float(v) for k, v in values.items()}
         self.history.append(entry)
-        with self._file.open("a") as out:
-            out.write(json.dumps(entry) + "\n")
+        with open_log(self._file) as out:
+            out.write(_line(entry).encode())
+            # On disk before the checkpoint that follows: a power cut must not leave a checkpoint ahead of its history.
+            out.flush()
+            os.fsync(out.fileno())
         self._emit({**entry, "event": "epoch", "epochs": len(self.budget.shares), "in_epochs": self.budget.in_epochs})
 
     def share(self, *, updates: int = 0, notes: int = 0, passes: float = 0.0) -> float:
@@ -434,14 +450,13 @@ class Run:
         return self.folder / "history.jsonl"
 
     def _logged(self) -> list[dict[str, Any]]:
-        """Epochs in history.jsonl up to the first line that a power cut or a full disk left incomplete."""
+        """Epochs in history.jsonl up to the first line that is incomplete, or not what was written."""
         entries: list[dict[str, Any]] = []
-        for line in self._file.read_text(errors="replace").splitlines() if self._file.exists() else ():
-            try:
-                entry = json.loads(line)
-                entries.append(entry | {"epoch": int(entry["epoch"]), "seconds": float(entry["seconds"])})
-            except (ValueError, TypeError, KeyError):
+        for line in read_file(self._file).decode(errors="replace").splitlines() if self._file.exists() else ():
+            content, mark, _ = line.rpartition(_CHECK)
+            if not mark or _line_of(content + "}") != line:
                 break
+            entries.append(json.loads(content + "}"))
         return entries
 
 
@@ -455,12 +470,19 @@ def seed_for(*names: object) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+#: Between an evaluation's values in history.jsonl and its checksum, the last of them.
+_CHECK = ', "sha256": "'
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """Write one evaluation as a line of JSON with a checksum."""
+    return _line_of(json.dumps(entry)) + "\n"
+
+
+def _line_of(text: str) -> str:
+    return f'{text[:-1]}{_CHECK}{hashlib.sha256(text.encode()).hexdigest()[:16]}"}}'
+
+
 def _clocks() -> tuple[float, float]:
     """Wall clock and processor time of this process, seconds."""
     return time.perf_counter(), time.process_time()
-
-
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

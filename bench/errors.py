@@ -17,6 +17,12 @@ from typing import Any
 #: ``errno`` where the disk, or the user's quota, is full.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
+#: ``errno`` where a place was named that this user can't write or read, or that is of another kind: theirs to change.
+_PLACE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
+
 
 class BenchError(Exception):
     """Base of every error that a user can cause or fix.
@@ -69,6 +75,43 @@ class TrialError(BenchError):
     """A trial that could not be finished."""
 
     exit_code = 3
+
+
+class MachineError(BenchError):
+    """The disk, the memory, the network or the system refused: nothing that another option would change."""
+
+    exit_code = 3
+
+
+def is_users(error: OSError) -> bool:
+    """Whether an error of the system is due to the place that was named, not to the state of the machine.
+
+    Examples
+    --------
+    >>> is_users(PermissionError(errno.EACCES, "Permission denied")), is_users(OSError(errno.EIO, "Input/output error"))
+    (True, False)
+    """
+    return error.errno in _PLACE
+
+
+def in_words(error: OSError | MemoryError) -> MachineError:
+    """Put an error of the system in words.
+
+    Examples
+    --------
+    >>> in_words(OSError(errno.EIO, "Input/output error", "samples.h5")).message
+    'samples.h5: Input/output error.'
+    """
+    again = "What is finished is kept: the same command resumes."
+    if isinstance(error, MemoryError):
+        return MachineError(f"Out of memory{f': {error}' if str(error) else ''}.", again)
+    if error.errno in DISK_FULL:
+        where = f" for {error.filename}" if error.filename else ""
+        return MachineError(f"There is no room left on the disk{where}.", f"Make room, or give another place: --out DIR. {again}")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return MachineError("Too many files are open.", f"Raise the limit (ulimit -n). {again}")
+    reason = error.strerror or str(error) or type(error).__name__
+    return MachineError(f"{error.filename}: {reason}." if error.filename else f"{reason}.", again)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bench.api import FIELDS, Run
+from bench.api import FIELDS, Run, write_file
 
 from . import _tensorflow as fast
 from ._past import PastWindows
@@ -101,7 +103,11 @@ class Training:
         for _ in self.progress.evaluations(self._compile):
             self._evaluate(*self._train())
         self.progress.restore_best()
-        self.network.published.save_weights(self.folder / "best.weights.h5")
+        # Keras writes HDF5 straight to a path: elsewhere first, so that a refused write never leaves a file that looks complete.
+        with tempfile.TemporaryDirectory() as elsewhere:
+            weights = Path(elsewhere) / "best.weights.h5"
+            self.network.published.save_weights(weights)
+            write_file(self.folder / weights.name, weights.read_bytes())
 
     def _compile(self) -> None:
         """Make one update, which changes nothing, and score one batch: the training clock starts after compilation."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bench.api import Notes, Run, TrialError
+from bench.api import Notes, Run, TrialError, read_sealed, write_sealed
 
 from . import _training
 
@@ -300,15 +300,13 @@ class Progress(_training.Progress):
 
 def write_checkpoint(path: Path, groups: Mapping[str, Mapping[str, NDArray[Any]]], **values: Any) -> None:
     """Write groups of arrays and plain values to one HDF5 file, replaced in one step so that a kill leaves the old one."""
-    temporary = path.with_suffix(".tmp")
-    with h5py.File(temporary, "w") as out:
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as out:
         out.attrs.update(format=FORMAT, **values)
         for name, arrays in groups.items():
             for key, array in arrays.items():
                 out.create_dataset(f"{name}/{key}", data=array)
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(path)
+    write_sealed(path, memory.getvalue())
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, Any]] | None:
@@ -323,7 +321,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dic
         return None
     again = "Delete it to train from the start."
     try:
-        with h5py.File(path) as file:
+        with h5py.File(io.BytesIO(read_sealed(path)), "r") as file:
             groups, values = {name: arrays(group) for name, group in file.items()}, dict(file.attrs)
     except (OSError, RuntimeError, KeyError) as error:
         raise TrialError(f"{path} is not a readable checkpoint ({error}).", again) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from bench.api import Run, TrialError
+from bench.api import Run, TrialError, read_sealed, write_file, write_sealed
 
 from . import _training
 
@@ -200,26 +199,19 @@ def set_random_state(tensors: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(tensors["cuda"].cpu())
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
-    """Write a checkpoint such that a kill at any time leaves either the old one or the new one.
+def serialized(tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> bytes:
+    """Return tensors on any device, and JSON values, in the format of safetensors.
 
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.safetensors``.
-    tensors : mapping of str to Tensor
-        On any device.
-    scalars : mapping of str to JSON values
-        Epoch, best loss and the like. Infinity and NaN are preserved (as Python's JSON writes them).
+    Infinity and NaN among the scalars are preserved (as Python's JSON writes them).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     # Clones: safetensors refuses tensors that share memory.
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    save_file(plain, temporary, metadata={"format": str(CHECKPOINT_FORMAT), "scalars": json.dumps(dict(scalars))})
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(path)
+    return save(plain, metadata={"format": str(CHECKPOINT_FORMAT), "scalars": json.dumps(dict(scalars))})
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values with a checksum, such that a kill at any time leaves either the old file or the new one."""
+    write_sealed(path, serialized(tensors, scalars))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -233,10 +225,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    except (SafetensorError, OSError) as error:
+        content = read_sealed(path)
+        metadata, tensors = _metadata(content), load(content)
+    except (SafetensorError, OSError, ValueError) as error:
         raise TrialError(f"{path} is not a readable checkpoint ({error}).", "Delete it to train from the start.") from error
     if metadata.get("format") != str(CHECKPOINT_FORMAT):
         raise TrialError(
@@ -244,6 +235,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
             "Delete it to train from the start.",
         )
     return tensors, json.loads(metadata["scalars"])
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Metadata of a safetensors file in memory, which the library reads from a path only: JSON behind its length in 8 bytes."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
 
 
 @contextlib.contextmanager
@@ -334,4 +331,5 @@ class Progress(_training.Progress):
         """Give the chosen module the weights of its best evaluation, and write them to a file of their own."""
         super().restore_best()
         facts = {"hyperparameters": self.hyperparameters, "epoch": self.stopping.best_epoch}
-        save_checkpoint(self.run.folder / "best.safetensors", self.best, facts)
+        # Without a checksum in front, so that any program which knows the format reads it.
+        write_file(self.run.folder / "best.safetensors", serialized(self.best, facts))

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.api import Budget, Run, TrialError
 
@@ -36,11 +38,38 @@ def test_a_torn_line_ends_the_history_and_is_healed(tmp_path: Path, tail: bytes)
     whole = file.read_bytes()
     file.write_bytes(whole + tail)
     run = Run(0, Budget(9), tmp_path)
-    run.begin(3)
+    run.begin(2)
     assert run.history == entries
     assert file.read_bytes() == whole
     run.log(4, loss=1.0, notes=10)
     assert [json.loads(line)["epoch"] for line in file.read_text().splitlines()] == [1, 2, 4]
+
+
+def test_a_checkpoint_ahead_of_its_history_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, 3)
+    file = tmp_path / "history.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:2]))
+    with pytest.raises(TrialError, match="doesn't hold evaluation 3"):
+        Run(0, Budget(9), tmp_path).begin(3)
+    file.unlink()
+    with pytest.raises(TrialError, match="doesn't hold evaluation 1"):
+        Run(0, Budget(9), tmp_path).begin(1)
+
+
+@given(at=st.integers(0), bit=st.integers(0, 7))
+def test_no_flipped_bit_of_the_history_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, at: int, bit: int) -> None:
+    folder = tmp_path_factory.mktemp("history")
+    entries = trained(folder, 3).history
+    data = bytearray((folder / "history.jsonl").read_bytes())
+    data[at % len(data)] ^= 1 << bit
+    (folder / "history.jsonl").write_bytes(data)
+    run = Run(0, Budget(9), folder)
+    try:
+        run.begin(3)
+    except TrialError:
+        return
+    assert run.history == entries  # the last line break isn't data
 
 
 def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path: Path) -> None:

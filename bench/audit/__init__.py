@@ -29,10 +29,9 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     """
     from bench.audit.heatmap import audit_svg
     from bench.audit.report import audit_csv, audit_markdown
-    from bench.storage.files import atomic
+    from bench.system.disk import write_file
 
     contents = {"audit.md": audit_markdown(audit).encode(), "audit.csv": audit_csv(audit).encode(), "audit.svg": audit_svg(audit)}
     for name, content in contents.items():
-        with atomic(folder / name) as temporary:
-            temporary.write_bytes(content)
+        write_file(folder / name, content)
     return [folder / name for name in contents]

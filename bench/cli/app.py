@@ -103,7 +103,7 @@ def main() -> None:
     """
     try:
         app(prog_name="bench")
-    except (BenchError, OSError) as error:
+    except (BenchError, OSError, MemoryError) as error:
         known = as_bench_error(error)
         show_error(make_console(stderr=True), known)
         sys.exit(known.exit_code)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from bench.errors import DISK_FULL, BenchError, DataError, UsageError, did_you_mean
+from bench.errors import BenchError, UsageError, did_you_mean, in_words
 from bench.formatting import clean
 
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
@@ -46,18 +46,9 @@ def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
         print_line(console, error.hint)
 
 
-def as_bench_error(error: BenchError | OSError) -> BenchError:
+def as_bench_error(error: BenchError | OSError | MemoryError) -> BenchError:
     """Put an error of the system that no module expects, such as a full disk, in words."""
-    if isinstance(error, BenchError):
-        return error
-    if error.errno in DISK_FULL:
-        where = f" for {error.filename}" if error.filename else ""
-        return DataError(
-            f"There is no room left on the disk{where}.",
-            "Make room, or give another place with --out DIR; what is finished is kept.",
-        )
-    reason = error.strerror or str(error) or type(error).__name__
-    return DataError(f"{error.filename}: {reason}." if error.filename else f"{reason}.")
+    return error if isinstance(error, BenchError) else in_words(error)
 
 
 #: Beginning of the name of a search's folder, see `bench tune`.

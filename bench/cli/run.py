@@ -52,7 +52,7 @@ def run_all(
             )
         except StoppedError:
             raise
-        except (BenchError, OSError) as error:
+        except (BenchError, OSError, MemoryError) as error:
             incomplete = True
             show_error(errors, as_bench_error(error), f"{name}: ")
         else:

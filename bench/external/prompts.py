@@ -8,18 +8,18 @@ piece add a second number: ``prompt-007-1.mid``.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DISK_FULL, DataError, UsageError
+from bench.errors import DataError, UsageError, in_words, is_users
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.runner.folds import read_folds
 from bench.runner.held_out import HeldOut
-from bench.storage.files import FORMAT, atomic, plain, read_json
+from bench.storage.files import FORMAT, json_bytes, read_json
 from bench.storage.samples import Target, notes_digest
+from bench.system.disk import write_file
 
 INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
 
@@ -84,14 +84,13 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
         if with_targets:
             files[folder / TARGETS / prompt_name(piece)] = midi_bytes(target.target)
     files[folder / README] = _readme(index, score, with_targets).encode()
-    files[folder / INDEX] = (json.dumps(plain(index), indent=1) + "\n").encode()
+    files[folder / INDEX] = json_bytes(index)
     try:
         for path, content in files.items():
-            with atomic(path) as temporary:
-                temporary.write_bytes(content)
+            write_file(path, content)
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise
+        if not is_users(error):
+            raise in_words(error) from error
         raise UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.") from error
     return list(files)
 

@@ -6,8 +6,7 @@ Scores, reports and statistics then treat it as any other row. It has no likelih
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,12 @@ from bench.specs.scales import choose_scale
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
-from bench.storage.files import FORMAT, atomic, write_json
+from bench.storage.files import FORMAT, write_json
 from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
 from bench.storage.records import Call, PlannedTrial
-from bench.storage.run_folder import RunFolder
+from bench.storage.run_folder import RunFolder, result_digests
 from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
+from bench.system.disk import read_file, write_file
 from bench.system.paths import Places
 
 #: The model of every external row, in place of a plug-in's name.
@@ -41,8 +41,8 @@ EXTERNAL = "external"
 #: Reference rows that every external row is shown beside, whatever the spec lists.
 YARDSTICKS = ("real", "shuffle", "median")
 
-#: Files of a trial's folder that its copy in another run needs.
-_TRIAL_FILES = ("trial.json", "outcome.json", "samples.h5", "stderr.log")
+#: Files of a trial's folder that its copy in another run needs, beside those that its outcome vouches for.
+_TRIAL_FILES = ("trial.json", "outcome.json", "stderr.log")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
 
@@ -171,7 +171,8 @@ def score_beside(
     with run.lock():
         for key in (planned.key for planned in record.trials):
             run.trial_dir(key).mkdir(exist_ok=True)
-            for file in _TRIAL_FILES:
+            outcome = base.outcome(key)
+            for file in (*_TRIAL_FILES, *(outcome.digests if isinstance(outcome, Done) else ())):
                 if (base.trial_dir(key) / file).exists():
                     _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
         _copy(base.targets, run.targets)
@@ -222,7 +223,8 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], disp
     write_json(place / "trial.json", stored)
     write_samples(place / "samples.h5", Samples(dict(external.notes)))
     _write_midi(place / "midi", external, targets)
-    write_json(place / "outcome.json", _outcome(key, trial, checked, remarks, at_row(external, len(targets))))
+    outcome = _outcome(key, trial, checked, remarks, at_row(external, len(targets)), result_digests(place))
+    write_json(place / "outcome.json", outcome)
     run.write(
         record.change(
             call=Call(command=tuple(command)),
@@ -233,7 +235,9 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], disp
     return Scored(benchmark.report(run.path, display), external)
 
 
-def _outcome(key: str, trial: Trial, checked: CheckedFolder, remarks: Sequence[str], features: str) -> dict[str, Any]:
+def _outcome(
+    key: str, trial: Trial, checked: CheckedFolder, remarks: Sequence[str], features: str, digests: Mapping[str, str]
+) -> dict[str, Any]:
     """Build an outcome as a worker writes it, with an entry for each file; what was not measured is None."""
     external = checked.external
     outcome = Done(
@@ -249,6 +253,7 @@ def _outcome(key: str, trial: Trial, checked: CheckedFolder, remarks: Sequence[s
         absent=tuple(external.missing),
         prompt=PromptUse(**counts(external)),
         features=features,
+        digests=digests,
         trial=trial.model_dump(mode="json"),
     )
     files = [{"file": f.name, **{key: value for key, value in asdict(f).items() if key != "name"}} for f in external.files]
@@ -285,8 +290,7 @@ def _check_unused(system: str, rows: Collection[str]) -> None:
 
 
 def _copy(source: Path, to: Path) -> None:
-    with atomic(to) as temporary:
-        shutil.copyfile(source, temporary)
+    write_file(to, read_file(source))
 
 
 def _command(folder: Path, option: str, value: object, name: str | None, prompt: PromptRule, **more: Any) -> list[str]:

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline
-from bench.storage.files import atomic
 from bench.storage.stored import first_problem
+from bench.system.disk import write_file
 
 #: Version of the file. Up to format 2 it had means over seeds, which do not show what another training would give.
 FORMAT = 3
@@ -55,8 +55,7 @@ def save(path: Path, text: str) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder, and should be a file.", "Add a file name.")
     try:
-        with atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(path, text.encode())
     except OSError as error:  # which names the temporary file
         raise UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another place.") from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import Verified
-from bench.errors import DataError, PluginError, SpecError, TrialError, UsageError, did_you_mean
+from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, TrialError, UsageError, did_you_mean
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.processes import Ending, Signals, StoppedError, Task
@@ -20,7 +20,8 @@ from bench.system.paths import Places
 Sink = Callable[[dict[str, Any]], None]
 
 #: Errors that a child process reports by their kind, raised again here.
-_ERRORS = {kind.__name__: kind for kind in (UsageError, SpecError, PluginError, DataError, TrialError)}
+_KINDS: tuple[type[BenchError], ...] = (UsageError, SpecError, PluginError, DataError, TrialError, MachineError)
+_ERRORS: dict[str, type[BenchError]] = {"MemoryError": MachineError, **{kind.__name__: kind for kind in _KINDS}}
 
 
 def fetch_dataset(name: str, *, options: Mapping[str, Any] | None = None, display: Sink | None = None, **where: Any) -> Path:
@@ -151,8 +152,12 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
         else:
             display(event)
 
+    def end(task: Task, ending: Ending) -> bool:
+        endings.append(ending)
+        return False
+
     task = Task(job, file, log, sys.executable, processes.environment(threads, "cpu"))
-    processes.run_tasks([task], 1, signals, lambda _: None, take, lambda _, ending: endings.append(ending))
+    processes.run_tasks([task], 1, signals, lambda _: None, take, end)
     name, verb, log_end = job["dataset"]["name"], job["task"], tail(log, endings[0].log_start)
     if not results:
         raise DataError(f"The task {verb!r} on the dataset {name!r} failed: {endings[0].reason}.", log_end)

@@ -26,9 +26,10 @@ from bench.plugins.header import Plugin
 from bench.runner.folds import deal, fold_remarks, pooled
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
-from bench.storage.files import FORMAT, BusyError, atomic, hold
+from bench.storage.files import FORMAT, BusyError, hold
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
+from bench.system.disk import write_file
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -283,7 +284,9 @@ def make_cache(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tag = folder / "CACHEDIR.TAG"
     if not tag.exists():
-        tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# A cache of midibench, see https://bford.info/cachedir/\n")
+        write_file(
+            tag, b"Signature: 8a477f597d28d172789f06886806bc55\n# A cache of midibench, see https://bford.info/cachedir/\n"
+        )
 
 
 @contextlib.contextmanager
@@ -316,7 +319,8 @@ def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any
     splits = source.dataset.load(origin, progress_events(emit, "parse"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f".{source.plugin.name}-*.tmp"):
+        # Not those of a data set whose name begins alike: another process may be writing them.
+        for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.h5.*.tmp"):
             left.unlink(missing_ok=True)
         save_corpus(folder / name, splits, key)
     except OSError as error:
@@ -378,5 +382,4 @@ def write_midi(path: Path, *parts: Notes) -> None:
 
 def write_tracks(path: Path, tracks: Mapping[str, Notes]) -> None:
     """Write a MIDI file of several tracks, by name, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(tracks_bytes(tracks))
+    write_file(path, tracks_bytes(tracks))

@@ -23,6 +23,7 @@ from typing import Any
 
 from bench.errors import BenchError, UsageError
 from bench.storage.files import write_json
+from bench.system.disk import open_log
 
 #: Time from SIGTERM to SIGKILL, seconds.
 GRACE = 5.0
@@ -168,9 +169,8 @@ class Child:
         UsageError
             If the interpreter can't be started.
         """
-        task.log.parent.mkdir(parents=True, exist_ok=True)
         write_json(task.file, task.job)
-        with task.log.open("ab") as log:
+        with open_log(task.log) as log:
             try:
                 process = subprocess.Popen(
                     [task.python, "-P", "-m", "bench.runner.worker", str(task.file)],
@@ -252,9 +252,9 @@ def run_tasks(
     signals: Signals,
     on_start: Callable[[Task], None],
     on_event: Callable[[Task, dict[str, Any]], None],
-    on_end: Callable[[Task, Ending], None],
+    on_end: Callable[[Task, Ending], bool],
 ) -> None:
-    """Run tasks, `jobs` at a time, until all have ended.
+    """Run tasks, `jobs` at a time, until all have ended; one for which `on_end` returns True is started once more.
 
     Raises
     ------
@@ -274,7 +274,8 @@ def run_tasks(
                     selector.register(child.process.stdout, selectors.EVENT_READ)
                 selector.select(SHORT_TICK if any(child.closed for child in running) else TICK)
                 for child in list(running):
-                    _attend(child, running, selector, on_event, on_end)
+                    if _attend(child, running, selector, on_event, on_end):
+                        waiting.appendleft(child.task)
     finally:
         end_all(running, signals)
         signals.deferred = False
@@ -346,9 +347,9 @@ def _attend(
     running: list[Child],
     selector: selectors.BaseSelector,
     on_event: Callable[[Task, dict[str, Any]], None],
-    on_end: Callable[[Task, Ending], None],
-) -> None:
-    """Forward a child's events, and report its end."""
+    on_end: Callable[[Task, Ending], bool],
+) -> bool:
+    """Forward a child's events, and report its end; return whether its task is to be started again."""
     assert child.process.stdout is not None
     child.check()
     # Determined before its events are read, so that none sent before its end is missed.
@@ -357,6 +358,7 @@ def _attend(
         on_event(child.task, event)
     if (gone or child.closed) and child.process.stdout in selector.get_map():
         selector.unregister(child.process.stdout)
-    if gone:
-        running.remove(child)
-        on_end(child.task, child.reap())
+    if not gone:
+        return False
+    running.remove(child)
+    return on_end(child.task, child.reap())

@@ -25,7 +25,8 @@ from bench.specs.trials import Device, Trial, in_folds, unfold
 from bench.storage.files import FORMAT, tail, write_json
 from bench.storage.outcome import Done, Failed, Failure, Memory
 from bench.storage.records import Prepared
-from bench.storage.run_folder import RunFolder
+from bench.storage.run_folder import RunFolder, damaged_results
+from bench.storage.samples import read_targets
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places
 
@@ -51,6 +52,8 @@ class Session:
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
+        #: Trials that started again because their checkpoint was no use.
+        self.restarted: set[str] = set()
         #: What a worker that could not begin said, by key.
         self.errors: dict[str, str] = {}
 
@@ -71,7 +74,8 @@ class Session:
         planned = in_folds(planned, [fold.number for fold in prepared.folds.folds] if prepared.folds else [])
         self.trials = trials = {self._key(trial, str(prepared.corpus_key)): trial for trial in planned}
         self.positions = {key: i for i, key in enumerate(trials, 1)}
-        waiting = {key: trial for key, trial in trials.items() if not self.folder.is_done(key)}
+        targets = read_targets(self.folder.targets)
+        waiting = {key: trial for key, trial in trials.items() if not self.folder.is_done(key, targets)}
         record = self.folder.create(
             self.spec.model_dump(mode="json"),
             provenance.collect(pythons),
@@ -89,7 +93,8 @@ class Session:
 
     def _prepare(self, fetch: bool) -> Prepared:
         self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
-        before = self.folder.read().dataset.model_dump(include={"corpus_key", "source"}) if self.folder.run_file.exists() else {}
+        stored = self.folder.read_if_intact()
+        before = {} if stored is None else stored.dataset.model_dump(include={"corpus_key", "source"})
         job = {
             "task": "prepare",
             "folder": str(self.folder.path),
@@ -148,7 +153,11 @@ class Session:
     def _start(self, task: Task) -> None:
         place, key = Path(task.job["folder"]), task.job["key"]
         before = self.folder.outcome(key)
-        if isinstance(before, Failed) and before.error.blames_checkpoint:
+        if isinstance(before, Done):  # its results are damaged; those of its stages come from a training from the start only
+            again = any(name.startswith("stages/") for name in damaged_results(place, before))
+        else:
+            again = isinstance(before, Failed) and before.error.blames_checkpoint
+        if again:
             shutil.rmtree(place / "checkpoint.bad", ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):
                 (place / "checkpoint").rename(place / "checkpoint.bad")
@@ -161,7 +170,8 @@ class Session:
             self.errors[task.job["key"]] = event["message"]
         self.display({**event, **self._about(task)})
 
-    def _end(self, task: Task, ending: Ending) -> None:
+    def _end(self, task: Task, ending: Ending) -> bool:
+        """Report the end of a trial; return whether it starts again, from no checkpoint, because the one it had was no use."""
         outcome = self.folder.outcome(task.job["key"])
         if outcome is None:
             outcome = self._died(task, ending)
@@ -170,8 +180,14 @@ class Session:
         if isinstance(outcome, Done):
             training = outcome.training.model_dump(exclude={"history"})
             self.display({"event": "done", **about, "training": training})
-        else:
-            self.display({"event": "failed", **about, "message": outcome.error.message, "log": str(task.log)})
+            return False
+        if outcome.error.blames_checkpoint and task.job["key"] not in self.restarted:
+            self.restarted.add(task.job["key"])
+            text = f"{about['label']}: can't resume ({outcome.error.message}) It trains from the start."
+            self.display({"event": "message", "text": text})
+            return True
+        self.display({"event": "failed", **about, "message": outcome.error.message, "log": str(task.log)})
+        return False
 
     def _about(self, task: Task) -> dict[str, Any]:
         trial, key = task.job["trial"], task.job["key"]

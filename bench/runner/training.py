@@ -6,9 +6,12 @@ import math
 from typing import Literal
 
 from bench.api import Budget, Run
+from bench.errors import DataError, TrialError
 from bench.specs.schema import BudgetChoice
 from bench.storage.outcome import Stage, Training
 from bench.storage.run_folder import samples_file
+from bench.storage.samples import read_samples
+from bench.system.disk import read_file, write_file
 from bench.system.speed import STANDARD
 
 
@@ -79,14 +82,25 @@ class TrainingRun(Run):
     def begin(self, epochs_done: int = 0) -> None:
         """Start the training clock; see :meth:`bench.api.Run.begin`."""
         super().begin(epochs_done)
+        self._check_stages(epochs_done)
         if epochs_done > 0:
-            (self.folder / "resumed").write_text(f"{self.resumed + 1}\n")
+            write_file(self.folder / "resumed", f"{self.resumed + 1}\n".encode())
+
+    def _check_stages(self, epochs_done: int) -> None:
+        """Refuse to resume behind a stage whose result is damaged: only a training from the start takes it again."""
+        for number, share in enumerate(self.budget.shares[:epochs_done], 1):
+            path = samples_file(self.folder.parent, share)
+            if share in self.budget.stages and path.exists():
+                try:
+                    read_samples(path)
+                except DataError as error:
+                    raise TrialError(f"The result at evaluation {number} is lost: {error.message}") from error
 
     @property
     def resumed(self) -> int:
         """Number of times that it resumed from a checkpoint."""
         try:
-            return int((self.folder / "resumed").read_text())
+            return int(read_file(self.folder / "resumed"))
         except (OSError, ValueError):
             return 0
 

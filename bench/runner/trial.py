@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.api import Notes, seed_for
-from bench.errors import BenchError, PluginError
+from bench.errors import BenchError, PluginError, UsageError, in_words, is_users
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.plugins.discovery import get_plugin, load, source_digest
@@ -32,7 +32,7 @@ from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.outcome import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
-from bench.storage.run_folder import samples_file
+from bench.storage.run_folder import result_digests, samples_file
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
 from bench.system import frameworks, hardware, provenance, speed
 
@@ -56,6 +56,8 @@ def describe(error: BaseException) -> dict[str, str]:
     >>> describe(ValueError("no notes"))
     {'kind': 'ValueError', 'message': 'ValueError: no notes', 'hint': ''}
     """
+    if isinstance(error, OSError) and error.errno is not None:
+        error = UsageError(in_words(error).message) if is_users(error) else in_words(error)
     if isinstance(error, BenchError):
         return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
     if isinstance(error, MemoryError):
@@ -168,6 +170,7 @@ class TrialTask:
         write_samples(self.folder / "samples.h5", samples)
         self._write_midi(samples.notes, division, stored.targets, conductor, takes_prompt)
         return {
+            "digests": result_digests(self.folder),
             "training": training,
             "generation": generation,
             "yardstick": yardstick,

@@ -40,7 +40,7 @@ from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Failed, Failure, Originality, Stage
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, Target, read_targets, unite_samples
+from bench.storage.samples import Samples, Target, incomplete, read_targets, unite_samples
 from bench.storage.stored import first_problem
 
 
@@ -307,13 +307,8 @@ def _score_pieces(
     """
     protocol, order = trial.protocol, {key: i for i, key in enumerate(sorted(samples.notes))}
     keys = [(piece, sample) for piece in targets for sample in range(protocol.samples)]
-    for piece, sample in keys:
-        generated = samples.notes.get((piece, sample))
-        if generated is None or len(generated) != protocol.notes:
-            raise DataError(
-                f"sample {sample} of piece {piece} ({targets[piece].piece.id}) "
-                + ("is missing" if generated is None else f"has {len(generated)} notes, not {protocol.notes}")
-            )
+    if problem := incomplete(samples, {i: t.piece.id for i, t in targets.items()}, protocol.samples, protocol.notes):
+        raise DataError(problem)
     music = [targets[piece] for piece, _ in keys]
     measured = evaluate_samples(
         [samples.notes[key] for key in keys], [m.target for m in music], protocol.seconds, [m.prompt for m in music]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.music.notes import Notes
 from bench.sound.synthesizer import RATE, Synthesizer
-from bench.storage.files import atomic
+from bench.system.disk import write_file
 
 #: Version of the sound: changes whenever the same notes sound different, so that older clips are made again.
 RECIPE = 2
@@ -89,8 +89,7 @@ def render(notes: Notes, cuts: Sequence[Cut], synthesizer: Synthesizer) -> tuple
         _fade(part, FADE_IN if cut.start > 0 else 0.0, min(FADE_OUT, length / 2) if cut.start + length < music + RING else 0.0)
         files.append(_mp3(part, cut))
     for cut, content in zip(cuts, files, strict=True):
-        with atomic(cut.path) as temporary:
-            temporary.write_bytes(content)
+        write_file(cut.path, content)
     return tuple(round(length, 3) for length in lengths)
 
 

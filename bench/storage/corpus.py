@@ -16,10 +16,10 @@ import numpy as np
 
 from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
-from bench.storage.files import atomic
-from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, write_notes
+from bench.storage.files import check_damage
+from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
 
-FORMAT = 3
+FORMAT = 4
 
 SPLITS = ("train", "validation", "test", "samples")
 
@@ -69,7 +69,7 @@ def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
     fingerprint : str
         Identity of the dataset and its options.
     """
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing(path) as file:
         _write(file, splits, fingerprint)
 
 
@@ -85,7 +85,7 @@ def load_corpus(path: Path) -> Corpus:
     if not path.is_file():
         raise DataError(f"There is no corpus at {path}.", "Run the benchmark again: it is parsed when it is missing.")
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             version = file.attrs.get("format")
             if version != FORMAT:
                 raise DataError(f"it has corpus format {version}, this version reads format {FORMAT}.", hint)
@@ -93,6 +93,7 @@ def load_corpus(path: Path) -> Corpus:
     except DataError as error:
         raise DataError(f"{path}: {error.message}", hint) from error
     except DAMAGE as error:
+        check_damage(error)
         raise DataError(f"{path} is damaged and can't be read ({error}).", hint) from error
 
 

@@ -1,15 +1,17 @@
-"""Atomic writes, locks, and JSON with a format version.
+"""Locks, and JSON with a format version and a checksum.
 
-A file is written under a temporary name in the same folder, then renamed, so a reader sees the old content or the new, never a
-part of it. Temporary files that a killed process left (``.name.123.tmp``) are ignored. Unknown format versions are refused.
+Temporary files that a killed process left (``.name.123.tmp``) are ignored. Unknown format versions are refused, and so is a file
+that is not what was written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,27 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, UsageError, in_words
+from bench.system.disk import open_log, read_file, write_file
 
 #: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
-FORMAT = 2
+FORMAT = 3
 
 #: Length of the end of a worker's stderr that an outcome quotes.
 TAIL_BYTES = 4000
 
 
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; if no exception is raised, it is flushed to disk and renamed to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+_CHECKSUM = re.compile(rb'\{"sha256":"([0-9a-f]{64})",\n')
 
 
 @contextlib.contextmanager
@@ -62,9 +54,8 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
     OSError
         If the file can't be opened.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + patience
-    with file.open("a+") as opened:
+    with open_log(file) as opened:
         while True:
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,19 +63,24 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
             except BlockingIOError as error:
                 if time.monotonic() >= until:
                     opened.seek(0)
+                    holder = opened.read().decode("utf-8", "replace").strip()
                     raise BusyError(
-                        f"Another bench ({opened.read().strip() or 'unknown process'}) is working in {folder}.",
+                        f"Another bench ({holder or 'unknown process'}) is working in {folder}.",
                         "Wait for it, stop it, or give this one another place: --out DIR.",
                     ) from error
                 time.sleep(0.05)
         opened.truncate(0)
-        opened.write(note or f"process {os.getpid()}, since {timestamp()}")
+        opened.write((note or f"process {os.getpid()}, since {timestamp()}").encode())
         opened.flush()
         yield
 
 
 class BusyError(UsageError):
     """A folder is in use by another process."""
+
+
+class DamagedError(DataError):
+    """A stored file is not what was written; the command that wrote it makes it again."""
 
 
 def clear_temporaries(folder: Path) -> None:
@@ -94,10 +90,15 @@ def clear_temporaries(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON atomically; NaN and infinity, which JSON lacks, become null."""
-    text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
-    with atomic(path) as temporary:
-        temporary.write_text(text)
+    """Write a JSON object in one step, with its checksum."""
+    write_file(path, json_bytes(value))
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Encode a JSON object with its checksum in the first line; NaN and infinity, which JSON lacks, become null."""
+    value = {key: item for key, item in value.items() if key != "sha256"}  # of a file that was read, changed and is written again
+    content = json.dumps(plain(value), indent=1, allow_nan=False).removeprefix("{\n").encode() + b"\n"
+    return b'{"sha256":"%s",\n' % hashlib.sha256(content).hexdigest().encode() + content
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,17 +106,40 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises
     ------
+    DamagedError
+        If it is missing, or any byte of it has changed since it was written.
     DataError
-        If it can't be read or has another format.
+        If it is intact and has another format.
+    MachineError
+        If the system refuses to read it now: that is no damage.
     """
+    again = "Remove it; the same command makes it again."
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read: {error}.", "Remove it; the same command makes it again.") from error
+        data = read_file(path)
+        value = json.loads(data)
+    except (OSError, ValueError, RecursionError) as error:
+        check_damage(error)
+        raise DamagedError(f"{path} can't be read: {error}.", again) from error
     if not isinstance(value, dict):
-        raise DataError(f"{path} holds no JSON object.", "Remove it; the same command makes it again.")
-    check_format(path, value.get("format"))
+        raise DamagedError(f"{path} holds no JSON object.", again)
+    header = _CHECKSUM.match(data)
+    intact = header is not None and hashlib.sha256(data[header.end() :]).hexdigest().encode() == header[1]
+    # Files before format 3 have no checksum: they are refused for their format, not as damaged.
+    if intact or header is None:
+        check_format(path, value.get("format"))
+    if not intact:
+        raise DamagedError(f"{path} doesn't match its checksum: it is damaged, or was edited by hand.", again)
+    value.pop("sha256")
     return value
+
+
+def check_damage(error: Exception) -> None:
+    """Raise a MachineError unless an exception on reading a stored file shows that it is missing or damaged.
+
+    Too many open files, for one, must not make a finished trial train again.
+    """
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+        raise in_words(error) from error
 
 
 def check_format(path: Path, version: object) -> None:

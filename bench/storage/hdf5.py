@@ -6,9 +6,12 @@ gzip-compressed; ``offsets`` (pieces + 1) says where each begins.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -17,9 +20,52 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.music.notes import COLUMNS, Notes, check_columns
+from bench.system.disk import read_sealed, write_sealed
 
 #: What HDF5 and its reader raise at a file that is damaged or was written by something else.
 DAMAGE = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError)
+
+
+#: Greatest ratio of deflate's compression: it needs at least two bits for 258 bytes.
+_MOST_PACKED = 1032
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[h5py.File]:
+    """Yield an HDF5 file in memory; if no exception is raised, it replaces `path` in one step, with its checksum.
+
+    HDF5 itself would write straight to disk: it may lose a refused write without a word, and crashes on a full disk.
+    """
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        yield file
+    write_sealed(path, memory.getvalue())
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file that :func:`writing` wrote, from a copy in memory; one of :data:`DAMAGE` if it is damaged."""
+    content = read_sealed(path)
+    with h5py.File(io.BytesIO(content), "r") as file:
+        _check_self_contained(file, len(content))
+        yield file
+
+
+def _check_self_contained(group: h5py.Group, size: int) -> None:
+    """Refuse what leads out of the file (links, external and virtual datasets), and what `size` bytes can't hold."""
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is a link to another place")
+        part = group[name]
+        if isinstance(part, h5py.Group):
+            if part.parent.name != "/":  # the layouts have groups of one level
+                raise ValueError(f"{part.name} is nested too deeply")
+            _check_self_contained(part, size)
+        elif part.is_virtual or part.external:
+            raise ValueError(f"{name} is stored in another file")
+        elif part.nbytes > size * _MOST_PACKED:
+            raise ValueError(f"{name} claims {part.nbytes} bytes, more than its file can hold")
+
 
 _DTYPES = dict(zip(COLUMNS, (np.float64, np.float64, np.uint8, np.uint8), strict=True))
 

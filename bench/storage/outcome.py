@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -260,6 +261,8 @@ class Done(_Outcome):
         Indices of the run's targets that it continued, ascending; None for all of them.
     absent : tuple of int
         Pieces that an external system did not continue.
+    digests : mapping of str to str
+        SHA-256 of each file that the trial wrote, by its path in the trial's folder.
     features : str
         Text of an external system's row in the report's last column; a plug-in declares it in its header.
     """
@@ -276,7 +279,16 @@ class Done(_Outcome):
     pieces: tuple[int, ...] | None = None
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None
+    digests: Mapping[str, str] = {}
     features: str = ""
+
+    @field_validator("digests")
+    @classmethod
+    def _inside_the_folder(cls, digests: Mapping[str, str]) -> Mapping[str, str]:
+        for name in digests:
+            if not re.fullmatch(r"samples\.h5|(stages|midi)/[\w-][\w.-]*", name):
+                raise ValueError(f"{name!r} is no file of a trial")
+        return digests
 
     @field_validator("facts")
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from bench.storage.stored import Stored
 
@@ -121,7 +121,8 @@ class Provenance(Stored):
 class PlannedTrial(Stored):
     """One trial of a run as stored, and its key."""
 
-    key: str
+    #: Also the name of its folder, so it must not lead elsewhere.
+    key: str = Field(pattern=r"^[^./][^/]{0,127}$")
     trial: Mapping[str, Any]
 
     @field_validator("trial")

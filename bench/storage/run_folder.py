@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bench.errors import DataError, UsageError
-from bench.storage.files import FORMAT, clear_temporaries, hold, plain, read_json, timestamp, write_json
+from bench.errors import BenchError, DataError, UsageError, in_words, is_users
+from bench.storage.files import (
+    FORMAT,
+    DamagedError,
+    check_damage,
+    clear_temporaries,
+    hold,
+    plain,
+    read_json,
+    timestamp,
+    write_json,
+)
 from bench.storage.outcome import OUTCOME, Done, Failed
 from bench.storage.records import RunRecord
-from bench.storage.samples import Samples, read_samples, unite_samples
+from bench.storage.samples import Samples, Target, incomplete, read_samples, unite_samples
 from bench.storage.stored import first_problem
+from bench.system.disk import DamagedFileError, check_ordinary, file_digest
 
 
 def samples_file(trial: Path, stage: float | None = None) -> Path:
@@ -24,6 +35,26 @@ def samples_file(trial: Path, stage: float | None = None) -> Path:
     'trial/stages/0.25.h5'
     """
     return trial / "samples.h5" if stage is None else trial / "stages" / f"{stage}.h5"
+
+
+def result_digests(trial: Path) -> dict[str, str]:
+    """SHA-256 of the results in a trial's folder, by path: its samples, those of its stages, its MIDI files."""
+    files = [file for pattern in ("samples.h5", "stages/*.h5", "midi/*.mid") for file in sorted(trial.glob(pattern))]
+    return {file.relative_to(trial).as_posix(): file_digest(file) for file in files}
+
+
+def damaged_results(trial: Path, outcome: Done) -> list[str]:
+    """List the files of a trial's folder that are missing or not what its outcome vouches for."""
+    damaged = []
+    for name, digest in outcome.digests.items():
+        try:
+            intact = file_digest(trial / name) == digest
+        except OSError as error:
+            check_damage(error)
+            intact = False
+        if not intact:
+            damaged.append(name)
+    return damaged
 
 
 class RunFolder:
@@ -53,13 +84,46 @@ class RunFolder:
         return self.path / "trials" / key
 
     def read(self) -> RunRecord:
-        """Parse run.json; a DataError if it is missing, incomplete or of another format."""
+        """Parse run.json.
+
+        Raises
+        ------
+        DamagedError
+            If it is missing or damaged.
+        DataError
+            If it has another format, or the folder holds a link, which would lead out of it.
+        """
+        self.check()
         stored = read_json(self.run_file)
         try:
             return RunRecord.model_validate(stored)
         except ValidationError as error:
-            raise DataError(
+            raise DamagedError(
                 f"{self.run_file} is damaged: {first_problem(error)}.", "Remove it; the same command makes it again."
+            ) from error
+
+    def read_if_intact(self) -> RunRecord | None:
+        """Parse run.json; None if it is missing or damaged, so that it is made again."""
+        try:
+            return self.read()
+        except DamagedError:
+            return None
+
+    def check(self) -> None:
+        """Refuse a folder with anything but ordinary files and folders: someone else may have made it.
+
+        Raises
+        ------
+        DataError
+        """
+        try:
+            check_ordinary(self.path)
+        except FileNotFoundError:  # not made yet, or a file of a running trial that was renamed just now
+            pass
+        except DamagedFileError as error:
+            raise DataError(
+                f"The run folder {self.path} can't be used: {error}.",
+                "A run folder holds ordinary files and folders only. Remove it, or copy what it leads to.",
             ) from error
 
     def write(self, record: RunRecord) -> None:
@@ -79,7 +143,7 @@ class RunFolder:
             If the folder holds a run.json of another format.
         """
         self.make()
-        before = self.read() if self.run_file.exists() else None
+        before = self.read_if_intact()
         spec = plain(spec)
         kept: tuple[str, ...] = ()
         if before is not None:
@@ -109,7 +173,9 @@ class RunFolder:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> UsageError:
+    def _unwritable(self, error: OSError) -> BenchError:
+        if not is_users(error):
+            return in_words(error)
         return UsageError(
             f"The run folder {self.path} can't be written: {error.strerror}.",
             'Give another place: --out DIR. In a container, run it as the folder\'s owner: --user "$(id -u):$(id -g)".',
@@ -143,15 +209,37 @@ class RunFolder:
         parts = [read_samples(samples_file(self.trial_dir(key), stage)) for key in keys]
         return parts[0] if len(parts) == 1 else unite_samples(parts)
 
-    def is_done(self, key: str) -> bool:
-        """Whether a trial was completed and its samples can be read."""
-        if not isinstance(self.outcome(key), Done):
-            return False
+    def fault(self, key: str, targets: Sequence[Target]) -> str:
+        """Explain why a trial isn't done; empty if it is: completed, every file as it was written, every piece with its samples.
+
+        Parameters
+        ----------
+        key : str
+        targets : sequence of Target
+            All of the run's.
+        """
+        if not (self.trial_dir(key) / "outcome.json").exists():
+            return "it has no outcome"
+        outcome = self.outcome(key)
+        if isinstance(outcome, Failed):
+            return f"it failed: {outcome.error.reason}"
+        if outcome is None:
+            return "outcome.json is damaged"
+        if damaged := damaged_results(self.trial_dir(key), outcome):
+            return f"missing or damaged: {', '.join(damaged)}"
+        pieces = range(len(targets)) if outcome.pieces is None else outcome.pieces
         try:
-            self.samples(key)
-        except DataError:
-            return False
-        return True
+            protocol = outcome.trial["protocol"]
+            names = {piece: targets[piece].piece.id for piece in pieces if piece not in outcome.absent}
+            return incomplete(self.samples(key), names, int(protocol["samples"]), int(protocol["notes"]))
+        except DataError as error:
+            return error.message
+        except (LookupError, TypeError, ValueError):
+            return "outcome.json is of another run"
+
+    def is_done(self, key: str, targets: Sequence[Target]) -> bool:
+        """Whether a trial has no :meth:`fault`."""
+        return not self.fault(key, targets)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -164,6 +252,7 @@ class RunFolder:
         """
         with contextlib.ExitStack() as stack:
             try:
+                self.check()
                 stack.enter_context(hold(self.path / ".lock", self.path))
             except OSError as error:
                 raise self._unwritable(error) from error

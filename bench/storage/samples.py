@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DataError
 from bench.music.notes import COLUMNS, Notes
-from bench.storage.files import FORMAT, atomic, check_format, plain
-from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, write_notes
+from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, plain
+from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ _LIKELIHOOD = ("likelihood_sum", "likelihood_notes", "likelihood_piece")
 def write_samples(path: Path, samples: Samples) -> None:
     """Write samples.h5 atomically. The same samples give the same bytes."""
     keys = sorted(samples.notes)
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing(path) as file:
         file.attrs["format"] = FORMAT
         file["piece_index"] = np.array([k[0] for k in keys], np.int64)
         file["sample_index"] = np.array([k[1] for k in keys], np.int64)
@@ -124,6 +123,39 @@ def read_samples(path: Path) -> Samples:
         keys = zip(file["piece_index"][:].tolist(), file["sample_index"][:].tolist(), strict=True)
         notes = dict(zip(keys, read_notes(file), strict=True))
         return Samples(notes, *(file[name][:] if name in file else None for name in _LIKELIHOOD))
+
+
+def incomplete(samples: Samples, pieces: Mapping[int, str], per_piece: int, n_notes: int) -> str:
+    """Describe the first sample that is missing or has another length; empty if every piece has all of its samples.
+
+    A trial is done, and can be scored, only if this is empty.
+
+    Parameters
+    ----------
+    samples : Samples
+    pieces : mapping of int to str
+        Indices into targets.h5, and the pieces' names.
+    per_piece : int
+        Number of samples of each piece.
+    n_notes : int
+        Length of each, notes.
+
+    Examples
+    --------
+    >>> two = Notes.from_columns([0.0, 1.0], [0.5, 0.5], [60, 62], [80, 80])
+    >>> incomplete(Samples({(0, 0): two}), {0: "a"}, 1, 2)
+    ''
+    >>> incomplete(Samples({(0, 0): two}), {0: "a", 1: "b"}, 1, 2)
+    'sample 0 of piece 1 (b) is missing'
+    """
+    for piece, name in pieces.items():
+        for sample in range(per_piece):
+            generated = samples.notes.get((piece, sample))
+            if generated is None:
+                return f"sample {sample} of piece {piece} ({name}) is missing"
+            if len(generated) != n_notes:
+                return f"sample {sample} of piece {piece} ({name}) has {len(generated)} notes, not {n_notes}"
+    return ""
 
 
 def unite_samples(parts: Sequence[Samples]) -> Samples:
@@ -149,7 +181,7 @@ def write_targets(path: Path, targets: Targets) -> None:
         "facts": targets.facts,
         "pieces": [dataclasses.asdict(t.piece) for t in targets.targets],
     }
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing(path) as file:
         file.attrs["format"] = FORMAT
         # A dataset, as attributes are limited to 64 KiB.
         file["facts"] = json_bytes(plain(facts))
@@ -179,10 +211,11 @@ def read_target_file(path: Path) -> Targets:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             check_format(path, file.attrs.get("format"))
             yield file
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing.", "The same command that made the run makes it again.") from error
+        raise DamagedError(f"{path} is missing.", "The same command that made the run makes it again.") from error
     except DAMAGE as error:
-        raise DataError(f"{path} can't be read: {error}.", "Remove it; the same command makes it again.") from error
+        check_damage(error)
+        raise DamagedError(f"{path} can't be read: {error}.", "The same command that made the run makes it again.") from error

@@ -17,6 +17,7 @@ import pytest
 
 from bench.plugins.discovery import find_plugins
 from bench.specs.load import shipped_specs
+from bench.storage.files import write_json
 from tests.cli import in_process
 
 MODELS = [name for name in find_plugins("model") if name != "references"]
@@ -409,7 +410,7 @@ class TestReport:
     def test_ctrl_c_ends_the_watching_well(self, finished, tmp_path):
         shutil.copytree(finished[0] / "reports" / "runs" / "tiny-cpu", tmp_path / "under-way")
         record = json.loads((tmp_path / "under-way" / "run.json").read_text())
-        (tmp_path / "under-way" / "run.json").write_text(json.dumps({**record, "finished": None}))
+        write_json(tmp_path / "under-way" / "run.json", {**record, "finished": None})
         process = bench("report", "under-way", "--watch", cwd=tmp_path, bufsize=1)
         assert process.stdout.readline() == "under-way/report.html\n"
         assert process.stdout.readline() == "2 of 2 trials have ended\n"

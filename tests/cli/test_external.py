@@ -13,6 +13,7 @@ import pytest
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from tests.cli import in_process
+from tests.storage.sealed import edited_json
 
 PLUGINS = Path(__file__).resolve().parents[1] / "runner" / "plugins"
 
@@ -216,8 +217,8 @@ def test_a_refused_folder_leaves_the_latest_run_the_latest(call: Call, tmp_path:
     for path in (tmp_path / "mine").iterdir():
         path.write_bytes(b"no music")
     shutil.copytree(prompts, tmp_path / "others")
-    index = json.loads((prompts / "prompts.json").read_text())
-    (tmp_path / "others" / "prompts.json").write_text(json.dumps({**index, "prompts": "of another spec"}))
+    with edited_json(tmp_path / "others" / "prompts.json") as index:
+        index["prompts"] = "of another spec"
     assert call("score", "mine", "--spec", "toy.yaml", "--out", "fresh").returncode == 3
     assert not (tmp_path / "fresh" / "runs").exists()
     for folder in ("mine", "others"):

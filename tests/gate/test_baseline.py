@@ -21,6 +21,7 @@ from bench.music.notes import Notes
 from bench.scoring.score import score_run
 from bench.storage.files import read_json, write_json
 from bench.storage.samples import Samples, read_samples, read_target_file, write_samples, write_targets
+from tests.storage.sealed import edited_json
 
 spec = importlib.util.spec_from_file_location("stored_run", Path(__file__).parents[1] / "report" / "stored_run.py")
 stored_run = importlib.util.module_from_spec(spec)
@@ -112,10 +113,8 @@ class TestMusic:
     """A baseline knows its music by content: what code read it, and from which files, is none of its business."""
 
     def record(self, folder, **dataset):
-        path = folder / "run.json"
-        run = json.loads(path.read_text())
-        run["dataset"] |= dataset
-        path.write_text(json.dumps(run))
+        with edited_json(folder / "run.json") as run:
+            run["dataset"] |= dataset
 
     def test_other_code_that_reads_the_same_notes_leaves_it_valid(self, folder):
         before = take(folder)

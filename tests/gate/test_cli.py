@@ -17,6 +17,7 @@ import pytest
 
 from bench.cli.app import main
 from bench.gate.baseline_file import read, write
+from tests.storage.sealed import edited_json
 
 TOY = Path(__file__).parents[1] / "runner" / "plugins"
 
@@ -25,6 +26,7 @@ MODEL = '''\
 """Plays one pitch."""
 import numpy as np
 from bench.api import Notes
+from tests.storage.sealed import edited_json
 FRAMEWORK = "numpy"
 FEATURES = "one pitch"
 PROMPT = True
@@ -220,17 +222,15 @@ class TestExitCodeOneMeansWorse:
         assert answer.stderr.startswith("error: The run's gate holds what is not a threshold: '-5%'.\n")
 
     def test_not_a_run_that_is_damaged(self, bench):
-        path = bench.folder / "reports" / "runs" / "toy-cpu" / "run.json"
-        stored = json.loads(path.read_text())
-        path.write_text(json.dumps({**stored, "provenance": []}))
+        with edited_json(bench.folder / "reports" / "runs" / "toy-cpu" / "run.json") as run:
+            run["provenance"] = []
         answer = bench.check()
         assert (answer.returncode, answer.stdout) == (3, "")
         assert "run.json is damaged: provenance" in answer.stderr
 
     def changed(self, bench, **spec):
-        path = bench.folder / "reports" / "runs" / "toy-cpu" / "run.json"
-        stored = json.loads(path.read_text())
-        path.write_text(json.dumps({**stored, "spec": {**stored["spec"], **spec}}))
+        with edited_json(bench.folder / "reports" / "runs" / "toy-cpu" / "run.json") as run:
+            run["spec"] |= spec
         return bench.check()
 
     def test_not_an_output_that_is_a_folder(self, bench):

@@ -9,6 +9,8 @@ import pytest
 from bench.errors import DataError
 from bench.report import write_reports
 from bench.scoring.score import score_run
+from bench.storage.files import write_json
+from tests.storage.sealed import resealed
 
 from .stored_run import Stored, done, moved, rows, written
 
@@ -26,7 +28,7 @@ def test_a_run_file_that_lacks_something_is_said(stored: Stored, key: str) -> No
     stored.add("lstm", 0, moved(1))
     folder = stored.close()
     run = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({name: value for name, value in run.items() if name != key}))
+    write_json(folder / "run.json", {name: value for name, value in run.items() if name != key})
     with pytest.raises(DataError, match=rf"run\.json is damaged: {key}: this is missing"):
         write_reports(folder)
 
@@ -37,7 +39,7 @@ def test_an_outcome_that_is_not_whole_counts_as_none(stored: Stored, lost: str) 
     folder = stored.close()
     outcome = json.loads(file.read_text())
     del outcome[lost]
-    file.write_text(json.dumps(outcome))
+    write_json(file, outcome)
     assert score_run(folder)["lstm"].status == "not run"
 
 
@@ -55,9 +57,10 @@ def test_an_outcome_that_holds_no_number_is_a_failed_trial(stored: Stored, value
     key = stored.add("lstm", 0, moved(2), bits=15.0)
     folder = stored.close()
     path = folder / "trials" / key / "outcome.json"
-    outcome = json.loads(path.read_text())
-    outcome["training"]["seconds"] = float(value.lower().replace("infinity", "inf"))
-    path.write_text(json.dumps(outcome))
+    text = path.read_text()
+    seconds = json.loads(text)["training"]["seconds"]
+    before, training = text.split('"training"')
+    path.write_bytes(resealed(f'{before}"training"{training.replace(f"{seconds},", f"{value},", 1)}'))
     text = written(folder)["report.md"]
     assert "its outcome holds what is no finite number in training\\_seconds" in text
     assert "lstm (failed)" in text

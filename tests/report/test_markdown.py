@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.report import write_reports
+from bench.storage.files import write_json
 from bench.storage.samples import PieceName
 from tests.markup import HOSTILE, MARKDOWN, Seen
 
@@ -31,7 +32,7 @@ def test_a_run_at_smoke_scale_warns_before_its_numbers(stored: Stored, scale: st
     stored.add("lstm", 0, moved(1))
     folder = stored.close()
     run = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(run | {"scale": scale}))
+    write_json(folder / "run.json", run | {"scale": scale})
     write_reports(folder)
     for name in ("report.md", "report.html"):
         above = (folder / name).read_text().split("Each number is the mean")[0]

@@ -12,6 +12,7 @@ import pytest
 from bench.runner.processes import StoppedError
 from bench.storage.files import BusyError, write_json
 from bench.storage.run_folder import RunFolder
+from bench.storage.samples import read_targets
 
 from .conftest import Bench, until, workers
 
@@ -181,7 +182,7 @@ def test_files_of_a_cut_off_writer_mean_nothing(toy: Bench) -> None:
     toy.run()
     folder = toy.trials()["steady", 0]
     samples = (folder / "samples.h5").read_bytes()
-    (folder / "outcome.json").write_text('{"format": 2, "key"')
+    (folder / "outcome.json").write_text('{"format": 3, "key"')
     (folder / ".samples.h5.1.tmp").write_bytes(samples[:100])
     (toy.run_folder / ".run.json.1.tmp").write_text("{")
     assert RunFolder(toy.run_folder).outcome(folder.name) is None
@@ -196,11 +197,15 @@ def test_only_done_with_samples_is_done(toy: Bench) -> None:
     toy.run()
     folder = toy.trials()["steady", 0]
     run, outcome = RunFolder(toy.run_folder), toy.outcome("steady")
-    assert run.is_done(folder.name)
+    targets = read_targets(run.targets)
+    assert run.fault(folder.name, targets) == ""
     write_json(folder / "outcome.json", outcome | {"status": "failed"})
-    assert not run.is_done(folder.name)
+    assert run.fault(folder.name, targets) == "outcome.json is damaged"
     write_json(folder / "outcome.json", outcome | {"key": "of another trial"})
-    assert not run.is_done(folder.name)
+    assert run.fault(folder.name, targets) == "outcome.json is damaged"
+    write_json(folder / "outcome.json", outcome)
+    missing = f"sample 0 of piece {len(targets)} ({targets[0].piece.id}) is missing"
+    assert run.fault(folder.name, [*targets, targets[0]]) == missing
 
 
 @pytest.mark.parametrize("left", [None, 0, 0.5])

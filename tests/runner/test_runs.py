@@ -23,6 +23,7 @@ from bench.storage.files import FORMAT, hold
 from bench.storage.samples import read_samples, read_target_file, read_targets
 from bench.system import frameworks, provenance
 from bench.system.paths import Places
+from tests.storage.sealed import edited_json
 
 from .conftest import PLUGINS, Bench, workers
 
@@ -339,9 +340,9 @@ def test_a_spec_object_runs_as_its_name_does(toy: Bench) -> None:
 def test_a_run_of_a_newer_format_is_refused_in_words(toy: Bench) -> None:
     toy.write({"steady": {}})
     toy.run()
-    file = toy.run_folder / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
-    with pytest.raises(DataError, match="format 99; this version of bench reads format 2"):
+    with edited_json(toy.run_folder / "run.json") as run:
+        run["format"] = 99
+    with pytest.raises(DataError, match=f"format 99; this version of bench reads format {FORMAT}"):
         toy.run()
 
 

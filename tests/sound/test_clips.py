@@ -10,6 +10,7 @@ from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.sound.clips import StoredClip, prompt_notes, render_run, slug, sources, stored_clip
 from tests.report.stored_run import notes
+from tests.storage.sealed import edited_json
 
 from .sample_run import SYNTHESIZER, damaged, run_with_midi  # noqa: F401
 
@@ -137,7 +138,8 @@ class TestRendering:
     def test_a_clip_of_an_older_recipe_is_rendered_anew(self, run):
         render_run(run, SYNTHESIZER)
         source = sources(run)[1]
-        source.record.write_text(source.record.read_text().replace('"recipe": 2', '"recipe": 1'))
+        with edited_json(source.record) as record:
+            record["recipe"] = 1
         assert str(stored_clip(source)).startswith("out of date")
         assert [outcome.source for outcome in render_run(run, SYNTHESIZER) if outcome.rendered] == [source]
 

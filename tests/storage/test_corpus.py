@@ -13,6 +13,7 @@ from bench.errors import DataError
 from bench.music.notes import Notes
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
 from tests.data.servers import music
+from tests.storage.sealed import edited
 
 HOSTILE = (
     '"; DROP TABLE',
@@ -75,9 +76,9 @@ def test_it_is_compressed(corpus_file: Path) -> None:
 
 
 def test_unknown_format_is_refused_in_words(corpus_file: Path) -> None:
-    with h5py.File(corpus_file, "r+") as file:
+    with edited(corpus_file) as file:
         file.attrs["format"] = 99
-    with pytest.raises(DataError, match=r"corpus.h5.*format 99, this version reads format 3") as error:
+    with pytest.raises(DataError, match=r"corpus.h5.*format 99, this version reads format 4") as error:
         load_corpus(corpus_file)
     assert "Delete" in error.value.hint
 
@@ -92,7 +93,7 @@ def test_truncated_file(corpus_file: Path, share: float) -> None:
 
 
 def damage(path: Path, name: str, index: int, value: float) -> None:
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file[name][index] = value
 
 
@@ -117,7 +118,7 @@ def test_damaged_values(corpus_file: Path, name: str, index: int, value: float) 
 
 
 def test_missing_part_and_missing_file(corpus_file: Path) -> None:
-    with h5py.File(corpus_file, "r+") as file:
+    with edited(corpus_file) as file:
         del file["pieces"]
     with pytest.raises(DataError, match="damaged"):
         load_corpus(corpus_file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +71,9 @@ def test_a_damaged_outcome_counts_as_none(tmp_path: Path, damage: dict[str, Any]
 )
 def test_a_damaged_run_is_refused_with_its_place(tmp_path: Path, damage: dict[str, Any], place: str) -> None:
     run = RunFolder(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps(RUN))
+    write_json(tmp_path / "run.json", RUN)
     assert run.read().trials[0].key == "k"
-    (tmp_path / "run.json").write_text(json.dumps(RUN | damage))
+    write_json(tmp_path / "run.json", RUN | damage)
     with pytest.raises(DataError, match=rf"run\.json is damaged: {place}"):
         run.read()
 

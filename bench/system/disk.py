@@ -1,0 +1,150 @@
+"""Every file that midibench writes or reads again: replaced in one step, with a checksum, and never through a link.
+
+A file is built in memory, written under a temporary name in the same folder, flushed to the disk and renamed; then the folder is
+flushed. So a reader, a kill or a power cut meets the old content or the new, never a part of either. A library that writes
+straight to disk (HDF5 does) may lose a refused write without a word, and crash on a full disk; here a refused write raises.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+#: Bytes in front of sealed content: its checksum in words, padded. HDF5 allows a block of this size before its own first byte, so
+#: other programs still open a sealed HDF5 file.
+HEADER = 512
+
+_MARK = b"midibench, sha256 of what follows byte 512: "
+
+
+class DamagedFileError(OSError):
+    """A file is not what was written, can't be read back from its disk, or isn't an ordinary file. It has no `errno`."""
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step, and flush it to the disk; missing parent folders are created.
+
+    A temporary file that a killed process leaves is named ``.NAME.PROCESS.tmp``.
+
+    Raises
+    ------
+    OSError
+        If it can't be written completely; then `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # A new file: a name that someone else left there, a link perhaps, is never written to.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder; some file systems can't, and then a rename is as lasting as they make it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path) -> bytes:
+    """Read an ordinary file; a link isn't followed, and a named pipe isn't waited for.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is a link, a folder, a pipe or a device, or the disk has lost it.
+    OSError
+        If it can't be read.
+    """
+    with _open(path, os.O_RDONLY, "rb") as file:
+        try:
+            return file.read()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise DamagedFileError(f"{path} can't be read back from its disk") from error
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open an ordinary file for appending; missing parent folders are created. Raises as :func:`read_file`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b")
+
+
+def _open(path: Path, flags: int, mode: str) -> BinaryIO:
+    if path.is_symlink():
+        raise DamagedFileError(f"{path} is a link, and must be a file")
+    # Between that check and this call nothing can turn it into a link that is followed, or a pipe that is waited for.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or (flags & os.O_APPEND and found.st_nlink > 1):
+        os.close(descriptor)
+        raise DamagedFileError(f"{path} is not a file of its own (a folder, a pipe, a device or a second name of another file)")
+    return os.fdopen(descriptor, mode)  # type: ignore[return-value]
+
+
+def check_ordinary(folder: Path) -> None:
+    """Refuse a folder that holds anything but ordinary files and folders, however deep.
+
+    Reading or writing through a link would show, or change, what lies outside of the folder.
+
+    Raises
+    ------
+    DamagedFileError
+        With the path of the first link, pipe, socket or device.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                check_ordinary(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
+                raise DamagedFileError(f"{entry.path} is {kind}")
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Replace a file in one step by `content` behind a header of :data:`HEADER` bytes with its checksum."""
+    write_file(path, _header(content) + content)
+
+
+def read_sealed(path: Path) -> bytes:
+    """Read the content of a file that :func:`write_sealed` wrote.
+
+    Raises
+    ------
+    DamagedFileError
+        If any byte of it changed, or it is another file.
+    OSError
+        If it can't be read.
+    """
+    data = read_file(path)
+    if not data.startswith(_MARK):
+        raise DamagedFileError("it has no checksum, so it is damaged or another program's")
+    content = data[HEADER:]
+    if data[:HEADER] != _header(content):
+        raise DamagedFileError("it doesn't match its checksum, so it is damaged")
+    return content
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of an ordinary file's content, in hexadecimal digits; raises as :func:`read_file`."""
+    return hashlib.sha256(read_file(path)).hexdigest()
+
+
+def _header(content: bytes) -> bytes:
+    return (_MARK + hashlib.sha256(content).hexdigest().encode() + b"\n").ljust(HEADER, b"\0")

@@ -1,0 +1,65 @@
+"""The one writer: whole files or none, and no changed byte goes unnoticed."""
+
+import io
+import os
+from pathlib import Path
+
+import h5py
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.system.disk import HEADER, DamagedFileError, read_sealed, write_file, write_sealed
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.bin"
+    write_file(path, b"one")
+    write_file(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["a.bin"]
+
+
+def test_a_refused_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.bin"
+    write_file(path, b"old")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        write_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@given(content=st.binary(max_size=300), at=st.integers(0), bit=st.integers(0, 7))
+def test_no_flipped_bit_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, content: bytes, at: int, bit: int) -> None:
+    path = tmp_path_factory.getbasetemp() / "sealed.bin"
+    write_sealed(path, content)
+    assert read_sealed(path) == content
+    data = bytearray(path.read_bytes())
+    data[at % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(DamagedFileError):
+        read_sealed(path)
+
+
+@pytest.mark.parametrize("length", [0, 10, HEADER - 1, HEADER, HEADER + 3])
+def test_a_truncated_file_is_damaged(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.bin"
+    write_sealed(path, b"content")
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(DamagedFileError):
+        read_sealed(path)
+
+
+def test_other_programs_still_read_sealed_hdf5(tmp_path: Path) -> None:
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file["x"] = range(1000)
+    write_sealed(tmp_path / "a.h5", memory.getvalue())
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["x"][-1] == 999
+        assert file.userblock_size == HEADER
