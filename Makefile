@@ -1,6 +1,7 @@
 # make bench    set everything up in .venv and run every benchmark that suits this machine
 # make smoke    the quickest benchmark, about 90 seconds
 # make test     the tests, through tox; TOXENVS=tests,lstm picks environments, ARGS="-k codec" goes to pytest
+# make faults   refused calls, kills and full disks at every place of a run; ARGS="--minutes 30"
 # make perf     the speed ratios
 # make image    the container image; BUILD_ARGS="--build-arg VARIANT=cpu" goes to docker build
 # make lock     resolve the pinned dependencies anew
@@ -19,7 +20,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test perf image lock clean
+.PHONY: help setup bench smoke test faults perf image lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -47,6 +48,10 @@ smoke: setup
 
 test: $(TOX)/.stamp
 	$(TOX)/bin/tox run -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
+
+faults: setup
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements/test.txt
+	$(VENV)/bin/python -m tests.faults $(ARGS)
 
 perf: $(TOX)/.stamp
 	$(TOX)/bin/tox run -e perf $(if $(ARGS),-- $(ARGS))

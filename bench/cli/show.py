@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from bench.cli.options import DataOption, OutOption, PluginsOption
+from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption
 from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
 from bench.formatting import clean
 
@@ -56,6 +56,31 @@ def report(
 
         for progress in watch_run(folder):
             print_line(console, progress.text)
+
+
+def verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder or name of a run, or `latest`.")],
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Check every stored file of a run, and say what its command would make again. Exit code 3 if anything.
+
+    Nothing is changed.
+    """
+    from bench.system.paths import Places
+    from bench.verification import verify_run
+
+    console = make_console()
+    folder = find_run(run, Places.find(out).out)
+    findings = list(verify_run(folder))
+    faults = [finding for finding in findings if finding.fault]
+    for finding in faults:
+        print_line(console, f"{finding.part}: {finding.fault.rstrip('.')}; {finding.remedy}")
+    if not quiet:
+        summary = f"{len(faults)} would be made again by the run's own command" if faults else "all complete and undamaged"
+        print_line(console, f"{folder}: {len(findings)} parts, {summary}")
+    if faults:
+        raise typer.Exit(INCOMPLETE)
 
 
 def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:

@@ -26,6 +26,7 @@ from bench.storage.files import FORMAT, read_json, write_json
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
+from bench.system.disk import DamagedFileError, file_digest
 
 #: Name of the human continuation beside the systems' names.
 ORIGINAL = "original"
@@ -190,13 +191,18 @@ def stored_clip(source: Source) -> StoredClip | str:
         record = read_json(source.record)
     except DataError:
         return "not rendered yet"
-    if record.get("midi") != _digest(source.midi.read_bytes()) or record.get("recipe") != RECIPE:
-        return "out of date: rendered from other notes, or by an older version"
-    if record.get("error"):
-        return str(record["error"])
-    if not (source.mp3.is_file() and source.excerpt.is_file()):
+    try:
+        if record.get("midi") != file_digest(source.midi) or record.get("recipe") != RECIPE:
+            return "out of date: rendered from other notes, or by an older version"
+        if record.get("error"):
+            return str(record["error"])
+        if [file_digest(source.mp3), file_digest(source.excerpt)] != record["digests"]:
+            return "damaged"
+        return StoredClip(float(record["seconds"]), float(record["excerpt_start"]), float(record["excerpt_seconds"]))
+    except FileNotFoundError:
         return "not rendered yet"
-    return StoredClip(record["seconds"], record["excerpt_start"], record["excerpt_seconds"])
+    except (DamagedFileError, KeyError, TypeError, ValueError):
+        return "damaged"
 
 
 def prompt_notes(notes: Notes, prompt: Notes) -> NDArray[np.bool_]:
@@ -248,7 +254,7 @@ def slug(system: str) -> str:
 
 def _render(source: Source, target: Target, synthesizer: Synthesizer) -> Outcome:
     """Render one source and write its record. A failure is recorded too, so that the report can give its reason."""
-    record: dict[str, Any] = {"format": FORMAT, "recipe": RECIPE, "midi": _digest(source.midi.read_bytes())}
+    record: dict[str, Any] = {"format": FORMAT, "recipe": RECIPE, "midi": file_digest(source.midi)}
     record["with"] = synthesizer.description
     error = ""
     try:
@@ -259,6 +265,7 @@ def _render(source: Source, target: Target, synthesizer: Synthesizer) -> Outcome
     except (DataError, OSError, RuntimeError) as failure:  # RuntimeError: libsndfile's
         record["error"] = error = str(failure)
     else:
+        record["digests"] = [file_digest(source.mp3), file_digest(source.excerpt)]
         record |= {"seconds": seconds, "excerpt_seconds": excerpt_seconds}
         record |= {"start": round(start, 3), "excerpt_start": round(excerpt_start, 3)}
     write_json(source.record, record)
@@ -273,7 +280,3 @@ def _beginnings(notes: Notes, prompt: NDArray[np.bool_]) -> tuple[float, float]:
     if not prompt.any() or prompt.all():
         return begin, begin
     return begin, max(begin, float(notes.onset[~prompt][0]) - LEAD)
-
-
-def _digest(midi: bytes) -> str:
-    return hashlib.sha256(midi).hexdigest()

@@ -19,7 +19,7 @@ FLOORS = (
     *("metrics", "sound"),
     *("specs", "scoring"),
     *("runner", "report", "gate"),
-    *("benchmark", "audit", "tuning"),
+    *("benchmark", "audit", "tuning", "verification"),
     "external",
     "cli",
 )

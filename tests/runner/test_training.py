@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from bench.api import Budget
+from bench.errors import TrialError
 from bench.runner.training import TrainingRun, limits
 from bench.specs.schema import BudgetChoice, Compute
 from bench.storage.outcome import Stage
 from bench.storage.run_folder import samples_file
+from bench.storage.samples import Samples, write_samples
 
 
 def choice(**compute: float) -> BudgetChoice:
@@ -56,7 +58,7 @@ def test_stages_are_those_that_were_taken(tmp_path: Path) -> None:
     assert run.stages() == ()
     for share in (0.1, 0.25):
         samples_file(tmp_path, share).parent.mkdir(exist_ok=True)
-        samples_file(tmp_path, share).touch()
+        write_samples(samples_file(tmp_path, share), Samples({}))
     first, second = run.stages()
     assert first == Stage(share=0.1, updates=10, notes=100, seconds=run.history[0]["seconds"])
     assert second == first.model_copy(update={"share": 0.25})
@@ -66,6 +68,9 @@ def test_stages_are_those_that_were_taken(tmp_path: Path) -> None:
     resumed = run_in(tmp_path, STAGED)
     resumed.begin(3)
     assert [stage.share for stage in resumed.stages()] == [0.1, 0.25]
+    samples_file(tmp_path, 0.25).write_bytes(b"damaged")
+    with pytest.raises(TrialError, match="The result at evaluation 2 is lost"):
+        run_in(tmp_path, STAGED).begin(3)
 
 
 @pytest.mark.parametrize(

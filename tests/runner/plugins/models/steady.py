@@ -4,6 +4,7 @@ A file named ``hold`` in a folder above the run's makes it wait after epoch 4 un
 interrupts there has begun and can't have ended, however busy the machine.
 """
 
+import io
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api import Notes, Piece, Run
+from bench.api import Notes, Piece, Run, read_sealed, write_sealed
 
 FRAMEWORK = "numpy"
 FEATURES = "a slow walk"
@@ -27,7 +28,7 @@ class Model:
         self.weights, done = np.zeros(self.size), 0
         file = run.folder / "weights.npz"
         if file.exists():
-            with np.load(file) as saved:
+            with np.load(io.BytesIO(read_sealed(file))) as saved:
                 self.weights, done = saved["weights"], int(saved["epoch"])
         run.begin(done)
         for epoch in range(done + 1, run.budget.epochs + 1):
@@ -35,9 +36,9 @@ class Model:
             self.weights = 0.9 * self.weights + rng.normal(size=self.size)
             time.sleep(self.delay)
             run.log(epoch, loss=1 / epoch, notes=sum(len(p.notes) for p in train), validation_bits=10 + 1 / epoch)
-            temporary = file.with_suffix(".tmp.npz")
-            np.savez(temporary, weights=self.weights, epoch=epoch)
-            temporary.replace(file)
+            memory = io.BytesIO()
+            np.savez(memory, weights=self.weights, epoch=epoch)
+            write_sealed(file, memory.getvalue())
             while epoch == 4 and any((above / "hold").exists() for above in run.folder.parents):
                 time.sleep(0.02)
 

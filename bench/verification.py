@@ -1,0 +1,94 @@
+"""Check a run's folder: what in it is missing or damaged, and what the command that made the run would do about it.
+
+Nothing is changed. Every stored file has a checksum (:mod:`bench.system.disk`, :mod:`bench.storage.files`) or stands with its
+digest in the outcome of its trial, so a changed bit anywhere is found. Reports are left out: every command writes them anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import DataError
+from bench.music.midi import tracks_bytes
+from bench.music.notes import Notes
+from bench.runner.prepare import MIDI_PIECES
+from bench.sound.clips import StoredClip, sources, stored_clip
+from bench.specs.trials import Trial
+from bench.storage.corpus import load_corpus
+from bench.storage.records import RunRecord
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Target, read_targets
+from bench.system.disk import read_file
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of a run.
+
+    Parameters
+    ----------
+    part : str
+        A trial or a file.
+    fault : str
+        What is wrong with it; empty if nothing is.
+    remedy : str
+        What the command that made the run would do.
+    """
+
+    part: str
+    fault: str = ""
+    remedy: str = ""
+
+
+def verify_run(folder: Path) -> Iterator[Finding]:
+    """Check a run's folder part by part.
+
+    Raises
+    ------
+    DataError
+        If run.json can't be read: without it nothing else in the folder can be named.
+    """
+    run = RunFolder(folder)
+    record = run.read()
+    yield Finding("run.json")
+    if record.dataset.corpus and Path(record.dataset.corpus).exists():  # a run may be verified on another machine
+        yield Finding("the parsed dataset", _refusal(lambda: load_corpus(Path(record.dataset.corpus))), "it is parsed again")
+    fault = _refusal(lambda: read_targets(run.targets))
+    yield Finding("targets.h5", fault, "it is chosen again from the dataset, and the trials are checked against it")
+    if fault:
+        return
+    targets = read_targets(run.targets)
+    yield from _targets_as_midi(run, targets)
+    yield from _trials(run, record, targets)
+    for source in sources(folder) if (folder / "sound").is_dir() else ():  # a run may do without sound
+        clip = stored_clip(source)
+        name = source.mp3.relative_to(folder).as_posix()
+        yield Finding(name, "" if isinstance(clip, StoredClip) else clip, "it is rendered again")
+
+
+def _refusal(read: Callable[[], object]) -> str:
+    try:
+        read()
+    except DataError as error:
+        return error.message
+    return ""
+
+
+def _targets_as_midi(run: RunFolder, targets: list[Target]) -> Iterator[Finding]:
+    for number, target in enumerate(targets[:MIDI_PIECES]):
+        name = f"midi/target-{number:03}.mid"
+        try:
+            intact = read_file(run.path / name) == tracks_bytes({"": Notes.concatenate([target.prompt, target.target])})
+            yield Finding(name, "" if intact else "it is damaged", "it is written again")
+        except FileNotFoundError:
+            yield Finding(name, "it is missing", "it is written again")
+
+
+def _trials(run: RunFolder, record: RunRecord, targets: list[Target]) -> Iterator[Finding]:
+    for planned in record.trials:
+        trial, checkpoint = Trial.model_validate(planned.trial), run.trial_dir(planned.key) / "checkpoint"
+        resumes = trial.kind == "model" and checkpoint.is_dir() and any(checkpoint.iterdir())
+        remedy = "it resumes from its checkpoint" if resumes else "it runs again"
+        yield Finding(trial.label, run.fault(planned.key, targets), remedy)

@@ -1,0 +1,157 @@
+"""Every exit code of the README's table, provoked as a user, a disk or a script would; only a bug leaves a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "tests" / "runner" / "plugins"
+
+TOY = {
+    "title": "Toy",
+    "dataset": {"name": "toy"},
+    "protocol": {"prompt": 10, "notes": 20, "pieces": 2, "samples": 1},
+    "seeds": [0],
+    "budget": {"epochs": 2},
+    "models": {},
+    "references": ["real"],
+}
+
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a spec, a finished run and its baseline."""
+    folder = tmp_path_factory.mktemp("codes")
+    (folder / "toy.yaml").write_text(json.dumps(TOY))
+    slow = {**TOY, "models": {"steady": {"params": {"delay": 30.0}}}}
+    (folder / "slow.yaml").write_text(json.dumps(slow))
+    (folder / "fails.yaml").write_text(
+        json.dumps({**TOY, "models": {"faulty": {"params": {"how": "crash without file", "path": "cure"}}}})
+    )
+    return folder
+
+
+def bench(folder: Path, *words: str, limit: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    def limited() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")}
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        cwd=folder,
+        env={**inherited, "BENCH_PLUGINS": str(PLUGINS), "BENCH_CACHE": str(folder / "cache"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=limited,
+    )
+
+
+RUN = ("run", "toy.yaml", "--scale", "cpu", "--no-sound", "-q")
+
+
+def test_0_is_success_and_the_gate_leaves_0_1_and_4(folder: Path) -> None:
+    assert bench(folder, *RUN).returncode == 0
+    assert bench(folder, "verify", "toy-cpu").returncode == 0
+    assert bench(folder, "baseline", "toy-cpu", "--file", "b.json").returncode == 0
+    assert bench(folder, "check", "toy-cpu", "--baseline", "b.json").returncode == 0
+    # 4: the same spec on other music
+    (folder / "other.yaml").write_text(json.dumps({**TOY, "dataset": {"name": "toy", "options": {"length": 50}}}))
+    assert bench(folder, "run", "other.yaml", *RUN[2:]).returncode == 0
+    assert bench(folder, "check", "other-cpu", "--baseline", "b.json").returncode == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "toy.yaml", "--seeds", "x"),
+        ("run", "nothing.yaml"),
+        ("run", "toy.yaml", "--models", "nobody"),
+        ("run", "toy.yaml", "--dataset", "nothing"),
+        ("run", "toy.yaml", "--scale", "cpu", "--out", "toy.yaml/below"),
+        ("verify", "no-run"),
+        ("report", "no-run"),
+        ("check", "toy-cpu", "--baseline", "nothing.json"),
+        ("score", "nowhere", "--spec", "toy.yaml"),
+        ("no-command",),
+    ],
+)
+def test_2_is_the_users(folder: Path, words: tuple[str, ...]) -> None:
+    done = bench(folder, *words)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr
+
+
+def test_3_is_what_is_incomplete_and_the_machines(folder: Path) -> None:
+    failed = bench(folder, "run", "fails.yaml", *RUN[2:])
+    missing = bench(folder, "run", "table2-maestro", "--scale", "cpu", "--data", str(folder), "--out", "out3")
+    full = bench(folder, *RUN, "--out", "out-full", limit=2000)
+    for done in (failed, missing, full):
+        assert done.returncode == 3, done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    assert "File too large" in full.stderr
+    assert "resumes" in full.stderr
+    assert bench(folder, *RUN, "--out", "out-full").returncode == 0
+
+
+def test_70_is_a_bug(folder: Path) -> None:
+    code = "import bench.cli.show as s; s.find_run = lambda *_: 1 / 0\nfrom bench.cli.app import app, main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "verify", "x"], cwd=folder, capture_output=True, text=True, env={**os.environ}, timeout=60
+    )
+    assert done.returncode == 70
+    assert "bench has a bug: ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_130_and_143_are_signals(folder: Path, number: int, code: int) -> None:
+    words = ("run", "slow.yaml", "--scale", "cpu", "--no-sound", "--out", f"slow-{code}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", *words],
+        cwd=folder,
+        env={**os.environ, "BENCH_PLUGINS": str(PLUGINS)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    until = time.monotonic() + 60
+    while not list(folder.glob(f"slow-{code}/runs/*/trials/*/checkpoint")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+
+
+def test_141_is_a_reader_that_went_away(folder: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m bench --help | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() in ("0", "141")  # 0 where all of it fitted into the pipe first
+    assert "Traceback" not in done.stderr
+
+
+def test_the_readme_lists_them() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [int(code) for code, _ in rows] == [0, 1, 2, 3, 4, 70, 130, 141, 143]
