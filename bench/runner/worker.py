@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from bench.runner import prepare
 from bench.runner.trial import DONE, FAILED, TrialTask, describe
+from bench.system.disk import read_file
 
 
 class Channel:
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (path,) = sys.argv[1:] if arguments is None else arguments
     emit = _take_stdout()
     _end_with_runner()
-    job = json.loads(Path(path).read_text())
-    if job["task"] == "trial":
-        return TrialTask(job, emit).run()
-    task = {"prepare": prepare.prepare, "fetch": prepare.fetch, "verify": prepare.verify}[job["task"]]
     try:
+        job = json.loads(read_file(Path(path)))
+        if job["task"] == "trial":
+            return TrialTask(job, emit).run()
+        task = {"prepare": prepare.prepare, "fetch": prepare.fetch, "verify": prepare.verify}[job["task"]]
         emit({"event": "result", **task(job, emit)})
     except Exception as error:
         traceback.print_exc()

@@ -1,0 +1,118 @@
+"""Nothing leaks and nothing grows faster than the work: many rows, many files, many runs in one folder.
+
+``BENCH_LOAD=full`` (``make load``) takes the sizes of a large study: 200 rows of 5 seeds, 100 000 files, 300 runs. By default the
+sizes are a fiftieth, so that the same is held on every commit. Figures are printed: ``pytest -s``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import bench
+from bench.music.midi import midi_bytes
+from bench.music.notes import Notes
+from bench.report import write_reports
+from tests.faults.machine import PLUGINS, TOY
+from tests.report.stored_run import Stored, moved
+
+FULL = os.environ.get("BENCH_LOAD") == "full"
+
+
+def test_a_report_of_many_rows(tmp_path: Path) -> None:
+    n_rows, n_seeds = (200, 5) if FULL else (20, 2)
+    stored = Stored(tmp_path / "run", seeds=list(range(n_seeds)))
+    for row in range(n_rows):
+        for seed in range(n_seeds):
+            stored.add(f"row-{row:03}", seed, moved(row % 7), bits=12.0 + row / 100)
+    folder = stored.close()
+    open_before, start = psutil.Process().num_fds(), time.perf_counter()
+    files = {path.name: path.read_text() for path in write_reports(folder)}
+    seconds = time.perf_counter() - start
+    print(f"{n_rows} rows, {n_seeds} seeds: report in {seconds:.1f} s, page of {len(files['report.html']) / 2**20:.1f} MiB")
+    assert all(f"row-{row:03}" in files["report.md"] for row in range(n_rows))
+    assert psutil.Process().num_fds() == open_before
+
+
+def test_memory_grows_with_the_notes_not_with_the_files(tmp_path: Path) -> None:
+    sizes = (10_000, 100_000) if FULL else (200, 2_000)
+    peaks = []
+    for size in sizes:
+        folder = tmp_path / f"{size}"
+        write_files(folder, size)
+        start = time.perf_counter()
+        peaks.append(peak_of_a_run(folder, tmp_path / f"out-{size}"))
+        print(f"{size} files: run in {time.perf_counter() - start:.1f} s, largest process {peaks[-1] / 2**20:.0f} MiB")
+    # 16 notes a file are 288 bytes as columns; names, digests and objects come on top.
+    assert (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]) < 40_000
+
+
+def write_files(folder: Path, number: int) -> None:
+    """Write MIDI files of 40 notes, a hundred to a folder, no two alike."""
+    for i in range(number):
+        rng = np.random.default_rng(i)
+        onset = np.cumsum(rng.uniform(0.05, 0.4, 40))
+        notes = Notes.from_columns(onset, np.full(40, 0.2), rng.integers(40, 80, 40), rng.integers(30, 100, 40))
+        path = folder / f"{i // 100:04}" / f"{i:06}.mid"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(midi_bytes(notes))
+
+
+def peak_of_a_run(data: Path, out: Path) -> int:
+    """Run one reference row on a folder of music; peak memory of the largest of its processes, bytes."""
+    spec = {**TOY, "dataset": {"name": "folder"}, "models": {}, "references": ["median"]}
+    file = out.with_suffix(".yaml")
+    file.write_text(json.dumps(spec))
+    code = (
+        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+    )
+    command = [sys.executable, "-m", "bench", "run", str(file), "--data", str(data), "--out", str(out), "--scale", "cpu", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "BENCH_CACHE": str(out / "cache")},
+        timeout=3600 if FULL else 300,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1]) * 1024
+
+
+def test_hundreds_of_short_runs_in_one_folder_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = 300 if FULL else 8
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "toy.yaml").write_text(json.dumps({**TOY, "models": {}, "references": ["median"]}))
+    process = psutil.Process()
+
+    def once(seed: int) -> None:
+        result = bench.run(tmp_path / "toy.yaml", seeds=[seed], plugins=[PLUGINS], out=tmp_path / "out", scale="cpu")
+        assert result.failed == 0
+
+    for seed in range(3):
+        once(seed)
+    before = process.num_fds(), process.num_threads(), process.memory_info().rss
+    for seed in range(3, 3 + number):
+        once(seed % 5)  # some resume what is finished, some begin anew
+        if seed % 7 == 0:
+            for file in (tmp_path / "out").glob("runs/*/trials/*/samples.h5"):
+                file.write_bytes(b"rot")
+    after = process.num_fds(), process.num_threads(), process.memory_info().rss
+    print(f"{number} runs: descriptors, threads, memory {before} before, {after} after")
+    assert after[:2] == before[:2]
+    assert process.children(recursive=True) == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert not list(tmp_path.rglob(".*.tmp"))
+    # Memory settles: caches of imported libraries, not a share of every run.
+    assert (after[2] - before[2]) / number < 2**20
