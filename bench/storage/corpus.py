@@ -13,6 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from pydantic import FiniteFloat, TypeAdapter
 
 from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
@@ -25,6 +26,10 @@ SPLITS = ("train", "validation", "test", "samples")
 
 #: Fields of a piece other than its notes.
 FACTS = ("id", "title", "composer", "source", "sha256")
+
+#: What the JSON of a corpus must be.
+_PIECES, _PAIRS, _TEXTS = TypeAdapter(list[dict[str, str]]), TypeAdapter(list[tuple[str, str]]), TypeAdapter(list[str])
+_BITS = TypeAdapter(dict[str, FiniteFloat] | None)
 
 
 @dataclass(frozen=True)
@@ -113,17 +118,20 @@ def _write(file: h5py.File, splits: Splits, fingerprint: str) -> None:
 
 def _read(file: h5py.File) -> Corpus:
     groups: tuple[list[Piece], ...] = ([], [], [], [])
-    for notes, split, facts in zip(read_notes(file), file["split"][:], read_json_bytes(file["pieces"]), strict=True):
+    splits, pieces, remarks = file["split"][:], read_json_bytes(file["pieces"], _PIECES), read_json_bytes(file["remarks"], _TEXTS)
+    if not np.isin(splits, range(len(SPLITS))).all():
+        raise ValueError("a piece is in no split")
+    for notes, split, facts in zip(read_notes(file), splits, pieces, strict=True):
         groups[split].append(Piece(notes, **facts))
     train, validation, test, samples = map(tuple, groups)
     return Corpus(
         train,
         validation,
         test,
-        skipped=tuple(Skipped(*pair) for pair in read_json_bytes(file["skipped"])),
-        remarks=tuple(read_json_bytes(file["remarks"])),
+        skipped=tuple(Skipped(*pair) for pair in read_json_bytes(file["skipped"], _PAIRS)),
+        remarks=tuple(remarks),
         fingerprint=str(file.attrs["fingerprint"]),
-        entropy=read_json_bytes(file["entropy"]),
-        noise=read_json_bytes(file["noise"]),
+        entropy=read_json_bytes(file["entropy"], _BITS),
+        noise=read_json_bytes(file["noise"], _BITS),
         samples=samples,
     )

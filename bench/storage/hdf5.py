@@ -12,19 +12,21 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from bench.errors import DataError
 from bench.music.notes import COLUMNS, Notes, check_columns
 from bench.system.disk import read_sealed, write_sealed
 
-#: What HDF5 and its reader raise at a file that is damaged or was written by something else.
-DAMAGE = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError)
+T = TypeVar("T")
 
+#: What HDF5 and its reader raise at a file that is damaged or was written by something else.
+DAMAGE = (OSError, KeyError, ValueError, TypeError, IndexError, OverflowError, RuntimeError)
 
 #: Greatest ratio of deflate's compression: it needs at least two bits for 258 bytes.
 _MOST_PACKED = 1032
@@ -61,8 +63,8 @@ def _check_self_contained(group: h5py.Group, size: int) -> None:
             if part.parent.name != "/":  # the layouts have groups of one level
                 raise ValueError(f"{part.name} is nested too deeply")
             _check_self_contained(part, size)
-        elif part.is_virtual or part.external:
-            raise ValueError(f"{name} is stored in another file")
+        elif not isinstance(part, h5py.Dataset) or part.is_virtual or part.external:
+            raise ValueError(f"{name} is no data of this file")
         elif part.nbytes > size * _MOST_PACKED:
             raise ValueError(f"{name} claims {part.nbytes} bytes, more than its file can hold")
 
@@ -105,6 +107,6 @@ def json_bytes(value: Any) -> NDArray[np.uint8]:
     return np.frombuffer(json.dumps(value).encode("ascii"), np.uint8)
 
 
-def read_json_bytes(dataset: h5py.Dataset) -> Any:
-    """Decode a value that :func:`json_bytes` encoded."""
-    return json.loads(dataset[:].tobytes())
+def read_json_bytes(dataset: h5py.Dataset, kind: TypeAdapter[T]) -> T:
+    """Decode a value that :func:`json_bytes` encoded; a ValueError if it is of another kind."""
+    return kind.validate_python(json.loads(dataset[:].tobytes()))

@@ -13,8 +13,9 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from bench.music.notes import COLUMNS, Notes
+from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, plain
 from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
 
@@ -71,6 +72,19 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class _Facts:
+    """What targets.h5 holds of :class:`Targets` beside the notes."""
+
+    test_pieces: int
+    usable: int
+    facts: dict[str, Any]
+    pieces: tuple[PieceName, ...]
+
+
+_FACTS = TypeAdapter(_Facts)
+
+
+@dataclass(frozen=True)
 class Samples:
     """Samples of one trial, and its likelihoods.
 
@@ -122,7 +136,22 @@ def read_samples(path: Path) -> Samples:
     with _open(path) as file:
         keys = zip(file["piece_index"][:].tolist(), file["sample_index"][:].tolist(), strict=True)
         notes = dict(zip(keys, read_notes(file), strict=True))
-        return Samples(notes, *(file[name][:] if name in file else None for name in _LIKELIHOOD))
+        if any(not isinstance(number, int) or number < 0 for key in notes for number in key):
+            raise ValueError("a piece or a sample has no number")
+        return Samples(notes, *_read_likelihood(file))
+
+
+def _read_likelihood(file: h5py.File) -> list[NDArray[Any]]:
+    """Read the likelihoods of the held-out pieces; none if they weren't measured."""
+    if not any(name in file for name in _LIKELIHOOD):
+        return []
+    columns = [
+        np.asarray(file[name][:], dtype) for name, dtype in zip(_LIKELIHOOD, (np.float64, np.int64, np.int64), strict=True)
+    ]
+    pieces = len(columns[0])
+    if [column.shape for column in columns] != [(pieces, len(FIELDS)), (pieces,), (pieces,)]:
+        raise ValueError("its likelihoods are not those of the same pieces")
+    return columns
 
 
 def incomplete(samples: Samples, pieces: Mapping[int, str], per_piece: int, n_notes: int) -> str:
@@ -175,16 +204,11 @@ def unite_samples(parts: Sequence[Samples]) -> Samples:
 
 def write_targets(path: Path, targets: Targets) -> None:
     """Write targets.h5 atomically: prompts and targets of the pieces used, and how they were chosen."""
-    facts = {
-        "test_pieces": targets.test_pieces,
-        "usable": targets.usable,
-        "facts": targets.facts,
-        "pieces": [dataclasses.asdict(t.piece) for t in targets.targets],
-    }
+    facts = _Facts(targets.test_pieces, targets.usable, targets.facts, tuple(t.piece for t in targets.targets))
     with writing(path) as file:
         file.attrs["format"] = FORMAT
         # A dataset, as attributes are limited to 64 KiB.
-        file["facts"] = json_bytes(plain(facts))
+        file["facts"] = json_bytes(plain(dataclasses.asdict(facts)))
         write_notes(file.create_group("prompt"), [t.prompt for t in targets.targets])
         write_notes(file.create_group("target"), [t.target for t in targets.targets])
 
@@ -197,15 +221,9 @@ def read_targets(path: Path) -> list[Target]:
 def read_target_file(path: Path) -> Targets:
     """Read all of targets.h5; a DataError if it is missing, damaged, or of another format."""
     with _open(path) as file:
-        facts = read_json_bytes(file["facts"])
-        prompts, targets = read_notes(file["prompt"]), read_notes(file["target"])
-    rows = zip(facts["pieces"], prompts, targets, strict=True)
-    return Targets(
-        tuple(Target(PieceName(**piece), prompt, target) for piece, prompt, target in rows),
-        facts["test_pieces"],
-        facts["usable"],
-        facts["facts"],
-    )
+        facts = read_json_bytes(file["facts"], _FACTS)
+        rows = zip(facts.pieces, read_notes(file["prompt"]), read_notes(file["target"]), strict=True)
+        return Targets(tuple(Target(*row) for row in rows), facts.test_pieces, facts.usable, facts.facts)
 
 
 @contextlib.contextmanager
