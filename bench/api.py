@@ -456,7 +456,13 @@ class Run:
             content, mark, _ = line.rpartition(_CHECK)
             if not mark or _line_of(content + "}") != line:
                 break
-            entries.append(json.loads(content + "}"))
+            try:
+                entry = json.loads(content + "}")
+            except (ValueError, RecursionError):
+                break
+            if not _is_evaluation(entry):
+                break
+            entries.append(entry)
         return entries
 
 
@@ -477,6 +483,14 @@ _CHECK = ', "sha256": "'
 def _line(entry: Mapping[str, Any]) -> str:
     """Write one evaluation as a line of JSON with a checksum."""
     return _line_of(json.dumps(entry)) + "\n"
+
+
+def _is_evaluation(entry: Any) -> bool:
+    """Whether a line's value has what :meth:`Run.log` writes, and counts and times that can be."""
+    if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+        return False
+    numbers = [entry.get("seconds"), entry.get("core_seconds", 0.0), entry.get("notes")]
+    return isinstance(entry.get("loss"), float) and all(type(n) in (int, float) and 0 <= n < 1e15 for n in numbers)
 
 
 def _line_of(text: str) -> str:
