@@ -85,9 +85,13 @@ def read(path: Path) -> Baseline:
     if header is None or hashlib.sha256(content).hexdigest().encode() != header[1]:
         raise UsageError(f"{path} does not match its checksum: it was edited by hand or is damaged.", replace)
     try:
-        return _CONTENT.validate_json(b"{" + content)
+        baseline = _CONTENT.validate_json(b"{" + content)
+        dump(baseline)
     except ValidationError as error:  # the checksum is right, so another program wrote it
         raise UsageError(f"{path} is no baseline: {first_problem(error)}.", other) from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no baseline: it holds a number that isn't finite.", other) from error
+    return baseline
 
 
 def differences(path: Path, baseline: Baseline) -> list[str]:
