@@ -23,7 +23,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from bench.errors import SpecError, UsageError
+from bench.errors import DataError, SpecError, UsageError
 from bench.scoring.grid_search import SCORES, best_score
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
 from bench.storage.outcome import Done, Failed
@@ -272,11 +272,21 @@ def check_target(path: Path) -> None:
 
 
 def write_trials(path: Path, trained: Sequence[Trained]) -> None:
-    """Write every training of a search as CSV; the trainings of other rows that the file has stay."""
+    """Write every training of a search as CSV; the trainings of other rows that the file has stay.
+
+    Raises
+    ------
+    DataError
+        If there is such a file that isn't UTF-8 or CSV.
+    """
     rows: list[dict[str, Any]] = []
     if path.is_file():
-        with path.open(encoding="utf-8", newline="") as before:
-            rows = [row for row in csv.DictReader(before) if row.get("row") not in {t.row for t in trained}]
+        try:
+            with path.open(encoding="utf-8", newline="") as before:
+                rows = [row for row in csv.DictReader(before) if row.get("row") not in {t.row for t in trained}]
+        except (UnicodeDecodeError, csv.Error) as error:
+            hint = "Move it away and give the same command again: what was trained is kept."
+            raise DataError(f"{path} is damaged ({error}).", hint) from error
     for t in trained:
         seconds = None if t.seconds is None else round(t.seconds, 2)
         rows.append({"row": t.row, "number": t.number, "score": t.score, "updates": t.updates, "seconds": seconds, **t.params})

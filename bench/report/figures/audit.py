@@ -34,17 +34,21 @@ class HeatMap:
 
 
 def heat_map(report: Report) -> HeatMap | None:
-    """Heat map in the run's folder; None where there is none, or it is too large."""
+    """Heat map in the run's folder; None where there is none, it is too large, or its numbers are damaged."""
     image, numbers = (report.folder / "audit" / f"audit.{kind}" for kind in ("svg", "csv"))
     if not image.is_file() or not numbers.is_file() or image.stat().st_size > LARGEST:
         return None
+    try:
+        label = _label(numbers)
+    except (ValueError, KeyError, csv.Error):
+        return None
     encoded = base64.b64encode(image.read_bytes()).decode()
-    return HeatMap(Markup("data:image/svg+xml;base64,{}").format(encoded), _label(numbers))
+    return HeatMap(Markup("data:image/svg+xml;base64,{}").format(encoded), label)
 
 
 def _label(numbers: Path) -> str:
     with numbers.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file, restval=""))
     metrics = dict.fromkeys(row["metric"] for row in rows)
     corruptions = dict.fromkeys(row["corruption"] for row in rows)
     marked = {
