@@ -6,14 +6,32 @@ Repeats are not played out: the second time would be a verbatim copy. Grace note
 
 from __future__ import annotations
 
+import io
 import xml.etree.ElementTree as ET
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Ticks of a quarter note: divides all note values in use, so that onsets in different parts compare exactly.
 QUARTER = 10080
+
+#: Bytes of a compressed score at most, unpacked; the largest of Bach's has 1.4 MB.
+MOST_BYTES = 20_000_000
+
+#: What the parsers of XML, zip files and numbers raise at a file that is damaged or something else.
+_DAMAGE = (
+    ET.ParseError,
+    zipfile.BadZipFile,
+    zlib.error,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    TypeError,
+    StopIteration,
+)
 
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
@@ -62,16 +80,21 @@ def read_musicxml(path: Path) -> list[Part]:
         root = ET.fromstring(_text(path))
         names = {e.get("id"): e.findtext("part-name", "") for e in root.iter("score-part")}
         return [_part(e, names.get(e.get("id"), "")) for e in root.iter("part")]
-    except (ET.ParseError, zipfile.BadZipFile, KeyError, TypeError, StopIteration) as error:
+    except _DAMAGE as error:
         raise ValueError(f"not MusicXML that can be read ({error})") from error
 
 
 def _text(path: Path) -> bytes:
+    data = path.read_bytes()
     if path.suffix != ".mxl":
-        return path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         inside = next(n for n in archive.namelist() if n.endswith(("xml", "musicxml")) and not n.startswith("META-INF"))
-        return archive.read(inside)
+        with archive.open(inside) as file:
+            text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES} bytes")
+    return text
 
 
 def _part(element: ET.Element, name: str) -> Part:
@@ -83,8 +106,12 @@ def _part(element: ET.Element, name: str) -> Part:
         if (beats := measure.findtext("attributes/time/beats")) is not None:
             beat = 4 * QUARTER // int(measure.findtext("attributes/time/beat-type", "4"))
             length = beat * sum(map(int, beats.split("+")))
+        if length <= 0 or beat <= 0 or divisions <= 0:
+            raise ValueError("a bar has no length, or a quarter no divisions")
         notes = list(_measure(measure, start, divisions, tied))
         end = max((e for _, e in notes), default=start)
+        if end < start:
+            raise ValueError("a bar ends before it begins")
         part.notes += [note for note, _ in notes if note is not None]
         part.bars.append(Bar(start, _phase(part.bars, end - start, start, length), length, beat))
         start = end
@@ -126,6 +153,8 @@ def _note(element: ET.Element, onset: int, ticks: int, tied: dict[int, ScoreNote
         return None
     number = 12 * (int(pitch.findtext("octave", "")) + 1) + _STEPS[pitch.findtext("step", "")]
     number += round(float(pitch.findtext("alter", "0")))
+    if onset < 0 or ticks < 0 or not 0 <= number <= 127:
+        raise ValueError(f"a note has pitch {number}, or begins or ends before it can")
     ties = {e.get("type") for e in element.iterfind("tie")}
     fermata = element.find("notations/fermata") is not None
     open_note = tied.pop(number, None) if "stop" in ties else None
