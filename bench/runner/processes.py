@@ -6,7 +6,6 @@ One thread supervises all of them, without locks or pools: a worker that is kill
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import selectors
@@ -22,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from bench.errors import BenchError, UsageError
+from bench.runner.events import parse_event
 from bench.storage.files import write_json
 from bench.system.disk import open_log
 
@@ -195,10 +195,8 @@ class Child:
         while chunk := self._read():
             *lines, self._buffer = (self._buffer + chunk).split(b"\n")
             for line in lines:
-                with contextlib.suppress(ValueError, RecursionError):
-                    event = json.loads(line)
-                    if isinstance(event, dict) and "event" in event:
-                        yield event
+                if (event := parse_event(line)) is not None:
+                    yield event
 
     def exited(self) -> bool:
         """Whether it has ended. It is not reaped yet, so that its process ID still identifies its group."""
