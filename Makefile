@@ -2,6 +2,7 @@
 # make smoke    the quickest benchmark, about 90 seconds
 # make test     the tests, through tox; TOXENVS=tests,lstm picks environments, ARGS="-k codec" goes to pytest
 # make faults   refused calls, kills and full disks at every place of a run; ARGS="--minutes 30"
+# make fuzz     ten minutes of strange inputs for every reader; ARGS="midi --seed 7 --seconds 60" goes to tests.fuzz
 # make perf     the speed ratios
 # make image    the container image; BUILD_ARGS="--build-arg VARIANT=cpu" goes to docker build
 # make lock     resolve the pinned dependencies anew
@@ -20,7 +21,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test faults perf image lock clean
+.PHONY: help setup bench smoke test faults fuzz perf image lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -55,6 +56,9 @@ faults: setup
 
 perf: $(TOX)/.stamp
 	$(TOX)/bin/tox run -e perf $(if $(ARGS),-- $(ARGS))
+
+fuzz: $(TOX)/.stamp
+	$(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
 
 image:
 	docker build --file Dockerfile.gpu --tag bench $(BUILD_ARGS) .
