@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
 from bench.music.codec import NoteCodec
-from bench.music.midi import midi_bytes, read_midi
+from bench.music.midi import midi_bytes, midi_content, read_midi
 from bench.music.notes import FIELDS, Notes
 from bench.system.disk import DamagedFileError, open_log, read_file, read_sealed, write_file, write_sealed
 
@@ -63,6 +63,7 @@ __all__ = [
     "Verified",
     "fetch_command",
     "midi_bytes",
+    "midi_content",
     "read_midi",
     "read_sealed",
     "seed_for",

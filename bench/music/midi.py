@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
+from bench.music import smf
 from bench.music.notes import Notes
 
 #: Ticks of a quarter note in written files.
@@ -18,6 +20,31 @@ RESOLUTION = 480
 
 #: Microseconds of a quarter note in a file without a tempo: 120 quarter notes a minute, by the MIDI standard.
 DEFAULT_TEMPO = 500_000
+
+
+#: Seconds up to which different ticks are different numbers, however fast the tempo.
+DISTINCT = 1e4
+
+#: Bytes of a file at most; a MIDI file of an hour has far fewer.
+MOST_BYTES = 16 << 20
+
+
+def midi_content(path: Path) -> bytes:
+    """Read the content of a file that should be MIDI.
+
+    Raises
+    ------
+    OSError
+        If it can't be read.
+    DataError
+        If it isn't a file, or is larger than 16 MiB, which is known before it is read.
+    """
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise DataError("not a file")
+    if facts.st_size > MOST_BYTES:
+        raise DataError(f"too large for a MIDI file ({facts.st_size >> 20:,} MiB; at most {MOST_BYTES >> 20} MiB are read)")
+    return path.read_bytes()
 
 
 def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> Notes:
@@ -28,7 +55,8 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     source : Path or bytes
         A file, or its content.
     programs : container of int, optional
-        Keep only tracks of these General MIDI programs (from 0); None keeps every pitched track.
+        Keep only notes of these General MIDI programs (from 0); None keeps every pitched track. Where a track sets no program for
+        a channel, those that other tracks set for it apply.
 
     Returns
     -------
@@ -38,7 +66,7 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     Raises
     ------
     DataError
-        If it can't be parsed.
+        If it can't be read or parsed, is larger than 16 MiB, or has only drums.
 
     Examples
     --------
@@ -46,8 +74,26 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     >>> read_midi(midi_bytes(notes)) == notes
     True
     """
-    score = _parse(source)
-    tracks = [t.notes.numpy() for t in score.tracks if not t.is_drum and (programs is None or t.program in programs)]
+    try:
+        raw = source if isinstance(source, bytes) else midi_content(source)
+        return parse(raw, programs)
+    except OSError as error:
+        raise DataError(f"can't be read ({error.strerror})") from error
+    except (MemoryError, RecursionError) as error:
+        raise smf.damaged(type(error).__name__) from error
+
+
+def parse(raw: bytes, programs: Container[int] | None = None) -> Notes:
+    """Read the notes in the content of a MIDI file, in this process; see :func:`read_midi`."""
+    content = smf.checked(raw)
+    if programs is not None and (silenced := smf.silenced(content, programs)) is not None:
+        content, programs = silenced, None
+    score = _score(content)
+    every = score.tracks
+    pitched = [t for t in every if not t.is_drum]
+    if len(every) and not pitched:
+        raise DataError("it has only drums")
+    tracks = [t.notes.numpy() for t in pitched if programs is None or t.program in programs]
     tracks = [t for t in tracks if len(t["time"])]
     if not tracks:
         return Notes.from_columns([], [], [], [])
@@ -63,19 +109,21 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     if score.ticks_per_quarter <= 0 or (len(time) and time[0] < 0):
         raise DataError("not a MIDI file that can be used (it has negative times or no time base)")
     onset, length = _seconds(score, time, duration)
-    # Valid by construction, so not checked again: ticks are at least 0, and seconds rise with ticks.
+    if len(onset) and onset[-1] > DISTINCT:
+        return Notes.from_columns(onset, length, pitch, velocity)
+    # Valid by construction, so not checked again: ticks are at least 0, and seconds never fall as ticks rise.
     return Notes._checked(onset, length, pitch.view(np.uint8), velocity.view(np.uint8))
 
 
-def _parse(source: Path | bytes) -> Any:
+def _score(raw: bytes) -> Any:
     from symusic import Score
 
     try:
         # Ticks parse a quarter faster than symusic's seconds, and seconds computed from them are exact, not float32.
-        return Score.from_midi(source, ttype="Tick") if isinstance(source, bytes) else Score(source, ttype="Tick")
+        return Score.from_midi(raw, ttype="Tick")
     except Exception as error:  # symusic raises RuntimeError, ValueError and others, depending on the damage
         why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise DataError(f"not a MIDI file that can be parsed ({why})") from error
+        raise smf.damaged(why) from error
 
 
 def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
@@ -83,9 +131,11 @@ def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Convert ticks to onset and length in seconds by the file's tempo map."""
+    """Convert ticks to onset and length in seconds by the file's tempo map. The shortest length is above 0 at any onset."""
     tempos = score.tempos.numpy()
-    at, per_quarter = tempos["time"], np.maximum(tempos["mspq"], 1).astype(np.float64)
+    at, per_quarter = tempos["time"], tempos["mspq"].astype(np.float64)
+    if len(at) and per_quarter.min() <= 0:
+        raise smf.damaged("a tempo of 0 microseconds per quarter note")
     if len(at) <= 1 and (len(at) == 0 or at[0] == 0):
         tick = (per_quarter[0] if len(at) else DEFAULT_TEMPO) * 1e-6 / score.ticks_per_quarter
         return time * tick, duration * tick
@@ -95,15 +145,14 @@ def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[ND
         at, per_quarter = np.concatenate([[0], at]), np.concatenate([[DEFAULT_TEMPO], per_quarter])
     tick = per_quarter * 1e-6 / score.ticks_per_quarter
     since = np.concatenate([[0.0], np.cumsum(np.diff(at) * tick[:-1])])
-
-    def seconds(ticks: NDArray[np.int64]) -> NDArray[np.float64]:
-        # Of several tempos at one tick the last applies, as in a sequencer.
-        i = np.searchsorted(at, ticks, side="right") - 1
-        result: NDArray[np.float64] = since[i] + (ticks - at[i]) * tick[i]
-        return result
-
-    onset = seconds(time.astype(np.int64))
-    return onset, seconds(time.astype(np.int64) + duration) - onset
+    start = time.astype(np.int64)
+    end = start + duration
+    # Of several tempos at one tick the last applies, as in a sequencer.
+    i, j = (np.searchsorted(at, ticks, side="right") - 1 for ticks in (start, end))
+    following = np.minimum(i + 1, len(at) - 1)
+    # From differences of ticks: those of seconds cancel to 0 where a note is short and its onset is large.
+    across = (at[following] - start) * tick[i] + (since[j] - since[following]) + (end - at[j]) * tick[j]
+    return since[i] + (start - at[i]) * tick[i], np.where(i == j, duration * tick[i], across)
 
 
 def midi_bytes(notes: Notes, tempo: float = 120.0) -> bytes:

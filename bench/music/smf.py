@@ -1,0 +1,259 @@
+"""Structure of Standard MIDI Files: what the parser would misread without an error is corrected or refused beforehand.
+
+The lengths of the chunks are checked first. Then the content is searched for bytes that could begin an event which the parser
+misreads; only a file that has one is examined event by event. Few have, so that this costs a few per cent of the parsing.
+
+Source: The Complete MIDI 1.0 Detailed Specification, MIDI Manufacturers Association, 1996: Standard MIDI Files 1.0.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Container, Iterator, Sequence
+from typing import NamedTuple
+
+from bench.errors import DataError
+
+HEADER = 14
+
+#: First bytes of events. Those of a channel's are in the upper four bits, the channel in the lower ones.
+NOTE_ON, PROGRAM_CHANGE = 0x9, 0xC
+SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
+TEMPO, END_OF_TRACK = 0x51, 0x2F
+
+#: Data bytes of messages that are not allowed in files, by their first byte, and whose size the parser doesn't know.
+COMMON = {0xF1: 1, 0xF2: 2, 0xF3: 1}
+
+#: Data bytes of a channel's event, by the upper four bits.
+SIZES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
+
+Span = tuple[int, int]
+
+
+class Event(NamedTuple):
+    """An event of a track.
+
+    Parameters
+    ----------
+    at : int
+        Position in the file of its first byte, or of its data where that is left out.
+    tick : int
+        From the beginning of the track.
+    status : int
+        Its first byte, also where the file leaves it out.
+    kind : int
+        Type of a meta event, else 0.
+    data : int
+        Position of its first data byte in the file.
+    size : int
+        Number of its data bytes.
+    """
+
+    at: int
+    tick: int
+    status: int
+    kind: int
+    data: int
+    size: int
+
+
+def damaged(why: str) -> DataError:
+    """Make the error for a file that can't be parsed, and the reason."""
+    return DataError(f"not a MIDI file that can be parsed ({why})")
+
+
+def checked(raw: bytes) -> bytes:
+    """Return a file's content as the parser reads it rightly.
+
+    Escape events (0xF7), whose length the parser doesn't know, become SysEx events, which it skips.
+
+    Raises
+    ------
+    DataError
+        If there are more or fewer tracks than the header says, they are independent sequences (format 2), a status byte is
+        missing after a SysEx event, a tempo doesn't have three bytes, or an event that would be misread is not allowed in files.
+    """
+    spans = tracks(raw)
+    if not _doubtful(raw, spans):
+        return raw
+    content = bytearray(raw)
+    for span in spans:
+        for event in events(raw, span):
+            if event.kind == TEMPO and event.size != 3:
+                raise damaged(f"a tempo of {event.size} bytes, not 3")
+            if event.status == ESCAPE:
+                content[event.at] = SYSEX
+    return bytes(content)
+
+
+def tracks(raw: bytes) -> list[Span]:
+    """Locate the events of each track: first byte, and the one after the last.
+
+    Raises
+    ------
+    DataError
+        If there are more or fewer tracks than the header says, or they are independent sequences (format 2).
+    """
+    if len(raw) < HEADER or not raw.startswith(b"MThd\0\0\0\6"):
+        raise damaged("it does not begin with a MIDI header")
+    form, announced = struct.unpack_from(">HH", raw, 8)
+    spans, at = [], HEADER
+    while at + 8 <= len(raw):
+        kind, size = struct.unpack_from(">4sI", raw, at)
+        if kind == b"MTrk":
+            spans.append((at + 8, at + 8 + size))
+        at += 8 + size
+    if len(spans) != announced:
+        raise damaged(f"its header announces {announced} tracks, it holds {len(spans)}")
+    if form == 2 and len(spans) > 1:
+        raise DataError(f"it holds {len(spans)} independent sequences (MIDI format 2), which have no common time")
+    if spans and spans[-1][1] > len(raw):
+        raise damaged("it ends within a track")
+    return spans
+
+
+def events(raw: bytes, span: Span) -> Iterator[Event]:
+    """Iterate over a track's events, up to its end-of-track event or its end.
+
+    Raises
+    ------
+    DataError
+        If an event is incomplete, not allowed in a file, or has no status byte and none that it could repeat.
+    """
+    at, end = span
+    tick = running = kind = 0
+    try:
+        while at < end and kind != END_OF_TRACK:
+            delta, at = _quantity(raw, at)
+            tick += delta
+            first, status, kind = at, raw[at], 0
+            if status < 0x80:
+                status = running
+            else:
+                at += 1
+            if status == META:
+                kind, at = raw[at], at + 1
+            if status in (META, SYSEX, ESCAPE):
+                # By the standard meta events end a running status too, but many programs go on with it, and so does the parser.
+                running = running if status == META else 0
+                size, at = _quantity(raw, at)
+            elif status >> 4 in SIZES:
+                running, size = status, SIZES[status >> 4]
+            else:
+                raise damaged(f"an event begins with 0x{status:02X}" if status else "a status byte is missing")
+            if at + size > end:
+                raise IndexError
+            yield Event(first, tick, status, kind, at, size)
+            at += size
+    except IndexError:
+        raise damaged("an event is incomplete") from None
+
+
+def _quantity(raw: bytes, at: int) -> tuple[int, int]:
+    """Read a number of variable length, and return it with the position after it."""
+    value = raw[at] & 0x7F
+    while raw[at] & 0x80:
+        at += 1
+        value = value << 7 | raw[at] & 0x7F
+    return value, at + 1
+
+
+def _doubtful(raw: bytes, spans: Sequence[Span]) -> bool:
+    """Whether a file may hold an event that the parser misreads.
+
+    Each byte that could begin one is taken for its beginning. Most are a part of a number or a text, which what follows shows.
+    """
+    if any(raw[at + 1 : at + 2] == b"\x51" and raw[at + 2 : at + 3] != b"\3" for at in _positions(raw, b"\xff")):
+        return True
+    return any(
+        _misread(raw, at)
+        for first in (SYSEX, ESCAPE, *COMMON)
+        for at in _positions(raw, bytes([first]))
+        if any(start <= at < end for start, end in spans) and raw.rfind(b"\xff\x51\x03", at - 5, at) < 0  # no byte of a tempo
+    )
+
+
+def _positions(raw: bytes, part: bytes) -> Iterator[int]:
+    at = raw.find(part, HEADER)
+    while at >= 0:
+        yield at
+        at = raw.find(part, at + 1)
+
+
+def _misread(raw: bytes, at: int) -> bool:
+    """Whether the parser would misread what follows the event at a position, or that event itself."""
+    first = raw[at]
+    try:
+        size, at = (COMMON[first], at + 1) if first in COMMON else _quantity(raw, at + 1)
+        _, at = _quantity(raw, at + size)
+        return first == ESCAPE or (raw[at] >= 0x80) == (first in COMMON)
+    except IndexError:
+        return True
+
+
+def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
+    """Silence the notes of other programs, if a track plays on a channel whose program only another track sets.
+
+    The parser knows only the program changes of a note's own track. A track's own changes take precedence here too: programs that
+    write every track on channel 1 mean each track's own instrument.
+
+    Parameters
+    ----------
+    raw : bytes
+        As from :func:`checked`.
+    programs : container of int
+        General MIDI programs to keep, from 0.
+
+    Returns
+    -------
+    bytes or None
+        The content with velocity 0 for all notes of other programs; None if every track sets its own.
+    """
+    spans = tracks(raw)
+    if len(spans) < 2 or not _may_share(raw, spans):
+        return None
+    changes: dict[tuple[int | None, int], list[tuple[int, int]]] = defaultdict(list)  # by track (or None for all) and channel
+    strikes: list[tuple[int, int, int, int]] = []
+    for track, span in enumerate(spans):
+        for event in events(raw, span):
+            channel = event.status & 0xF
+            if event.status >> 4 == PROGRAM_CHANGE:
+                changes[track, channel].append((event.tick, raw[event.data]))
+                changes[None, channel].append((event.tick, raw[event.data]))
+            elif event.status >> 4 == NOTE_ON:
+                strikes.append((track, channel, event.tick, event.data + 1))
+    if all((track, channel) in changes or (None, channel) not in changes for track, channel, _, _ in strikes):
+        return None
+    for several in changes.values():
+        several.sort(key=lambda change: change[0])
+    content = bytearray(raw)
+    for track, channel, tick, velocity in strikes:
+        applying = changes.get((track, channel)) or changes.get((None, channel)) or []
+        last = bisect_right(applying, tick, key=lambda change: change[0]) - 1
+        if (applying[last][1] if last >= 0 else 0) not in programs:
+            content[velocity] = 0
+    return bytes(content)
+
+
+def _may_share(raw: bytes, spans: Sequence[Span]) -> bool:
+    """Whether a track may have notes on a channel for which only another track sets a program."""
+    for channel in range(16):
+        if raw.find(PROGRAM_CHANGE << 4 | channel, HEADER) < 0:
+            continue
+        # Any byte counts that could begin such an event.
+        setting, playing = (
+            [number for number, span in enumerate(spans) if raw.find(kind << 4 | channel, *span) >= 0]
+            for kind in (PROGRAM_CHANGE, NOTE_ON)
+        )
+        foreign = (spans[number] for number in playing if set(setting) - {number})
+        if any(not _begins_with_program(raw, span, channel) for span in foreign):
+            return True
+    return False
+
+
+def _begins_with_program(raw: bytes, span: Span, channel: int) -> bool:
+    """Whether a track sets the program of a channel before it plays on it."""
+    own = (event.status >> 4 for event in events(raw, span) if event.status & 0xF == channel)
+    return next((kind == PROGRAM_CHANGE for kind in own if kind in (NOTE_ON, PROGRAM_CHANGE)), True)

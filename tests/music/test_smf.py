@@ -1,0 +1,132 @@
+"""bench.music.smf: what the parser misreads is corrected or refused. Files are made by hand, by the standard alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import DataError
+from bench.music import smf
+from bench.music.midi import MOST_BYTES, read_midi
+
+from .test_midi import midi, off, on, program, tempo
+
+NOTE = [(0, on(60, 64)), (480, off(60))]
+
+
+def sysex(data: bytes, first: bytes = b"\xf0") -> bytes:
+    return first + bytes([len(data)]) + data
+
+
+@pytest.mark.parametrize("length", range(40))
+@pytest.mark.parametrize("first", [b"\xf0", b"\xf7"])
+def test_no_running_status_after_sysex(length: int, first: bytes) -> None:
+    data = bytes(i % 128 for i in range(length)) + b"\xf7"
+    notes = [(0, on(60, 64)), (480, bytes([60, 0]))]
+    with pytest.raises(DataError, match="status byte is missing"):
+        read_midi(midi([*notes, (0, sysex(data, first)), (0, bytes([62, 64])), (480, bytes([62, 0]))]))
+    # With the status byte that the standard asks for, all notes are read.
+    assert len(read_midi(midi([*notes, (0, sysex(data, first)), (0, on(62, 64)), (480, bytes([62, 0]))]))) == 2
+
+
+@pytest.mark.parametrize("length", range(5))
+def test_running_status_after_a_meta_event(length: int) -> None:
+    """Against the standard, but common, and read rightly."""
+    text = b"\xff\x01" + bytes([length]) + b"x" * length
+    assert len(read_midi(midi([(0, on(60, 64)), (0, text), (480, bytes([60, 0]))]))) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\7", b"\7\xa1", b"\7\xa1\x20\0"])
+def test_a_tempo_has_three_bytes(data: bytes) -> None:
+    with pytest.raises(DataError, match=f"a tempo of {len(data)} bytes"):
+        read_midi(midi([(0, b"\xff\x51" + bytes([len(data)]) + data), *NOTE]))
+
+
+def test_a_tempo_is_not_zero() -> None:
+    with pytest.raises(DataError, match="a tempo of 0"):
+        read_midi(midi([(0, tempo(0)), *NOTE]))
+
+
+def test_independent_sequences_are_refused() -> None:
+    raw = bytearray(midi(NOTE, NOTE))
+    raw[9] = 2
+    with pytest.raises(DataError, match="format 2"):
+        read_midi(bytes(raw))
+
+
+@pytest.mark.parametrize("announced", [0, 1, 2, 4])
+def test_no_track_is_lost_silently(announced: int) -> None:
+    raw = bytearray(midi(NOTE, NOTE, NOTE))
+    raw[11] = announced
+    with pytest.raises(DataError, match=f"announces {announced} tracks, it holds 3"):
+        read_midi(bytes(raw))
+
+
+@pytest.mark.parametrize("first", [0xF1, 0xF2, 0xF3])
+def test_messages_that_no_file_may_hold(first: int) -> None:
+    with pytest.raises(DataError, match=f"begins with 0x{first:02X}"):
+        read_midi(midi([*NOTE, (0, bytes([first, 1, 1][: 1 + smf.COMMON[first]])), *NOTE]))
+
+
+def test_bytes_that_only_look_like_events() -> None:
+    """High bytes in times, texts and tempos: the file is read."""
+    text = b"\xff\x01\x06\xf0\xf7\xff\x51\xf1\xf2"
+    track = [(0, text), (0x3981, on(60, 64)), (0x3B80, off(60)), (0, tempo(0x07F0F1)), (0x3C05, on(62, 64)), (9, off(62))]
+    assert len(read_midi(midi(track))) == 2
+
+
+def test_only_drums() -> None:
+    with pytest.raises(DataError, match="only drums"):
+        read_midi(midi([(0, on(36, 64, 9)), (480, off(36, 9))]))
+
+
+def test_programs_set_by_another_track() -> None:
+    setup = [(0, program(40)), (0, program(0, 1)), (960, program(3))]
+    track = [(0, on(60, 64)), (240, off(60)), (0, on(72, 64, 1)), (240, off(72, 1)), (480, on(64, 64)), (480, off(64))]
+    raw = midi(setup, track)
+    assert read_midi(raw).pitch.tolist() == [60, 72, 64]
+    assert read_midi(raw, range(8)).pitch.tolist() == [72, 64]
+    assert read_midi(raw, range(40, 48)).pitch.tolist() == [60]
+
+
+def test_a_tracks_own_program_takes_precedence() -> None:
+    """Sequencers that write every track on channel 1 mean each track's own instrument."""
+    raw = midi([(0, program(40)), *NOTE], [(0, program(0)), (0, on(72, 64)), (480, off(72))])
+    assert read_midi(raw, range(8)).pitch.tolist() == [72]
+    assert read_midi(raw, range(40, 48)).pitch.tolist() == [60]
+
+
+def test_durations_far_behind_a_slow_tempo() -> None:
+    """A piece of eight and a half hours, then the fastest tempo: a tick is shorter than the resolution of the onsets."""
+    wait = [(16383, b"\xff\x01\0")] * 60_000
+    body = [event for i in range(64) for event in ((1, on(100 - i % 40, 64)), (1, off(100 - i % 40)))]
+    notes = read_midi(midi([(0, tempo(0xFFFFFF)), *wait, (0, tempo(1)), *body], division=32767))
+    assert len(notes) == 64
+    assert notes.duration.tolist() == pytest.approx([1e-6 / 32767] * 64, rel=1e-9)
+
+
+def test_a_file_of_four_gibibytes_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.mid"
+    with path.open("wb") as file:
+        file.truncate(4 << 30)
+    with pytest.raises(DataError, match="too large"):
+        read_midi(path)
+    with pytest.raises(DataError, match="not a file"):
+        read_midi(Path("/dev/zero"))
+    assert MOST_BYTES < 1 << 25
+
+
+@given(st.data())
+def test_every_event_is_found(data: st.DataObject) -> None:
+    """The event walk and the parser agree on files with any mixture of events."""
+    notes = st.builds(lambda p: ((0, on(p, 64)), (30, off(p))), st.integers(0, 127))
+    others = st.builds(lambda body: ((0, sysex(body)),), st.binary(max_size=9))
+    texts = st.builds(lambda body: ((5, b"\xff\x01" + bytes([len(body)]) + body),), st.binary(max_size=9))
+    track = [event for some in data.draw(st.lists(st.one_of(notes, others, texts), max_size=30)) for event in some]
+    raw = midi(track)
+    (span,) = smf.tracks(raw)
+    assert [raw[event.at] for event in smf.events(raw, span)] == [message[0] for _, message in track] + [0xFF]
+    assert len(read_midi(raw)) == sum(message[0] == 0x90 for _, message in track)
