@@ -40,7 +40,7 @@ def numbers_in(stem: str) -> tuple[int, int] | None:
 
 
 def as_file(notes: Notes) -> Notes:
-    """Pass the notes through a MIDI file: onsets on ticks, equal pitches on one tick merged."""
+    """Pass the notes through a MIDI file: onsets and ends on ticks."""
     return read_midi(midi_bytes(notes))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Container, Mapping
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,15 @@ def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[ND
 
 
 def midi_bytes(notes: Notes, tempo: float = 120.0) -> bytes:
-    """Write notes as a MIDI file of one piano track; see :func:`tracks_bytes`."""
+    """Write notes as a MIDI file of a piano; see :func:`tracks_bytes`."""
     return tracks_bytes({"": notes}, tempo)
 
 
 def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
     """Write a MIDI file of piano tracks with a tempo.
 
-    Onsets are rounded to ticks of ``60 / tempo / 480`` seconds, about 1 ms at the default. A key can only be down once: a
-    note ends where its key is struck again, and of two notes that strike one key on one tick the longer is written.
+    Onsets are rounded to ticks of ``60 / tempo / 480`` seconds, about 1 ms at the default; a note lasts at least a tick. On one
+    channel MIDI can't tell apart notes of one pitch that overlap: the later ones are written to further tracks and channels.
 
     Parameters
     ----------
@@ -178,26 +179,25 @@ def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
     midi = pretty_midi.PrettyMIDI(resolution=RESOLUTION, initial_tempo=tempo)
     tick = 60.0 / tempo / RESOLUTION
     for name, notes in tracks.items():
-        piano = pretty_midi.Instrument(program=0, name=name)
-        piano.notes = [
-            pretty_midi.Note(velocity=int(v), pitch=int(p), start=float(a * tick), end=float(b * tick))
-            for a, b, p, v in zip(*_keyed(notes, tick), strict=True)
-        ]
-        midi.instruments.append(piano)
+        layers = [pretty_midi.Instrument(program=0, name=name)]
+        for layer, start, end, pitch, velocity in _layered(notes, tick):
+            if layer == len(layers):
+                layers.append(pretty_midi.Instrument(program=0, name=name))
+            layers[layer].notes.append(pretty_midi.Note(velocity, pitch, start * tick, end * tick))
+        midi.instruments += layers
     out = io.BytesIO()
     midi.write(out)
     return out.getvalue()
 
 
-def _keyed(notes: Notes, tick: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Start and end ticks, pitch and velocity of notes cut so that no key is struck while it is down."""
+def _layered(notes: Notes, tick: float) -> Iterator[tuple[int, int, int, int, int]]:
+    """Layer, start and end tick, pitch and velocity of each note; notes of a layer that have one pitch don't overlap."""
     start = np.rint(notes.onset / tick).astype(np.int64)
     end = np.maximum(np.rint((notes.onset + notes.duration) / tick).astype(np.int64), start + 1)
-    order = np.lexsort((-end, start, notes.pitch))
-    start, end, pitch, velocity = start[order], end[order], notes.pitch[order], notes.velocity[order]
-    first = np.ones(len(start), np.bool_)
-    first[1:] = (np.diff(start) != 0) | (pitch[1:] != pitch[:-1])
-    start, end, pitch, velocity = start[first], end[first], pitch[first], velocity[first]
-    again = np.flatnonzero(pitch[1:] == pitch[:-1])
-    end[again] = np.minimum(end[again], start[again + 1])
-    return start, end, pitch, velocity
+    columns = (column.tolist() for column in (start, end, notes.pitch, notes.velocity))
+    ends: dict[int, list[int]] = defaultdict(list)  # by pitch, of the last note of each layer
+    for a, b, pitch, velocity in zip(*columns, strict=True):
+        layers = ends[pitch]
+        layer = next((k for k, last in enumerate(layers) if last <= a), len(layers))
+        layers[layer : layer + 1] = [b]
+        yield layer, a, b, pitch, velocity

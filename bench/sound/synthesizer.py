@@ -136,9 +136,9 @@ def _dry(notes: Notes, seconds: float) -> bytes:
     kept = notes[: int(np.searchsorted(notes.onset, seconds))]
     cut = Notes.from_columns(kept.onset, np.minimum(kept.duration, seconds - kept.onset), kept.pitch, kept.velocity)
     score: Any = Score.from_midi(midi_bytes(cut), ttype="Tick")
-    (piano,) = score.tracks
     # The synthesizer stops at the last event: the third one lets the last notes ring.
     end = round(seconds * score.ticks_per_quarter * 2)  # midi_bytes writes 120 quarter notes a minute
-    for tick, control in ((0, _REVERB), (0, _CHORUS), (end, _CHORUS)):
-        piano.controls.append(ControlChange(tick, control, 0))
+    for track in score.tracks:
+        for tick, control in ((0, _REVERB), (0, _CHORUS), (end, _CHORUS)):
+            track.controls.append(ControlChange(tick, control, 0))
     return bytes(score.dumps_midi())

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import DataError
+from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes, check_columns
 from bench.runner.prepare import write_midi
@@ -159,15 +160,34 @@ def test_round_trip_within_a_tick(notes: Notes) -> None:
     np.testing.assert_allclose(back.duration[b], notes.duration[a], atol=TICK * 1.01)
 
 
-@given(st.lists(st.tuples(st.floats(0, 2), st.floats(1e-5, 2), st.integers(60, 62), st.integers(1, 127)), max_size=20))
-def test_what_no_keyboard_holds_is_written_as_far_as_it_can(rows: list[tuple[float, float, int, int]]) -> None:
+def in_ticks(notes: Notes) -> list[tuple[int, int, int, int]]:
+    """Onset, pitch, velocity and length of each note as a file holds them, in a file's order."""
+    rows = []
+    for onset, length, pitch, velocity in zip(notes.onset, notes.duration, notes.pitch, notes.velocity, strict=True):
+        start = round(onset / TICK)
+        rows.append((start, int(pitch), int(velocity), max(round((onset + length) / TICK) - start, 1)))
+    return sorted(rows, key=lambda row: row[:2])
+
+
+@given(st.lists(st.tuples(st.floats(0, 2), st.floats(1e-5, 2), st.integers(60, 62), st.integers(1, 127)), max_size=60))
+def test_notes_of_one_pitch_that_overlap_are_all_kept(rows: list[tuple[float, float, int, int]]) -> None:
     notes = Notes.from_columns(*(np.array(c) for c in zip(*rows, strict=True))) if rows else Notes.from_columns([], [], [], [])
+    assert in_ticks(read_midi(midi_bytes(notes))) == in_ticks(notes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 127), st.integers(0, 127), st.integers(0, 63), st.integers(0, 63)), max_size=40))
+def test_what_the_shared_codec_decodes_keeps_its_order(codes: list[tuple[int, int, int, int]]) -> None:
+    notes = NoteCodec().decode(np.array(codes, np.int64).reshape(-1, 4))
     back = read_midi(midi_bytes(notes))
-    strikes = {(round(o / TICK), p) for o, p in zip(notes.onset, notes.pitch, strict=True)}
-    assert {(round(o / TICK), int(p)) for o, p in zip(back.onset, back.pitch, strict=True)} == strikes
-    for pitch in set(back.pitch.tolist()):
-        key = back.pitch == pitch
-        assert (back.onset[key][:-1] + back.duration[key][:-1] <= back.onset[key][1:] + 1e-9).all()
+    assert back.pitch.tolist() == notes.pitch.tolist()
+    assert back.velocity.tolist() == notes.velocity.tolist()
+    np.testing.assert_allclose(back.onset, notes.onset, atol=TICK)
+    np.testing.assert_allclose(back.duration, notes.duration, atol=TICK * 1.01)
+
+
+def test_forty_equal_notes() -> None:
+    notes = Notes.from_columns([0.5] * 40, np.arange(1, 41) / 10, [60] * 40, range(1, 41))
+    assert in_ticks(read_midi(midi_bytes(notes))) == in_ticks(notes)
 
 
 def test_tempo() -> None:
