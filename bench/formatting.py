@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 #: An undefined value.
@@ -18,6 +19,8 @@ DASH = "–"
 
 #: Longest text from outside, such as an error message, in characters.
 LONGEST = 300
+
+_NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
 
 #: What could start a mark anywhere in a line, or a link that GitHub makes of a bare address.
 _MARKS = re.compile(r"[\\`*_{}\[\]<>|~$!#@&]|(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
@@ -32,6 +35,19 @@ def plural(number: int, noun: str, nouns: str = "") -> str:
     ('1 seed', '1,200 seeds', '2 entries')
     """
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def tally(texts: Iterable[str]) -> list[tuple[str, int]]:
+    """Count texts, the most frequent first; those that differ only in their numbers are one.
+
+    >>> tally(["it has 3 notes", "MIDI format 2", "it has 12 notes"])
+    [('it has … notes', 2), ('MIDI format 2', 1)]
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        alike[_NUMBER.sub("…", text)].append(text)
+    counts = [(text if len(set(several)) > 1 else several[0], len(several)) for text, several in alike.items()]
+    return sorted(counts, key=lambda item: (-item[1], item[0]))
 
 
 def listed(items: Sequence[str], limit: int = 20) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, read_midi
+from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, midi_content, read_midi
 
 from ._splits import unit_hash
 
 SPLITS = ("train", "validation", "test")
 
 MIDI_SUFFIXES = (".mid", ".midi")
+
+#: Notes whose pitches two files must share before all their notes are compared.
+SIGNATURE = 64
 
 #: General MIDI's piano family, counted from 0.
 PIANO = range(8)
@@ -42,6 +46,8 @@ def read_entries(
 ) -> Splits:
     """Read every file; leave out missing, unreadable, short and duplicate ones, with the reason for each.
 
+    Duplicates are files with the same content, or the same notes.
+
     Parameters
     ----------
     entries : sequence of Entry
@@ -57,26 +63,36 @@ def read_entries(
     pieces: dict[str, list[Piece]] = {name: [] for name in SPLITS}
     left_out = list(skipped)
     seen: dict[str, str] = {}
+    alike: dict[tuple[int, bytes], list[Piece]] = defaultdict(list)
     for i, entry in enumerate(entries):
         progress(i, len(entries), "reading MIDI")
         try:
-            raw = entry.path.read_bytes()
+            raw = midi_content(entry.path)
             digest = hashlib.sha256(raw).hexdigest()
             if digest in seen:
                 raise DataError(f"the same file as {seen[digest]}")
             notes = _notes(raw, programs, minimum_notes)
+            others = alike[len(notes), notes.pitch[:SIGNATURE].tobytes()]
+            if same := next((other.id for other in others if other.notes == notes), None):
+                raise DataError(f"the same notes as {same}")
         except FileNotFoundError:
             left_out.append(Skipped(entry.name, "listed, but the file does not exist"))
-        except OSError as error:
-            left_out.append(Skipped(entry.name, f"can't be read ({error.strerror})"))
+        except (OSError, ValueError) as error:  # a ValueError if the name holds a NUL
+            left_out.append(Skipped(entry.name, _unreadable(error)))
         except DataError as error:
             left_out.append(Skipped(entry.name, error.message))
         else:
             seen[digest] = entry.name
-            pieces[entry.split].append(Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest))
+            piece = Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest)
+            others.append(piece)
+            pieces[entry.split].append(piece)
     progress(len(entries), len(entries), "reading MIDI")
     train, validation, test = (tuple(pieces[name]) for name in SPLITS)
     return Splits(train, validation, test, tuple(left_out), tuple(remarks))
+
+
+def _unreadable(error: OSError | ValueError) -> str:
+    return f"can't be read ({getattr(error, 'strerror', None) or error})"
 
 
 def _notes(raw: bytes, programs: range | None, minimum_notes: int) -> Notes:
@@ -108,12 +124,14 @@ def positive(dataset: str, **options: int | None) -> None:
 def midi_file_problem(path: Path) -> str:
     """Problem with a file that should be MIDI, as far as its first bytes show it; empty if none."""
     try:
+        if not path.is_file():
+            return "not a file" if path.exists() else "missing"
         with path.open("rb") as file:
             head = file.read(14)
     except FileNotFoundError:
         return "missing"
-    except OSError as error:
-        return f"can't be read ({error.strerror})"
+    except (OSError, ValueError) as error:
+        return _unreadable(error)
     valid = len(head) == 14 and head.startswith(b"MThd") and int.from_bytes(head[4:8], "big") >= 6
     return "" if valid else "not a MIDI file"
 
@@ -130,14 +148,16 @@ def identity(*parts: object) -> str:
 
 
 def contents(root: Path, paths: Iterable[Path]) -> str:
-    """Hash the names and contents of files, the same on every machine. Missing files count too."""
+    """Hash the names and contents of MIDI files, the same on every machine. Those that can't be read count too."""
     lines = []
     for path in sorted(paths):
         name = path.relative_to(root) if path.is_relative_to(root) else path
         try:
-            lines.append(f"{name}\x1e{file_sha256(path)}")
-        except OSError:
+            lines.append(f"{name}\x1e{hashlib.sha256(midi_content(path)).hexdigest()}")
+        except (OSError, ValueError):
             lines.append(f"{name}\x1emissing")
+        except DataError as error:
+            lines.append(f"{name}\x1e{error.message}")
     return identity(*lines)
 
 
@@ -169,11 +189,16 @@ def by_hash(text: str | bytes, validation: float, test: float) -> str:
 def locate(roots: Iterable[Path], accept: Callable[[Path], bool]) -> Path | None:
     """Find the first folder that `accept` takes: a root, or one or two levels below. Hidden ones are unfinished: skipped."""
     for root in roots:
-        if not root.is_dir():
-            continue
         for pattern in ("", "*", "*/*"):
             for folder in [root] if not pattern else sorted(root.glob(pattern)):
                 hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
-                if not hidden and folder.is_dir() and accept(folder):
+                if not hidden and _accepts(accept, folder):
                     return folder
     return None
+
+
+def _accepts(accept: Callable[[Path], bool], folder: Path) -> bool:
+    try:
+        return folder.is_dir() and accept(folder)
+    except OSError:  # it can't be entered
+        return False

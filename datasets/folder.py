@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.api import DataError, Progress, Skipped, Splits
+from bench.api import DataError, Progress, Skipped, Splits, midi_content
 
 from ._files import (
     MIDI_SUFFIXES,
     Entry,
     by_hash,
     contents,
-    file_sha256,
     fill_empty,
     identity,
     positive,
@@ -29,7 +29,10 @@ NEEDS = "folder"
 #: Marker files of a run's folder and of a cache (https://bford.info/cachedir/).
 OURS = ("run.json", "CACHEDIR.TAG")
 
-REMARKS = ("Split by a hash of each file's content: two arrangements of one work can be in two splits.",)
+REMARKS = (
+    "Each file counts as a work of its own: two performances or arrangements of one work can be in two splits, or in two folds. "
+    "Of files with the same notes one is used.",
+)
 
 
 class Dataset:
@@ -76,22 +79,24 @@ class Dataset:
         """Identity of the options and of every file's name and content."""
         source = _required(source)
         options = (self.programs, self.minimum_notes, self.validation, self.test)
-        return identity("folder", 1, *options, contents(source, _files(source)))
+        return identity("folder", 2, *options, contents(source, _files(source)[0]))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
-        """Read all files; the same content only once."""
+        """Read all files; the same content, or the same notes, only once."""
         source = _required(source)
         entries: list[Entry] = []
-        skipped: list[Skipped] = []
-        for path in _files(source):
-            name = path.relative_to(source).as_posix()
+        files, skipped = _files(source)
+        for path in files:
+            name = path.relative_to(source)
             try:
-                split = by_hash(file_sha256(path), self.validation, self.test)
+                split = by_hash(hashlib.sha256(midi_content(path)).hexdigest(), self.validation, self.test)
             except OSError as error:
-                skipped.append(Skipped(name, f"can't be read ({error.strerror})"))
-                continue
-            entries.append(Entry(path, name, split, title=path.stem))
-        if not entries:
+                skipped.append(Skipped(name.as_posix(), f"can't be read ({error.strerror})"))
+            except DataError as error:
+                skipped.append(Skipped(name.as_posix(), error.message))
+            else:
+                entries.append(Entry(path, name.as_posix(), split, title=name.with_suffix("").as_posix()))
+        if not entries and not skipped:
             raise DataError(f"folder: there is no MIDI file in {source} or below.", f"Expected {' or '.join(MIDI_SUFFIXES)}.")
         splits = read_entries(
             entries, progress, minimum_notes=self.minimum_notes, programs=self.programs, skipped=skipped, remarks=REMARKS
@@ -99,18 +104,26 @@ class Dataset:
         return fill_empty(splits, lambda piece: piece.sha256)
 
 
-def _files(source: Path) -> list[Path]:
-    """List MIDI files in `source` and below, without a run's samples, which the next run must not train on."""
+def _files(source: Path) -> tuple[list[Path], list[Skipped]]:
+    """List MIDI files in `source` and below, and the folders that can't be entered.
+
+    A run's samples are no music that the next run should train on, so they are in neither list.
+    """
     files: list[Path] = []
-    for folder, below, names in os.walk(source):
+    closed: list[OSError] = []
+    for folder, below, names in os.walk(source, onerror=closed.append):
         below[:] = [name for name in below if not name.startswith(".") and not _is_ours(Path(folder, name))]
-        files += [path for name in names if (path := Path(folder, name)).suffix.lower() in MIDI_SUFFIXES and path.is_file()]
-    return sorted(files)
+        files += [path for name in names if (path := Path(folder, name)).suffix.lower() in MIDI_SUFFIXES]
+    left_out = [Skipped(os.path.relpath(error.filename, source), f"can't be entered ({error.strerror})") for error in closed]
+    return sorted(files), left_out
 
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder is one of this suite's runs, or a cache of any program."""
-    return any((folder / name).is_file() for name in OURS)
+    try:
+        return any((folder / name).is_file() for name in OURS)
+    except OSError:  # it can't be entered
+        return False
 
 
 def _required(source: Path | None) -> Path:

@@ -27,6 +27,8 @@ CHECKSUMS = {
 
 URL = "https://storage.googleapis.com/magentadata/datasets/maestro/v{version}/maestro-v{version}-midi.zip"
 
+OUTSIDE = "its name points outside the dataset's folder"
+
 COLUMNS = ("canonical_composer", "canonical_title", "split", "year", "midi_filename")
 
 
@@ -99,7 +101,8 @@ class Dataset:
         if (verified := checked_manifest(source, progress)) is not None:
             return verified
         names = [row["midi_filename"] for row in self._rows(source)]
-        lines = [f"{name}: {problem}" for name in names if (problem := midi_file_problem(source / name))]
+        problems = ((name, OUTSIDE if _leads_out(name) else midi_file_problem(source / name)) for name in names)
+        lines = [f"{name}: {problem}" for name, problem in problems if problem]
         remark = f"Each file that {self.name}.csv lists was examined; the table itself has no known checksum."
         return Verified(tuple(lines), there=len(names) - len(lines), remark=remark)
 
@@ -139,11 +142,11 @@ class Dataset:
         for split in SPLITS:
             in_split = sorted((r for r in chosen if r["split"] == split), key=lambda r: unit_hash(r["midi_filename"]))
             for row in sorted(in_split[: self.limit], key=lambda r: r["midi_filename"]):
-                path, name = source / row["midi_filename"], row["midi_filename"]
-                if not path.resolve().is_relative_to(source.resolve()):
-                    skipped.append(Skipped(name, "it points outside the dataset's folder"))
+                name = row["midi_filename"]
+                if _leads_out(name):
+                    skipped.append(Skipped(name, OUTSIDE))
                     continue
-                entries.append(Entry(path, name, split, row["canonical_title"], row["canonical_composer"]))
+                entries.append(Entry(source / name, name, split, row["canonical_title"], row["canonical_composer"]))
         skipped += [Skipped(r["midi_filename"], f"unknown split {r['split']!r}") for r in chosen if r["split"] not in SPLITS]
         return entries, skipped
 
@@ -165,6 +168,11 @@ class Dataset:
         composer = row["canonical_composer"].casefold()
         named = not self.composers or any(c.casefold() in composer for c in self.composers)
         return named and (not self.years or row["year"] in map(str, self.years))
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name in the table is absolute or has ``..``. Links are followed: caches keep the files elsewhere."""
+    return Path(name).is_absolute() or ".." in Path(name).parts
 
 
 def _version(option: str | int) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.errors import DataError, UsageError
 from bench.external.prompt_match import PromptRule, Start, continuation, whose
 from bench.external.prompts import as_file, numbers_in, prompt_name
-from bench.music.midi import read_midi
+from bench.music.midi import midi_content, read_midi
 from bench.music.notes import Notes
 from bench.storage.samples import Target
 
@@ -221,5 +221,9 @@ def read_continuation(
 def _digest(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda p: p.name):
-        digest.update(path.name.encode("utf-8", "surrogateescape") + b"\x1f" + hashlib.sha256(path.read_bytes()).digest())
+        try:
+            content = hashlib.sha256(midi_content(path)).digest()
+        except (DataError, OSError):  # listed as bad
+            content = b""
+        digest.update(path.name.encode("utf-8", "surrogateescape") + b"\x1f" + content)
     return digest.hexdigest()[:16]

@@ -6,15 +6,13 @@ and error messages may hold anything.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.formatting import brief
+from bench.formatting import brief, tally
 from bench.metrics import HEADLINE
 from bench.music.codec import NoteCodec
 from bench.report.flags import FLAGS, Flag, flags
@@ -31,8 +29,6 @@ NGRAM = "ngram"
 
 #: Most skipped files and pieces that are listed by name.
 LISTED = 20
-
-_NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
 
 
 @dataclass(frozen=True)
@@ -155,8 +151,7 @@ class Report:
     @cached_property
     def skipped(self) -> list[tuple[str, int]]:
         """Reasons why files were left out and how many, the most frequent first; reasons that differ in a number are one."""
-        counts = Counter(_NUMBER.sub("…", str(s["reason"])) for s in self.dataset.skipped)
-        return sorted(((brief(reason), n) for reason, n in counts.items()), key=lambda item: (-item[1], item[0]))
+        return [(brief(reason), n) for reason, n in tally(str(s["reason"]) for s in self.dataset.skipped)]
 
     @cached_property
     def skipped_files(self) -> list[str]:

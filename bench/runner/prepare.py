@@ -30,6 +30,10 @@ from bench.storage.files import FORMAT, BusyError, hold
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
 from bench.system.disk import write_file
+from bench.system.paths import closed_folders
+
+#: Folders below the user's that are searched for a dataset: as deep as the shipped ones look for theirs.
+SEARCHED = 2
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -94,12 +98,16 @@ class Source:
     def require(self, emit: Emit, may_fetch: bool) -> Path | None:
         """Find the folder that holds the dataset; download it if it is missing and `may_fetch`.
 
+        A message names the folders of the user's that can't be searched.
+
         Raises
         ------
         DataError
             If it is missing and can't be downloaded.
         """
         source = self.find()
+        for folder, why in closed_folders(self.data, None if self.needs == "folder" else SEARCHED):
+            emit({"event": "message", "text": f"{folder} can't be searched ({why}): left out"})
         if source is not None or self.needs == "nothing":
             return source
         name, looked = self.plugin.name, ", ".join(map(str, self.data))
@@ -225,11 +233,13 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     DataError
         If none is long enough, there is no training piece, or the pieces can't be divided into the folds.
     """
+    if not (corpus.train or corpus.validation or corpus.test):
+        raise DataError("The dataset has no piece that can be used.", corpus.summary())
     own_split = corpus
     if protocol.folds is not None:
         corpus = pooled(corpus)
     elif not corpus.train:
-        raise DataError("The dataset has no training piece.", f"{len(corpus.skipped)} files were skipped.")
+        raise DataError("The dataset has no training piece.", corpus.summary())
     needed = protocol.prompt + protocol.notes
     usable = [i for i, piece in enumerate(corpus.test) if len(piece.notes) >= needed]
     if not usable:

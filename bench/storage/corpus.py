@@ -17,12 +17,16 @@ from pydantic import FiniteFloat, TypeAdapter
 
 from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
+from bench.formatting import plural, tally
 from bench.storage.files import check_damage
 from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
 
 FORMAT = 4
 
 SPLITS = ("train", "validation", "test", "samples")
+
+#: Reasons that a summary lists, at most.
+REASONS = 8
 
 #: Fields of a piece other than its notes.
 FACTS = ("id", "title", "composer", "source", "sha256")
@@ -60,6 +64,13 @@ class Corpus:
     entropy: Mapping[str, float] | None = None
     noise: Mapping[str, float] | None = None
     samples: tuple[Piece, ...] = ()
+
+    def summary(self) -> str:
+        """Count the pieces, and the files left out by reason, for the hint of an error."""
+        pieces = plural(len(self.train) + len(self.validation) + len(self.test), "piece")
+        reasons = [f"{plural(n, 'file')}: {reason}" for reason, n in tally(skipped.reason for skipped in self.skipped)]
+        files = f"{plural(len(self.skipped), 'file')} left out{':' if reasons else '.'}"
+        return "\n".join([f"{pieces} read, {files}", *reasons[:REASONS]])
 
 
 def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:

@@ -81,6 +81,23 @@ def user_folders(options: Sequence[Path] = (), environment: str | None = None) -
     return (*options, *(Path(part) for part in listed.split(os.pathsep) if part))
 
 
+def closed_folders(roots: Sequence[Path], depth: int | None = None) -> list[tuple[Path, str]]:
+    """List the folders below some others that can't be entered, and why; hidden ones count as left out anyway.
+
+    Parameters
+    ----------
+    roots : sequence of Path
+    depth : int, optional
+        Levels below the roots that are searched; None searches all.
+    """
+    errors: list[OSError] = []
+    for root in roots:
+        for folder, below, _ in os.walk(root, onerror=errors.append):
+            deep = depth is not None and len(Path(folder).relative_to(root).parts) >= depth
+            below[:] = [] if deep else [name for name in below if not name.startswith(".")]
+    return [(Path(os.fsdecode(error.filename)), error.strerror or str(error)) for error in errors]
+
+
 def _folders(variable: str) -> tuple[Path, ...]:
     """List the folders in an environment variable, separated as in ``$PATH``."""
     return tuple(Path(part).absolute() for part in os.environ.get(variable, "").split(os.pathsep) if part)

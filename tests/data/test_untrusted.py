@@ -1,0 +1,175 @@
+"""Folders and tables that other people filled: one bad file, name or folder costs only itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.errors import DataError
+from bench.music.midi import midi_bytes
+from bench.runner.held_out import hold_out
+from bench.specs.load import load_spec
+from bench.system.paths import Places, closed_folders
+from tests.music.test_midi import midi, off, on, tempo
+
+from .conftest import dataset_class
+from .servers import music
+
+Folder, Maestro = dataset_class("folder"), dataset_class("maestro")
+Quiet = Callable[[int, int, str], None]
+
+SPEC = "title: T\ndataset: {name: folder}\nprotocol: {prompt: 4, notes: 16, pieces: 4}\nseeds: 1\nreferences: [median]\n"
+
+#: Runs a program as a user who isn't root: root may enter every folder.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+
+
+def fill(folder: Path, pieces: int = 12) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(pieces):
+        (folder / f"{i:02}.mid").write_bytes(midi_bytes(music(i)))
+    return folder
+
+
+def named(text: bytes, seed: int) -> bytes:
+    """The file of a piece with a text in it."""
+    notes = music(seed)
+    body = [event for p in notes.pitch.tolist() for event in ((0, on(p, 64)), (240, off(p)))]
+    return midi([(0, b"\xff\x01" + bytes([len(text)]) + text), *body])
+
+
+def prepare(folder: Path, out: Path, spec: str = SPEC) -> tuple[dict[str, str], list[str]]:
+    """Prepare the folder as a run does: the files left out, with the reasons, and the messages."""
+    (out / "spec.yaml").write_text(spec)
+    messages: list[str] = []
+    held = hold_out(
+        load_spec(str(out / "spec.yaml"), scale="smoke"),
+        Places.find(out=out, data=[folder]),
+        display=lambda event: messages.append(event["text"]) if event["event"] == "message" else None,
+    )
+    return {s["source"]: s["reason"] for s in held.prepared.skipped}, messages
+
+
+def test_no_file_can_be_used(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for i in range(6):
+        (folder / f"{i}.mid").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{i:064}\nsize 1234\n")
+    (folder / "empty.mid").touch()
+    with pytest.raises(DataError, match="no piece that can be used") as error:
+        prepare(folder, tmp_path)
+    assert "7 files left out" in error.value.hint
+    assert "6 files: not a MIDI file" in error.value.hint
+    assert "1 file: the file is empty" in error.value.hint
+
+
+def test_notes_far_apart_in_time(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "music")
+    body = [event for i in range(64) for event in ((1, on(100 - i % 40, 64)), (1, off(100 - i % 40)))]
+    far = [(0, tempo(0xFFFFFF)), *[(16383, b"\xff\x01\0")] * 60_000, (0, tempo(1)), *body]
+    (folder / "far.mid").write_bytes(midi(far, division=32767))
+    assert prepare(folder, tmp_path)[0] == {}
+
+
+def test_large_and_special_files(tmp_path: Path, quiet: Quiet) -> None:
+    folder = fill(tmp_path / "music")
+    with (folder / "sparse.mid").open("wb") as file:
+        file.truncate(4 << 30)
+    os.mkfifo(folder / "pipe.mid")
+    (folder / "gone.mid").symlink_to(tmp_path / "nowhere")
+    assert Folder().fingerprint(folder) == Folder().fingerprint(folder)
+    splits = Folder().load(folder, quiet)
+    reasons = {s.source: s.reason for s in splits.skipped}
+    assert set(reasons) == {"sparse.mid", "pipe.mid", "gone.mid"}
+    assert "too large" in reasons["sparse.mid"]
+    assert reasons["pipe.mid"] == "not a file"
+    assert "No such file" in reasons["gone.mid"]
+    assert len(splits.train + splits.validation + splits.test) == 12
+
+
+def test_pieces_are_named_by_their_paths(tmp_path: Path, quiet: Quiet) -> None:
+    """Eight works, each in a file of the same name: in folds they are eight compositions."""
+    for i in range(8):
+        path = tmp_path / "music" / f"composer{i}" / "sonata" / "midi_score.mid"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(midi_bytes(music(i)))
+    splits = Folder().load(tmp_path / "music", quiet)
+    titles = sorted(p.title for p in (*splits.train, *splits.validation, *splits.test))
+    assert titles == [f"composer{i}/sonata/midi_score" for i in range(8)]
+    prepare(tmp_path / "music", tmp_path, SPEC.replace("pieces: 4", "pieces: 8, folds: 8"))
+
+
+def test_files_with_the_same_notes(tmp_path: Path, quiet: Quiet) -> None:
+    for i in range(8):
+        for version in range(3):
+            (tmp_path / f"{i}-v{version}.mid").write_bytes(named(b"version %d" % version, i))
+    splits = Folder().load(tmp_path, quiet)
+    assert len(splits.train + splits.validation + splits.test) == 8
+    assert {s.source: s.reason for s in splits.skipped}["3-v2.mid"] == "the same notes as 3-v0.mid"
+    # Nothing claims that performances of one work stay together.
+    assert any("can be in two splits, or in two folds" in remark for remark in splits.remarks)
+
+
+def maestro_table(root: Path, names: list[str]) -> None:
+    lines = ["canonical_composer,canonical_title,split,year,midi_filename"]
+    lines += [f"Bach,Piece {i},{('train', 'test')[i % 2]},2004,{name}" for i, name in enumerate(names)]
+    root.mkdir(exist_ok=True)
+    (root / "maestro-v3.0.0.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_maestro_over_symbolic_links(tmp_path: Path, quiet: Quiet) -> None:
+    """The layout of a cache: every file is a link into another folder."""
+    blobs, root = fill(tmp_path / "blobs", 4), tmp_path / "maestro-v3.0.0"
+    outside = ["../blobs/00.mid", str(blobs / "01.mid"), "x\0.mid"]
+    maestro_table(root, [f"2004/{i}.midi" for i in range(4)] + outside)
+    (root / "2004").mkdir()
+    for i in range(4):
+        (root / "2004" / f"{i}.midi").symlink_to(f"../../blobs/{i:02}.mid")
+    splits = Maestro().load(root, quiet)
+    assert len(splits.train) == len(splits.test) == 2
+    reasons = {s.source: s.reason for s in splits.skipped}
+    assert ["outside" in reasons[name] for name in outside] == [True, True, False]
+    verified = Maestro().verify(root, quiet)
+    assert verified.there == 4
+    assert len(verified.differences) == 3
+
+
+def test_closed_folders(tmp_path: Path) -> None:
+    """`folder` and `maestro` with a subfolder that can't be entered, and one whose files can't, in a process that isn't root."""
+    as_user = UNPRIVILEGED if os.geteuid() == 0 else ()
+    if as_user and (shutil.which("setpriv") is None or subprocess.run([*as_user, "true"], check=False).returncode):
+        pytest.skip("runs as root, and can't do without its privileges")
+    data = fill(tmp_path / "data")
+    maestro_table(data / "maestro-v3.0.0", ["00.mid", "closed/01.mid", "02.mid"])
+    for name in ("00.mid", "02.mid"):
+        shutil.copy(data / name, data / "maestro-v3.0.0" / name)
+    (data / "maestro-v3.0.0" / "closed").mkdir(mode=0)
+    (data / "lost+found").mkdir(mode=0)
+    fill(data / "listable", 1).chmod(0o444)
+
+    def bench(*arguments: str) -> str:
+        command = [*as_user, sys.executable, "-m", "bench", *arguments, "--data", str(data), "--out", str(tmp_path / "out")]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "400"}, check=False)
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    named = f"{data / 'lost+found'} can't be searched (Permission denied)"
+    for name in ("folder", "maestro"):
+        assert named in bench("data", "verify", name)
+    bench("run", str(tmp_path / "spec.yaml"), "--models", "none", "--scale", "smoke", "--no-sound")
+    report = next((tmp_path / "out").rglob("report.md")).read_text()
+    assert "lost+found: can't be entered (Permission denied)" in report
+    assert "listable/00.mid: can't be read (Permission denied)" in report
+
+
+def test_closed_folders_are_looked_for_as_deep_as_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    assert closed_folders([tmp_path / "nowhere"])[0][0] == tmp_path / "nowhere"
+    assert closed_folders([tmp_path], 1) == []
