@@ -142,13 +142,31 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
     BenchError
         The error of the child, of the same kind; a PluginError for an exception of any other kind.
     """
-    threads = hardware.cores()
+    result, ending = _attempt(job, file, log, signals, display)
+    if result is None and ending.code < 0 and job["task"] == "prepare":
+        text = f"The process that reads the music was {ending.reason}. It is read again, file by file in a process of its own."
+        display({"event": "message", "text": text})
+        result, ending = _attempt({**job, "isolated": True}, file, log, signals, display)
+    name, verb, log_end = job["dataset"]["name"], job["task"], tail(log, ending.log_start)
+    if result is None:
+        raise DataError(f"The task {verb!r} on the dataset {name!r} failed: {ending.reason}.", log_end)
+    if result.pop("event") == "result":
+        return result
+    if error := _ERRORS.get(result["kind"]):
+        raise error(result["message"], result["hint"])
+    raise PluginError(f"The dataset {name!r} failed in {verb!r}: {result['message']}", log_end)
+
+
+def _attempt(
+    job: Mapping[str, Any], file: Path, log: Path, signals: Signals, display: Sink
+) -> tuple[dict[str, Any] | None, Ending]:
+    """Run a task once; return its last result or error, if it sent one, and how it ended."""
     results: list[dict[str, Any]] = []
     endings: list[Ending] = []
 
     def take(task: Task, event: dict[str, Any]) -> None:
         if event["event"] in ("result", "error"):
-            results.append(event)
+            results.append(dict(event))
         else:
             display(event)
 
@@ -156,17 +174,9 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
         endings.append(ending)
         return False
 
-    task = Task(job, file, log, sys.executable, processes.environment(threads, "cpu"))
+    task = Task(job, file, log, sys.executable, processes.environment(hardware.cores(), "cpu"))
     processes.run_tasks([task], 1, signals, lambda _: None, take, end)
-    name, verb, log_end = job["dataset"]["name"], job["task"], tail(log, endings[0].log_start)
-    if not results:
-        raise DataError(f"The task {verb!r} on the dataset {name!r} failed: {endings[0].reason}.", log_end)
-    result = dict(results[-1])
-    if result.pop("event") == "result":
-        return result
-    if error := _ERRORS.get(result["kind"]):
-        raise error(result["message"], result["hint"])
-    raise PluginError(f"The dataset {name!r} failed in {verb!r}: {result['message']}", log_end)
+    return (results[-1] if results else None), endings[0]
 
 
 def _dataset_only(

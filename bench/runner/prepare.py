@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.api import Piece, Verified
 from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
+from bench.music.isolation import isolated
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.plugins.discovery import get_plugin, load, source_digest
@@ -326,7 +327,8 @@ def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any
                 return place / name, load_corpus(place / name)
         except DataError as error:
             emit({"event": "message", "text": f"{error.message} It is parsed again."})
-    splits = source.dataset.load(origin, progress_events(emit, "parse"))
+    with isolated() if job.get("isolated") else contextlib.nullcontext():
+        splits = source.dataset.load(origin, progress_events(emit, "parse"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not those of a data set whose name begins alike: another process may be writing them.

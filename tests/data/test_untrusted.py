@@ -26,6 +26,23 @@ Quiet = Callable[[int, int, str], None]
 
 SPEC = "title: T\ndataset: {name: folder}\nprotocol: {prompt: 4, notes: 16, pieces: 4}\nseeds: 1\nreferences: [median]\n"
 
+#: A parser that dies, or runs out of memory, on files with a certain text.
+DYING_PARSER = """\
+import os, signal, sys
+sys.path.remove(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+del sys.modules["symusic"]
+import symusic
+class Score:
+    @staticmethod
+    def from_midi(raw, ttype):
+        if b"DIE" in raw:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if b"GROW" in raw:
+            raise MemoryError
+        return real.from_midi(raw, ttype=ttype)
+real, symusic.Score = symusic.Score, Score
+"""
+
 #: Runs a program as a user who isn't root: root may enter every folder.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
 
@@ -54,6 +71,23 @@ def prepare(folder: Path, out: Path, spec: str = SPEC) -> tuple[dict[str, str], 
         display=lambda event: messages.append(event["text"]) if event["event"] == "message" else None,
     )
     return {s["source"]: s["reason"] for s in held.prepared.skipped}, messages
+
+
+def test_the_parser_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fill(tmp_path / "music")
+    for name, text in (("a", b"DIE"), ("b", b"GROW"), ("c", b"DIE again")):
+        (folder / f"05{name}.mid").write_bytes(named(text, 50 + ord(name)))
+    parser = tmp_path / "parser" / "symusic" / "__init__.py"
+    parser.parent.mkdir(parents=True)
+    parser.write_text(DYING_PARSER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "parser"), *sys.path]))
+    skipped, messages = prepare(folder, tmp_path)
+    assert {name: reason.split("(")[1] for name, reason in skipped.items()} == {
+        "05a.mid": "SIGSEGV)",
+        "05b.mid": "MemoryError)",
+        "05c.mid": "SIGSEGV)",
+    }
+    assert any("killed by SIGSEGV" in message and "file by file" in message for message in messages)
 
 
 def test_no_file_can_be_used(tmp_path: Path) -> None:
