@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
+from bench.formatting import clean
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi
 from bench.music.notes import FIELDS, Notes
@@ -74,7 +75,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of music and its origin. The texts come from files and web pages as they are: escape them."""
+    """One piece of music and its origin. The texts come from files and web pages: cleaned here, and still to be escaped."""
 
     notes: Notes
     id: str
@@ -83,6 +84,9 @@ class Piece:
     source: str = ""
     sha256: str = ""
 
+    def __post_init__(self) -> None:
+        _clean_texts(self, "id", "title", "composer", "source")
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -90,6 +94,9 @@ class Skipped:
 
     source: str
     reason: str
+
+    def __post_init__(self) -> None:
+        _clean_texts(self, "source", "reason")
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,7 @@ class Splits:
     samples: tuple[Piece, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "remarks", tuple(map(clean, self.remarks)))
         if self.entropy is not None and set(self.entropy) != {*FIELDS, "total"}:
             raise DataError(f"Splits.entropy has {sorted(self.entropy)}, expected {', '.join(FIELDS)} and total.")
         if self.noise is not None and not set(self.noise) <= set(FIELDS):
@@ -152,6 +160,10 @@ class Verified:
     compared: int = 0
     there: int = 0
     remark: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "differences", tuple(map(clean, self.differences)))
+        _clean_texts(self, "remark")
 
 
 class Dataset(Protocol):
@@ -496,6 +508,12 @@ def _is_evaluation(entry: Any) -> bool:
 
 def _line_of(text: str) -> str:
     return f'{text[:-1]}{_CHECK}{hashlib.sha256(text.encode()).hexdigest()[:16]}"}}'
+
+
+def _clean_texts(value: object, *names: str) -> None:
+    """Clean text fields of a frozen dataclass as it is made, see :func:`bench.formatting.clean`."""
+    for name in names:
+        object.__setattr__(value, name, clean(getattr(value, name)))
 
 
 def _clocks() -> tuple[float, float]:

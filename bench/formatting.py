@@ -1,8 +1,9 @@
 """Plain text for people: numbers with their units, lists, plurals, and tables in GitHub's Markdown.
 
 Nothing here depends on what a number measures; :mod:`bench.report.numbers` formats the values of metrics. Text from outside
-(titles, file names, error messages) may hold anything: :func:`clean` makes it safe for a terminal, :func:`visible` for a line of
-any document, and :func:`escape` for Markdown.
+(titles, file names, error messages) may hold anything, such as bytes that are no UTF-8 or escape sequences of a terminal. It all
+passes :func:`clean`: names where a dataset's files or a run's folder are read (:class:`bench.api.Piece` and its like), and every
+text once more where it is written (:func:`bench.storage.files.write_text`, the console of :mod:`bench.cli.output`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ DASH = "–"
 LONGEST = 300
 
 _NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
+
+#: Stands for a character that can't be shown.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+#: Zero-width characters that the spelling of some languages, and some emoji, need.
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+#: All but the characters of most texts, which are known to be safe.
+_DOUBTFUL = re.compile(r"[^\n\t -~]")
 
 #: What could start a mark anywhere in a line, or a link that GitHub makes of a bare address.
 _MARKS = re.compile(r"[\\`*_{}\[\]<>|~$!#@&]|(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
@@ -109,31 +118,39 @@ def p_text(p: float) -> str:
 
 
 def clean(text: object) -> str:
-    r"""Text without control characters, for a terminal: a title may hold an escape sequence.
+    r"""Text that every output can hold and show: line breaks, tabs and visible characters.
 
-    >>> clean("\x1b[31mred")
-    '?[31mred'
+    Control characters, lone surrogates (bytes of a file name that are no UTF-8), and characters that are invisible or reverse the
+    direction of writing become :data:`REPLACEMENT`. Cleaning twice changes nothing.
+
+    >>> clean("\x1b[31mred"), clean("pr\udce9lude")
+    ('�[31mred', 'pr�lude')
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in str(text))
+    return _DOUBTFUL.sub(_shown, str(text).replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _shown(match: re.Match[str]) -> str:
+    # Categories C (control, format, surrogate, private use, unassigned), Zl and Zp (separators of lines and paragraphs).
+    category = unicodedata.category(match[0])
+    return REPLACEMENT if (category[0] == "C" and match[0] not in _JOINERS) or category in ("Zl", "Zp") else match[0]
 
 
 def visible(text: object) -> str:
-    r"""Text in one line without invisible characters, such as those that reverse the direction of writing.
+    r"""Clean text in one line.
 
     >>> visible("a\n b\u202ec")
-    'a b c'
+    'a b�c'
     """
-    # Categories C (control, format, unassigned) and Z (separators).
-    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text)).split())
+    return " ".join(clean(text).split())
 
 
 def brief(text: object, longest: int = LONGEST) -> str:
-    """Text in one line of at most `longest` characters; an ellipsis shows where it was cut.
+    """Clean text in one line of at most `longest` characters; an ellipsis shows where it was cut.
 
     >>> brief("out of  memory", longest=8)
     'out of…'
     """
-    line = " ".join(str(text).split())
+    line = visible(text)
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 

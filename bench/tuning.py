@@ -26,9 +26,9 @@ from ruamel.yaml.error import YAMLError
 from bench.errors import DataError, SpecError, UsageError
 from bench.scoring.grid_search import SCORES, best_score
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
+from bench.storage.files import write_text
 from bench.storage.outcome import Done, Failed
 from bench.storage.run_folder import RunFolder
-from bench.system.disk import write_file
 from bench.system.speed import STANDARD
 
 #: First line of the spec files that a search writes.
@@ -239,7 +239,7 @@ def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained]
     writer = YAML()
     writer.width = 120
     writer.dump({"extends": extends, "scales": scales}, text)
-    write_file(path, f"{WRITTEN}{text.getvalue()}".encode())
+    write_text(path, f"{WRITTEN}{text.getvalue()}")
 
 
 def _written(path: Path, extends: str) -> dict[str, Any]:
@@ -294,4 +294,4 @@ def write_trials(path: Path, trained: Sequence[Trained]) -> None:
     writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_file(path, out.getvalue().encode())
+    write_text(path, out.getvalue())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from bench.formatting import count, duration, escape, listed, mebibytes
+from bench.formatting import clean, count, duration, escape, listed, mebibytes
 from tests.markup import HOSTILE, MARKDOWN, Seen
 
 
 def visible(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    kept = (c if c.isprintable() or c in "\t\n\r\u200c\u200d" or unicodedata.category(c) == "Zs" else "\ufffd" for c in text)
+    return " ".join("".join(kept).split())
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -30,6 +32,15 @@ def test_any_text_shows_as_it_is_in_a_table(text: str) -> None:
     assert Seen(first).tags == set()
     assert " ".join(Seen(first).text.split()) == visible(text)
     assert second == "z"
+
+
+@given(st.text(st.characters(categories=("Cc", "Cf", "Cs", "Zl", "Zp", "Zs", "L")), max_size=60))
+def test_clean_text_can_be_written_and_shown(text: str) -> None:
+    shown = clean(text)
+    assert clean(shown) == shown
+    assert clean(shown.encode().decode()) == shown
+    assert all(c.isprintable() or c in "\n\t\u200c\u200d" or unicodedata.category(c) == "Zs" for c in shown)
+    assert len(shown) == len(text.replace("\r\n", "\n"))
 
 
 def test_bare_addresses_do_not_become_links() -> None:

@@ -29,9 +29,9 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     """
     from bench.audit.heatmap import audit_svg
     from bench.audit.report import audit_csv, audit_markdown
-    from bench.system.disk import write_file
+    from bench.storage.files import write_text
 
-    contents = {"audit.md": audit_markdown(audit).encode(), "audit.csv": audit_csv(audit).encode(), "audit.svg": audit_svg(audit)}
+    contents = {"audit.md": audit_markdown(audit), "audit.csv": audit_csv(audit), "audit.svg": audit_svg(audit).decode()}
     for name, content in contents.items():
-        write_file(folder / name, content)
+        write_text(folder / name, content)
     return [folder / name for name in contents]

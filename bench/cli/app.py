@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import audit, data, external, gate, listen, run, show, tune
-from bench.cli.output import as_bench_error, make_console, show_error
+from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError
 
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
@@ -102,6 +102,7 @@ def main() -> None:
     Only `bench check` leaves 1, by :class:`typer.Exit`. Python leaves 1 after any exception, and Typer after a broken pipe and an
     :class:`EOFError`; a script could not tell these from a regression, so they get codes of their own.
     """
+    prepare_output()
     try:
         app(prog_name="bench")
     except (BenchError, OSError, MemoryError) as error:

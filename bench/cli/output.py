@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from bench.errors import BenchError, UsageError, did_you_mean, in_words
@@ -15,8 +20,16 @@ from bench.formatting import clean
 INCOMPLETE = 3
 
 
-class PipeConsole(Console):
-    """Console that goes quiet when its reader goes away (`bench list | head`); the work continues."""
+class CleanConsole(Console):
+    """Console that cleans every text (see :func:`bench.formatting.clean`), whoever printed it.
+
+    It goes quiet when its reader goes away (`bench list | head`); the work continues.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render, and clean all but Rich's own escape sequences."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(clean(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
         """Discard further output."""
@@ -28,20 +41,35 @@ class PipeConsole(Console):
 
 def make_console(stderr: bool = False) -> Console:
     """Create a Rich console, 120 columns wide where it is no terminal and no width is set."""
-    console = PipeConsole(stderr=stderr, highlight=False)
+    console = CleanConsole(stderr=stderr, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 120
     return console
 
 
+def prepare_output() -> None:
+    """Make sure that everything can be printed, before the first console is made.
+
+    A terminal of unknown size may set $COLUMNS and $LINES to 0, which Rich and Typer take for no room at all: they are ignored
+    unless they are a size. A character that the terminal's encoding lacks is printed as a question mark.
+    """
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch("[1-9][0-9]{0,4}", os.environ.get(name, "")):
+            os.environ.pop(name, None)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="replace")
+
+
 def print_line(console: Console, text: str) -> None:
     """Print a line without markup or wrapping."""
-    console.print(Text(clean(text)), soft_wrap=True)
+    console.print(Text(text), soft_wrap=True)
 
 
 def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
     """Print an error's message and its hint."""
-    console.print(Text.assemble(("error: ", "bold red"), clean(prefix + error.message)), soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), prefix + error.message), soft_wrap=True)
     if error.hint:
         print_line(console, error.hint)
 

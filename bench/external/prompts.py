@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError, in_words, is_users
+from bench.formatting import clean
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.runner.folds import read_folds
@@ -83,7 +84,7 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
             files[folder / prompt_name(piece)] = midi_bytes(target.prompt)
         if with_targets:
             files[folder / TARGETS / prompt_name(piece)] = midi_bytes(target.target)
-    files[folder / README] = _readme(index, score, with_targets).encode()
+    files[folder / README] = clean(_readme(index, score, with_targets)).encode()
     files[folder / INDEX] = json_bytes(index)
     try:
         for path, content in files.items():

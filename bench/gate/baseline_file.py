@@ -15,9 +15,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UsageError
+from bench.formatting import clean
 from bench.gate.baseline import Baseline
+from bench.storage.files import write_text
 from bench.storage.stored import first_problem
-from bench.system.disk import write_file
 
 #: Version of the file. Up to format 2 it had means over seeds, which do not show what another training would give.
 FORMAT = 3
@@ -29,7 +30,7 @@ _CONTENT = TypeAdapter(Baseline)
 
 def dump(baseline: Baseline) -> str:
     """Text of the file: one JSON object, its format and checksum in the first line, all else in the second."""
-    content = json.dumps(asdict(baseline), ensure_ascii=False, allow_nan=False, separators=(",", ":"))[1:] + "\n"
+    content = clean(json.dumps(asdict(baseline), ensure_ascii=False, allow_nan=False, separators=(",", ":"))[1:]) + "\n"
     return f'{{"bench_baseline":{FORMAT},"sha256":"{hashlib.sha256(content.encode()).hexdigest()}",\n{content}'
 
 
@@ -55,7 +56,7 @@ def save(path: Path, text: str) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder, and should be a file.", "Add a file name.")
     try:
-        write_file(path, text.encode())
+        write_text(path, text)
     except OSError as error:  # which names the temporary file
         raise UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another place.") from error
 

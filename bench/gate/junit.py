@@ -6,15 +6,12 @@ errors, and so are runs that can't be compared; what was not judged is skipped.
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 
+from bench.formatting import clean
 from bench.gate.compare import Verdict
 from bench.gate.text import blindness, row_sentence, sentence, summary
 from bench.gate.verdicts import Judgement
-
-#: Characters that XML 1.0 can't hold in any form.
-_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 #: Element inside a test case, by status; the others pass.
 _ELEMENTS = {"worse": "failure", "lost": "error", "untested": "skipped", "not compared": "skipped", "new": "skipped"}
@@ -22,7 +19,7 @@ _ELEMENTS = {"worse": "failure", "lost": "error", "untested": "skipped", "not co
 
 def junit(judgement: Judgement, only_regressions: bool = False) -> str:
     """Write the document; with `only_regressions` only failures and errors."""
-    suite = ElementTree.Element("testsuite", {"name": f"bench check {_clean(judgement.now)}"})
+    suite = ElementTree.Element("testsuite", {"name": f"bench check {clean(judgement.now)}"})
     for reason in judgement.obstacles:
         _case(suite, "run", "comparable", "error", "not comparable", reason)
     for row in judgement.rows:
@@ -37,7 +34,7 @@ def junit(judgement: Judgement, only_regressions: bool = False) -> str:
     suite.set("time", "0")
     lines = [*judgement.warnings, *(sentence(v) for v in judgement.of("better", "unclear")), blindness(judgement)]
     notes = [*filter(None, lines), summary(judgement)]
-    ElementTree.SubElement(suite, "system-out").text = _clean("\n".join(notes))
+    ElementTree.SubElement(suite, "system-out").text = clean("\n".join(notes))
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
@@ -53,14 +50,10 @@ def _verdict(suite: ElementTree.Element, verdict: Verdict, only_regressions: boo
 
 
 def _case(suite: ElementTree.Element, system: str, name: str, element: str | None, status: str, message: str) -> None:
-    case = ElementTree.SubElement(suite, "testcase", {"classname": _clean(system), "name": name, "time": "0"})
+    case = ElementTree.SubElement(suite, "testcase", {"classname": clean(system), "name": name, "time": "0"})
     if element is None:
         return
     kind = {} if element == "skipped" else {"type": status}
-    child = ElementTree.SubElement(case, element, {"message": _clean(message), **kind})
+    child = ElementTree.SubElement(case, element, {"message": clean(message), **kind})
     if element != "skipped":
-        child.text = _clean(message)
-
-
-def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("?", text)
+        child.text = clean(message)

@@ -12,7 +12,7 @@ from bench.report.html import report_html
 from bench.report.markdown import report_markdown
 from bench.scoring.score import score_run
 from bench.scoring.table import Table
-from bench.system.disk import write_file
+from bench.storage.files import write_text
 
 __all__ = ["REPORTS", "Report", "build_report", "write_reports"]
 
@@ -54,6 +54,5 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
     """
     report = build_report(folder, table if table is not None else score_run(folder))
     for name, text_of in REPORTS.items():
-        text = text_of(report)
-        write_file(folder / name, text.encode())
+        write_text(folder / name, text_of(report))
     return [folder / name for name in REPORTS]

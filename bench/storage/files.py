@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError, UsageError, in_words
+from bench.formatting import clean
 from bench.system.disk import open_log, read_file, write_file
 
 #: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
@@ -87,6 +88,11 @@ def clear_temporaries(folder: Path) -> None:
     """Remove the temporary files that a killed process left in `folder`, among its MIDI files, or among its stages' samples."""
     for path in (*folder.glob(".*.tmp"), *folder.glob("midi/.*.tmp"), *folder.glob("stages/.*.tmp")):
         path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text for people in one step, in UTF-8; characters that can't be shown are replaced, see :func:`clean`."""
+    write_file(path, clean(text).encode())
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from bench.formatting import clean
 from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, plain
 from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
@@ -22,12 +23,16 @@ from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, 
 
 @dataclass(frozen=True)
 class PieceName:
-    """Index and names of a piece of the test split. The texts come from files as they are: escape them."""
+    """Index and names of a piece of the test split. The texts come from files: cleaned here, and still to be escaped."""
 
     index: int
     id: str
     title: str = ""
     composer: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("id", "title", "composer"):
+            object.__setattr__(self, name, clean(getattr(self, name)))
 
 
 @dataclass(frozen=True)

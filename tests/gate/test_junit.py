@@ -68,7 +68,7 @@ class TestJUnit:
 
     def test_what_xml_can_not_hold(self):
         broken = Judgement("a", "b", rows=(RowChange("gan", "failed", "seed 0: \x00\x1b[31m <&> \ufffe"),))
-        assert checked(junit(broken)).find("testcase/error").text == "gan: failed (seed 0: ??[31m <&> ?)"
+        assert checked(junit(broken)).find("testcase/error").text == "gan: failed (seed 0: \ufffd\ufffd[31m <&> \ufffd)"
 
     def test_runs_that_can_not_be_compared(self):
         suite = checked(junit(Judgement("a", "b", obstacles=("scale is gpu, was cpu",))))

@@ -91,11 +91,12 @@ class Stored:
         error: str = "",
         model: str = "",
         cell_of: str = "",
+        key: str = "",
         **outcome: Any,
     ) -> str:
         """A trial with its outcome and samples; None as samples and no error: it has not run."""
         model = model or ("references" if kind == "reference" else system.removeprefix("untrained "))
-        key = f"{system}-{seed}".replace(" ", "-")
+        key = key or f"{system}-{seed}".replace(" ", "-")
         trial = {
             "system": system,
             "kind": kind,

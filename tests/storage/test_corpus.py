@@ -135,7 +135,7 @@ def test_a_reader_of_the_old_file_is_not_disturbed(corpus_file: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_file(corpus_file: Path) -> None:
-    broken = Splits((Piece(music(0), "x", title=b"bytes are not JSON"),), (), ())  # type: ignore[arg-type]
+    broken = Splits((Piece(music(0), "x", sha256=b"bytes are not JSON"),), (), ())  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         save_corpus(corpus_file, broken, "new")
     assert load_corpus(corpus_file).fingerprint == "finger"
