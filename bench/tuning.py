@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from bench.errors import DataError, SpecError, UsageError
 from bench.scoring.grid_search import SCORES, best_score
+from bench.specs.document import parse_yaml
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
 from bench.storage.files import write_text
 from bench.storage.outcome import Done, Failed
@@ -247,8 +247,8 @@ def _written(path: Path, extends: str) -> dict[str, Any]:
     if not path.is_file() or not (text := path.read_text(encoding="utf-8", errors="replace")).startswith(WRITTEN):
         return {}
     try:
-        before = YAML(typ="safe").load(text)
-    except YAMLError:
+        before = parse_yaml(text, str(path))
+    except SpecError:
         return {}
     if not isinstance(before, dict) or before.get("extends") != extends or not isinstance(before.get("scales"), dict):
         return {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.api import Verified
 from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, TrialError, UsageError, did_you_mean
+from bench.formatting import brief
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.processes import Ending, Signals, StoppedError, Task
@@ -117,18 +118,17 @@ def choose_options(
 
 def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
     """Parse an option's value as YAML; refuse one of a type that the plug-in doesn't accept."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     from bench.plugins.parameters import accepts, in_words
+    from bench.specs.document import parse_yaml
 
     if key not in plugin.parameters:
         hint = did_you_mean(key, plugin.parameters) or "It has no options."
         raise UsageError(f"--option: the dataset {plugin.name!r} has no option {key!r}.", hint)
     try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"--option {key}: {text!r} is not a YAML value ({str(error).splitlines()[0]}).") from None
+        value = parse_yaml(text, "it")
+    except SpecError as error:
+        problem = error.message.removeprefix("it:1: ").rstrip(".")
+        raise UsageError(f"--option {key}: {brief(repr(text), 60)} is not a YAML value ({problem}).", error.hint) from None
     if not accepts(plugin.parameters[key], value):
         raise UsageError(f"--option {key}: expected {in_words(plugin.parameters[key])}, got {value!r}.")
     return value

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from bench.errors import SpecError
+from bench.specs.bounds import MOST_BYTES, OutOfBoundsError, check_bounds
 
 #: Path to a value: keys and list indices.
 Address = tuple[str | int, ...]
@@ -79,28 +81,53 @@ def read_yaml(path: Path, name: str = "") -> Document:
     """
     name = name or str(path)
     try:
-        loaded = YAML().load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode()
     except OSError as error:
         raise SpecError(f"{name} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{name} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}.") from error
+    marks: dict[Address, Mark] = {(): Mark(name, 1)}
+    data = parse_yaml(text, name, marks)
+    if not isinstance(data, dict):
+        problem = "is empty" if data is None else "is not a mapping at its top level"
+        raise SpecError(f"{Mark(name, 1)}: a spec {problem}; expected keys such as `title:` and `dataset:`.")
+    return Document(data, marks)
+
+
+def parse_yaml(text: str, name: str, marks: dict[Address, Mark] | None = None) -> Any:
+    """Parse a text to plain data; all YAML that the project reads passes here.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        Of its source, for messages.
+    marks : dict, optional
+        Filled with the position of every key and item.
+
+    Raises
+    ------
+    SpecError
+        If it isn't YAML, repeats a key, or exceeds the bounds of :mod:`bench.specs.bounds`; with line and key.
+    """
+    if len(text) > MOST_BYTES:
+        raise SpecError(f"{name} is larger than {MOST_BYTES // 1024} KiB, which no spec is.", "Write less.")
+    try:
+        check_bounds(text)
+        loaded = YAML().load(text)
+    except OutOfBoundsError as error:
+        place: dict[Address, Mark] = {(): Mark(name, error.line)}
+        raise Document({}, place).error(error.address, error.message, error.hint) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise SpecError(f"{Mark(name, line)}: not valid YAML: {_problem(error)}.") from error
-    except RecursionError as error:
-        raise SpecError(f"{name} is nested too deeply.") from error
-    except (YAMLError, ValueError) as error:
-        raise SpecError(f"{name}: not valid YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(loaded, CommentedMap):
-        problem = "is empty" if loaded is None else "is not a mapping at its top level"
-        raise SpecError(f"{Mark(name, 1)}: a spec {problem}; expected keys such as `title:` and `dataset:`.")
-    marks: dict[Address, Mark] = {(): Mark(name, 1)}
-    try:
-        data = _plain(loaded, (), name, marks)
-    except RecursionError as error:
-        raise SpecError(f"{name}: an alias refers to what it stands in, or it is nested too deeply.") from error
-    return Document(data, marks)
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(f"{Mark(name, line)}: not valid YAML: the character {error.character:#04x} is not allowed.") from error
+    return _plain(loaded, (), name, {(): Mark(name, 1)} if marks is None else marks)
 
 
 def _plain(value: Any, at: Address, name: str, marks: dict[Address, Mark]) -> Any:
@@ -121,10 +148,8 @@ def _plain(value: Any, at: Address, name: str, marks: dict[Address, Mark]) -> An
             marks[(*at, index)] = Mark(name, value.lc.item(index)[0] + 1)
             items.append(_plain(item, (*at, index), name, marks))
         return items
-    if isinstance(value, TaggedScalar):
-        raise SpecError(f"{marks[at]}: the tag {value.tag} means nothing here; give a plain value.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise SpecError(f"{marks[at]}: {value} is not a finite number; leave the key out for no limit.")
+        raise Document({}, marks).error(at, f"{value} is not a finite number; leave the key out for no limit.")
     return _scalar(value)
 
 

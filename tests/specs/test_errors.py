@@ -67,7 +67,8 @@ def refusal(folder, text, **changes):
         ("budget: {compute: {seconds: 0}}", "mine.yaml:6: budget.compute.seconds: expected a number above 0, got 0."),
         ("budget: {compute: {updates: 9}, stages: [0.5, 1]}", "mine.yaml:6: budget.stages[1]: expected a number below 1, got 1."),
         ("budget: {max_seconds: 0}", "mine.yaml:6: budget.max_seconds: expected a number above 0, got 0."),
-        ("budget: {max_seconds: .inf}", "mine.yaml:6: inf is not a finite number; leave the key out for no limit."),
+        ("budget: {max_seconds: .inf}", "mine.yaml:6: budget.max_seconds: inf is not a finite number; "
+         "leave the key out for no limit."),
         ("description: 3", "mine.yaml:6: description: expected a text, got 3."),
         ("seeds: []", "mine.yaml:6: seeds: expected at least one."),
         ("seeds: 0", "mine.yaml:6: seeds: expected how many seeds (at least 1), or a list of them, got 0."),
@@ -166,7 +167,7 @@ def test_names_that_only_the_plugins_know(tmp_path, old, new, message):
         ("- a\n", "mine.yaml:1: a spec is not a mapping at its top level; expected keys such as `title:` and `dataset:`."),
         ("", "mine.yaml:1: a spec is empty; expected keys such as `title:` and `dataset:`."),
         ("title: a\n1: b\n", "mine.yaml:2: the key 1 is not a text; put it in quotes."),
-        ("title: !!python/name:os.system x\n", "mine.yaml:1: the tag"),
+        ("title: !!python/name:os.system x\n", "mine.yaml:1: title: the tag !!python/name:os.system"),
         ("title: a\n---\ntitle: b\n", "mine.yaml:2: not valid YAML: but found another document."),
     ],
 )

@@ -1,0 +1,165 @@
+"""Bounds on a YAML text, checked on its events before anything is built from it.
+
+A few hundred bytes of aliases can stand for millions of values, and a long number or a deep nesting takes the constructors of
+YAML minutes or their stack. The parser's events cost no more than the text is long.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.events import (
+    AliasEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.nodes import ScalarNode
+
+#: Most bytes of a file, a hundred times the longest shipped spec.
+MOST_BYTES = 1 << 18
+#: Most values, those that aliases repeat counted again; a text counts once more for each hundred characters.
+MOST_VALUES = 20_000
+#: Most mappings and lists within each other.
+MOST_LEVELS = 32
+#: Most characters of a number.
+LONGEST_NUMBER = 40
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_DATE = "tag:yaml.org,2002:timestamp"
+
+
+class OutOfBoundsError(Exception):
+    """A text that is not read.
+
+    Parameters
+    ----------
+    address : tuple of str or int
+        Keys and list indices of the value.
+    line : int
+        Counted from 1.
+    message, hint : str
+    """
+
+    def __init__(self, address: tuple[str | int, ...], line: int, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.address, self.line, self.message, self.hint = address, line, message, hint
+
+
+@dataclass
+class _Level:
+    """A mapping or list that is being read: where in it the reader is."""
+
+    mapping: bool
+    anchor: str | None
+    before: int
+    key: str | int = -1
+    at_key: bool = True
+
+    def advance(self, event: Any) -> None:
+        """Go on to the next key, value or item."""
+        if not self.mapping:
+            self.key = int(self.key) + 1
+        elif self.at_key:
+            self.key = str(event.value)[:LONGEST_NUMBER] if isinstance(event, ScalarEvent) else "?"
+        self.at_key = not self.at_key
+
+
+def check_bounds(text: str) -> None:
+    """Refuse a text that is too large, whatever it would expand to, and tags and dates, which mean nothing in a spec.
+
+    Raises
+    ------
+    OutOfBoundsError
+    YAMLError
+        If it isn't YAML.
+    """
+    _Reader(text).read()
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.yaml = YAML(typ="safe", pure=True)
+        self.text = text
+        self.levels: list[_Level] = []
+        #: Number of values below each anchor; None while it is being read.
+        self.sizes: dict[str, int | None] = {}
+        self.values = 0
+
+    def read(self) -> None:
+        line = 1
+        try:
+            for event in self.yaml.parse(self.text):
+                self._take(event)
+                line = event.end_mark.line + 1
+        except (ValueError, OverflowError) as error:  # an escape for a character that doesn't exist
+            raise OutOfBoundsError(self._address, line, f"not valid YAML: {error}.") from error
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, NodeEvent):
+            self._node(event)
+        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            level = self.levels.pop()
+            if level.anchor is not None:
+                self.sizes[level.anchor] = self.values - level.before
+
+    def _node(self, event: Any) -> None:
+        if self.levels:
+            self.levels[-1].advance(event)
+        before = self.values
+        if isinstance(event, AliasEvent):
+            self.values += self._repeated(event)
+        else:
+            self._check_tag(event)
+            self.values += 1
+        if isinstance(event, ScalarEvent):
+            self.values += len(event.value) // 100
+            self._check_scalar(event)
+            if event.anchor is not None:
+                self.sizes[event.anchor] = self.values - before
+        if self.values > MOST_VALUES:
+            raise self._error(event, f"more than {MOST_VALUES:,} values, those that aliases repeat counted again", "Write less.")
+        if isinstance(event, MappingStartEvent | SequenceStartEvent):
+            self.levels.append(_Level(isinstance(event, MappingStartEvent), event.anchor, before))
+            if event.anchor is not None:
+                self.sizes[event.anchor] = None
+            if len(self.levels) > MOST_LEVELS:
+                raise self._error(event, f"nested too deeply: more than {MOST_LEVELS} mappings or lists within each other")
+
+    def _repeated(self, event: AliasEvent) -> int:
+        size = self.sizes.get(event.anchor, 1)  # of an anchor that isn't there, the loader says so
+        if size is None:
+            raise self._error(event, f"the alias *{event.anchor} refers to what it stands in")
+        return size
+
+    def _check_tag(self, event: Any) -> None:
+        if event.tag is not None:
+            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            raise self._error(event, f"the tag {tag} means nothing here; give a plain value")
+
+    def _check_scalar(self, event: ScalarEvent) -> None:
+        if _SURROGATE.search(event.value):
+            raise self._error(event, "an escaped surrogate, which is half of a character", "Write the character itself.")
+        if event.style or not event.value.startswith(tuple("+-.0123456789")):  # in quotes, a block of text, a word
+            return
+        kind = str(self.yaml.resolver.resolve(ScalarNode, event.value, (True, False)))
+        if kind in _NUMBERS and len(event.value) > LONGEST_NUMBER:
+            problem = f"a number of {len(event.value):,} characters; expected at most {LONGEST_NUMBER}"
+            raise self._error(event, problem, "Put it in quotes if it is a text.")
+        if kind == _DATE:
+            raise self._error(event, f"{event.value} is a date, which means nothing here", "Put it in quotes if it is a text.")
+
+    @property
+    def _address(self) -> tuple[str | int, ...]:
+        """Keys and indices of the value that is being read; the first few of a deep one."""
+        return tuple(level.key for level in self.levels if level.key != -1)[:4]
+
+    def _error(self, event: Any, message: str, hint: str = "") -> OutOfBoundsError:
+        return OutOfBoundsError(self._address, event.start_mark.line + 1, f"{message}.", hint)
