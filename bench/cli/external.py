@@ -22,7 +22,7 @@ OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", h
 
 PromptOption = Annotated[
     Literal["auto", "included", "absent"],
-    typer.Option(help="Whether the files begin with their prompt; auto checks each file and cuts off an exact prompt."),
+    typer.Option(help="Whether the files begin with their prompt; auto checks each, cuts it off, and refuses what is nearly it."),
 ]
 
 
@@ -51,6 +51,8 @@ def prompts(
     with make_display(quiet, console, make_console(stderr=True)) as display:
         held_out = hold_out(resolved, places, display=display)
     again = ["bench", "score", "DIR", "--spec", spec, "--scale", chosen, *(["--dataset", dataset] if dataset else [])]
+    for option, folders in (("--data", data), ("--plugins", plugins)):
+        again += [word for folder in folders or () for word in (option, str(folder))]
     export_prompts(held_out, to, scale=chosen, score=shlex.join([*again, "--name", "NAME"]), with_targets=targets)
     protocol = resolved.protocol
     if not quiet:

@@ -15,13 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import DataError, UsageError
-from bench.external.prompt_match import PromptRule, Start, continuation, whose
+from bench.external.prompt_match import Opening, PromptRule, Start, continuation, whose
 from bench.external.prompts import as_file, numbers_in, prompt_name
 from bench.music.midi import midi_content, read_midi
 from bench.music.notes import Notes
 from bench.storage.samples import Target
 
 SUFFIXES = (".mid", ".midi")
+
+#: What to do about a file that begins with nearly its prompt.
+DOUBT = "--prompt included cuts them off, --prompt absent counts them"
 
 
 @dataclass(frozen=True)
@@ -204,18 +207,35 @@ def read_continuation(
     Raises
     ------
     DataError
-        If it isn't MIDI, has too few notes, or begins with another piece's prompt: it would be compared with the wrong music.
+        If it isn't MIDI, has too few notes, begins with another piece's prompt (it would be compared with the wrong music), or
+        with nearly its own, and no rule says whether that counts.
     """
     notes, (piece, sample) = read_midi(path), place
     if not len(notes):
         raise DataError("it holds no notes")
     rest, begins, cut = continuation(notes, prompts[piece], rule)
-    if begins.start != "prompt" and rule != "absent" and (other := whose(notes, prompts)) is not None:
-        raise DataError(f"it begins with {prompt_name(other)}, but is matched to piece {piece:03}: names are counted from 0")
+    _refuse_doubt(notes, begins, piece, prompts, rule)
     if len(rest) < n_notes:
         where = " after the prompt" if cut else "" if rule == "absent" else " and doesn't begin with the prompt"
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")
     return File(path.name, piece, sample, begins.start, cut, len(rest) - n_notes, begins.remark), rest[:n_notes]
+
+
+def _refuse_doubt(notes: Notes, begins: Opening, piece: int, prompts: Sequence[Notes], rule: PromptRule) -> None:
+    """Refuse a file that begins with another piece's prompt, or with its own in another key or order, unless the user said more.
+
+    A transposed prompt may be another piece's as it is. Then the message names both: the name may be wrong, or the key.
+    """
+    if begins.start == "prompt" or rule == "absent" or (rule == "included" and begins.start == "transposed"):
+        return
+    doubt = f"{begins.remark} ({prompt_name(piece)})" if rule == "auto" and begins.remark else ""
+    other = whose(notes, prompts)
+    if doubt and other is not None and begins.start == "transposed":
+        raise DataError(f"{doubt}, or {prompt_name(other)} as it is: names are counted from 0; {DOUBT}")
+    if other is not None:
+        raise DataError(f"it begins with {prompt_name(other)}, but is matched to piece {piece:03}: names are counted from 0")
+    if doubt:
+        raise DataError(f"{doubt}: {DOUBT}")
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -1,21 +1,23 @@
 """How an external file begins: with its prompt, with the prompt transposed, with nearly the prompt, or without it.
 
-Only pitches are compared, as the other system may have changed tempo, velocities and the grid.
+Mostly pitches are compared, as the other system may have changed tempo, velocities and the grid. On a coarser grid, notes that
+were apart begin together: in the file's order, by pitch, they are no longer in the prompt's, and equal ones are merged.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from bench.music.notes import Notes
 
-#: ``prompt``: the prompt's pitches in order. ``transposed``: the same, shifted by one interval. ``near``: nearly the prompt's
-#: pitches, in another order. ``other``: none of these.
+#: ``prompt``: the prompt's pitches in order, or moved to a grid. ``transposed``: the same, shifted by one interval. ``near``:
+#: nearly the prompt's pitches, in another order. ``other``: none of these.
 Start = Literal["prompt", "transposed", "near", "other"]
 
 #: What the user states about the files. ``auto``: nothing, each is checked. ``included``: all begin with their
@@ -26,6 +28,8 @@ PromptRule = Literal["auto", "included", "absent"]
 NEARLY = 0.9
 #: Least length of a prompt that can't begin a file by chance. Notes.
 TELLING = 8
+#: Longest time between notes of the prompt that begin together in a file, seconds: an eighth of a beat at 30 beats a minute.
+GRID = 0.25
 #: Number of MIDI pitches.
 KEYS = 128
 
@@ -59,17 +63,18 @@ def opening(notes: Notes, prompt: Notes) -> Opening:
         As read from a file, sorted by (onset, pitch).
     """
     size = len(prompt)
-    if size == 0 or len(notes) < size:
+    if size == 0 or not len(notes):
         return Opening("other")
     if (rest := _after(notes, prompt)) is not None:
         return Opening("prompt", rest)
-    # Of fewer notes any melody may be a transposition of any other.
-    shift = int(notes.pitch[0]) - int(prompt.pitch[0]) if size >= TELLING else 0
-    if shift and (moved := _transposed(prompt, shift)) is not None and (rest := _after(notes, moved)) is not None:
-        way = "up" if shift > 0 else "down"
-        semitones = "semitone" if abs(shift) == 1 else "semitones"
-        return Opening("transposed", rest, f"its first {size} notes are the prompt's, {abs(shift)} {semitones} {way}")
-    same = sum((Counter(notes.pitch[:size].tolist()) & Counter(prompt.pitch.tolist())).values())
+    # Of fewer notes any melody may be a transposition or a reordering of any other.
+    first = notes.pitch[notes.onset == notes.onset[0]] if size >= TELLING else notes.pitch[:0]
+    for shift in sorted({int(pitch) - int(prompt.pitch[0]) for pitch in first} - {0}, key=abs):
+        if (moved := _transposed(prompt, shift)) is not None and (rest := _after(notes, moved)) is not None:
+            way = "up" if shift > 0 else "down"
+            semitones = "semitone" if abs(shift) == 1 else "semitones"
+            return Opening("transposed", rest, f"its first {size} notes are the prompt's, {abs(shift)} {semitones} {way}")
+    same = 0 if size < TELLING else sum((Counter(notes.pitch[:size].tolist()) & Counter(prompt.pitch.tolist())).values())
     if same < NEARLY * size:
         return Opening("other")
     return Opening("near", None, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order")
@@ -83,8 +88,9 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
     notes, prompt : Notes
         As for :func:`opening`.
     rule : PromptRule
-        ``auto`` cuts off the prompt if the file begins with its pitches, in order and untransposed. ``included`` also cuts off a
-        transposed prompt, and as many notes as the prompt has where it isn't recognised. ``absent`` cuts nothing.
+        ``auto`` cuts off the prompt if the file begins with its pitches, in order and untransposed; where it begins with nearly
+        the prompt, the opening has a remark, and what counts is in doubt. ``included`` also cuts off a transposed prompt, and as
+        many notes as the prompt has where it isn't recognised. ``absent`` cuts nothing.
     """
     begin = opening(notes, prompt)
     if rule == "absent":  # the user knows that any similarity is chance
@@ -96,7 +102,7 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
         size = len(prompt)
         remark = f"its first {size} notes are not the prompt's: cut off nevertheless"
         return notes[size:], Opening(begin.start, None, remark if size else ""), bool(size)
-    return notes, Opening(begin.start, begin.rest, f"{begin.remark}: all count" if begin.remark else ""), False
+    return notes, begin, False
 
 
 def whose(notes: Notes, prompts: Sequence[Notes]) -> int | None:
@@ -114,6 +120,53 @@ def _transposed(prompt: Notes, by: int) -> Notes | None:
 
 def _after(notes: Notes, prompt: Notes) -> Notes | None:
     """Return the notes after the prompt, with others on its last onset; None if the notes don't begin with it."""
+    rest = _after_in_order(notes, prompt) if len(notes) >= len(prompt) else None
+    return _after_on_grid(notes, prompt) if rest is None else rest
+
+
+def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
+    """Do the same where the file's grid has moved notes of the prompt to one onset, and merged equal ones.
+
+    A grid keeps the order of onsets, so each onset of the file holds the pitches of a run of the prompt. Where a pitch is
+    repeated, several runs may fit, and all are followed. Of several ends the one nearest in time to the prompt's own is taken.
+    """
+    begins = np.flatnonzero(np.diff(notes.onset, prepend=-1.0))
+    ends = list[tuple[float, int, set[int]]]()
+    reached = {0}
+    for begin, end in pairwise([*begins.tolist(), len(notes)]):
+        together = set(notes.pitch[begin:end].tolist())
+        late = abs(float(notes.onset[begin] - notes.onset[0] - prompt.onset[-1] + prompt.onset[0]))
+        for start in sorted(reached):
+            last = set(prompt.pitch[start:].tolist())
+            if last <= together and prompt.onset[-1] - prompt.onset[start] <= GRID:
+                ends.append((late, begin, last))
+                break
+        reached = {stop for start in reached for stop in _runs(prompt, start, together)}
+        if not reached:
+            break
+    if not ends:
+        return None
+    _, begin, last = min(ends, key=lambda end: end[:2])
+    # What else begins with the prompt's last notes is continuation.
+    keep = np.arange(len(notes)) >= begin
+    keep &= (notes.onset > notes.onset[begin]) | ~np.isin(notes.pitch, list(last))
+    return Notes(notes.onset[keep], notes.duration[keep], notes.pitch[keep], notes.velocity[keep])
+
+
+def _runs(prompt: Notes, start: int, pitches: set[int]) -> Iterator[int]:
+    """Yield the ends of the runs of the prompt from `start` that have exactly these pitches and fit into one step of a grid."""
+    run = set[int]()
+    for stop in range(start, len(prompt) - 1):
+        pitch = int(prompt.pitch[stop])
+        if pitch not in pitches or prompt.onset[stop] - prompt.onset[start] > GRID:
+            return
+        run.add(pitch)
+        if run == pitches:
+            yield stop + 1
+
+
+def _after_in_order(notes: Notes, prompt: Notes) -> Notes | None:
+    """Do the same where the notes have the prompt's pitches in its order, all but those of its last chord."""
     size = len(prompt)
     if np.array_equal(notes.pitch[:size], prompt.pitch):
         return notes[size:]

@@ -281,7 +281,8 @@ def _row_name(name: str | None, folder: Path) -> str:
 
 def _suffix(system: str) -> tuple[str, str]:
     """End the name of a run folder with the scored system."""
-    return "scored", system.replace(" ", "_")
+    # No name has a ~, so no two names share a folder.
+    return "scored", system.replace(" ", "~")
 
 
 def _check_unused(system: str, rows: Collection[str]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -47,7 +48,8 @@ def caller(folder: Path) -> Call:
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
-    done = caller(folder)("prompts", "toy.yaml", "--to", "prompts", "--targets")
+    (folder / "my music").mkdir()
+    done = caller(folder)("prompts", "toy.yaml", "--to", "prompts", "--targets", "--data", "my music")
     assert done.returncode == 0, done.stderr
     return folder / "prompts"
 
@@ -82,7 +84,11 @@ def test_prompts_are_exported_with_an_index(prompts: Path) -> None:
     readme = (prompts / "README.txt").read_text()
     assert "at least 20 notes after the prompt" in readme
     assert index["dataset"]["fingerprint"] in readme
-    assert "bench score DIR --spec toy.yaml --scale cpu --name NAME" in readme
+    command = next(line.removeprefix("Score: ") for line in readme.splitlines() if line.startswith("Score: "))
+    assert shlex.split(command) == [
+        *("bench", "score", "DIR", "--spec", "toy.yaml", "--scale", "cpu"),
+        *("--data", "my music", "--plugins", str(PLUGINS), "--name", "NAME"),
+    ]
 
 
 def test_answers_stay_out_unless_asked_for_and_exports_repeat(call: Call, tmp_path: Path, prompts: Path) -> None:
@@ -128,7 +134,13 @@ def test_files_without_the_prompt_and_without_numbers_are_matched_in_order(call:
     assert "each matched in sorted order: no file's name has a piece's number" in done.stdout
     assert "0 of 5 files begin with their prompt, 5 without it" in done.stdout
     assert "Nothing was cut off: all their notes count as continuation" in done.stdout
-    assert rows(tmp_path / "out" / "runs" / "toy-cpu-scored-my_system")["my system"]["pitch_distance"] == "0"
+    assert rows(tmp_path / "out" / "runs" / "toy-cpu-scored-my~system")["my system"]["pitch_distance"] == "0"
+    other = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--name", "my_system")
+    assert other.returncode == 0, other.stderr
+    assert sorted(p.name for p in (tmp_path / "out" / "runs").iterdir()) == [
+        "toy-cpu-scored-my_system",
+        "toy-cpu-scored-my~system",
+    ]
 
 
 def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Path, prompts: Path) -> None:
@@ -158,21 +170,29 @@ def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Pa
     assert re.search(r"^real +1 +\d", shown, re.MULTILINE)
 
 
-def test_prompts_in_another_key_are_said_to_who_is_quiet_and_in_the_report(call: Call, tmp_path: Path, prompts: Path) -> None:
+def test_prompts_in_another_key_are_refused_or_said_to_who_is_quiet_and_in_the_report(
+    call: Call, tmp_path: Path, prompts: Path
+) -> None:
     continued(prompts, tmp_path / "mine")
     for i in (1, 2):
         path = tmp_path / "mine" / f"prompt-00{i}.mid"
         notes = read_midi(path)
         path.write_bytes(midi_bytes(Notes.from_columns(notes.onset, notes.duration, notes.pitch + 2, notes.velocity)))
-    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q")
     folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    key = "its first 10 notes are the prompt's, 2 semitones up"
+    refused = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q")
+    assert (refused.returncode, rows(folder)["mine"]["pieces"]) == (3, "3")
+    assert refused.stderr.splitlines()[:2] == [
+        f"can't be used: prompt-00{i}.mid: {key} (prompt-00{i}.mid): --prompt included cuts them off, --prompt absent counts them"
+        for i in (1, 2)
+    ]
+    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q", "--prompt", "included")
     assert (done.returncode, done.stdout) == (0, f"{folder / 'report.html'}\n")
-    said = "its first 10 notes are the prompt's, 2 semitones up: all count"
-    assert done.stderr.splitlines()[:2] == [f"looks odd: prompt-00{i}.mid: {said}" for i in (1, 2)]
+    assert done.stderr.splitlines()[:2] == [f"looks odd: prompt-00{i}.mid: {key}: cut off" for i in (1, 2)]
     for file in ("report.md", "report.html"):
         text = (folder / file).read_text()
         assert "The row mine: 3 of 5 files begin with their prompt, 2 with it transposed." in text
-        assert "prompt cut off 3 of 5 files (2 in doubt)" in text
+        assert "prompt cut off 5 of 5 files (2 in doubt)" in text
         assert "Prompt in doubt (mine): Some files of this system begin with nearly the prompt" in text
     assert rows(folder)["mine"]["flags"].endswith("prompt in doubt")
 

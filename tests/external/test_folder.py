@@ -1,11 +1,14 @@
 """A folder of MIDI as samples: which file is which piece, what of it counts, what is refused. Notes are half a second apart."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from bench.errors import DataError, UsageError
 from bench.external.folder import External, match, midi_files, read_external, samples_a_piece
@@ -85,11 +88,43 @@ def test_a_lower_key_in_the_last_chord_of_the_prompt_is_continuation() -> None:
 
 
 def test_a_prompt_in_another_order_is_said() -> None:
-    found = opening(line(41, 40, 60), line(40, 41))
-    assert found == Opening("near", None, "its first 2 notes are nearly the prompt's (2 pitches), but not in its order")
+    found = opening(line(*LONG[::-1], 60), line(*LONG))
+    assert found == Opening("near", None, "its first 8 notes are nearly the prompt's (8 pitches), but not in its order")
+    assert opening(line(41, 40, 60), line(40, 41)).start == "other"  # which chance does as well
 
 
 LONG = (60, 62, 64, 65, 67, 69, 71, 72)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 90), st.integers(40, 60)), min_size=1, max_size=30),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(40, 60)), max_size=10),
+    st.sampled_from([31, 61, 81]),
+    st.sampled_from([np.rint, np.floor]),
+)
+def test_a_prompt_on_a_coarser_grid_is_recognised(
+    prompt: list[tuple[int, int]], rest: list[tuple[int, int]], step: int, rounding: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """Onsets in ticks of 1/480 s, each some time after the one before; of notes that fall on one another one is left."""
+    ticks = np.cumsum([0, *(time for time, _ in (*prompt, *rest)[1:])])
+    pitch = np.array([p for _, p in (*prompt, *rest)])
+    on_grid = (rounding(ticks / step) * step).astype(int)
+    size = len(prompt)
+    before = {(int(t), int(p)) for t, p in zip(on_grid[:size], pitch[:size], strict=True)}
+    after = {(int(t), int(p)) for t, p in zip(on_grid[size:], pitch[size:], strict=True)} - before
+    result = opening(written(before | after), written(set(zip(ticks[:size].tolist(), pitch[:size].tolist(), strict=True))))
+    assert result.start == "prompt"
+    assert result.rest is not None
+    counted = set(zip(np.rint(result.rest.onset * 480).astype(int).tolist(), result.rest.pitch.tolist(), strict=True))
+    # Of a pitch that the prompt's last step has too, a file on a grid doesn't say whose a note is.
+    last = set(pitch[:size][ticks[:size] >= ticks[size - 1] - 0.25 * 480].tolist())
+    assert {p for _, p in counted ^ after} <= last
+
+
+def written(keys: set[tuple[int, int]]) -> Notes:
+    ordered = sorted(keys)
+    n = len(ordered)
+    return Notes.from_columns([t / 480 for t, _ in ordered], np.full(n, 0.05), [p for _, p in ordered], np.full(n, 80))
 
 
 @pytest.mark.parametrize(("by", "said"), [(3, "3 semitones up"), (-1, "1 semitone down"), (-12, "12 semitones down")])
@@ -101,6 +136,16 @@ def test_a_prompt_in_another_key_is_recognised(by: int, said: str) -> None:
 
 def test_of_a_few_notes_a_transposition_says_nothing() -> None:
     assert opening(line(42, 43, 60), line(40, 41)).start == "other"
+
+
+def test_a_prompt_in_another_key_and_on_another_grid_is_recognised() -> None:
+    """63 and 60 are 0.1 s apart; in the file they begin together, and the lower one comes first."""
+    prompt = Notes.from_columns([0.0, 0.1, *np.arange(1, 8)], np.full(9, 0.05), [63, 60, *LONG[1:]], np.full(9, 80))
+    pitches = [62, 65, *(p + 2 for p in LONG[1:]), 50]
+    begin = opening(Notes.from_columns([0.0, 0.0, *np.arange(1, 9)], np.full(10, 0.05), pitches, np.full(10, 80)), prompt)
+    assert begin.start == "transposed"
+    assert begin.rest is not None
+    assert begin.rest.pitch.tolist() == [50]
 
 
 @given(st.lists(st.integers(0, 127), min_size=8, max_size=20), st.lists(st.integers(0, 127), max_size=9), st.integers(-127, 127))
@@ -233,7 +278,7 @@ def test_another_pieces_prompt_is_refused(folder: Path) -> None:
     targets = [target(i, line(*prompt)) for i, prompt in enumerate(prompts)]
     put(folder, "1.mid", *prompts[0], 1, 2, 3, 4)
     put(folder, "2.mid", *prompts[1], 1, 2, 3, 4)
-    with pytest.raises(DataError, match=r"1\.mid: it begins with prompt-000\.mid, but is matched to piece 001"):
+    with pytest.raises(DataError, match=r"1\.mid: .* \(prompt-001\.mid\), or prompt-000\.mid as it is: names are counted from 0"):
         read_external(folder, targets, N)
     put(folder, "0.mid", *prompts[0], 1, 2, 3, 4)
     found = read_external(folder, targets, N)
@@ -246,23 +291,52 @@ def test_a_prompt_of_few_notes_may_begin_another_piece(folder: Path) -> None:
     assert read_external(folder, TARGETS, N).notes[1, 0].pitch.tolist() == [40, 41, 1, 2]
 
 
+def test_what_is_nearly_the_prompt_never_counts_as_continuation(folder: Path) -> None:
+    targets = [target(i, line(*(p + 5 * i for p in LONG))) for i in range(4)]
+    put(folder, "0.mid", *LONG, 1, 2, 3, 4)
+    put(folder, "1.mid", *(p + 7 for p in LONG), 1, 2, 3, 4)  # its own prompt is 5 up
+    put(folder, "2.mid", *(p + 10 for p in LONG[::-1]), 1, 2, 3, 4)
+    put(folder, "3.mid", *(p + 10 for p in LONG), 1, 2, 3, 4)  # which is also another piece's prompt
+    found = read_external(folder, targets, N)
+    options = "--prompt included cuts them off, --prompt absent counts them"
+    own = "its first 8 notes are the prompt's"
+    assert found.bad == {
+        "1.mid": f"{own}, 2 semitones up (prompt-001.mid): {options}",
+        "2.mid": f"its first 8 notes are nearly the prompt's (8 pitches), but not in its order (prompt-002.mid): {options}",
+        "3.mid": f"{own}, 5 semitones down (prompt-003.mid), or prompt-002.mid as it is: names are counted from 0; {options}",
+    }
+    assert found.missing == (1, 2, 3)
+    included = read_external(folder, targets, N, "included")
+    assert [notes.pitch.tolist() for notes in included.notes.values()] == [[1, 2, 3, 4]] * 4
+    assert (included.bad, [f.remark for f in included.files]) == (
+        {},
+        [
+            "",
+            f"{own}, 2 semitones up: cut off",
+            "its first 8 notes are not the prompt's: cut off nevertheless",
+            f"{own}, 5 semitones down: cut off",
+        ],
+    )
+
+
 def test_what_is_odd_is_counted_and_named(folder: Path) -> None:
     targets = [target(i, line(*(p + 10 * i for p in LONG))) for i in range(3)]
     put(folder, "0.mid", *LONG, 1, 2, 3, 4)
-    put(folder, "1.mid", *(p + 12 for p in LONG), 1, 2, 3, 4)  # its own prompt is 10 up
+    put(folder, "1.mid", 1, 2, 3, 4)
     put(folder, "2.mid", 1, 2, 3, 4)
     found = read_external(folder, targets, N)
-    assert counts(found) == {"rule": "auto", "files": 3, "cut": 1, "odd": 1, "prompt": 1, "transposed": 1, "near": 0, "other": 1}
-    assert found.notes[1, 0].pitch.tolist() == [72, 74, 76, 77]
-    assert warnings(found) == [
-        "looks odd: 1.mid: its first 8 notes are the prompt's, 2 semitones up: all count",
-        "looks odd: some files begin with their prompt and some do not; with it: 0.mid",
-    ]
+    assert counts(found) == {"rule": "auto", "files": 3, "cut": 1, "odd": 0, "prompt": 1, "transposed": 0, "near": 0, "other": 2}
+    assert warnings(found) == ["looks odd: some files begin with their prompt and some do not; with it: 0.mid"]
     assert in_report(found, "mine", 3)[1] == (
-        "The row mine: 1 of 3 files begin with their prompt, 1 with it transposed, 1 without it. The prompt was cut off 1 of "
-        "them; of the other 2 all notes count"
+        "The row mine: 1 of 3 files begin with their prompt, 2 without it. The prompt was cut off 1 of them; of the other 2 all "
+        "notes count"
     )
-    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off 1 of 3 files (1 in doubt)"
+    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off 1 of 3 files"
+    put(folder, "1.mid", *(p + 12 for p in LONG), 1, 2, 3, 4)  # its own prompt is 10 up
+    put(folder, "2.mid", *(p + 20 for p in LONG), 1, 2, 3, 4)
+    found = read_external(folder, targets, N, "included")
+    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off 3 of 3 files (1 in doubt)"
+    assert warnings(found) == ["looks odd: 1.mid: its first 8 notes are the prompt's, 2 semitones up: cut off"]
 
 
 class TestTheRuleForPrompts:
@@ -280,11 +354,12 @@ class TestTheRuleForPrompts:
 
     @pytest.mark.parametrize(
         ("rule", "first", "cut"),
-        [("auto", (1, 62, 1), 1), ("included", (1, 1, 9), 3), ("absent", (60, 62, 1), 0)],
+        [("auto", (1, None, 1), 1), ("included", (1, 1, 9), 3), ("absent", (60, 62, 1), 0)],
     )
-    def test_what_counts(self, mixed: Path, rule: PromptRule, first: tuple[int, ...], cut: int) -> None:
+    def test_what_counts(self, mixed: Path, rule: PromptRule, first: tuple[int | None, ...], cut: int) -> None:
         found = self.read(mixed, rule)
-        assert tuple(int(found.notes[piece, 0].pitch[0]) for piece in range(3)) == first
+        pieces = [found.notes.get((piece, 0)) for piece in range(3)]
+        assert tuple(int(notes.pitch[0]) if notes else None for notes in pieces) == first
         assert (counts(found)["rule"], counts(found)["cut"], found.rule) == (rule, cut, rule)
 
     def test_what_is_cut_off_unseen_is_odd(self, mixed: Path) -> None:
