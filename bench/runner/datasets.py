@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.processes import Ending, Signals, StoppedError, Task
 from bench.storage.files import tail
+from bench.storage.records import Prepared
 from bench.system import hardware
 from bench.system.paths import Places
 
@@ -43,13 +45,16 @@ def fetch_dataset(name: str, *, options: Mapping[str, Any] | None = None, displa
     Path
         The folder that holds it.
     """
-    return Path(_dataset_only("fetch", name, options, display, where)["folder"])
+    result = _dataset_only("fetch", name, options, display, where)
+    with _usable(name):
+        return Path(result["folder"])
 
 
 def verify_dataset(name: str, *, options: Mapping[str, Any] | None = None, display: Sink | None = None, **where: Any) -> Verified:
     """Compare an existing dataset with its known checksums; see :func:`fetch_dataset`."""
-    verified = _dataset_only("verify", name, options, display, where)["verified"]
-    return Verified(**verified | {"differences": tuple(verified["differences"])})
+    result = _dataset_only("verify", name, options, display, where)
+    with _usable(name):
+        return Verified(**result["verified"] | {"differences": tuple(result["verified"]["differences"])})
 
 
 def in_words(verified: Verified) -> str:
@@ -174,9 +179,26 @@ def _attempt(
         endings.append(ending)
         return False
 
-    task = Task(job, file, log, sys.executable, processes.environment(hardware.cores(), "cpu"))
+    # Its result lists every file that was left out.
+    task = Task(job, file, log, sys.executable, processes.environment(hardware.cores(), "cpu"), most=1 << 28, longest=1 << 27)
     processes.run_tasks([task], 1, signals, lambda _: None, take, end)
     return (results[-1] if results else None), endings[0]
+
+
+def prepare_dataset(job: Mapping[str, Any], file: Path, log: Path, signals: Signals, display: Sink) -> Prepared:
+    """Run the task that prepares a dataset, see :func:`dataset_task`; a PluginError if its result can't be used."""
+    result = dataset_task(job, file, log, signals, display)
+    with _usable(job["dataset"]["name"]):
+        return Prepared.model_validate(result)
+
+
+@contextlib.contextmanager
+def _usable(name: str) -> Iterator[None]:
+    """Blame the plug-in, whose code can write to the same pipe, for a result that no worker sends."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise PluginError(f"The dataset {name!r} sent a result that can't be used: {brief(error)}.") from error
 
 
 def _dataset_only(

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.runner.datasets import Sink, dataset_task
+from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.processes import Signals, StoppedError
 from bench.specs.schema import Spec
 from bench.storage.corpus import Corpus, load_corpus
@@ -68,7 +68,7 @@ def hold_out(spec: Spec, places: Places, *, fetch: bool = True, display: Sink | 
         }
         try:
             show = display or (lambda event: None)
-            prepared = dataset_task(job, folder / "job.json", folder / "stderr.log", signals, show)
+            prepared = prepare_dataset(job, folder / "job.json", folder / "stderr.log", signals, show)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None
-        return HeldOut(spec, read_target_file(folder / "targets.h5"), Prepared.model_validate(prepared))
+        return HeldOut(spec, read_target_file(folder / "targets.h5"), prepared)

@@ -14,14 +14,14 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from bench.errors import BenchError, UsageError
-from bench.runner.events import parse_event
+from bench.runner.events import LAST_TURNS, EventReader
 from bench.storage.files import write_json
 from bench.system.disk import open_log
 
@@ -98,6 +98,8 @@ class Task:
         Complete environment of the child.
     timeout : float, optional
         Seconds after which the child is ended.
+    most, longest : int
+        Bytes of all its events and of one, see :class:`bench.runner.events.EventReader`.
     """
 
     job: Mapping[str, Any]
@@ -106,6 +108,8 @@ class Task:
     python: str
     environment: Mapping[str, str]
     timeout: float | None = None
+    most: int = 1 << 26
+    longest: int = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ class Ending:
         Peak resident memory, as seen by this process.
     log_start : int
         Position in the log where the child's own output begins, bytes.
+    flooded : bool
+        Whether it was ended because it sent too many events.
     """
 
     code: int
@@ -131,10 +137,13 @@ class Ending:
     seconds: float
     peak_bytes: int | None
     log_start: int
+    flooded: bool = False
 
     @property
     def reason(self) -> str:
         """Explain the end of a child that reported no error of its own."""
+        if self.flooded:
+            return "it sent too many events, and was ended"
         if self.timed_out:
             return f"timeout after {self.seconds:.0f} s"
         if self.code >= 0:
@@ -153,12 +162,11 @@ class Child:
     task: Task
     process: subprocess.Popen[bytes]
     log_start: int
+    reader: EventReader
     started: float = field(default_factory=time.monotonic)
     timed_out: bool = False
     kill_at: float | None = None
     peak_bytes: int | None = None
-    closed: bool = False
-    _buffer: bytes = b""
 
     @classmethod
     def start(cls, task: Task) -> Child:
@@ -186,17 +194,7 @@ class Child:
                     "It must be a Python with midibench installed; see $BENCH_PYTHON_TENSORFLOW and $BENCH_PYTHON_PYTORCH.",
                 ) from error
             assert process.stdout is not None
-            os.set_blocking(process.stdout.fileno(), False)
-            return cls(task, process, log.tell())
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events that it sent since the last call; other lines are ignored."""
-        assert self.process.stdout is not None
-        while chunk := self._read():
-            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-            for line in lines:
-                if (event := parse_event(line)) is not None:
-                    yield event
+            return cls(task, process, log.tell(), EventReader(process.stdout.fileno(), task.most, task.longest))
 
     def exited(self) -> bool:
         """Whether it has ended. It is not reaped yet, so that its process ID still identifies its group."""
@@ -205,10 +203,12 @@ class Child:
         return True
 
     def check(self) -> None:
-        """End it after its timeout, kill it after the grace period, and record its peak memory."""
+        """End it after its timeout or too many events, kill it after the grace period, and record its peak memory."""
         now = time.monotonic()
         if self.task.timeout is not None and now - self.started > self.task.timeout and not self.timed_out:
             self.timed_out = True
+            self.end()
+        if self.reader.flooded and self.kill_at is None:
             self.end()
         if self.kill_at is not None and now > self.kill_at:
             self.signal(signal.SIGKILL)
@@ -232,16 +232,7 @@ class Child:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
-        return Ending(code, self.timed_out, time.monotonic() - self.started, self.peak_bytes, self.log_start)
-
-    def _read(self) -> bytes:
-        assert self.process.stdout is not None
-        try:
-            chunk = os.read(self.process.stdout.fileno(), 1 << 16)
-        except BlockingIOError:
-            return b""
-        self.closed = self.closed or not chunk
-        return chunk
+        return Ending(code, self.timed_out, time.monotonic() - self.started, self.peak_bytes, self.log_start, self.reader.flooded)
 
 
 def run_tasks(
@@ -270,7 +261,7 @@ def run_tasks(
                     running.append(child := Child.start(task))
                     assert child.process.stdout is not None
                     selector.register(child.process.stdout, selectors.EVENT_READ)
-                selector.select(SHORT_TICK if any(child.closed for child in running) else TICK)
+                selector.select(SHORT_TICK if any(child.reader.closed for child in running) else TICK)
                 for child in list(running):
                     if _attend(child, running, selector, on_event, on_end):
                         waiting.appendleft(child.task)
@@ -347,14 +338,14 @@ def _attend(
     on_event: Callable[[Task, dict[str, Any]], None],
     on_end: Callable[[Task, Ending], bool],
 ) -> bool:
-    """Forward a child's events, and report its end; return whether its task is to be started again."""
+    """Forward some of a child's events, all at its end, and report the end; return whether its task is to be started again."""
     assert child.process.stdout is not None
     child.check()
     # Determined before its events are read, so that none sent before its end is missed.
     gone = child.exited()
-    for event in child.events():
+    for event in child.reader.events(LAST_TURNS if gone else 1):
         on_event(child.task, event)
-    if (gone or child.closed) and child.process.stdout in selector.get_map():
+    if (gone or child.reader.closed or child.reader.flooded) and child.process.stdout in selector.get_map():
         selector.unregister(child.process.stdout)
     if not gone:
         return False

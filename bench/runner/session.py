@@ -18,7 +18,7 @@ from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
 from bench.runner import processes
-from bench.runner.datasets import Sink, dataset_task
+from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.processes import Ending, Signals, Task
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
@@ -105,7 +105,7 @@ class Session:
             **self.places.job(),
         }
         file, log = self.folder.path / "prepare.json", self.folder.path / "prepare.log"
-        return Prepared.model_validate(dataset_task(job, file, log, self.signals, self.display))
+        return prepare_dataset(job, file, log, self.signals, self.display)
 
     def _key(self, trial: Trial, corpus: str) -> str:
         harmony = [source_digest_of_harmony()] if trial.harmony else []

@@ -1,48 +1,115 @@
-"""Events from a worker: what a plug-in's values can break is dropped, everything that a worker sends is kept."""
+"""Children that write to the pipe of their events what they like: programs of the system in place of a worker."""
 
-import json
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.runner.events import parse_event
+from bench.runner.events import EventReader, parse_event
+from bench.runner.processes import Ending, Signals, StoppedError, Task, run_tasks
 
-EPOCH: dict[str, Any] = {
-    "event": "epoch", "epoch": 1, "epochs": 2, "in_epochs": False, "seconds": 1.5, "loss": 2.5, "notes": 100, "share": 0.5,
-}  # fmt: skip
+pytestmark = pytest.mark.timeout(60)
+
+LIKELIHOOD = '{"event": "likelihood", "pieces": 1}'
+
+#: More than a child could send while a test runs.
+NO_LIMIT = 1 << 60
+
+
+def task(folder: Path, script: str, **options: Any) -> Task:
+    """A task whose interpreter is a shell script."""
+    program = folder / f"program{len(list(folder.iterdir()))}"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return Task({}, program.with_suffix(".json"), folder / "log", str(program), dict(os.environ), **options)
+
+
+def run(*tasks: Task) -> tuple[dict[str, Ending], dict[str, int]]:
+    """Run them together: how each ended, and the number of its events."""
+    endings: dict[str, Ending] = {}
+    counts = {t.python: 0 for t in tasks}
+
+    def count(t: Task, event: dict[str, Any]) -> None:
+        counts[t.python] += 1
+
+    with Signals() as signals:
+        run_tasks(tasks, len(tasks), signals, lambda _: None, count, lambda t, ending: bool(endings.update({t.python: ending})))
+    return {t.python: endings[t.python] for t in tasks}, counts
+
+
+FLOODS = {
+    "lines": f"exec yes '{LIKELIHOOD}'",
+    "one line": "exec cat /dev/zero",
+    "long lines": "exec yes \"$(head -c 100000 /dev/zero | tr '\\0' x)\"",
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_flood_is_ended_at_its_timeout(tmp_path: Path, flood: str) -> None:
+    first, second = (
+        task(tmp_path, flood, timeout=1.5, most=NO_LIMIT),
+        task(tmp_path, f"echo '{LIKELIHOOD}'; sleep 0.3; echo '{LIKELIHOOD}'"),
+    )
+    endings, counts = run(first, second)
+    assert endings[first.python].timed_out
+    assert endings[first.python].seconds < 10
+    assert (endings[second.python].code, counts[second.python]) == (0, 2)
+
+
+def test_a_flood_is_ended_by_ctrl_c(tmp_path: Path) -> None:
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(StoppedError, match="Ctrl-C"):
+        run(task(tmp_path, FLOODS["lines"], most=NO_LIMIT))
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_flood_is_ended_at_its_limit(tmp_path: Path, flood: str) -> None:
+    flooding = task(tmp_path, flood, most=10_000_000)
+    endings, _ = run(flooding)
+    assert endings[flooding.python].reason == "it sent too many events, and was ended"
+
+
+def test_a_descendant_that_got_away_holds_nothing_up(tmp_path: Path) -> None:
+    """It is in a session of its own, so it isn't killed with the group, and goes on writing to the pipe."""
+    away = task(tmp_path, f"setsid yes '{LIKELIHOOD}' & sleep 0.5", most=NO_LIMIT)
+    endings, _ = run(away)
+    assert (endings[away.python].code, endings[away.python].seconds < 10) == (0, True)
+
+
+def test_all_that_was_sent_before_the_end_arrives(tmp_path: Path) -> None:
+    """Ten megabytes in lines, the last of them five megabytes long."""
+    many = f"yes '{LIKELIHOOD}' | head -n 150000"
+    result = """printf '{"event": "result", "x": "'; head -c 5000000 /dev/zero | tr '\\0' x; echo '"}'"""
+    sending = task(tmp_path, f"{many}; {result}", longest=1 << 23)
+    endings, counts = run(sending)
+    assert (endings[sending.python].code, counts[sending.python]) == (0, 150_001)
+
+
+def test_lines_are_put_together_and_long_ones_dropped() -> None:
+    reading, writing = os.pipe()
+    reader = EventReader(reading, most=1000, longest=40)
+    line = LIKELIHOOD.encode()
+    seen = []
+    for part in (line[:5], line[5:] + b"\n" + line, b"\n" + b"x" * 30, b"x" * 30 + line + b"\n" + line + b"\n\n"):
+        os.write(writing, part)
+        seen.append(len(list(reader.events())))
+    assert seen == [0, 1, 1, 1]
+    os.close(writing)
+    assert (list(reader.events()), reader.closed, reader.flooded) == ([], True, False)
+    os.close(reading)
 
 
 @pytest.mark.parametrize(
-    "event",
-    [
-        EPOCH,
-        EPOCH | {"loss": float("nan"), "validation_bits": float("inf")},
-        {"event": "message", "text": ""},
-        {"event": "prepare", "task": "reading", "done": 0, "total": 0, "what": "a"},
-        {"event": "error", "kind": "DataError", "message": "m", "hint": ""},
-        {"event": "result", "corpus": "a"},
-    ],
+    "value", ["null", "1", "[]", "{}", '{"event": 1}', '{"event": "done"}', '{"event": "likelihood"}', "[" * 9999]
 )
-def test_an_event_that_a_worker_sends_is_kept(event: dict[str, Any]) -> None:
-    assert json.dumps(parse_event(json.dumps(event).encode())) == json.dumps(event)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"share": 1e-320},
-        {"share": "x"},
-        {"seconds": float("inf")},
-        {"notes": -1},
-        {"epoch": True},
-        {"loss": 10**400},
-        {"event": "x"},
-    ],
-)
-def test_an_event_with_another_value_is_dropped(change: dict[str, Any]) -> None:
-    assert parse_event(json.dumps(EPOCH | change).encode()) is None
-
-
-@pytest.mark.parametrize("line", [b"", b"null", b"{", b"\xff", b"[" * 100_000, b'{"event": []}', b'{"event": "error"}'])
-def test_a_line_that_is_no_event_is_dropped(line: bytes) -> None:
-    assert parse_event(line) is None
+def test_what_is_no_event(value: str) -> None:
+    assert parse_event(value.encode()) is None

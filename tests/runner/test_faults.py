@@ -102,6 +102,25 @@ def test_noise_on_stdout_disturbs_nothing_and_is_kept(toy: Bench) -> None:
     assert log.count(b"garbage") == 20_000
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_events_that_no_worker_sends_are_dropped(toy: Bench, terminal: bool) -> None:
+    toy.write({"faulty": {"params": {"how": "odd events"}}, "steady": {}})
+    shown = io.StringIO()
+    with make_display(False, Console(file=shown, force_terminal=terminal, width=120)) as display:
+        assert toy.run(display=display).failed == 0
+    assert "xxxx" not in shown.getvalue()
+    assert not {"\x07", "\x1b[2J", "\ud800"} & set(re.findall(r"\x07|\x1b\[2J|\ud800", shown.getvalue()))
+    assert (toy.outcome("faulty")["status"], toy.outcome("steady")["status"]) == ("done", "done")
+
+
+@pytest.mark.timeout(120)
+def test_a_flood_of_events_costs_its_trial_only(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": "flood"}}, "steady": {}})
+    assert toy.run(jobs=2).failed == 1
+    assert toy.outcome("faulty")["error"]["message"] == "it sent too many events, and was ended"
+    assert toy.outcome("steady")["status"] == "done"
+
+
 def test_a_failed_trial_runs_again_and_a_done_one_does_not(toy: Bench) -> None:
     cure = toy.folder / "cure"
     toy.write({"faulty": {"params": {"how": "crash without file", "path": str(cure)}}, "steady": {}})

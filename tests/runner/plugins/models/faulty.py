@@ -1,9 +1,12 @@
 """Goes wrong in the way it is asked to."""
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -18,6 +21,39 @@ from bench.api import Notes, Piece, Run
 
 FRAMEWORK = "numpy"
 FEATURES = "a fault"
+
+
+#: Lines that no worker sends, in the places where it sends others.
+ODD = [
+    b"",
+    b"\xff\x00",
+    b"null",
+    b"[" * 60_000,
+    b'{"event": "done"}',
+    b'{"event": "failed", "message": 1}',
+    b'{"event": ["epoch"]}',
+    b'{"event": "plan", "trials": 3}',
+    b'{"event": "epoch"}',
+    b'{"event": "epoch", "epoch": "1", "epochs": [], "in_epochs": 1, "seconds": null, "loss": {}, "notes": -1}',
+    b'{"event": "epoch", "epoch": 1, "epochs": 4, "in_epochs": true, "seconds": Infinity, "loss": NaN, "notes": 1}',
+    b'{"event": "epoch", "epoch": 1, "epochs": 4, "in_epochs": true, "seconds": 1, "loss": 1, "notes": 1, "share": 0}',
+    b'{"event": "epoch", "epoch": 1, "epochs": 1e400, "in_epochs": true, "seconds": 1, "loss": 1, "notes": 1}',
+    b'{"event": "epoch", "epoch": 1' + b"0" * 5000 + b"}",
+    b'{"event": "prepare", "task": 1, "done": "x"}',
+    b'{"event": "error"}',
+    b'{"event": "message", "text": "' + b"x" * 10_000_000 + b'"}',
+    b'{"event": "message", "text": "\\u001b[2J\\ud800"}',
+]
+
+
+def _events() -> int:
+    """The pipe of the events: the one that is open for writing."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            number = int(entry.name)
+            if stat.S_ISFIFO(os.fstat(number).st_mode) and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+                return number
+    raise RuntimeError("there is no pipe")
 
 
 class Model:
@@ -67,6 +103,12 @@ class Model:
                 os._exit(0)
             case "memory":
                 np.empty(1 << 60, np.uint8)
+            case "flood":
+                line = b'{"event": "epoch", "epoch": 1, "epochs": 4, "in_epochs": true, "seconds": 1, "loss": 1, "notes": 9'
+                while True:
+                    os.write(_events(), line + b', "more": "' + b"x" * 5000 + b'"}\n')
+            case "odd events":
+                os.write(_events(), b"\n".join([b"", *ODD, b""]))
             case "noise":
                 print('{"event": "done"}')
                 os.write(1, b'garbage \xff\n{"event": "failed"}\n' * 20_000)
