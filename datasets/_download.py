@@ -1,48 +1,42 @@
-"""Downloads by pooch with checksum, progress and retries; unpacking that leaves a complete folder or none."""
+"""Downloads with checksum and progress; unpacking that leaves a complete folder or none."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
+import struct
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from typing import BinaryIO
 
-from bench.api import DataError, Progress, Verified
+from bench.api import DataError, Progress, Verified, write_file
 
 from ._files import file_sha256
+from ._web import ARCHIVE, Client, GoneError, Limits
 
 #: Checksums of an unpacked archive's files, written when the archive's own checksum had been verified.
 MANIFEST = "checksums.json"
 
-ATTEMPTS = 4
-#: Seconds before the first retry; doubled for each further one.
-BACK_OFF = 0.5
-TIMEOUT = 30.0
+#: Limits of an archive's files, in all and of each: MAESTRO v3's zip has 1282 files of 81 MB in all.
+MOST_FILES = 20_000
+MOST_BYTES = 1_000_000_000
+MOST_FILE_BYTES = 50_000_000
+
+#: Bytes unpacked for one packed, at most, of a file of over a megabyte: deflate reaches 1032, music and tables stay below 20.
+MOST_RATIO = 100
+
+#: What damaged archives raise, besides an error of the disk.
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, NotImplementedError)
 
 
-class _Bar:
-    """Pooch's progress bar protocol, forwarded to our callback."""
-
-    def __init__(self, progress: Progress, what: str) -> None:
-        self.total, self._done, self._progress, self._what = 0, 0, progress, what
-
-    def update(self, n: int) -> None:
-        self._done += n
-        self._progress(min(self._done, self.total or self._done), self.total, self._what)
-
-    def reset(self) -> None:
-        self._done = 0
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-def download(url: str, sha256: str, target: Path, progress: Progress) -> Path:
+def download(url: str, sha256: str, target: Path, progress: Progress, limits: Limits = ARCHIVE) -> Path:
     """Download `url` to `target` and verify it. The file appears under its name only when complete and correct.
 
     Parameters
@@ -53,54 +47,31 @@ def download(url: str, sha256: str, target: Path, progress: Progress) -> Path:
     target : Path
     progress : callable
         Called with bytes done, bytes in all.
+    limits : Limits
 
     Raises
     ------
     DataError
-        If all attempts fail, or the content has another checksum. Both checksums are named.
+        If all attempts fail, or the content has another checksum (both are named), or it can't be written.
     """
-    import pooch  # type: ignore[import-untyped]
-    from requests import HTTPError, RequestException
-
-    pooch.get_logger().setLevel("ERROR")
-    target.parent.mkdir(parents=True, exist_ok=True)
     name = PurePosixPath(url).name
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(BACK_OFF * 2 ** (attempt - 1))
-        bar = _Bar(progress, f"downloading {name}")
-        fetcher = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
-        try:
-            with scratch_folder(target.parent) as scratch:
-                # Without an expected hash pooch keeps the file, so that our message can name the wrong checksum.
-                body = Path(pooch.retrieve(url, known_hash=None, fname="body", path=str(scratch), downloader=fetcher))
-                actual = file_sha256(body)
-                if actual != sha256:
-                    raise _refused(url, sha256, actual)
-                body.replace(target)
-            return target
-        except HTTPError as error:
-            status = error.response.status_code
-            problem: object = f"the server answered {status}"
-            if status < 500 and status not in (408, 429):
-                break
-        except RequestException as error:
-            problem = unreachable(url, error) or f"{type(error).__name__}: {error}"
-    raise DataError(
-        f"{url} could not be downloaded: {problem}.", "Try again later, or name a folder that holds it with --data DIR."
-    )
-
-
-def unreachable(url: str, error: Exception) -> str:
-    """Reason why no connection was made, in words; empty if one was."""
-    from requests import ConnectionError, ConnectTimeout
-
-    host = urlsplit(url).hostname or url
-    if isinstance(error, ConnectTimeout):
-        return f"{host} did not answer"
-    cause = getattr(error.args[0], "reason", None) if error.args else None
-    # A connection that broke later has no such reason.
-    return f"{host} can't be reached (is there a network?)" if isinstance(error, ConnectionError) and cause is not None else ""
+    try:
+        with scratch_folder(target.parent) as scratch:
+            body = scratch / "body"
+            with body.open("w+b") as out:
+                Client(url).save(url, out, limits, lambda done, total: progress(done, total, f"downloading {name}"))
+                _flush(out)
+            actual = file_sha256(body)
+            if actual != sha256:
+                raise _refused(url, sha256, actual)
+            body.replace(target)
+    except GoneError as error:
+        raise DataError(
+            f"{url} could not be downloaded: {error}.", "Try again later, or name a folder that holds it with --data DIR."
+        ) from error
+    except OSError as error:
+        raise unwritable(target.parent, error) from error
+    return target
 
 
 def _refused(url: str, expected: str, actual: str) -> DataError:
@@ -113,34 +84,81 @@ def _refused(url: str, expected: str, actual: str) -> DataError:
 def unzip(archive: Path, name: str, folder: Path, progress: Progress) -> Path:
     """Unpack `archive`, whose files all lie below a folder `name`, to ``folder/name``.
 
-    It is unpacked to a temporary folder, which is renamed when complete. Names that point elsewhere are refused.
+    It is examined as a whole, unpacked to a temporary folder, flushed to the disk and renamed when complete.
 
     Raises
     ------
     DataError
-        If it isn't a zip file, or holds a file outside `name`.
+        If it isn't a zip file, holds anything but ordinary files below `name`, or more than the limits above allow, or the disk
+        can't take it. Then nothing is left of it.
     """
     try:
         with scratch_folder(folder) as scratch, zipfile.ZipFile(archive) as opened:
-            files = [i for i in opened.infolist() if not i.is_dir()]
+            files = _checked_members(opened, archive.name, name)
             sums: dict[str, str] = {}
-            for i, info in enumerate(files):
+            for i, (path, info) in enumerate(files.items()):
                 progress(i, len(files), "unpacking")
-                parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-                if len(parts) < 2 or parts[0] != name or ".." in parts:
-                    raise DataError(f"{archive.name} holds {info.filename!r}, which is outside {name}/.", "Nothing was unpacked.")
-                target = scratch.joinpath(*parts)
+                target = scratch / name / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(info) as source, target.open("wb") as out:
+                with opened.open(info) as source, target.open("xb") as out:
+                    # No more than announced: zipfile stops there.
                     shutil.copyfileobj(source, out)
-                sums["/".join(parts[1:])] = file_sha256(target)
-            if not sums:
-                raise DataError(f"{archive.name} is empty.", "Nothing was unpacked.")
-            (scratch / name / MANIFEST).write_text(json.dumps(sums, indent=1))
-            _put(scratch / name, folder / name)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive} is not a zip file ({error}).", "Fetch it again.") from error
+                    _flush(out)
+                sums[path] = file_sha256(target)
+            write_file(scratch / name / MANIFEST, json.dumps(sums, indent=1).encode())
+            _put(scratch / name, folder / name, scratch / "replaced")
+    except DAMAGE as error:
+        raise DataError(f"{archive} is not a zip file, or a damaged one ({error}).", "Fetch it again.") from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
     return folder / name
+
+
+def _checked_members(opened: zipfile.ZipFile, archive: str, name: str) -> dict[str, zipfile.ZipInfo]:
+    """Return an archive's files by their path below `name`, if all of it may be unpacked."""
+    files = {}
+    for info in opened.infolist():
+        if info.is_dir():
+            continue
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        if len(parts) < 2 or parts[0] != name or ".." in parts:
+            raise _member_error(archive, info, f"which is outside {name}/")
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise _member_error(archive, info, "which is a link or a device")
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _member_error(archive, info, "which is encrypted or packed by a method other than deflate")
+        if info.file_size > MOST_FILE_BYTES or info.file_size > max(1_000_000, MOST_RATIO * info.compress_size):
+            raise _member_error(
+                archive, info, f"of {info.file_size} bytes, packed into {info.compress_size}: more than is unpacked"
+            )
+        files["/".join(parts[1:])] = info
+    total = sum(info.file_size for info in files.values())
+    if len(files) > MOST_FILES or total > MOST_BYTES:
+        raise DataError(
+            f"{archive} holds {len(files)} files of {total} bytes in all; at most {MOST_FILES} of {MOST_BYTES} are unpacked.",
+            "Nothing was unpacked. Is it the right archive?",
+        )
+    if not files:
+        raise DataError(f"{archive} is empty.", "Nothing was unpacked.")
+    return files
+
+
+def _member_error(archive: str, info: zipfile.ZipInfo, problem: str) -> DataError:
+    return DataError(f"{archive} holds {info.filename!r}, {problem}.", "Nothing was unpacked.")
+
+
+def unwritable(folder: Path, error: OSError) -> DataError:
+    """Describe a refused write, such as one on a full disk."""
+    return DataError(
+        f"{folder} can't be written ({error.strerror or error}).",
+        "Nothing incomplete was left. Free space there, or choose a folder.",
+    )
+
+
+def _flush(file: BinaryIO) -> None:
+    """Flush a file to the disk: after a power cut a renamed folder holds what it held before."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextmanager
@@ -154,15 +172,17 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _put(new: Path, place: Path) -> None:
-    if not place.exists():
+def _put(new: Path, place: Path, replaced: Path) -> None:
+    """Rename a folder to its place; what was there goes to `replaced`, and back if that fails."""
+    there = place.exists()
+    if there:
+        place.rename(replaced)
+    try:
         new.rename(place)
-        return
-    old = place.with_name(f".{place.name}-old")
-    shutil.rmtree(old, ignore_errors=True)
-    place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        if there:
+            replaced.rename(place)
+        raise
 
 
 def checked_manifest(folder: Path, progress: Progress) -> Verified | None:

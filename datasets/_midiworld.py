@@ -1,40 +1,32 @@
-"""midiworld.com: parsing of its pages, and considerate requests."""
+"""midiworld.com: its addresses, and parsing of its pages."""
 
 from __future__ import annotations
 
+import html
 import re
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from html.parser import HTMLParser
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from bench.api import DataError
 
-if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
+from ._web import PAGE, Client, GoneError
 
 BASE_URL = "https://www.midiworld.com/"
+
+#: The site's servers; a mirror's redirects stay on the mirror.
+HOSTS = ("www.midiworld.com", "midiworld.com")
 
 #: Search pages requested at most, in case the results never end.
 MOST_PAGES = 200
 
-#: Bytes of a page or file at most; a MIDI file of an hour has far fewer.
-MOST_BYTES = 8_000_000
+#: Characters of a title or a composer's name that are kept, and of a text of the page.
+LONGEST_NAME = 200
+LONGEST_TEXT = 2000
 
-#: Requests for one address at most, and seconds before the second; doubled for each further one.
-ATTEMPTS = 4
-BACK_OFF = 0.5
-
-#: Status codes of a temporary problem of the server.
-BUSY = (408, 429, 500, 502, 503, 504)
-
-#: Longest Retry-After that is obeyed, seconds.
-LONGEST_WAIT = 300
-
-#: ``Title - by Artist (Genre) -`` before a search result's link. Titles may hold any character, also " - by ".
-_RESULT = re.compile(r"^\s*(?P<title>.*)\s+-\s+by\s+(?P<artist>.*?)\s*(?:\([^()]*\))?\s*-?\s*$", re.DOTALL)
+#: A short tag, or text. html.parser, and whatever is built on it, takes a minute for 60 kB of ``<a <a <a`` (Python 3.11); given
+#: one short tag after the other it takes a time in proportion to the page.
+_PIECE = re.compile(r"<(?P<tag>/?(?:a|li)(?:\s[^<>]{0,2000})?)>|<[^<>]*>?|(?P<text>[^<]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,92 +38,21 @@ class Link:
     composer: str
 
 
-class GoneError(Exception):
-    """An address without content; the text gives the reason."""
+@dataclass
+class Anchor:
+    """A link of a page as it is written; `before` is the text in front of it in its list item, None outside of a list."""
+
+    href: str
+    before: str | None
+    text: str = ""
 
 
-class Visitor:
-    """Client that makes one request at a time, with a pause between requests, and retries when the server is busy.
-
-    Parameters
-    ----------
-    delay : float
-        Seconds between the end of one request and the beginning of the next.
-    """
-
-    def __init__(self, delay: float) -> None:
-        import requests
-
-        self.delay = delay
-        self._session = requests.Session()  # without retries of its own: each request waits in `_wait`
-        self._session.headers["User-Agent"] = "midibench (music research; one request at a time)"
-        self._ready = float("-inf")
-
-    def get(self, url: str) -> bytes:
-        """Download the body of `url`.
-
-        Raises
-        ------
-        GoneError
-            If it can't be downloaded: missing, too large, or the server fails repeatedly.
-        DataError
-            If the server demands too long a pause.
-        """
-        from requests import RequestException
-
-        problem = ""
-        for attempt in range(ATTEMPTS):
-            self._wait()
-            pause = 0.0
-            try:
-                with self._session.get(url, stream=True, timeout=30) as response:
-                    if response.status_code == 200:
-                        return self._body(response.iter_content(1 << 16))
-                    problem = f"the server answered {response.status_code}"
-                    if response.status_code not in BUSY:
-                        raise GoneError(problem)
-                    pause = max(BACK_OFF * 2**attempt, retry_after(response.headers.get("Retry-After", "")))
-            except RequestException as error:
-                problem = f"{type(error).__name__}: {error}"
-                pause = BACK_OFF * 2**attempt
-            finally:
-                # Also after the last attempt: the next address is on the same server.
-                self._ready = time.monotonic() + max(self.delay, pause)
-            if pause > LONGEST_WAIT:
-                raise DataError(
-                    f"midiworld: {problem} for {url} and asks to wait {pause:.0f} seconds.",
-                    "Try again after that; what was downloaded is kept.",
-                )
-        raise GoneError(problem)
-
-    def _body(self, chunks: Iterator[bytes]) -> bytes:
-        body = bytearray()
-        for chunk in chunks:
-            body += chunk
-            if len(body) > MOST_BYTES:
-                raise GoneError(f"it is larger than {MOST_BYTES} bytes")
-        return bytes(body)
-
-    def _wait(self) -> None:
-        time.sleep(max(0.0, self._ready - time.monotonic()))
-
-
-def retry_after(text: str) -> float:
-    """Seconds of a server's Retry-After, which is a number or a date; 0 for anything else."""
-    if text.strip().isdecimal():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def search(visitor: Visitor, base_url: str, query: str, most: int) -> list[Link]:
+def search(client: Client, base_url: str, query: str, most: int) -> list[Link]:
     """Search for `query`, page after page until one has no new file; at most `most` files."""
     links: dict[str, Link] = {}
     for page in range(1, MOST_PAGES + 1):
         url = urljoin(base_url, f"search/{page}/?{urlencode({'q': query})}")
-        new = [link for link in parse_search(_page(visitor, url), url) if link.url not in links]
+        new = [link for link in parse_search(_page(client, url), url) if link.url not in links]
         if not new:
             break
         links |= {link.url: link for link in new}
@@ -140,65 +61,121 @@ def search(visitor: Visitor, base_url: str, query: str, most: int) -> list[Link]
     return list(links.values())[:most]
 
 
-def composer_page(visitor: Visitor, base_url: str, composer: str) -> list[Link]:
+def composer_page(client: Client, base_url: str, composer: str) -> list[Link]:
     """List the files on a composer's page, such as ``bach.htm``."""
     slug = composer.strip().lower().replace(" ", "_")
     url = urljoin(base_url, f"{quote(slug)}.htm")
     try:
-        page = visitor.get(url)
+        page = client.get(url, PAGE)
     except GoneError as error:
         if "404" not in str(error):
             raise DataError(f"midiworld: {url} could not be read ({error}).", "Try again later.") from error
-        names = composers(_page(visitor, urljoin(base_url, "classic.htm")))
+        names = composers(_page(client, urljoin(base_url, "classic.htm")))
         raise DataError(f"midiworld has no page for the composer {composer!r}.", f"Known: {', '.join(names)}.") from error
     return parse_composer(page, url, composer)
 
 
-def _page(visitor: Visitor, url: str) -> bytes:
+def _page(client: Client, url: str) -> bytes:
     try:
-        return visitor.get(url)
+        return client.get(url, PAGE)
     except GoneError as error:
         raise DataError(f"midiworld: {url} could not be read ({error}).", "Try again later.") from error
 
 
 def parse_search(page: bytes, url: str) -> list[Link]:
-    """Parse the links of a search page, each with the title and artist in front of it."""
+    """Parse the links of a search page, each with ``Title - by Artist (Genre) -`` in front of it; either may hold " - by "."""
     links = []
-    for anchor in _soup(page).select('li a[href*="/download/"]'):
-        item = anchor.find_parent("li")
-        text = "".join(str(s) for s in item.find_all(string=True) if anchor not in s.parents) if item else ""
-        match = _RESULT.match(text)
-        title, artist = (match["title"], match["artist"]) if match else (text.strip(" -\r\n\t"), "")
-        links.append(Link(urljoin(url, str(anchor["href"])), _clean(title), _clean(artist)))
+    for anchor in anchors(page):
+        if anchor.before is None or "/download/" not in anchor.href:
+            continue
+        # A space in front, so that an empty title is one.
+        text = " " + _words(anchor.before).removesuffix("-").rstrip()
+        title, by, artist = text.rpartition(" - by ")
+        if not by:
+            title, artist = text.strip(" -"), ""
+        elif artist.endswith(")"):
+            artist = artist[: artist.rfind("(")]
+        links.append((anchor.href, title, artist))
     return _same_site(links, url)
 
 
 def parse_composer(page: bytes, url: str, composer: str) -> list[Link]:
     """Parse the links of a composer's page; a link's text is the title."""
-    anchors = _soup(page).select('a[href$=".mid"], a[href$=".MID"], a[href$=".midi"]')
-    links = [
-        Link(urljoin(url, str(a["href"])), _clean(a.get_text()) or str(a["href"]).rsplit("/", 1)[-1], composer) for a in anchors
-    ]
-    return _same_site(links, url)
+    found = [a for a in anchors(page) if a.href.lower().endswith((".mid", ".midi"))]
+    return _same_site([(a.href, _words(a.text) or a.href.rsplit("/", 1)[-1], composer) for a in found], url)
 
 
 def composers(page: bytes) -> list[str]:
     """Parse the names of the composers' pages that ``classic.htm`` links."""
-    pages = (str(a["href"]) for a in _soup(page).select('a[href$=".htm"]'))
-    return sorted({p.rsplit("/", 1)[-1].removesuffix(".htm") for p in pages} - {"classic", "index"})
+    names = (re.fullmatch(r"(?:.*/)?([a-z0-9_-]+)\.htm", a.href) for a in anchors(page))
+    return sorted({name[1] for name in names if name} - {"classic", "index"})
 
 
-def _soup(page: bytes) -> BeautifulSoup:
-    from bs4 import BeautifulSoup
+def anchors(page: bytes) -> list[Anchor]:
+    """Parse the links of a page in their order, comments and scripts left out, in a time in proportion to its length."""
+    try:
+        text = page.decode("utf-8")
+    except UnicodeDecodeError:
+        text = page.decode("cp1252", "replace")
+    for start, end in (("<!--", "-->"), ("(?i:<script)", "</script>"), ("(?i:<style)", "</style>")):
+        first, *rest = re.split(start, text)
+        text = first + "".join(re.split(f"(?i:{end})", part, maxsplit=1)[-1] for part in rest)
+    reader = _AnchorReader()
+    for piece in _PIECE.finditer(text):
+        reader.read(piece["tag"], piece["text"])
+    return reader.anchors
 
-    return BeautifulSoup(page, "html.parser")
+
+class _AnchorReader(HTMLParser):
+    """Reader of a page's tags ``a`` and ``li`` and its text, one piece after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchors: list[Anchor] = []
+        self._item: str | None = None
+        self._inside = False
+
+    def read(self, tag: str | None, text: str | None) -> None:
+        """Read a tag without its angle brackets, or a text."""
+        if tag:
+            self.reset()  # nothing of an earlier tag is left, however odd it was
+            self.feed(f"<{tag}>")
+        elif text and self._inside:
+            self.anchors[-1].text = (self.anchors[-1].text + html.unescape(text))[:LONGEST_TEXT]
+        elif text and self._item is not None:
+            self._item = (self._item + html.unescape(text))[:LONGEST_TEXT]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Begin a list item, or a link's text."""
+        self._inside = False
+        href = dict(attrs).get("href")
+        if tag == "li":
+            self._item = ""
+        elif href:
+            self.anchors.append(Anchor(href.strip(), self._item))
+            self._inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """End a list item, or a link's text."""
+        self._inside = False
+        if tag == "li":
+            self._item = None
 
 
-def _same_site(links: list[Link], url: str) -> list[Link]:
-    """Remove links to other servers and repeated addresses."""
-    here = urlsplit(url).netloc
-    return list({link.url: link for link in links if urlsplit(link.url).netloc == here}.values())
+def _same_site(links: list[tuple[str, str, str]], url: str) -> list[Link]:
+    """Resolve addresses relative to `url`; leave out malformed ones, those of other servers and repeated ones."""
+    here = urlsplit(url)
+    found: dict[str, Link] = {}
+    for href, title, composer in links:
+        try:
+            there = urljoin(url, href)
+            parts = urlsplit(there)
+        except ValueError:
+            continue
+        if (parts.scheme, parts.netloc) == (here.scheme, here.netloc) and there.isprintable():
+            found[there] = Link(there, _words(title)[:LONGEST_NAME], _words(composer)[:LONGEST_NAME])
+    return list(found.values())
 
 
-def _clean(text: str) -> str:
+def _words(text: str) -> str:
     return " ".join(text.split())

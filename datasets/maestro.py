@@ -90,8 +90,10 @@ class Dataset:
             if verified.compared and not verified.differences:
                 return
         archive = download(self.url, self.sha256, folder / f".{self.name}-midi.zip", progress)
-        unzip(archive, self.name, folder, progress)
-        archive.unlink()
+        try:
+            unzip(archive, self.name, folder, progress)
+        finally:
+            archive.unlink()
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
         """Compare with the checksums written at unpacking. Without them, examine each file that the CSV lists."""

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fetch_command
+from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fetch_command, write_file
 
-from ._download import compare
+from ._download import compare, unwritable
 from ._files import Entry, by_hash, contents, fill_empty, identity, locate, positive, program_range, read_entries
-from ._midiworld import BASE_URL, GoneError, Link, Visitor, composer_page, search
+from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
+from ._web import Client, GoneError
 
 TITLE = "midiworld"
 LICENSE = "none given: the files belong to those who made them"
@@ -91,12 +92,18 @@ class Dataset:
 
     def fetch(self, folder: Path, progress: Progress) -> None:
         """Download the files that the lock file names, or else those that the site lists now, and lock them."""
+        try:
+            self._fetch(folder, progress)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def _fetch(self, folder: Path, progress: Progress) -> None:
         lock = _read_lock(folder)
-        visitor = Visitor(self.delay)
+        client = Client(self.base_url, HOSTS if self.base_url == BASE_URL else (), self.delay)
         if self.selection in lock["selections"]:
-            self._fetch_locked(folder, lock, visitor, progress)
+            self._fetch_locked(folder, lock, client, progress)
             return
-        files, left_out = self._fetch_listed(folder, lock, visitor, progress)
+        files, left_out = self._fetch_listed(folder, lock, client, progress)
         if not files:
             reasons = "; ".join(sorted({reason for _, reason in left_out})) or "the pages list no file"
             raise DataError(f"midiworld: no MIDI file for {self.selection} ({reasons}).", "Try another query or composer.")
@@ -163,20 +170,20 @@ class Dataset:
             return False
         return all((folder / f["file"]).is_file() for f in self._locked(folder))
 
-    def _links(self, visitor: Visitor) -> list[Link]:
+    def _links(self, client: Client) -> list[Link]:
         links: dict[str, Link] = {}
         for composer in self.composers:
-            links |= {link.url: link for link in composer_page(visitor, self.base_url, composer)}
+            links |= {link.url: link for link in composer_page(client, self.base_url, composer)}
         for query in self.queries:
-            links |= {link.url: link for link in search(visitor, self.base_url, query, self.limit)}
+            links |= {link.url: link for link in search(client, self.base_url, query, self.limit)}
         return list(links.values())[: self.limit]
 
     def _fetch_listed(
-        self, folder: Path, lock: dict[str, Any], visitor: Visitor, progress: Progress
+        self, folder: Path, lock: dict[str, Any], client: Client, progress: Progress
     ) -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
         """Download for a new lock: return the files by address, and the addresses without a MIDI file with the reason."""
         progress(0, 0, "reading midiworld's lists")
-        links = self._links(visitor)
+        links = self._links(client)
         files: dict[str, dict[str, Any]] = {}
         left_out: list[list[str]] = []
         for i, link in enumerate(links):
@@ -187,7 +194,7 @@ class Dataset:
             path = folder / name
             try:
                 # Files are written completely or not at all, so one from an interrupted download need not be requested again.
-                body = path.read_bytes() if path.is_file() else visitor.get(link.url)
+                body = path.read_bytes() if path.is_file() else client.get(link.url)
             except GoneError as error:
                 left_out.append([link.url, str(error)])
                 continue
@@ -197,12 +204,12 @@ class Dataset:
             digest = hashlib.sha256(body).hexdigest()
             if link.url in files and files[link.url]["sha256"] != digest:
                 raise _changed([f"{link.url}: sha256 expected {files[link.url]['sha256']}, got {digest}"])
-            _write(path, body)
+            write_file(path, body)
             facts = {"file": name, "sha256": digest, "bytes": len(body), "title": link.title, "composer": link.composer}
             files.setdefault(link.url, facts)
         return files, left_out
 
-    def _fetch_locked(self, folder: Path, lock: dict[str, Any], visitor: Visitor, progress: Progress) -> None:
+    def _fetch_locked(self, folder: Path, lock: dict[str, Any], client: Client, progress: Progress) -> None:
         """Download locked files that are missing or damaged; refuse any that differs from the lock."""
         urls = lock["selections"][self.selection]["files"]
         wrong = []
@@ -213,7 +220,7 @@ class Dataset:
             if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == locked["sha256"]:
                 continue
             try:
-                body = visitor.get(url)
+                body = client.get(url)
             except GoneError as error:
                 wrong.append(f"{url} ({locked['title']}): {error}")
                 continue
@@ -221,7 +228,7 @@ class Dataset:
             if digest != locked["sha256"]:
                 wrong.append(f"{url} ({locked['title']}): sha256 expected {locked['sha256']}, got {digest}")
                 continue
-            _write(path, body)
+            write_file(path, body)
         if wrong:
             raise _changed(wrong)
 
@@ -261,23 +268,26 @@ def _read_lock(folder: Path) -> dict[str, Any]:
     hint = f"Put the right {LOCK} back, or delete it and fetch again."
     try:
         lock = json.loads(path.read_text(encoding="utf-8"))
-        names = [f["file"] for f in lock["files"].values()]
         complete = all(url in lock["files"] for s in lock["selections"].values() for url in s["files"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        typed = all(_is_locked_file(f) for f in lock["files"].values()) and all(
+            isinstance(part, str) for s in lock["selections"].values() for url, reason in s["left_out"] for part in (url, reason)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({type(error).__name__}: {error}).", hint) from error
     if lock.get("format") != LOCK_FORMAT:
         raise DataError(f"{path} has format {lock.get('format')!r}, this version reads {LOCK_FORMAT}.", hint)
-    if not complete or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
-        raise DataError(f"{path} names files that it does not list or that lie outside its folder.", hint)
+    if not complete or not typed:
+        raise DataError(f"{path} names files that it does not list, that lie outside files/, or that it describes wrongly.", hint)
     return dict(lock)
 
 
+def _is_locked_file(entry: dict[str, Any]) -> bool:
+    """Whether an entry of a lock, which may come from someone else, is one that `fetch` could have written."""
+    texts = [entry[key] for key in ("file", "sha256", "title", "composer")]
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    return bool(re.fullmatch(r"files/[A-Za-z0-9-]+\.mid", texts[0]) and re.fullmatch(r"[0-9a-f]{64}", texts[1]))
+
+
 def _write_lock(folder: Path, lock: dict[str, Any]) -> None:
-    _write(folder / LOCK, (json.dumps(lock, indent=1, sort_keys=True) + "\n").encode())
-
-
-def _write(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(body)
-    temporary.replace(path)
+    write_file(folder / LOCK, (json.dumps(lock, indent=1, sort_keys=True) + "\n").encode())

@@ -11,6 +11,7 @@ from bench.api import DataError, Piece, Progress, Splits, Verified, read_midi
 
 from ._download import compare, download
 from ._files import Entry, contents, file_sha256, identity, locate, read_entries
+from ._web import FILE
 
 TITLE = "Mon 2025"
 LICENSE = "no licence given: arrangements of recent songs, as the paper's author published them"
@@ -63,9 +64,9 @@ class Dataset:
         for name, sha256 in CHECKSUMS.items():
             path = folder / name
             if not path.is_file() or file_sha256(path) != sha256:
-                download(self.url + quote(name), sha256, path, progress)
+                download(self.url + quote(name), sha256, path, progress, FILE)
         if _sample(folder) is None:
-            download(urljoin(self.url, f"../{SAMPLE}"), SAMPLE_CHECKSUM, folder / SAMPLE, progress)
+            download(urljoin(self.url, f"../{SAMPLE}"), SAMPLE_CHECKSUM, folder / SAMPLE, progress, FILE)
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
         """Compare with the known checksums."""

@@ -32,14 +32,19 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: Bytes after which the connection is cut, though Content-Length announces all.
     cut: int | None = None
-    #: Seconds between pieces of the body.
+    #: Seconds between pieces of the body, and the bytes of a piece.
     slow: float = 0.0
+    piece: int = 1 << 14
+    #: Whether Content-Length is sent; without it the body ends with the connection.
+    measured: bool = True
+    #: Seconds between header lines that never end.
+    endless_headers: float | None = None
 
 
 class Server:
     """Answers by path and query. A list of answers is used up in order; its last one stays."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[tuple[float, str]] = []
         self.most_at_once = 0
@@ -62,11 +67,11 @@ class Server:
                 if not isinstance(sys.exc_info()[1], ConnectionError):
                     super().handle_error(request, client_address)  # type: ignore[arg-type]
 
-        self._httpd = Httpd(("127.0.0.1", 0), Handler)
+        self._httpd = Httpd((host, 0), Handler)
         self._httpd.daemon_threads = True
         self._thread = threading.Thread(target=self._httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._httpd.server_address[1]}/"
+        self.url = f"http://{host}:{self._httpd.server_address[1]}/"
 
     def put(self, path: str, *answers: Answer | bytes) -> str:
         """Serve these at `path` (with its query); returns the address."""
@@ -89,13 +94,18 @@ class Server:
             handler.send_response(answer.status)
             for name, value in answer.headers.items():
                 handler.send_header(name, value)
-            handler.send_header("Content-Length", str(len(answer.body)))
+            while answer.endless_headers is not None:
+                handler.send_header("X-More", "more")
+                handler.flush_headers()
+                time.sleep(answer.endless_headers)
+            if answer.measured:
+                handler.send_header("Content-Length", str(len(answer.body)))
             handler.end_headers()
             body = answer.body if answer.cut is None else answer.body[: answer.cut]
-            for i in range(0, len(body), 1 << 14):
-                handler.wfile.write(body[i : i + (1 << 14)])
+            for i in range(0, len(body), answer.piece):
+                handler.wfile.write(body[i : i + answer.piece])
                 time.sleep(answer.slow)
-            if answer.cut is not None:
+            if answer.cut is not None or not answer.measured:
                 handler.close_connection = True
         except ConnectionError:
             pass
@@ -109,8 +119,8 @@ class Server:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    server = Server()
+def serving(host: str = "127.0.0.1") -> Iterator[Server]:
+    server = Server(host)
     try:
         yield server
     finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from bench.errors import DataError
 from bench.music.midi import read_midi
 from bench.music.notes import check_columns
 
-from .conftest import dataset_class, dataset_module
+from .conftest import dataset_class, dataset_module, in_small_files
 from .servers import HTML, ROWS, Answer, Server, maestro_csv, maestro_zip, midi_bytes, music
 
 Maestro = dataset_class("maestro")
@@ -285,6 +287,85 @@ def test_a_zip_that_leads_elsewhere_is_refused(server: Server, tmp_path: Path, q
     with pytest.raises(DataError, match="outside"):
         Maestro(url=server.put("m.zip", raw), sha256=sha256).fetch(folder, quiet)
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.name != ".maestro-v3.0.0-midi.zip"]
+
+
+def zipped(*members: tuple[zipfile.ZipInfo, bytes]) -> tuple[bytes, str]:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for info, body in members:
+            archive.writestr(info, body, info.compress_type)
+    return out.getvalue(), hashlib.sha256(out.getvalue()).hexdigest()
+
+
+def member(name: str, *, mode: int = 0o100644, packed: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(f"maestro-v3.0.0/{name}")
+    info.external_attr, info.compress_type = mode << 16, packed
+    return info
+
+
+def refused(server: Server, folder: Path, raw: bytes, quiet: Quiet, match: str) -> None:
+    sha256 = hashlib.sha256(raw).hexdigest()
+    with pytest.raises(DataError, match=match):
+        Maestro(url=server.put("m.zip", raw), sha256=sha256).fetch(folder, quiet)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_zip_with_links_or_unusual_packing_is_refused(server: Server, tmp_path: Path, quiet: Quiet) -> None:
+    refused(server, tmp_path, zipped((member("a.midi", mode=0o120777), b"/etc/passwd"))[0], quiet, "which is a link")
+    refused(server, tmp_path, zipped((member("a.midi", mode=0o010644), b""))[0], quiet, "a link or a device")
+    refused(
+        server, tmp_path, zipped((member("a.midi", packed=zipfile.ZIP_LZMA), b"x"))[0], quiet, "encrypted or packed by a method"
+    )
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    server: Server, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(server, tmp_path, zipped((member("a.midi"), bytes(20_000_000)))[0], quiet, "of 20000000 bytes, packed into")
+    half = zipped((member("a.midi"), os.urandom(600)), (member("b.midi"), os.urandom(600)))[0]
+    limits = dataset_module("maestro", "_download")
+    for limit, value, match in (
+        ("MOST_FILE_BYTES", 500, "of 600 bytes"),
+        ("MOST_BYTES", 1000, "2 files of 1200 bytes in all"),
+        ("MOST_FILES", 1, "at most 1 of"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, limit, value)
+            refused(server, tmp_path, half, quiet, match)
+
+
+def test_a_member_longer_than_it_says_is_refused(server: Server, tmp_path: Path, quiet: Quiet) -> None:
+    raw = zipped((member("a.midi"), b"x" * 5000))[0]
+    refused(server, tmp_path, raw.replace((5000).to_bytes(4, "little"), (50).to_bytes(4, "little")), quiet, "damaged")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_zip_is_refused_in_words(server: Server, tmp_path: Path, quiet: Quiet, seed: int) -> None:
+    raw, rng = bytearray(maestro_zip()[0]), np.random.default_rng(seed)
+    for at in rng.integers(len(raw) - 2000, len(raw), 8):
+        raw[at] = rng.integers(256)
+    dataset = Maestro(url=server.put("m.zip", bytes(raw)), sha256=hashlib.sha256(raw).hexdigest())
+    try:
+        dataset.fetch(tmp_path, quiet)
+    except DataError:
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_folder(mirror: tuple[Server, bytes, str], tmp_path: Path, quiet: Quiet) -> None:
+    server, raw, sha256 = mirror
+    url = server.put("m.zip", raw)
+    assert (
+        in_small_files("maestro", tmp_path, url=url, sha256=sha256) == f"DataError: {tmp_path} can't be written (File too large)."
+    )
+    assert list(tmp_path.iterdir()) == []
+    Maestro(url=url, sha256=sha256).fetch(tmp_path, quiet)
+    (tmp_path / "maestro-v3.0.0/LICENSE").write_text("changed")
+    unzip = dataset_module("maestro", "_download").unzip
+    (tmp_path / "new").write_bytes(zipped((member("a.midi"), b"x" * 300), (member("a.midi/b"), b"x"))[0])
+    with pytest.raises(DataError, match="can't be written"):
+        unzip(tmp_path / "new", "maestro-v3.0.0", tmp_path, quiet)
+    assert (tmp_path / "maestro-v3.0.0/LICENSE").read_text() == "changed"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["maestro-v3.0.0", "new"]
 
 
 def test_not_a_zip(server: Server, tmp_path: Path, quiet: Quiet) -> None:

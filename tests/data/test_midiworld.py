@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -18,11 +19,12 @@ import pytest
 from bench.errors import DataError
 from bench.music.midi import midi_bytes
 
-from .conftest import dataset_class, dataset_module
-from .servers import HTML, Answer, Server, midiworld_search, music
+from .conftest import dataset_class, dataset_module, in_small_files
+from .servers import HTML, Answer, Server, midiworld_search, music, serving
 
 Midiworld = dataset_class("midiworld")
 pages = dataset_module("midiworld", "_midiworld")
+web = dataset_module("midiworld", "_web")
 Quiet = Callable[[int, int, str], None]
 
 HOSTILE = (
@@ -173,9 +175,9 @@ def test_retries_wait_like_all_requests(server: Server, quick_retries: None) -> 
     server.put("a", Answer(b"", 503), Answer(b"", 429), Answer(bytes(40_000), cut=100), b"fine")
     server.put("b", Answer(b"", 500))
     server.put("c", b"also fine")
-    visitor = pages.Visitor(0.2)
+    visitor = web.Client(server.url, delay=0.2)
     assert visitor.get(server.url + "a") == b"fine"
-    with pytest.raises(pages.GoneError, match="answered 500"):
+    with pytest.raises(web.GoneError, match="answered 500"):
         visitor.get(server.url + "b")
     assert visitor.get(server.url + "c") == b"also fine"
     assert server.paths() == ["a"] * 4 + ["b"] * 4 + ["c"]
@@ -183,18 +185,18 @@ def test_retries_wait_like_all_requests(server: Server, quick_retries: None) -> 
 
 
 def test_retries_back_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "BACK_OFF", 0.1)
+    monkeypatch.setattr(web, "BACK_OFF", 0.1)
     server.put("a", Answer(b"", 500))
-    with pytest.raises(pages.GoneError):
-        pages.Visitor(0.0).get(server.url + "a")
+    with pytest.raises(web.GoneError):
+        web.Client(server.url).get(server.url + "a")
     assert [gap >= least for gap, least in zip(gaps(server), (0.1, 0.2, 0.4), strict=True)] == [True] * 3
 
 
 def test_a_connection_that_fails_is_tried_again_no_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "BACK_OFF", 0.02)
+    monkeypatch.setattr(web, "BACK_OFF", 0.02)
     began = time.monotonic()
-    with pytest.raises(pages.GoneError, match="ConnectionError"):
-        pages.Visitor(0.1).get("http://127.0.0.1:9/x")
+    with pytest.raises(web.GoneError, match=r"127\.0\.0\.1 can't be reached"):
+        web.Client("http://127.0.0.1:9/", delay=0.1).get("http://127.0.0.1:9/x")
     assert 0.3 <= time.monotonic() - began < 60
 
 
@@ -210,10 +212,10 @@ def test_a_server_that_asks_for_a_long_time_is_left_alone(site: Server, tmp_path
 
 def test_retry_after_as_number_and_date() -> None:
     now = datetime.now(UTC)
-    assert pages.retry_after(" 7") == 7
-    assert 55 < pages.retry_after(format_datetime(now + timedelta(seconds=60), usegmt=True)) <= 60
-    assert pages.retry_after(format_datetime(now - timedelta(seconds=60), usegmt=True)) == 0
-    assert [pages.retry_after(text) for text in ("", "soon", "-5", "nan", "Mon, 99 Foo 2024")] == [0] * 5
+    assert web.retry_after(" 7") == 7
+    assert 55 < web.retry_after(format_datetime(now + timedelta(seconds=60), usegmt=True)) <= 60
+    assert web.retry_after(format_datetime(now - timedelta(seconds=60), usegmt=True)) == 0
+    assert [web.retry_after(text) for text in ("", "soon", "-5", "nan", "Mon, 99 Foo 2024")] == [0] * 5
 
 
 def test_hints_name_the_selection(server: Server, tmp_path: Path, quiet: Quiet) -> None:
@@ -309,6 +311,10 @@ def test_versions_of_a_title_share_a_split(server: Server, tmp_path: Path, quiet
         (lambda lock: json.dumps(lock | {"format": 9}), "format 9"),
         (lambda lock: json.dumps(lock | {"files": {}}), "does not list"),
         (lambda lock: json.dumps(lock).replace("files/", "../files/"), "outside"),
+        (lambda lock: json.dumps(lock).replace("files/", "/files/"), "outside"),
+        (lambda lock: re.sub(r'"file": "[^"]*"', '"file": 7', json.dumps(lock)), "describes wrongly"),
+        (lambda lock: re.sub(r'"title": "[^"]*"', '"title": null', json.dumps(lock), count=1), "describes wrongly"),
+        (lambda lock: '{"files": ' + "[" * 100_000, "damaged"),
     ],
 )
 def test_damaged_lock(site: Server, tmp_path: Path, quiet: Quiet, change: Callable[[Any], str], match: str) -> None:
@@ -320,14 +326,90 @@ def test_damaged_lock(site: Server, tmp_path: Path, quiet: Quiet, change: Callab
     assert "midiworld.lock.json" in str(error.value)
 
 
-def test_a_result_that_never_ends(server: Server, quick_retries: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_never_ends(server: Server, quick_retries: None) -> None:
     """The same page again and again, and a file without end."""
     midiworld_search(server, "x", [[(0, "A", "B")]] * 2)
     page = server.answers["search/1/?q=x"][0]
     for number in range(1, 10):
         server.put(f"search/{number}/?q=x", page)
-    assert len(pages.search(pages.Visitor(0), server.url, "x", 100)) == 1
+    assert len(pages.search(web.Client(server.url), server.url, "x", 100)) == 1
     assert len(server.asked) == 2
-    monkeypatch.setattr(pages, "MOST_BYTES", 1000)
-    with pytest.raises(pages.GoneError, match="larger than"):
-        pages.Visitor(0).get(server.put("big", bytes(5000)))
+    for answer in (Answer(bytes(5000)), Answer(bytes(5000), measured=False)):
+        with pytest.raises(web.GoneError, match="larger than 1000 bytes"):
+            web.Client(server.url).get(server.put("big", answer), web.Limits(1000, 60))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<li>A - by B" + " " * 800 + "(<a href='/download/2'>",
+        "<a " * 20_000,
+        "<!--" * 20_000,
+        '<a href="' * 20_000,
+        "<?" * 200_000,
+    ],
+    ids=lambda page: page[:5],
+)
+def test_a_hostile_page_costs_little_time(hostile: str) -> None:
+    """By a regular expression of the fourth power, or by html.parser and what is built on it, each took minutes or hours."""
+    began = time.monotonic()
+    page = f"<li>A - by B - <a href='/download/1'>download</a>{hostile}".encode()
+    links = pages.parse_search(page, "http://h/search/1/")
+    assert time.monotonic() - began < 3
+    assert links[0] == pages.Link("http://h/download/1", "A", "B")
+
+
+@pytest.mark.parametrize(
+    "href", ["http://[", "http://[::1/download/1", "http://h:x/download/1", "ftp://h/download/1", "//h/download/1"]
+)
+def test_a_malformed_address_costs_only_itself(site: Server, tmp_path: Path, quiet: Quiet, href: str) -> None:
+    page = site.answers["search/1/?q=piano"][0].body.replace(
+        b"<ul>", f'<ul><li>Bad - by X - <a href="{href}">x</a></li>'.encode()
+    )
+    site.put("search/1/?q=piano", page)
+    make(site).fetch(tmp_path, quiet)
+    assert len(all_pieces(make(site).load(tmp_path, quiet))) == len(HOSTILE)
+
+
+def test_comments_scripts_and_odd_tags() -> None:
+    page = b"""<!-- <li>A - by B - <a href="/download/1">x</a> --><script>"<li>A - by B <a href='/download/2'>x</a>"</script>
+    <ul><LI>T &amp; <b>bold</b> - by C (G) - <A TARGET=_blank HREF = /download/3 >download</A>
+    <li><a href="/download/4">no title</a></li><a href="/download/5">outside</a><li>Caf\xe9 - by D - <a href='/download/6'>x"""
+    links = pages.parse_search(page, "http://h/search/1/")
+    expected = [("3", "T & bold", "C"), ("4", "", ""), ("6", "Café", "D")]
+    assert [(link.url, link.title, link.composer) for link in links] == [(f"http://h/download/{n}", t, c) for n, t, c in expected]
+
+
+def test_names_of_composers_pages_are_names() -> None:
+    page = b'<a href="bach.htm">B</a><a href="&#27;[2J.htm">x</a><a href="classic.htm">c</a><a href="/old/de_falla.htm">F</a>'
+    assert pages.composers(page) == ["bach", "de_falla"]
+
+
+def test_a_lock_cannot_name_another_server(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    """A lock may come from someone else; this machine asks no one else because of it."""
+    make(site).fetch(tmp_path / "here", quiet)
+    lock = (tmp_path / "here/midiworld.lock.json").read_text()
+    with serving() as inner:
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there/midiworld.lock.json").write_text(lock.replace(site.url + "download/1", inner.url + "download/1"))
+        with pytest.raises(DataError, match="not a server of this dataset"):
+            make(site).fetch(tmp_path / "there", quiet)
+        assert inner.asked == []
+
+
+def test_a_file_that_is_redirected_elsewhere_is_left_out(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    with serving() as inner:
+        site.put("download/1", Answer(status=302, headers={"Location": inner.put("secret", midi_bytes(music(9)))}))
+        site.put("download/2", Answer(status=301, headers={"Location": "/moved/2"}))
+        site.put("moved/2", midi_bytes(music(2, 90)))
+        make(site).fetch(tmp_path, quiet)
+        assert inner.asked == []
+    splits = make(site).load(tmp_path, quiet)
+    assert len(all_pieces(splits)) == len(HOSTILE) - 1
+    assert ["not a server of this dataset" in s.reason for s in splits.skipped] == [True]
+
+
+def test_a_full_disk_is_said(site: Server, tmp_path: Path) -> None:
+    done = in_small_files("midiworld", tmp_path, base_url=site.url, delay=0.0)
+    assert done == f"DataError: {tmp_path} can't be written (File too large)."
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

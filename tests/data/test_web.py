@@ -1,0 +1,131 @@
+"""Requests to servers that aren't trusted: deadlines, redirects and private addresses, against real servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bench.errors import DataError
+
+from .conftest import dataset_module
+from .servers import Answer, Server, serving
+
+web = dataset_module("midiworld", "_web")
+connections = dataset_module("midiworld", "_connections")
+
+DRIPS = (
+    Answer(b"x" * 1000, slow=0.05, piece=1),
+    Answer(b"x" * 1000, slow=0.05, piece=1, measured=False),
+    Answer(endless_headers=0.05),
+)
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    with serving("127.0.0.2") as running:
+        yield running
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_a_server_that_drips_is_cut(server: Server, drip: Answer) -> None:
+    url = server.put("drip", drip)
+    began = time.monotonic()
+    with pytest.raises(web.GoneError, match="took over 1 seconds"):
+        web.Client(server.url).get(url, web.Limits(10_000, 1.0))
+    assert time.monotonic() - began < 5
+    assert server.paths() == ["drip"], "it isn't asked again"
+
+
+def test_a_server_that_is_slow_for_every_file_is_given_up(server: Server) -> None:
+    server.put("drip", DRIPS[0])
+    server.put("fine", b"fine")
+    client = web.Client(server.url)
+    for path in ("drip", "drip", "fine", "drip", "drip"):
+        if path == "fine":
+            assert client.get(server.url + path, web.Limits(10_000, 5.0)) == b"fine"
+            continue
+        with pytest.raises(web.GoneError):
+            client.get(server.url + path, web.Limits(10_000, 0.2))
+    with pytest.raises(DataError, match=r"too slow: 3 files in a row.*/drip"):
+        client.get(server.url + "drip", web.Limits(10_000, 0.2))
+
+
+def test_a_deadline_that_is_kept_has_no_effect_later(server: Server) -> None:
+    url = server.put("a", b"fine")
+    client = web.Client(server.url)
+    assert client.get(url, web.Limits(10, 0.3)) == b"fine"
+    time.sleep(0.4)
+    assert client.get(url, web.Limits(10, 0.3)) == b"fine"
+
+
+@pytest.mark.parametrize(
+    ("location", "match"),
+    [
+        ("{other}secret", "not a server of this dataset"),
+        ("//127.0.0.2/secret", "not a server of this dataset"),
+        ("http://127.0.0.1:9/secret", "not a server of this dataset"),
+        ("https://127.0.0.1/", "not a server of this dataset"),
+        ("file:///etc/passwd", "not a server of this dataset"),
+        ("http://[", "malformed"),
+        ("http://127.0.0.1:x/", "malformed"),
+        ("/start", "redirects more than 5 times"),
+    ],
+)
+def test_redirects_that_are_not_followed(server: Server, other: Server, location: str, match: str) -> None:
+    other.put("secret", b"secret")
+    url = server.put("start", Answer(status=302, headers={"Location": location.format(other=other.url)}))
+    with pytest.raises(web.GoneError, match=match):
+        web.Client(server.url).get(url)
+    assert other.asked == []
+
+
+def test_a_redirect_on_the_same_server_is_followed(server: Server) -> None:
+    url = server.put("start", Answer(status=302, headers={"Location": "/end"}))
+    server.put("end", b"end")
+    assert web.Client(server.url).get(url) == b"end"
+
+
+def test_servers_of_a_dataset() -> None:
+    """The usual ports of its hosts; never back from https to http."""
+    allowed = web._allowed("https://www.midiworld.com/", ("midiworld.com",))
+    assert allowed == {("https", "www.midiworld.com", 443), ("https", "midiworld.com", 443)}
+    assert web._allowed("http://h/", ()) == {("http", "h", 80), ("https", "h", 443)}
+    assert web._allowed("http://h:8000/", ("other",)) == {("http", "h", 8000)}
+    for source in ("ftp://h/", "h", "http://[", "http:///x"):
+        with pytest.raises(DataError, match="not a web address"):
+            web._allowed(source, ())
+
+
+def test_no_connection_from_a_public_address_to_a_private_one(
+    server: Server, other: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a name server answers with an address inside. 127.0.0.1 stands for a public one."""
+    monkeypatch.setattr(connections, "is_public", lambda address: address == "127.0.0.1")
+    session = connections.watched_session(connections.Watch())
+    assert session.get(server.put("a", b"fine")).content == b"fine"
+    with pytest.raises(connections.RefusedError, match=r"127\.0\.0\.2, a private address"):
+        session.get(other.put("secret", b"secret"))
+    assert other.asked == []
+    assert connections.watched_session(connections.Watch()).get(other.url + "secret").content == b"secret", "a user's own mirror"
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("1.1.1.1", True),
+        ("2606:4700::1111", True),
+        ("127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+    ],
+)
+def test_public_addresses(address: str, public: bool) -> None:
+    assert connections.is_public(address) is public
