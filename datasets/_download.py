@@ -118,7 +118,7 @@ def _checked_members(opened: zipfile.ZipFile, archive: str, name: str) -> dict[s
     """Return an archive's files by their path below `name`, if all of it may be unpacked."""
     files = {}
     for info in opened.infolist():
-        if info.is_dir():
+        if not info.filename or info.is_dir():
             continue
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
         if len(parts) < 2 or parts[0] != name or ".." in parts:
@@ -191,10 +191,19 @@ def checked_manifest(folder: Path, progress: Progress) -> Verified | None:
     if not path.is_file():
         return None
     try:
-        sums: dict[str, str] = json.loads(path.read_text())
-    except ValueError as error:
+        sums = json.loads(path.read_text())
+        if not isinstance(sums, dict) or not all(_is_inside(name) for name in sums):
+            raise ValueError("it is no list of files and their checksums")
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}).", f"Delete {folder} and fetch again.") from error
     return compare(folder, sums, progress)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name can be that of a file below a folder."""
+    parts = PurePosixPath(name).parts
+    short = all(len(os.fsencode(part)) < 256 for part in parts) and len(parts) < 64
+    return bool(parts) and short and "\0" not in name and ".." not in parts and not name.startswith("/")
 
 
 def compare(folder: Path, sums: dict[str, str], progress: Progress) -> Verified:

@@ -37,7 +37,7 @@ from bench.gate import baseline_file
 from bench.music.notes import COLUMNS, Notes
 from bench.plugins import discovery
 from bench.report.figures.audit import heat_map
-from bench.runner.processes import Child, Task
+from bench.runner.events import LAST_TURNS, EventReader
 from bench.specs.check import ValidNames
 from bench.specs.load import load_spec
 from bench.storage import corpus, files, hdf5
@@ -334,15 +334,14 @@ _ABOUT = {"key": "k", "trial": 1, "total": 1, "system": "lstm", "seed": 0, "labe
 
 def _events(data: bytes, folder: Path) -> None:
     end, start = os.pipe()
-    os.set_blocking(end, False)
-    with os.fdopen(end, "rb") as out:
-        os.write(start, data[: 1 << 15])
-        os.close(start)
-        process = SimpleNamespace(stdout=out, pid=0)
-        child = Child(Task({}, folder, folder, "", {}), process, 0)  # type: ignore[arg-type]
-        display = Plain(Console(file=io.StringIO(), width=80), now=itertools.count(step=10).__next__)
-        for event in child.events():
+    os.write(start, data[: 1 << 15])
+    os.close(start)
+    display = Plain(Console(file=io.StringIO(), width=80), now=itertools.count(step=10).__next__)
+    try:
+        for event in EventReader(end, most=1 << 20, longest=1 << 16).events(LAST_TURNS):
             display({**event, **_ABOUT})
+    finally:
+        os.close(end)
 
 
 def _score(rng: Random) -> bytes:
