@@ -152,12 +152,19 @@ def events(raw: bytes, span: Span) -> Iterator[Event]:
 
 
 def _quantity(raw: bytes, at: int) -> tuple[int, int]:
-    """Read a number of variable length, and return it with the position after it."""
-    value = raw[at] & 0x7F
-    while raw[at] & 0x80:
-        at += 1
-        value = value << 7 | raw[at] & 0x7F
-    return value, at + 1
+    """Read a number of variable length, four bytes at most, and return it with the position after it.
+
+    Raises
+    ------
+    IndexError
+        If it has more bytes, or the file ends.
+    """
+    value = 0
+    for i in range(at, at + 4):
+        value = value << 7 | raw[i] & 0x7F
+        if raw[i] < 0x80:
+            return value, i + 1
+    raise IndexError
 
 
 def _doubtful(raw: bytes, spans: Sequence[Span]) -> bool:
@@ -165,21 +172,24 @@ def _doubtful(raw: bytes, spans: Sequence[Span]) -> bool:
 
     Each byte that could begin one is taken for its beginning. Most are a part of a number or a text, which what follows shows.
     """
-    if any(raw[at + 1 : at + 2] == b"\x51" and raw[at + 2 : at + 3] != b"\3" for at in _positions(raw, b"\xff")):
+    if any(
+        raw[at + 1 : at + 2] == b"\x51" and raw[at + 2 : at + 3] != b"\3" for at in _positions(raw, b"\xff", HEADER, len(raw))
+    ):
         return True
     return any(
         _misread(raw, at)
         for first in (SYSEX, ESCAPE, *COMMON)
-        for at in _positions(raw, bytes([first]))
-        if any(start <= at < end for start, end in spans) and raw.rfind(b"\xff\x51\x03", at - 5, at) < 0  # no byte of a tempo
+        for span in spans
+        for at in _positions(raw, bytes([first]), *span)
+        if raw.rfind(b"\xff\x51\x03", at - 5, at) < 0  # no byte of a tempo
     )
 
 
-def _positions(raw: bytes, part: bytes) -> Iterator[int]:
-    at = raw.find(part, HEADER)
+def _positions(raw: bytes, part: bytes, start: int = HEADER, end: int | None = None) -> Iterator[int]:
+    at = raw.find(part, start, end)
     while at >= 0:
         yield at
-        at = raw.find(part, at + 1)
+        at = raw.find(part, at + 1, end)
 
 
 def _misread(raw: bytes, at: int) -> bool:
@@ -247,7 +257,7 @@ def _may_share(raw: bytes, spans: Sequence[Span]) -> bool:
             [number for number, span in enumerate(spans) if raw.find(kind << 4 | channel, *span) >= 0]
             for kind in (PROGRAM_CHANGE, NOTE_ON)
         )
-        foreign = (spans[number] for number in playing if set(setting) - {number})
+        foreign = (spans[number] for number in playing if any(other != number for other in setting[:2]))
         if any(not _begins_with_program(raw, span, channel) for span in foreign):
             return True
     return False

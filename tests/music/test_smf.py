@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,23 @@ def test_a_file_of_four_gibibytes_is_refused_by_its_size(tmp_path: Path) -> None
     with pytest.raises(DataError, match="not a file"):
         read_midi(Path("/dev/zero"))
     assert MOST_BYTES < 1 << 25
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        midi([(0, b"\xf0" * 400_000)]),
+        midi(*[[]] * 60_000, [(0, sysex(b"\xf7"))] * 20_000),
+        midi(*[[(0, on(60, 64)), (0, program(1))]] * 20_000),
+    ],
+    ids=["lengths without an end", "SysEx events behind many tracks", "programs in many tracks"],
+)
+def test_no_small_file_takes_long(raw: bytes) -> None:
+    """The time is proportional to the file's size, whatever it holds."""
+    start = time.process_time()
+    with contextlib.suppress(DataError):
+        read_midi(raw, range(8))
+    assert time.process_time() - start < 5
 
 
 @given(st.data())
