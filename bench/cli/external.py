@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from bench.cli.display import make_display
-from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption
+from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption, path_of
 from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
 from bench.errors import UsageError
 
@@ -28,7 +28,7 @@ PromptOption = Annotated[
 
 def prompts(
     spec: SpecArgument,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder for the prompts.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", parser=path_of("--to"), help="A new folder for the prompts.")],
     targets: Annotated[bool, typer.Option("--targets", help="Also write the true continuations, into targets/.")] = False,
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
@@ -64,7 +64,9 @@ def prompts(
 
 
 def score(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of MIDI files, one or several for each prompt.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=path_of("DIR"), help="A folder of MIDI files, one or several for each prompt.")
+    ],
     spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Score on this spec's held-out pieces.")] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Score on this run's pieces, beside its rows.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the row; by default the folder's.")] = None,

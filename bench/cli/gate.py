@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli.options import OutOption
+from bench.cli.options import OutOption, path_of
 from bench.cli.output import find_run, make_console, print_line
 from bench.errors import DataError, UsageError
 
@@ -23,7 +23,12 @@ def baseline(
     run: RunArgument,
     file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="By default baselines/<run>.json in the reports folder.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--file"),
+            help="By default baselines/<run>.json in the reports folder.",
+            show_default=False,
+        ),
     ] = None,
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Also if trials failed or did not run; they are left out.")
@@ -70,10 +75,17 @@ def _seeds(baseline: Baseline) -> str:
 
 def check(
     run: RunArgument,
-    baseline: Annotated[Path, typer.Option(metavar="FILE", help="A file that `bench baseline` wrote.")],
+    baseline: Annotated[
+        Path, typer.Option(metavar="FILE", parser=path_of("--baseline"), help="A file that `bench baseline` wrote.")
+    ],
     format: Annotated[Format, typer.Option(help="Format of the output.")] = "text",
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write to this file and create its folders; only the summary is printed.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--output"),
+            help="Write to this file and create its folders; only the summary is printed.",
+        ),
     ] = None,
     only_regressions: Annotated[bool, typer.Option("--only-regressions", help="Only what is worse or missing.")] = False,
     out: OutOption = None,

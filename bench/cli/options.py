@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bench.errors import UsageError
+
+
+def path_of(option: str) -> Callable[[str], Path]:
+    """Make the parser of a path: an empty one, as of a shell variable that isn't set, is not the current folder.
+
+    Raises
+    ------
+    UsageError
+        By the parser.
+    """
+
+    def path(text: str) -> Path:
+        if not text:
+            raise UsageError(f"{option} is empty.", "Give a path; the current folder is `.`.")
+        return Path(text)
+
+    return path
+
 
 # A plain string, as the messages of bench.specs.scales.choose_scale are better than Typer's.
 ScaleOption = Annotated[
@@ -15,11 +36,19 @@ ScaleOption = Annotated[
     ),
 ]
 DataOption = Annotated[
-    list[Path] | None, typer.Option("--data", metavar="DIR", help="A folder of music, searched before $BENCH_DATA. Repeatable.")
+    list[Path] | None,
+    typer.Option(
+        "--data", metavar="DIR", parser=path_of("--data"), help="A folder of music, searched before $BENCH_DATA. Repeatable."
+    ),
 ]
 PluginsOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugins", metavar="DIR", help="A folder of plug-ins, searched before $BENCH_PLUGINS. Repeatable."),
+    typer.Option(
+        "--plugins",
+        metavar="DIR",
+        parser=path_of("--plugins"),
+        help="A folder of plug-ins, searched before $BENCH_PLUGINS. Repeatable.",
+    ),
 ]
 DatasetArgument = Annotated[str, typer.Argument(metavar="NAME", help="A dataset, see `bench list datasets`.")]
 SpecOption = Annotated[
@@ -31,7 +60,10 @@ OptionOption = Annotated[
     typer.Option("--option", metavar="KEY=VALUE", help="An option of the dataset, as in a spec; overrides --spec. Repeatable."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="The reports folder. By default $BENCH_REPORTS, else reports.")
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", parser=path_of("--out"), help="The reports folder. By default $BENCH_REPORTS, else reports."
+    ),
 ]
 JobsOption = Annotated[
     int | None,

@@ -85,6 +85,8 @@ SEARCH = "tune-"
 
 def find_run(run: str, reports: Path) -> Path:
     """Find the folder of a run by its path, its name or `latest`, which is never the folder of a search."""
+    if not run:
+        raise UsageError("RUN is empty.", "Give a run's folder, its name, or `latest`.")
     runs = {path.parent.name: path.parent for path in sorted((reports / "runs").glob("*/run.json"))}
     if (Path(run) / "run.json").is_file():
         return Path(run)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.display import make_display
-from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption
+from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption, path_of
 from bench.cli.output import INCOMPLETE, SEARCH, make_console, print_line
 from bench.cli.run import names
 
@@ -17,7 +17,8 @@ from bench.cli.run import names
 def tune(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="Name of a shipped spec with a `search`, or a YAML file.")],
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Write the winners as a spec that extends this one.")
+        Path | None,
+        typer.Option("--to", metavar="FILE", parser=path_of("--to"), help="Write the winners as a spec that extends this one."),
     ] = None,
     models: Annotated[str | None, typer.Option(metavar="A,B", help="Search only for these rows.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trainings of each row, instead of the spec's.")] = None,

@@ -46,6 +46,8 @@ class Places:
         UsageError
             If a data folder doesn't exist.
         """
+        if "" in [str(folder) for folder in (*data, *plugins)]:  # which Path takes for the current folder
+            raise UsageError("A folder of music or plug-ins is an empty text.", "Give a path; the current folder is `.`.")
         data_folders = [Path(d) for d in data]
         for folder in data_folders:
             if not folder.is_dir():

@@ -11,6 +11,7 @@ import pytest
 from bench import errors
 from bench.cli import app
 from bench.cli.output import INCOMPLETE, as_bench_error
+from tests.cli import in_process
 
 
 def kinds(base: type[errors.BenchError]) -> list[type[errors.BenchError]]:
@@ -86,3 +87,37 @@ def test_a_spec_that_meets_one_does_not_stop_the_others(
     assert len(started) > 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert said == [f"error: {name}: There is no room left on the disk." for name in started]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "models", "--data", ""],
+        ["list", "models", "--plugins", ""],
+        ["list", "models", "--out", ""],
+        ["run", "smoke", "--data", "", "--out", "out"],
+        ["run", "smoke", "--out", ""],
+        ["prompts", "smoke", "--to", ""],
+        ["score", "", "--spec", "smoke"],
+        ["score", "music", "--run", ""],
+        ["tune", "table2", "--to", ""],
+        ["report", ""],
+        ["listen", ""],
+        ["baseline", ""],
+        ["baseline", "latest", "--file", ""],
+        ["check", "latest", "--baseline", ""],
+        ["check", "latest", "--baseline", "b.json", "--output", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, arguments: list[str]) -> None:
+    """A script whose variable isn't set must not write into, or read, the folder that it happens to run in."""
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "music").mkdir()
+    (tmp_path / "prompt-000.mid").write_bytes(b"")
+    done = in_process.bench(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    option = arguments[max(arguments.index("") - 1, 0)]
+    named = "RUN" if option in ("--run", "report", "listen", "baseline") else "DIR" if option == "score" else option
+    assert done.stderr.startswith(f"error: {named} is empty.\nGive a")
+    assert len(list(tmp_path.iterdir())) == 3

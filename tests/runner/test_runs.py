@@ -105,7 +105,7 @@ def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Benc
     # Test pieces 0, 2 and 4 have 60 notes, 1 and 3 have 15.
     assert [t.piece.id for t in found.targets] == ["test 0", "test 4"]
     assert (found.test_pieces, found.usable) == (5, 3)
-    assert found.targets[0].piece.composer == "A <b>Toy</b>\0"
+    assert found.targets[0].piece.composer == "A <b>Toy</b>\ufffd"
     assert [(len(t.prompt), len(t.target)) for t in found.targets] == [(10, 20)] * 2
     midi = read_midi(toy.run_folder / "midi" / "target-000.mid")
     assert midi.pitch.tolist() == [*found.targets[0].prompt.pitch, *found.targets[0].target.pitch]
