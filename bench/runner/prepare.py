@@ -27,7 +27,7 @@ from bench.plugins.header import Plugin
 from bench.runner.folds import deal, fold_remarks, pooled
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
-from bench.storage.files import FORMAT, BusyError, hold
+from bench.storage.files import FORMAT, BusyError, NoLocksError, hold
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
 from bench.system.disk import write_file
@@ -312,7 +312,10 @@ def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[None]:
             except BusyError:
                 emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
                 stack.enter_context(hold(lock, cache, patience=math.inf))
-        except OSError:  # a read-only cache needs no lock
+        except (
+            OSError,
+            NoLocksError,
+        ):  # a read-only cache needs no lock; without locks it is parsed twice, and written in one step
             pass
         yield
 

@@ -30,7 +30,7 @@ from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
 from bench.runner.training import TrainingRun, limits, rate
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
-from bench.storage.files import FORMAT, BusyError, clear_temporaries, hold, plain, tail, write_json
+from bench.storage.files import FORMAT, BusyError, NoLocksError, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.outcome import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.run_folder import result_digests, samples_file
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
@@ -103,7 +103,7 @@ class TrialTask:
             with hold(self.folder / ".lock", self.folder, PATIENCE):
                 clear_temporaries(self.folder)
                 outcome = self._attempt()
-        except (BusyError, OSError) as error:  # the folder can't be locked, or the outcome not written
+        except (BusyError, NoLocksError, OSError) as error:  # the folder can't be locked, or the outcome not written
             self.emit({"event": "error", **describe(error)})
             return FAILED
         return DONE if isinstance(outcome, Done) else FAILED

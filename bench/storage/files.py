@@ -7,6 +7,7 @@ that is not what was written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import DataError, UsageError, in_words
+from bench.errors import DataError, MachineError, UsageError, in_words
 from bench.formatting import clean
 from bench.system.disk import open_log, read_file, write_file
 
@@ -31,6 +32,10 @@ TAIL_BYTES = 4000
 
 
 _CHECKSUM = re.compile(rb'\{"sha256":"([0-9a-f]{64})",\n')
+
+
+#: ``errno`` of file systems, and of servers behind them, that lock no files.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
@@ -52,6 +57,8 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
     ------
     BusyError
         If another process still holds it.
+    NoLocksError
+        If the file system has no locks.
     OSError
         If the file can't be opened.
     """
@@ -70,6 +77,13 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
                         "Wait for it, stop it, or give this one another place: --out DIR.",
                     ) from error
                 time.sleep(0.05)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                raise NoLocksError(
+                    f"{folder} can't be locked ({error.strerror}): its file system has no locks, as some over a network.",
+                    "Two runs in one folder would mix. Give a folder on a disk of this machine: --out DIR.",
+                ) from error
         opened.truncate(0)
         opened.write((note or f"process {os.getpid()}, since {timestamp()}").encode())
         opened.flush()
@@ -78,6 +92,10 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
 
 class BusyError(UsageError):
     """A folder is in use by another process."""
+
+
+class NoLocksError(MachineError):
+    """A folder is on a file system without locks."""
 
 
 class DamagedError(DataError):

@@ -1,0 +1,78 @@
+"""Folders on a file system that has no locks: `flock` fails below a folder, in real processes."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.in_process import environment
+
+#: Preloaded: below $NO_LOCKS_BELOW, flock fails with $NO_LOCKS_ERROR.
+SOURCE = """\
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int flock(int file, int operation) {
+  char name[32], path[PATH_MAX] = "";
+  snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+  if (readlink(name, path, sizeof path - 1) > 0 && !strncmp(path, getenv("NO_LOCKS_BELOW"), strlen(getenv("NO_LOCKS_BELOW")))) {
+    errno = atoi(getenv("NO_LOCKS_ERROR"));
+    return -1;
+  }
+  return (int)syscall(SYS_flock, file, operation);
+}
+"""
+
+SPEC = """\
+title: Toy
+dataset: {name: toy}
+protocol: {prompt: 10, notes: 20, pieces: 2}
+seeds: 1
+references: [real]
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "no_locks.c").write_text(SOURCE)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "no_locks.so", folder / "no_locks.c"], check=True)
+    return folder / "no_locks.so"
+
+
+def run(folder: Path, library: Path, below: Path, error: int) -> subprocess.CompletedProcess[str]:
+    (folder / "toy.yaml").write_text(SPEC)
+    plugins = str(Path(__file__).parents[1] / "runner" / "plugins")
+    preload = {"LD_PRELOAD": str(library), "NO_LOCKS_BELOW": str(below), "NO_LOCKS_ERROR": str(error)}
+    words = ["run", "toy.yaml", "--plugins", plugins, "--scale", "cpu", "--no-sound", "--out", "out"]
+    variables = environment(preload | {"BENCH_CACHE": str(folder / "cache")})
+    command = [sys.executable, "-m", "bench", *words]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_run_folder_without_locks_is_refused_with_a_way_out(tmp_path: Path, library: Path, error: int) -> None:
+    done = run(tmp_path, library, tmp_path / "out", error)
+    assert done.returncode == 3
+    reason, hint = done.stderr.splitlines()
+    assert reason.startswith(f"error: {tmp_path / 'out/runs/toy-cpu'} can't be locked (")
+    assert hint == "Two runs in one folder would mix. Give a folder on a disk of this machine: --out DIR."
+
+
+def test_a_cache_needs_no_locks(tmp_path: Path, library: Path) -> None:
+    done = run(tmp_path, library, tmp_path / "cache", errno.ENOLCK)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((tmp_path / "cache" / "corpora").glob("*.h5"))) == 1
