@@ -5,38 +5,47 @@
 # make fuzz     ten minutes of strange inputs for every reader; ARGS="midi --seed 7 --seconds 60" goes to tests.fuzz
 # make perf     the speed ratios
 # make image    the container image; BUILD_ARGS="--build-arg VARIANT=cpu" goes to docker build
-# make lock     resolve the pinned dependencies anew
+# make lock     resolve the pinned dependencies anew; ARGS=--keep takes no newer versions
+# make audit    known vulnerabilities of the pinned dependencies
 # make clean    remove what the targets above made, reports excepted
 #
 # Where packages come from is pip's to say (its configuration, PIP_INDEX_URL, PIP_FIND_LINKS, …). PYTHON= names an interpreter.
 
 VENV := .venv
 TOX := .tox/.bootstrap
-LOCKS := requirements/base.txt requirements/tensorflow-cpu.txt requirements/pytorch.txt
+AUDIT := .tox/.audit
+LOCKS := requirements/base.txt requirements/tensorflow-cpu.txt
 ARGS ?=
 # What goes to pytest may leave nothing to run in an environment of one model: with ARGS only `tests` runs unless TOXENVS says more.
 EVERY_ENV := lint,tests,lstm,lstm-paper,transformer,music-transformer,gan,vae
 TOXENVS ?= $(if $(ARGS),tests,$(EVERY_ENV))
 PIP_FLAGS := --quiet --disable-pip-version-check
+LOCKED := --require-hashes --only-binary :all:
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test faults fuzz perf image lock clean
+.PHONY: help setup bench smoke test faults fuzz perf image lock audit clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
 
 # One stamp a lock set: touched only after a whole installation, so that an interrupted one is taken up again.
-$(VENV)/.stamp: $(LOCKS) pyproject.toml tools/venv.sh
+$(VENV)/.stamp: $(wildcard requirements/*.txt) pyproject.toml tools/venv.sh
 	@sh tools/venv.sh $(VENV)
 	@echo "installing the pinned dependencies into $(VENV): a few minutes the first time"
-	@$(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKS:%=--requirement %)
+	@torch=$$(sh tools/torch-lock.sh $(VENV)/bin/python) && \
+	  $(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) $(LOCKS:%=--requirement %) --requirement $$torch
 	@$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(TOX)/.stamp: requirements/tox.txt tools/venv.sh
+$(TOX)/.stamp: requirements/tox.txt requirements/pip.txt tools/venv.sh
 	@sh tools/venv.sh $(TOX)
-	@$(TOX)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements/tox.txt
+	@$(TOX)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) --requirement requirements/tox.txt
+	@touch $@
+
+$(AUDIT)/.stamp: requirements/audit.txt requirements/pip.txt tools/venv.sh
+	@sh tools/venv.sh $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) --requirement requirements/audit.txt
 	@touch $@
 
 setup: $(VENV)/.stamp
@@ -48,23 +57,27 @@ smoke: setup
 	$(VENV)/bin/bench run smoke $(ARGS)
 
 test: $(TOX)/.stamp
-	$(TOX)/bin/tox run -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
+	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
 
 faults: setup
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements/test.txt
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) --requirement requirements/base.txt --requirement requirements/test.txt
 	$(VENV)/bin/python -m tests.faults $(ARGS)
 
 perf: $(TOX)/.stamp
-	$(TOX)/bin/tox run -e perf $(if $(ARGS),-- $(ARGS))
+	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e perf $(if $(ARGS),-- $(ARGS))
 
 fuzz: $(TOX)/.stamp
-	$(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
+	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
 
 image:
 	docker build --file Dockerfile.gpu --tag bench $(BUILD_ARGS) .
 
 lock: $(TOX)/.stamp
-	$(TOX)/bin/python requirements/lock.py
+	$(TOX)/bin/python requirements/lock.py $(ARGS)
+
+audit: $(AUDIT)/.stamp
+	@for lock in requirements/*.txt; do \
+	  echo "$$lock"; $(AUDIT)/bin/pip-audit --disable-pip --require-hashes --requirement $$lock || exit 1; done
 
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info

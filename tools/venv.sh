@@ -1,11 +1,14 @@
 #!/bin/sh
 # Make a virtual environment that has pip: tools/venv.sh FOLDER
 #
+# pip is then replaced by the locked version, so that the installer is pinned like what it installs.
+#
 # The Python is $PYTHON, or the first of python3.11, python3.12, python3 that suits. A folder that already holds one is kept.
 # Debian and Ubuntu ship python3 without ensurepip (it is in python3-venv). Then pip comes from that Python's own pip where it has
 # one, else from the distribution's pip wheel, fetched with apt-get into a temporary folder: no root, nothing installed in the system.
 set -eu
 folder=$1
+pip_lock=$(dirname "$0")/../requirements/pip.txt
 
 die() { printf 'error: %s\n%s\n' "$1" "$2" >&2; exit 2; }
 
@@ -37,7 +40,7 @@ fetch_pip_wheel() {
 
 add_pip() {
   if "$python" -m pip --version >/dev/null 2>&1; then
-    "$python" -m pip --python "$folder/bin/python" install --quiet pip && return
+    "$python" -m pip --python "$folder/bin/python" install --quiet --require-hashes --requirement "$pip_lock" && return
   fi
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
@@ -46,7 +49,14 @@ add_pip() {
   "$folder/bin/python" "$wheel/pip" install --quiet --no-index "$wheel"
 }
 
-if [ -x "$folder/bin/python" ] && suits "$folder/bin/python" && "$folder/bin/python" -m pip --version >/dev/null 2>&1; then exit 0; fi
+lock_pip() {
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$pip_lock"
+}
+
+if [ -x "$folder/bin/python" ] && suits "$folder/bin/python" && "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
+  lock_pip
+  exit
+fi
 python=$(choose_python)
 echo "making $folder with $("$python" --version)" >&2
 if "$python" -c 'import ensurepip' 2>/dev/null; then
@@ -55,3 +65,4 @@ else
   "$python" -m venv --clear --without-pip "$folder"
   add_pip
 fi
+lock_pip

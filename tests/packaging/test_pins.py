@@ -12,32 +12,39 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMED_OTHERWISE = {"tensorflow": ["tensorflow-cpu"], "pytorch": ["pytorch", "pytorch-cuda"]}
+NAMED_OTHERWISE = {"tensorflow": ["tensorflow-cpu"], "pytorch": ["pytorch-cpu", "pytorch-cuda"]}
+#: Installed into environments of their own, without base.txt.
+ALONE = ("pip", "tox", "audit")
+
+
+def entries(lock: Path) -> list[str]:
+    """A lock's requirements, each with its hashes on one line."""
+    text = lock.read_text(encoding="utf-8").replace("\\\n", "")
+    return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 def pins(name: str) -> dict[str, str]:
-    lines = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if not line.startswith("#"))
+    return dict(entry.split()[0].split("==") for entry in entries(ROOT / "requirements" / f"{name}.txt"))
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_every_line_of_a_lock_pins_one_version(lock: Path) -> None:
-    lines = [line for line in lock.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    assert lines
-    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)] == []
-    names = [line.split("==")[0] for line in lines]
+def test_every_requirement_pins_one_version_and_its_files(lock: Path) -> None:
+    assert entries(lock)
+    pattern = r"[a-z0-9-]+==[0-9][0-9a-z.]*(\+cpu)?(\s+--hash=sha256:[0-9a-f]{64})+"
+    assert [entry for entry in entries(lock) if not re.fullmatch(pattern, entry)] == []
+    names = [entry.split("==")[0] for entry in entries(lock)]
     assert names == sorted(set(names))
 
 
 def test_locks_that_are_installed_together_agree() -> None:
     together: dict[str, set[str]] = {}
-    for name in ("base", "tensorflow-cpu", "pytorch", "test", "perf", "lint"):
+    for name in ("base", "tensorflow-cpu", "pytorch-cpu", "test", "perf", "lint"):
         for package, version in pins(name).items():
             together.setdefault(package, set()).add(version)
     assert {package: versions for package, versions in together.items() if len(versions) > 1} == {}
 
 
-@pytest.mark.parametrize("lock", [lock.stem for lock in LOCKS if lock.stem != "base"])
+@pytest.mark.parametrize("lock", [lock.stem for lock in LOCKS if lock.stem not in ("base", *ALONE)])
 def test_no_lock_repeats_the_base(lock: str) -> None:
     assert sorted(set(pins("base")) & set(pins(lock))) == []
 
@@ -57,7 +64,7 @@ def test_every_dependency_is_pinned_within_its_bounds(extra: str | None) -> None
 
 def test_both_builds_of_a_framework_are_the_same_version() -> None:
     assert pins("tensorflow-cuda")["tensorflow"] == pins("tensorflow-cpu")["tensorflow-cpu"]
-    assert pins("pytorch-cuda")["torch"] == pins("pytorch")["torch"]
+    assert pins("pytorch-cuda")["torch"] + "+cpu" == pins("pytorch-cpu")["torch"]
 
 
 def test_the_cuda_locks_need_environments_of_their_own() -> None:
