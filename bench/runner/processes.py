@@ -5,12 +5,16 @@ One thread supervises all of them, without locks or pools: a worker that is kill
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
@@ -297,6 +301,18 @@ def peak_bytes(pid: int) -> int | None:
     return int(peak[1]) * 1024 if peak else None
 
 
+@functools.cache
+def compiler_folder() -> str:
+    """Make a private folder for the compilers of this process's children; it is removed when this process ends.
+
+    PyTorch's compilers run and unpickle what they find in their cache. By default that is a folder of a known name that another
+    user of the machine may make first, and one in the reports folder may come from someone else, as a run folder may.
+    """
+    folder = tempfile.mkdtemp(prefix="midibench-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def environment(threads: int, device: str) -> dict[str, str]:
     """Build a child's environment: this process's, with the variables that must be set before a framework is imported.
 
@@ -323,6 +339,8 @@ def environment(threads: int, device: str) -> dict[str, str]:
         # A crash in C leaves a Python traceback in stderr.log.
         "PYTHONFAULTHANDLER": "1",
     }
+    if device == "cuda":
+        values |= {name: os.environ.get(name) or compiler_folder() for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
     if device == "cpu":
         values["CUDA_VISIBLE_DEVICES"] = ""
         # OpenMP's threads spin while they wait, which made PyTorch's training five to ten times as slow on a busy machine. This
