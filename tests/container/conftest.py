@@ -11,6 +11,8 @@ import pytest
 
 from .container_tools import LOCKED_DOWN, ROOT, docker
 
+BASE = "debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716"
+
 
 @pytest.fixture(scope="session")
 def image() -> str:
@@ -18,7 +20,7 @@ def image() -> str:
         pytest.skip("no Docker engine answers")
     if given := os.environ.get("BENCH_IMAGE"):
         return given
-    base = os.environ.get("BENCH_BASE_IMAGE", "debian:bookworm-slim")
+    base = os.environ.get("BENCH_BASE_IMAGE", BASE)
     build = ["build", "--network=host", "--file", "Dockerfile.gpu", "--tag", "bench:test"]
     arguments = [
         "--build-arg",

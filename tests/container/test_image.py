@@ -85,6 +85,22 @@ def test_it_keeps_no_package_cache(image: str) -> None:
     assert docker("run", "--rm", "--user", "0", "--entrypoint", "sh", image, "-c", script).stdout == ""
 
 
+def test_no_program_may_change_its_user(image: str) -> None:
+    script = "find / -xdev -type f -perm /6000 -print"
+    assert docker("run", "--rm", "--user", "0", "--entrypoint", "sh", image, "-c", script).stdout == ""
+
+
+def test_its_history_has_no_arguments_of_pip(image: str) -> None:
+    assert "PIP_INDEX_URL" not in docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout
+
+
+def test_its_bill_of_materials_lists_both_environments_and_the_system(image: str) -> None:
+    bill = json.loads(inside(image, "cat /opt/sbom.cdx.json"))
+    names = {entry["name"]: entry["purl"] for entry in bill["components"]}
+    assert {"torch", "tensorflow-cpu", "midibench", "numpy", "tini"} <= set(names)
+    assert names["tini"].startswith("pkg:deb/")
+
+
 def test_each_framework_is_in_its_own_environment_only(image: str) -> None:
     probe = "import importlib.util as u; print([n for n in ('bench', 'tensorflow', 'torch') if u.find_spec(n)])"
     found = inside(image, f'for f in tensorflow pytorch; do /opt/venvs/$f/bin/python -P -c "{probe}"; done')
