@@ -14,13 +14,13 @@ from bench.errors import DataError
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.runner.prepare import MIDI_PIECES
+from bench.scoring.score import planned_trials
 from bench.sound.clips import StoredClip, sources, stored_clip
-from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
-from bench.system.disk import read_file
+from bench.system.disk import DamagedFileError, read_file
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,15 @@ def _targets_as_midi(run: RunFolder, targets: list[Target]) -> Iterator[Finding]
             yield Finding(name, "" if intact else "it is damaged", "it is written again")
         except FileNotFoundError:
             yield Finding(name, "it is missing", "it is written again")
+        except DamagedFileError as error:
+            yield Finding(name, str(error), "it is written again")
 
 
 def _trials(run: RunFolder, record: RunRecord, targets: list[Target]) -> Iterator[Finding]:
-    for planned in record.trials:
-        trial, checkpoint = Trial.model_validate(planned.trial), run.trial_dir(planned.key) / "checkpoint"
-        resumes = trial.kind == "model" and checkpoint.is_dir() and any(checkpoint.iterdir())
-        remedy = "it resumes from its checkpoint" if resumes else "it runs again"
-        yield Finding(trial.label, run.fault(planned.key, targets), remedy)
+    for trial, folds in planned_trials(record):
+        for fold, key in folds.items():
+            checkpoint = run.trial_dir(key) / "checkpoint"
+            resumes = trial.kind == "model" and checkpoint.is_dir() and any(checkpoint.iterdir())
+            remedy = "it resumes from its checkpoint" if resumes else "it runs again"
+            label = trial.model_copy(update={"fold": fold or None}).label
+            yield Finding(label, run.fault(key, targets), remedy)
