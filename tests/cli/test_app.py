@@ -65,8 +65,8 @@ def test_an_error_of_the_system_is_a_message(monkeypatch: pytest.MonkeyPatch, ca
     with pytest.raises(SystemExit) as left:
         app.main()
     assert left.value.code == INCOMPLETE  # 1 would say that something is worse
-    said = "error: There is no room left on the disk for /full/run.json.\nMake room, or give another place with --out DIR; "
-    assert capsys.readouterr().err == f"{said}what is finished is kept.\n"
+    said = "error: There is no room left on the disk for /full/run.json.\nMake room, or give another place: "
+    assert capsys.readouterr().err == f"{said}--out DIR. What is finished is kept: the same command resumes.\n"
 
 
 def test_a_spec_that_meets_one_does_not_stop_the_others(
