@@ -5,20 +5,17 @@ One thread supervises all of them, without locks or pools: a worker that is kill
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import os
 import re
 import selectors
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -301,19 +298,25 @@ def peak_bytes(pid: int) -> int | None:
     return int(peak[1]) * 1024 if peak else None
 
 
-@functools.cache
-def compiler_folder() -> str:
-    """Make a private folder for the compilers of this process's children; it is removed when this process ends.
+@contextlib.contextmanager
+def private_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that only this user can enter, empty whatever was there before, and remove it at the end."""
+    _remove(path)
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        _remove(path)
 
-    PyTorch's compilers run and unpickle what they find in their cache. By default that is a folder of a known name that another
-    user of the machine may make first, and one in the reports folder may come from someone else, as a run folder may.
-    """
-    folder = tempfile.mkdtemp(prefix="midibench-compiled-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
-def environment(threads: int, device: str) -> dict[str, str]:
+def environment(threads: int, device: str, compiled: Path | None = None) -> dict[str, str]:
     """Build a child's environment: this process's, with the variables that must be set before a framework is imported.
 
     Parameters
@@ -322,6 +325,9 @@ def environment(threads: int, device: str) -> dict[str, str]:
         Size of each library's thread pool; with more threads than available cores they wait for each other.
     device : {"cpu", "cuda"}
         With "cpu", all GPUs are hidden.
+    compiled : Path, optional
+        Folder for what torch.compile makes. PyTorch unpickles and executes what it finds there, and its own choice is a name in
+        /tmp that others can guess. The user's own setting takes precedence.
     """
     number = str(threads)
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -339,13 +345,14 @@ def environment(threads: int, device: str) -> dict[str, str]:
         # A crash in C leaves a Python traceback in stderr.log.
         "PYTHONFAULTHANDLER": "1",
     }
-    if device == "cuda":
-        values |= {name: os.environ.get(name) or compiler_folder() for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
     if device == "cpu":
         values["CUDA_VISIBLE_DEVICES"] = ""
         # OpenMP's threads spin while they wait, which made PyTorch's training five to ten times as slow on a busy machine. This
         # limit costs about a tenth on an idle machine and recovers half of that loss. The user's own setting takes precedence.
         values["GOMP_SPINCOUNT"] = os.environ.get("GOMP_SPINCOUNT", "1000")
+    if compiled is not None:
+        for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+            values[name] = os.environ.get(name) or str(compiled / name.split("_")[0].lower())
     return {**os.environ, **values}
 
 

@@ -130,10 +130,14 @@ class Session:
                 "trials": [trial.label for trial in waiting.values()],
             }
         )
-        tasks = [self._task(key, trial, pythons[self._framework(trial)], prepared) for key, trial in waiting.items()]
-        processes.run_tasks(tasks, self.jobs, self.signals, self._start, self._forward, self._end)
+        place = self.folder.path / "compiled"
+        with processes.private_folder(place) if waiting else contextlib.nullcontext(place) as compiled:
+            tasks = [
+                self._task(key, trial, pythons[self._framework(trial)], prepared, compiled) for key, trial in waiting.items()
+            ]
+            processes.run_tasks(tasks, self.jobs, self.signals, self._start, self._forward, self._end)
 
-    def _task(self, key: str, trial: Trial, python: str, prepared: Prepared) -> Task:
+    def _task(self, key: str, trial: Trial, python: str, prepared: Prepared, compiled: Path) -> Task:
         place = self.folder.trial_dir(key)
         job = {
             "task": "trial",
@@ -147,7 +151,7 @@ class Session:
             "bench": provenance.installation(),
             "threads": self.threads,
         }
-        environment = processes.environment(self.threads, trial.device)
+        environment = processes.environment(self.threads, trial.device, compiled)
         return Task(job, place / "job.json", place / "stderr.log", python, environment, trial.budget.timeout)
 
     def _start(self, task: Task) -> None:

@@ -1,7 +1,6 @@
 """What is installed, run in CI and built upon is named by its content: hashes, commits, digests."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -80,21 +79,3 @@ def test_the_bill_of_materials_lists_this_environment() -> None:
     assert versions["urllib3"]["properties"] == [{"name": "environment", "value": sys.prefix}]
     references = [entry["bom-ref"] for entry in bill["components"]]
     assert len(references) == len(set(references))
-
-
-def test_compilers_get_a_private_folder_that_goes_with_the_process() -> None:
-    """What they find in their cache they run: so neither one of a known name nor one that came with a run."""
-    code = (
-        "import os, stat; from bench.runner.processes import environment as made; "
-        "folder = made(1, 'cuda')['TORCHINDUCTOR_CACHE_DIR']; "
-        "assert folder == made(1, 'cuda')['TRITON_CACHE_DIR']; assert not os.listdir(folder); "
-        "print(folder, oct(stat.S_IMODE(os.stat(folder).st_mode)), made(1, 'cpu').get('TORCHINDUCTOR_CACHE_DIR'))"
-    )
-    plain = {k: v for k, v in os.environ.items() if k not in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
-    first, second = (
-        subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(2)
-    )
-    assert first[1:] == ["0o700", "None"]
-    assert first[0] != second[0]
-    assert not Path(first[0]).exists()

@@ -238,6 +238,41 @@ def test_the_environment_of_a_worker() -> None:
     assert environment(1, "cuda").get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
+def test_compiled_code_is_read_only_from_a_folder_that_this_run_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch unpickles what it finds in its cache: a folder that someone else prepared must not be used."""
+    from bench.runner.processes import environment, private_folder
+
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/mine")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "prepared").write_text("by someone else")
+    place = tmp_path / "compiled"
+    for planted in ("folder", "link"):
+        if planted == "folder":
+            (place / "torchinductor").mkdir(parents=True)
+        else:
+            place.symlink_to(elsewhere)
+        with private_folder(place) as folder:
+            assert list(folder.iterdir()) == []
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert not folder.is_symlink()
+            made = environment(1, "cuda", folder)
+            assert made["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "torchinductor")
+            assert made["TRITON_CACHE_DIR"] == "/mine", "the user's own setting takes precedence"
+        assert not place.exists()
+    assert [path.name for path in elsewhere.iterdir()] == ["prepared"]
+
+
+def test_a_worker_gets_that_folder(toy: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    said = tmp_path / "said"
+    toy.write({"faulty": {"params": {"how": "compiles", "path": str(said)}}})
+    assert toy.run().failed == 0
+    assert said.read_text() == f"{toy.run_folder}/compiled/torchinductor"
+    assert not (toy.run_folder / "compiled").exists()
+
+
 def _target(n: int = 3) -> Target:
     notes = Notes.from_columns([1.0, 2.0, 3.0], [1, 1, 1], [60, 61, 62], [64] * 3)
     return Target(PieceName(0, "x"), notes[:n], notes)

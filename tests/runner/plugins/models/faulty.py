@@ -85,6 +85,10 @@ class Model:
             case "odd values":
                 values = {"event": 1.0, "epochs": 0.0, "validation_bits": np.inf}
                 run.log(1, loss=np.nan, notes=np.int64(0), **values)
+            case "compiles":
+                folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+                folder.mkdir()
+                Path(self.path).write_text(str(folder))
             case "hang":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
