@@ -249,10 +249,10 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
 
 def _may_share(raw: bytes, spans: Sequence[Span]) -> bool:
     """Whether a track may have notes on a channel for which only another track sets a program."""
-    for channel in range(16):
-        if raw.find(PROGRAM_CHANGE << 4 | channel, HEADER) < 0:
-            continue
-        # Any byte counts that could begin such an event.
+    # Any byte counts that could begin such an event. Of two tracks that share a channel one isn't the longest.
+    shorter = sorted(spans, key=lambda span: span[1] - span[0])[:-1]
+    first = {byte for start, end in shorter for byte in set(raw[start:end])}
+    for channel in sorted({byte & 0xF for byte in first if byte >> 4 in (PROGRAM_CHANGE, NOTE_ON)}):
         setting, playing = (
             [number for number, span in enumerate(spans) if raw.find(kind << 4 | channel, *span) >= 0]
             for kind in (PROGRAM_CHANGE, NOTE_ON)
