@@ -395,6 +395,8 @@ class Run:
         times = {"seconds": self.seconds, "core_seconds": self.core_seconds}
         entry = {"epoch": int(epoch), **times, "loss": float(loss), "notes": int(notes)}
         entry |= {k: float(v) for k, v in values.items()}
+        # A training that diverges may log anything; what no figure can show counts as infinite.
+        entry = {k: math.copysign(math.inf, v) if abs(v) > _MOST else v for k, v in entry.items()}
         self.history.append(entry)
         with open_log(self._file) as out:
             out.write(_line(entry).encode())
@@ -488,6 +490,9 @@ def seed_for(*names: object) -> int:
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
+
+#: Greatest value of a log that is kept.
+_MOST = 1e15
 
 #: Between an evaluation's values in history.jsonl and its checksum, the last of them.
 _CHECK = ', "sha256": "'

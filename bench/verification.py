@@ -1,7 +1,8 @@
 """Check a run's folder: what in it is missing or damaged, and what the command that made the run would do about it.
 
 Nothing is changed. Every stored file has a checksum (:mod:`bench.system.disk`, :mod:`bench.storage.files`) or stands with its
-digest in the outcome of its trial, so a changed bit anywhere is found. Reports are left out: every command writes them anew.
+digest in the outcome of its trial, so a changed bit in a result is found. Left out are reports, which every command writes anew,
+checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import DataError
+from bench.errors import DataError, MachineError
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.runner.prepare import MIDI_PIECES
@@ -71,7 +72,7 @@ def verify_run(folder: Path) -> Iterator[Finding]:
 def _refusal(read: Callable[[], object]) -> str:
     try:
         read()
-    except DataError as error:
+    except (DataError, MachineError) as error:
         return error.message
     return ""
 

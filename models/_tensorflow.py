@@ -324,6 +324,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dic
         with h5py.File(io.BytesIO(read_sealed(path)), "r") as file:
             groups, values = {name: arrays(group) for name, group in file.items()}, dict(file.attrs)
     except (OSError, RuntimeError, KeyError) as error:
+        if getattr(error, "errno", None) is not None:  # the system refuses: the checkpoint may be fine
+            raise
         raise TrialError(f"{path} is not a readable checkpoint ({error}).", again) from error
     if values.get("format") != FORMAT:
         raise TrialError(f"{path} has checkpoint format {values.get('format')}, this version reads {FORMAT}.", again)

@@ -228,6 +228,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
         content = read_sealed(path)
         metadata, tensors = _metadata(content), load(content)
     except (SafetensorError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:  # the system refuses: the checkpoint may be fine
+            raise
         raise TrialError(f"{path} is not a readable checkpoint ({error}).", "Delete it to train from the start.") from error
     if metadata.get("format") != str(CHECKPOINT_FORMAT):
         raise TrialError(

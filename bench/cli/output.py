@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from bench.errors import BenchError, UsageError, did_you_mean, in_words
+from bench.errors import BenchError, UsageError, did_you_mean, in_words, is_users
 from bench.formatting import clean
 
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
@@ -76,7 +76,10 @@ def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
 
 def as_bench_error(error: BenchError | OSError | MemoryError) -> BenchError:
     """Put an error of the system that no module expects, such as a full disk, in words."""
-    return error if isinstance(error, BenchError) else in_words(error)
+    if isinstance(error, BenchError):
+        return error
+    known = in_words(error)
+    return UsageError(known.message) if isinstance(error, OSError) and is_users(error) else known
 
 
 #: Beginning of the name of a search's folder, see `bench tune`.

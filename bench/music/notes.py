@@ -16,6 +16,9 @@ FIELDS = ("pitch", "velocity", "time", "duration")
 
 COLUMNS = ("onset", "duration", "pitch", "velocity")
 
+#: What no onset and no duration reaches, seconds: thirty years. Beyond it sums of times overflow.
+LONGEST = 1e9
+
 
 @dataclass(frozen=True, eq=False)
 class Notes:
@@ -134,10 +137,10 @@ def check_columns(
     if n == 0:
         return
     # min and max propagate a NaN, so that one pass each also finds values that aren't finite.
-    if not (onset.min() >= 0 and onset.max() < np.inf):
-        raise DataError("Notes.onset must be finite and at least 0 s.")
-    if not (duration.min() > 0 and duration.max() < np.inf):
-        raise DataError("Notes.duration must be finite and above 0 s.")
+    if not (onset.min() >= 0 and onset.max() < LONGEST):
+        raise DataError("Notes.onset must be at least 0 s and below 10^9 s.")
+    if not (duration.min() > 0 and duration.max() < LONGEST):
+        raise DataError("Notes.duration must be above 0 s and below 10^9 s.")
     if pitch.max() > 127:
         raise DataError(f"Notes.pitch has {pitch.max()}, MIDI ends at 127.")
     if velocity.min() < 1 or velocity.max() > 127:

@@ -48,7 +48,7 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece]) -> None:
         expected = (len(piece.notes), len(FIELDS))
         if np.shape(part) != expected:
             raise TrialError(f"log_likelihood() has shape {np.shape(part)} for piece {piece.id!r}; expected {expected}.")
-        if not (np.isfinite(part).all() and np.max(part) <= 1e-4):
+        if not (np.isfinite(part).all() and np.max(part) <= 1e-4 and np.min(part) > -1e9):
             raise TrialError(
                 f"log_likelihood() for piece {piece.id!r} runs from {np.min(part):g} to {np.max(part):g} nats; "
                 "log probabilities of classes are finite and at most 0."

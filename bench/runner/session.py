@@ -7,13 +7,15 @@ trial's key, so a completed trial is never repeated, and an interrupted one resu
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import PluginError, SpecError, did_you_mean
+from bench.errors import PluginError, SpecError, did_you_mean, is_users
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
@@ -155,6 +157,22 @@ class Session:
         return Task(job, place / "job.json", place / "stderr.log", python, environment, trial.budget.timeout)
 
     def _start(self, task: Task) -> None:
+        """Prepare a trial's folder; one that can't be used, as it holds a folder for a file, is set aside."""
+        try:
+            self._clear(task)
+        except OSError as error:
+            if not is_users(error):
+                raise
+            self._set_aside(Path(task.job["folder"]))
+            self._clear(task)
+        self.display({"event": "trial", **self._about(task)})
+
+    def _set_aside(self, place: Path) -> None:
+        bad = place.with_name(f"{place.name}.bad")
+        shutil.rmtree(bad, ignore_errors=True)
+        place.rename(bad)
+
+    def _clear(self, task: Task) -> None:
         place, key = Path(task.job["folder"]), task.job["key"]
         before = self.folder.outcome(key)
         if isinstance(before, Done):  # its results are damaged; those of its stages come from a training from the start only
@@ -167,7 +185,9 @@ class Session:
                 (place / "checkpoint").rename(place / "checkpoint.bad")
         (place / "outcome.json").unlink(missing_ok=True)
         write_json(place / "trial.json", task.job["trial"])
-        self.display({"event": "trial", **self._about(task)})
+        for name in ("job.json", "stderr.log", ".lock"):
+            if (place / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(place / name))
 
     def _forward(self, task: Task, event: dict[str, Any]) -> None:
         if event["event"] == "error":
@@ -179,7 +199,7 @@ class Session:
         outcome = self.folder.outcome(task.job["key"])
         if outcome is None:
             outcome = self._died(task, ending)
-            write_json(Path(task.job["folder"]) / "outcome.json", {"format": FORMAT, **outcome.model_dump()})
+            self._write_failed(Path(task.job["folder"]), outcome)
         about = {**self._about(task), "seconds": ending.seconds}
         if isinstance(outcome, Done):
             training = outcome.training.model_dump(exclude={"history"})
@@ -192,6 +212,16 @@ class Session:
             return True
         self.display({"event": "failed", **about, "message": outcome.error.message, "log": str(task.log)})
         return False
+
+    def _write_failed(self, place: Path, outcome: Failed) -> None:
+        stored = {"format": FORMAT, **outcome.model_dump()}
+        try:
+            write_json(place / "outcome.json", stored)
+        except OSError as error:  # the plug-in left a folder there
+            if not is_users(error):
+                raise
+            self._set_aside(place)
+            write_json(place / "outcome.json", stored)
 
     def _about(self, task: Task) -> dict[str, Any]:
         trial, key = task.job["trial"], task.job["key"]

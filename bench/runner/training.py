@@ -11,7 +11,7 @@ from bench.specs.schema import BudgetChoice
 from bench.storage.outcome import Stage, Training
 from bench.storage.run_folder import samples_file
 from bench.storage.samples import read_samples
-from bench.system.disk import read_file, write_file
+from bench.system.disk import read_sealed, write_sealed
 from bench.system.speed import STANDARD
 
 
@@ -84,7 +84,7 @@ class TrainingRun(Run):
         super().begin(epochs_done)
         self._check_stages(epochs_done)
         if epochs_done > 0:
-            write_file(self.folder / "resumed", f"{self.resumed + 1}\n".encode())
+            write_sealed(self.folder / "resumed", f"{self.resumed + 1}\n".encode())
 
     def _check_stages(self, epochs_done: int) -> None:
         """Refuse to resume behind a stage whose result is damaged: only a training from the start takes it again."""
@@ -100,7 +100,7 @@ class TrainingRun(Run):
     def resumed(self) -> int:
         """Number of times that it resumed from a checkpoint."""
         try:
-            return int(read_file(self.folder / "resumed"))
+            return int(read_sealed(self.folder / "resumed"))
         except (OSError, ValueError):
             return 0
 

@@ -67,11 +67,11 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the cause is the machine, not the training: memory or disk is full.
+    """Whether the cause is the machine, not the training: memory or disk is full, too many files are open.
 
-    A damaged HDF5 file raises an OSError too, but without an error number.
+    A damaged HDF5 file raises an OSError too, but without an error number; a missing or misplaced file is no machine's fault.
     """
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None and not is_users(error)):
         return True
     return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or "CUDA out of memory" in str(error)
 

@@ -233,6 +233,8 @@ def _score_trial(
         samples = run.samples(*keys)
         # An external system may lack pieces: they are left out, and its row shows how many it has.
         present = {i: t for i, t in enumerate(targets) if i not in outcome.absent}
+        if not present:
+            raise DataError("it has none of the run's pieces")
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)

@@ -1,6 +1,6 @@
 """A parsed dataset as one HDF5 file, which is read completely.
 
-Layout, format 3: the notes of all pieces (see :mod:`bench.storage.hdf5`); ``split`` of each piece (0 train, 1 validation,
+Layout, format 4: the notes of all pieces (see :mod:`bench.storage.hdf5`); ``split`` of each piece (0 train, 1 validation,
 2 test, 3 samples); ``pieces``, ``skipped``, ``remarks``, ``entropy`` and ``noise`` as JSON; attributes ``format`` and
 ``fingerprint``.
 """

@@ -105,7 +105,8 @@ class DamagedError(DataError):
 def clear_temporaries(folder: Path) -> None:
     """Remove the temporary files that a killed process left in `folder`, among its MIDI files, or among its stages' samples."""
     for path in (*folder.glob(".*.tmp"), *folder.glob("midi/.*.tmp"), *folder.glob("stages/.*.tmp")):
-        path.unlink(missing_ok=True)
+        if not path.is_dir() or path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

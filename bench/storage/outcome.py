@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from bench.api import FIELDS
 from bench.storage.stored import Stored
@@ -15,8 +16,14 @@ from bench.storage.stored import Stored
 COUNTS = ("parameters", "peak_gpu_bytes")
 
 
-#: JSON distinguishes 2 from 2.0, and so do the reports.
-Number = int | float
+def _bounded(value: int | float) -> int | float:
+    if (isinstance(value, int) and abs(value) > 10**15) or (isinstance(value, float) and 1e15 < abs(value) < math.inf):
+        raise ValueError("it is beyond 10^15")
+    return value
+
+
+#: JSON distinguishes 2 from 2.0, and so do the reports. What is not finite is refused where it is scored.
+Number = Annotated[int | float, AfterValidator(_bounded)]
 
 
 #: One evaluation: ``epoch`` (its number), ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
@@ -58,6 +65,18 @@ class Training(Stored):
     fold: int | None = None
     folds: tuple[Training, ...] = ()
     history: tuple[Epoch, ...] = ()
+
+    @field_validator("history")
+    @classmethod
+    def _evaluations(cls, history: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+        for entry in history:
+            if not isinstance(entry.get("epoch"), int | float):
+                raise ValueError("an evaluation has no number")
+            for value in entry.values():
+                if not isinstance(value, int | float | None):
+                    raise ValueError("an evaluation holds what is no number")
+                _bounded(value or 0)
+        return history
 
 
 class Stage(Stored):
@@ -114,8 +133,8 @@ class Copying(Stored):
         Share of patterns that also occur in the training music, 0 to 1; None if there are too few notes.
     """
 
-    longest_training_run: tuple[int, ...]
-    longest_prompt_run: tuple[int | None, ...]
+    longest_training_run: tuple[Annotated[int, Field(ge=0, le=10**9)], ...]
+    longest_prompt_run: tuple[Annotated[int, Field(ge=0, le=10**9)] | None, ...]
     known_patterns: tuple[float | None, ...]
 
     @model_validator(mode="after")
@@ -162,9 +181,9 @@ class SpeedReference(Stored):
     `core` is the mean of both in seconds of processor time.
     """
 
-    before: float
-    after: float
-    core: float | None = None
+    before: float = Field(gt=0, lt=1e9)
+    after: float = Field(gt=0, lt=1e9)
+    core: float | None = Field(None, gt=0, lt=1e9)
 
 
 class Memory(Stored):
@@ -296,6 +315,7 @@ class Done(_Outcome):
         for name in COUNTS:
             if not isinstance(facts.get(name, 0), int | float | None):
                 raise ValueError(f"{name} is not a number")
+            _bounded(facts.get(name) or 0)
         return facts
 
 

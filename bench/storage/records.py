@@ -46,7 +46,7 @@ class Folds(Stored):
 
     asked: int | str
     too_short: int
-    folds: tuple[Fold, ...]
+    folds: tuple[Fold, ...] = Field(min_length=1)
 
 
 class Prepared(Stored):
@@ -88,6 +88,11 @@ class Prepared(Stored):
     entropy: Mapping[str, float] | None = None
     noise: Mapping[str, float] | None = None
     folds: Folds | None = None
+
+    @field_validator("skipped")
+    @classmethod
+    def _named_with_reasons(cls, skipped: tuple[Mapping[str, str], ...]) -> tuple[Mapping[str, str], ...]:
+        return tuple(_with(file, source=str, reason=str) for file in skipped)
 
 
 class Machine(Stored):

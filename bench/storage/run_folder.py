@@ -43,6 +43,11 @@ def result_digests(trial: Path) -> dict[str, str]:
     return {file.relative_to(trial).as_posix(): file_digest(file) for file in files}
 
 
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is the plug-in's own: what it leaves there is read by nobody else."""
+    return folder.name in ("checkpoint", "checkpoint.bad") and folder.parent.parent.name == "trials"
+
+
 def damaged_results(trial: Path, outcome: Done) -> list[str]:
     """List the files of a trial's folder that are missing or not what its outcome vouches for."""
     damaged = []
@@ -117,7 +122,7 @@ class RunFolder:
         DataError
         """
         try:
-            check_ordinary(self.path)
+            check_ordinary(self.path, own=_is_checkpoint)
         except FileNotFoundError:  # not made yet, or a file of a running trial that was renamed just now
             pass
         except DamagedFileError as error:
@@ -234,7 +239,7 @@ class RunFolder:
             return incomplete(self.samples(key), names, int(protocol["samples"]), int(protocol["notes"]))
         except DataError as error:
             return error.message
-        except (LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError, OverflowError):
             return "outcome.json is of another run"
 
     def is_done(self, key: str, targets: Sequence[Target]) -> bool:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -81,8 +82,13 @@ def read_file(path: Path) -> bytes:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open an ordinary file for appending; missing parent folders are created. Raises as :func:`read_file`."""
+    """Open an ordinary file for appending; missing parent folders are created. Raises as :func:`read_file`.
+
+    A file that has a second name, as in a copy by hard links, is replaced by an empty one: the other name keeps the content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and not path.is_symlink() and path.stat().st_nlink > 1:
+        path.unlink()
     return _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b")
 
 
@@ -98,23 +104,32 @@ def _open(path: Path, flags: int, mode: str) -> BinaryIO:
     return os.fdopen(descriptor, mode)  # type: ignore[return-value]
 
 
-def check_ordinary(folder: Path) -> None:
+def check_ordinary(folder: Path, own: Callable[[Path], bool] = lambda _: False) -> None:
     """Refuse a folder that holds anything but ordinary files and folders, however deep.
 
     Reading or writing through a link would show, or change, what lies outside of the folder.
+
+    Parameters
+    ----------
+    folder : Path
+    own : callable, optional
+        Whether the content of a folder in it is someone else's affair, and isn't looked at.
 
     Raises
     ------
     DamagedFileError
         With the path of the first link, pipe, socket or device.
     """
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                check_ordinary(Path(entry.path))
-            elif not entry.is_file(follow_symlinks=False):
-                kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
-                raise DamagedFileError(f"{entry.path} is {kind}")
+    waiting = [folder]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if not own(Path(entry.path)):
+                        waiting.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
+                    raise DamagedFileError(f"{entry.path} is {kind}")
 
 
 def write_sealed(path: Path, content: bytes) -> None:

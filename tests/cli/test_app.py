@@ -20,7 +20,8 @@ def kinds(base: type[errors.BenchError]) -> list[type[errors.BenchError]]:
 
 def test_no_error_leaves_the_code_of_worse() -> None:
     assert {kind.exit_code for kind in kinds(errors.BenchError)} <= {2, 3, 4}
-    assert as_bench_error(PermissionError(errno.EACCES, "Permission denied", "/root/x")).exit_code == INCOMPLETE
+    assert as_bench_error(PermissionError(errno.EACCES, "Permission denied", "/root/x")).exit_code == 2
+    assert as_bench_error(OSError(errno.EIO, "Input/output error", "x")).exit_code == INCOMPLETE
 
 
 def test_an_internal_error_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,10 +48,10 @@ def test_making_notes_leaves_the_callers_array_writable():
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("onset", [-0.1, 1.0], "onset must be finite and at least 0"),
-        ("onset", [0.0, np.nan], "onset must be finite"),
+        ("onset", [-0.1, 1.0], "onset must be at least 0 s and below"),
+        ("onset", [0.0, np.nan], "onset must be at least 0 s and below"),
         ("onset", [1.0, 0.0], "not sorted"),
-        ("duration", [0.0, 1.0], "duration must be finite and above 0"),
+        ("duration", [0.0, 1.0], "duration must be above 0 s and below"),
         ("velocity", [0, 64], "velocity must be 1-127"),
         ("pitch", [60], r"Notes\.pitch has shape \(1,\), expected \(2,\)"),
         ("pitch", [128, 60], "pitch has 128"),

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from bench.cli.display import make_display
-from bench.errors import TrialError
+from bench.errors import DataError, TrialError
 from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.runner.contract import check_likelihood, check_samples
@@ -317,3 +318,24 @@ def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path)
     made = toy.trials()["free", 0]
     midi = read_midi(made / "midi" / "piece-000.mid")
     assert len(midi) == len(read_samples(made / "samples.h5").notes[0, 0]) == 20
+
+
+@pytest.mark.parametrize("name", ["outcome.json", "stderr.log", "job.json"])
+def test_a_folder_in_the_place_of_a_file_costs_its_trial_at_most(toy: Bench, name: str) -> None:
+    toy.write({"steady": {}}, seeds=[0, 1])
+    toy.run()
+    place = toy.trials()["steady", 0]
+    shutil.rmtree(place)
+    (place / name).mkdir(parents=True)
+    assert toy.run().failed == 0
+    assert [e["seed"] for e in toy.events if e["event"] == "trial"] == [0]
+
+
+def test_a_link_among_a_models_checkpoints_is_its_own_affair(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    toy.run()
+    (toy.trials()["steady", 0] / "checkpoint" / "latest").symlink_to("weights.npz")
+    assert toy.run().failed == 0
+    (toy.run_folder / "latest").symlink_to("report.md")
+    with pytest.raises(DataError, match="latest is a link"):
+        toy.run()
