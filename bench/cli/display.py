@@ -6,6 +6,7 @@ messages may come from files and web pages: they are never read as Rich markup, 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -125,7 +126,7 @@ def epoch_text(event: Event, clock: Clock) -> str:
         parts.append(f"{bits:.2f} bits/note")
     if rate is not None:
         parts.append(f"{rate:,.0f} notes/s")
-    if left > 0:
+    if 0 < left < math.inf:
         parts.append(f"{duration(left)} left at most")
     return ", ".join(parts)
 

@@ -295,7 +295,8 @@ def _page(data: bytes, folder: Path) -> None:
 
 def _lock(data: bytes, folder: Path) -> None:
     (folder / "midiworld.lock.json").write_bytes(data)
-    (folder / "a.mid").write_bytes(templates.MIDI)
+    (folder / "files").mkdir(exist_ok=True)
+    (folder / "files" / "a.mid").write_bytes(templates.MIDI)
     dataset = _dataset("midiworld").Dataset(minimum_notes=1)
     if (source := dataset.find([folder])) is not None:
         dataset.verify(source, _progress)

@@ -269,7 +269,9 @@ _URL = "https://www.midiworld.com/download/1"
 LOCK: dict[str, Any] = {
     "format": 1,
     "selections": {'{"composers": [], "limit": 300, "query": ["piano"]}': {"files": [_URL], "left_out": [["u", "reason"]]}},
-    "files": {_URL: {"file": "a.mid", "sha256": hashlib.sha256(MIDI).hexdigest(), "bytes": 1, "title": "T", "composer": "C"}},
+    "files": {
+        _URL: {"file": "files/a.mid", "sha256": hashlib.sha256(MIDI).hexdigest(), "bytes": 1, "title": "T", "composer": "C"}
+    },
 }
 
 FILE_NAMES = (

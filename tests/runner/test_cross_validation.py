@@ -110,8 +110,8 @@ def test_the_report_says_how_pieces_were_held_out(straight: tuple[Bench, RunResu
     toy, _ = straight
     report = (toy.run_folder / "report.md").read_text()
     assert (
-        "10 pieces (510 notes), 8 of them held out in turn in 8 folds (leave-one-out); the pieces of one composition stay "
-        "together. For each fold every system is trained anew on 7 of the pieces, validated on 2 and tested on 1."
+        "10 pieces (510 notes), 8 of them held out in turn in 8 folds (leave-one-out); pieces with the same composer and "
+        "title stay together. For each fold every system is trained anew on 7 of the pieces, validated on 2 and tested on 1."
     ) in report
     assert "One training run per model, fold and seed (seeds: 0)" in report
     assert "2 of 10 pieces have fewer than 30 notes, too few to be continued: they are not compared." in report
