@@ -103,8 +103,8 @@ class DamagedError(DataError):
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in `folder`, among its MIDI files, or among its stages' samples."""
-    for path in (*folder.glob(".*.tmp"), *folder.glob("midi/.*.tmp"), *folder.glob("stages/.*.tmp")):
+    """Remove the temporary files that a killed process left in `folder`, among its MIDI files, stages' samples or checkpoints."""
+    for path in (file for place in (".", "midi", "stages", "checkpoint") for file in folder.glob(f"{place}/.*.tmp")):
         if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
 
