@@ -26,7 +26,6 @@ MODEL = '''\
 """Plays one pitch."""
 import numpy as np
 from bench.api import Notes
-from tests.storage.sealed import edited_json
 FRAMEWORK = "numpy"
 FEATURES = "one pitch"
 PROMPT = True

@@ -7,7 +7,11 @@ import pytest
 from bench.metrics import Undefined, Value, cost
 from bench.storage.outcome import Done, Generation, Memory, SpeedReference, Training
 
-HISTORY = [{"seconds": 10.0, "validation_bits": 19.0}, {"seconds": 20.0, "validation_bits": 18.0}, {"seconds": 30.0}]
+HISTORY = [
+    {"epoch": 1, "seconds": 10.0, "validation_bits": 19.0},
+    {"epoch": 2, "seconds": 20.0, "validation_bits": 18.0},
+    {"epoch": 3, "seconds": 30.0},
+]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from scipy.spatial.distance import jensenshannon
 
 from bench.api import Notes
 from bench.metrics import Undefined, distributions
+from bench.music.notes import LONGEST
 
 from .melodies import notes
 
@@ -101,6 +102,6 @@ def test_music_against_itself_and_transposed(rows: list[tuple[int, int, float, f
 
 
 def test_the_longest_times_stay_finite() -> None:
-    huge = Notes.from_columns([0, 1e308], [1e308, 1.0], [60, 61], [80, 80])
+    huge = Notes.from_columns([0, LONGEST / 2], [LONGEST / 2, 1.0], [60, 61], [80, 80])
     found = distributions.evaluate(huge, notes([60, 61], [70, 90]))
     assert all(isinstance(v, float) and math.isfinite(v) for v in found.values())

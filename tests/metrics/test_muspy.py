@@ -139,12 +139,6 @@ def test_a_chord_alone() -> None:
     assert found["muspy_groove_consistency"] == pytest.approx(1 - 1 / 96, abs=1e-12)  # a phantom bar 1
 
 
-def test_a_beyond_the_grid_note_has_pitches_only() -> None:
-    found = measure([0, 1e300], [1, 1], [60, 64])
-    assert (found["pitch_range"], found["polyphony"]) == (4.0, Undefined("a note ends beyond the grid"))
-    assert found.keys() == NAMES
-
-
 def test_the_cost_is_not_in_the_seconds() -> None:
     """A year of silence: a piano roll of it would have 200 thousand million cells."""
     year = 365 * 86400.0

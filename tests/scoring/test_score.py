@@ -135,7 +135,7 @@ def test_the_whole_budget_is_scored_by_the_first_sample_too(tmp_path: Path) -> N
     protocol = {"prompt": 2, "notes": 4, "pieces": 2, "samples": 2, "seconds": None}
     stored = Stored(tmp_path / "run", budget={"compute": {"updates": 800}}, protocol=protocol)
     second = {(piece, 1): notes for (piece, _), notes in moved(3).items()}
-    spent = {"updates": 800, "notes": 20_000, "seconds": 60.0, "stopped": "budget", "history": [{"share": 1.0}]}
+    spent = {"updates": 800, "notes": 20_000, "seconds": 60.0, "stopped": "budget", "history": [{"epoch": 1, "share": 1.0}]}
     stored.add("lstm", 0, {**moved(1), **second}, training=spent)
     (trial,) = score_run(stored.close())["lstm"].trials
     (whole,) = trial.stages
