@@ -126,7 +126,7 @@ def events(raw: bytes, span: Span) -> Iterator[Event]:
     tick = running = kind = 0
     try:
         while at < end and kind != END_OF_TRACK:
-            delta, at = _quantity(raw, at)
+            delta, at = (raw[at], at + 1) if raw[at] < 0x80 else _quantity(raw, at)
             tick += delta
             first, status, kind = at, raw[at], 0
             if status < 0x80:
@@ -252,18 +252,26 @@ def _may_share(raw: bytes, spans: Sequence[Span]) -> bool:
     # Any byte counts that could begin such an event. Of two tracks that share a channel one isn't the longest.
     shorter = sorted(spans, key=lambda span: span[1] - span[0])[:-1]
     first = {byte for start, end in shorter for byte in set(raw[start:end])}
-    for channel in sorted({byte & 0xF for byte in first if byte >> 4 in (PROGRAM_CHANGE, NOTE_ON)}):
+    foreign: dict[int, set[int]] = defaultdict(set)  # by track, channels for which another one may set a program
+    for channel in {byte & 0xF for byte in first if byte >> 4 in (PROGRAM_CHANGE, NOTE_ON)}:
         setting, playing = (
             [number for number, span in enumerate(spans) if raw.find(kind << 4 | channel, *span) >= 0]
             for kind in (PROGRAM_CHANGE, NOTE_ON)
         )
-        foreign = (spans[number] for number in playing if any(other != number for other in setting[:2]))
-        if any(not _begins_with_program(raw, span, channel) for span in foreign):
-            return True
-    return False
+        for number in playing:
+            if any(other != number for other in setting[:2]):
+                foreign[number].add(channel)
+    return any(not _begin_with_program(raw, spans[number], channels) for number, channels in foreign.items())
 
 
-def _begins_with_program(raw: bytes, span: Span, channel: int) -> bool:
-    """Whether a track sets the program of a channel before it plays on it."""
-    own = (event.status >> 4 for event in events(raw, span) if event.status & 0xF == channel)
-    return next((kind == PROGRAM_CHANGE for kind in own if kind in (NOTE_ON, PROGRAM_CHANGE)), True)
+def _begin_with_program(raw: bytes, span: Span, channels: set[int]) -> bool:
+    """Whether a track sets the program of each of these channels before it plays on it."""
+    waiting = set(channels)
+    for event in events(raw, span):
+        if event.status & 0xF in waiting and event.status >> 4 in (NOTE_ON, PROGRAM_CHANGE):
+            if event.status >> 4 == NOTE_ON:
+                return False
+            waiting.discard(event.status & 0xF)
+            if not waiting:
+                break
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,22 @@ def test_no_small_file_takes_long(raw: bytes) -> None:
     with contextlib.suppress(DataError):
         read_midi(raw, range(8))
     assert time.process_time() - start < 5
+
+
+def test_each_event_is_looked_at_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another track may set the programs of all sixteen channels, and each is set late."""
+    late = [(0, bytes([0xB0, 7, 64]))] * 2_000
+    raw = midi(*[[*late, *((0, message) for c in range(16) for message in (program(40, c), on(60, 64, c), off(60, c)))]] * 3)
+    walked, walk = [], smf.events
+
+    def counted(raw: bytes, span: smf.Span) -> Iterator[smf.Event]:
+        for event in walk(raw, span):
+            walked.append(event)
+            yield event
+
+    monkeypatch.setattr(smf, "events", counted)
+    assert len(read_midi(raw, range(8))) == 0
+    assert len(walked) <= 2 * 3 * (2_000 + 16 * 3 + 1)
 
 
 @given(st.data())
