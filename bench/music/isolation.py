@@ -1,6 +1,7 @@
-"""Reading of MIDI files in a child process, so that a file on which the parser dies costs only itself.
+"""Reading of MIDI files so that a file on which the parser dies or hangs costs only itself.
 
-The parser is C++. It is used in the same process as long as it survives, since that is much faster.
+The parser is C++. A worker first reads in its own process (:func:`limited`), which is much faster. Only when that has died, which
+a file that takes longer than :data:`PATIENCE` also ends in, is all read again file by file in a child process (:func:`isolated`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from multiprocessing.connection import Connection
 from bench.errors import DataError
 from bench.music import midi
 from bench.music.notes import COLUMNS, Notes
+
+#: Seconds for one file. Common ones take milliseconds; the strangest of 16 MiB, the largest that are read, half a minute.
+PATIENCE = 60.0
 
 Request = tuple[bytes, Container[int] | None]
 
@@ -31,7 +35,7 @@ class Reader:
         Raises
         ------
         DataError
-            Also if the child dies.
+            Also if the child dies, or is ended after :data:`PATIENCE`.
         """
         process, pipe = self._child = self._child or self._start()
         try:
@@ -40,6 +44,8 @@ class Reader:
         except (EOFError, OSError):
             self.close()
             code = -(process.exitcode or 0)
+            if code == signal.SIGALRM:
+                raise DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s)") from None
             name = signal.Signals(code).name if code in set(signal.Signals) else "its end"
             raise DataError(f"the parser dies on it ({name})") from None
         if isinstance(answer, str):
@@ -63,6 +69,28 @@ class Reader:
 
 
 @contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """Let SIGALRM end this process if one file takes longer than :data:`PATIENCE`. Call it in the main thread.
+
+    The system's own action needs no interpreter, which waits for the parser. Ctrl-C and timeouts are the parent's, which kills.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    midi._apart = _parse_in_time
+    try:
+        yield
+    finally:
+        midi._apart = None
+
+
+def _parse_in_time(raw: bytes, programs: Container[int] | None) -> Notes:
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        return midi.parse(raw, programs)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextlib.contextmanager
 def isolated() -> Iterator[None]:
     """Let :func:`bench.music.midi.read_midi` read in a child process."""
     reader = Reader()
@@ -76,7 +104,7 @@ def isolated() -> Iterator[None]:
 
 def _serve(pipe: Connection) -> None:
     """Answer each request with the columns of the notes, or why there are none, until the other end is closed."""
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError), limited():
         while True:
             raw, programs = pipe.recv()
             try:

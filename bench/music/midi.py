@@ -84,7 +84,7 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
         raise smf.damaged(type(error).__name__) from error
 
 
-#: Reads instead of :func:`parse` while files are read in a process that may die, see :mod:`bench.music.isolation`.
+#: Reads instead of :func:`parse` within a time limit, or in a process that may die, see :mod:`bench.music.isolation`.
 _apart: Callable[[bytes, Container[int] | None], Notes] | None = None
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.api import Piece, Verified
 from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
-from bench.music.isolation import isolated
+from bench.music.isolation import isolated, limited
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.plugins.discovery import get_plugin, load, source_digest
@@ -330,7 +330,7 @@ def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any
                 return place / name, load_corpus(place / name)
         except DataError as error:
             emit({"event": "message", "text": f"{error.message} It is parsed again."})
-    with isolated() if job.get("isolated") else contextlib.nullcontext():
+    with isolated() if job.get("isolated") else limited():
         splits = source.dataset.load(origin, progress_events(emit, "parse"))
     try:
         folder.mkdir(parents=True, exist_ok=True)

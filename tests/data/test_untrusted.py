@@ -27,9 +27,11 @@ Quiet = Callable[[int, int, str], None]
 
 SPEC = "title: T\ndataset: {name: folder}\nprotocol: {prompt: 4, notes: 16, pieces: 4}\nseeds: 1\nreferences: [median]\n"
 
-#: A parser that dies, or runs out of memory, on files with a certain text.
+#: A parser that dies, runs out of memory, or hangs in native code on files with a certain text. Once imported, a file has 1 s.
 DYING_PARSER = """\
-import os, signal, sys
+import ctypes, os, signal, sys
+import bench.music.isolation
+bench.music.isolation.PATIENCE = 1.0
 sys.path.remove(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 del sys.modules["symusic"]
 import symusic
@@ -40,6 +42,8 @@ class Score:
             os.kill(os.getpid(), signal.SIGSEGV)
         if b"GROW" in raw:
             raise MemoryError
+        if b"HANG" in raw:
+            ctypes.PyDLL(None).sleep(600)
         return real.from_midi(raw, ttype=ttype)
 real, symusic.Score = symusic.Score, Score
 """
@@ -62,6 +66,13 @@ def named(text: bytes, seed: int) -> bytes:
     return midi([(0, b"\xff\x01" + bytes([len(text)]) + text), *body])
 
 
+def install_dying_parser(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = folder / "parser" / "symusic" / "__init__.py"
+    parser.parent.mkdir(parents=True)
+    parser.write_text(DYING_PARSER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder / "parser"), *sys.path]))
+
+
 def prepare(folder: Path, out: Path, spec: str = SPEC) -> tuple[dict[str, str], list[str]]:
     """Prepare the folder as a run does: the files left out, with the reasons, and the messages."""
     (out / "spec.yaml").write_text(spec)
@@ -78,10 +89,7 @@ def test_the_parser_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     folder = fill(tmp_path / "music")
     for name, text in (("a", b"DIE"), ("b", b"GROW"), ("c", b"DIE again")):
         (folder / f"05{name}.mid").write_bytes(named(text, 50 + ord(name)))
-    parser = tmp_path / "parser" / "symusic" / "__init__.py"
-    parser.parent.mkdir(parents=True)
-    parser.write_text(DYING_PARSER)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "parser"), *sys.path]))
+    install_dying_parser(tmp_path, monkeypatch)
     skipped, messages = prepare(folder, tmp_path)
     assert {name: reason.split("(")[1] for name, reason in skipped.items()} == {
         "05a.mid": "SIGSEGV)",
@@ -89,6 +97,16 @@ def test_the_parser_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "05c.mid": "SIGSEGV)",
     }
     assert any("killed by SIGSEGV" in message and "file by file" in message for message in messages)
+
+
+def test_the_parser_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fill(tmp_path / "music")
+    (folder / "05a.mid").write_bytes(named(b"HANG", 50))
+    install_dying_parser(tmp_path, monkeypatch)
+    skipped, messages = prepare(folder, tmp_path)
+    assert list(skipped) == ["05a.mid"]
+    assert skipped["05a.mid"].startswith("the parser hangs on it (ended after")
+    assert any("killed by SIGALRM" in message and "file by file" in message for message in messages)
 
 
 def test_no_file_can_be_used(tmp_path: Path) -> None:
