@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,9 @@ def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
     )
 
 
-def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec) -> None:
+def write_tuned(
+    path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec, write: Callable[[Path, str], None] = write_text
+) -> None:
     """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
     Other rows and scales that an earlier search of the same spec wrote there stay: a search may go row by row.
@@ -224,6 +226,8 @@ def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained]
     trained : sequence of Trained
     spec : Spec
         The spec that was searched.
+    write : callable
+        Writes the text to the path.
     """
     scales = _written(path, extends)
     changes = scales.setdefault(scale, {"models": {}, "tuned": {}})
@@ -239,7 +243,7 @@ def write_tuned(path: Path, extends: str, scale: str, trained: Sequence[Trained]
     writer = YAML()
     writer.width = 120
     writer.dump({"extends": extends, "scales": scales}, text)
-    write_text(path, f"{WRITTEN}{text.getvalue()}")
+    write(path, f"{WRITTEN}{text.getvalue()}")
 
 
 def _written(path: Path, extends: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def tune(
     from bench import benchmark, tuning
     from bench.specs.load import load_spec, shipped_specs
     from bench.specs.scales import choose_scale
+    from bench.storage.files import write_named_text, write_text
     from bench.storage.run_folder import RunFolder
     from bench.system.paths import Places
 
@@ -70,7 +71,7 @@ def tune(
         print_line(console, f"{row}: nothing chosen, as no training has a score or their scores are of different kinds")
     target = to or result.folder / "tuned.yaml"
     extends = spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)
-    tuning.write_tuned(target, extends, chosen, trained, resolved)
+    tuning.write_tuned(target, extends, chosen, trained, resolved, write_named_text if to else write_text)
     print_line(console, str(target))
     if any(t.score is None for t in trained) or len(trained) < len(rows) or len(won) < len({t.row for t in trained}):
         raise typer.Exit(INCOMPLETE)

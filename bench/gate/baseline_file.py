@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UsageError
 from bench.formatting import clean
 from bench.gate.baseline import Baseline
-from bench.storage.files import write_text
+from bench.storage.files import write_named_text
 from bench.storage.stored import first_problem
 
 #: Version of the file. Up to format 2 it had means over seeds, which do not show what another training would give.
@@ -56,7 +56,7 @@ def save(path: Path, text: str) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder, and should be a file.", "Add a file name.")
     try:
-        write_text(path, text)
+        write_named_text(path, text)
     except OSError as error:  # which names the temporary file
         raise UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another place.") from error
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.errors import DataError, MachineError, UsageError, in_words
 from bench.formatting import clean
-from bench.system.disk import open_log, read_file, write_file
+from bench.system.disk import open_log, read_file, write_file, write_named_file
 
 #: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
 FORMAT = 3
@@ -112,6 +112,11 @@ def clear_temporaries(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text for people in one step, in UTF-8; characters that can't be shown are replaced, see :func:`clean`."""
     write_file(path, clean(text).encode())
+
+
+def write_named_text(path: Path, text: str) -> None:
+    """Write a text as :func:`write_text` to a file that the user named, see :func:`bench.system.disk.write_named_file`."""
+    write_named_file(path, clean(text).encode())
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ straight to disk (HDF5 does) may lose a refused write without a word, and crash 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -26,10 +27,17 @@ class DamagedFileError(OSError):
     """A file is not what was written, can't be read back from its disk, or isn't an ordinary file. It has no `errno`."""
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
     """Replace a file in one step, and flush it to the disk; missing parent folders are created.
 
     A temporary file that a killed process leaves is named ``.NAME.PROCESS.tmp``.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    mode : int, optional
+        Permissions of the file; by default those of any new file.
 
     Raises
     ------
@@ -42,6 +50,8 @@ def write_file(path: Path, content: bytes) -> None:
         # A new file: a name that someone else left there, a link perhaps, is never written to.
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -49,6 +59,21 @@ def write_file(path: Path, content: bytes) -> None:
         _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_named_file(path: Path, content: bytes) -> None:
+    """Replace, as :func:`write_file`, a file that the user named, or write to a device or pipe.
+
+    What a link points to is replaced, not the link, and an existing file keeps its permissions. Not for files in a run's folder,
+    where a link is someone else's.
+    """
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+    if mode is not None and not stat.S_ISREG(mode):
+        path.write_bytes(content)
+    else:
+        write_file(Path(os.path.realpath(path)), content, None if mode is None else stat.S_IMODE(mode))
 
 
 def _flush_folder(folder: Path) -> None:

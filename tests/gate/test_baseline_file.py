@@ -46,6 +46,15 @@ def test_what_was_written_is_read(path):
     assert path.read_bytes() == DATA
 
 
+def test_a_link_and_permissions_are_kept(tmp_path):
+    (tmp_path / "real.json").touch(0o600)
+    (tmp_path / "b.json").symlink_to("real.json")
+    write(tmp_path / "b.json", BASELINE)
+    assert (tmp_path / "b.json").is_symlink()
+    assert read(tmp_path / "real.json") == BASELINE
+    assert (tmp_path / "real.json").stat().st_mode & 0o777 == 0o600
+
+
 def test_it_is_json_with_the_checksum_of_its_second_line_in_the_first(path):
     first, second = DATA.splitlines(keepends=True)
     given = json.loads(DATA)

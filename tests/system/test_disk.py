@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.system.disk import HEADER, DamagedFileError, read_sealed, write_file, write_sealed
+from bench.system.disk import HEADER, DamagedFileError, read_sealed, write_file, write_named_file, write_sealed
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -32,6 +32,31 @@ def test_a_refused_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_named_file_is_replaced_where_its_link_points_and_keeps_its_permissions(tmp_path: Path) -> None:
+    target, link, loop = tmp_path / "elsewhere" / "a.json", tmp_path / "a.json", tmp_path / "loop"
+    link.symlink_to(target)
+    write_named_file(link, b"one")  # to nothing yet
+    target.chmod(0o640)
+    write_named_file(link, b"two")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"two"
+    assert target.stat().st_mode & 0o777 == 0o640
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match="symbolic links"):
+        write_named_file(loop, b"three")
+    assert loop.is_symlink()
+
+
+def test_a_named_pipe_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write_named_file(path, b"one")
+    assert os.read(reader, 9) == b"one"
+    os.close(reader)
+    assert path.is_fifo()
 
 
 @given(content=st.binary(max_size=300), at=st.integers(0), bit=st.integers(0, 7))
