@@ -24,6 +24,10 @@ _PLACE = {
 }
 
 
+#: How the dynamic linker and the system say that there is no memory for a library.
+_NO_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
+
+
 class BenchError(Exception):
     """Base of every error that a user can cause or fix.
 
@@ -112,6 +116,27 @@ def in_words(error: OSError | MemoryError) -> MachineError:
         return MachineError("Too many files are open.", f"Raise the limit (ulimit -n). {again}")
     reason = error.strerror or str(error) or type(error).__name__
     return MachineError(f"{error.filename}: {reason}." if error.filename else f"{reason}.", again)
+
+
+def import_refused(error: BaseException, what: str) -> MachineError | None:
+    """Make the error for an import that the system refused memory for; None if it failed for any other reason.
+
+    Examples
+    --------
+    >>> import_refused(ImportError("libopenblas.so: failed to map segment from shared object"), "numpy").message
+    'Could not load numpy: the machine refused memory (libopenblas.so: failed to map segment from shared object).'
+    >>> import_refused(ModuleNotFoundError("No module named 'bench.score'"), "bench.score") is None
+    True
+    """
+    chain: list[BaseException] = [] if isinstance(error, ModuleNotFoundError) else [error]
+    while chain and (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    for link in reversed(chain):
+        if isinstance(link, MemoryError) or (isinstance(link, ImportError) and _NO_MEMORY.search(str(link))):
+            why = f" ({link})" if str(link) else ""
+            hint = "Close other programs or raise the limit (ulimit -v), then give the same command again."
+            return MachineError(f"Could not load {what}: the machine refused memory{why}.", hint)
+    return None
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

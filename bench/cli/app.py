@@ -14,7 +14,7 @@ import typer
 
 from bench.cli import audit, data, external, gate, listen, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
-from bench.errors import BenchError
+from bench.errors import BenchError, import_refused
 
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
 #: two as a shell reports the signals.
@@ -117,6 +117,9 @@ def main() -> None:
             sys.exit(BROKEN_PIPE if isinstance(cause, OSError) else INTERNAL)
         raise
     except Exception as error:
+        if isinstance(error, ImportError) and (refused := import_refused(error, error.name or "a library")):
+            show_error(make_console(stderr=True), refused)
+            sys.exit(refused.exit_code)
         traceback.print_exc()
         hint = "Please report it with the lines above, unless a file of the run or the dataset was edited by hand."
         show_error(make_console(stderr=True), BenchError(f"bench has a bug: {type(error).__name__}: {error}.", hint))

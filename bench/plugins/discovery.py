@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.errors import PluginError, did_you_mean
+from bench.errors import PluginError, did_you_mean, import_refused
 from bench.plugins.header import CLASSES, Kind, Plugin, read_plugin
 
 #: Name of a kind's folder.
@@ -80,11 +80,15 @@ def load(plugin: Plugin) -> type[Any]:
     ------
     PluginError
         If the import fails, with the reason.
+    MachineError
+        If the system refused memory for it.
     """
     package = _package(plugin.path.parent)
     try:
         module = importlib.import_module(f"{package}.{plugin.path.stem}")
     except (Exception, SystemExit) as error:
+        if refused := import_refused(error, f"the {plugin.kind} {plugin.name!r}"):
+            raise refused from error
         at = _line_in(error, plugin.path)
         raise PluginError(
             f"{plugin.path}{at}: importing the {plugin.kind} {plugin.name!r} failed: {type(error).__name__}: {error}",

@@ -44,8 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def bench(folder: Path, *words: str, limit: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def bench(
+    folder: Path, *words: str, limit: int | None = None, memory: int | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     def limited() -> None:
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -108,6 +112,21 @@ def test_3_is_what_is_incomplete_and_the_machines(folder: Path) -> None:
     assert "File too large" in full.stderr
     assert "resumes" in full.stderr
     assert bench(folder, *RUN, "--out", "out-full").returncode == 0
+
+
+def test_3_is_a_library_that_the_machine_has_no_memory_for(folder: Path) -> None:
+    done = bench(folder, *RUN, memory=60 << 20, OPENBLAS_NUM_THREADS="1")
+    assert done.returncode == 3, done.stderr
+    assert "Could not load" in done.stderr
+    assert "the machine refused memory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_70_is_a_module_that_is_missing(folder: Path) -> None:
+    code = "import sys; sys.modules['bench.verification'] = None\nfrom bench.cli.app import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, "verify", "x"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 70
+    assert "memory" not in done.stderr
 
 
 def test_70_is_a_bug(folder: Path) -> None:
