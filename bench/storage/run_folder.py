@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bench.errors import BenchError, DataError, UsageError, in_words, is_users
+from bench.errors import BenchError, DataError, MachineError, PluginError, UsageError, in_words, is_users
 from bench.storage.files import (
     FORMAT,
     DamagedError,
@@ -253,13 +254,28 @@ class RunFolder:
         Raises
         ------
         BenchError
-            If another process holds it, or it can't be written.
+            If another process holds it, it can't be written, or something failed since it was removed or moved away.
         """
+        file = self.path / ".lock"
         with contextlib.ExitStack() as stack:
             try:
                 self.check()
-                stack.enter_context(hold(self.path / ".lock", self.path))
+                stack.enter_context(hold(file, self.path))
+                locked = file.stat()
             except OSError as error:
                 raise self._unwritable(error) from error
-            self.make()  # under the lock: it removes what another writer may be using
-            yield
+            try:
+                self.make()  # under the lock: it removes what another writer may be using
+                yield
+            except (OSError, UsageError, DataError, MachineError, PluginError) as error:
+                if _is_same(file, locked):
+                    raise
+                raise MachineError(
+                    f"{self.path} was removed or moved away while bench was working in it.", "The same command makes it again."
+                ) from error
+
+
+def _is_same(file: Path, before: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(file.stat(), before)
+    return False

@@ -114,6 +114,29 @@ def test_3_is_what_is_incomplete_and_the_machines(folder: Path) -> None:
     assert bench(folder, *RUN, "--out", "out-full").returncode == 0
 
 
+@pytest.mark.parametrize("when", ["prepare.json", "trials/*/checkpoint"])
+def test_3_is_a_run_folder_that_is_removed_meanwhile(folder: Path, when: str) -> None:
+    out = folder / f"removed-{when.split('/')[0]}"
+    (folder / "steady.yaml").write_text(json.dumps({**TOY, "models": {"steady": {"params": {"delay": 0.5}}}}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "run", "steady.yaml", *RUN[2:], "--out", str(out)],
+        cwd=folder,
+        env={**os.environ, "BENCH_PLUGINS": str(PLUGINS), "BENCH_CACHE": str(folder / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not list(out.glob(f"runs/*/{when}")) and time.monotonic() < until:
+        time.sleep(0.01)
+    (run,) = out.glob("runs/*")
+    run.rename(folder / f"moved-{when.split('/')[0]}")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, output
+    assert "was removed or moved away while bench was working in it" in output
+    assert "Traceback" not in output
+
+
 def test_3_is_a_library_that_the_machine_has_no_memory_for(folder: Path) -> None:
     done = bench(folder, *RUN, memory=60 << 20, OPENBLAS_NUM_THREADS="1")
     assert done.returncode == 3, done.stderr
