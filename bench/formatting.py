@@ -21,7 +21,8 @@ DASH = "–"
 #: Longest text from outside, such as an error message, in characters.
 LONGEST = 300
 
-_NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
+#: A number that is a word of its own, and no part of a file's name, which may have spaces.
+_COUNT = re.compile(r"(?<![\w./:+-])\d[\d.,]*(?<=\d)(?![\w/:+-]|\.\w)(?!.*\.[A-Za-z][A-Za-z0-9]{1,4}\b)")
 
 #: Stands for a character that can't be shown.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -47,14 +48,16 @@ def plural(number: int, noun: str, nouns: str = "") -> str:
 
 
 def tally(texts: Iterable[str]) -> list[tuple[str, int]]:
-    """Count texts, the most frequent first; those that differ only in their numbers are one.
+    """Count texts, the most frequent first; those that differ only in their counts are one, names with numbers are not.
 
     >>> tally(["it has 3 notes", "MIDI format 2", "it has 12 notes"])
     [('it has … notes', 2), ('MIDI format 2', 1)]
+    >>> tally(["the same notes as song 1.mid", "the same notes as song 2.mid"])
+    [('the same notes as song 1.mid', 1), ('the same notes as song 2.mid', 1)]
     """
     alike: dict[str, list[str]] = defaultdict(list)
     for text in texts:
-        alike[_NUMBER.sub("…", text)].append(text)
+        alike[_COUNT.sub("…", text)].append(text)
     counts = [(text if len(set(several)) > 1 else several[0], len(several)) for text, several in alike.items()]
     return sorted(counts, key=lambda item: (-item[1], item[0]))
 

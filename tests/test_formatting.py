@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from bench.formatting import clean, count, duration, escape, listed, mebibytes
+from bench.formatting import clean, count, duration, escape, listed, mebibytes, tally
 from tests.markup import HOSTILE, MARKDOWN, Seen
 
 
@@ -71,3 +71,30 @@ def test_bare_addresses_do_not_become_links() -> None:
 )
 def test_numbers_for_people(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("it has 3 notes", "it has 1,012 notes"),
+        ("ended after 1.5 s", "ended after 12.25 s"),
+        ("too large (20 MiB; at most 16)", "too large (4,096 MiB; at most 16)"),
+    ],
+)
+def test_reasons_that_differ_in_a_count_are_one(one, other):
+    assert [n for _, n in tally([one, other])] == [2]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("the same notes as song-1-v2.mid", "the same notes as song-2-v2.mid"),
+        ("the same notes as Op. 9 No. 2.midi", "the same notes as Op. 10 No. 2.midi"),
+        ("the same notes as 2004/01/3.mid", "the same notes as 2004/02/3.mid"),
+        ("an event begins with 0xF1", "an event begins with 0xF2"),
+        ("another of http://host:80/1", "another of http://host:80/2"),
+        ("unknown split 'part1'", "unknown split 'part2'"),
+    ],
+)
+def test_reasons_that_differ_in_a_name_are_two(one, other):
+    assert sorted(tally([one, other])) == sorted([(one, 1), (other, 1)])
