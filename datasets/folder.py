@@ -40,7 +40,7 @@ class Dataset:
 
     Parameters
     ----------
-    path : str, optional
+    path : Path, optional
         The folder; by default the first --data folder.
     programs : {"all", "piano"}
         Keep every pitched track, or the piano family only.
@@ -53,7 +53,7 @@ class Dataset:
 
     def __init__(
         self,
-        path: str | None = None,
+        path: Path | None = None,
         programs: Literal["all", "piano"] = "all",
         minimum_notes: int = 32,
         validation: float = 0.1,

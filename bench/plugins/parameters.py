@@ -6,13 +6,15 @@ import ast
 from functools import partial
 from typing import Annotated, Any, NamedTuple, Optional, Union
 
-from pydantic import AfterValidator, ConfigDict, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
-_WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+_WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "Path": "a path"}
 
 #: Types by their last name in an annotation. The only sequence of YAML is a list.
 _TYPES: dict[str, Any] = {
     **{kind.__name__: kind for kind in (int, float, str, bool)},
+    # An empty path, as of a variable that isn't set, is not the current folder.
+    "Path": Annotated[str, Field(min_length=1)],
     **{"Optional": Optional, "Union": Union},
     **dict.fromkeys(("list", "List", "Sequence", "Iterable", "tuple", "Tuple"), list),
     **dict.fromkeys(("dict", "Dict", "Mapping"), dict),
@@ -32,6 +34,8 @@ def accepts(parameter: Parameter, value: Any) -> bool:
     Examples
     --------
     >>> accepts(Parameter("int | None", "None"), 3), accepts(Parameter("int | None", "None"), True)
+    (True, False)
+    >>> accepts(Parameter("Path", ""), "."), accepts(Parameter("Path", ""), "")
     (True, False)
     """
     try:

@@ -36,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a spec, a finished run and its baseline."""
     folder = tmp_path_factory.mktemp("codes")
     (folder / "toy.yaml").write_text(json.dumps(TOY))
+    (folder / "no-path.yaml").write_text(json.dumps({**TOY, "dataset": {"name": "folder", "options": {"path": ""}}}))
     slow = {**TOY, "models": {"steady": {"params": {"delay": 30.0}}}}
     (folder / "slow.yaml").write_text(json.dumps(slow))
     (folder / "fails.yaml").write_text(
@@ -88,6 +89,8 @@ def test_0_is_success_and_the_gate_leaves_0_1_and_4(folder: Path) -> None:
         ("run", "toy.yaml", "--models", "nobody"),
         ("run", "toy.yaml", "--dataset", "nothing"),
         ("run", "toy.yaml", "--scale", "cpu", "--out", "toy.yaml/below"),
+        ("run", "no-path.yaml", "--scale", "cpu"),
+        ("data", "verify", "folder", "--option", "path=''"),
         ("verify", "no-run"),
         ("report", "no-run"),
         ("check", "toy-cpu", "--baseline", "nothing.json"),

@@ -25,7 +25,8 @@ from bench.plugins.parameters import Parameter, accepts
         ("Literal['off'] | int", ["off", 0], ["on", True]),
         ("tuple", [[1]], [(1,), 1, "a"]),
         ("dict[str, int]", [{"a": 1}], [[1]]),
-        ("Path", ["anything", 3], []),
+        ("Path", ["anything"], ["", 3]),
+        ("Curve", ["anything", 3], []),
         ("not valid !", [3], []),
     ],
 )
