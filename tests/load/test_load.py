@@ -10,20 +10,19 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import psutil
-import pytest
 
-import bench
 from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
 from bench.report import write_reports
-from tests.faults.machine import PLUGINS, TOY
+from tests.faults.machine import TOY
 from tests.report.stored_run import Stored, moved
+
+ROOT = Path(__file__).resolve().parents[2]
 
 FULL = os.environ.get("BENCH_LOAD") == "full"
 
@@ -89,31 +88,29 @@ def peak_of_a_run(data: Path, out: Path) -> int:
     return int(done.stdout.split()[-1]) * 1024
 
 
-def test_hundreds_of_short_runs_in_one_folder_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+#: Growth of a process by what it imports late and keeps, bytes, and by each run.
+LATE, A_RUN = 24 << 20, 64 << 10
+
+#: Runs after which everything has been imported.
+SETTLED = 3
+
+
+def test_hundreds_of_short_runs_in_one_folder_leave_nothing_behind(tmp_path: Path) -> None:
     number = 300 if FULL else 8
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    (tmp_path / "toy.yaml").write_text(json.dumps({**TOY, "models": {}, "references": ["median"]}))
-    process = psutil.Process()
-
-    def once(seed: int) -> None:
-        result = bench.run(tmp_path / "toy.yaml", seeds=[seed], plugins=[PLUGINS], out=tmp_path / "out", scale="cpu")
-        assert result.failed == 0
-
-    for seed in range(3):
-        once(seed)
-    before = process.num_fds(), process.num_threads(), process.memory_info().rss
-    for seed in range(3, 3 + number):
-        once(seed % 5)  # some resume what is finished, some begin anew
-        if seed % 7 == 0:
-            for file in (tmp_path / "out").glob("runs/*/trials/*/samples.h5"):
-                file.write_bytes(b"rot")
-    after = process.num_fds(), process.num_threads(), process.memory_info().rss
-    print(f"{number} runs: descriptors, threads, memory {before} before, {after} after")
-    assert after[:2] == before[:2]
-    assert process.children(recursive=True) == []
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.load.soak", str(tmp_path), str(SETTLED + number)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=3600 if FULL else 300,
+    )
+    assert done.returncode == 0
+    held = json.loads(done.stdout)
+    for what in ("descriptors", "threads", "resident"):
+        print(f"{number} runs: {what} {held[what][SETTLED - 1]} before, {held[what][-1]} after")
+    assert set(held["descriptors"][SETTLED:]) == {held["descriptors"][SETTLED - 1]}
+    assert set(held["threads"][SETTLED:]) == {held["threads"][SETTLED - 1]}
+    assert held["children"] == []
+    assert held["resident"][-1] - held["resident"][SETTLED - 1] < LATE + number * A_RUN
     assert list((tmp_path / "temporary").iterdir()) == []
     assert not list(tmp_path.rglob(".*.tmp"))
-    # Memory settles: caches of imported libraries, not a share of every run.
-    assert (after[2] - before[2]) / number < 2**20
