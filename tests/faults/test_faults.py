@@ -69,14 +69,20 @@ def test_a_kill_where_something_reaches_the_disk(
         assert not problems(Machine(base / f"{fault}", library), fault, undisturbed)
 
 
+def copied(source: Machine, to: Path, library: Path) -> Machine:
+    """Copy a finished run and its cache."""
+    machine = Machine(to, library)
+    shutil.copytree(source.out, machine.out)
+    shutil.copytree(source.folder / "cache", machine.folder / "cache")
+    return machine
+
+
 def test_refusals_on_a_finished_run_cost_nothing(
     base: Path, library: Path, finished: tuple[Machine, Undisturbed, list[str]]
 ) -> None:
     """Too many open files must not look like damage: no trial runs again."""
     source, undisturbed, _ = finished
-    machine = Machine(base / "finished", library)
-    shutil.copytree(source.out, machine.out)
-    shutil.copytree(source.folder / "cache", machine.folder / "cache")
+    machine = copied(source, base / "finished", library)
     times = {file: file.stat().st_mtime_ns for file in machine.run_folder.glob("trials/*/outcome.json")}
     assert machine.run(count="open").code == 0
     for fault in faults(machine.calls(), "open", ("EMFILE",), 8):
@@ -91,9 +97,7 @@ def test_every_rotten_file_is_found_and_made_again(
     base: Path, library: Path, finished: tuple[Machine, Undisturbed, list[str]]
 ) -> None:
     source, undisturbed, _ = finished
-    machine = Machine(base / "rot", library)
-    shutil.copytree(source.out, machine.out)
-    shutil.copytree(source.folder / "cache", machine.folder / "cache")
+    machine = copied(source, base / "rot", library)
     draw = random.Random(3)
     stored = [file for file in sorted(machine.run_folder.rglob("*")) if file.is_file() and file.name in VOUCHED_FOR]
     stored += sorted(machine.run_folder.glob("**/*.mid"))
