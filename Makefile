@@ -3,6 +3,7 @@
 # make test     the tests, through tox; TOXENVS=tests,lstm picks environments, ARGS="-k codec" goes to pytest
 # make faults   refused calls, kills and full disks at every place of a run; ARGS="--minutes 30"
 # make fuzz     ten minutes of strange inputs for every reader; ARGS="midi --seed 7 --seconds 60" goes to tests.fuzz
+# make load     many rows, 100,000 files and hundreds of runs, that nothing leaks; ARGS="-k short" goes to pytest
 # make perf     the speed ratios
 # make image    the container image; BUILD_ARGS="--build-arg VARIANT=cpu" goes to docker build
 # make lock     resolve the pinned dependencies anew; ARGS=--keep takes no newer versions
@@ -24,7 +25,7 @@ LOCKED := --require-hashes --only-binary :all:
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test faults fuzz perf image lock audit clean
+.PHONY: help setup bench smoke test faults fuzz load perf image lock audit clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -59,9 +60,15 @@ smoke: setup
 test: $(TOX)/.stamp
 	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
 
-faults: setup
+$(VENV)/.tested: $(VENV)/.stamp
 	$(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) --requirement requirements/base.txt --requirement requirements/test.txt
+	@touch $@
+
+faults: $(VENV)/.tested
 	$(VENV)/bin/python -m tests.faults $(ARGS)
+
+load: $(VENV)/.tested
+	BENCH_LOAD=full $(VENV)/bin/python -m pytest tests/load -s $(ARGS)
 
 perf: $(TOX)/.stamp
 	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e perf $(if $(ARGS),-- $(ARGS))

@@ -20,3 +20,16 @@ def test_tox_the_makefile_and_the_workflow_name_the_same_environments() -> None:
     matrix = workflow["jobs"]["tox"]["strategy"]["matrix"]
     assert {*matrix["environment"], *(entry["environment"] for entry in matrix["include"])} == listed
     assert {f"testenv:{name}" for name in listed - {"tests"}} <= set(tox)
+
+
+def test_the_long_searches_run_every_week_in_bounded_time() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["search"]
+    targets = {entry["target"] for entry in job["strategy"]["matrix"]["include"]}
+    assert targets == {"fuzz", "faults"}
+    assert job["timeout-minutes"] <= 60
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for target in (*targets, "load"):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+        assert f"`make {target}`" in guide
