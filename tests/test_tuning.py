@@ -166,11 +166,13 @@ def test_a_search_finds_the_valley_keeps_every_training_and_resumes(folder):
 def test_a_search_may_go_row_by_row(folder):
     write(folder)
     (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "tuned.yaml").symlink_to("real.yaml")
     for row in ("valley", "fixed"):
         done = tune(folder, "--models", row, "--trials", "2", "--to", "elsewhere/tuned.yaml", "--out", "reports")
         assert done.returncode == 0, done.stderr
     tuned = load_spec(folder / "elsewhere" / "tuned.yaml", (TOY, folder / "mine"), scale="cpu")
     assert set(tuned.tuned) == {"valley", "fixed"}
+    assert (folder / "elsewhere" / "tuned.yaml").is_symlink()
     with (folder / "reports" / "runs" / "tune-valleys-cpu" / "trials.csv").open() as file:
         assert [r["row"] for r in csv.DictReader(file)] == ["valley"] * 2 + ["fixed"] * 2
     latest = bench(folder, "report", "latest", "--out", "reports")
