@@ -97,7 +97,7 @@ class Report:
         if external := next((trial.result.features for trial in row.done if trial.result.features), ""):
             return external
         header = self.header(row)
-        of_kind = header.get("KINDS", {}).get(row.params.get("kind"), "")
+        of_kind = header.get("KINDS", {}).get(str(row.params.get("kind")), "")
         return str(of_kind or header.get("FEATURES", ""))
 
     def bits_below_ngram(self, row: Row) -> float | None:

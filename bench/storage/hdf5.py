@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import TypeAdapter
 
 from bench.errors import DataError
@@ -89,7 +89,7 @@ def read_notes(group: h5py.Group) -> list[Notes]:
     ValueError
         If the columns hold anything but sorted notes of complete pieces.
     """
-    columns = {name: np.asarray(group[name][:], dtype) for name, dtype in _DTYPES.items()}
+    columns = {name: read_column(group[name], dtype) for name, dtype in _DTYPES.items()}
     offsets = group["offsets"][:]
     if not len(offsets) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
         raise ValueError("its offsets don't rise from 0")
@@ -100,6 +100,18 @@ def read_notes(group: h5py.Group) -> list[Notes]:
     except DataError as error:
         raise ValueError(error.message) from error
     return [Notes._checked(**{name: c[a:b] for name, c in columns.items()}) for a, b in itertools.pairwise(offsets)]
+
+
+def read_column(dataset: h5py.Dataset, dtype: DTypeLike) -> NDArray[Any]:
+    """Read a column of this type; a ValueError if a value doesn't fit into it."""
+    stored: NDArray[Any] = dataset[:]
+    if stored.dtype == dtype:
+        return stored
+    with np.errstate(invalid="ignore", over="ignore"):  # of a value that doesn't fit: it is refused below
+        column = stored.astype(dtype)
+    if not np.array_equal(column, stored, equal_nan=stored.dtype.kind == "f"):
+        raise ValueError(f"{dataset.name.strip('/')} holds a value that is no {np.dtype(dtype)}")
+    return column
 
 
 def json_bytes(value: Any) -> NDArray[np.uint8]:

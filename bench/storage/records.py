@@ -6,12 +6,16 @@ version can still be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from bench.storage.stored import Stored
+from bench.storage.stored import Stored, first_problem
+
+#: Numbers that reports compute with: a senseless one is refused here, where it is read.
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Finite = Annotated[float, Field(ge=-1e15, le=1e15)]
 
 
 class Fold(Stored):
@@ -79,14 +83,14 @@ class Prepared(Stored):
     corpus: str = ""
     source: str | None = None
     corpus_key: str | None = None
-    pieces: Mapping[str, int] = {}
-    notes: Mapping[str, int] = {}
+    pieces: Mapping[str, Count] = {}
+    notes: Mapping[str, Count] = {}
     skipped: tuple[Mapping[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
     #: None for a run that didn't record it.
-    too_short: int | None = None
-    entropy: Mapping[str, float] | None = None
-    noise: Mapping[str, float] | None = None
+    too_short: Count | None = None
+    entropy: Mapping[str, Finite] | None = None
+    noise: Mapping[str, Finite] | None = None
     folds: Folds | None = None
 
     @field_validator("skipped")
@@ -94,14 +98,19 @@ class Prepared(Stored):
     def _named_with_reasons(cls, skipped: tuple[Mapping[str, str], ...]) -> tuple[Mapping[str, str], ...]:
         return tuple(_with(file, source=str, reason=str) for file in skipped)
 
+    @field_validator("entropy")
+    @classmethod
+    def _in_all(cls, entropy: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        return entropy if entropy is None else _with(entropy, total=float)
+
 
 class Machine(Stored):
     """Machine that a run was started on."""
 
     platform: str | None = None
     cpu: str | None = None
-    cores: int | None = None
-    memory_bytes: int | None = None
+    cores: Count | None = None
+    memory_bytes: Count | None = None
     gpus: tuple[Any, ...] = ()
 
 
@@ -121,6 +130,52 @@ class Provenance(Stored):
     git: str | None = None
     machine: Machine = Machine()
     interpreters: Mapping[str, Interpreter] = {}
+
+
+class _Strict(Stored):
+    """Base of the parts of a spec that are read before the spec is parsed, or without parsing it: of these types exactly."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Dataset(_Strict):
+    name: str
+
+
+class _Protocol(_Strict):
+    notes: Count
+    prompt: Count = 0
+    samples: Count = 1
+    seconds: Annotated[float, Field(gt=0, le=1e15)] | None = None
+
+
+class _Tuned(_Strict):
+    trials: Count
+    dataset: str
+    score: str
+
+
+class _Space(_Strict):
+    sizes: Sequence[Sequence[str] | Mapping[str, Any]] | None = None
+    ranges: Sequence[str] | Mapping[str, Any] | None = None
+
+
+class _Search(_Strict):
+    models: Mapping[str, _Space] | None = None
+
+
+class _SpecParts(_Strict):
+    """What reports read of a spec."""
+
+    title: str
+    description: str | None = None
+    dataset: _Dataset
+    protocol: _Protocol
+    seeds: Sequence[int]
+    target: Finite | None = None
+    published: str | None = None
+    tuned: Mapping[str, _Tuned] | None = None
+    search: _Search | None = None
 
 
 class PlannedTrial(Stored):
@@ -210,10 +265,18 @@ class RunRecord(Stored):
     @field_validator("spec")
     @classmethod
     def _is_a_spec(cls, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        _with(spec, title=str, dataset=dict, protocol=dict, seeds=list | tuple)
-        _with(spec["dataset"], name=str)
-        _with(spec["protocol"], notes=int)
+        try:
+            _SpecParts.model_validate(spec)
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from error
         return spec
+
+    @field_validator("headers")
+    @classmethod
+    def _kinds_by_name(cls, headers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        for header in headers.values():
+            _with({"KINDS": {}, **header}, KINDS=dict)
+        return headers
 
     def change(self, **fields: Any) -> RunRecord:
         """Copy the record with other values in some fields."""

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from bench.formatting import clean
 from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, plain
-from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
+from bench.storage.hdf5 import DAMAGE, json_bytes, read_column, read_json_bytes, read_notes, reading, write_notes, writing
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,7 @@ def _read_likelihood(file: h5py.File) -> list[NDArray[Any]]:
     """Read the likelihoods of the held-out pieces; none if they weren't measured."""
     if not any(name in file for name in _LIKELIHOOD):
         return []
-    columns = [
-        np.asarray(file[name][:], dtype) for name, dtype in zip(_LIKELIHOOD, (np.float64, np.int64, np.int64), strict=True)
-    ]
+    columns = [read_column(file[name], dtype) for name, dtype in zip(_LIKELIHOOD, (np.float64, np.int64, np.int64), strict=True)]
     pieces = len(columns[0])
     if [column.shape for column in columns] != [(pieces, len(FIELDS)), (pieces,), (pieces,)]:
         raise ValueError("its likelihoods are not those of the same pieces")

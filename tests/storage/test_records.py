@@ -64,8 +64,17 @@ def test_a_damaged_outcome_counts_as_none(tmp_path: Path, damage: dict[str, Any]
     [
         ({"trials": [{"key": "k", "trial": {}}]}, "trials.0.trial: value error, system is missing"),
         ({"trials": [{"trial": {}}]}, "trials.0.key: this is missing"),
-        ({"spec": {"title": "A"}}, "spec: value error, dataset is missing"),
-        ({"spec": RUN["spec"] | {"protocol": {}}}, "spec: value error, notes is missing"),
+        ({"spec": {"title": "A"}}, "spec: value error, dataset: this is missing"),
+        ({"spec": RUN["spec"] | {"protocol": {}}}, "spec: value error, protocol.notes: this is missing"),
+        ({"spec": RUN["spec"] | {"protocol": {"notes": 10**30}}}, "spec: value error, protocol.notes: input should be less than"),
+        (
+            {"spec": RUN["spec"] | {"protocol": {"notes": 4, "seconds": [1]}}},
+            "spec: value error, protocol.seconds: input should",
+        ),
+        ({"spec": RUN["spec"] | {"target": 1e308}}, "spec: value error, target: input should be less than"),
+        ({"spec": RUN["spec"] | {"tuned": {"lstm": {}}}}, "spec: value error, tuned.lstm.trials: this is missing"),
+        ({"headers": {"gan": {"KINDS": 1}}}, "headers: value error, KINDS is missing or not of its type"),
+        ({"dataset": {"title": "", "license": "", "entropy": {}}}, "dataset.entropy: value error, total is missing"),
         ({"dataset": {"title": "Four"}}, "dataset.license: this is missing"),
     ],
 )
