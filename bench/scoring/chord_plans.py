@@ -5,12 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field, ValidationError
+
+from bench.metrics.metric import Undefined
 from bench.music.harmony.form import Layout, layout
-from bench.music.harmony.plan import Plan
+from bench.music.harmony.plan import CLASSES, Plan
 from bench.music.harmony.settings import Harmony
 from bench.specs.trials import Trial
 from bench.storage.outcome import ChordPlans, Done, Failed
+from bench.storage.stored import Stored, first_problem
+
+_Classes = Annotated[tuple[Annotated[int, Field(ge=0, lt=CLASSES)], ...], Field(min_length=1)]
+
+
+class _StoredPlan(Stored):
+    """A plan as an outcome holds it: each of its pitch classes exists."""
+
+    key: str
+    scale: _Classes
+    chords: Annotated[tuple[_Classes, ...], Field(min_length=1)]
+    notes_per_chord: int = Field(ge=1, le=10**9)
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,10 @@ class Pieces:
     plans: tuple[Plan, ...]
     key_from: str
 
+    def plan(self, piece: int) -> Plan | Undefined:
+        """Plan of a piece."""
+        return self.plans[piece] if piece < len(self.plans) else Undefined("no plan of chords was stored for this piece")
+
     def layout(self, notes: int) -> Layout:
         """Lay out the first `notes` notes, those that are compared."""
         return layout(self.harmony.form, notes)
@@ -45,7 +65,7 @@ class StoredPlans:
     """
 
     def __init__(self, done: Sequence[tuple[Trial, Done | Failed | None]]) -> None:
-        self.by_choice: dict[str, Pieces] = {}
+        self.by_choice: dict[str, Pieces | str] = {}
         self.by_model: dict[str, set[str]] = {}
         for trial, outcome in done:
             if trial.harmony and isinstance(outcome, Done) and outcome.harmony:
@@ -65,8 +85,11 @@ class StoredPlans:
         return self.by_choice[next(iter(twins))]
 
 
-def _pieces(harmony: Harmony, stored: ChordPlans) -> Pieces:
-    plans = [Plan.read(plan) for plan in stored.plans]
+def _pieces(harmony: Harmony, stored: ChordPlans) -> Pieces | str:
+    try:
+        plans = [Plan.read(_StoredPlan.model_validate(plan).model_dump()) for plan in stored.plans]
+    except ValidationError as error:
+        return f"a stored plan of chords is damaged: {first_problem(error)}"
     return Pieces(harmony, tuple(plans[i] for i in stored.plan_of_piece), stored.key_from)
 
 

@@ -3,20 +3,22 @@
 A metric is computed for each (system, seed, piece, sample). It is averaged over samples first, then over the seeds of a piece,
 then over pieces, so that a piece counts once whatever the number of seeds. The standard deviation between seeds is that of the
 means over pieces. Values of a complete trial (bits per note, cost) are averaged over seeds. Failed trials are not averaged: their
-row shows that they failed.
+row shows that they failed. A trial whose stored data can't be scored is a failed one, whatever they are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 from bench.metrics import (
     HEADLINE,
     METRICS,
@@ -43,6 +45,13 @@ from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, incomplete, read_targets, unite_samples
 from bench.storage.stored import first_problem
 
+#: What a trial's data may raise beyond the errors that are foreseen. The test suite makes it empty: of trials of its own, such an
+#: exception is a mistake in this code, to be seen with its traceback.
+UNFORESEEN: tuple[type[Exception], ...] = (Exception,)
+
+#: Largest value of a metric, either sign: squares and sums of such values are finite.
+MOST = 1e15
+
 
 @dataclass(frozen=True)
 class Yardsticks:
@@ -65,7 +74,7 @@ def score_run(folder: Path) -> Table:
     record = run.read()
     yardsticks = Yardsticks(record.spec.get("target"), record.dataset.entropy, read_plans(run))
     targets = read_targets(run.targets)
-    trials = [_score_trial(run, trial, keys, targets, yardsticks) for trial, keys in planned_trials(record)]
+    trials = [_guarded(run, trial, keys, targets, yardsticks) for trial, keys in planned_trials(record)]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial.kind), t.trial.seed))
     systems = dict.fromkeys(t.trial.system for t in trials)
     return Table(with_skill([score_row([t for t in trials if t.trial.system == system]) for system in systems]))
@@ -219,6 +228,21 @@ def _outcome(run: RunFolder, keys: Mapping[int, str]) -> Done | Failed | None:
     return unite(done, list(keys), unite_samples(samples))
 
 
+def _guarded(
+    run: RunFolder, trial: Trial, folds: Mapping[int, str], targets: Sequence[Target], yardsticks: Yardsticks
+) -> TrialScore:
+    """Score a trial; what its data raise costs its row alone, with the exception's place, as it may be a mistake in this code."""
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):  # a number that comes of it would be no result
+            return _score_trial(run, trial, folds, targets, yardsticks)
+    except (BenchError, MemoryError):
+        raise
+    except UNFORESEEN as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(last.filename).name}, line {last.lineno}"
+        return TrialScore(tuple(folds.values()), trial, None, f"could not be scored: {type(error).__name__}: {error} ({place})")
+
+
 def _score_trial(
     run: RunFolder, trial: Trial, folds: Mapping[int, str], targets: Sequence[Target], yardsticks: Yardsticks
 ) -> TrialScore:
@@ -237,23 +261,36 @@ def _score_trial(
             raise DataError("it has none of the run's pieces")
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
+        bits, notes = _score_likelihood(samples)
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
         stages += _score_whole(trial, outcome, samples, present)
     except (OSError, DataError) as error:
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {error}")
-    bits = likelihood.by_piece(samples)
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
         **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
         **likelihood.evaluate(outcome.likelihood, yardsticks.entropy),
         **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model"),
     }
-    wrong = sorted(name for name, value in values.items() if not isinstance(value, Undefined) and not math.isfinite(value))
+    wrong = {name for name, value in values.items() if _senseless(value)}
+    wrong |= {name for name, pieces in bits.items() if any(map(_senseless, pieces.values()))}
     if wrong:
-        return TrialScore(keys, trial, outcome, f"its outcome holds what is no finite number in {', '.join(wrong)}")
-    counts = samples.likelihood_notes
-    notes = {} if counts is None else dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
+        return TrialScore(keys, trial, outcome, f"its outcome holds what is no finite number in {', '.join(sorted(wrong))}")
     return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes, stages)
+
+
+def _score_likelihood(samples: Samples) -> tuple[dict[str, dict[int, Value]], dict[int, float]]:
+    """Compute the bits of each held-out piece, and count its notes, the weights of their means."""
+    counts = samples.likelihood_notes
+    if counts is None:
+        return {}, {}
+    if counts.size and not (counts.min() >= 1 and counts.max() <= MOST):
+        raise DataError("the number of notes of a likelihood is not above 0")
+    return likelihood.by_piece(samples), dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
+
+
+def _senseless(value: Value) -> bool:
+    return not isinstance(value, Undefined) and not abs(value) <= MOST
 
 
 def _score_stages(
@@ -297,6 +334,8 @@ def _score_first(samples: Samples, stage: Stage, targets: Mapping[int, Target], 
     values = {name: mean(scored[name]) for name in kept if name in scored}
     predicted = likelihood.evaluate(likelihood.summarize(samples, "exact"))
     values |= {name: predicted[name] for name in ("bits_per_note", "bits_pitch")}
+    if any(map(_senseless, values.values())):
+        raise DataError(f"it holds what is no finite number at {stage.share:.4g} of the budget")
     return StageScore(stage.share, stage.updates, stage.notes, stage.seconds, values)
 
 
@@ -308,9 +347,9 @@ def _score_pieces(
     `copied` is the outcome's stored overlap with the training music, if any.
     """
     protocol, order = trial.protocol, {key: i for i, key in enumerate(sorted(samples.notes))}
-    keys = [(piece, sample) for piece in targets for sample in range(protocol.samples)]
     if problem := incomplete(samples, {i: t.piece.id for i, t in targets.items()}, protocol.samples, protocol.notes):
         raise DataError(problem)
+    keys = [(piece, sample) for piece in targets for sample in range(protocol.samples)]
     music = [targets[piece] for piece, _ in keys]
     measured = evaluate_samples(
         [samples.notes[key] for key in keys], [m.target for m in music], protocol.seconds, [m.prompt for m in music]
@@ -334,7 +373,7 @@ def _score_harmony(
     where = None if isinstance(pieces, str) or trial.harmony is None else pieces.layout(protocol.notes)
     scored: dict[str, dict[int, Value]] = {}
     for piece in targets:
-        plan = Undefined(pieces) if isinstance(pieces, str) else pieces.plans[piece]
+        plan = Undefined(pieces) if isinstance(pieces, str) else pieces.plan(piece)
         measured = [harmony.evaluate(samples.notes[piece, sample], plan, where) for sample in range(protocol.samples)]
         for name in measured[0]:
             scored.setdefault(name, {})[piece] = mean(m[name] for m in measured)
