@@ -12,7 +12,7 @@ from bench.report.html import report_html
 from bench.report.markdown import report_markdown
 from bench.scoring.score import score_run
 from bench.scoring.table import Table
-from bench.storage.files import write_text
+from bench.storage.files import make_way, write_text
 
 __all__ = ["REPORTS", "Report", "build_report", "write_reports"]
 
@@ -53,6 +53,7 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
         If the folder holds no run.
     """
     report = build_report(folder, table if table is not None else score_run(folder))
+    make_way(folder, *REPORTS)
     for name, text_of in REPORTS.items():
         write_text(folder / name, text_of(report))
     return [folder / name for name in REPORTS]

@@ -27,7 +27,7 @@ from bench.plugins.header import Plugin
 from bench.runner.folds import deal, fold_remarks, pooled
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, load_corpus, save_corpus
-from bench.storage.files import FORMAT, BusyError, NoLocksError, hold
+from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
 from bench.system.disk import write_file
@@ -387,6 +387,7 @@ def _same(file: Path, targets: Targets) -> bool:
 
 def _write_midi(folder: Path, targets: Targets) -> None:
     for i, target in enumerate(targets.targets[:MIDI_PIECES]):
+        make_way(folder.parent, f"midi/target-{i:03}.mid")
         write_midi(folder / f"target-{i:03}.mid", target.prompt, target.target)
 
 

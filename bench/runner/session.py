@@ -24,7 +24,7 @@ from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.processes import Ending, Signals, Task
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
-from bench.storage.files import FORMAT, tail, write_json
+from bench.storage.files import FORMAT, set_aside, tail, write_json
 from bench.storage.outcome import Done, Failed, Failure, Memory
 from bench.storage.records import Prepared
 from bench.storage.run_folder import RunFolder, damaged_results
@@ -163,14 +163,9 @@ class Session:
         except OSError as error:
             if not is_users(error):
                 raise
-            self._set_aside(Path(task.job["folder"]))
+            set_aside(Path(task.job["folder"]))
             self._clear(task)
         self.display({"event": "trial", **self._about(task)})
-
-    def _set_aside(self, place: Path) -> None:
-        bad = place.with_name(f"{place.name}.bad")
-        shutil.rmtree(bad, ignore_errors=True)
-        place.rename(bad)
 
     def _clear(self, task: Task) -> None:
         place, key = Path(task.job["folder"]), task.job["key"]
@@ -185,9 +180,13 @@ class Session:
                 (place / "checkpoint").rename(place / "checkpoint.bad")
         (place / "outcome.json").unlink(missing_ok=True)
         write_json(place / "trial.json", task.job["trial"])
-        for name in ("job.json", "stderr.log", ".lock"):
-            if (place / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(place / name))
+        for name in ("midi", "stages"):
+            if (place / name).exists() and not (place / name).is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place / name))
+        written = ("job.json", "stderr.log", ".lock", "samples.h5", "history.jsonl", "midi/*.mid", "stages/*.h5")
+        for file in (file for name in written for file in place.glob(name)):
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
 
     def _forward(self, task: Task, event: dict[str, Any]) -> None:
         if event["event"] == "error":
@@ -220,7 +219,7 @@ class Session:
         except OSError as error:  # the plug-in left a folder there
             if not is_users(error):
                 raise
-            self._set_aside(place)
+            set_aside(place)
             write_json(place / "outcome.json", stored)
 
     def _about(self, task: Task) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.sound.render import RECIPE, Cut, render
 from bench.sound.synthesizer import Synthesizer
-from bench.storage.files import FORMAT, read_json, write_json
+from bench.storage.files import FORMAT, make_way, read_json, write_json
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
@@ -146,7 +146,7 @@ def sources(folder: Path, systems: Sequence[str] | None = None) -> list[Source]:
         if system not in first and all(isinstance(run.outcome(key), Done) for key in keys):
             first[system] = keys
     listed = []
-    for target in sorted((folder / "midi").glob("target-[0-9][0-9][0-9].mid")) if first else []:
+    for target in filter(Path.is_file, sorted((folder / "midi").glob("target-[0-9][0-9][0-9].mid"))) if first else ():
         piece = int(target.stem.removeprefix("target-"))
         listed.append(Source(ORIGINAL, piece, target, folder / "sound" / ORIGINAL, original=True))
         for system, keys in first.items():
@@ -199,7 +199,7 @@ def stored_clip(source: Source) -> StoredClip | str:
         if [file_digest(source.mp3), file_digest(source.excerpt)] != record["digests"]:
             return "damaged"
         return StoredClip(float(record["seconds"]), float(record["excerpt_start"]), float(record["excerpt_seconds"]))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "not rendered yet"
     except (DamagedFileError, KeyError, TypeError, ValueError):
         return "damaged"
@@ -257,6 +257,8 @@ def _render(source: Source, target: Target, synthesizer: Synthesizer) -> Outcome
     record: dict[str, Any] = {"format": FORMAT, "recipe": RECIPE, "midi": file_digest(source.midi)}
     record["with"] = synthesizer.description
     error = ""
+    run = source.folder.parent.parent
+    make_way(run, *(file.relative_to(run).as_posix() for file in (source.mp3, source.excerpt, source.record)))
     try:
         notes = read_midi(source.midi)
         start, excerpt_start = _beginnings(notes, prompt_notes(notes, target.prompt))

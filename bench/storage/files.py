@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -109,6 +110,33 @@ def clear_temporaries(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def make_way(root: Path, *names: str) -> None:
+    """Set aside, as ``NAME.bad``, what is in the way of files below `root`: a folder of a file's name, a file of a folder's name.
+
+    Parameters
+    ----------
+    root : Path
+        A folder of ours, such as a run's.
+    *names : str
+        Paths below it of files that are written next.
+    """
+    for path in (root / name for name in names):
+        folders = [root / part for part in path.relative_to(root).parents]
+        for place in (*reversed(folders), path):
+            if place.exists() and place.is_dir() == (place is path):
+                set_aside(place)
+
+
+def set_aside(place: Path) -> None:
+    """Rename a file or folder to ``NAME.bad``; an earlier one is removed."""
+    bad = place.with_name(f"{place.name}.bad")
+    if bad.is_dir():
+        shutil.rmtree(bad, ignore_errors=True)
+    else:
+        bad.unlink(missing_ok=True)
+    place.rename(bad)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text for people in one step, in UTF-8; characters that can't be shown are replaced, see :func:`clean`."""
     write_file(path, clean(text).encode())
@@ -168,7 +196,7 @@ def check_damage(error: Exception) -> None:
 
     Too many open files, for one, must not make a finished trial train again.
     """
-    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise in_words(error) from error
 
 

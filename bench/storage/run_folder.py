@@ -17,6 +17,7 @@ from bench.storage.files import (
     check_damage,
     clear_temporaries,
     hold,
+    make_way,
     plain,
     read_json,
     timestamp,
@@ -174,6 +175,7 @@ class RunFolder:
     def make(self) -> None:
         """Create the folder, and remove the temporary files of a killed process."""
         try:
+            make_way(self.path, "run.json", "targets.h5", "prepare.json", "prepare.log", "trials/outcome.json")
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
             clear_temporaries(self.path)
         except OSError as error:

@@ -339,3 +339,37 @@ def test_a_link_among_a_models_checkpoints_is_its_own_affair(toy: Bench) -> None
     (toy.run_folder / "latest").symlink_to("report.md")
     with pytest.raises(DataError, match="latest is a link"):
         toy.run()
+
+
+def test_a_folder_in_the_place_of_a_file_costs_only_that_file(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": ""}}})
+    run = toy.run(models=[], references=["median"], seeds=[0]).folder
+    (trial,) = (run / "trials").iterdir()
+    files = [
+        run / "midi" / "target-000.mid",
+        trial / "midi" / "piece-000.mid",
+        run / "report.md",
+        run / "targets.h5",
+        run / "run.json",
+    ]
+    before = {path: path.read_bytes() for path in files[:2]}
+    for path in files:
+        path.unlink()
+        (path / "inside").mkdir(parents=True)
+    assert toy.run(models=[], references=["median"], seeds=[0]).failed == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert all(path.is_file() for path in files)
+    assert (run / "midi" / "target-000.mid.bad" / "inside").is_dir()
+    assert (trial.with_name(f"{trial.name}.bad") / "midi" / "piece-000.mid" / "inside").is_dir()
+
+
+def test_a_file_in_the_place_of_a_folder_costs_only_that_folder(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": ""}}})
+    run = toy.run(models=[], references=["median"], seeds=[0]).folder
+    (trial,) = (run / "trials").iterdir()
+    for folder in (run / "midi", trial / "midi"):
+        shutil.rmtree(folder)
+        folder.write_text("a file")
+    assert toy.run(models=[], references=["median"], seeds=[0]).failed == 0
+    assert (run / "midi" / "target-000.mid").is_file()
+    assert (trial / "midi" / "piece-000.mid").is_file()
