@@ -7,8 +7,10 @@ checkpoints, which are read when a training resumes, and what only describes a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.errors import DataError, MachineError
@@ -43,8 +45,15 @@ class Finding:
     remedy: str = ""
 
 
-def verify_run(folder: Path) -> Iterator[Finding]:
+def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
     """Check a run's folder part by part.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    caches : iterable of Path
+        Where the parsed dataset may be; it is looked for by its name, as the path in run.json may be someone else's.
 
     Raises
     ------
@@ -54,8 +63,8 @@ def verify_run(folder: Path) -> Iterator[Finding]:
     run = RunFolder(folder)
     record = run.read()
     yield Finding("run.json")
-    if record.dataset.corpus and Path(record.dataset.corpus).exists():  # a run may be verified on another machine
-        yield Finding("the parsed dataset", _refusal(lambda: load_corpus(Path(record.dataset.corpus))), "it is parsed again")
+    for corpus in _corpora(record, caches):  # none where a run is verified on another machine
+        yield Finding("the parsed dataset", _refusal(partial(load_corpus, corpus)), "it is parsed again")
     fault = _refusal(lambda: read_targets(run.targets))
     yield Finding("targets.h5", fault, "it is chosen again from the dataset, and the trials are checked against it")
     if fault:
@@ -67,6 +76,14 @@ def verify_run(folder: Path) -> Iterator[Finding]:
         clip = stored_clip(source)
         name = source.mp3.relative_to(folder).as_posix()
         yield Finding(name, "" if isinstance(clip, StoredClip) else clip, "it is rendered again")
+
+
+def _corpora(record: RunRecord, caches: Iterable[Path]) -> list[Path]:
+    """List the files of the parsed dataset in these caches."""
+    name = Path(record.dataset.corpus).name
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*-[0-9a-f]{16}\.h5", name, re.ASCII):
+        return []
+    return [file for cache in caches if (file := cache / "corpora" / name).is_file()]
 
 
 def _refusal(read: Callable[[], object]) -> str:
@@ -83,7 +100,7 @@ def _targets_as_midi(run: RunFolder, targets: list[Target]) -> Iterator[Finding]
         try:
             intact = read_file(run.path / name) == tracks_bytes({"": Notes.concatenate([target.prompt, target.target])})
             yield Finding(name, "" if intact else "it is damaged", "it is written again")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             yield Finding(name, "it is missing", "it is written again")
         except DamagedFileError as error:
             yield Finding(name, str(error), "it is written again")

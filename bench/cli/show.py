@@ -71,8 +71,9 @@ def verify(
     from bench.verification import verify_run
 
     console = make_console()
-    folder = find_run(run, Places.find(out).out)
-    findings = list(verify_run(folder))
+    places = Places.find(out)
+    folder = find_run(run, places.out)
+    findings = list(verify_run(folder, (*places.seeds, places.cache)))
     faults = [finding for finding in findings if finding.fault]
     for finding in faults:
         print_line(console, f"{finding.part}: {finding.fault.rstrip('.')}; {finding.remedy}")

@@ -1,0 +1,60 @@
+"""A report is written over whatever stands in its place, and verification opens nothing outside of the run and the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.report import REPORTS, write_reports
+from bench.sound.clips import sources
+from bench.storage.run_folder import RunFolder
+from bench.verification import verify_run
+
+from .stored_run import example
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return example(tmp_path / "run")
+
+
+def test_a_folder_in_the_place_of_a_report_is_set_aside(run: Path) -> None:
+    for name in REPORTS:
+        (run / name / "inside").mkdir(parents=True)
+    (run / "report.md.bad").mkdir()  # of the last time
+    write_reports(run)
+    assert all((run / name).is_file() and (run / f"{name}.bad" / "inside").is_dir() for name in REPORTS)
+
+
+def test_a_folder_in_the_place_of_a_target_is_no_target(run: Path) -> None:
+    (run / "midi" / "target-000.mid").mkdir(parents=True)
+    (run / "midi" / "target-001.mid").write_bytes(b"")
+    assert {source.piece for source in sources(run)} == {1}
+    write_reports(run)
+    assert "is not a file of its own" in {f.part: f.fault for f in verify_run(run)}["midi/target-000.mid"]
+
+
+def test_a_file_in_the_place_of_the_midi_files_is_no_folder(run: Path) -> None:
+    (run / "midi").write_bytes(b"")
+    write_reports(run)
+    assert {f.part: f.fault for f in verify_run(run)}["midi/target-000.mid"] == "it is missing"
+
+
+def test_verification_opens_only_the_cache(run: Path, tmp_path: Path) -> None:
+    """What run.json names elsewhere is not even looked at: here a data set that is not one."""
+    name = f"four-{'0' * 16}.h5"
+    for place in ("elsewhere", "cache/corpora"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / name).write_bytes(b"not a corpus")
+    folder, cache = RunFolder(run), tmp_path / "cache"
+    record = folder.read()
+
+    def looked_at(corpus: Path) -> bool:
+        folder.write(record.change(dataset=record.dataset.model_copy(update={"corpus": str(corpus)})))
+        return any(f.part == "the parsed dataset" and f.fault for f in verify_run(run, [cache]))
+
+    assert looked_at(tmp_path / "old" / "cache" / "corpora" / name)  # the cache was moved
+    (cache / "corpora" / name).unlink()
+    assert not looked_at(tmp_path / "elsewhere" / name)
+    assert not looked_at(tmp_path / "elsewhere" / "..")
