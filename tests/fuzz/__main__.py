@@ -33,12 +33,13 @@ def corpus(target: str) -> list[Path]:
 
 
 def inputs(target: str, seed: int, first: int = 1) -> Iterator[bytes]:
-    """Yield inputs without end: three of four from the grammar, the others from the corpus; then damaged."""
+    """Yield inputs without end: three of four from the grammar, the others from the corpus; then damaged, as a rule."""
     reader = TARGETS[target]
     kept = [reader.example, *(path.read_bytes() for path in corpus(target))]
     for number in itertools.count(first):
         rng = Random(f"{target} {seed} {number}")
-        yield damaged(rng, reader.make(rng) if rng.random() < 0.75 else rng.choice(kept))
+        data = reader.make(rng) if rng.random() < 0.75 or not reader.damage else rng.choice(kept)
+        yield damaged(rng, data) if reader.damage else data
 
 
 @dataclass(frozen=True)

@@ -137,19 +137,19 @@ def value(rng: Random, depth: int = 2) -> Any:
     return inner if kind == 6 else {text(rng, "abc", 2): item for item in inner}
 
 
-def _places(root: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+def places(root: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """List the paths to all values in a value but itself."""
     items = list(root.items() if isinstance(root, dict) else enumerate(root) if isinstance(root, list) else ())
-    return [place for key, item in items for place in ((*at, key), *_places(item, (*at, key)))]
+    return [place for key, item in items for place in ((*at, key), *places(item, (*at, key)))]
 
 
 def changed(rng: Random, template: Any) -> Any:
     """Change none to three of a record's values: another value, another key, or none."""
     root = copy.deepcopy(template)
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
-        if not (places := _places(root)):
+        if not (found := places(root)):
             break
-        *above, key = rng.choice(places)
+        *above, key = rng.choice(found)
         around = root
         for part in above:
             around = around[part]

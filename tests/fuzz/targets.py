@@ -40,12 +40,13 @@ from bench.report.figures.audit import heat_map
 from bench.runner.events import LAST_TURNS, EventReader
 from bench.specs.check import ValidNames
 from bench.specs.load import load_spec
-from bench.storage import corpus, files, hdf5
+from bench.storage import corpus, files
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import PieceName, Samples, Target, read_samples, read_target_file
 from bench.system.disk import write_sealed
-from tests.fuzz import inputs, templates
+from tests.fuzz import inputs, received, templates
 from tests.fuzz.inputs import Make
+from tests.fuzz.sealing import fill, sealed_json
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,18 @@ class Reader:
         An input that is read without an error.
     refusals : tuple of exception types
         How it may refuse.
+    seconds : float
+        Limit of processor time for one input.
+    damage : bool
+        Whether inputs are damaged too.
     """
 
     read: Callable[[bytes, Path], object]
     make: Make
     example: bytes
     refusals: tuple[type[Exception], ...] = (BenchError,)
+    seconds: float = 2.0
+    damage: bool = True
 
     def run(self, data: bytes, folder: Path) -> bool:
         """Give it one input; whether it was read, not refused."""
@@ -142,14 +149,9 @@ def _both(path: Path, sealed: bytes, raw: bytes, read: Callable[[Path], object])
     read(path)
 
 
-def _sealed_json(data: bytes) -> bytes:
-    content = data.removeprefix(b"{").lstrip()
-    return b'{"sha256":"%s",\n' % hashlib.sha256(content).hexdigest().encode() + content
-
-
 def _run(data: bytes, folder: Path) -> None:
     run = RunFolder(folder)
-    _both(run.run_file, _sealed_json(data), data, lambda _: run.read())
+    _both(run.run_file, sealed_json(data), data, lambda _: run.read())
     run.write(run.read())
 
 
@@ -157,7 +159,7 @@ def _outcome(data: bytes, folder: Path) -> None:
     run = RunFolder(folder)
     path = run.trial_dir("k") / "outcome.json"
     path.parent.mkdir(parents=True)
-    _both(path, _sealed_json(data), data, lambda _: run.outcome("k"))
+    _both(path, sealed_json(data), data, lambda _: run.outcome("k"))
     if (outcome := run.outcome("k")) is not None:
         files.write_json(path, {"format": files.FORMAT, **outcome.model_dump()})
 
@@ -186,7 +188,7 @@ def _hdf5(read: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
             layout = json.loads(data)
             memory = io.BytesIO()
             with h5py.File(memory, "w") as file:
-                _fill(file, layout["values"])
+                fill(file, layout["values"])
             content = bytearray(memory.getvalue())
             for at, byte in layout["bytes"]:
                 content[at % len(content)] = byte % 256
@@ -199,22 +201,6 @@ def _hdf5(read: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
         _both(path, whole, sealed, read)
 
     return run
-
-
-def _fill(group: h5py.Group, values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if isinstance(value, dict) and "json" not in value:
-            _fill(group.create_group(name), value)
-        elif name.startswith("@"):
-            group.attrs[name[1:]] = value
-        elif isinstance(value, dict):
-            group[name] = hdf5.json_bytes(value["json"])
-        else:
-            group[name] = np.asarray(value, {"pitch": np.uint8, "velocity": np.uint8}.get(name) if _small(value) else None)
-
-
-def _small(value: Any) -> bool:
-    return isinstance(value, list) and all(type(v) is int and 0 <= v < 256 for v in value)
 
 
 def _samples(path: Path) -> None:
@@ -424,5 +410,6 @@ TARGETS: dict[str, Reader] = {
     "page": Reader(_page, inputs.words(*templates.HTML_TOKENS, most=30), templates.HTML),
     "lock": Reader(_lock, inputs.record(templates.LOCK), _json(templates.LOCK)),
     "external": Reader(_external, inputs.folder(templates.FILE_NAMES, inputs.midi), templates.FOLDER),
+    "received": Reader(received.read, received.make, received.EXAMPLE, seconds=20.0, damage=False),
     "events": Reader(_events, _lines(inputs.record(*templates.EVENTS)), _json(templates.EPOCH) + b"\n"),
 }
