@@ -1,6 +1,6 @@
 """Locks, and JSON with a format version and a checksum.
 
-Temporary files that a killed process left (``.name.123.tmp``) are ignored. Unknown format versions are refused, and so is a file
+Temporary files that a killed process left (``.name.0f3a.tmp``) are ignored. Unknown format versions are refused, and so is a file
 that is not what was written.
 """
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,8 @@ class DamagedFileError(OSError):
 def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
     """Replace a file in one step, and flush it to the disk; missing parent folders are created.
 
-    A temporary file that a killed process leaves is named ``.NAME.PROCESS.tmp``.
+    A temporary file that a killed process leaves is named ``.NAME.RANDOM.tmp``. A process ID would not tell apart two containers
+    that share the folder, in each of which this is process 1.
 
     Parameters
     ----------
@@ -45,10 +47,9 @@ def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
         If it can't be written completely; then `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         # A new file: a name that someone else left there, a link perhaps, is never written to.
-        temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)

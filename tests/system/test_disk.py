@@ -59,6 +59,23 @@ def test_a_named_pipe_stays_one(tmp_path: Path) -> None:
     assert path.is_fifo()
 
 
+def test_two_writers_with_one_process_id_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two containers may be that share a folder: here one writes while the other flushes."""
+    path = tmp_path / "a.bin"
+    flush = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", flush)
+        write_file(path, b"of the other")
+        assert path.read_bytes() == b"of the other"
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_file(path, b"mine")
+    assert path.read_bytes() == b"mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
 @given(content=st.binary(max_size=300), at=st.integers(0), bit=st.integers(0, 7))
 def test_no_flipped_bit_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, content: bytes, at: int, bit: int) -> None:
     path = tmp_path_factory.getbasetemp() / "sealed.bin"
