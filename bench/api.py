@@ -42,7 +42,7 @@ from bench.formatting import clean
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi
 from bench.music.notes import FIELDS, Notes
-from bench.system.disk import DamagedFileError, open_log, read_file, read_sealed, write_file, write_sealed
+from bench.system.disk import MOST_RECORD, DamagedFileError, open_log, read_file, read_sealed, write_file, write_sealed
 
 __all__ = [
     "FIELDS",
@@ -467,7 +467,7 @@ class Run:
     def _logged(self) -> list[dict[str, Any]]:
         """Epochs in history.jsonl up to the first line that is incomplete, or not what was written."""
         entries: list[dict[str, Any]] = []
-        for line in read_file(self._file).decode(errors="replace").splitlines() if self._file.exists() else ():
+        for line in read_file(self._file, MOST_RECORD).decode(errors="replace").splitlines() if self._file.exists() else ():
             content, mark, _ = line.rpartition(_CHECK)
             if not mark or _line_of(content + "}") != line:
                 break

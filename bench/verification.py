@@ -23,7 +23,7 @@ from bench.storage.corpus import load_corpus
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
-from bench.system.disk import DamagedFileError, read_file
+from bench.system.disk import MOST_RESULT, DamagedFileError, read_file
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def _targets_as_midi(run: RunFolder, targets: list[Target]) -> Iterator[Finding]
     for number, target in enumerate(targets[:MIDI_PIECES]):
         name = f"midi/target-{number:03}.mid"
         try:
-            intact = read_file(run.path / name) == tracks_bytes({"": Notes.concatenate([target.prompt, target.target])})
+            content = read_file(run.path / name, MOST_RESULT)
+            intact = content == tracks_bytes({"": Notes.concatenate([target.prompt, target.target])})
             yield Finding(name, "" if intact else "it is damaged", "it is written again")
         except (FileNotFoundError, NotADirectoryError):
             yield Finding(name, "it is missing", "it is written again")

@@ -32,7 +32,7 @@ from bench.storage.outcome import Done, Generation, Memory, Originality, PromptU
 from bench.storage.records import Call, PlannedTrial
 from bench.storage.run_folder import RunFolder, result_digests
 from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
-from bench.system.disk import read_file, write_file
+from bench.system.disk import MOST_RESULT, read_file, write_file
 from bench.system.paths import Places
 
 #: The model of every external row, in place of a plug-in's name.
@@ -291,7 +291,7 @@ def _check_unused(system: str, rows: Collection[str]) -> None:
 
 
 def _copy(source: Path, to: Path) -> None:
-    write_file(to, read_file(source))
+    write_file(to, read_file(source, MOST_RESULT))
 
 
 def _command(folder: Path, option: str, value: object, name: str | None, prompt: PromptRule, **more: Any) -> list[str]:

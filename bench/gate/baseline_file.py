@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.formatting import clean
 from bench.gate.baseline import Baseline
 from bench.storage.files import write_named_text
 from bench.storage.stored import first_problem
+from bench.system.disk import MOST_RECORD, read_file
 
 #: Version of the file. Up to format 2 it had means over seeds, which do not show what another training would give.
 FORMAT = 3
@@ -72,10 +74,10 @@ def read(path: Path) -> Baseline:
     take = f"Take one from a finished run: bench baseline RUN --file {path}."
     replace = f"Take it again from a finished run: bench baseline RUN --file {path} --force."
     other = "Take one from a finished run, in another file: bench baseline RUN --file baseline.json."
-    try:
-        data = path.read_bytes()
+    try:  # through a link: the file is named by the user
+        data = read_file(Path(os.path.realpath(path)), MOST_RECORD)
     except OSError as error:
-        raise UsageError(f"The baseline {path} can't be read: {error.strerror}.", take) from error
+        raise UsageError(f"The baseline {path} can't be read: {error.strerror or error}.", take) from error
     version = _VERSION.search(data)
     if version is None:
         raise UsageError(f"{path} is no baseline.", other)

@@ -26,6 +26,7 @@ from bench.report.figures import budget as curves
 from bench.report.flags import FLAGS
 from bench.report.listen import clips, silent
 from bench.report.notes import notes
+from bench.system.disk import file_digest
 
 
 def report_html(report: Report) -> str:
@@ -91,7 +92,7 @@ def checksums(report: Report) -> Grid:
     """Digests of the run's files and plug-ins."""
     rows = [[f"plug-in {name}", str(digest)] for name, digest in sorted(report.run.plugins.items())]
     for path in ("targets.h5",):
-        rows.append([path, hashlib.sha256((report.folder / path).read_bytes()).hexdigest()])
+        rows.append([path, file_digest(report.folder / path)])
     rows += [[f"dataset {report.spec['dataset']['name']}", str(report.dataset.corpus_key)]]
     return Grid(["What", "SHA-256, or its beginning"], rows, frozenset({0, 1}))
 

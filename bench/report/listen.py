@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -21,6 +22,7 @@ from bench.music.notes import Notes
 from bench.report.contents import Report, piece_name
 from bench.report.figures.pianoroll import Extent, describe, piano_roll
 from bench.sound.clips import LONGEST, Source, prompt_notes, sources, stored_clip
+from bench.system.disk import MOST_RESULT, DamagedFileError, read_file
 
 #: Sound in one page, bytes of base64: room for seven systems and three pieces. Further clips stay in the run's folder.
 PAGE_BYTES = 2_500_000
@@ -144,7 +146,7 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
         audio=audio,
         reason=reason,
         mp3=mp3,
-        midi=_data("audio/midi", source.midi.read_bytes()),
+        midi=_data("audio/midi", _content(source.midi)),
         midi_name=file_name(source.system, f"piece {source.piece}", title),
     )
 
@@ -168,6 +170,14 @@ def _notes(source: Source) -> Notes:
         return read_midi(source.midi)
     except DataError:
         return Notes.from_columns([], [], [], [])
+
+
+def _content(path: Path) -> bytes:
+    """Read a MIDI file for the page; nothing of one that is too large to be one."""
+    try:
+        return read_file(path, MOST_RESULT)
+    except DamagedFileError:
+        return b""
 
 
 def _data(kind: str, content: bytes) -> str:

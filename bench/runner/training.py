@@ -11,7 +11,7 @@ from bench.specs.schema import BudgetChoice
 from bench.storage.outcome import Stage, Training
 from bench.storage.run_folder import samples_file
 from bench.storage.samples import read_samples
-from bench.system.disk import read_sealed, write_sealed
+from bench.system.disk import MOST_RECORD, read_sealed, write_sealed
 from bench.system.speed import STANDARD
 
 
@@ -100,7 +100,7 @@ class TrainingRun(Run):
     def resumed(self) -> int:
         """Number of times that it resumed from a checkpoint."""
         try:
-            return int(read_sealed(self.folder / "resumed"))
+            return int(read_sealed(self.folder / "resumed", MOST_RECORD))
         except (OSError, ValueError):
             return 0
 

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from bench.runner import prepare
 from bench.runner.trial import DONE, FAILED, TrialTask, describe
-from bench.system.disk import read_file
+from bench.system.disk import MOST_RECORD, read_file
 
 
 class Channel:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     emit = _take_stdout()
     _end_with_runner()
     try:
-        job = json.loads(read_file(Path(path)))
+        job = json.loads(read_file(Path(path), MOST_RECORD))
         if job["task"] == "trial":
             return TrialTask(job, emit).run()
         task = {"prepare": prepare.prepare, "fetch": prepare.fetch, "verify": prepare.verify}[job["task"]]

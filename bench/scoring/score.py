@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, in_words
 from bench.metrics import (
     HEADLINE,
     METRICS,
@@ -85,7 +85,7 @@ def read_plans(run: RunFolder) -> StoredPlans:
     constrained = [(trial, keys) for trial, keys in planned_trials(run.read()) if trial.harmony]
     outcomes: list[tuple[Trial, Done | Failed | None]] = []
     for trial, keys in constrained:
-        with contextlib.suppress(DataError):  # reported where the trial is scored
+        with contextlib.suppress(DataError, MemoryError):  # reported where the trial is scored
             outcomes.append((trial, _outcome(run, keys)))
     return StoredPlans(outcomes)
 
@@ -264,8 +264,9 @@ def _score_trial(
         bits, notes = _score_likelihood(samples)
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
         stages += _score_whole(trial, outcome, samples, present)
-    except (OSError, DataError) as error:
-        return TrialScore(keys, trial, outcome, f"its samples can't be scored: {error}")
+    except (OSError, DataError, MemoryError) as error:
+        reason = in_words(error).message if isinstance(error, MemoryError) else error
+        return TrialScore(keys, trial, outcome, f"its samples can't be scored: {reason}")
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
         **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
@@ -299,7 +300,7 @@ def _score_stages(
     """Score each stage; one whose file is gone or damaged is left out, as the trial's own result doesn't depend on it."""
     scores = []
     for stage in stages:
-        with contextlib.suppress(OSError, DataError):
+        with contextlib.suppress(OSError, DataError, MemoryError):
             scores.append(_score_stage(run, keys, stage, targets, seconds))
     return tuple(scores)
 

@@ -20,6 +20,7 @@ from bench.errors import DataError
 from bench.formatting import plural, tally
 from bench.storage.files import check_damage
 from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
+from bench.system.disk import MOST_CORPUS
 
 FORMAT = 4
 
@@ -101,7 +102,7 @@ def load_corpus(path: Path) -> Corpus:
     if not path.is_file():
         raise DataError(f"There is no corpus at {path}.", "Run the benchmark again: it is parsed when it is missing.")
     try:
-        with reading(path) as file:
+        with reading(path, MOST_CORPUS) as file:
             version = file.attrs.get("format")
             if version != FORMAT:
                 raise DataError(f"it has corpus format {version}, this version reads format {FORMAT}.", hint)

@@ -23,12 +23,12 @@ import numpy as np
 
 from bench.errors import DataError, MachineError, UsageError, in_words
 from bench.formatting import clean
-from bench.system.disk import open_log, read_file, write_file, write_named_file
+from bench.system.disk import MOST_RECORD, open_log, read_file, write_file, write_named_file
 
 #: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
 FORMAT = 3
 
-#: Length of the end of a worker's stderr that an outcome quotes.
+#: Length of the end of a worker's stderr that an outcome quotes, and of a lock file's note.
 TAIL_BYTES = 4000
 
 
@@ -72,7 +72,7 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
             except BlockingIOError as error:
                 if time.monotonic() >= until:
                     opened.seek(0)
-                    holder = opened.read().decode("utf-8", "replace").strip()
+                    holder = opened.read(TAIL_BYTES).decode("utf-8", "replace").strip()
                     raise BusyError(
                         f"Another bench ({holder or 'unknown process'}) is working in {folder}.",
                         "Wait for it, stop it, or give this one another place: --out DIR.",
@@ -173,7 +173,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     again = "Remove it; the same command makes it again."
     try:
-        data = read_file(path)
+        data = read_file(path, MOST_RECORD)
         value = json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
         check_damage(error)

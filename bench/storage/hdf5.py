@@ -45,9 +45,9 @@ def writing(path: Path) -> Iterator[h5py.File]:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file that :func:`writing` wrote, from a copy in memory; one of :data:`DAMAGE` if it is damaged."""
-    content = read_sealed(path)
+def reading(path: Path, limit: int) -> Iterator[h5py.File]:
+    """Open an HDF5 file of at most `limit` bytes that :func:`writing` wrote, from a copy in memory."""
+    content = read_sealed(path, limit)
     with h5py.File(io.BytesIO(content), "r") as file:
         _check_self_contained(file, len(content))
         yield file

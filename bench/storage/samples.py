@@ -19,6 +19,7 @@ from bench.formatting import clean
 from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, plain
 from bench.storage.hdf5 import DAMAGE, json_bytes, read_column, read_json_bytes, read_notes, reading, write_notes, writing
+from bench.system.disk import MOST_RESULT
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def read_target_file(path: Path) -> Targets:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     try:
-        with reading(path) as file:
+        with reading(path, MOST_RESULT) as file:
             check_format(path, file.attrs.get("format"))
             yield file
     except FileNotFoundError as error:

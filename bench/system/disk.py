@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,11 +21,24 @@ from typing import BinaryIO
 #: other programs still open a sealed HDF5 file.
 HEADER = 512
 
+#: Greatest size in bytes of a record: run.json, an outcome, a history, a baseline, an index, a job. Real ones have less than a
+#: hundredth of it, and JSON takes about ten times its size in memory.
+MOST_RECORD = 64 << 20
+
+#: Greatest size in bytes of one trial's samples, of a run's targets, or of a file of MIDI or sound: 14 million notes.
+MOST_RESULT = 256 << 20
+
+#: Greatest size in bytes of a parsed dataset: 230 million notes, about 30 times MAESTRO's.
+MOST_CORPUS = 4 << 30
+
+#: Greatest size in bytes of a file that a model keeps for itself: a billion weights with their optimizer's state.
+MOST_CHECKPOINT = 16 << 30
+
 _MARK = b"midibench, sha256 of what follows byte 512: "
 
 
 class DamagedFileError(OSError):
-    """A file is not what was written, can't be read back from its disk, or isn't an ordinary file. It has no `errno`."""
+    """A file is not what was written or too large, can't be read back, or isn't an ordinary file. It has no `errno`."""
 
 
 def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
@@ -88,19 +101,35 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, limit: int) -> bytes:
     """Read an ordinary file; a link isn't followed, and a named pipe isn't waited for.
+
+    Parameters
+    ----------
+    path : Path
+    limit : int
+        Greatest size in bytes, which is known before anything is read: a sparse file claims any size on any disk.
 
     Raises
     ------
     DamagedFileError
-        If it is a link, a folder, a pipe or a device, or the disk has lost it.
+        If it is a link, a folder, a pipe or a device, larger than `limit`, or the disk has lost it.
     OSError
         If it can't be read.
     """
+    with _reading(path, limit) as (file, size):
+        return file.read(size)
+
+
+@contextlib.contextmanager
+def _reading(path: Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file for :func:`read_file`, with its size."""
     with _open(path, os.O_RDONLY, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise DamagedFileError(f"{path} has {size:,} bytes, and may have {limit:,} at most")
         try:
-            return file.read()
+            yield file, size
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -163,17 +192,23 @@ def write_sealed(path: Path, content: bytes) -> None:
     write_file(path, _header(content) + content)
 
 
-def read_sealed(path: Path) -> bytes:
+def read_sealed(path: Path, limit: int = MOST_CHECKPOINT) -> bytes:
     """Read the content of a file that :func:`write_sealed` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    limit : int, optional
+        Greatest size of the content, bytes.
 
     Raises
     ------
     DamagedFileError
-        If any byte of it changed, or it is another file.
+        If any byte of it changed, it is another file, or it is larger than `limit`.
     OSError
         If it can't be read.
     """
-    data = read_file(path)
+    data = read_file(path, HEADER + limit)
     if not data.startswith(_MARK):
         raise DamagedFileError("it has no checksum, so it is damaged or another program's")
     content = data[HEADER:]
@@ -183,8 +218,9 @@ def read_sealed(path: Path) -> bytes:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of an ordinary file's content, in hexadecimal digits; raises as :func:`read_file`."""
-    return hashlib.sha256(read_file(path)).hexdigest()
+    """SHA-256 of a result's content, in hexadecimal digits; raises as :func:`read_file`."""
+    with _reading(path, MOST_RESULT) as (file, _):
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _header(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from bench.errors import DataError
 from bench.metrics import METRICS, Undefined
 from bench.scoring.score import mean, score_run, standard_deviation
-from bench.storage.run_folder import samples_file
+from bench.storage.run_folder import RunFolder, samples_file
 from bench.storage.samples import Samples, write_samples
 from tests.report.stored_run import Stored, both, moved, notes
 
@@ -86,6 +86,23 @@ def test_a_samples_file_that_is_gone_makes_a_failed_trial(stored: Stored) -> Non
     (folder / "trials" / key / "samples.h5").unlink()
     (trial,) = score_run(folder)["lstm"].trials
     assert trial.error.startswith("its samples can't be scored: ")
+
+
+def test_a_trial_that_the_memory_has_no_room_for_costs_its_own_row(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = stored.add("lstm", 0, moved(1))
+    stored.add("gan", 0, moved(1))
+    folder = stored.close()
+    read = RunFolder.samples
+
+    def refuse(run: RunFolder, *keys: str, stage: float | None = None) -> Samples:
+        if large in keys:
+            raise MemoryError
+        return read(run, *keys, stage=stage)
+
+    monkeypatch.setattr(RunFolder, "samples", refuse)
+    table = score_run(folder)
+    assert [trial.error for trial in table["lstm"].trials] == ["its samples can't be scored: Out of memory."]
+    assert [trial.status for trial in table["gan"].trials] == ["done"]
 
 
 def add_with_stage(stored: Stored, **likelihood: object) -> str:

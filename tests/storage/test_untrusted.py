@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -13,15 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import DataError, MachineError
+from bench.api import Budget, Run
+from bench.errors import BenchError, DataError, MachineError
+from bench.gate import baseline_file
 from bench.music.notes import Notes
 from bench.report import write_reports
 from bench.storage import samples as stored_samples
+from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, DamagedError, read_json, write_json
 from bench.storage.outcome import OUTCOME
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, read_samples, write_samples
-from bench.system.disk import DamagedFileError, open_log, read_file, write_file
+from bench.storage.samples import Samples, read_samples, read_target_file, write_samples
+from bench.system.disk import DamagedFileError, file_digest, open_log, read_file, read_sealed, write_file
 from tests.storage.sealed import edited
 from tests.storage.test_records import DONE, RUN
 
@@ -52,7 +56,7 @@ def test_a_pipe_hangs_nothing(run: RunFolder) -> None:
     with pytest.raises(DataError, match="neither a file nor a folder"):
         run.read()
     with pytest.raises(DamagedFileError, match="not a file of its own"):
-        read_file(run.path / "trials" / "k" / "outcome.json")
+        read_file(run.path / "trials" / "k" / "outcome.json", 100)
 
 
 def test_a_second_name_of_another_file_is_not_appended_to(tmp_path: Path) -> None:
@@ -96,6 +100,38 @@ def samples(tmp_path: Path) -> Path:
     return tmp_path / "samples.h5"
 
 
+def claim(path: Path) -> Path:
+    """Let a file claim 50 GB, of which the disk holds nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.truncate(50 * 10**9)
+    return path
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_json,
+        read_samples,
+        read_target_file,
+        load_corpus,
+        file_digest,
+        baseline_file.read,
+        read_sealed,
+        lambda path: Run(seed=0, budget=Budget(epochs=1), folder=path.parent).begin(1),
+    ],
+)
+def test_a_file_of_any_kind_is_refused_for_its_size_before_it_is_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises((BenchError, DamagedFileError), match=r"history\.jsonl has 50,000,000,000 bytes, and may have"):
+        read(claim(tmp_path / "history.jsonl"))
+
+
+def test_an_outcome_of_any_size_costs_its_own_trial(run: RunFolder) -> None:
+    claim(run.trial_dir("k") / "outcome.json")
+    assert run.outcome("k") is None
+    assert run.fault("k", ()) == "outcome.json is damaged"
+
+
 def test_columns_outside_of_the_file_are_refused(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.bin").write_bytes(bytes(9))
     with edited(samples) as file:
@@ -131,7 +167,7 @@ def test_a_column_that_claims_more_than_its_file_holds_is_refused(samples: Path)
 def test_a_refusal_of_the_system_is_no_damage(
     run: RunFolder, samples: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, limit: int) -> bytes:
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr("bench.storage.files.read_file", refuse)

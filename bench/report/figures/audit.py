@@ -36,7 +36,7 @@ class HeatMap:
 def heat_map(report: Report) -> HeatMap | None:
     """Heat map in the run's folder; None where there is none, it is too large, or its numbers are damaged."""
     image, numbers = (report.folder / "audit" / f"audit.{kind}" for kind in ("svg", "csv"))
-    if not image.is_file() or not numbers.is_file() or image.stat().st_size > LARGEST:
+    if not image.is_file() or not numbers.is_file() or max(image.stat().st_size, numbers.stat().st_size) > LARGEST:
         return None
     try:
         label = _label(numbers)
