@@ -189,7 +189,7 @@ def render_after_run(folder: Path, display: Sink) -> None:
     display : callable
         Called with each event.
     """
-    # Imported here so that an invalid spec is refused without loading symusic and HDF5.
+    # Imported here so that an invalid spec is refused without loading symusic.
     from bench.sound.clips import render_run, sources
     from bench.sound.synthesizer import find_synthesizer
 

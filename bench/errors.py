@@ -103,8 +103,8 @@ def in_words(error: OSError | MemoryError) -> MachineError:
 
     Examples
     --------
-    >>> in_words(OSError(errno.EIO, "Input/output error", "samples.h5")).message
-    'samples.h5: Input/output error.'
+    >>> in_words(OSError(errno.EIO, "Input/output error", "samples.npz")).message
+    'samples.npz: Input/output error.'
     """
     again = "What is finished is kept: the same command resumes."
     if isinstance(error, MemoryError):

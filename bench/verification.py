@@ -66,7 +66,7 @@ def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
     for corpus in _corpora(record, caches):  # none where a run is verified on another machine
         yield Finding("the parsed dataset", _refusal(partial(load_corpus, corpus)), "it is parsed again")
     fault = _refusal(lambda: read_targets(run.targets))
-    yield Finding("targets.h5", fault, "it is chosen again from the dataset, and the trials are checked against it")
+    yield Finding("targets.npz", fault, "it is chosen again from the dataset, and the trials are checked against it")
     if fault:
         return
     targets = read_targets(run.targets)
@@ -81,7 +81,7 @@ def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
 def _corpora(record: RunRecord, caches: Iterable[Path]) -> list[Path]:
     """List the files of the parsed dataset in these caches."""
     name = Path(record.dataset.corpus).name
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]*-[0-9a-f]{16}\.h5", name, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*-[0-9a-f]{16}\.npz", name, re.ASCII):
         return []
     return [file for cache in caches if (file := cache / "corpora" / name).is_file()]
 

@@ -30,7 +30,7 @@ _BARE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
 def prompt_name(piece: int) -> str:
-    """Name the file of a piece, counted from 0 as in targets.h5."""
+    """Name the file of a piece, counted from 0 as in targets.npz."""
     return f"prompt-{piece:03}.mid"
 
 

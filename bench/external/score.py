@@ -221,7 +221,7 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], disp
     remarks = in_report(external, system, len(targets))
     place, stored = run.trial_dir(key), trial.model_dump(mode="json")
     write_json(place / "trial.json", stored)
-    write_samples(place / "samples.h5", Samples(dict(external.notes)))
+    write_samples(place / "samples.npz", Samples(dict(external.notes)))
     _write_midi(place / "midi", external, targets)
     outcome = _outcome(key, trial, checked, remarks, at_row(external, len(targets)), result_digests(place))
     write_json(place / "outcome.json", outcome)

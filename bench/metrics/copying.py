@@ -24,7 +24,7 @@ from bench.errors import DataError
 from bench.metrics.metric import Metric, Undefined, Value
 from bench.storage.outcome import Copying, Originality
 
-if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
+if TYPE_CHECKING:  # the readers of files come with it, which a list of metrics doesn't need
     from bench.storage.samples import Target
 
 #: Notes of a pattern: as many pitches as a 64-bit number holds.

@@ -15,7 +15,7 @@ from bench.api import FIELDS
 from bench.metrics.metric import Metric, Undefined, Value
 from bench.storage.outcome import Likelihood
 
-if TYPE_CHECKING:  # h5py comes with it, which a list of metrics doesn't need
+if TYPE_CHECKING:  # the readers of files come with it, which a list of metrics doesn't need
     from bench.storage.samples import Samples
 
 METRICS = (

@@ -1,6 +1,6 @@
 """Contents of a report: what its tables, figures and notes are computed from.
 
-Everything comes from the run's folder: run.json, targets.h5 and the scored table. Nothing is escaped here; titles, file names
+Everything comes from the run's folder: run.json, targets.npz and the scored table. Nothing is escaped here; titles, file names
 and error messages may hold anything.
 """
 

@@ -91,7 +91,7 @@ def spec_yaml(report: Report) -> str:
 def checksums(report: Report) -> Grid:
     """Digests of the run's files and plug-ins."""
     rows = [[f"plug-in {name}", str(digest)] for name, digest in sorted(report.run.plugins.items())]
-    for path in ("targets.h5",):
+    for path in ("targets.npz",):
         rows.append([path, file_digest(report.folder / path)])
     rows += [[f"dataset {report.spec['dataset']['name']}", str(report.dataset.corpus_key)]]
     return Grid(["What", "SHA-256, or its beginning"], rows, frozenset({0, 1}))

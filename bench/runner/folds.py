@@ -41,7 +41,7 @@ class Division:
     pieces : tuple of int
         Indices of the held-out pieces in the run's test split, which with folds is the complete dataset.
     places : tuple of int
-        Indices into targets.h5 of the targets that are held out.
+        Indices into targets.npz of the targets that are held out.
     """
 
     fold: int | None
@@ -104,7 +104,7 @@ def deal(pieces: Sequence[Piece], compared: Sequence[int], protocol: Protocol) -
 
 
 def read_folds(facts: Mapping[str, Any]) -> tuple[Fold, ...]:
-    """Read the folds from the facts of targets.h5; empty for a dataset's own split."""
+    """Read the folds from the facts of targets.npz; empty for a dataset's own split."""
     return Folds.model_validate(facts["folds"]).folds if facts.get("folds") else ()
 
 

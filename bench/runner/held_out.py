@@ -24,7 +24,7 @@ class HeldOut:
     spec : Spec
         Resolved at its scale.
     targets : Targets
-        Prompts and the notes that follow them, in the order of ``targets.h5``.
+        Prompts and the notes that follow them, in the order of ``targets.npz``.
     prepared : Prepared
         Result of preparing the dataset: title, licence, ``corpus`` (its file), ``corpus_key`` (its fingerprint), counts.
     """
@@ -71,4 +71,4 @@ def hold_out(spec: Spec, places: Places, *, fetch: bool = True, display: Sink | 
             prepared = prepare_dataset(job, folder / "job.json", folder / "stderr.log", signals, show)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None
-        return HeldOut(spec, read_target_file(folder / "targets.h5"), prepared)
+        return HeldOut(spec, read_target_file(folder / "targets.npz"), prepared)

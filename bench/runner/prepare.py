@@ -170,7 +170,7 @@ def verify(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Parse the dataset unless it is in the cache, select the test pieces, write targets.h5 and the targets' MIDI files.
+    """Parse the dataset unless it is in the cache, select the test pieces, write targets.npz and the targets' MIDI files.
 
     Returns
     -------
@@ -185,7 +185,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         path, corpus = _corpus(source, folder, key, job, emit)
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
-    file = Path(job["folder"]) / "targets.h5"
+    file = Path(job["folder"]) / "targets.npz"
     if not _same(file, targets):
         write_targets(file, targets)
     _write_midi(Path(job["folder"]) / "midi", targets)
@@ -322,7 +322,7 @@ def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[None]:
 
 def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any], emit: Emit) -> tuple[Path, Corpus]:
     """Read the corpus from a cache, or parse the dataset; return its file and the corpus."""
-    name = f"{source.plugin.name}-{key}.h5"
+    name = f"{source.plugin.name}-{key}.npz"
     folder = Path(job["cache"]) / "corpora"
     for place in (*(Path(p) / "corpora" for p in job["seeds"]), folder):
         try:
@@ -335,7 +335,7 @@ def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not those of a data set whose name begins alike: another process may be writing them.
-        for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.h5.*.tmp"):
+        for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.npz.*.tmp"):
             left.unlink(missing_ok=True)
         save_corpus(folder / name, splits, key)
     except OSError as error:

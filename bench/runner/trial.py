@@ -77,7 +77,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 class TrialTask:
-    """One trial: learn, generate, measure likelihood; then samples.h5 and, last, outcome.json."""
+    """One trial: learn, generate, measure likelihood; then samples.npz and, last, outcome.json."""
 
     def __init__(self, job: Mapping[str, Any], emit: Emit) -> None:
         self.began = time.perf_counter()
@@ -167,7 +167,7 @@ class TrialTask:
         self.phase = "originality"  # measured here, because scoring does not read the training pieces
         copied = measure_samples(division.corpus.train, generated, targets, takes_prompt)
         self.phase = "write"
-        write_samples(self.folder / "samples.h5", samples)
+        write_samples(self.folder / "samples.npz", samples)
         self._write_midi(samples.notes, division, stored.targets, conductor, takes_prompt)
         return {
             "digests": result_digests(self.folder),

@@ -53,7 +53,7 @@ class Source:
     system : str
         The row, or :data:`ORIGINAL`.
     piece : int
-        Index in targets.h5.
+        Index in targets.npz.
     midi : Path
     folder : Path
         Folder of the clip.

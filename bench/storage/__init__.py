@@ -1,1 +1,1 @@
-"""Files of a run: locks, notes in HDF5, outcomes in JSON, the run folder."""
+"""Files of a run: locks, notes in arrays, outcomes in JSON, the run folder."""

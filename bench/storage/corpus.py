@@ -1,8 +1,7 @@
-"""A parsed dataset as one HDF5 file, which is read completely.
+"""A parsed dataset as one file of arrays, which is read completely.
 
-Layout, format 4: the notes of all pieces (see :mod:`bench.storage.hdf5`); ``split`` of each piece (0 train, 1 validation,
-2 test, 3 samples); ``pieces``, ``skipped``, ``remarks``, ``entropy`` and ``noise`` as JSON; attributes ``format`` and
-``fingerprint``.
+Layout, format 5: the notes of all pieces (see :mod:`bench.storage.arrays`); ``split`` of each piece (0 train, 1 validation,
+2 test, 3 samples); ``pieces``, ``skipped``, ``remarks``, ``entropy``, ``noise`` and ``fingerprint`` as JSON; ``format``.
 """
 
 from __future__ import annotations
@@ -10,19 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import FiniteFloat, TypeAdapter
 
 from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
 from bench.formatting import plural, tally
+from bench.storage.arrays import (
+    DAMAGE,
+    Arrays,
+    column,
+    json_bytes,
+    note_columns,
+    read_arrays,
+    read_json_bytes,
+    read_notes,
+    version,
+    write_arrays,
+)
 from bench.storage.files import check_damage
-from bench.storage.hdf5 import DAMAGE, json_bytes, read_json_bytes, read_notes, reading, write_notes, writing
 from bench.system.disk import MOST_CORPUS
 
-FORMAT = 4
+FORMAT = 5
 
 SPLITS = ("train", "validation", "test", "samples")
 
@@ -34,7 +45,7 @@ FACTS = ("id", "title", "composer", "source", "sha256")
 
 #: What the JSON of a corpus must be.
 _PIECES, _PAIRS, _TEXTS = TypeAdapter(list[dict[str, str]]), TypeAdapter(list[tuple[str, str]]), TypeAdapter(list[str])
-_BITS = TypeAdapter(dict[str, FiniteFloat] | None)
+_BITS, _TEXT = TypeAdapter(dict[str, FiniteFloat] | None), TypeAdapter(str)
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,7 @@ def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
     fingerprint : str
         Identity of the dataset and its options.
     """
-    with writing(path) as file:
-        _write(file, splits, fingerprint)
+    write_arrays(path, _arrays(splits, fingerprint), MOST_CORPUS)
 
 
 def load_corpus(path: Path) -> Corpus:
@@ -102,11 +112,10 @@ def load_corpus(path: Path) -> Corpus:
     if not path.is_file():
         raise DataError(f"There is no corpus at {path}.", "Run the benchmark again: it is parsed when it is missing.")
     try:
-        with reading(path, MOST_CORPUS) as file:
-            version = file.attrs.get("format")
-            if version != FORMAT:
-                raise DataError(f"it has corpus format {version}, this version reads format {FORMAT}.", hint)
-            return _read(file)
+        arrays = read_arrays(path, MOST_CORPUS)
+        if version(arrays) != FORMAT:
+            raise DataError(f"it has corpus format {version(arrays)}, this version reads format {FORMAT}.", hint)
+        return _read(arrays)
     except DataError as error:
         raise DataError(f"{path}: {error.message}", hint) from error
     except DAMAGE as error:
@@ -114,36 +123,41 @@ def load_corpus(path: Path) -> Corpus:
         raise DataError(f"{path} is damaged and can't be read ({error}).", hint) from error
 
 
-def _write(file: h5py.File, splits: Splits, fingerprint: str) -> None:
+def _arrays(splits: Splits, fingerprint: str) -> dict[str, NDArray[Any]]:
     pieces = [p for name in SPLITS for p in getattr(splits, name)]
-    write_notes(file, [piece.notes for piece in pieces])
-    file["split"] = np.repeat(np.arange(len(SPLITS), dtype=np.uint8), [len(getattr(splits, name)) for name in SPLITS])
-    file["pieces"] = json_bytes([{k: getattr(p, k) for k in FACTS} for p in pieces])
-    file["skipped"] = json_bytes([[s.source, s.reason] for s in splits.skipped])
-    file["remarks"] = json_bytes(list(splits.remarks))
-    for name in ("entropy", "noise"):
-        bits = getattr(splits, name)
-        file[name] = json_bytes(None if bits is None else dict(bits))
-    file.attrs["format"] = FORMAT
-    file.attrs["fingerprint"] = fingerprint
+    values = {
+        "pieces": [{k: getattr(p, k) for k in FACTS} for p in pieces],
+        "skipped": [[s.source, s.reason] for s in splits.skipped],
+        "remarks": list(splits.remarks),
+        "entropy": None if splits.entropy is None else dict(splits.entropy),
+        "noise": None if splits.noise is None else dict(splits.noise),
+        "fingerprint": fingerprint,
+    }
+    return {
+        "format": np.array(FORMAT, np.int64),
+        **note_columns([piece.notes for piece in pieces]),
+        "split": np.repeat(np.arange(len(SPLITS), dtype=np.uint8), [len(getattr(splits, name)) for name in SPLITS]),
+        **{name: json_bytes(value) for name, value in values.items()},
+    }
 
 
-def _read(file: h5py.File) -> Corpus:
+def _read(arrays: Arrays) -> Corpus:
     groups: tuple[list[Piece], ...] = ([], [], [], [])
-    splits, pieces, remarks = file["split"][:], read_json_bytes(file["pieces"], _PIECES), read_json_bytes(file["remarks"], _TEXTS)
+    splits, pieces = column(arrays, "split", np.uint8), read_json_bytes(arrays["pieces"], _PIECES)
+    remarks = read_json_bytes(arrays["remarks"], _TEXTS)
     if not np.isin(splits, range(len(SPLITS))).all():
         raise ValueError("a piece is in no split")
-    for notes, split, facts in zip(read_notes(file), splits, pieces, strict=True):
+    for notes, split, facts in zip(read_notes(arrays), splits, pieces, strict=True):
         groups[split].append(Piece(notes, **facts))
     train, validation, test, samples = map(tuple, groups)
     return Corpus(
         train,
         validation,
         test,
-        skipped=tuple(Skipped(*pair) for pair in read_json_bytes(file["skipped"], _PAIRS)),
+        skipped=tuple(Skipped(*pair) for pair in read_json_bytes(arrays["skipped"], _PAIRS)),
         remarks=tuple(remarks),
-        fingerprint=str(file.attrs["fingerprint"]),
-        entropy=read_json_bytes(file["entropy"], _BITS),
-        noise=read_json_bytes(file["noise"], _BITS),
+        fingerprint=read_json_bytes(arrays["fingerprint"], _TEXT),
+        entropy=read_json_bytes(arrays["entropy"], _BITS),
+        noise=read_json_bytes(arrays["noise"], _BITS),
         samples=samples,
     )

@@ -25,8 +25,8 @@ from bench.errors import DataError, MachineError, UsageError, in_words
 from bench.formatting import clean
 from bench.system.disk import MOST_RECORD, open_log, read_file, write_file, write_named_file
 
-#: Version of run.json, outcome.json, targets.h5 and samples.h5. It is part of every trial's key.
-FORMAT = 3
+#: Version of run.json, outcome.json, targets.npz and samples.npz. It is part of every trial's key.
+FORMAT = 4
 
 #: Length of the end of a worker's stderr that an outcome quotes, and of a lock file's note.
 TAIL_BYTES = 4000

@@ -305,7 +305,7 @@ class Done(_Outcome):
     @classmethod
     def _inside_the_folder(cls, digests: Mapping[str, str]) -> Mapping[str, str]:
         for name in digests:
-            if not re.fullmatch(r"samples\.h5|(stages|midi)/[\w-][\w.-]*", name):
+            if not re.fullmatch(r"samples\.npz|(stages|midi)/[\w-][\w.-]*", name):
                 raise ValueError(f"{name!r} is no file of a trial")
         return digests
 

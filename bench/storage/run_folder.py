@@ -34,14 +34,14 @@ def samples_file(trial: Path, stage: float | None = None) -> Path:
     """Path of a trial's samples, at the end of its training or at a share of its budget.
 
     >>> samples_file(Path("trial"), 0.25).as_posix()
-    'trial/stages/0.25.h5'
+    'trial/stages/0.25.npz'
     """
-    return trial / "samples.h5" if stage is None else trial / "stages" / f"{stage}.h5"
+    return trial / "samples.npz" if stage is None else trial / "stages" / f"{stage}.npz"
 
 
 def result_digests(trial: Path) -> dict[str, str]:
     """SHA-256 of the results in a trial's folder, by path: its samples, those of its stages, its MIDI files."""
-    files = [file for pattern in ("samples.h5", "stages/*.h5", "midi/*.mid") for file in sorted(trial.glob(pattern))]
+    files = [file for pattern in ("samples.npz", "stages/*.npz", "midi/*.mid") for file in sorted(trial.glob(pattern))]
     return {file.relative_to(trial).as_posix(): file_digest(file) for file in files}
 
 
@@ -65,7 +65,7 @@ def damaged_results(trial: Path, outcome: Done) -> list[str]:
 
 
 class RunFolder:
-    """A run's folder: run.json, targets.h5, ``trials/<key>/``, and the reports.
+    """A run's folder: run.json, targets.npz, ``trials/<key>/``, and the reports.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class RunFolder:
     @property
     def targets(self) -> Path:
         """File with prompts and targets, one for all trials."""
-        return self.path / "targets.h5"
+        return self.path / "targets.npz"
 
     def trial_dir(self, key: str) -> Path:
         """Path of a trial's folder; it need not exist."""

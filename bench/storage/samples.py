@@ -1,25 +1,36 @@
-"""Targets and samples in HDF5: held-out music with its prompts, and the notes that trials generated."""
+"""Targets and samples as arrays: held-out music with its prompts, and the notes that trials generated."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from bench.formatting import clean
 from bench.music.notes import COLUMNS, FIELDS, Notes
+from bench.storage.arrays import (
+    DAMAGE,
+    Arrays,
+    column,
+    json_bytes,
+    note_columns,
+    read_arrays,
+    read_json_bytes,
+    read_notes,
+    version,
+    write_arrays,
+)
 from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, plain
-from bench.storage.hdf5 import DAMAGE, json_bytes, read_column, read_json_bytes, read_notes, reading, write_notes, writing
 from bench.system.disk import MOST_RESULT
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What targets.h5 holds of :class:`Targets` beside the notes."""
+    """What targets.npz holds of :class:`Targets` beside the notes."""
 
     test_pieces: int
     usable: int
@@ -97,7 +108,7 @@ class Samples:
     Parameters
     ----------
     notes : dict of (int, int) to Notes
-        By (piece, sample), the piece as an index into targets.h5.
+        By (piece, sample), the piece as an index into targets.npz.
     likelihood_sum : ndarray of float64, shape (held-out pieces, 4), optional
         Log probability of each complete held-out piece by field, nats.
     likelihood_notes : ndarray of int64, shape (held-out pieces,), optional
@@ -121,39 +132,46 @@ def notes_digest(parts: Sequence[Notes]) -> str:
     return digest.hexdigest()[:16]
 
 
-_LIKELIHOOD = ("likelihood_sum", "likelihood_notes", "likelihood_piece")
+#: Types and numbers of dimensions of the likelihoods.
+_LIKELIHOOD = {"likelihood_sum": (np.float64, 2), "likelihood_notes": (np.int64, 1), "likelihood_piece": (np.int64, 1)}
 
 
 def write_samples(path: Path, samples: Samples) -> None:
-    """Write samples.h5 atomically. The same samples give the same bytes."""
+    """Write samples.npz atomically. The same samples give the same bytes."""
     keys = sorted(samples.notes)
-    with writing(path) as file:
-        file.attrs["format"] = FORMAT
-        file["piece_index"] = np.array([k[0] for k in keys], np.int64)
-        file["sample_index"] = np.array([k[1] for k in keys], np.int64)
-        write_notes(file, [samples.notes[k] for k in keys])
-        for name in _LIKELIHOOD:
-            if (column := getattr(samples, name)) is not None:
-                file[name] = column
+    likelihood = {name: (getattr(samples, name), dtype) for name, (dtype, _) in _LIKELIHOOD.items()}
+    arrays = {
+        "format": np.array(FORMAT, np.int64),
+        "piece_index": np.array([k[0] for k in keys], np.int64),
+        "sample_index": np.array([k[1] for k in keys], np.int64),
+        **note_columns([samples.notes[k] for k in keys]),
+        **{name: np.asarray(values, dtype) for name, (values, dtype) in likelihood.items() if values is not None},
+    }
+    write_arrays(path, arrays, MOST_RESULT)
 
 
 def read_samples(path: Path) -> Samples:
-    """Read samples.h5; a DataError if it is missing, damaged, or of another format."""
-    with _open(path) as file:
-        keys = zip(file["piece_index"][:].tolist(), file["sample_index"][:].tolist(), strict=True)
-        notes = dict(zip(keys, read_notes(file), strict=True))
-        if any(not isinstance(number, int) or number < 0 for key in notes for number in key):
-            raise ValueError("a piece or a sample has no number")
-        return Samples(notes, *_read_likelihood(file))
+    """Read samples.npz; a DataError if it is missing, damaged, or of another format."""
+    return _read(path, _samples)
 
 
-def _read_likelihood(file: h5py.File) -> list[NDArray[Any]]:
-    """Read the likelihoods of the held-out pieces; none if they weren't measured."""
-    if not any(name in file for name in _LIKELIHOOD):
+def _samples(arrays: Arrays) -> Samples:
+    parts = read_notes(arrays)
+    pieces, numbers = (column(arrays, name, np.int64) for name in ("piece_index", "sample_index"))
+    if not len(pieces) == len(numbers) == len(parts):
+        raise ValueError("its samples are not numbered")
+    if (pieces < 0).any() or (numbers < 0).any():
+        raise ValueError("a piece or a sample has no number")
+    return Samples(dict(zip(zip(pieces.tolist(), numbers.tolist(), strict=True), parts, strict=True)), *_likelihood(arrays))
+
+
+def _likelihood(arrays: Arrays) -> list[NDArray[Any]]:
+    """Take the likelihoods of the held-out pieces; none if they weren't measured."""
+    if not any(name in arrays for name in _LIKELIHOOD):
         return []
-    columns = [read_column(file[name], dtype) for name, dtype in zip(_LIKELIHOOD, (np.float64, np.int64, np.int64), strict=True)]
+    columns = [column(arrays, name, dtype, dimensions) for name, (dtype, dimensions) in _LIKELIHOOD.items()]
     pieces = len(columns[0])
-    if [column.shape for column in columns] != [(pieces, len(FIELDS)), (pieces,), (pieces,)]:
+    if [c.shape for c in columns] != [(pieces, len(FIELDS)), (pieces,), (pieces,)]:
         raise ValueError("its likelihoods are not those of the same pieces")
     return columns
 
@@ -167,7 +185,7 @@ def incomplete(samples: Samples, pieces: Mapping[int, str], per_piece: int, n_no
     ----------
     samples : Samples
     pieces : mapping of int to str
-        Indices into targets.h5, and the pieces' names.
+        Indices into targets.npz, and the pieces' names.
     per_piece : int
         Number of samples of each piece.
     n_notes : int
@@ -207,37 +225,41 @@ def unite_samples(parts: Sequence[Samples]) -> Samples:
 
 
 def write_targets(path: Path, targets: Targets) -> None:
-    """Write targets.h5 atomically: prompts and targets of the pieces used, and how they were chosen."""
+    """Write targets.npz atomically: prompts and targets of the pieces used, and how they were chosen."""
     facts = _Facts(targets.test_pieces, targets.usable, targets.facts, tuple(t.piece for t in targets.targets))
-    with writing(path) as file:
-        file.attrs["format"] = FORMAT
-        # A dataset, as attributes are limited to 64 KiB.
-        file["facts"] = json_bytes(plain(dataclasses.asdict(facts)))
-        write_notes(file.create_group("prompt"), [t.prompt for t in targets.targets])
-        write_notes(file.create_group("target"), [t.target for t in targets.targets])
+    arrays: Arrays = {
+        "format": np.array(FORMAT, np.int64),
+        "facts": json_bytes(plain(dataclasses.asdict(facts))),
+        **note_columns([t.prompt for t in targets.targets], "prompt_"),
+        **note_columns([t.target for t in targets.targets], "target_"),
+    }
+    write_arrays(path, arrays, MOST_RESULT)
 
 
 def read_targets(path: Path) -> list[Target]:
-    """Read the targets of targets.h5, in their order."""
+    """Read the targets of targets.npz, in their order."""
     return list(read_target_file(path).targets)
 
 
 def read_target_file(path: Path) -> Targets:
-    """Read all of targets.h5; a DataError if it is missing, damaged, or of another format."""
-    with _open(path) as file:
-        facts = read_json_bytes(file["facts"], _FACTS)
-        rows = zip(facts.pieces, read_notes(file["prompt"]), read_notes(file["target"]), strict=True)
-        return Targets(tuple(Target(*row) for row in rows), facts.test_pieces, facts.usable, facts.facts)
+    """Read all of targets.npz; a DataError if it is missing, damaged, or of another format."""
+    return _read(path, _targets)
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
+def _targets(arrays: Arrays) -> Targets:
+    facts = read_json_bytes(arrays["facts"], _FACTS)
+    rows = zip(facts.pieces, read_notes(arrays, "prompt_"), read_notes(arrays, "target_"), strict=True)
+    return Targets(tuple(Target(*row) for row in rows), facts.test_pieces, facts.usable, facts.facts)
+
+
+def _read(path: Path, parse: Callable[[Arrays], T]) -> T:
+    again = "The same command that made the run makes it again."
     try:
-        with reading(path, MOST_RESULT) as file:
-            check_format(path, file.attrs.get("format"))
-            yield file
+        arrays = read_arrays(path, MOST_RESULT)
+        check_format(path, version(arrays))
+        return parse(arrays)
     except FileNotFoundError as error:
-        raise DamagedError(f"{path} is missing.", "The same command that made the run makes it again.") from error
+        raise DamagedError(f"{path} is missing.", again) from error
     except DAMAGE as error:
         check_damage(error)
-        raise DamagedError(f"{path} can't be read: {error}.", "The same command that made the run makes it again.") from error
+        raise DamagedError(f"{path} can't be read: {error}.", again) from error

@@ -153,7 +153,7 @@ class Machine:
 
     def results(self) -> dict[str, bytes]:
         """Content of every stored result, by path."""
-        patterns = ("targets.h5", "midi/*.mid", "trials/*/samples.h5", "trials/*/midi/*.mid", "trials/*/stages/*.h5")
+        patterns = ("targets.npz", "midi/*.mid", "trials/*/samples.npz", "trials/*/midi/*.mid", "trials/*/stages/*.npz")
         files = (file for pattern in patterns for file in self.run_folder.glob(pattern))
         return {file.relative_to(self.run_folder).as_posix(): file.read_bytes() for file in sorted(files)}
 

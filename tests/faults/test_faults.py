@@ -108,13 +108,13 @@ def test_every_rotten_file_is_found_and_made_again(
         code = machine.command("verify", "toy-cpu", "--out", str(machine.out)).code
         assert code == 3, f"verify misses {file.name}"
         file.write_bytes(intact)
-    for file in (*stored, *(machine.folder / "cache").glob("corpora/*.h5")):
+    for file in (*stored, *(machine.folder / "cache").glob("corpora/*.npz")):
         flip(file, draw)
     assert not settled(machine, undisturbed)
 
 
 #: Names of files that are read again.
-VOUCHED_FOR = ("run.json", "outcome.json", "targets.h5", "samples.h5")
+VOUCHED_FOR = ("run.json", "outcome.json", "targets.npz", "samples.npz")
 
 
 def flip(file: Path, draw: random.Random) -> None:

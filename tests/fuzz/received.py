@@ -7,7 +7,6 @@ value for a folder in the file's place.
 from __future__ import annotations
 
 import copy
-import io
 import json
 import tempfile
 import warnings
@@ -17,7 +16,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import h5py
 import numpy as np
 
 from bench.errors import BenchError
@@ -25,12 +23,12 @@ from bench.report import REPORTS, build_report, write_reports
 from bench.runner.prepare import write_midi
 from bench.scoring.score import score_run
 from bench.sound.clips import sources
+from bench.storage.arrays import read_arrays, write_arrays
 from bench.storage.files import make_way, write_text
 from bench.storage.samples import Samples, write_samples
-from bench.system.disk import read_sealed, write_sealed
 from bench.verification import verify_run
 from tests.fuzz import inputs
-from tests.fuzz.sealing import fill, sealed_json
+from tests.fuzz.sealing import array, sealed_json
 from tests.report.stored_run import NOTES, Stored, both, done, example, moved, notes
 
 _LIKELIHOOD: dict[str, Any] = {
@@ -72,8 +70,8 @@ def _rich(folder: Path) -> Path:
 
 def _add(stored: Stored, system: str, seed: int, **more: Any) -> None:
     trial = stored.run.trial_dir(stored.add(system, seed, moved(8 + seed), bits=15.0, **more))
-    write_samples(trial / "samples.h5", Samples(moved(8 + seed), **_LIKELIHOOD))
-    write_samples(trial / "stages" / "0.25.h5", Samples(moved(3), **_LIKELIHOOD))
+    write_samples(trial / "samples.npz", Samples(moved(8 + seed), **_LIKELIHOOD))
+    write_samples(trial / "stages" / "0.25.npz", Samples(moved(3), **_LIKELIHOOD))
 
 
 def _folds(folder: Path) -> Path:
@@ -89,7 +87,7 @@ def _folds(folder: Path) -> Path:
             key = stored.add(system, 0, generated, kind=kind, key=f"{system}-{fold}", pieces=[piece], bits=9)
             stored.trials[-1]["trial"]["fold"] = fold
             own = {name: column[:1] + (piece * (name == "likelihood_piece")) for name, column in _LIKELIHOOD.items()}
-            write_samples(stored.run.trial_dir(key) / "samples.h5", Samples(generated, **own))
+            write_samples(stored.run.trial_dir(key) / "samples.npz", Samples(generated, **own))
     return stored.close()
 
 
@@ -113,20 +111,10 @@ def _runs() -> tuple[Mapping[str, Any], ...]:
 def _content(path: Path) -> Any:
     if path.suffix == ".json":
         return {key: value for key, value in json.loads(path.read_bytes()).items() if key != "sha256"}
-    if path.suffix == ".h5":
-        with h5py.File(io.BytesIO(read_sealed(path))) as file:
-            return _tree(file)
+    if path.suffix == ".npz":
+        found = read_arrays(path, 1 << 24)
+        return {name: {"json": json.loads(a.tobytes())} if name == "facts" else a.tolist() for name, a in found.items()}
     return path.read_bytes()
-
-
-def _tree(group: h5py.Group) -> dict[str, Any]:
-    values: dict[str, Any] = {f"@{name}": int(value) for name, value in group.attrs.items()}
-    for name, item in group.items():
-        if isinstance(item, h5py.Group):
-            values[name] = _tree(item)
-        else:
-            values[name] = {"json": json.loads(item[:].tobytes())} if name == "facts" else item[:].tolist()
-    return values
 
 
 # Reading
@@ -186,11 +174,8 @@ def _write(run: Path, number: int, edits: list[Any]) -> Path:
             path.mkdir()
         elif isinstance(content, bytes):
             path.write_bytes(content)
-        elif path.suffix == ".h5":
-            memory = io.BytesIO()
-            with h5py.File(memory, "w") as file:
-                fill(file, content)
-            write_sealed(path, memory.getvalue())
+        elif path.suffix == ".npz":
+            write_arrays(path, {key: array(key, value) for key, value in content.items()}, 1 << 24)
         else:
             path.write_bytes(sealed_json(json.dumps(content).encode()))
     return run
@@ -248,7 +233,7 @@ def make(rng: Random) -> bytes:
     edits: list[list[Any]] = []
     for _ in range(rng.choice((1, 1, 2, 3))):
         path = rng.choice(sorted(contents))
-        path = rng.choice((path, path, "run.json", "targets.h5"))
+        path = rng.choice((path, path, "run.json", "targets.npz"))
         if isinstance(contents[path], bytes) or rng.random() < 0.02:
             edits.append([rng.choice((path, "report.md", "report.html", "report.csv", "sound"))])
             continue

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from bench.storage import hdf5
+from bench.storage import arrays
 
 
 def sealed_json(data: bytes) -> bytes:
@@ -17,17 +17,14 @@ def sealed_json(data: bytes) -> bytes:
     return b'{"sha256":"%s",\n' % hashlib.sha256(content).hexdigest().encode() + content
 
 
-def fill(group: h5py.Group, values: dict[str, Any]) -> None:
-    """Write values into HDF5 by name; attributes have an @ in front, and ``{"json": ...}`` is stored as JSON."""
-    for name, value in values.items():
-        if isinstance(value, dict) and "json" not in value:
-            fill(group.create_group(name), value)
-        elif name.startswith("@"):
-            group.attrs[name[1:]] = value
-        elif isinstance(value, dict):
-            group[name] = hdf5.json_bytes(value["json"])
-        else:
-            group[name] = np.asarray(value, {"pitch": np.uint8, "velocity": np.uint8}.get(name) if _small(value) else None)
+def array(name: str, value: Any) -> NDArray[Any]:
+    """Make an array of a value of JSON, of the type that its name usually has; ``{"json": ...}`` is stored as JSON."""
+    if isinstance(value, dict):
+        return arrays.json_bytes(value["json"])
+    if name.endswith(("pitch", "velocity", "split")) and _small(value):
+        return np.asarray(value, np.uint8)
+    made = np.asarray(value)
+    return made.astype(float) if made.dtype.kind == "i" and name.endswith(("onset", "duration", "likelihood_sum")) else made
 
 
 def _small(value: Any) -> bool:

@@ -24,7 +24,6 @@ from random import Random
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import h5py
 import numpy as np
 from rich.console import Console
 
@@ -40,13 +39,13 @@ from bench.report.figures.audit import heat_map
 from bench.runner.events import LAST_TURNS, EventReader
 from bench.specs.check import ValidNames
 from bench.specs.load import load_spec
-from bench.storage import corpus, files
+from bench.storage import arrays, corpus, files
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import PieceName, Samples, Target, read_samples, read_target_file
-from bench.system.disk import write_sealed
+from bench.system.disk import read_sealed, write_sealed
 from tests.fuzz import inputs, received, templates
 from tests.fuzz.inputs import Make
-from tests.fuzz.sealing import fill, sealed_json
+from tests.fuzz.sealing import array, sealed_json
 
 
 @dataclass(frozen=True)
@@ -180,21 +179,19 @@ def _resume(folder: Path) -> None:
         assert entry["notes"] >= 0
 
 
-def _hdf5(read: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
-    """Reader of HDF5: the input is JSON, its values by name, attributes after an @, and bytes to overwrite by position."""
+def _arrays(read: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
+    """Reader of arrays: the input is JSON, its values by name, and bytes to overwrite by position."""
 
     def run(data: bytes, folder: Path) -> None:
+        path = folder / "file.npz"
         try:
             layout = json.loads(data)
-            memory = io.BytesIO()
-            with h5py.File(memory, "w") as file:
-                fill(file, layout["values"])
-            content = bytearray(memory.getvalue())
+            arrays.write_arrays(path, {name: array(name, value) for name, value in layout["values"].items()}, 1 << 24)
+            content = bytearray(read_sealed(path))
             for at, byte in layout["bytes"]:
                 content[at % len(content)] = byte % 256
-        except (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError, AttributeError):
+        except (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError, AttributeError, DataError):
             return  # no such file can be made
-        path = folder / "file.h5"
         sealed = bytes(content)
         write_sealed(path, sealed)
         whole = path.read_bytes()
@@ -346,7 +343,7 @@ def _lines(make: Make) -> Make:
 
 
 def _layout(template: dict[str, Any]) -> Make:
-    """Descriptions of an HDF5 file: other values, a few bytes overwritten, or both."""
+    """Descriptions of a file of arrays: other values, a few bytes overwritten, or both."""
 
     def make(rng: Random) -> bytes:
         values = inputs.changed(rng, template) if rng.random() < 0.7 else template
@@ -361,7 +358,7 @@ def _json(template: Any) -> bytes:
 
 
 def _stored(read: Callable[[Path], object], template: dict[str, Any]) -> Reader:
-    return Reader(_hdf5(read), _layout(template), _json({"values": template, "bytes": []}))
+    return Reader(_arrays(read), _layout(template), _json({"values": template, "bytes": []}))
 
 
 def _misbehave(data: bytes, folder: Path) -> None:

@@ -193,16 +193,16 @@ _COLUMNS: dict[str, Any] = {
     "offsets": [0, 1, 2],
 }
 SAMPLES: dict[str, Any] = {
-    **_COLUMNS, "@format": FORMAT, "piece_index": [0, 1], "sample_index": [0, 0],
+    **_COLUMNS, "format": FORMAT, "piece_index": [0, 1], "sample_index": [0, 0],
     "likelihood_sum": [[-1.0, -1.0, -1.0, -1.0]], "likelihood_notes": [2], "likelihood_piece": [0],
 }  # fmt: skip
 _PIECE = {"id": "a", "title": "t", "composer": "c"}
 TARGETS: dict[str, Any] = {
-    "@format": FORMAT, "prompt": _COLUMNS, "target": _COLUMNS,
+    "format": FORMAT, **{f"{part}_{name}": values for part in ("prompt", "target") for name, values in _COLUMNS.items()},
     "facts": {"json": {"test_pieces": 2, "usable": 2, "facts": {}, "pieces": [{"index": i, **_PIECE} for i in range(2)]}},
 }  # fmt: skip
 CORPUS: dict[str, Any] = {
-    **_COLUMNS, "@format": CORPUS_FORMAT, "@fingerprint": "f", "split": [0, 2],
+    **_COLUMNS, "format": CORPUS_FORMAT, "fingerprint": {"json": "f"}, "split": [0, 2],
     "pieces": {"json": [_PIECE | {"source": "s", "sha256": ""}] * 2}, "skipped": {"json": [["a", "b"]]},
     "remarks": {"json": ["r"]},
     "entropy": {"json": None}, "noise": {"json": {"velocity": 1.0}},

@@ -40,7 +40,7 @@ def outcome(folder, key, **changes):
 
 def likelihoods(folder, key, sums, notes):
     """Lay log-likelihoods of held-out pieces, nats by field, beside a trial's samples."""
-    path = folder / "trials" / key / "samples.h5"
+    path = folder / "trials" / key / "samples.npz"
     stored = read_samples(path)
     write_samples(path, Samples(stored.notes, np.array(sums, float), np.array(notes), np.arange(len(notes))))
 
@@ -123,12 +123,12 @@ class TestMusic:
 
     def test_other_held_out_notes_are_other_music(self, folder):
         before = take(folder)
-        stored = read_target_file(folder / "targets.h5")
+        stored = read_target_file(folder / "targets.npz")
         first, *rest = stored.targets
         pitch = first.target.pitch.copy()
         pitch[-1] += 1
         changed = Notes(first.target.onset, first.target.duration, pitch, first.target.velocity)
-        write_targets(folder / "targets.h5", replace(stored, targets=(replace(first, target=changed), *rest)))
+        write_targets(folder / "targets.npz", replace(stored, targets=(replace(first, target=changed), *rest)))
         (obstacle,) = judge(before, take(folder)).obstacles
         assert obstacle.startswith("music.held_out is ")
 

@@ -45,7 +45,7 @@ def test_a_run_with_and_without(toy: Bench) -> None:
     assert told["key_from"] == "the prompt"
     assert len(told["plan_of_piece"]) == 16
     assert toy.outcome("markov+harmony")["generation"]["notes"] == 16 * 30
-    assert [len(n) for n in read_samples(folder / "samples.h5").notes.values()] == [20] * 16
+    assert [len(n) for n in read_samples(folder / "samples.npz").notes.values()] == [20] * 16
     midi = pretty_midi.PrettyMIDI(str(folder / "midi" / "piece-000.mid"))
     assert list(dict.fromkeys(track.name for track in midi.instruments)) == ["melody", "accompaniment"]
     assert midi.get_tempo_changes()[1].tolist() == pytest.approx([120])

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         result = bench.run(folder / "toy.yaml", seeds=[i % 5], plugins=[PLUGINS], out=folder / "out", scale="cpu")
         assert result.failed == 0
         if i % 7 == 3:
-            for file in (folder / "out").glob("runs/*/trials/*/samples.h5"):
+            for file in (folder / "out").glob("runs/*/trials/*/samples.npz"):
                 file.write_bytes(b"rot")
         held.append((process.num_fds(), process.num_threads(), process.memory_info().rss))
     descriptors, threads, resident = zip(*held, strict=True)

@@ -18,7 +18,7 @@ import keras  # noqa: E402
 
 from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, seed_for  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
-from tests.storage.sealed import edited  # noqa: E402
+from tests.storage.sealed import edited_hdf5  # noqa: E402
 
 from .pieces import interrupted, scale, without_xla  # noqa: E402
 
@@ -261,7 +261,7 @@ def test_a_finished_training_is_not_repeated(straight: tuple[object, Path]) -> N
 def test_a_checkpoint_that_is_damaged_or_of_another_format_is_refused(straight: tuple[object, Path], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.h5"
     path.write_bytes((straight[1] / "checkpoint.h5").read_bytes())
-    with edited(path) as file:
+    with edited_hdf5(path) as file:
         file.attrs["format"] = fast.FORMAT + 1
     with pytest.raises(TrialError, match=f"format {fast.FORMAT + 1}, this version reads {fast.FORMAT}"):
         trained(tmp_path, 4)

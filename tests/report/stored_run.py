@@ -117,7 +117,7 @@ class Stored:
         if error:
             write_json(folder / "outcome.json", {**shared, "status": "failed", "error": {"kind": "Died", "message": error}})
             return key
-        write_samples(folder / "samples.h5", Samples(dict(made or {})))
+        write_samples(folder / "samples.npz", Samples(dict(made or {})))
         write_json(folder / "outcome.json", {**shared, "status": "done", "error": None, **done(seed, bits), **outcome})
         return key
 
@@ -133,7 +133,7 @@ class Stored:
         self.real = [notes([50 + i, 52 + i, 54 + i, 56 + i]) for i in range(pieces)]
 
     def close(self) -> Path:
-        """Write run.json and targets.h5; the folder."""
+        """Write run.json and targets.npz; the folder."""
         provenance = {
             "bench": "0.1.0",
             "git": "0123abc",

@@ -18,8 +18,8 @@ from .stored_run import Stored, done, moved, rows, written
 def test_missing_targets_are_said(stored: Stored) -> None:
     stored.add("lstm", 0, moved(1))
     folder = stored.close()
-    (folder / "targets.h5").unlink()
-    with pytest.raises(DataError, match=r"targets\.h5 is missing"):
+    (folder / "targets.npz").unlink()
+    with pytest.raises(DataError, match=r"targets\.npz is missing"):
         write_reports(folder)
 
 

@@ -87,8 +87,8 @@ def predicting(stored: Stored, system: str, bits: float, likelihood: str = "exac
     many_pieces(stored, system, lambda i: 4)
     key = f"{system}-0"
     folder = stored.run.trial_dir(key)
-    samples = read_samples(folder / "samples.h5")
-    write_samples(folder / "samples.h5", Samples(samples.notes, sums, np.full(12, 100), np.arange(12)))
+    samples = read_samples(folder / "samples.npz")
+    write_samples(folder / "samples.npz", Samples(samples.notes, sums, np.full(12, 100), np.arange(12)))
     write_json(folder / "outcome.json", {**json.loads((folder / "outcome.json").read_text()), "likelihood": whole})
 
 

@@ -105,7 +105,7 @@ class Bench:
         return RunFolder(self.run_folder).samples(*score_run(self.run_folder)[system].trials[0].keys)
 
     def samples(self) -> dict[tuple[Any, ...], bytes]:
-        return {name: (folder / "samples.h5").read_bytes() for name, folder in self.trials().items()}
+        return {name: (folder / "samples.npz").read_bytes() for name, folder in self.trials().items()}
 
 
 def until(check: Callable[[], Any], seconds: float = 60) -> Any:

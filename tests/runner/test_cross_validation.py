@@ -59,7 +59,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, RunResult
 def test_every_piece_is_continued_once_by_a_network_of_its_fold(straight: tuple[Bench, RunResult]) -> None:
     toy, result = straight
     assert result.failed == 0
-    stored = read_target_file(toy.run_folder / "targets.h5")
+    stored = read_target_file(toy.run_folder / "targets.npz")
     assert len(stored.targets) == 8
     samples = toy.notes("steady")
     assert sorted(samples.notes) == [(piece, 0) for piece in range(8)]
@@ -96,7 +96,7 @@ def test_folds_share_neither_weights_nor_draws(straight: tuple[Bench, RunResult]
 
 def test_the_real_row_never_plays_the_piece_itself(straight: tuple[Bench, RunResult]) -> None:
     toy, _ = straight
-    targets = read_target_file(toy.run_folder / "targets.h5").targets
+    targets = read_target_file(toy.run_folder / "targets.npz").targets
     made = toy.notes("real").notes
     assert all(made[i, 0].pitch.tolist() != target.target.pitch.tolist() for i, target in enumerate(targets))
     # It does play a piece of the dataset.
@@ -177,7 +177,7 @@ def test_only_a_damaged_fold_is_done_again(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol=FOLDS | {"folds": 4})
     toy.run()
     samples = toy.samples()
-    (toy.trials()["steady", 0, 3] / "samples.h5").write_bytes(b"no HDF5")
+    (toy.trials()["steady", 0, 3] / "samples.npz").write_bytes(b"no archive")
     (toy.trials()["steady", 0, 4] / "outcome.json").unlink()
     assert toy.run().failed == 0
     assert {e["label"] for e in toy.events if e["event"] == "trial"} == {f"steady, seed 0, fold {fold}" for fold in (3, 4)}
@@ -195,14 +195,14 @@ def test_a_fold_that_fails_fails_its_row_and_is_named(toy: Bench) -> None:
 def test_a_fold_whose_samples_are_damaged_is_named(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol=FOLDS | {"folds": 2}, seeds=[0, 1])
     assert toy.run(jobs=2).failed == 0
-    (toy.trials()["steady", 0, 2] / "samples.h5").write_bytes(b"no HDF5")
+    (toy.trials()["steady", 0, 2] / "samples.npz").write_bytes(b"no archive")
     (toy.trials()["steady", 0, 1] / "outcome.json").unlink()
     assert [t.status for t in score_run(toy.run_folder)["steady"].trials] == ["not run", "done"]
     # What is heard is of the first seed with all its folds.
     heard = {source.midi.parent.parent for source in sources(toy.run_folder) if source.system == "steady"}
     assert heard == {toy.trials()["steady", 1, fold] for fold in (1, 2)}
     assert toy.run().failed == 0
-    (toy.trials()["steady", 0, 2] / "samples.h5").write_bytes(b"no HDF5")
+    (toy.trials()["steady", 0, 2] / "samples.npz").write_bytes(b"no archive")
     trial = score_run(toy.run_folder)["steady"].trials[0]
     assert trial.error.startswith("fold 2: its samples can't be scored: ")
     assert trial.key == toy.trials()["steady", 0, 2].name
@@ -225,7 +225,7 @@ def test_a_constraint_follows_the_plan_of_each_fold_s_pieces(toy: Bench) -> None
 def test_fewer_folds_than_pieces(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol=FOLDS | {"folds": 3, "validation": 0.4})
     toy.run()
-    stored = read_target_file(toy.run_folder / "targets.h5")
+    stored = read_target_file(toy.run_folder / "targets.npz")
     folds = stored.facts["folds"]["folds"]
     assert sorted(len(f["test"]) for f in folds) == [2, 3, 3]
     assert [len(f["validation"]) for f in folds] == [round(0.4 * (10 - len(f["test"]))) for f in folds]

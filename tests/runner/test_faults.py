@@ -317,7 +317,7 @@ def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path)
     assert toy.run(plugins=[PLUGINS, tmp_path / "extra"]).failed == 0
     made = toy.trials()["free", 0]
     midi = read_midi(made / "midi" / "piece-000.mid")
-    assert len(midi) == len(read_samples(made / "samples.h5").notes[0, 0]) == 20
+    assert len(midi) == len(read_samples(made / "samples.npz").notes[0, 0]) == 20
 
 
 @pytest.mark.parametrize("name", ["outcome.json", "stderr.log", "job.json"])
@@ -349,7 +349,7 @@ def test_a_folder_in_the_place_of_a_file_costs_only_that_file(toy: Bench) -> Non
         run / "midi" / "target-000.mid",
         trial / "midi" / "piece-000.mid",
         run / "report.md",
-        run / "targets.h5",
+        run / "targets.npz",
         run / "run.json",
     ]
     before = {path: path.read_bytes() for path in files[:2]}

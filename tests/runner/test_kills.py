@@ -181,14 +181,14 @@ def test_files_of_a_cut_off_writer_mean_nothing(toy: Bench) -> None:
     toy.write({"steady": {}})
     toy.run()
     folder = toy.trials()["steady", 0]
-    samples = (folder / "samples.h5").read_bytes()
+    samples = (folder / "samples.npz").read_bytes()
     (folder / "outcome.json").write_text('{"format": 3, "key"')
-    (folder / ".samples.h5.1.tmp").write_bytes(samples[:100])
+    (folder / ".samples.npz.1.tmp").write_bytes(samples[:100])
     (toy.run_folder / ".run.json.1.tmp").write_text("{")
     assert RunFolder(toy.run_folder).outcome(folder.name) is None
     toy.run()
     assert toy.outcome("steady")["status"] == "done"
-    assert (folder / "samples.h5").read_bytes() == samples
+    assert (folder / "samples.npz").read_bytes() == samples
     assert not list(toy.run_folder.rglob(".*.tmp"))
 
 
@@ -213,7 +213,7 @@ def test_a_done_trial_whose_samples_are_lost_or_damaged_runs_again(toy: Bench, l
     toy.write({"steady": {}})
     toy.run()
     before = toy.samples()
-    file = toy.trials()["steady", 0] / "samples.h5"
+    file = toy.trials()["steady", 0] / "samples.npz"
     if left is None:
         file.unlink()
     else:
@@ -228,7 +228,7 @@ def test_a_trial_that_the_table_shows_as_failed_counts_as_failed(toy: Bench, mon
     damaged = RunFolder.finish
 
     def finish(folder: RunFolder, run: dict[str, Any]) -> None:
-        (toy.trials()["steady", 0] / "samples.h5").write_bytes(b"no HDF5")
+        (toy.trials()["steady", 0] / "samples.npz").write_bytes(b"no archive")
         damaged(folder, run)
 
     monkeypatch.setattr(RunFolder, "finish", finish)

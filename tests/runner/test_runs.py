@@ -101,7 +101,7 @@ def test_the_entropy_of_a_known_source_reaches_run_json_and_the_score(toy: Bench
 def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 2})
     toy.run()
-    found = read_target_file(toy.run_folder / "targets.h5")
+    found = read_target_file(toy.run_folder / "targets.npz")
     # Test pieces 0, 2 and 4 have 60 notes, 1 and 3 have 15.
     assert [t.piece.id for t in found.targets] == ["test 0", "test 4"]
     assert (found.test_pieces, found.usable) == (5, 3)
@@ -114,8 +114,8 @@ def test_targets_are_an_even_choice_of_the_pieces_that_are_long_enough(toy: Benc
 def test_samples_continue_their_prompts_and_are_written_as_midi(toy: Bench) -> None:
     toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 9, "samples": 2})
     toy.run()
-    targets = read_targets(toy.run_folder / "targets.h5")
-    samples = read_samples(toy.trials()["steady", 0] / "samples.h5")
+    targets = read_targets(toy.run_folder / "targets.npz")
+    samples = read_samples(toy.trials()["steady", 0] / "samples.npz")
     assert sorted(samples.notes) == [(piece, sample) for piece in range(3) for sample in range(2)]
     assert samples.notes[0, 0] != samples.notes[0, 1]
     for (piece, _), notes in samples.notes.items():
@@ -150,12 +150,12 @@ def test_a_done_run_starts_no_trial_and_parses_nothing(toy: Bench, monkeypatch: 
     toy.write({"steady": {}})
     toy.run()
     before = {p: p.stat().st_mtime_ns for p in toy.trials()["steady", 0].rglob("*")}
-    targets = (toy.run_folder / "targets.h5").stat().st_mtime_ns
+    targets = (toy.run_folder / "targets.npz").stat().st_mtime_ns
     toy.run()
     assert [e["event"] for e in toy.events if e["event"] in ("trial", "done", "failed")] == []
     assert next(e for e in toy.events if e["event"] == "plan")["done"] == 1
     assert {p: p.stat().st_mtime_ns for p in toy.trials()["steady", 0].rglob("*")} == before
-    assert (toy.run_folder / "targets.h5").stat().st_mtime_ns == targets
+    assert (toy.run_folder / "targets.npz").stat().st_mtime_ns == targets
     assert (tmp_path / "log").read_text() == "parsed\n"
 
 
@@ -259,12 +259,12 @@ def test_a_cache_baked_into_an_image_is_read_where_nothing_else_can_be_written(
 def test_a_damaged_cache_is_parsed_again(toy: Bench) -> None:
     toy.write({"steady": {}})
     toy.run()
-    (corpus,) = (toy.out / ".cache" / "corpora").glob("*.h5")
+    (corpus,) = (toy.out / ".cache" / "corpora").glob("*.npz")
     good = corpus.read_bytes()
     corpus.write_bytes(good[: len(good) // 2])
     toy.run()
     assert any("parsed again" in e.get("text", "") for e in toy.events)
-    assert read_target_file(toy.run_folder / "targets.h5").facts["pieces"]["train"] == 4
+    assert read_target_file(toy.run_folder / "targets.npz").facts["pieces"]["train"] == 4
 
 
 def test_too_short_pieces_are_counted_in_the_error(toy: Bench) -> None:

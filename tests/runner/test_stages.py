@@ -53,10 +53,10 @@ def test_killed_while_a_stage_is_taken_it_resumes_to_the_same_results(toy: Bench
     assert died.exists()
     assert not samples_file(folder, 0.125).exists()
     (folder / "stages").mkdir(exist_ok=True)
-    (folder / "stages" / ".0.125.h5.1.tmp").write_text("half written")
+    (folder / "stages" / ".0.125.npz.1.tmp").write_text("half written")
     assert toy.run().failed == 0
     assert staged(toy) == {0.125: {41}, 0.5: {44}, 1: {48}}
-    assert sorted(path.name for path in (folder / "stages").iterdir()) == ["0.125.h5", "0.5.h5"]
+    assert sorted(path.name for path in (folder / "stages").iterdir()) == ["0.125.npz", "0.5.npz"]
 
 
 def test_a_stage_compiles_once_for_all(toy: Bench) -> None:

@@ -83,7 +83,7 @@ def test_samples_that_lack_something_make_a_failed_trial(stored: Stored, made: o
 def test_a_samples_file_that_is_gone_makes_a_failed_trial(stored: Stored) -> None:
     key = stored.add("lstm", 0, moved(1))
     folder = stored.close()
-    (folder / "trials" / key / "samples.h5").unlink()
+    (folder / "trials" / key / "samples.npz").unlink()
     (trial,) = score_run(folder)["lstm"].trials
     assert trial.error.startswith("its samples can't be scored: ")
 
@@ -161,7 +161,7 @@ def test_the_whole_budget_is_scored_by_the_first_sample_too(tmp_path: Path) -> N
     assert whole.values["pitch_distance"] == 1.0
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no HDF5")])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no archive")])
 def test_a_stage_that_is_gone_or_damaged_costs_itself_alone(stored: Stored, damage: Callable[[Path], object]) -> None:
     key = add_with_stage(stored)
     damage(samples_file(stored.run.trial_dir(key), 0.25))

@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
+from bench.storage.arrays import read_arrays, write_arrays
 from bench.storage.files import json_bytes
 from bench.system.disk import read_sealed, write_sealed
 
 
 @contextlib.contextmanager
-def edited(path: Path) -> Iterator[h5py.File]:
+def edited(path: Path) -> Iterator[dict[str, np.ndarray]]:
+    """Edit arrays, which can be written to."""
+    arrays = {name: array.copy() for name, array in read_arrays(path, 1 << 24).items()}
+    yield arrays
+    write_arrays(path, arrays, 1 << 40)
+
+
+@contextlib.contextmanager
+def edited_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Edit the checkpoint of a TensorFlow training."""
     memory = io.BytesIO(read_sealed(path))
     with h5py.File(memory, "r+") as file:
         yield file

@@ -75,4 +75,4 @@ def test_a_run_folder_without_locks_is_refused_with_a_way_out(tmp_path: Path, li
 def test_a_cache_needs_no_locks(tmp_path: Path, library: Path) -> None:
     done = run(tmp_path, library, tmp_path / "cache", errno.ENOLCK)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(list((tmp_path / "cache" / "corpora").glob("*.h5"))) == 1
+    assert len(list((tmp_path / "cache" / "corpora").glob("*.npz"))) == 1

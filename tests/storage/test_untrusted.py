@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import pickle
 import secrets
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,15 +21,16 @@ from hypothesis import strategies as st
 from bench.api import Budget, Run
 from bench.errors import BenchError, DataError, MachineError
 from bench.gate import baseline_file
-from bench.music.notes import Notes
+from bench.music.notes import COLUMNS, Notes
 from bench.report import write_reports
 from bench.storage import samples as stored_samples
+from bench.storage.arrays import MOST_PIECES, write_arrays
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, DamagedError, read_json, write_json
 from bench.storage.outcome import OUTCOME
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, read_samples, read_target_file, write_samples
-from bench.system.disk import DamagedFileError, file_digest, open_log, read_file, read_sealed, write_file
+from bench.system.disk import HEADER, DamagedFileError, file_digest, open_log, read_file, read_sealed, write_file, write_sealed
 from tests.storage.sealed import edited
 from tests.storage.test_records import DONE, RUN
 
@@ -37,7 +42,7 @@ def run(tmp_path: Path) -> RunFolder:
     return run
 
 
-@pytest.mark.parametrize("place", [".lock", "trials", "midi", "trials/k/samples.h5", "trials/k/checkpoint", "history.tmp"])
+@pytest.mark.parametrize("place", [".lock", "trials", "midi", "trials/k/samples.npz", "trials/k/checkpoint", "history.tmp"])
 def test_a_link_anywhere_is_refused_and_not_followed(run: RunFolder, tmp_path: Path, place: str) -> None:
     mine = tmp_path / "mine"
     mine.write_text("of the user")
@@ -96,8 +101,8 @@ def test_an_outcome_vouches_only_for_its_own_files(name: str) -> None:
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
     notes = Notes.from_columns(np.arange(9.0), np.full(9, 0.5), np.full(9, 60), np.full(9, 64))
-    write_samples(tmp_path / "samples.h5", Samples({(0, 0): notes}))
-    return tmp_path / "samples.h5"
+    write_samples(tmp_path / "samples.npz", Samples({(0, 0): notes}))
+    return tmp_path / "samples.npz"
 
 
 def claim(path: Path) -> Path:
@@ -132,35 +137,134 @@ def test_an_outcome_of_any_size_costs_its_own_trial(run: RunFolder) -> None:
     assert run.fault("k", ()) == "outcome.json is damaged"
 
 
-def test_columns_outside_of_the_file_are_refused(samples: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret.bin").write_bytes(bytes(9))
-    with edited(samples) as file:
-        del file["pitch"]
-        file.create_dataset("pitch", (9,), np.uint8, external=[(str(tmp_path / "secret.bin"), 0, 9)])
-    with pytest.raises(DamagedError, match="pitch is no data of this file"):
+def test_no_library_of_c_parses_a_file(samples: Path) -> None:
+    """HDF5, which they were until format 3, crashes at some files."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file["pitch"] = [60]
+    write_sealed(samples, memory.getvalue())
+    with pytest.raises(DamagedError, match="it is no archive of arrays"):
         read_samples(samples)
 
 
-def test_links_and_virtual_columns_are_refused(samples: Path, tmp_path: Path) -> None:
-    with edited(samples) as file:
-        file["more"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/pitch")
-    with pytest.raises(DamagedError, match="more is a link"):
-        read_samples(samples)
-    with edited(samples) as file:
-        del file["more"]
-        layout = h5py.VirtualLayout((9,), np.uint8)
-        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "pitch", (9,))
-        file.create_virtual_dataset("more", layout)
-    with pytest.raises(DamagedError, match="more is no data of this file"):
+def archive(path: Path, *parts: tuple[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> None:
+    """Write any archive with the checksum that fits."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", compression) as opened:
+        for name, content in parts:
+            opened.writestr(name, content)
+    write_sealed(path, memory.getvalue())
+
+
+def claiming(path: Path, unpacked: int) -> None:
+    """Let the directory claim another size of the first part."""
+    content = bytearray(read_sealed(path))
+    at = content.index(b"PK\1\2") + 24
+    content[at : at + 4] = unpacked.to_bytes(4, "little")
+    write_sealed(path, bytes(content))
+
+
+@pytest.mark.parametrize("size", [(1 << 32) - 2, 200 << 20])
+def test_a_part_that_claims_more_than_a_file_or_its_own_can_hold_is_not_unpacked(samples: Path, size: int) -> None:
+    archive(samples, ("pitch.npy", bytes(1000)))
+    claiming(samples, size)
+    with pytest.raises(DamagedError, match=f"it claims {size:,} bytes"):
         read_samples(samples)
 
 
-def test_a_column_that_claims_more_than_its_file_holds_is_refused(samples: Path) -> None:
-    with edited(samples) as file:
-        del file["pitch"]
-        file.create_dataset("pitch", (10**12,), np.uint8, chunks=(1024,))
-    with pytest.raises(DamagedError, match="claims 1000000000000 bytes"):
+def test_a_part_is_unpacked_no_further_than_it_claims(samples: Path) -> None:
+    archive(samples, ("pitch.npy", bytes(100 << 20)))
+    claiming(samples, 100)
+    tracemalloc.start()
+    with pytest.raises(DamagedError):
         read_samples(samples)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 << 20
+
+
+def test_an_archive_of_many_parts_is_refused_before_its_directory_is_read(samples: Path) -> None:
+    archive(samples, *((f"{number}.npy", b"") for number in range(1000)))
+    with pytest.raises(DamagedError, match="too many parts"):
+        read_samples(samples)
+
+
+def test_a_large_archives_own_directory_is_bounded_too(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_samples(samples)
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
+    write_samples(samples, before)
+    assert b"PK\6\7" in samples.read_bytes()
+    assert read_samples(samples).notes == before.notes
+    archive(samples, *((f"{number}.npy", b"") for number in range(1000)))
+    with pytest.raises(DamagedError, match="too many parts"):
+        read_samples(samples)
+
+
+_NPY = b"\x93NUMPY\x01\x00\x46\x00{'descr': '%s', 'fortran_order': False, 'shape': (%s), }\n%s"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_NPY % (b"|u1", b"9,", bytes(8)), "doesn't have the size"),
+        (_NPY % (b"|u1", b"9" * 50 + b",", bytes(9)), "doesn't have the size"),
+        (_NPY % (b"<f9", b"1,", bytes(9)), "can't be read"),
+        (_NPY % (b"|u1", b"0, " + b"9" * 50, b""), "can't be read"),
+        (_NPY % (b"<f8", b"9,", bytes(72)), "pitch holds something else"),
+        (_NPY % (b"|u1", b"3, 3", bytes(9)), "pitch holds something else"),
+        (_NPY % (b"|u1", b"", b"\0"), "pitch holds something else"),
+        (_NPY % (b"|O", b"1,", pickle.dumps([print])), "pitch is no array of numbers"),
+        (_NPY % (b"|u1", b"-" * 60, bytes(9)), "pitch is no array of numbers"),
+        (b"", "pitch is no array of numbers"),
+    ],
+)
+def test_a_part_that_is_no_column(samples: Path, content: bytes, message: str) -> None:
+    with zipfile.ZipFile(samples) as opened:
+        parts = {name: opened.read(name) for name in opened.namelist()} | {"pitch.npy": content}
+    archive(samples, *parts.items())
+    with pytest.raises(DamagedError, match=message):
+        read_samples(samples)
+
+
+@pytest.mark.parametrize("name", ["pitch", "../pitch.npy", "\x1b[2J.npy", "a/b.npy"])
+def test_a_part_of_another_name(samples: Path, name: str) -> None:
+    archive(samples, (name, b""))
+    with pytest.raises(DamagedError, match="a part that isn't an array"):
+        read_samples(samples)
+
+
+def test_a_part_that_another_method_packed(samples: Path) -> None:
+    archive(samples, ("pitch.npy", bytes(100)), compression=zipfile.ZIP_LZMA)
+    with pytest.raises(DamagedError, match="packed in another way"):
+        read_samples(samples)
+
+
+def test_more_pieces_than_the_memory_has_room_for_are_refused(samples: Path) -> None:
+    with edited(samples) as arrays:
+        for name in COLUMNS:
+            arrays[name] = arrays[name][:0]
+        arrays["offsets"] = np.zeros(MOST_PIECES + 2, np.int64)
+    with pytest.raises(DamagedError, match="more than 1,048,576"):
+        read_samples(samples)
+
+
+def test_more_than_can_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="would hold 1,000 bytes, and may hold 999 at most"):
+        write_arrays(tmp_path / "a.npz", {"a": np.zeros(1000, np.uint8)}, 999)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_programs_read_the_arrays_behind_the_checksum(samples: Path) -> None:
+    with samples.open("rb") as file:
+        file.seek(HEADER)
+        with np.load(file) as arrays:
+            assert arrays["pitch"].tolist() == [60] * 9
+
+
+def test_the_same_samples_give_the_same_bytes(samples: Path) -> None:
+    before = samples.read_bytes()
+    write_samples(samples, read_samples(samples))
+    assert samples.read_bytes() == before
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.ENOMEM])
