@@ -340,6 +340,9 @@ class Run:
     emit: InitVar[Callable[[dict[str, Any]], None] | None] = None
     take: InitVar[Callable[[float], None] | None] = None
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
+    #: Shares of the budget at which results were taken, in this training so far.
+    taken: list[float] = field(default_factory=list, init=False)
+    _chain: str = field(default="", init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _since: tuple[float, float] | None = field(default=None, init=False)
 
@@ -358,10 +361,13 @@ class Run:
             If the log doesn't reach `epochs_done`: it is damaged, and the checkpoint's history is lost.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.history = [e for e in self._logged() if e["epoch"] <= epochs_done] if epochs_done else []
+        kept = [e for e in self._logged() if e["epoch"] <= epochs_done] if epochs_done else []
+        self.history = [e for e in kept if "stage" not in e]
+        self.taken = [e["stage"] for e in kept if "stage" in e]
         if epochs_done and (not self.history or self.history[-1]["epoch"] < epochs_done):
             raise TrialError(f"{self._file} is damaged: it doesn't hold evaluation {epochs_done}, which the checkpoint follows.")
-        write_file(self._file, "".join(map(_line, self.history)).encode())
+        self._chain = ""
+        write_file(self._file, b"".join(map(self._line, kept)))
         last = self.history[-1] if self.history else {"seconds": 0.0}
         self._before = last["seconds"], last.get("core_seconds", 0.0)
         self._since = _clocks()
@@ -398,11 +404,7 @@ class Run:
         # A training that diverges may log anything; what no figure can show counts as infinite.
         entry = {k: math.copysign(math.inf, v) if abs(v) > _MOST else v for k, v in entry.items()}
         self.history.append(entry)
-        with open_log(self._file) as out:
-            out.write(_line(entry).encode())
-            # On disk before the checkpoint that follows: a power cut must not leave a checkpoint ahead of its history.
-            out.flush()
-            os.fsync(out.fileno())
+        self._append(entry)
         self._emit({**entry, "event": "epoch", "epochs": len(self.budget.shares), "in_epochs": self.budget.in_epochs})
 
     def share(self, *, updates: int = 0, notes: int = 0, passes: float = 0.0) -> float:
@@ -440,7 +442,22 @@ class Run:
             raise TrialError(f"run.stage({share}) needs the number of updates.", "Call run.log(..., updates=...) before it.")
         self._before, self._since = (self.seconds, self.core_seconds), None
         self._take(share)
+        self.taken.append(share)
+        self._append({"epoch": self.history[-1]["epoch"], "stage": share})
         self._since = _clocks()
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        with open_log(self._file) as out:
+            out.write(self._line(entry))
+            # On disk before the checkpoint that follows: a power cut must not leave a checkpoint ahead of its history.
+            out.flush()
+            os.fsync(out.fileno())
+
+    def _line(self, entry: Mapping[str, Any]) -> bytes:
+        """Write the next line of the history: JSON with a checksum of it and of all lines before."""
+        line = chained(json.dumps(entry), self._chain)
+        self._chain = line
+        return f"{line}\n".encode()
 
     @property
     def seconds(self) -> float:
@@ -465,12 +482,14 @@ class Run:
         return self.folder / "history.jsonl"
 
     def _logged(self) -> list[dict[str, Any]]:
-        """Epochs in history.jsonl up to the first line that is incomplete, or not what was written."""
+        """Read evaluations and results taken, up to the first line that is incomplete or not what was written."""
         entries: list[dict[str, Any]] = []
+        chain = ""
         for line in read_file(self._file, MOST_RECORD).decode(errors="replace").splitlines() if self._file.exists() else ():
             content, mark, _ = line.rpartition(_CHECK)
-            if not mark or _line_of(content + "}") != line:
+            if not mark or chained(content + "}", chain) != line:
                 break
+            chain = line
             try:
                 entry = json.loads(content + "}")
             except (ValueError, RecursionError):
@@ -498,21 +517,19 @@ _MOST = 1e15
 _CHECK = ', "sha256": "'
 
 
-def _line(entry: Mapping[str, Any]) -> str:
-    """Write one evaluation as a line of JSON with a checksum."""
-    return _line_of(json.dumps(entry)) + "\n"
-
-
 def _is_evaluation(entry: Any) -> bool:
-    """Whether a line's value has what :meth:`Run.log` writes, and counts and times that can be."""
+    """Whether a line's value has what :meth:`Run.log` or :meth:`Run.stage` writes, and counts and times that can be."""
     if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
         return False
+    if "stage" in entry:
+        return isinstance(entry["stage"], float)
     numbers = [entry.get("seconds"), entry.get("core_seconds", 0.0), entry.get("notes")]
     return isinstance(entry.get("loss"), float) and all(type(n) in (int, float) and 0 <= n < 1e15 for n in numbers)
 
 
-def _line_of(text: str) -> str:
-    return f'{text[:-1]}{_CHECK}{hashlib.sha256(text.encode()).hexdigest()[:16]}"}}'
+def chained(text: str, before: str) -> str:
+    """Add to a line of JSON a checksum of it and of the line `before`: none can be changed, left out or lost unseen."""
+    return f'{text[:-1]}{_CHECK}{hashlib.sha256((before + text).encode()).hexdigest()[:16]}"}}'
 
 
 def _clean_texts(value: object, *names: str) -> None:

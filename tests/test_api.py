@@ -57,6 +57,24 @@ def test_a_checkpoint_ahead_of_its_history_is_refused(tmp_path: Path) -> None:
         Run(0, Budget(9), tmp_path).begin(1)
 
 
+def test_lines_that_are_lost_before_the_last_are_noticed(tmp_path: Path) -> None:
+    trained(tmp_path, 3)
+    file = tmp_path / "history.jsonl"
+    file.write_bytes(file.read_bytes().splitlines(keepends=True)[2])
+    with pytest.raises(TrialError, match="doesn't hold evaluation 3"):
+        Run(0, Budget(9), tmp_path).begin(3)
+
+
+def test_a_copy_by_hard_links_during_a_training_costs_no_line(tmp_path: Path) -> None:
+    run = trained(tmp_path, 3)
+    (tmp_path / "backup").hardlink_to(tmp_path / "history.jsonl")
+    run.log(4, loss=1.0, notes=10)
+    resumed = Run(0, Budget(9), tmp_path)
+    resumed.begin(4)
+    assert resumed.history == run.history
+    assert len((tmp_path / "backup").read_text().splitlines()) == 3
+
+
 @given(at=st.integers(0), bit=st.integers(0, 7))
 def test_no_flipped_bit_of_the_history_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, at: int, bit: int) -> None:
     folder = tmp_path_factory.mktemp("history")

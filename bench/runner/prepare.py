@@ -179,10 +179,10 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """
     protocol = Protocol.model_validate(job["protocol"])
     source = Source.open(job)
-    with _exclusive(Path(job["cache"]), source.plugin.name, emit):
+    with _exclusive(Path(job["cache"]), source.plugin.name, emit) as alone:
         folder = source.require(emit, bool(job["fetch"]))
         key = corpus_key(source, job["dataset"]["options"], folder)
-        path, corpus = _corpus(source, folder, key, job, emit)
+        path, corpus = _corpus(source, folder, key, job, emit, alone=alone)
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
     file = Path(job["folder"]) / "targets.npz"
@@ -301,8 +301,16 @@ def make_cache(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[None]:
-    """Let one process at a time download and parse a dataset: a second one waits, then finds it in the cache."""
+def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[bool]:
+    """Let one process at a time download and parse a dataset: a second one waits, then finds it in the cache.
+
+    Yields
+    ------
+    bool
+        Whether this process is alone. A read-only cache needs no lock; on a file system without locks a dataset may be parsed
+        twice, and is written in one step.
+    """
+    alone = False
     lock = cache / f".{name}.lock"
     with contextlib.ExitStack() as stack:
         try:
@@ -312,16 +320,16 @@ def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[None]:
             except BusyError:
                 emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
                 stack.enter_context(hold(lock, cache, patience=math.inf))
-        except (
-            OSError,
-            NoLocksError,
-        ):  # a read-only cache needs no lock; without locks it is parsed twice, and written in one step
+            alone = True
+        except (OSError, NoLocksError):
             pass
-        yield
+        yield alone
 
 
-def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any], emit: Emit) -> tuple[Path, Corpus]:
-    """Read the corpus from a cache, or parse the dataset; return its file and the corpus."""
+def _corpus(
+    source: Source, origin: Path | None, key: str, job: Mapping[str, Any], emit: Emit, *, alone: bool
+) -> tuple[Path, Corpus]:
+    """Read the corpus from a cache, or parse the dataset; return its file and the corpus. `alone`: see :func:`_exclusive`."""
     name = f"{source.plugin.name}-{key}.npz"
     folder = Path(job["cache"]) / "corpora"
     for place in (*(Path(p) / "corpora" for p in job["seeds"]), folder):
@@ -335,7 +343,7 @@ def _corpus(source: Source, origin: Path | None, key: str, job: Mapping[str, Any
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not those of a data set whose name begins alike: another process may be writing them.
-        for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.npz.*.tmp"):
+        for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.npz.*.tmp") if alone else ():
             left.unlink(missing_ok=True)
         save_corpus(folder / name, splits, key)
     except OSError as error:

@@ -305,8 +305,8 @@ def private_folder(path: Path) -> Iterator[Path]:
     path.mkdir(mode=0o700)
     try:
         yield path
-    finally:
-        _remove(path)
+    finally:  # what a compiler still holds open there, or made unremovable, costs no result
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

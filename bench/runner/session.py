@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import PluginError, SpecError, did_you_mean, is_users
+from bench.errors import PluginError, SpecError, did_you_mean, in_words
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
@@ -161,11 +160,20 @@ class Session:
         try:
             self._clear(task)
         except OSError as error:
-            if not is_users(error):
-                raise
-            set_aside(Path(task.job["folder"]))
+            self._set_aside(task, error)
             self._clear(task)
         self.display({"event": "trial", **self._about(task)})
+
+    def _set_aside(self, task: Task, error: OSError) -> None:
+        """Move a trial's folder away if it holds a folder for a file or the reverse; any other error is raised."""
+        place = Path(task.job["folder"])
+        if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST) or not place.exists():
+            raise error
+        bad = set_aside(place)
+        label = self.trials[task.job["key"]].label
+        self.display(
+            {"event": "message", "text": f"{label}: its folder can't be used ({in_words(error).message}) It is now {bad}."}
+        )
 
     def _clear(self, task: Task) -> None:
         place, key = Path(task.job["folder"]), task.job["key"]
@@ -175,15 +183,14 @@ class Session:
         else:
             again = isinstance(before, Failed) and before.error.blames_checkpoint
         if again:
-            shutil.rmtree(place / "checkpoint.bad", ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):
-                (place / "checkpoint").rename(place / "checkpoint.bad")
+                set_aside(place / "checkpoint")
         (place / "outcome.json").unlink(missing_ok=True)
         write_json(place / "trial.json", task.job["trial"])
         for name in ("midi", "stages"):
             if (place / name).exists() and not (place / name).is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place / name))
-        written = ("job.json", "stderr.log", ".lock", "samples.h5", "history.jsonl", "midi/*.mid", "stages/*.h5")
+        written = ("job.json", "stderr.log", ".lock", "samples.npz", "history.jsonl", "midi/*.mid", "stages/*.npz")
         for file in (file for name in written for file in place.glob(name)):
             if file.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
@@ -198,7 +205,7 @@ class Session:
         outcome = self.folder.outcome(task.job["key"])
         if outcome is None:
             outcome = self._died(task, ending)
-            self._write_failed(Path(task.job["folder"]), outcome)
+            self._write_failed(task, outcome)
         about = {**self._about(task), "seconds": ending.seconds}
         if isinstance(outcome, Done):
             training = outcome.training.model_dump(exclude={"history"})
@@ -212,15 +219,13 @@ class Session:
         self.display({"event": "failed", **about, "message": outcome.error.message, "log": str(task.log)})
         return False
 
-    def _write_failed(self, place: Path, outcome: Failed) -> None:
-        stored = {"format": FORMAT, **outcome.model_dump()}
+    def _write_failed(self, task: Task, outcome: Failed) -> None:
+        path, stored = Path(task.job["folder"]) / "outcome.json", {"format": FORMAT, **outcome.model_dump()}
         try:
-            write_json(place / "outcome.json", stored)
+            write_json(path, stored)
         except OSError as error:  # the plug-in left a folder there
-            if not is_users(error):
-                raise
-            set_aside(place)
-            write_json(place / "outcome.json", stored)
+            self._set_aside(task, error)
+            write_json(path, stored)
 
     def _about(self, task: Task) -> dict[str, Any]:
         trial, key = task.job["trial"], task.job["key"]

@@ -82,19 +82,17 @@ class TrainingRun(Run):
     def begin(self, epochs_done: int = 0) -> None:
         """Start the training clock; see :meth:`bench.api.Run.begin`."""
         super().begin(epochs_done)
-        self._check_stages(epochs_done)
+        self._check_stages()
         if epochs_done > 0:
             write_sealed(self.folder / "resumed", f"{self.resumed + 1}\n".encode())
 
-    def _check_stages(self, epochs_done: int) -> None:
-        """Refuse to resume behind a stage whose result is damaged: only a training from the start takes it again."""
-        for number, share in enumerate(self.budget.shares[:epochs_done], 1):
-            path = samples_file(self.folder.parent, share)
-            if share in self.budget.stages and path.exists():
-                try:
-                    read_samples(path)
-                except DataError as error:
-                    raise TrialError(f"The result at evaluation {number} is lost: {error.message}") from error
+    def _check_stages(self) -> None:
+        """Refuse to resume behind a stage whose result is missing or damaged: only a training from the start takes it again."""
+        for share in self.taken:
+            try:
+                read_samples(samples_file(self.folder.parent, share))
+            except DataError as error:
+                raise TrialError(f"The result at {share:.4g} of the budget is lost: {error.message}") from error
 
     @property
     def resumed(self) -> int:
@@ -135,12 +133,11 @@ class TrainingRun(Run):
     def stages(self) -> tuple[Stage, ...]:
         """Results at shares of the budget that were taken, by this process or before a kill: one is taken where it was logged."""
         stages = []
-        for share in sorted(self.budget.stages):
+        for share in sorted(self.taken):
             number = 1 + self.budget.shares.index(share)
-            place = next((i for i, entry in enumerate(self.history) if entry["epoch"] >= number), None)
-            if place is not None and samples_file(self.folder.parent, share).exists():
-                notes, last = sum(int(e["notes"]) for e in self.history[: place + 1]), self.history[place]
-                stages.append(Stage(share=share, updates=int(last["updates"]), notes=notes, seconds=last["seconds"]))
+            place = next(i for i, entry in enumerate(self.history) if entry["epoch"] >= number)
+            notes, last = sum(int(e["notes"]) for e in self.history[: place + 1]), self.history[place]
+            stages.append(Stage(share=share, updates=int(last["updates"]), notes=notes, seconds=last["seconds"]))
         return tuple(stages)
 
     def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:

@@ -10,10 +10,10 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 
 from bench.errors import DataError, MachineError, UsageError, in_words
 from bench.formatting import clean
-from bench.system.disk import MOST_RECORD, open_log, read_file, write_file, write_named_file
+from bench.system.disk import MOST_RECORD, open_lock, read_file, write_file, write_named_file
 
 #: Version of run.json, outcome.json, targets.npz and samples.npz. It is part of every trial's key.
 FORMAT = 4
@@ -64,7 +64,7 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
         If the file can't be opened.
     """
     until = time.monotonic() + patience
-    with open_log(file) as opened:
+    with open_lock(file) as opened:
         while True:
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,9 +85,11 @@ def hold(file: Path, folder: Path, patience: float = 0.0, note: str = "") -> Ite
                     f"{folder} can't be locked ({error.strerror}): its file system has no locks, as some over a network.",
                     "Two runs in one folder would mix. Give a folder on a disk of this machine: --out DIR.",
                 ) from error
-        opened.truncate(0)
-        opened.write((note or f"process {os.getpid()}, since {timestamp()}").encode())
-        opened.flush()
+        if os.fstat(opened.fileno()).st_nlink == 1:  # a second name of it may be another's
+            opened.truncate(0)
+            opened.seek(0)
+            opened.write((note or f"process {os.getpid()}, since {timestamp()}").encode())
+            opened.flush()
         yield
 
 
@@ -127,14 +129,11 @@ def make_way(root: Path, *names: str) -> None:
                 set_aside(place)
 
 
-def set_aside(place: Path) -> None:
-    """Rename a file or folder to ``NAME.bad``; an earlier one is removed."""
-    bad = place.with_name(f"{place.name}.bad")
-    if bad.is_dir():
-        shutil.rmtree(bad, ignore_errors=True)
-    else:
-        bad.unlink(missing_ok=True)
-    place.rename(bad)
+def set_aside(place: Path) -> Path:
+    """Rename a file or folder to ``NAME.bad``, or a number behind it where there is one already; return its new path."""
+    first = place.with_name(f"{place.name}.bad")
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return place.rename(next(bad for bad in itertools.chain([first], numbered) if not os.path.lexists(bad)))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -47,7 +47,7 @@ def result_digests(trial: Path) -> dict[str, str]:
 
 def _is_checkpoint(folder: Path) -> bool:
     """Whether a folder is the plug-in's own: what it leaves there is read by nobody else."""
-    return folder.name in ("checkpoint", "checkpoint.bad") and folder.parent.parent.name == "trials"
+    return folder.name.startswith("checkpoint") and folder.parent.parent.name == "trials"
 
 
 def damaged_results(trial: Path, outcome: Done) -> list[str]:
@@ -130,7 +130,7 @@ class RunFolder:
         except DamagedFileError as error:
             raise DataError(
                 f"The run folder {self.path} can't be used: {error}.",
-                "A run folder holds ordinary files and folders only. Remove it, or copy what it leads to.",
+                "A run folder holds ordinary files and folders only. Remove that name, or put a copy of what it leads to there.",
             ) from error
 
     def write(self, record: RunRecord) -> None:
@@ -175,7 +175,7 @@ class RunFolder:
     def make(self) -> None:
         """Create the folder, and remove the temporary files of a killed process."""
         try:
-            make_way(self.path, "run.json", "targets.h5", "prepare.json", "prepare.log", "trials/outcome.json")
+            make_way(self.path, "run.json", "targets.npz", "prepare.json", "prepare.log", "trials/outcome.json")
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
             clear_temporaries(self.path)
         except OSError as error:

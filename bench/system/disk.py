@@ -59,7 +59,7 @@ def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
     OSError
         If it can't be written completely; then `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         # A new file: a name that someone else left there, a link perhaps, is never written to.
@@ -90,13 +90,22 @@ def write_named_file(path: Path, content: bytes) -> None:
         write_file(Path(os.path.realpath(path)), content, None if mode is None else stat.S_IMODE(mode))
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, each of them as lasting as what is written into it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_folder(folder.parent)
+
+
 def _flush_folder(folder: Path) -> None:
     """Flush the names in a folder; some file systems can't, and then a rename is as lasting as they make it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
     finally:
         os.close(descriptor)
 
@@ -139,12 +148,21 @@ def _reading(path: Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
 def open_log(path: Path) -> BinaryIO:
     """Open an ordinary file for appending; missing parent folders are created. Raises as :func:`read_file`.
 
-    A file that has a second name, as in a copy by hard links, is replaced by an empty one: the other name keeps the content.
+    A file that has a second name, as in a copy by hard links, is first replaced by a copy: the other name keeps what it had.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     if path.is_file() and not path.is_symlink() and path.stat().st_nlink > 1:
-        path.unlink()
+        write_file(path, read_file(path, MOST_RECORD))
     return _open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, "a+b")
+
+
+def open_lock(path: Path) -> BinaryIO:
+    """Open an ordinary file for a lock; missing parent folders are created. Raises as :func:`read_file`.
+
+    It is the same file for every process, also one with a second name: nothing is ever put in its place.
+    """
+    _make_folder(path.parent)
+    return _open(path, os.O_RDWR | os.O_CREAT, "r+b")
 
 
 def _open(path: Path, flags: int, mode: str) -> BinaryIO:

@@ -28,7 +28,7 @@ import numpy as np
 from rich.console import Console
 
 from bench import tuning
-from bench.api import Budget, Run, _line_of, read_midi
+from bench.api import Budget, Run, chained, read_midi
 from bench.cli.display import Plain
 from bench.errors import BenchError, DataError
 from bench.external.folder import midi_files, read_external
@@ -164,9 +164,11 @@ def _outcome(data: bytes, folder: Path) -> None:
 
 
 def _history(data: bytes, folder: Path) -> None:
-    lines = (line.decode(errors="replace") for line in data.splitlines())
-    sealed = "".join(_line_of(line) + "\n" for line in lines).encode(errors="replace")
-    _both(folder / "history.jsonl", sealed, data, lambda path: _resume(path.parent))
+    lines = itertools.accumulate(
+        data.decode(errors="replace").splitlines(), lambda before, line: chained(line, before), initial=""
+    )
+    sealed = "\n".join([*lines][1:])
+    _both(folder / "history.jsonl", sealed.encode(errors="replace"), data, lambda path: _resume(path.parent))
 
 
 def _resume(folder: Path) -> None:

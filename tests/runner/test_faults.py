@@ -1,5 +1,6 @@
 """Plug-ins that go wrong: the row says how, and no other row is lost."""
 
+import errno
 import io
 import os
 import re
@@ -71,7 +72,7 @@ def test_a_kill_for_memory_is_told_with_the_peak(toy: Bench) -> None:
 def test_a_hanging_trial_is_killed_with_its_children(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.runner.processes.GRACE", 0.5)
     pids = toy.folder / "pids"
-    toy.write({"faulty": {"params": {"how": "hang", "path": str(pids)}}, "steady": {}}, budget={"epochs": 2, "timeout": 5})
+    toy.write({"faulty": {"params": {"how": "hang", "path": str(pids)}}, "steady": {}}, budget={"epochs": 2, "timeout": 15})
     assert toy.run().failed == 1
     outcome = toy.outcome("faulty")
     assert outcome["error"]["kind"] == "Timeout"
@@ -373,3 +374,48 @@ def test_a_file_in_the_place_of_a_folder_costs_only_that_folder(toy: Bench) -> N
     assert toy.run(models=[], references=["median"], seeds=[0]).failed == 0
     assert (run / "midi" / "target-000.mid").is_file()
     assert (trial / "midi" / "piece-000.mid").is_file()
+
+
+def test_a_trial_folder_that_may_not_be_written_keeps_its_checkpoint(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run in a container leaves it that another user made: refused in words, not set aside to train anew."""
+    toy.write({"steady": {}})
+    toy.run()
+    place = toy.trials()["steady", 0]
+    (place / "outcome.json").unlink()
+
+    def refused(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.runner.session.write_json", refused)
+        with pytest.raises(PermissionError):
+            toy.run()
+    assert (place / "checkpoint").is_dir()
+    assert not list(place.parent.glob("*.bad*"))
+    assert toy.run().failed == 0
+    assert toy.outcome("steady")["training"]["resumed"] == 1
+
+
+def test_what_is_set_aside_is_said_and_kept(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    toy.run()
+    place = toy.trials()["steady", 0]
+    for number in (1, 2):
+        shutil.rmtree(place)
+        (place / "job.json").mkdir(parents=True)
+        (place / "mine").write_text(str(number))
+        assert toy.run().failed == 0
+        (said,) = [event["text"] for event in toy.events if "can't be used" in event.get("text", "")]
+        assert f"It is now {place}.bad" in said
+    assert [(place.parent / f"{place.name}{end}" / "mine").read_text() for end in (".bad", ".bad-2")] == ["1", "2"]
+
+
+def test_leftovers_of_a_compiler_that_cannot_be_removed_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.runner.processes import private_folder
+
+    def busy(path: object, *_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    with private_folder(tmp_path / "compiled") as folder:
+        (folder / ".nfs01").touch()
+        monkeypatch.setattr(os, "unlink", busy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,17 @@ def test_killed_while_a_stage_is_taken_it_resumes_to_the_same_results(toy: Bench
     assert toy.run().failed == 0
     assert staged(toy) == {0.125: {41}, 0.5: {44}, 1: {48}}
     assert sorted(path.name for path in (folder / "stages").iterdir()) == ["0.125.npz", "0.5.npz"]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"rot")])
+def test_a_result_that_is_lost_before_a_resume_is_taken_again(toy: Bench, damage: Callable[[Path], object]) -> None:
+    died = toy.folder / "died"
+    toy.write({"staged": {"params": {"path": str(died), "after": 1}}}, budget=BUDGET)
+    assert toy.run().failed == 1
+    damage(samples_file(toy.trials()["staged", 0], 0.125))
+    assert toy.run().failed == 0
+    assert staged(toy) == {0.125: {41}, 0.5: {44}, 1: {48}}
+    assert any("trains from the start" in event.get("text", "") for event in toy.events)
 
 
 def test_a_stage_compiles_once_for_all(toy: Bench) -> None:

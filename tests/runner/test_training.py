@@ -1,5 +1,6 @@
 """A trial's budget as its training gets it, and what its outcome says of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,10 @@ def test_the_measured_updates_stand_for_yardstick_seconds_alone() -> None:
 
 
 def run_in(folder: Path, budget: Budget) -> TrainingRun:
-    return TrainingRun(seed=0, budget=budget, folder=folder / "checkpoint")
+    def take(share: float) -> None:
+        write_samples(samples_file(folder, share), Samples({}))
+
+    return TrainingRun(seed=0, budget=budget, folder=folder / "checkpoint", take=take)
 
 
 STAGED = Budget(updates=40, evaluations=4, stages=(0.25, 0.1, 0.6))  # shares 0.1 0.25 0.5 0.6 0.75 1
@@ -53,24 +57,30 @@ def test_stages_are_those_that_were_taken(tmp_path: Path) -> None:
     run = run_in(tmp_path, STAGED)
     run.begin()
     # An evaluation at 0.25 is the first past 0.1, too.
-    for number, updates in ((2, 10), (3, 20), (4, 24)):
+    for number, updates, shares in ((2, 10, (0.1, 0.25)), (3, 20, ()), (4, 24, (0.6,))):
         run.log(number, loss=1.0, notes=100, updates=updates)
-    assert run.stages() == ()
-    for share in (0.1, 0.25):
-        samples_file(tmp_path, share).parent.mkdir(exist_ok=True)
-        write_samples(samples_file(tmp_path, share), Samples({}))
-    first, second = run.stages()
+        for share in shares:
+            run.stage(share)
+    first, second, third = run.stages()
     assert first == Stage(share=0.1, updates=10, notes=100, seconds=run.history[0]["seconds"])
     assert second == first.model_copy(update={"share": 0.25})
-    # That of 0.6 was logged; the kill came before its samples were written, or before the evaluation's checkpoint.
-    samples_file(tmp_path, 0.6).touch()
-    assert [stage.share for stage in run.stages()] == [0.1, 0.25, 0.6]
+    assert (third.share, third.updates, third.notes) == (0.6, 24, 300)
+    # Of 0.6 the samples exist; the kill came before the evaluation's checkpoint.
     resumed = run_in(tmp_path, STAGED)
     resumed.begin(3)
     assert [stage.share for stage in resumed.stages()] == [0.1, 0.25]
-    samples_file(tmp_path, 0.25).write_bytes(b"damaged")
-    with pytest.raises(TrialError, match="The result at evaluation 2 is lost"):
-        run_in(tmp_path, STAGED).begin(3)
+    assert [entry["epoch"] for entry in resumed.history] == [2, 3]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
+def test_a_stage_that_was_taken_and_is_lost_is_not_passed_over(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    run = run_in(tmp_path, STAGED)
+    run.begin()
+    run.log(2, loss=1.0, notes=100, updates=10)
+    run.stage(0.25)
+    damage(samples_file(tmp_path, 0.25))
+    with pytest.raises(TrialError, match=r"The result at 0\.25 of the budget is lost"):
+        run_in(tmp_path, STAGED).begin(2)
 
 
 @pytest.mark.parametrize(

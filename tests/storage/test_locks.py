@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.storage.files import BusyError, hold
 from tests.cli.in_process import environment
 
 #: Preloaded: below $NO_LOCKS_BELOW, flock fails with $NO_LOCKS_ERROR.
@@ -58,9 +60,8 @@ def run(folder: Path, library: Path, below: Path, error: int) -> subprocess.Comp
     plugins = str(Path(__file__).parents[1] / "runner" / "plugins")
     preload = {"LD_PRELOAD": str(library), "NO_LOCKS_BELOW": str(below), "NO_LOCKS_ERROR": str(error)}
     words = ["run", "toy.yaml", "--plugins", plugins, "--scale", "cpu", "--no-sound", "--out", "out"]
-    variables = environment(preload | {"BENCH_CACHE": str(folder / "cache")})
-    command = [sys.executable, "-m", "bench", *words]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    command, env = [sys.executable, "-m", "bench", *words], environment(preload | {"BENCH_CACHE": str(folder / "cache")})
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -76,3 +77,26 @@ def test_a_cache_needs_no_locks(tmp_path: Path, library: Path) -> None:
     done = run(tmp_path, library, tmp_path / "cache", errno.ENOLCK)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list((tmp_path / "cache" / "corpora").glob("*.npz"))) == 1
+
+
+def test_a_copy_by_hard_links_does_not_open_a_lock(tmp_path: Path) -> None:
+    """As `cp -al` and rsnapshot make them, during a run."""
+    with hold(tmp_path / ".lock", tmp_path, note="the first"):
+        os.link(tmp_path / ".lock", tmp_path / "backup")
+        with pytest.raises(BusyError, match="the first"), hold(tmp_path / ".lock", tmp_path):
+            raise AssertionError("two at once")
+    with hold(tmp_path / ".lock", tmp_path, note="the second"):
+        assert (tmp_path / "backup").read_text() == "the first"
+
+
+def test_a_temporary_of_another_process_is_left_alone_without_locks(tmp_path: Path, library: Path) -> None:
+    other = tmp_path / "cache" / "corpora" / ".toy-0123456789abcdef.npz.1a2b.tmp"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert run(tmp_path, library, tmp_path / "cache", errno.ENOLCK).returncode == 0
+    assert other.exists()
+    shutil.rmtree(tmp_path / "out")
+    for corpus in other.parent.glob("*.npz"):
+        corpus.unlink()
+    assert run(tmp_path, library, tmp_path / "elsewhere", errno.ENOLCK).returncode == 0
+    assert not other.exists()

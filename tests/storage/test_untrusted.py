@@ -69,8 +69,9 @@ def test_a_second_name_of_another_file_is_not_appended_to(tmp_path: Path) -> Non
     mine.write_text("of the user")
     os.link(mine, tmp_path / "stderr.log")
     with open_log(tmp_path / "stderr.log") as log:
-        log.write(b"new")
+        log.write(b" and new")
     assert mine.read_text() == "of the user"
+    assert (tmp_path / "stderr.log").read_text() == "of the user and new"  # a backup by hard links costs no log
     write_file(tmp_path / "stderr.log", b"new")
     assert mine.read_text() == "of the user"
 

@@ -1,6 +1,7 @@
 """Honours a budget in any unit: its one weight is the number of its updates, and its samples tell it.
 
-With `path`, its process dies the first time that it continues a prompt: the file at `path` is left behind as a sign.
+With `path`, its process dies the first time that it continues a prompt after more than `after` updates: the file at `path` is
+left behind as a sign.
 """
 
 import json
@@ -22,8 +23,8 @@ CONSTRAINT = True
 
 
 class Model:
-    def __init__(self, path: str = "", compiles: bool = False) -> None:
-        self.path, self.compiles, self.calls = path, compiles, 0
+    def __init__(self, path: str = "", compiles: bool = False, after: int = 0) -> None:
+        self.path, self.compiles, self.after, self.calls = path, compiles, after, 0
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         self.updates, number = 0, 0
@@ -49,7 +50,7 @@ class Model:
         self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
     ) -> list[Notes]:
         """Repeat the pitch 40 + updates, or under a constraint the pitch of the largest weight."""
-        if self.path and not Path(self.path).exists():
+        if self.path and self.updates > self.after and not Path(self.path).exists():
             Path(self.path).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         self.calls += 1
