@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from bench.errors import DataError
 
 HEADER = 14
@@ -28,6 +30,12 @@ COMMON = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 
 #: Data bytes of a channel's event, by the upper four bits.
 SIZES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
+
+#: Ticks that the parser can count.
+MOST_TICKS = 1 << 31
+
+#: The first eight bytes of every file.
+BEGINNING = b"MThd\0\0\0\6"
 
 Span = tuple[int, int]
 
@@ -73,16 +81,19 @@ def checked(raw: bytes) -> bytes:
     ------
     DataError
         If there are more or fewer tracks than the header says, they are independent sequences (format 2), a status byte is
-        missing after a SysEx event, a tempo doesn't have three bytes, or an event that would be misread is not allowed in files.
+        missing after a SysEx event, a tempo doesn't have three bytes, an event that would be misread is not allowed in files, or
+        there are more ticks than the parser can count.
     """
     spans = tracks(raw)
-    if not _doubtful(raw, spans):
+    if not (_doubtful(raw, spans) or _may_overflow(raw)):
         return raw
     content = bytearray(raw)
     for span in spans:
         for event in events(raw, span):
             if event.kind == TEMPO and event.size != 3:
                 raise damaged(f"a tempo of {event.size} bytes, not 3")
+            if event.tick >= MOST_TICKS:
+                raise DataError("it lasts 2^31 ticks or more")
             if event.status == ESCAPE:
                 content[event.at] = SYSEX
     return bytes(content)
@@ -96,7 +107,7 @@ def tracks(raw: bytes) -> list[Span]:
     DataError
         If there are more or fewer tracks than the header says, or they are independent sequences (format 2).
     """
-    if len(raw) < HEADER or not raw.startswith(b"MThd\0\0\0\6"):
+    if len(raw) < HEADER or not raw.startswith(BEGINNING):
         raise damaged("it does not begin with a MIDI header")
     form, announced = struct.unpack_from(">HH", raw, 8)
     spans, at = [], HEADER
@@ -183,6 +194,22 @@ def _doubtful(raw: bytes, spans: Sequence[Span]) -> bool:
         for at in _positions(raw, bytes([first]), *span)
         if raw.rfind(b"\xff\x51\x03", at - 5, at) < 0  # no byte of a tempo
     )
+
+
+def _may_overflow(raw: bytes) -> bool:
+    """Whether a delta time may be longer than the parser reads, or a track's sum up to more ticks than it can count.
+
+    A delta of four bytes ends a row of three that are at least 0x80, one of three a row of two, one of two a single one. All such
+    rows in the file are taken for deltas, which can only add to the sum.
+    """
+    values = np.frombuffer(raw, np.uint8)
+    high = values >= 0x80
+    two = high[1:] & high[:-1]
+    three = two[1:] & two[:-1]
+    short = int(((values[:-1] & 0x7F) + 1)[high[:-1] & ~high[1:]].sum(dtype=np.int64)) << 7
+    if (three[1:] & three[:-1]).any():
+        return True
+    return (int(three.sum()) << 28) + (int(two.sum()) << 21) + short + (len(raw) << 6) >= MOST_TICKS
 
 
 def _positions(raw: bytes, part: bytes, start: int = HEADER, end: int | None = None) -> Iterator[int]:

@@ -15,7 +15,7 @@ from bench.errors import DataError
 from bench.music import smf
 from bench.music.midi import MOST_BYTES, read_midi
 
-from .test_midi import midi, off, on, program, tempo
+from .test_midi import chunk, midi, off, on, program, tempo
 
 NOTE = [(0, on(60, 64)), (480, off(60))]
 
@@ -103,8 +103,8 @@ def test_a_tracks_own_program_takes_precedence() -> None:
 
 
 def test_durations_far_behind_a_slow_tempo() -> None:
-    """A piece of eight and a half hours, then the fastest tempo: a tick is shorter than the resolution of the onsets."""
-    wait = [(16383, b"\xff\x01\0")] * 60_000
+    """A piece of 23 hours, then the fastest tempo: a tick is hardly longer than the resolution of the onsets."""
+    wait = [(16383, b"\xff\x01\0")] * 10_000
     body = [event for i in range(64) for event in ((1, on(100 - i % 40, 64)), (1, off(100 - i % 40)))]
     notes = read_midi(midi([(0, tempo(0xFFFFFF)), *wait, (0, tempo(1)), *body], division=32767))
     assert len(notes) == 64
@@ -166,3 +166,44 @@ def test_every_event_is_found(data: st.DataObject) -> None:
     (span,) = smf.tracks(raw)
     assert [raw[event.at] for event in smf.events(raw, span)] == [message[0] for _, message in track] + [0xFF]
     assert len(read_midi(raw)) == sum(message[0] == 0x90 for _, message in track)
+
+
+def quantity(value: int) -> bytes:
+    """A quantity of any length, also one that is too long for a file."""
+    parts = [value & 0x7F]
+    while value := value >> 7:
+        parts.append(value & 0x7F | 0x80)
+    return bytes(reversed(parts))
+
+
+def timed(events: list[tuple[int, bytes]], division: int = 480) -> bytes:
+    """A file of one track with deltas of any size."""
+    body = b"".join(quantity(delta) + message for delta, message in [*events, (0, b"\xff\x2f\0")])
+    return chunk(b"MThd", b"\0\0\0\1" + division.to_bytes(2, "big")) + chunk(b"MTrk", body)
+
+
+MARK = b"\xff\x01\0"
+LONG = (1 << 28) - 1
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [[LONG] * 8 + [8], [LONG] * 16 + [116], [(1 << 21) - 1] * 1025, [(1 << 14) - 1] * ((1 << 17) + 10)],
+    ids=["2^31", "2^32", "three bytes", "two bytes"],
+)
+def test_more_ticks_than_the_parser_counts(gaps: list[int]) -> None:
+    """They would wrap, and the notes behind them lie at the beginning, or be lost."""
+    behind = [*((gap, MARK) for gap in gaps), (0, on(62, 64)), (10, off(62))]
+    with pytest.raises(DataError, match="lasts 2\\^31 ticks or more"):
+        read_midi(timed([(0, tempo(1)), (0, on(60, 64)), (10, off(60)), *behind]))
+
+
+def test_the_last_tick_that_the_parser_counts() -> None:
+    gaps = [(LONG, MARK)] * 8 + [((1 << 31) - 1 - 8 * LONG, off(60))]
+    notes = read_midi(timed([(0, tempo(1)), (0, on(60, 64)), *gaps], 32767))
+    assert notes.duration.tolist() == pytest.approx([((1 << 31) - 1) * 1e-6 / 32767])
+
+
+def test_a_delta_of_five_bytes() -> None:
+    with pytest.raises(DataError, match="not a MIDI file that can be parsed"):
+        read_midi(timed([(0, on(60, 64)), (10, off(60)), (1 << 28, on(62, 64)), (10, off(62))]))
