@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.music import smf
-from bench.music.notes import Notes
+from bench.music.notes import LONGEST, Notes
 
 #: Ticks of a quarter note in written files.
 RESOLUTION = 480
+
+#: Ticks that a written file may last: what a delta time of four bytes, the longest, can hold.
+MOST_TICKS = 1 << 28
 
 #: Microseconds of a quarter note in a file without a tempo: 120 quarter notes a minute, by the MIDI standard.
 DEFAULT_TEMPO = 500_000
@@ -67,7 +70,8 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     Raises
     ------
     DataError
-        If it can't be read or parsed, is larger than 16 MiB, or has only drums.
+        If it can't be read or parsed, is larger than 16 MiB, has only drums, or a note begins or lasts too long for
+        :class:`Notes`.
 
     Examples
     --------
@@ -114,7 +118,9 @@ def parse(raw: bytes, programs: Container[int] | None = None) -> Notes:
     if score.ticks_per_quarter <= 0 or (len(time) and time[0] < 0):
         raise DataError("not a MIDI file that can be used (it has negative times or no time base)")
     onset, length = _seconds(score, time, duration)
-    if len(onset) and onset[-1] > DISTINCT:
+    if len(onset) and (end := max(onset[-1], length.max())) > DISTINCT:
+        if end >= LONGEST:
+            raise DataError(f"it has a note that begins after, or lasts, {LONGEST:,.0f} s or more")
         return Notes.from_columns(onset, length, pitch, velocity)
     # Valid by construction, so not checked again: ticks are at least 0, and seconds never fall as ticks rise.
     return Notes._checked(onset, length, pitch.view(np.uint8), velocity.view(np.uint8))
@@ -177,6 +183,11 @@ def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
         By track name.
     tempo : float
         Quarter notes a minute.
+
+    Raises
+    ------
+    DataError
+        If a note ends after 2^28 ticks, the longest distance of two events in a file; at the default none can.
     """
     import pretty_midi
 
@@ -198,6 +209,8 @@ def _layered(notes: Notes, tick: float) -> Iterator[tuple[int, int, int, int, in
     """Layer, start and end tick, pitch and velocity of each note; notes of a layer that have one pitch don't overlap."""
     start = np.rint(notes.onset / tick).astype(np.int64)
     end = np.maximum(np.rint((notes.onset + notes.duration) / tick).astype(np.int64), start + 1)
+    if len(end) and end.max() >= MOST_TICKS:
+        raise DataError(f"A note ends at {end.max() * tick:,.0f} s; a MIDI file at this tempo holds {MOST_TICKS * tick:,.0f} s.")
     columns = (column.tolist() for column in (start, end, notes.pitch, notes.velocity))
     ends: dict[int, list[int]] = defaultdict(list)  # by pitch, of the last note of each layer
     for a, b, pitch, velocity in zip(*columns, strict=True):

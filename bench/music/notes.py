@@ -16,8 +16,9 @@ FIELDS = ("pitch", "velocity", "time", "duration")
 
 COLUMNS = ("onset", "duration", "pitch", "velocity")
 
-#: What no onset and no duration reaches, seconds: thirty years. Beyond it sums of times overflow.
-LONGEST = 1e9
+#: What no onset and no duration reaches, seconds: 28 hours. A written MIDI file holds at most 2^28 ticks, 78 hours, between two
+#: events, so a note that begins and lasts as long as notes may still fits.
+LONGEST = 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +139,9 @@ def check_columns(
         return
     # min and max propagate a NaN, so that one pass each also finds values that aren't finite.
     if not (onset.min() >= 0 and onset.max() < LONGEST):
-        raise DataError("Notes.onset must be at least 0 s and below 10^9 s.")
+        raise DataError(f"Notes.onset must be at least 0 s and below {LONGEST:,.0f} s.")
     if not (duration.min() > 0 and duration.max() < LONGEST):
-        raise DataError("Notes.duration must be above 0 s and below 10^9 s.")
+        raise DataError(f"Notes.duration must be above 0 s and below {LONGEST:,.0f} s.")
     if pitch.max() > 127:
         raise DataError(f"Notes.pitch has {pitch.max()}, MIDI ends at 127.")
     if velocity.min() < 1 or velocity.max() > 127:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench.api import FIELDS, Notes, Piece
-from bench.errors import TrialError
+from bench.errors import DataError, TrialError
+from bench.music.notes import COLUMNS, check_columns
 from bench.storage.samples import Target
 
 #: Tolerance for onsets, seconds: some models compute them in float32 or in MIDI ticks.
@@ -16,7 +17,7 @@ ONSET_TOLERANCE = 1e-3
 
 
 def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_prompt: bool) -> None:
-    """Refuse anything but one Notes of exactly `n_notes` notes per prompt, none before its prompt's last onset.
+    """Refuse anything but one valid Notes of exactly `n_notes` notes per prompt, none before its prompt's last onset.
 
     Raises
     ------
@@ -31,6 +32,10 @@ def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_
     for target, notes in zip(targets, parts, strict=True):
         if not isinstance(notes, Notes):
             raise TrialError(f"generate() returned a {type(notes).__name__} for piece {target.piece.id!r}; it must be Notes.")
+        try:
+            check_columns(*(getattr(notes, name) for name in COLUMNS))
+        except DataError as error:  # the arrays were changed after the Notes were made
+            raise TrialError(f"generate() for piece {target.piece.id!r}: {error.message}") from error
         if len(notes) != n_notes:
             raise TrialError(f"generate() returned {len(notes)} notes for piece {target.piece.id!r}; {n_notes} were asked for.")
         if takes_prompt and len(target.prompt) and notes.onset[0] < target.prompt.onset[-1] - ONSET_TOLERANCE:

@@ -18,6 +18,7 @@ from pydantic import FiniteFloat, TypeAdapter
 from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
 from bench.formatting import plural, tally
+from bench.music.notes import COLUMNS, check_columns
 from bench.storage.arrays import (
     DAMAGE,
     Arrays,
@@ -96,6 +97,11 @@ def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
         Result of a dataset's `load`.
     fingerprint : str
         Identity of the dataset and its options.
+
+    Raises
+    ------
+    DataError
+        If a piece's notes are not what :class:`bench.music.notes.Notes` promises: nothing is written. Names the piece.
     """
     write_arrays(path, _arrays(splits, fingerprint), MOST_CORPUS)
 
@@ -125,6 +131,11 @@ def load_corpus(path: Path) -> Corpus:
 
 def _arrays(splits: Splits, fingerprint: str) -> dict[str, NDArray[Any]]:
     pieces = [p for name in SPLITS for p in getattr(splits, name)]
+    for piece in pieces:
+        try:
+            check_columns(*(getattr(piece.notes, name) for name in COLUMNS))
+        except DataError as error:
+            raise DataError(f"The piece {piece.id!r}: {error.message}") from error
     values = {
         "pieces": [{k: getattr(p, k) for k in FACTS} for p in pieces],
         "skipped": [[s.source, s.reason] for s in splits.skipped],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import DataError
-from bench.music.midi import midi_bytes
+from bench.music.midi import midi_bytes, read_midi
 from bench.runner.prepare import make_cache
+from bench.storage.corpus import load_corpus, save_corpus
 
 from .conftest import dataset_class, dataset_module
 from .servers import HTML, Server, music
@@ -185,3 +187,25 @@ def test_mon2025_real_files(quiet: Quiet) -> None:
     splits = Mon(holdout=3).load(source, quiet)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (6, 1, 3)
     assert splits.skipped == ()
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 8, 0xFFFFFFFF])
+def test_what_is_verified_can_be_read(tmp_path: Path, size: int) -> None:
+    """A header of more than six bytes was verified, and then left out."""
+    raw = midi_bytes(music(0))
+    more = b"\0" * (size - 6) if 6 < size < 100 else b""
+    path = tmp_path / "a.mid"
+    path.write_bytes(raw[:4] + size.to_bytes(4, "big") + raw[8:14] + more + raw[14:])
+    problem = dataset_module("folder", "_files").midi_file_problem(path)
+    assert problem == ("" if size == 6 else "not a MIDI file")
+    with pytest.raises(DataError) if problem else contextlib.nullcontext():
+        read_midi(path)
+
+
+def test_one_file_with_a_note_of_a_hundred_years_costs_itself(files: Path, tmp_path: Path, quiet: Quiet) -> None:
+    endless = Path(__file__).parents[1] / "fuzz" / "corpus" / "midi" / "01-length-4.5e9-s"
+    (files / "long.mid").write_bytes(endless.read_bytes())
+    splits = Folder(minimum_notes=1).load(files, quiet)
+    assert {s.source: s.reason for s in splits.skipped}["long.mid"].startswith("it has a note that begins after, or lasts")
+    save_corpus(tmp_path / "c.h5", splits, "x")
+    assert len(load_corpus(tmp_path / "c.h5").train) == len(splits.train)

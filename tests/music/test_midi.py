@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import DataError
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, read_midi
-from bench.music.notes import Notes, check_columns
+from bench.music.notes import LONGEST, Notes, check_columns
 from bench.runner.prepare import write_midi
 
 TICK = 60 / 120 / 480
@@ -201,3 +201,26 @@ def test_write_midi(tmp_path: Path) -> None:
     write_midi(tmp_path / "deep" / "x.mid", notes[:2], notes[2:])
     assert read_midi(tmp_path / "deep" / "x.mid").pitch.tolist() == [60, 62, 64]
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.mid"]
+
+
+@pytest.mark.parametrize(("ticks", "holds"), [(16383 * 3, True), (16383 * 8, False)])
+def test_a_note_that_lasts_too_long(ticks: int, holds: bool) -> None:
+    """Its onset is small: the length is checked too."""
+    gaps = [(16383, b"\xff\x01\0")] * (ticks // 16383)
+    raw = midi([(0, tempo(1_000_000)), (0, on(60, 64)), *gaps, (0, off(60))], division=1)
+    if holds:
+        check_columns(*(getattr(read_midi(raw), name) for name in ("onset", "duration", "pitch", "velocity")))
+    else:
+        with pytest.raises(DataError, match="begins after, or lasts, 100,000 s or more"):
+            read_midi(raw)
+
+
+def test_the_longest_times_are_read_back() -> None:
+    last = LONGEST - 1
+    notes = read_midi(midi_bytes(Notes.from_columns([0.0, last], [last, last], [60, 62], [80, 80])))
+    assert (notes.onset.tolist(), notes.duration.tolist()) == (pytest.approx([0.0, last]), pytest.approx([last, last]))
+
+
+def test_a_tempo_at_which_no_file_holds_the_notes() -> None:
+    with pytest.raises(DataError, match="ends at 90,000 s; a MIDI file at this tempo holds 5,592 s"):
+        midi_bytes(Notes.from_columns([0.0], [9e4], [60], [80]), tempo=6000)

@@ -291,6 +291,13 @@ def test_samples_may_begin_with_the_prompts_last_onset_and_anywhere_without_a_pr
         check_samples(None, [_target()], 1, takes_prompt=True)
 
 
+def test_samples_that_hold_no_contract_are_no_samples() -> None:
+    """A plug-in may make notes past the checks; they were stored, and could never be read again."""
+    endless = Notes._checked(np.array([9.0]), np.array([1e9]), np.array([60], np.uint8), np.array([64], np.uint8))
+    with pytest.raises(TrialError, match=r"piece 'x': Notes\.duration must be above 0 s and below 100,000 s"):
+        check_samples([endless], [_target()], 1, takes_prompt=True)
+
+
 def test_impossible_likelihoods_are_refused() -> None:
     from bench.api import Piece
 
