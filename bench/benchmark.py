@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, UsageError
+from bench.errors import BenchError, DataError, UsageError
 from bench.runner.datasets import Sink
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.session import Session
@@ -198,7 +198,7 @@ def render_after_run(folder: Path, display: Sink) -> None:
             return
         synthesizer = find_synthesizer()
         outcomes = render_run(folder, synthesizer)
-    except (DataError, ImportError, OSError) as error:
+    except (BenchError, ImportError, OSError) as error:
         display({"event": "message", "text": f"no sound: {' '.join(str(error).split())}"})
         return
     rendered = sum(outcome.rendered for outcome in outcomes)

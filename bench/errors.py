@@ -17,11 +17,16 @@ from typing import Any
 #: ``errno`` where the disk, or the user's quota, is full.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-#: ``errno`` where a place was named that this user can't write or read, or that is of another kind: theirs to change.
-_PLACE = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST),
-    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+#: ``errno`` where this user may not write or read the place that was named: theirs to change, and no word about what is there.
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+#: ``errno`` where the place that was named is missing or of another kind.
+_MISPLACED = {
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOEXEC, errno.ENXIO),
 }
+
+#: ``errno`` where the machine has no more of something, or its disk fails: whoever made the call, it is not to blame.
+_MACHINE = {*DISK_FULL, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ESTALE, errno.EAGAIN}
 
 
 #: How the dynamic linker and the system say that there is no memory for a library.
@@ -95,25 +100,48 @@ def is_users(error: OSError) -> bool:
     >>> is_users(PermissionError(errno.EACCES, "Permission denied")), is_users(OSError(errno.EIO, "Input/output error"))
     (True, False)
     """
-    return error.errno in _PLACE
+    return error.errno in _DENIED | _MISPLACED
 
 
-def in_words(error: OSError | MemoryError) -> MachineError:
+def is_denied(error: OSError) -> bool:
+    """Whether this user may not write or read the place that was named, which tells nothing about what is there."""
+    return error.errno in _DENIED
+
+
+def is_machines(error: OSError) -> bool:
+    """Whether the machine has no more of something, or its disk fails, whatever was asked for."""
+    return error.errno in _MACHINE
+
+
+def refusal(error: OSError, place: BenchError) -> BenchError:
+    """Choose the error for a refused call: `place` if it is due to the place that was named, else the machine's in words.
+
+    Examples
+    --------
+    >>> refusal(OSError(errno.EIO, "Input/output error", "b.json"), UsageError("b.json can't be written.")).message
+    'b.json: Input/output error.'
+    """
+    # Without a number it is not the system that refuses: the file itself is not what it should be.
+    return place if error.errno is None or is_users(error) else machine_error(error)
+
+
+def machine_error(error: OSError | MemoryError) -> MachineError:
     """Put an error of the system in words.
 
     Examples
     --------
-    >>> in_words(OSError(errno.EIO, "Input/output error", "samples.npz")).message
+    >>> machine_error(OSError(errno.EIO, "Input/output error", "samples.npz")).message
     'samples.npz: Input/output error.'
     """
-    again = "What is finished is kept: the same command resumes."
+    again = "Then give the same command again; a run resumes."
     if isinstance(error, MemoryError):
-        return MachineError(f"Out of memory{f': {error}' if str(error) else ''}.", again)
+        return MachineError(f"Out of memory{f': {error}' if str(error) else ''}.", f"Close other programs. {again}")
     if error.errno in DISK_FULL:
         where = f" for {error.filename}" if error.filename else ""
-        return MachineError(f"There is no room left on the disk{where}.", f"Make room, or give another place: --out DIR. {again}")
+        return MachineError(f"There is no room left on the disk{where}.", f"Make room. {again}")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return MachineError("Too many files are open.", f"Raise the limit (ulimit -n). {again}")
+    again = "When that is fixed, give the same command again; a run resumes."
     reason = error.strerror or str(error) or type(error).__name__
     return MachineError(f"{error.filename}: {reason}." if error.filename else f"{reason}.", again)
 

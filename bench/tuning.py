@@ -20,19 +20,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
 from bench.errors import DataError, SpecError, UsageError
 from bench.scoring.grid_search import SCORES, best_score
 from bench.specs.document import parse_yaml
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
-from bench.storage.files import write_text
+from bench.storage.files import write_data
 from bench.storage.outcome import Done, Failed
 from bench.storage.run_folder import RunFolder
+from bench.storage.stored import Stored, first_problem
 from bench.system.speed import STANDARD
 
 #: First line of the spec files that a search writes.
 WRITTEN = "# Written by bench tune.\n"
+
+
+class _Changes(Stored):
+    """Rows of a scale in the file that a search writes."""
+
+    models: dict[str, Any] | None = None
+    tuned: dict[str, Any] | None = None
+
+
+class _File(Stored):
+    """File that a search writes."""
+
+    scales: dict[str, _Changes] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -211,7 +226,7 @@ def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
 
 
 def write_tuned(
-    path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec, write: Callable[[Path, str], None] = write_text
+    path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec, write: Callable[[Path, str], None] = write_data
 ) -> None:
     """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
@@ -228,6 +243,11 @@ def write_tuned(
         The spec that was searched.
     write : callable
         Writes the text to the path.
+
+    Raises
+    ------
+    UsageError
+        If the path holds rows that can't be read.
     """
     scales = _written(path, extends)
     changes = scales.setdefault(scale, {"models": {}, "tuned": {}})
@@ -247,24 +267,31 @@ def write_tuned(
 
 
 def _written(path: Path, extends: str) -> dict[str, Any]:
-    """Read the rows that earlier searches of the same spec wrote, by scale; none from any other file."""
+    """Read the rows that earlier searches of the same spec wrote, by scale; none from that of another spec.
+
+    Raises
+    ------
+    UsageError
+        If its rows can't be read: they would be lost.
+    """
     if not path.is_file() or not (text := path.read_text(encoding="utf-8", errors="replace")).startswith(WRITTEN):
         return {}
+    hint = "Correct it, move it away, or give --to another name."
     try:
         before = parse_yaml(text, str(path))
-    except SpecError:
+    except SpecError as error:
+        raise UsageError(error.message, hint) from error
+    if before is None or (isinstance(before, dict) and before.get("extends") != extends):
         return {}
-    if not isinstance(before, dict) or before.get("extends") != extends or not isinstance(before.get("scales"), dict):
-        return {}
-    return {
-        scale: {key: dict(changes.get(key) or {}) for key in ("models", "tuned")}
-        for scale, changes in before["scales"].items()
-        if isinstance(changes, dict)
-    }
+    try:
+        scales = _File.model_validate(before).scales
+    except ValidationError as error:
+        raise UsageError(f"{path} is not what bench tune writes: {first_problem(error)}.", hint) from error
+    return {scale: {"models": changes.models or {}, "tuned": changes.tuned or {}} for scale, changes in scales.items()}
 
 
-def check_target(path: Path) -> None:
-    """Refuse to replace a file that no search wrote.
+def check_target(path: Path, extends: str) -> None:
+    """Refuse to replace a file that no search wrote, or whose rows can't be read.
 
     Raises
     ------
@@ -273,6 +300,7 @@ def check_target(path: Path) -> None:
     """
     if path.exists() and not (path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(WRITTEN)):
         raise UsageError(f"{path} exists and was not written by bench tune.", "Give --to another name, or move it away.")
+    _written(path, extends)
 
 
 def write_trials(path: Path, trained: Sequence[Trained]) -> None:
@@ -298,4 +326,4 @@ def write_trials(path: Path, trained: Sequence[Trained]) -> None:
     writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, out.getvalue())
+    write_data(path, out.getvalue())

@@ -255,7 +255,7 @@ class Progress(_training.Progress):
 
     @contextmanager
     def evaluating(self, weights: Mapping[str, NDArray[Any]]) -> Iterator[None]:
-        """Evaluate these weights, an average; training goes on from its own at the end."""
+        """Evaluate these weights, an average; training continues from its own weights at the end."""
         self.latest = snapshot(self.variables)
         restore(self.variables, {**self.latest, **weights})
         try:

@@ -225,7 +225,7 @@ class Progress(ABC):
 
     @abstractmethod
     def use(self, weights: Any) -> None:
-        """Give the model weights to be evaluated with; training goes on from its own."""
+        """Give the model weights to be evaluated with; training continues from its own weights."""
 
     @abstractmethod
     def save(self, **scalars: Any) -> None:

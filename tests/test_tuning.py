@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import SpecError
 from bench.specs.load import load_spec
 from bench.specs.schema import Compute, Range, Space
-from bench.tuning import Trained, points, search_spec, summary, updates_paid, winners, write_tuned
+from bench.tuning import Trained, points, search_spec, summary, updates_paid, winners, write_trials, write_tuned
 from tests.cli.in_process import bench
 
 TOY = Path(__file__).parent / "runner" / "plugins"
@@ -205,6 +205,38 @@ def test_a_file_that_no_search_wrote_is_not_replaced(folder):
     assert "was not written by bench tune" in done.stderr
     assert (folder / "valleys.yaml").read_bytes() == before
     assert not (folder / "trained.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("models: [lstm]", "tuned.yaml is not what bench tune writes: scales.cpu.models: "),
+        ("models: {fixed: {params: {size: 8}}}\n    note: 2026-11-26", "2026-11-26 is a date"),
+        ("models: *rows", "tuned.yaml:"),
+    ],
+)
+def test_rows_that_can_not_be_read_are_not_lost(folder, rows, problem):
+    write(folder)
+    text = f"# Written by bench tune.\nextends: valleys.yaml\nscales:\n  cpu:\n    {rows}\n"
+    (folder / "tuned.yaml").write_text(text)
+    done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert (folder / "tuned.yaml").read_text() == text
+    assert not (folder / "trained.txt").exists(), "it was searched before"
+
+
+def test_names_are_written_as_they_are(folder):
+    """A character that can't be shown was replaced, so that the file extended one that doesn't exist."""
+    write(folder)
+    (folder / "\ue000.yaml").write_bytes((folder / "valleys.yaml").read_bytes())
+    spec = load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu")
+    found = [Trained("valley", 1, {"size": 4, "rate": 0.1}, 7.0, "validation_bits")]
+    write_tuned(folder / "tuned.yaml", "\ue000.yaml", "cpu", found, spec)
+    assert load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu").tuned.keys() == {"valley"}
+    for _ in range(2):
+        write_trials(folder / "trials.csv", [Trained("l\ue000", 1, {})])
+    assert len((folder / "trials.csv").read_text().splitlines()) == 2
 
 
 def test_other_scales_stay_and_a_row_without_a_winner_loses_its_old_one(folder):

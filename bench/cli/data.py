@@ -55,7 +55,7 @@ def verify(
     quiet: QuietOption = False,
 ) -> None:
     """Compare a local dataset with its published or locked checksums. Exit code 3 if anything differs."""
-    from bench.runner.datasets import in_words, verify_dataset
+    from bench.runner.datasets import verification_text, verify_dataset
 
     where = {"out": out, "data": data or (), "plugins": plugins or ()}
     options = _dataset_options(name, spec, scale, option, plugins)
@@ -65,7 +65,7 @@ def verify(
     for line in verification.differences:
         print_line(console, line)
     if not quiet:
-        print_line(console, f"{name}: {in_words(verification)}")
+        print_line(console, f"{name}: {verification_text(verification)}")
         if verification.remark:
             print_line(console, verification.remark)
     if verification.differences:

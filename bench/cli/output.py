@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from bench.errors import BenchError, UsageError, did_you_mean, in_words, is_users
+from bench.errors import BenchError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
 
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
@@ -78,8 +78,10 @@ def as_bench_error(error: BenchError | OSError | MemoryError) -> BenchError:
     """Put an error of the system that no module expects, such as a full disk, in words."""
     if isinstance(error, BenchError):
         return error
-    known = in_words(error)
-    return UsageError(known.message) if isinstance(error, OSError) and is_users(error) else known
+    known = machine_error(error)
+    if isinstance(error, OSError):
+        return refusal(error, UsageError(known.message, "Give another place, or change its permissions."))
+    return known
 
 
 #: Beginning of the name of a search's folder, see `bench tune`.

@@ -36,15 +36,16 @@ def tune(
     from bench import benchmark, tuning
     from bench.specs.load import load_spec, shipped_specs
     from bench.specs.scales import choose_scale
-    from bench.storage.files import write_named_text, write_text
+    from bench.storage.files import write_data, write_named_data
     from bench.storage.run_folder import RunFolder
     from bench.system.paths import Places
 
-    if to is not None:
-        tuning.check_target(to)
     places = Places.find(out, data or (), plugins or ())
     chosen, _ = choose_scale(scale)
     resolved = load_spec(spec, places.plugins, scale=chosen, models=names(models))
+    target = to or places.out / "runs" / f"{SEARCH}{resolved.name}-{chosen}" / "tuned.yaml"
+    extends = spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)
+    tuning.check_target(target, extends)
     searched, rows = tuning.search_spec(resolved, trials)
     console = make_console()
     name = f"{SEARCH}{resolved.name}-{chosen}"
@@ -69,9 +70,7 @@ def tune(
         print_line(console, f"{row}: {winner.score:.4g} with {values}")
     for row in dict.fromkeys(t.row for t in trained if t.row not in won):
         print_line(console, f"{row}: nothing chosen, as no training has a score or their scores are of different kinds")
-    target = to or result.folder / "tuned.yaml"
-    extends = spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)
-    tuning.write_tuned(target, extends, chosen, trained, resolved, write_named_text if to else write_text)
+    tuning.write_tuned(target, extends, chosen, trained, resolved, write_named_data if to else write_data)
     print_line(console, str(target))
     if any(t.score is None for t in trained) or len(trained) < len(rows) or len(won) < len({t.row for t in trained}):
         raise typer.Exit(INCOMPLETE)

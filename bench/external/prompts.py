@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, UsageError, in_words, is_users
+from bench.errors import DataError, UsageError, refusal
 from bench.formatting import clean
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
@@ -90,9 +90,8 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
         for path, content in files.items():
             write_file(path, content)
     except OSError as error:
-        if not is_users(error):
-            raise in_words(error) from error
-        raise UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.") from error
+        place = UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.")
+        raise refusal(error, place) from error
     return list(files)
 
 

@@ -10,15 +10,15 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.errors import UsageError
-from bench.formatting import clean
+from bench.errors import UsageError, refusal
 from bench.gate.baseline import Baseline
-from bench.storage.files import write_named_text
+from bench.storage.files import write_named_data, write_named_text
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RECORD, read_file
 
@@ -32,7 +32,8 @@ _CONTENT = TypeAdapter(Baseline)
 
 def dump(baseline: Baseline) -> str:
     """Text of the file: one JSON object, its format and checksum in the first line, all else in the second."""
-    content = clean(json.dumps(asdict(baseline), ensure_ascii=False, allow_nan=False, separators=(",", ":"))[1:]) + "\n"
+    text = json.dumps(asdict(baseline), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    content = text[1:].encode("utf-8", "replace").decode() + "\n"  # UTF-8 has no lone surrogates
     return f'{{"bench_baseline":{FORMAT},"sha256":"{hashlib.sha256(content.encode()).hexdigest()}",\n{content}'
 
 
@@ -43,24 +44,29 @@ def write(path: Path, baseline: Baseline) -> None:
     ------
     UsageError
         If it can't be written there.
+    MachineError
+        If the machine refuses.
     """
-    save(path, dump(baseline))
+    save(path, dump(baseline), write_named_data)
 
 
-def save(path: Path, text: str) -> None:
+def save(path: Path, text: str, write: Callable[[Path, str], None] = write_named_text) -> None:
     """Write a complete text file, or nothing; missing parent folders are created.
 
     Raises
     ------
     UsageError
         If it can't be written there.
+    MachineError
+        If the machine refuses.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder, and should be a file.", "Add a file name.")
     try:
-        write_named_text(path, text)
+        write(path, text)
     except OSError as error:  # which names the temporary file
-        raise UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another place.") from error
+        place = UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another place.")
+        raise refusal(error, place) from error
 
 
 def read(path: Path) -> Baseline:
@@ -68,6 +74,8 @@ def read(path: Path) -> Baseline:
 
     Raises
     ------
+    MachineError
+        If the machine refuses to read it.
     UsageError
         If it is missing, no baseline, of another format, or any byte of it has changed since it was written.
     """
@@ -77,7 +85,7 @@ def read(path: Path) -> Baseline:
     try:  # through a link: the file is named by the user
         data = read_file(Path(os.path.realpath(path)), MOST_RECORD)
     except OSError as error:
-        raise UsageError(f"The baseline {path} can't be read: {error.strerror or error}.", take) from error
+        raise refusal(error, UsageError(f"The baseline {path} can't be read: {error.strerror or error}.", take)) from error
     version = _VERSION.search(data)
     if version is None:
         raise UsageError(f"{path} is no baseline.", other)

@@ -156,6 +156,20 @@ def _package(folder: Path) -> str:
     return name
 
 
+def raised_by_plugin(error: BaseException) -> bool:
+    """Whether an exception comes from a user's plug-in or a library that it called, not from this project's own code."""
+    shipped = {shipped_folder(kind).resolve() for kind in CLASSES}
+    own, step = True, error.__traceback__
+    while step is not None:
+        module = str(step.tb_frame.f_globals.get("__name__"))
+        if module.startswith("bench_plugins_"):
+            own = Path(step.tb_frame.f_code.co_filename).parent in shipped
+        elif module.partition(".")[0] == "bench":
+            own = True
+        step = step.tb_next
+    return not own
+
+
 def _line_in(error: BaseException, path: Path) -> str:
     """Line of the plug-in's own file where an exception last passed, as ``:12``; empty if it never did."""
     line, step = "", error.__traceback__

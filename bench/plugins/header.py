@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bench.errors import PluginError
+from bench.errors import PluginError, refusal
 from bench.plugins.parameters import Parameter
 
 Kind = Literal["model", "dataset"]
@@ -150,7 +150,7 @@ def _parse(path: Path) -> ast.Module:
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
     except OSError as error:
-        raise PluginError(f"{path} can't be read: {error.strerror}.") from error
+        raise refusal(error, PluginError(f"{path} can't be read: {error.strerror}.")) from error
     except SyntaxError as error:
         raise PluginError(f"{path}:{error.lineno}: not valid Python: {error.msg}.") from error
     except ValueError as error:

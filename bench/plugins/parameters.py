@@ -49,30 +49,30 @@ def accepts(parameter: Parameter, value: Any) -> bool:
     return True
 
 
-def in_words(parameter: Parameter) -> str:
+def type_text(parameter: Parameter) -> str:
     """Describe what a parameter takes.
 
     Examples
     --------
-    >>> in_words(Parameter("Literal['a', 'b'] | list[int] | None", "None"))
+    >>> type_text(Parameter("Literal['a', 'b'] | list[int] | None", "None"))
     "one of 'a', 'b' or a list of a whole number or null"
     """
     try:
-        return _in_words(ast.parse(parameter.annotation, mode="eval").body)
+        return _type_text(ast.parse(parameter.annotation, mode="eval").body)
     except SyntaxError:
         return parameter.annotation
 
 
-def _in_words(node: ast.expr) -> str:
+def _type_text(node: ast.expr) -> str:
     match node:
         case ast.BinOp(left, ast.BitOr(), right):
-            return f"{_in_words(left)} or {_in_words(right)}"
+            return f"{_type_text(left)} or {_type_text(right)}"
         case ast.Constant(None):
             return "null"
         case ast.Subscript(generic) if _name(generic) == "Literal":
             return "one of " + ", ".join(map(repr, _choices(node)))
         case ast.Subscript(generic) if _name(generic) in ("list", "Sequence", "tuple"):
-            return f"a list of {_in_words(_arguments(node)[0])}"
+            return f"a list of {_type_text(_arguments(node)[0])}"
     return _WORDS.get(_name(node), ast.unparse(node))
 
 

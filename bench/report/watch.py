@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import DataError
+from bench.errors import BenchError
 from bench.report import write_reports
 from bench.storage.outcome import Failed
 from bench.storage.run_folder import RunFolder
@@ -62,8 +62,8 @@ def watch_run(folder: Path, every: float = EVERY) -> Iterator[Progress]:
 
     Raises
     ------
-    DataError
-        If the folder holds no run, or nothing in it can be read for a while.
+    BenchError, OSError
+        If for a while the folder holds no run, nothing in it can be read, or the reports can't be written.
     """
     seen: dict[str, Stamp] | None = None
     failures = 0
@@ -77,8 +77,8 @@ def watch_run(folder: Path, every: float = EVERY) -> Iterator[Progress]:
                 yield progress
                 if progress.finished:
                     return
-        except DataError:
-            # A runner may be replacing what is read here.
+        except (BenchError, OSError):
+            # A runner may be replacing what is read here, or the machine refuses for the moment.
             failures += 1
             if failures >= PATIENCE:
                 raise

@@ -57,14 +57,14 @@ def verify_dataset(name: str, *, options: Mapping[str, Any] | None = None, displ
         return Verified(**result["verified"] | {"differences": tuple(result["verified"]["differences"])})
 
 
-def in_words(verified: Verified) -> str:
+def verification_text(verified: Verified) -> str:
     """Summarize a verification; a dataset without checksums is never reported as correct.
 
     Examples
     --------
-    >>> in_words(Verified(compared=3))
+    >>> verification_text(Verified(compared=3))
     '3 files compared, nothing differs'
-    >>> in_words(Verified())
+    >>> verification_text(Verified())
     'there are no checksums to compare'
     """
     parts = []
@@ -123,7 +123,7 @@ def choose_options(
 
 def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
     """Parse an option's value as YAML; refuse one of a type that the plug-in doesn't accept."""
-    from bench.plugins.parameters import accepts, in_words
+    from bench.plugins.parameters import accepts, type_text
     from bench.specs.document import parse_yaml
 
     if key not in plugin.parameters:
@@ -135,7 +135,7 @@ def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
         problem = error.message.removeprefix("it:1: ").rstrip(".")
         raise UsageError(f"--option {key}: {brief(repr(text), 60)} is not a YAML value ({problem}).", error.hint) from None
     if not accepts(plugin.parameters[key], value):
-        raise UsageError(f"--option {key}: expected {in_words(plugin.parameters[key])}, got {value!r}.")
+        raise UsageError(f"--option {key}: expected {type_text(plugin.parameters[key])}, got {value!r}.")
     return value
 
 

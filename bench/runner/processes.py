@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, refusal
 from bench.runner.events import LAST_TURNS, EventReader
 from bench.storage.files import write_json
 from bench.system.disk import open_log
@@ -177,6 +177,8 @@ class Child:
         ------
         UsageError
             If the interpreter can't be started.
+        MachineError
+            If the machine refuses another process.
         """
         write_json(task.file, task.job)
         with open_log(task.log) as log:
@@ -190,10 +192,11 @@ class Child:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise UsageError(
+                place = UsageError(
                     f"{task.python} can't be started: {error.strerror}.",
                     "It must be a Python with midibench installed; see $BENCH_PYTHON_TENSORFLOW and $BENCH_PYTHON_PYTORCH.",
-                ) from error
+                )
+                raise refusal(error, place) from error
             assert process.stdout is not None
             return cls(task, process, log.tell(), EventReader(process.stdout.fileno(), task.most, task.longest))
 

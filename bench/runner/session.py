@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import PluginError, SpecError, did_you_mean, in_words
+from bench.errors import PluginError, SpecError, did_you_mean, machine_error
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
@@ -53,9 +53,9 @@ class Session:
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
-        #: Trials that started again because their checkpoint was no use.
+        #: Trials that started again because their checkpoint could not be used.
         self.restarted: set[str] = set()
-        #: What a worker that could not begin said, by key.
+        #: Error messages of workers that wrote no outcome, by key.
         self.errors: dict[str, str] = {}
 
     def run(self, fetch: bool) -> None:
@@ -172,7 +172,7 @@ class Session:
         bad = set_aside(place)
         label = self.trials[task.job["key"]].label
         self.display(
-            {"event": "message", "text": f"{label}: its folder can't be used ({in_words(error).message}) It is now {bad}."}
+            {"event": "message", "text": f"{label}: its folder can't be used ({machine_error(error).message}) It is now {bad}."}
         )
 
     def _clear(self, task: Task) -> None:
@@ -201,7 +201,7 @@ class Session:
         self.display({**event, **self._about(task)})
 
     def _end(self, task: Task, ending: Ending) -> bool:
-        """Report the end of a trial; return whether it starts again, from no checkpoint, because the one it had was no use."""
+        """Report the end of a trial; return whether it starts again, from no checkpoint, because its own could not be used."""
         outcome = self.folder.outcome(task.job["key"])
         if outcome is None:
             outcome = self._died(task, ending)

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from bench.api import Notes, seed_for
-from bench.errors import BenchError, PluginError, UsageError, in_words, is_users
+from bench.errors import BenchError, PluginError, UsageError, is_denied, is_machines, is_users, machine_error, refusal
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
-from bench.plugins.discovery import get_plugin, load, source_digest
+from bench.plugins.discovery import get_plugin, load, raised_by_plugin, source_digest
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.constrained import Conductor
@@ -51,13 +51,15 @@ PATIENCE = 30.0
 def describe(error: BaseException) -> dict[str, str]:
     """Describe an error by kind, message and hint.
 
+    A refused call of a plug-in is an error of the plug-in, unless the machine refuses whatever is asked for.
+
     Examples
     --------
     >>> describe(ValueError("no notes"))
     {'kind': 'ValueError', 'message': 'ValueError: no notes', 'hint': ''}
     """
-    if isinstance(error, OSError) and error.errno is not None:
-        error = UsageError(in_words(error).message) if is_users(error) else in_words(error)
+    if isinstance(error, OSError) and error.errno is not None and (is_machines(error) or not raised_by_plugin(error)):
+        error = refusal(error, UsageError(machine_error(error).message))
     if isinstance(error, BenchError):
         return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
     if isinstance(error, MemoryError):
@@ -67,11 +69,13 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the cause is the machine, not the training: memory or disk is full, too many files are open.
+    """Whether the cause is the machine, not the training: memory or disk is full, too many files are open, a disk is read-only.
 
     A damaged HDF5 file raises an OSError too, but without an error number; a missing or misplaced file is no machine's fault.
     """
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None and not is_users(error)):
+    if isinstance(error, OSError) and error.errno is not None:
+        return is_denied(error) or not is_users(error)
+    if isinstance(error, MemoryError):
         return True
     return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or "CUDA out of memory" in str(error)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from bench.errors import BenchError, DataError, in_words
+from bench.errors import BenchError, DataError, machine_error
 from bench.metrics import (
     HEADLINE,
     METRICS,
@@ -265,7 +265,7 @@ def _score_trial(
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
         stages += _score_whole(trial, outcome, samples, present)
     except (OSError, DataError, MemoryError) as error:
-        reason = in_words(error).message if isinstance(error, MemoryError) else error
+        reason = machine_error(error).message if isinstance(error, MemoryError) else error
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {reason}")
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DataError
+from bench.errors import BenchError, DataError, refusal
 from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
 
@@ -114,7 +114,7 @@ def find_synthesizer(environment: Mapping[str, str] | None = None) -> Synthesize
         return Synthesizer(path, path.read_bytes())
     except OSError as error:
         message = f"The SoundFont {path} can't be read ({error.strerror}); expected a General MIDI SoundFont (.sf2)."
-        raise DataError(message, f"Set {VARIABLE} to one, or unset it.") from error
+        raise refusal(error, DataError(message, f"Set {VARIABLE} to one, or unset it.")) from error
 
 
 def sound_fact(environment: Mapping[str, str] | None = None) -> str:
@@ -124,7 +124,7 @@ def sound_fact(environment: Mapping[str, str] | None = None) -> str:
         import soundfile
 
         synthesizer = find_synthesizer(environment)
-    except (DataError, ImportError, OSError) as error:  # OSError: no libsndfile for this platform
+    except (BenchError, ImportError, OSError) as error:  # OSError: no libsndfile for this platform
         return f"none (only reports need it): {' '.join(str(error).split())}"
     return f"{synthesizer.description}, MP3 by libsndfile {soundfile.__libsndfile_version__} ({synthesizer.soundfont})"
 

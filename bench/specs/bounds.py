@@ -136,7 +136,7 @@ class _Reader:
     def _repeated(self, event: AliasEvent) -> int:
         size = self.sizes.get(event.anchor, 1)  # of an anchor that isn't there, the loader says so
         if size is None:
-            raise self._error(event, f"the alias *{event.anchor} refers to what it stands in")
+            raise self._error(event, f"the alias *{event.anchor} refers to a value that contains it")
         return size
 
     def _check_tag(self, event: Any) -> None:

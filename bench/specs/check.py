@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import did_you_mean
 from bench.metrics.thresholds import unknown
 from bench.plugins.header import Plugin
-from bench.plugins.parameters import accepts, in_words
+from bench.plugins.parameters import accepts, type_text
 from bench.specs.document import Address, Document
 from bench.specs.messages import no_effect, short_repr
 from bench.specs.schema import REFERENCES, UNTRAINED, DatasetChoice, ModelChoice, Spec
@@ -196,4 +196,4 @@ def _check_parameter(name: str, value: Any, plugin: Plugin, document: Document, 
         raise document.error(at, f"the {plugin.kind} {plugin.name!r} has no {word} {name!r}.", valid)
     parameter = plugin.parameters[name]
     if not accepts(parameter, value):
-        raise document.error(at, f"expected {in_words(parameter)}, got {short_repr(value)}.")
+        raise document.error(at, f"expected {type_text(parameter)}, got {short_repr(value)}.")

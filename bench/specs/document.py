@@ -13,7 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from bench.errors import SpecError
+from bench.errors import SpecError, refusal
 from bench.specs.bounds import MOST_BYTES, OutOfBoundsError, check_bounds
 
 #: Path to a value: keys and list indices.
@@ -85,7 +85,7 @@ def read_yaml(path: Path, name: str = "") -> Document:
             content = file.read(MOST_BYTES + 1)
         text = content.decode()
     except OSError as error:
-        raise SpecError(f"{name} can't be read: {error.strerror}.") from error
+        raise refusal(error, SpecError(f"{name} can't be read: {error.strerror}.")) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{name} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}.") from error
     marks: dict[Address, Mark] = {(): Mark(name, 1)}

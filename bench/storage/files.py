@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import DataError, MachineError, UsageError, in_words
+from bench.errors import DataError, MachineError, UsageError, machine_error
 from bench.formatting import clean
 from bench.system.disk import MOST_RECORD, open_lock, read_file, write_file, write_named_file
 
@@ -141,6 +141,16 @@ def write_text(path: Path, text: str) -> None:
     write_file(path, clean(text).encode())
 
 
+def write_data(path: Path, text: str) -> None:
+    """Write a text for machines in one step, in UTF-8 and as it is: cleaned it could name another thing when it is read again."""
+    write_file(path, text.encode("utf-8", "replace"))
+
+
+def write_named_data(path: Path, text: str) -> None:
+    """Write a text as :func:`write_data` to a file that the user named."""
+    write_named_file(path, text.encode("utf-8", "replace"))
+
+
 def write_named_text(path: Path, text: str) -> None:
     """Write a text as :func:`write_text` to a file that the user named, see :func:`bench.system.disk.write_named_file`."""
     write_named_file(path, clean(text).encode())
@@ -196,7 +206,7 @@ def check_damage(error: Exception) -> None:
     Too many open files, for one, must not make a finished trial train again.
     """
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise in_words(error) from error
+        raise machine_error(error) from error
 
 
 def check_format(path: Path, version: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.errors import BenchError, DataError, MachineError, PluginError, UsageError, in_words, is_users
+from bench.errors import BenchError, DataError, MachineError, PluginError, UsageError, refusal
 from bench.storage.files import (
     FORMAT,
     DamagedError,
@@ -182,12 +182,11 @@ class RunFolder:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> BenchError:
-        if not is_users(error):
-            return in_words(error)
-        return UsageError(
+        place = UsageError(
             f"The run folder {self.path} can't be written: {error.strerror}.",
             'Give another place: --out DIR. In a container, run it as the folder\'s owner: --user "$(id -u):$(id -g)".',
         )
+        return refusal(error, place)
 
     def outcome(self, key: str) -> Done | Failed | None:
         """Parse the outcome of a trial; None if it is missing, damaged, or of another trial."""

@@ -21,6 +21,7 @@ def kinds(base: type[errors.BenchError]) -> list[type[errors.BenchError]]:
 def test_no_error_leaves_the_code_of_worse() -> None:
     assert {kind.exit_code for kind in kinds(errors.BenchError)} <= {2, 3, 4}
     assert as_bench_error(PermissionError(errno.EACCES, "Permission denied", "/root/x")).exit_code == 2
+    assert as_bench_error(PermissionError(errno.EACCES, "Permission denied", "/root/x")).hint.startswith("Give another place")
     assert as_bench_error(OSError(errno.EIO, "Input/output error", "x")).exit_code == INCOMPLETE
 
 
@@ -66,8 +67,8 @@ def test_an_error_of_the_system_is_a_message(monkeypatch: pytest.MonkeyPatch, ca
     with pytest.raises(SystemExit) as left:
         app.main()
     assert left.value.code == INCOMPLETE  # 1 would say that something is worse
-    said = "error: There is no room left on the disk for /full/run.json.\nMake room, or give another place: "
-    assert capsys.readouterr().err == f"{said}--out DIR. What is finished is kept: the same command resumes.\n"
+    said = "error: There is no room left on the disk for /full/run.json.\n"
+    assert capsys.readouterr().err == f"{said}Make room. Then give the same command again; a run resumes.\n"
 
 
 def test_a_spec_that_meets_one_does_not_stop_the_others(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
+from bench.errors import MachineError, UsageError
 from bench.gate.baseline_file import FORMAT, differences, dump, read, save, write
+from tests.descriptors import few
 
 from .handmade import flat, run, series, system
 
@@ -138,3 +139,16 @@ class TestWriting:
             save(tmp_path / "file" / "x.json", "text")
         assert caught.value.message.startswith(f"{tmp_path / 'file' / 'x.json'} can't be written: ")
         assert ".tmp" not in caught.value.message
+
+    def test_a_machine_that_refuses_is_not_the_place_s_fault(self, tmp_path):
+        write(tmp_path / "b.json", BASELINE)
+        with few(), pytest.raises(MachineError, match="Too many files are open"):
+            save(tmp_path / "c.json", "text")
+        with few(), pytest.raises(MachineError, match="Too many files are open"):
+            read(tmp_path / "b.json")
+
+
+def test_characters_that_can_not_be_shown_are_kept(tmp_path):
+    strange = run(**{"l\ue000": system(pitch_distance=flat(10.0, 2))})
+    write(tmp_path / "b.json", strange)
+    assert read(tmp_path / "b.json") == strange

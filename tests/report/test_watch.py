@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 
+import pytest
+
+from bench.errors import BenchError
 from bench.report.watch import stamps, watch_run
 from bench.storage.files import write_json
+from tests.descriptors import few
 
 from .stored_run import Stored, moved
 
@@ -35,3 +40,16 @@ def test_watching_writes_again_when_a_trial_ends(stored: Stored) -> None:
     write_json(folder / "run.json", run)
     assert next(looks).finished
     assert list(looks) == []
+
+
+def test_a_machine_that_refuses_for_a_moment_does_not_end_the_watching(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+    list(watch_run(folder, every=0.01))  # so that everything is imported
+    with few():
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        restore = threading.Timer(0.15, resource.setrlimit, (resource.RLIMIT_NOFILE, (limits[1], limits[1])))
+        restore.start()
+        assert [p.finished for p in watch_run(folder, every=0.1)] == [True]
+    with few(), pytest.raises((BenchError, OSError), match=r"[Tt]oo many"):
+        list(watch_run(folder, every=0.01))

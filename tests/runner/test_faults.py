@@ -38,6 +38,7 @@ EARLY = "begins at 0.000 s, before the prompt's last onset"
         ("few", "TrialError", "generate() returned 1 continuations for 2 prompts"),
         ("type", "TrialError", "generate() returned a list for piece 'test 0'; it must be Notes."),
         ("early", "TrialError", EARLY),
+        ("endless", "DataError", "Notes.onset must be at least 0 s and below 100,000 s."),
         ("epoch 0", "TrialError", "run.log() was called with epoch 0 after epoch 0."),
     ],
 )
@@ -54,6 +55,14 @@ def test_failed_rows_say_why(toy: Bench, how: str, kind: str, said: str) -> None
     if how in ("crash", "segfault"):
         assert "faulty.py" in outcome["error"]["stderr_tail"]
         assert "faulty.py" in (toy.trials()["faulty", 0] / "stderr.log").read_text()
+
+
+def test_a_file_that_a_model_lacks_is_told_with_its_log(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": "open", "path": "/nonexistent/weights.csv"}}})
+    assert toy.run().failed == 1
+    error = toy.outcome("faulty")["error"]
+    assert error["message"] == "FileNotFoundError: [Errno 2] No such file or directory: '/nonexistent/weights.csv'"
+    assert "faulty.py" in error["stderr_tail"]
 
 
 def test_a_kill_for_memory_is_told_with_the_peak(toy: Bench) -> None:
@@ -182,6 +191,9 @@ def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
     torchs = type("OutOfMemoryError", (RuntimeError,), {})
     for error in (OSError(28, "No space left on device"), MemoryError(), torchs("CUDA out of memory. Tried to allocate")):
         assert is_transient(error)
+    for number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE):
+        assert is_transient(OSError(number, os.strerror(number)))
+    assert not is_transient(FileNotFoundError(errno.ENOENT, "No such file or directory"))
     (tmp_path / "checkpoint.h5").write_bytes(b"\x89HDF\r\n\x1a\n cut off")
     with pytest.raises(OSError, match="Unable to synchronously open file") as damaged:
         h5py.File(tmp_path / "checkpoint.h5")

@@ -13,7 +13,7 @@ import pytest
 
 from bench.api import seed_for
 from bench.benchmark import resolve
-from bench.errors import DataError, PluginError, UsageError
+from bench.errors import DataError, MachineError, PluginError, UsageError
 from bench.music.midi import read_midi
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
@@ -23,6 +23,7 @@ from bench.storage.files import FORMAT, hold
 from bench.storage.samples import read_samples, read_target_file, read_targets
 from bench.system import frameworks, provenance
 from bench.system.paths import Places
+from tests.descriptors import few
 from tests.storage.sealed import edited_json
 
 from .conftest import PLUGINS, Bench, workers
@@ -278,6 +279,31 @@ def test_a_dataset_that_crashes_is_told_with_its_own_words(toy: Bench) -> None:
     with pytest.raises(PluginError, match="'toy' failed in 'prepare': ZeroDivisionError: the zip is empty") as caught:
         toy.run()
     assert "toy.py" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            "open /nonexistent/weights.csv",
+            r"FileNotFoundError: .*: '/nonexistent/weights.csv'",
+        ),
+        ("connect", r"ConnectionRefusedError: \[Errno 111\] Connection refused"),
+    ],
+)
+def test_a_call_that_a_dataset_makes_itself_is_told_as_its_own(toy: Bench, fault: str, said: str) -> None:
+    toy.write({"steady": {}}, dataset={"name": "toy", "options": {"fault": fault}})
+    with pytest.raises(PluginError, match=f"The dataset 'toy' failed in 'prepare': {said}") as caught:
+        toy.run()
+    assert "toy.py" in caught.value.hint
+
+
+def test_too_many_files_are_not_the_interpreters_fault(toy: Bench) -> None:
+    from bench.runner.processes import Child, Task
+
+    task = Task({}, toy.folder / "job.json", toy.folder / "stderr.log", sys.executable, {})
+    with few(3), pytest.raises(MachineError, match="Too many files are open"):
+        Child.start(task)
 
 
 def test_scale_follows_the_gpu_and_is_refused_without_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,3 +42,8 @@ def test_one_damaged_midi_file(run):
     (run / "midi" / "target-000.mid").write_bytes(b"MThd")
     (text,) = messages(run)
     assert text.startswith(f"sound: 5 of 6 clips rendered by {SYNTHESIZER.description}; 1 failed: not a MIDI file")
+
+
+def test_a_refusal_of_the_machine_costs_the_sound_only(run, monkeypatch):
+    monkeypatch.setenv("BENCH_SOUNDFONT", "/proc/self/mem")  # its first byte can't be read: EIO
+    assert messages(run)[0].startswith("no sound: Input/output error. When that is fixed")

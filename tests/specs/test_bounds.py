@@ -21,7 +21,7 @@ MERGES = "a: &a {x: 1}\n" + "".join(f"b{i}: &b{i} {{<<: [{', '.join([f'*b{i - 1}
 REFUSED = [
     (BOMB + f"g: [{','.join(['*f'] * 9)}]\n", "mine.yaml:5: e[1]: more than 20,000"),
     (MERGES, "mine.yaml:5: b3.<<[7]: more than 20,000 values"),
-    ("a: &a x\nb: {c: &c [*c]}\n", "mine.yaml:2: b.c[0]: the alias *c refers to what it stands in."),
+    ("a: &a x\nb: {c: &c [*c]}\n", "mine.yaml:2: b.c[0]: the alias *c refers to a value that contains it."),
     ("title: T\nreferences: !keep [real, median]\n", "mine.yaml:2: references: the tag !keep means nothing here"),
     ("a:\n- b: !!set {x, y}\n", "mine.yaml:2: a[0].b: the tag !!set means nothing here"),
     ("a:\n  b: !x 1\n", "mine.yaml:2: a.b: the tag !x means nothing here"),

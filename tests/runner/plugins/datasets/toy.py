@@ -1,5 +1,6 @@
 """A few random pieces, for tests of the engine."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -24,6 +25,10 @@ class Dataset:
         if log := os.environ.get("TOY_LOG"):
             with Path(log).open("a") as file:
                 file.write("parsed\n")
+        if self.fault.startswith("open "):
+            Path(self.fault.removeprefix("open ")).read_bytes()
+        if self.fault == "connect":
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         if self.fault:
             raise ZeroDivisionError(self.fault)
         progress(1, 1, "toy")

@@ -123,6 +123,10 @@ class Model:
     ) -> object:
         n = n_notes - 1 if self.how == "short" else n_notes
         start = 0.0 if self.how == "early" else 100.0
+        if self.how == "endless":
+            start = 1e5 - 1
+        if self.how == "open":
+            Path(self.path).read_bytes()
         notes = Notes(start + np.arange(n) * 0.1, np.full(n, 0.1), np.full(n, 60), np.full(n, 64))
         if self.how == "few":
             return [notes]
