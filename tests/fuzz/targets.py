@@ -331,8 +331,11 @@ def _events(data: bytes, folder: Path) -> None:
 
 
 def _score(rng: Random) -> bytes:
-    """Draw MusicXML, now and then compressed."""
-    score = templates.score(inputs.text(rng, templates.XML_TOKENS))
+    """Draw MusicXML, half of it well-formed and with numbers that may be read; now and then compressed."""
+    wild = rng.random() < 0.5
+    score = templates.score(
+        inputs.text(rng, templates.XML_TOKENS) if wild else inputs.text(rng, templates.XML_SENSIBLE, strange=0)
+    )
     return templates.zipped(rng.choice(("a.xml", "META-INF/a.xml", "a.txt")), score) if rng.random() < 0.1 else score
 
 
@@ -391,7 +394,7 @@ _YAML = inputs.words(*templates.YAML_TOKENS)
 TARGETS: dict[str, Reader] = {
     "midi": Reader(_midi, inputs.midi, templates.MIDI),
     "musicxml": Reader(_musicxml, _score, templates.MUSICXML, (ValueError,)),
-    "spec": Reader(_spec, _several(_YAML, inputs.record(templates.SPEC)), _json(templates.SPEC)),
+    "spec": Reader(_spec, _several(_YAML, *[inputs.record(templates.SPEC)] * 3), _json(templates.SPEC)),
     "baseline": Reader(_baseline, inputs.record(templates.BASELINE), _json(templates.BASELINE)),
     "run": Reader(_run, inputs.record(templates.RUN), _json(templates.RUN)),
     "outcome": Reader(_outcome, inputs.record(templates.DONE, templates.FAILED), _json(templates.DONE)),
@@ -399,16 +402,22 @@ TARGETS: dict[str, Reader] = {
     "samples": _stored(_samples, templates.SAMPLES),
     "targets": _stored(_targets, templates.TARGETS),
     "corpus": _stored(_corpus, templates.CORPUS),
-    "maestro": Reader(_maestro, inputs.table(templates.MAESTRO_HEADER, *templates.MAESTRO_CELLS), templates.MAESTRO),
-    "audit": Reader(
-        _audit_csv, inputs.table("metric,corruption,blind,rewards", "pitch_distance", "x", "yes", "no"), templates.AUDIT
+    "maestro": Reader(
+        _maestro, inputs.table(templates.MAESTRO_HEADER, templates.MAESTRO_ROW, *templates.MAESTRO_CELLS), templates.MAESTRO
     ),
-    "tuning": Reader(_tuning_csv, inputs.table("row,number,score", "lstm", "1", "0.5"), b"row,number,score\nlstm,1,0.5\n"),
+    "audit": Reader(
+        _audit_csv,
+        inputs.table("metric,corruption,blind,rewards", ("pitch_distance", "shuffle", "yes", "no"), "x"),
+        templates.AUDIT,
+    ),
+    "tuning": Reader(_tuning_csv, inputs.table("row,number,score", ("lstm", "1", "0.5")), b"row,number,score\nlstm,1,0.5\n"),
     "archive": Reader(_archive, inputs.archive, templates.ARCHIVE),
     "manifest": Reader(_manifest, inputs.record({"a.mid": "0" * 64, "b/c.mid": "1"}), b'{"a.mid": "00"}'),
     "page": Reader(_page, inputs.words(*templates.HTML_TOKENS, most=30), templates.HTML),
     "lock": Reader(_lock, inputs.record(templates.LOCK), _json(templates.LOCK)),
-    "external": Reader(_external, inputs.folder(templates.FILE_NAMES, inputs.midi), templates.FOLDER),
+    "external": Reader(
+        _external, inputs.folder(templates.FILE_NAMES, inputs.midi, {"prompt-000.mid": templates.MIDI}), templates.FOLDER
+    ),
     "received": Reader(received.read, received.make, received.EXAMPLE, seconds=20.0, damage=False),
     "events": Reader(_events, _lines(inputs.record(*templates.EVENTS)), _json(templates.EPOCH) + b"\n"),
 }

@@ -30,23 +30,22 @@ def score(measures: str) -> bytes:
 
 
 MUSICXML = score(_NOTE)
-XML_TOKENS = (
-    *(
-        _NOTE,
-        _NOTE,
-        _NOTE,
-        "</measure><measure>",
-        '</measure></part><part id="P"><measure>',
-        "<!-- -->",
-        "&a;",
-        "<x/>",
-        "</note>",
-        "<note>",
-    ),
+#: What keeps a score well-formed, with numbers that it may have.
+XML_SENSIBLE = (
+    *(_NOTE, _NOTE, "</measure><measure>", '</measure></part><part id="P"><measure>', "<!-- -->", "<x/>"),
     *(
         _NOTE.replace("</note>", f"{part}</note>")
         for part in ("<chord/>", "<grace/>", '<tie type="start"/>', '<tie type="stop"/>')
     ),
+    *(_NOTE.replace("<duration>1", f"<duration>{number}") for number in (2, 96, 10**9)),
+    *(_NOTE.replace("</pitch>", f"<alter>{number}</alter></pitch>") for number in (-1, 1)),
+    *(f"<{move}><duration>{n}</duration></{move}>" for move, n in (("forward", 1), ("forward", 10**6), ("backup", 1))),
+    *(f"<attributes><divisions>{number}</divisions></attributes>" for number in (1, 7, 10080)),
+    "<attributes><time><beats>3+2</beats><beat-type>8</beat-type></time></attributes>",
+)
+XML_TOKENS = (
+    *XML_SENSIBLE,
+    *("&a;", "</note>", "<note>"),
     *(_NOTE.replace("<duration>1", f"<duration>{number}") for number in _NUMBERS),
     *(_NOTE.replace("<octave>4", f"<octave>{number}") for number in _NUMBERS),
     *(_NOTE.replace("</pitch>", f"<alter>{number}</alter></pitch>") for number in _NUMBERS),
@@ -209,7 +208,8 @@ CORPUS: dict[str, Any] = {
 }  # fmt: skip
 
 MAESTRO_HEADER = "canonical_composer,canonical_title,split,year,midi_filename"
-MAESTRO_CELLS = ("Bach", "T", "train", "test", "2004", "a.mid", "../a.mid", "/etc/passwd", "2004/b.mid", "n" * 300, ".")
+MAESTRO_ROW = ("Bach", "T", "train", "2004", "a.mid")
+MAESTRO_CELLS = ("test", "../a.mid", "/etc/passwd", "2004/b.mid", "n" * 300, ".")
 MAESTRO = f"{MAESTRO_HEADER}\nBach,T,train,2004,a.mid\n".encode()
 AUDIT = b"metric,corruption,blind,rewards\npitch_distance,shuffle,yes,no\n"
 
