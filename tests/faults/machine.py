@@ -13,8 +13,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,9 @@ REFUSALS = {
 
 #: Codes that a refused or killed command may leave; a killed one's are negative.
 ALLOWED = (0, 2, 3)
+
+#: Longest time for a command, seconds, and the code in place of one that was ended after it.
+PATIENCE, HUNG = 300.0, 124
 
 #: Columns that a clock decides; everything else must be the same.
 CLOCKED = ("seconds", "yardsticks", "rate", "memory", "per_second", "cost")
@@ -132,10 +137,24 @@ class Machine:
         if fault:
             number = 0 if fault.error == "KILL" else getattr(errno, fault.error)
             environment |= {"FAULT_AT": str(fault.number), "FAULT_ERROR": str(number), "FAULT_STAYS": str(int(fault.stays))}
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", *words], env=environment, cwd=self.folder, capture_output=True, text=True, timeout=300
-        )
-        return Result(done.returncode, done.stdout + done.stderr)
+        # A file, not a pipe: a worker that hangs would keep it open.
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bench", *words],
+                env=environment,
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                code = HUNG
+            output.seek(0)
+            return Result(code, output.read() + (f"it hung for {PATIENCE:g} s" if code == HUNG else ""))
 
     def run(self, fault: Fault | None = None, count: str = "") -> Result:
         """Run the spec."""

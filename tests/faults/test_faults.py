@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.__main__ import campaign
 from tests.faults.machine import PLUGINS, REFUSALS, TOY, Fault, Machine, Undisturbed, build, faults, problems, settled
 
 #: Places of each kind of call that are tried here.
@@ -145,6 +146,13 @@ def test_a_rotten_checkpoint_costs_a_training_from_the_start_at_most(
     assert not settled(machine, undisturbed)
 
 
+def test_a_command_that_hangs_is_broken_and_ends_no_campaign(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.faults.machine.PATIENCE", 0.05)
+    planned = [Fault("open", 1, "EIO"), Fault("fsync", 1, "KILL")]
+    tried, broken = campaign(base, base / "no-library", planned, Undisturbed((), {}), time.monotonic() + 60)
+    assert tried == broken == {"open EIO": 1, "fsync KILL": 1}
+
+
 def test_six_runs_at_once_leave_one_run(base: Path, library: Path, finished: tuple[Machine, Undisturbed, list[str]]) -> None:
     """One works, the others are refused in words; none clears what another is writing."""
     _, undisturbed, _ = finished
@@ -166,11 +174,11 @@ def test_six_runs_at_once_leave_one_run(base: Path, library: Path, finished: tup
 @pytest.mark.training
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_a_network_killed_at_random_ends_in_the_same_table(base: Path, library: Path, model: str) -> None:
-    """The frameworks' checkpoints too: killed with all its workers until it has been killed four times."""
+    """The frameworks' checkpoints too: killed with all its workers, three times, each after another epoch was trained."""
     spec = {
         **TOY,
         "models": {model: {"params": SMALL[model]}},
-        "budget": {"epochs": 4, "timeout": 240},
+        "budget": {"epochs": 30, "timeout": 240},
         "references": [],
     }
     undisturbed = Undisturbed.of(Machine(base / f"{model}-undisturbed", library, spec))
@@ -191,14 +199,26 @@ def test_a_network_killed_at_random_ends_in_the_same_table(base: Path, library: 
     )
     environment = {**os.environ, "BENCH_CACHE": str(machine.folder / "cache")}
     draw = random.Random(11)
-    for _ in range(4):
+    met = 0
+    for _ in range(3):
+        before = epochs(machine)
         process = subprocess.Popen(
             [sys.executable, "-m", "bench", *words], cwd=machine.folder, env=environment, start_new_session=True
         )
-        time.sleep(draw.uniform(2, 14))
+        until = time.monotonic() + 240
+        while epochs(machine) <= before and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.3))
+        met += process.poll() is None and not list(machine.run_folder.glob("trials/*/outcome.json"))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    assert met, "no kill met a training"
     assert not settled(machine, undisturbed)
+
+
+def epochs(machine: Machine) -> int:
+    """Epochs that the run's only trial has logged."""
+    return sum(len(file.read_bytes().splitlines()) for file in machine.run_folder.glob("trials/*/checkpoint/history.jsonl"))
 
 
 SMALL = {
