@@ -6,11 +6,18 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from requests import Session
+
+
+#: Gateways translate these addresses to the IPv4 address in their last 32 bits (RFC 6052).
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+#: IPv4-compatible, local NAT64 and site-local addresses, which Python's `is_global` takes for public ones.
+_NO_HOSTS = (IPv6Network("::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"))
 
 
 class RefusedError(Exception):
@@ -66,6 +73,7 @@ class Watch:
             raise
         finally:
             timer.cancel()
+            timer.join()  # one that has fired must not cut the next attempt
         # A body without a length seems complete where its connection was cut.
         if self._late.is_set():
             raise TimeoutError
@@ -79,9 +87,17 @@ class Watch:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is reachable from everywhere: not private, loopback, link-local or reserved."""
+    """Whether an IP address is one host's, reachable from everywhere: not private, loopback, link-local, multicast or reserved.
+
+    An IPv6 address that stands for an IPv4 one (mapped, 6to4, NAT64) is as public as that.
+    """
     ip = ip_address(address.partition("%")[0])
-    return (ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip).is_global
+    if isinstance(ip, IPv6Address):
+        if any(ip in network for network in _NO_HOSTS):
+            return False
+        last = IPv4Address(int(ip) & 0xFFFFFFFF)
+        ip = ip.ipv4_mapped or ip.sixtofour or (last if ip in _NAT64 else ip)
+    return ip.is_global and not ip.is_multicast
 
 
 def watched_session(watch: Watch) -> Session:
