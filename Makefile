@@ -58,7 +58,7 @@ smoke: setup
 	$(VENV)/bin/bench run smoke $(ARGS)
 
 test: $(TOX)/.stamp
-	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
+	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
 
 $(VENV)/.tested: $(VENV)/.stamp
 	$(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) --requirement requirements/base.txt --requirement requirements/test.txt
@@ -71,10 +71,10 @@ load: $(VENV)/.tested
 	BENCH_LOAD=full $(VENV)/bin/python -m pytest tests/load -s $(ARGS)
 
 perf: $(TOX)/.stamp
-	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e perf $(if $(ARGS),-- $(ARGS))
+	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run -e perf $(if $(ARGS),-- $(ARGS))
 
 fuzz: $(TOX)/.stamp
-	PYTORCH_LOCK=$$(sh tools/torch-lock.sh $(TOX)/bin/python) $(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
+	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
 
 image:
 	docker build --file Dockerfile.gpu --tag bench $(BUILD_ARGS) .

@@ -1,6 +1,7 @@
 """What is installed, run in CI and built upon is named by its content: hashes, commits, digests."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -57,17 +58,52 @@ def test_passwords_of_an_index_stay_out_of_the_last_stage() -> None:
     assert "ARG" not in last
 
 
-@pytest.mark.parametrize("offered", [True, False])
-def test_the_lock_of_the_build_of_torch_that_pip_can_get(tmp_path: Path, offered: bool) -> None:
-    """With a pip that finds the build for processors, and one that doesn't."""
+NOT_OFFERED = "ERROR: No matching distribution found for torch==2.13.0+cpu"
+BROKEN = "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(': Name or service not known')'"
+
+
+def torch_lock(python: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "tools/torch-lock.sh", python], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "lock"),
+    [
+        (0, "Would install torch-2.13.0+cpu", "cpu"),
+        (1, NOT_OFFERED, "cuda"),
+        (1, f"INFO: Could not fetch URL https://x/torch/: 404 Client Error: Not Found - skipping\n{NOT_OFFERED}", "cuda"),
+        (1, f"{BROKEN}\n{NOT_OFFERED}", ""),
+        (1, f"Could not fetch URL https://x/torch/: 403 Client Error: Forbidden - skipping\n{NOT_OFFERED}", ""),
+        (1, "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", ""),
+        (1, "No module named pip", ""),
+    ],
+)
+def test_the_lock_of_the_build_of_torch_that_pip_can_get(tmp_path: Path, code: int, words: str, lock: str) -> None:
+    """Not offered is no failure, and a failure isn't taken for that."""
+    (tmp_path / "words").write_text(words + "\n")
     python = tmp_path / "python"
-    answer = "0" if offered else "1"
-    python.write_text(f'#!/bin/sh\ncase "$*" in *--require-hashes*pytorch-cpu.txt) exit {answer} ;; *) exit 9 ;; esac\n')
+    python.write_text(
+        f'#!/bin/sh\ncat {tmp_path}/words >&2\ncase "$*" in *--require-hashes*pytorch-cpu.txt) exit {code} ;; *) exit 9 ;; esac\n'
+    )
     python.chmod(0o755)
-    chosen = subprocess.run(["sh", "tools/torch-lock.sh", python], cwd=ROOT, capture_output=True, text=True, check=True)
-    lock = chosen.stdout.strip()
-    assert lock == f"requirements/pytorch-{'cpu' if offered else 'cuda'}.txt"
-    assert (ROOT / lock).is_file()
+    done = torch_lock(python)
+    if lock:
+        assert (done.returncode, done.stdout) == (0, f"requirements/pytorch-{lock}.txt\n")
+        assert done.stderr.startswith(f"torch-lock: requirements/pytorch-{lock}.txt: pip")
+        assert (ROOT / done.stdout.strip()).is_file()
+    else:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+
+
+def test_pips_own_words_where_there_is_no_network() -> None:
+    """The real pip, at an index that nobody serves."""
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1", "PIP_NO_INDEX": "0", "PIP_FIND_LINKS": ""}
+    done = torch_lock(Path(sys.executable), **nowhere, PIP_EXTRA_INDEX_URL="", PIP_CONFIG_FILE=os.devnull)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "127.0.0.1" in done.stderr
 
 
 def test_the_bill_of_materials_lists_this_environment() -> None:
