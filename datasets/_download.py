@@ -12,7 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -65,6 +65,7 @@ def download(url: str, sha256: str, target: Path, progress: Progress, limits: Li
             if actual != sha256:
                 raise _refused(url, sha256, actual)
             body.replace(target)
+            _flush_folder(target.parent)
     except GoneError as error:
         raise DataError(
             f"{url} could not be downloaded: {error}.", "Try again later, or name a folder that holds it with --data DIR."
@@ -106,7 +107,10 @@ def unzip(archive: Path, name: str, folder: Path, progress: Progress) -> Path:
                     _flush(out)
                 sums[path] = file_sha256(target)
             write_file(scratch / name / MANIFEST, json.dumps(sums, indent=1).encode())
+            for made in (path for path in scratch.rglob("*") if path.is_dir()):
+                _flush_folder(made)
             _put(scratch / name, folder / name, scratch / "replaced")
+            _flush_folder(folder)
     except DAMAGE as error:
         raise DataError(f"{archive} is not a zip file, or a damaged one ({error}).", "Fetch it again.") from error
     except OSError as error:
@@ -156,20 +160,40 @@ def unwritable(folder: Path, error: OSError) -> DataError:
 
 
 def _flush(file: BinaryIO) -> None:
-    """Flush a file to the disk: after a power cut a renamed folder holds what it held before."""
+    """Flush a file to the disk; with its folders (see :func:`_flush_folder`) it is there after a power cut."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """Make a folder for unfinished files, removed at the end; also remove those that killed downloads left over an hour ago."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".unfinished-*"):
-        if time.time() - left.stat().st_mtime > 3600:
-            shutil.rmtree(left, ignore_errors=True)
+    for left in _abandoned(folder, ".unfinished-*"):
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as name:
         yield Path(name)
+
+
+def clear_temporaries(*folders: Path) -> None:
+    """Remove the temporary files that killed downloads left over an hour ago; another download may be writing newer ones."""
+    for left in (path for folder in folders for path in _abandoned(folder, ".*.tmp")):
+        if left.is_file():
+            left.unlink(missing_ok=True)
+
+
+def _abandoned(folder: Path, pattern: str) -> Iterator[Path]:
+    return (path for path in folder.glob(pattern) if time.time() - path.lstat().st_mtime > 3600)
 
 
 def _put(new: Path, place: Path, replaced: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fetch_command, write_file
 
-from ._download import compare, unwritable
+from ._download import clear_temporaries, compare, unwritable
 from ._files import Entry, by_hash, contents, fill_empty, identity, locate, positive, program_range, read_entries
 from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
 from ._web import Client, GoneError
@@ -98,6 +98,7 @@ class Dataset:
             raise unwritable(folder, error) from error
 
     def _fetch(self, folder: Path, progress: Progress) -> None:
+        clear_temporaries(folder, folder / "files")
         lock = _read_lock(folder)
         client = Client(self.base_url, HOSTS if self.base_url == BASE_URL else (), self.delay)
         if self.selection in lock["selections"]:

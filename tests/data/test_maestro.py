@@ -204,6 +204,30 @@ def test_fetch(mirror: tuple[Server, bytes, str], tmp_path: Path, quiet: Quiet) 
     assert server.paths() == ["m.zip"], "a whole and unchanged folder is not fetched again"
 
 
+def test_folders_reach_the_disk_before_and_after_they_are_renamed(
+    mirror: tuple[Server, bytes, str], tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def flushed(descriptor: int) -> None:
+        steps.append(Path(f"/proc/self/fd/{descriptor}").resolve().as_posix())
+        fsync(descriptor)
+
+    def renamed(path: Path, place: Path) -> Path:
+        steps.append("rename")
+        return rename(path, place)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "rename", renamed)
+    server, raw, sha256 = mirror
+    Maestro(url=server.put("m.zip", raw), sha256=sha256).fetch(tmp_path, quiet)
+    at = steps.index("rename")
+    unpacked = {step.partition("/maestro-v3.0.0")[2] for step in steps[:at] if "/maestro-v3.0.0" in step}
+    assert {"", "/2004", "/2004/0.midi"} <= unpacked
+    assert str(tmp_path) in steps[at:]
+
+
 def test_verify_names_what_differs_and_fetch_mends(mirror: tuple[Server, bytes, str], tmp_path: Path, quiet: Quiet) -> None:
     server, raw, sha256 = mirror
     dataset = Maestro(url=server.put("m.zip", raw), sha256=sha256)

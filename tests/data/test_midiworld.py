@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -101,6 +102,20 @@ def test_second_fetch_asks_only_for_what_is_missing(site: Server, tmp_path: Path
     assert site.paths()[first:] == ["download/2", "download/3"]
     assert dataset.verify(tmp_path, quiet).differences == ()
     assert dataset.fingerprint(tmp_path) == prints
+
+
+def test_temporary_files_that_killed_downloads_left_go(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    dataset = make(site)
+    dataset.fetch(tmp_path, quiet)
+    old = [tmp_path / ".midiworld.lock.json.0f3a.tmp", tmp_path / "files" / ".a.mid.7.tmp"]
+    another = tmp_path / "files" / ".b.mid.8.tmp"
+    for file in (*old, another):
+        file.touch()
+    for file in old:
+        os.utime(file, (0, 0))
+    dataset.fetch(tmp_path, quiet)
+    assert not any(file.exists() for file in old)
+    assert another.exists(), "another download may be writing it"
 
 
 def test_a_lock_taken_elsewhere_gives_the_same_files(site: Server, tmp_path: Path, quiet: Quiet) -> None:
