@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
-from bench.formatting import clean
+from bench.formatting import clean, clean_fields
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi
 from bench.music.notes import FIELDS, Notes
@@ -85,7 +85,7 @@ class Piece:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        _clean_texts(self, "id", "title", "composer", "source")
+        clean_fields(self, "id", "title", "composer", "source")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Skipped:
     reason: str
 
     def __post_init__(self) -> None:
-        _clean_texts(self, "source", "reason")
+        clean_fields(self, "source", "reason")
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Verified:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "differences", tuple(map(clean, self.differences)))
-        _clean_texts(self, "remark")
+        clean_fields(self, "remark")
 
 
 class Dataset(Protocol):
@@ -530,12 +530,6 @@ def _is_evaluation(entry: Any) -> bool:
 def chained(text: str, before: str) -> str:
     """Add to a line of JSON a checksum of it and of the line `before`: none can be changed, left out or lost unseen."""
     return f'{text[:-1]}{_CHECK}{hashlib.sha256((before + text).encode()).hexdigest()[:16]}"}}'
-
-
-def _clean_texts(value: object, *names: str) -> None:
-    """Clean text fields of a frozen dataclass as it is made, see :func:`bench.formatting.clean`."""
-    for name in names:
-        object.__setattr__(value, name, clean(getattr(value, name)))
 
 
 def _clocks() -> tuple[float, float]:

@@ -132,6 +132,12 @@ def clean(text: object) -> str:
     return _DOUBTFUL.sub(_shown, str(text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
+def clean_fields(value: object, *names: str) -> None:
+    """Clean text fields of a frozen dataclass as it is made."""
+    for name in names:
+        object.__setattr__(value, name, clean(getattr(value, name)))
+
+
 def _shown(match: re.Match[str]) -> str:
     # Categories C (control, format, surrogate, private use, unassigned), Zl and Zp (separators of lines and paragraphs).
     category = unicodedata.category(match[0])

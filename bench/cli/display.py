@@ -16,8 +16,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from bench.formatting import clean
-
 Event = dict[str, Any]
 
 #: Least time between two lines on the progress of one trial, or of the preparation, in plain output. Seconds.
@@ -178,7 +176,7 @@ class Quiet:
 
     def line(self, text: str, style: str = "") -> None:
         """Print one line: no markup, no wrapping."""
-        self.console.print(Text(clean(text), style=style), soft_wrap=True, highlight=False)
+        self.console.print(Text(text, style=style), soft_wrap=True, highlight=False)
 
 
 class Plain(Quiet):
@@ -333,13 +331,12 @@ class Live(Plain):
         self._bar("run", "trials", done, event["total"], note)
 
     def _bar(self, name: str, description: str, done: float, total: float | None, note: str = "") -> None:
-        text = clean(description)
         if total is None:
             self._drop(name)  # Rich can't take a total back
         if name not in self.bars:
-            self.bars[name] = self.progress.add_task(text, total=total, completed=int(done), note=clean(note))
+            self.bars[name] = self.progress.add_task(description, total=total, completed=int(done), note=note)
         else:
-            self.progress.update(self.bars[name], description=text, total=total, completed=done, note=clean(note))
+            self.progress.update(self.bars[name], description=description, total=total, completed=done, note=note)
 
     def _drop(self, name: str) -> None:
         if name in self.bars:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from bench.formatting import clean
 from bench.plugins.discovery import find_plugins
 from bench.sound.synthesizer import sound_fact
 from bench.system import frameworks, hardware, provenance
@@ -139,5 +138,5 @@ def table(facts: Mapping[str, str]) -> Table:
     result.add_column(style="bold", no_wrap=True)
     result.add_column(overflow="fold")
     for name, fact in facts.items():
-        result.add_row(name, Text(clean(fact)))
+        result.add_row(name, Text(fact))
     return result

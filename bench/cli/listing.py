@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import BenchError
-from bench.formatting import clean
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
 from bench.system import frameworks
@@ -178,12 +177,12 @@ def _table(title: str, *columns: str) -> Listing:
 
 def _add(listing: Listing, *cells: str | Text) -> None:
     """Add a row of plain texts: a plug-in's own words are no markup."""
-    listing.rows.append([Text(clean(cell)) if isinstance(cell, str) else cell for cell in cells])
+    listing.rows.append([Text(cell) if isinstance(cell, str) else cell for cell in cells])
 
 
 def _mark(lacking: str) -> Text:
     """Style what is lacking, or ``yes``."""
-    return Text(clean(lacking), style="yellow") if lacking else Text("yes", style="green")
+    return Text(lacking, style="yellow") if lacking else Text("yes", style="green")
 
 
 def _summary(plugin: Plugin) -> str:

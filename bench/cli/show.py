@@ -10,7 +10,6 @@ from rich.text import Text
 
 from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption
 from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
-from bench.formatting import clean
 
 What = Literal["specs", "models", "datasets", "metrics"]
 
@@ -63,7 +62,7 @@ def verify(
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Check every stored file of a run, and say what its command would make again. Exit code 3 if anything.
+    """Check every stored result of a run, and say what its command would make again. Exit code 3 if anything.
 
     Nothing is changed.
     """
@@ -93,8 +92,8 @@ def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:
         facts, problems = doctor.examine(plugins or (), out)
     console.print(doctor.table(facts))
     for problem in problems:
-        console.print(Text.assemble(("missing: ", "bold red"), clean(problem.what)), soft_wrap=True)
-        console.print(Text(f"  fix: {clean(problem.fix)}"), soft_wrap=True)
+        console.print(Text.assemble(("missing: ", "bold red"), problem.what), soft_wrap=True)
+        console.print(Text(f"  fix: {problem.fix}"), soft_wrap=True)
     if problems:
         raise typer.Exit(INCOMPLETE)
     console.print("Nothing is missing.")

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError, refusal
-from bench.formatting import clean
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.runner.folds import read_folds
 from bench.runner.held_out import HeldOut
-from bench.storage.files import FORMAT, json_bytes, read_json
+from bench.storage.files import FORMAT, read_json, write_json, write_text
 from bench.storage.samples import Target, notes_digest
 from bench.system.disk import write_file
 
@@ -84,15 +83,15 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
             files[folder / prompt_name(piece)] = midi_bytes(target.prompt)
         if with_targets:
             files[folder / TARGETS / prompt_name(piece)] = midi_bytes(target.target)
-    files[folder / README] = clean(_readme(index, score, with_targets)).encode()
-    files[folder / INDEX] = json_bytes(index)
     try:
         for path, content in files.items():
             write_file(path, content)
+        write_text(folder / README, _readme(index, score, with_targets))
+        write_json(folder / INDEX, index)
     except OSError as error:
         place = UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.")
         raise refusal(error, place) from error
-    return list(files)
+    return [*files, folder / README, folder / INDEX]
 
 
 def check_index(folder: Path, targets: tuple[Target, ...]) -> None:

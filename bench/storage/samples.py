@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from bench.formatting import clean
+from bench.formatting import clean_fields
 from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.arrays import (
     DAMAGE,
@@ -43,8 +43,7 @@ class PieceName:
     composer: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("id", "title", "composer"):
-            object.__setattr__(self, name, clean(getattr(self, name)))
+        clean_fields(self, "id", "title", "composer")
 
 
 @dataclass(frozen=True)

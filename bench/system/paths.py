@@ -44,8 +44,10 @@ class Places:
         Raises
         ------
         UsageError
-            If a data folder doesn't exist.
+            If a data folder doesn't exist, or a path is an empty text.
         """
+        if out == "":
+            raise UsageError("The folder for results is an empty text.", "Give a path; the current folder is `.`.")
         if "" in [str(folder) for folder in (*data, *plugins)]:  # which Path takes for the current folder
             raise UsageError("A folder of music or plug-ins is an empty text.", "Give a path; the current folder is `.`.")
         data_folders = [Path(d) for d in data]

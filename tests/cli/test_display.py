@@ -4,9 +4,9 @@ import io
 import re
 
 import pytest
-from rich.console import Console
 
 from bench.cli.display import Clock, Live, Plain, Quiet, done_text, duration, epoch_text, make_display, prepare_text
+from bench.cli.output import CleanConsole
 from bench.formatting import clean
 
 ABOUT = {"key": "k1", "trial": 3, "total": 21, "system": "lstm", "seed": 0, "label": "lstm, seed 0"}
@@ -32,7 +32,7 @@ EVENTS = [
 
 def shown(make, events=EVENTS, **options):
     out = io.StringIO()
-    with make(Console(file=out, width=60, highlight=False, **options)) as display:
+    with make(CleanConsole(file=out, width=60, highlight=False, **options)) as display:
         for event in events:
             display(event)
     return out.getvalue()
@@ -51,7 +51,7 @@ class Steps:
 def test_plain_lines():
     now = Steps()
     out = io.StringIO()
-    display = Plain(Console(file=out, width=60, highlight=False), now)
+    display = Plain(CleanConsole(file=out, width=60, highlight=False), now)
     for event in EVENTS:
         now.time += 6.0
         display(event)
@@ -70,7 +70,7 @@ def test_plain_lines():
 def test_plain_epochs_are_rare():
     now = Steps()
     out = io.StringIO()
-    display = Plain(Console(file=out, width=200), now)
+    display = Plain(CleanConsole(file=out, width=200), now)
     display({"event": "trial", **ABOUT})
     about = {**ABOUT, "epochs": 100, "in_epochs": True, "loss": 1.0, "notes": 10}
     for epoch in range(1, 101):
@@ -94,7 +94,7 @@ def test_live_keeps_what_has_ended_and_reads_no_markup():
 
 
 def test_which_display_for_what():
-    terminal, file = Console(force_terminal=True, file=io.StringIO()), Console(file=io.StringIO())
+    terminal, file = CleanConsole(force_terminal=True, file=io.StringIO()), CleanConsole(file=io.StringIO())
     assert type(make_display(False, terminal)) is Live
     assert type(make_display(False, file)) is Plain
     assert type(make_display(True, terminal)) is Quiet

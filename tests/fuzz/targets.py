@@ -25,11 +25,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from bench import tuning
 from bench.api import Budget, Run, chained, read_midi
 from bench.cli.display import Plain
+from bench.cli.output import CleanConsole
 from bench.errors import BenchError, DataError
 from bench.external.folder import midi_files, read_external
 from bench.gate import baseline_file
@@ -322,7 +322,7 @@ def _events(data: bytes, folder: Path) -> None:
     end, start = os.pipe()
     os.write(start, data[: 1 << 15])
     os.close(start)
-    display = Plain(Console(file=io.StringIO(), width=80), now=itertools.count(step=10).__next__)
+    display = Plain(CleanConsole(file=io.StringIO(), width=80), now=itertools.count(step=10).__next__)
     try:
         for event in EventReader(end, most=1 << 20, longest=1 << 16).events(LAST_TURNS):
             display({**event, **_ABOUT})
