@@ -1,7 +1,7 @@
 """Check a run's folder: what in it is missing or damaged, and what the command that made the run would do about it.
 
-Nothing is changed. Every stored file has a checksum (:mod:`bench.system.disk`, :mod:`bench.storage.files`) or stands with its
-digest in the outcome of its trial, so a changed bit in a result is found. Left out are reports, which every command writes anew,
+Nothing is changed. Every stored result has a checksum (:mod:`bench.system.disk`, :mod:`bench.storage.files`) or stands with its
+digest in the outcome of its trial, so a changed bit in one is found. Left out are reports, which are written anew from them,
 checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
 """
 
@@ -20,10 +20,11 @@ from bench.runner.prepare import MIDI_PIECES
 from bench.scoring.score import planned_trials
 from bench.sound.clips import StoredClip, sources, stored_clip
 from bench.storage.corpus import load_corpus
+from bench.storage.files import is_intact
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
-from bench.system.disk import MOST_RESULT, DamagedFileError, read_file
+from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, read_file
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,16 @@ def _targets_as_midi(run: RunFolder, targets: list[Target]) -> Iterator[Finding]
             yield Finding(name, str(error), "it is written again")
 
 
+def _described(run: RunFolder, key: str) -> str | None:
+    """Explain what is wrong with a trial's description; None if the trial has none, as before its start."""
+    try:
+        return "" if is_intact(read_file(run.trial_dir(key) / "trial.json", MOST_RECORD)) else "it is damaged"
+    except FileNotFoundError:
+        return "it is missing" if (run.trial_dir(key) / "outcome.json").exists() else None
+    except DamagedFileError as error:
+        return str(error)
+
+
 def _trials(run: RunFolder, record: RunRecord, targets: list[Target]) -> Iterator[Finding]:
     for trial, folds in planned_trials(record):
         for fold, key in folds.items():
@@ -115,3 +126,5 @@ def _trials(run: RunFolder, record: RunRecord, targets: list[Target]) -> Iterato
             remedy = "it resumes from its checkpoint" if resumes else "it runs again"
             label = trial.model_copy(update={"fold": fold or None}).label
             yield Finding(label, run.fault(key, targets), remedy)
+            if (fault := _described(run, key)) is not None:
+                yield Finding(f"trials/{key}/trial.json", fault, "it is written again")

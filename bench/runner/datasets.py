@@ -148,7 +148,7 @@ def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals
         The error of the child, of the same kind; a PluginError for an exception of any other kind.
     """
     result, ending = _attempt(job, file, log, signals, display)
-    if result is None and ending.code < 0 and job["task"] == "prepare":
+    if result is None and ending.died and job["task"] == "prepare":
         text = f"The process that reads the music was {ending.reason}. It is read again, file by file in a process of its own."
         display({"event": "message", "text": text})
         result, ending = _attempt({**job, "isolated": True}, file, log, signals, display)

@@ -141,6 +141,11 @@ class Ending:
     flooded: bool = False
 
     @property
+    def died(self) -> bool:
+        """Whether a signal ended it that this process didn't send: it crashed, or the system had no memory left."""
+        return self.code < 0 and not self.flooded and not self.timed_out
+
+    @property
     def reason(self) -> str:
         """Explain the end of a child that reported no error of its own."""
         if self.flooded:
@@ -304,7 +309,7 @@ def peak_bytes(pid: int) -> int | None:
 @contextlib.contextmanager
 def private_folder(path: Path) -> Iterator[Path]:
     """Make a folder that only this user can enter, empty whatever was there before, and remove it at the end."""
-    _remove(path)
+    remove(path)
     path.mkdir(mode=0o700)
     try:
         yield path
@@ -312,7 +317,8 @@ def private_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it exists."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.processes import Ending, Signals, Task
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
-from bench.storage.files import FORMAT, set_aside, tail, write_json
+from bench.storage.files import FORMAT, is_intact, set_aside, tail, write_json
 from bench.storage.outcome import Done, Failed, Failure, Memory
 from bench.storage.records import Prepared
 from bench.storage.run_folder import RunFolder, damaged_results
@@ -90,7 +90,15 @@ class Session:
             trials=[{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in trials.items()],
         )
         self._run_trials(waiting, pythons, prepared)
+        self._describe_done(trials.keys() - waiting.keys(), trials)
         self.folder.finish(record)
+
+    def _describe_done(self, keys: Collection[str], trials: Mapping[str, Trial]) -> None:
+        """Write what describes a finished trial again where it is missing or damaged; the trial itself doesn't run again."""
+        for key in keys:
+            path = self.folder.trial_dir(key) / "trial.json"
+            if not path.exists() or (path.is_file() and not is_intact(path.read_bytes())):
+                write_json(path, trials[key].model_dump(mode="json"))
 
     def _prepare(self, fetch: bool) -> Prepared:
         self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
@@ -132,6 +140,8 @@ class Session:
             }
         )
         place = self.folder.path / "compiled"
+        if not waiting:
+            processes.remove(place)  # of a run that was killed
         with processes.private_folder(place) if waiting else contextlib.nullcontext(place) as compiled:
             tasks = [
                 self._task(key, trial, pythons[self._framework(trial)], prepared, compiled) for key, trial in waiting.items()

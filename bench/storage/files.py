@@ -106,8 +106,8 @@ class DamagedError(DataError):
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in `folder`, among its MIDI files, stages' samples or checkpoints."""
-    for path in (file for place in (".", "midi", "stages", "checkpoint") for file in folder.glob(f"{place}/.*.tmp")):
+    """Remove the temporary files that a killed process left in a run's or a trial's folder, or in the folders in it."""
+    for path in (file for place in (".", "midi", "sound", "stages", "checkpoint") for file in folder.glob(f"{place}/.*.tmp")):
         if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
 
@@ -189,15 +189,20 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{path} can't be read: {error}.", again) from error
     if not isinstance(value, dict):
         raise DamagedError(f"{path} holds no JSON object.", again)
-    header = _CHECKSUM.match(data)
-    intact = header is not None and hashlib.sha256(data[header.end() :]).hexdigest().encode() == header[1]
+    intact = is_intact(data)
     # Files before format 3 have no checksum: they are refused for their format, not as damaged.
-    if intact or header is None:
+    if intact or _CHECKSUM.match(data) is None:
         check_format(path, value.get("format"))
     if not intact:
         raise DamagedError(f"{path} doesn't match its checksum: it is damaged, or was edited by hand.", again)
     value.pop("sha256")
     return value
+
+
+def is_intact(data: bytes) -> bool:
+    """Whether the bytes of a JSON file match the checksum in its first line."""
+    header = _CHECKSUM.match(data)
+    return header is not None and hashlib.sha256(data[header.end() :]).hexdigest().encode() == header[1]
 
 
 def check_damage(error: Exception) -> None:

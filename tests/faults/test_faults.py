@@ -102,7 +102,7 @@ def test_every_rotten_file_is_found_and_made_again(
     draw = random.Random(3)
     stored = [file for file in sorted(machine.run_folder.rglob("*")) if file.is_file() and file.name in VOUCHED_FOR]
     stored += sorted(machine.run_folder.glob("**/*.mid"))
-    assert len(stored) >= 2 + 4 * 3
+    assert len(stored) >= 2 + 4 * 4
     for file in stored:
         intact = file.read_bytes()
         flip(file, draw)
@@ -115,7 +115,7 @@ def test_every_rotten_file_is_found_and_made_again(
 
 
 #: Names of files that are read again.
-VOUCHED_FOR = ("run.json", "outcome.json", "targets.npz", "samples.npz")
+VOUCHED_FOR = ("run.json", "trial.json", "outcome.json", "targets.npz", "samples.npz")
 
 
 def flip(file: Path, draw: random.Random) -> None:

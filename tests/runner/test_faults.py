@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import h5py
@@ -14,12 +15,16 @@ import pytest
 from rich.console import Console
 
 from bench.cli.display import make_display
+from bench.cli.output import CleanConsole
 from bench.errors import DataError, TrialError
 from bench.music.midi import read_midi
 from bench.music.notes import Notes
+from bench.runner import datasets
 from bench.runner.contract import check_likelihood, check_samples
+from bench.runner.processes import Ending
 from bench.storage.outcome import Failure
 from bench.storage.samples import PieceName, Target, read_samples
+from bench.verification import verify_run
 
 from .conftest import Bench, until, workers
 
@@ -117,7 +122,7 @@ def test_noise_on_stdout_disturbs_nothing_and_is_kept(toy: Bench) -> None:
 def test_events_that_no_worker_sends_are_dropped(toy: Bench, terminal: bool) -> None:
     toy.write({"faulty": {"params": {"how": "odd events"}}, "steady": {}})
     shown = io.StringIO()
-    with make_display(False, Console(file=shown, force_terminal=terminal, width=120)) as display:
+    with make_display(False, CleanConsole(file=shown, force_terminal=terminal, width=120)) as display:
         assert toy.run(display=display).failed == 0
     assert "xxxx" not in shown.getvalue()
     assert not {"\x07", "\x1b[2J", "\ud800"} & set(re.findall(r"\x07|\x1b\[2J|\ud800", shown.getvalue()))
@@ -130,6 +135,47 @@ def test_a_flood_of_events_costs_its_trial_only(toy: Bench) -> None:
     assert toy.run(jobs=2).failed == 1
     assert toy.outcome("faulty")["error"]["message"] == "it sent too many events, and was ended"
     assert toy.outcome("steady")["status"] == "done"
+
+
+@pytest.mark.parametrize(("flooded", "attempts"), [(True, 1), (False, 2)])
+def test_music_is_read_again_after_a_crash_but_not_after_a_flood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flooded: bool, attempts: int
+) -> None:
+    jobs, shown = [], []
+    ending = Ending(-signal.SIGTERM if flooded else -signal.SIGSEGV, False, 1.0, None, 0, flooded)
+    monkeypatch.setattr(datasets, "_attempt", lambda job, *_: jobs.append(job) or (None, ending))
+    job = {"task": "prepare", "dataset": {"name": "toy"}}
+    with pytest.raises(DataError, match=r"'toy' failed: (it sent too many events, and was ended|killed by SIGSEGV)\."):
+        datasets.dataset_task(job, tmp_path / "job", tmp_path / "log", None, shown.append)
+    assert len(jobs) == attempts
+    assert [event["text"].split(".")[0] for event in shown] == ["The process that reads the music was killed by SIGSEGV"][
+        : attempts - 1
+    ]
+
+
+def test_a_finished_trials_description_is_written_again_and_it_does_not_run_again(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    toy.run()
+    folder = toy.trials()["steady", 0]
+    intact = (folder / "trial.json").read_bytes()
+    compiled = toy.run_folder / "compiled" / "inductor"
+    sound = toy.run_folder / "sound" / ".a.mp3.1.tmp"
+    for change in ("append", "remove"):
+        compiled.mkdir(parents=True)
+        if change == "append":
+            (folder / "trial.json").write_bytes(intact + b" ")
+        else:
+            (folder / "trial.json").unlink()
+        (finding,) = [finding for finding in verify_run(toy.run_folder) if finding.fault]
+        assert (finding.part, finding.remedy) == (f"trials/{folder.name}/trial.json", "it is written again")
+        sound.parent.mkdir()
+        sound.touch()
+        toy.run()
+        sound.parent.rmdir()  # empty: a killed run's temporary file has gone
+        assert not [event for event in toy.events if event["event"] == "trial"]
+        assert (folder / "trial.json").read_bytes() == intact
+        assert not [finding for finding in verify_run(toy.run_folder) if finding.fault]
+        assert not (toy.run_folder / "compiled").exists(), "a killed run's compiled code"
 
 
 def test_a_failed_trial_runs_again_and_a_done_one_does_not(toy: Bench) -> None:
