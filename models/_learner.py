@@ -118,7 +118,8 @@ class Learner(ABC, Generic[N]):
         training = Training(self, network, windows, run)
         self.network = training.averaged
         for _ in training.progress.evaluations():
-            loss, notes = training.train()
+            with _torch.training_precision():
+                loss, notes = training.train()
             rate = training.optimizer.param_groups[0]["lr"]
             values = self.validate(valid)
             score = values.pop("validation_bits")

@@ -94,7 +94,10 @@ class Training:
             anytime=False,
             **identity,
         )
-        jit = model.xla == "yes" and not self.network.cudnn
+        self._define()
+
+    def _define(self) -> None:
+        jit = self.model.xla == "yes" and not self.network.cudnn
         self._step = tf.function(self._one_step, autograph=False, jit_compile=jit)
         self._update = tf.function(self._one_update, autograph=False)
 
@@ -115,7 +118,8 @@ class Training:
         batch = self.model.batch
         past, after = np.zeros((batch, self.model.window, len(FIELDS)), np.int16), np.zeros((batch, len(FIELDS)), np.int16)
         with self.progress.unchanged():
-            self._update(past, after, self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)).numpy()
+            rates, seed = self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)
+            self.model.try_update(self._define, lambda: self._update(past, after, rates, seed).numpy())
         self.model.score_zeros()
         self.model.compile_seconds = time.perf_counter() - start
 

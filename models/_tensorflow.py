@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -24,8 +24,8 @@ from . import _training
 FORMAT = 1
 
 
-def prepare(device: str, threads: int) -> str:
-    """Set threads and visible devices; return the Keras dtype policy that suits the device's matrix products.
+def prepare(device: str, threads: int) -> None:
+    """Set threads and visible devices, and on a GPU deterministic kernels.
 
     TensorFlow takes these settings once in a process, before its first operation; later calls keep the first.
 
@@ -46,10 +46,19 @@ def prepare(device: str, threads: int) -> str:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:  # already started
         pass
-    if device == "cpu":
-        return "float32"
-    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-    return "mixed_bfloat16" if capability >= (8, 0) else "float32"
+    if device == "cuda":
+        tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute products on a GPU in float32, not TensorFloat-32: scores and generation, as in every other model."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 class Compilable(Protocol):
@@ -108,8 +117,11 @@ class Learner(ABC, Generic[N]):
     def define(self) -> None:
         """Make the graph functions. Without autograph: the loops are written as tf.while_loop."""
         xla = self.xla == "yes"
-        self._score = tf.function(self._score_batch, autograph=False, jit_compile=xla and not self.network.cudnn)
-        self._loop = tf.function(self._generate, autograph=False, jit_compile=xla)
+        # XLA takes the precision when it compiles, other kernels when they run: both happen within these calls.
+        self._score = full_precision()(
+            tf.function(self._score_batch, autograph=False, jit_compile=xla and not self.network.cudnn)
+        )
+        self._loop = full_precision()(tf.function(self._generate, autograph=False, jit_compile=xla))
 
     def try_gpu(self) -> None:
         """Run one note through XLA and one batch through cuDNN; do without the one that fails on this GPU."""
@@ -122,6 +134,28 @@ class Learner(ABC, Generic[N]):
         except (tf.errors.OpError, ValueError) as error:
             self.cudnn, self.network.cudnn = _reason(error), False
         self.define()
+
+    def try_update(self, define: Callable[[], None], update: Callable[[], None]) -> None:
+        """Make a whole update on a GPU's cuDNN; do without cuDNN if it fails there.
+
+        Its backward pass may fail where its forward pass, which :meth:`try_gpu` tries, does not.
+
+        Parameters
+        ----------
+        define : callable
+            Makes the training's graph functions anew.
+        update : callable
+            Makes an update.
+        """
+        try:
+            update()
+        except (tf.errors.OpError, ValueError) as error:
+            if not self.network.cudnn:
+                raise
+            self.cudnn, self.network.cudnn = _reason(error), False
+            self.define()
+            define()
+            update()
 
     @property
     def network(self) -> N:
@@ -137,9 +171,10 @@ class Learner(ABC, Generic[N]):
         return self._network
 
     def outcome(self) -> dict[str, Any]:
-        """Facts about compilation, its seconds before training, and GPU memory."""
+        """Facts about precision, compilation, its seconds before training, and GPU memory."""
         gpus = tf.config.list_logical_devices("GPU")  # none in a trial on the CPU
         return {
+            "precision": "float32, TensorFloat-32 in training" if gpus else "float32",
             "cudnn": self.cudnn,
             "compiled": ("XLA (generation)" if self.network.cudnn else "XLA") if self.xla == "yes" else self.xla,
             "compile_seconds": round(self.compile_seconds, 3),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,55 @@ def choose_device(name: str) -> torch.device:
     # cuDNN's convolutions have a switch of their own, which is on by default.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
+    check_capability(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
+    # The same run twice gives the same numbers, where a deterministic kernel exists; where none does, the log has a warning.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub lacks it
     torch.cuda.reset_peak_memory_stats()
     return torch.device("cuda")
+
+
+def check_capability(name: str, capability: tuple[int, int], built: Sequence[str]) -> None:
+    """Refuse a GPU that is older than all that this PyTorch was built for: it would be accepted, and die at the first kernel.
+
+    Parameters
+    ----------
+    name : str
+        The GPU's.
+    capability : tuple of int
+        Its compute capability.
+    built : sequence of str
+        What PyTorch was built for, ``sm_80`` or ``compute_120``, say.
+
+    Raises
+    ------
+    TrialError
+
+    Examples
+    --------
+    >>> check_capability("H100", (9, 0), ["sm_75", "sm_80"])
+    """
+    oldest = min((int(digits[0]) for arch in built if (digits := re.findall(r"\d+", arch))), default=0)
+    if 10 * capability[0] + capability[1] < oldest:
+        needed, has = (f"{number // 10}.{number % 10}" for number in (oldest, 10 * capability[0] + capability[1]))
+        raise TrialError(
+            f"{name} has compute capability {has}; PyTorch {torch.__version__} was built for {needed} and later.",
+            "Use a newer GPU, an older PyTorch, or --scale cpu.",
+        )
+
+
+@contextlib.contextmanager
+def training_precision() -> Iterator[None]:
+    """Let cuDNN's recurrent layers use TensorFloat-32, forwards and backwards; outside of training they compute in float32.
+
+    Autocast would run them in float16, in which small gradients become 0.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def precision(device: torch.device) -> str:
@@ -108,6 +156,8 @@ def compiled(
     if device.type != "cuda" and backend is None:
         return Compiled(module, "no: on a CPU it costs more than it gains")
     since = time.perf_counter()
+    # Dynamo compiles a function for eight networks at most, and then runs it uncompiled without a word: one a fold, say.
+    torch.compiler.reset()
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         try:
             fast: Callable[..., Any] = torch.compile(module, backend=backend or "inductor")

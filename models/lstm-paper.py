@@ -251,7 +251,6 @@ class Model(fast.Learner[Network]):
         """Parameters, precision, use of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
         return {
             "parameters": sum(math.prod(v.shape) for v in self.network.trained),
-            "precision": "float32",
             **self.outcome(),
         }
 

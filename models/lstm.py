@@ -94,13 +94,12 @@ class Model(fast.Learner["Network"]):
             nonnegative=("weight_decay", "warmup", "transpose", "stretch"),
         )
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
-        self._policy = "float32"
 
     # -- training ------------------------------------------------------------------------------------------------------
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         """Train on `train`; keep the averaged weights that predict `valid` best. See ``bench.api.Model``."""
-        self._policy = fast.prepare(run.device, run.threads)
+        fast.prepare(run.device, run.threads)
         network = Network(
             self.codec.sizes,
             units=self.units,
@@ -109,7 +108,6 @@ class Model(fast.Learner["Network"]):
             head=self.head,
             dropout=self.dropout,
             seed=initial_seed(run.seed, "weights"),
-            policy=self._policy,
             cudnn=run.device == "cuda",
         )
         self.compile(network, run)
@@ -183,7 +181,7 @@ class Model(fast.Learner["Network"]):
             hidden = network.hidden(x)
             fields: list[tf.Tensor] = []
             for k in range(len(FIELDS)):
-                logits = tf.cast(network.logits(k, hidden, fields), tf.float32)
+                logits = network.logits(k, hidden, fields)
                 added = constraint[t] if k == 0 else None
                 fields.append(sample(logits, noise[t, :, k : k + 1], self.temperature, self.top_p, added))
             return tf.stack(fields, -1)  # (batch, 4)
@@ -207,7 +205,6 @@ class Model(fast.Learner["Network"]):
         """Parameters, precision, use of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
         return {
             "parameters": sum(math.prod(v.shape) for v in self.network.variables),
-            "precision": "bfloat16 heads, float32 recurrence" if self._policy == "mixed_bfloat16" else "float32",
             **self.outcome(),
         }
 
@@ -219,7 +216,7 @@ class _Training:
         self.model, self.network, self.windows, self.valid = model, model.network, windows, valid
         self.dropout_seed = initial_seed(run.seed, "dropout")
         self.optimizer = fast.AdamW(self.network.variables, decay=model.weight_decay, clip=model.clip)
-        identity = {"hyperparameters": asdict(model), "train_notes": windows.notes, "policy": model._policy}
+        identity = {"hyperparameters": asdict(model), "train_notes": windows.notes}
         self.progress = fast.Progress(
             "lstm",
             run,
@@ -229,7 +226,10 @@ class _Training:
             steps=windows.updates(model.batch),
             **identity,
         )
-        jit = model.xla == "yes" and not self.network.cudnn
+        self._define()
+
+    def _define(self) -> None:
+        jit = self.model.xla == "yes" and not self.network.cudnn
         self._step = tf.function(self._one_step, autograph=False, jit_compile=jit)
         self._update = tf.function(self._one_update, autograph=False)
 
@@ -260,7 +260,7 @@ class _Training:
         codes = np.zeros((self.model.batch, self.model.window, len(FIELDS)), np.int16)
         mask, rates, seed = np.ones(codes.shape[:2], np.bool_), self.optimizer.rates(0.0, 1), np.zeros(2, np.int32)
         with self.progress.unchanged():
-            self._update(codes, codes, mask, rates, seed).numpy()
+            self.model.try_update(self._define, lambda: self._update(codes, codes, mask, rates, seed).numpy())
         self.model.score_zeros()
         self.model.compile_seconds = time.perf_counter() - start
 
@@ -294,9 +294,6 @@ class Network:
         Dropped share of each LSTM layer's output.
     seed : int
         For the initial weights.
-    policy : str
-        Keras dtype policy of the heads and their hidden layer. The recurrence is always float32: cuDNN's has no bfloat16 kernel
-        in TensorFlow.
     cudnn : bool
         Whether training and scoring run Keras's own LSTM layer on cuDNN, which fails without it, instead of `recurrence`.
         Generation runs `step` in both cases. All three use the same weights.
@@ -312,7 +309,6 @@ class Network:
         head: int,
         dropout: float,
         seed: int,
-        policy: str = "float32",
         cudnn: bool = False,
     ) -> None:
         self.sizes, self.units, self.head, self.dropout, self.cudnn = sizes, units, head, dropout, cudnn
@@ -340,11 +336,11 @@ class Network:
             )
             for i in range(layers)
         ]
-        self.hidden = keras.layers.Dense(4 * head, kernel_initializer=glorot(), dtype=policy, name="hidden")
+        self.hidden = keras.layers.Dense(4 * head, kernel_initializer=glorot(), dtype="float32", name="hidden")
         # Contributions of field j to the hidden layers of the heads after it, side by side.
         self.given = [keras.layers.Embedding(sizes[j], (3 - j) * head, normal(0.1), name=f"given_{FIELDS[j]}") for j in range(3)]
         self.heads = [
-            keras.layers.Dense(n, kernel_initializer=glorot(), dtype=policy, name=f"head_{f}")
+            keras.layers.Dense(n, kernel_initializer=glorot(), dtype="float32", name=f"head_{f}")
             for f, n in zip(FIELDS, sizes, strict=True)
         ]
         for layer in (*self.inputs, *self.given):
@@ -388,7 +384,7 @@ class Network:
         hidden = self.hidden(x)
         losses = []
         for k, field in enumerate(fields):
-            logits = tf.cast(self.logits(k, hidden, fields[:k]), tf.float32)
+            logits = self.logits(k, hidden, fields[:k])
             losses.append(tf.nn.sparse_softmax_cross_entropy_with_logits(field, logits))
         return tf.stack(losses, -1), state
 
@@ -429,7 +425,7 @@ class Network:
         z = hidden[..., k * self.head : (k + 1) * self.head]
         for j, field in enumerate(before):
             part = (k - j - 1) * self.head
-            z += tf.cast(lookup(self.given[j].embeddings.value[:, part : part + self.head], field), z.dtype)
+            z += lookup(self.given[j].embeddings.value[:, part : part + self.head], field)
         return self.heads[k](tf.nn.relu(z))
 
 

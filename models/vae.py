@@ -251,7 +251,10 @@ class Model(Learner["Network"]):
 
     def facts(self) -> Mapping[str, Any]:
         """Facts of all such models, and use of the latent: KL in nats per span, number of active dimensions."""
-        return {**super().facts(), **self.use}
+        facts = dict(super().facts())
+        if facts["precision"] != "float32":
+            facts["precision"] += ", recurrent layers TensorFloat-32"
+        return {**facts, **self.use}
 
 
 class Network(FieldNetwork):
@@ -316,7 +319,8 @@ class Network(FieldNetwork):
         x = self.embedded(inputs)
         if self.training and self.word_dropout:
             x = x * (torch.rand(x.shape[:-1], device=x.device) >= self.word_dropout).unsqueeze(-1)
-        y, state = self.recurrent(torch.cat([x, z], dim=-1), state)
+        with torch.autocast(x.device.type, enabled=False):  # cuDNN's recurrent layers know no bfloat16, see training_precision
+            y, state = self.recurrent(torch.cat([x, z], dim=-1).float(), state)
         h: Tensor = self.norm(y + self.lift(z))
         return F.dropout(h, self.dropout, self.training) if self.dropout else h, cast("Tensor", state)
 

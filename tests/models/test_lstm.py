@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -148,6 +149,58 @@ def test_without_cudnn_its_layer_fails_loudly_and_the_model_goes_on_without(tmp_
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+def test_a_backward_pass_that_fails_on_cudnn_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On some pairs of card and CUDA only the gradient fails: the first whole update shows it, before the clock starts."""
+    monkeypatch.setattr(fast.Learner, "compile", functools.partialmethod(_compile_for_cudnn))
+    failing = fast.AdamW.apply
+
+    def apply(self: object, gradients: object, rates: object) -> None:
+        if model.network.cudnn:
+            raise tf.errors.InternalError(None, None, "Failed to call DoRnnBackward")
+        failing(self, gradients, rates)
+
+    monkeypatch.setattr(fast.AdamW, "apply", apply)
+    model = Model(**TINY)
+    model.fit(TRAIN, VALID, run_in(tmp_path, 1))
+    assert model.facts()["cudnn"] == "no: InternalError: Failed to call DoRnnBackward"
+    assert model.facts()["compiled"] == "XLA"
+    model.generate([VALID[0].notes], 2, seed=0)
+
+
+def _compile_for_cudnn(self: object, network: object, run: Run) -> None:
+    """Compile as on a GPU, with a layer that a CPU can run in cuDNN's place."""
+    for layer in network.lstm:
+        layer.use_cudnn = False
+    network.cudnn = True
+    self._network, self.xla, self.cudnn = network, "yes", "yes"
+    self.define()
+
+
+def test_scores_and_generation_never_use_tensorfloat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    seen: list[bool] = []
+    loss, logits = module.Network.loss, module.Network.logits
+
+    def spied(self: object, *arguments: object) -> object:
+        seen.append(enabled())
+        return loss(self, *arguments)
+
+    def spied_logits(self: object, *arguments: object) -> object:
+        seen.append(enabled())
+        return logits(self, *arguments)
+
+    model = trained(tmp_path, 0)
+    monkeypatch.setattr(module.Network, "loss", spied)
+    monkeypatch.setattr(module.Network, "logits", spied_logits)
+    with without_xla():
+        model.define()
+        model.log_likelihood(VALID)
+        model.generate([VALID[0].notes], 2, seed=0)
+    assert len(seen) >= 9
+    assert not any(seen)
+    assert enabled()
+
+
 # -- likelihood --------------------------------------------------------------------------------------------------------
 
 
@@ -279,9 +332,9 @@ def test_compilation_leaves_the_training_as_it_was_and_off_its_clock(initial: ob
     training._compile()
     assert_same(weights(initial), weights(model))
     assert all(not v.any() for v in training.optimizer.state().values())
-    traces = training._update.experimental_get_tracing_count(), model._score.experimental_get_tracing_count()
+    traces = training._update.experimental_get_tracing_count(), model._score.__wrapped__.experimental_get_tracing_count()
     training.run()
-    after = training._update.experimental_get_tracing_count(), model._score.experimental_get_tracing_count()
+    after = training._update.experimental_get_tracing_count(), model._score.__wrapped__.experimental_get_tracing_count()
     assert traces == after == (1, 1)
     assert model.facts()["compile_seconds"] > 0
 

@@ -314,3 +314,19 @@ def test_hyperparameters_that_make_no_sense(wrong: dict[str, Any], message: str)
 def test_fit_comes_first() -> None:
     with pytest.raises(TrialError, match="vae: `fit` must come before"):
         Model(**TINY).log_likelihood(VALID)
+
+
+# On a GPU
+
+
+def test_recurrent_layers_stay_in_float32_under_autocast(tmp_path: Path) -> None:
+    """CuDNN's would run in float16, without a scale on the loss: small gradients would become 0."""
+    network = Model(**TINY).make_network()
+    seen: list[torch.dtype] = []
+    network.recurrent.register_forward_hook(lambda _, inputs, outputs: seen.extend([inputs[0].dtype, outputs[0].dtype]))
+    notes = torch.zeros(2, 8, 4, dtype=torch.int64)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network(notes, notes, torch.ones(2, 8, dtype=torch.bool), torch.tensor(1.0))
+    torch.autograd.backward(loss)
+    assert seen == [torch.float32, torch.float32]
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in network.recurrent.parameters())

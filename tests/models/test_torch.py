@@ -1,0 +1,56 @@
+"""What the PyTorch models share, as far as a CPU can show it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from bench.api import TrialError  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
+
+shared = sys.modules[load(find_plugins("model")["transformer"]).__module__]._torch
+
+
+def test_the_ninth_training_of_a_process_is_compiled_too() -> None:
+    """Cross-validation trains once a fold; Dynamo stops compiling a function after eight networks."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x).sum()
+
+    torch.compiler.reset()
+    for number in range(1, 12):
+        found = shared.compiled(Network(), torch.device("cpu"), lambda forward: forward(torch.ones(3, 2)), backend)
+        assert (found.note, len(graphs)) == ("yes", number)
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0), (10, 3), (12, 1)])
+def test_a_gpu_that_pytorch_was_built_for(capability: tuple[int, int]) -> None:
+    shared.check_capability("A GPU", capability, ["sm_75", "sm_80", "sm_90", "sm_100", "compute_120"])
+
+
+def test_a_gpu_that_is_too_old_is_refused() -> None:
+    with pytest.raises(TrialError, match=r"Tesla V100 has compute capability 7\.0; .* was built for 7\.5 and later"):
+        shared.check_capability("Tesla V100", (7, 0), ["sm_75", "sm_80", "sm_120"])
+
+
+def test_tensorfloat_in_training_only() -> None:
+    torch.backends.cudnn.allow_tf32 = False
+    with shared.training_precision():
+        assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
