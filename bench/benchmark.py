@@ -117,9 +117,10 @@ def run(
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs is {jobs}; at least 1 trial must run at a time.")
     places = Places.find(out, data, plugins)
-    scale, why = choose_scale(scale)
     overrides = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
-    resolved, folder_name = resolve(spec, scale, places, {k: v for k, v in overrides.items() if v is not None})
+    given = {k: v for k, v in overrides.items() if v is not None}
+    scale, why = choose_scale(scale, spec, places.plugins, **given)
+    resolved, folder_name = resolve(spec, scale, places, given)
     folder = RunFolder(places.out / "runs" / (name or folder_name))
     with folder.lock(), Signals() as signals:
         call = {**_spec_names(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}

@@ -32,7 +32,7 @@ def audit(
     from bench.system.paths import Places
 
     places = Places.find(out, data or (), plugins or ())
-    resolved = load_spec(spec, places.plugins, scale=choose_scale(scale)[0], dataset=dataset)
+    resolved = load_spec(spec, places.plugins, scale=choose_scale(scale, spec, places.plugins)[0], dataset=dataset)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
         result = measure_all(hold_out(resolved, places, display=display))

@@ -45,7 +45,7 @@ def prompts(
     from bench.system.paths import Places
 
     places = Places.find(out, data or (), plugins or ())
-    chosen, _ = choose_scale(scale)
+    chosen, _ = choose_scale(scale, spec, places.plugins)
     resolved = load_spec(spec, places.plugins, scale=chosen, dataset=dataset)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:

@@ -38,10 +38,11 @@ def run_all(
     # Wrong options are reported once, before anything starts, not for every spec.
     places = Places.find(out, data or (), plugins or ())
     specs = {name: load_spec(name, places.plugins, scale=None) for name in shipped_specs()}
-    chosen, why = choose_scale(scale)
+    chosen = {name: choose_scale(scale, name, places.plugins) for name in specs}
     console, errors = make_console(), make_console(stderr=True)
-    _print_scale(console, quiet, chosen, why)
-    suited = [name for name, spec in specs.items() if chosen in spec.suits]
+    for each, why in dict.fromkeys(chosen.values()):
+        _print_scale(console, quiet, each, why)
+    suited = [name for name, spec in specs.items() if chosen[name][0] in spec.suits]
     incomplete = False
     for name in suited:
         if not quiet:
@@ -87,7 +88,7 @@ def run(
 
     overrides: dict[str, Any] = {"models": names(models), "dataset": dataset, "seeds": _seeds(seeds)}
     load_spec(spec, user_folders(plugins or ()), scale=None, **overrides)  # mistakes are reported before anything else
-    chosen, why = choose_scale(scale)
+    chosen, why = choose_scale(scale, spec, user_folders(plugins or ()), **overrides)
     console = make_console()
     _print_scale(console, quiet, chosen, why)
     places = {"data": data or (), "plugins": plugins or (), "out": out}

@@ -41,7 +41,7 @@ def tune(
     from bench.system.paths import Places
 
     places = Places.find(out, data or (), plugins or ())
-    chosen, _ = choose_scale(scale)
+    chosen, _ = choose_scale(scale, spec, places.plugins, models=names(models))
     resolved = load_spec(spec, places.plugins, scale=chosen, models=names(models))
     target = to or places.out / "runs" / f"{SEARCH}{resolved.name}-{chosen}" / "tuned.yaml"
     extends = spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)

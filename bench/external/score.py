@@ -127,7 +127,7 @@ def score_folder(
     folder, system = Path(folder), _row_name(name, Path(folder))
     midi_files(folder)  # refused before anything runs
     places = Places.find(out, data, plugins)
-    chosen, _ = choose_scale(scale)
+    chosen, _ = choose_scale(scale, spec, places.plugins)
     resolved = load_spec(spec, places.plugins, scale=chosen, models=[], dataset=dataset)
     references = dict.fromkeys([*(kind for kind in resolved.references if kind != "untrained"), *YARDSTICKS])
     _check_unused(system, references)

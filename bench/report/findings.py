@@ -221,6 +221,11 @@ def unequal_threads(report: Report) -> list[str]:
     return ["; ".join(f"{system}: {', '.join(numbers)}" for system, numbers in threads.items() if numbers)]
 
 
+def sharing_a_gpu(report: Report) -> list[str]:
+    """Models of which a trial shared its GPU with another trial, as one text; none without any."""
+    return _one([row.system for row in _models(report) if any(ran(trial).get("shares_gpu") for trial in row.done)])
+
+
 def stops(report: Report) -> Iterator[tuple[str, int, int, int, int]]:
     """Of each model: trainings, and how many of them the clock or patience stopped and how many resumed from a checkpoint."""
     for row in _models(report):

@@ -85,7 +85,7 @@ def _differences(report: Report) -> Iterable[tuple[str, str]]:
     for trial in done(report):
         models.setdefault(trial.trial.model, []).append(trial)
     for model, trials in models.items():
-        own = sorted({name for t in trials for name in ran(t)} - shared.keys() - {"threads", "device"})
+        own = sorted({name for t in trials for name in ran(t)} - shared.keys() - {"threads", "device", "shares_gpu"})
         for name in (*own, "device") if model != "references" else own:
             yield from _counts(f"{name} of {model}", [ran(t)[name] for t in trials if name in ran(t)])
 

@@ -109,7 +109,7 @@ def choose_options(
         from bench.specs.load import load_spec
         from bench.specs.scales import choose_scale
 
-        choice = load_spec(spec, plugins, scale=choose_scale(scale)[0]).dataset
+        choice = load_spec(spec, plugins, scale=choose_scale(scale, spec, plugins)[0]).dataset
         if choice.name != plugin.name:
             raise UsageError(f"The spec {spec} uses the dataset {choice.name!r}, not {plugin.name!r}.")
         options |= choice.options

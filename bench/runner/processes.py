@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -99,6 +99,8 @@ class Task:
         Complete environment of the child.
     timeout : float, optional
         Seconds after which the child is ended.
+    gpu : bool
+        Whether it computes on the GPU of its slot, see :func:`run_tasks`.
     most, longest : int
         Bytes of all its events and of one, see :class:`bench.runner.events.EventReader`.
     """
@@ -109,6 +111,7 @@ class Task:
     python: str
     environment: Mapping[str, str]
     timeout: float | None = None
+    gpu: bool = False
     most: int = 1 << 26
     longest: int = 1 << 16
 
@@ -169,14 +172,15 @@ class Child:
     process: subprocess.Popen[bytes]
     log_start: int
     reader: EventReader
+    slot: int = 0
     started: float = field(default_factory=time.monotonic)
     timed_out: bool = False
     kill_at: float | None = None
     peak_bytes: int | None = None
 
     @classmethod
-    def start(cls, task: Task) -> Child:
-        """Write the job to its file and start a child on it.
+    def start(cls, task: Task, slot: int = 0, gpus: Sequence[str] = ()) -> Child:
+        """Write the job to its file and start a child on it, in a slot: the number of a place among those that run in parallel.
 
         Raises
         ------
@@ -186,6 +190,7 @@ class Child:
             If the machine refuses another process.
         """
         write_json(task.file, task.job)
+        own = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if task.gpu and gpus else {}
         with open_log(task.log) as log:
             try:
                 process = subprocess.Popen(
@@ -193,7 +198,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env=dict(task.environment),
+                    env={**task.environment, **own},
                     start_new_session=True,
                 )
             except OSError as error:
@@ -203,7 +208,7 @@ class Child:
                 )
                 raise refusal(error, place) from error
             assert process.stdout is not None
-            return cls(task, process, log.tell(), EventReader(process.stdout.fileno(), task.most, task.longest))
+            return cls(task, process, log.tell(), EventReader(process.stdout.fileno(), task.most, task.longest), slot)
 
     def exited(self) -> bool:
         """Whether it has ended. It is not reaped yet, so that its process ID still identifies its group."""
@@ -251,8 +256,12 @@ def run_tasks(
     on_start: Callable[[Task], None],
     on_event: Callable[[Task, dict[str, Any]], None],
     on_end: Callable[[Task, Ending], bool],
+    gpus: Sequence[str] = (),
 ) -> None:
     """Run tasks, `jobs` at a time, until all have ended; one for which `on_end` returns True is started once more.
+
+    Each of the `jobs` slots has one of `gpus`, in turn, as ``$CUDA_VISIBLE_DEVICES`` names them; a task that computes on a GPU
+    sees that of its slot alone.
 
     Raises
     ------
@@ -267,7 +276,8 @@ def run_tasks(
                 while waiting and len(running) < jobs:
                     task = waiting.popleft()
                     on_start(task)
-                    running.append(child := Child.start(task))
+                    slot = min(set(range(jobs)) - {other.slot for other in running})
+                    running.append(child := Child.start(task, slot, gpus))
                     assert child.process.stdout is not None
                     selector.register(child.process.stdout, selectors.EVENT_READ)
                 selector.select(SHORT_TICK if any(child.reader.closed for child in running) else TICK)

@@ -49,6 +49,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.threads = max(1, hardware.cores() // self.jobs)
+        self.gpus = hardware.gpu_ids() if self.scale == "gpu" else ()
         self.plugins: dict[str, Plugin] = find_plugins("model", self.places.plugins)
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
@@ -146,7 +147,7 @@ class Session:
             tasks = [
                 self._task(key, trial, pythons[self._framework(trial)], prepared, compiled) for key, trial in waiting.items()
             ]
-            processes.run_tasks(tasks, self.jobs, self.signals, self._start, self._forward, self._end)
+            processes.run_tasks(tasks, self.jobs, self.signals, self._start, self._forward, self._end, self.gpus)
 
     def _task(self, key: str, trial: Trial, python: str, prepared: Prepared, compiled: Path) -> Task:
         place = self.folder.trial_dir(key)
@@ -161,9 +162,11 @@ class Session:
             "digest": self.digests[trial.model],
             "bench": provenance.installation(),
             "threads": self.threads,
+            "shares_gpu": trial.device == "cuda" and self.jobs > len(self.gpus) > 0,
         }
         environment = processes.environment(self.threads, trial.device, compiled)
-        return Task(job, place / "job.json", place / "stderr.log", python, environment, trial.budget.timeout)
+        log, gpu = place / "stderr.log", trial.device == "cuda"
+        return Task(job, place / "job.json", log, python, environment, trial.budget.timeout, gpu)
 
     def _start(self, task: Task) -> None:
         """Prepare a trial's folder; one that can't be used, as it holds a folder for a file, is set aside."""

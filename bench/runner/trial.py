@@ -346,7 +346,8 @@ class TrialTask:
     def _provenance(self) -> dict[str, Any]:
         here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": hardware.cpu_model()}
         device = frameworks.device_name(self.trial.device)
-        return {**frameworks.loaded(), **here, "threads": int(self.job["threads"]), "device": device}
+        shared = {"shares_gpu": True} if self.job.get("shares_gpu") else {}
+        return {**frameworks.loaded(), **here, "threads": int(self.job["threads"]), "device": device, **shared}
 
     @property
     def _axis(self) -> tuple[str, ...]:

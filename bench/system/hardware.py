@@ -26,14 +26,29 @@ def gpu_visible() -> tuple[bool, str]:
     return False, "no GPU is visible (nvidia-smi shows none, there is no /dev/nvidia0)"
 
 
-@functools.cache
 def gpu_names() -> tuple[str, ...]:
     """List the GPUs that nvidia-smi reports; empty without it."""
+    return _of_gpus("name")
+
+
+def gpu_ids() -> tuple[str, ...]:
+    """List the GPUs that trials may use, as ``$CUDA_VISIBLE_DEVICES`` names them: its own names, else the driver's UUIDs.
+
+    Numbers are no names where several processes choose: the driver and CUDA may count in different orders.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return _of_gpus("uuid")
+    return tuple(filter(None, map(str.strip, named.split(",")))) if named != "-1" else ()
+
+
+@functools.cache
+def _of_gpus(fact: str) -> tuple[str, ...]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
     try:
-        answer = ask([tool, "--query-gpu=name", "--format=csv,noheader"], timeout=10)
+        answer = ask([tool, f"--query-gpu={fact}", "--format=csv,noheader"], timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(filter(None, map(str.strip, answer.stdout.splitlines()))) if answer.returncode == 0 else ()
@@ -58,11 +73,11 @@ TRIAL_BYTES = 3 * 2**29
 
 
 def parallel_trials(scale: str) -> int:
-    """Choose how many trials to run in parallel: one on a GPU, else one a core, as far as memory allows.
+    """Choose how many trials to run in parallel: one a GPU at scale gpu, else one a core, as far as memory allows.
 
     Networks of this size use a second core badly: two trials of one thread each take less time than one after the other with two.
     """
-    return 1 if scale == "gpu" else max(1, min(cores(), memory_bytes() // TRIAL_BYTES))
+    return max(1, len(gpu_ids())) if scale == "gpu" else max(1, min(cores(), memory_bytes() // TRIAL_BYTES))
 
 
 def cpu_model() -> str:

@@ -81,7 +81,7 @@ def test_a_spec_that_meets_one_does_not_stop_the_others(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("bench.cli.run._run", full)
-    monkeypatch.setattr("bench.specs.scales.choose_scale", lambda scale: ("gpu", "asked for"))
+    monkeypatch.setattr("bench.specs.scales.choose_scale", lambda *_, **__: ("gpu", "asked for"))
     monkeypatch.setattr("sys.argv", ["bench", "all", "--quiet", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
         app.main()

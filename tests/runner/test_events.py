@@ -7,6 +7,7 @@ import signal
 import stat
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,36 @@ def run(*tasks: Task) -> tuple[dict[str, Ending], dict[str, int]]:
     with Signals() as signals:
         run_tasks(tasks, len(tasks), signals, lambda _: None, count, lambda t, ending: bool(endings.update({t.python: ending})))
     return {t.python: endings[t.python] for t in tasks}, counts
+
+
+def test_a_slot_has_its_own_gpu(tmp_path: Path) -> None:
+    """Five trials on two GPUs, two at a time, and one that computes on the CPU: no two at once see the same GPU."""
+    note = f'"$CUDA_VISIBLE_DEVICES" >> {tmp_path}/seen'
+    see = f"date +%s%N-start-{note}; sleep 0.2; date +%s%N-end-{note}"
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    tasks = [task(tmp_path, see, gpu=True) for _ in range(5)]
+    tasks.append(replace(task(tmp_path, see), environment=hidden))
+    with Signals() as signals:
+        run_tasks(tasks, 2, signals, lambda _: None, lambda *_: None, lambda *_: False, ["GPU-a", "GPU-b"])
+    running: set[str] = set()
+    used = []
+    for line in sorted((tmp_path / "seen").read_text().split()):
+        _, what, gpu = line.split("-", 2)
+        if what == "start":
+            assert gpu not in running
+            running.add(gpu)
+            used.append(gpu)
+        else:
+            running.remove(gpu)
+    assert sorted(set(used)) == ["", "GPU-a", "GPU-b"]
+    assert used.count("") == 1
+
+
+def test_more_trials_than_gpus_share_them_in_turn(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, f'echo "$CUDA_VISIBLE_DEVICES" >> {tmp_path}/seen; sleep 0.2', gpu=True) for _ in range(4)]
+    with Signals() as signals:
+        run_tasks(tasks, 4, signals, lambda _: None, lambda *_: None, lambda *_: False, ["GPU-a", "GPU-b"])
+    assert sorted((tmp_path / "seen").read_text().split()) == ["GPU-a", "GPU-a", "GPU-b", "GPU-b"]
 
 
 FLOODS = {

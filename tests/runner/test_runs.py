@@ -308,12 +308,12 @@ def test_too_many_files_are_not_the_interpreters_fault(toy: Bench) -> None:
 
 def test_scale_follows_the_gpu_and_is_refused_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert choose_scale(None) == ("cpu", "CUDA_VISIBLE_DEVICES hides every GPU")
-    assert choose_scale("smoke") == ("smoke", "asked for")
+    assert choose_scale(None, "smoke") == ("cpu", "CUDA_VISIBLE_DEVICES hides every GPU")
+    assert choose_scale("smoke", "smoke") == ("smoke", "asked for")
     with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES hides every GPU"):
-        choose_scale("gpu")
+        choose_scale("gpu", "smoke")
     with pytest.raises(UsageError, match="'cpu'"):
-        choose_scale("cpus")
+        choose_scale("cpus", "smoke")
 
 
 def test_a_wrong_interpreter_is_refused_before_anything_starts(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,18 +15,25 @@ from .scripts import script
 def test_gpus_are_those_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    script(tmp_path / "nvidia-smi", "echo 'Some GPU'; echo 'Some GPU'")
-    hardware.gpu_names.cache_clear()
+    script(tmp_path / "nvidia-smi", "case $1 in *name) echo 'Some GPU'; echo 'Some GPU';; *uuid) echo GPU-1; echo GPU-2;; esac")
+    hardware._of_gpus.cache_clear()
     try:
+        assert hardware.gpu_ids() == ("GPU-1", "GPU-2")
+        assert hardware.parallel_trials("gpu") == 2
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7")
+        assert hardware.gpu_ids() == ("MIG-7",)
+        assert hardware.parallel_trials("gpu") == 1
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         assert hardware.gpu_visible() == (True, "nvidia-smi shows Some GPU and 1 more")
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         assert hardware.gpu_visible()[0] is False
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         script(tmp_path / "nvidia-smi", "echo 'NVIDIA-SMI has failed'; exit 9")
-        hardware.gpu_names.cache_clear()
-        assert hardware.gpu_names() == ()
+        hardware._of_gpus.cache_clear()
+        assert hardware.gpu_names() == hardware.gpu_ids() == ()
+        assert hardware.parallel_trials("gpu") == 1
     finally:
-        hardware.gpu_names.cache_clear()
+        hardware._of_gpus.cache_clear()
 
 
 def test_cores_follow_affinity() -> None:
