@@ -1,4 +1,5 @@
 # make bench    set everything up in .venv and run every benchmark that suits this machine
+# make setup    the first half of it; GPU=1, also before bench and smoke, for an NVIDIA GPU: an environment a framework in .venv-gpu
 # make smoke    the quickest benchmark, about 90 seconds
 # make test     the tests, through tox; TOXENVS=tests,lstm picks environments, ARGS="-k codec" goes to pytest
 # make faults   refused calls, kills and full disks at every place of a run; ARGS="--minutes 30"
@@ -12,10 +13,12 @@
 #
 # Where packages come from is pip's to say (its configuration, PIP_INDEX_URL, PIP_FIND_LINKS, …). PYTHON= names an interpreter.
 
-VENV := .venv
+# GPU=1 makes an environment a framework, as their CUDA libraries unpack into the same place.
+VENV := $(if $(GPU),.venv-gpu/pytorch,.venv)
+TENSORFLOW := $(if $(GPU),.venv-gpu/tensorflow)
 TOX := .tox/.bootstrap
 AUDIT := .tox/.audit
-LOCKS := requirements/base.txt requirements/tensorflow-cpu.txt
+LOCKS := requirements/base.txt $(if $(GPU),requirements/pytorch-cuda.txt,requirements/tensorflow-cpu.txt)
 ARGS ?=
 # What goes to pytest may leave nothing to run in an environment of one model: with ARGS only `tests` runs unless TOXENVS says more.
 EVERY_ENV := lint,tests,lstm,lstm-paper,transformer,music-transformer,gan,vae
@@ -23,6 +26,9 @@ TOXENVS ?= $(if $(ARGS),tests,$(EVERY_ENV))
 PIP_FLAGS := --quiet --disable-pip-version-check
 LOCKED := --require-hashes --only-binary :all:
 export PYTHON
+ifdef GPU
+export BENCH_PYTHON_TENSORFLOW ?= $(CURDIR)/$(TENSORFLOW)/bin/python
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench smoke test faults fuzz load perf image lock audit clean
@@ -34,9 +40,17 @@ help:
 $(VENV)/.stamp: $(wildcard requirements/*.txt) pyproject.toml tools/venv.sh
 	@sh tools/venv.sh $(VENV)
 	@echo "installing the pinned dependencies into $(VENV): a few minutes the first time"
-	@torch=$$(sh tools/torch-lock.sh $(VENV)/bin/python) && \
-	  $(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) $(LOCKS:%=--requirement %) --requirement $$torch
+	@torch=$(if $(GPU),,$$(sh tools/torch-lock.sh $(VENV)/bin/python)) && \
+	  $(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) $(LOCKS:%=--requirement %) $${torch:+--requirement $$torch}
 	@$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-gpu/tensorflow/.stamp: $(wildcard requirements/*.txt) pyproject.toml tools/venv.sh
+	@sh tools/venv.sh .venv-gpu/tensorflow
+	@echo "installing TensorFlow with CUDA into .venv-gpu/tensorflow: about 3 GB to fetch"
+	@.venv-gpu/tensorflow/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) \
+	  --requirement requirements/base.txt --requirement requirements/tensorflow-cuda.txt
+	@.venv-gpu/tensorflow/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(TOX)/.stamp: requirements/tox.txt requirements/pip.txt tools/venv.sh
@@ -49,7 +63,8 @@ $(AUDIT)/.stamp: requirements/audit.txt requirements/pip.txt tools/venv.sh
 	@$(AUDIT)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) --requirement requirements/audit.txt
 	@touch $@
 
-setup: $(VENV)/.stamp
+setup: $(VENV)/.stamp $(TENSORFLOW:%=%/.stamp)
+	@$(if $(GPU),echo "ready: export BENCH_PYTHON_TENSORFLOW=$(CURDIR)/$(TENSORFLOW)/bin/python; then $(VENV)/bin/bench doctor --gpu")
 
 bench: setup
 	$(VENV)/bin/bench all $(ARGS)
@@ -88,4 +103,4 @@ audit: $(AUDIT)/.stamp
 	  echo "$$lock"; $(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$lock || exit 1; done
 
 clean:
-	rm -rf $(VENV) .tox build dist *.egg-info
+	rm -rf .venv .venv-gpu .tox build dist *.egg-info

@@ -47,7 +47,7 @@ RENAMED = {"tensorflow": "tensorflow-cpu", "pytorch": "pytorch-cpu"}
 
 INDEX = "https://pypi.org/simple"
 #: What can be installed: wheels for the supported versions of Python on Linux with glibc (Debian 12 has 2.36, Ubuntu 24.04 2.39).
-PYTHONS = ((3, 11), (3, 12))
+PYTHONS = ((3, 11), (3, 12), (3, 13))
 GLIBC = [*(f"manylinux_2_{minor}" for minor in range(5, 40)), "manylinux1", "manylinux2010", "manylinux2014", "linux"]
 PLATFORMS = [f"{glibc}_{machine}" for machine in ("x86_64", "aarch64") for glibc in GLIBC]
 
@@ -64,9 +64,10 @@ TORCH_CPU_FILES = (
 
 def resolve(requirements: list[str], constraints: dict[str, str]) -> dict[str, str]:
     """Ask pip which versions it would install for ``requirements`` under ``constraints``: name to version, sorted."""
-    older = _resolve(requirements, constraints, "3.11")
-    # Hashes are asked of everything: also of what only the newer Python needs.
-    return dict(sorted((_resolve(requirements, constraints | older, "3.12") | older).items()))
+    pins: dict[str, str] = {}
+    for major, minor in PYTHONS:  # the oldest decides; hashes are asked of everything, also of what only a newer Python needs
+        pins |= _resolve(requirements, constraints | pins, f"{major}.{minor}")
+    return dict(sorted(pins.items()))
 
 
 def _resolve(requirements: list[str], constraints: dict[str, str], python: str) -> dict[str, str]:
@@ -103,7 +104,7 @@ def hashes(package: str, version: str) -> tuple[str, ...]:
     wheels = [file for file in files if file["filename"].endswith(".whl") and file["filename"].split("-")[1] == version]
     installable = [file for file in wheels if parse_wheel_filename(file["filename"])[3] & tags()]
     if not installable:
-        raise SystemExit(f"{package} {version} has no wheel for Linux and Python 3.11 or 3.12.")
+        raise SystemExit(f"{package} {version} has no wheel for Linux and Python 3.11 to 3.13.")
     return tuple(sorted(file["hashes"]["sha256"] for file in installable))
 
 

@@ -3,7 +3,7 @@
 #
 # pip is then replaced by the locked version, so that the installer is pinned like what it installs.
 #
-# The Python is $PYTHON, or the first of python3.11, python3.12, python3 that suits. A folder that already holds one is kept.
+# The Python is $PYTHON, or the first of python3.11, python3.12, python3.13, python3 that suits. A folder that already holds one is kept.
 # Debian and Ubuntu ship python3 without ensurepip (it is in python3-venv). Then pip comes from that Python's own pip where it has
 # one, else from the distribution's pip wheel, fetched with apt-get into a temporary folder: no root, nothing installed in the system.
 set -eu
@@ -12,14 +12,14 @@ pip_lock=$(dirname "$0")/../requirements/pip.txt
 
 die() { printf 'error: %s\n%s\n' "$1" "$2" >&2; exit 2; }
 
-suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
 choose_python() {
-  for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
+  for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3}; do
     if suits "$candidate"; then command -v "$candidate"; return; fi
   done
   found=$(python3 --version 2>&1) || found="no python3"
-  die "midibench needs Python 3.11 or 3.12; here is: ${PYTHON:-$found}" \
+  die "midibench needs Python 3.11, 3.12 or 3.13; here is: ${PYTHON:-$found}" \
     "Install one of them (Debian 12: apt install python3; Ubuntu 24.04: apt install python3), or name one: make PYTHON=/path/to/python3.12 …"
 }
 

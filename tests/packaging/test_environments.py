@@ -2,6 +2,7 @@
 
 import configparser
 import re
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -33,3 +34,20 @@ def test_the_long_searches_run_every_week_in_bounded_time() -> None:
     for target in (*targets, "load"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
         assert f"`make {target}`" in guide
+
+
+def test_make_sets_up_an_environment_a_framework_for_a_gpu() -> None:
+    """Their CUDA libraries overwrite each other's files: with GPU=1 no environment gets both."""
+    plan = subprocess.run(
+        ["make", "--dry-run", "--always-make", "setup", "GPU=1"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    installs = [line for line in plan.stdout.replace("\\\n", " ").splitlines() if "--require-hashes" in line]
+    assert len(installs) == 2
+    for line in installs:
+        assert ("pytorch-cuda.txt" in line) != ("tensorflow-cuda.txt" in line)
+        assert ("/pytorch/" in line) == ("pytorch-cuda.txt" in line)
+    assert "BENCH_PYTHON_TENSORFLOW=" in plan.stdout
+    ordinary = subprocess.run(
+        ["make", "--dry-run", "--always-make", "setup"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ".venv-gpu" not in ordinary.stdout
