@@ -35,7 +35,7 @@ EXTRA_LOCKS = {
     "pip": ["pip>=26"],
     "tox": ["tox>=4.67"],
     "audit": ["pip-audit>=2.10"],
-    "tensorflow-cuda": ["tensorflow[and-cuda]==2.21.0"],
+    "tensorflow-cuda": ["tensorflow[and-cuda]==2.21.0", "h5py>=3.14,<3.15"],
     "pytorch-cuda": ["torch===2.13.0", "safetensors>=0.8"],  # three signs: the index's own build, no local one
 }
 ALONE = ("pip", "tox", "audit")

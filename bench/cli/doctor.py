@@ -22,8 +22,8 @@ from bench.system.paths import Places, user_folders
 
 #: Arguments to Python that install a missing framework, by framework and by whether a GPU is visible.
 _INSTALL = {
-    ("tensorflow", False): "-m pip install tensorflow-cpu==2.21.0",
-    ("tensorflow", True): "-m pip install 'tensorflow[and-cuda]==2.21.0'",
+    ("tensorflow", False): "-m pip install tensorflow-cpu==2.21.0 'h5py<3.15'",
+    ("tensorflow", True): "-m pip install 'tensorflow[and-cuda]==2.21.0' 'h5py<3.15'",
     ("pytorch", False): "-m pip install torch==2.13.0 safetensors",
     ("pytorch", True): "-m pip install torch==2.13.0 safetensors",
 }
