@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import json
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ UNCOMPILED = ("lstm", "lstm-paper")
 #: How each framework's module is called.
 MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "numpy": "numpy"}
 
+#: Where they are trained: ``cuda`` in tests/gpu.
+DEVICE = os.environ.get("BENCH_CONTRACT_DEVICE", "cpu")
+
 PLUGINS = find_plugins("model", user_folders())
 EPOCHS = 2
 #: Above the longest time shift that the codec decodes to, below the second prompt's beginning. Seconds.
@@ -66,7 +70,7 @@ class Case:
             model.samples = (music(400, 200),)
         folder.mkdir(parents=True, exist_ok=True)
         with without_xla(self.plugin.name):
-            model.fit(TRAIN, VALID, Run(seed, budget or Budget(EPOCHS), folder, threads=1, **more))
+            model.fit(TRAIN, VALID, Run(seed, budget or Budget(EPOCHS), folder, device=DEVICE, threads=1, **more))
         return model
 
     @functools.cached_property
@@ -293,7 +297,7 @@ def test_a_stage_is_what_a_training_of_that_budget_gives(case: Case, tmp_path: P
 
     model = case.make()
     with without_xla(case.plugin.name):
-        model.fit(TRAIN, VALID, Run(0, COMPUTE, tmp_path / "whole", threads=1, take=take))
+        model.fit(TRAIN, VALID, Run(0, COMPUTE, tmp_path / "whole", device=DEVICE, threads=1, take=take))
     if not taken:
         pytest.skip("its weights are a result at the budget's end alone")
     half = case.fit(tmp_path / "half", budget=Budget(updates=7, evaluations=2))
