@@ -93,7 +93,7 @@ _add("verify", show.verify, "bench verify latest")
 _add("listen", listen.listen, "bench listen latest", "bench listen table2-cpu --systems lstm,markov")
 _add("baseline", gate.baseline, "bench baseline latest --file baseline.json")
 _add("check", gate.check, "bench check latest --baseline baseline.json", "bench check smoke-cpu --baseline b.json --format junit")
-_add("doctor", show.doctor, "bench doctor")
+_add("doctor", show.doctor, "bench doctor", "bench doctor --gpu")
 
 
 def main() -> None:

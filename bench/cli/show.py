@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption
@@ -83,11 +86,17 @@ def verify(
         raise typer.Exit(INCOMPLETE)
 
 
-def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:
+def doctor(
+    plugins: PluginsOption = None,
+    out: OutOption = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Check the GPU instead, by every framework that sees it: a minute.")] = False,
+) -> None:
     """Show versions, CPU, GPU per framework, and how to fix what is missing. Exit code 3 if anything is."""
     from bench.cli import doctor
 
     console = make_console()
+    if gpu:
+        return _check_gpu(console, plugins or ())
     with console.status("querying the frameworks") if console.is_terminal else contextlib.nullcontext():
         facts, problems = doctor.examine(plugins or (), out)
     console.print(doctor.table(facts))
@@ -97,3 +106,18 @@ def doctor(plugins: PluginsOption = None, out: OutOption = None) -> None:
     if problems:
         raise typer.Exit(INCOMPLETE)
     console.print("Nothing is missing.")
+
+
+def _check_gpu(console: Console, plugins: Sequence[Path]) -> None:
+    from bench.cli import doctor_gpu
+
+    with console.status("checking the GPU") if console.is_terminal else contextlib.nullcontext():
+        findings = doctor_gpu.examine(plugins)
+    for finding in findings:
+        style = {"PASS": "bold green", "FAIL": "bold red"}.get(finding.state, "bold")
+        console.print(Text.assemble((finding.state, style), f"  {clean(finding.what)}: {clean(finding.detail)}"), soft_wrap=True)
+        if finding.fix:
+            console.print(Text(f"  fix: {clean(finding.fix)}"), soft_wrap=True)
+    if any(finding.state == "FAIL" for finding in findings):
+        raise typer.Exit(INCOMPLETE)
+    console.print("The GPU can be used.")

@@ -31,6 +31,11 @@ def gpu_names() -> tuple[str, ...]:
     return _of_gpus("name")
 
 
+def gpu_states() -> tuple[str, ...]:
+    """List name, driver's version, free and total memory of each GPU, as nvidia-smi writes them; empty without it."""
+    return _of_gpus("name,driver_version,memory.free,memory.total")
+
+
 def gpu_ids() -> tuple[str, ...]:
     """List the GPUs that trials may use, as ``$CUDA_VISIBLE_DEVICES`` names them: its own names, else the driver's UUIDs.
 
