@@ -6,6 +6,7 @@
 # make fuzz     ten minutes of strange inputs for every reader; ARGS="midi --seed 7 --seconds 60" goes to tests.fuzz
 # make load     many rows, 100,000 files and hundreds of runs, that nothing leaks; ARGS="-k short" goes to pytest
 # make perf     the speed ratios
+# make gpu-check  bench on this machine's GPU, in four stages of under 9 minutes; see docs/gpu.md
 # make image    the container image; BUILD_ARGS="--build-arg VARIANT=cpu" goes to docker build
 # make lock     resolve the pinned dependencies anew; ARGS=--keep takes no newer versions
 # make audit    known vulnerabilities of the pinned dependencies
@@ -31,7 +32,7 @@ export BENCH_PYTHON_TENSORFLOW ?= $(CURDIR)/$(TENSORFLOW)/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test faults fuzz load perf image lock audit clean
+.PHONY: help setup bench smoke test faults fuzz load perf gpu-check image lock audit clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -90,6 +91,9 @@ perf: $(TOX)/.stamp
 
 fuzz: $(TOX)/.stamp
 	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
+
+gpu-check:
+	sh tools/gpu_check.sh $(or $(ARGS),all)
 
 image:
 	docker build --file Dockerfile.gpu --tag bench $(BUILD_ARGS) .

@@ -1,0 +1,203 @@
+"""Speed of the PyTorch models at a spec's scale gpu: ``gpu_steps.py ceilings``, ``gpu_steps.py transformer --spec table2``.
+
+Each call prints one line, and writes it as a JSON file to --out. It is for one model, so that none has another's memory. Timed
+are `--steps` updates, after some that warm up. The utilisation (MFU) is the share of the speed of a large product in the same
+precision; the operations of an update are counted on the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from bench.api import Budget, Notes, Piece, Run
+from bench.plugins.discovery import find_plugins, load
+from bench.specs.load import load_spec
+
+#: Updates before those that are timed.
+WARM = 5
+
+#: Hyperparameters for a try on a processor, as far as a model has them.
+TINY = {"layers": 1, "width": 16, "heads": 2, "latent": 8, "window": 32, "span": 16, "distance": 8, "batch": 4}
+
+
+def main() -> None:
+    """Measure the ceilings or one model."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", help="ceilings, or a PyTorch model of the spec")
+    parser.add_argument("--spec", default="table2-maestro")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes, for a try")
+    parser.add_argument("--uncompiled", action="store_true", help="without torch.compile")
+    parser.add_argument("--out", type=Path, default=Path("gpu-check"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    # As in a trial's process; read when CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    limits = ceilings(options.device, options.tiny)
+    result = limits if options.what == "ceilings" else measured(options, limits)
+    print(f"{options.what}: " + ", ".join(f"{name} {shown(value)}" for name, value in result.items()))
+    file = options.out / f"{options.what}-{options.spec}{'-uncompiled' if options.uncompiled else ''}.json"
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def shown(value: Any) -> str:
+    """Write a number in four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def synchronize(device: str) -> None:
+    """Wait for all that the device was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], object], device: str, times: int = 1) -> float:
+    """Time a piece of work, after one call that warms up; seconds a call."""
+    work()
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    synchronize(device)
+    return (time.perf_counter() - start) / times
+
+
+def ceilings(device: str, tiny: bool) -> dict[str, float]:
+    """Measure products, TFLOP/s, and a copy, GB/s (read and written): what no model of this machine exceeds."""
+    n, times = (256, 2) if tiny else (8192, 20)
+    found: dict[str, float] = {}
+    before = torch.get_float32_matmul_precision()
+    for name, dtype, precision in (
+        ("bfloat16", torch.bfloat16, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("float32", torch.float32, "highest"),
+    ):
+        torch.set_float32_matmul_precision(precision)
+        a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+        found[name] = 2 * n**3 / seconds(lambda a=a, b=b: torch.mm(a, b), device, times) / 1e12  # type: ignore[misc]
+    torch.set_float32_matmul_precision(before)
+    source = torch.ones(2**20 if tiny else 2**30, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    found["copy_gbps"] = 2 * source.numel() / seconds(lambda: target.copy_(source), device, times) / 1e9
+    return found
+
+
+def music(seed: int, notes: int) -> Piece:
+    """Make a random walk over the keyboard."""
+    rng = np.random.default_rng(seed)
+    pitch = np.clip(60 + np.cumsum(rng.choice([-3, -2, -1, 1, 2, 3], notes)), 30, 100)
+    onset = np.cumsum(rng.choice([0.0, 0.1, 0.25], notes))
+    return Piece(Notes.from_columns(onset, np.full(notes, 0.3), pitch, rng.integers(30, 110, notes)), id=str(seed))
+
+
+def measured(options: argparse.Namespace, limits: dict[str, float]) -> dict[str, Any]:
+    """Train, score and generate with one model; collect its speeds."""
+    spec = load_spec(options.spec, scale="gpu")
+    params = dict(spec.models[options.what].params)
+    plugin = load(find_plugins("model")[options.what])
+    if options.uncompiled:
+        shared: Any = sys.modules[f"{plugin.__module__.rpartition('.')[0]}._torch"]
+        shared.compiled = lambda module, *_: shared.Compiled(module, "no: --uncompiled")
+    if options.tiny:
+        params |= {name: size for name, size in TINY.items() if name in plugin.__dataclass_fields__}
+    length, pieces = (200, 4) if options.tiny else (4096, 32)
+    train = [music(i, length) for i in range(pieces)]
+    budget = Budget(updates=WARM + options.steps, evaluations=1)
+    model = plugin(**params)
+    start = time.perf_counter()
+    each = timed_fit(model, train, budget, options.device, options.steps)
+    fitted = time.perf_counter() - start
+    facts = dict(model.facts())
+    notes = model.batch * model.window
+    rate = operations(plugin, params, train) / each / 1e12
+    ceiling = limits["bfloat16" if facts["precision"].startswith("bfloat16") else "float32"]
+    result = {
+        "ms_a_step": 1000 * each,
+        "notes_per_second": notes / each,
+        "tflops": rate,
+        "mfu": rate / ceiling,
+        "peak_gib": (facts["peak_gpu_bytes"] or 0) / 2**30,
+        "fit_seconds": fitted,
+        **{name: facts[name] for name in ("precision", "compiled", "compile_seconds") if name in facts},
+    }
+    protocol = spec.protocol
+    prompts = [piece.notes[: protocol.prompt] for piece in (music(1000 + i, length) for i in range(4 if options.tiny else 100))]
+    wanted = 16 if options.tiny else protocol.notes
+    if hasattr(model, "log_likelihood"):
+        spent = seconds(lambda: model.log_likelihood(train[:8]), options.device)
+        result["scored_notes_per_second"] = sum(len(p.notes) for p in train[:8]) / spent
+    spent = seconds(lambda: model.generate(prompts, wanted, 0), options.device)
+    return {**result, "generated_notes_per_second": len(prompts) * wanted / spent}
+
+
+def timed_fit(model: Any, train: Sequence[Piece], budget: Budget, device: str, steps: int) -> float:
+    """Train by the model's own loop; seconds an update, of the last `steps`, without evaluations and checkpoints."""
+    progress = sys.modules[f"{type(model).__module__.rpartition('.')[0]}._training"].Progress
+    original, marks = progress.batches, list[float]()
+
+    def batches(self: Any, *arguments: Any) -> Iterator[Any]:
+        for update, batch in original(self, *arguments):
+            if update == WARM:
+                synchronize(device)
+                marks.append(time.perf_counter())
+            yield update, batch
+            if update == WARM + steps - 1:
+                synchronize(device)
+                marks.append(time.perf_counter())
+
+    progress.batches = batches
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            model.fit(train, [music(99, 64)], Run(0, budget, Path(folder), device=device, threads=torch.get_num_threads()))
+    finally:
+        progress.batches = original
+    return (marks[1] - marks[0]) / steps
+
+
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count the floating-point operations of products; PyTorch's own FlopCounterMode refuses second derivatives."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and count it."""
+        result = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def operations(plugin: Any, params: dict[str, Any], train: Sequence[Piece]) -> float:
+    """Count the floating-point operations of products in an update: one window's, as the second update counts them, by windows.
+
+    Attention counts in full, also where it is causal.
+    """
+    counts = []
+    for updates in (1, 2):
+        model = plugin(**{**params, "batch": 1})
+        counter = Operations()  # type: ignore[no-untyped-call]
+        with tempfile.TemporaryDirectory() as folder, counter, sdpa_kernel(SDPBackend.MATH):
+            budget = Budget(updates=updates, evaluations=1)
+            model.fit(train, [music(99, 64)], Run(0, budget, Path(folder), threads=torch.get_num_threads()))
+        counts.append(counter.total)
+    batch: int = plugin(**params).batch
+    return float(counts[1] - counts[0]) * batch
+
+
+if __name__ == "__main__":
+    main()
