@@ -8,13 +8,18 @@
 #
 # Every check prints a line: PASS, FAIL or SKIP. What it wrote is in $OUT/NAME.log, all lines in $OUT/summary.txt. Exit code 1 if one
 # failed.
-#   PYTHON            the interpreter, python3 by default; it needs bench's dependencies, PyTorch, safetensors and pytest
+#   PYTHON            an interpreter with bench's dependencies, PyTorch, safetensors and pytest; by default that of `make setup GPU=1`,
+#                     else .venv's, else python3
 #   OUT               where results go, gpu-check by default
 #   MODELS            "transformer vae", say; all PyTorch models by default
 #   GPU_CHECK_DEVICE  cpu tries the script itself: tiny sizes, on the processor
 set -u
 cd "$(dirname "$0")/.." || exit 2
-PYTHON=${PYTHON:-python3}
+if [ -z "${PYTHON:-}" ]; then
+  for PYTHON in .venv-gpu/pytorch/bin/python .venv/bin/python python3; do
+    if command -v "$PYTHON" >/dev/null; then break; fi
+  done
+fi
 OUT=${OUT:-gpu-check}
 device=${GPU_CHECK_DEVICE:-cuda}
 stage_seconds=520
@@ -113,7 +118,7 @@ sys.exit(not gpu and sys.argv[1] == "cuda")' "$device"
   check imports 100 "$PYTHON" -c 'import bench.cli.app, bench.benchmark, bench.audit, safetensors; print("of", bench.__file__)'
   steps ceilings ceilings
   if "$PYTHON" -c 'import pytest' 2>/dev/null; then
-    check tests-gpu 420 "$PYTHON" -m pytest tests/gpu --confcutdir tests/gpu -q -rfExs --durations 10
+    check tests-gpu 440 "$PYTHON" -m pytest tests/gpu --confcutdir tests/gpu -q -rfExs --durations 10
     grep -E '^(FAILED|ERROR|XFAIL|SKIPPED)' "$OUT/tests-gpu.log" | cut -c 1-240 | tee -a "$OUT/summary.txt"
   else
     report SKIP "tests-gpu: $PYTHON -m pip install pytest"
@@ -166,7 +171,7 @@ stage4() {
   if [ "$dataset" = maestro ] && [ "$device" = cpu ]; then options=", options: {limit: 12}"; fi
   little epochs table2-maestro "$dataset" "epochs: $epochs, timeout: 500"
   for model in $models; do
-    trials "epochs-$model" 240 "$OUT/epochs.yaml" --models "$model" --out "$OUT/epochs" &&
+    trials "epochs-$model" 300 "$OUT/epochs.yaml" --models "$model" --out "$OUT/epochs" &&
       check "epochs-$model-on-$dataset" 60 "$PYTHON" tools/gpu_tables.py rows "$(folder_of "epochs-$model")"
   done
   for model in transformer music-transformer; do

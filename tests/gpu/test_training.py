@@ -102,11 +102,12 @@ def test_a_training_repeats_and_resumes_bit_for_bit(name: str, device: str, tmp_
         if event["epoch"] == 3:
             raise KilledError
 
-    straight, again = (fit(name, tmp_path / folder, device, budget) for folder in ("straight", "again"))
+    shape: dict[str, Any] = {"layers": 1, "dropout": 0.1} if name in LEARNERS else {}
+    straight, again = (fit(name, tmp_path / folder, device, budget, **shape) for folder in ("straight", "again"))
     with contextlib.suppress(KilledError):
-        fit(name, tmp_path / "killed", device, budget, emit=kill)
+        fit(name, tmp_path / "killed", device, budget, emit=kill, **shape)
     epochs: list[int] = []
-    resumed = fit(name, tmp_path / "killed", device, budget, emit=lambda event: epochs.append(event["epoch"]))
+    resumed = fit(name, tmp_path / "killed", device, budget, emit=lambda event: epochs.append(event["epoch"]), **shape)
     assert epochs == [3, 4], "it resumed from the second evaluation"
     if device == "cuda" and name in LEARNERS:
         assert straight.facts()["compiled"] == "yes"
