@@ -194,8 +194,19 @@ def draw_classes(p: Tensor, rng: torch.Generator) -> Tensor:
     a number below 1 is below the total, so the class is never past the last, and never one of probability 0.
     """
     edges = p.cumsum(-1)
+    if p.is_cuda:
+        return _first_past(edges.masked_fill(p <= 0, 0), rng)
     point = torch.rand(*p.shape[:-1], 1, generator=rng, device=p.device) * edges[..., -1:]
     return (edges <= point).sum(-1)
+
+
+def _first_past(edges: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw as :func:`draw_classes`, at two to four times its cost, from edges that are 0 for classes of probability 0.
+
+    A GPU adds up each class's sum in another order, so that a class of probability 0 may get a step of one rounding.
+    """
+    point = torch.rand(*edges.shape[:-1], 1, generator=rng, device=edges.device) * edges.amax(-1, keepdim=True)
+    return (edges > point).to(torch.uint8).argmax(-1)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -115,9 +115,9 @@ def _check_gpu(console: Console, plugins: Sequence[Path]) -> None:
         findings = doctor_gpu.examine(plugins)
     for finding in findings:
         style = {"PASS": "bold green", "FAIL": "bold red"}.get(finding.state, "bold")
-        console.print(Text.assemble((finding.state, style), f"  {clean(finding.what)}: {clean(finding.detail)}"), soft_wrap=True)
+        console.print(Text.assemble((finding.state, style), f"  {finding.what}: {finding.detail}"), soft_wrap=True)
         if finding.fix:
-            console.print(Text(f"  fix: {clean(finding.fix)}"), soft_wrap=True)
+            console.print(Text(f"  fix: {finding.fix}"), soft_wrap=True)
     if any(finding.state == "FAIL" for finding in findings):
         raise typer.Exit(INCOMPLETE)
     console.print("The GPU can be used.")

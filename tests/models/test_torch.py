@@ -39,6 +39,18 @@ def test_the_ninth_training_of_a_process_is_compiled_too() -> None:
         assert (found.note, len(graphs)) == ("yes", number)
 
 
+def test_a_draw_on_a_gpu_is_the_same_and_never_of_probability_0() -> None:
+    p = torch.rand(1000, 16, generator=torch.Generator().manual_seed(1))
+    p[:, ::3] = 0
+    edges = p.cumsum(-1).masked_fill(p <= 0, 0)
+    seeds = (torch.Generator().manual_seed(2) for _ in range(3))
+    expected = shared.draw_classes(p, next(seeds))
+    assert torch.equal(shared._first_past(edges, next(seeds)), expected)
+    stepped = edges + 1e-4 * (p > 0) * torch.rand(1000, 16)  # sums in another order
+    drawn = shared._first_past(stepped, next(seeds))
+    assert (p.gather(1, drawn[:, None]) > 0).all()
+
+
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0), (10, 3), (12, 1)])
 def test_a_gpu_that_pytorch_was_built_for(capability: tuple[int, int]) -> None:
     shared.check_capability("A GPU", capability, ["sm_75", "sm_80", "sm_90", "sm_100", "compute_120"])
