@@ -77,7 +77,8 @@ def is_transient(error: BaseException) -> bool:
         return is_denied(error) or not is_users(error)
     if isinstance(error, MemoryError):
         return True
-    return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or "CUDA out of memory" in str(error)
+    said = ("CUDA out of memory", "DefaultCPUAllocator: can't allocate memory")  # PyTorch's, in a RuntimeError
+    return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or any(words in str(error) for words in said)
 
 
 class TrialTask:
