@@ -255,16 +255,28 @@ class RotaryBlock(Block):
 
 
 def rotation_table(length: int, size: int, base: float = 10_000.0) -> Tensor:
-    """Compute rotary angles as complex numbers of modulus 1, (length, 1, size / 2). Su et al. 2021, RoFormer, eq. 34."""
+    """Compute cosine and sine of the rotary angles, (length, 1, size / 2, 2). Su et al. 2021, RoFormer, eq. 34."""
     angles = torch.outer(torch.arange(length).float(), base ** (-torch.arange(0, size, 2).float() / size))
-    return torch.polar(torch.ones_like(angles), angles).unsqueeze(1)
+    return torch.view_as_real(torch.polar(torch.ones_like(angles), angles)).unsqueeze(1)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotate the pairs (2 i, 2 i + 1) of the last axis of `x` by the angle of their position.
 
-    `x` is (..., T, k, size), `rotation` (T, 1, size / 2). One complex product: on a CPU it takes a third of the time of
-    products with cosines and sines.
+    `x` is (..., T, k, size), `rotation` (T, 1, size / 2, 2). On a CPU one complex product takes a third of the time of products
+    with cosines and sines; on a GPU the compiler fuses these with their surroundings, but no complex product.
     """
-    pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
+    pairs = torch.unflatten(x.float(), -1, (-1, 2))
+    turned = turned_real(pairs, rotation) if x.is_cuda else turned_complex(pairs, rotation)
+    return turned.flatten(-2).type_as(x)
+
+
+def turned_complex(pairs: Tensor, rotation: Tensor) -> Tensor:
+    """Rotate `pairs` (..., T, k, size / 2, 2) as complex numbers."""
+    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))
+
+
+def turned_real(pairs: Tensor, rotation: Tensor) -> Tensor:
+    """:func:`turned_complex` by real arithmetic."""
+    (a, b), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -315,6 +315,20 @@ def test_scores_are_never_autocast(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         np.testing.assert_array_equal(scores, other)
 
 
+def test_rotation_in_real_arithmetic_equals_the_complex_product() -> None:
+    """As on a GPU; values and gradients."""
+    rotation = module.rotation_table(40, 8)
+    torch.testing.assert_close(rotation[:, 0, :, 1], torch.outer(torch.arange(40.0), 10 ** -torch.arange(4.0)).sin())
+    results = []
+    for turned in (module.turned_complex, module.turned_real):
+        pairs = torch.randn(2, 40, 6, 4, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        y = turned(pairs, rotation)
+        torch.autograd.backward((y * torch.linspace(-1, 1, 4)[:, None]).sum())
+        results.append((y, pairs.grad))
+    for exact, real in zip(*results, strict=True):
+        torch.testing.assert_close(real, exact, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.training
 def test_training_runs_what_the_probe_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One graph, made before the clock starts: no epoch compiles again, whatever was validated between them."""
