@@ -97,8 +97,48 @@ def test_attention_equals_a_loop() -> None:
                 vectors = [k[b, j, h] + block.distances[h, DISTANCE - 1 - min(i - j, DISTANCE - 1)] for j in seen]
                 weights = torch.stack([q[b, i, h] @ vector / math.sqrt(4) for vector in vectors]).softmax(0)
                 expected[b, h, i] = sum(w * v[b, j, h] for w, j in zip(weights, seen, strict=True))
-    allowed = module.band(13, 13, SPAN, x.device)
-    torch.testing.assert_close(block(x, allowed), block.feed(x, expected))
+    for size in (13, SPAN, 3):
+        bands = module.banded(13, 13, SPAN, x.device, size)
+        torch.testing.assert_close(block(x, bands), block.feed(x, expected))
+
+
+@pytest.mark.parametrize(("length", "size"), [(13, 3), (16, 4), (16, SPAN), (40, 16), (7, 16)])
+def test_attention_in_blocks_equals_attention_at_once(length: int, size: int) -> None:
+    """Values and gradients, as on a GPU."""
+    torch.manual_seed(0)
+    block = module.RelativeBlock(width=12, heads=3, dropout=0.0, distance=DISTANCE)
+    torch.nn.init.normal_(block.distances)
+    results = []
+    for queries in (length, size):
+        x = torch.randn(2, length, 12, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        block.zero_grad()
+        y = block(x, module.banded(length, length, SPAN, x.device, queries))
+        torch.autograd.backward((y * torch.linspace(-1, 1, 12)).sum())
+        results.append([y, x.grad, *(parameter.grad for parameter in block.parameters())])
+    for once, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, once, atol=1e-6, rtol=1e-5)
+
+
+def test_blocks_by_hand() -> None:
+    """Five notes in blocks of two; each sees three notes, and a block's keys begin one note before the first that it sees."""
+    bands = module.banded(5, 5, 3, torch.device("cpu"), 2)
+    assert [(b.queries, b.keys) for b in bands] == [
+        (slice(0, 2), slice(0, 2)),
+        (slice(2, 4), slice(0, 4)),
+        (slice(4, 5), slice(1, 5)),
+    ]
+    assert (bands[2].allowed == 0).tolist() == [[False, True, True, True]]
+
+
+@pytest.mark.training
+def test_training_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without dropout, whose draws differ, a training in blocks takes the same course."""
+    whole, _ = fitted(tmp_path / "whole", 1, dropout=0.0)
+    plain = module.banded
+    monkeypatch.setattr(module, "banded", lambda queries, keys, span, device, block: plain(queries, keys, span, device, 4))
+    parts, _ = fitted(tmp_path / "parts", 1, dropout=0.0)
+    for a, b in zip(whole.log_likelihood(VALID), parts.log_likelihood(VALID), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)
 
 
 def test_distances_beyond_the_last_share_its_vector() -> None:
