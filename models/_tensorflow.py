@@ -85,6 +85,7 @@ class Learner(ABC, Generic[N]):
         """Refuse hyperparameters out of range, see :func:`models._training.check_ranges`, and start without a network."""
         _training.check_ranges(self.name, self, **limits)
         self.compile_seconds = 0.0
+        self.device = "cpu"
         self.xla = self.cudnn = "no: not trained"
         self._network: N | None = None
 
@@ -108,7 +109,7 @@ class Learner(ABC, Generic[N]):
 
     def compile(self, network: N, run: Run) -> None:
         """Take `network`, and compile whatever this device can; :meth:`outcome` reports what it can't."""
-        self._network = network
+        self._network, self.device = network, run.device
         self.xla, self.cudnn = "yes", "yes" if network.cudnn else "no: on a CPU"
         self.define()
         if run.device == "cuda":

@@ -57,8 +57,8 @@ SEES_TARGET = False
 #: Fields that are learned and generated: all four, or the pitch alone (the ablation of Figure 9).
 FEATURE_SETS = ("pitch+duration+velocity", "pitch")
 
-#: Windows scored in a call: one shape, so one compilation, whatever the pieces.
-SCORED = 256
+#: Windows scored in a call on each device: one shape, so one compilation, whatever the pieces.
+SCORED = {"cpu": 256, "cuda": 2048}
 
 
 @dataclass
@@ -199,12 +199,13 @@ class Model(fast.Learner[Network]):
 
     def nats(self, windows: PastWindows) -> NDArray[np.float64]:
         """Log probability of each target's predicted fields, nats, shape (len(windows), len(fields))."""
-        parts = [-self._score(past, after).numpy()[:count] for past, after, count in windows.in_order(SCORED)]
+        parts = [-self._score(past, after).numpy()[:count] for past, after, count in windows.in_order(SCORED[self.device])]
         return np.concatenate([np.zeros((0, len(self.fields))), *parts])  # also without a window
 
     def score_zeros(self) -> None:
         """Score a batch of zeros, which traces and compiles."""
-        past, after = np.zeros((SCORED, self.window, len(FIELDS)), np.int16), np.zeros((SCORED, len(FIELDS)), np.int16)
+        scored = SCORED[self.device]
+        past, after = np.zeros((scored, self.window, len(FIELDS)), np.int16), np.zeros((scored, len(FIELDS)), np.int16)
         self._score(past, after).numpy()
 
     def _score_batch(self, past: tf.Tensor, after: tf.Tensor) -> tf.Tensor:

@@ -30,8 +30,8 @@ LIKELIHOOD = "exact"
 SEES_TARGET = False
 CONSTRAINT = True
 
-#: Pieces scored in parallel, and notes of each in a call: one shape, so one compilation, whatever the pieces.
-LANES, CHUNK = 16, 128
+#: Pieces scored in parallel on each device, and notes of each in a call: one shape, so one compilation, whatever the pieces.
+LANES, CHUNK = {"cpu": 16, "cuda": 128}, 128
 
 #: Hidden state and cell of each layer.
 State = list[tuple[tf.Tensor, tf.Tensor]]
@@ -124,11 +124,11 @@ class Model(fast.Learner["Network"]):
         """Log probability of each field of each note given all notes before it, nats, shape (n, 4) for each piece."""
         network = self.network
         lengths = [len(p.notes) for p in pieces]
-        state = network.zero_state(LANES)
+        state = network.zero_state(self.lanes)
         result = [np.zeros((n, len(FIELDS))) for n in lengths]
-        for chunk in _chunks([self.codec.encode(p.notes) for p in pieces], self.codec.sizes):
+        for chunk in _chunks([self.codec.encode(p.notes) for p in pieces], self.codec.sizes, self.lanes):
             loss, state = self._score(chunk.inputs, chunk.targets, chunk.continues, state)
-            nats = -loss.numpy()  # (CHUNK, LANES, 4)
+            nats = -loss.numpy()  # (CHUNK, lanes, 4)
             for lane, (piece, at) in chunk.where.items():
                 n = min(CHUNK, lengths[piece] - at)
                 result[piece][at : at + n] = nats[:n, lane]
@@ -136,11 +136,16 @@ class Model(fast.Learner["Network"]):
 
     def score_zeros(self) -> None:
         """Score a chunk of zeros, which traces and compiles."""
-        codes = np.zeros((LANES, CHUNK, len(FIELDS)), np.int16)
-        self._score(codes, codes, np.zeros(LANES, np.bool_), self.network.zero_state(LANES))[0].numpy()
+        codes = np.zeros((self.lanes, CHUNK, len(FIELDS)), np.int16)
+        self._score(codes, codes, np.zeros(self.lanes, np.bool_), self.network.zero_state(self.lanes))[0].numpy()
+
+    @property
+    def lanes(self) -> int:
+        """Number of pieces scored in parallel."""
+        return LANES[self.device]
 
     def _score_batch(self, inputs: tf.Tensor, targets: tf.Tensor, continues: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        keep = tf.cast(continues, tf.float32)[:, None]  # (LANES, 1)
+        keep = tf.cast(continues, tf.float32)[:, None]  # (lanes, 1)
         state = [(h * keep, c * keep) for h, c in state]
         return self.network.loss(tf.cast(inputs, tf.int32), tf.cast(targets, tf.int32), state)
 
@@ -433,23 +438,23 @@ class Network:
 class _Chunk:
     """The next notes of each lane: pieces follow each other in a lane, each cut into chunks of one length."""
 
-    inputs: NDArray[np.int16]  # (LANES, CHUNK, 4)
+    inputs: NDArray[np.int16]  # (lanes, CHUNK, 4)
     targets: NDArray[np.int16]
-    continues: NDArray[np.bool_]  # (LANES,), False where a piece begins
+    continues: NDArray[np.bool_]  # (lanes,), False where a piece begins
     where: dict[int, tuple[int, int]]  # lane -> piece, offset of its first note
 
 
-def _chunks(codes: Sequence[NDArray[np.int16]], start: tuple[int, ...]) -> Iterator[_Chunk]:
-    """Assign pieces to lanes, the longest first to the emptiest, to minimise padding; yield chunk after chunk."""
-    lanes: list[list[tuple[int, int]]] = [[] for _ in range(LANES)]
+def _chunks(codes: Sequence[NDArray[np.int16]], start: tuple[int, ...], number: int) -> Iterator[_Chunk]:
+    """Assign pieces to `number` lanes, the longest first to the emptiest, to minimise padding; yield chunk after chunk."""
+    lanes: list[list[tuple[int, int]]] = [[] for _ in range(number)]
     for piece in sorted(range(len(codes)), key=lambda p: -len(codes[p])):
         min(lanes, key=len).extend((piece, at) for at in range(0, len(codes[piece]), CHUNK))
     for i in range(max(map(len, lanes))):
-        inputs, targets = np.zeros((2, LANES, CHUNK, len(FIELDS)), np.int16)
+        inputs, targets = np.zeros((2, number, CHUNK, len(FIELDS)), np.int16)
         where = {lane: places[i] for lane, places in enumerate(lanes) if i < len(places)}
         for lane, (piece, at) in where.items():
             part = codes[piece][at : at + CHUNK]
             before = codes[piece][at - 1] if at else np.array(start, np.int16)
             targets[lane, : len(part)] = part
             inputs[lane, : len(part)] = np.concatenate([before[None], part[:-1]])
-        yield _Chunk(inputs, targets, np.array([lane in where and where[lane][1] > 0 for lane in range(LANES)]), where)
+        yield _Chunk(inputs, targets, np.array([lane in where and where[lane][1] > 0 for lane in range(number)]), where)

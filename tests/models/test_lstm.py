@@ -245,11 +245,17 @@ def test_likelihood_by_hand_over_many_chunks_the_first_note_included(initial: ob
 
 
 def test_likelihood_of_a_piece_does_not_hang_on_its_neighbours(initial: object) -> None:
-    pieces = [scale(i, 20 + 37 * i) for i in range(module.LANES + 5)]
+    pieces = [scale(i, 20 + 37 * i) for i in range(module.LANES["cpu"] + 5)]
     together = initial.log_likelihood(pieces)
     for i in (0, 3, len(pieces) - 1):
         (alone,) = initial.log_likelihood([pieces[i]])
         np.testing.assert_allclose(together[i], alone, atol=1e-5)
+    initial.device = "cuda"  # more lanes
+    try:
+        for lane, other in zip(together, initial.log_likelihood(pieces), strict=True):
+            np.testing.assert_allclose(lane, other, atol=1e-5)
+    finally:
+        initial.device = "cpu"
 
 
 def test_training_loss_is_the_negative_likelihood(initial: object) -> None:
