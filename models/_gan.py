@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -259,7 +260,14 @@ def scores_and_gradients(critic: nn.Module, notes: Tensor) -> tuple[Tensor, Tens
     return scores, gradient.flatten(1).square().sum(1)
 
 
+@functools.cache
+def first_rows(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Place of each field's first class among those of all fields; copied to a GPU once, as a copy waits for all before it."""
+    with torch.inference_mode(mode=False):  # a tensor of inference mode would be of no use in training
+        return torch.tensor(np.cumsum([0, *sizes[:-1]]), device=device)
+
+
 def simplices(codes: Tensor, sizes: Sequence[int]) -> Tensor:
     """Map classes (B, N, 4) to concatenated one-hot rows (B, N, K1 + K2 + K3 + K4)."""
-    first = torch.tensor(np.cumsum([0, *sizes[:-1]]), device=codes.device)
+    first = first_rows(tuple(sizes), codes.device)
     return torch.zeros(*codes.shape[:2], sum(sizes), device=codes.device).scatter_(-1, codes + first, 1.0)

@@ -17,11 +17,11 @@ from torch.nn.utils import parametrize
 from bench.api import FIELDS, NoteCodec, Notes, Piece, Run, TrialError
 
 from . import _torch
+from ._batches import to_device
 from ._fields import FieldNetwork, Sampler, draw
 from ._training import Windows, averaging, check_ranges, check_splits, initial_seed, warmed
 
-#: Notes scored, and prompts continued, at once: limits memory, does not affect results.
-SCORED_NOTES = 16_384
+#: Prompts continued at once: limits memory.
 SEQUENCES = 256
 
 #: Hyperparameters that count something, as far as a model has them.
@@ -225,15 +225,17 @@ class Training(Generic[N]):
         mask: NDArray[np.bool_],
         update: int,
     ) -> Tensor:
-        """Loss of a batch. The tensors are always contiguous copies: other strides, or one tensor twice, would recompile."""
-        arrays = (inputs.astype(np.int64, "C"), targets.astype(np.int64, "C"), np.ascontiguousarray(mask))
+        """Loss of a batch."""
+        batch = to_device(self.model.device, inputs, targets, mask)
         with _torch.autocast(self.model.device):
-            batch = (torch.from_numpy(a).to(self.model.device) for a in arrays)
             loss: Tensor = forward(*batch, *self.model.extra(update))
         return loss
 
     def train(self) -> tuple[float, int]:
-        """Train until the next evaluation; return the mean loss, nats per note, and the number of notes trained on."""
+        """Train until the next evaluation; return the mean loss, nats per note, and the number of notes trained on.
+
+        Nothing in an update waits for a GPU: the next batch is drawn while it computes.
+        """
         model, before = self.model, self.progress.notes_done
         self.network.train()
         losses = []
@@ -258,7 +260,7 @@ def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def padded(
-    codes: Sequence[NDArray[np.int16]], sizes: Sequence[int], device: torch.device, most: int = SCORED_NOTES
+    codes: Sequence[NDArray[np.int16]], sizes: Sequence[int], device: torch.device, most: int, shortest: int = 1
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Batch whole pieces, those of similar length together, at most `most` notes at once unless one piece has more.
 
@@ -268,7 +270,8 @@ def padded(
     sizes : sequence of int
         The start symbol.
     device : torch.device
-    most : int
+    most, shortest : int
+        A shorter piece counts as `shortest` notes.
 
     Yields
     ------
@@ -279,7 +282,7 @@ def padded(
     """
     order = sorted((i for i, c in enumerate(codes) if len(c)), key=lambda i: len(codes[i]))
     while order:
-        lanes = max(1, most // len(codes[order[-1]]))
+        lanes = max(1, most // max(len(codes[order[-1]]), shortest))
         rows, order = order[-lanes:], order[:-lanes]
         notes = np.zeros((len(rows), 1 + len(codes[rows[-1]]), len(FIELDS)), np.int64)
         notes[:, 0] = sizes

@@ -28,6 +28,7 @@ from torch import Tensor
 from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError, seed_for
 
 from . import _torch
+from ._batches import to_device
 from ._gan import Critic, Generator, relativistic_loss, scores_and_gradients, simplices
 from ._training import Windows, averaging, check_splits, initial_seed, warmed
 
@@ -220,8 +221,8 @@ class _Training:
             # A generator for each update: what is drawn doesn't depend on where the evaluations are.
             rng = _torch.generator(seed_for("training", self.seed, "noise", update), model.device)
             rate = warmed(update, model.warmup)
-            present = torch.from_numpy(mask).to(model.device)[..., None]  # (B, N, 1): False where a short piece is padded
-            codes = torch.from_numpy(targets.astype(np.int64)).to(model.device)  # (B, N, 4)
+            codes, there = to_device(model.device, targets, mask)  # (B, N, 4), (B, N)
+            present = there[..., None]  # False where a short piece is padded
             real = simplices(codes, model.codec.sizes) * present
             values.append(self._critic_step(real, present, rate, rng))
             self._generator_step(real, present, rate, rng)

@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 from bench.api import FIELDS, Piece, PluginError
 
 from . import _torch
+from ._batches import scored_notes
 from ._decoder import Block, Decoder
 from ._learner import Learner, padded
 
@@ -112,8 +113,11 @@ class Model(Learner["RelativeNetwork"]):
         network = self.trained()
         codes = [self.codec.encode(p.notes) for p in pieces]
         results = [np.zeros((len(c), len(FIELDS))) for c in codes]
+        # On a GPU there is room for so many short pieces that what each has in memory counts.
+        shortest = 2 * self.span if self.device.type == "cuda" else 1
+        most = scored_notes(self.device)
         with _torch.inference(network), parametrize.cached():
-            for rows, inputs, targets in padded(codes, self.codec.sizes, self.device):
+            for rows, inputs, targets in padded(codes, self.codec.sizes, self.device, most, shortest):
                 # In float32: bfloat16's 8 bits of precision suffice for training only.
                 for at, h in network.chunks(inputs, Memory(network, len(inputs))):
                     scores = network.field_log_probs(h, targets[:, at : at + h.shape[1]]).double().cpu().numpy()

@@ -8,6 +8,7 @@ this file           the model: likelihood and generation by windows; its network
 ``_fields.py``      the network's two ends: embeddings of a note's four fields, and the heads that predict them
 ``_learner.py``     training by likelihood, continuing prompts, facts; shared with the VAE
 ``_training.py``    windows, augmentation, learning rate, early stopping, epochs; shared by all frameworks
+``_batches.py``     batches on their way to a GPU, and how many notes are scored at once
 ``_torch.py``       seeds, device, precision, compilation, checkpoints
 ==================  ============================================================================================
 """
@@ -28,8 +29,9 @@ from torch.nn.utils import parametrize
 from bench.api import FIELDS, Piece, PluginError
 
 from . import _torch
+from ._batches import scored_notes
 from ._decoder import Block, Decoder
-from ._learner import SCORED_NOTES, Learner
+from ._learner import Learner
 
 FRAMEWORK = "pytorch"
 FEATURES = "Decoder-only attention, rotary or learned positions, every field of a note conditioned on those before it"
@@ -113,7 +115,7 @@ class Model(Learner["Network"]):
         codes = [self.codec.encode(p.notes) for p in pieces]
         results = [np.zeros((len(c), len(FIELDS))) for c in codes]
         places = [(i, at) for i, c in enumerate(codes) for at in window_starts(len(c), self.window)]
-        rows = max(1, SCORED_NOTES // self.window)
+        rows = max(1, scored_notes(self.device) // self.window)
         with _torch.inference(network), parametrize.cached():
             for first in range(0, len(places), rows):
                 chunk = places[first : first + rows]

@@ -25,8 +25,9 @@ from torch.nn.utils import parametrize
 from bench.api import FIELDS, Piece, PluginError, Run
 
 from . import _torch
+from ._batches import scored_notes
 from ._fields import FieldNetwork
-from ._learner import SCORED_NOTES, Learner, padded
+from ._learner import Learner, padded
 
 FRAMEWORK = "pytorch"
 FEATURES = "Variational: a latent a span of notes, recurrent decoder; continues a prompt; its likelihood is a bound"
@@ -160,7 +161,8 @@ class Model(Learner["Network"]):
     def extra(self, update: int) -> tuple[Tensor, ...]:
         """Weight of the KL."""
         risen = min(1.0, update / self.anneal) if self.anneal else 1.0
-        return (torch.tensor(self.beta * risen, device=self.device),)
+        # Filled in on the device: a copy from the host would wait for all updates before it.
+        return (torch.full((), self.beta * risen, device=self.device),)
 
     def validate(self, pieces: Sequence[Piece]) -> dict[str, float]:
         """Compute the bound in bits per note, and the KL in nats per span: near 0 the latent has collapsed."""
@@ -175,8 +177,9 @@ class Model(Learner["Network"]):
 
     def _measured(self, pieces: Sequence[Piece]) -> dict[str, float]:
         network, means, kl = self.trained(), [], []
+        codes, most = [self.codec.encode(p.notes) for p in pieces], scored_notes(self.device)
         with _torch.inference(network), parametrize.cached():
-            for rows, _, targets in padded([self.codec.encode(p.notes) for p in pieces], self.codec.sizes, self.device):
+            for rows, _, targets in padded(codes, self.codec.sizes, self.device, most):
                 lengths = torch.tensor([len(pieces[i].notes) for i in rows], device=self.device)
                 mean, log_variance = network.posterior(targets, _before(lengths, targets.shape[1]))
                 present = _before(-(-lengths // self.span), mean.shape[1])
@@ -197,8 +200,9 @@ class Model(Learner["Network"]):
         codes = [self.codec.encode(p.notes) for p in pieces]
         scores = [np.zeros((len(c), len(FIELDS))) for c in codes]
         divergences = [np.zeros(-(-len(c) // self.span)) for c in codes]
+        most = scored_notes(self.device) // samples
         with _torch.inference(network), parametrize.cached():
-            for rows, inputs, targets in padded(codes, self.codec.sizes, self.device, SCORED_NOTES // samples):
+            for rows, inputs, targets in padded(codes, self.codec.sizes, self.device, most):
                 lengths = torch.tensor([len(codes[i]) for i in rows], device=self.device)
                 mean, log_variance = network.posterior(targets, _before(lengths, targets.shape[1]))
                 noise = _noise([codes[i] for i in rows], self.span, self.latent, samples).to(self.device)
@@ -215,7 +219,7 @@ class Model(Learner["Network"]):
         S, B, T = *z.shape[:2], inputs.shape[1]
         z, inputs, targets = z.flatten(0, 1), inputs.repeat(S, 1, 1), targets.repeat(S, 1, 1)
         # In float32: bfloat16's 8 bits of precision suffice for training only. A few spans at once, to limit memory.
-        step = max(1, SCORED_NOTES // (S * B * self.span)) * self.span
+        step = max(1, scored_notes(self.device) // (S * B * self.span)) * self.span
         state, parts = None, []
         for at in range(0, T, step):
             now = slice(at, at + step)

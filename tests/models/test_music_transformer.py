@@ -19,6 +19,7 @@ from .pieces import music, noise  # noqa: E402
 
 Model = load(find_plugins("model")["music-transformer"])
 module = sys.modules[Model.__module__]
+batches = sys.modules[module.scored_notes.__module__]
 learner = sys.modules[module.Learner.__module__]
 fields = sys.modules[learner.FieldNetwork.__module__]
 SPAN, DISTANCE, LAYERS = 8, 5, 2
@@ -230,8 +231,18 @@ def test_likelihood_does_not_depend_on_the_company(tmp_path: Path, monkeypatch: 
     pieces = [noise(i, n) for i, n in enumerate([1, 15, 16, 17, 90, 0])]
     together = model.log_likelihood(pieces)
     assert [len(t) for t in together] == [len(p.notes) for p in pieces]
+    monkeypatch.setattr(batches, "SCORED_NOTES", 32)
     for piece, scores in zip(pieces, together, strict=True):
         np.testing.assert_allclose(model.log_likelihood([piece])[0], scores, atol=1e-4)
+    for apart, scores in zip(model.log_likelihood(pieces), together, strict=True):
+        np.testing.assert_allclose(apart, scores, atol=1e-4)
+
+
+def test_short_pieces_count_as_longer_ones() -> None:
+    codes = [np.zeros((n, 4), np.int16) for n in (3, 1, 2, 9)]
+    for shortest, expected in ((1, [[3], [1, 2, 0]]), (4, [[3], [2, 0], [1]])):
+        batches = learner.padded(codes, (1, 1, 1, 1), torch.device("cpu"), 9, shortest)
+        assert [rows for rows, _, _ in batches] == expected
 
 
 # Generation

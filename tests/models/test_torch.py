@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,6 +16,7 @@ from bench.api import TrialError  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 shared = sys.modules[load(find_plugins("model")["transformer"]).__module__]._torch
+batches = sys.modules[shared.__name__.replace("._torch", "._batches")]
 
 
 def test_the_ninth_training_of_a_process_is_compiled_too() -> None:
@@ -66,3 +68,28 @@ def test_tensorfloat_in_training_only() -> None:
     with shared.training_precision():
         assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_a_batch_keeps_its_values_and_becomes_contiguous() -> None:
+    codes = np.arange(24, dtype=np.int16).reshape(2, 3, 4) - 5
+    mask = np.tri(3, 4, dtype=np.bool_)
+    inputs, again, present = batches.to_device(torch.device("cpu"), codes[:, 1:], codes[:, 1:], mask[:, 1:])
+    assert (inputs.dtype, present.dtype) == (torch.int64, torch.bool)
+    assert torch.equal(inputs, torch.from_numpy(codes[:, 1:].astype(np.int64)))
+    assert torch.equal(present, torch.from_numpy(mask[:, 1:].copy()))
+    assert inputs.is_contiguous()
+    assert present.is_contiguous()
+    inputs[:] = 0
+    present[:] = False
+    assert again.any()
+    assert codes.any()
+    assert mask.any()
+
+
+@pytest.mark.parametrize(("gigabytes", "notes"), [(0.5, 2**14), (4, 2**15), (16, 2**17), (31.9, 2**17), (80, 2**18)])
+def test_a_gpu_scores_as_many_notes_at_once_as_it_has_room_for(gigabytes: float, notes: int) -> None:
+    assert batches.notes_within(int(gigabytes * 2**30)) == notes
+
+
+def test_a_cpu_scores_as_many_notes_at_once_as_ever() -> None:
+    assert batches.scored_notes(torch.device("cpu")) == 16_384

@@ -22,6 +22,7 @@ from .pieces import interrupted, noise, scale  # noqa: E402
 
 Model = load(find_plugins("model")["transformer"])
 module = sys.modules[Model.__module__]
+batches = sys.modules[module.scored_notes.__module__]
 learner = sys.modules[module.Learner.__module__]
 fields = sys.modules[learner.FieldNetwork.__module__]
 shared = module._torch
@@ -149,7 +150,7 @@ def test_likelihood_does_not_depend_on_the_company(tmp_path: Path, monkeypatch: 
     pieces = [noise(i, n) for i, n in enumerate([1, 15, 16, 17, 24, 25, 90, 0])]
     together = model.log_likelihood(pieces)
     assert [len(t) for t in together] == [len(p.notes) for p in pieces]
-    monkeypatch.setattr(module, "SCORED_NOTES", 32)
+    monkeypatch.setattr(batches, "SCORED_NOTES", 32)
     for piece, scores in zip(pieces, together, strict=True):
         np.testing.assert_allclose(model.log_likelihood([piece])[0], scores, atol=1e-5)
 

@@ -19,6 +19,7 @@ from .pieces import music, noise  # noqa: E402
 
 Model = load(find_plugins("model")["vae"])
 module = sys.modules[Model.__module__]
+batches = sys.modules[module.scored_notes.__module__]
 SPAN = 8
 TINY = {"width": 16, "latent": 3, "window": 16, "span": SPAN, "batch": 4, "learning_rate": 0.01}
 
@@ -161,7 +162,7 @@ def test_scoring_is_the_same_however_it_is_cut(tmp_path: Path, monkeypatch: pyte
     pieces = [noise(i, n) for i, n in enumerate([1, 7, 8, 9, 16, 61, 0])]
     together = model.log_likelihood(pieces)
     assert [len(t) for t in together] == [len(p.notes) for p in pieces]
-    monkeypatch.setattr(module, "SCORED_NOTES", 64)
+    monkeypatch.setattr(batches, "SCORED_NOTES", 64)
     for piece, scores in zip(pieces, together, strict=True):
         np.testing.assert_allclose(model.log_likelihood([piece])[0], scores, atol=1e-4)
 
