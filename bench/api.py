@@ -24,12 +24,13 @@ Header of a dataset::
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -440,11 +441,19 @@ class Run:
             return
         if not self.history or "updates" not in self.history[-1]:
             raise TrialError(f"run.stage({share}) needs the number of updates.", "Call run.log(..., updates=...) before it.")
+        with self.paused():
+            self._take(share)
+            self.taken.append(share)
+            self._append({"epoch": self.history[-1]["epoch"], "stage": share})
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the training clock for what is no part of a training, such as writing a checkpoint."""
         self._before, self._since = (self.seconds, self.core_seconds), None
-        self._take(share)
-        self.taken.append(share)
-        self._append({"epoch": self.history[-1]["epoch"], "stage": share})
-        self._since = _clocks()
+        try:
+            yield
+        finally:
+            self._since = _clocks()
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         with open_log(self._file) as out:

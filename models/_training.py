@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from bench.api import FIELDS, DataError, NoteCodec, Piece, PluginError, Run, TrialError, seed_for
 
+#: Training on a GPU between two checkpoints, seconds, unless evaluations are rarer.
+CHECKPOINT_SECONDS = 30.0
+
 #: A share of the budget counts as reached this far below it: sums of floating-point numbers.
 TINY = 1e-9
 
@@ -217,6 +220,8 @@ class Progress(ABC):
         self.stopping = EarlyStopping(run.budget.patience)
         self.evaluation = self.reached = self.updates_done = self.notes_done = 0
         self.best = self.weights()
+        #: Evaluation at the last checkpoint, and the training clock then.
+        self._saved, self._saved_at = 0, 0.0
         self._stream: Iterator[Any] | None = None
 
     @abstractmethod
@@ -264,10 +269,13 @@ class Progress(ABC):
         if self.evaluation < number:
             warm_up()
         self.run.begin(self.evaluation)
+        self._saved, self._saved_at = self.evaluation, self.run.seconds
         while self.evaluation < number:
             if self.evaluation and (self.stopping.exhausted or self.run.out_of_time or self._used_up):
-                return
+                break
             yield self.evaluation + 1
+        if self._saved < self.evaluation:
+            self._checkpoint()
 
     def batches(self, epoch: Callable[[int], Iterator[B]], notes: Callable[[B], int]) -> Iterator[tuple[int, B]]:
         """Yield the number of each update, from 0, and its batch until the next evaluation is due; at least one.
@@ -296,6 +304,9 @@ class Progress(ABC):
     def finish(self, *, loss: float, score: float, notes: int, rate: float, **values: float) -> None:
         """Log an evaluation and further `values`, remember the best weights, take a stage's result, write the checkpoint.
 
+        On a GPU a checkpoint may be large, and the time between two evaluations short: one that is neither the last nor a stage
+        may go without. After a kill it is made again, and the log begins anew from the checkpoint.
+
         Raises
         ------
         TrialError
@@ -307,21 +318,28 @@ class Progress(ABC):
         self.run.log(self.evaluation, loss=loss, notes=notes, learning_rate=rate, **place, **{self.score: score}, **values)
         if self.stopping.improved(self.evaluation, score):
             self.best = self.weights()
-        self._take(self.run.budget.shares[before : self.evaluation])
+        staged = self._take(self.run.budget.shares[before : self.evaluation])
+        if staged or self.run.device != "cuda" or self.run.seconds - self._saved_at >= CHECKPOINT_SECONDS:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
         counts = {"evaluation": self.evaluation, "updates": self.updates_done, "notes": self.notes_done}
         best = {"best_loss": self.stopping.best, "best_epoch": self.stopping.best_epoch, "since_best": self.stopping.since}
-        self.save(identity=self.identity, **counts, **best)
+        with self.run.paused():
+            self.save(identity=self.identity, **counts, **best)
+        self._saved, self._saved_at = self.evaluation, self.run.seconds
 
-    def _take(self, shares: Sequence[float]) -> None:
-        """Let the engine take the results that are due at `shares`, with the best weights so far."""
+    def _take(self, shares: Sequence[float]) -> bool:
+        """Let the engine take the results that are due at `shares`, with the best weights so far; whether there are any."""
         due = [share for share in shares if share in self.run.budget.stages]
         if not self.anytime or not due:
-            return
+            return False
         now = self.weights()
         self.use(self.best)
         for share in due:
             self.run.stage(share)
         self.use(now)
+        return True
 
     @property
     def _used_up(self) -> bool:

@@ -159,10 +159,12 @@ def counter(training):
     """A training whose one weight is the sum of the batches so far, with its checkpoint in memory."""
 
     class Counter(training.Progress):
-        def __init__(self, folder, disk, score=lambda progress: -progress.weight, patience=None, anytime=True, **budget):
+        def __init__(
+            self, folder, disk, score=lambda progress: -progress.weight, patience=None, anytime=True, device="cpu", **budget
+        ):
             self.weight, self.disk, self.trained, self.taken, self.scored = 0, disk, [], [], score
-            self.slow = None
-            run = Run(0, Budget(patience=patience, **budget), folder, take=self.take)
+            self.saved, self.saving = [], lambda: None
+            run = Run(0, Budget(patience=patience, **budget), folder, device, take=self.take)
             super().__init__("counter", run, "validation_bits", steps=5, anytime=anytime)
 
         def take(self, share):
@@ -175,6 +177,8 @@ def counter(training):
             self.weight = weights["weight"]
 
         def save(self, **scalars):
+            self.saving()
+            self.saved.append(self.evaluation)
             self.disk["checkpoint"] = {"weight": self.weight, "best": self.best}, scalars
 
         def load(self):
@@ -323,3 +327,61 @@ def test_the_clock_stops_after_the_evaluation_that_crosses_the_limit(counter, cl
 
     done = counter(tmp_path, {}, updates=20, evaluations=4, max_seconds=7.0).train(each=wait)
     assert [e["updates"] for e in done.run.history] == [5, 10]
+
+
+@pytest.mark.parametrize(("device", "saved"), [("cpu", [1, 2, 3, 4, 5, 6, 7, 8]), ("cuda", [3, 6, 7, 8])])
+def test_checkpoints_on_a_gpu_are_half_a_minute_apart_except_at_a_stage_and_at_the_end(counter, clock, tmp_path, device, saved):
+    """Evaluations are 10 s apart; the seventh is a stage."""
+
+    def wait(update):
+        clock[0] += 5.0
+
+    done = counter(tmp_path, {}, device=device, updates=16, evaluations=8, stages=(0.875,)).train(each=wait)
+    assert [e["epoch"] for e in done.run.history] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert done.saved == saved
+
+
+@pytest.mark.parametrize("until", [1, 2, 3, 4, 5, 6, 7])
+def test_what_has_no_checkpoint_is_trained_again_and_logged_once(counter, clock, tmp_path, until):
+    def wait(update):
+        clock[0] += 5.0
+
+    budget = {"device": "cuda", "updates": 14, "evaluations": 7, "patience": 9}
+    whole = counter(tmp_path / "whole", {}, **budget).train(each=wait)
+    assert whole.saved == [3, 6, 7]
+    disk = {}
+    with pytest.raises(KilledError):
+        counter(tmp_path / "killed", disk, **budget).train(until, each=wait)
+    rest = counter(tmp_path / "killed", disk, **budget).train(each=wait)
+    done = {1: 0, 2: 0, 3: 0, 4: 3, 5: 3, 6: 3, 7: 6}[until]
+    assert rest.trained == ORDER[2 * done : 14]
+    assert rest.run.history == whole.run.history
+    assert rest.weight == whole.weight
+
+
+@pytest.mark.parametrize("ends", [{"patience": 2}, {"max_seconds": 20.0}, {"seconds": 15.0, "updates": None}])
+def test_a_training_on_a_gpu_that_ends_early_has_a_checkpoint_at_its_end(counter, clock, tmp_path, ends):
+    def wait(update):
+        clock[0] += 2.0
+
+    disk, budget = {}, {"device": "cuda", "updates": 100, "evaluations": 50, **ends}
+    done = counter(tmp_path, disk, lambda progress: 1.0, **budget).train(each=wait)
+    last = done.run.history[-1]["epoch"]
+    assert 1 < last < 50 or "seconds" in ends
+    assert done.saved == [last]
+    again = counter(tmp_path, disk, lambda progress: 1.0, **budget).train(each=wait)
+    assert (again.trained, again.run.history) == ([], done.run.history)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_writing_a_checkpoint_is_no_training_time(counter, clock, tmp_path, device):
+    def wait(update):
+        clock[0] += 31.0
+
+    def slow():
+        clock[0] += 1000.0
+
+    training = counter(tmp_path, {}, device=device, updates=3, evaluations=3)
+    training.saving = slow
+    assert [e["seconds"] for e in training.train(each=wait).run.history] == [31.0, 62.0, 93.0]
+    assert training.saved == [1, 2, 3]
