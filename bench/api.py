@@ -237,7 +237,10 @@ class Model(Protocol):
         """
 
     def facts(self) -> Mapping[str, Any]:
-        """Facts worth recording (optional), such as ``parameters``, ``peak_gpu_bytes``, ``precision``, ``compiled``."""
+        """Facts worth recording (optional), such as ``parameters``, ``peak_gpu_bytes``, ``precision``, ``compiled``.
+
+        ``flops_per_note``, on a GPU: floating-point operations that an update needs for each of its notes.
+        """
 
 
 @dataclass(frozen=True)

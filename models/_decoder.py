@@ -106,3 +106,12 @@ class Decoder(FieldNetwork):
     def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """Training loss: nats per note, summed over the fields, of the notes in `mask` (B, T)."""
         return -(self.log_probs(inputs, targets).sum(-1) * mask).sum() / mask.sum()
+
+
+def attended(window: int, span: int) -> float:
+    """Mean number of notes that a note of a window attends to: itself and those before, `span` at most.
+
+    >>> attended(4, 4), attended(4, 2)
+    (2.5, 1.75)
+    """
+    return sum(min(note, span) for note in range(1, window + 1)) / window

@@ -30,6 +30,9 @@ SIZES = ("layers", "width", "heads", "latent", "window", "span", "distance", "ba
 #: Prefixes of the names of look-up tables, which have no weight decay.
 TABLES = ("embed", "given", "place")
 
+#: Endings of the names of matrices that no note's channels are multiplied by: shared rows, vectors of distances.
+APART = (".shared", ".distances")
+
 N = TypeVar("N", bound=FieldNetwork)
 
 
@@ -163,14 +166,26 @@ class Learner(ABC, Generic[N]):
 
     # Facts
 
+    def flops_per_note(self) -> float:
+        """Floating-point operations of an update for each note: 6 a weight of its products, 2 forwards and 4 backwards.
+
+        Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1. A subclass adds what has no weights.
+        """
+        named = self.trained().named_parameters()
+        return 6.0 * sum(
+            p.numel() for name, p in named if p.ndim > 1 and not name.startswith(TABLES) and not name.endswith(APART)
+        )
+
     def facts(self) -> Mapping[str, Any]:
         """Parameters, precision of training (scores and generation are in float32), and result of compilation."""
+        operations = {"flops_per_note": self.flops_per_note()} if self.device.type == "cuda" else {}
         return {
             "parameters": _torch.count_parameters(self.trained()),
             "peak_gpu_bytes": _torch.peak_gpu_bytes(self.device),
             "precision": _torch.precision(self.device),
             "compiled": self.compiled.note,
             "compile_seconds": round(self.compiled.seconds, 3),
+            **operations,
         }
 
     def trained(self) -> N:

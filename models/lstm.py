@@ -207,9 +207,12 @@ class Model(fast.Learner["Network"]):
         return tf.transpose(drawn.stack(), (1, 0, 2))
 
     def facts(self) -> Mapping[str, Any]:
-        """Parameters, precision, use of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
+        """Parameters, operations, precision, use of cuDNN and XLA, seconds of compilation before training, and GPU memory."""
+        products = sum(math.prod(v.shape) for v in self.network.variables if v.path.endswith("kernel"))
         return {
             "parameters": sum(math.prod(v.shape) for v in self.network.variables),
+            # 6 a weight of a product, see _learner.py.
+            **({"flops_per_note": 6.0 * products} if self.device == "cuda" else {}),
             **self.outcome(),
         }
 

@@ -25,7 +25,7 @@ from bench.api import FIELDS, Piece, PluginError
 
 from . import _torch
 from ._batches import scored_notes
-from ._decoder import Block, Decoder
+from ._decoder import Block, Decoder, attended
 from ._learner import Learner, padded
 
 FRAMEWORK = "pytorch"
@@ -107,6 +107,10 @@ class Model(Learner["RelativeNetwork"]):
         """Make a network of these sizes; its weights are drawn now."""
         distance = min(self.distance, self.span)
         return RelativeNetwork(self.codec.sizes, self.layers, self.width, self.heads, self.span, distance, self.dropout)
+
+    def flops_per_note(self) -> float:
+        """See :class:`Learner`; and three products with each note attended to: with its key, its distance and its value."""
+        return super().flops_per_note() + 6 * 3 * self.layers * self.width * attended(self.window, self.span)
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
         """Log probability of each note's fields, nats, (n, 4) for each piece; exact."""

@@ -30,7 +30,7 @@ from bench.api import FIELDS, Piece, PluginError
 
 from . import _torch
 from ._batches import scored_notes
-from ._decoder import Block, Decoder
+from ._decoder import Block, Decoder, attended
 from ._learner import Learner
 
 FRAMEWORK = "pytorch"
@@ -108,6 +108,10 @@ class Model(Learner["Network"]):
     def make_network(self) -> Network:
         """Make a network of these sizes; its weights are drawn now."""
         return Network(self.codec.sizes, self.window, self.layers, self.width, self.heads, self.positions, self.dropout)
+
+    def flops_per_note(self) -> float:
+        """See :class:`Learner`; and two products with each note attended to: with its key, and with its value."""
+        return super().flops_per_note() + 6 * 2 * self.layers * self.width * attended(self.window, self.window)
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
         """Log probability of each note's fields, nats, (n, 4) for each piece; see the class for each note's context."""

@@ -253,6 +253,10 @@ class Model(Learner["Network"]):
             h, state = network.decode(notes[:, i : i + 1], z[:, None], state)
             yield i, h[:, 0]
 
+    def flops_per_note(self) -> float:
+        """See :class:`Learner`; the posterior is computed once a span."""
+        return super().flops_per_note() - 6 * self.trained().encoder.out.weight.numel() * (1 - 1 / self.span)
+
     def facts(self) -> Mapping[str, Any]:
         """Facts of all such models, and use of the latent: KL in nats per span, number of active dimensions."""
         facts = dict(super().facts())

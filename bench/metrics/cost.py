@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from bench.metrics.metric import Metric, Undefined, Value
 from bench.storage.outcome import Done, Epoch
+from bench.system.gpu import BF16_PEAKS
 from bench.system.speed import STANDARD
 
 MIB = 2**20
@@ -83,6 +84,19 @@ METRICS = (
         clocked=True,
     ),
     Metric(
+        "mfu",
+        "MFU",
+        "%",
+        "higher",
+        "Share of the GPU's peak rate of products in bfloat16 that training used: the operations that the model needs for the "
+        "notes trained on (6 a weight and note, and attention within reach), over the training time, validation included.",
+        "Chowdhery et al. 2022 (PaLM), appendix B",
+        1,
+        group="cost",
+        tolerance="off",
+        seed_sd=False,
+    ),
+    Metric(
         "seconds_to_target",
         "Time to target",
         "s",
@@ -134,6 +148,20 @@ METRICS = (
         group="cost",
         tolerance="25%",
         format="memory",
+        seed_sd=False,
+    ),
+    Metric(
+        "gpu_energy",
+        "GPU energy",
+        "J",
+        "lower",
+        "Energy that the GPU used from the start of a training to its end, by its own counter, with compilation, validation and "
+        "results at stages; only where the trial had the GPU to itself and was not resumed.",
+        SOURCE,
+        0,
+        group="cost",
+        tolerance="off",
+        format="count",
         seed_sd=False,
     ),
     Metric(
@@ -196,7 +224,9 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
         "updates": elsewhere if training.seconds is None else _measured(training.updates, "the model doesn't count them"),
         "epochs": elsewhere if training.epochs is None else float(training.epochs),
         "training_notes_per_second": _measured(training.notes_per_second, "it was not trained"),
+        "mfu": utilization(outcome),
         "seconds_to_target": seconds_to_target(training.history, target),
+        "gpu_energy": _measured(training.joules, "it was not measured"),
     }
     return {
         **(trained if trains else dict.fromkeys(trained, Undefined("it is not trained"))),
@@ -205,6 +235,31 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
         "peak_gpu_memory": _measured(memory.peak_gpu_bytes, "no GPU was used", MIB),
         "parameters": _measured(outcome.facts.get("parameters"), "the model states none"),
     }
+
+
+def utilization(outcome: Done) -> Value:
+    """Percent of its GPU's peak rate that a training used: model FLOPs utilization.
+
+    Examples
+    --------
+    >>> from bench.storage.outcome import Generation, Memory, Training
+    >>> outcome = Done(
+    ...     status="done", key="k", trial={"device": "cuda"}, provenance={"device": "NVIDIA H100 80GB HBM3"},
+    ...     training=Training(notes_per_second=1e6), generation=Generation(), likelihood=None, memory=Memory(),
+    ...     facts={"flops_per_note": 98.9e6},
+    ... )
+    >>> utilization(outcome)
+    10.0
+    """
+    if outcome.trial.get("device") != "cuda":
+        return Undefined("no GPU was used")
+    if outcome.provenance.get("shares_gpu"):
+        return Undefined("other trials used the GPU at the same time")
+    needed, speed = outcome.facts.get("flops_per_note"), outcome.training.notes_per_second
+    peak = BF16_PEAKS.get(str(outcome.provenance.get("device")))
+    if not needed or not speed:
+        return Undefined("the model doesn't state its operations")
+    return Undefined("the peak rate of this GPU is not known") if peak is None else 100 * needed * speed / peak
 
 
 def yardsticks_per_second(outcome: Done) -> Value:

@@ -102,13 +102,15 @@ class TrainingRun(Run):
         except (OSError, ValueError):
             return 0
 
-    def summary(self, wall: float) -> Training:
+    def summary(self, wall: float, joules: float | None = None) -> Training:
         """Summarize the training for the outcome.
 
         Parameters
         ----------
         wall : float
             Seconds that `fit` took, which is the training time of a model that logs no epoch.
+        joules : float, optional
+            Energy of the GPU during `fit`. Of a training that resumed nobody counted that of its beginning.
         """
         history = self.history
         seconds = float(history[-1]["seconds"]) if history else wall
@@ -123,6 +125,7 @@ class TrainingRun(Run):
             updates=None if updates is None else int(updates),
             notes_per_second=rate(notes, seconds),
             core_seconds=history[-1].get("core_seconds") if history else None,
+            joules=None if self.resumed else joules,
             best_epoch=best_epoch,
             best_validation_bits=best_bits,
             stopped=self._stopped(),

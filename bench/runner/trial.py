@@ -34,7 +34,7 @@ from bench.storage.files import FORMAT, BusyError, NoLocksError, clear_temporari
 from bench.storage.outcome import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.run_folder import result_digests, samples_file
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
-from bench.system import frameworks, hardware, provenance, speed
+from bench.system import frameworks, gpu, hardware, provenance, speed
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -130,11 +130,11 @@ class TrialTask:
                 stderr_tail=tail(self.folder / "stderr.log", self.log_start),
             )
             outcome = Failed(status="failed", error=failure, **common)
-        gpu = outcome.facts.get("peak_gpu_bytes") if isinstance(outcome, Done) else None
+        peak_gpu = outcome.facts.get("peak_gpu_bytes") if isinstance(outcome, Done) else None
         outcome = outcome.model_copy(
             update={
                 "remarks": tuple(self.remarks),
-                "memory": Memory(peak_bytes=self.peak or peak_bytes(), peak_gpu_bytes=gpu),
+                "memory": Memory(peak_bytes=self.peak or peak_bytes(), peak_gpu_bytes=peak_gpu),
                 "provenance": self._provenance(),
                 "wall_seconds": time.perf_counter() - self.began,
             }
@@ -220,15 +220,19 @@ class TrialTask:
         run.folder.mkdir(parents=True, exist_ok=True)
         self.had_checkpoint = any(run.folder.iterdir())
         self.emit({"event": "fit", "epochs": len(budget.shares)})
-        start = time.perf_counter()
+        start, before = time.perf_counter(), self._joules()
         model.fit(division.corpus.train, division.corpus.validation, run)
-        training = run.summary(time.perf_counter() - start)
+        training = run.summary(time.perf_counter() - start, _difference(before, self._joules()))
         if run.history and not budget.in_epochs and "share" not in run.history[-1]:
             self._remark(
                 f"The model logged no share of the budget: it seems to know epochs only. It trained {training.epochs:g} of them: "
                 "its row isn't one at this budget."
             )
         return training
+
+    def _joules(self) -> float | None:
+        """Read the GPU's energy counter; None where it counts other trials too."""
+        return gpu.joules() if self.trial.device == "cuda" and not self.job.get("shares_gpu") else None
 
     def _generate(
         self, model: Any, targets: Sequence[Target], takes_prompt: bool
@@ -366,6 +370,11 @@ def peak_bytes() -> int:
 
 def _speed_reference(before: tuple[float, float], after: tuple[float, float]) -> SpeedReference:
     return SpeedReference(before=before[0], after=after[0], core=(before[1] + after[1]) / 2)
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    """Difference of two readings; None if one failed."""
+    return None if before is None or after is None else after - before
 
 
 def _is_count(value: Any) -> bool:

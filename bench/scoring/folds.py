@@ -69,6 +69,7 @@ def _training(trainings: Sequence[Training], folds: Sequence[int]) -> Training:
         notes=_mean([t.notes for t in trainings]),
         updates=_mean([t.updates for t in trainings]),
         core_seconds=_mean([t.core_seconds for t in trainings]),
+        joules=_mean([t.joules for t in trainings]),
         best_epoch=_mean([t.best_epoch for t in trainings]),
         best_validation_bits=_mean([t.best_validation_bits for t in trainings]),
         notes_per_second=_rate(sum(t.notes or 0 for t in trainings), math.fsum(t.seconds or 0.0 for t in trainings)),

@@ -13,7 +13,7 @@ from bench.api import FIELDS
 from bench.storage.stored import Stored
 
 #: Facts of a model that reports compute with.
-COUNTS = ("parameters", "peak_gpu_bytes")
+COUNTS = ("parameters", "peak_gpu_bytes", "flops_per_note")
 
 
 def _bounded(value: int | float) -> int | float:
@@ -38,6 +38,8 @@ class Training(Stored):
     seconds, core_seconds, epochs, notes, updates : number or None
         Wall clock, processor time, passes over the music, notes trained on, updates of the weights; None where unknown, as for
         a system that was trained elsewhere.
+    joules : number or None
+        Energy of the GPU; None without one, beside other trials on it, and after a kill.
     best_epoch : number or None
         Number of the evaluation whose weights were kept, counted from 1.
     stopped : str or None
@@ -58,6 +60,7 @@ class Training(Stored):
     updates: Number | None = None
     core_seconds: Number | None = None
     notes_per_second: Number | None = None
+    joules: Number | None = None
     best_epoch: Number | None = None
     best_validation_bits: Number | None = None
     stopped: Literal["budget", "early", "clock", "untrained", "mixed"] | None = None

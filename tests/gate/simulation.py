@@ -38,7 +38,7 @@ DIGITS = 4
 CLOCK_NOISE, MACHINE_NOISE = 0.05, 0.3
 
 #: No run on the chorales' Table 2 on a processor has them: a known entropy rate, a GPU. A median's skill says nothing new.
-ELSEWHERE = {"excess_bits", "peak_gpu_memory", *skill.OF}
+ELSEWHERE = {"excess_bits", "peak_gpu_memory", "mfu", "gpu_energy", *skill.OF}
 
 
 def gated() -> set[str]:

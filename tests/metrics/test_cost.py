@@ -50,10 +50,12 @@ def test_cost_of_a_trial() -> None:
         "updates": 240.0,
         "epochs": 3.0,
         "training_notes_per_second": 2000.0,
+        "mfu": Undefined("no GPU was used"),
         "seconds_to_target": 20.0,
         "generation_notes_per_second": 400.0,
         "peak_memory": 3.0,
         "peak_gpu_memory": Undefined("no GPU was used"),
+        "gpu_energy": Undefined("it was not measured"),
         "parameters": 1000.0,
     }
 
@@ -73,3 +75,28 @@ def test_compute_and_updates_where_they_are_unknown() -> None:
     assert on_gpu == Undefined("the yardstick measures a CPU, it was trained on a GPU")
     elsewhere = Undefined("it was trained elsewhere")
     assert measured(Training(seconds=None), yardstick=yardstick) == (elsewhere, elsewhere)
+
+
+def test_utilization_and_energy_of_a_gpu() -> None:
+    def measured(device: str = "NVIDIA H100 80GB HBM3", **facts: object) -> tuple[Value, Value]:
+        outcome = Done(
+            status="done",
+            key="k",
+            trial={"device": "cuda"},
+            provenance={"device": device, "shares_gpu": facts.pop("shares_gpu", False)},
+            training=Training(notes_per_second=1e6, joules=facts.pop("joules", None)),
+            generation=Generation(),
+            likelihood=None,
+            memory=Memory(),
+            facts=facts,
+        )
+        costs = cost.evaluate(outcome)
+        return costs["mfu"], costs["gpu_energy"]
+
+    assert measured(flops_per_note=98.9e6, joules=1234.5) == (pytest.approx(10.0), 1234.5)
+    assert measured("NVIDIA H100 PCIe", flops_per_note=75.6e6)[0] == pytest.approx(10.0)
+    unknown = Undefined("the peak rate of this GPU is not known")
+    assert measured("NVIDIA A100-SXM4-40GB MIG 1g.5gb", flops_per_note=1e6)[0] == unknown
+    assert measured()[0] == Undefined("the model doesn't state its operations")
+    shared = Undefined("other trials used the GPU at the same time")
+    assert measured(flops_per_note=1e6, shares_gpu=True) == (shared, Undefined("it was not measured"))

@@ -502,6 +502,15 @@ def test_facts_count_the_parameters(initial: object) -> None:
     assert facts["cudnn"] == "no: on a CPU"
     assert facts["compiled"] == "XLA"
     assert facts["compile_seconds"] == 0
+    assert "flops_per_note" not in facts
+    initial.device = "cuda"
+    try:
+        operations = initial.facts()["flops_per_note"]
+    finally:
+        initial.device = "cpu"
+    units, sizes = TINY["units"], initial.codec.sizes
+    recurrent_kernels = 4 * units * (4 * TINY["embedding"] + units) + 4 * units * (units + units)
+    assert operations == 6 * (recurrent_kernels + units * 4 * TINY["head"] + TINY["head"] * sum(sizes))
 
 
 def test_seeds_of_the_axes_differ() -> None:

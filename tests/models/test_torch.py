@@ -11,6 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from bench.api import TrialError  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
@@ -93,3 +95,26 @@ def test_a_gpu_scores_as_many_notes_at_once_as_it_has_room_for(gigabytes: float,
 
 def test_a_cpu_scores_as_many_notes_at_once_as_ever() -> None:
     assert batches.scored_notes(torch.device("cpu")) == 16_384
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("transformer", {"layers": 3, "width": 64, "heads": 2, "window": 128}),
+        ("music-transformer", {"layers": 3, "width": 64, "heads": 2, "window": 128, "span": 128, "distance": 128}),
+        ("vae", {"width": 64, "latent": 8, "window": 128, "span": 16}),
+    ],
+)
+def test_operations_of_a_note_are_those_that_pytorch_counts(name: str, sizes: dict[str, int]) -> None:
+    """Up to those that PyTorch computes of a window for keys after the query, and the shared rows' once a step."""
+    model = load(find_plugins("model")[name])(**sizes)
+    network = model.network = model.make_network()
+    notes = torch.zeros(64, 128, 4, dtype=torch.int64)
+    # The counter doesn't know the CPU's fused attention.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        loss = network(notes, notes.clone(), torch.ones(64, 128, dtype=torch.bool), *model.extra(0))
+        torch.autograd.backward(loss)
+    products = {"transformer": 2, "music-transformer": 3, "vae": 0}[name]
+    future = 6 * products * 3 * 64 * 127 / 2
+    assert model.flops_per_note() + future == pytest.approx(counter.get_total_flops() / (64 * 128), rel=0.03)
+    assert "flops_per_note" not in model.facts()

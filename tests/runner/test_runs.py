@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,11 @@ from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
 from bench.storage.files import FORMAT, hold
 from bench.storage.samples import read_samples, read_target_file, read_targets
-from bench.system import frameworks, provenance
+from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places
 from tests.descriptors import few
 from tests.storage.sealed import edited_json
+from tests.system.scripts import nvml, script
 
 from .conftest import PLUGINS, Bench, workers
 
@@ -314,6 +316,28 @@ def test_scale_follows_the_gpu_and_is_refused_without_one(monkeypatch: pytest.Mo
         choose_scale("gpu", "smoke")
     with pytest.raises(UsageError, match="'cpu'"):
         choose_scale("cpus", "smoke")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize(("gpus", "jobs", "joules"), [("GPU-second", 1, 700.0), ("GPU-second", 2, None), ("GPU-other", 1, None)])
+def test_the_energy_of_a_gpu_is_measured_where_the_trial_has_it_alone(
+    toy: Bench, gpus: str, jobs: int, joules: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against programs in the driver's place; the model needs no GPU."""
+    nvml(tmp_path, 2)
+    script(tmp_path / "nvidia-smi", "case $1 in *name) echo 'NVIDIA H100 80GB HBM3';; *uuid) echo GPU-second;; esac")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    hardware._of_gpus.cache_clear()
+    try:
+        toy.write({"steady": {}}, seeds=[0, 1])
+        toy.run(scale="gpu", jobs=jobs)
+    finally:
+        hardware._of_gpus.cache_clear()
+    (run,) = toy.out.glob("runs/*")
+    outcomes = [json.loads(path.read_text()) for path in run.glob("trials/*/outcome.json")]
+    assert [outcome["training"]["joules"] for outcome in outcomes] == [joules] * 2
 
 
 def test_a_wrong_interpreter_is_refused_before_anything_starts(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

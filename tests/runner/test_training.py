@@ -106,3 +106,13 @@ def test_the_reason_for_the_end(tmp_path: Path, budget: Budget, numbers: int, sh
     assert summary.stopped == stopped
     if numbers:
         assert (summary.updates, summary.epochs) == (10 * numbers, pytest.approx(0.3 * numbers))
+
+
+def test_the_energy_of_a_resumed_training_is_unknown(tmp_path: Path) -> None:
+    run = run_in(tmp_path, Budget(2))
+    run.begin()
+    run.log(1, loss=1.0, notes=100)
+    assert run.summary(wall=1.0, joules=7.0).joules == 7.0
+    resumed = run_in(tmp_path, Budget(2))
+    resumed.begin(1)
+    assert resumed.summary(wall=1.0, joules=7.0).joules is None

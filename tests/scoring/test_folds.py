@@ -33,6 +33,7 @@ def outcome(fold: int, piece: int, *, stopped: str = "early", resumed: int = 0) 
         training=Training(
             seconds=2.0 * fold,
             core_seconds=4.0 * fold,
+            joules=50.0 * fold,
             epochs=3 * fold,
             notes=100,
             updates=20 * fold,
@@ -70,6 +71,7 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
     assert training.model_dump(exclude={"history", "folds", "fold"}) == {
         "seconds": 3.0,
         "core_seconds": 6.0,
+        "joules": 75.0,
         "epochs": 4.5,
         "notes": 100.0,
         "updates": 30.0,

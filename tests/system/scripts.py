@@ -1,5 +1,6 @@
-"""Programs that stand in for others."""
+"""Programs and a library that stand in for others."""
 
+import subprocess
 from pathlib import Path
 
 
@@ -8,3 +9,9 @@ def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
+
+
+def nvml(folder: Path, gpus: int) -> None:
+    """Compile a library in the driver's place, for ``$LD_LIBRARY_PATH``; see ``nvml.c``."""
+    source, library = Path(__file__).with_name("nvml.c"), folder / "libnvidia-ml.so.1"
+    subprocess.run(["cc", f"-DNUMBER={gpus}", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)

@@ -1,0 +1,64 @@
+"""A GPU's peak rate, by its name, and its energy counter, by the driver's library (NVML). No framework is imported."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+#: Peak rate of products in bfloat16, FLOP/s, by the driver's name of a card: NVIDIA's data sheets, without sparsity.
+BF16_PEAKS = {
+    "NVIDIA A10": 125e12,
+    "NVIDIA A30": 165e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA B200": 2250e12,
+    "NVIDIA GH200 480GB": 989e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H100 NVL": 835e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA H200 NVL": 835e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA GeForce RTX 3090": 71e12,
+    "NVIDIA GeForce RTX 4090": 165e12,
+}
+
+
+def joules() -> float | None:
+    """Energy that this process's GPU has used since its driver was loaded, joules.
+
+    None without a driver, for a GPU that doesn't count (older than Volta, or a part of one), and where it isn't certain which GPU
+    of several is this process's.
+    """
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        if nvml.nvmlInit_v2():
+            return None
+    except (OSError, AttributeError):
+        return None
+    try:
+        gpu, energy = _own(nvml), ctypes.c_ulonglong()  # millijoules
+        failed = gpu is None or nvml.nvmlDeviceGetTotalEnergyConsumption(gpu, ctypes.byref(energy))
+        return None if failed else energy.value / 1000
+    except AttributeError:  # an old driver
+        return None
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _own(nvml: ctypes.CDLL) -> ctypes.c_void_p | None:
+    """Find the GPU that CUDA counts as the first of this process."""
+    number, gpu = ctypes.c_uint(), ctypes.c_void_p()
+    nvml.nvmlDeviceGetCount_v2(ctypes.byref(number))
+    name = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if name.startswith("GPU-"):
+        failed = nvml.nvmlDeviceGetHandleByUUID(name.encode(), ctypes.byref(gpu))
+    # By default CUDA counts the fastest GPU first, the driver by their places on the bus.
+    elif name.isdecimal() and (number.value == 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"):
+        failed = nvml.nvmlDeviceGetHandleByIndex_v2(int(name), ctypes.byref(gpu))
+    else:
+        return None
+    return None if failed else gpu
