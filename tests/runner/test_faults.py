@@ -245,7 +245,9 @@ def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
         h5py.File(tmp_path / "checkpoint.h5")
     assert not is_transient(damaged.value)
     assert not is_transient(ValueError("shapes differ"))
-    assert is_transient(RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: …"))
+    assert is_transient(
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: …")
+    )
 
 
 @pytest.mark.parametrize(
