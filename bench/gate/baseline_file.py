@@ -33,8 +33,13 @@ _CONTENT = TypeAdapter(Baseline)
 def dump(baseline: Baseline) -> str:
     """Text of the file: one JSON object, its format and checksum in the first line, all else in the second."""
     text = json.dumps(asdict(baseline), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    content = text[1:].encode("utf-8", "replace").decode() + "\n"  # UTF-8 has no lone surrogates
+    # A lone surrogate, which readers of JSON refuse, becomes a question mark; all else beyond printable ASCII is escaped.
+    content = re.sub("[^ -~]", _escaped, text[1:].encode("utf-8", "replace").decode()) + "\n"
     return f'{{"bench_baseline":{FORMAT},"sha256":"{hashlib.sha256(content.encode()).hexdigest()}",\n{content}'
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return re.sub("....", r"\\u\g<0>", character[0].encode("utf-16-be").hex())
 
 
 def write(path: Path, baseline: Baseline) -> None:

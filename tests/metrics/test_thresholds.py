@@ -79,7 +79,7 @@ def test_a_gate_that_no_spec_may_have_is_refused(gate):
 
 def test_every_tolerance_can_be_read_and_these_are_off():
     off = {name for name in METRICS if choose(name, {}) is None}
-    assert off == {"epochs", "parameters", "training_yardsticks", "updates"} | {
+    assert off == {"epochs", "gpu_energy", "mfu", "parameters", "training_yardsticks", "updates"} | {
         name for name in METRICS if name.startswith("muspy_") or name.endswith(("_real", "_tones"))
     }
     assert choose_for(Metric("tomorrows", "Tomorrow's", "", None, "A new one.", "this suite"), {}) == Threshold(15, True)
