@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it: `bench list` answers within
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Callable
@@ -107,7 +108,7 @@ def main() -> None:
         app(prog_name="bench")
     except (BenchError, OSError, MemoryError) as error:
         known = as_bench_error(error)
-        show_error(make_console(stderr=True), known)
+        _say(known)
         sys.exit(known.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -118,9 +119,16 @@ def main() -> None:
         raise
     except Exception as error:
         if isinstance(error, ImportError) and (refused := import_refused(error, error.name or "a library")):
-            show_error(make_console(stderr=True), refused)
+            _say(refused)
             sys.exit(refused.exit_code)
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         hint = "Please report it with the lines above, unless a file of the run or the dataset was edited by hand."
-        show_error(make_console(stderr=True), BenchError(f"bench has a bug: {type(error).__name__}: {error}.", hint))
+        _say(BenchError(f"bench has a bug: {type(error).__name__}: {error}.", hint))
         sys.exit(INTERNAL)
+
+
+def _say(error: BenchError) -> None:
+    """Print an error; where nothing can be printed, as on a full disk, the exit code still tells."""
+    with contextlib.suppress(OSError):
+        show_error(make_console(stderr=True), error)

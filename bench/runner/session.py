@@ -170,23 +170,24 @@ class Session:
 
     def _start(self, task: Task) -> None:
         """Prepare a trial's folder; one that can't be used, as it holds a folder for a file, is set aside."""
+        if strange := self.folder.strange(task.job["key"]):
+            self._set_aside(task, f"{strange}.")
         try:
             self._clear(task)
         except OSError as error:
-            self._set_aside(task, error)
+            self._make_way(task, error)
             self._clear(task)
         self.display({"event": "trial", **self._about(task)})
 
-    def _set_aside(self, task: Task, error: OSError) -> None:
+    def _make_way(self, task: Task, error: OSError) -> None:
         """Move a trial's folder away if it holds a folder for a file or the reverse; any other error is raised."""
-        place = Path(task.job["folder"])
-        if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST) or not place.exists():
+        if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST) or not Path(task.job["folder"]).exists():
             raise error
-        bad = set_aside(place)
-        label = self.trials[task.job["key"]].label
-        self.display(
-            {"event": "message", "text": f"{label}: its folder can't be used ({machine_error(error).message}) It is now {bad}."}
-        )
+        self._set_aside(task, machine_error(error).message)
+
+    def _set_aside(self, task: Task, why: str) -> None:
+        bad, label = set_aside(Path(task.job["folder"])), self.trials[task.job["key"]].label
+        self.display({"event": "message", "text": f"{label}: its folder can't be used ({why}) It is now {bad}."})
 
     def _clear(self, task: Task) -> None:
         place, key = Path(task.job["folder"]), task.job["key"]
@@ -237,7 +238,7 @@ class Session:
         try:
             write_json(path, stored)
         except OSError as error:  # the plug-in left a folder there
-            self._set_aside(task, error)
+            self._make_way(task, error)
             write_json(path, stored)
 
     def _about(self, task: Task) -> dict[str, Any]:

@@ -111,6 +111,8 @@ def find_synthesizer(environment: Mapping[str, str] | None = None) -> Synthesize
     named = (os.environ if environment is None else environment).get(VARIABLE)
     path = Path(named).absolute() if named else Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise OSError(None, "it is no file")
         return Synthesizer(path, path.read_bytes())
     except OSError as error:
         message = f"The SoundFont {path} can't be read ({error.strerror}); expected a General MIDI SoundFont (.sf2)."

@@ -231,6 +231,8 @@ def check_format(path: Path, version: object) -> None:
 
 def tail(path: Path, start: int = 0) -> str:
     """Read the last :data:`TAIL_BYTES` bytes of a text file, nothing before byte `start`; empty if there is no file."""
+    if path.is_symlink() or not path.is_file():
+        return ""
     try:
         with path.open("rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL_BYTES))

@@ -26,6 +26,9 @@ def _bounded(value: int | float) -> int | float:
 Number = Annotated[int | float, AfterValidator(_bounded)]
 
 
+#: Paths of a trial's results in its folder.
+RESULT = re.compile(r"samples\.npz|(stages|midi)/[\w-][\w.-]*")
+
 #: One evaluation: ``epoch`` (its number), ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
 Epoch = Mapping[str, Any]
 
@@ -308,7 +311,7 @@ class Done(_Outcome):
     @classmethod
     def _inside_the_folder(cls, digests: Mapping[str, str]) -> Mapping[str, str]:
         for name in digests:
-            if not re.fullmatch(r"samples\.npz|(stages|midi)/[\w-][\w.-]*", name):
+            if not RESULT.fullmatch(name):
                 raise ValueError(f"{name!r} is no file of a trial")
         return digests
 

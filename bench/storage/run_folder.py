@@ -23,7 +23,7 @@ from bench.storage.files import (
     timestamp,
     write_json,
 )
-from bench.storage.outcome import OUTCOME, Done, Failed
+from bench.storage.outcome import OUTCOME, RESULT, Done, Failed, Failure
 from bench.storage.records import RunRecord
 from bench.storage.samples import Samples, Target, incomplete, read_samples, unite_samples
 from bench.storage.stored import first_problem
@@ -42,7 +42,8 @@ def samples_file(trial: Path, stage: float | None = None) -> Path:
 def result_digests(trial: Path) -> dict[str, str]:
     """SHA-256 of the results in a trial's folder, by path: its samples, those of its stages, its MIDI files."""
     files = [file for pattern in ("samples.npz", "stages/*.npz", "midi/*.mid") for file in sorted(trial.glob(pattern))]
-    return {file.relative_to(trial).as_posix(): file_digest(file) for file in files}
+    names = [name for file in files if RESULT.fullmatch(name := file.relative_to(trial).as_posix())]  # strays aren't results
+    return {name: file_digest(trial / name) for name in names}
 
 
 def _is_checkpoint(folder: Path) -> bool:
@@ -124,7 +125,7 @@ class RunFolder:
         DataError
         """
         try:
-            check_ordinary(self.path, own=_is_checkpoint)
+            check_ordinary(self.path, own=lambda folder: folder == self.path / "trials")  # each costs itself, see `strange`
         except FileNotFoundError:  # not made yet, or a file of a running trial that was renamed just now
             pass
         except DamagedFileError as error:
@@ -188,8 +189,25 @@ class RunFolder:
         )
         return refusal(error, place)
 
+    def strange(self, key: str) -> str:
+        """Say what in a trial's folder is neither a file nor a folder; empty if nothing is. A checkpoint is the plug-in's own."""
+        try:
+            if self.trial_dir(key).is_symlink():
+                return f"{self.trial_dir(key)} is a link"
+            check_ordinary(self.trial_dir(key), own=_is_checkpoint)
+        except (FileNotFoundError, NotADirectoryError):  # not made yet, or renamed just now
+            pass
+        except DamagedFileError as error:
+            return str(error)
+        return ""
+
     def outcome(self, key: str) -> Done | Failed | None:
-        """Parse the outcome of a trial; None if it is missing, damaged, or of another trial."""
+        """Parse the outcome of a trial; None if it is missing, damaged, or of another trial.
+
+        A trial whose folder holds a link, a pipe or a device has failed: reading there would show what lies elsewhere, or wait.
+        """
+        if strange := self.strange(key):
+            return Failed(key=key, status="failed", error=Failure(kind="Damaged", message=f"its folder can't be used: {strange}"))
         path = self.trial_dir(key) / "outcome.json"
         if not path.exists():
             return None
@@ -225,9 +243,9 @@ class RunFolder:
         targets : sequence of Target
             All of the run's.
         """
-        if not (self.trial_dir(key) / "outcome.json").exists():
-            return "it has no outcome"
         outcome = self.outcome(key)
+        if outcome is None and not (self.trial_dir(key) / "outcome.json").exists():
+            return "it has no outcome"
         if isinstance(outcome, Failed):
             return f"it failed: {outcome.error.reason}"
         if outcome is None:

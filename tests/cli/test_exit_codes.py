@@ -216,3 +216,12 @@ def test_141_is_a_reader_that_went_away(folder: Path) -> None:
 def test_the_readme_lists_them() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert [int(code) for code, _ in rows] == [0, 1, 2, 3, 4, 70, 130, 141, 143]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_behind_the_output_changes_no_code(tmp_path: Path) -> None:
+    """A log of CI on a full disk must not read as a regression."""
+    with Path("/dev/full").open("w") as full:
+        for arguments in (["check", "nosuch", "--baseline", "b.json"], ["run", "nosuch"]):
+            command = [sys.executable, "-m", "bench", *arguments, "--out", str(tmp_path)]
+            assert subprocess.run(command, stdout=full, stderr=full, cwd=tmp_path, check=False).returncode == 2

@@ -22,6 +22,7 @@ from bench.music.notes import Notes
 from bench.runner import datasets
 from bench.runner.contract import check_likelihood, check_samples
 from bench.runner.processes import Ending
+from bench.scoring.score import score_run
 from bench.storage.outcome import Failure
 from bench.storage.samples import PieceName, Target, read_samples
 from bench.verification import verify_run
@@ -487,3 +488,34 @@ def test_leftovers_of_a_compiler_that_cannot_be_removed_cost_nothing(tmp_path: P
     with private_folder(tmp_path / "compiled") as folder:
         (folder / ".nfs01").touch()
         monkeypatch.setattr(os, "unlink", busy)
+
+
+@pytest.mark.parametrize("leave", ["link", "fifo", "log"])
+def test_what_a_plugin_leaves_beside_its_files_costs_its_trial_alone(toy: Bench, leave: str) -> None:
+    """A "latest" link, say, as loggers make: the others are scored, and the same command tries it again in a new folder."""
+    toy.write({"steady": {}}, seeds=[0, 1])
+    toy.run()
+    place = toy.trials()["steady", 0]
+    if leave == "fifo":
+        os.mkfifo(place / "pipe")
+    else:
+        name = place / ("stderr.log" if leave == "log" else "latest")
+        name.unlink(missing_ok=True)
+        name.symlink_to(toy.folder / "toy.yaml")
+    one, other = score_run(toy.run_folder)["steady"].trials
+    assert "its folder can't be used" in one.error
+    assert other.status == "done"
+    assert toy.run().failed == 0
+    assert [e["seed"] for e in toy.events if e["event"] == "trial"] == [0]
+    assert place.with_name(f"{place.name}.bad").is_dir()
+
+
+def test_strays_beside_a_trials_results_cost_nothing(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    toy.run()
+    place = toy.trials()["steady", 0]
+    (place / "outcome.json").unlink()
+    for name in ("piece-000 (copy).mid", "._piece-000.mid"):
+        (place / "midi" / name).write_bytes(b"of the desktop")
+    assert toy.run().failed == 0
+    assert toy.run().failed == 0

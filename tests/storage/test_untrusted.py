@@ -27,7 +27,7 @@ from bench.storage import samples as stored_samples
 from bench.storage.arrays import MOST_PIECES, write_arrays
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, DamagedError, read_json, write_json
-from bench.storage.outcome import OUTCOME
+from bench.storage.outcome import OUTCOME, Failed
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, read_samples, read_target_file, write_samples
 from bench.system.disk import HEADER, DamagedFileError, file_digest, open_log, read_file, read_sealed, write_file, write_sealed
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> RunFolder:
     return run
 
 
-@pytest.mark.parametrize("place", [".lock", "trials", "midi", "trials/k/samples.npz", "trials/k/checkpoint", "history.tmp"])
+@pytest.mark.parametrize("place", [".lock", "trials", "midi", "midi/target-000.mid", "history.tmp"])
 def test_a_link_anywhere_is_refused_and_not_followed(run: RunFolder, tmp_path: Path, place: str) -> None:
     mine = tmp_path / "mine"
     mine.write_text("of the user")
@@ -55,11 +55,26 @@ def test_a_link_anywhere_is_refused_and_not_followed(run: RunFolder, tmp_path: P
     assert mine.read_text() == "of the user"
 
 
+@pytest.mark.parametrize("place", ["k", "k/samples.npz", "k/checkpoint", "k/outcome.json", "k/midi"])
+def test_a_link_in_a_trials_folder_fails_that_trial(run: RunFolder, tmp_path: Path, place: str) -> None:
+    (tmp_path / "mine").mkdir()
+    link = run.path / "trials" / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path / "mine")
+    run.read()
+    outcome = run.outcome("k")
+    assert isinstance(outcome, Failed)
+    assert f"trials/{place} is a link" in outcome.error.reason
+    assert not run.is_done("k", [])
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
 def test_a_pipe_hangs_nothing(run: RunFolder) -> None:
     (run.path / "trials" / "k").mkdir(parents=True)
     os.mkfifo(run.path / "trials" / "k" / "outcome.json")
-    with pytest.raises(DataError, match="neither a file nor a folder"):
-        run.read()
+    failed = run.outcome("k")
+    assert isinstance(failed, Failed)
+    assert "neither a file nor a folder" in failed.error.reason
     with pytest.raises(DamagedFileError, match="not a file of its own"):
         read_file(run.path / "trials" / "k" / "outcome.json", 100)
 
