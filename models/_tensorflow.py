@@ -125,13 +125,20 @@ class Learner(ABC, Generic[N]):
         self._loop = full_precision()(tf.function(self._generate, autograph=False, jit_compile=xla))
 
     def try_gpu(self) -> None:
-        """Run one note through XLA and one batch through cuDNN; do without the one that fails on this GPU."""
+        """Run one note through XLA and one batch through cuDNN; do without the one that fails on this GPU.
+
+        Exhausted memory raises: it is no lack of the GPU's, and the trial is tried again.
+        """
         try:
             self.generate([Notes.from_columns([], [], [], [])], 1, seed=0)
+        except tf.errors.ResourceExhaustedError:
+            raise
         except tf.errors.OpError as error:
             self.xla = _reason(error)
         try:
             self.score_zeros()
+        except tf.errors.ResourceExhaustedError:
+            raise
         except (tf.errors.OpError, ValueError) as error:
             self.cudnn, self.network.cudnn = _reason(error), False
         self.define()
@@ -139,7 +146,7 @@ class Learner(ABC, Generic[N]):
     def try_update(self, define: Callable[[], None], update: Callable[[], None]) -> None:
         """Make a whole update on a GPU's cuDNN; do without cuDNN if it fails there.
 
-        Its backward pass may fail where its forward pass, which :meth:`try_gpu` tries, does not.
+        Its backward pass may fail where its forward pass, which :meth:`try_gpu` tries, does not. Exhausted memory raises.
 
         Parameters
         ----------
@@ -151,7 +158,7 @@ class Learner(ABC, Generic[N]):
         try:
             update()
         except (tf.errors.OpError, ValueError) as error:
-            if not self.network.cudnn:
+            if not self.network.cudnn or isinstance(error, tf.errors.ResourceExhaustedError):
                 raise
             self.cudnn, self.network.cudnn = _reason(error), False
             self.define()

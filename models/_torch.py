@@ -163,6 +163,8 @@ def compiled(
             fast: Callable[..., Any] = torch.compile(module, backend=backend or "inductor")
             torch.autograd.backward(attempt(fast))
             note = "yes"
+        except torch.OutOfMemoryError:  # of a GPU that others use too, say: the trial is tried again
+            raise
         # Whatever goes wrong in the compiler, training without it is correct, only slower; the note records it.
         except Exception as error:
             fast, note = module, f"no: {type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -43,6 +43,14 @@ DONE, FAILED = 0, 3
 
 #: Exceptions of PyTorch and TensorFlow for exhausted GPU memory.
 _GPU_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError"}
+#: What a RuntimeError of PyTorch says where memory is exhausted, the GPU's (also outside of its own allocator) or the host's.
+_MEMORY_SAID = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: can't allocate memory",
+)
 
 #: Time to wait for a worker whose runner was killed to release the trial's folder, seconds.
 PATIENCE = 30.0
@@ -77,8 +85,7 @@ def is_transient(error: BaseException) -> bool:
         return is_denied(error) or not is_users(error)
     if isinstance(error, MemoryError):
         return True
-    said = ("CUDA out of memory", "DefaultCPUAllocator: can't allocate memory")  # PyTorch's, in a RuntimeError
-    return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or any(words in str(error) for words in said)
+    return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or any(words in str(error) for words in _MEMORY_SAID)
 
 
 class TrialTask:

@@ -167,6 +167,26 @@ def test_a_backward_pass_that_fails_on_cudnn_is_done_without(tmp_path: Path, mon
     model.generate([VALID[0].notes], 2, seed=0)
 
 
+@pytest.mark.parametrize("part", ["update", "score_zeros", "generate"])
+def test_exhausted_memory_is_no_lack_of_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """It may be another's for now: the trial is tried again, not trained without cuDNN or XLA for good."""
+    monkeypatch.setattr(fast.Learner, "compile", functools.partialmethod(_compile_for_cudnn))
+    model = Model(**TINY)
+    model.fit(TRAIN, VALID, run_in(tmp_path, 0))
+    assert model.network.cudnn
+
+    def exhausted(*arguments: object, **options: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "failed to allocate memory")
+
+    if part != "update":
+        monkeypatch.setattr(model, part, exhausted)
+    tried = (lambda: model.try_update(lambda: None, exhausted)) if part == "update" else model.try_gpu
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        tried()
+    assert model.network.cudnn
+    assert (model.xla, model.cudnn) == ("yes", "yes")
+
+
 def _compile_for_cudnn(self: object, network: object, run: Run) -> None:
     """Compile as on a GPU, with a layer that a CPU can run in cuDNN's place."""
     for layer in network.lstm:

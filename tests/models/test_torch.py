@@ -43,6 +43,14 @@ def test_the_ninth_training_of_a_process_is_compiled_too() -> None:
         assert (found.note, len(graphs)) == ("yes", number)
 
 
+def test_memory_that_runs_out_while_compiling_is_not_blamed_on_the_compiler() -> None:
+    def attempt(forward: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        shared.compiled(nn.Linear(2, 1), torch.device("cpu"), attempt, "eager")
+
+
 def test_a_draw_on_a_gpu_is_the_same_and_never_of_probability_0() -> None:
     p = torch.rand(1000, 16, generator=torch.Generator().manual_seed(1))
     p[:, ::3] = 0

@@ -246,9 +246,14 @@ def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
         h5py.File(tmp_path / "checkpoint.h5")
     assert not is_transient(damaged.value)
     assert not is_transient(ValueError("shapes differ"))
-    assert is_transient(
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: …")
-    )
+    for said in (
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: …",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ):
+        assert is_transient(RuntimeError(said))
+    assert not is_transient(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 @pytest.mark.parametrize(
