@@ -69,7 +69,7 @@ class Case:
         if hasattr(model, "samples"):
             model.samples = (music(400, 200),)
         folder.mkdir(parents=True, exist_ok=True)
-        with without_xla(self.plugin.name):
+        with without_xla(self.plugin.name), every_checkpoint(model):
             model.fit(TRAIN, VALID, Run(seed, budget or Budget(EPOCHS), folder, device=DEVICE, threads=1, **more))
         return model
 
@@ -103,6 +103,16 @@ def without_xla(name: str) -> Iterator[None]:
         if tensorflow and name in UNCOMPILED:
             function = tensorflow.function
             patch.setattr(tensorflow, "function", lambda *args, jit_compile=None, **options: function(*args, **options))
+        yield
+
+
+@contextmanager
+def every_checkpoint(model: Any) -> Iterator[None]:
+    """Let the models here write a checkpoint at each evaluation on a GPU too, where they are half a minute apart."""
+    training = sys.modules.get(f"{type(model).__module__.rpartition('.')[0]}._training")
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(training, "CHECKPOINT_SECONDS"):
+            patch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
         yield
 
 

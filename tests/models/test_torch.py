@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch import nn  # noqa: E402
 from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from bench.api import TrialError  # noqa: E402
+from bench.api import Budget, Run, TrialError  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
+
+from .pieces import music  # noqa: E402
 
 shared = sys.modules[load(find_plugins("model")["transformer"]).__module__]._torch
 batches = sys.modules[shared.__name__.replace("._torch", "._batches")]
@@ -126,3 +129,45 @@ def test_operations_of_a_note_are_those_that_pytorch_counts(name: str, sizes: di
     future = 6 * products * 3 * 64 * 127 / 2
     assert model.flops_per_note() + future == pytest.approx(counter.get_total_flops() / (64 * 128), rel=0.03)
     assert "flops_per_note" not in model.facts()
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
+    "vae": {"width": 16, "latent": 4, "window": 16, "span": 8, "batch": 4},
+    "gan": {"latent": 8, "width": 8, "dilations": [1, 2], "critic_widths": [8, 8, 8], "window": 16, "batch": 4},
+}
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(("seconds", "again"), [(0.0, [3, 4]), (30.0, [1, 2, 3, 4])])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_training_on_a_gpu_resumes_from_the_checkpoints_it_writes(
+    name: str, seconds: float, again: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a GPU's rule for checkpoints, on tensors of the processor."""
+    monkeypatch.setattr(shared, "choose_device", lambda device: torch.device("cpu"))
+    monkeypatch.setattr(shared._training, "CHECKPOINT_SECONDS", seconds)
+
+    def kill(event: dict[str, Any]) -> None:
+        if event["epoch"] == 3:
+            raise KilledError
+
+    def fit(folder: str, emit: Any) -> Any:
+        model = load(find_plugins("model")[name])(**SMALL[name])
+        (tmp_path / folder).mkdir(exist_ok=True)
+        budget = Budget(updates=8, evaluations=4)
+        model.fit([music(0, 100)], [music(1, 50)], Run(0, budget, tmp_path / folder, device="cuda", threads=1, emit=emit))
+        return model
+
+    with pytest.raises(KilledError):
+        fit("killed", kill)
+    epochs: list[int] = []
+    resumed, straight = fit("killed", lambda event: epochs.append(event["epoch"])), fit("straight", None)
+    assert epochs == again
+    networks = [model.generator if name == "gan" else model.network for model in (resumed, straight)]
+    weights = [network.state_dict().values() for network in networks]
+    assert all(torch.equal(*both) for both in zip(*weights, strict=True))
