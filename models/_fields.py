@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 (PyTorch's own name for it)
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ._torch import draw_classes
+from ._draws import draw_classes, look_up, sums
 
 
 def class_features(n: int, octaves: bool) -> Tensor:
@@ -105,9 +105,9 @@ class FieldNetwork(nn.Module):
 
     def embedded(self, inputs: Tensor) -> Tensor:
         """Sum of the embeddings of the fields of `inputs` (..., 4), shape (..., C)."""
-        x: Tensor = self.embed[0](inputs[..., 0])
+        x = look_up(self.embed[0].weight, inputs[..., 0])
         for f in range(1, len(self.embed)):
-            x = x + self.embed[f](inputs[..., f])
+            x = x + look_up(self.embed[f].weight, inputs[..., f])
         return x
 
     def field_log_probs(self, h: Tensor, targets: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class FieldNetwork(nn.Module):
         # The true fields before f are added to the hidden layers of the fields from f on.
         hidden = list(self.hidden(h).split(self.width, dim=-1))
         for f, given in enumerate(self.given):
-            for g, part in enumerate(given(targets[..., f]).split(self.width, dim=-1)):
+            for g, part in enumerate(torch.split(look_up(given.weight, targets[..., f]), self.width, dim=-1)):
                 hidden[f + g] = hidden[f + g] + part
         logits = [self.heads[0](h), *(head(F.gelu(z)) for head, z in zip(self.heads[1:], hidden, strict=True))]
         losses = [F.cross_entropy(x.flatten(0, 1), targets[..., f].flatten(), reduction="none") for f, x in enumerate(logits)]
@@ -128,7 +128,7 @@ def draw(network: FieldNetwork, h: Tensor, choose: Callable[[Tensor, int], Tenso
     hidden = torch.addmm(network.hidden.bias, h, network.hidden.weight.t())
     fields = [choose(torch.addmm(network.heads[0].bias, h, network.heads[0].weight.t()), 0)]
     for f, given in enumerate(network.given):
-        hidden[:, f * C :] += F.embedding(fields[f], given.weight)
+        hidden[:, f * C :] += look_up(given.weight, fields[f])
         head = network.heads[f + 1]
         fields.append(choose(torch.addmm(head.bias, F.gelu(hidden[:, f * C : (f + 1) * C]), head.weight.t()), f + 1))
     return torch.stack(fields, dim=-1)
@@ -161,6 +161,6 @@ class Sampler:
         if self.top_p < 1:
             ordered, order = p.sort(dim=-1, descending=True)
             # Keep every class before which the sum is less than top_p, so at least the first.
-            ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= self.top_p, 0)
+            ordered = ordered.masked_fill(sums(ordered) - ordered >= self.top_p, 0)
             p = torch.zeros_like(p).scatter_(-1, order, ordered)
         return draw_classes(p, self.generator)

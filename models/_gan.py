@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
-from ._torch import draw_classes
+from ._draws import draw_classes
 
 #: Notes for which a group of latents is held: sections, phrases, figures, notes. None is held for a whole piece: the critic sees
 #: only windows, so whatever it accepts in one (a repeated note, say) would then last for the whole piece.

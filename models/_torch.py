@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -58,8 +59,10 @@ def choose_device(name: str) -> torch.device:
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     check_capability(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
-    # The same run twice gives the same numbers, where a deterministic kernel exists; where none does, the log has a warning.
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # The same run twice gives the same numbers: where no deterministic kernel exists, PyTorch raises. With warnings in its place
+    # (`warn_only`) attention wouldn't take the deterministic kernels that it has. cuBLAS repeats with a workspace of fixed size.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub lacks it
     torch.cuda.reset_peak_memory_stats()
     return torch.device("cuda")
@@ -187,28 +190,6 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give all of `optimizer`'s parameters the learning rate `rate`."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def draw_classes(p: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw a class from each row of `p` (..., n), nonnegative with any positive sum; shape (...).
-
-    By the inverse of the distribution function: one random number for each row, not for each class. The product of the total and
-    a number below 1 is below the total, so the class is never past the last, and never one of probability 0.
-    """
-    edges = p.cumsum(-1)
-    if p.is_cuda:
-        return _first_past(edges.masked_fill(p <= 0, 0), rng)
-    point = torch.rand(*p.shape[:-1], 1, generator=rng, device=p.device) * edges[..., -1:]
-    return (edges <= point).sum(-1)
-
-
-def _first_past(edges: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw as :func:`draw_classes`, at two to four times its cost, from edges that are 0 for classes of probability 0.
-
-    A GPU adds up each class's sum in another order, so that a class of probability 0 may get a step of one rounding.
-    """
-    point = torch.rand(*edges.shape[:-1], 1, generator=rng, device=edges.device) * edges.amax(-1, keepdim=True)
-    return (edges > point).to(torch.uint8).argmax(-1)
 
 
 def count_parameters(module: nn.Module) -> int:
