@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.api import FIELDS, NoteCodec, Notes, Piece, Run, TrialError
@@ -78,6 +78,7 @@ class Learner(ABC, Generic[N]):
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
         self.device = torch.device("cpu")
         self.network: N | None = None
+        self.peak_gpu_bytes: int | None = None
         self.compiled = _torch.Compiled(lambda: None, "no: not trained")
 
     @abstractmethod
@@ -113,6 +114,7 @@ class Learner(ABC, Generic[N]):
         self.device = _torch.choose_device(run.device)
         _torch.seed_all(initial_seed(run.seed, "weights"))
         network = self.network = self.make_network().to(self.device)
+        self.peak_gpu_bytes = _torch.peak_gpu_bytes(self.device)
         if run.budget.untrained:
             run.begin()
             return
@@ -128,6 +130,7 @@ class Learner(ABC, Generic[N]):
             score = values.pop("validation_bits")
             training.progress.finish(loss=loss, score=score, notes=notes, rate=rate, **values)
         training.progress.restore_best()
+        self.peak_gpu_bytes = training.progress.peak_gpu_bytes
 
     # Generation
 
@@ -181,7 +184,7 @@ class Learner(ABC, Generic[N]):
         operations = {"flops_per_note": self.flops_per_note()} if self.device.type == "cuda" else {}
         return {
             "parameters": _torch.count_parameters(self.trained()),
-            "peak_gpu_bytes": _torch.peak_gpu_bytes(self.device),
+            "peak_gpu_bytes": self.peak_gpu_bytes,
             "precision": _torch.precision(self.device),
             "compiled": self.compiled.note,
             "compile_seconds": round(self.compiled.seconds, 3),
@@ -206,7 +209,7 @@ class Training(Generic[N]):
 
     def __init__(self, model: Learner[N], network: N, windows: Windows, run: Run) -> None:
         self.model, self.network, self.windows = model, network, windows
-        self.averaged = copy.deepcopy(network).requires_grad_(False)
+        self.averaged = averaged(network)
         groups = [
             {"params": params, "weight_decay": decay}
             for params, decay in zip(decayed(network), (model.weight_decay, 0.0), strict=True)
@@ -265,6 +268,15 @@ class Training(Generic[N]):
             _torch.average(self.averaged, self.network, averaging(update))
             losses.append(loss.detach())
         return float(torch.stack(losses).mean()), self.progress.notes_done - before
+
+
+def averaged(network: N) -> N:
+    """Copy a network for the average of its weights, without gradients."""
+    copied = copy.deepcopy(network).requires_grad_(False)
+    for part in copied.modules():
+        if isinstance(part, nn.RNNBase):
+            part.flatten_parameters()  # else cuDNN would gather the weights anew at each call
+    return copied
 
 
 def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from bench.api import Run, TrialError, read_sealed, write_file, write_sealed
 
 from . import _training
+from ._training import B
 
 #: Version of the checkpoint's layout; another one is refused.
 CHECKPOINT_FORMAT = 1
@@ -198,8 +199,14 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def peak_gpu_bytes(device: torch.device) -> int | None:
-    """Peak GPU memory of tensors since :func:`choose_device`, bytes; None on a CPU."""
+    """Peak GPU memory of tensors since :func:`choose_device` or :func:`reset_peak`, bytes; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin anew to measure :func:`peak_gpu_bytes`."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def flat(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -340,8 +347,16 @@ class Progress(_training.Progress):
         self.hyperparameters, self.device = hyperparameters, device
         self.modules, self.optimizers, self.chosen = modules, optimizers, chosen
         self.path = run.folder / "checkpoint.safetensors"
+        #: Most GPU memory of tensors while training, bytes; not in evaluations, whose batches the card decides on.
+        self.peak_gpu_bytes = peak_gpu_bytes(device)
         steps = windows.updates(batch)
         super().__init__(name, run, score, steps=steps, hyperparameters=hyperparameters, train_notes=windows.notes)
+
+    def batches(self, epoch: Callable[[int], Iterator[B]], notes: Callable[[B], int]) -> Iterator[tuple[int, B]]:
+        """See :class:`models._training.Progress`."""
+        reset_peak(self.device)
+        yield from super().batches(epoch, notes)
+        self.peak_gpu_bytes = max(filter(None, (self.peak_gpu_bytes, peak_gpu_bytes(self.device))), default=None)
 
     def weights(self) -> dict[str, Tensor]:
         """Copy the chosen module's weights."""

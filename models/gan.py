@@ -119,6 +119,7 @@ class Model:
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
         self.device = torch.device("cpu")
         self.generator: Generator | None = None
+        self.peak_gpu_bytes: int | None = None
         self.parameters: dict[str, int] = {}
 
     # Training
@@ -133,6 +134,7 @@ class Model:
         critic = Critic(self.codec.sizes, self.critic_widths).to(self.device)
         self.generator = generator
         self.parameters = {"parameters": _torch.count_parameters(generator), "critic_parameters": _torch.count_parameters(critic)}
+        self.peak_gpu_bytes = _torch.peak_gpu_bytes(self.device)
         if run.budget.untrained:
             run.begin()
             return
@@ -147,6 +149,7 @@ class Model:
             rate = self.learning_rate * warmed(training.progress.updates_done - 1, self.warmup)
             training.progress.finish(score=distance, notes=notes, rate=rate, **values)
         training.progress.restore_best()
+        self.peak_gpu_bytes = training.progress.peak_gpu_bytes
 
     # Generation
 
@@ -176,7 +179,7 @@ class Model:
         """Sizes of both networks and precision."""
         return {
             **self.parameters,
-            "peak_gpu_bytes": _torch.peak_gpu_bytes(self.device),
+            "peak_gpu_bytes": self.peak_gpu_bytes,
             # The penalty is a second derivative, for which bfloat16 and TensorFloat-32 are coarse.
             "precision": "float32",
             "compiled": "no: torch.compile can't make the second derivatives of the gradient penalty",

@@ -7,6 +7,7 @@ this file           the model: likelihood and generation by windows; its network
 ``_decoder.py``     pre-norm blocks and the stack of them, shared with the Music Transformer
 ``_fields.py``      the network's two ends: embeddings of a note's four fields, and the heads that predict them
 ``_learner.py``     training by likelihood, continuing prompts, facts; shared with the VAE
+``_draws.py``       draws of classes and look-ups that repeat bit for bit on a GPU too
 ``_training.py``    windows, augmentation, learning rate, early stopping, epochs; shared by all frameworks
 ``_batches.py``     batches on their way to a GPU, and how many notes are scored at once
 ``_torch.py``       seeds, device, precision, compilation, checkpoints

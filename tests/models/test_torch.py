@@ -166,11 +166,72 @@ def test_a_gpu_that_is_too_old_is_refused() -> None:
         shared.check_capability("Tesla V100", (7, 0), ["sm_75", "sm_80", "sm_120"])
 
 
-def test_tensorfloat_in_training_only() -> None:
-    torch.backends.cudnn.allow_tf32 = False
-    with shared.training_precision():
-        assert torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cudnn.allow_tf32
+@pytest.mark.training
+def test_tensorfloat_in_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `fit`: forwards and backwards while it trains, and not where it scores or generates."""
+    seen: list[tuple[str, bool]] = []
+
+    def note(name: str, function: Any) -> Any:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            seen.append((name, torch.backends.cudnn.allow_tf32))
+            return function(*args, **kwargs)
+
+        return noted
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.autograd, "backward", note("backward", torch.autograd.backward))
+    model = load(find_plugins("model")["vae"])(**SMALL["vae"])
+    network = type(model.make_network())
+    for name in ("forward", "decode"):
+        monkeypatch.setattr(network, name, note(name, getattr(network, name)))
+    model.validate = note("validate", model.validate)
+    model.fit([music(0, 100)], [music(1, 50)], Run(0, Budget(updates=4, evaluations=2), tmp_path, threads=1))
+    update = [("forward", True), ("decode", True), ("backward", True)]
+    evaluation = [("validate", False), ("decode", False)]
+    assert seen == 2 * (2 * update + evaluation)
+    seen.clear()
+    model.generate([music(2, 20).notes], 2, seed=0)
+    assert set(seen) == {("decode", False)}
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("name", ["transformer", "vae", "gan"])
+def test_peak_memory_is_that_of_the_training(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of scoring and generation, whose batches the card decides on: here they take 9 times as much."""
+    peak = 1
+
+    def used(amount: int) -> int:
+        nonlocal peak
+        peak = max(peak, amount)
+        return peak
+
+    def reset(device: Any) -> None:
+        nonlocal peak
+        peak = 1
+
+    def using(amount: int, function: Any) -> Any:
+        return lambda *args, **kwargs: (used(amount), function(*args, **kwargs))[1]
+
+    monkeypatch.setattr(shared, "peak_gpu_bytes", lambda device: peak)
+    monkeypatch.setattr(shared, "reset_peak", reset)
+    monkeypatch.setattr(torch.autograd, "backward", using(10, torch.autograd.backward))
+    monkeypatch.setattr(shared, "inference", using(90, shared.inference))
+    model = load(find_plugins("model")[name])(**SMALL[name])
+    model.fit([music(0, 100)], [music(1, 50)], Run(0, Budget(updates=4, evaluations=2), tmp_path, threads=1))
+    model.generate([music(2, 20).notes], 2, seed=0)
+    assert peak == 90
+    assert model.facts()["peak_gpu_bytes"] == 10
+
+
+@pytest.mark.training
+def test_the_averaged_networks_recurrent_weights_are_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cuDNN wants them: a copy of a recurrent layer has them apart."""
+    flattened: list[Any] = []
+    plain = nn.GRU.flatten_parameters
+    monkeypatch.setattr(nn.GRU, "flatten_parameters", lambda self: (flattened.append(self), plain(self))[1])
+    model = load(find_plugins("model")["vae"])(**SMALL["vae"])
+    model.fit([music(0, 100)], [music(1, 50)], Run(0, Budget(updates=1, evaluations=1), tmp_path, threads=1))
+    assert any(layer is model.network.recurrent for layer in flattened)
 
 
 def test_a_batch_keeps_its_values_and_becomes_contiguous() -> None:
