@@ -86,6 +86,7 @@ class Learner(ABC, Generic[N]):
         _training.check_ranges(self.name, self, **limits)
         self.compile_seconds = 0.0
         self.device = "cpu"
+        self.peak_gpu_bytes: int | None = None
         self.xla = self.cudnn = "no: not trained"
         self._network: N | None = None
 
@@ -114,6 +115,7 @@ class Learner(ABC, Generic[N]):
         self.define()
         if run.device == "cuda":
             self.try_gpu()
+        self.peak_gpu_bytes = peak_gpu_bytes()
 
     def define(self) -> None:
         """Make the graph functions. Without autograph: the loops are written as tf.while_loop."""
@@ -186,8 +188,14 @@ class Learner(ABC, Generic[N]):
             "cudnn": self.cudnn,
             "compiled": ("XLA (generation)" if self.network.cudnn else "XLA") if self.xla == "yes" else self.xla,
             "compile_seconds": round(self.compile_seconds, 3),
-            "peak_gpu_bytes": tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None,
+            "peak_gpu_bytes": self.peak_gpu_bytes,
         }
+
+
+def peak_gpu_bytes() -> int | None:
+    """Peak GPU memory of tensors so far, bytes; None in a trial on a CPU."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"]) if gpus else None
 
 
 def _reason(error: Exception) -> str:

@@ -167,6 +167,16 @@ def test_a_backward_pass_that_fails_on_cudnn_is_done_without(tmp_path: Path, mon
     model.generate([VALID[0].notes], 2, seed=0)
 
 
+def test_peak_memory_is_that_at_the_end_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast.Learner, "compile", functools.partialmethod(_compile_for_cudnn))
+    used = [10]
+    monkeypatch.setattr(fast, "peak_gpu_bytes", lambda: used[0])
+    model = Model(**TINY)
+    model.fit(TRAIN, VALID, run_in(tmp_path, 1))
+    used[0] = 90
+    assert model.facts()["peak_gpu_bytes"] == 10
+
+
 @pytest.mark.parametrize("part", ["update", "score_zeros", "generate"])
 def test_exhausted_memory_is_no_lack_of_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """It may be another's for now: the trial is tried again, not trained without cuDNN or XLA for good."""
