@@ -313,7 +313,8 @@ class Band(NamedTuple):
 def banded(queries: int, keys: int, span: int, device: torch.device, block: int) -> list[Band]:
     """Divide the attention of the last `queries` of `keys` notes into blocks of `block` queries.
 
-    A block's keys begin `span` notes before it: one more than it attends to, so that their number suits the GPU's kernels.
+    A block's keys begin `span` notes before it: one more than it attends to, so that in training their number suits the GPU's
+    kernels. In scoring the first block's may be one less, as :class:`Memory` has no note that no query attends to.
     """
     bands = []
     for at in range(0, queries, block):

@@ -29,9 +29,17 @@ TRAIN = [music(i, 300) for i in range(8)]
 VALID = [music(100, 150), music(101, 90)]
 
 
+#: Queries in a block of the Music Transformer's attention on a GPU: fewer than there, so that a window has several, and a part of
+#: a piece that is scored at once.
+BLOCK = 16
+
+
 @functools.cache
 def plugin(name: str) -> Any:
-    return load(find_plugins("model")[name])
+    model = load(find_plugins("model")[name])
+    if name == "music-transformer":
+        sys.modules[model.__module__].BLOCK = BLOCK  # type: ignore[attr-defined]
+    return model
 
 
 def sibling(name: str) -> Any:

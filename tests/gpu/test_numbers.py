@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from tests.models.pieces import music, noise  # noqa: E402
 
-from .networks import LEARNERS, distance, moved, plugin, sibling, trained  # noqa: E402
+from .networks import LEARNERS, SHAPES, distance, moved, plugin, sibling, trained  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
@@ -26,6 +27,13 @@ def test_likelihoods_are_those_of_the_processor(name: str, device: str) -> None:
     expected, found = trained(name).log_likelihood(pieces), moved(name, device).log_likelihood(pieces)
     apart = [float(np.abs(a.sum(1) - b.sum(1)).max()) for a, b in zip(expected, found, strict=True)]
     assert max(apart) < NATS
+
+
+def test_attention_is_tried_in_several_blocks() -> None:
+    model = plugin("music-transformer")(**SHAPES["music-transformer"])
+    attention = sys.modules[type(model).__module__]
+    for queries, keys in ((model.window, model.window), (model.span, 2 * model.span - 1)):  # in training, and in scoring
+        assert len(attention.banded(queries, keys, model.span, torch.device("cpu"), attention.BLOCK)) > 1
 
 
 def followed(model: Any, notes: Any, first: int, rng: Any) -> Any:

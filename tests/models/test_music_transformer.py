@@ -131,6 +131,16 @@ def test_blocks_by_hand() -> None:
     assert (bands[2].allowed == 0).tolist() == [[False, True, True, True]]
 
 
+def test_numbers_of_keys_in_blocks() -> None:
+    """Of a window, and of a part of a piece that is scored with the notes before it in memory."""
+    device, network = torch.device("cpu"), Model(**TINY | {"span": 256, "distance": 4}).make_network()
+    memory = module.Memory(network, 1)
+    memory.room(256)
+    first, at = memory.room(256)
+    for queries, keys, numbers in ((512, 512, [128, 256, 384, 384]), (256, at + 256 - first, [383, 384])):
+        assert [b.allowed.shape[1] for b in module.banded(queries, keys, 256, device, 128)] == numbers
+
+
 @pytest.mark.training
 def test_training_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dropout, whose draws differ, a training in blocks takes the same course."""
