@@ -345,8 +345,9 @@ def environment(threads: int, device: str, compiled: Path | None = None) -> dict
     device : {"cpu", "cuda"}
         With "cpu", all GPUs are hidden.
     compiled : Path, optional
-        Folder for what torch.compile and the GPU's driver make. PyTorch unpickles and executes what it finds there, and its own
-        choice is a name in /tmp that others can guess. The user's own setting takes precedence.
+        Folder for what torch.compile makes. PyTorch unpickles and executes what it finds there, and its own choice is a name in
+        /tmp that others can guess. The user's own setting takes precedence. The driver's cache (``$CUDA_CACHE_PATH``, else in
+        the user's home) is left to outlive a run: each would compile anew what a framework has no code for on this GPU.
     """
     number = str(threads)
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -370,7 +371,7 @@ def environment(threads: int, device: str, compiled: Path | None = None) -> dict
         # limit costs about a tenth on an idle machine and recovers half of that loss. The user's own setting takes precedence.
         values["GOMP_SPINCOUNT"] = os.environ.get("GOMP_SPINCOUNT", "1000")
     if compiled is not None:
-        for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"):
+        for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
             values[name] = os.environ.get(name) or str(compiled / name.split("_")[0].lower())
     return {**os.environ, **values}
 

@@ -313,6 +313,7 @@ def test_compiled_code_is_read_only_from_a_folder_that_this_run_made(tmp_path: P
 
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setenv("TRITON_CACHE_DIR", "/mine")
+    monkeypatch.delenv("CUDA_CACHE_PATH", raising=False)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "prepared").write_text("by someone else")
@@ -329,6 +330,7 @@ def test_compiled_code_is_read_only_from_a_folder_that_this_run_made(tmp_path: P
             made = environment(1, "cuda", folder)
             assert made["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "torchinductor")
             assert made["TRITON_CACHE_DIR"] == "/mine", "the user's own setting takes precedence"
+            assert "CUDA_CACHE_PATH" not in made, "what the driver compiles is for later runs too"
         assert not place.exists()
     assert [path.name for path in elsewhere.iterdir()] == ["prepared"]
 
