@@ -162,7 +162,7 @@ class Session:
             "digest": self.digests[trial.model],
             "bench": provenance.installation(),
             "threads": self.threads,
-            "shares_gpu": trial.device == "cuda" and self.jobs > len(self.gpus) > 0,
+            "shares_gpu": trial.device == "cuda" and self.jobs > max(1, len(self.gpus)),
         }
         environment = processes.environment(self.threads, trial.device, compiled)
         log, gpu = place / "stderr.log", trial.device == "cuda"

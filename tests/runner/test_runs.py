@@ -340,6 +340,21 @@ def test_the_energy_of_a_gpu_is_measured_where_the_trial_has_it_alone(
     assert [outcome["training"]["joules"] for outcome in outcomes] == [joules] * 2
 
 
+def test_trials_share_a_gpu_that_has_no_known_name(toy: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then none is told which to use: all use the first."""
+    script(tmp_path / "nvidia-smi", "case $1 in *name) echo 'NVIDIA H100 80GB HBM3';; *) exit 1;; esac")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    hardware._of_gpus.cache_clear()
+    try:
+        toy.write({"steady": {}}, seeds=[0, 1])
+        toy.run(scale="gpu", jobs=2)
+    finally:
+        hardware._of_gpus.cache_clear()
+    outcomes = [json.loads(path.read_text()) for path in toy.out.glob("runs/*/trials/*/outcome.json")]
+    assert [outcome["provenance"].get("shares_gpu") for outcome in outcomes] == [True] * 2
+
+
 def test_a_wrong_interpreter_is_refused_before_anything_starts(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_PYTHON_PYTORCH", "/no/such/python")
     toy.write({"transformer": {}})
