@@ -20,12 +20,10 @@ from bench.sound.synthesizer import sound_fact
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places, user_folders
 
-#: Arguments to Python that install a missing framework, by framework and by whether a GPU is visible.
+#: Arguments to Python that install a missing framework where there is no GPU.
 _INSTALL = {
-    ("tensorflow", False): "-m pip install tensorflow-cpu==2.21.0 'h5py<3.15'",
-    ("tensorflow", True): "-m pip install 'tensorflow[and-cuda]==2.21.0' 'h5py<3.15'",
-    ("pytorch", False): "-m pip install torch==2.13.0 safetensors",
-    ("pytorch", True): "-m pip install torch==2.13.0 safetensors",
+    "tensorflow": "-m pip install tensorflow-cpu==2.21.0 'h5py<3.15'",
+    "pytorch": "-m pip install torch==2.13.0 safetensors",
 }
 
 
@@ -81,19 +79,18 @@ def framework_fact(framework: str, report: Mapping[str, Any]) -> str:
 
 
 def framework_problem(framework: str, report: Mapping[str, Any], gpu: bool, models: Sequence[str]) -> Problem | None:
-    """Return the problem with a framework, if any: it is missing, broken, or doesn't see the GPU."""
-    command = _INSTALL.get((framework, gpu), f"-m pip install {framework}")
-    python = report["python"]
-    who = ", ".join(models)
+    """Return the problem with a framework, if any: it is missing, broken, or can't use the GPU."""
+    python, who = report["python"], ", ".join(models)
+    gpu = gpu and framework in frameworks.INTERPRETERS
     if python is None:
         return Problem(f"{framework} (for {who}): {report['error']}", f"unset {frameworks.INTERPRETERS[framework]}")
     if report["error"]:
-        return Problem(f"{framework} (for {who}): {report['error']}", f"{python} {command}")
-    if gpu and framework in frameworks.INTERPRETERS and not report["gpus"]:
-        return Problem(
-            f"{framework} sees no GPU, although the machine has one (for {who})",
-            f"{python} {command}; TensorFlow and PyTorch with CUDA need an environment each: Dockerfile.gpu has both",
-        )
+        command = _INSTALL.get(framework, f"-m pip install {framework}")
+        fix = frameworks.gpu_remedy(report["error"]) if gpu else f"{python} {command}"
+        return Problem(f"{framework} (for {who}): {report['error']}", fix)
+    if gpu and not report["gpus"]:
+        because = f": {report['reason']}" if report["reason"] else ""
+        return Problem(f"{framework} can't use this machine's GPU (for {who}){because}", frameworks.gpu_remedy(because))
     return None
 
 

@@ -57,6 +57,14 @@ def examine(plugins: Sequence[Path]) -> list[Finding]:
     return findings
 
 
+def conclusion(findings: Sequence[Finding]) -> str:
+    """Say by which frameworks the GPU can be used, where no check failed."""
+    skipped = [finding.what for finding in findings if finding.state == "SKIP"]
+    used = [f for f in CHECKS if f not in skipped and any(finding.what.startswith(f"{f}: ") for finding in findings)]
+    rest = f"; models of {', '.join(skipped)} run at --scale cpu" if skipped else ""
+    return f"The GPU can be used by {' and '.join(used)}{rest}."
+
+
 def _finding(check: Check) -> Finding:
     what = f"{check.framework}: {check.name}"
     if check.passed:

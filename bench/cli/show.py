@@ -120,4 +120,4 @@ def _check_gpu(console: Console, plugins: Sequence[Path]) -> None:
             console.print(Text(f"  fix: {finding.fix}"), soft_wrap=True)
     if any(finding.state == "FAIL" for finding in findings):
         raise typer.Exit(INCOMPLETE)
-    console.print("The GPU can be used.")
+    console.print(doctor_gpu.conclusion(findings), soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from bench.system import frameworks, hardware
 
 
 def choose_scale(scale: str | None, spec: Spec | str | Path, plugins: Sequence[Path] = (), **overrides: Any) -> tuple[Scale, str]:
-    """Choose the scale, and say why: the requested one, else gpu if every framework that the spec's models need sees a GPU.
+    """Choose the scale, and say why: the requested one, else gpu if every framework that the spec's models need can use one.
 
     Parameters
     ----------
@@ -58,12 +58,10 @@ def _report(framework: str) -> dict[str, Any]:
     return frameworks.framework_report(framework)
 
 
-def _suited(needed: Iterable[str], seen: str) -> tuple[Scale, str]:
+def _suited(needed: Sequence[str], seen: str) -> tuple[Scale, str]:
     for framework in needed:
         if not (report := _report(framework))["gpus"]:
-            why = report["error"] or f"its build {report['version']} finds none"
-            return (
-                "cpu",
-                f"{seen}, but {framework} can't use it ({why}); `make setup GPU=1` installs what can, --scale gpu insists",
-            )
-    return "gpu", seen
+            why = report["error"] or report["reason"] or f"its build {report['version']} finds none"
+            remedy = frameworks.gpu_remedy(why)
+            return "cpu", f"{seen}, but {framework} can't use it ({why}); to change that: {remedy}; --scale gpu insists"
+    return ("gpu", seen) if needed else ("cpu", "no model of the spec uses a GPU")

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from bench.errors import TrialError, UsageError
@@ -35,16 +36,32 @@ print(json.dumps({"python": platform.python_version(), "packages": packages}))
 
 _ASK = {
     "pytorch": """
-import json, torch
-cuda = torch.cuda.is_available()
-gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else []
-print("\\n" + json.dumps({"version": torch.__version__, "gpus": gpus, "cuda": torch.version.cuda, "error": None}))
+import json, re, torch, warnings
+cuda, gpus, reason = torch.cuda, [], None
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    seen = range(cuda.device_count() if cuda.is_available() else 0)
+if torch.version.cuda is None:
+    reason = "its build is for processors alone"
+elif not seen:
+    reason = next((re.sub("^CUDA initialization: ", "", str(s.message)).split(". ")[0] for s in said), None)
+oldest = min((int(d[0]) for arch in cuda.get_arch_list() if (d := re.findall(r"\\d+", arch))), default=0) if seen else 0
+for i in seen:
+    (major, minor), name = cuda.get_device_capability(i), cuda.get_device_name(i)
+    gpus.append(name)
+    if 10 * major + minor < oldest:
+        reason = f"{name} has compute capability {major}.{minor}; the build needs {oldest / 10} or later"
+# A trial may get any of the GPUs.
+gpus = [] if reason else gpus
+found = {"version": torch.__version__, "gpus": gpus, "cuda": torch.version.cuda, "error": None, "reason": reason}
+print("\\n" + json.dumps(found))
 """,
     "tensorflow": """
 import json, tensorflow as tf
 gpus = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in tf.config.list_physical_devices("GPU")]
 cuda = tf.sysconfig.get_build_info().get("cuda_version")
-print("\\n" + json.dumps({"version": tf.__version__, "gpus": gpus, "cuda": cuda, "error": None}))
+reason = None if tf.test.is_built_with_cuda() else "its build is for processors alone"
+print("\\n" + json.dumps({"version": tf.__version__, "gpus": gpus, "cuda": cuda, "error": None, "reason": reason}))
 """,
     "numpy": """
 import json, numpy
@@ -80,27 +97,44 @@ def framework_report(framework: str, timeout: float = 120) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``gpus`` (names), ``cuda`` (the version it was built for), ``error`` (None if all is well), ``python``.
+        ``version``, ``gpus`` (names), ``cuda`` (the version it was built for), ``error`` (None if all is well), ``reason`` (why
+        there are no ``gpus``, where the framework says it), ``python``.
     """
-    nothing: dict[str, Any] = {"version": None, "gpus": [], "cuda": None}
+    nothing: dict[str, Any] = {"version": None, "gpus": [], "cuda": None, "reason": None}
     try:
         python = interpreter(framework)
     except UsageError as error:
         return {**nothing, "error": error.message, "python": None}
-    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}  # errors: why TensorFlow can't use a GPU is one
     command = [python, "-P", "-c", _ASK[framework]]
     try:
         answer = ask(command, timeout, quiet)
     except (OSError, subprocess.TimeoutExpired) as error:
         return {**nothing, "error": str(error), "python": python}
+    said = answer.stderr.strip().splitlines()
     if answer.returncode != 0:
-        lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-        return {**nothing, "error": lines[-1], "python": python}
+        return {**nothing, "error": said[-1] if said else f"exit code {answer.returncode}", "python": python}
     try:
         report: dict[str, Any] = nothing | json.loads(answer.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError, TypeError):
         return {**nothing, "error": "it does not respond like a Python interpreter", "python": python}
+    if said and not report["gpus"] and not report["reason"]:
+        report["reason"] = said[-1].rpartition("] ")[2]  # behind the place in TensorFlow's source
     return {**report, "python": python}
+
+
+def gpu_remedy(reason: str) -> str:
+    """Say what lets a framework use the GPU that it doesn't, by its reason.
+
+    The builds for GPUs need an environment each: both unpack their CUDA libraries into the same place.
+    """
+    if "driver" in reason.lower():
+        return "update NVIDIA's driver (nvidia-smi shows its version)"
+    if "compute capability" in reason:
+        return "use a newer GPU, or hide this one by CUDA_VISIBLE_DEVICES"
+    if (Path(__file__).parents[2] / "Makefile").is_file():
+        return "`make setup GPU=1` makes an environment a framework"
+    return "use the image of Dockerfile.gpu, which has an environment a framework"
 
 
 @functools.cache

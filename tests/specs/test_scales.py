@@ -47,11 +47,38 @@ def test_cpu_where_one_framework_has_no_cuda(gpu_machine: Path, monkeypatch: pyt
     assert scale == "cpu"
     assert why == (
         "nvidia-smi shows Some GPU, but tensorflow can't use it (its build 9.9 finds none); "
-        "`make setup GPU=1` installs what can, --scale gpu insists"
+        "to change that: `make setup GPU=1` makes an environment a framework; --scale gpu insists"
     )
     assert choose_scale("gpu", "table2") == ("gpu", "asked for")
     assert choose_scale(None, "table2", models=["transformer", "gan"])[0] == "gpu"
-    assert choose_scale(None, "table2", models=[])[0] == "gpu"
+
+
+def test_cpu_where_no_model_uses_a_gpu(gpu_machine: Path) -> None:
+    """One job a GPU would be slower than one a core."""
+    assert choose_scale(None, "table2", models=[]) == ("cpu", "no model of the spec uses a GPU")
+    assert choose_scale("gpu", "table2", models=[]) == ("gpu", "asked for")
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        (
+            "The NVIDIA driver on your system is too old (found version 11040)",
+            "update NVIDIA's driver (nvidia-smi shows its version)",
+        ),
+        (
+            "Tesla V100 has compute capability 7.0; the build needs 7.5 or later",
+            "use a newer GPU, or hide this one by CUDA_VISIBLE_DEVICES",
+        ),
+    ],
+)
+def test_cpu_for_a_reason_that_an_installation_does_not_change(
+    reason: str, remedy: str, gpu_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    framework(monkeypatch, gpu_machine, "pytorch", reason=reason)
+    scale, why = choose_scale(None, "table2", models=["vae"])
+    assert scale == "cpu"
+    assert f"pytorch can't use it ({reason}); to change that: {remedy}; " in why
 
 
 def test_cpu_where_a_framework_is_missing(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from .scripts import script
 
 def test_a_framework_is_asked_in_its_own_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = frameworks.framework_report("numpy")
-    assert report == {"version": np.__version__, "gpus": [], "cuda": None, "error": None, "python": sys.executable}
+    nothing = {"gpus": [], "cuda": None, "error": None, "reason": None}
+    assert report == {**nothing, "version": np.__version__, "python": sys.executable}
     broken = script(tmp_path / "python", "echo warming up; echo 'No module named torch' >&2; exit 1")
     monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(broken))
     assert frameworks.framework_report("pytorch") == {
-        "version": None, "gpus": [], "cuda": None, "error": "No module named torch", "python": str(broken)
+        **nothing, "version": None, "error": "No module named torch", "python": str(broken)
     }  # fmt: skip
     for answer in ("", "echo '[1]'", "echo hello"):
         monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(tmp_path / "silent", answer)))
@@ -30,6 +31,57 @@ def test_a_framework_is_asked_in_its_own_interpreter(tmp_path: Path, monkeypatch
     with pytest.raises(UsageError, match=r"\$BENCH_PYTHON_PYTORCH is .*gone"):
         frameworks.interpreter("pytorch")
     assert frameworks.interpreter("numpy") == sys.executable
+
+
+TORCH = """
+import warnings
+__version__ = "2.13.0"
+class version: cuda = {built!r}
+class cuda:
+    def is_available():
+        {warning}
+        return {capabilities} != []
+    def device_count(): return len({capabilities})
+    def get_device_name(i): return "GPU " + str(i)
+    def get_device_capability(i): return {capabilities}[i]
+    def get_arch_list(): return ["sm_75", "sm_120", "compute_120"]
+"""
+
+OLD = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver"
+
+
+@pytest.mark.parametrize(
+    ("built", "warning", "capabilities", "gpus", "reason"),
+    [
+        ("13.0", "pass", [(7, 5), (9, 0)], ["GPU 0", "GPU 1"], None),
+        ("13.0", "pass", [(9, 0), (7, 0)], [], "GPU 1 has compute capability 7.0; the build needs 7.5 or later"),
+        ("13.0", f"warnings.warn({OLD!r})", [], [], "The NVIDIA driver on your system is too old (found version 11040)"),
+        ("13.0", "import sys; print('[12] one', file=sys.stderr)", [], [], "one"),
+        ("13.0", "pass", [], [], None),
+        (None, "pass", [], [], "its build is for processors alone"),
+    ],
+)
+def test_pytorch_says_why_it_can_use_no_gpu(
+    built: str | None,
+    warning: str,
+    capabilities: list[tuple[int, int]],
+    gpus: list[str],
+    reason: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU that the build has no code for would be accepted, and die at the first kernel."""
+    (tmp_path / "torch.py").write_text(TORCH.format(built=built, warning=warning, capabilities=capabilities))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = frameworks.framework_report("pytorch")
+    assert (report["gpus"], report["reason"], report["error"]) == (gpus, reason, None)
+
+
+def test_the_remedy_is_one_that_can_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert frameworks.gpu_remedy("") == "`make setup GPU=1` makes an environment a framework"
+    assert frameworks.gpu_remedy("the driver is too old") == "update NVIDIA's driver (nvidia-smi shows its version)"
+    monkeypatch.setattr(frameworks, "__file__", str(tmp_path / "site-packages" / "bench" / "system" / "frameworks.py"))
+    assert "Dockerfile.gpu" in frameworks.gpu_remedy("")
 
 
 def test_a_trial_for_a_gpu_does_not_fall_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
