@@ -1,8 +1,9 @@
 """Speed of the PyTorch models at a spec's scale gpu: ``gpu_steps.py ceilings``, ``gpu_steps.py transformer --spec table2``.
 
 Each call prints one line, and writes it as a JSON file to --out. It is for one model, so that none has another's memory. Timed
-are `--steps` updates, after some that warm up. The utilisation (MFU) is the share of the speed of a large product in the same
-precision; the operations of an update are counted on the processor.
+are `--steps` updates, after some that warm up. From the operations that the model states, as a GPU's trial does, follow the
+utilisation (MFU, as in the column ``mfu``, but of these steps alone) and the share of the speed of a large product in the same
+precision that this GPU reaches.
 """
 
 from __future__ import annotations
@@ -19,13 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from bench.api import Budget, Notes, Piece, Run
 from bench.plugins.discovery import find_plugins, load
 from bench.specs.load import load_spec
+from bench.system.gpu import BF16_PEAKS
 
 #: Updates before those that are timed.
 WARM = 5
@@ -43,15 +42,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, for a try")
     parser.add_argument("--uncompiled", action="store_true", help="without torch.compile")
+    parser.add_argument("--nondeterministic", action="store_true", help="with whatever kernels are fastest")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    # As in a trial's process; read when CUDA starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not options.nondeterministic:  # as in a trial's process; read when CUDA starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     limits = ceilings(options.device, options.tiny)
     result = limits if options.what == "ceilings" else measured(options, limits)
     print(f"{options.what}: " + ", ".join(f"{name} {shown(value)}" for name, value in result.items()))
-    file = options.out / f"{options.what}-{options.spec}{'-uncompiled' if options.uncompiled else ''}.json"
+    variant = "".join(f"-{name}" for name in ("uncompiled", "nondeterministic") if getattr(options, name))
+    file = options.out / f"{options.what}-{options.spec}{variant}.json"
     file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
@@ -110,8 +111,12 @@ def measured(options: argparse.Namespace, limits: dict[str, float]) -> dict[str,
     spec = load_spec(options.spec, scale="gpu")
     params = dict(spec.models[options.what].params)
     plugin = load(find_plugins("model")[options.what])
+    siblings = plugin.__module__.rpartition(".")[0]
+    if options.nondeterministic:
+        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms = lambda *_, **__: None  # the models ask for them
     if options.uncompiled:
-        shared: Any = sys.modules[f"{plugin.__module__.rpartition('.')[0]}._torch"]
+        shared: Any = sys.modules[f"{siblings}._torch"]
         shared.compiled = lambda module, *_: shared.Compiled(module, "no: --uncompiled")
     if options.tiny:
         params |= {name: size for name, size in TINY.items() if name in plugin.__dataclass_fields__}
@@ -124,13 +129,10 @@ def measured(options: argparse.Namespace, limits: dict[str, float]) -> dict[str,
     fitted = time.perf_counter() - start
     facts = dict(model.facts())
     notes = model.batch * model.window
-    rate = operations(plugin, params, train) / each / 1e12
-    ceiling = limits["bfloat16" if facts["precision"].startswith("bfloat16") else "float32"]
     result = {
         "ms_a_step": 1000 * each,
         "notes_per_second": notes / each,
-        "tflops": rate,
-        "mfu": rate / ceiling,
+        **utilization(facts, notes / each, options.device, limits),
         "peak_gib": (facts["peak_gpu_bytes"] or 0) / 2**30,
         "fit_seconds": fitted,
         **{name: facts[name] for name in ("precision", "compiled", "compile_seconds") if name in facts},
@@ -139,10 +141,22 @@ def measured(options: argparse.Namespace, limits: dict[str, float]) -> dict[str,
     prompts = [piece.notes[: protocol.prompt] for piece in (music(1000 + i, length) for i in range(4 if options.tiny else 100))]
     wanted = 16 if options.tiny else protocol.notes
     if hasattr(model, "log_likelihood"):
-        spent = seconds(lambda: model.log_likelihood(train[:8]), options.device)
-        result["scored_notes_per_second"] = sum(len(p.notes) for p in train[:8]) / spent
+        most = length if options.tiny else sys.modules[f"{siblings}._batches"].scored_notes(torch.device(options.device))
+        scored = [music(i, length) for i in range(-(-most // length))]  # a full batch
+        spent = seconds(lambda: model.log_likelihood(scored), options.device)
+        result["scored_notes_per_second"] = sum(len(p.notes) for p in scored) / spent
     spent = seconds(lambda: model.generate(prompts, wanted, 0), options.device)
     return {**result, "generated_notes_per_second": len(prompts) * wanted / spent}
+
+
+def utilization(facts: dict[str, Any], notes_per_second: float, device: str, limits: dict[str, float]) -> dict[str, float]:
+    """Rate of the operations that the model states for a note, and its shares; nothing where it states none."""
+    if not (needed := facts.get("flops_per_note")):
+        return {}
+    rate = needed * notes_per_second
+    peak = BF16_PEAKS.get(torch.cuda.get_device_name()) if device == "cuda" else None
+    reached = limits["bfloat16" if facts["precision"].startswith("bfloat16") else "float32"]
+    return {"tflops": rate / 1e12, **({"mfu": rate / peak} if peak else {}), "of_product": rate / 1e12 / reached}
 
 
 def timed_fit(model: Any, train: Sequence[Piece], budget: Budget, device: str, steps: int) -> float:
@@ -167,36 +181,6 @@ def timed_fit(model: Any, train: Sequence[Piece], budget: Budget, device: str, s
     finally:
         progress.batches = original
     return (marks[1] - marks[0]) / steps
-
-
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count the floating-point operations of products; PyTorch's own FlopCounterMode refuses second derivatives."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count it."""
-        result = func(*args, **(kwargs or {}))
-        if (count := flop_registry.get(func._overloadpacket)) is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=result)
-        return result
-
-
-def operations(plugin: Any, params: dict[str, Any], train: Sequence[Piece]) -> float:
-    """Count the floating-point operations of products in an update: one window's, as the second update counts them, by windows.
-
-    Attention counts in full, also where it is causal.
-    """
-    counts = []
-    for updates in (1, 2):
-        model = plugin(**{**params, "batch": 1})
-        counter = Operations()  # type: ignore[no-untyped-call]
-        with tempfile.TemporaryDirectory() as folder, counter, sdpa_kernel(SDPBackend.MATH):
-            budget = Budget(updates=updates, evaluations=1)
-            model.fit(train, [music(99, 64)], Run(0, budget, Path(folder), threads=torch.get_num_threads()))
-        counts.append(counter.total)
-    batch: int = plugin(**params).batch
-    return float(counts[1] - counts[0]) * batch
 
 
 if __name__ == "__main__":
