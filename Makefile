@@ -14,7 +14,11 @@
 #
 # Where packages come from is pip's to say (its configuration, PIP_INDEX_URL, PIP_FIND_LINKS, …). PYTHON= names an interpreter.
 
-# GPU=1 makes an environment a framework, as their CUDA libraries unpack into the same place.
+# GPU=1 makes an environment a framework, as their CUDA libraries unpack into the same place. gpu-check implies it, but for its own try
+# on a processor (GPU_CHECK_DEVICE=cpu).
+ifeq ($(filter gpu-check,$(MAKECMDGOALS))$(filter cpu,$(GPU_CHECK_DEVICE)),gpu-check)
+GPU := 1
+endif
 VENV := $(if $(GPU),.venv-gpu/pytorch,.venv)
 TENSORFLOW := $(if $(GPU),.venv-gpu/tensorflow)
 TOX := .tox/.bootstrap
@@ -92,8 +96,9 @@ perf: $(TOX)/.stamp
 fuzz: $(TOX)/.stamp
 	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
 
-gpu-check:
-	sh tools/gpu_check.sh $(or $(ARGS),all)
+# PYTHON is what the environment is made with; the checks run in the environment.
+gpu-check: $(VENV)/.tested
+	PYTHON=$(VENV)/bin/python sh tools/gpu_check.sh $(or $(ARGS),all)
 
 image:
 	docker build --file Dockerfile.gpu --tag bench $(BUILD_ARGS) .

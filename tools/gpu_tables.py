@@ -1,4 +1,7 @@
-"""Tables of runs for tools/gpu_check.sh: ``gpu_tables.py same RUN OTHER``, ``gpu_tables.py rows RUN``; a run is its folder."""
+"""Tables of runs for tools/gpu_check.sh; a run is its folder.
+
+``gpu_tables.py same RUN OTHER``, ``gpu_tables.py resumed RUN`` or ``gpu_tables.py rows RUN``.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,19 @@ import csv
 import json
 import math
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.metrics import cost
 
+#: Columns of costs that the training alone decides, no clock and no machine.
+COUNTED = {"updates", "epochs", "parameters"}
+
 #: Columns that a clock or the machine decides.
-CLOCKED = {f"{metric.name}{end}" for metric in cost.METRICS for end in ("", "_seed_sd", "_low", "_high")}
+CLOCKED = {
+    f"{metric.name}{end}" for metric in cost.METRICS if metric.name not in COUNTED for end in ("", "_seed_sd", "_low", "_high")
+}
 
 
 def table(run: str) -> dict[tuple[str, str], str]:
@@ -43,15 +53,26 @@ def difference(one: str, other: str) -> float:
     return abs(a - b) / max(abs(a), abs(b), 1e-30)
 
 
+def trained(run: str) -> Iterator[dict[str, Any]]:
+    """Yield the outcomes of a run's models."""
+    for path in sorted(Path(run).glob("trials/*/outcome.json")):
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+        if outcome["trial"]["kind"] == "model":
+            yield outcome
+
+
+def resumed(run: str) -> int:
+    """Print which trainings resumed from a checkpoint; exit code 1 if none did."""
+    names = [o["trial"]["system"] for o in trained(run) if ((o.get("training") or {}).get("resumed") or 0) >= 1]
+    print(f"from a checkpoint: {', '.join(names) or 'no training resumed'}")
+    return 0 if names else 1
+
+
 def rows(run: str) -> int:
     """Print the training of each model in one line: bits, speeds, memory, compilation."""
     lines = []
-    for path in sorted(Path(run).glob("trials/*/outcome.json")):
-        outcome = json.loads(path.read_text(encoding="utf-8"))
-        trial, training = outcome["trial"], outcome.get("training") or {}
-        if trial["kind"] != "model":
-            continue
-        facts = outcome.get("facts") or {}
+    for outcome in trained(run):
+        trial, training, facts = outcome["trial"], outcome.get("training") or {}, outcome.get("facts") or {}
         found = {
             "status": outcome["status"],
             "updates": training.get("updates"),
@@ -69,4 +90,5 @@ def rows(run: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(same(*sys.argv[2:4]) if sys.argv[1] == "same" else rows(sys.argv[2]))
+    commands: dict[str, Callable[..., int]] = {"same": same, "resumed": resumed, "rows": rows}
+    sys.exit(commands[sys.argv[1]](*sys.argv[2:]))
