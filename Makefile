@@ -13,6 +13,7 @@
 # make clean    remove what the targets above made, reports excepted
 #
 # Where packages come from is pip's to say (its configuration, PIP_INDEX_URL, PIP_FIND_LINKS, …). PYTHON= names an interpreter.
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares a machine without a GPU the gigabytes of NVIDIA's libraries.
 
 # GPU=1 makes an environment a framework, as their CUDA libraries unpack into the same place. gpu-check implies it, but for its own try
 # on a processor (GPU_CHECK_DEVICE=cpu).

@@ -101,6 +101,15 @@ def test_its_bill_of_materials_lists_both_environments_and_the_system(image: str
     assert names["tini"].startswith("pkg:deb/")
 
 
+def test_the_image_for_processors_holds_no_libraries_for_gpus(image: str) -> None:
+    """If the builder's index offers PyTorch for processors alone."""
+    version = inside(image, '/opt/venvs/pytorch/bin/python -P -c "import torch; print(torch.version.cuda)"').strip()
+    asked = os.environ.get("BENCH_BUILD_ARGS", "") + os.environ.get("PIP_EXTRA_INDEX_URL", "")
+    if version != "None" and "pytorch.org/whl/cpu" not in asked:
+        pytest.skip("the index offers no build of PyTorch for processors alone")
+    assert inside(image, "find /opt/venvs -type d -name nvidia") == ""
+
+
 def test_each_framework_is_in_its_own_environment_only(image: str) -> None:
     probe = "import importlib.util as u; print([n for n in ('bench', 'tensorflow', 'torch') if u.find_spec(n)])"
     found = inside(image, f'for f in tensorflow pytorch; do /opt/venvs/$f/bin/python -P -c "{probe}"; done')

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob("examples/workflows/*.yml")))
@@ -96,6 +97,27 @@ def test_the_lock_of_the_build_of_torch_that_pip_can_get(tmp_path: Path, code: i
     else:
         assert (done.returncode, done.stdout) == (1, "")
         assert words in done.stderr
+
+
+@pytest.mark.parametrize(("minor", "code"), [(12, 1), (13, 0)])
+def test_a_python_that_the_small_lock_has_no_file_for(minor: int, code: int, tmp_path: Path) -> None:
+    """Where an index offers one, pip would refuse it by its hash."""
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] || exit 1\nexec {sys.executable} -c "import sys; sys.version_info = (3, {minor}, 0); $2"\n'
+    )
+    python.chmod(0o755)
+    done = torch_lock(python)
+    assert (done.returncode, done.stdout) == (code, "" if code else "requirements/pytorch-cuda.txt\n"), done.stderr
+    assert ("locked for Python 3.11 and 3.12 only" in done.stderr) == (code == 0)
+
+
+def test_workflows_do_not_fetch_libraries_for_gpus() -> None:
+    """PyTorch's own index, in every job that installs it, and in the image that one of them builds."""
+    for workflow in (ROOT / ".github/workflows").glob("*.yml"):
+        assert "whl/cpu" in yaml.safe_load(workflow.read_text(encoding="utf-8"))["env"]["PIP_EXTRA_INDEX_URL"]
+    steps = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["container"]["steps"]
+    assert steps[-1]["env"] == {"BENCH_BUILD_ARGS": "--build-arg PIP_EXTRA_INDEX_URL"}
 
 
 def test_pips_own_words_where_there_is_no_network() -> None:
