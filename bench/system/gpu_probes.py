@@ -10,10 +10,12 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
 from bench.system.frameworks import interpreter
+from bench.system.paths import Places
 
 #: Seconds after which a framework's checks are given up. Starting TensorFlow and compiling take most of the time.
 TIMEOUT = 180.0
@@ -179,7 +181,7 @@ def probe(framework: str, device: str = "cuda", timeout: float = TIMEOUT) -> lis
     list of Check
         In the probe's order. Where the process ended early, the check that it was in failed, and those after it are missing.
     """
-    with tempfile.TemporaryDirectory() as compiled:
+    with tempfile.TemporaryDirectory(dir=_executable()) as compiled:
         variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "TORCHINDUCTOR_CACHE_DIR": compiled, "TRITON_CACHE_DIR": compiled}
         try:
             command = [interpreter(framework), "-P", "-c", _PROBES[framework], device]
@@ -200,6 +202,15 @@ def probe(framework: str, device: str = "cuda", timeout: float = TIMEOUT) -> lis
     lines = answer.stderr.decode(errors="replace").strip().splitlines()
     ending = f"signal {-answer.returncode}" if answer.returncode < 0 else f"exit code {answer.returncode}"
     return list(_checks(framework, answer.stdout, f"the process ended with {ending}{f': {lines[-1]}' if lines else ''}"))
+
+
+def _executable() -> Path:
+    """Choose a folder for compiled code: that of temporary files, or the reports' where no code of the former may run."""
+    usual, reports = Path(tempfile.gettempdir()), Places.find(None).out
+    for folder in (usual, next(place for place in (reports, *reports.parents) if place.exists())):
+        if os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_NOEXEC:
+            return folder
+    return usual
 
 
 def _checks(framework: str, output: bytes, ending: str) -> Iterator[Check]:

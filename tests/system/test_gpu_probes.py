@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +64,25 @@ def test_a_process_that_ends_early(answer: str, name: str, detail: str, tmp_path
     assert first == Check("pytorch", "device", True, "H100")
     assert (second.name, second.passed) == (name, False)
     assert detail in second.detail
+
+
+@pytest.mark.parametrize(("noexec", "place"), [((), "tmp"), (("tmp",), "reports"), (("tmp", "reports"), "tmp")])
+def test_code_is_compiled_where_it_may_run(
+    noexec: tuple[str, ...], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker mounts --tmpfs /tmp so that no program there may start, and no library be loaded."""
+    for name in ("tmp", "reports"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("BENCH_REPORTS", str(tmp_path / "reports"))
+    flags = {tmp_path / name: os.ST_NOEXEC for name in noexec}
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=flags.get(path, 0)))
+    said = tmp_path / "said"
+    text = f'echo "$TRITON_CACHE_DIR" "$TORCHINDUCTOR_CACHE_DIR" >{said}'
+    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(tmp_path / "python", text)))
+    probe("pytorch")
+    assert {Path(folder).parent for folder in said.read_text().split()} == {tmp_path / place}
+    assert list((tmp_path / place).iterdir()) == [], "it is removed"
 
 
 def test_an_interpreter_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
