@@ -299,7 +299,7 @@ def _logged(trial: TrialScore, unit: str) -> Iterator[list[tuple[float, float]]]
 def _spent_by(trial: TrialScore, history: Sequence[Epoch], unit: str) -> list[float | None]:
     """Training until each evaluation, in the unit of an axis."""
     if unit == "notes":
-        return list(accumulate(e.get("notes", 0) for e in history))
+        return list(accumulate(e.get("notes") or 0 for e in history))
     if unit == "seconds":
         return [e.get("seconds") for e in history]
     scale = _scale(trial)

@@ -114,7 +114,7 @@ def best_early(history: Sequence[Epoch]) -> bool:
     >>> best_early([{"epoch": i + 1, "validation_bits": bits} for i, bits in enumerate((9.0, 8.5, 8.0, 8.1))])
     False
     """
-    numbers = [int(entry["epoch"]) for entry in history]
+    numbers = [entry["epoch"] for entry in history]
     best = best_entry(history)
     return best is not None and len(numbers) > 3 and numbers.index(best) + 1 <= len(numbers) / 2
 

@@ -42,7 +42,7 @@ def best_entry(entries: Sequence[Epoch]) -> int | None:
     2
     """
     name = score_name(entries)
-    scored = [(value, int(entry["epoch"])) for entry in entries if (value := entry.get(name)) is not None]
+    scored = [(value, entry["epoch"]) for entry in entries if (value := entry.get(name)) is not None]
     best = min((pair for pair in scored if math.isfinite(pair[0])), default=None)
     return best and best[1]
 

@@ -104,7 +104,7 @@ def _rising(row: Row, share: float) -> bool:
     for trial in row.done:
         ends = [stage.updates for stage in trial.stages if stage.share == share]
         for history in histories(trial):
-            rates = [(e.get("updates", 0), e["learning_rate"]) for e in history.entries if e.get("learning_rate") is not None]
+            rates = [(e.get("updates") or 0, e["learning_rate"]) for e in history.entries if e.get("learning_rate") is not None]
             here = [rate for updates, rate in rates if ends and updates <= ends[0]]
             if here and any(rate > here[-1] for updates, rate in rates if updates > ends[0]):
                 return True

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import time
@@ -31,6 +32,8 @@ FORMAT = 4
 #: Length of the end of a worker's stderr that an outcome quotes, and of a lock file's note.
 TAIL_BYTES = 4000
 
+#: Deepest nesting of a record: what reads or shows a value nobody named goes as deep as it does.
+MOST_DEPTH = 50
 
 _CHECKSUM = re.compile(rb'\{"sha256":"([0-9a-f]{64})",\n')
 
@@ -184,6 +187,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = read_file(path, MOST_RECORD)
         value = json.loads(data)
+        _check_values(value)
     except (OSError, ValueError, RecursionError) as error:
         check_damage(error)
         raise DamagedError(f"{path} can't be read: {error}.", again) from error
@@ -197,6 +201,19 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{path} doesn't match its checksum: it is damaged, or was edited by hand.", again)
     value.pop("sha256")
     return value
+
+
+def _check_values(value: Any) -> None:
+    """Refuse what :func:`write_json` doesn't write: numbers that aren't finite, which JSON has not, and endless nesting."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [item for part in parts for item in part]
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            raise ValueError("it holds a number that isn't finite")
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
 
 
 def is_intact(data: bytes) -> bool:

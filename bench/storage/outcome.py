@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, field_validator, model_validator
@@ -25,11 +25,16 @@ def _bounded(value: int | float) -> int | float:
 #: JSON distinguishes 2 from 2.0, and so do the reports. What is not finite is refused where it is scored.
 Number = Annotated[int | float, AfterValidator(_bounded)]
 
+#: How many of something.
+Count = Annotated[int, Field(ge=0, le=10**15)]
+
+#: Number of a fold.
+FoldNumber = Annotated[int, Field(ge=1, le=10**15)]
 
 #: Paths of a trial's results in its folder.
 RESULT = re.compile(r"samples\.npz|(stages|midi)/[\w-][\w.-]*")
 
-#: One evaluation: ``epoch`` (its number), ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
+#: One evaluation: ``epoch`` (its number, from 1), ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
 Epoch = Mapping[str, Any]
 
 
@@ -67,8 +72,8 @@ class Training(Stored):
     best_epoch: Number | None = None
     best_validation_bits: Number | None = None
     stopped: Literal["budget", "early", "clock", "untrained", "mixed"] | None = None
-    resumed: int | None = 0
-    fold: int | None = None
+    resumed: Count | None = 0
+    fold: FoldNumber | None = None
     folds: tuple[Training, ...] = ()
     history: tuple[Epoch, ...] = ()
 
@@ -76,8 +81,9 @@ class Training(Stored):
     @classmethod
     def _evaluations(cls, history: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
         for entry in history:
-            if not isinstance(entry.get("epoch"), int | float):
-                raise ValueError("an evaluation has no number")
+            # Exactly int: a bool is one too.
+            if any(type(number) is not int or number < 1 for number in (entry.get("epoch"), entry.get("fold", 1))):
+                raise ValueError("an evaluation has no number, or no fold")
             for value in entry.values():
                 if not isinstance(value, int | float | None):
                     raise ValueError("an evaluation holds what is no number")
@@ -106,7 +112,7 @@ class Generation(Stored):
     """Cost of generating; None where it was not measured."""
 
     seconds: Number | None = None
-    notes: int = 0
+    notes: Count = 0
     notes_per_second: Number | None = None
     compile_seconds: Number | None = None
 
@@ -115,8 +121,8 @@ class Likelihood(Stored):
     """Bits per note over all notes of all held-out pieces, total and by field; `kind` is ``exact`` or ``bound``."""
 
     kind: Literal["exact", "bound"]
-    pieces: int
-    notes: int
+    pieces: Count
+    notes: Count
     bits_per_note: float
     by_field: Mapping[str, float]
 
@@ -222,7 +228,7 @@ class Failure(Stored):
     hint: str = ""
     phase: str | None = None
     had_checkpoint: bool = False
-    epochs: int = 0
+    epochs: Count = 0
     transient: bool = False
     stderr_tail: str = ""
 
@@ -246,7 +252,18 @@ class PromptUse(Stored):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    odd: int = 0
+    odd: Count = 0
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+#: Whether a value of a worker's environment is what its name says; whatever isn't listed is a text.
+_PROVENANCE: Mapping[str, Callable[[Any], bool]] = {
+    "threads": lambda value: type(value) is int and 0 < value <= 10**6,
+    "shares_gpu": lambda value: isinstance(value, bool),
+}
 
 
 class _Outcome(Stored):
@@ -260,7 +277,7 @@ class _Outcome(Stored):
         A :class:`bench.specs.trials.Trial` as stored.
     memory : Memory
     provenance : mapping
-        Environment of the worker: versions, ``cpu``, ``device``, ``threads``.
+        Environment of the worker: texts (versions, ``cpu``, ``device``), a number of ``threads``, whether it `shares_gpu`.
     """
 
     key: str
@@ -269,6 +286,15 @@ class _Outcome(Stored):
     memory: Memory
     provenance: Mapping[str, Any] = {}
     wall_seconds: Number | None = None
+
+    @field_validator("provenance")
+    @classmethod
+    def _of_their_types(cls, provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name, value in provenance.items():
+            known = _PROVENANCE.get(name, _is_text)
+            if value is not None and not known(value):
+                raise ValueError(f"{name} is not of its type")
+        return provenance
 
 
 class Done(_Outcome):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +16,7 @@ from bench.sound.clips import sources
 from bench.storage.run_folder import RunFolder
 from bench.verification import verify_run
 
-from .stored_run import example
+from .stored_run import example, rows
 
 
 @pytest.fixture
@@ -60,3 +65,55 @@ def test_verification_opens_only_the_cache(run: Path, tmp_path: Path) -> None:
     (cache / "corpora" / name).unlink()
     assert not looked_at(tmp_path / "elsewhere" / name)
     assert not looked_at(tmp_path / "elsewhere" / "..")
+
+
+def _outcome(run: Path, key: str, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a trial's outcome; its checksum is right, and JSON's Infinity stays."""
+    file = RunFolder(run).trial_dir(key) / "outcome.json"
+    stored = json.loads(file.read_bytes())
+    del stored["sha256"]
+    change(stored)
+    content = json.dumps(stored, indent=1).removeprefix("{\n").encode() + b"\n"
+    file.write_bytes(b'{"sha256":"%s",\n' % hashlib.sha256(content).hexdigest().encode() + content)
+
+
+def _evaluation(**values: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda stored: stored["training"]["history"][0].update(values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _evaluation(epoch=math.inf),
+        _evaluation(epoch=math.nan),
+        _evaluation(epoch=0),
+        _evaluation(epoch=1.5),
+        _evaluation(epoch=True),
+        _evaluation(fold="a"),
+        lambda stored: stored["training"].update(seconds=math.inf),
+        lambda stored: stored.update(provenance={"device": 5}),
+        lambda stored: stored.update(provenance={"cpu": [1]}),
+        lambda stored: stored.update(provenance={"threads": "x"}),
+        lambda stored: stored.update(provenance={"threads": 10**30}),
+        lambda stored: stored.update(provenance={"python": {}}),
+        lambda stored: stored["generation"].update(notes=10**30),
+        lambda stored: stored["facts"].update(more=math.nan),
+        lambda stored: stored["facts"].update(more=_nested(100)),
+    ],
+)
+def test_an_outcome_of_other_types_is_a_failed_row(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    _outcome(run, "lstm-0", change)
+    write_reports(run)
+    states = {(row["system"], row["seed"]): row["status"] for row in rows((run / "trials.csv").read_text())}
+    assert (states["lstm", "0"], states["lstm", "1"]) != ("done", "done")
+    assert states["lstm", "1"] == "done"
+
+
+def test_an_evaluation_may_lack_what_was_not_finite(run: Path) -> None:
+    for key in ("lstm-0", "gan-0"):
+        _outcome(run, key, _evaluation(notes=None, updates=None, loss=None, seconds=None, learning_rate=1.0))
+    write_reports(run)
+
+
+def _nested(depth: int) -> list[Any]:
+    return [] if depth == 1 else [_nested(depth - 1)]
