@@ -18,6 +18,10 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 Finite = Annotated[float, Field(ge=-1e15, le=1e15)]
 
 
+#: Most trials of a run: each is read, scored and shown.
+MOST_TRIALS = 1 << 16
+
+
 class Fold(Stored):
     """One fold. Pieces are numbered over the whole dataset: training, validation, then test pieces in its own order.
 
@@ -181,8 +185,8 @@ class _SpecParts(_Strict):
 class PlannedTrial(Stored):
     """One trial of a run as stored, and its key."""
 
-    #: Also the name of its folder, so it must not lead elsewhere.
-    key: str = Field(pattern=r"^[^./][^/]{0,127}$")
+    #: Also the name of its folder, so it must not lead elsewhere. In the engine of pydantic $ is the end of the text only.
+    key: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
     trial: Mapping[str, Any]
 
     @field_validator("trial")
@@ -259,7 +263,7 @@ class RunRecord(Stored):
     dataset: Prepared
     plugins: Mapping[str, str] = {}
     headers: Mapping[str, Mapping[str, Any]] = {}
-    trials: tuple[PlannedTrial, ...]
+    trials: tuple[PlannedTrial, ...] = Field(max_length=MOST_TRIALS)
     provenance: Provenance
 
     @field_validator("spec")
@@ -270,6 +274,13 @@ class RunRecord(Stored):
         except ValidationError as error:
             raise ValueError(first_problem(error)) from error
         return spec
+
+    @field_validator("trials")
+    @classmethod
+    def _each_once(cls, trials: tuple[PlannedTrial, ...]) -> tuple[PlannedTrial, ...]:
+        if len({planned.key for planned in trials}) < len(trials):
+            raise ValueError("a key occurs twice")
+        return trials
 
     @field_validator("headers")
     @classmethod

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from bench.errors import DataError
 from bench.formatting import clean_fields
 from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.arrays import (
@@ -31,6 +32,9 @@ from bench.storage.files import FORMAT, DamagedError, check_damage, check_format
 from bench.system.disk import MOST_RESULT
 
 T = TypeVar("T")
+
+#: Most targets of a run: each is compared, and drawn for every row.
+MOST_TARGETS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,17 @@ def unite_samples(parts: Sequence[Samples]) -> Samples:
 
 
 def write_targets(path: Path, targets: Targets) -> None:
-    """Write targets.npz atomically: prompts and targets of the pieces used, and how they were chosen."""
+    """Write targets.npz atomically: prompts and targets of the pieces used, and how they were chosen.
+
+    Raises
+    ------
+    DataError
+        If they are more than :data:`MOST_TARGETS`.
+    """
+    if len(targets.targets) > MOST_TARGETS:
+        raise DataError(
+            f"A run can hold {MOST_TARGETS:,} held-out pieces, not {len(targets.targets):,}.", "Set fewer protocol.pieces."
+        )
     facts = _Facts(targets.test_pieces, targets.usable, targets.facts, tuple(t.piece for t in targets.targets))
     arrays: Arrays = {
         "format": np.array(FORMAT, np.int64),
@@ -247,8 +261,13 @@ def read_target_file(path: Path) -> Targets:
 
 def _targets(arrays: Arrays) -> Targets:
     facts = read_json_bytes(arrays["facts"], _FACTS)
+    if len(facts.pieces) > MOST_TARGETS:
+        raise ValueError(f"it has more than {MOST_TARGETS:,} targets")
     rows = zip(facts.pieces, read_notes(arrays, "prompt_"), read_notes(arrays, "target_"), strict=True)
-    return Targets(tuple(Target(*row) for row in rows), facts.test_pieces, facts.usable, facts.facts)
+    targets = tuple(Target(*row) for row in rows)
+    if not all(len(target.target) for target in targets):
+        raise ValueError("a target has no notes")
+    return Targets(targets, facts.test_pieces, facts.usable, facts.facts)
 
 
 def _read(path: Path, parse: Callable[[Arrays], T]) -> T:

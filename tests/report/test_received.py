@@ -16,7 +16,7 @@ from bench.sound.clips import sources
 from bench.storage.run_folder import RunFolder
 from bench.verification import verify_run
 
-from .stored_run import example, rows
+from .stored_run import Stored, example, moved, rows
 
 
 @pytest.fixture
@@ -117,3 +117,10 @@ def test_an_evaluation_may_lack_what_was_not_finite(run: Path) -> None:
 
 def _nested(depth: int) -> list[Any]:
     return [] if depth == 1 else [_nested(depth - 1)]
+
+
+def test_a_protocol_may_leave_out_what_it_does_not_limit(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "run")
+    del stored.spec["protocol"]["seconds"]
+    stored.add("lstm", 0, moved(8))
+    write_reports(stored.close())

@@ -26,12 +26,22 @@ from bench.report import write_reports
 from bench.storage import samples as stored_samples
 from bench.storage.arrays import MOST_PIECES, write_arrays
 from bench.storage.corpus import load_corpus
-from bench.storage.files import FORMAT, DamagedError, read_json, write_json
+from bench.storage.files import FORMAT, DamagedError, json_bytes, read_json, write_json
 from bench.storage.outcome import OUTCOME, Failed
+from bench.storage.records import MOST_TRIALS
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, read_samples, read_target_file, write_samples
+from bench.storage.samples import (
+    PieceName,
+    Samples,
+    Target,
+    Targets,
+    read_samples,
+    read_target_file,
+    write_samples,
+    write_targets,
+)
 from bench.system.disk import HEADER, DamagedFileError, file_digest, open_log, read_file, read_sealed, write_file, write_sealed
-from tests.storage.sealed import edited
+from tests.storage.sealed import edited, resealed
 from tests.storage.test_records import DONE, RUN
 
 
@@ -101,11 +111,47 @@ def test_a_temporary_name_that_is_a_link_is_not_written_through(tmp_path: Path, 
     assert mine.read_text() == "of the user"
 
 
-@pytest.mark.parametrize("key", ["../../mine", "/etc", ".", "", "a/b", "k" * 200])
+@pytest.mark.parametrize("key", ["../../mine", "/etc", ".", "", "a/b", "k" * 200, "a\0b", "a\nb", "a\n", "a b", "\u00e9"])
 def test_a_key_leads_nowhere_else(run: RunFolder, key: str) -> None:
     write_json(run.run_file, RUN | {"trials": [{"key": key, "trial": RUN["trials"][0]["trial"]}]})
     with pytest.raises(DataError, match=r"trials\.0\.key"):
         run.read()
+
+
+def test_a_key_occurs_once(run: RunFolder) -> None:
+    trial = RUN["trials"][0]["trial"]
+    write_json(run.run_file, RUN | {"trials": [{"key": "k", "trial": trial | {"seed": seed}} for seed in range(3000)]})
+    with pytest.raises(DataError, match="trials: value error, a key occurs twice"):
+        run.read()
+    write_json(run.run_file, RUN | {"trials": [{"key": str(number), "trial": trial} for number in range(MOST_TRIALS + 1)]})
+    with pytest.raises(DataError, match="trials: tuple should have at most 65536 items"):
+        run.read()
+
+
+def test_nesting_is_bounded(run: RunFolder) -> None:
+    text = json_bytes(RUN | {"spec": RUN["spec"] | {"extra": "deep"}}).decode()
+    run.run_file.write_bytes(resealed(text.replace('"deep"', 900 * "[" + 900 * "]")))
+    with pytest.raises(DataError, match="nested more than 50 deep"):
+        write_reports(run.path)
+
+
+def test_targets_have_notes_and_are_not_endless(tmp_path: Path) -> None:
+    file, note = tmp_path / "targets.npz", Notes.from_columns([0.0], [0.5], [60], [80])
+    none = Notes.concatenate([])
+    write_targets(file, Targets((Target(PieceName(0, "a"), none, note), Target(PieceName(1, "b"), none, none)), 2, 2))
+    with pytest.raises(DataError, match="a target has no notes"):
+        read_target_file(file)
+    many = Targets((Target(PieceName(0, "a"), none, note),) * (stored_samples.MOST_TARGETS + 1), 1, 1)
+    with pytest.raises(DataError, match="A run can hold 65,536 held-out pieces, not 65,537"):
+        write_targets(file, many)
+
+
+def test_more_targets_than_any_run_has_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, note = tmp_path / "targets.npz", Notes.from_columns([0.0], [0.5], [60], [80])
+    write_targets(file, Targets((Target(PieceName(0, "a"), note, note),) * 3, 3, 3))
+    monkeypatch.setattr(stored_samples, "MOST_TARGETS", 2)
+    with pytest.raises(DataError, match="it has more than 2 targets"):
+        read_target_file(file)
 
 
 @pytest.mark.parametrize("name", ["../../../mine", "/etc/passwd", "outcome.json", "midi/../../x"])
