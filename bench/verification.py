@@ -7,7 +7,6 @@ checkpoints, which are read when a training resumes, and what only describes a p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from bench.music.notes import Notes
 from bench.runner.prepare import MIDI_PIECES
 from bench.scoring.score import planned_trials
 from bench.sound.clips import StoredClip, sources, stored_clip
-from bench.storage.corpus import load_corpus
+from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import is_intact
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
@@ -64,7 +63,7 @@ def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
     run = RunFolder(folder)
     record = run.read()
     yield Finding("run.json")
-    for corpus in _corpora(record, caches):  # none where a run is verified on another machine
+    for corpus in cached_corpora(record.dataset.corpus, caches):  # none where a run is verified on another machine
         yield Finding("the parsed dataset", _refusal(partial(load_corpus, corpus)), "it is parsed again")
     fault = _refusal(lambda: read_targets(run.targets))
     yield Finding("targets.npz", fault, "it is chosen again from the dataset, and the trials are checked against it")
@@ -77,14 +76,6 @@ def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
         clip = stored_clip(source)
         name = source.mp3.relative_to(folder).as_posix()
         yield Finding(name, "" if isinstance(clip, StoredClip) else clip, "it is rendered again")
-
-
-def _corpora(record: RunRecord, caches: Iterable[Path]) -> list[Path]:
-    """List the files of the parsed dataset in these caches."""
-    name = Path(record.dataset.corpus).name
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]*-[0-9a-f]{16}\.npz", name, re.ASCII):
-        return []
-    return [file for cache in caches if (file := cache / "corpora" / name).is_file()]
 
 
 def _refusal(read: Callable[[], object]) -> str:

@@ -9,11 +9,13 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
 
 from bench import benchmark
 from bench.benchmark import RunResult
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.external.folder import External, midi_files, read_external
 from bench.external.messages import at_row, counts, in_report
 from bench.external.prompt_match import PromptRule
@@ -22,16 +24,18 @@ from bench.runner import prepare
 from bench.runner.datasets import Sink
 from bench.runner.folds import divide, measure_divisions
 from bench.runner.held_out import hold_out
+from bench.scoring.score import planned_trials
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
-from bench.storage.corpus import load_corpus
+from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import FORMAT, write_json
 from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
-from bench.storage.records import Call, PlannedTrial
+from bench.storage.records import Call, PlannedTrial, RunRecord
 from bench.storage.run_folder import RunFolder, result_digests
 from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
+from bench.storage.stored import Stored, first_problem
 from bench.system.disk import MOST_RESULT, read_file, write_file
 from bench.system.paths import Places
 
@@ -45,6 +49,17 @@ YARDSTICKS = ("real", "shuffle", "median")
 _TRIAL_FILES = ("trial.json", "outcome.json", "stderr.log")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
+
+
+_AGAIN = "The command that made the run makes it again."
+
+
+class _Terms(Stored):
+    """What a spec says of every trial."""
+
+    dataset: DatasetChoice
+    protocol: Protocol
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -159,15 +174,22 @@ def score_beside(
     -------
     Scored
         Its run is ``<out>/runs/<run>-scored-<name>``, with a copy of the run's outcomes and samples.
+
+    Raises
+    ------
+    BenchError
+        If the folder holds no usable file, the run holds what no run has, or its dataset is not in the cache.
     """
     folder, system = Path(folder), _row_name(name, Path(folder))
     midi_files(folder)
     base = RunFolder(source)
     record = base.read()
     _check_unused(system, {planned.trial["system"] for planned in record.trials})
-    targets, notes = read_target_file(base.targets), record.spec["protocol"]["notes"]
-    checked = _check(system, folder, targets, Path(record.dataset.corpus), notes, prompt)
-    run = RunFolder(Places.find(out).out / "runs" / "-".join([source.resolve().name, *_suffix(system)]))
+    planned_trials(record)  # here and below, before the run's folder is made: a run that is refused leaves none behind
+    places, protocol = Places.find(out), _terms(record).protocol
+    corpus = _corpus(record, places)
+    checked = _check(system, folder, read_target_file(base.targets), corpus, protocol.notes, prompt)
+    run = RunFolder(places.out / "runs" / "-".join([source.resolve().name, *_suffix(system)]))
     with run.lock():
         for key in (planned.key for planned in record.trials):
             run.trial_dir(key).mkdir(exist_ok=True)
@@ -185,8 +207,31 @@ def _check(system: str, folder: Path, targets: Targets, corpus: Path, n_notes: i
     check_index(folder, targets.targets)
     music = load_corpus(corpus)
     external = read_external(folder, targets.targets, n_notes, prompt)
-    shared = measure_divisions(divide(music, targets), external.notes, targets.targets)
+    try:
+        divisions = divide(music, targets)
+    except (ValidationError, IndexError) as error:
+        raise DataError("The folds in targets.npz are not those of its dataset.", _AGAIN) from error
+    shared = measure_divisions(divisions, external.notes, targets.targets)
     return CheckedFolder(system, external, shared)
+
+
+def _terms(record: RunRecord) -> _Terms:
+    """Parse what a run's spec says of every trial; someone else may have made it."""
+    try:
+        return _Terms.model_validate({name: record.spec[name] for name in _Terms.model_fields})
+    except ValidationError as error:
+        raise DataError(f"run.json is damaged: spec.{first_problem(error)}.", _AGAIN) from error
+
+
+def _corpus(record: RunRecord, places: Places) -> Path:
+    """Find the run's parsed dataset in the caches."""
+    found = cached_corpora(record.dataset.corpus, (*places.seeds, places.cache))
+    if not found:
+        raise DataError(
+            f"The parsed dataset of the run is not in {places.cache}.",
+            "Give --out with the folder that the run was made in, set BENCH_CACHE, or run the benchmark again.",
+        )
+    return found[0]
 
 
 def _run_references(spec: str | Path, name: str, references: Sequence[str], display: Sink, **options: Any) -> RunFolder:
@@ -206,16 +251,16 @@ def _without_preparation(display: Sink) -> Sink:
 def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], display: Sink) -> Scored:
     """Store the folder's samples as a trial that is done, list it in run.json, score and report."""
     external, system, record = checked.external, checked.system, run.read()
-    targets = read_targets(run.targets)
+    targets, terms = read_targets(run.targets), _terms(record)
     trial = Trial(
         system=system,
         kind="model",
         model=EXTERNAL,
         params={"prompt": external.rule},
-        dataset=DatasetChoice(**record.spec["dataset"]),
-        protocol=Protocol(**{**record.spec["protocol"], "samples": external.samples}),
+        dataset=terms.dataset,
+        protocol=terms.protocol.model_copy(update={"samples": external.samples}),
         budget=BudgetChoice(epochs=0),
-        seed=record.spec["seeds"][0],
+        seed=terms.seeds[0],
     )
     key = trial.digest(external.digest, str(record.dataset.corpus_key), str(FORMAT))
     remarks = in_report(external, system, len(targets))

@@ -6,7 +6,8 @@ Layout, format 5: the notes of all pieces (see :mod:`bench.storage.arrays`); ``s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,14 @@ def load_corpus(path: Path) -> Corpus:
     except DAMAGE as error:
         check_damage(error)
         raise DataError(f"{path} is damaged and can't be read ({error}).", hint) from error
+
+
+def cached_corpora(path: str, caches: Iterable[Path]) -> list[Path]:
+    """List the files of a corpus in these caches, by its name alone: the path in a received run may be someone else's."""
+    name = Path(path).name
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*-[0-9a-f]{16}\.npz", name, re.ASCII):
+        return []
+    return [file for cache in caches if (file := cache / "corpora" / name).is_file()]
 
 
 def _arrays(splits: Splits, fingerprint: str) -> dict[str, NDArray[Any]]:

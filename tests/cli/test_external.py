@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,6 +227,42 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     scored = tmp_path / "out" / "runs" / f"{run.name}-scored-mine"
     assert list(rows(scored)) == ["mine", *rows(run)]
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+
+
+def test_a_received_run_is_refused_before_a_folder_is_made(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    (tmp_path / "toy.yaml").write_text(SPEC.replace("[untrained]", "[median]"))
+    assert call("run", "toy.yaml", "--out", "out", "-q").returncode == 0
+    runs = tmp_path / "out" / "runs"
+    whole = (runs / "toy-cpu" / "run.json").read_bytes()
+    spec: dict[str, Any] = json.loads(whole)["spec"]
+    changes: list[dict[str, Any]] = [
+        *({"seeds": seeds} for seeds in ([], [-1])),
+        *({"protocol": spec["protocol"] | odd} for odd in ({"more": 1}, {"notes": 0}, {"pieces": "x"})),
+        *({"dataset": spec["dataset"] | odd} for odd in ({"more": 1}, {"options": [1]})),
+    ]
+    for change in changes:
+        (runs / "toy-cpu" / "run.json").write_bytes(whole)
+        with edited_json(runs / "toy-cpu" / "run.json") as record:
+            record["spec"].update(change)
+        done = call("score", "mine", "--run", "toy-cpu", "--out", "out")
+        assert (done.returncode, f"run.json is damaged: spec.{next(iter(change))}" in done.stderr) == (3, True), done.stderr
+        assert [path.name for path in runs.iterdir()] == ["toy-cpu"]
+
+
+def test_the_music_of_a_received_run_is_looked_for_in_the_cache_alone(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    (tmp_path / "toy.yaml").write_text(SPEC.replace("[untrained]", "[median]"))
+    assert call("run", "toy.yaml", "--out", "out", "-q").returncode == 0
+    record_file = tmp_path / "out" / "runs" / "toy-cpu" / "run.json"
+    corpus = Path(json.loads(record_file.read_bytes())["dataset"]["corpus"])
+    with edited_json(record_file) as record:
+        record["dataset"]["corpus"] = str(tmp_path / "elsewhere" / corpus.name)
+    assert call("score", "mine", "--run", "toy-cpu", "--out", "out").returncode == 0
+    (tmp_path / "elsewhere").mkdir()
+    corpus.rename(tmp_path / "elsewhere" / corpus.name)
+    done = call("score", "mine", "--run", "toy-cpu", "--out", "out")
+    assert (done.returncode, "The parsed dataset of the run is not in" in done.stderr) == (3, True), done.stderr
 
 
 def test_a_refused_folder_leaves_the_latest_run_the_latest(call: Call, tmp_path: Path, prompts: Path) -> None:
