@@ -7,17 +7,19 @@ let regressions pass.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UsageError, refusal
-from bench.gate.baseline import Baseline
+from bench.gate.baseline import Baseline, Series, System
+from bench.scoring.score import MOST
 from bench.storage.files import write_named_data, write_named_text
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RECORD, read_file
@@ -107,7 +109,34 @@ def read(path: Path) -> Baseline:
         raise UsageError(f"{path} is no baseline: {first_problem(error)}.", other) from error
     except ValueError as error:
         raise UsageError(f"{path} is no baseline: it holds a number that isn't finite.", other) from error
+    if fault := next(_faults(baseline), None):
+        raise UsageError(f"{path} is no baseline: {fault}.", other)
     return baseline
+
+
+def _faults(baseline: Baseline) -> Iterator[str]:
+    """Say which parts don't fit each other, so that nothing that compares them has to look."""
+    for name, system in baseline.systems.items():
+        if not all(0 < seconds < MOST for seconds in system.yardstick.values()):
+            yield f"{name}: a yardstick is no time"
+        for metric, series in system.metrics.items():
+            if fault := _misfit(series, system):
+                yield f"{name}: {metric}: {fault}"
+
+
+def _misfit(series: Series, system: System) -> str:
+    columns = 1 if series.over == "seeds" else len(series.at)
+    if not series.seeds or not set(series.seeds) <= set(system.seeds):
+        return "its seeds are not those of the row"
+    if len(set(series.seeds)) < len(series.seeds) or len(set(series.at)) < len(series.at):
+        return "a seed or a piece occurs twice"
+    if len(series.values) != len(series.seeds) or any(len(row) != columns for row in series.values):
+        return "it has not a value for each seed and piece"
+    if series.weights is not None and (len(series.weights) != len(series.at) or min(series.weights, default=1) <= 0):
+        return "it has not a weight above 0 for each piece"
+    if any(abs(value or 0) > MOST for value in (series.value, *(series.weights or ()), *itertools.chain(*series.values))):
+        return "a value is beyond 10^15"
+    return ""
 
 
 def differences(path: Path, baseline: Baseline) -> list[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from bench.errors import MachineError, UsageError
 from bench.gate.baseline_file import FORMAT, differences, dump, read, save, write
 from tests.descriptors import few
 
-from .handmade import flat, run, series, system
+from .handmade import changed, flat, run, series, system
 
 BASELINE = run(lstm=system(pitch_distance=flat(10.0, 2), training_seconds=series([50, 51], "seeds")))
 DATA = dump(BASELINE).encode()
@@ -111,6 +111,32 @@ class TestDamage:
         checksum = hashlib.sha256(content.encode()).hexdigest()
         error = refusal(path, f'{{"bench_baseline":3,"sha256":"{checksum}",\n{content}'.encode())
         assert error.message.startswith(f"{path} is no baseline: ")
+
+    @pytest.mark.parametrize(
+        ("damage", "fault"),
+        [
+            ({"values": ((10.0,) * 20,)}, "it has not a value for each seed and piece"),
+            ({"values": ((10.0,) * 20, (10.0,) * 19)}, "it has not a value for each seed and piece"),
+            ({"values": (), "seeds": ()}, "its seeds are not those of the row"),
+            ({"seeds": (0, 5)}, "its seeds are not those of the row"),
+            ({"seeds": (0, 0)}, "a seed or a piece occurs twice"),
+            ({"at": (0,) * 20}, "a seed or a piece occurs twice"),
+            ({"weights": ()}, "it has not a weight above 0 for each piece"),
+            ({"weights": (0.0,) * 20}, "it has not a weight above 0 for each piece"),
+            ({"value": 1e308}, r"a value is beyond 10\^15"),
+        ],
+    )
+    def test_parts_that_do_not_fit_are_refused(self, path, damage, fault):
+        key = next(iter(BASELINE.systems["lstm"].metrics))
+        metrics = BASELINE.systems["lstm"].metrics
+        write(path, changed(BASELINE, "lstm", metrics=metrics | {key: replace(metrics[key], **damage)}))
+        with pytest.raises(UsageError, match=f"is no baseline: lstm: {key}: {fault}"):
+            read(path)
+
+    def test_a_yardstick_is_a_time(self, path):
+        write(path, changed(BASELINE, "lstm", yardstick={"0": 0.5, "1": 0.0}))
+        with pytest.raises(UsageError, match="lstm: a yardstick is no time"):
+            read(path)
 
 
 def test_differences_are_those_of_the_terms(path):
