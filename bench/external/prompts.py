@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.errors import DataError, UsageError, refusal
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
@@ -19,6 +21,7 @@ from bench.runner.folds import read_folds
 from bench.runner.held_out import HeldOut
 from bench.storage.files import FORMAT, read_json, write_json, write_text
 from bench.storage.samples import Target, notes_digest
+from bench.storage.stored import Stored, first_problem
 from bench.system.disk import write_file
 
 INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
@@ -26,6 +29,24 @@ INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
 #: The piece's number, and the sample's if any, anywhere in a file's name; or a name of only these numbers.
 _NUMBERED = re.compile(r"prompt-(\d+)(?:-(\d+))?", re.IGNORECASE)
 _BARE = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+class _Dataset(Stored):
+    name: str
+
+
+class _Exported(Stored):
+    """What an index says of its prompts: the spec, scale and dataset that they are of, and their identity."""
+
+    spec: str
+    scale: str
+    dataset: _Dataset
+    prompts: str
+
+    @property
+    def about(self) -> str:
+        """What the prompts are of, for a message."""
+        return f"the spec {self.spec} at scale {self.scale}, dataset {self.dataset.name}"
 
 
 def prompt_name(piece: int) -> str:
@@ -105,10 +126,10 @@ def check_index(folder: Path, targets: tuple[Target, ...]) -> None:
     file = folder / INDEX
     if not file.exists():
         return
-    index = read_json(file)
-    if index.get("prompts") != prompts_digest(targets):
+    index = _read_index(file)
+    if index.prompts != prompts_digest(targets):
         raise DataError(
-            f"{file} is of other prompts: {_about(index)}.",
+            f"{file} is of other prompts: {index.about}.",
             "Give the spec and scale that they were exported for, or remove the index if the files continue others.",
         )
 
@@ -155,7 +176,7 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
         else f"No notes are given: write a piece for each of {prompt_name(0)} to {last}."
     )
     lines = [
-        f"Prompts of {_about(index)}",
+        f"Prompts of {_Exported.model_validate(index).about}",
         "",
         task,
         "",
@@ -183,9 +204,14 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _about(index: dict[str, Any]) -> str:
-    dataset = index.get("dataset") or {}
-    return f"the spec {index.get('spec')} at scale {index.get('scale')}, dataset {dataset.get('name')}"
+def _read_index(file: Path) -> _Exported:
+    try:
+        return _Exported.model_validate(read_json(file))
+    except ValidationError as error:
+        raise DataError(
+            f"{file} is no index of prompts: {first_problem(error)}.",
+            "Remove it, or export the prompts into another folder.",
+        ) from error
 
 
 def _check_folder(folder: Path, prompts: str) -> None:
@@ -195,7 +221,7 @@ def _check_folder(folder: Path, prompts: str) -> None:
         raise UsageError(f"{folder} is a file; prompts need a folder.")
     if not any(folder.iterdir()):
         return
-    index = read_json(folder / INDEX) if (folder / INDEX).exists() else {}
-    if index.get("prompts") != prompts:
-        what = f"prompts of {_about(index)}" if index else "other files"
+    index = _read_index(folder / INDEX) if (folder / INDEX).exists() else None
+    if index is None or index.prompts != prompts:
+        what = f"prompts of {index.about}" if index else "other files"
         raise UsageError(f"{folder} already holds {what}.", "Give --to a new folder: prompts of two kinds must not mix.")

@@ -19,6 +19,7 @@ from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
 from bench.runner.held_out import HeldOut
 from bench.specs.schema import DatasetChoice, Protocol, Spec
+from bench.storage.files import FORMAT, write_json
 from bench.storage.records import Prepared
 from bench.storage.samples import PieceName, Target, Targets
 
@@ -385,3 +386,13 @@ class TestTheRuleForPrompts:
         assert self.read(folder, "absent").notes[0, 0].pitch.tolist() == [60, 62, 64, 65]
         with pytest.raises(DataError, match="it has 0 notes after the prompt; 4 are needed"):
             self.read(folder, "auto")
+
+
+@pytest.mark.parametrize("damage", [{"dataset": 5}, {"dataset": {}}, {"scale": []}, {"prompts": ["x"]}])
+def test_an_index_of_other_types_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+    index = {"format": FORMAT, "spec": "toy", "scale": "cpu", "dataset": {"name": "toy"}, "prompts": "x"}
+    write_json(tmp_path / "prompts.json", index | damage)
+    with pytest.raises(DataError, match=rf"prompts\.json is no index of prompts: {next(iter(damage))}"):
+        check_index(tmp_path, held_out(1).targets.targets)
+    with pytest.raises(DataError, match=r"prompts\.json is no index of prompts"):
+        export_prompts(held_out(1), tmp_path, scale="cpu", score="")
