@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it: `bench list` answers within
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -104,6 +105,23 @@ def main() -> None:
     :class:`EOFError`; a script could not tell these from a regression, so they get codes of their own.
     """
     prepare_output()
+    try:
+        _run()
+    finally:
+        _settle_output()
+
+
+def _settle_output() -> None:
+    """Give up what can't be written, as on a full disk: Python would try again at its end, and then leave 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run() -> None:
     try:
         app(prog_name="bench")
     except (BenchError, OSError, MemoryError) as error:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from bench.cli.app import app
 from bench.system import hardware
+from bench.system.frameworks import gpu_remedy
 from bench.system.gpu_probes import CHECKS
 from tests.system.scripts import script
 
@@ -62,7 +63,7 @@ def test_a_failed_check_says_why_and_what_to_do(gpu_machine: Path, monkeypatch: 
     assert answer.exit_code == 3
     assert "FAIL  pytorch: compiler: compiler figures\n  fix: install a C compiler and Python's headers" in answer.stdout
     assert "SKIP  tensorflow: tensorflow can't use this machine's GPU (for lstm, lstm-paper)" in answer.stdout
-    assert "\n  fix: `make setup GPU=1` makes an environment a framework\n" in answer.stdout
+    assert f"\n  fix: {gpu_remedy('')}\n" in answer.stdout
 
 
 def test_the_conclusion_names_the_frameworks(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,7 @@ def test_no_advice_installs_over_another_framework(gpu_machine: Path, monkeypatc
     missing = script(gpu_machine / "none", "echo 'No module named tensorflow' >&2; exit 1")
     monkeypatch.setenv("BENCH_PYTHON_TENSORFLOW", str(missing))
     told = CliRunner().invoke(app, ["doctor"]).stdout
-    assert told.count("  fix: `make setup GPU=1` makes an environment a framework") == 2
+    assert told.count(f"  fix: {gpu_remedy('')}") == 2
     assert "pip install" not in told
 
 

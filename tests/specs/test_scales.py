@@ -12,6 +12,7 @@ import pytest
 from bench.specs import scales
 from bench.specs.scales import choose_scale
 from bench.system import hardware
+from bench.system.frameworks import gpu_remedy
 from tests.system.scripts import script
 
 
@@ -47,7 +48,7 @@ def test_cpu_where_one_framework_has_no_cuda(gpu_machine: Path, monkeypatch: pyt
     assert scale == "cpu"
     assert why == (
         "nvidia-smi shows Some GPU, but tensorflow can't use it (its build 9.9 finds none); "
-        "to change that: `make setup GPU=1` makes an environment a framework; --scale gpu insists"
+        f"to change that: {gpu_remedy('')}; --scale gpu insists"
     )
     assert choose_scale("gpu", "table2") == ("gpu", "asked for")
     assert choose_scale(None, "table2", models=["transformer", "gan"])[0] == "gpu"
