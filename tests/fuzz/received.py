@@ -69,7 +69,8 @@ def _rich(folder: Path) -> Path:
 
 
 def _add(stored: Stored, system: str, seed: int, **more: Any) -> None:
-    trial = stored.run.trial_dir(stored.add(system, seed, moved(8 + seed), bits=15.0, **more))
+    key = f"{system}-{seed}".replace(" ", "-").replace("=", "-")
+    trial = stored.run.trial_dir(stored.add(system, seed, moved(8 + seed), bits=15.0, key=key, **more))
     write_samples(trial / "samples.npz", Samples(moved(8 + seed), **_LIKELIHOOD))
     write_samples(trial / "stages" / "0.25.npz", Samples(moved(3), **_LIKELIHOOD))
 
