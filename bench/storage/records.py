@@ -186,7 +186,7 @@ class PlannedTrial(Stored):
     """One trial of a run as stored, and its key."""
 
     #: Also the name of its folder, so it must not lead elsewhere. In the engine of pydantic $ is the end of the text only.
-    key: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
+    key: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.=-]{0,127}$")
     trial: Mapping[str, Any]
 
     @field_validator("trial")
