@@ -143,7 +143,7 @@ def test_the_first_stop_of_the_keyboard_leads_to_the_results(report: Any, open_p
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
     page.keyboard.press("Enter")
-    assert page.url.endswith("#result")
+    page.wait_for_url("**/report.html#result")  # the browser tells of the new address a moment later
 
 
 def test_the_verdict_and_its_figures_are_the_first_screen(report: Any, open_page: Any) -> None:
