@@ -140,10 +140,13 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
 
 
 def midi_files(folder: Path) -> list[Path]:
-    """List the MIDI files of a folder in natural order: take-2 before take-10."""
+    """List the MIDI files of a folder in natural order: take-2 before take-10.
+
+    Pipes and links to nothing are among them: reading them says why they can't be used.
+    """
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.", "Give the folder that holds the MIDI files.")
-    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")]
+    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir() and not p.name.startswith(".")]
     if not files:
         raise UsageError(f"There is no MIDI file ({', '.join(SUFFIXES)}) in {folder}.", "Folders in it are not searched.")
     return sorted(files, key=lambda p: ([(int(n or 0), w) for n, w in re.findall(r"(\d+)|(\D+)", p.name)], p.name))

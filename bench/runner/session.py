@@ -23,7 +23,7 @@ from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.processes import Ending, Signals, Task
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
-from bench.storage.files import FORMAT, is_intact, set_aside, tail, write_json
+from bench.storage.files import FORMAT, is_intact_file, make_way, set_aside, tail, write_json
 from bench.storage.outcome import Done, Failed, Failure, Memory
 from bench.storage.records import Prepared
 from bench.storage.run_folder import RunFolder, damaged_results
@@ -98,7 +98,8 @@ class Session:
         """Write what describes a finished trial again where it is missing or damaged; the trial itself doesn't run again."""
         for key in keys:
             path = self.folder.trial_dir(key) / "trial.json"
-            if not path.exists() or (path.is_file() and not is_intact(path.read_bytes())):
+            if not is_intact_file(path):
+                make_way(self.folder.trial_dir(key), path.name)
                 write_json(path, trials[key].model_dump(mode="json"))
 
     def _prepare(self, fetch: bool) -> Prepared:

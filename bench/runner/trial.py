@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 import os
@@ -30,7 +31,7 @@ from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
 from bench.runner.training import TrainingRun, limits, rate
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
-from bench.storage.files import FORMAT, BusyError, NoLocksError, clear_temporaries, hold, plain, tail, write_json
+from bench.storage.files import FORMAT, BusyError, NoLocksError, check_values, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.outcome import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.run_folder import result_digests, samples_file
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
@@ -52,6 +53,12 @@ _MEMORY_SAID = (
     "DefaultCPUAllocator: can't allocate memory",
 )
 
+#: Characters of a message that are kept: an exception may quote an array.
+LONGEST_MESSAGE = 4_000
+
+#: Characters of a model's facts as JSON.
+MOST_FACTS = 1 << 20
+
 #: Time to wait for a worker whose runner was killed to release the trial's folder, seconds.
 PATIENCE = 30.0
 
@@ -59,7 +66,7 @@ PATIENCE = 30.0
 def describe(error: BaseException) -> dict[str, str]:
     """Describe an error by kind, message and hint.
 
-    A refused call of a plug-in is an error of the plug-in, unless the machine refuses whatever is asked for.
+    A refused call of a plug-in is an error of the plug-in, unless the machine refuses whatever is asked for. Long texts are cut.
 
     Examples
     --------
@@ -68,12 +75,19 @@ def describe(error: BaseException) -> dict[str, str]:
     """
     if isinstance(error, OSError) and error.errno is not None and (is_machines(error) or not raised_by_plugin(error)):
         error = refusal(error, UsageError(machine_error(error).message))
+    kind, hint = type(error).__name__, ""
     if isinstance(error, BenchError):
-        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-    if isinstance(error, MemoryError):
-        peak = f"out of memory; peak was {peak_bytes() / 2**20:.0f} MiB"
-        return {"kind": "MemoryError", "message": f"{peak} ({error})" if str(error) else peak, "hint": ""}
-    return {"kind": type(error).__name__, "message": f"{type(error).__name__}: {error}", "hint": ""}
+        message, hint = error.message, error.hint
+    elif isinstance(error, MemoryError):
+        kind, message = "MemoryError", f"out of memory; peak was {peak_bytes() / 2**20:.0f} MiB"
+        message += f" ({error})" if str(error) else ""
+    else:
+        message = f"{kind}: {error}"
+    return {"kind": _cut(kind), "message": _cut(message), "hint": _cut(hint)}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} … ({len(text):,} characters)"
 
 
 def is_transient(error: BaseException) -> bool:
@@ -325,6 +339,9 @@ class TrialTask:
             wrong = {name: stated[name] for name in COUNTS if stated.get(name) is not None and not _is_count(stated[name])}
             counts = {n: _number(stated[n]) for n in COUNTS if stated.get(n) is not None and n not in wrong}
             facts: dict[str, Any] = plain({n: value for n, value in stated.items() if n not in wrong} | counts)
+            check_values(facts)
+            if (size := len(json.dumps(facts))) > MOST_FACTS:
+                raise ValueError(f"they have {size:,} characters, and may have {MOST_FACTS:,} at most")
         except Exception as error:
             traceback.print_exc()
             self._remark(f"facts() failed, so none are recorded: {type(error).__name__}: {error}")
@@ -334,6 +351,7 @@ class TrialTask:
         return facts
 
     def _remark(self, text: str) -> None:
+        text = _cut(text)
         self.remarks.append(text)
         print(text, file=sys.stderr, flush=True)
         self.emit({"event": "message", "text": f"{self.trial.label}: {text}"})

@@ -24,7 +24,7 @@ import numpy as np
 
 from bench.errors import DataError, MachineError, UsageError, machine_error
 from bench.formatting import clean
-from bench.system.disk import MOST_RECORD, open_lock, read_file, write_file, write_named_file
+from bench.system.disk import MOST_RECORD, DamagedFileError, open_lock, read_file, write_file, write_named_file
 
 #: Version of run.json, outcome.json, targets.npz and samples.npz. It is part of every trial's key.
 FORMAT = 4
@@ -165,9 +165,21 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """Encode a JSON object with its checksum in the first line; NaN and infinity, which JSON lacks, become null."""
+    """Encode a JSON object with its checksum in the first line; NaN and infinity, which JSON lacks, become null.
+
+    Raises
+    ------
+    DataError
+        If :func:`read_json` would refuse it.
+    """
     value = {key: item for key, item in value.items() if key != "sha256"}  # of a file that was read, changed and is written again
-    content = json.dumps(plain(value), indent=1, allow_nan=False).removeprefix("{\n").encode() + b"\n"
+    try:
+        check_values(value := plain(value))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"This can't be stored: {error}.") from error
+    content = json.dumps(value, indent=1, allow_nan=False).removeprefix("{\n").encode() + b"\n"
+    if len(content) > MOST_RECORD:
+        raise DataError(f"This can't be stored: it has {len(content):,} bytes, and may have {MOST_RECORD:,} at most.")
     return b'{"sha256":"%s",\n' % hashlib.sha256(content).hexdigest().encode() + content
 
 
@@ -187,7 +199,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = read_file(path, MOST_RECORD)
         value = json.loads(data)
-        _check_values(value)
+        check_values(value)
     except (OSError, ValueError, RecursionError) as error:
         check_damage(error)
         raise DamagedError(f"{path} can't be read: {error}.", again) from error
@@ -203,8 +215,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_values(value: Any) -> None:
-    """Refuse what :func:`write_json` doesn't write: numbers that aren't finite, which JSON has not, and endless nesting."""
+def check_values(value: Any) -> None:
+    """Refuse what :func:`read_json` doesn't read: numbers that aren't finite, which JSON has not, and endless nesting."""
     level = [value]
     for _ in range(MOST_DEPTH):
         parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
@@ -220,6 +232,14 @@ def is_intact(data: bytes) -> bool:
     """Whether the bytes of a JSON file match the checksum in its first line."""
     header = _CHECKSUM.match(data)
     return header is not None and hashlib.sha256(data[header.end() :]).hexdigest().encode() == header[1]
+
+
+def is_intact_file(path: Path) -> bool:
+    """Whether there is a JSON file that matches its checksum."""
+    try:
+        return is_intact(read_file(path, MOST_RECORD))
+    except (FileNotFoundError, DamagedFileError):
+        return False
 
 
 def check_damage(error: Exception) -> None:

@@ -155,6 +155,20 @@ def test_3_is_a_run_folder_that_is_removed_meanwhile(folder: Path, when: str) ->
     assert "Traceback" not in output
 
 
+def test_130_is_an_interrupt_before_the_command_line_is_loaded(folder: Path) -> None:
+    code = """
+import runpy, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("bench", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_3_is_a_library_that_the_machine_has_no_memory_for(folder: Path) -> None:
     done = bench(folder, *RUN, memory=60 << 20, OPENBLAS_NUM_THREADS="1")
     assert done.returncode == 3, done.stderr

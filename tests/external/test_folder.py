@@ -1,5 +1,6 @@
 """A folder of MIDI as samples: which file is which piece, what of it counts, what is refused. Notes are half a second apart."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,14 @@ def test_too_few_notes_and_none_are_bad(folder: Path) -> None:
         "prompt-001.mid": "it holds no notes",
     }
     assert found.missing == (0, 1)
+
+
+def test_a_pipe_and_a_link_to_nothing_are_bad(folder: Path) -> None:
+    put(folder, "prompt-000.mid", 40, 41, 60, 61, 62, 63)
+    os.mkfifo(folder / "prompt-001.mid")
+    (folder / "prompt-002.mid").symlink_to("nowhere.mid")
+    found = read_external(folder, TARGETS, N)
+    assert found.bad == {"prompt-001.mid": "not a file", "prompt-002.mid": "can't be read (No such file or directory)"}
 
 
 def test_samples_count_from_0_and_as_most_pieces_have(folder: Path) -> None:

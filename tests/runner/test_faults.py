@@ -268,6 +268,14 @@ def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
                 "facts() gave peak_gpu_bytes = nan; it must be a finite number of at least 0, so it is left out.",
             ],
         ),
+        (
+            "facts endless",
+            {},
+            [
+                "facts() failed, so none are recorded: ValueError: they have 3,145,741 characters, and may have 1,048,576"
+                " at most",
+            ],
+        ),
         ("facts true", {}, ["facts() gave parameters = True; it must be a finite number of at least 0, so it is left out."]),
     ],
 )
@@ -277,6 +285,15 @@ def test_facts_that_cannot_be_used_are_left_out_and_said(toy: Bench, how: str, f
     assert toy.outcome("faulty")["facts"] == facts
     assert toy.outcome("faulty")["remarks"] == said
     assert said[0] in (toy.trials()["faulty", 0] / "stderr.log").read_text()
+
+
+def test_of_a_long_message_the_beginning_is_kept() -> None:
+    from bench.runner.trial import describe
+
+    message = describe(ValueError("x" * (50 << 20)))["message"]
+    assert message.startswith("ValueError: xxx")
+    assert message.endswith(" … (52,428,812 characters)")
+    assert len(message) < 4_100
 
 
 def test_facts_may_be_fractions(toy: Bench) -> None:

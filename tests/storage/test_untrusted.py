@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import pickle
 import secrets
@@ -133,6 +134,8 @@ def test_nesting_is_bounded(run: RunFolder) -> None:
     run.run_file.write_bytes(resealed(text.replace('"deep"', 900 * "[" + 900 * "]")))
     with pytest.raises(DataError, match="nested more than 50 deep"):
         write_reports(run.path)
+    with pytest.raises(DataError, match="can't be stored: it is nested more than 50 deep"):
+        json_bytes({"spec": json.loads(60 * "[" + 60 * "]")})
 
 
 def test_targets_have_notes_and_are_not_endless(tmp_path: Path) -> None:

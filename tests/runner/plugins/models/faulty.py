@@ -140,6 +140,8 @@ class Model:
                 return {"parameters": "many", "peak_gpu_bytes": float("nan"), "precision": "float32"}
             case "facts fractions":
                 return {"parameters": Fraction(3, 2), "peak_gpu_bytes": np.float64(1234.5)}
+            case "facts endless":
+                return {"weights": [0] * (1 << 20)}
             case "facts true":
                 return {"parameters": True}
         return {}
