@@ -51,8 +51,12 @@ def prepare_output() -> None:
     """Make sure that everything can be printed, before the first console is made.
 
     A terminal of unknown size may set $COLUMNS and $LINES to 0, which Rich and Typer take for no room at all: they are ignored
-    unless they are a size. A character that the terminal's encoding lacks is printed as a question mark.
+    unless they are a size. A character that the terminal's encoding lacks is printed as a question mark. What goes to a closed
+    stream (``2>&-``) is dropped.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (stays open)
     for name in ("COLUMNS", "LINES"):
         if not re.fullmatch("[1-9][0-9]{0,4}", os.environ.get(name, "")):
             os.environ.pop(name, None)

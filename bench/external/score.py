@@ -194,6 +194,9 @@ def score_beside(
         for key in (planned.key for planned in record.trials):
             run.trial_dir(key).mkdir(exist_ok=True)
             outcome = base.outcome(key)
+            if outcome is not None and base.strange(key):
+                write_json(run.trial_dir(key) / "outcome.json", {"format": FORMAT, **outcome.model_dump()})
+                continue
             for file in (*_TRIAL_FILES, *(outcome.digests if isinstance(outcome, Done) else ())):
                 if (base.trial_dir(key) / file).exists():
                     _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)

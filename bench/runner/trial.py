@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import numbers
 import os
 import resource
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from bench.api import Notes, seed_for
-from bench.errors import BenchError, PluginError, UsageError, is_denied, is_machines, is_users, machine_error, refusal
+from bench.errors import BenchError, DataError, PluginError, UsageError, is_denied, is_machines, is_users, machine_error, refusal
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.plugins.discovery import get_plugin, load, raised_by_plugin, source_digest
@@ -32,9 +32,10 @@ from bench.runner.training import TrainingRun, limits, rate
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, check_values, clear_temporaries, hold, plain, tail, write_json
-from bench.storage.outcome import COUNTS, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
+from bench.storage.outcome import COUNTS, OUTCOME, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.run_folder import result_digests, samples_file
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
+from bench.storage.stored import first_problem
 from bench.system import frameworks, gpu, hardware, provenance, speed
 
 Emit = Callable[[dict[str, Any]], None]
@@ -55,6 +56,9 @@ _MEMORY_SAID = (
 
 #: Characters of a message that are kept: an exception may quote an array.
 LONGEST_MESSAGE = 4_000
+
+#: Greatest number that a fact may be.
+MOST_COUNT = 10**15
 
 #: Characters of a model's facts as JSON.
 MOST_FACTS = 1 << 20
@@ -160,7 +164,15 @@ class TrialTask:
                 "wall_seconds": time.perf_counter() - self.began,
             }
         )
-        write_json(self.folder / "outcome.json", {"format": FORMAT, **outcome.model_dump()})
+        record = {"format": FORMAT, **outcome.model_dump()}
+        try:
+            OUTCOME.validate_python(plain(record))  # a plug-in's part of it may be what no reader takes
+            write_json(self.folder / "outcome.json", record)
+        except (DataError, ValidationError) as error:
+            reason = first_problem(error) if isinstance(error, ValidationError) else error.message
+            failure = Failure(kind="DataError", message=f"Its outcome can't be stored: {_cut(reason)}", phase="write")
+            outcome = Failed(status="failed", error=failure, **common)
+            write_json(self.folder / "outcome.json", {"format": FORMAT, **outcome.model_dump()})
         return outcome
 
     def _perform(self) -> dict[str, Any]:
@@ -347,7 +359,7 @@ class TrialTask:
             self._remark(f"facts() failed, so none are recorded: {type(error).__name__}: {error}")
             return {}
         for name, value in wrong.items():
-            self._remark(f"facts() gave {name} = {str(value)[:60]}; it must be a finite number of at least 0, so it is left out.")
+            self._remark(f"facts() gave {name} = {str(value)[:60]}; it must be a number from 0 to 10^15, so it is left out.")
         return facts
 
     def _remark(self, text: str) -> None:
@@ -403,8 +415,8 @@ def _difference(before: float | None, after: float | None) -> float | None:
 
 
 def _is_count(value: Any) -> bool:
-    """Whether a value is a finite number of at least 0; NumPy's numbers count."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0
+    """Whether a value is a number from 0 to :data:`MOST_COUNT`; NumPy's numbers count."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 <= float(value) <= MOST_COUNT
 
 
 def _number(value: Any) -> int | float:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.music.midi import read_midi
+from bench.music.notes import LONGEST as LATEST
 from bench.music.notes import Notes
 from bench.sound.render import RECIPE, Cut, render
 from bench.sound.synthesizer import Synthesizer
@@ -229,10 +230,18 @@ def prompt_notes(notes: Notes, prompt: Notes) -> NDArray[np.bool_]:
     """
     if not len(notes) or not len(prompt):
         return np.zeros(len(notes), np.bool_)
-    same = (notes.pitch[:, None] == prompt.pitch) & (np.abs(notes.onset[:, None] - prompt.onset) < NEAR)  # (n, P)
-    if not same.any(axis=0).all():
+    if not _occur(prompt, notes).all():
         return np.zeros(len(notes), np.bool_)
-    mask: NDArray[np.bool_] = same.any(axis=1)
+    return _occur(notes, prompt)
+
+
+def _occur(notes: Notes, others: Notes) -> NDArray[np.bool_]:
+    """Mask of those `notes` that have one of the same pitch, at the same time within :data:`NEAR`, among `others`."""
+    # One number for pitch and onset: sorted, near ones are found without comparing each with each.
+    sought, there = (part.pitch * (2 * LATEST) + part.onset for part in (notes, others))
+    there.sort()
+    first, behind = np.searchsorted(there, sought - NEAR, "right"), np.searchsorted(there, sought + NEAR, "left")
+    mask: NDArray[np.bool_] = behind > first
     return mask
 
 

@@ -25,6 +25,9 @@ HEADER = 512
 #: hundredth of it, and JSON takes about ten times its size in memory.
 MOST_RECORD = 64 << 20
 
+#: Folders within folders of a run.
+DEEPEST = 8
+
 #: Greatest size in bytes of one trial's samples, of a run's targets, or of a file of MIDI or sound: 14 million notes.
 MOST_RESULT = 256 << 20
 
@@ -194,15 +197,19 @@ def check_ordinary(folder: Path, own: Callable[[Path], bool] = lambda _: False) 
     Raises
     ------
     DamagedFileError
-        With the path of the first link, pipe, socket or device.
+        With the path of the first link, pipe, socket or device; or if folders are nested deeper than ours are: paths may get too
+        long for the system.
     """
-    waiting = [folder]
+    waiting = [(folder, 0)]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        place, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise DamagedFileError(f"{folder} holds folders nested more than {DEEPEST} deep")
+        with os.scandir(place) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     if not own(Path(entry.path)):
-                        waiting.append(Path(entry.path))
+                        waiting.append((Path(entry.path), depth + 1))
                 elif not entry.is_file(follow_symlinks=False):
                     kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
                     raise DamagedFileError(f"{entry.path} is {kind}")

@@ -120,6 +120,14 @@ def test_2_is_the_users(folder: Path, words: tuple[str, ...]) -> None:
     assert done.stderr
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&-"])
+def test_a_closed_stream_changes_no_exit_code(folder: Path, closed: str) -> None:
+    for words, code in (("list models", 0), ("run nothing-of-that-name", 2)):
+        command = f"{sys.executable} -m bench {words} {closed}"
+        done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stderr
+
+
 def test_3_is_what_is_incomplete_and_the_machines(folder: Path) -> None:
     failed = bench(folder, "run", "fails.yaml", *RUN[2:])
     missing = bench(folder, "run", "table2-maestro", "--scale", "cpu", "--data", str(folder), "--out", "out3")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
@@ -227,6 +228,28 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     scored = tmp_path / "out" / "runs" / f"{run.name}-scored-mine"
     assert list(rows(scored)) == ["mine", *rows(run)]
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize("odd", ["link", "pipe", "folder"])
+def test_a_strange_trial_of_a_run_costs_its_row(call: Call, tmp_path: Path, prompts: Path, odd: str) -> None:
+    continued(prompts, tmp_path / "mine")
+    (tmp_path / "toy.yaml").write_text(SPEC.replace("[untrained]", "[median]"))
+    assert call("run", "toy.yaml", "--out", "out", "-q").returncode == 0
+    (trial, *_) = sorted((tmp_path / "out" / "runs" / "toy-cpu" / "trials").iterdir())
+    elsewhere = tmp_path / "elsewhere"
+    if odd == "folder":
+        trial.rename(elsewhere)
+        trial.symlink_to(elsewhere)
+    else:
+        (trial / "stderr.log").unlink(missing_ok=True)
+        elsewhere.write_text("of the user")
+        (trial / "stderr.log").symlink_to(elsewhere) if odd == "link" else os.mkfifo(trial / "stderr.log")
+    done = call("score", "mine", "--run", "toy-cpu", "--out", "out")
+    assert (done.returncode, done.stderr) == (3, "1 trial of other rows failed\n")
+    scored = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    assert sorted(row["status"] for row in rows(scored).values()).count("failed") == 1
+    assert rows(scored)["mine"]["status"] == "done"
+    assert not (scored / "trials" / trial.name / "stderr.log").exists()
 
 
 def test_a_received_run_is_refused_before_a_folder_is_made(call: Call, tmp_path: Path, prompts: Path) -> None:

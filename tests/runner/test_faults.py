@@ -264,8 +264,8 @@ def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
             "facts wrong",
             {"precision": "float32"},
             [
-                "facts() gave parameters = many; it must be a finite number of at least 0, so it is left out.",
-                "facts() gave peak_gpu_bytes = nan; it must be a finite number of at least 0, so it is left out.",
+                "facts() gave parameters = many; it must be a number from 0 to 10^15, so it is left out.",
+                "facts() gave peak_gpu_bytes = nan; it must be a number from 0 to 10^15, so it is left out.",
             ],
         ),
         (
@@ -276,7 +276,12 @@ def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
                 " at most",
             ],
         ),
-        ("facts true", {}, ["facts() gave parameters = True; it must be a finite number of at least 0, so it is left out."]),
+        (
+            "facts great",
+            {},
+            ["facts() gave parameters = 10000000000000000; it must be a number from 0 to 10^15, so it is left out."],
+        ),
+        ("facts true", {}, ["facts() gave parameters = True; it must be a number from 0 to 10^15, so it is left out."]),
     ],
 )
 def test_facts_that_cannot_be_used_are_left_out_and_said(toy: Bench, how: str, facts: object, said: list[str]) -> None:

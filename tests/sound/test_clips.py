@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -83,6 +84,14 @@ class TestPromptNotes:
     def test_two_notes_on_one_key_at_once_are_one(self):
         prompt = Notes.from_columns([0.0, 0.0, 0.5], [0.25, 0.5, 0.25], [60, 60, 62], [80, 80, 80])
         assert prompt_notes(read_midi(midi_bytes(prompt)), prompt).all()
+
+    def test_long_prompts_are_not_compared_note_by_note(self):
+        each = np.ones(100_000)
+        many = Notes.from_columns(each.cumsum() / 2, each / 4, 40 + each % 2, 80 * each)
+        tracemalloc.start()
+        assert prompt_notes(many, many).all()
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+        tracemalloc.stop()
 
     def test_a_file_without_the_prompt(self):
         prompt = notes([40, 41])

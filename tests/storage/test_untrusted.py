@@ -119,6 +119,21 @@ def test_a_key_leads_nowhere_else(run: RunFolder, key: str) -> None:
         run.read()
 
 
+def test_folders_without_end_cost_their_trial(run: RunFolder) -> None:
+    place = run.trial_dir(RUN["trials"][0]["key"])
+    place.mkdir(parents=True)
+    descriptor = os.open(place, os.O_RDONLY)
+    for _ in range(40):  # 10,000 characters: no call takes a path of that length
+        os.mkdir("d" * 250, dir_fd=descriptor)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(descriptor)
+    outcome = run.outcome(RUN["trials"][0]["key"])
+    assert isinstance(outcome, Failed)
+    assert "nested more than 8 deep" in outcome.error.reason
+
+
 def test_a_key_occurs_once(run: RunFolder) -> None:
     trial = RUN["trials"][0]["trial"]
     write_json(run.run_file, RUN | {"trials": [{"key": "k", "trial": trial | {"seed": seed}} for seed in range(3000)]})

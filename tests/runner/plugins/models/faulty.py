@@ -138,6 +138,8 @@ class Model:
                 raise RuntimeError("no facts")
             case "facts wrong":
                 return {"parameters": "many", "peak_gpu_bytes": float("nan"), "precision": "float32"}
+            case "facts great":
+                return {"parameters": 10**16}
             case "facts fractions":
                 return {"parameters": Fraction(3, 2), "peak_gpu_bytes": np.float64(1234.5)}
             case "facts endless":
