@@ -12,7 +12,7 @@ import signal
 from collections.abc import Container, Iterator
 from multiprocessing.connection import Connection
 
-from bench.errors import DataError
+from bench.errors import DataError, machine_error
 from bench.music import midi
 from bench.music.notes import COLUMNS, Notes
 
@@ -36,6 +36,8 @@ class Reader:
         ------
         DataError
             Also if the child dies, or is ended after :data:`PATIENCE`.
+        MachineError
+            If it lacks memory.
         """
         process, pipe = self._child = self._child or self._start()
         try:
@@ -48,6 +50,8 @@ class Reader:
                 raise DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s)") from None
             name = signal.Signals(code).name if code in set(signal.Signals) else "its end"
             raise DataError(f"the parser dies on it ({name})") from None
+        if answer is None:
+            raise machine_error(MemoryError("reading MIDI"))
         if isinstance(answer, str):
             raise DataError(answer)
         return Notes(*answer)
@@ -103,7 +107,7 @@ def isolated() -> Iterator[None]:
 
 
 def _serve(pipe: Connection) -> None:
-    """Answer each request with the columns of the notes, or why there are none, until the other end is closed."""
+    """Answer each request with the columns of the notes, why there are none, or None without memory, until it is closed."""
     with contextlib.suppress(EOFError), limited():
         while True:
             raw, programs = pipe.recv()
@@ -112,3 +116,5 @@ def _serve(pipe: Connection) -> None:
                 pipe.send(tuple(getattr(notes, column) for column in COLUMNS))
             except DataError as error:
                 pipe.send(error.message)
+            except MemoryError:
+                pipe.send(None)

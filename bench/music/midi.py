@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
 from collections import defaultdict
@@ -43,12 +44,34 @@ def midi_content(path: Path) -> bytes:
     DataError
         If it isn't a file, or is larger than 16 MiB, which is known before it is read.
     """
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):
-        raise DataError("not a file")
-    if facts.st_size > MOST_BYTES:
-        raise DataError(f"too large for a MIDI file ({facts.st_size >> 20:,} MiB; at most {MOST_BYTES >> 20} MiB are read)")
-    return path.read_bytes()
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise DataError("not a file")
+        if facts.st_size > MOST_BYTES:
+            raise DataError(f"too large for a MIDI file ({facts.st_size >> 20:,} MiB; at most {MOST_BYTES >> 20} MiB are read)")
+        return path.read_bytes()
+    except OSError as error:
+        if _refused is not None:
+            _refused.setdefault(str(path), error)
+        raise
+
+
+@contextlib.contextmanager
+def refused_reads() -> Iterator[dict[str, OSError]]:
+    """Collect the files that :func:`midi_content` can't read, and why, by path.
+
+    A plug-in leaves such a file out, as it should; whether it was the file or the machine, only a second reading tells.
+    """
+    global _refused
+    _refused = {}
+    try:
+        yield _refused
+    finally:
+        _refused = None
+
+
+_refused: dict[str, OSError] | None = None
 
 
 def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> Notes:
@@ -72,6 +95,8 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     DataError
         If it can't be read or parsed, is larger than 16 MiB, has only drums, or a note begins or lasts too long for
         :class:`Notes`.
+    MemoryError
+        If the machine lacks memory for it; a file that asks for more than a gigabyte is damaged.
 
     Examples
     --------
@@ -84,8 +109,21 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
         return (_apart or parse)(raw, programs)
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror})") from error
-    except (MemoryError, RecursionError) as error:
+    except MemoryError as error:
+        if not _has_memory():
+            raise
         raise smf.damaged(type(error).__name__) from error
+    except RecursionError as error:
+        raise smf.damaged(type(error).__name__) from error
+
+
+def _has_memory() -> bool:
+    """Whether this process may have a gigabyte, more than any sound file of 16 MiB needs."""
+    try:
+        bytearray(1 << 30)
+    except MemoryError:
+        return False
+    return True
 
 
 #: Reads instead of :func:`parse` within a time limit, or in a process that may die, see :mod:`bench.music.isolation`.
@@ -132,6 +170,8 @@ def _score(raw: bytes) -> Any:
     try:
         # Ticks parse a quarter faster than symusic's seconds, and seconds computed from them are exact, not float32.
         return Score.from_midi(raw, ttype="Tick")
+    except MemoryError:
+        raise
     except Exception as error:  # symusic raises RuntimeError, ValueError and others, depending on the damage
         why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise smf.damaged(why) from error

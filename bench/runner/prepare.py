@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from bench.api import Piece, Verified
-from bench.errors import DataError, PluginError, SpecError, UsageError, fetch_command
+from bench.errors import DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
 from bench.music.isolation import isolated, limited
-from bench.music.midi import tracks_bytes
+from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
 from bench.plugins.discovery import get_plugin, load, source_digest
 from bench.plugins.header import Plugin
@@ -181,8 +181,9 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     source = Source.open(job)
     with _exclusive(Path(job["cache"]), source.plugin.name, emit) as alone:
         folder = source.require(emit, bool(job["fetch"]))
-        key = corpus_key(source, job["dataset"]["options"], folder)
-        path, corpus = _corpus(source, folder, key, job, emit, alone=alone)
+        with refused_reads() as unreadable:
+            key = corpus_key(source, job["dataset"]["options"], folder)
+        path, corpus = _corpus(source, folder, key, job, emit, unreadable, alone=alone)
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
     file = Path(job["folder"]) / "targets.npz"
@@ -327,9 +328,20 @@ def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[bool]:
 
 
 def _corpus(
-    source: Source, origin: Path | None, key: str, job: Mapping[str, Any], emit: Emit, *, alone: bool
+    source: Source,
+    origin: Path | None,
+    key: str,
+    job: Mapping[str, Any],
+    emit: Emit,
+    unreadable: Collection[str],
+    *,
+    alone: bool,
 ) -> tuple[Path, Corpus]:
-    """Read the corpus from a cache, or parse the dataset; return its file and the corpus. `alone`: see :func:`_exclusive`."""
+    """Read the corpus from a cache, or parse the dataset; return its file and the corpus. `alone`: see :func:`_exclusive`.
+
+    The key names the music that was there when it was computed, apart from the files that were `unreadable` then. What is parsed
+    must be the same, or it would be used in its place for ever.
+    """
     name = f"{source.plugin.name}-{key}.npz"
     folder = Path(job["cache"]) / "corpora"
     for place in (*(Path(p) / "corpora" for p in job["seeds"]), folder):
@@ -338,8 +350,13 @@ def _corpus(
                 return place / name, load_corpus(place / name)
         except DataError as error:
             emit({"event": "message", "text": f"{error.message} It is parsed again."})
-    with isolated() if job.get("isolated") else limited():
+    with isolated() if job.get("isolated") else limited(), refused_reads() as refused:
         splits = source.dataset.load(origin, progress_events(emit, "parse"))
+    if odd := next((path for path in refused if path not in unreadable), None):
+        why = refused[odd].strerror or refused[odd]
+        raise MachineError(f"{odd}: {why}, though it could be read a moment ago.", "Give the same command again.")
+    if corpus_key(source, job["dataset"]["options"], origin) != key:
+        raise DataError(f"The music in {origin} was changed while it was read.", "Give the same command again.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not those of a data set whose name begins alike: another process may be writing them.

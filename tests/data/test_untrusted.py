@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 from bench.formatting import clean
 from bench.music.midi import midi_bytes
 from bench.runner.held_out import hold_out
@@ -29,7 +29,7 @@ SPEC = "title: T\ndataset: {name: folder}\nprotocol: {prompt: 4, notes: 16, piec
 
 #: A parser that dies, runs out of memory, or hangs in native code on files with a certain text. Once imported, a file has 1 s.
 DYING_PARSER = """\
-import ctypes, os, signal, sys
+import ctypes, os, resource, signal, sys
 import bench.music.isolation
 bench.music.isolation.PATIENCE = 1.0
 sys.path.remove(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -42,10 +42,29 @@ class Score:
             os.kill(os.getpid(), signal.SIGSEGV)
         if b"GROW" in raw:
             raise MemoryError
+        if b"CROWD" in raw:
+            resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
+            raise MemoryError
         if b"HANG" in raw:
             ctypes.PyDLL(None).sleep(600)
         return real.from_midi(raw, ttype=ttype)
 real, symusic.Score = symusic.Score, Score
+"""
+
+#: Refuses some readings of one file, counted from 1, or changes it before the second.
+REFUSING = """\
+import errno, pathlib
+count = 0
+def read_bytes(self):
+    global count
+    if self.name == "05.mid":
+        count += 1
+        if count in {times}:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        if {changed} and count == 2:
+            self.write_bytes((self.parent / "06.mid").read_bytes())
+    return real(self)
+real, pathlib.Path.read_bytes = pathlib.Path.read_bytes, read_bytes
 """
 
 #: Runs a program as a user who isn't root: root may enter every folder.
@@ -97,6 +116,41 @@ def test_the_parser_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "05c.mid": "SIGSEGV)",
     }
     assert any("killed by SIGSEGV" in message and "file by file" in message for message in messages)
+
+
+@pytest.mark.parametrize("after", [b"", b"DIE"])
+def test_a_machine_without_memory_leaves_no_file_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bytes) -> None:
+    folder = fill(tmp_path / "music")
+    (folder / "05a.mid").write_bytes(named(b"CROWD", 50))
+    if after:
+        (folder / "05.mid").write_bytes(named(after, 51))
+    install_dying_parser(tmp_path, monkeypatch)
+    with pytest.raises(BenchError, match="memory"):
+        prepare(folder, tmp_path)
+
+
+@pytest.mark.parametrize("when", ["load", "both", "changed"])
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_left_out_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    folder = fill(tmp_path / "music")
+    whole, _ = prepare(folder, tmp_path)
+    shutil.rmtree(tmp_path / ".cache" / "corpora")
+    library = tmp_path / "refuse" / "sitecustomize.py"
+    library.parent.mkdir()
+    library.write_text(
+        REFUSING.format(times={"load": (2,), "both": (1, 2, 3, 4), "changed": ()}[when], changed=when == "changed")
+    )
+    with monkeypatch.context() as disturbed:
+        disturbed.setenv("PYTHONPATH", os.pathsep.join([str(library.parent), *sys.path]))
+        if when == "both":
+            assert prepare(folder, tmp_path)[0] == {"05.mid": "can't be read (Input/output error)"}
+        else:
+            said = "05.mid: Input/output error, though it could be read" if when == "load" else "was changed while it was read"
+            with pytest.raises(BenchError, match=said):
+                prepare(folder, tmp_path)
+    (folder / "05.mid").write_bytes(midi_bytes(music(5)))
+    assert prepare(folder, tmp_path)[0] == whole == {}
 
 
 def test_the_parser_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
