@@ -112,6 +112,8 @@ class _Reader:
 
     def _node(self, event: Any) -> None:
         if self.levels:
+            if self.levels[-1].mapping and self.levels[-1].at_key and not isinstance(event, ScalarEvent):
+                raise self._error(event, "a key that is a mapping, a list or an alias; expected a text")
             self.levels[-1].advance(event)
         before = self.values
         if isinstance(event, AliasEvent):
