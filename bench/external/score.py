@@ -265,7 +265,7 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], disp
         budget=BudgetChoice(epochs=0),
         seed=terms.seeds[0],
     )
-    key = trial.digest(external.digest, str(record.dataset.corpus_key), str(FORMAT))
+    key = trial.digest(external.digest, record.dataset.music, str(FORMAT))
     remarks = in_report(external, system, len(targets))
     place, stored = run.trial_dir(key), trial.model_dump(mode="json")
     write_json(place / "trial.json", stored)

@@ -225,6 +225,16 @@ def corpus_key(source: Source, options: Mapping[str, Any], folder: Path | None) 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def parsed_digest(corpus: Corpus) -> str:
+    """Hash of the notes of all pieces, times in tenths of a millisecond: the last bits of a float depend on the processor."""
+    digest = hashlib.sha256()
+    for piece in (*corpus.train, *corpus.validation, *corpus.test):
+        notes = piece.notes
+        times = np.round(1e4 * np.stack([notes.onset, notes.duration])).astype(np.int64)
+        digest.update(times.tobytes() + notes.pitch.tobytes() + notes.velocity.tobytes() + b"\x1f")
+    return digest.hexdigest()[:16]
+
+
 def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     """Select the test pieces that are long enough, evenly spaced if there are more than the protocol's number.
 
@@ -254,6 +264,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     chosen = [usable[i] for i in np.round(at).astype(int)]
     facts = {
         "corpus_key": key,
+        "parsed": parsed_digest(own_split),
         "pieces": {name: len(getattr(corpus, name)) for name in ("train", "validation", "test")},
         "notes": {name: sum(len(p.notes) for p in getattr(corpus, name)) for name in ("train", "validation", "test")},
         "prompt": protocol.prompt,

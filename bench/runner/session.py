@@ -74,7 +74,7 @@ class Session:
         )
         prepared = self._prepare(fetch)
         planned = in_folds(planned, [fold.number for fold in prepared.folds.folds] if prepared.folds else [])
-        self.trials = trials = {self._key(trial, str(prepared.corpus_key)): trial for trial in planned}
+        self.trials = trials = {self._key(trial, prepared.music): trial for trial in planned}
         self.positions = {key: i for i, key in enumerate(trials, 1)}
         targets = read_targets(self.folder.targets)
         waiting = {key: trial for key, trial in trials.items() if not self.folder.is_done(key, targets)}

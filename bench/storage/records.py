@@ -68,6 +68,8 @@ class Prepared(Stored):
         Folder that the dataset was found in.
     corpus_key : str
         Identity of the parsed corpus: a hash of the code that read it and of the files.
+    parsed : str
+        Hash of the notes of all pieces, as that code read them.
     pieces, notes : mapping of str to int
         Counts by split: ``train``, ``validation``, ``test``.
     skipped : tuple of mapping
@@ -87,6 +89,7 @@ class Prepared(Stored):
     corpus: str = ""
     source: str | None = None
     corpus_key: str | None = None
+    parsed: str = ""
     pieces: Mapping[str, Count] = {}
     notes: Mapping[str, Count] = {}
     skipped: tuple[Mapping[str, str], ...] = ()
@@ -96,6 +99,11 @@ class Prepared(Stored):
     entropy: Mapping[str, Finite] | None = None
     noise: Mapping[str, Finite] | None = None
     folds: Folds | None = None
+
+    @property
+    def music(self) -> str:
+        """Identity of the music for a trial's key: of its files, and of what was read from them."""
+        return f"{self.corpus_key}{self.parsed}"
 
     @field_validator("skipped")
     @classmethod

@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.api import seed_for
+from bench.api import Splits, seed_for
 from bench.benchmark import resolve
 from bench.errors import DataError, MachineError, PluginError, UsageError
 from bench.music.midi import read_midi
@@ -20,6 +21,7 @@ from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
+from bench.storage.corpus import load_corpus, save_corpus
 from bench.storage.files import FORMAT, hold
 from bench.storage.samples import read_samples, read_target_file, read_targets
 from bench.system import frameworks, hardware, provenance
@@ -268,6 +270,19 @@ def test_a_damaged_cache_is_parsed_again(toy: Bench) -> None:
     toy.run()
     assert any("parsed again" in e.get("text", "") for e in toy.events)
     assert read_target_file(toy.run_folder / "targets.npz").facts["pieces"]["train"] == 4
+
+
+def test_results_belong_to_the_music_as_it_was_read(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    assert toy.run().failed == 0
+    (first,) = toy.trials().values()
+    (file,) = (toy.out / ".cache" / "corpora").glob("toy-*.npz")
+    corpus = load_corpus(file)
+    shorter = replace(corpus.train[0], notes=corpus.train[0].notes[:-1])
+    save_corpus(file, Splits((shorter, *corpus.train[1:]), corpus.validation, corpus.test), corpus.fingerprint)
+    assert toy.run().failed == 0
+    (second,) = toy.trials().values()
+    assert second.name != first.name, "it was read otherwise, from the same files: the earlier result is none of it"
 
 
 def test_too_short_pieces_are_counted_in_the_error(toy: Bench) -> None:
