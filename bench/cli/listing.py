@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
 from bench.system import frameworks
+from bench.system.disk import is_folder
 from bench.system.paths import Places
 
 #: Least average width of a column for a readable table. Characters.
@@ -166,7 +167,7 @@ def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:
     if fetched.is_dir() and any(not path.name.startswith(".") for path in fetched.iterdir()):
         return ""
     near = (path for root in here.data if root.is_dir() for path in (root, *root.iterdir()))
-    if any(path.name.lower().startswith(plugin.name.lower()) and path.is_dir() for path in near):
+    if any(path.name.lower().startswith(plugin.name.lower()) and is_folder(path) for path in near):
         return ""
     return f"--data DIR, or bench data fetch {plugin.name}{selection}; bench run downloads it"
 

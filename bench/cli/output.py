@@ -15,6 +15,7 @@ from rich.text import Text
 
 from bench.errors import BenchError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
+from bench.system.disk import is_file
 
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
 INCOMPLETE = 3
@@ -96,8 +97,8 @@ def find_run(run: str, reports: Path) -> Path:
     """Find the folder of a run by its path, its name or `latest`, which is never the folder of a search."""
     if not run:
         raise UsageError("RUN is empty.", "Give a run's folder, its name, or `latest`.")
-    runs = {path.parent.name: path.parent for path in sorted((reports / "runs").glob("*/run.json"))}
-    if (Path(run) / "run.json").is_file():
+    runs = {folder.name: folder for folder in sorted((reports / "runs").glob("*")) if is_file(folder / "run.json")}
+    if is_file(Path(run) / "run.json"):
         return Path(run)
     if run in runs:
         return runs[run]

@@ -20,6 +20,7 @@ from bench.external.prompts import as_file, numbers_in, prompt_name
 from bench.music.midi import midi_content, read_midi
 from bench.music.notes import Notes
 from bench.storage.samples import Target
+from bench.system.disk import is_folder
 
 SUFFIXES = (".mid", ".midi")
 
@@ -146,7 +147,7 @@ def midi_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.", "Give the folder that holds the MIDI files.")
-    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir() and not p.name.startswith(".")]
+    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not is_folder(p) and not p.name.startswith(".")]
     if not files:
         raise UsageError(f"There is no MIDI file ({', '.join(SUFFIXES)}) in {folder}.", "Folders in it are not searched.")
     return sorted(files, key=lambda p: ([(int(n or 0), w) for n, w in re.findall(r"(\d+)|(\D+)", p.name)], p.name))

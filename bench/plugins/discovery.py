@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.errors import PluginError, did_you_mean, import_refused
 from bench.plugins.header import CLASSES, Kind, Plugin, read_plugin
+from bench.system.disk import is_file
 
 #: Name of a kind's folder.
 FOLDERS: dict[Kind, str] = {"model": "models", "dataset": "datasets"}
@@ -134,7 +135,7 @@ def _files(kind: Kind, extra: Sequence[Path]) -> Iterator[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_") and path.is_file())
+    return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_") and is_file(path))
 
 
 def _unique(paths: Iterable[Path]) -> Iterator[Path]:

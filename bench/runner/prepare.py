@@ -41,6 +41,9 @@ Emit = Callable[[dict[str, Any]], None]
 #: Number of pieces whose continuations and targets are also written as MIDI.
 MIDI_PIECES = 3
 
+#: Files left out that are recorded at most, and characters of each name and reason.
+MOST_LISTED, LONGEST_LISTED = 100_000, 200
+
 #: Shortest interval between two progress events, seconds.
 PROGRESS_EVERY = 0.1
 
@@ -200,7 +203,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "source": None if folder is None else str(folder),
         "title": source.plugin.header["TITLE"],
         "license": source.plugin.header["LICENSE"],
-        "skipped": [{"source": s.source, "reason": s.reason} for s in corpus.skipped],
+        "skipped": [{"source": _end(s.source), "reason": _end(s.reason)} for s in corpus.skipped[:MOST_LISTED]],
         **targets.facts,
     }
 
@@ -379,6 +382,11 @@ def _corpus(
             f"The parsed dataset can't be written to {folder}: {error.strerror}.", "Set BENCH_CACHE to a writable folder."
         ) from error
     return folder / name, load_corpus(folder / name)
+
+
+def _end(text: str) -> str:
+    """End of a text, which of a path says most: a hundred thousand names with their paths would be too much for a record."""
+    return text if len(text) <= LONGEST_LISTED else f"…{text[1 - LONGEST_LISTED :]}"
 
 
 def _target(index: int, piece: Piece, protocol: Protocol) -> Target:

@@ -183,6 +183,16 @@ def _open(path: Path, flags: int, mode: str) -> BinaryIO:
     return os.fdopen(descriptor, mode)  # type: ignore[return-value]
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there, perhaps by a link; False too where the system can't say, as :meth:`Path.is_file` raises then."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, see :func:`is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def check_ordinary(folder: Path, own: Callable[[Path], bool] = lambda _: False) -> None:
     """Refuse a folder that holds anything but ordinary files and folders, however deep.
 

@@ -214,8 +214,13 @@ def test_a_pipe_and_a_link_to_nothing_are_bad(folder: Path) -> None:
     put(folder, "prompt-000.mid", 40, 41, 60, 61, 62, 63)
     os.mkfifo(folder / "prompt-001.mid")
     (folder / "prompt-002.mid").symlink_to("nowhere.mid")
+    (folder / "odd.mid").symlink_to("n" * 300)
     found = read_external(folder, TARGETS, N)
-    assert found.bad == {"prompt-001.mid": "not a file", "prompt-002.mid": "can't be read (No such file or directory)"}
+    assert found.bad == {
+        "prompt-001.mid": "not a file",
+        "prompt-002.mid": "can't be read (No such file or directory)",
+        "odd.mid": "its name has no piece's number, such as prompt-003.mid",
+    }
 
 
 def test_samples_count_from_0_and_as_most_pieces_have(folder: Path) -> None:
