@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
 from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
@@ -25,6 +26,9 @@ from tests.report.stored_run import Stored, moved
 ROOT = Path(__file__).resolve().parents[2]
 
 FULL = os.environ.get("BENCH_LOAD") == "full"
+
+#: A hundred thousand files take minutes to write alone.
+pytestmark = pytest.mark.timeout(7200 if FULL else 600)
 
 
 def test_a_report_of_many_rows(tmp_path: Path) -> None:
