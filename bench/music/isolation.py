@@ -19,7 +19,7 @@ from bench.music.notes import COLUMNS, Notes
 #: Seconds for one file. Common ones take milliseconds; the strangest of 16 MiB, the largest that are read, half a minute.
 PATIENCE = 60.0
 
-Request = tuple[bytes, Container[int] | None]
+Request = tuple[bytes, Container[int] | None, Container[str] | None]
 
 
 class Reader:
@@ -29,7 +29,7 @@ class Reader:
         self._context = multiprocessing.get_context("spawn")
         self._child: tuple[multiprocessing.process.BaseProcess, Connection] | None = None
 
-    def read(self, raw: bytes, programs: Container[int] | None = None) -> Notes:
+    def read(self, raw: bytes, programs: Container[int] | None = None, names: Container[str] | None = None) -> Notes:
         """Read the notes in the content of a MIDI file; see :func:`bench.music.midi.read_midi`.
 
         Raises
@@ -41,7 +41,7 @@ class Reader:
         """
         process, pipe = self._child = self._child or self._start()
         try:
-            pipe.send((raw, programs))
+            pipe.send((raw, programs, names))
             answer = pipe.recv()
         except (EOFError, OSError):
             self.close()
@@ -86,10 +86,10 @@ def limited() -> Iterator[None]:
         midi._apart = None
 
 
-def _parse_in_time(raw: bytes, programs: Container[int] | None) -> Notes:
+def _parse_in_time(raw: bytes, programs: Container[int] | None, names: Container[str] | None) -> Notes:
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
-        return midi.parse(raw, programs)
+        return midi.parse(raw, programs, names)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -110,9 +110,9 @@ def _serve(pipe: Connection) -> None:
     """Answer each request with the columns of the notes, why there are none, or None without memory, until it is closed."""
     with contextlib.suppress(EOFError), limited():
         while True:
-            raw, programs = pipe.recv()
+            request: Request = pipe.recv()
             try:
-                notes = midi.read_midi(raw, programs)
+                notes = midi.read_midi(*request)
                 pipe.send(tuple(getattr(notes, column) for column in COLUMNS))
             except DataError as error:
                 pipe.send(error.message)

@@ -74,7 +74,7 @@ def refused_reads() -> Iterator[dict[str, OSError]]:
 _refused: dict[str, OSError] | None = None
 
 
-def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> Notes:
+def read_midi(source: Path | bytes, programs: Container[int] | None = None, names: Container[str] | None = None) -> Notes:
     """Read the notes of a MIDI file: all pitched tracks merged, drums removed.
 
     Parameters
@@ -84,6 +84,8 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     programs : container of int, optional
         Keep only notes of these General MIDI programs (from 0); None keeps every pitched track. Where a track sets no program for
         a channel, those that other tracks set for it apply.
+    names : container of str, optional
+        Keep only tracks of these names, here in lower case; in the file, case and spaces around a name are ignored.
 
     Returns
     -------
@@ -106,7 +108,7 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None) -> N
     """
     try:
         raw = source if isinstance(source, bytes) else midi_content(source)
-        return (_apart or parse)(raw, programs)
+        return (_apart or parse)(raw, programs, names)
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror})") from error
     except MemoryError as error:
@@ -127,10 +129,10 @@ def _has_memory() -> bool:
 
 
 #: Reads instead of :func:`parse` within a time limit, or in a process that may die, see :mod:`bench.music.isolation`.
-_apart: Callable[[bytes, Container[int] | None], Notes] | None = None
+_apart: Callable[[bytes, Container[int] | None, Container[str] | None], Notes] | None = None
 
 
-def parse(raw: bytes, programs: Container[int] | None = None) -> Notes:
+def parse(raw: bytes, programs: Container[int] | None = None, names: Container[str] | None = None) -> Notes:
     """Read the notes in the content of a MIDI file, in this process; see :func:`read_midi`."""
     content = smf.checked(raw)
     if programs is not None and (silenced := smf.silenced(content, programs)) is not None:
@@ -140,6 +142,8 @@ def parse(raw: bytes, programs: Container[int] | None = None) -> Notes:
     pitched = [t for t in every if not t.is_drum]
     if len(every) and not pitched:
         raise DataError("it has only drums")
+    if names is not None:
+        pitched = [t for t in pitched if t.name.strip().casefold() in names]
     tracks = [t.notes.numpy() for t in pitched if programs is None or t.program in programs]
     tracks = [t for t in tracks if len(t["time"])]
     if not tracks:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import DataError
 from bench.music.codec import NoteCodec
+from bench.music.isolation import isolated
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import LONGEST, Notes, check_columns
 from bench.runner.prepare import write_midi
@@ -82,6 +83,20 @@ def test_programs() -> None:
     assert read_midi(both).pitch.tolist() == [50, 70]
     assert read_midi(both, range(8)).pitch.tolist() == [50]
     assert len(read_midi(both, range(56, 64))) == 0
+
+
+def test_names_of_tracks() -> None:
+    def track(name: bytes, pitch: int, *more: tuple[int, bytes]) -> list[tuple[int, bytes]]:
+        return [*more, (0, b"\xff\x03" + bytes([len(name)]) + name), (0, on(pitch, 64)), (480, off(pitch))]
+
+    raw = midi(track(b"MELODY", 70, (0, tempo(1_000_000))), track(b" Bridge ", 60), track(b"\xff\xfe", 50), track(b"", 40))
+    assert read_midi(raw).pitch.tolist() == [40, 50, 60, 70]
+    assert read_midi(raw, names=("bridge", "melody")).pitch.tolist() == [60, 70]
+    assert read_midi(raw, names=("bridge",)).duration.tolist() == [1.0], "the tempo of another track applies"
+    assert len(read_midi(raw, names=("piano",))) == len(read_midi(raw, names=())) == 0
+    assert len(read_midi(raw, range(40, 48), ("melody",))) == 0
+    with isolated():
+        assert read_midi(raw, names=("bridge", "melody")).pitch.tolist() == [60, 70]
 
 
 def test_tracks_are_merged_in_order() -> None:
