@@ -11,14 +11,14 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from bench.api import DataError, Progress, Verified, write_file
 
-from ._files import file_sha256
+from ._files import file_sha256, git_blob
 from ._web import ARCHIVE, Client, GoneError, Limits
 
 #: Checksums of an unpacked archive's files, written when the archive's own checksum had been verified.
@@ -36,18 +36,31 @@ MOST_RATIO = 100
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, NotImplementedError)
 
 
-def download(url: str, sha256: str, target: Path, progress: Progress, limits: Limits = ARCHIVE) -> Path:
+#: Kinds of checksums: what computes them from a file.
+CHECKSUMS = {"sha256": file_sha256, "git blob": git_blob}
+
+
+def download(
+    url: str,
+    checksum: str | None,
+    target: Path,
+    progress: Progress,
+    limits: Limits = ARCHIVE,
+    kind: Literal["sha256", "git blob"] = "sha256",
+) -> Path:
     """Download `url` to `target` and verify it. The file appears under its name only when complete and correct.
 
     Parameters
     ----------
     url : str
-    sha256 : str
-        Expected checksum, hexadecimal.
+    checksum : str or None
+        Expected, hexadecimal. None for an archive that its server packs anew each time: its content must be verified instead.
     target : Path
     progress : callable
         Called with bytes done, bytes in all.
     limits : Limits
+    kind : {"sha256", "git blob"}
+        Of the checksum.
 
     Raises
     ------
@@ -61,9 +74,8 @@ def download(url: str, sha256: str, target: Path, progress: Progress, limits: Li
             with body.open("w+b") as out:
                 Client(url).save(url, out, limits, lambda done, total: progress(done, total, f"downloading {name}"))
                 _flush(out)
-            actual = file_sha256(body)
-            if actual != sha256:
-                raise _refused(url, sha256, actual)
+            if checksum is not None and (actual := CHECKSUMS[kind](body)) != checksum:
+                raise _refused(url, kind, checksum, actual)
             body.replace(target)
             _flush_folder(target.parent)
     except GoneError as error:
@@ -75,27 +87,46 @@ def download(url: str, sha256: str, target: Path, progress: Progress, limits: Li
     return target
 
 
-def _refused(url: str, expected: str, actual: str) -> DataError:
+def _refused(url: str, kind: str, expected: str, actual: str) -> DataError:
+    lines = f"{kind} expected {expected}\n{'got':>{len(kind) + 9}} {actual}"
     return DataError(
-        f"{url} is not the expected file, so it was not kept.\nsha256 expected {expected}\n            got {actual}",
+        f"{url} is not the expected file, so it was not kept.\n{lines}",
         "It was changed or damaged in transit. Try again; if it happens again, tell the maintainers.",
     )
 
 
-def unzip(archive: Path, name: str, folder: Path, progress: Progress) -> Path:
+def unzip(
+    archive: Path,
+    name: str,
+    folder: Path,
+    progress: Progress,
+    keep: Callable[[str], bool] | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> Path:
     """Unpack `archive`, whose files all lie below a folder `name`, to ``folder/name``.
 
     It is examined as a whole, unpacked to a temporary folder, flushed to the disk and renamed when complete.
+
+    Parameters
+    ----------
+    archive : Path
+    name : str
+    folder : Path
+    progress : callable
+    keep : callable, optional
+        Called with each path below `name`; false for a file that isn't needed. Those, and all outside `name`, are ignored.
+    check : callable, optional
+        Called with the complete temporary folder; raises a DataError if it isn't what it should be.
 
     Raises
     ------
     DataError
         If it isn't a zip file, holds anything but ordinary files below `name`, or more than the limits above allow, or the disk
-        can't take it. Then nothing is left of it.
+        can't take it, or `check` raises one. Then nothing is left of it.
     """
     try:
         with scratch_folder(folder) as scratch, zipfile.ZipFile(archive) as opened:
-            files = _checked_members(opened, archive.name, name)
+            files = _checked_members(opened, archive.name, name, keep)
             sums: dict[str, str] = {}
             for i, (path, info) in enumerate(files.items()):
                 progress(i, len(files), "unpacking")
@@ -106,6 +137,8 @@ def unzip(archive: Path, name: str, folder: Path, progress: Progress) -> Path:
                     shutil.copyfileobj(source, out)
                     _flush(out)
                 sums[path] = file_sha256(target)
+            if check is not None:
+                check(scratch / name)
             write_file(scratch / name / MANIFEST, json.dumps(sums, indent=1).encode())
             for made in (path for path in scratch.rglob("*") if path.is_dir()):
                 _flush_folder(made)
@@ -118,14 +151,19 @@ def unzip(archive: Path, name: str, folder: Path, progress: Progress) -> Path:
     return folder / name
 
 
-def _checked_members(opened: zipfile.ZipFile, archive: str, name: str) -> dict[str, zipfile.ZipInfo]:
+def _checked_members(
+    opened: zipfile.ZipFile, archive: str, name: str, keep: Callable[[str], bool] | None
+) -> dict[str, zipfile.ZipInfo]:
     """Return an archive's files by their path below `name`, if all of it may be unpacked."""
     files = {}
     for info in opened.infolist():
         if not info.filename or info.is_dir():
             continue
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if len(parts) < 2 or parts[0] != name or ".." in parts:
+        inside = len(parts) >= 2 and parts[0] == name and ".." not in parts
+        if keep is not None and not (inside and keep("/".join(parts[1:]))):
+            continue
+        if not inside:
             raise _member_error(archive, info, f"which is outside {name}/")
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
             raise _member_error(archive, info, "which is a link or a device")
@@ -143,7 +181,8 @@ def _checked_members(opened: zipfile.ZipFile, archive: str, name: str) -> dict[s
             "Nothing was unpacked. Is it the right archive?",
         )
     if not files:
-        raise DataError(f"{archive} is empty.", "Nothing was unpacked.")
+        what = "is empty" if keep is None else f"holds none of the files that are needed below {name}/"
+        raise DataError(f"{archive} {what}.", "Nothing was unpacked.")
     return files
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +43,7 @@ def read_entries(
     *,
     minimum_notes: int,
     programs: range | None = None,
+    names: Collection[str] | None = None,
     skipped: Iterable[Skipped] = (),
     remarks: Iterable[str] = (),
 ) -> Splits:
@@ -56,6 +59,8 @@ def read_entries(
         Pieces with fewer are left out.
     programs : range, optional
         General MIDI programs to keep; None keeps every pitched track.
+    names : collection of str, optional
+        Names of tracks to keep, in lower case; None keeps every pitched track.
     skipped : iterable of Skipped
         Files that were left out earlier.
     remarks : iterable of str
@@ -71,7 +76,7 @@ def read_entries(
             digest = hashlib.sha256(raw).hexdigest()
             if digest in seen:
                 raise DataError(f"the same file as {seen[digest]}")
-            notes = _notes(raw, programs, minimum_notes)
+            notes = _notes(raw, programs, names, minimum_notes)
             others = alike[len(notes), notes.pitch[:SIGNATURE].tobytes()]
             if same := next((other.id for other in others if other.notes == notes), None):
                 raise DataError(f"the same notes as {same}")
@@ -95,15 +100,25 @@ def _unreadable(error: OSError | ValueError) -> str:
     return f"can't be read ({getattr(error, 'strerror', None) or error})"
 
 
-def _notes(raw: bytes, programs: range | None, minimum_notes: int) -> Notes:
+def _notes(raw: bytes, programs: range | None, names: Collection[str] | None, minimum_notes: int) -> Notes:
     if not raw:
         raise DataError("the file is empty")
-    notes = read_midi(raw, programs)
+    notes = read_midi(raw, programs, names)
+    if len(notes) == 0 and names is not None:
+        raise DataError("it has no notes in the selected tracks")
     if len(notes) == 0:
         raise DataError("it has no notes" if programs is None else "it has no piano notes")
     if len(notes) < minimum_notes:
         raise DataError(f"it has {len(notes)} notes, fewer than {minimum_notes}")
     return notes
+
+
+def shares(dataset: str, validation: float, test: float) -> None:
+    """Raise a DataError for shares of splits that leave nothing to train on."""
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise DataError(
+            f"{dataset}: validation {validation} and test {test} leave nothing to train on.", "Expected a sum below 1."
+        )
 
 
 def program_range(dataset: str, programs: str) -> range | None:
@@ -140,6 +155,15 @@ def file_sha256(path: Path) -> str:
     """Checksum of a file's content, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_blob(path: Path) -> str:
+    """Identity that git gives a file's content (a "blob"), hexadecimal: published with every file in a git repository."""
+    sha1 = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            sha1.update(part)
+    return sha1.hexdigest()
 
 
 def identity(*parts: object) -> str:
@@ -180,10 +204,25 @@ def fill_empty(splits: Splits, group: Callable[[Piece], str]) -> Splits:
     return replace(splits, train=train, validation=validation, test=test)
 
 
+def composition(title: str) -> str:
+    """Normalise a title to its composition: without case, accents, punctuation and remarks in brackets."""
+    plain = unicodedata.normalize("NFKD", re.sub(r"\([^()]*\)|\[[^\[\]]*\]", "", title).casefold())
+    return "".join(c for c in plain if c.isalnum()) or title
+
+
 def by_hash(text: str | bytes, validation: float, test: float) -> str:
     """Choose the split by a hash of `text`, the key of what must stay together: independent of all other files."""
     at = unit_hash(text)
     return "test" if at < test else "validation" if at < test + validation else "train"
+
+
+def at_most(entries: Iterable[Entry], limit: int | None) -> list[Entry]:
+    """Keep at most `limit` entries of each split, always the same ones, in the order of their names."""
+    kept: list[Entry] = []
+    for split in SPLITS:
+        in_split = sorted((e for e in entries if e.split == split), key=lambda e: unit_hash(e.name))
+        kept += sorted(in_split[:limit], key=lambda e: e.name)
+    return kept
 
 
 def locate(roots: Iterable[Path], accept: Callable[[Path], bool]) -> Path | None:

@@ -20,6 +20,7 @@ from ._files import (
     positive,
     program_range,
     read_entries,
+    shares,
 )
 
 TITLE = "MIDI folder"
@@ -64,10 +65,7 @@ class Dataset:
         self.minimum_notes = minimum_notes
         self.validation, self.test = validation, test
         positive("folder", minimum_notes=minimum_notes)
-        if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-            raise DataError(
-                f"folder: validation {validation} and test {test} leave nothing to train on.", "Expected a sum below 1."
-            )
+        shares("folder", validation, test)
 
     def find(self, roots: Sequence[Path]) -> Path | None:
         """Return `path`, or else the first root that exists."""

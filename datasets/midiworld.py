@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fetch_command, write_file
 
 from ._download import clear_temporaries, compare, unwritable
-from ._files import Entry, by_hash, contents, fill_empty, identity, locate, positive, program_range, read_entries
+from ._files import Entry, by_hash, composition, contents, fill_empty, identity, locate, positive, program_range, read_entries
 from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
 from ._web import Client, GoneError
 
@@ -232,12 +231,6 @@ class Dataset:
             write_file(path, body)
         if wrong:
             raise _changed(wrong)
-
-
-def composition(title: str) -> str:
-    """Normalise a title to its composition: without case, accents, punctuation and remarks in brackets."""
-    plain = unicodedata.normalize("NFKD", re.sub(r"\([^()]*\)|\[[^\[\]]*\]", "", title).casefold())
-    return "".join(c for c in plain if c.isalnum()) or title
 
 
 def _group(piece: Piece) -> str:
