@@ -95,6 +95,25 @@ def _refused(url: str, kind: str, expected: str, actual: str) -> DataError:
     )
 
 
+def fetch_zip(
+    url: str,
+    checksum: str | None,
+    name: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    kind: Literal["sha256", "git blob"] = "sha256",
+    keep: Callable[[str], bool] | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Download a zip and unpack it to ``folder/name``; see :func:`download` and :func:`unzip`."""
+    archive = download(url, checksum, folder / f".{name}.zip", progress, kind=kind)
+    try:
+        unzip(archive, name, folder, progress, keep, check)
+    finally:
+        archive.unlink()
+
+
 def unzip(
     archive: Path,
     name: str,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.api import DataError, Progress, Skipped, Splits, Verified, fetch_command
 
-from ._download import checked_manifest, download, unzip
+from ._download import checked_manifest, fetch_zip
 from ._files import SPLITS, Entry, contents, identity, locate, midi_file_problem, positive, read_entries
 from ._splits import unit_hash
 
@@ -89,11 +89,7 @@ class Dataset:
             verified = self.verify(folder / self.name, progress)
             if verified.compared and not verified.differences:
                 return
-        archive = download(self.url, self.sha256, folder / f".{self.name}-midi.zip", progress)
-        try:
-            unzip(archive, self.name, folder, progress)
-        finally:
-            archive.unlink()
+        fetch_zip(self.url, self.sha256, self.name, folder, progress)
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
         """Compare with the checksums written at unpacking. Without them, examine each file that the CSV lists."""

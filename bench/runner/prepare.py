@@ -156,6 +156,7 @@ class Source:
 def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Download a dataset into the cache."""
     source = Source.open(job)
+    emit({"event": "message", "text": f"{source.plugin.name} is downloaded. Licence: {source.plugin.header['LICENSE']}"})
     source.fetch(emit)
     return {"folder": str(source.downloads)}
 

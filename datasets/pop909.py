@@ -1,0 +1,180 @@
+"""POP909: piano arrangements of 909 pop songs, with melody, bridge and accompaniment in tracks (Wang et al. 2020)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.api import DataError, Progress, Splits, Verified
+
+from ._download import checked_manifest, fetch_zip
+from ._files import Entry, at_most, by_hash, contents, fill_empty, identity, locate, positive, read_entries, shares
+
+TITLE = "POP909"
+LICENSE = "MIT (Music X Lab 2020) for the arrangements; the songs belong to those who wrote them"
+NEEDS = "download"
+
+#: The commit that is downloaded, which GitHub packs anew each time: its content is verified, not the archive.
+COMMIT = "d83e6edba6872a704f5d3b8b32f5cb540088dae6"
+URL = f"https://codeload.github.com/music-x-lab/POP909-Dataset/zip/{COMMIT}"
+
+#: The archive's top folder.
+UNPACKED = f"POP909-Dataset-{COMMIT}"
+
+#: Songs and MIDI files of that commit, and the hash of the files' names and contents.
+SONGS, FILES = 909, 2898
+DIGEST = "11f27590db700f3a1a9a9e4763eb862a972605e53fd9cb52f5f7591050297978"
+
+#: Names of each track in the files, in lower case: the earlier versions call the bridge CAU.
+TRACKS = {"MELODY": ("melody",), "BRIDGE": ("bridge", "cau"), "PIANO": ("piano",)}
+
+SONG = "[0-9][0-9][0-9]"
+
+REMARKS = (
+    "Arrangements of pop songs by musicians, whose tempo follows the recordings.",
+    "Split by a hash of the song's number: all versions of a song are in one split.",
+)
+
+
+class Dataset:
+    """Songs at ``NNN/NNN.mid``, with earlier versions of the arrangement at ``NNN/versions/``.
+
+    Parameters
+    ----------
+    tracks : str or list of str, optional
+        Read only these of MELODY, BRIDGE and PIANO; by default every track.
+    versions : bool
+        Also read the earlier versions.
+    limit : int, optional
+        Songs in each split, at most; always the same ones.
+    minimum_notes : int
+        Files with fewer in the chosen tracks are left out.
+    validation, test : float
+        Shares of these splits.
+    url : str
+        Address of the archive on a mirror.
+    """
+
+    def __init__(
+        self,
+        tracks: str | list[str] | None = None,
+        versions: bool = False,
+        limit: int | None = None,
+        minimum_notes: int = 64,
+        validation: float = 0.1,
+        test: float = 0.1,
+        url: str = URL,
+    ) -> None:
+        self.tracks = _track_names(tracks)
+        self.versions, self.limit, self.minimum_notes = versions, limit, minimum_notes
+        self.validation, self.test = validation, test
+        self.url = url
+        positive("pop909", limit=limit, minimum_notes=minimum_notes)
+        shares("pop909", validation, test)
+
+    def find(self, roots: Sequence[Path]) -> Path | None:
+        """Find the folder that holds the songs' folders: a root, or a folder one or two levels below."""
+        return locate(roots, lambda folder: any(path.stem == path.parent.name for path in folder.glob(f"{SONG}/{SONG}.mid")))
+
+    def fetch(self, folder: Path, progress: Progress) -> None:
+        """Download the repository's archive, unpack its MIDI files to `folder` and compare them with the known digest."""
+        if (folder / UNPACKED).is_dir():
+            verified = self.verify(folder / UNPACKED / "POP909", progress)
+            if verified.compared and not verified.differences:
+                return
+        fetch_zip(self.url, None, UNPACKED, folder, progress, keep=_is_needed, check=_require_content)
+
+    def verify(self, folder: Path, progress: Progress) -> Verified:
+        """Compare with the checksums written at unpacking; without them, compare all MIDI files with the known digest."""
+        ours = folder.parent.name == UNPACKED
+        if ours and (verified := checked_manifest(folder.parent, progress)) is not None:
+            return verified
+        lines, count = _differences(folder)
+        return Verified(tuple(lines), compared=count)
+
+    def fingerprint(self, source: Path | None) -> str:
+        """Identity of the selection: options, splits, and the content of each selected file."""
+        source = _required(source)
+        entries = self._entries(source)
+        rows = [(e.name, e.split) for e in entries]
+        names = sorted(self.tracks) if self.tracks is not None else None
+        return identity("pop909", 1, names, self.minimum_notes, rows, contents(source, (e.path for e in entries)))
+
+    def load(self, source: Path | None, progress: Progress) -> Splits:
+        """Read the selected songs; the same content, or the same notes, only once."""
+        source = _required(source)
+        songs = len(_songs(source))
+        partial = (f"{songs} of the dataset's {SONGS} songs are in the folder.",) if songs < SONGS else ()
+        splits = read_entries(
+            self._entries(source),
+            progress,
+            minimum_notes=self.minimum_notes,
+            names=self.tracks,
+            remarks=(*REMARKS, *partial),
+        )
+        return fill_empty(splits, lambda piece: piece.title)
+
+    def _entries(self, source: Path) -> list[Entry]:
+        """List the selected songs, each followed by its earlier versions."""
+        songs = []
+        for number in _songs(source):
+            split = by_hash(number, self.validation, self.test)
+            songs.append(Entry(source / number / f"{number}.mid", f"{number}/{number}.mid", split, f"Song {number}"))
+        entries = []
+        for song in at_most(songs, self.limit):
+            entries.append(song)
+            for path in sorted(song.path.parent.glob("versions/*.mid")) if self.versions else ():
+                entries.append(Entry(path, path.relative_to(source).as_posix(), song.split, song.title))
+        return entries
+
+
+def _songs(source: Path) -> list[str]:
+    return sorted(path.name for path in source.glob(SONG) if path.is_dir())
+
+
+def _midi_files(source: Path) -> list[Path]:
+    return [path for pattern in (f"{SONG}/{SONG}.mid", f"{SONG}/versions/*.mid") for path in source.glob(pattern)]
+
+
+def _differences(source: Path) -> tuple[list[str], int]:
+    """Compare all MIDI files of a folder with the known digest: a line for what differs, and the number of files compared."""
+    files = _midi_files(source)
+    if (actual := contents(source, files)) == DIGEST:
+        return [], len(files)
+    songs = [f"{number:03}/{number:03}.mid" for number in range(1, SONGS + 1)]
+    lines = [f"{name}: missing" for name in songs if not (source / name).is_file()]
+    return [*lines, f"{len(files):,} of {FILES:,} MIDI files; digest expected {DIGEST}, got {actual}"], len(files)
+
+
+def _require_content(unpacked: Path) -> None:
+    """Raise a DataError if an unpacked archive doesn't hold the files of the commit."""
+    lines, count = _differences(unpacked / "POP909")
+    if lines:
+        why = f"{count:,} of {FILES:,} MIDI files" if count < FILES else "MIDI files other than those"
+        raise DataError(
+            f"pop909: the archive holds {why} of commit {COMMIT[:7]}, so it was not kept.\n{lines[-1]}",
+            "It is incomplete or was changed. Try again; if it happens again, tell the maintainers.",
+        )
+
+
+def _is_needed(path: str) -> bool:
+    """Whether a file of the repository is a song's MIDI, or the licence, which comes with every copy."""
+    return re.fullmatch(r"LICENSE|POP909/[0-9]{3}/([0-9]{3}|versions/[^/]+)\.mid", path) is not None
+
+
+def _track_names(tracks: str | list[str] | None) -> frozenset[str] | None:
+    """Names in the files of the chosen tracks; None for all tracks."""
+    if tracks is None:
+        return None
+    chosen = [tracks] if isinstance(tracks, str) else tracks
+    wrong = [track for track in chosen if track.upper() not in TRACKS]
+    if wrong or not chosen:
+        raise DataError(f"pop909: tracks is {tracks!r}.", f"Expected one or several of {', '.join(TRACKS)}.")
+    return frozenset(name for track in chosen for name in TRACKS[track.upper()])
+
+
+def _required(source: Path | None) -> Path:
+    if source is None:
+        raise DataError("pop909: the songs were not found.", "Use --data DIR, or `bench data fetch pop909`.")
+    return source
