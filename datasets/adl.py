@@ -1,4 +1,4 @@
-"""ADL Piano MIDI: piano tracks of songs and pieces by genre, subgenre and artist (Ferreira et al. 2020)."""
+"""Piano tracks of 11,086 songs and pieces by genre, subgenre and artist (Ferreira et al. 2020)."""
 
 from __future__ import annotations
 

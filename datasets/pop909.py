@@ -1,4 +1,4 @@
-"""POP909: piano arrangements of 909 pop songs, with melody, bridge and accompaniment in tracks (Wang et al. 2020)."""
+"""Piano arrangements of 909 pop songs: melody, bridge and accompaniment in tracks of their own (Wang et al. 2020)."""
 
 from __future__ import annotations
 

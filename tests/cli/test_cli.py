@@ -227,6 +227,42 @@ class TestList:
         (line,) = [x for x in call("list", "datasets", "--data", tmp_path).stdout.splitlines() if x.startswith("maestro")]
         assert line.rstrip().endswith("yes")
 
+    @pytest.mark.parametrize(
+        ("name", "paragraph"),
+        [
+            (
+                "adl",
+                """\
+adl
+    what: ADL Piano MIDI. Piano tracks of 11,086 songs and pieces by genre,
+    subgenre and artist (Ferreira et al. 2020).
+    licence: none stated: the files belong to those who made them
+    options: genre=None, subgenre=None, artist=None, limit=None,
+    minimum_notes=64, validation=0.1, test=0.1, url, sha256=None
+    ready: --data DIR, or bench data fetch adl; bench run downloads it
+""",
+            ),
+            (
+                "pop909",
+                """\
+pop909
+    what: POP909. Piano arrangements of 909 pop songs: melody, bridge and
+    accompaniment in tracks of their own (Wang et al. 2020).
+    licence: MIT (Music X Lab 2020) for the arrangements; the songs belong to
+    those who wrote them
+    options: tracks=None, versions=False, limit=None, minimum_notes=64,
+    validation=0.1, test=0.1, url
+    ready: --data DIR, or bench data fetch pop909; bench run downloads it
+""",
+            ),
+        ],
+    )
+    def test_what_it_says_of_a_dataset(self, call, name, paragraph):
+        lines = [line.rstrip() for line in call("list", "datasets", COLUMNS="80").stdout.splitlines()]
+        at = lines.index(name)
+        end = next((i for i in range(at + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
+        assert "\n".join(lines[at:end]) + "\n" == paragraph
+
     def test_a_folder_of_music(self, call, tmp_path):
         def ready(*arguments, **variables):
             lines = call("list", "datasets", *arguments, COLUMNS="200", **variables).stdout.splitlines()

@@ -20,7 +20,12 @@ from bench.plugins.header import Plugin
 from bench.system.paths import user_folders
 
 #: Selections at which a test takes seconds.
-TINY: dict[str, dict[str, Any]] = {"chorales": {"limit": 24}, "maestro": {"limit": 6}}
+TINY: dict[str, dict[str, Any]] = {
+    "adl": {"limit": 6},
+    "chorales": {"limit": 24},
+    "maestro": {"limit": 6},
+    "pop909": {"limit": 6},
+}
 
 PLUGINS = find_plugins("dataset", user_folders())
 
