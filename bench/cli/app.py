@@ -79,7 +79,14 @@ _add(
 )
 _add("tune", tune.tune, "bench tune table2 --to tuned.yaml")
 _add("list", show.list_, "bench list models --plugins my-models/")
-_add("fetch", data.fetch, "bench data fetch maestro", "bench data fetch midiworld --spec table2-midiworld", to=data_app)
+_add(
+    "fetch",
+    data.fetch,
+    "bench data fetch maestro",
+    "bench data fetch midiworld --spec table2-midiworld",
+    "bench data fetch pop909",
+    to=data_app,
+)
 _add(
     "verify",
     data.verify,

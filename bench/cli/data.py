@@ -33,7 +33,7 @@ def fetch(
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Download a dataset into the cache and check it against its published or locked checksums."""
+    """Download a dataset into the cache and check it against its published or locked checksums. Its licence is named first."""
     from bench.runner.datasets import fetch_dataset
 
     where = {"out": out, "data": data or (), "plugins": plugins or ()}
