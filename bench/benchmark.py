@@ -17,6 +17,7 @@ from bench.runner.session import Session
 from bench.specs.load import load_spec, shipped_specs
 from bench.specs.scales import choose_scale
 from bench.specs.schema import Scale, Spec
+from bench.storage.files import read_json
 from bench.storage.run_folder import RunFolder
 from bench.system.hardware import parallel_trials
 from bench.system.paths import Places
@@ -121,7 +122,7 @@ def run(
     given = {k: v for k, v in overrides.items() if v is not None}
     scale, why = choose_scale(scale, spec, places.plugins, **given)
     resolved, folder_name = resolve(spec, scale, places, given)
-    folder = RunFolder(places.out / "runs" / (name or folder_name))
+    folder = RunFolder(places.out / "runs" / (folder_name if name is None else _own_name(name, spec, resolved, places)))
     with folder.lock(), Signals() as signals:
         call = {**_spec_names(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
         show = display or (lambda event: None)
@@ -156,8 +157,18 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
     content = resolved.model_dump(mode="json")
     if resolved == namesake and not _is_of_another_file(RunFolder(places.out / "runs" / name), spec, content):
         return resolved, name
-    text = json.dumps(content, sort_keys=True)
-    return resolved, f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return resolved, _hashed(name, content)
+
+
+def _own_name(name: str, spec: Spec | str | Path, resolved: Spec, places: Places) -> str:
+    """Choose the name of a run folder that was asked for; with a hash if another spec file of the same name has it."""
+    content = resolved.model_dump(mode="json")
+    taken = _is_of_another_file(RunFolder(places.out / "runs" / name), spec, content)
+    return _hashed(name, content) if taken else name
+
+
+def _hashed(name: str, content: Mapping[str, Any]) -> str:
+    return f"{name}-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]}"
 
 
 def _spec_names(spec: Spec | str | Path) -> dict[str, str | None]:
@@ -172,9 +183,12 @@ def _is_of_another_file(folder: RunFolder, spec: Spec | str | Path, content: Map
     file = _spec_names(spec)["file"]
     if file is None or not folder.run_file.exists():
         return False
-    with contextlib.suppress(DataError):  # reported when the folder is used
+    try:
         stored = folder.read()
         return stored.call.file not in (None, file) and stored.spec != content
+    except DataError:  # it is damaged, which is reported when the folder is used; what was last prepared in it says whose it is
+        with contextlib.suppress(DataError):
+            return read_json(folder.path / "prepare.json").get("file") not in (None, file)
     return False
 
 

@@ -5,6 +5,8 @@ Scores, reports and statistics then treat it as any other row. It has no likelih
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +22,7 @@ from bench.external.folder import External, midi_files, read_external
 from bench.external.messages import at_row, counts, in_report
 from bench.external.prompt_match import PromptRule
 from bench.external.prompts import check_index
+from bench.music.isolation import isolated
 from bench.runner import prepare
 from bench.runner.datasets import Sink
 from bench.runner.folds import divide, measure_divisions
@@ -189,7 +192,7 @@ def score_beside(
     places, protocol = Places.find(out), _terms(record).protocol
     corpus = _corpus(record, places)
     checked = _check(system, folder, read_target_file(base.targets), corpus, protocol.notes, prompt)
-    run = RunFolder(places.out / "runs" / "-".join([source.resolve().name, *_suffix(system)]))
+    run = _beside(places, source, system, record)
     with run.lock():
         for key in (planned.key for planned in record.trials):
             run.trial_dir(key).mkdir(exist_ok=True)
@@ -205,11 +208,23 @@ def score_beside(
         return _finish(run, checked, _command(folder, "--run", source, name, prompt), lambda event: None)
 
 
+def _beside(places: Places, source: Path, system: str, record: RunRecord) -> RunFolder:
+    """Choose the folder of a copy of a run with one more row; its name ends in a hash if the copy of another run has it."""
+    name = "-".join([source.resolve().name, *_suffix(system)])
+    run = RunFolder(places.out / "runs" / name)
+    earlier = run.read_if_intact()
+    if earlier is None or (earlier.spec, earlier.call.file) == (record.spec, record.call.file):
+        return run
+    place = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:6]
+    return RunFolder(places.out / "runs" / f"{name}-{place}")
+
+
 def _check(system: str, folder: Path, targets: Targets, corpus: Path, n_notes: int, prompt: PromptRule) -> CheckedFolder:
     """Read the folder; refuse here whatever can be refused."""
     check_index(folder, targets.targets)
     music = load_corpus(corpus)
-    external = read_external(folder, targets.targets, n_notes, prompt)
+    with isolated():
+        external = read_external(folder, targets.targets, n_notes, prompt)
     try:
         divisions = divide(music, targets)
     except (ValidationError, IndexError) as error:
@@ -275,7 +290,7 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], disp
     write_json(place / "outcome.json", outcome)
     run.write(
         record.change(
-            call=Call(command=tuple(command)),
+            call=Call(command=tuple(command), file=record.call.file),
             trials=(*(t for t in record.trials if t.key != key), PlannedTrial(key=key, trial=stored)),
             dataset=record.dataset.model_copy(update={"remarks": (*record.dataset.remarks, *remarks)}),
         )

@@ -113,6 +113,8 @@ class Session:
             "protocol": self.spec.protocol.model_dump(mode="json"),
             "fetch": fetch,
             "before": before,
+            "file": self.call.get("file"),
+            "format": FORMAT,
             **self.places.job(),
         }
         file, log = self.folder.path / "prepare.json", self.folder.path / "prepare.log"

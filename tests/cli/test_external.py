@@ -230,6 +230,28 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
 
 
+def test_two_runs_of_one_name_get_two_folders(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    for title in ("A", "B"):
+        (tmp_path / title).mkdir()
+        (tmp_path / title / "toy.yaml").write_text(SPEC.replace("[untrained]", "[median]").replace("title: ", f"title: {title}"))
+        assert call("score", "mine", "--spec", f"{title}/toy.yaml", "--out", "out").returncode == 0
+    names = {title_of(path): path.name for path in (tmp_path / "out" / "runs").iterdir()}
+    assert names["AToy"] == "toy-cpu-scored-mine"
+    assert names["BToy"].startswith("toy-cpu-scored-mine-")
+    for title in ("A", "B"):
+        assert call("run", f"{title}/toy.yaml", "--out", "out", "-q").returncode == 0
+        (tmp_path / "out" / "runs" / "toy-cpu").rename(tmp_path / title / "toy-cpu")
+        assert call("score", "mine", "--name", "his", "--run", f"{title}/toy-cpu", "--out", "out").returncode == 0
+    names = {title_of(path): path.name for path in (tmp_path / "out" / "runs").glob("*his*")}
+    assert names["AToy"] == "toy-cpu-scored-his"
+    assert names["BToy"].startswith("toy-cpu-scored-his-")
+
+
+def title_of(run: Path) -> str:
+    return str(json.loads((run / "run.json").read_bytes())["spec"]["title"])
+
+
 @pytest.mark.parametrize("odd", ["link", "pipe", "folder"])
 def test_a_strange_trial_of_a_run_costs_its_row(call: Call, tmp_path: Path, prompts: Path, odd: str) -> None:
     continued(prompts, tmp_path / "mine")

@@ -224,6 +224,20 @@ def test_two_files_of_one_name_get_two_folders(tmp_path: Path) -> None:
     assert name(files[1]) == "mine-smoke", "a file that says the same shares its results"
 
 
+def test_a_damaged_record_gives_no_other_spec_its_folder(toy: Bench, tmp_path: Path) -> None:
+    toy.write({"steady": {}})
+    toy.run()
+    before = (toy.run_folder / "run.json").read_bytes()
+    (toy.run_folder / "run.json").write_bytes(before.replace(b'"Toy"', b'"Tox"', 1))
+    other = Bench(tmp_path / "other")
+    other.folder.mkdir()
+    other.out = toy.out
+    other.write({"steady": {}}, title="Other")
+    assert other.run().folder.name != "toy-cpu"
+    assert toy.run().folder.name == "toy-cpu"
+    assert json.loads((toy.run_folder / "run.json").read_bytes())["spec"]["title"] == "Toy"
+
+
 def test_a_file_with_the_name_of_a_shipped_spec_does_not_take_its_folder(tmp_path: Path) -> None:
     places = Places(out=tmp_path / "out", cache=tmp_path / "cache")
     file = tmp_path / "smoke.yaml"
