@@ -48,6 +48,8 @@ class Reader:
             code = -(process.exitcode or 0)
             if code == signal.SIGALRM:
                 raise DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s)") from None
+            if code == signal.SIGKILL:  # no file of 16 MiB needs so much: the system ends a process where it lacks memory
+                raise machine_error(MemoryError("reading MIDI")) from None
             name = signal.Signals(code).name if code in set(signal.Signals) else "its end"
             raise DataError(f"the parser dies on it ({name})") from None
         if answer is None:

@@ -34,6 +34,9 @@ SIZES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 #: Ticks that the parser can count.
 MOST_TICKS = 1 << 31
 
+#: Instruments, each a program on a channel of a track, for which the parser makes a track of its own.
+MOST_INSTRUMENTS = 4096
+
 #: The first eight bytes of every file.
 BEGINNING = b"MThd\0\0\0\6"
 
@@ -82,14 +85,19 @@ def checked(raw: bytes) -> bytes:
     DataError
         If there are more or fewer tracks than the header says, they are independent sequences (format 2), a status byte is
         missing after a SysEx event, a tempo doesn't have three bytes, an event that would be misread is not allowed in files, or
-        there are more ticks than the parser can count.
+        there are more ticks than the parser can count, or more instruments than it has memory for.
     """
     spans = tracks(raw)
-    if not (_doubtful(raw, spans) or _may_overflow(raw)):
+    if not (_doubtful(raw, spans) or _may_overflow(raw) or _may_be_an_orchestra(raw)):
         return raw
     content = bytearray(raw)
-    for span in spans:
+    instruments: set[tuple[int, int, int]] = set()
+    for track, span in enumerate(spans):
         for event in events(raw, span):
+            if event.status >> 4 == PROGRAM_CHANGE:
+                instruments.add((track, event.status, raw[event.data]))
+                if len(instruments) > MOST_INSTRUMENTS:
+                    raise DataError(f"it has more than {MOST_INSTRUMENTS:,} instruments")
             if event.kind == TEMPO and event.size != 3:
                 raise damaged(f"a tempo of {event.size} bytes, not 3")
             if event.tick >= MOST_TICKS:
@@ -194,6 +202,11 @@ def _doubtful(raw: bytes, spans: Sequence[Span]) -> bool:
         for at in _positions(raw, bytes([first]), *span)
         if raw.rfind(b"\xff\x51\x03", at - 5, at) < 0  # no byte of a tempo
     )
+
+
+def _may_be_an_orchestra(raw: bytes) -> bool:
+    """Whether there are as many bytes that could begin a change of program as there may be instruments."""
+    return bool(np.count_nonzero(np.frombuffer(raw, np.uint8) >> 4 == PROGRAM_CHANGE) > MOST_INSTRUMENTS)
 
 
 def _may_overflow(raw: bytes) -> bool:

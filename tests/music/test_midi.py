@@ -239,3 +239,13 @@ def test_the_longest_times_are_read_back() -> None:
 def test_a_tempo_at_which_no_file_holds_the_notes() -> None:
     with pytest.raises(DataError, match="ends at 90,000 s; a MIDI file at this tempo holds 5,592 s"):
         midi_bytes(Notes.from_columns([0.0], [9e4], [60], [80]), tempo=6000)
+
+
+def test_an_endless_orchestra_is_refused() -> None:
+    def ensemble(tracks: int) -> bytes:
+        track = [e for p in range(128) for c in range(16) for e in ((0, program(p, c)), (0, on(60, 64, c)), (10, off(60, c)))]
+        return midi(*[track] * tracks)
+
+    assert len(read_midi(ensemble(2))) == 2 * 128 * 15  # channel 10 has drums
+    with pytest.raises(DataError, match="more than 4,096 instruments"):
+        read_midi(ensemble(3))
