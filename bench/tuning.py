@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
 from bench.errors import DataError, SpecError, UsageError
@@ -38,15 +38,20 @@ WRITTEN = "# Written by bench tune.\n"
 
 
 class _Changes(Stored):
-    """Rows of a scale in the file that a search writes."""
+    """Rows of a scale in the file that a search writes, and nothing else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: dict[str, Any] | None = None
     tuned: dict[str, Any] | None = None
 
 
 class _File(Stored):
-    """File that a search writes."""
+    """File that a search writes, and nothing else."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    extends: str
     scales: dict[str, _Changes] = Field(default_factory=dict)
 
 
@@ -267,12 +272,12 @@ def write_tuned(
 
 
 def _written(path: Path, extends: str) -> dict[str, Any]:
-    """Read the rows that earlier searches of the same spec wrote, by scale; none from that of another spec.
+    """Read the rows that earlier searches of the same spec wrote, by scale.
 
     Raises
     ------
     UsageError
-        If its rows can't be read: they would be lost.
+        If its rows can't be read, it is of another spec, or the user has added to it: that would be lost.
     """
     if not path.is_file() or not (text := path.read_text(encoding="utf-8", errors="replace")).startswith(WRITTEN):
         return {}
@@ -281,12 +286,17 @@ def _written(path: Path, extends: str) -> dict[str, Any]:
         before = parse_yaml(text, str(path))
     except SpecError as error:
         raise UsageError(error.message, hint) from error
-    if before is None or (isinstance(before, dict) and before.get("extends") != extends):
+    if before is None:
         return {}
     try:
-        scales = _File.model_validate(before).scales
+        stored = _File.model_validate(before)
     except ValidationError as error:
         raise UsageError(f"{path} is not what bench tune writes: {first_problem(error)}.", hint) from error
+    if stored.extends != extends:
+        raise UsageError(
+            f"{path} holds the winners of another spec, {stored.extends}.", "Give --to another name, or move it away."
+        )
+    scales = stored.scales
     return {scale: {"models": changes.models or {}, "tuned": changes.tuned or {}} for scale, changes in scales.items()}
 
 

@@ -213,6 +213,8 @@ def test_a_file_that_no_search_wrote_is_not_replaced(folder):
         ("models: [lstm]", "tuned.yaml is not what bench tune writes: scales.cpu.models: "),
         ("models: {fixed: {params: {size: 8}}}\n    note: 2026-11-26", "2026-11-26 is a date"),
         ("models: *rows", "tuned.yaml:"),
+        ("models: {fixed: {params: {size: 8}}}\n    seeds: 5", "tuned.yaml is not what bench tune writes: scales.cpu.seeds: "),
+        ("models: {fixed: {params: {size: 8}}}\nseeds: 5", "tuned.yaml is not what bench tune writes: seeds: "),
     ],
 )
 def test_rows_that_can_not_be_read_are_not_lost(folder, rows, problem):
@@ -224,6 +226,13 @@ def test_rows_that_can_not_be_read_are_not_lost(folder, rows, problem):
     assert problem in done.stderr
     assert (folder / "tuned.yaml").read_text() == text
     assert not (folder / "trained.txt").exists(), "it was searched before"
+
+
+def test_the_winners_of_another_spec_are_not_replaced(folder):
+    write(folder)
+    (folder / "tuned.yaml").write_text("# Written by bench tune.\nextends: hills.yaml\nscales: {cpu: {models: {}}}\n")
+    done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
+    assert (done.returncode, "holds the winners of another spec, hills.yaml" in done.stderr) == (2, True), done.stderr
 
 
 def test_names_are_written_as_they_are(folder):
