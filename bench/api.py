@@ -32,6 +32,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -299,7 +300,7 @@ class Budget:
         """Whether the network keeps its initial weights."""
         return self.in_epochs and self.epochs == 0
 
-    @property
+    @cached_property
     def shares(self) -> tuple[float, ...]:
         """Shares of the budget at which the model is evaluated, ascending; the last is 1."""
         number = self.epochs if self.in_epochs else self.evaluations

@@ -212,3 +212,13 @@ def test_events_say_whether_epochs_count(tmp_path: Path) -> None:
     run.begin()
     run.log(1, loss=1.0, notes=10, share=0.125)
     assert [(e["epochs"], e["in_epochs"], e.get("share")) for e in events] == [(9, True, None), (5, False, 0.125)]
+
+
+def test_a_long_budget_costs_each_evaluation_no_time(tmp_path: Path) -> None:
+    run = Run(0, Budget(epochs=300_000), tmp_path)
+    run.begin()
+    run.log(1, loss=1.0, notes=1)  # the shares are computed once
+    before = time.process_time()
+    for epoch in range(2, 22):
+        run.log(epoch, loss=1.0, notes=1)
+    assert time.process_time() - before < 1.0, "computed each time: 10 s"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.api import Piece, Verified
-from bench.errors import DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
+from bench.errors import DataError, MachineError, PluginError, SpecError, UsageError, fetch_command, refusal
 from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
@@ -379,9 +379,8 @@ def _corpus(
             left.unlink(missing_ok=True)
         save_corpus(folder / name, splits, key)
     except OSError as error:
-        raise DataError(
-            f"The parsed dataset can't be written to {folder}: {error.strerror}.", "Set BENCH_CACHE to a writable folder."
-        ) from error
+        said = f"The parsed dataset can't be written to {folder}: {error.strerror}."
+        raise refusal(error, DataError(said, "Set BENCH_CACHE to a writable folder.")) from error
     return folder / name, load_corpus(folder / name)
 
 

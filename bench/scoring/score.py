@@ -300,7 +300,7 @@ def _score_stages(
     """Score each stage; one whose file is gone or damaged is left out, as the trial's own result doesn't depend on it."""
     scores = []
     for stage in stages:
-        with contextlib.suppress(OSError, DataError, MemoryError):
+        with contextlib.suppress(DataError):
             scores.append(_score_stage(run, keys, stage, targets, seconds))
     return tuple(scores)
 
