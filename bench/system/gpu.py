@@ -65,4 +65,12 @@ def _own(nvml: ctypes.CDLL) -> ctypes.c_void_p | None:
         failed = nvml.nvmlDeviceGetHandleByIndex_v2(int(name), ctypes.byref(gpu))
     else:
         return None
-    return None if failed else gpu
+    if failed or _divided(nvml, gpu):
+        return None
+    return gpu
+
+
+def _divided(nvml: ctypes.CDLL, gpu: ctypes.c_void_p) -> bool:
+    """Whether a GPU is divided (MIG): its counter is that of all its parts."""
+    now, then = ctypes.c_uint(), ctypes.c_uint()
+    return not nvml.nvmlDeviceGetMigMode(gpu, ctypes.byref(now), ctypes.byref(then)) and now.value == 1

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.system.command import ask
 
 
+class _Gpu(NamedTuple):
+    """A GPU in the driver's list: its UUID, and those of its parts if it is divided (MIG)."""
+
+    uuid: str
+    parts: tuple[str, ...]
+
+
 def gpu_visible() -> tuple[bool, str]:
     """Whether an NVIDIA GPU is visible, and the evidence. Quick: asks the driver, no framework."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen in ("", "-1"):
         return False, "CUDA_VISIBLE_DEVICES hides every GPU"
+    if chosen is not None and not gpu_ids():
+        return False, f"CUDA_VISIBLE_DEVICES is {chosen!r}, which hides every GPU: CUDA ignores what follows an unknown name"
     if names := gpu_names():
         return True, f"nvidia-smi shows {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
     devices = sorted(p.name for p in Path("/dev").glob("nvidia[0-9]*"))
@@ -28,32 +40,56 @@ def gpu_visible() -> tuple[bool, str]:
 
 def gpu_names() -> tuple[str, ...]:
     """List the GPUs that nvidia-smi reports; empty without it."""
-    return _of_gpus("name")
+    return _of_gpus("--query-gpu=name", "--format=csv,noheader")
 
 
 def gpu_states() -> tuple[str, ...]:
     """List name, driver's version, free and total memory of each GPU, as nvidia-smi writes them; empty without it."""
-    return _of_gpus("name,driver_version,memory.free,memory.total")
+    return _of_gpus("--query-gpu=name,driver_version,memory.free,memory.total", "--format=csv,noheader")
 
 
 def gpu_ids() -> tuple[str, ...]:
     """List the GPUs that trials may use, as ``$CUDA_VISIBLE_DEVICES`` names them: its own names, else the driver's UUIDs.
 
-    Numbers are no names where several processes choose: the driver and CUDA may count in different orders.
+    Numbers are no names where several processes choose: the driver and CUDA may count in different orders. Each part of a divided
+    GPU (MIG) counts as one: CUDA gives a process one part at most. As in CUDA, a name that isn't valid ends the list, and a GPU
+    that is named twice hides all.
     """
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        return _of_gpus("uuid")
-    return tuple(filter(None, map(str.strip, named.split(",")))) if named != "-1" else ()
+    chosen, listed = os.environ.get("CUDA_VISIBLE_DEVICES"), _listed()
+    if chosen is None:
+        return tuple(part for gpu in listed for part in gpu.parts or (gpu.uuid,))
+    names = tuple(itertools.takewhile(lambda name: _names_one(name, listed), map(str.strip, chosen.split(","))))
+    return names if len(set(names)) == len(names) else ()
+
+
+def _names_one(name: str, listed: Sequence[_Gpu]) -> bool:
+    """Whether CUDA takes a name, a number or the beginning of a UUID, as far as the GPUs are known."""
+    if name.isdecimal():
+        return not listed or int(name) < len(listed)
+    uuids = [uuid for gpu in listed for uuid in (gpu.uuid, *gpu.parts)]
+    return name.startswith(("GPU-", "MIG-")) and (not listed or any(uuid.startswith(name) for uuid in uuids))
+
+
+def _listed() -> list[_Gpu]:
+    """List the driver's GPUs, divided or not."""
+    gpus: list[_Gpu] = []
+    for line in _of_gpus("-L"):
+        match = re.search(r"\(UUID: ((GPU|MIG)-[^)]+)\)", line)
+        if match and match[2] == "GPU":
+            gpus.append(_Gpu(match[1], ()))
+        elif match and gpus:
+            gpus[-1] = gpus[-1]._replace(parts=(*gpus[-1].parts, match[1]))
+    return gpus
 
 
 @functools.cache
-def _of_gpus(fact: str) -> tuple[str, ...]:
+def _of_gpus(*question: str) -> tuple[str, ...]:
+    """Lines of nvidia-smi's answer; none without it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
     try:
-        answer = ask([tool, f"--query-gpu={fact}", "--format=csv,noheader"], timeout=10)
+        answer = ask([tool, *question], timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(filter(None, map(str.strip, answer.stdout.splitlines()))) if answer.returncode == 0 else ()

@@ -354,7 +354,8 @@ def test_the_energy_of_a_gpu_is_measured_where_the_trial_has_it_alone(
 ) -> None:
     """Against programs in the driver's place; the model needs no GPU."""
     nvml(tmp_path, 2)
-    script(tmp_path / "nvidia-smi", "case $1 in *name) echo 'NVIDIA H100 80GB HBM3';; *uuid) echo GPU-second;; esac")
+    listed = "echo 'GPU 0: NVIDIA H100 (UUID: GPU-other)'; echo 'GPU 1: NVIDIA H100 (UUID: GPU-second)'"
+    script(tmp_path / "nvidia-smi", f"case $1 in *name) echo 'NVIDIA H100 80GB HBM3';; -L) {listed};; esac")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)

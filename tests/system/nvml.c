@@ -17,6 +17,16 @@ int nvmlDeviceGetHandleByUUID(const char *name, void **gpu) {
     return strcmp(name, "GPU-second") ? 6 : 0;
 }
 
+#ifndef MIG
+#define MIG 0
+#endif
+
+/* A GPU that can't be divided answers "not supported". */
+int nvmlDeviceGetMigMode(void *gpu, unsigned *now, unsigned *then) {
+    *now = *then = MIG;
+    return MIG ? 0 : 3;
+}
+
 int nvmlDeviceGetTotalEnergyConsumption(void *gpu, unsigned long long *millijoules) {
     static unsigned long long more;
     *millijoules = (gpu == &gpus[0] ? 1500 : 2000000) + more;

@@ -11,7 +11,8 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def nvml(folder: Path, gpus: int) -> None:
+def nvml(folder: Path, gpus: int, *, divided: bool = False) -> None:
     """Compile a library in the driver's place, for ``$LD_LIBRARY_PATH``; see ``nvml.c``."""
     source, library = Path(__file__).with_name("nvml.c"), folder / "libnvidia-ml.so.1"
-    subprocess.run(["cc", f"-DNUMBER={gpus}", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    numbers = [f"-DNUMBER={gpus}", f"-DMIG={divided:d}"]
+    subprocess.run(["cc", *numbers, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)

@@ -35,16 +35,29 @@ def test_the_counter_is_that_of_the_processs_own_gpu(
     number: int, environment: dict[str, str], expected: str, tmp_path: Path
 ) -> None:
     nvml(tmp_path, number)
+    assert counted(tmp_path, environment) == expected
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_the_counter_of_a_divided_gpu_counts_others_too(tmp_path: Path) -> None:
+    """A process that names the GPU, or none, gets one of its parts (MIG)."""
+    nvml(tmp_path, 1, divided=True)
+    assert counted(tmp_path, {}) == "None"
+    assert counted(tmp_path, {"CUDA_VISIBLE_DEVICES": "GPU-second"}) == "None"
+
+
+def counted(folder: Path, environment: dict[str, str]) -> str:
+    """What a process of its own reads in that environment, with the library in the folder."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
     code = "from bench.system.gpu import joules; print(joules())"
     answer = subprocess.run(
         [sys.executable, "-c", code],
-        env={**inherited, **environment, "LD_LIBRARY_PATH": str(tmp_path)},
+        env={**inherited, **environment, "LD_LIBRARY_PATH": str(folder)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert answer.stdout.strip() == expected
+    return answer.stdout.strip()
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

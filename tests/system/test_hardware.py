@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,29 +12,89 @@ from bench.system import hardware
 
 from .scripts import script
 
+NAMES = "--query-gpu=name) echo 'Some GPU'; echo 'Some GPU'"
+WHOLE = """
+GPU 0: Some GPU (UUID: GPU-aa1)
+GPU 1: Some GPU (UUID: GPU-bb2)
+"""
+#: The second is divided; the last line is as an older driver writes it.
+DIVIDED = """
+GPU 0: Some GPU (UUID: GPU-aa1)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb2)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c3)
+  MIG 3g.20gb Device 1: (UUID: MIG-GPU-bb2/2/0)
+"""
 
-def test_gpus_are_those_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let a script stand in for nvidia-smi, with this list of GPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    script(tmp_path / "nvidia-smi", "case $1 in *name) echo 'Some GPU'; echo 'Some GPU';; *uuid) echo GPU-1; echo GPU-2;; esac")
+
+    def say(listed: str) -> None:
+        script(tmp_path / "nvidia-smi", f"case $1 in {NAMES};; -L) cat <<END\n{listed}\nEND\n;; *) exit 2;; esac")
+        hardware._of_gpus.cache_clear()
+
+    yield say
     hardware._of_gpus.cache_clear()
-    try:
-        assert hardware.gpu_ids() == ("GPU-1", "GPU-2")
-        assert hardware.parallel_trials("gpu") == 2
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7")
-        assert hardware.gpu_ids() == ("MIG-7",)
-        assert hardware.parallel_trials("gpu") == 1
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-        assert hardware.gpu_visible() == (True, "nvidia-smi shows Some GPU and 1 more")
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert hardware.gpu_visible()[0] is False
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-        script(tmp_path / "nvidia-smi", "echo 'NVIDIA-SMI has failed'; exit 9")
-        hardware._of_gpus.cache_clear()
-        assert hardware.gpu_names() == hardware.gpu_ids() == ()
-        assert hardware.parallel_trials("gpu") == 1
-    finally:
-        hardware._of_gpus.cache_clear()
+
+
+def test_gpus_are_those_of_the_driver(driver: Callable[[str], None]) -> None:
+    driver(WHOLE)
+    assert hardware.gpu_ids() == ("GPU-aa1", "GPU-bb2")
+    assert hardware.parallel_trials("gpu") == 2
+    assert hardware.gpu_visible() == (True, "nvidia-smi shows Some GPU and 1 more")
+
+
+def test_a_part_of_a_gpu_counts_as_one(driver: Callable[[str], None]) -> None:
+    """Named by the whole GPU's UUID, CUDA would give every process its first part."""
+    driver(DIVIDED)
+    assert hardware.gpu_ids() == ("GPU-aa1", "MIG-c3", "MIG-GPU-bb2/2/0")
+    assert hardware.parallel_trials("gpu") == 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "ids"),
+    [
+        ("1,0", ("1", "0")),
+        (" 1 , 0", ("1", "0")),
+        ("GPU-bb2,GPU-aa1", ("GPU-bb2", "GPU-aa1")),
+        ("GPU-b", ("GPU-b",)),
+        ("MIG-GPU-bb2/2/0,MIG-c3", ("MIG-GPU-bb2/2/0", "MIG-c3")),
+        ("1,-1,0", ("1",)),
+        ("0,2,1", ("0",)),
+        ("0,,1", ("0",)),
+        ("GPU-aa1,GPU-cc,GPU-bb2", ("GPU-aa1",)),
+        ("0,0", ()),
+        ("2", ()),
+        ("", ()),
+        ("-1", ()),
+        ("-1,0", ()),
+        ("NoDevFiles", ()),
+        ("MIG-7", ()),
+    ],
+)
+def test_the_users_choice_of_gpus_is_read_as_cuda_reads_it(
+    chosen: str, ids: tuple[str, ...], driver: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(DIVIDED)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert hardware.gpu_ids() == ids
+    visible, why = hardware.gpu_visible()
+    assert (visible, "hides every GPU" in why) == (bool(ids), not ids)
+    assert hardware.parallel_trials("gpu") == max(1, len(ids))
+
+
+def test_gpus_where_the_driver_says_nothing(
+    driver: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(WHOLE)
+    script(tmp_path / "nvidia-smi", "echo 'NVIDIA-SMI has failed'; exit 9")
+    assert hardware.gpu_names() == hardware.gpu_ids() == ()
+    assert hardware.parallel_trials("gpu") == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7,5")
+    assert hardware.gpu_ids() == ("MIG-7", "5"), "nothing is known against them"
 
 
 def test_cores_follow_affinity() -> None:
