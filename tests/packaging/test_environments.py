@@ -3,9 +3,11 @@
 import configparser
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import yaml
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +23,16 @@ def test_tox_the_makefile_and_the_workflow_name_the_same_environments() -> None:
     matrix = workflow["jobs"]["tox"]["strategy"]["matrix"]
     assert {*matrix["environment"], *(entry["environment"] for entry in matrix["include"])} == listed
     assert {f"testenv:{name}" for name in listed - {"tests"}} <= set(tox)
+
+
+def test_the_locks_are_resolved_for_every_python_that_the_project_takes() -> None:
+    """In the last one TensorFlow has no build, so that the tests can't run."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    jobs = {name: job["strategy"]["matrix"]["python"] for name, job in workflow["jobs"].items() if name in ("tox", "locks")}
+    bounds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    taken = [f"3.{minor}" for minor in range(30) if SpecifierSet(bounds).contains(f"3.{minor}")]
+    assert jobs == {"locks": taken, "tox": taken[:-1]}
+    assert workflow["jobs"]["locks"]["steps"][-1]["run"] == "python tools/resolve_locks.py ${{ matrix.python }}"
 
 
 def test_the_long_searches_run_every_week_in_bounded_time() -> None:
