@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,6 @@ def choose_device(name: str) -> torch.device:
     # cuDNN's convolutions have a switch of their own, which is on by default.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    check_capability(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
     # The same run twice gives the same numbers: where no deterministic kernel exists, PyTorch raises. With warnings in its place
     # (`warn_only`) attention wouldn't take the deterministic kernels that it has. cuBLAS repeats with a workspace of fixed size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -67,35 +65,6 @@ def choose_device(name: str) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub lacks it
     torch.cuda.reset_peak_memory_stats()
     return torch.device("cuda")
-
-
-def check_capability(name: str, capability: tuple[int, int], built: Sequence[str]) -> None:
-    """Refuse a GPU that is older than all that this PyTorch was built for: it would be accepted, and die at the first kernel.
-
-    Parameters
-    ----------
-    name : str
-        The GPU's.
-    capability : tuple of int
-        Its compute capability.
-    built : sequence of str
-        What PyTorch was built for, ``sm_80`` or ``compute_120``, say.
-
-    Raises
-    ------
-    TrialError
-
-    Examples
-    --------
-    >>> check_capability("H100", (9, 0), ["sm_75", "sm_80"])
-    """
-    oldest = min((int(digits[0]) for arch in built if (digits := re.findall(r"\d+", arch))), default=0)
-    if 10 * capability[0] + capability[1] < oldest:
-        needed, has = (f"{number // 10}.{number % 10}" for number in (oldest, 10 * capability[0] + capability[1]))
-        raise TrialError(
-            f"{name} has compute capability {has}; PyTorch {torch.__version__} was built for {needed} and later.",
-            "Use a newer GPU, an older PyTorch, or --scale cpu.",
-        )
 
 
 @contextlib.contextmanager

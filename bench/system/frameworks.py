@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import platform
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import TrialError, UsageError
+from bench.system import gpu
 from bench.system.command import ask
 from bench.system.hardware import cpu_model
 
@@ -35,8 +37,9 @@ print(json.dumps({"python": platform.python_version(), "packages": packages}))
 """
 
 _ASK = {
-    "pytorch": """
-import json, re, torch, warnings
+    "pytorch": "import json, re, torch, warnings\n"
+    + inspect.getsource(gpu.lacking_code)
+    + """
 cuda, gpus, reason = torch.cuda, [], None
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
@@ -45,12 +48,9 @@ if torch.version.cuda is None:
     reason = "its build is for processors alone"
 elif not seen:
     reason = next((re.sub("^CUDA initialization: ", "", str(s.message)).split(". ")[0] for s in said), None)
-oldest = min((int(d[0]) for arch in cuda.get_arch_list() if (d := re.findall(r"\\d+", arch))), default=0) if seen else 0
 for i in seen:
-    (major, minor), name = cuda.get_device_capability(i), cuda.get_device_name(i)
-    gpus.append(name)
-    if 10 * major + minor < oldest:
-        reason = f"{name} has compute capability {major}.{minor}; the build needs {oldest / 10} or later"
+    gpus.append(cuda.get_device_name(i))
+    reason = reason or lacking_code(gpus[-1], cuda.get_device_capability(i), cuda.get_arch_list())
 # A trial may get any of the GPUs.
 gpus = [] if reason else gpus
 found = {"version": torch.__version__, "gpus": gpus, "cuda": torch.version.cuda, "error": None, "reason": reason}
@@ -155,16 +155,22 @@ def loaded() -> dict[str, Any]:
 
 
 def require_device(framework: str, device: str) -> None:
-    """Refuse a trial on a GPU if its framework, which its model has imported, can't use one.
+    """Refuse a trial on a GPU if its framework, which its model has imported, can't use one, or has no code for it.
 
     Raises
     ------
     TrialError
-        Otherwise the model would fall back to the CPU, and its times would be reported as a GPU's.
+        Otherwise the model would fall back to the CPU, and its times would be reported as a GPU's; or die at the first kernel.
     """
-    if device != "cuda" or framework not in INTERPRETERS or _framework_gpu() is not None:
+    if device != "cuda" or framework not in INTERPRETERS:
         return
-    raise TrialError(f"The trial asks for a GPU, but {framework} sees none.", "See `bench doctor`; --scale cpu needs none.")
+    if _framework_gpu() is None:
+        raise TrialError(f"The trial asks for a GPU, but {framework} sees none.", "See `bench doctor`; --scale cpu needs none.")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        reason = gpu.lacking_code(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
+        if reason:
+            raise TrialError(f"{framework} can't use the GPU: {reason}.", "Use another GPU or build, or --scale cpu.")
 
 
 def device_name(device: str) -> str:

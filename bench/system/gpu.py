@@ -1,9 +1,13 @@
-"""A GPU's peak rate, by its name, and its energy counter, by the driver's library (NVML). No framework is imported."""
+"""A GPU's peak rate, by its name; its energy counter, by the driver's library (NVML); whether a build has code for it.
+
+No framework is imported.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 
 #: Peak rate of products in bfloat16, FLOP/s, by the driver's name of a card: NVIDIA's data sheets, without sparsity.
 BF16_PEAKS = {
@@ -29,6 +33,37 @@ BF16_PEAKS = {
     "NVIDIA GeForce RTX 3090": 71e12,
     "NVIDIA GeForce RTX 4090": 165e12,
 }
+
+
+def lacking_code(name: str, capability: tuple[int, int], built: list[str]) -> str | None:
+    """Say that a framework's build has no code for a GPU; None if it has some. Such a GPU is accepted, and fails at the first kernel.
+
+    Machine code runs on GPUs of its major version, from its minor version on; PTX, which the driver compiles, on all from its
+    version on. Code for one architecture alone (``sm_90a``) comes beside that for all.
+
+    The frameworks' interpreters, where bench may not be installed, get the text of this function: it needs nothing but ``re``.
+
+    Parameters
+    ----------
+    name : str
+        The GPU's.
+    capability : tuple of int
+        Its compute capability.
+    built : list of str
+        What the build has code for: ``sm_80`` is machine code, ``compute_90`` is PTX. Nothing is refused if it says nothing.
+
+    Examples
+    --------
+    >>> lacking_code("Tesla V100", (7, 0), ["sm_75", "sm_80", "compute_120"])
+    'Tesla V100 has compute capability 7.0, and the build has code for 7.5, 8.0, 12.0'
+    >>> lacking_code("L40", (8, 9), ["sm_75", "sm_80", "compute_120"])
+    """
+    codes = [(kind, int(digits)) for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(built))]
+    has = 10 * capability[0] + capability[1]
+    if not codes or any(code <= has and (kind == "compute" or code // 10 == capability[0]) for kind, code in codes):
+        return None
+    versions = ", ".join(str(code / 10) for code in sorted({code for _, code in codes}))
+    return f"{name} has compute capability {capability[0]}.{capability[1]}, and the build has code for {versions}"
 
 
 def joules() -> float | None:

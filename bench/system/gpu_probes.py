@@ -5,6 +5,7 @@ A probe writes a line when a check starts and one with its result, so that a cra
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
+from bench.system import gpu
 from bench.system.frameworks import interpreter
 from bench.system.paths import Places
 
@@ -36,8 +38,10 @@ CHECKS = {
     "tensorflow": ("device", "product", "bfloat16", "XLA", "LSTM"),
 }
 
-_COMMON = """
-import json, re, sys
+_COMMON = (
+    "import json, re, sys\n"
+    + inspect.getsource(gpu.lacking_code)
+    + """
 gpu = sys.argv[1] == "cuda"
 
 def check(name, work):
@@ -57,15 +61,14 @@ def near(found, expected, most):
     return f"within {apart:.0e} of the processor's result"
 
 def described(name, capability, built, free, total):
-    oldest = min((int(digits[0]) for arch in built if (digits := re.findall(r"\\d+", arch))), default=0)
-    has = f"{name}, compute capability {capability[0]}.{capability[1]}"
-    if 10 * capability[0] + capability[1] < oldest:
-        raise RuntimeError(f"{has}; the build needs {oldest / 10} or later")
+    if reason := lacking_code(name, capability, built):
+        raise RuntimeError(reason)
     if free is not None and free < 2**31:
         raise RuntimeError(f"of its {total / 2**30:.1f} GiB of memory only {free / 2**30:.1f} are free")
     memory = "" if free is None else f", {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-    return has + memory
+    return f"{name}, compute capability {capability[0]}.{capability[1]}{memory}"
 """
+)
 
 _PYTORCH = """
 import torch

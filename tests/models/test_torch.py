@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from bench.api import Budget, Run, TrialError  # noqa: E402
+from bench.api import Budget, Run  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 from .pieces import music  # noqa: E402
@@ -154,16 +154,6 @@ def test_what_a_gpu_computes_has_deterministic_kernels(name: str, tmp_path: Path
     assert "mm" in seen
     assert "softmax" in " ".join(seen)
     assert not [operation for operation in seen if operation.startswith(RAISING + SLOW) or operation.endswith("pool3d")]
-
-
-@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0), (10, 3), (12, 1)])
-def test_a_gpu_that_pytorch_was_built_for(capability: tuple[int, int]) -> None:
-    shared.check_capability("A GPU", capability, ["sm_75", "sm_80", "sm_90", "sm_100", "compute_120"])
-
-
-def test_a_gpu_that_is_too_old_is_refused() -> None:
-    with pytest.raises(TrialError, match=r"Tesla V100 has compute capability 7\.0; .* was built for 7\.5 and later"):
-        shared.check_capability("Tesla V100", (7, 0), ["sm_75", "sm_80", "sm_120"])
 
 
 @pytest.mark.training

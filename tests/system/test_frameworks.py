@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,8 +43,8 @@ class cuda:
         {warning}
         return {capabilities} != []
     def device_count(): return len({capabilities})
-    def get_device_name(i): return "GPU " + str(i)
-    def get_device_capability(i): return {capabilities}[i]
+    def get_device_name(i=0): return "GPU " + str(i)
+    def get_device_capability(i=0): return {capabilities}[i]
     def get_arch_list(): return ["sm_75", "sm_120", "compute_120"]
 """
 
@@ -53,8 +54,8 @@ OLD = "CUDA initialization: The NVIDIA driver on your system is too old (found v
 @pytest.mark.parametrize(
     ("built", "warning", "capabilities", "gpus", "reason"),
     [
-        ("13.0", "pass", [(7, 5), (9, 0)], ["GPU 0", "GPU 1"], None),
-        ("13.0", "pass", [(9, 0), (7, 0)], [], "GPU 1 has compute capability 7.0; the build needs 7.5 or later"),
+        ("13.0", "pass", [(7, 5), (12, 1)], ["GPU 0", "GPU 1"], None),
+        ("13.0", "pass", [(7, 5), (7, 0)], [], "GPU 1 has compute capability 7.0, and the build has code for 7.5, 12.0"),
         ("13.0", f"warnings.warn({OLD!r})", [], [], "The NVIDIA driver on your system is too old (found version 11040)"),
         ("13.0", "import sys; print('[12] one', file=sys.stderr)", [], [], "one"),
         ("13.0", "pass", [], [], None),
@@ -92,3 +93,18 @@ def test_a_trial_for_a_gpu_does_not_fall_back_to_the_cpu(monkeypatch: pytest.Mon
         frameworks.require_device("pytorch", "cuda")
     frameworks.require_device("pytorch", "cpu")
     frameworks.require_device("numpy", "cuda")
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (7, 0)])
+def test_a_trial_does_not_begin_on_a_gpu_that_pytorch_has_no_code_for(
+    capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space: dict[str, type] = {}
+    exec(TORCH.format(built="13.0", warning="pass", capabilities=[capability]), space)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=space["cuda"]))  # type: ignore[arg-type]
+    if capability == (7, 5):
+        frameworks.require_device("pytorch", "cuda")
+        return
+    with pytest.raises(TrialError, match=r"pytorch can't use the GPU: GPU 0 has compute capability 7\.0") as caught:
+        frameworks.require_device("pytorch", "cuda")
+    assert "--scale cpu" in caught.value.hint

@@ -74,3 +74,23 @@ def test_an_old_driver_counts_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
 def test_without_a_driver_there_is_no_counter() -> None:
     assert gpu.joules() is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "fits"),
+    [
+        ((7, 5), ["sm_75", "sm_80", "sm_120"], True),
+        ((8, 9), ["sm_75", "sm_86"], True),  # of its major version, of an earlier minor one
+        ((10, 3), ["sm_100"], True),
+        ((9, 0), ["sm_80", "compute_80"], True),  # the driver compiles it
+        ((9, 0), ["sm_90a"], True),
+        ((9, 0), [], True),  # unknown
+        ((7, 0), ["sm_75", "sm_80", "compute_120"], False),
+        ((8, 0), ["sm_75", "sm_86"], False),
+        ((9, 0), ["sm_75", "sm_86"], False),  # newer than the build, which has nothing that the driver could compile
+    ],
+)
+def test_a_build_has_code_for_a_gpu(capability: tuple[int, int], built: list[str], fits: bool) -> None:
+    reason = gpu.lacking_code("A GPU", capability, built)
+    assert (reason is None) == fits
+    assert fits or f"has compute capability {capability[0]}.{capability[1]}" in str(reason)

@@ -39,7 +39,7 @@ def test_what_a_check_measures_can_fail() -> None:
     gib = 2**30
     found = described("H100", (9, 0), ["sm_75", "compute_90"], 70 * gib, 80 * gib)  # type: ignore[operator]
     assert found == "H100, compute capability 9.0, 70.0 of 80.0 GiB free"
-    with pytest.raises(RuntimeError, match=r"V100, compute capability 7\.0; the build needs 7\.5 or later"):
+    with pytest.raises(RuntimeError, match=r"V100 has compute capability 7\.0, and the build has code for 7\.5, 9\.0"):
         described("V100", (7, 0), ["sm_75", "sm_90"], 9 * gib, 9 * gib)  # type: ignore[operator]
     with pytest.raises(RuntimeError, match=r"of its 80\.0 GiB of memory only 1\.0 are free"):
         described("H100", (9, 0), ["sm_90"], gib, 80 * gib)  # type: ignore[operator]
