@@ -240,6 +240,7 @@ class Model(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """Facts worth recording (optional), such as ``parameters``, ``peak_gpu_bytes``, ``precision``, ``compiled``.
 
+        ``peak_gpu_bytes``: most GPU memory of tensors during the updates of the training, without its evaluations.
         ``flops_per_note``, on a GPU: floating-point operations that an update needs for each of its notes.
         """
 

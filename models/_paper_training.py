@@ -106,7 +106,7 @@ class Training:
         for _ in self.progress.evaluations(self._compile):
             self._evaluate(*self._train())
         self.progress.restore_best()
-        self.model.peak_gpu_bytes = fast.peak_gpu_bytes()
+        self.model.peak_gpu_bytes = self.progress.peak_gpu_bytes or self.model.peak_gpu_bytes
         # Keras writes HDF5 straight to a path: elsewhere first, so that a refused write never leaves a file that looks complete.
         with tempfile.TemporaryDirectory() as elsewhere:
             weights = Path(elsewhere) / "best.weights.h5"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bench.api import Notes, Run, TrialError, read_sealed, write_sealed
 
 from . import _training
+from ._training import B
 
 #: Version of the checkpoint's layout; another one is refused.
 FORMAT = 1
@@ -112,10 +113,10 @@ class Learner(ABC, Generic[N]):
         """Take `network`, and compile whatever this device can; :meth:`outcome` reports what it can't."""
         self._network, self.device = network, run.device
         self.xla, self.cudnn = "yes", "yes" if network.cudnn else "no: on a CPU"
+        self.peak_gpu_bytes = peak_gpu_bytes()
         self.define()
         if run.device == "cuda":
             self.try_gpu()
-        self.peak_gpu_bytes = peak_gpu_bytes()
 
     def define(self) -> None:
         """Make the graph functions. Without autograph: the loops are written as tf.while_loop."""
@@ -193,9 +194,15 @@ class Learner(ABC, Generic[N]):
 
 
 def peak_gpu_bytes() -> int | None:
-    """Peak GPU memory of tensors so far, bytes; None in a trial on a CPU."""
+    """Peak GPU memory of tensors, bytes, so far or since :func:`reset_peak`; None in a trial on a CPU."""
     gpus = tf.config.list_logical_devices("GPU")
     return int(tf.config.experimental.get_memory_info("GPU:0")["peak"]) if gpus else None
+
+
+def reset_peak() -> None:
+    """Begin anew to measure :func:`peak_gpu_bytes`."""
+    if tf.config.list_logical_devices("GPU"):
+        tf.config.experimental.reset_memory_stats("GPU:0")
 
 
 def _reason(error: Exception) -> str:
@@ -302,7 +309,15 @@ class Progress(_training.Progress):
         self.path = run.folder / "checkpoint.h5"
         #: Weights to train on with, while others are evaluated.
         self.latest: dict[str, NDArray[Any]] = {}
+        #: Most GPU memory of tensors while training, bytes; not in evaluations, whose batches the card decides on.
+        self.peak_gpu_bytes: int | None = None
         super().__init__(name, run, score, **options)
+
+    def batches(self, epoch: Callable[[int], Iterator[B]], notes: Callable[[B], int]) -> Iterator[tuple[int, B]]:
+        """See :class:`models._training.Progress`."""
+        reset_peak()
+        yield from super().batches(epoch, notes)
+        self.peak_gpu_bytes = max(filter(None, (self.peak_gpu_bytes, peak_gpu_bytes())), default=None)
 
     @contextmanager
     def evaluating(self, weights: Mapping[str, NDArray[Any]]) -> Iterator[None]:

@@ -253,7 +253,7 @@ class _Training:
             with self.progress.evaluating(self.optimizer.averaged()):
                 self.progress.finish(loss=loss, score=self._bits(), notes=notes, rate=rate)
         self.progress.restore_best()
-        self.model.peak_gpu_bytes = fast.peak_gpu_bytes()
+        self.model.peak_gpu_bytes = self.progress.peak_gpu_bytes or self.model.peak_gpu_bytes
 
     def _epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]]:
         return self.windows.epoch(epoch, self.model.batch)

@@ -142,7 +142,8 @@ METRICS = (
         "Peak GPU memory",
         "MiB",
         "lower",
-        "Most GPU memory that the framework held.",
+        "Most GPU memory of tensors in a training's updates, not in validation, scoring and generation; if untrained, of the "
+        "network's weights.",
         SOURCE,
         0,
         group="cost",

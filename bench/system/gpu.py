@@ -36,7 +36,7 @@ BF16_PEAKS = {
 
 
 def lacking_code(name: str, capability: tuple[int, int], built: list[str]) -> str | None:
-    """Say that a framework's build has no code for a GPU; None if it has some. Such a GPU is accepted, and fails at the first kernel.
+    """Say that a framework's build has no code for a GPU; None if it has some. Without it the first kernel fails, not the start.
 
     Machine code runs on GPUs of its major version, from its minor version on; PTX, which the driver compiles, on all from its
     version on. Code for one architecture alone (``sm_90a``) comes beside that for all.
