@@ -89,7 +89,7 @@ def _of_gpus(*question: str) -> tuple[str, ...]:
     if tool is None:
         return ()
     try:
-        answer = ask([tool, *question], timeout=10)
+        answer = ask([tool, *question], timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(filter(None, map(str.strip, answer.stdout.splitlines()))) if answer.returncode == 0 else ()
