@@ -17,10 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-from bench.music.midi import midi_bytes
-from bench.music.notes import Notes
 from bench.report import write_reports
 from tests.faults.machine import TOY
+from tests.music.test_midi import midi, off, on
 from tests.report.stored_run import Stored, moved
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,11 +63,11 @@ def write_files(folder: Path, number: int) -> None:
     """Write MIDI files of 40 notes, a hundred to a folder, no two alike."""
     for i in range(number):
         rng = np.random.default_rng(i)
-        onset = np.cumsum(rng.uniform(0.05, 0.4, 40))
-        notes = Notes.from_columns(onset, np.full(40, 0.2), rng.integers(40, 80, 40), rng.integers(30, 100, 40))
+        melody = zip(*(rng.integers(low, high, 40).tolist() for low, high in ((40, 80), (30, 100), (50, 400))), strict=True)
+        events = [event for pitch, velocity, ticks in melody for event in ((0, on(pitch, velocity)), (ticks, off(pitch)))]
         path = folder / f"{i // 100:04}" / f"{i:06}.mid"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(midi_bytes(notes))
+        path.write_bytes(midi(events))
 
 
 def peak_of_a_run(data: Path, out: Path) -> int:
