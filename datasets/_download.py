@@ -32,6 +32,9 @@ MOST_FILE_BYTES = 50_000_000
 #: Bytes unpacked for one packed, at most, of a file of over a megabyte: deflate reaches 1032, music and tables stay below 20.
 MOST_RATIO = 100
 
+#: Bytes of an archive's list of files.
+MOST_LIST = 16 << 20
+
 #: What damaged archives raise, besides an error of the disk.
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, NotImplementedError)
 
@@ -144,6 +147,7 @@ def unzip(
         can't take it, or `check` raises one. Then nothing is left of it.
     """
     try:
+        _check_directory(archive)
         with scratch_folder(folder) as scratch, zipfile.ZipFile(archive) as opened:
             files = _checked_members(opened, archive.name, name, keep)
             sums: dict[str, str] = {}
@@ -168,6 +172,22 @@ def unzip(
     except OSError as error:
         raise unwritable(folder, error) from error
     return folder / name
+
+
+def _check_directory(archive: Path) -> None:
+    """Refuse an archive whose list of files is larger than any that is unpacked: it would be read as a whole.
+
+    The size of the list stands in the last record, which a comment of up to 65 535 bytes may follow (APPNOTE.TXT, 4.3.16).
+    """
+    with archive.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 22 - 0xFFFF))
+        end = file.read()
+    at = end.rfind(b"PK\5\6")
+    if at >= 0 and (size := int.from_bytes(end[at + 12 : at + 16], "little")) > MOST_LIST:
+        raise DataError(
+            f"{archive.name} has a list of files of {size:,} bytes; at most {MOST_LIST:,} are read.",
+            "Nothing was unpacked. Is it the right archive?",
+        )
 
 
 def _checked_members(

@@ -227,12 +227,18 @@ def at_most(entries: Iterable[Entry], limit: int | None) -> list[Entry]:
 
 def locate(roots: Iterable[Path], accept: Callable[[Path], bool]) -> Path | None:
     """Find the first folder that `accept` takes: a root, or one or two levels below. Hidden ones are unfinished: skipped."""
+    problem: DataError | None = None
     for root in roots:
         for pattern in ("", "*", "*/*"):
             for folder in [root] if not pattern else sorted(root.glob(pattern)):
                 hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
-                if not hidden and _accepts(accept, folder):
-                    return folder
+                try:
+                    if not hidden and _accepts(accept, folder):
+                        return folder
+                except DataError as error:  # of a damaged list in it: the right folder may lie beside
+                    problem = problem or error
+    if problem is not None:
+        raise problem
     return None
 
 

@@ -57,6 +57,10 @@ class GoneError(Exception):
     """An address without content; the text gives the reason."""
 
 
+class UnreachableError(GoneError):
+    """An address that the server or the network failed to deliver now: it may have content."""
+
+
 class Client:
     """Client of one server that makes one request at a time, and retries when the server is busy.
 
@@ -106,7 +110,9 @@ class Client:
         Raises
         ------
         GoneError
-            If it can't be downloaded: missing, too large, too slow, elsewhere, or the server fails repeatedly.
+            If it can't be downloaded: missing, too large, elsewhere.
+        UnreachableError
+            If it is too slow, or the server or the network fails repeatedly.
         DataError
             If the server demands too long a pause, or ran out of time for :data:`MOST_LATE` addresses in a row.
         OSError
@@ -136,7 +142,7 @@ class Client:
                     f"{problem} for {url} and asks to wait {pause:.0f} seconds.",
                     "Try again after that; what was downloaded is kept.",
                 )
-        raise GoneError(problem)
+        raise UnreachableError(problem)
 
     @contextmanager
     def _deadline(self, url: str, seconds: float) -> Iterator[None]:
@@ -154,7 +160,7 @@ class Client:
                     f"The server is too slow: {self._late} files in a row took over {seconds:.0f} seconds, the last {url}.",
                     "Try again later; what was downloaded is kept.",
                 ) from error
-            raise GoneError(f"it took over {seconds:.0f} seconds") from error
+            raise UnreachableError(f"it took over {seconds:.0f} seconds") from error
         except RefusedError as error:
             raise GoneError(str(error)) from error
         except ValueError as error:  # of a malformed address or header

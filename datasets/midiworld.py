@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fet
 from ._download import clear_temporaries, compare, unwritable
 from ._files import Entry, by_hash, composition, contents, fill_empty, identity, locate, positive, program_range, read_entries
 from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
-from ._web import Client, GoneError
+from ._web import Client, GoneError, UnreachableError
 
 TITLE = "midiworld"
 LICENSE = "none given: the files belong to those who made them"
@@ -22,6 +23,9 @@ NEEDS = "download"
 
 LOCK = "midiworld.lock.json"
 LOCK_FORMAT = 1
+
+#: Addresses that fail before the server is asked whether it answers at all.
+MOST_MISSED = 3
 
 REMARKS = (
     "Files of midiworld.com are of mixed quality; many were entered by hand, with velocities that nobody played.",
@@ -186,8 +190,10 @@ class Dataset:
         links = self._links(client)
         files: dict[str, dict[str, Any]] = {}
         left_out: list[list[str]] = []
-        for i, link in enumerate(links):
-            progress(i, len(links), "downloading files")
+        unreached: dict[str, str] = {}
+        # Those that fail are asked for once more at the end: then the server may answer again.
+        for i, link in enumerate(itertools.chain(links, (link for link in links if link.url in unreached))):
+            progress(min(i, len(links)), len(links), "downloading files")
             if link.url in lock["files"]:
                 files[link.url] = lock["files"][link.url]
             name = _file_name(link.url)
@@ -195,9 +201,16 @@ class Dataset:
             try:
                 # Files are written completely or not at all, so one from an interrupted download need not be requested again.
                 body = path.read_bytes() if path.is_file() else client.get(link.url)
+            except UnreachableError as error:
+                unreached[link.url] = str(error)
+                if len(unreached) % MOST_MISSED == 0 and not self._answers(client):
+                    raise _unreachable(unreached, len(links)) from error
+                continue
             except GoneError as error:
+                unreached.pop(link.url, None)
                 left_out.append([link.url, str(error)])
                 continue
+            unreached.pop(link.url, None)
             if not body.startswith(b"MThd"):
                 left_out.append([link.url, _not_midi(body)])
                 continue
@@ -207,12 +220,28 @@ class Dataset:
             write_file(path, body)
             facts = {"file": name, "sha256": digest, "bytes": len(body), "title": link.title, "composer": link.composer}
             files.setdefault(link.url, facts)
-        return files, left_out
+        if unreached and not self._answers(client):
+            raise _unreachable(unreached, len(links))
+        left_out += [
+            [url, reason] for url, reason in unreached.items()
+        ]  # the server is there and delivers others: these it hasn't
+        return {link.url: files[link.url] for link in links if link.url in files}, left_out
+
+    def _answers(self, client: Client) -> bool:
+        """Whether the server answers at all."""
+        try:
+            client.get(self.base_url)
+        except UnreachableError:
+            return False
+        except GoneError:
+            pass
+        return True
 
     def _fetch_locked(self, folder: Path, lock: dict[str, Any], client: Client, progress: Progress) -> None:
         """Download locked files that are missing or damaged; refuse any that differs from the lock."""
         urls = lock["selections"][self.selection]["files"]
         wrong = []
+        unreached: dict[str, str] = {}
         for i, url in enumerate(urls):
             progress(i, len(urls), "verifying files")
             locked = lock["files"][url]
@@ -221,6 +250,9 @@ class Dataset:
                 continue
             try:
                 body = client.get(url)
+            except UnreachableError as error:
+                unreached[url] = str(error)
+                continue
             except GoneError as error:
                 wrong.append(f"{url} ({locked['title']}): {error}")
                 continue
@@ -231,10 +263,20 @@ class Dataset:
             write_file(path, body)
         if wrong:
             raise _changed(wrong)
+        if unreached:
+            raise _unreachable(unreached, len(urls))
 
 
 def _group(piece: Piece) -> str:
     return composition(piece.title)
+
+
+def _unreachable(reasons: Mapping[str, str], number: int) -> DataError:
+    first = next(iter(reasons.items()))
+    return DataError(
+        f"midiworld: {len(reasons)} of {number} files can't be downloaded now; {first[0]}: {first[1]}.",
+        "Try again later; what was downloaded is kept.",
+    )
 
 
 def _changed(lines: Sequence[str]) -> DataError:

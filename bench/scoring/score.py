@@ -85,7 +85,7 @@ def read_plans(run: RunFolder) -> StoredPlans:
     constrained = [(trial, keys) for trial, keys in planned_trials(run.read()) if trial.harmony]
     outcomes: list[tuple[Trial, Done | Failed | None]] = []
     for trial, keys in constrained:
-        with contextlib.suppress(DataError, MemoryError):  # reported where the trial is scored
+        with contextlib.suppress(DataError, MemoryError, *UNFORESEEN):  # reported where the trial is scored
             outcomes.append((trial, _outcome(run, keys)))
     return StoredPlans(outcomes)
 

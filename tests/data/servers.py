@@ -48,6 +48,8 @@ class Server:
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[tuple[float, str]] = []
         self.most_at_once = 0
+        #: Whether it answers nothing but 503.
+        self.down = False
         self._at_once = 0
         self._lock = threading.Lock()
         outer = self
@@ -88,7 +90,7 @@ class Server:
             self.asked.append((time.monotonic(), path))
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            planned = self.answers.get(path, [Answer(HTML, 404)])
+            planned = [Answer(b"", 503)] if self.down else self.answers.get(path, [Answer(HTML, 404)])
             answer = planned.pop(0) if len(planned) > 1 else planned[0]
         try:
             handler.send_response(answer.status)

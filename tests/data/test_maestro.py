@@ -392,6 +392,16 @@ def test_a_full_disk_leaves_the_old_folder(mirror: tuple[Server, bytes, str], tm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["maestro-v3.0.0", "new"]
 
 
+def test_an_endless_list_of_files_is_not_read(tmp_path: Path, quiet: Quiet) -> None:
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(70_000):
+            archive.writestr(f"{number:0200}", b"")
+    before = time.process_time()
+    with pytest.raises(DataError, match=r"has a list of files of [0-9,]+ bytes"):
+        dataset_module("maestro", "_download").unzip(tmp_path / "many.zip", "maestro-v3.0.0", tmp_path, quiet)
+    assert time.process_time() - before < 0.5
+
+
 def test_not_a_zip(server: Server, tmp_path: Path, quiet: Quiet) -> None:
     url = server.put("m.zip", HTML)
     with pytest.raises(DataError, match="not a zip file"):

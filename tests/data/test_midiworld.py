@@ -428,3 +428,44 @@ def test_a_full_disk_is_said(site: Server, tmp_path: Path) -> None:
     done = in_small_files("midiworld", tmp_path, base_url=site.url, delay=0.0)
     assert done == f"DataError: {tmp_path} can't be written (File too large)."
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_what_a_server_that_is_down_does_not_deliver_is_fetched_later(
+    site: Server, tmp_path: Path, quiet: Quiet, locked: bool
+) -> None:
+    def until(done: int, total: int, what: str) -> None:
+        site.down = what in ("downloading files", "verifying files") and done >= 2
+
+    if locked:
+        make(site).fetch(tmp_path, quiet)
+        before = (tmp_path / "midiworld.lock.json").read_bytes()
+        for file in (tmp_path / "files").iterdir():
+            file.unlink()
+    with pytest.raises(
+        DataError, match=r"of 6 files can't be downloaded now; http\S+: the server answered 503\.\nTry again later"
+    ):
+        make(site).fetch(tmp_path, until)
+    assert (tmp_path / "midiworld.lock.json").exists() == locked
+    site.down = False
+    make(site).fetch(tmp_path, quiet)
+    assert len(all_pieces(make(site).load(tmp_path, quiet))) == len(HOSTILE)
+    assert not locked or (tmp_path / "midiworld.lock.json").read_bytes() == before
+
+
+def test_a_file_that_a_server_never_delivers_costs_itself(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    site.put("download/2", Answer(b"", 500))
+    site.put("download/3", *[Answer(b"", 500)] * 4, midi_bytes(music(3, 90)))
+    make(site).fetch(tmp_path, quiet)
+    splits = make(site).load(tmp_path, quiet)
+    assert [skipped.reason for skipped in splits.skipped] == ["the server answered 500"]
+    assert len(all_pieces(splits)) == len(HOSTILE) - 1
+
+
+def test_a_damaged_lock_beside_the_right_folder_costs_itself(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "midiworld.lock.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        make(site).find([tmp_path])
+    make(site).fetch(tmp_path / "b", quiet)
+    assert make(site).find([tmp_path]) == tmp_path / "b"
