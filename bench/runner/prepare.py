@@ -30,7 +30,7 @@ from bench.storage.corpus import Corpus, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
-from bench.system.disk import write_file
+from bench.system.disk import is_file, write_file
 from bench.system.paths import closed_folders
 
 #: Folders below the user's that are searched for a dataset: as deep as the shipped ones look for theirs.
@@ -309,11 +309,16 @@ def progress_events(emit: Emit, task: str) -> Callable[[int, int, str], None]:
 def make_cache(folder: Path) -> None:
     """Create the cache, with the tag by which backup programs and the dataset `folder` recognize a cache."""
     folder.mkdir(parents=True, exist_ok=True)
+    content = b"Signature: 8a477f597d28d172789f06886806bc55\n# A cache of midibench, see https://bford.info/cachedir/\n"
     tag = folder / "CACHEDIR.TAG"
-    if not tag.exists():
-        write_file(
-            tag, b"Signature: 8a477f597d28d172789f06886806bc55\n# A cache of midibench, see https://bford.info/cachedir/\n"
-        )
+    # Written in place: nobody holds a lock yet who could clear what a kill leaves of a temporary file. What a kill leaves of the tag
+    # is its beginning, which is written again; any other file of that name is the user's.
+    try:
+        with tag.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        if not tag.is_symlink() and is_file(tag) and tag.stat().st_size < len(content) and content.startswith(tag.read_bytes()):
+            tag.write_bytes(content)
 
 
 @contextlib.contextmanager

@@ -209,3 +209,22 @@ def test_one_file_with_a_note_of_a_hundred_years_costs_itself(files: Path, tmp_p
     assert {s.source: s.reason for s in splits.skipped}["long.mid"].startswith("it has a note that begins after, or lasts")
     save_corpus(tmp_path / "c.h5", splits, "x")
     assert len(load_corpus(tmp_path / "c.h5").train) == len(splits.train)
+
+
+def test_a_cache_is_tagged_and_no_file_of_the_user_becomes_a_tag(tmp_path: Path) -> None:
+    make_cache(tmp_path / "cache")
+    tag = tmp_path / "cache" / "CACHEDIR.TAG"
+    whole = tag.read_bytes()
+    for half in (b"", whole[:20]):  # as a kill leaves it
+        tag.write_bytes(half)
+        make_cache(tmp_path / "cache")
+        assert tag.read_bytes() == whole
+    tag.write_bytes(b"of the user")
+    make_cache(tmp_path / "cache")
+    assert tag.read_bytes() == b"of the user"
+    (tmp_path / "mine").write_bytes(b"")
+    tag.unlink()
+    tag.symlink_to(tmp_path / "mine")
+    make_cache(tmp_path / "cache")
+    assert (tmp_path / "mine").read_bytes() == b""
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["CACHEDIR.TAG"]
