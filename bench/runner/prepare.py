@@ -311,7 +311,7 @@ def make_cache(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = b"Signature: 8a477f597d28d172789f06886806bc55\n# A cache of midibench, see https://bford.info/cachedir/\n"
     tag = folder / "CACHEDIR.TAG"
-    # Written in place: nobody holds a lock yet who could clear what a kill leaves of a temporary file. What a kill leaves of the tag
+    # Written in place: nobody holds a lock yet who could clear what a kill leaves of a temporary file. What it leaves of the tag
     # is its beginning, which is written again; any other file of that name is the user's.
     try:
         with tag.open("xb") as file:

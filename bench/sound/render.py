@@ -22,6 +22,8 @@ RECIPE = 2
 
 #: Fades, seconds: where music goes on behind the end of a cut, and where it went on before its beginning.
 FADE_OUT, FADE_IN = 2.0, 0.05
+#: Seconds that are played at once; where the cuts of a piece are further apart, each is played alone.
+MOST_AT_ONCE = 600.0
 #: Time for the last note to ring, seconds.
 RING = 3.0
 #: libsndfile's range of bit rates by sampling rate: its compression level 0 is the highest, 1 the lowest, kbit/s.
@@ -81,16 +83,28 @@ def render(notes: Notes, cuts: Sequence[Cut], synthesizer: Synthesizer) -> tuple
     lengths = [cut.length(music) for cut in cuts]
     start = min(float(notes.onset[0]), *(cut.start for cut in cuts))
     end = max(cut.start + length for cut, length in zip(cuts, lengths, strict=True))
-    samples = synthesizer.play(notes.shifted(-start), end - start)
+    apart = end - start > MOST_AT_ONCE
+    samples = None if apart else synthesizer.play(notes.shifted(-start), end - start)
     files: list[bytes] = []
     for cut, length in zip(cuts, lengths, strict=True):
-        first = round((cut.start - start) * RATE)
-        part = samples[first : first + round(length * RATE)].copy()
+        if samples is None:
+            part = synthesizer.play(_during(notes, cut.start, cut.start + length), length)
+        else:
+            first = round((cut.start - start) * RATE)
+            part = samples[first : first + round(length * RATE)].copy()
         _fade(part, FADE_IN if cut.start > 0 else 0.0, min(FADE_OUT, length / 2) if cut.start + length < music + RING else 0.0)
         files.append(_mp3(part, cut))
     for cut, content in zip(cuts, files, strict=True):
         write_file(cut.path, content)
     return tuple(round(length, 3) for length in lengths)
+
+
+def _during(notes: Notes, start: float, end: float) -> Notes:
+    """Take the notes that sound in a stretch of time, from its beginning; those that sound on are struck there again."""
+    sounding = (notes.onset < end) & (notes.onset + notes.duration > start)
+    onset = np.maximum(notes.onset[sounding], start)
+    ends = np.minimum(notes.onset[sounding] + notes.duration[sounding], end)
+    return Notes.from_columns(onset - start, ends - onset, notes.pitch[sounding], notes.velocity[sounding])
 
 
 def _fade(samples: NDArray[np.float32], fade_in: float, fade_out: float) -> None:

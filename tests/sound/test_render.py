@@ -67,3 +67,15 @@ def test_a_failure_leaves_no_file(tmp_path, damaged):  # noqa: F811
     with pytest.raises(DataError, match="can't be played"):
         render(CHORDS, [Cut(tmp_path / "a.mp3", 0.0, 9.0)], damaged)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_hours_of_silence_nothing_is_played(tmp_path):
+    later = CHORDS.shifted(80_000.0)
+    music = Notes.concatenate([CHORDS, later])
+    cuts = [Cut(tmp_path / "a.mp3", 0.0, 60.0), Cut(tmp_path / "b.mp3", 79_999.0, 15.0, 32, 24_000)]
+    assert render(music, cuts, SYNTHESIZER) == (60.0, 9.5)
+    assert rms(tmp_path / "a.mp3", 0, 5) > -40
+    assert rms(tmp_path / "b.mp3", 1, 6) > -40
+    alone = [Cut(tmp_path / "c.mp3", 0.0, 60.0)]
+    render(CHORDS, alone, SYNTHESIZER)
+    assert rms(tmp_path / "c.mp3", 0.1, 5) == pytest.approx(rms(tmp_path / "a.mp3", 0.1, 5), abs=0.5)
