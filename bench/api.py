@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
 from bench.formatting import clean, clean_fields
 from bench.music.codec import NoteCodec
-from bench.music.midi import midi_bytes, midi_content, read_midi
+from bench.music.midi import midi_bytes, midi_content, read_midi, walk
 from bench.music.notes import FIELDS, Notes
 from bench.system.disk import MOST_RECORD, DamagedFileError, open_log, read_file, read_sealed, write_file, write_sealed
 
@@ -70,6 +70,7 @@ __all__ = [
     "read_midi",
     "read_sealed",
     "seed_for",
+    "walk",
     "write_file",
     "write_sealed",
 ]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified
+from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, walk
 
 from ._download import checked_manifest, fetch_zip
 from ._files import (
@@ -180,7 +180,7 @@ def _files(source: Path) -> tuple[list[PurePosixPath], list[Skipped]]:
     files: list[PurePosixPath] = []
     skipped: list[Skipped] = []
     closed: list[OSError] = []
-    for folder, below, names in os.walk(source, onerror=closed.append):
+    for folder, below, names in walk(source, closed):
         below[:] = [name for name in below if not name.startswith(".")]
         inside = PurePosixPath(Path(folder).relative_to(source).as_posix())
         for file in (inside / name for name in names if _is_music(name)):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.api import DataError, Progress, Skipped, Splits, midi_content
+from bench.api import DataError, Progress, Skipped, Splits, midi_content, walk
 
 from ._files import (
     MIDI_SUFFIXES,
@@ -109,7 +109,7 @@ def _files(source: Path) -> tuple[list[Path], list[Skipped]]:
     """
     files: list[Path] = []
     closed: list[OSError] = []
-    for folder, below, names in os.walk(source, onerror=closed.append):
+    for folder, below, names in walk(source, closed):
         below[:] = [name for name in below if not name.startswith(".") and not _is_ours(Path(folder, name))]
         files += [path for name in names if (path := Path(folder, name)).suffix.lower() in MIDI_SUFFIXES]
     left_out = [Skipped(os.path.relpath(error.filename, source), f"can't be entered ({error.strerror})") for error in closed]

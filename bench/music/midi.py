@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -57,11 +58,22 @@ def midi_content(path: Path) -> bytes:
         raise
 
 
+def walk(root: Path, closed: list[OSError]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk through a folder and those below, as :func:`os.walk`; `closed` receives the error of each that can't be entered."""
+
+    def refuse(error: OSError) -> None:
+        closed.append(error)
+        if _refused is not None:
+            _refused.setdefault(os.fsdecode(error.filename), error)
+
+    return os.walk(root, onerror=refuse)
+
+
 @contextlib.contextmanager
 def refused_reads() -> Iterator[dict[str, OSError]]:
-    """Collect the files that :func:`midi_content` can't read, and why, by path.
+    """Collect what :func:`midi_content` can't read and :func:`walk` can't enter, and why, by path.
 
-    A plug-in leaves such a file out, as it should; whether it was the file or the machine, only a second reading tells.
+    A plug-in leaves it out, as it should; whether it was the file or the machine, only a second reading tells.
     """
     global _refused
     _refused = {}

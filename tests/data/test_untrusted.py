@@ -53,7 +53,7 @@ real, symusic.Score = symusic.Score, Score
 
 #: Refuses some readings of one file, counted from 1, or changes it before the second.
 REFUSING = """\
-import errno, pathlib
+import errno, os, pathlib
 count = 0
 def read_bytes(self):
     global count
@@ -65,6 +65,16 @@ def read_bytes(self):
             self.write_bytes((self.parent / "06.mid").read_bytes())
     return real(self)
 real, pathlib.Path.read_bytes = pathlib.Path.read_bytes, read_bytes
+
+scans = 0
+def scandir(path="."):
+    global scans
+    if str(path).endswith("music/sub"):
+        scans += 1
+        if scans in {scans}:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+    return real_scandir(path)
+real_scandir, os.scandir = os.scandir, scandir
 """
 
 #: Runs a program as a user who isn't root: root may enter every folder.
@@ -138,9 +148,8 @@ def test_a_file_that_cannot_be_read_for_a_moment_is_not_left_out_for_ever(
     shutil.rmtree(tmp_path / ".cache" / "corpora")
     library = tmp_path / "refuse" / "sitecustomize.py"
     library.parent.mkdir()
-    library.write_text(
-        REFUSING.format(times={"load": (2,), "both": (1, 2, 3, 4), "changed": ()}[when], changed=when == "changed")
-    )
+    times = {"load": (2,), "both": (1, 2, 3, 4), "changed": ()}[when]
+    library.write_text(REFUSING.format(times=times, changed=when == "changed", scans=()))
     with monkeypatch.context() as disturbed:
         disturbed.setenv("PYTHONPATH", os.pathsep.join([str(library.parent), *sys.path]))
         if when == "both":
@@ -151,6 +160,28 @@ def test_a_file_that_cannot_be_read_for_a_moment_is_not_left_out_for_ever(
                 prepare(folder, tmp_path)
     (folder / "05.mid").write_bytes(midi_bytes(music(5)))
     assert prepare(folder, tmp_path)[0] == whole == {}
+
+
+def test_a_folder_that_cannot_be_entered_for_a_moment_is_not_left_out_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill(tmp_path / "music")
+    fill(folder / "sub", 16)  # the last four have notes of their own
+    whole, _ = prepare(folder, tmp_path)
+    library = tmp_path / "refuse" / "sitecustomize.py"
+    library.parent.mkdir()
+    refused = 0
+    for scan in range(1, 7):
+        shutil.rmtree(tmp_path / ".cache" / "corpora")
+        library.write_text(REFUSING.format(times=(), changed=False, scans=(scan,)))
+        with monkeypatch.context() as disturbed:
+            disturbed.setenv("PYTHONPATH", os.pathsep.join([str(library.parent), *sys.path]))
+            try:
+                prepare(folder, tmp_path)
+            except BenchError:
+                refused += 1
+        assert prepare(folder, tmp_path)[0] == whole, f"refused scan {scan} stayed in the cache"
+    assert refused
 
 
 def test_the_parser_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
