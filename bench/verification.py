@@ -66,7 +66,7 @@ def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
     for corpus in cached_corpora(record.dataset.corpus, caches):  # none where a run is verified on another machine
         yield Finding("the parsed dataset", _refusal(partial(load_corpus, corpus)), "it is parsed again")
     fault = _refusal(lambda: read_targets(run.targets))
-    yield Finding("targets.npz", fault, "it is chosen again from the dataset, and the trials are checked against it")
+    yield Finding("targets.npz", fault, "it is chosen again from the dataset; the trials could not be checked without it")
     if fault:
         return
     targets = read_targets(run.targets)

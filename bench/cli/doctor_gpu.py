@@ -42,7 +42,8 @@ def examine(plugins: Sequence[Path]) -> list[Finding]:
     needed = {f: models for f, models in needed_frameworks(user_folders(plugins)).items() if f in CHECKS}
     if not visible:
         checks = "; ".join(f"{framework}: {', '.join(CHECKS[framework])}" for framework in needed)
-        fix = "install NVIDIA's driver (in a container: docker run --gpus all), or run with --scale cpu"
+        install = "install NVIDIA's driver (in a container: docker run --gpus all), or run with --scale cpu"
+        fix = "correct the variable, or unset it" if "CUDA_VISIBLE_DEVICES" in why else install
         return [Finding("FAIL", "GPU", f"nothing could be checked, as {why}. With a GPU, these checks would run: {checks}", fix)]
     findings = [Finding("PASS", "driver", state) for state in hardware.gpu_states()]
     with ThreadPoolExecutor() as pool:

@@ -22,7 +22,7 @@ from bench.runner.held_out import HeldOut
 from bench.storage.files import FORMAT, read_json, write_json, write_text
 from bench.storage.samples import Target, notes_digest
 from bench.storage.stored import Stored, first_problem
-from bench.system.disk import write_file
+from bench.system.disk import MOST_RESULT, DamagedFileError, read_file, write_file
 
 INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
 
@@ -104,6 +104,8 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
             files[folder / prompt_name(piece)] = midi_bytes(target.prompt)
         if with_targets:
             files[folder / TARGETS / prompt_name(piece)] = midi_bytes(target.target)
+    if changed := next((path for path, content in files.items() if _differs(path, content)), None):
+        raise UsageError(f"{changed} is no longer the prompt that was written there.", "Give --to a new folder, or move it away.")
     try:
         for path, content in files.items():
             write_file(path, content)
@@ -113,6 +115,16 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
         place = UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.")
         raise refusal(error, place) from error
     return [*files, folder / README, folder / INDEX]
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    """Whether a file is there with another content: a continuation may have the name of its prompt."""
+    try:
+        return read_file(path, MOST_RESULT) != content
+    except FileNotFoundError:
+        return False
+    except (OSError, DamagedFileError):
+        return True
 
 
 def check_index(folder: Path, targets: tuple[Target, ...]) -> None:

@@ -132,7 +132,7 @@ class Source:
                 f"Name the folder that holds it: --data DIR. Or download it: `{fetch_command(name, self.options)}`.",
             )
         licence = self.plugin.header["LICENSE"]
-        emit({"event": "message", "text": f"{name} was not found: it is downloaded into {self.downloads}. Licence: {licence}"})
+        emit({"event": "message", "text": f"{name} was not found: downloading it into {self.downloads}. Licence: {licence}"})
         self.fetch(emit)
         source = self.find()
         if source is None:
@@ -156,8 +156,9 @@ class Source:
 def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Download a dataset into the cache."""
     source = Source.open(job)
-    emit({"event": "message", "text": f"{source.plugin.name} is downloaded. Licence: {source.plugin.header['LICENSE']}"})
-    source.fetch(emit)
+    with _exclusive(Path(job["cache"]), source.plugin.name, emit):  # two at once would replace each other's lists and archives
+        emit({"event": "message", "text": f"Downloading {source.plugin.name}. Licence: {source.plugin.header['LICENSE']}"})
+        source.fetch(emit)
     return {"folder": str(source.downloads)}
 
 

@@ -101,5 +101,5 @@ def test_without_a_gpu_it_says_what_it_would_check(monkeypatch: pytest.MonkeyPat
     assert answer.stdout.splitlines() == [
         "FAIL  GPU: nothing could be checked, as CUDA_VISIBLE_DEVICES hides every GPU. With a GPU, these checks would run: "
         "pytorch: device, product, bfloat16, LSTM, GRU, compiler; tensorflow: device, product, bfloat16, XLA, LSTM",
-        "  fix: install NVIDIA's driver (in a container: docker run --gpus all), or run with --scale cpu",
+        "  fix: correct the variable, or unset it",
     ]

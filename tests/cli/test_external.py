@@ -357,3 +357,12 @@ def test_the_audit_repeats_to_the_byte(call: Call, tmp_path: Path) -> None:
     assert files == ["audit.csv", "audit.md", "audit.svg"]
     for name in files:
         assert (tmp_path / "one/audit/toy" / name).read_bytes() == (tmp_path / "two/audit/toy" / name).read_bytes()
+
+
+def test_a_continuation_with_its_prompts_name_is_not_replaced(call: Call, tmp_path: Path) -> None:
+    export = ("prompts", "toy.yaml", "--to", "given", "--out", "out")
+    assert call(*export).returncode == 0
+    assert call(*export).returncode == 0, "the same again"
+    (tmp_path / "given" / "prompt-001.mid").write_bytes(midi_bytes(Notes.from_columns([0.0], [1.0], [60], [80])))
+    done = call(*export)
+    assert (done.returncode, "prompt-001.mid is no longer the prompt" in done.stderr) == (2, True), done.stderr

@@ -300,5 +300,5 @@ def test_the_licence_is_named_before_the_download(server: Server, tmp_path: Path
     url = server.put("a.zip", Answer(HTML, 404))
     answer = in_process.bench(tmp_path, "data", "fetch", "adl", "--option", f"url={url}")
     assert answer.returncode == 3
-    assert answer.stdout == "adl is downloaded. Licence: none stated: the files belong to those who made them\n"
+    assert answer.stdout == "Downloading adl. Licence: none stated: the files belong to those who made them\n"
     assert "answered 404" in answer.stderr
