@@ -10,6 +10,7 @@ Header of a model::
     FEATURES = "..."          # one line on the model, Table 2's last column
     PROMPT = True             # False: it can't continue a prompt; the report says so
     LIKELIHOOD = "exact"      # or "bound", or None
+    UNIT = "note"             # or "frame", "event": what its `log_likelihood` is over, as published tables have it
     SEES_TARGET = False       # True only for reference rows made from the target itself
     SEES_SAMPLES = False      # True only for a row made from the samples of a published system that come with the dataset
     CONSTRAINT = False        # True: `generate` draws each pitch by its `constraint`; or the KINDS of the file that do
@@ -236,6 +237,9 @@ class Model(Protocol):
         """Log probability of every note of each piece given all notes before it, nats, by field: shape (n, 4) for each piece.
 
         It is over the classes of :class:`NoteCodec` and includes the first note. Only where ``LIKELIHOOD`` isn't None.
+
+        Of a model whose header's UNIT isn't ``"note"``: log probability of each frame or event that it predicts, shape
+        (predictions,) for each piece. Such models are compared in nats a unit, not in bits a note.
         """
 
     def facts(self) -> Mapping[str, Any]:

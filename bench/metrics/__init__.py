@@ -5,7 +5,7 @@ Each module lists its columns in ``METRICS`` and measures on one of these levels
 - ``evaluate(generated, real)``: one sample and its target. Averaged over samples, seeds, then pieces.
 - :mod:`hearing` and :mod:`alignment`: the same, from the samples' :mod:`events`.
 - ``evaluate_set(generated, real)``: all samples of a trial and all targets. Averaged over seeds.
-- :mod:`copying`, :mod:`likelihood` and :mod:`cost`: what was measured while the trial ran, from its outcome.
+- :mod:`copying`, :mod:`likelihood`, :mod:`prediction` and :mod:`cost`: what was measured while the trial ran, from its outcome.
 - :mod:`harmony`: one sample against the plan of chords that constrained rows of its run followed.
 - :mod:`skill`: a row's distance against that of the row median.
 
@@ -35,6 +35,7 @@ from bench.metrics import (
     likelihood,
     mgeval,
     muspy,
+    prediction,
     skill,
     spread,
     table2,
@@ -59,6 +60,7 @@ __all__ = [
     "harmony",
     "in_group",
     "likelihood",
+    "prediction",
     "skill",
     "spread",
     "table2",
@@ -77,6 +79,7 @@ MODULES = (
     spread,
     harmony,
     likelihood,
+    prediction,
     distributions,
     mgeval,
     frechet,

@@ -65,7 +65,7 @@ BY_PIECE = frozenset(("bits_per_note", *(f"bits_{field}" for field in FIELDS)))
 
 def by_piece(samples: Samples) -> dict[str, dict[int, Value]]:
     """Compute the bits of each held-out piece from the sums that a trial stored; empty for a family without a likelihood."""
-    if samples.likelihood_sum is None or samples.likelihood_notes is None:
+    if samples.likelihood_sum is None or samples.likelihood_notes is None or not samples.by_field:
         return {}
     bits = -samples.likelihood_sum / samples.likelihood_notes[:, None] / math.log(2)  # (pieces, 4)
     columns = {"bits_per_note": bits.sum(1), **{f"bits_{field}": bits[:, i] for i, field in enumerate(FIELDS)}}
@@ -87,9 +87,9 @@ def summarize(samples: Samples, kind: Literal["exact", "bound"] | None) -> Likel
     ----------
     samples : Samples
     kind : {"exact", "bound"} or None
-        None for a family without a likelihood.
+        None for a family without a likelihood. Of one that predicts other units, see :mod:`bench.metrics.prediction`.
     """
-    if kind is None or samples.likelihood_sum is None or samples.likelihood_notes is None:
+    if kind is None or samples.likelihood_sum is None or samples.likelihood_notes is None or not samples.by_field:
         return None
     notes = int(samples.likelihood_notes.sum())
     bits = -samples.likelihood_sum.sum(0) / notes / math.log(2)  # (4,)

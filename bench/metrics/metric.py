@@ -15,6 +15,7 @@ Group = Literal[
     "spread",
     "harmony",
     "likelihood",
+    "prediction",
     "distributions",
     "originality",
     "descriptors",

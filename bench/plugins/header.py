@@ -61,6 +61,7 @@ _RULES: dict[Kind, dict[str, _Rule]] = {
         "FEATURES": _Rule(_text, "a text in quotes"),
         "PROMPT": _one_of(True, False, default=True),
         "LIKELIHOOD": _one_of("exact", "bound", None, default=None),
+        "UNIT": _one_of("note", "frame", "event", default="note"),
         "SEES_TARGET": _one_of(True, False, default=False),
         "SEES_SAMPLES": _one_of(True, False, default=False),
         # By default False: a plug-in that ignores its constraint without a word would pass for a constrained one.

@@ -12,6 +12,7 @@ from bench.report.contents import NGRAM, Report
 from bench.report.findings import amounts
 from bench.report.harmony import constraint
 from bench.report.numbers import bound_mark, headline_cell, table_cell
+from bench.scoring.crossed import Interval, rerun_interval, seeds_interval
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.ranking import rank_text
 from bench.scoring.table import Row
@@ -76,6 +77,13 @@ THEMES = (
         "copied music lowers it only as far as held-out music shares passages with the training music.",
     ),
     Theme(
+        "prediction",
+        "Against published values",
+        "What each model needs to predict held-out music in its own units, as published tables count it. A published value is "
+        "that of one training: it is inside if it lies in the range in which a further training of ours falls (95 %).",
+        leads=True,
+    ),
+    Theme(
         "distributions",
         "Distributions against the real ones",
         "The first three compare each sample with its own target, the others all samples with all targets.",
@@ -106,7 +114,7 @@ def table2(report: Report) -> Grid:
             if standing and row.system == standing.best:
                 strong.add((i, len(line)))
             line += [_measured(report, row, metric), *([_rank(standing.ranks.get(row.system))] if standing else [])]
-        if report.published and metric in HEADLINE:
+        if report.published and any(report.published_value(row, metric) is not None for row in table):
             headers.append(report.published.short)
             for line, row in zip(rows, table, strict=True):
                 value = report.published_value(row, metric)
@@ -143,6 +151,8 @@ def themes(report: Report) -> list[Theme]:
 
 def themed(report: Report, theme: Theme) -> Grid:
     """Table of a theme."""
+    if theme.group == "prediction":
+        return _anchored(report, theme)
     bits = "bits_per_note" in theme.metrics
     saved = {row.system: report.bits_below_ngram(row) for row in report.table.rows if row.system != NGRAM} if bits else {}
     compared = any(percent is not None for percent in saved.values())
@@ -157,6 +167,45 @@ def themed(report: Report, theme: Theme) -> Grid:
             cells.append(Cell(DASH if percent is None else f"{least}{percent:.1f}".replace("-", "−"), percent))
         rows.append([row_name(row), *cells])
     return Grid(headers, rows)
+
+
+def _anchored(report: Report, theme: Theme) -> Grid:
+    """Table of predictions, each beside its published value with the difference, and whether a further training may give it."""
+    rows: list[list[str | Cell]] = []
+    for row in report.table.rows:
+        if row.done and all(row.cells[m].value is None for m in theme.metrics):
+            continue
+        line: list[str | Cell] = [row_name(row)]
+        for metric in theme.metrics:
+            cell, digits = row.cells[metric], METRICS[metric].digits
+            seeds = list(cell.seed_means.values())
+            line += [table_cell(metric, cell), _range(seeds_interval(seeds), digits)]
+            if not _is_published(report, metric):
+                continue
+            further = rerun_interval(seeds, trainings=1)
+            published = report.published_value(row, metric)
+            line += [_range(further, digits), Cell(DASH if published is None else f"{published:.2f}", published)]
+            if published is None or cell.value is None:
+                line += [Cell(DASH), DASH]
+            else:
+                difference = cell.value - published
+                inside = DASH if further is None else "no" if further.excludes(published) else "yes"
+                line += [Cell(f"{difference:+.2f}".replace("-", "−"), difference), inside]
+        rows.append(line)
+    headers = ["Model"]
+    for metric in theme.metrics:
+        headers += [_heading(metric), "95 % interval over trainings"]
+        if _is_published(report, metric):
+            headers += ["A further training", report.published.short if report.published else "", "Difference", "Inside"]
+    return Grid(headers, rows)
+
+
+def _is_published(report: Report, metric: str) -> bool:
+    return any(report.published_value(row, metric) is not None for row in report.table.rows)
+
+
+def _range(interval: Interval | None, digits: int) -> Cell:
+    return Cell(DASH if interval is None else f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]")
 
 
 def cost(report: Report) -> Grid:

@@ -45,14 +45,24 @@ def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_
             )
 
 
-def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece]) -> None:
-    """Refuse log probabilities that have the wrong shape, are above 0 or not finite; a TrialError names the piece."""
+def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = "note") -> None:
+    """Refuse log probabilities that have the wrong shape, are above 0 or not finite; a TrialError names the piece.
+
+    Parameters
+    ----------
+    parts : sequence of array_like
+        For each piece, shape (notes, 4); for a `unit` other than notes, (predictions,).
+    pieces : sequence of Piece
+    unit : {"note", "frame", "event"}
+    """
     if len(parts) != len(pieces):
         raise TrialError(f"log_likelihood() returned {len(parts)} arrays for {len(pieces)} pieces.")
     for piece, part in zip(pieces, parts, strict=True):
-        expected = (len(piece.notes), len(FIELDS))
-        if np.shape(part) != expected:
-            raise TrialError(f"log_likelihood() has shape {np.shape(part)} for piece {piece.id!r}; expected {expected}.")
+        shape = np.shape(part)
+        if unit == "note" and shape != (expected := (len(piece.notes), len(FIELDS))):
+            raise TrialError(f"log_likelihood() has shape {shape} for piece {piece.id!r}; expected {expected}.")
+        if unit != "note" and (len(shape) != 1 or shape[0] == 0):
+            raise TrialError(f"log_likelihood() has shape {shape} for piece {piece.id!r}; expected one number for each {unit}.")
         if not (np.isfinite(part).all() and np.max(part) <= 1e-4 and np.min(part) > -1e9):
             raise TrialError(
                 f"log_likelihood() for piece {piece.id!r} runs from {np.min(part):g} to {np.max(part):g} nats; "

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from bench.api import Notes, seed_for
 from bench.errors import BenchError, DataError, PluginError, UsageError, is_denied, is_machines, is_users, machine_error, refusal
+from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.plugins.discovery import get_plugin, load, raised_by_plugin, source_digest
@@ -126,6 +127,8 @@ class TrialTask:
         self.compile_seconds: float | None = None
         #: Errors of the plug-in that don't affect the rest of the trial.
         self.remarks: list[str] = []
+        #: What the model's likelihoods are over.
+        self.unit: prediction.Unit = "note"
 
     def run(self) -> int:
         """Run the trial and return the exit code; an exception becomes a failed outcome."""
@@ -187,6 +190,7 @@ class TrialTask:
             model.samples = division.corpus.samples
         frameworks.require_device(plugin.header["FRAMEWORK"], trial.device)
         kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
+        self.unit = plugin.header["UNIT"]
         # Times are compared for trained models only, and the trials of the references stay fast.
         before = speed.measure() if trial.kind == "model" else None
         take = partial(self._take_stage, model, kind, targets, division, takes_prompt)
@@ -213,6 +217,7 @@ class TrialTask:
             "generation": generation,
             "yardstick": yardstick,
             "likelihood": summarize(samples, kind),
+            "prediction": prediction.summarize(samples, self.unit, [p for p in division.corpus.test if len(p.notes)]),
             "facts": facts,
             "originality": copied,
             "stages": () if self.training is None else self.training.stages(),
@@ -328,7 +333,10 @@ class TrialTask:
         self.phase = "fit"
 
     def _likelihood(self, model: Any, kind: str | None, division: Division) -> tuple[Any, ...]:
-        """Compute the likelihood of every held-out piece, even if too short to be continued: sums by field, notes, index."""
+        """Compute the likelihood of every held-out piece, even if too short to be continued: sums, counts, index.
+
+        The sums are by field and the counts are notes; of other units, there is one sum, and the counts are predictions.
+        """
         if kind is None:
             return ()
         self.phase = "likelihood"
@@ -336,9 +344,9 @@ class TrialTask:
         pieces = [division.corpus.test[i] for i in index]
         self.emit({"event": "likelihood", "pieces": len(pieces)})
         parts = list(model.log_likelihood(pieces))
-        check_likelihood(parts, pieces)
-        sums = np.array([np.asarray(part, np.float64).sum(0) for part in parts])  # (pieces, 4)
-        counts = np.array([len(piece.notes) for piece in pieces], np.int64)
+        check_likelihood(parts, pieces, self.unit)
+        sums = np.array([np.asarray(part, np.float64).reshape(len(part), -1).sum(0) for part in parts])  # (pieces, 4 or 1)
+        counts = np.array([len(part) for part in parts], np.int64)
         return sums, counts, np.array([division.pieces[i] for i in index], np.int64)
 
     def _facts(self, model: Any) -> dict[str, Any]:

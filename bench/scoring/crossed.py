@@ -276,16 +276,18 @@ def crossed_interval(mean: float, parts: Variance, level: float = 0.95) -> Inter
     return Interval(mean - float(limit), mean + float(limit), level)
 
 
-def rerun_interval(seed_means: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Compute the range in which the mean of as many other trainings on the same pieces falls; None with one seed.
+def rerun_interval(seed_means: Sequence[float], level: float = 0.95, trainings: int | None = None) -> Interval | None:
+    """Compute the range in which the mean of other trainings on the same pieces falls; None with one seed.
 
-    A prediction interval: the means of both sets of seeds vary, hence SD sqrt(1 / S + 1 / S).
+    A prediction interval: the means of both sets of seeds vary, hence SD sqrt(1 / S + 1 / trainings).
 
     Parameters
     ----------
     seed_means : sequence of float
         Mean of each training seed.
     level : float
+    trainings : int, optional
+        Number of the other trainings; by default as many.
 
     References
     ----------
@@ -301,7 +303,8 @@ def rerun_interval(seed_means: Sequence[float], level: float = 0.95) -> Interval
     count = len(seed_means)
     if count < 2:
         return None
-    return t_interval(math.fsum(seed_means) / count, float(np.var(seed_means, ddof=1)) * 2 / count, count - 1, level)
+    variance = float(np.var(seed_means, ddof=1)) * (1 / count + 1 / (trainings or count))
+    return t_interval(math.fsum(seed_means) / count, variance, count - 1, level)
 
 
 def seeds_interval(seed_means: Sequence[float], level: float = 0.95) -> Interval | None:

@@ -20,6 +20,7 @@ from bench.storage.outcome import (
     Memory,
     Number,
     Originality,
+    Prediction,
     SpeedReference,
     Stage,
     Training,
@@ -45,6 +46,7 @@ def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> D
             "training": _training([o.training for o in outcomes], folds),
             "generation": _generation([o.generation for o in outcomes]),
             "likelihood": summarize(samples, next((o.likelihood.kind for o in outcomes if o.likelihood), None)),
+            "prediction": _prediction([o.prediction for o in outcomes if o.prediction]),
             "facts": _facts([o.facts for o in outcomes]),
             "yardstick": _speed([o.yardstick for o in outcomes if o.yardstick]),
             "originality": _originality(outcomes),
@@ -93,6 +95,13 @@ def _stages(parts: Sequence[Sequence[Stage]]) -> tuple[Stage, ...]:
         )
         for share in shared
     )
+
+
+def _prediction(parts: Sequence[Prediction]) -> Prediction | None:
+    if not parts:
+        return None
+    sums = {name: sum(getattr(part, name) for part in parts) for name in ("pieces", "predictions", "nats", "notes", "seconds")}
+    return Prediction(unit=parts[0].unit, **sums)
 
 
 def _generation(parts: Sequence[Generation]) -> Generation:

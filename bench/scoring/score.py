@@ -30,6 +30,7 @@ from bench.metrics import (
     evaluate_set,
     harmony,
     likelihood,
+    prediction,
     skill,
     spread,
     table2,
@@ -37,7 +38,7 @@ from bench.metrics import (
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.crossed import Values
 from bench.scoring.folds import unite
-from bench.scoring.table import KIND_ORDER, MEDIAN, Cell, Row, StageScore, Table, TrialScore
+from bench.scoring.table import KIND_ORDER, MEDIAN, WEIGHTED, Cell, Row, StageScore, Table, TrialScore
 from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Failed, Failure, Originality, Stage
 from bench.storage.records import RunRecord
@@ -195,7 +196,7 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     by_seed = {t.trial.seed: defined for t in done if (defined := _defined(t.by_piece.get(name, {})))}
     if not by_seed:
         return Cell(math.fsum(per_seed) / len(per_seed), spread, len(per_seed), seed_means=seed_means)
-    weights = {piece: t.notes[piece] for t in done for piece in t.notes} if name in likelihood.BY_PIECE else None
+    weights = {piece: t.notes[piece] for t in done for piece in t.notes} if name in WEIGHTED else None
     means = Values(by_seed, weights).by_piece
     total = math.fsum(v * (weights[p] if weights else 1.0) for p, v in means.items())
     total /= math.fsum(weights[p] for p in means) if weights else len(means)
@@ -261,7 +262,7 @@ def _score_trial(
             raise DataError("it has none of the run's pieces")
         by_piece = _score_pieces(samples, trial, present, outcome.originality)
         by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
-        bits, notes = _score_likelihood(samples)
+        bits, notes = _score_likelihood(samples, outcome)
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
         stages += _score_whole(trial, outcome, samples, present)
     except (OSError, DataError, MemoryError) as error:
@@ -271,6 +272,7 @@ def _score_trial(
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
         **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
         **likelihood.evaluate(outcome.likelihood, yardsticks.entropy),
+        **prediction.evaluate(outcome.prediction),
         **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model"),
     }
     wrong = {name for name, value in values.items() if _senseless(value)}
@@ -280,14 +282,15 @@ def _score_trial(
     return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes, stages)
 
 
-def _score_likelihood(samples: Samples) -> tuple[dict[str, dict[int, Value]], dict[int, float]]:
-    """Compute the bits of each held-out piece, and count its notes, the weights of their means."""
+def _score_likelihood(samples: Samples, outcome: Done) -> tuple[dict[str, dict[int, Value]], dict[int, float]]:
+    """Compute the bits or nats of each held-out piece, and count its notes or predictions, the weights of their means."""
     counts = samples.likelihood_notes
     if counts is None:
         return {}, {}
     if counts.size and not (counts.min() >= 1 and counts.max() <= MOST):
         raise DataError("the number of notes of a likelihood is not above 0")
-    return likelihood.by_piece(samples), dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
+    nats = likelihood.by_piece(samples) | prediction.by_piece(samples, outcome.prediction)
+    return nats, dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
 
 
 def _senseless(value: Value) -> bool:

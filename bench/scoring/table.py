@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from bench.metrics import METRICS, Value, likelihood
+from bench.metrics import METRICS, Value, likelihood, prediction
 from bench.music.harmony.settings import Harmony
 from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
 from bench.specs.trials import Trial
@@ -16,6 +16,9 @@ from bench.storage.outcome import Done, Failed
 #: Systems of the row that skill is relative to, of the row of other real music, and of the target through the codec.
 MEDIAN, REAL, CODEC = "median", "real", "codec"
 
+
+#: Metrics that are means over a piece's notes or predictions: each piece weighs as many.
+WEIGHTED = likelihood.BY_PIECE | set(prediction.BY_UNIT.values())
 
 #: Order of the rows: the systems under test, then those for comparison.
 KIND_ORDER = ("model", "untrained", "reference")
@@ -217,7 +220,7 @@ class Row:
     @property
     def pieces(self) -> int:
         """Largest number of pieces that a distance of this row is averaged over."""
-        return max((c.pieces for name, c in self.cells.items() if name not in likelihood.BY_PIECE), default=0)
+        return max((c.pieces for name, c in self.cells.items() if name not in WEIGHTED), default=0)
 
     @property
     def ignores_budget(self) -> bool:

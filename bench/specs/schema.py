@@ -254,7 +254,9 @@ class Spec(Frozen):
         default=("real", "codec", "shuffle", "median", "unigram", "markov", "ngram", "uniform", UNTRAINED),
         description="Reference rows.",
     )
-    published: Literal["mon2025"] | None = Field(default=None, description="The published table that stands beside the results.")
+    published: Literal["mon2025", "bai2018"] | None = Field(
+        default=None, description="The published table that stands beside the results."
+    )
     gate: dict[str, Annotated[float | str, BeforeValidator(_threshold, json_schema_input_type=float | str)]] = Field(
         default_factory=dict,
         description="How much worse a metric may get in `bench check`: metric or pattern to a number, a percentage, or off.",

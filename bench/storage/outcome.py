@@ -134,6 +134,29 @@ class Likelihood(Stored):
         return by_field
 
 
+class Prediction(Stored):
+    """Predictions of a model whose units aren't notes, over all held-out pieces.
+
+    Parameters
+    ----------
+    unit : {"frame", "event"}
+    pieces, predictions : int
+    nats : float
+        Sum of -ln of their probabilities.
+    notes : int
+        Notes of the pieces.
+    seconds : float
+        Duration of the pieces.
+    """
+
+    unit: Literal["frame", "event"]
+    pieces: Count
+    predictions: Annotated[int, Field(ge=1, le=10**15)]
+    nats: Number
+    notes: Annotated[int, Field(ge=1, le=10**15)]
+    seconds: Number
+
+
 class Copying(Stored):
     """Overlap of samples or targets, in their order, with other music.
 
@@ -322,6 +345,7 @@ class Done(_Outcome):
     training: Training
     generation: Generation
     likelihood: Likelihood | None
+    prediction: Prediction | None = None
     facts: Mapping[str, Any]
     yardstick: SpeedReference | None = None
     originality: Originality | None = None

@@ -112,10 +112,10 @@ class Samples:
     ----------
     notes : dict of (int, int) to Notes
         By (piece, sample), the piece as an index into targets.npz.
-    likelihood_sum : ndarray of float64, shape (held-out pieces, 4), optional
-        Log probability of each complete held-out piece by field, nats.
+    likelihood_sum : ndarray of float64, shape (held-out pieces, 4 or 1), optional
+        Log probability of each complete held-out piece, nats: by field; of a model that predicts other units than notes, in all.
     likelihood_notes : ndarray of int64, shape (held-out pieces,), optional
-        Number of notes of each of them.
+        Number of notes, or of such units, of each of them.
     likelihood_piece : ndarray of int64, shape (held-out pieces,), optional
         Their indices in the test split.
     """
@@ -124,6 +124,11 @@ class Samples:
     likelihood_sum: NDArray[np.float64] | None = None
     likelihood_notes: NDArray[np.int64] | None = None
     likelihood_piece: NDArray[np.int64] | None = None
+
+    @property
+    def by_field(self) -> bool:
+        """Whether it has likelihoods of notes."""
+        return self.likelihood_sum is not None and self.likelihood_sum.shape[1] == len(FIELDS)
 
 
 def notes_digest(parts: Sequence[Notes]) -> str:
@@ -174,7 +179,7 @@ def _likelihood(arrays: Arrays) -> list[NDArray[Any]]:
         return []
     columns = [column(arrays, name, dtype, dimensions) for name, (dtype, dimensions) in _LIKELIHOOD.items()]
     pieces = len(columns[0])
-    if [c.shape for c in columns] != [(pieces, len(FIELDS)), (pieces,), (pieces,)]:
+    if [c.shape for c in columns] not in [[(pieces, width), (pieces,), (pieces,)] for width in (len(FIELDS), 1)]:
         raise ValueError("its likelihoods are not those of the same pieces")
     return columns
 
