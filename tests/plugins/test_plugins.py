@@ -33,7 +33,7 @@ def model(folder: Path, name: str = "mine", body: str = "    pass\n", header: st
 class TestFinding:
     def test_shipped_plugins_need_no_option(self):
         assert {"gan", "lstm", "references", "transformer"} <= find_plugins("model").keys()
-        assert {"adl", "chorales", "folder", "maestro", "midiworld", "mon2025", "pop909"} <= find_plugins("dataset").keys()
+        assert {"adl", "chorales", "folder", "jsb", "maestro", "midiworld", "mon2025", "pop909"} <= find_plugins("dataset").keys()
 
     def test_subfolders_and_files_given_directly(self, tmp_path):
         model(tmp_path / "a" / "models", "one")
