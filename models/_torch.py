@@ -285,7 +285,7 @@ class Progress(_training.Progress):
     name : str
         The model's, for messages.
     hyperparameters : mapping of str to JSON values
-    windows : Windows
+    windows : Batches
     batch : int
         Windows a step.
     run : Run
@@ -303,7 +303,7 @@ class Progress(_training.Progress):
         self,
         name: str,
         hyperparameters: Mapping[str, Any],
-        windows: _training.Windows,
+        windows: _training.Batches,
         batch: int,
         run: Run,
         device: torch.device,

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,17 @@ CHECKPOINT_SECONDS = 30.0
 TINY = 1e-9
 
 B = TypeVar("B")
+
+
+class Batches(Protocol):
+    """Training music in batches."""
+
+    @property
+    def notes(self) -> int:
+        """Number of training notes."""
+
+    def updates(self, batch: int) -> int:
+        """Count the batches in an epoch."""
 
 
 @dataclass
@@ -374,7 +385,7 @@ def check_ranges(
     name : str
         The model's, for the message.
     model : object
-        Has the hyperparameters as attributes, ``temperature`` and ``top_p`` among them.
+        Has the hyperparameters as attributes, ``temperature`` among them, and ``top_p`` if it draws from a nucleus.
     counts, positive, nonnegative, shares : sequence of str
         Hyperparameters that must be at least 1, above 0, at least 0, in [0, 1).
     """
@@ -388,8 +399,9 @@ def check_ranges(
         for field in fields:
             if not accepts(getattr(model, field)):
                 raise PluginError(f"{name}: {field} is {getattr(model, field)}, must be {expected}.")
-    if not (model.temperature > 0 and 0 < model.top_p <= 1):
-        raise PluginError(f"{name}: temperature {model.temperature} must be above 0, top_p {model.top_p} in (0, 1].")
+    top_p = getattr(model, "top_p", 1.0)
+    if not (model.temperature > 0 and 0 < top_p <= 1):
+        raise PluginError(f"{name}: temperature {model.temperature} must be above 0, top_p {top_p} in (0, 1].")
 
 
 def check_splits(model: str, train: Sequence[Piece], valid: Sequence[Piece]) -> None:

@@ -1,0 +1,107 @@
+"""Counts of keys in frames: floors that a model of frames must go below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api import Notes, Piece, PluginError, Run
+
+from ._frames import KEYS, Frames, before, check_splits, continued, mean_nats, to_frames
+
+FRAMEWORK = "numpy"
+FEATURES = "counts of keys in frames"
+PROMPT = True
+LIKELIHOOD = "exact"
+UNIT = "frame"
+CONSTRAINT = False
+
+KINDS = {
+    "independent": "each key by how often it sounds in training",
+    "markov": "each key by how often it sounds after frames with, and without, this key",
+}
+
+#: Pseudo-counts to choose from on the validation pieces.
+PSEUDO_COUNTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class Model:
+    """Probability of each key from counts, smoothed towards the share of keys that sound.
+
+    Parameters
+    ----------
+    kind : {"independent", "markov"}
+
+    Raises
+    ------
+    PluginError
+        If `kind` is unknown.
+    """
+
+    def __init__(self, kind: str = "markov") -> None:
+        if kind not in KINDS:
+            raise PluginError(f"frame-counts has no kind {kind!r}.", f"Valid: {', '.join(KINDS)}.")
+        self.kind = kind
+        #: Log odds of each key after a frame without it, and with it: (2, KEYS). All 0 before any count.
+        self.odds = np.zeros((2, KEYS))
+        self.pseudo_count: float | None = None
+
+    def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
+        """Count in one pass, whatever the budget; zero epochs leave all probabilities at one half."""
+        run.begin()
+        if run.budget.untrained:
+            return
+        check_splits(f"frame-counts {self.kind}", train, valid)
+        frames = [to_frames(piece.notes) for piece in train]
+        counts = _counts(frames)
+        share = (counts[:, 1].sum() + 1) / (counts.sum() + 2)  # of all keys those that sound
+        if self.kind == "independent":
+            counts = np.broadcast_to(counts.sum(0), counts.shape)
+        scores = {}
+        for pseudo_count in PSEUDO_COUNTS:
+            self.odds = _log_odds(counts, pseudo_count * share, pseudo_count * (1 - share))
+            scores[pseudo_count] = mean_nats(self.log_likelihood(valid))
+        self.pseudo_count = min(PSEUDO_COUNTS, key=scores.__getitem__)
+        self.odds = _log_odds(counts, self.pseudo_count * share, self.pseudo_count * (1 - share))
+        loss, notes = mean_nats(self.log_likelihood(train)), int(sum(part.sum() for part in frames))
+        run.log(1, loss=loss, notes=notes, validation_loss=scores[self.pseudo_count], share=1.0)
+
+    def generate(self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: object = None) -> list[Notes]:
+        """Continue each prompt by `n_notes` notes. See :class:`bench.api.Model`."""
+        return continued(lambda frame: self._after(frame > 0).astype(np.float32), prompts, n_notes, seed)
+
+    def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
+        """Log probability of each frame from the second on, nats, (T - 1,) for each piece. See :class:`bench.api.Model`."""
+        results = []
+        for piece in pieces:
+            frames = to_frames(piece.notes)
+            odds = self._after(before(frames))
+            # log p of a key that sounds, log (1 - p) of one that doesn't.
+            results.append(-np.logaddexp(0, np.where(frames, -odds, odds)).sum(1)[1:])
+        return results
+
+    def facts(self) -> Mapping[str, Any]:
+        """Parameter count, and the pseudo-count chosen on the validation pieces."""
+        return {"parameters": KEYS * (1 if self.kind == "independent" else 2), "chosen_on_validation": self.pseudo_count}
+
+    def _after(self, frames: Frames) -> NDArray[np.float64]:
+        """Log odds of each key in the frame after each of `frames` (..., KEYS)."""
+        odds: NDArray[np.float64] = np.where(frames, self.odds[1], self.odds[0])
+        return odds
+
+
+def _counts(pieces: Sequence[Frames]) -> NDArray[np.float64]:
+    """Count frames by key, whether the key sounded in the frame before, and whether it sounds: shape (2, 2, KEYS)."""
+    given = np.concatenate([before(part)[1:] for part in pieces])
+    now = np.concatenate([part[1:] for part in pieces])
+    counts = [[((given == a) & (now == b)).sum(0) for b in (False, True)] for a in (False, True)]
+    return np.array(counts, np.float64)
+
+
+def _log_odds(counts: NDArray[np.float64], on: float, off: float) -> NDArray[np.float64]:
+    """Log odds (2, KEYS) from counts and pseudo-counts of a key that sounds, and of one that doesn't."""
+    odds: NDArray[np.float64] = np.log(counts[:, 1] + on) - np.log(counts[:, 0] + off)
+    return odds
