@@ -99,7 +99,9 @@ def models_table(models: Mapping[str, Plugin]) -> Listing:
     table = _table("Models", "name", "what", "framework", "hyperparameters", "ready")
     for plugin in models.values():
         framework = plugin.header["FRAMEWORK"]
-        _add(table, plugin.name, _summary(plugin), framework, _parameters(plugin), _mark(lacking_framework(framework)))
+        unit = plugin.header["UNIT"]
+        about = _summary(plugin) + ("" if unit == "note" else f" It predicts {unit}s.")
+        _add(table, plugin.name, about, framework, _parameters(plugin), _mark(lacking_framework(framework)))
     return table
 
 
@@ -127,8 +129,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
     """Show the main columns of a run that has ended."""
     from bench.metrics import METRICS
 
-    shown = ("pitch_distance", "velocity_distance", "bits_per_note", "training_seconds")
-    columns = [METRICS[name] for name in shown if name in METRICS]
+    likelihoods = ("bits_per_note", "nats_per_frame", "nats_per_event")
+    measured = [name for name in likelihoods if any(row.get(name) is not None for row in rows)]
+    columns = [METRICS[name] for name in ("pitch_distance", "velocity_distance", *measured, "training_seconds")]
     most = max((row["pieces"] for row in rows), default=0)
     table = _table("", "system", "seeds", *(f"{m.title} ({m.unit})" if m.unit else m.title for m in columns))
     for row in rows:

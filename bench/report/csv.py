@@ -10,7 +10,7 @@ pieces, pieces_planned       held-out pieces that the distances are over, and th
 <metric>, <metric>_seed_sd   every metric of :data:`bench.metrics.METRICS`: mean, and SD between seeds
 <metric>_low, <metric>_high  its 95 % interval over training seeds and pieces; over seeds for what belongs to a whole trial
 rank_<metric>_first, _last   ranks that the row may have in a tested column, 1 the best
-published_<metric>           the published value of the two distances
+published_<metric>           the published value of the two distances, of nats per frame and of nats per event
 bits_below_ngram_percent     how many percent fewer bits per note than the ngram row
 likelihood                   ``exact`` or ``bound``
 flags                        names of the flags, joined by a semicolon
@@ -40,7 +40,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.metrics import HEADLINE, METRICS, Undefined
+from bench.metrics import HEADLINE, METRICS, Undefined, prediction
 from bench.report import budget, pairs
 from bench.report.contents import Report
 from bench.report.histories import best_entry
@@ -104,7 +104,7 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
             for rank in [standing.ranks.get(row.system)]
             for i, end in enumerate(("first", "last"))
         },
-        **{f"published_{name}": report.published_value(row, name) for name in HEADLINE},
+        **{f"published_{name}": report.published_value(row, name) for name in (*HEADLINE, *prediction.BY_UNIT.values())},
         "bits_below_ngram_percent": report.bits_below_ngram(row),
         "likelihood": row.likelihood_kind,
         "flags": "; ".join(flag.name for flag in report.flags[row.system]),

@@ -51,7 +51,7 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
     Parameters
     ----------
     parts : sequence of array_like
-        For each piece, shape (notes, 4); for a `unit` other than notes, (predictions,).
+        For each piece, shape (notes, 4); for a `unit` other than notes, (predictions,), where a piece may have none.
     pieces : sequence of Piece
     unit : {"note", "frame", "event"}
     """
@@ -61,10 +61,12 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
         shape = np.shape(part)
         if unit == "note" and shape != (expected := (len(piece.notes), len(FIELDS))):
             raise TrialError(f"log_likelihood() has shape {shape} for piece {piece.id!r}; expected {expected}.")
-        if unit != "note" and (len(shape) != 1 or shape[0] == 0):
+        if unit != "note" and len(shape) != 1:
             raise TrialError(f"log_likelihood() has shape {shape} for piece {piece.id!r}; expected one number for each {unit}.")
-        if not (np.isfinite(part).all() and np.max(part) <= 1e-4 and np.min(part) > -1e9):
+        if np.size(part) and not (np.isfinite(part).all() and np.max(part) <= 1e-4 and np.min(part) > -1e9):
             raise TrialError(
                 f"log_likelihood() for piece {piece.id!r} runs from {np.min(part):g} to {np.max(part):g} nats; "
                 "log probabilities of classes are finite and at most 0."
             )
+    if parts and not any(map(np.size, parts)):
+        raise TrialError(f"log_likelihood() predicts no {unit} of any held-out piece.")

@@ -335,7 +335,8 @@ class TrialTask:
     def _likelihood(self, model: Any, kind: str | None, division: Division) -> tuple[Any, ...]:
         """Compute the likelihood of every held-out piece, even if too short to be continued: sums, counts, index.
 
-        The sums are by field and the counts are notes; of other units, there is one sum, and the counts are predictions.
+        The sums are by field and the counts are notes; of other units, there is one sum, and the counts are predictions. A piece
+        of which nothing is predicted, such as one of a single frame, is left out.
         """
         if kind is None:
             return ()
@@ -345,9 +346,10 @@ class TrialTask:
         self.emit({"event": "likelihood", "pieces": len(pieces)})
         parts = list(model.log_likelihood(pieces))
         check_likelihood(parts, pieces, self.unit)
-        sums = np.array([np.asarray(part, np.float64).reshape(len(part), -1).sum(0) for part in parts])  # (pieces, 4 or 1)
-        counts = np.array([len(part) for part in parts], np.int64)
-        return sums, counts, np.array([division.pieces[i] for i in index], np.int64)
+        predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
+        sums = np.array([part.reshape(len(part), -1).sum(0) for _, part in predicted])  # (pieces, 4 or 1)
+        counts = np.array([len(part) for _, part in predicted], np.int64)
+        return sums, counts, np.array([division.pieces[i] for i, _ in predicted], np.int64)
 
     def _facts(self, model: Any) -> dict[str, Any]:
         """Ask the model for its facts. Unusable ones are left out with a remark: they are no reason to lose the trial."""

@@ -103,6 +103,7 @@ class TestHeader:
             "FRAMEWORK": "numpy",
             "FEATURES": "few",
             "PROMPT": False,
+            "UNIT": "note",
             "LIKELIHOOD": "bound",
             "SEES_TARGET": False,
             "SEES_SAMPLES": False,

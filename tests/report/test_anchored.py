@@ -1,0 +1,57 @@
+"""Predictions beside published values: difference, interval, and whether a further training may give what was published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .stored_run import Stored, moved, rows, written
+
+
+def predicted(nats: float, **changes: Any) -> dict[str, Any]:
+    """What a worker stores of a model that needs so many nats for each of 100 frames."""
+    return {"unit": "frame", "pieces": 2, "predictions": 100, "nats": 100 * nats, "notes": 400, "seconds": 50.0, **changes}
+
+
+def anchored(text: str) -> list[dict[str, str]]:
+    """Rows of the table, by its headings."""
+    lines = text.split("## Against published values\n\n")[1].split("\n\n")[1].splitlines()
+    heading, *cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("|:--")]
+    return [dict(zip(heading, line, strict=True)) for line in cells]
+
+
+@pytest.fixture
+def text(stored: Stored) -> dict[str, str]:
+    stored.spec |= {"published": "bai2018", "seeds": [0, 1, 2]}
+    for seed in range(3):
+        stored.add("real", seed, moved(12), kind="reference")
+        stored.add("lstm", seed, moved(8), prediction=predicted(8.40 + 0.04 * seed))
+        stored.add("tcn", seed, moved(8), prediction=predicted(8.50 + 0.01 * seed))
+    stored.add("gru", 0, moved(8), prediction=predicted(8.30))
+    stored.add("mine", 0, moved(8), prediction=predicted(9.0))
+    return written(stored.close())
+
+
+def test_a_published_value_is_inside_if_a_further_training_may_give_it(text: dict[str, str]) -> None:
+    lstm, tcn, gru, mine = anchored(text["report.md"])
+    # t(2) = 4.303 times SD sqrt(1 / 3) and SD sqrt(1 / 3 + 1), SD .04 and .01.
+    assert lstm["Nats per frame (nats)"].startswith("8.440")
+    assert lstm["95 % interval over trainings"] == "\\[8.341, 8.539\\]"
+    assert lstm["A further training"] == "\\[8.241, 8.639\\]"
+    assert [lstm[name] for name in ("Bai 2018", "Difference", "Inside")] == ["8.45", "−0.01", "yes"]
+    assert tcn["A further training"] == "\\[8.460, 8.560\\]"
+    assert [tcn[name] for name in ("Bai 2018", "Difference", "Inside")] == ["8.10", "+0.41", "no"]
+    assert [gru[name] for name in ("Bai 2018", "Difference", "Inside")] == ["8.43", "−0.13", "–"], "one training has no range"
+    assert [mine[name] for name in ("Bai 2018", "Difference", "Inside")] == ["–", "–", "–"], "nothing was published of it"
+
+
+def test_the_csv_has_both_values(text: dict[str, str]) -> None:
+    lstm = next(row for row in rows(text["report.csv"]) if row["system"] == "lstm")
+    assert lstm["nats_per_frame"] == "8.44"
+    assert lstm["published_nats_per_frame"] == "8.45"
+
+
+def test_without_predictions_there_is_no_such_table(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(8), bits=15.0)
+    assert "Against published values" not in written(stored.close())["report.md"]

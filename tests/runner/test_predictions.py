@@ -1,0 +1,78 @@
+"""Models whose units aren't notes: what a trial stores of their predictions, and a piece of which nothing is predicted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import TrialError
+from bench.runner.contract import check_likelihood
+
+from .conftest import Bench
+
+CHORDS = '''
+"""Chords of a frame each; one piece is a single chord."""
+import numpy as np
+from bench.api import Notes, Piece, Splits
+
+TITLE = "Chords"
+LICENSE = "CC0"
+NEEDS = "nothing"
+
+
+def piece(name, frames, voices=3):
+    onset = np.repeat(0.5 * np.arange(frames), voices)
+    n = len(onset)
+    pitch = 60 + (np.arange(n) * 5) % 24
+    return Piece(Notes.from_columns(onset, np.full(n, 0.5), pitch, np.full(n, 64)), name)
+
+
+class Dataset:
+    def fingerprint(self, source):
+        return "chords"
+
+    def load(self, source, progress):
+        train = tuple(piece(f"train {i}", 20 + i) for i in range(3))
+        test = piece("long", 14), piece("one", 1, 40), piece("short", 2)
+        return Splits(train, (piece("valid", 15),), test)
+'''
+
+
+def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Bench, tmp_path: Path) -> None:
+    plugins = tmp_path / "plugins" / "datasets"
+    plugins.mkdir(parents=True)
+    (plugins / "chords.py").write_text(CHORDS)
+    models = {"markov-keys": {"plugin": "frame-counts"}}
+    toy.write(models, dataset={"name": "chords"}, protocol={"prompt": 6, "notes": 12, "pieces": 3})
+    result = toy.run(plugins=[tmp_path / "plugins"])
+    assert not result.failed
+    outcome = toy.outcome("markov-keys")
+    stored = outcome["prediction"]
+    assert (stored["unit"], stored["pieces"], stored["predictions"]) == ("frame", 2, 13 + 1)
+    assert outcome["likelihood"] is None
+    samples = toy.notes("markov-keys")
+    assert samples.likelihood_notes is not None
+    assert samples.likelihood_notes.tolist() == [13, 1]
+    row = next(row for row in result.table if row["system"] == "markov-keys")
+    assert row["nats_per_frame"] == pytest.approx(stored["nats"] / 14)
+    assert row["bits_per_note"] is None
+    history = [
+        json.loads(line) for line in (toy.trials()["markov-keys", 0] / "checkpoint/history.jsonl").read_text().splitlines()
+    ]
+    assert "validation_loss" in history[0]
+
+
+def test_predictions_are_checked() -> None:
+    from bench.api import Notes, Piece
+
+    piece = Piece(Notes.from_columns([0.0], [1.0], [60], [64]), "x")
+    check_likelihood([np.zeros(3), np.zeros(0)], [piece, piece], "frame")
+    with pytest.raises(TrialError, match="predicts no frame of any held-out piece"):
+        check_likelihood([np.zeros(0)], [piece], "frame")
+    with pytest.raises(TrialError, match=r"shape \(3, 4\) for piece 'x'; expected one number for each event"):
+        check_likelihood([np.zeros((3, 4))], [piece], "event")
+    with pytest.raises(TrialError, match="runs from 1 to 1 nats"):
+        check_likelihood([np.ones(3)], [piece], "event")
