@@ -27,6 +27,9 @@ ODDS = -3.0
 #: Silent frames in a row that generation may draw. In the next one the likeliest key sounds: a model could be silent for ever.
 MOST_SILENCE = 8
 
+#: Frames of a prompt that are heard: its last ones. A prompt may last for hours, and each frame takes a step.
+MOST_HEARD = 512
+
 Frames = NDArray[np.bool_]
 
 #: Receives the frame before, shape (prompts, KEYS), and returns the log odds of each key of the next one, in the same shape. It
@@ -53,7 +56,7 @@ def to_frames(notes: Notes) -> Frames:
     change = np.zeros((last.max() + 1, KEYS), np.int32)
     np.add.at(change, (first[held], key[held]), 1)
     np.add.at(change, (last[held], key[held]), -1)
-    sounding: Frames = change.cumsum(0)[:-1] > 0
+    sounding: Frames = change.cumsum(0, np.int32)[:-1] > 0
     return sounding
 
 
@@ -185,7 +188,9 @@ class _Lane:
         self.prompt, self.lacking = prompt, n_notes
         self.start = float(prompt.onset[0]) if len(prompt) else 0.0
         last = int(np.rint((prompt.onset[-1] - self.start) / SECONDS)) if len(prompt) else -1
-        self.heard = to_frames(prompt)[: last + 1]
+        first = max(0, last + 1 - MOST_HEARD)
+        self.heard = to_frames(prompt)[first : last + 1]
+        self.start += SECONDS * first
         self.silent = 0
         self.frames: list[NDArray[np.int64]] = []
         self.keys: list[NDArray[np.int64]] = []

@@ -108,6 +108,18 @@ def test_a_prompt_off_the_grid_is_not_overtaken() -> None:
     assert made.onset[-1] % 0.5 == 0
 
 
+def test_of_an_endless_prompt_the_end_is_heard() -> None:
+    """A note after a day of silence took 180,000 steps."""
+    prompt = Notes.from_columns([0.25, 90_000.25], [0.5, 0.5], [60, 62], [64, 64])
+    model, steps = Model("independent"), []
+    after = model._after
+    model._after = lambda frame: steps.append(frame) or after(frame)
+    (made,) = model.generate([prompt], 200, seed=0)
+    assert len(steps) < 520
+    assert made.onset[0] == 90_000.25
+    assert made.pitch[0] > 62
+
+
 def test_silence_ends() -> None:
     model = Model("markov")
     model.odds[:] = -200.0
