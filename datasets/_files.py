@@ -14,6 +14,9 @@ from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, midi_c
 
 from ._splits import unit_hash
 
+#: Seconds of a piece, seven hours: what continues it, or plays it at half its speed, must be below the 100,000 s of all notes.
+LATEST = 25_000.0
+
 SPLITS = ("train", "validation", "test")
 
 MIDI_SUFFIXES = (".mid", ".midi")
@@ -110,6 +113,8 @@ def _notes(raw: bytes, programs: range | None, names: Collection[str] | None, mi
         raise DataError("it has no notes" if programs is None else "it has no piano notes")
     if len(notes) < minimum_notes:
         raise DataError(f"it has {len(notes)} notes, fewer than {minimum_notes}")
+    if max(notes.onset[-1], notes.duration.max()) >= LATEST:
+        raise DataError(f"it has a note that begins after, or lasts, {LATEST:,.0f} s or more")
     return notes
 
 

@@ -14,6 +14,7 @@ import pytest
 from bench.errors import BenchError, DataError
 from bench.formatting import clean
 from bench.music.midi import midi_bytes
+from bench.music.notes import Notes
 from bench.runner.held_out import hold_out
 from bench.specs.load import load_spec
 from bench.system.paths import Places, closed_folders
@@ -311,3 +312,12 @@ def test_closed_folders_are_looked_for_as_deep_as_is_asked(tmp_path: Path) -> No
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     assert closed_folders([tmp_path / "nowhere"])[0][0] == tmp_path / "nowhere"
     assert closed_folders([tmp_path], 1) == []
+
+
+def test_a_piece_leaves_room_for_what_continues_it(tmp_path: Path, quiet: Quiet) -> None:
+    fill(tmp_path)
+    for name, last in (("early", 24_000.0), ("late", 26_000.0)):
+        notes = Notes.concatenate([music(50, 40), music(51, 40).shifted(last)])
+        (tmp_path / f"{name}.mid").write_bytes(midi_bytes(notes))
+    skipped = {s.source: s.reason for s in Folder().load(tmp_path, quiet).skipped}
+    assert skipped == {"late.mid": "it has a note that begins after, or lasts, 25,000 s or more"}
