@@ -110,9 +110,9 @@ class Client:
         Raises
         ------
         GoneError
-            If it can't be downloaded: missing, too large, elsewhere.
+            If it can't be downloaded: missing, too large, elsewhere, or the server answers 500 repeatedly.
         UnreachableError
-            If it is too slow, or the server or the network fails repeatedly.
+            If it is too slow, or the server is busy or away repeatedly.
         DataError
             If the server demands too long a pause, or ran out of time for :data:`MOST_LATE` addresses in a row.
         OSError
@@ -142,7 +142,8 @@ class Client:
                     f"{problem} for {url} and asks to wait {pause:.0f} seconds.",
                     "Try again after that; what was downloaded is kept.",
                 )
-        raise UnreachableError(problem)
+        # An error of its program (500) is of the address; a server that is busy or away may have the file.
+        raise (GoneError if problem.endswith(" 500") else UnreachableError)(problem)
 
     @contextmanager
     def _deadline(self, url: str, seconds: float) -> Iterator[None]:

@@ -220,11 +220,8 @@ class Dataset:
             write_file(path, body)
             facts = {"file": name, "sha256": digest, "bytes": len(body), "title": link.title, "composer": link.composer}
             files.setdefault(link.url, facts)
-        if unreached and not self._answers(client):
+        if unreached:
             raise _unreachable(unreached, len(links))
-        left_out += [
-            [url, reason] for url, reason in unreached.items()
-        ]  # the server is there and delivers others: these it hasn't
         return {link.url: files[link.url] for link in links if link.url in files}, left_out
 
     def _answers(self, client: Client) -> bool:

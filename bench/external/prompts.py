@@ -121,10 +121,10 @@ def _differs(path: Path, content: bytes) -> bool:
     """Whether a file is there with another content: a continuation may have the name of its prompt."""
     try:
         return read_file(path, MOST_RESULT) != content
-    except FileNotFoundError:
-        return False
-    except (OSError, DamagedFileError):
+    except DamagedFileError:  # a folder, a link
         return True
+    except OSError:  # nothing is there, or the writing says why not
+        return False
 
 
 def check_index(folder: Path, targets: tuple[Target, ...]) -> None:

@@ -62,7 +62,7 @@ def test_a_failed_check_says_why_and_what_to_do(gpu_machine: Path, monkeypatch: 
     answer = doctor()
     assert answer.exit_code == 3
     assert "FAIL  pytorch: compiler: compiler figures\n  fix: install a C compiler and Python's headers" in answer.stdout
-    assert "SKIP  tensorflow: tensorflow can't use this machine's GPU (for lstm, lstm-paper)" in answer.stdout
+    assert "SKIP  tensorflow: tensorflow can't use this machine's GPU (for frame-recurrent, lstm, lstm-paper)" in answer.stdout
     assert f"\n  fix: {gpu_remedy('')}\n" in answer.stdout
 
 

@@ -453,9 +453,19 @@ def test_what_a_server_that_is_down_does_not_deliver_is_fetched_later(
     assert not locked or (tmp_path / "midiworld.lock.json").read_bytes() == before
 
 
+def test_what_a_busy_server_does_not_deliver_is_fetched_later(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    """Its front page and its lists answer."""
+    site.put("", b"<html>")
+    site.put("download/4", Answer(b"", 503))
+    with pytest.raises(DataError, match=r"1 of 6 files can't be downloaded now; http\S+: the server answered 503"):
+        make(site).fetch(tmp_path, quiet)
+    site.put("download/4", midi_bytes(music(4, 90)))
+    make(site).fetch(tmp_path, quiet)
+    assert len(all_pieces(make(site).load(tmp_path, quiet))) == len(HOSTILE)
+
+
 def test_a_file_that_a_server_never_delivers_costs_itself(site: Server, tmp_path: Path, quiet: Quiet) -> None:
     site.put("download/2", Answer(b"", 500))
-    site.put("download/3", *[Answer(b"", 500)] * 4, midi_bytes(music(3, 90)))
     make(site).fetch(tmp_path, quiet)
     splits = make(site).load(tmp_path, quiet)
     assert [skipped.reason for skipped in splits.skipped] == ["the server answered 500"]
