@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ TITLE = "MIDI folder"
 LICENSE = "that of the files in the folder"
 NEEDS = "folder"
 
-#: Marker files of a run's folder and of a cache (https://bford.info/cachedir/).
-OURS = ("run.json", "CACHEDIR.TAG")
+#: Marker files of a run's folder, of exported prompts and of a cache (https://bford.info/cachedir/).
+OURS = ("run.json", "prompts.json", "CACHEDIR.TAG")
 
 REMARKS = (
     "Each file counts as a work of its own: two performances or arrangements of one work can be in two splits, or in two folds. "
@@ -117,11 +118,13 @@ def _files(source: Path) -> tuple[list[Path], list[Skipped]]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a folder is one of this suite's runs, or a cache of any program."""
+    """Whether a folder is one of this suite's runs or exports, or a cache of any program."""
     try:
         return any((folder / name).is_file() for name in OURS)
-    except OSError:  # it can't be entered
-        return False
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):  # it can't be entered, which the walk reports
+            return False
+        raise  # of the machine: a run's samples would count as music
 
 
 def _required(source: Path | None) -> Path:

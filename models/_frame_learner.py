@@ -96,7 +96,8 @@ class Learner(ABC):
         frames = [to_frames(piece.notes) for piece in pieces]
         results = [np.zeros(len(part)) for part in frames]
         places = [(i, at) for i, part in enumerate(frames) for at in window_starts(len(part), self.window)]
-        stretches = [(before(frames[i])[at : at + self.window], frames[i][at : at + self.window]) for i, at in places]
+        given = [before(part) for part in frames]
+        stretches = [(given[i][at : at + self.window], frames[i][at : at + self.window]) for i, at in places]
         with _torch.inference(network), parametrize.cached():
             for rows in batched([len(targets) for _, targets in stretches], SCORED):
                 inputs, targets = to_device(self.device, *padded([stretches[row] for row in rows])[:2])

@@ -96,8 +96,9 @@ class Sequences:
     def __post_init__(self) -> None:
         frames = [to_frames(piece.notes) for piece in self.pieces]
         self.stretches = [
-            (before(part)[at : at + self.window], part[at : at + self.window])
+            (given[at : at + self.window], part[at : at + self.window])
             for part in frames
+            for given in [before(part)]
             for at in range(0, len(part), self.window)
         ]
         self.notes = int(sum(targets.sum() for _, targets in self.stretches))

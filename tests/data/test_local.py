@@ -228,3 +228,12 @@ def test_a_cache_is_tagged_and_no_file_of_the_user_becomes_a_tag(tmp_path: Path)
     make_cache(tmp_path / "cache")
     assert (tmp_path / "mine").read_bytes() == b""
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["CACHEDIR.TAG"]
+
+
+def test_exported_prompts_are_no_music(files: Path, quiet: Quiet) -> None:
+    before = where(Folder().load(files, quiet))
+    (files / "prompts" / "targets").mkdir(parents=True)
+    (files / "prompts" / "prompts.json").write_text("{}")
+    for place in (files / "prompts", files / "prompts" / "targets"):
+        (place / "prompt-000.mid").write_bytes(midi_bytes(music(950)))
+    assert where(Folder().load(files, quiet)) == before

@@ -76,6 +76,16 @@ def scandir(path="."):
             raise OSError(errno.EIO, "Input/output error", str(path))
     return real_scandir(path)
 real_scandir, os.scandir = os.scandir, scandir
+
+stats = 0
+def is_file(self):
+    global stats
+    if str(self).endswith("music/sub/run.json"):
+        stats += 1
+        if -stats in {scans}:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+    return real_is_file(self)
+real_is_file, pathlib.Path.is_file = pathlib.Path.is_file, is_file
 """
 
 #: Runs a program as a user who isn't root: root may enter every folder.
@@ -182,6 +192,27 @@ def test_a_folder_that_cannot_be_entered_for_a_moment_is_not_left_out_for_ever(
             except BenchError:
                 refused += 1
         assert prepare(folder, tmp_path)[0] == whole, f"refused scan {scan} stayed in the cache"
+    assert refused
+
+
+def test_a_run_is_no_music_where_its_record_cannot_be_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fill(tmp_path / "music")
+    fill(folder / "sub", 16)
+    (folder / "sub" / "run.json").write_text("{}")
+    messages = prepare(folder, tmp_path)[1]
+    library = tmp_path / "refuse" / "sitecustomize.py"
+    library.parent.mkdir()
+    refused = 0
+    for look in range(1, 5):
+        shutil.rmtree(tmp_path / ".cache" / "corpora")
+        library.write_text(REFUSING.format(times=(), changed=False, scans=(-look,)))
+        with monkeypatch.context() as disturbed:
+            disturbed.setenv("PYTHONPATH", os.pathsep.join([str(library.parent), *sys.path]))
+            try:
+                prepare(folder, tmp_path)
+            except BenchError:
+                refused += 1
+        assert prepare(folder, tmp_path)[1] == messages, f"look {look} stayed in the cache"
     assert refused
 
 
