@@ -188,7 +188,8 @@ def _is_of_another_file(folder: RunFolder, spec: Spec | str | Path, content: Map
         return stored.call.file not in (None, file) and stored.spec != content
     except DataError:  # it is damaged, which is reported when the folder is used; what was last prepared in it says whose it is
         with contextlib.suppress(DataError):
-            return read_json(folder.path / "prepare.json").get("file") not in (None, file)
+            prepared = read_json(folder.path / "prepare.json")
+            return prepared.get("file") not in (None, file) and prepared.get("spec") != content
     return False
 
 

@@ -114,6 +114,7 @@ class Session:
             "fetch": fetch,
             "before": before,
             "file": self.call.get("file"),
+            "spec": self.spec.model_dump(mode="json"),
             "format": FORMAT,
             **self.places.job(),
         }
