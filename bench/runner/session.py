@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import PluginError, SpecError, did_you_mean, machine_error
+from bench.errors import DataError, PluginError, SpecError, did_you_mean, machine_error
+from bench.formatting import listed
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
@@ -174,6 +175,8 @@ class Session:
 
     def _start(self, task: Task) -> None:
         """Prepare a trial's folder; one that can't be used, as it holds a folder for a file, is set aside."""
+        if not self.folder.run_file.exists():  # else each trial left would fail in a folder made anew
+            raise DataError(f"{self.folder.run_file} was removed while bench was working in its folder.", "Run it again.")
         if strange := self.folder.strange(task.job["key"]):
             self._set_aside(task, f"{strange}.")
         try:
@@ -197,7 +200,10 @@ class Session:
         place, key = Path(task.job["folder"]), task.job["key"]
         before = self.folder.outcome(key)
         if isinstance(before, Done):  # its results are damaged; those of its stages come from a training from the start only
-            again = any(name.startswith("stages/") for name in damaged_results(place, before))
+            damaged = damaged_results(place, before)
+            why = f"{listed(damaged)} can't be read back or changed" if damaged else "its results don't fit the held-out pieces"
+            self.display({"event": "message", "text": f"{self.trials[key].label}: it was done, but {why}. It runs again."})
+            again = any(name.startswith("stages/") for name in damaged)
         else:
             again = isinstance(before, Failed) and before.error.blames_checkpoint
         if again:

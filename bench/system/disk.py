@@ -13,9 +13,12 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
+
+T = TypeVar("T")
 
 #: Bytes in front of sealed content: its checksum in words, padded. HDF5 allows a block of this size before its own first byte, so
 #: other programs still open a sealed HDF5 file.
@@ -36,6 +39,9 @@ MOST_CORPUS = 4 << 30
 
 #: Greatest size in bytes of a file that a model keeps for itself: a billion weights with their optimizer's state.
 MOST_CHECKPOINT = 16 << 30
+
+#: Seconds after which a reading that the disk refused is tried again.
+AGAIN = 1.0
 
 _MARK = b"midibench, sha256 of what follows byte 512: "
 
@@ -132,23 +138,29 @@ def read_file(path: Path, limit: int) -> bytes:
     OSError
         If it can't be read.
     """
-    with _reading(path, limit) as (file, size):
-        return file.read(size)
+    return _read(path, limit, lambda file, size: file.read(size))
 
 
-@contextlib.contextmanager
-def _reading(path: Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a file for :func:`read_file`, with its size."""
-    with _open(path, os.O_RDONLY, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise DamagedFileError(f"{path} has {size:,} bytes, and may have {limit:,} at most")
-        try:
-            yield file, size
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            raise DamagedFileError(f"{path} can't be read back from its disk") from error
+def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T]) -> T:
+    """Return what `use` makes of an open file and its size.
+
+    A bad sector stays bad, but a network or a cable may recover, and what is taken for lost is computed again: so a refused
+    reading is tried once more.
+    """
+    for pause in (AGAIN, None):
+        with _open(path, os.O_RDONLY, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise DamagedFileError(f"{path} has {size:,} bytes, and may have {limit:,} at most")
+            try:
+                return use(file, size)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                if pause is None:
+                    raise DamagedFileError(f"{path} can't be read back from its disk") from error
+        time.sleep(pause)
+    raise AssertionError  # the last round returns or raises
 
 
 def open_log(path: Path) -> BinaryIO:
@@ -257,8 +269,7 @@ def read_sealed(path: Path, limit: int = MOST_CHECKPOINT) -> bytes:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a result's content, in hexadecimal digits; raises as :func:`read_file`."""
-    with _reading(path, MOST_RESULT) as (file, _):
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    return _read(path, MOST_RESULT, lambda file, _: hashlib.file_digest(file, "sha256").hexdigest())  # type: ignore[arg-type]
 
 
 def _header(content: bytes) -> bytes:

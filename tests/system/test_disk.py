@@ -1,5 +1,6 @@
 """The one writer: whole files or none, and no changed byte goes unnoticed."""
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.system.disk import HEADER, DamagedFileError, read_sealed, write_file, write_named_file, write_sealed
+from bench.system import disk
+from bench.system.disk import HEADER, DamagedFileError, read_file, read_sealed, write_file, write_named_file, write_sealed
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -105,3 +107,24 @@ def test_other_programs_still_read_sealed_hdf5(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["x"][-1] == 999
         assert file.userblock_size == HEADER
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_reading_that_is_refused_once_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    path = tmp_path / "a.bin"
+    write_file(path, b"content")
+    refused = iter(range(times))
+
+    class Refusing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if next(refused, None) is not None:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return super().read(-1 if size is None else size)
+
+    monkeypatch.setattr(disk, "AGAIN", 0.0)
+    monkeypatch.setattr(disk, "_open", lambda path, flags, mode: Refusing(path))
+    if times == 1:
+        assert read_file(path, 100) == b"content"
+    else:
+        with pytest.raises(DamagedFileError, match="can't be read back from its disk"):
+            read_file(path, 100)
