@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from ._files import (
     MIDI_SUFFIXES,
     Entry,
     by_hash,
+    check_closed,
     contents,
     fill_empty,
     identity,
@@ -28,8 +28,12 @@ TITLE = "MIDI folder"
 LICENSE = "that of the files in the folder"
 NEEDS = "folder"
 
-#: Marker files of a run's folder, of exported prompts and of a cache (https://bford.info/cachedir/).
-OURS = ("run.json", "prompts.json", "CACHEDIR.TAG")
+#: Marker files of a run's folder, of exported prompts and of a cache (https://bford.info/cachedir/). A run that was stopped early
+#: or is damaged has no run.json; its lock comes before all else.
+OURS = ("run.json", "targets.npz", "prompts.json", "CACHEDIR.TAG")
+
+#: Why such a folder is left out.
+REASON = "a run, exported prompts or a cache, by the files in it"
 
 REMARKS = (
     "Each file counts as a work of its own: two performances or arrangements of one work can be in two splits, or in two folds. "
@@ -61,7 +65,10 @@ class Dataset:
         validation: float = 0.1,
         test: float = 0.15,
     ) -> None:
-        self.path = Path(path).expanduser() if path is not None else None
+        try:
+            self.path = Path(path).expanduser() if path is not None else None
+        except RuntimeError as error:  # of a ~ without a home
+            raise DataError(f"folder: path is {str(path)!r}: {error}", "Give the folder's whole path.") from error
         self.programs = program_range("folder", programs)
         self.minimum_notes = minimum_notes
         self.validation, self.test = validation, test
@@ -104,27 +111,32 @@ class Dataset:
 
 
 def _files(source: Path) -> tuple[list[Path], list[Skipped]]:
-    """List MIDI files in `source` and below, and the folders that can't be entered.
+    """List MIDI files in `source` and below, and the folders that are left out.
 
-    A run's samples are no music that the next run should train on, so they are in neither list.
+    A run's samples are no music that the next run should train on.
     """
     files: list[Path] = []
     closed: list[OSError] = []
+    ours: list[Path] = []
     for folder, below, names in walk(source, closed):
-        below[:] = [name for name in below if not name.startswith(".") and not _is_ours(Path(folder, name))]
+        below[:] = [name for name in below if not name.startswith(".")]
+        ours += (found := [Path(folder, name) for name in below if _is_ours(Path(folder, name))])
+        below[:] = [name for name in below if Path(folder, name) not in found]
         files += [path for name in names if (path := Path(folder, name)).suffix.lower() in MIDI_SUFFIXES]
     left_out = [Skipped(os.path.relpath(error.filename, source), f"can't be entered ({error.strerror})") for error in closed]
-    return sorted(files), left_out
+    left_out += [
+        Skipped(str(path.relative_to(source)), "a run, exported prompts or a cache, by the files in it") for path in ours
+    ]
+    return sorted(files), sorted(left_out, key=lambda s: s.source)
 
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder is one of this suite's runs or exports, or a cache of any program."""
     try:
-        return any((folder / name).is_file() for name in OURS)
+        return any((folder / name).is_file() for name in OURS) or ((folder / ".lock").is_file() and (folder / "trials").is_dir())
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):  # it can't be entered, which the walk reports
-            return False
-        raise  # of the machine: a run's samples would count as music
+        check_closed(error)  # of the machine, a run's samples would count as music; else it can't be entered, as the walk reports
+        return False
 
 
 def _required(source: Path | None) -> Path:

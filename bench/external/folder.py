@@ -18,7 +18,7 @@ from bench.errors import DataError, UsageError
 from bench.external.prompt_match import Opening, PromptRule, Start, continuation, whose
 from bench.external.prompts import as_file, numbers_in, prompt_name
 from bench.music.midi import midi_content, read_midi
-from bench.music.notes import Notes
+from bench.music.notes import LONGEST, Notes
 from bench.storage.samples import Target
 from bench.system.disk import is_folder
 
@@ -26,6 +26,9 @@ SUFFIXES = (".mid", ".midi")
 
 #: What to do about a file that begins with nearly its prompt.
 DOUBT = "--prompt included cuts them off, --prompt absent counts them"
+
+#: Seconds before which the notes of a file begin: with the prompt before them they stay within what notes may have.
+LATEST = LONGEST / 4
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,8 @@ def read_continuation(
     notes, (piece, sample) = read_midi(path), place
     if not len(notes):
         raise DataError("it holds no notes")
+    if notes.onset[-1] >= LATEST:
+        raise DataError(f"it has a note that begins after {LATEST:,.0f} s")
     rest, begins, cut = continuation(notes, prompts[piece], rule)
     _refuse_doubt(notes, begins, piece, prompts, rule)
     if len(rest) < n_notes:

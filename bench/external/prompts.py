@@ -107,10 +107,10 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
     if changed := next((path for path, content in files.items() if _differs(path, content)), None):
         raise UsageError(f"{changed} is no longer the prompt that was written there.", "Give --to a new folder, or move it away.")
     try:
+        write_json(folder / INDEX, index)  # first: by it a run knows that these files are no music to learn from
         for path, content in files.items():
             write_file(path, content)
         write_text(folder / README, _readme(index, score, with_targets))
-        write_json(folder / INDEX, index)
     except OSError as error:
         place = UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.")
         raise refusal(error, place) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, SpecError
 from bench.formatting import clean
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
@@ -354,3 +354,21 @@ def test_a_piece_leaves_room_for_what_continues_it(tmp_path: Path, quiet: Quiet)
         (tmp_path / f"{name}.mid").write_bytes(midi_bytes(notes))
     skipped = {s.source: s.reason for s in Folder().load(tmp_path, quiet).skipped}
     assert skipped == {"late.mid": "it has a note that begins after, or lasts, 25,000 s or more"}
+
+
+@pytest.mark.parametrize("left", [("targets.npz",), (".lock", "trials/x/midi/piece-000.mid")])
+def test_a_run_that_was_stopped_before_its_record_is_no_music(tmp_path: Path, quiet: Quiet, left: tuple[str, ...]) -> None:
+    folder = fill(tmp_path / "music")
+    run = fill(folder / "reports" / "runs" / "z-cpu" / "midi", 20).parent
+    for name in left:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_bytes(midi_bytes(music(99)))
+    splits = Folder().load(folder, quiet)
+    assert len([*splits.train, *splits.validation, *splits.test]) == 12
+    reason = "a run, exported prompts or a cache, by the files in it"
+    assert [(s.source, s.reason) for s in splits.skipped] == [("reports/runs/z-cpu", reason)]
+
+
+def test_a_path_of_nobody_is_a_mistake_in_the_spec(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="path is '~nobodyx/music'"):
+        prepare(tmp_path, tmp_path, SPEC.replace("name: folder", "name: folder, options: {path: '~nobodyx/music'}"))

@@ -210,6 +210,15 @@ def test_too_few_notes_and_none_are_bad(folder: Path) -> None:
     assert found.missing == (0, 1)
 
 
+def test_a_file_that_is_too_long_for_a_prompt_before_it_is_bad(folder: Path) -> None:
+    put(folder, "prompt-000.mid", 40, 41, 60, 61, 62, 63)
+    late = Notes.from_columns([0.0, 1.0, 2.0, 3.0, 99_999.0], np.full(5, 0.5), [60, 61, 62, 63, 64], np.full(5, 80))
+    (folder / "prompt-001.mid").write_bytes(midi_bytes(late))
+    found = read_external(folder, TARGETS, N)
+    assert found.bad == {"prompt-001.mid": "it has a note that begins after 25,000 s"}
+    assert list(found.notes) == [(0, 0)]
+
+
 def test_a_pipe_and_a_link_to_nothing_are_bad(folder: Path) -> None:
     put(folder, "prompt-000.mid", 40, 41, 60, 61, 62, 63)
     os.mkfifo(folder / "prompt-001.mid")
