@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import struct
@@ -177,13 +178,17 @@ def unzip(
 def _check_directory(archive: Path) -> None:
     """Refuse an archive whose list of files is larger than any that is unpacked: it would be read as a whole.
 
-    The size of the list stands in the last record, which a comment of up to 65 535 bytes may follow (APPNOTE.TXT, 4.3.16).
+    The size of the list stands in the last record, which a comment of up to 65 535 bytes may follow (APPNOTE.TXT, 4.3.16), or in
+    one of ZIP64 before it, which archives that may be unpacked don't need. What looks like such a record counts too.
     """
     with archive.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 22 - 0xFFFF))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 20 - 22 - 0xFFFF))
         end = file.read()
-    at = end.rfind(b"PK\5\6")
-    if at >= 0 and (size := int.from_bytes(end[at + 12 : at + 16], "little")) > MOST_LIST:
+    if b"PK\6\7" in end:
+        raise DataError(f"{archive.name} is a ZIP64 archive.", "Nothing was unpacked. Is it the right archive?")
+    places = (found.start() for found in re.finditer(b"(?=PK\5\6)", end))
+    size = max((int.from_bytes(end[at + 12 : at + 16], "little") for at in places), default=0)
+    if size > MOST_LIST:
         raise DataError(
             f"{archive.name} has a list of files of {size:,} bytes; at most {MOST_LIST:,} are read.",
             "Nothing was unpacked. Is it the right archive?",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -16,6 +18,9 @@ from ._splits import unit_hash
 
 #: Seconds of a piece, seven hours: what continues it, or plays it at half its speed, must be below the 100,000 s of all notes.
 LATEST = 25_000.0
+
+#: Errors of a folder that its owner has closed, or that is none.
+CLOSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 SPLITS = ("train", "validation", "test")
 
@@ -234,21 +239,39 @@ def locate(roots: Iterable[Path], accept: Callable[[Path], bool]) -> Path | None
     """Find the first folder that `accept` takes: a root, or one or two levels below. Hidden ones are unfinished: skipped."""
     problem: DataError | None = None
     for root in roots:
-        for pattern in ("", "*", "*/*"):
-            for folder in [root] if not pattern else sorted(root.glob(pattern)):
-                hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
+        level = [root]
+        for _ in range(3):
+            for folder in level:
                 try:
-                    if not hidden and _accepts(accept, folder):
+                    if _accepts(accept, folder):
                         return folder
                 except DataError as error:  # of a damaged list in it: the right folder may lie beside
                     problem = problem or error
+            level = [below for folder in level for below in _folders(folder)]
     if problem is not None:
         raise problem
     return None
 
 
+def _folders(folder: Path) -> list[Path]:
+    """List the folders in a folder, and links, but for hidden ones; none where it can't be entered."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / e.name for e in entries if not e.name.startswith(".") and (e.is_symlink() or e.is_dir()))
+    except OSError as error:
+        check_closed(error)
+        return []
+
+
 def _accepts(accept: Callable[[Path], bool], folder: Path) -> bool:
     try:
         return folder.is_dir() and accept(folder)
-    except OSError:  # it can't be entered
+    except OSError as error:
+        check_closed(error)
         return False
+
+
+def check_closed(error: OSError) -> None:
+    """Raise an error of the machine again: other music would be found in place of what it hides for a moment."""
+    if error.errno not in CLOSED:
+        raise error

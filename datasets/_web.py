@@ -35,6 +35,8 @@ MOST_REDIRECTS = 5
 
 #: Addresses in a row that may run out of time, before the server is given up.
 MOST_LATE = 3
+#: Most seconds of pauses that a busy server may ask for in all.
+MOST_PAUSES = 1800.0
 
 PORTS = {"http": 80, "https": 443}
 
@@ -59,6 +61,10 @@ class GoneError(Exception):
 
 class UnreachableError(GoneError):
     """An address that the server or the network failed to deliver now: it may have content."""
+
+
+class BrokenError(GoneError):
+    """An address on which the server's program fails: for ever, or while its database is down."""
 
 
 class Client:
@@ -86,6 +92,7 @@ class Client:
         self._session.headers["Accept-Encoding"] = "identity"  # the bytes that are counted are those that were sent
         self._ready = float("-inf")
         self._late = 0
+        self._paused = 0.0
 
     def get(self, url: str, limits: Limits = FILE) -> bytes:
         """Download the body of `url`; raises as :meth:`save`."""
@@ -110,7 +117,9 @@ class Client:
         Raises
         ------
         GoneError
-            If it can't be downloaded: missing, too large, elsewhere, or the server answers 500 repeatedly.
+            If it can't be downloaded: missing, too large, elsewhere.
+        BrokenError
+            If the server answers 500 repeatedly.
         UnreachableError
             If it is too slow, or the server is busy or away repeatedly.
         DataError
@@ -131,19 +140,19 @@ class Client:
                     if response.status_code not in BUSY:
                         raise GoneError(problem)
                     pause = max(BACK_OFF * 2**attempt, retry_after(response.headers.get("Retry-After", "")))
+                    self._paused += pause
             except _RetryError as error:
                 problem = str(error)
                 pause = BACK_OFF * 2**attempt
             finally:
                 # Also after the last attempt: the next address is on the same server.
                 self._ready = time.monotonic() + max(self.delay, pause)
-            if pause > LONGEST_WAIT:
+            if pause > LONGEST_WAIT or self._paused > MOST_PAUSES:
                 raise DataError(
-                    f"{problem} for {url} and asks to wait {pause:.0f} seconds.",
+                    f"{problem} for {url} and asks to wait {max(pause, self._paused):.0f} seconds in all.",
                     "Try again after that; what was downloaded is kept.",
                 )
-        # An error of its program (500) is of the address; a server that is busy or away may have the file.
-        raise (GoneError if problem.endswith(" 500") else UnreachableError)(problem)
+        raise (BrokenError if problem.endswith(" 500") else UnreachableError)(problem)
 
     @contextmanager
     def _deadline(self, url: str, seconds: float) -> Iterator[None]:

@@ -15,7 +15,7 @@ from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fet
 from ._download import clear_temporaries, compare, unwritable
 from ._files import Entry, by_hash, composition, contents, fill_empty, identity, locate, positive, program_range, read_entries
 from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
-from ._web import Client, GoneError, UnreachableError
+from ._web import BrokenError, Client, GoneError, UnreachableError
 
 TITLE = "midiworld"
 LICENSE = "none given: the files belong to those who made them"
@@ -191,8 +191,9 @@ class Dataset:
         files: dict[str, dict[str, Any]] = {}
         left_out: list[list[str]] = []
         unreached: dict[str, str] = {}
+        broken: dict[str, str] = {}
         # Those that fail are asked for once more at the end: then the server may answer again.
-        for i, link in enumerate(itertools.chain(links, (link for link in links if link.url in unreached))):
+        for i, link in enumerate(itertools.chain(links, (link for link in links if link.url in unreached or link.url in broken))):
             progress(min(i, len(links)), len(links), "downloading files")
             if link.url in lock["files"]:
                 files[link.url] = lock["files"][link.url]
@@ -206,11 +207,16 @@ class Dataset:
                 if len(unreached) % MOST_MISSED == 0 and not self._answers(client):
                     raise _unreachable(unreached, len(links)) from error
                 continue
+            except BrokenError as error:
+                broken[link.url] = str(error)
+                continue
             except GoneError as error:
                 unreached.pop(link.url, None)
+                broken.pop(link.url, None)
                 left_out.append([link.url, str(error)])
                 continue
             unreached.pop(link.url, None)
+            broken.pop(link.url, None)
             if not body.startswith(b"MThd"):
                 left_out.append([link.url, _not_midi(body)])
                 continue
@@ -220,8 +226,11 @@ class Dataset:
             write_file(path, body)
             facts = {"file": name, "sha256": digest, "bytes": len(body), "title": link.title, "composer": link.composer}
             files.setdefault(link.url, facts)
+        if broken and files and not self._delivers(client, next(iter(files))):
+            unreached |= broken
         if unreached:
             raise _unreachable(unreached, len(links))
+        left_out += map(list, broken.items())
         return {link.url: files[link.url] for link in links if link.url in files}, left_out
 
     def _answers(self, client: Client) -> bool:
@@ -232,6 +241,14 @@ class Dataset:
             return False
         except GoneError:
             pass
+        return True
+
+    def _delivers(self, client: Client, url: str) -> bool:
+        """Whether the server still delivers a file that it has: if not, what failed on others says nothing of them."""
+        try:
+            client.get(url)
+        except GoneError:
+            return False
         return True
 
     def _fetch_locked(self, folder: Path, lock: dict[str, Any], client: Client, progress: Progress) -> None:
@@ -247,7 +264,7 @@ class Dataset:
                 continue
             try:
                 body = client.get(url)
-            except UnreachableError as error:
+            except (UnreachableError, BrokenError) as error:
                 unreached[url] = str(error)
                 continue
             except GoneError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.api import DataError, Progress, Splits, Verified
+from bench.api import DataError, Progress, Skipped, Splits, Verified, walk
 
 from ._download import checked_manifest, fetch_zip
 from ._files import Entry, at_most, by_hash, contents, fill_empty, identity, locate, positive, read_entries, shares
@@ -96,7 +97,7 @@ class Dataset:
     def fingerprint(self, source: Path | None) -> str:
         """Identity of the selection: options, splits, and the content of each selected file."""
         source = _required(source)
-        entries = self._entries(source)
+        entries, _, _ = self._entries(source)
         rows = [(e.name, e.split) for e in entries]
         names = sorted(self.tracks) if self.tracks is not None else None
         return identity("pop909", 1, names, self.minimum_notes, rows, contents(source, (e.path for e in entries)))
@@ -104,37 +105,52 @@ class Dataset:
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the selected songs; the same content, or the same notes, only once."""
         source = _required(source)
-        songs = len(_songs(source))
+        entries, skipped, songs = self._entries(source)
         partial = (f"{songs} of the dataset's {SONGS} songs are in the folder.",) if songs < SONGS else ()
         splits = read_entries(
-            self._entries(source),
+            entries,
             progress,
             minimum_notes=self.minimum_notes,
             names=self.tracks,
+            skipped=skipped,
             remarks=(*REMARKS, *partial),
         )
         return fill_empty(splits, lambda piece: piece.title)
 
-    def _entries(self, source: Path) -> list[Entry]:
-        """List the selected songs, each followed by its earlier versions."""
+    def _entries(self, source: Path) -> tuple[list[Entry], list[Skipped], int]:
+        """List the selected songs, each followed by its earlier versions; closed folders; and count all songs."""
+        found, skipped = _songs(source)
         songs = []
-        for number in _songs(source):
+        for number in found:
             split = by_hash(number, self.validation, self.test)
             songs.append(Entry(source / number / f"{number}.mid", f"{number}/{number}.mid", split, f"Song {number}"))
         entries = []
         for song in at_most(songs, self.limit):
             entries.append(song)
-            for path in sorted(song.path.parent.glob("versions/*.mid")) if self.versions else ():
-                entries.append(Entry(path, path.relative_to(source).as_posix(), song.split, song.title))
-        return entries
+            for path in found[song.path.stem] if self.versions else ():
+                if path != song.path:
+                    entries.append(Entry(path, path.relative_to(source).as_posix(), song.split, song.title))
+        return entries, skipped, len(found)
 
 
-def _songs(source: Path) -> list[str]:
-    return sorted(path.name for path in source.glob(SONG) if path.is_dir())
+def _songs(source: Path) -> tuple[dict[str, list[Path]], list[Skipped]]:
+    """List the MIDI files of each song's folder, and the folders that can't be entered."""
+    songs: dict[str, list[Path]] = {}
+    closed: list[OSError] = []
+    for folder, below, names in walk(source, closed):
+        place = Path(folder).relative_to(source).parts
+        if not place:
+            below[:] = sorted(name for name in below if re.fullmatch("[0-9]{3}", name))
+            songs |= {name: [] for name in below}
+            continue
+        below[:] = [name for name in below if len(place) == 1 and name == "versions"]
+        midi = [name for name in sorted(names) if name.endswith(".mid") and not name.startswith(".")]
+        songs[place[0]] += [Path(folder, name) for name in midi if len(place) == 2 or name == f"{place[0]}.mid"]
+    return songs, [Skipped(os.path.relpath(e.filename, source), f"can't be entered ({e.strerror})") for e in closed]
 
 
 def _midi_files(source: Path) -> list[Path]:
-    return [path for pattern in (f"{SONG}/{SONG}.mid", f"{SONG}/versions/*.mid") for path in source.glob(pattern)]
+    return [path for paths in _songs(source)[0].values() for path in paths]
 
 
 def _differences(source: Path) -> tuple[list[str], int]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.api import Piece, Verified
-from bench.errors import DataError, MachineError, PluginError, SpecError, UsageError, fetch_command, refusal
+from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command, refusal
 from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
@@ -184,7 +184,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """
     protocol = Protocol.model_validate(job["protocol"])
     source = Source.open(job)
-    with _exclusive(Path(job["cache"]), source.plugin.name, emit) as alone:
+    with _exclusive(Path(job["cache"]), source.plugin.name, emit, lambda: _is_cached(source, job)) as alone:
         folder = source.require(emit, bool(job["fetch"]))
         with refused_reads() as unreadable:
             key = corpus_key(source, job["dataset"]["options"], folder)
@@ -323,8 +323,16 @@ def make_cache(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[bool]:
+def _exclusive(cache: Path, name: str, emit: Emit, ready: Callable[[], bool] = lambda: False) -> Iterator[bool]:
     """Let one process at a time download and parse a dataset: a second one waits, then finds it in the cache.
+
+    Parameters
+    ----------
+    cache : Path
+    name : str
+    emit : callable
+    ready : callable
+        Whether this process needs neither, so that it doesn't wait for a download of other files of the dataset.
 
     Yields
     ------
@@ -339,13 +347,35 @@ def _exclusive(cache: Path, name: str, emit: Emit) -> Iterator[bool]:
             make_cache(cache)
             try:
                 stack.enter_context(hold(lock, cache))
+                alone = True
             except BusyError:
-                emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
-                stack.enter_context(hold(lock, cache, patience=math.inf))
-            alone = True
+                if not ready():
+                    emit({"event": "message", "text": f"Another bench is preparing {name!r}; waiting for it."})
+                    stack.enter_context(hold(lock, cache, patience=math.inf))
+                    alone = True
         except (OSError, NoLocksError):
             pass
         yield alone
+
+
+def _is_cached(source: Source, job: Mapping[str, Any]) -> bool:
+    try:
+        folder = source.find()
+        if folder is None and source.needs != "nothing":
+            return False
+        key = corpus_key(source, job["dataset"]["options"], folder)
+    except BenchError:
+        return False
+    return any(is_file(place / _corpus_name(source, key)) for place in _corpus_folders(job))
+
+
+def _corpus_name(source: Source, key: str) -> str:
+    return f"{source.plugin.name}-{key}.npz"
+
+
+def _corpus_folders(job: Mapping[str, Any]) -> list[Path]:
+    """List the caches of parsed datasets, the one that is written last."""
+    return [Path(place) / "corpora" for place in (*job["seeds"], job["cache"])]
 
 
 def _corpus(
@@ -363,9 +393,9 @@ def _corpus(
     The key names the music that was there when it was computed, apart from the files that were `unreadable` then. What is parsed
     must be the same, or it would be used in its place for ever.
     """
-    name = f"{source.plugin.name}-{key}.npz"
-    folder = Path(job["cache"]) / "corpora"
-    for place in (*(Path(p) / "corpora" for p in job["seeds"]), folder):
+    name = _corpus_name(source, key)
+    *_, folder = places = _corpus_folders(job)
+    for place in places:
         try:
             if (place / name).is_file():
                 return place / name, load_corpus(place / name)

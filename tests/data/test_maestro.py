@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -398,6 +399,38 @@ def test_an_endless_list_of_files_is_not_read(tmp_path: Path, quiet: Quiet) -> N
             archive.writestr(f"{number:0200}", b"")
     before = time.process_time()
     with pytest.raises(DataError, match=r"has a list of files of [0-9,]+ bytes"):
+        dataset_module("maestro", "_download").unzip(tmp_path / "many.zip", "maestro-v3.0.0", tmp_path, quiet)
+    assert time.process_time() - before < 0.5
+
+
+def hide_in_zip64(archive: bytes) -> bytes:
+    """Say in an archive's last record that its list is short, and the truth in a record of ZIP64, which `zipfile` believes."""
+    at = archive.rfind(b"PK\5\6")
+    count, size, start = struct.unpack("<HII", archive[at + 10 : at + 20])
+    whole = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, size, start)
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, at, 1)
+    return archive[:at] + whole + locator + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, 46, start, 0)
+
+
+def hide_in_record(archive: bytes) -> bytes:
+    """Let the last record look as if another one began in it."""
+    at = archive.rfind(b"PK\5\6")
+    return archive[: at + 4] + b"PK\5\6" + archive[at + 8 :]
+
+
+@pytest.mark.parametrize("hide", [hide_in_zip64, hide_in_record])
+def test_an_endless_list_of_files_that_is_hidden_is_not_read_either(
+    tmp_path: Path, quiet: Quiet, hide: Callable[[bytes], bytes]
+) -> None:
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        for number in range(60_000):
+            archive.writestr(f"{number:0300}", b"")
+    (tmp_path / "many.zip").write_bytes(hide(raw.getvalue()))
+    with zipfile.ZipFile(tmp_path / "many.zip") as opened:
+        assert len(opened.infolist()) == 60_000
+    before = time.process_time()
+    with pytest.raises(DataError, match=r"ZIP64|has a list of files of [0-9,]+ bytes"):
         dataset_module("maestro", "_download").unzip(tmp_path / "many.zip", "maestro-v3.0.0", tmp_path, quiet)
     assert time.process_time() - before < 0.5
 

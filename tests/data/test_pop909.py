@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError
-from bench.music.midi import read_midi, tracks_bytes
+from bench.music.midi import read_midi, refused_reads, tracks_bytes
 from bench.runner.folds import composition
 
 from .conftest import dataset_class, dataset_module
@@ -247,3 +248,21 @@ def test_real_pop909(quiet: Quiet) -> None:
     assert Pop909().verify(source, quiet).differences == ()
     splits = Pop909().load(source, quiet)
     assert (len(pieces(splits)), sum(len(p.notes) for p in pieces(splits)), splits.skipped) == (909, 1_533_438, ())
+
+
+def test_versions_that_cannot_be_listed_for_a_moment_are_no_missing_versions(
+    local: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = local / "001" / "versions"
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(closed))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with refused_reads() as refused:
+        splits = Pop909(versions=True).load(local, quiet)
+    assert list(refused) == [str(closed)]
+    assert [s.source for s in splits.skipped] == ["001/versions"]
