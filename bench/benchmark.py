@@ -61,6 +61,7 @@ def run(
     sound: bool = True,
     reports: bool = True,
     name: str | None = None,
+    file: str | Path | None = None,
     display: Sink | None = None,
 ) -> RunResult:
     """Run a spec: train, generate, score, report. The same call resumes a run that was interrupted.
@@ -89,7 +90,10 @@ def run(
     reports : bool
         Whether the run is scored and its reports are written; without, the result has the folder alone.
     name : str, optional
-        Name of the run's folder; by default ``<spec>-<scale>``, see :func:`resolve`.
+        Name of the run's folder; by default ``<spec>-<scale>``, see :func:`resolve`. It ends in a hash if another file's spec of
+        the same name has it.
+    file : str or Path, optional
+        File that a Spec was made from.
     display : callable, optional
         Called with each event, a dict whose ``event`` names its kind.
 
@@ -122,9 +126,16 @@ def run(
     given = {k: v for k, v in overrides.items() if v is not None}
     scale, why = choose_scale(scale, spec, places.plugins, **given)
     resolved, folder_name = resolve(spec, scale, places, given)
-    folder = RunFolder(places.out / "runs" / (folder_name if name is None else _own_name(name, spec, resolved, places)))
+    folder = RunFolder(places.out / "runs" / (folder_name if name is None else _own_name(name, file or spec, resolved, places)))
     with folder.lock(), Signals() as signals:
-        call = {**_spec_names(spec), **overrides, "data": data, "plugins": plugins, "jobs": jobs}
+        call = {
+            **_spec_names(spec),
+            "file": _spec_names(file or spec)["file"],
+            **overrides,
+            "data": data,
+            "plugins": plugins,
+            "jobs": jobs,
+        }
         show = display or (lambda event: None)
         number = jobs or parallel_trials(scale)
         session = Session(resolved, scale, why, places, folder, number, show, signals, call)

@@ -237,7 +237,7 @@ class Model:
         """Take an excerpt for each prompt. No piece repeats until all are used, so samples differ; short ones are joined."""
         pieces = [p.notes for p in self.train if len(p.notes) >= n]
         if not pieces:
-            return [self._excerpt(prompt, self._joined(n, rng), n) for prompt in prompts]
+            return [self._excerpt(prompt, self._joined(len(prompt) + n, rng), n) for prompt in prompts]
         rounds = -(-len(prompts) // len(pieces))
         order = np.concatenate([np.empty(0, np.int64), *(rng.permutation(len(pieces)) for _ in range(rounds))])
         return [self._excerpt(prompt, pieces[i], n) for prompt, i in zip(prompts, order, strict=False)]
@@ -250,14 +250,16 @@ class Model:
         return Notes(_end(prompt) + lead + (part.onset - part.onset[0]), part.duration, part.pitch, part.velocity)
 
     def _joined(self, n: int, rng: np.random.Generator) -> Notes:
+        """Join pieces in random order until there are `n` notes."""
+        pieces = [piece.notes for piece in self.train if len(piece.notes)]
         parts: list[Notes] = []
-        end = 0.0
+        end, order = 0.0, iter(())
         while sum(map(len, parts)) < n:
-            for at in rng.permutation(len(self.train)):
-                piece = self.train[at].notes
-                if len(piece):
-                    parts.append(piece.shifted(end - piece.onset[0]))
-                    end = float((parts[-1].onset + parts[-1].duration).max())
+            if (at := next(order, None)) is None:
+                order = iter(rng.permutation(len(pieces)))
+                continue
+            parts.append(pieces[at].shifted(end - pieces[at].onset[0]))
+            end = float((parts[-1].onset + parts[-1].duration).max())
         return Notes.concatenate(parts)
 
 

@@ -137,7 +137,7 @@ def repeat(context: Context, times: float) -> Notes:
     if length >= n:
         return notes
     # A part of one chord has a period of 0, which would put all copies at the same time.
-    period = float(notes.onset[length] - notes.onset[0]) or 1.0
+    period = min(float(notes.onset[length] - notes.onset[0]) or 1.0, LONGEST_PERIOD)
     return Notes.concatenate([notes[:length].shifted(i * period) for i in range(-(-n // length))])[:n]
 
 
@@ -157,6 +157,9 @@ def median(context: Context, share: float) -> Notes:
     pitch[at], velocity[at] = context.median
     return _replaced(context.notes, pitch=pitch, velocity=velocity)
 
+
+#: Most seconds between the copies of :func:`repeat`: a pause of hours would take its 31 copies beyond what notes may have.
+LONGEST_PERIOD = 1000.0
 
 #: Every corruption, by name, in the order of the tables.
 CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import typer
@@ -35,8 +36,11 @@ def audit(
     resolved = load_spec(spec, places.plugins, scale=choose_scale(scale, spec, places.plugins)[0], dataset=dataset)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
-        result = measure_all(hold_out(resolved, places, display=display))
-    written = write_audit(result, places.out / "audit" / resolved.dataset.name)
+        held_out = hold_out(resolved, places, display=display)
+        result = measure_all(held_out)
+    # A name for these pieces alone: the audit of other music, or of another protocol, stays.
+    pieces = hashlib.sha256(f"{held_out.prepared.corpus_key} {resolved.protocol.model_dump_json()}".encode()).hexdigest()[:6]
+    written = write_audit(result, places.out / "audit" / f"{resolved.dataset.name}-{pieces}")
     if not quiet:
         for line in failures(result):
             print_line(console, line)

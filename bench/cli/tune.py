@@ -21,7 +21,9 @@ def tune(
         typer.Option("--to", metavar="FILE", parser=path_of("--to"), help="Write the winners as a spec that extends this one."),
     ] = None,
     models: Annotated[str | None, typer.Option(metavar="A,B", help="Search only for these rows.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trainings of each row, instead of the spec's.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=10_000, metavar="N", help="Trainings of each row, instead of the spec's.")
+    ] = None,
     scale: ScaleOption = None,
     data: DataOption = None,
     plugins: PluginsOption = None,
@@ -43,9 +45,12 @@ def tune(
     places = Places.find(out, data or (), plugins or ())
     chosen, _ = choose_scale(scale, spec, places.plugins, models=names(models))
     resolved = load_spec(spec, places.plugins, scale=chosen, models=names(models))
-    target = to or places.out / "runs" / f"{SEARCH}{resolved.name}-{chosen}" / "tuned.yaml"
-    extends = spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)
-    tuning.check_target(target, extends)
+
+    def extends(target: Path) -> str:
+        return spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)
+
+    if to:
+        tuning.check_target(to, extends(to))
     searched, rows = tuning.search_spec(resolved, trials)
     console = make_console()
     name = f"{SEARCH}{resolved.name}-{chosen}"
@@ -60,8 +65,11 @@ def tune(
             sound=False,
             reports=False,
             name=name,
+            file=None if spec in shipped_specs() else spec,
             display=display,
         )
+    target = to or result.folder / "tuned.yaml"
+    tuning.check_target(target, extends(target))
     trained = tuning.collect(RunFolder(result.folder), rows, resolved)
     tuning.write_trials(result.folder / "trials.csv", trained)
     won = tuning.winners(trained)
@@ -70,7 +78,7 @@ def tune(
         print_line(console, f"{row}: {winner.score:.4g} with {values}")
     for row in dict.fromkeys(t.row for t in trained if t.row not in won):
         print_line(console, f"{row}: nothing chosen, as no training has a score or their scores are of different kinds")
-    tuning.write_tuned(target, extends, chosen, trained, resolved, write_named_data if to else write_data)
+    tuning.write_tuned(target, extends(target), chosen, trained, resolved, write_named_data if to else write_data)
     print_line(console, str(target))
     if any(t.score is None for t in trained) or len(trained) < len(rows) or len(won) < len({t.row for t in trained}):
         raise typer.Exit(INCOMPLETE)

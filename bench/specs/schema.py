@@ -202,7 +202,7 @@ class Space(Frozen):
 class Search(Frozen):
     """Search for hyperparameters, the same for all models: `bench tune`."""
 
-    trials: int = Field(default=12, ge=1, description="Trainings of each row.")
+    trials: int = Field(default=12, ge=1, le=10_000, description="Trainings of each row.")
     seed: int = Field(default=1000, ge=0, description="Their training seed, and that of the points; not among the spec's seeds.")
     dataset: DatasetChoice | None = Field(
         default=None, description="Other music to search on, for a spec that holds out all of its own in turn."

@@ -110,6 +110,11 @@ class Prepared(Stored):
     def _named_with_reasons(cls, skipped: tuple[Mapping[str, str], ...]) -> tuple[Mapping[str, str], ...]:
         return tuple(_with(file, source=str, reason=str) for file in skipped)
 
+    @field_validator("pieces", "notes")
+    @classmethod
+    def _by_split(cls, counts: Mapping[str, int]) -> Mapping[str, int]:
+        return _with(counts, train=int, validation=int, test=int) if counts else counts
+
     @field_validator("entropy")
     @classmethod
     def _in_all(cls, entropy: Mapping[str, float] | None) -> Mapping[str, float] | None:
@@ -152,6 +157,7 @@ class _Strict(Stored):
 
 class _Dataset(_Strict):
     name: str
+    options: Mapping[str, Any] | None = None
 
 
 class _Protocol(_Strict):

@@ -353,10 +353,18 @@ def test_the_audit_repeats_to_the_byte(call: Call, tmp_path: Path) -> None:
     assert (first.returncode, first.stderr) == (0, "")
     assert "a constant median beats real music" in first.stdout
     assert call("audit", "--spec", "toy.yaml", "--out", "two").returncode == 0
-    files = sorted(p.name for p in (tmp_path / "one" / "audit" / "toy").iterdir())
-    assert files == ["audit.csv", "audit.md", "audit.svg"]
-    for name in files:
-        assert (tmp_path / "one/audit/toy" / name).read_bytes() == (tmp_path / "two/audit/toy" / name).read_bytes()
+    (one,), (two,) = (list((tmp_path / out / "audit").iterdir()) for out in ("one", "two"))
+    assert one.name == two.name
+    assert sorted(p.name for p in one.iterdir()) == ["audit.csv", "audit.md", "audit.svg"]
+    assert all(path.read_bytes() == (two / path.name).read_bytes() for path in one.iterdir())
+
+
+def test_an_audit_of_other_pieces_leaves_the_first_one(call: Call, tmp_path: Path) -> None:
+    spec = (tmp_path / "toy.yaml").read_text()
+    assert call("audit", "--spec", "toy.yaml", "--out", "out", "--quiet").returncode == 0
+    (tmp_path / "toy.yaml").write_text(spec.replace("pieces: 5", "pieces: 2"))
+    assert call("audit", "--spec", "toy.yaml", "--out", "out", "--quiet").returncode == 0
+    assert len(list((tmp_path / "out" / "audit").iterdir())) == 2
 
 
 def test_a_continuation_with_its_prompts_name_is_not_replaced(call: Call, tmp_path: Path) -> None:

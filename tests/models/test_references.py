@@ -130,6 +130,13 @@ def test_real_joins_pieces_if_all_are_short() -> None:
     assert made.onset[0] == 0
 
 
+def test_real_joins_no_more_pieces_than_it_needs() -> None:
+    """All together would last longer than notes may."""
+    long = Notes.from_columns([0.0, 20_000.0], [1.0, 1.0], [60, 60], [80, 80])
+    (made,) = fitted("real", [long] * 10).generate([NOTHING], 5, seed=0)
+    assert made.onset.tolist() == [0, 20_000, 20_001, 40_001, 40_002]
+
+
 def test_published_sample_is_the_same_notes_after_every_prompt() -> None:
     model = fitted("published-sample", [music(0)])
     with pytest.raises(TrialError, match="no published sample of at least 20 notes"):
