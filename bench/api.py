@@ -79,7 +79,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of music and its origin. The texts come from files and web pages: cleaned here, and still to be escaped."""
+    """One piece of music and its origin. The texts come from files and web pages: cleaned here, and still to be escaped.
+
+    Pieces of one `group` are the same music (another take, another key): folds hold them out together. Where it is empty, pieces
+    of one composer and title are.
+    """
 
     notes: Notes
     id: str
@@ -87,9 +91,10 @@ class Piece:
     composer: str = ""
     source: str = ""
     sha256: str = ""
+    group: str = ""
 
     def __post_init__(self) -> None:
-        clean_fields(self, "id", "title", "composer", "source")
+        clean_fields(self, "id", "title", "composer", "source", "group")
 
 
 @dataclass(frozen=True)

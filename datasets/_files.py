@@ -14,7 +14,8 @@ from pathlib import Path
 
 from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, midi_content, read_midi
 
-from ._splits import unit_hash
+from ._alike import alike
+from ._splits import UnionFind, unit_hash
 
 #: Seconds of a piece, seven hours: what continues it, or plays it at half its speed, must be below the 100,000 s of all notes.
 LATEST = 25_000.0
@@ -76,7 +77,7 @@ def read_entries(
     pieces: dict[str, list[Piece]] = {name: [] for name in SPLITS}
     left_out = list(skipped)
     seen: dict[str, str] = {}
-    alike: dict[tuple[int, bytes], list[Piece]] = defaultdict(list)
+    by_start: dict[tuple[int, bytes], list[Piece]] = defaultdict(list)
     for i, entry in enumerate(entries):
         progress(i, len(entries), "reading MIDI")
         try:
@@ -85,7 +86,7 @@ def read_entries(
             if digest in seen:
                 raise DataError(f"the same file as {seen[digest]}")
             notes = _notes(raw, programs, names, minimum_notes)
-            others = alike[len(notes), notes.pitch[:SIGNATURE].tobytes()]
+            others = by_start[len(notes), notes.pitch[:SIGNATURE].tobytes()]
             if same := next((other.id for other in others if other.notes == notes), None):
                 raise DataError(f"the same notes as {same}")
         except FileNotFoundError:
@@ -195,6 +196,59 @@ def contents(root: Path, paths: Iterable[Path]) -> str:
     return identity(*lines)
 
 
+def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) -> Splits:
+    """Group pieces that are the same music: of one key, such as the composition, or alike in their notes.
+
+    Each group goes to the split of one member, which a hash of the members' content chooses: a piece's split depends on no other
+    music. An empty test or validation split then takes one group of training pieces, so that a small folder is usable.
+
+    Parameters
+    ----------
+    splits : Splits
+    key : callable
+        Name of the composition, by the metadata or the folder.
+    move : bool
+        False for a split that is the dataset's own: it stays, and a remark counts the groups that it separates.
+    """
+    pieces = [(piece, name) for name in SPLITS for piece in getattr(splits, name)]
+    linked = UnionFind(map(str, range(len(pieces))))
+    first: dict[str, int] = {}
+    for at, (piece, _) in enumerate(pieces):
+        linked.join(str(at), str(first.setdefault(key(piece), at)))
+    for one, *others in alike([piece.notes for piece, _ in pieces]):
+        for other in others:
+            linked.join(str(one), str(other))
+    groups = [sorted(map(int, group)) for group in linked.groups()]
+    strangers = []
+    for group in groups:
+        leader, split = min((pieces[at] for at in group), key=lambda piece: unit_hash(f"leader {_content(piece[0])}"))
+        strangers.append(sum(pieces[at][1] != split for at in group))
+        for at in group:
+            pieces[at] = replace(pieces[at][0], group=_content(leader)), split if move else pieces[at][1]
+    train, validation, test = (tuple(piece for piece, split in pieces if split == name) for name in SPLITS)
+    remarks = (*splits.remarks, *_grouped(list(map(len, groups)), strangers, move=move))
+    gathered = replace(splits, train=train, validation=validation, test=test, remarks=remarks)
+    return fill_empty(gathered, lambda piece: piece.group) if move else gathered
+
+
+def _content(piece: Piece) -> str:
+    return piece.sha256 or piece.id
+
+
+def _grouped(sizes: Sequence[int], strangers: Sequence[int], *, move: bool) -> list[str]:
+    """Remark on how many pieces are the same music as others, and on the splits of their groups."""
+    several = [size for size in sizes if size > 1]
+    if not several:
+        return []
+    same = (
+        f"{sum(several)} of {sum(sizes)} pieces are the same music as another one: by title or folder, or by their notes (an "
+        f"eighth of their patterns of 8 notes in common, in any key and tempo). Groups: {len(several)}"
+    )
+    if move:
+        return [f"{same}, each in one split and one fold. Pieces that changed their split for it: {sum(strangers)}."]
+    return [f"{same}, each in one fold. The split is the dataset's own; groups that it separates: {sum(map(bool, strangers))}."]
+
+
 def fill_empty(splits: Splits, group: Callable[[Piece], str]) -> Splits:
     """Move one group of training pieces to an empty test or validation split, so that a small folder is usable.
 
@@ -202,7 +256,7 @@ def fill_empty(splits: Splits, group: Callable[[Piece], str]) -> Splits:
     ----------
     splits : Splits
     group : callable
-        Key of the pieces that must stay together, such as the composition.
+        Key of the pieces that must stay together.
     """
     pieces = {name: list(getattr(splits, name)) for name in SPLITS}
     for name in ("test", "validation"):

@@ -18,7 +18,7 @@ from ._files import (
     by_hash,
     composition,
     contents,
-    fill_empty,
+    gather,
     identity,
     locate,
     midi_file_problem,
@@ -134,7 +134,7 @@ class Dataset:
         entries, skipped, count = self._entries(source)
         partial = (f"{count:,} of the dataset's {FILES:,} files are in the folder.",) if count < FILES else ()
         splits = read_entries(entries, progress, minimum_notes=self.minimum_notes, skipped=skipped, remarks=(*REMARKS, *partial))
-        return fill_empty(splits, _group)
+        return gather(splits, _group)
 
     def _entries(self, source: Path) -> tuple[list[Entry], list[Skipped], int]:
         """List the selected files, those left out, and the number of all files."""

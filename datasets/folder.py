@@ -1,14 +1,14 @@
-"""Any folder of MIDI files, split by a hash of each file's content."""
+"""Any folder of MIDI files, split by a hash of each file's content; files that are the same music stay together."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from bench.api import DataError, Progress, Skipped, Splits, midi_content, walk
+from bench.api import DataError, Piece, Progress, Skipped, Splits, midi_content, walk
 
 from ._files import (
     MIDI_SUFFIXES,
@@ -16,7 +16,7 @@ from ._files import (
     by_hash,
     check_closed,
     contents,
-    fill_empty,
+    gather,
     identity,
     positive,
     program_range,
@@ -35,9 +35,12 @@ OURS = ("run.json", "targets.npz", "prompts.json", "CACHEDIR.TAG")
 #: Why such a folder is left out.
 REASON = "a run, exported prompts or a cache, by the files in it"
 
+#: Name of the score in a folder of its performances, as in ASAP (Foscarin et al. 2020).
+SCORE = "midi_score"
+
 REMARKS = (
-    "Each file counts as a work of its own: two performances or arrangements of one work can be in two splits, or in two folds. "
-    "Of files with the same notes one is used.",
+    "Files count as one work if they lie in one folder with a midi_score.mid, or if their notes are alike, which misses free "
+    "arrangements; their names don't matter. Of files with the same notes one is used.",
 )
 
 
@@ -53,8 +56,8 @@ class Dataset:
     minimum_notes : int
         Pieces with fewer are left out.
     validation, test : float
-        Shares of these splits. A piece's split doesn't depend on the other files, except that an empty split takes one
-        piece of the training set.
+        Shares of these splits. A piece's split depends on no other files than those of the same work, except that an empty split
+        takes one work of the training set.
     """
 
     def __init__(
@@ -107,7 +110,14 @@ class Dataset:
         splits = read_entries(
             entries, progress, minimum_notes=self.minimum_notes, programs=self.programs, skipped=skipped, remarks=REMARKS
         )
-        return fill_empty(splits, lambda piece: piece.sha256)
+        scores = {path.parent.relative_to(source).as_posix() for path in files if path.stem.lower() == SCORE} - {"."}
+        return gather(splits, lambda piece: _work(piece, scores))
+
+
+def _work(piece: Piece, scores: Collection[str]) -> str:
+    """Name the work of a piece: its folder below the chosen one, if that holds a score; else its content."""
+    folder = PurePosixPath(piece.source).parent.as_posix()
+    return folder if folder in scores else piece.sha256
 
 
 def _files(source: Path) -> tuple[list[Path], list[Skipped]]:

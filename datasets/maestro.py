@@ -10,7 +10,7 @@ from typing import Literal
 from bench.api import DataError, Progress, Skipped, Splits, Verified, fetch_command
 
 from ._download import checked_manifest, fetch_zip
-from ._files import SPLITS, Entry, contents, identity, locate, midi_file_problem, positive, read_entries
+from ._files import SPLITS, Entry, composition, contents, gather, identity, locate, midi_file_problem, positive, read_entries
 from ._splits import unit_hash
 
 TITLE = "MAESTRO"
@@ -115,7 +115,8 @@ class Dataset:
         """Read the selected performances."""
         source = self._required(source)
         entries, skipped = self._entries(source)
-        return read_entries(entries, progress, minimum_notes=self.minimum_notes, skipped=skipped)
+        splits = read_entries(entries, progress, minimum_notes=self.minimum_notes, skipped=skipped)
+        return gather(splits, lambda piece: f"{composition(piece.composer)}\x1f{composition(piece.title)}", move=False)
 
     @property
     def _fetch_command(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fetch_command, write_file
 
 from ._download import clear_temporaries, compare, unwritable
-from ._files import Entry, by_hash, composition, contents, fill_empty, identity, locate, positive, program_range, read_entries
+from ._files import Entry, by_hash, composition, contents, gather, identity, locate, positive, program_range, read_entries
 from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
 from ._web import BrokenError, Client, GoneError, UnreachableError
 
@@ -144,7 +144,7 @@ class Dataset:
             skipped=[Skipped(url, reason) for url, reason in left_out],
             remarks=REMARKS,
         )
-        return fill_empty(splits, _group)
+        return gather(splits, _group)
 
     def _required(self, source: Path | None) -> Path:
         if source is None:

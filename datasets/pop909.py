@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.api import DataError, Progress, Skipped, Splits, Verified, walk
 
 from ._download import checked_manifest, fetch_zip
-from ._files import Entry, at_most, by_hash, contents, fill_empty, identity, locate, positive, read_entries, shares
+from ._files import Entry, at_most, by_hash, contents, gather, identity, locate, positive, read_entries, shares
 
 TITLE = "POP909"
 LICENSE = "MIT (Music X Lab 2020) for the arrangements; the songs belong to those who wrote them"
@@ -115,7 +115,7 @@ class Dataset:
             skipped=skipped,
             remarks=(*REMARKS, *partial),
         )
-        return fill_empty(splits, lambda piece: piece.title)
+        return gather(splits, lambda piece: piece.title)
 
     def _entries(self, source: Path) -> tuple[list[Entry], list[Skipped], int]:
         """List the selected songs, each followed by its earlier versions; closed folders; and count all songs."""

@@ -35,7 +35,7 @@ from bench.storage.arrays import (
 from bench.storage.files import check_damage
 from bench.system.disk import MOST_CORPUS
 
-FORMAT = 5
+FORMAT = 6
 
 SPLITS = ("train", "validation", "test", "samples")
 
@@ -43,7 +43,7 @@ SPLITS = ("train", "validation", "test", "samples")
 REASONS = 8
 
 #: Fields of a piece other than its notes.
-FACTS = ("id", "title", "composer", "source", "sha256")
+FACTS = ("id", "title", "composer", "source", "sha256", "group")
 
 #: What the JSON of a corpus must be.
 _PIECES, _PAIRS, _TEXTS = TypeAdapter(list[dict[str, str]]), TypeAdapter(list[tuple[str, str]]), TypeAdapter(list[str])

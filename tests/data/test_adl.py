@@ -194,13 +194,13 @@ def test_what_cannot_be_used_is_listed(local: Path, quiet: Quiet) -> None:
 
 
 def test_a_part_of_the_dataset_says_so(local: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Adl().load(local, quiet).remarks[-1] == "10 of the dataset's 11,086 files are in the folder."
+    assert "10 of the dataset's 11,086 files are in the folder." in Adl().load(local, quiet).remarks
     verified = Adl().verify(local, quiet)
     assert verified.differences == ("adl-piano-midi: 10 of 11,086 MIDI files are there: it is incomplete",)
     (local / f"{SONGS[2]}.mid").write_bytes(HTML)
     assert Adl().verify(local, quiet).differences[0] == f"{SONGS[2]}.mid: not a MIDI file"
     monkeypatch.setattr(adl, "FILES", 10)
-    assert "10 of" not in Adl().load(local, quiet).remarks[-1]
+    assert not any("files are in the folder" in remark for remark in Adl().load(local, quiet).remarks)
     verified = Adl().verify(local, quiet)
     assert (len(verified.differences), verified.compared, verified.there) == (1, 0, 9)
 

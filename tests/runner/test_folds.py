@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,11 @@ class TestComposition:
 
     def test_without_a_title_it_is_the_file(self) -> None:
         assert composition(piece("x", title="!!")) != composition(piece("y", title="?"))
+
+    def test_a_group_decides_alone(self) -> None:
+        one, other, third = (replace(piece(name, title="take"), group=group) for name, group in zip("xyz", "aab", strict=True))
+        assert composition(one) == composition(replace(other, title="another"))
+        assert composition(one) != composition(third)
 
 
 class TestDeal:

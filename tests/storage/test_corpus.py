@@ -27,7 +27,7 @@ HOSTILE = (
 
 
 def splits() -> Splits:
-    pieces = [Piece(music(i, 5 + i), f"id{i}", title, title, title, "ab" * 32) for i, title in enumerate(HOSTILE)]
+    pieces = [Piece(music(i, 5 + i), f"id{i}", title, title, title, "ab" * 32, title) for i, title in enumerate(HOSTILE)]
     empty = Piece(Notes.from_columns([], [], [], []), "empty")
     skipped, remarks = (Skipped("a\x00b", "<b>"),), ("one", HOSTILE[2])
     split = (tuple(pieces[:4]), tuple(pieces[4:5]), (*pieces[5:], empty))
@@ -86,7 +86,7 @@ def test_it_is_compressed(corpus_file: Path) -> None:
 def test_unknown_format_is_refused_in_words(corpus_file: Path) -> None:
     with edited(corpus_file) as file:
         file["format"][()] = 99
-    with pytest.raises(DataError, match=r"corpus.npz.*format 99, this version reads format 5") as error:
+    with pytest.raises(DataError, match=r"corpus.npz.*format 99, this version reads format 6") as error:
         load_corpus(corpus_file)
     assert "Delete" in error.value.hint
 

@@ -1,0 +1,177 @@
+"""Pieces that are the same music are found by their notes, and held out together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.api import Notes, Piece, Splits
+from bench.music.midi import midi_bytes
+from bench.runner.folds import composition, deal
+from bench.specs.schema import Protocol
+
+from .conftest import dataset_class, dataset_module
+
+alike = dataset_module("folder", "_alike").alike
+files = dataset_module("folder", "_files")
+Folder = dataset_class("folder")
+Quiet = Callable[[int, int, str], None]
+
+
+def melody(seed: int, n: int = 200) -> Notes:
+    """A walk of chords of one to three notes."""
+    rng = np.random.default_rng(seed)
+    onset = np.repeat(np.cumsum(rng.uniform(0.1, 0.5, n)), rng.integers(1, 4, n))[:n]
+    pitch = 30 + np.abs(np.cumsum(rng.integers(-4, 5, n)) % 120 - 60)
+    return Notes.from_columns(onset, np.full(n, 0.2), pitch, np.full(n, 80))
+
+
+def taken(notes: Notes, seed: int, wrong: float) -> Notes:
+    """Another take: slower, chords not struck at once, some notes wrong, some left out."""
+    rng = np.random.default_rng([seed, 1])
+    kept = rng.random(len(notes)) >= wrong / 2
+    onset = notes.onset[kept] * 1.3 + rng.uniform(0, 0.02, kept.sum())
+    pitch = notes.pitch[kept] + np.where(rng.random(kept.sum()) < wrong / 2, rng.integers(-2, 3, kept.sum()), 0)
+    return Notes.from_columns(onset, notes.duration[kept], pitch, notes.velocity[kept])
+
+
+@given(st.integers(0, 2**32), st.integers(-12, 12), st.floats(0.5, 2.0), st.integers(0, 120))
+def test_key_tempo_and_an_excerpt_change_nothing(seed: int, by: int, factor: float, first: int) -> None:
+    one = melody(seed)
+    other = Notes.from_columns(one.onset * factor, one.duration, one.pitch.astype(int) + by, 127 - one.velocity)[first:]
+    # Chords are told by the clock: at another tempo a short step could become one.
+    if np.diff(one.onset)[np.diff(one.onset) > 0].min() * min(factor, 1) > 0.04:
+        assert alike([one, melody(seed + 1), other]) == [[0, 2]]
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.05, 0.1])
+def test_another_take_is_found(wrong: float) -> None:
+    assert alike([melody(1), melody(2), taken(melody(1), 0, wrong), taken(melody(2), 0, wrong)]) == [[0, 2], [1, 3]]
+
+
+def test_links_join_groups_and_short_pieces_have_none() -> None:
+    long = melody(1, 400)
+    assert alike([long[:220], melody(5)[:7], melody(5)[:7], long[180:], long]) == [[0, 3, 4]]
+    assert alike([]) == alike([melody(1)]) == alike([melody(1)[:0], melody(1)[:0]]) == []
+
+
+def copy(notes: Notes, seed: int, dropped: float = 0.0) -> Notes:
+    """The same music in another key and tempo, without a part of its notes."""
+    rng = np.random.default_rng([seed, 2])
+    kept = np.sort(rng.permutation(len(notes))[round(dropped * len(notes)) :])
+    pitch = notes.pitch[kept].astype(int) + rng.integers(-12, 13)
+    return Notes.from_columns(notes.onset[kept] * rng.uniform(0.5, 2), notes.duration[kept], pitch, notes.velocity[kept])
+
+
+def in_splits(splits: Splits) -> dict[str, str]:
+    return {piece.id: name for name in ("train", "validation", "test") for piece in getattr(splits, name)}
+
+
+def test_a_beginning_of_all_pieces_makes_none_alike() -> None:
+    beginning = melody(0, 60)
+    parts = [Notes.concatenate([beginning, melody(seed, 200).shifted(40)]) for seed in range(1, 41)]
+    assert alike(parts) == []
+    assert alike(parts[:2]) == [[0, 1]]  # of two pieces, nothing says that it is a stock figure
+
+
+def test_many_copies_of_one_piece_are_no_stock_figures() -> None:
+    assert alike([*(copy(melody(1), seed) for seed in range(40)), *map(melody, range(2, 12))]) == [list(range(40))]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=9), st.randoms(use_true_random=False))
+def test_copies_without_a_fifth_of_their_notes_never_straddle_splits_or_folds(music: list[int], random: Random) -> None:
+    works = {work: melody(work, 400) for work in music}
+    copies = [works[work] if music.index(work) == at else copy(works[work], at, 0.2) for at, work in enumerate(music)]
+    pieces = [Piece(notes, f"{at}", sha256=f"{at}") for at, notes in enumerate(copies)]
+    work_of = {piece.id: work for piece, work in zip(pieces, music, strict=True)}
+    splits: list[list[Piece]] = [[], [], []]
+    for piece in pieces:
+        random.choice(splits).append(piece)
+    gathered = files.gather(Splits(*map(tuple, splits)), lambda piece: piece.id)
+    assert len({(work_of[at], name) for at, name in in_splits(gathered).items()}) == len(works)
+    for one in splits:
+        random.shuffle(one)
+    again = files.gather(Splits(*map(tuple, splits)), lambda piece: piece.id)
+    assert in_splits(again) == in_splits(gathered)
+    if len(works) >= 3:
+        pool = [*gathered.train, *gathered.validation, *gathered.test]
+        for fold in deal(pool, range(len(pool)), Protocol(prompt=1, notes=3, folds="leave-one-out")):
+            parts = [fold.test, fold.validation, set(range(len(pool))) - {*fold.test, *fold.validation}]
+            assert sum(len({work_of[pool[at].id] for at in part}) for part in parts) == len(works)
+
+
+def test_many_pieces_take_seconds() -> None:
+    pieces = [melody(seed, 300) for seed in range(2_000)]
+    pieces += [taken(piece, 3, 0.05) for piece in pieces[::20]]
+    before = time.process_time()
+    found = alike(pieces)
+    assert time.process_time() - before < 20  # of two; every piece with every other: minutes
+    assert found == [[20 * number, 2_000 + number] for number in range(100)]
+
+
+def test_a_group_is_in_one_split_and_leads_to_the_same_split_among_other_music() -> None:
+    def splits(n: int) -> Splits:
+        pieces = [Piece(taken(melody(seed), take, 0.05), f"{seed}-{take}") for seed in range(n) for take in range(3)]
+        return Splits(tuple(pieces[::3]), tuple(pieces[1::3]), tuple(pieces[2::3]))
+
+    few, many = (files.gather(splits(n), lambda piece: piece.id) for n in (12, 24))
+    assert all(len({in_splits(few)[f"{seed}-{take}"] for take in range(3)}) == 1 for seed in range(12))
+    assert {p: s for p, s in in_splits(many).items() if p in in_splits(few)} == in_splits(few)
+    assert few.remarks[-1].startswith("36 of 36 pieces are the same music as another one")
+    assert few.remarks[-1].endswith("Groups: 12, each in one split and one fold. Pieces that changed their split for it: 24.")
+    assert len({p.group for p in (*few.train, *few.validation, *few.test)}) == 12
+    own = files.gather(splits(6), lambda piece: piece.id, move=False)
+    assert in_splits(own) == in_splits(splits(6))
+    assert own.remarks[-1].endswith("The split is the dataset's own; groups that it separates: 6.")
+
+
+def test_large_groups_are_in_the_test_split_as_often_as_single_pieces() -> None:
+    pieces: dict[str, list[Piece]] = {"train": [], "validation": [], "test": []}
+    works = [melody(work, 60) for work in range(200)]
+    for at in range(1_600):
+        pieces[files.by_hash(f"{at}", 0.1, 0.15)].append(Piece(works[at % 200], f"{at}", sha256=f"{at}"))
+    gathered = files.gather(Splits(*map(tuple, pieces.values())), lambda piece: piece.sha256)
+    groups = [len({piece.group for piece in part}) for part in (gathered.train, gathered.validation, gathered.test)]
+    assert sum(groups) == 200
+    assert np.abs(np.array(groups) / 200 - [0.75, 0.1, 0.15]).max() < 0.08
+
+
+def write(path: Path, notes: Notes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(midi_bytes(notes))
+
+
+def test_a_folder_with_its_score_is_one_work(tmp_path: Path, quiet: Quiet) -> None:
+    for work in range(8):
+        folder = tmp_path / "Bach" / f"Fugue_{work}"
+        write(folder / "midi_score.mid", melody(work))
+        for player in range(3):  # so free that the notes tell nothing
+            write(folder / f"Player{player}.mid", melody(1000 + 10 * work + player))
+    for name in range(6):  # not one work, although a score lies beside them
+        write(tmp_path / ("midi_score.mid" if name == 0 else f"{name}.mid"), melody(500 + name))
+    splits = Folder().load(tmp_path, quiet)
+    pieces = [(piece, name) for name in ("train", "validation", "test") for piece in getattr(splits, name)]
+    for work in range(8):
+        inside = [(composition(piece), name) for piece, name in pieces if f"Fugue_{work}/" in piece.id]
+        assert (len(inside), len(set(inside))) == (4, 1)
+    assert len({composition(piece) for piece, _ in pieces}) == 8 + 6
+    assert splits.remarks[-1].startswith("32 of 38 pieces")
+
+
+def test_names_make_no_works(tmp_path: Path, quiet: Quiet) -> None:
+    names = ["01.mid", "track1.mid", "take (1).mid", "take (2).mid", "[live].mid", "1/11.mid", "11/1.mid"]
+    for at, name in enumerate(names):
+        write(tmp_path / "a" / name, melody(at))
+        write(tmp_path / "b" / name, melody(100 + at))
+    splits = Folder().load(tmp_path, quiet)
+    pieces = [*splits.train, *splits.validation, *splits.test]
+    assert len({composition(piece) for piece in pieces}) == len(pieces) == 14
+    assert len(splits.remarks) == 1  # none is grouped
