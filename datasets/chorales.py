@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, seed_for
 
+from ._files import gather
 from ._musicxml import QUARTER, Bar, Part, ScoreNote, read_musicxml
 from ._performance import Score, perform, velocity_noise
 from ._splits import UnionFind, fill_shares
@@ -32,6 +33,8 @@ PHRASE = 8
 LONGEST_REST = 8
 #: Length of a window of intervals, and the share of the shorter soprano's windows that makes two sopranos one melody.
 WINDOW, SAME_MELODY = 12, 0.4
+#: Shares of the splits, which hold complete groups.
+SHARES = {"test": 0.15, "validation": 0.10, "train": 0.75}
 
 REMARKS = (
     "Velocities and timing are rendered from the score by rules, not played: phrase arch, high-loud, metrical accent, final "
@@ -69,7 +72,9 @@ class Dataset:
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the scores, group them by melody, split, and perform what is selected."""
         scores, skipped = _read(progress)
-        split = split_by_melody(scores)
+        melodies = group_by_melody(scores)
+        melody = {name: group[0] for group in melodies for name in group}
+        split = fill_shares(melodies, SHARES)
         chosen = _select(split, self.limit)
         pieces: dict[str, list[Piece]] = {"train": [], "validation": [], "test": []}
         noise: list[NDArray[np.float64]] = []
@@ -86,11 +91,13 @@ class Dataset:
             if split[name] == "test":
                 noise.append(velocity_noise(score))
         train, validation, test = (tuple(pieces[name]) for name in ("train", "validation", "test"))
-        return Splits(train, validation, test, tuple(skipped), REMARKS, noise={"velocity": float(np.concatenate(noise).mean())})
+        mean = {"velocity": float(np.concatenate(noise).mean())}
+        splits = Splits(train, validation, test, tuple(skipped), REMARKS, noise=mean)
+        return gather(splits, lambda piece: melody[piece.id], move=False)
 
 
-def split_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> dict[str, str]:
-    """Split the chorales. Those that share a title, the opening of the soprano or much of its melody stay together."""
+def group_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> list[list[str]]:
+    """Group the chorales that share a title, the opening of the soprano or much of its melody."""
     groups = UnionFind(scores)
     for keys in (_title_key, _interval_key, _beat_key):
         by_key: dict[object, str] = {}
@@ -103,7 +110,7 @@ def split_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> dict[str, str]
     for a, b in combinations(windows, 2):
         if shared_windows(windows[a], windows[b]) >= SAME_MELODY:
             groups.join(a, b)
-    return fill_shares(groups.groups(), {"test": 0.15, "validation": 0.10, "train": 0.75})
+    return groups.groups()
 
 
 def melody_windows(soprano: Part) -> set[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.api import DataError, Notes, Piece, Progress, Splits, Verified
 
 from ._download import compare, download
-from ._files import file_sha256, identity, locate
+from ._files import file_sha256, gather, identity, locate
 from ._web import FILE
 
 TITLE = "JSB Chorales"
@@ -88,7 +88,7 @@ class Dataset:
             )
             for split, name in SPLITS.items()
         )
-        return Splits(train, validation, test, remarks=REMARKS)
+        return gather(Splits(train, validation, test, remarks=REMARKS), lambda piece: piece.id, move=False)
 
 
 def _content(source: Path | None) -> bytes:

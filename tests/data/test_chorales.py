@@ -14,6 +14,7 @@ import pytest
 from bench.api import Skipped, Splits
 from bench.errors import DataError
 from bench.music.notes import Notes
+from bench.runner.folds import composition
 
 from .conftest import dataset_class, dataset_module
 
@@ -110,8 +111,12 @@ def test_not_musicxml(tmp_path: Path) -> None:
             musicxml.read_musicxml(tmp_path / name)
 
 
+def split_by_melody(scores: dict[str, Any]) -> dict[str, str]:
+    return dict(chorales.fill_shares(chorales.group_by_melody(scores), chorales.SHARES))
+
+
 def test_full_set_is_large_enough(scores: dict[str, Any]) -> None:
-    split = chorales.split_by_melody(scores)
+    split = split_by_melody(scores)
     counts = {s: sum(v == s for v in split.values()) for s in ("train", "validation", "test")}
     assert len(split) > 390
     assert counts["train"] / len(split) == pytest.approx(0.75, abs=0.02)
@@ -124,7 +129,7 @@ def test_full_set_is_large_enough(scores: dict[str, Any]) -> None:
 
 
 def test_no_melody_is_in_two_splits(scores: dict[str, Any]) -> None:
-    split = chorales.split_by_melody(scores)
+    split = split_by_melody(scores)
     for key in (chorales._title_key, chorales._interval_key, chorales._beat_key):
         seen: dict[Any, str] = {}
         for name, (title, voices) in scores.items():
@@ -137,13 +142,13 @@ def test_one_melody_without_titles_and_with_another_upbeat(scores: dict[str, Any
     assert scores["bwv177.5"][0] != scores["bwv185.6"][0] == ""
     a, b = (chorales.melody_windows(scores[n][1][0]) for n in ("bwv177.5", "bwv185.6"))
     assert chorales.shared_windows(a, b) > 0.5
-    split = chorales.split_by_melody(scores)
+    split = split_by_melody(scores)
     assert split["bwv177.5"] == split["bwv185.6"]
 
 
 def test_no_split_shares_much_of_a_melody_with_another(scores: dict[str, Any]) -> None:
     """Counted here anew, once as the split does and once with repeated notes."""
-    split = chorales.split_by_melody(scores)
+    split = split_by_melody(scores)
     for keep_repeats in (False, True):
         windows: dict[str, set[tuple[int, ...]]] = {}
         for name, (_, voices) in scores.items():
@@ -165,12 +170,22 @@ def test_shared_windows_by_hand() -> None:
 
 def test_known_harmonisations_of_one_melody(scores: dict[str, Any]) -> None:
     """The passion chorale, in five keys and under several texts."""
-    split = chorales.split_by_melody(scores)
+    split = split_by_melody(scores)
     assert len({split[n] for n in ("bwv244.15", "bwv244.17", "bwv244.44", "bwv244.54", "bwv244.62")}) == 1
 
 
+def test_harmonisations_of_one_melody_are_one_work(scores: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chorales, "_read", lambda progress: (scores, []))
+    splits = dataset_class("chorales")(limit=150).load(None, progress)
+    pieces = {piece.id: piece for piece in (*splits.train, *splits.validation, *splits.test)}
+    groups = [[name for name in group if name in pieces] for group in chorales.group_by_melody(scores)]
+    assert max(map(len, groups)) > 3
+    assert all(len({composition(pieces[name]) for name in group}) <= 1 for group in groups)
+    assert "The split is the dataset's own" in splits.remarks[-1]
+
+
 def test_a_limit_keeps_each_piece_in_its_split(scores: dict[str, Any], few: Splits) -> None:
-    full = chorales.split_by_melody(scores)
+    full = split_by_melody(scores)
     assert (len(few.train), len(few.validation), len(few.test)) == (7, 1, 4)
     for name in ("train", "validation", "test"):
         assert {full[p.id] for p in getattr(few, name)} == {name}
