@@ -12,7 +12,7 @@ import signal
 from collections.abc import Container, Iterator
 from multiprocessing.connection import Connection
 
-from bench.errors import DataError, machine_error
+from bench.errors import DataError, MachineError, machine_error
 from bench.music import midi
 from bench.music.notes import COLUMNS, Notes
 
@@ -50,6 +50,8 @@ class Reader:
                 raise DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s)") from None
             if code == signal.SIGKILL:  # no file of 16 MiB needs so much: the system ends a process where it lacks memory
                 raise machine_error(MemoryError("reading MIDI")) from None
+            if code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # someone ended it: this says nothing of the file
+                raise MachineError("The process that reads MIDI was ended.", "Give the same command again.") from None
             name = signal.Signals(code).name if code in set(signal.Signals) else "its end"
             raise DataError(f"the parser dies on it ({name})") from None
         if answer is None:

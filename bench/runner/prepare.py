@@ -112,6 +112,8 @@ class Source:
         source = self.find()
         for folder, why in closed_folders(self.data, None if self.needs == "folder" else SEARCHED):
             emit({"event": "message", "text": f"{folder} can't be searched ({why}): left out"})
+        if source is not None and self.needs == "folder" and len(self.data) > 1:
+            emit({"event": "message", "text": f"{self.plugin.name} reads {source} alone, of {len(self.data)} folders of music"})
         if source is not None or self.needs == "nothing":
             return source
         name, looked = self.plugin.name, ", ".join(map(str, self.data))

@@ -372,3 +372,14 @@ def test_a_run_that_was_stopped_before_its_record_is_no_music(tmp_path: Path, qu
 def test_a_path_of_nobody_is_a_mistake_in_the_spec(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="path is '~nobodyx/music'"):
         prepare(tmp_path, tmp_path, SPEC.replace("name: folder", "name: folder, options: {path: '~nobodyx/music'}"))
+
+
+def test_a_second_folder_of_music_that_is_not_read_is_named(tmp_path: Path) -> None:
+    first, second = fill(tmp_path / "one"), fill(tmp_path / "two", 20)
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    said: list[str] = []
+    places = Places.find(out=tmp_path, data=[first, second])
+    hold_out(
+        load_spec(str(tmp_path / "spec.yaml"), scale="smoke"), places, display=lambda event: said.append(event.get("text", ""))
+    )
+    assert f"folder reads {first} alone, of 2 folders of music" in said

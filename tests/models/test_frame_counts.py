@@ -191,3 +191,9 @@ def test_counted_as_in_the_code_of_the_published_table(chorales: Any, tmp_path: 
         total -= np.trace(y @ np.log(p).T + (1 - y) @ np.log(1 - p).T)
         count += len(p)
     assert -np.concatenate(model.log_likelihood(chorales.test)).mean() == pytest.approx(total / count)
+
+
+def test_a_long_pause_or_chord_is_a_few_frames() -> None:
+    notes = Notes.from_columns([0.0, 20_000.0, 20_001.0], [0.5, 0.5, 9_000.0], [60, 62, 64], [64] * 3)
+    grid = shared.to_frames(notes)
+    assert grid.any(1).tolist() == [True, *[False] * 32, True, False, *[True] * 32]
