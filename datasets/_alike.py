@@ -9,6 +9,7 @@ POP909. Candidates are found by sorting the patterns of all pieces, not by compa
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,9 @@ FEWEST = 16
 #: Patterns in more pieces, and in a larger share of all, are stock figures: they count only if half of the patterns are common.
 STOCK, STOCK_SHARE, MOSTLY = 20, 0.02, 0.5
 
+#: Pieces one after the other in another that make it a medley.
+MEDLEY = 4
+
 #: Seconds between the notes of one chord, at most: hands don't strike at once.
 CHORD = 0.03
 
@@ -39,7 +43,7 @@ CANDIDATE = 0.05
 Hashes = NDArray[np.uint64]
 
 
-def alike(pieces: Sequence[Notes]) -> list[list[int]]:
+def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
     """Find the groups of two and more pieces that are alike, or linked by others that are.
 
     Parameters
@@ -48,8 +52,11 @@ def alike(pieces: Sequence[Notes]) -> list[list[int]]:
 
     Returns
     -------
-    list of list of int
+    groups : list of list of int
         Indices, ascending; a piece is in one group at most. Which pieces are grouped does not depend on their order.
+    medleys : list of int
+        Pieces that have at least :data:`MEDLEY` others one after the other in them, such as an album. They are in no group: they
+        would make one of all that they quote.
 
     Examples
     --------
@@ -58,21 +65,49 @@ def alike(pieces: Sequence[Notes]) -> list[list[int]]:
     >>> theme, other = squares(37), squares(41)
     >>> higher = Notes.from_columns(theme.onset * 0.8, theme.duration, theme.pitch + 3, theme.velocity)
     >>> alike([theme, other, higher])
-    [[0, 2]]
+    ([[0, 2]], [])
     """
     hashes = [patterns(notes) for notes in pieces]
     part = max(1, math.ceil(sum(map(len, hashes)) / MOST))
     hashes = [one[one % np.uint64(part) == 0] for one in hashes]
     stock, pairs = _compare(hashes)
     linked = UnionFind(map(str, range(len(pieces))))
-    for one, other in pairs:
-        if linked.find(str(one)) != linked.find(str(other)) and _are_alike(hashes[one], hashes[other], stock, FEWEST / part):
+    links = [pair for pair in pairs if _are_alike(hashes[pair[0]], hashes[pair[1]], stock, FEWEST / part)]
+    others: dict[int, list[int]] = defaultdict(list)
+    for one, other in links:
+        others[one].append(other)
+        others[other].append(one)
+    medleys = sorted(at for at, near in others.items() if _is_medley(pieces[at], [hashes[other] for other in near]))
+    for one, other in links:
+        if one not in medleys and other not in medleys:
             linked.join(str(one), str(other))
-    return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1)
+    return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), medleys
+
+
+def _is_medley(notes: Notes, others: Sequence[Hashes]) -> bool:
+    """Whether other pieces are in stretches of a piece that don't overlap; those of another take lie all over it."""
+    if len(others) < MEDLEY:
+        return False
+    own = _hashed(notes)
+    stretches = []
+    for other in others:
+        places = np.flatnonzero(np.isin(own, other))
+        first, last = np.quantile(places, [0.1, 0.9])
+        stretches.append((last, first))
+    number, end = 0, -1.0
+    for last, first in sorted(stretches):  # as many as fit, by their ends
+        if first > end:
+            number, end = number + 1, last
+    return number >= MEDLEY
 
 
 def patterns(notes: Notes) -> Hashes:
     """Hash the distinct patterns of a piece, ascending."""
+    return np.unique(_hashed(notes))
+
+
+def _hashed(notes: Notes) -> Hashes:
+    """Hash the patterns of a piece, in its order."""
     if len(notes) < LENGTH:
         return np.zeros(0, np.uint64)
     chord = np.concatenate([[0], np.cumsum(np.diff(notes.onset) > CHORD)])
@@ -82,7 +117,7 @@ def patterns(notes: Notes) -> Hashes:
     for i in range(LENGTH - 1):  # wraps at 2^64, as it should
         hashed = (hashed + steps[i : i + number] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         hashed ^= hashed >> np.uint64(29)
-    return np.unique(hashed)
+    return hashed
 
 
 def _are_alike(one: Hashes, other: Hashes, stock: Hashes, fewest: float) -> bool:

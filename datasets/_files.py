@@ -196,11 +196,16 @@ def contents(root: Path, paths: Iterable[Path]) -> str:
     return identity(*lines)
 
 
+#: Why a medley is left out.
+MEDLEY = "it holds parts of several other pieces, as an album or a medley does"
+
+
 def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) -> Splits:
     """Group pieces that are the same music: of one key, such as the composition, or alike in their notes.
 
-    Each group goes to the split of one member, which a hash of the members' content chooses: a piece's split depends on no other
-    music. An empty test or validation split then takes one group of training pieces, so that a small folder is usable.
+    Each group goes to the split of one member, which a hash of the members' content chooses: a piece's split depends on no
+    other music. A medley is left out: with it, all that it quotes would be one group. An empty test or validation split then
+    takes one group of training pieces, so that a small folder is usable.
 
     Parameters
     ----------
@@ -215,19 +220,23 @@ def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) ->
     first: dict[str, int] = {}
     for at, (piece, _) in enumerate(pieces):
         linked.join(str(at), str(first.setdefault(key(piece), at)))
-    for one, *others in alike([piece.notes for piece, _ in pieces]):
+    found, medleys = alike([piece.notes for piece, _ in pieces])
+    for one, *others in found:
         for other in others:
             linked.join(str(one), str(other))
-    groups = [sorted(map(int, group)) for group in linked.groups()]
+    left_out = set(medleys) if move else set()
+    groups = [kept for group in linked.groups() if (kept := sorted(set(map(int, group)) - left_out))]
+    skipped = (*splits.skipped, *(Skipped(pieces[at][0].id, MEDLEY) for at in sorted(left_out)))
     strangers = []
     for group in groups:
         leader, split = min((pieces[at] for at in group), key=lambda piece: unit_hash(f"leader {_content(piece[0])}"))
         strangers.append(sum(pieces[at][1] != split for at in group))
         for at in group:
             pieces[at] = replace(pieces[at][0], group=_content(leader)), split if move else pieces[at][1]
+    pieces = [pieces[at] for group in sorted(groups) for at in group] if left_out else pieces
     train, validation, test = (tuple(piece for piece, split in pieces if split == name) for name in SPLITS)
     remarks = (*splits.remarks, *_grouped(list(map(len, groups)), strangers, move=move))
-    gathered = replace(splits, train=train, validation=validation, test=test, remarks=remarks)
+    gathered = replace(splits, train=train, validation=validation, test=test, remarks=remarks, skipped=skipped)
     return fill_empty(gathered, lambda piece: piece.group) if move else gathered
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -37,6 +38,9 @@ REASON = "a run, exported prompts or a cache, by the files in it"
 
 #: Name of the score in a folder of its performances, as in ASAP (Foscarin et al. 2020).
 SCORE = "midi_score"
+
+#: Largest share of all files that such a folder may hold.
+MOST_OF_A_WORK = 0.75
 
 REMARKS = (
     "Files count as one work if they lie in one folder with a midi_score.mid, or if their notes are alike, which misses free "
@@ -110,7 +114,10 @@ class Dataset:
         splits = read_entries(
             entries, progress, minimum_notes=self.minimum_notes, programs=self.programs, skipped=skipped, remarks=REMARKS
         )
-        scores = {path.parent.relative_to(source).as_posix() for path in files if path.stem.lower() == SCORE} - {"."}
+        folders = Counter(path.parent.relative_to(source).as_posix() for path in files)
+        scores = {path.parent.relative_to(source).as_posix() for path in files if path.stem.lower() == SCORE}
+        # A stray score in the folder of nearly all music makes no work of it.
+        scores = {folder for folder in scores - {"."} if folders[folder] <= MOST_OF_A_WORK * len(files)}
         return gather(splits, lambda piece: _work(piece, scores))
 
 

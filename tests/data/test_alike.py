@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -19,10 +19,16 @@ from bench.specs.schema import Protocol
 
 from .conftest import dataset_class, dataset_module
 
-alike = dataset_module("folder", "_alike").alike
+alike_or_medley = dataset_module("folder", "_alike").alike
 files = dataset_module("folder", "_files")
 Folder = dataset_class("folder")
 Quiet = Callable[[int, int, str], None]
+
+
+def alike(pieces: Sequence[Notes]) -> list[list[int]]:
+    groups, medleys = alike_or_medley(pieces)
+    assert medleys == []
+    return groups
 
 
 def melody(seed: int, n: int = 200) -> Notes:
@@ -175,3 +181,38 @@ def test_names_make_no_works(tmp_path: Path, quiet: Quiet) -> None:
     pieces = [*splits.train, *splits.validation, *splits.test]
     assert len({composition(piece) for piece in pieces}) == len(pieces) == 14
     assert len(splits.remarks) == 1  # none is grouped
+
+
+def album(pieces: Sequence[Notes], n: int) -> Notes:
+    """The first notes of each piece, one after the other."""
+    parts, end = [], 0.0
+    for piece in pieces:
+        parts.append(piece[:n].shifted(end - piece.onset[0]))
+        end = float(parts[-1].onset[-1]) + 1
+    return Notes.concatenate(parts)
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_an_album_costs_itself(tmp_path: Path, quiet: Quiet, n: int) -> None:
+    for at in range(24):
+        write(tmp_path / f"{at:02}.mid", melody(at))
+    whole = in_splits(Folder().load(tmp_path, quiet))
+    write(tmp_path / "album.mid", album([melody(at) for at in range(24)], n))
+    write(tmp_path / "best of.mid", album([melody(at) for at in range(0, 24, 2)], n))
+    splits = Folder().load(tmp_path, quiet)
+    assert [s.source for s in splits.skipped] == ["album.mid", "best of.mid"]
+    assert in_splits(splits) == whole
+
+
+def test_copies_of_parts_do_not_make_a_medley_of_the_whole() -> None:
+    works = [melody(1, 400), *(copy(melody(1, 400), seed, 0.2) for seed in range(12))]
+    assert alike_or_medley(works) == ([list(range(13))], [])
+
+
+def test_a_stray_score_beside_all_music_makes_no_work_of_it(tmp_path: Path, quiet: Quiet) -> None:
+    for at in range(24):
+        write(tmp_path / "all" / f"{at:02}.mid", melody(at))
+    write(tmp_path / "all" / "midi_score.mid", melody(30))
+    write(tmp_path / "one.mid", melody(31))
+    splits = Folder().load(tmp_path, quiet)
+    assert len({piece.group for piece in (*splits.train, *splits.validation, *splits.test)}) == 26

@@ -398,7 +398,7 @@ def test_an_endless_list_of_files_is_not_read(tmp_path: Path, quiet: Quiet) -> N
         for number in range(70_000):
             archive.writestr(f"{number:0200}", b"")
     before = time.process_time()
-    with pytest.raises(DataError, match=r"has a list of files of [0-9,]+ bytes"):
+    with pytest.raises(DataError, match=r"ZIP64|has a list of files of [0-9,]+ bytes"):
         dataset_module("maestro", "_download").unzip(tmp_path / "many.zip", "maestro-v3.0.0", tmp_path, quiet)
     assert time.process_time() - before < 0.5
 
