@@ -89,9 +89,11 @@ def _is_medley(notes: Notes, others: Sequence[Hashes]) -> bool:
     if len(others) < MEDLEY:
         return False
     own = _hashed(notes)
+    order = np.argsort(own, kind="stable")
     stretches = []
     for other in others:
-        places = np.flatnonzero(np.isin(own, other))
+        first_at, past = (np.searchsorted(own[order], other, side) for side in ("left", "right"))
+        places = order[first_at[past > first_at]]
         first, last = np.quantile(places, [0.1, 0.9])
         stretches.append((last, first))
     number, end = 0, -1.0
@@ -121,12 +123,21 @@ def _hashed(notes: Notes) -> Hashes:
 
 
 def _are_alike(one: Hashes, other: Hashes, stock: Hashes, fewest: float) -> bool:
-    common = np.intersect1d(one, other, assume_unique=True)
+    common = _common(one, other)
     shorter = min(len(one), len(other))
     if len(common) >= max(fewest, MOSTLY * shorter):
         return True
-    telling = len(common) - np.isin(common, stock, assume_unique=True).sum()
+    telling = len(common) - len(_common(common, stock))
     return bool(telling >= max(fewest, SHARE * shorter))
+
+
+def _common(one: Hashes, other: Hashes) -> Hashes:
+    """Look up the fewer hashes in the more; both are ascending, each once. One long piece may be compared with every other."""
+    few, many = (one, other) if len(one) < len(other) else (other, one)
+    at = np.searchsorted(many, few)
+    inside = at < len(many)
+    common: Hashes = few[inside][many[at[inside]] == few[inside]]
+    return common
 
 
 def _compare(hashes: Sequence[Hashes]) -> tuple[Hashes, list[tuple[int, int]]]:

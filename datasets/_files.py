@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +26,6 @@ SPLITS = ("train", "validation", "test")
 
 MIDI_SUFFIXES = (".mid", ".midi")
 
-#: Notes whose pitches two files must share before all their notes are compared.
-SIGNATURE = 64
 
 #: General MIDI's piano family, counted from 0.
 PIANO = range(8)
@@ -77,7 +74,7 @@ def read_entries(
     pieces: dict[str, list[Piece]] = {name: [] for name in SPLITS}
     left_out = list(skipped)
     seen: dict[str, str] = {}
-    by_start: dict[tuple[int, bytes], list[Piece]] = defaultdict(list)
+    by_notes: dict[bytes, str] = {}
     for i, entry in enumerate(entries):
         progress(i, len(entries), "reading MIDI")
         try:
@@ -86,9 +83,10 @@ def read_entries(
             if digest in seen:
                 raise DataError(f"the same file as {seen[digest]}")
             notes = _notes(raw, programs, names, minimum_notes)
-            others = by_start[len(notes), notes.pitch[:SIGNATURE].tobytes()]
-            if same := next((other.id for other in others if other.notes == notes), None):
-                raise DataError(f"the same notes as {same}")
+            columns = (notes.onset, notes.duration, notes.pitch, notes.velocity)
+            same = hashlib.sha256(b"".join(column.tobytes() for column in columns)).digest()
+            if same in by_notes:
+                raise DataError(f"the same notes as {by_notes[same]}")
         except FileNotFoundError:
             left_out.append(Skipped(entry.name, "listed, but the file does not exist"))
         except (OSError, ValueError) as error:  # a ValueError if the name holds a NUL
@@ -96,10 +94,8 @@ def read_entries(
         except DataError as error:
             left_out.append(Skipped(entry.name, error.message))
         else:
-            seen[digest] = entry.name
-            piece = Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest)
-            others.append(piece)
-            pieces[entry.split].append(piece)
+            seen[digest] = by_notes[same] = entry.name
+            pieces[entry.split].append(Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest))
     progress(len(entries), len(entries), "reading MIDI")
     train, validation, test = (tuple(pieces[name]) for name in SPLITS)
     return Splits(train, validation, test, tuple(left_out), tuple(remarks))

@@ -216,3 +216,20 @@ def test_a_stray_score_beside_all_music_makes_no_work_of_it(tmp_path: Path, quie
     write(tmp_path / "one.mid", melody(31))
     splits = Folder().load(tmp_path, quiet)
     assert len({piece.group for piece in (*splits.train, *splits.validation, *splits.test)}) == 26
+
+
+def scattered(seed: int, n: int) -> Notes:
+    pitch = np.random.default_rng([seed, 3]).integers(30, 100, n)
+    return Notes.from_columns(np.arange(n) * 0.2, np.full(n, 0.1), pitch, np.full(n, 80))
+
+
+def test_one_long_piece_costs_little_beside_many() -> None:
+    """It shares enough patterns with each to be compared, and too few to be alike."""
+    pieces = [scattered(seed, 300) for seed in range(500)]
+    before = time.process_time()
+    alike(pieces)
+    alone = time.process_time() - before
+    long = Notes.concatenate([album(pieces, 28), scattered(9_999, 200_000).shifted(20_000)])
+    before = time.process_time()
+    assert alike([*pieces, long]) == []
+    assert time.process_time() - before < 3 * alone + 2  # every piece sorted with it: 10 s
