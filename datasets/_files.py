@@ -50,6 +50,7 @@ def read_entries(
     minimum_notes: int,
     programs: range | None = None,
     names: Collection[str] | None = None,
+    pedal: bool = False,
     skipped: Iterable[Skipped] = (),
     remarks: Iterable[str] = (),
 ) -> Splits:
@@ -67,6 +68,8 @@ def read_entries(
         General MIDI programs to keep; None keeps every pitched track.
     names : collection of str, optional
         Names of tracks to keep, in lower case; None keeps every pitched track.
+    pedal : bool
+        Whether the sustain pedal lengthens notes.
     skipped : iterable of Skipped
         Files that were left out earlier.
     remarks : iterable of str
@@ -82,7 +85,7 @@ def read_entries(
             digest = hashlib.sha256(raw).hexdigest()
             if digest in seen:
                 raise DataError(f"the same file as {seen[digest]}")
-            notes = _notes(raw, programs, names, minimum_notes)
+            notes = _notes(raw, programs, names, pedal, minimum_notes)
             columns = (notes.onset, notes.duration, notes.pitch, notes.velocity)
             same = hashlib.sha256(b"".join(column.tobytes() for column in columns)).digest()
             if same in by_notes:
@@ -105,10 +108,10 @@ def _unreadable(error: OSError | ValueError) -> str:
     return f"can't be read ({getattr(error, 'strerror', None) or error})"
 
 
-def _notes(raw: bytes, programs: range | None, names: Collection[str] | None, minimum_notes: int) -> Notes:
+def _notes(raw: bytes, programs: range | None, names: Collection[str] | None, pedal: bool, minimum_notes: int) -> Notes:
     if not raw:
         raise DataError("the file is empty")
-    notes = read_midi(raw, programs, names)
+    notes = read_midi(raw, programs, names, pedal)
     if len(notes) == 0 and names is not None:
         raise DataError("it has no notes in the selected tracks")
     if len(notes) == 0:
@@ -134,6 +137,21 @@ def program_range(dataset: str, programs: str) -> range | None:
     if programs not in ranges:
         raise DataError(f"{dataset}: programs is {programs!r}.", "Expected 'piano' (General MIDI's piano family) or 'all'.")
     return ranges[programs]
+
+
+def extends(dataset: str, pedal: str) -> bool:
+    """Whether an option ``pedal`` says that the sustain pedal lengthens notes.
+
+    Raises
+    ------
+    DataError
+        If it is neither ``ignore`` nor ``extend``.
+    """
+    if pedal not in ("ignore", "extend"):
+        raise DataError(
+            f"{dataset}: pedal is {pedal!r}.", "Expected 'ignore', or 'extend': notes last while the sustain pedal holds them."
+        )
+    return pedal == "extend"
 
 
 def positive(dataset: str, **options: int | None) -> None:

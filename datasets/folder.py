@@ -17,6 +17,7 @@ from ._files import (
     by_hash,
     check_closed,
     contents,
+    extends,
     gather,
     identity,
     positive,
@@ -62,6 +63,8 @@ class Dataset:
     validation, test : float
         Shares of these splits. A piece's split depends on no other files than those of the same work, except that an empty split
         takes one work of the training set.
+    pedal : {"ignore", "extend"}
+        Whether notes last while the sustain pedal holds them: ``extend`` lengthens them where the file has its events.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Dataset:
         minimum_notes: int = 32,
         validation: float = 0.1,
         test: float = 0.15,
+        pedal: Literal["ignore", "extend"] = "ignore",
     ) -> None:
         try:
             self.path = Path(path).expanduser() if path is not None else None
@@ -79,6 +83,7 @@ class Dataset:
         self.programs = program_range("folder", programs)
         self.minimum_notes = minimum_notes
         self.validation, self.test = validation, test
+        self.pedal = extends("folder", pedal)
         positive("folder", minimum_notes=minimum_notes)
         shares("folder", validation, test)
 
@@ -91,7 +96,7 @@ class Dataset:
     def fingerprint(self, source: Path | None) -> str:
         """Identity of the options and of every file's name and content."""
         source = _required(source)
-        options = (self.programs, self.minimum_notes, self.validation, self.test)
+        options = (self.programs, self.minimum_notes, self.validation, self.test, *(["pedal"] if self.pedal else []))
         return identity("folder", 2, *options, contents(source, _files(source)[0]))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
@@ -112,7 +117,13 @@ class Dataset:
         if not entries and not skipped:
             raise DataError(f"folder: there is no MIDI file in {source} or below.", f"Expected {' or '.join(MIDI_SUFFIXES)}.")
         splits = read_entries(
-            entries, progress, minimum_notes=self.minimum_notes, programs=self.programs, skipped=skipped, remarks=REMARKS
+            entries,
+            progress,
+            minimum_notes=self.minimum_notes,
+            programs=self.programs,
+            pedal=self.pedal,
+            skipped=skipped,
+            remarks=REMARKS,
         )
         folders = Counter(path.parent.relative_to(source).as_posix() for path in files)
         scores = {path.parent.relative_to(source).as_posix() for path in files if path.stem.lower() == SCORE}

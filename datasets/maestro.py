@@ -10,7 +10,19 @@ from typing import Literal
 from bench.api import DataError, Progress, Skipped, Splits, Verified, fetch_command
 
 from ._download import checked_manifest, fetch_zip
-from ._files import SPLITS, Entry, composition, contents, gather, identity, locate, midi_file_problem, positive, read_entries
+from ._files import (
+    SPLITS,
+    Entry,
+    composition,
+    contents,
+    extends,
+    gather,
+    identity,
+    locate,
+    midi_file_problem,
+    positive,
+    read_entries,
+)
 from ._splits import unit_hash
 
 TITLE = "MAESTRO"
@@ -19,8 +31,9 @@ NEEDS = "download"
 
 VERSIONS = ("1.0.0", "2.0.0", "3.0.0")
 
-#: sha256 of `maestro-v<version>-midi.zip`. Unknown for version 1, which is read from a local folder only.
+#: sha256 of `maestro-v<version>-midi.zip`.
 CHECKSUMS = {
+    "1.0.0": "f620f9e1eceaab8beea10617599add2e9c83234199b550382a2f603098ae7135",
     "2.0.0": "ec2cc9d94886c6b376db1eaa2b8ad1ce62ff9f0a28b3744782b13163295dadf3",
     "3.0.0": "70470ee253295c8d2c71e6d9d4a815189e35c89624b76d22fce5a019d5dde12c",
 }
@@ -47,6 +60,8 @@ class Dataset:
         Performances in each split, at most; always the same ones.
     minimum_notes : int
         Performances with fewer notes are left out.
+    pedal : {"ignore", "extend"}
+        Whether notes last while the sustain pedal holds them, as in published tables over events.
     url, sha256 : str, optional
         Address of the zip on a mirror, and its checksum.
     """
@@ -58,6 +73,7 @@ class Dataset:
         years: int | list[int] | None = None,
         limit: int | None = None,
         minimum_notes: int = 32,
+        pedal: Literal["ignore", "extend"] = "ignore",
         url: str | None = None,
         sha256: str | None = None,
     ) -> None:
@@ -66,7 +82,8 @@ class Dataset:
         self.years = [years] if isinstance(years, int) else list(years or [])
         self.limit, self.minimum_notes = limit, minimum_notes
         self.url = url or URL.format(version=self.version)
-        self.sha256 = sha256 or CHECKSUMS.get(self.version)
+        self.sha256 = sha256 or CHECKSUMS[self.version]
+        self.pedal = extends("maestro", pedal)
         positive("maestro", limit=limit, minimum_notes=minimum_notes)
 
     @property
@@ -79,12 +96,7 @@ class Dataset:
         return locate(roots, lambda folder: (folder / f"{self.name}.csv").is_file())
 
     def fetch(self, folder: Path, progress: Progress) -> None:
-        """Download the zip of MIDI files (58 MB), verify it, unpack it to `folder`."""
-        if self.sha256 is None:
-            raise DataError(
-                f"maestro: no checksum is known for version {self.version}, so it is not downloaded.",
-                f"Unpack {self.name}-midi.zip yourself and give its folder with --data DIR, or use version 3.0.0.",
-            )
+        """Download the zip of MIDI files (47 to 59 MB), verify it, unpack it to `folder`."""
         if (folder / self.name).is_dir():
             verified = self.verify(folder / self.name, progress)
             if verified.compared and not verified.differences:
@@ -109,13 +121,14 @@ class Dataset:
         source = self._required(source)
         entries, _ = self._entries(source)
         rows = [(e.name, e.split, e.title, e.composer) for e in entries]
-        return identity("maestro", 1, self.version, self.minimum_notes, rows, contents(source, (e.path for e in entries)))
+        options = (self.version, self.minimum_notes, *(["pedal"] if self.pedal else []))
+        return identity("maestro", 1, *options, rows, contents(source, (e.path for e in entries)))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the selected performances."""
         source = self._required(source)
         entries, skipped = self._entries(source)
-        splits = read_entries(entries, progress, minimum_notes=self.minimum_notes, skipped=skipped)
+        splits = read_entries(entries, progress, minimum_notes=self.minimum_notes, pedal=self.pedal, skipped=skipped)
         return gather(splits, lambda piece: f"{composition(piece.composer)}\x1f{composition(piece.title)}", move=False)
 
     @property

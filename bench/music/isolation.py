@@ -19,7 +19,7 @@ from bench.music.notes import COLUMNS, Notes
 #: Seconds for one file. Common ones take milliseconds; the strangest of 16 MiB, the largest that are read, half a minute.
 PATIENCE = 60.0
 
-Request = tuple[bytes, Container[int] | None, Container[str] | None]
+Request = tuple[bytes, Container[int] | None, Container[str] | None, bool]
 
 
 class Reader:
@@ -29,7 +29,9 @@ class Reader:
         self._context = multiprocessing.get_context("spawn")
         self._child: tuple[multiprocessing.process.BaseProcess, Connection] | None = None
 
-    def read(self, raw: bytes, programs: Container[int] | None = None, names: Container[str] | None = None) -> Notes:
+    def read(
+        self, raw: bytes, programs: Container[int] | None = None, names: Container[str] | None = None, pedal: bool = False
+    ) -> Notes:
         """Read the notes in the content of a MIDI file; see :func:`bench.music.midi.read_midi`.
 
         Raises
@@ -41,7 +43,7 @@ class Reader:
         """
         process, pipe = self._child = self._child or self._start()
         try:
-            pipe.send((raw, programs, names))
+            pipe.send((raw, programs, names, pedal))
             answer = pipe.recv()
         except (EOFError, OSError):
             self.close()
@@ -90,10 +92,10 @@ def limited() -> Iterator[None]:
         midi._apart = None
 
 
-def _parse_in_time(raw: bytes, programs: Container[int] | None, names: Container[str] | None) -> Notes:
+def _parse_in_time(raw: bytes, programs: Container[int] | None, names: Container[str] | None, pedal: bool) -> Notes:
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
-        return midi.parse(raw, programs, names)
+        return midi.parse(raw, programs, names, pedal)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench.errors import DataError
 from bench.music import smf
 from bench.music.notes import LONGEST, Notes
+from bench.music.pedal import CONTROLLER, sustained
 
 #: Ticks of a quarter note in written files.
 RESOLUTION = 480
@@ -86,7 +87,12 @@ def refused_reads() -> Iterator[dict[str, OSError]]:
 _refused: dict[str, OSError] | None = None
 
 
-def read_midi(source: Path | bytes, programs: Container[int] | None = None, names: Container[str] | None = None) -> Notes:
+def read_midi(
+    source: Path | bytes,
+    programs: Container[int] | None = None,
+    names: Container[str] | None = None,
+    pedal: bool = False,
+) -> Notes:
     """Read the notes of a MIDI file: all pitched tracks merged, drums removed.
 
     Parameters
@@ -98,6 +104,8 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None, name
         a channel, those that other tracks set for it apply.
     names : container of str, optional
         Keep only tracks of these names, here in lower case; in the file, case and spaces around a name are ignored.
+    pedal : bool
+        Whether the sustain pedal lengthens the notes of its track, see :mod:`bench.music.pedal`.
 
     Returns
     -------
@@ -120,7 +128,7 @@ def read_midi(source: Path | bytes, programs: Container[int] | None = None, name
     """
     try:
         raw = source if isinstance(source, bytes) else midi_content(source)
-        return (_apart or parse)(raw, programs, names)
+        return (_apart or parse)(raw, programs, names, pedal)
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror})") from error
     except MemoryError as error:
@@ -141,10 +149,10 @@ def _has_memory() -> bool:
 
 
 #: Reads instead of :func:`parse` within a time limit, or in a process that may die, see :mod:`bench.music.isolation`.
-_apart: Callable[[bytes, Container[int] | None, Container[str] | None], Notes] | None = None
+_apart: Callable[[bytes, Container[int] | None, Container[str] | None, bool], Notes] | None = None
 
 
-def parse(raw: bytes, programs: Container[int] | None = None, names: Container[str] | None = None) -> Notes:
+def parse(raw: bytes, programs: Container[int] | None = None, names: Container[str] | None = None, pedal: bool = False) -> Notes:
     """Read the notes in the content of a MIDI file, in this process; see :func:`read_midi`."""
     content = smf.checked(raw)
     if programs is not None and (silenced := smf.silenced(content, programs)) is not None:
@@ -156,8 +164,8 @@ def parse(raw: bytes, programs: Container[int] | None = None, names: Container[s
         raise DataError("it has only drums")
     if names is not None:
         pitched = [t for t in pitched if t.name.strip().casefold() in names]
-    tracks = [t.notes.numpy() for t in pitched if programs is None or t.program in programs]
-    tracks = [t for t in tracks if len(t["time"])]
+    chosen = [t for t in pitched if programs is None or t.program in programs]
+    tracks = [_held(t) if pedal else t.notes.numpy() for t in chosen if len(t.notes)]
     if not tracks:
         return Notes.from_columns([], [], [], [])
     time, duration, pitch, velocity = (_joined([t[name] for t in tracks]) for name in ("time", "duration", "pitch", "velocity"))
@@ -178,6 +186,17 @@ def parse(raw: bytes, programs: Container[int] | None = None, names: Container[s
         return Notes.from_columns(onset, length, pitch, velocity)
     # Valid by construction, so not checked again: ticks are at least 0, and seconds never fall as ticks rise.
     return Notes._checked(onset, length, pitch.view(np.uint8), velocity.view(np.uint8))
+
+
+def _held(track: Any) -> dict[str, NDArray[Any]]:
+    """Columns of a track's notes, as long as its pedal holds them."""
+    notes, events = track.notes.numpy(), track.controls.numpy()
+    start, length, pitch = (notes[name].astype(np.int64) for name in ("time", "duration", "pitch"))
+    ours = events["number"] == CONTROLLER
+    time, value = events["time"][ours].astype(np.int64), events["value"][ours].astype(np.int64)
+    end = start + length
+    last = max(int(end.max()), int(time.max(initial=0)))
+    return {**notes, "duration": (sustained(start, end, pitch, time, value, last) - start).astype(np.int32)}
 
 
 def _score(raw: bytes) -> Any:

@@ -297,10 +297,44 @@ def test_nobody_listens(quick_retries: None, tmp_path: Path, quiet: Quiet) -> No
         Maestro(url="http://127.0.0.1:9/m.zip", sha256="0" * 64).fetch(tmp_path, quiet)
 
 
-def test_version_1_is_not_fetched(tmp_path: Path, quiet: Quiet) -> None:
-    with pytest.raises(DataError, match=r"no checksum is known for version 1\.0\.0") as error:
-        Maestro(version="1").fetch(tmp_path, quiet)
-    assert "--data" in error.value.hint
+def test_version_1_is_fetched_and_any_other_archive_refused(
+    server: Server, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, sha256 = maestro_zip("1.0.0")
+    url = server.put("v1.zip", raw)
+    with pytest.raises(DataError, match="f620f9e1eceaab8beea10617599add2e9c83234199b550382a2f603098ae7135"):
+        Maestro(version="1", url=url).fetch(tmp_path, quiet)
+    assert not (tmp_path / "maestro-v1.0.0").exists()
+    monkeypatch.setitem(dataset_module("maestro", "maestro").CHECKSUMS, "1.0.0", sha256)
+    dataset = Maestro(version="1", url=url)
+    dataset.fetch(tmp_path, quiet)
+    assert len(dataset.load(dataset.find([tmp_path]), quiet).test) == 2
+    assert Maestro(version="1").url.endswith("/v1.0.0/maestro-v1.0.0-midi.zip")
+
+
+def test_the_pedal_lengthens_notes_where_it_is_asked_for(local: Path, quiet: Quiet) -> None:
+    """In music whose pedal is down all the time, each note lasts until its key is struck again."""
+    import mido
+
+    path = local / "2009/3.midi"
+    file = mido.MidiFile(path)
+    file.tracks[-1].insert(0, mido.Message("control_change", control=64, value=127))
+    file.save(path)
+    plain, held = Maestro(), Maestro(pedal="extend")
+    assert plain.fingerprint(local) == Maestro(pedal="ignore").fingerprint(local) != held.fingerprint(local)
+    (other, *_), (before, *_) = (d.load(local, quiet).train for d in (held, plain))
+    assert other.notes == before.notes, "a file without its events"
+    before, after = (d.load(local, quiet).test[0].notes for d in (plain, held))
+    assert before.onset.tolist() == after.onset.tolist()
+    again = [next((t for t, p in zip(after.onset[i + 1 :], after.pitch[i + 1 :], strict=True) if p == pitch), None)
+             for i, pitch in enumerate(after.pitch)]  # fmt: skip
+    ends = after.onset + after.duration
+    assert all(end == pytest.approx(t) for end, t in zip(ends, again, strict=True) if t is not None)
+    folder = dataset_class("folder")(path=local, pedal="extend", minimum_notes=1)
+    pieces = folder.load(local, quiet)
+    assert any(piece.notes == after for piece in (*pieces.train, *pieces.validation, *pieces.test))
+    with pytest.raises(DataError, match="pedal is 'down'"):
+        Maestro(pedal="down")
 
 
 @pytest.mark.parametrize(

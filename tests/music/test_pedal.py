@@ -1,0 +1,95 @@
+"""The sustain pedal: by hand, against a walk through the events one by one, and in files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.music.isolation import isolated
+from bench.music.midi import read_midi
+from bench.music.pedal import sustained
+
+from .test_midi import midi, off, on, program, tempo
+
+Row = tuple[int, int, int]
+
+
+def ends(notes: list[Row], events: list[tuple[int, int]]) -> list[int]:
+    start, end, pitch = np.array(notes, np.int64).reshape(-1, 3).T
+    time, value = np.array(events, np.int64).reshape(-1, 2).T
+    return sustained(start, end, pitch, time, value, max([*end, *time])).tolist()
+
+
+def walked(notes: list[Row], events: list[tuple[int, int]]) -> list[int]:
+    """The same by a walk: at each tick the pedal goes down, then up; then keys go down, then up."""
+    actions = [(at, value < 64, "pedal", i) for i, (at, value) in enumerate(events)]
+    actions += [(start, 2, "down", i) for i, (start, _, _) in enumerate(notes)]
+    actions += [(end, 3, "up", i) for i, (_, end, _) in enumerate(notes)]
+    result = [end for _, end, _ in notes]
+    down, active, at = False, list[int](), 0
+    for at, kind, what, i in sorted(actions, key=lambda action: action[:2]):
+        if what == "pedal":
+            down = kind == 0
+            if not down:
+                for held in [j for j in active if notes[j][1] < at]:
+                    result[held] = at
+                    active.remove(held)
+        elif what == "down":
+            for struck in [j for j in active if down and notes[j][2] == notes[i][2]]:
+                result[struck] = at
+                active.remove(struck)
+            active.append(i)
+        elif not down and i in active:
+            active.remove(i)
+    for held in active:
+        result[held] = at
+    return result
+
+
+def test_by_hand() -> None:
+    pedal = [(10, 127), (100, 0)]
+    assert ends([(0, 20, 60)], pedal) == [100], "until the pedal rises"
+    assert ends([(0, 5, 60)], pedal) == [5], "released before it goes down"
+    assert ends([(0, 200, 60)], pedal) == [200], "held for longer"
+    assert ends([(0, 20, 60), (50, 60, 60), (55, 70, 64)], pedal) == [50, 100, 100], "until the key is struck again"
+    assert ends([(20, 90, 60), (50, 60, 60)], pedal) == [50, 100], "which ends one that is still held"
+    assert ends([(20, 30, 60), (20, 40, 60)], pedal) == [20, 100], "of two at one tick one remains"
+    assert ends([(0, 20, 60), (30, 60, 62)], [(10, 64)]) == [60, 60], "down until the end"
+    assert ends([(0, 20, 60)], [(10, 64), (15, 63)]) == [20], "64 is down, 63 is up"
+    assert ends([(0, 20, 60)], []) == [20]
+
+
+times = st.integers(0, 30)
+played = st.lists(
+    st.tuples(times, st.integers(1, 12), st.integers(60, 62)).map(lambda n: (n[0], n[0] + n[1], n[2])), min_size=1, max_size=14
+)
+
+
+@given(played, st.lists(st.tuples(times, st.sampled_from([0, 63, 64, 127])), max_size=10))
+def test_as_a_walk_through_the_events(notes: list[Row], events: list[tuple[int, int]]) -> None:
+    notes = sorted(notes, key=lambda note: (note[0], note[2]))
+    assert ends(notes, events) == walked(notes, events)
+
+
+def pedal(value: int, channel: int = 0) -> bytes:
+    return bytes([0xB0 | channel, 64, value])
+
+
+def test_in_a_file() -> None:
+    strings = [(0, program(48, 1)), (0, on(70, 50, 1)), (480, off(70, 1))]
+    track = [(0, tempo(1_000_000)), (0, on(60, 64)), (240, pedal(127)), (240, off(60)), (0, on(62, 64)), (480, off(62))]
+    raw = midi([*track, (480, pedal(0)), (480, tempo(500_000))], strings)
+    assert read_midi(raw).duration.tolist() == pytest.approx([1.0, 1.0, 1.0])
+    held = read_midi(raw, pedal=True)
+    assert held.pitch.tolist() == [60, 70, 62]
+    assert held.duration.tolist() == pytest.approx([3.0, 1.0, 2.0]), "the pedal of one track holds no other"
+    with isolated():
+        assert read_midi(raw, pedal=True) == held
+
+
+def test_a_note_struck_twice_at_one_tick_counts_once() -> None:
+    raw = midi([(0, pedal(100)), (0, on(60, 64)), (0, on(60, 70)), (480, off(60)), (480, off(60))])
+    assert len(read_midi(raw)) == 2
+    assert len(read_midi(raw, pedal=True)) == 1
