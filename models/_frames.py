@@ -163,7 +163,7 @@ def check_splits(model: str, train: Sequence[Piece], valid: Sequence[Piece]) -> 
 
 
 def mean_nats(parts: Sequence[NDArray[np.float64]]) -> float:
-    """Mean of -log probability over all predicted frames of all pieces, nats a frame."""
+    """Mean of -log probability over all that is predicted of all pieces: nats a frame, or an event."""
     return float(-np.concatenate(parts).mean())
 
 

@@ -19,6 +19,7 @@ from .pieces import music, noise  # noqa: E402
 
 Model = load(find_plugins("model")["music-transformer"])
 module = sys.modules[Model.__module__]
+relative = sys.modules[module.RelativeBlock.__module__]
 batches = sys.modules[module.scored_notes.__module__]
 learner = sys.modules[module.Learner.__module__]
 fields = sys.modules[learner.FieldNetwork.__module__]
@@ -68,14 +69,14 @@ def rows(model: Any, piece: Piece) -> Any:
 def test_skewing_by_hand() -> None:
     """Three notes; the tens digit is the query, the ones digit the distance. What lies above the diagonal means nothing."""
     by_distance = torch.tensor([[2.0, 1, 0], [12, 11, 10], [22, 21, 20]])
-    found = module.skew(by_distance)
+    found = relative.skew(by_distance)
     assert torch.tril(found).tolist() == [[0, 0, 0], [11, 10, 0], [22, 21, 20]]
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 6), (4, 4), (3, 7), (7, 7)])
 def test_skewing_equals_a_loop(queries: int, keys: int) -> None:
     by_distance = torch.randn(2, 3, queries, keys)
-    found = module.skew(by_distance)
+    found = relative.skew(by_distance)
     for i in range(queries):
         query = keys - queries + i
         for j in range(query + 1):
@@ -85,7 +86,7 @@ def test_skewing_equals_a_loop(queries: int, keys: int) -> None:
 def test_attention_equals_a_loop() -> None:
     """Softmax over the last SPAN notes of (q k + q r) / sqrt(d), where distances beyond DISTANCE - 1 share the last vector."""
     torch.manual_seed(0)
-    block = module.RelativeBlock(width=12, heads=3, dropout=0.0, distance=DISTANCE)
+    block = relative.RelativeBlock(width=12, heads=3, dropout=0.0, distance=DISTANCE)
     torch.nn.init.normal_(block.distances)
     x = torch.randn(2, 13, 12)
     qk, v = block.project(x)
@@ -99,7 +100,7 @@ def test_attention_equals_a_loop() -> None:
                 weights = torch.stack([q[b, i, h] @ vector / math.sqrt(4) for vector in vectors]).softmax(0)
                 expected[b, h, i] = sum(w * v[b, j, h] for w, j in zip(weights, seen, strict=True))
     for size in (13, SPAN, 3):
-        bands = module.banded(13, 13, SPAN, x.device, size)
+        bands = relative.banded(13, 13, SPAN, x.device, size)
         torch.testing.assert_close(block(x, bands), block.feed(x, expected))
 
 
@@ -107,13 +108,13 @@ def test_attention_equals_a_loop() -> None:
 def test_attention_in_blocks_equals_attention_at_once(length: int, size: int) -> None:
     """Values and gradients, as on a GPU."""
     torch.manual_seed(0)
-    block = module.RelativeBlock(width=12, heads=3, dropout=0.0, distance=DISTANCE)
+    block = relative.RelativeBlock(width=12, heads=3, dropout=0.0, distance=DISTANCE)
     torch.nn.init.normal_(block.distances)
     results = []
     for queries in (length, size):
         x = torch.randn(2, length, 12, generator=torch.Generator().manual_seed(1)).requires_grad_()
         block.zero_grad()
-        y = block(x, module.banded(length, length, SPAN, x.device, queries))
+        y = block(x, relative.banded(length, length, SPAN, x.device, queries))
         torch.autograd.backward((y * torch.linspace(-1, 1, 12)).sum())
         results.append([y, x.grad, *(parameter.grad for parameter in block.parameters())])
     for once, parts in zip(*results, strict=True):
@@ -122,7 +123,7 @@ def test_attention_in_blocks_equals_attention_at_once(length: int, size: int) ->
 
 def test_blocks_by_hand() -> None:
     """Five notes in blocks of two; each sees three notes, and a block's keys begin one note before the first that it sees."""
-    bands = module.banded(5, 5, 3, torch.device("cpu"), 2)
+    bands = relative.banded(5, 5, 3, torch.device("cpu"), 2)
     assert [(b.queries, b.keys) for b in bands] == [
         (slice(0, 2), slice(0, 2)),
         (slice(2, 4), slice(0, 4)),
@@ -134,26 +135,26 @@ def test_blocks_by_hand() -> None:
 def test_numbers_of_keys_in_blocks() -> None:
     """Of a window, and of a part of a piece that is scored with the notes before it in memory."""
     device, network = torch.device("cpu"), Model(**TINY | {"span": 256, "distance": 4}).make_network()
-    memory = module.Memory(network, 1)
+    memory = relative.Memory(network, 1)
     memory.room(256)
     first, at = memory.room(256)
     for queries, keys, numbers in ((512, 512, [128, 256, 384, 384]), (256, at + 256 - first, [383, 384])):
-        assert [b.allowed.shape[1] for b in module.banded(queries, keys, 256, device, 128)] == numbers
+        assert [b.allowed.shape[1] for b in relative.banded(queries, keys, 256, device, 128)] == numbers
 
 
 @pytest.mark.training
 def test_training_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dropout, whose draws differ, a training in blocks takes the same course."""
     whole, _ = fitted(tmp_path / "whole", 1, dropout=0.0)
-    plain = module.banded
-    monkeypatch.setattr(module, "banded", lambda queries, keys, span, device, block: plain(queries, keys, span, device, 4))
+    plain = relative.banded
+    monkeypatch.setattr(relative, "banded", lambda queries, keys, span, device, block: plain(queries, keys, span, device, 4))
     parts, _ = fitted(tmp_path / "parts", 1, dropout=0.0)
     for a, b in zip(whole.log_likelihood(VALID), parts.log_likelihood(VALID), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
 
 
 def test_distances_beyond_the_last_share_its_vector() -> None:
-    block = module.RelativeBlock(width=8, heads=2, dropout=0.0, distance=3)
+    block = relative.RelativeBlock(width=8, heads=2, dropout=0.0, distance=3)
     torch.nn.init.normal_(block.distances)
     at = [0, 0, 0, 0, 1, 2]  # from distance 5 down to 0; the largest of its own, 2, stands first
     assert torch.equal(block.vectors(5), block.distances[:, at])
@@ -163,7 +164,7 @@ def test_distances_beyond_the_last_share_its_vector() -> None:
 
 def test_band_by_hand() -> None:
     """The last two of four notes; each sees itself and the note before."""
-    seen = module.band(2, 4, 2, torch.device("cpu")) == 0
+    seen = relative.band(2, 4, 2, torch.device("cpu")) == 0
     assert seen.tolist() == [[False, True, True, False], [False, False, True, True]]
 
 
@@ -203,7 +204,7 @@ def test_cached_steps_equal_the_full_forward_pass(tmp_path: Path, prompt: int) -
 
 def test_memory_does_not_grow(tmp_path: Path) -> None:
     network = scrambled(tmp_path).network
-    memory = module.Memory(network, 1)
+    memory = relative.Memory(network, 1)
     with torch.inference_mode():
         for _ in range(100):
             network.step(torch.zeros(1, 4, dtype=torch.int64), memory)
