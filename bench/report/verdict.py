@@ -90,7 +90,18 @@ def caveats(report: Report) -> list[str]:
     """Sentences without which the verdict says too much: on reference rows, unlike budgets, and trainings that ended badly."""
     rows = {name: [r.system for r in report.table.rows if r.kind == "model" and has_flag(report, r, name)] for name in _ENDS}
     ends = [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
-    return [*against_references(report), *_budgets(report), *ends]
+    return [*against_references(report), *_budgets(report), *ends, *_smaller(report)]
+
+
+def _smaller(report: Report) -> list[str]:
+    """Warning that a run at another scale than the published table's has no number to stand beside it."""
+    table = report.published
+    if table is None or table.scale in ("", report.run.scale):
+        return []
+    return [
+        f"Not the anchor's numbers: at scale {report.run.scale} networks, music and segments are smaller than those of "
+        f"{table.short}. Only --scale {table.scale} is to be compared with its values."
+    ]
 
 
 def _budgets(report: Report) -> list[str]:

@@ -254,7 +254,7 @@ class Spec(Frozen):
         default=("real", "codec", "shuffle", "median", "unigram", "markov", "ngram", "uniform", UNTRAINED),
         description="Reference rows.",
     )
-    published: Literal["mon2025", "bai2018"] | None = Field(
+    published: Literal["mon2025", "bai2018", "hawthorne2019"] | None = Field(
         default=None, description="The published table that stands beside the results."
     )
     gate: dict[str, Annotated[float | str, BeforeValidator(_threshold, json_schema_input_type=float | str)]] = Field(

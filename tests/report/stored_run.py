@@ -53,6 +53,7 @@ class Stored:
 
     def __init__(self, folder: Path, **spec: Any) -> None:
         self.run = RunFolder(folder)
+        self.scale = "cpu"
         self.trials: list[dict[str, Any]] = []
         self.dataset: dict[str, Any] = {
             "title": "Four notes",
@@ -143,7 +144,7 @@ class Stored:
         record = self.run.create(
             self.spec,
             provenance,
-            scale="cpu",
+            scale=self.scale,
             call=self.call,
             dataset=self.dataset,
             headers=HEADERS,

@@ -46,6 +46,16 @@ def test_a_published_value_is_inside_if_a_further_training_may_give_it(text: dic
     assert [mine[name] for name in ("Bai 2018", "Difference", "Inside")] == ["–", "–", "–"], "nothing was published of it"
 
 
+@pytest.mark.parametrize("scale", ["cpu", "gpu"])
+def test_a_smaller_scale_says_that_its_numbers_are_not_the_anchors(stored: Stored, scale: str) -> None:
+    stored.spec |= {"published": "hawthorne2019"}
+    stored.scale = scale
+    stored.add("event-transformer", 0, moved(8), prediction=predicted(2.5, unit="event"))
+    text = written(stored.close())["report.md"]
+    assert ("Not the anchor's numbers: at scale cpu" in text) == (scale == "cpu")
+    assert anchored(text)[0]["Hawthorne 2019"] == "1.84"
+
+
 def test_the_csv_has_both_values(text: dict[str, str]) -> None:
     lstm = next(row for row in rows(text["report.csv"]) if row["system"] == "lstm")
     assert lstm["nats_per_frame"] == "8.44"

@@ -110,7 +110,7 @@ class TestShipped:
     def test_it_is_valid_at_every_scale(self, name):
         for scale in SCALES:
             systems = {t.system for t in unfold(load_spec(name, scale=scale))}
-            assert {"markov", "markov-keys"} & systems, "a floor"
+            assert {"markov", "markov-keys", "bigram-events"} & systems, "a floor"
             if name.startswith(("table2", "smoke")):
                 assert {"lstm", "transformer", "gan", "median", "untrained lstm"} <= systems
 
