@@ -21,7 +21,7 @@ from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 from .pieces import music  # noqa: E402
 
-shared = sys.modules[load(find_plugins("model")["transformer"]).__module__]._torch
+shared = sys.modules[load(find_plugins("model")["gan"]).__module__]._torch
 draws = sys.modules[shared.__name__.replace("._torch", "._draws")]
 batches = sys.modules[shared.__name__.replace("._torch", "._batches")]
 

@@ -22,10 +22,11 @@ from .pieces import interrupted, noise, scale  # noqa: E402
 
 Model = load(find_plugins("model")["transformer"])
 module = sys.modules[Model.__module__]
-batches = sys.modules[module.scored_notes.__module__]
-learner = sys.modules[module.Learner.__module__]
+rotary = sys.modules[module.WindowedLearner.__module__]
+batches = sys.modules[rotary.scored_notes.__module__]
+learner = sys.modules[rotary.Learner.__module__]
 fields = sys.modules[learner.FieldNetwork.__module__]
-shared = module._torch
+shared = rotary._torch
 TINY = {"layers": 2, "width": 16, "heads": 2, "window": 16, "batch": 4, "dropout": 0.1, "learning_rate": 0.01}
 
 
@@ -318,10 +319,10 @@ def test_scores_are_never_autocast(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_rotation_in_real_arithmetic_equals_the_complex_product() -> None:
     """As on a GPU; values and gradients."""
-    rotation = module.rotation_table(40, 8)
+    rotation = rotary.rotation_table(40, 8)
     torch.testing.assert_close(rotation[:, 0, :, 1], torch.outer(torch.arange(40.0), 10 ** -torch.arange(4.0)).sin())
     results = []
-    for turned in (module.turned_complex, module.turned_real):
+    for turned in (rotary.turned_complex, rotary.turned_real):
         pairs = torch.randn(2, 40, 6, 4, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
         y = turned(pairs, rotation)
         torch.autograd.backward((y * torch.linspace(-1, 1, 4)[:, None]).sum())
