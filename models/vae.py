@@ -2,7 +2,8 @@
 
 The evidence lower bound (Kingma & Welling 2014, arXiv 1312.6114), with three measures against a decoder that learns to ignore the
 latent: a weight on the KL divergence (Higgins et al. 2017, beta-VAE) that rises from 0 in training and words hidden from the
-decoder (both Bowman et al. 2016, arXiv 1511.06349), and free bits (Kingma et al. 2016, arXiv 1606.04934).
+decoder (both Bowman et al. 2016, arXiv 1511.06349), and free bits (Kingma et al. 2016, arXiv 1606.04934). With `mmd` it is the
+InfoVAE (Zhao, Song & Ermon 2017, arXiv 1706.02262), whose latents shall follow the prior all together, not each span's alone.
 
 From top to bottom: the model, its network, its encoder. Shared with the Transformers: see the table in ``transformer.py``.
 """
@@ -26,6 +27,7 @@ from bench.api import FIELDS, Piece, PluginError, Run
 
 from . import _torch
 from ._batches import scored_notes
+from ._divergence import discrepancy, kl_to_standard
 from ._fields import FieldNetwork
 from ._learner import Learner, padded
 
@@ -57,11 +59,18 @@ class Model(Learner["Network"]):
     an encoder. Given z, the decoder predicts each note of the span from all notes before it; its recurrent state continues from
     span to span. Training windows hold several spans, so that it learns to.
 
+    Training: nats of the notes, plus `beta` times the KL of each span, plus `mmd` times, for each span, the maximum mean
+    discrepancy of the batch's posteriors to the prior. In the InfoVAE's terms `beta` is 1 - alpha and `mmd` alpha + lambda - 1;
+    the MMD-VAE has a `beta` of 0.
+
     Likelihood: a lower bound of the log probability of a piece with spans x_k,
     ``sum_k E_q[log p(x_k | notes before, z_1 .. z_k)] - KL(q(z_k | x_k) || N(0, 1))``. The expectation is the mean over SAMPLES
     draws of all z of the piece, seeded from the piece's own notes: an unbiased and reproducible estimate of the bound. The KL is
     exact. A note's four values are its fields' expected log probabilities, each less an equal share of its
     span's KL (``KL / (4 * notes of the span)``), so that they sum to the bound and none is above 0.
+
+    This is a bound for any q, so also with `mmd`: the KL counts fully, although that training hardly reduces it. The smaller
+    `beta` is, the further the bound may lie below the log probability.
 
     Generation: z of the prompt's spans is drawn from their posterior. If the prompt ends within a span, the rest of that span
     keeps the z drawn from the posterior of its existing notes. z of every later span is drawn from the prior. The decoder has
@@ -79,8 +88,10 @@ class Model(Learner["Network"]):
         Notes for each latent, at least 4.
     beta : float
         Final weight of the KL in training; the likelihood always has weight 1.
+    mmd : float
+        Final weight of the maximum mean discrepancy in training.
     anneal : int
-        Updates over which that weight rises from 0.
+        Updates over which these weights rise from 0.
     free_bits : float
         Bits of each latent dimension and span without cost in training.
     word_dropout : float
@@ -113,6 +124,7 @@ class Model(Learner["Network"]):
     window: int = 64
     span: int = 32
     beta: float = 1.0
+    mmd: float = 0.0
     anneal: int = 150
     free_bits: float = 0.1
     word_dropout: float = 0.1
@@ -136,7 +148,7 @@ class Model(Learner["Network"]):
                 f"vae: window is {self.window} and span {self.span}; "
                 f"window must be a multiple of span, and span at least {STRETCHES} notes."
             )
-        for field in ("beta", "anneal", "free_bits"):
+        for field in ("beta", "mmd", "anneal", "free_bits"):
             if not getattr(self, field) >= 0:
                 raise PluginError(f"vae: {field} is {getattr(self, field)}, must be at least 0.")
         if not 0 <= self.word_dropout < 1:
@@ -159,10 +171,11 @@ class Model(Learner["Network"]):
         )
 
     def extra(self, update: int) -> tuple[Tensor, ...]:
-        """Weight of the KL."""
+        """Weight of the KL; also that of the discrepancy, if there is any."""
         risen = min(1.0, update / self.anneal) if self.anneal else 1.0
         # Filled in on the device: a copy from the host would wait for all updates before it.
-        return (torch.full((), self.beta * risen, device=self.device),)
+        weights = (self.beta, self.mmd) if self.mmd else (self.beta,)
+        return tuple(torch.full((), weight * risen, device=self.device) for weight in weights)
 
     def validate(self, pieces: Sequence[Piece]) -> dict[str, float]:
         """Compute the bound in bits per note, and the KL in nats per span: near 0 the latent has collapsed."""
@@ -336,8 +349,11 @@ class Network(FieldNetwork):
         """Each note's latent, (B, notes, Z), from those of the spans, (B, K, Z)."""
         return z.repeat_interleave(self.span, dim=1)[:, :notes]
 
-    def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-        """Training loss: nats per note of the notes in `mask` (B, T), plus `weight` times the KL beyond the free bits."""
+    def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor, weight: Tensor, mmd: Tensor | None = None) -> Tensor:
+        """Training loss: nats per note of the notes in `mask` (B, T), plus `weight` times the KL beyond the free bits.
+
+        And `mmd` times the :func:`discrepancy`, each for every span.
+        """
         mean, log_variance = self.posterior(targets, mask)
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         h, _ = self.decode(inputs, self.along(z, targets.shape[1]))
@@ -346,7 +362,10 @@ class Network(FieldNetwork):
         present = F.pad(mask, (0, -mask.shape[1] % self.span)).view(len(mask), -1, self.span).any(-1)
         kl = (kl_to_standard(mean, log_variance) * present.unsqueeze(-1)).sum((0, 1))  # (Z,)
         spans = present.sum()
-        return (lost + weight * torch.maximum(kl, self.free_nats * spans).sum()) / mask.sum()
+        cost = lost + weight * torch.maximum(kl, self.free_nats * spans).sum()
+        if mmd is not None:
+            cost = cost + mmd * spans * discrepancy(mean.flatten(0, 1), log_variance.exp().flatten(0, 1), present.flatten())
+        return cost / mask.sum()
 
 
 class Encoder(nn.Module):
@@ -380,11 +399,6 @@ class Encoder(nn.Module):
         mean, log_variance = self.out((sums / counts.clamp(min=1)).flatten(1)).float().chunk(2, dim=-1)
         # Between SDs of e ** -4 and e ** 2, so that no early step can make it overflow.
         return mean, log_variance.clamp(-8, 4)
-
-
-def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(mean, exp(log_variance)) from N(0, 1), nats, elementwise. Kingma & Welling 2014, appendix B."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
 def _before(lengths: Tensor, most: int) -> Tensor:

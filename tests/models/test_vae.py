@@ -264,6 +264,78 @@ def test_notes_are_hidden_in_training_only(tmp_path: Path) -> None:
         assert not torch.equal(network.decode(inputs, z)[0], network.decode(inputs, z)[0])
 
 
+# The maximum mean discrepancy
+
+
+def test_discrepancy_by_draws() -> None:
+    """The closed form against the means of the kernel over draws."""
+    torch.manual_seed(1)
+    mean, variance = torch.randn(4, 3), 1.5 * torch.rand(4, 3)
+    prior = torch.zeros(3), torch.ones(3)
+
+    def kernel(one: Any, other: Any) -> float:
+        x, y = (m + v.sqrt() * torch.randn(200_000, 3) for m, v in (one, other))
+        return float(torch.exp(-(x - y).square().sum(-1) / 6).mean())
+
+    spans = list(zip(mean, variance, strict=True))
+    within = np.mean([kernel(a, b) for i, a in enumerate(spans) for j, b in enumerate(spans) if i != j])
+    expected = within - 2 * np.mean([kernel(span, prior) for span in spans]) + kernel(prior, prior)
+    assert abs(expected) > 0.01
+    assert module.discrepancy(mean, variance).item() == pytest.approx(expected, abs=2e-3)
+    padded = torch.cat([mean, mean + 9]), torch.cat([variance, variance])
+    assert module.discrepancy(*padded, torch.arange(8) < 4).item() == pytest.approx(
+        module.discrepancy(mean, variance).item(), abs=1e-6
+    )
+
+
+def test_discrepancy_looks_at_all_posteriors_together() -> None:
+    """Narrow posteriors that cover the prior together are no discrepancy, although each has a large KL; one point for all is."""
+    draws = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    narrow = torch.full_like(draws, 1e-4)
+    assert abs(module.discrepancy(draws, narrow).item()) < 5e-3
+    assert module.kl_to_standard(draws, narrow.log()).sum(-1).mean() > 7
+    assert module.discrepancy(torch.zeros_like(draws), narrow).item() > 0.1
+    assert module.discrepancy(torch.zeros_like(draws), torch.ones_like(draws)).item() == pytest.approx(0, abs=1e-6)
+
+
+@torch.inference_mode()
+def test_the_discrepancy_joins_the_loss_for_each_span(tmp_path: Path) -> None:
+    model = scrambled(tmp_path, mmd=4.0, beta=0.0, anneal=0)
+    targets, inputs = torch.randint(0, 64, (2, 2, 16, 4))
+    mask = torch.arange(16) < torch.tensor([[16], [5]])
+    network = deaf(model).network
+    mean, log_variance = (x.flatten(0, 1)[:3] for x in network.posterior(targets, mask))
+    without = network(inputs, targets, mask, torch.tensor(0.0)).item()
+    beta, mmd = model.extra(0)
+    assert (beta.item(), mmd.item()) == (0.0, 4.0)
+    expected = without + 4.0 * 3 * module.discrepancy(mean, log_variance.exp()).item() / 21
+    assert network(inputs, targets, mask, beta, mmd).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.training
+def test_trained_by_the_discrepancy_latents_say_more_and_the_bound_is_still_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each span's KL is hardly limited then, and counts in the bound: it lies below the estimate by importance weights."""
+    hidden = {"word_dropout": 0.9, "free_bits": 0.0, "anneal": 0, "latent": 2}
+    model, run = fitted(tmp_path / "mmd", 10, beta=0.0, mmd=10.0, **hidden)
+    plain, _ = fitted(tmp_path / "kl", 10, **hidden)
+    assert model.facts()["kl_nats_per_span"] > 1.5 * plain.facts()["kl_nats_per_span"]
+    assert run.history[-1]["validation_bits"] < run.history[0]["validation_bits"]
+    piece = music(102, 2 * SPAN)
+    model.network.eval()
+    with torch.inference_mode():
+        mean, log_variance = posterior(model, piece)
+        torch.manual_seed(0)
+        z = mean + torch.randn(3000, *mean.shape, dtype=torch.float64) * (0.5 * log_variance).exp()
+        prior = log_normal(z, torch.tensor(0.0), torch.tensor(0.0)).sum((1, 2))
+        weights = given(model, piece, z) + prior - log_normal(z, mean, log_variance).sum((1, 2))
+    monkeypatch.setattr(module, "SAMPLES", 2000)
+    (scores,) = model.log_likelihood([piece])
+    assert scores.sum() < torch.logsumexp(weights, 0).item() - math.log(3000)
+    assert scores.sum() == pytest.approx(weights.mean().item(), abs=5 * weights.std().item() / math.sqrt(module.SAMPLES))
+
+
 @pytest.mark.training
 def test_learns_and_uses_its_latent(tmp_path: Path) -> None:
     model, run = fitted(tmp_path, 12)
@@ -300,6 +372,7 @@ def test_what_the_latent_says_is_heard(tmp_path: Path) -> None:
         ({"window": 20}, "window must be a multiple of span"),
         ({"span": 2}, "span at least 4"),
         ({"beta": -1.0}, "beta is -1.0, must be at least 0"),
+        ({"mmd": -1.0}, "mmd is -1.0, must be at least 0"),
         ({"word_dropout": 1.0}, r"word_dropout is 1.0, must be in \[0, 1\)"),
         ({"latent": 0}, "vae: latent is 0, must be at least 1"),
         ({"window": 0}, "window is 0"),
