@@ -108,6 +108,10 @@ class Learner(ABC, Generic[N]):
 
     # Training
 
+    def training(self, network: N, windows: Windows, run: Run) -> Training[N]:
+        """Prepare the training of `network`."""
+        return Training(self, network, windows, run)
+
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         """Train by AdamW on random windows; keep the averaged weights of the best evaluation by validation bits."""
         torch.set_num_threads(run.threads)
@@ -120,15 +124,15 @@ class Learner(ABC, Generic[N]):
             return
         check_splits(self.name, train, valid)
         windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
-        training = Training(self, network, windows, run)
+        training = self.training(network, windows, run)
         self.network = training.averaged
         for _ in training.progress.evaluations():
             with _torch.training_precision():
-                loss, notes = training.train()
+                trained, notes = training.train()
             rate = training.optimizer.param_groups[0]["lr"]
-            values = self.validate(valid)
+            values = trained | self.validate(valid)
             score = values.pop("validation_bits")
-            training.progress.finish(loss=loss, score=score, notes=notes, rate=rate, **values)
+            training.progress.finish(score=score, notes=notes, rate=rate, **values)
         training.progress.restore_best()
         self.peak_gpu_bytes = training.progress.peak_gpu_bytes
 
@@ -154,18 +158,24 @@ class Learner(ABC, Generic[N]):
     def _continue(self, network: N, heard: Tensor, n_notes: int, rng: torch.Generator, weights: Tensor | None) -> Tensor:
         """Continue prompts `heard` (B, P, 4); codes of the continuations, (B, n_notes, 4)."""
         B, P, _ = heard.shape
-        sampler = Sampler(rng, self.temperature, self.top_p)
         notes = torch.empty(B, 1 + P + n_notes, len(FIELDS), dtype=torch.int64, device=self.device)
         notes[:, 0] = torch.tensor(self.codec.sizes, device=self.device)  # notes[:, i] is the input that predicts note i
         notes[:, 1 : P + 1] = heard
-        for i, h in self.states(network, notes, P, P + n_notes, rng):
-            added = None if weights is None else weights[i - P]
+        self.draw_notes(network, notes, P, Sampler(rng, self.temperature, self.top_p), weights)
+        return notes[:, P + 1 :]
+
+    def draw_notes(self, network: N, notes: Tensor, first: int, sampler: Sampler, weights: Tensor | None = None) -> None:
+        """Draw notes `first`, `first` + 1, ... of each sequence into `notes` (B, 1 + N, 4), where note i is ``notes[:, i + 1]``.
+
+        ``notes[:, 0]`` is the input that predicts note 0. `weights` (N - first, 128) are added to the pitch logits.
+        """
+        for i, h in self.states(network, notes, first, notes.shape[1] - 1, sampler.generator):
+            added = None if weights is None else weights[i - first]
 
             def choose(logits: Tensor, field: int, added: Tensor | None = added) -> Tensor:
                 return sampler(logits, added if field == 0 else None)
 
             notes[:, i + 1] = draw(network, h, choose)
-        return notes[:, P + 1 :]
 
     # Facts
 
@@ -205,16 +215,36 @@ class Learner(ABC, Generic[N]):
 
 
 class Training(Generic[N]):
-    """State of a training run, and its steps."""
+    """State of a training run, and its steps.
 
-    def __init__(self, model: Learner[N], network: N, windows: Windows, run: Run) -> None:
+    Parameters
+    ----------
+    model : Learner
+    network : FieldNetwork
+    windows : Windows
+    run : Run
+    modules : mapping of str to Module, optional
+        What is trained besides the network.
+    optimizers : mapping of str to Optimizer, optional
+        Those of `modules`.
+    anytime : bool
+        See :class:`models._training.Progress`.
+    """
+
+    def __init__(
+        self,
+        model: Learner[N],
+        network: N,
+        windows: Windows,
+        run: Run,
+        *,
+        modules: Mapping[str, nn.Module] | None = None,
+        optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
+        anytime: bool = True,
+    ) -> None:
         self.model, self.network, self.windows = model, network, windows
         self.averaged = averaged(network)
-        groups = [
-            {"params": params, "weight_decay": decay}
-            for params, decay in zip(decayed(network), (model.weight_decay, 0.0), strict=True)
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=model.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.optimizer = adamw(network, model.learning_rate, model.weight_decay)
         self.progress = _torch.Progress(
             model.name,
             asdict(model),  # type: ignore[call-overload]  # every plug-in is a dataclass
@@ -222,10 +252,11 @@ class Training(Generic[N]):
             model.batch,
             run,
             model.device,
-            modules={"network": network, "averaged": self.averaged},
-            optimizers={"network": self.optimizer},
+            modules={"network": network, "averaged": self.averaged, **(modules or {})},
+            optimizers={"network": self.optimizer, **(optimizers or {})},
             chosen="averaged",
             score="validation_bits",
+            anytime=anytime,
         )
         _torch.seed_all(initial_seed(run.seed, "dropout"))
         model.compiled = _torch.compiled(network, model.device, self._attempt)
@@ -233,24 +264,21 @@ class Training(Generic[N]):
     def _attempt(self, forward: Callable[..., Any]) -> Tensor:
         B, T = self.model.batch, self.model.window
         notes = np.zeros((B, T, len(FIELDS)), np.int16)
-        return self._loss(forward, notes, notes, np.ones((B, T), np.bool_), 0)
+        batch = to_device(self.model.device, notes, notes, np.ones((B, T), np.bool_))
+        return self._likelihood(forward, batch, 0)
 
-    def _loss(
-        self,
-        forward: Callable[..., Any],
-        inputs: NDArray[np.int16],
-        targets: NDArray[np.int16],
-        mask: NDArray[np.bool_],
-        update: int,
-    ) -> Tensor:
-        """Loss of a batch."""
-        batch = to_device(self.model.device, inputs, targets, mask)
+    def _likelihood(self, forward: Callable[..., Any], batch: tuple[Tensor, ...], update: int) -> Tensor:
+        """Loss of a batch of inputs, targets (B, T, 4) and mask (B, T) by the network's own `forward`."""
         with _torch.autocast(self.model.device):
             loss: Tensor = forward(*batch, *self.model.extra(update))
         return loss
 
-    def train(self) -> tuple[float, int]:
-        """Train until the next evaluation; return the mean loss, nats per note, and the number of notes trained on.
+    def loss(self, batch: tuple[Tensor, ...], update: int) -> Tensor:
+        """Loss of a batch whose gradient the update of that number follows."""
+        return self._likelihood(self.model.compiled.module, batch, update)
+
+    def train(self) -> tuple[dict[str, float], int]:
+        """Train until the next evaluation; return the mean ``loss``, nats per note, and the number of notes trained on.
 
         Nothing in an update waits for a GPU: the next batch is drawn while it computes.
         """
@@ -258,16 +286,16 @@ class Training(Generic[N]):
         self.network.train()
         losses = []
         batches = self.progress.batches(lambda epoch: self.windows.epoch(epoch, model.batch), lambda batch: int(batch[2].sum()))
-        for update, (inputs, targets, mask) in batches:
+        for update, arrays in batches:
             _torch.set_rate(self.optimizer, model.learning_rate * warmed(update, model.warmup))
-            loss = self._loss(model.compiled.module, inputs, targets, mask, update)
+            loss = self.loss(to_device(model.device, *arrays), update)
             torch.autograd.backward(loss)
             _torch.clip_gradients(self.network.parameters(), model.clip)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             _torch.average(self.averaged, self.network, averaging(update))
             losses.append(loss.detach())
-        return float(torch.stack(losses).mean()), self.progress.notes_done - before
+        return {"loss": float(torch.stack(losses).mean())}, self.progress.notes_done - before
 
 
 def averaged(network: N) -> N:
@@ -279,7 +307,13 @@ def averaged(network: N) -> N:
     return copied
 
 
-def decayed(network: FieldNetwork) -> tuple[list[Tensor], list[Tensor]]:
+def adamw(network: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
+    """Make the optimiser of a network, with weight decay where :func:`decayed` says so."""
+    groups = [{"params": params, "weight_decay": d} for params, d in zip(decayed(network), (decay, 0.0), strict=True)]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)
+
+
+def decayed(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Parameters with weight decay, the matrices of products, and those without: biases, gains, tables, kernels."""
     named = list(network.named_parameters())
     products = {name for name, p in named if p.ndim == 2 and not name.startswith(TABLES)}

@@ -296,6 +296,7 @@ class Progress(_training.Progress):
     chosen : str
         The module that is evaluated, and whose weights of the best evaluation are kept.
     score : str
+    anytime : bool
         See :class:`models._training.Progress`.
     """
 
@@ -312,6 +313,7 @@ class Progress(_training.Progress):
         optimizers: Mapping[str, torch.optim.Optimizer],
         chosen: str,
         score: str,
+        anytime: bool = True,
     ) -> None:
         self.hyperparameters, self.device = hyperparameters, device
         self.modules, self.optimizers, self.chosen = modules, optimizers, chosen
@@ -319,7 +321,8 @@ class Progress(_training.Progress):
         #: Most GPU memory of tensors while training, bytes; not in evaluations, whose batches the card decides on.
         self.peak_gpu_bytes = peak_gpu_bytes(device)
         steps = windows.updates(batch)
-        super().__init__(name, run, score, steps=steps, hyperparameters=hyperparameters, train_notes=windows.notes)
+        identity = {"hyperparameters": hyperparameters, "train_notes": windows.notes}
+        super().__init__(name, run, score, steps=steps, anytime=anytime, **identity)
 
     def batches(self, epoch: Callable[[int], Iterator[B]], notes: Callable[[B], int]) -> Iterator[tuple[int, B]]:
         """See :class:`models._training.Progress`."""

@@ -4,7 +4,7 @@ Reading order, from the whole to its parts:
 
 ==================  ============================================================================================
 this file           the model's hyperparameters
-``_rotary.py``      its network: attention with rotary positions; likelihood and generation by windows
+``_rotary.py``      its network: attention with rotary positions; likelihood and generation by windows; that of `transformer-gan`
 ``_decoder.py``     pre-norm blocks and the stack of them, shared with the Music Transformer
 ``_fields.py``      the network's two ends: embeddings of a note's four fields, and the heads that predict them
 ``_learner.py``     training by likelihood, continuing prompts, facts; shared with the VAE

@@ -31,6 +31,7 @@ TINY: dict[str, dict[str, Any]] = {
     "transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
     "lstm-paper": {"units": 8, "embedding": 4, "dense": [12, 8], "window": 10, "batch": 16, "stride": 3, "learning_rate": 0.01},
     "music-transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "span": 8, "distance": 4, "batch": 4},
+    "transformer-gan": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
     "vae": {"width": 16, "latent": 4, "window": 16, "span": 8, "batch": 4},
     "frame-recurrent": {"units": 12, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0},
     "frame-tcn": {"blocks": 2, "width": 8, "kernel": 3, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0},

@@ -27,6 +27,7 @@ batches = sys.modules[shared.__name__.replace("._torch", "._batches")]
 
 SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
+    "transformer-gan": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4, "pretraining": 0.0},
     "music-transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "span": 8, "distance": 4, "batch": 4},
     "vae": {"width": 16, "latent": 4, "window": 16, "span": 8, "batch": 4},
     "gan": {"latent": 8, "width": 8, "dilations": [1, 2], "critic_widths": [8, 8, 8], "window": 16, "batch": 4},
@@ -135,7 +136,7 @@ SLOW = ("embedding_dense_backward", "scatter_add", "index_add")
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("name", ["transformer", "music-transformer", "vae", "gan"])
+@pytest.mark.parametrize("name", ["transformer", "music-transformer", "transformer-gan", "vae", "gan"])
 def test_what_a_gpu_computes_has_deterministic_kernels(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
 
