@@ -518,7 +518,10 @@ class TestDoctor:
         answer = call("doctor", BENCH_PYTHON_PYTORCH=str(fake), BENCH_PYTHON_TENSORFLOW="/no/python", COLUMNS="200")
         assert answer.returncode == 3
         assert re.search(r"^CPU .*cores *$", answer.stdout, re.MULTILINE)
-        models = "event-lstm, event-transformer, frame-tcn, frame-transformer, gan, music-transformer, transformer, transformer-gan, vae"
+        models = (
+            "event-lstm, event-transformer, frame-tcn, frame-transformer, gan, music-transformer, transformer, "
+            "transformer-gan, vae"
+        )
         assert f"missing: pytorch (for {models}): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
         assert f"  fix: {fake} -m pip install torch==" in answer.stdout
         assert "  fix: unset BENCH_PYTHON_TENSORFLOW\n" in answer.stdout
