@@ -90,7 +90,7 @@ def refusal(folder, text, **changes):
         ("grid: {lstm.units: 8}", "mine.yaml:6: grid.lstm.units: expected a list, got 8."),
         ("suits: [laptop]", "mine.yaml:6: suits[0]: unknown value 'laptop'.\nValid: cpu, gpu, smoke."),
         ("published: mon2024", "mine.yaml:6: published: unknown value 'mon2024'.\nDid you mean 'mon2025'? "
-         "Valid: bai2018, mon2025."),
+         "Valid: bai2018, hawthorne2019, mon2025."),
         ("references: [median, marcov]", "mine.yaml:6: references[1]: unknown reference 'marcov'.\nDid you mean 'markov'? "
          "Valid: codec, markov, median, ngram, published-sample, real, shuffle, uniform, unigram, untrained."),
         ("scales: {cpu: {suits: [cpu]}}", "mine.yaml:6: scales.cpu.suits: 'suits' can't differ between scales.\n"
