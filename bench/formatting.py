@@ -133,9 +133,10 @@ def clean(text: object) -> str:
 
 
 def clean_fields(value: object, *names: str) -> None:
-    """Clean text fields of a frozen dataclass as it is made."""
+    """Clean text fields of a frozen dataclass as it is made; None is an empty text."""
     for name in names:
-        object.__setattr__(value, name, clean(getattr(value, name)))
+        text = getattr(value, name)
+        object.__setattr__(value, name, "" if text is None else clean(text))
 
 
 def _shown(match: re.Match[str]) -> str:

@@ -32,6 +32,9 @@ REMARKS = (
     "Split by a hash of the title without case, accents and punctuation: versions of one title are in one split.",
 )
 
+#: What is wrong with a page in place of a file.
+PAGE_INSTEAD = "HTML instead of MIDI"
+
 
 class Dataset:
     """Files listed by midiworld's search and composer pages.
@@ -216,9 +219,12 @@ class Dataset:
                 left_out.append([link.url, str(error)])
                 continue
             unreached.pop(link.url, None)
+            if (problem := _not_midi(body)) == PAGE_INSTEAD:  # of an address without a file, or "back soon" on each
+                broken[link.url] = problem
+                continue
             broken.pop(link.url, None)
-            if not body.startswith(b"MThd"):
-                left_out.append([link.url, _not_midi(body)])
+            if problem:
+                left_out.append([link.url, problem])
                 continue
             digest = hashlib.sha256(body).hexdigest()
             if link.url in files and files[link.url]["sha256"] != digest:
@@ -226,7 +232,7 @@ class Dataset:
             write_file(path, body)
             facts = {"file": name, "sha256": digest, "bytes": len(body), "title": link.title, "composer": link.composer}
             files.setdefault(link.url, facts)
-        if broken and files and not self._delivers(client, next(iter(files))):
+        if broken and files and not self._delivers(client, *next(iter(files.items()))):
             unreached |= broken
         if unreached:
             raise _unreachable(unreached, len(links))
@@ -243,13 +249,12 @@ class Dataset:
             pass
         return True
 
-    def _delivers(self, client: Client, url: str) -> bool:
+    def _delivers(self, client: Client, url: str, facts: Mapping[str, Any]) -> bool:
         """Whether the server still delivers a file that it has: if not, what failed on others says nothing of them."""
         try:
-            client.get(url)
+            return bool(hashlib.sha256(client.get(url)).hexdigest() == facts["sha256"])
         except GoneError:
             return False
-        return True
 
     def _fetch_locked(self, folder: Path, lock: dict[str, Any], client: Client, progress: Progress) -> None:
         """Download locked files that are missing or damaged; refuse any that differs from the lock."""
@@ -301,8 +306,11 @@ def _changed(lines: Sequence[str]) -> DataError:
 
 
 def _not_midi(body: bytes) -> str:
+    """Problem of a body that isn't MIDI; empty if it is."""
+    if body.startswith(b"MThd"):
+        return ""
     head = body[:512].lstrip().lower()
-    return "HTML instead of MIDI" if head.startswith((b"<!doctype", b"<html", b"<head")) else "not a MIDI file"
+    return PAGE_INSTEAD if head.startswith((b"<!doctype", b"<html", b"<head")) else "not a MIDI file"
 
 
 def _file_name(url: str) -> str:

@@ -57,7 +57,7 @@ def pooled(corpus: Corpus) -> Corpus:
 
 def composition(piece: Piece) -> str:
     """Name the composition of a piece: its group; else composer and title without case, punctuation and brackets; else its id."""
-    if piece.group:
+    if piece.group.strip():
         return f"\x1f\x1f\x1f{piece.group}"
     title = _letters(_BRACKETS.sub(" ", piece.title)) or _letters(piece.title)
     return f"{_letters(piece.composer)}\x1f{title}" if title else f"\x1f\x1f{piece.id}"

@@ -471,6 +471,8 @@ def _write_midi(folder: Path, targets: Targets) -> None:
     for i, target in enumerate(targets.targets[:MIDI_PIECES]):
         make_way(folder.parent, f"midi/target-{i:03}.mid")
         write_midi(folder / f"target-{i:03}.mid", target.prompt, target.target)
+    for i in range(len(targets.targets), MIDI_PIECES):  # of an earlier spec that held out more
+        (folder / f"target-{i:03}.mid").unlink(missing_ok=True)
 
 
 def write_midi(path: Path, *parts: Notes) -> None:

@@ -204,6 +204,7 @@ class TrialTask:
             {(division.places[piece], sample): notes for (piece, sample), notes in generated.items()},
             *self._likelihood(model, kind, division),
         )
+        self._remark_on_weights(samples)
         facts = self._facts(model)
         self.peak = peak_bytes()
         self.phase = "originality"  # measured here, because scoring does not read the training pieces
@@ -350,6 +351,15 @@ class TrialTask:
         sums = np.array([part.reshape(len(part), -1).sum(0) for _, part in predicted])  # (pieces, 4 or 1)
         counts = np.array([len(part) for _, part in predicted], np.int64)
         return sums, counts, np.array([division.pieces[i] for i, _ in predicted], np.int64)
+
+    def _remark_on_weights(self, samples: Samples) -> None:
+        """Say if a mean over all predictions is that of one piece: a file of an hour of long notes among short ones, perhaps."""
+        counts = samples.likelihood_notes
+        if counts is not None and len(counts) > 2 and 2 * counts.max() > counts.sum():
+            share = f"{counts.max() / counts.sum():.0%}"
+            self._remark(
+                f"One of {len(counts)} held-out pieces has {share} of all {self.unit}s that the likelihood is a mean over."
+            )
 
     def _facts(self, model: Any) -> dict[str, Any]:
         """Ask the model for its facts. Unusable ones are left out with a remark: they are no reason to lose the trial."""

@@ -183,6 +183,7 @@ def render_run(
         if not again and isinstance(stored_clip(source), StoredClip)
         else _render(source, targets[source.piece], synthesizer)
         for source in sources(folder, systems)
+        if source.piece < len(targets)  # the folder is someone else's, or an earlier spec held out more
     ]
 
 

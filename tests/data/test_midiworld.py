@@ -472,13 +472,18 @@ def test_a_file_that_a_server_never_delivers_costs_itself(site: Server, tmp_path
     assert len(all_pieces(splits)) == len(HOSTILE) - 1
 
 
-def test_files_that_a_server_in_trouble_does_not_deliver_are_fetched_later(site: Server, tmp_path: Path, quiet: Quiet) -> None:
-    """Its program fails on every file from one moment on, as that of a site whose database went down."""
+@pytest.mark.parametrize(
+    ("trouble", "said"), [(Answer(b"", 500), "the server answered 500"), (Answer(HTML), "HTML instead of MIDI")]
+)
+def test_files_that_a_server_in_trouble_does_not_deliver_are_fetched_later(
+    site: Server, tmp_path: Path, quiet: Quiet, trouble: Answer, said: str
+) -> None:
+    """Its program fails on every file from one moment on, or a page says that it is back soon."""
     good = {i: midi_bytes(music(i, 90)) for i in range(len(HOSTILE))}
-    site.put("download/0", good[0], Answer(b"", 500))
+    site.put("download/0", good[0], trouble)
     for i in range(1, len(HOSTILE)):
-        site.put(f"download/{i}", Answer(b"", 500))
-    with pytest.raises(DataError, match=r"5 of 6 files can't be downloaded now; http\S+: the server answered 500"):
+        site.put(f"download/{i}", trouble)
+    with pytest.raises(DataError, match=rf"5 of 6 files can't be downloaded now; http\S+: {said}"):
         make(site).fetch(tmp_path, quiet)
     for i, body in good.items():
         site.put(f"download/{i}", body)

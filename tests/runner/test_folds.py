@@ -202,3 +202,9 @@ def test_pooled_keeps_all() -> None:
     given = corpus([piece("a")], [piece("b")], [piece("c")])
     assert [p.id for p in pooled(given).test] == ["a", "b", "c"]
     assert pooled(given).train == pooled(given).validation == ()
+
+
+@pytest.mark.parametrize("group", [None, "", "  "])
+def test_no_group_is_no_common_group(group: str) -> None:
+    one, other = (Piece(Notes.from_columns([0.0], [1.0], [60], [64]), name, title=name, group=group) for name in ("a", "b"))
+    assert composition(one) != composition(other)

@@ -36,7 +36,7 @@ class Dataset:
 
     def load(self, source, progress):
         train = tuple(piece(f"train {i}", 20 + i) for i in range(3))
-        test = piece("long", 14), piece("one", 1, 40), piece("short", 2)
+        test = piece("long", 14), piece("one", 1, 40), piece("short", 2), piece("third", 3)
         return Splits(train, (piece("valid", 15),), test)
 '''
 
@@ -51,13 +51,14 @@ def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Ben
     assert not result.failed
     outcome = toy.outcome("markov-keys")
     stored = outcome["prediction"]
-    assert (stored["unit"], stored["pieces"], stored["predictions"]) == ("frame", 2, 13 + 1)
+    assert (stored["unit"], stored["pieces"], stored["predictions"]) == ("frame", 3, 13 + 1 + 2)
     assert outcome["likelihood"] is None
+    assert outcome["remarks"] == ["One of 3 held-out pieces has 81% of all frames that the likelihood is a mean over."]
     samples = toy.notes("markov-keys")
     assert samples.likelihood_notes is not None
-    assert samples.likelihood_notes.tolist() == [13, 1]
+    assert samples.likelihood_notes.tolist() == [13, 1, 2]
     row = next(row for row in result.table if row["system"] == "markov-keys")
-    assert row["nats_per_frame"] == pytest.approx(stored["nats"] / 14)
+    assert row["nats_per_frame"] == pytest.approx(stored["nats"] / 16)
     assert row["bits_per_note"] is None
     history = [
         json.loads(line) for line in (toy.trials()["markov-keys", 0] / "checkpoint/history.jsonl").read_text().splitlines()

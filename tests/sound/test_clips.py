@@ -108,6 +108,10 @@ class TestFailures:
             assert outcome.error.startswith(f"{damaged.soundfont} can't be played")
             assert (outcome.rendered, stored_clip(outcome.source)) == (False, outcome.error)
 
+    def test_midi_of_a_piece_that_is_not_held_out_is_left_alone(self, run):
+        (run / "midi" / "target-999.mid").write_bytes((run / "midi" / "target-000.mid").read_bytes())
+        assert len(render_run(run, SYNTHESIZER)) == 6
+
     def test_one_damaged_midi_file_costs_one_clip(self, run):
         (run / "midi" / "target-000.mid").write_bytes(b"MThd")
         outcomes = render_run(run, SYNTHESIZER)
