@@ -160,11 +160,17 @@ def _files(source: Path) -> tuple[list[Path], list[Skipped]]:
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder is one of this suite's runs or exports, or a cache of any program."""
+    return any(_is_there(folder / name) for name in OURS) or all(_is_there(folder / name) for name in (".lock", "trials"))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a name is there. Of a folder that can't be entered the walk reports that."""
     try:
-        return any((folder / name).is_file() for name in OURS) or ((folder / ".lock").is_file() and (folder / "trials").is_dir())
+        path.stat()  # from Python 3.14 on, Path.exists is silent about all errors
     except OSError as error:
-        check_closed(error)  # of the machine, a run's samples would count as music; else it can't be entered, as the walk reports
+        check_closed(error)  # of the machine: a run's samples would count as music
         return False
+    return True
 
 
 def _required(source: Path | None) -> Path:

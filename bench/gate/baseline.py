@@ -170,7 +170,7 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
             "target": spec.get("target"),
             "scale": record.scale,
         },
-        environment=_environment(record.provenance),
+        environment={**_environment(record.provenance), "music": record.dataset.parsed[:16]},
         pieces=tuple(t.piece.id for t in targets.targets),
         systems={row.system: _system(row) for row in (table or score_run(folder)).rows},
     )

@@ -65,7 +65,11 @@ def warnings(before: Baseline, now: Baseline) -> list[str]:
     lines = []
     if before.spec_hash != now.spec_hash:
         lines.append(f"another spec: its hash is {now.spec_hash}, was {before.spec_hash}")
-    lines += [f"another environment: {text}" for text in differences(before.environment, now.environment)]
+    was, is_now = ({k: v for k, v in side.environment.items() if k != "music"} for side in (before, now))
+    lines += [f"another environment: {text}" for text in differences(was, is_now)]
+    heard = [side.environment.get("music") for side in (before, now)]
+    if all(heard) and heard[0] != heard[1]:  # a baseline of an earlier version has none
+        lines.append("other music: the held-out pieces are the same, those of the training or validation are not")
     for name, system in now.systems.items():
         if name in before.systems and (old := before.systems[name].seeds) != system.seeds:
             lines.append(f"{name}: seeds are {_listed(system.seeds)}, were {_listed(old)}")

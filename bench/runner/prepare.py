@@ -265,7 +265,8 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         raise DataError(
             f"No test piece is long enough: {needed} notes are needed ({protocol.prompt} given, {protocol.notes} to generate), "
             f"{_lengths(corpus.test)}.",
-            "Ask for fewer notes (protocol.prompt, protocol.notes), or select more of the dataset.",
+            "Ask for fewer notes (protocol.prompt, protocol.notes), or select more of the dataset."
+            + ("" if corpus.test else f"\n{corpus.summary()}"),
         )
     at = np.linspace(0, len(usable) - 1, min(protocol.pieces, len(usable)))
     chosen = [usable[i] for i in np.round(at).astype(int)]

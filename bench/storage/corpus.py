@@ -84,7 +84,7 @@ class Corpus:
         pieces = plural(len(self.train) + len(self.validation) + len(self.test), "piece")
         reasons = [f"{plural(n, 'file')}: {reason}" for reason, n in tally(skipped.reason for skipped in self.skipped)]
         files = f"{plural(len(self.skipped), 'file')} left out{':' if reasons else '.'}"
-        return "\n".join([f"{pieces} read, {files}", *reasons[:REASONS]])
+        return "\n".join([f"{pieces} read, {files}", *reasons[:REASONS], *self.remarks])
 
 
 def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:

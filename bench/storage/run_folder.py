@@ -27,7 +27,7 @@ from bench.storage.outcome import OUTCOME, RESULT, Done, Failed, Failure
 from bench.storage.records import RunRecord
 from bench.storage.samples import Samples, Target, incomplete, read_samples, unite_samples
 from bench.storage.stored import first_problem
-from bench.system.disk import DamagedFileError, check_ordinary, file_digest
+from bench.system.disk import DamagedFileError, check_ordinary, exists, file_digest
 
 
 def samples_file(trial: Path, stage: float | None = None) -> Path:
@@ -209,7 +209,7 @@ class RunFolder:
         if strange := self.strange(key):
             return Failed(key=key, status="failed", error=Failure(kind="Damaged", message=f"its folder can't be used: {strange}"))
         path = self.trial_dir(key) / "outcome.json"
-        if not path.exists():
+        if not exists(path):
             return None
         try:
             outcome = OUTCOME.validate_python(read_json(path))
@@ -244,7 +244,7 @@ class RunFolder:
             All of the run's.
         """
         outcome = self.outcome(key)
-        if outcome is None and not (self.trial_dir(key) / "outcome.json").exists():
+        if outcome is None and not exists(self.trial_dir(key) / "outcome.json"):
             return "it has no outcome"
         if isinstance(outcome, Failed):
             return f"it failed: {outcome.error.reason}"

@@ -205,6 +205,17 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def exists(path: Path) -> bool:
+    """Whether a name is there; an OSError if the system can't say. :meth:`Path.exists` is silent then from Python 3.14 on."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return False
+    return True
+
+
 def check_ordinary(folder: Path, own: Callable[[Path], bool] = lambda _: False) -> None:
     """Refuse a folder that holds anything but ordinary files and folders, however deep.
 

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.api import Notes, Piece, Splits
+from bench.api import DataError, Notes, Piece, Splits
 from bench.music.midi import midi_bytes
 from bench.runner.folds import composition, deal
-from bench.specs.schema import Protocol
+from bench.runner.held_out import hold_out
+from bench.specs.schema import DatasetChoice, Protocol, Spec
+from bench.system.paths import Places
 
 from .conftest import dataset_class, dataset_module
 
@@ -233,3 +235,14 @@ def test_one_long_piece_costs_little_beside_many() -> None:
     before = time.process_time()
     assert alike([*pieces, long]) == []
     assert time.process_time() - before < 3 * alone + 2  # every piece sorted with it: 10 s
+
+
+def test_a_folder_of_one_work_says_so(tmp_path: Path) -> None:
+    for at in range(12):
+        write(tmp_path / "music" / f"{at}.mid", copy(melody(1), at))
+    spec = Spec(
+        title="x", dataset=DatasetChoice(name="folder"), protocol=Protocol(prompt=4, notes=16), references=("median",), models={}
+    )
+    with pytest.raises(DataError) as refused:
+        hold_out(spec, Places.find(out=tmp_path, data=[tmp_path / "music"]))
+    assert "12 of 12 pieces are the same music as another one" in str(refused.value.hint)

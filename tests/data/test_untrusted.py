@@ -80,14 +80,14 @@ def scandir(path="."):
 real_scandir, os.scandir = os.scandir, scandir
 
 stats = 0
-def is_file(self):
+def stat(self, **options):
     global stats
     if str(self).endswith("music/sub/run.json"):
         stats += 1
         if -stats in {scans}:
             raise OSError(errno.EIO, "Input/output error", str(self))
-    return real_is_file(self)
-real_is_file, pathlib.Path.is_file = pathlib.Path.is_file, is_file
+    return real_stat(self, **options)
+real_stat, pathlib.Path.stat = pathlib.Path.stat, stat
 """
 
 #: Runs a program as a user who isn't root: root may enter every folder.

@@ -295,6 +295,11 @@ class TestTerms:
         )
         assert judged.exit_code == 0
 
+    @pytest.mark.parametrize(("was", "warned"), [("abc", 1), ("def", 0), (None, 0)])
+    def test_other_training_music_is_a_warning(self, was, warned):
+        before, now = (replace(RUN, environment={**RUN.environment, "music": music}) for music in (was, "def"))
+        assert sum("other music" in line for line in judge(before, now).warnings) == warned
+
     def test_other_seeds_are_a_warning(self):
         other = changed(RUN, "lstm", seeds=(0, 5), yardstick={"0": 0.5, "5": 0.5})
         assert judge(RUN, other, {"training_seconds": "off"}).warnings == ("lstm: seeds are 0, 5, were 0, 1",)
