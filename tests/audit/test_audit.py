@@ -128,7 +128,7 @@ def test_a_chord_cut_in_two_is_not_piled_up() -> None:
 def test_a_pause_of_hours_stays_within_what_notes_may_have(name: str) -> None:
     notes = Notes.concatenate([line([60]), line([60] * 31, start=24_000.0)])
     for strength in CORRUPTIONS[name].strengths:
-        assert len(corrupted(name, strength, context(notes))) == 32
+        assert corrupted(name, strength, context(notes)).onset.max() < 100_000
 
 
 def test_replaced_by_a_training_piece_from_the_first_replaced_note_on() -> None:

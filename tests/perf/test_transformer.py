@@ -29,7 +29,7 @@ from .aims import reach  # noqa: E402
 pytestmark = pytest.mark.perf
 
 Model = load(find_plugins("model")["transformer"])
-module = sys.modules[Model.__module__]
+module = sys.modules[sys.modules[Model.__module__].WindowedLearner.__module__]
 learner = sys.modules[module.Learner.__module__]
 LAYERS, WIDTH, HEADS, VOCABULARY = 4, 128, 4, 512
 BATCH, LENGTH = 16, 256
