@@ -79,8 +79,11 @@ class Report:
         return table if ours & table.values.keys() else None
 
     def published_value(self, row: Row, metric: str) -> float | None:
-        """Look up the published value of a trained row, by the row's name, else by its plug-in's if only one row has it."""
-        if self.published is None or row.kind != "model":
+        """Look up the published value of a trained row, by the row's name, else by its plug-in's if only one row has it.
+
+        A run at another scale than the published table's has none to stand beside it.
+        """
+        if self.published is None or row.kind != "model" or self.published.scale not in ("", self.run.scale):
             return None
         same = [r for r in self.table.rows if r.kind == "model" and r.model == row.model]
         name = row.system if row.system in self.published.values or len(same) > 1 else row.model

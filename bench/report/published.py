@@ -74,7 +74,8 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             dataset="maestro",
             other_music="It was measured on other music, MAESTRO.",
             caveat="It is one training of the relative Transformer on MAESTRO v1, measured on the validation pieces, ours on the "
-            "test pieces. The paper doesn't say how it divides them for the measure; it trains on random crops of 2048 events.",
+            "test pieces. The paper doesn't say how it divides them for the measure (the code that was released with it: in "
+            "segments, the last shorter); it trains on random crops of 2048 events.",
             values={"event-transformer": {"nats_per_event": 1.84}},
             scale="gpu",
         ),

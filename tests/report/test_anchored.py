@@ -53,7 +53,7 @@ def test_a_smaller_scale_says_that_its_numbers_are_not_the_anchors(stored: Store
     stored.add("event-transformer", 0, moved(8), prediction=predicted(2.5, unit="event"))
     text = written(stored.close())["report.md"]
     assert ("Not the anchor's numbers: at scale cpu" in text) == (scale == "cpu")
-    assert anchored(text)[0]["Hawthorne 2019"] == "1.84"
+    assert anchored(text)[0].get("Hawthorne 2019") == (None if scale == "cpu" else "1.84")
 
 
 def test_the_csv_has_both_values(text: dict[str, str]) -> None:
