@@ -1,4 +1,4 @@
-"""A GAN with Gumbel-softmax heads: a convolutional generator and critic over the note axis.
+"""GAN over notes (Goodfellow et al. 2014), convolutional, with Gumbel-softmax heads (Jang, Gu & Poole 2017).
 
 Training follows Huang et al., "The GAN is dead; long live the GAN! A modern baseline GAN" (2024): the critic scores a real window
 relative to a generated one (Jolicoeur-Martineau 2018), and the squared norm of its gradient is penalised at both (R1 and R2,
@@ -10,7 +10,7 @@ before it chose for the same note.
 It takes no prompt: a sample is generated from noise alone. It has no likelihood. Its networks and losses are in ``_gan.py``.
 
 The generator that is evaluated is a moving average of its weights. The best is the one with the smallest validation distance: see
-:func:`validation_distance`.
+``validation_distance`` in ``_distance.py``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialEr
 
 from . import _torch
 from ._batches import to_device
+from ._distance import marginals, validation_distance
 from ._gan import Critic, Generator, relativistic_loss, scores_and_gradients, simplices
 from ._training import Windows, averaging, check_splits, initial_seed, warmed
 
@@ -48,9 +49,6 @@ SEQUENCES = 64
 
 #: Pieces, and notes of each, on which the validation distance is measured.
 VALIDATION = (32, 256)
-
-#: Length of the stretches whose mean pitch the validation distance compares, notes: the register should move.
-STRETCH = 32
 
 
 @dataclass
@@ -269,30 +267,3 @@ class _Training:
         norm = _torch.clip_gradients(network.parameters(), self.model.clip)
         optimizer.step()
         return norm
-
-
-def marginals(codes: Sequence[NDArray[np.integer]]) -> list[NDArray[np.int64]]:
-    """Compute samples of the marginals that the validation distance compares, from the classes (n, 4) of each piece.
-
-    The four fields; the steps between neighbouring pitches, semitones; the mean pitch of each stretch of 32 notes, rounded.
-    """
-    fields = [np.concatenate([c[:, field] for c in codes]).astype(np.int64) for field in range(len(FIELDS))]
-    steps = np.concatenate([np.abs(np.diff(c[:, 0].astype(np.int64))) for c in codes])
-    means = [c[: len(c) // STRETCH * STRETCH, 0].reshape(-1, STRETCH).mean(1) for c in codes]
-    return [*fields, steps, np.rint(np.concatenate(means)).astype(np.int64)]
-
-
-def wasserstein(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
-    """Wasserstein-1 distance between two samples of nonnegative integers: the area between their distribution functions."""
-    top = int(max(a.max(), b.max())) + 1
-    first, second = (np.bincount(x, minlength=top).cumsum() / len(x) for x in (a, b))
-    return float(np.abs(first - second).sum())
-
-
-def validation_distance(codes: NDArray[np.int64], real: Sequence[NDArray[np.int64]]) -> float:
-    """Mean Wasserstein-1 distance of generated classes (B, N, 4) to real music, over all of :func:`marginals`.
-
-    Each is in units of the real standard deviation (at least 1 class), so that all have the same weight.
-    """
-    pairs = [(sample, target) for sample, target in zip(marginals(list(codes)), real, strict=True) if len(target)]
-    return float(np.mean([wasserstein(sample, target) / max(1.0, float(target.std())) for sample, target in pairs]))

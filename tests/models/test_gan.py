@@ -22,6 +22,7 @@ from .pieces import interrupted  # noqa: E402
 Model = load(find_plugins("model")["gan"])
 gan = sys.modules[Model.__module__]
 networks = sys.modules[Model.__module__.rpartition(".")[0] + "._gan"]
+distances = sys.modules[Model.__module__.rpartition(".")[0] + "._distance"]
 TINY = {
     "latent": 16,
     "width": 24,
@@ -200,17 +201,17 @@ def test_simplices_put_each_field_in_its_own_columns():
 
 def test_wasserstein_by_hand():
     # Half of the mass moves by 2, half by 1.
-    assert gan.wasserstein(np.array([1, 3]), np.array([3, 4])) == pytest.approx(1.5)
-    assert gan.wasserstein(np.array([5, 5, 7]), np.array([7, 5, 5])) == 0
+    assert distances.wasserstein(np.array([1, 3]), np.array([3, 4])) == pytest.approx(1.5)
+    assert distances.wasserstein(np.array([5, 5, 7]), np.array([7, 5, 5])) == 0
 
 
 def test_validation_distance_is_0_for_the_same_music_and_counts_its_parts():
     codes = np.stack([NoteCodec().encode(music(i).notes) for i in range(8)]).astype(np.int64)
-    real = gan.marginals(list(codes))
-    assert gan.validation_distance(codes, real) == 0
+    real = distances.marginals(list(codes))
+    assert distances.validation_distance(codes, real) == 0
     louder = codes + np.array([0, 6, 0, 0])
     # Velocity alone moves, by 6 steps: one of six parts, in units of its standard deviation.
-    assert gan.validation_distance(louder, real) == pytest.approx(6 / real[1].std() / 6)
+    assert distances.validation_distance(louder, real) == pytest.approx(6 / real[1].std() / 6)
 
 
 # Training
@@ -249,8 +250,8 @@ def test_the_best_epoch_is_kept(plain):
     for name, tensor in model.generator.state_dict().items():
         assert torch.equal(tensor, kept[name]), name
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    distance = gan.validation_distance(
-        model._sample(model.generator, *gan.VALIDATION, seed=0), gan.marginals([model.codec.encode(p.notes) for p in VALID])
+    distance = distances.validation_distance(
+        model._sample(model.generator, *gan.VALIDATION, seed=0), distances.marginals([model.codec.encode(p.notes) for p in VALID])
     )
     assert distance == pytest.approx(min(e["validation_distance"] for e in history))
 
@@ -325,7 +326,7 @@ def test_learns_pitches_and_steps(tmp_path):
         made = np.concatenate([p.pitch for p in pieces]).astype(np.int64)
         steps = np.concatenate([np.abs(np.diff(p.pitch.astype(np.int64))) for p in pieces])
         real = np.concatenate([p.notes.pitch for p in TRAIN]).astype(np.int64)
-        return gan.wasserstein(made, real), float(steps.mean())
+        return distances.wasserstein(made, real), float(steps.mean())
 
     untrained, wide = measured(0)
     learned, near = measured(5)
