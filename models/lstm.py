@@ -1,7 +1,9 @@
-"""LSTM over notes, many-to-many, four factorised heads (TensorFlow/Keras).
+"""LSTM over notes (Hochreiter & Schmidhuber 1997), with a convolution before it if asked for (Huang, Huang & Cai 2018).
 
-From top to bottom: the model, its training, its network. Shared with the paper's LSTM: the recurrence in ``_recurrent.py``,
-compilation, optimisers and checkpoints in ``_tensorflow.py``; with all models: windows, schedule and epochs in ``_training.py``.
+Many-to-many, with four factorised heads (TensorFlow/Keras). From top to bottom: the model, its training; its network is in
+``_lstm.py``. Shared with the paper's LSTM: the recurrence in ``_recurrent.py``, compilation, optimisers and checkpoints in
+``_tensorflow.py``; with all models: windows, schedule and epochs in ``_training.py``. Huang, Huang & Cai convolve a matrix of the
+score; the convolution here is over the embeddings of the notes, and causal, so that the likelihood stays exact.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from bench.api import FIELDS, NoteCodec, Notes, Piece, Run
 
 from . import _tensorflow as fast
-from ._recurrent import lookup, recurrence, sample, step
+from ._lstm import CHUNK, Network, State, chunks
+from ._recurrent import sample, step
 from ._training import Windows, check_splits, initial_seed, warmed
 
 FRAMEWORK = "tensorflow"
@@ -30,21 +32,20 @@ LIKELIHOOD = "exact"
 SEES_TARGET = False
 CONSTRAINT = True
 
-#: Pieces scored in parallel on each device, and notes of each in a call: one shape, so one compilation, whatever the pieces.
-LANES, CHUNK = {"cpu": 16, "cuda": 128}, 128
-
-#: Hidden state and cell of each layer.
-State = list[tuple[tf.Tensor, tf.Tensor]]
+#: Pieces scored in parallel on each device.
+LANES = {"cpu": 16, "cuda": 128}
 
 
 @dataclass
-class Model(fast.Learner["Network"]):
+class Model(fast.Learner[Network]):
     """LSTM with the previous note as input and the next note as target, at every position.
 
     Parameters
     ----------
     units, layers, embedding, head : int
         See :class:`Network`.
+    convolution : int
+        Notes that a convolution before the first layer sees, as in Huang, Huang & Cai 2018; 0 goes without it.
     dropout : float
     window, batch : int
         Notes in a training window, windows in an update. 128 is the paper's batch.
@@ -72,6 +73,7 @@ class Model(fast.Learner["Network"]):
     layers: int = 2
     embedding: int = 64
     head: int = 192
+    convolution: int = 0
     dropout: float = 0.2
     window: int = 128
     batch: int = 128
@@ -91,7 +93,7 @@ class Model(fast.Learner["Network"]):
             counts=("units", "layers", "embedding", "head", "window", "batch"),
             shares=("dropout",),
             positive=("learning_rate", "clip"),
-            nonnegative=("weight_decay", "warmup", "transpose", "stretch"),
+            nonnegative=("convolution", "weight_decay", "warmup", "transpose", "stretch"),
         )
         self.codec = NoteCodec(self.time_classes, self.duration_classes)
 
@@ -107,6 +109,7 @@ class Model(fast.Learner["Network"]):
             embedding=self.embedding,
             head=self.head,
             dropout=self.dropout,
+            convolution=self.convolution,
             seed=initial_seed(run.seed, "weights"),
             cudnn=run.device == "cuda",
         )
@@ -126,7 +129,7 @@ class Model(fast.Learner["Network"]):
         lengths = [len(p.notes) for p in pieces]
         state = network.zero_state(self.lanes)
         result = [np.zeros((n, len(FIELDS))) for n in lengths]
-        for chunk in _chunks([self.codec.encode(p.notes) for p in pieces], self.codec.sizes, self.lanes):
+        for chunk in chunks([self.codec.encode(p.notes) for p in pieces], self.codec.sizes, self.lanes):
             loss, state = self._score(chunk.inputs, chunk.targets, chunk.continues, state)
             nats = -loss.numpy()  # (CHUNK, lanes, 4)
             for lane, (piece, at) in chunk.where.items():
@@ -146,7 +149,7 @@ class Model(fast.Learner["Network"]):
 
     def _score_batch(self, inputs: tf.Tensor, targets: tf.Tensor, continues: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         keep = tf.cast(continues, tf.float32)[:, None]  # (lanes, 1)
-        state = [(h * keep, c * keep) for h, c in state]
+        state = [tuple(x * keep for x in part) for part in state]
         return self.network.loss(tf.cast(inputs, tf.int32), tf.cast(targets, tf.int32), state)
 
     # -- generation ----------------------------------------------------------------------------------------------------
@@ -169,18 +172,23 @@ class Model(fast.Learner["Network"]):
         """Codes (batch, notes, 4) after `heard` (batch, 1 + prompt, 4), which begins with the start symbol."""
         network, batch, notes = self.network, heard.shape[0], constraint.shape[0]
         kernels = [[v.value for v in layer.trainable_variables] for layer in network.lstm]
-        # The first layer's input projection is linear in the embeddings, so a step needs four look-ups instead of a product.
+        # Without a convolution the first layer's input projection is linear in the embeddings: four look-ups replace a product.
         parts = tf.split(kernels[0][0], len(FIELDS))
         tables = [tf.matmul(e.embeddings.value, part) for e, part in zip(network.inputs, parts, strict=True)]  # (K + 1, 4 units)
 
         def stack(note: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-            z = kernels[0][2] + tf.add_n([tf.gather(table, note[:, k]) for k, table in enumerate(tables)])
+            if network.convolve:
+                x = tf.concat([tf.gather(e.embeddings.value, note[:, k]) for k, e in enumerate(network.inputs)], -1)
+                x, past = network.convolved(x[None], state)
+                z = tf.matmul(x[0], kernels[0][0]) + kernels[0][2]
+            else:
+                z, past = kernels[0][2] + tf.add_n([tf.gather(table, note[:, k]) for k, table in enumerate(tables)]), []
             after: State = []
             for i, (kernel, recurrent, bias) in enumerate(kernels):
                 z = z if i == 0 else tf.matmul(after[-1][0], kernel) + bias
                 _, h, c = step(z, recurrent, *state[i])
                 after.append((h, c))
-            return after[-1][0], after  # (batch, units)
+            return after[-1][0], after + past  # (batch, units)
 
         def draw(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
             hidden = network.hidden(x)
@@ -288,177 +296,3 @@ class _Training:
             loss = tf.reduce_sum(tf.reduce_sum(losses, -1) * here) / tf.reduce_sum(here)
         self.optimizer.apply([tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)], rates)
         return loss
-
-
-class Network:
-    """Embeddings of the note before, an LSTM stack, and a head for each field, given the fields before it.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Classes of each field; the inputs have one more, the start symbol.
-    units, layers, embedding, head : int
-        Width of the LSTM layers, their number, width of each field's embedding and of each head's hidden layer.
-    dropout : float
-        Dropped share of each LSTM layer's output.
-    seed : int
-        For the initial weights.
-    cudnn : bool
-        Whether training and scoring run Keras's own LSTM layer on cuDNN, which fails without it, instead of `recurrence`.
-        Generation runs `step` in both cases. All three use the same weights.
-    """
-
-    def __init__(
-        self,
-        sizes: tuple[int, int, int, int],
-        *,
-        units: int,
-        layers: int,
-        embedding: int,
-        head: int,
-        dropout: float,
-        seed: int,
-        cudnn: bool = False,
-    ) -> None:
-        self.sizes, self.units, self.head, self.dropout, self.cudnn = sizes, units, head, dropout, cudnn
-        seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
-
-        def normal(scale: float) -> keras.initializers.Initializer:
-            return keras.initializers.RandomNormal(0.0, scale, seed=next(seeds))
-
-        def glorot() -> keras.initializers.Initializer:
-            return keras.initializers.GlorotUniform(seed=next(seeds))
-
-        self.inputs = [
-            keras.layers.Embedding(n + 1, embedding, normal(0.5), name=f"input_{f}") for f, n in zip(FIELDS, sizes, strict=True)
-        ]
-        self.lstm = [
-            keras.layers.LSTM(
-                units,
-                return_sequences=True,
-                return_state=True,
-                kernel_initializer=glorot(),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
-                use_cudnn=cudnn,
-                dtype="float32",
-                name=f"lstm_{i}",
-            )
-            for i in range(layers)
-        ]
-        self.hidden = keras.layers.Dense(4 * head, kernel_initializer=glorot(), dtype="float32", name="hidden")
-        # Contributions of field j to the hidden layers of the heads after it, side by side.
-        self.given = [keras.layers.Embedding(sizes[j], (3 - j) * head, normal(0.1), name=f"given_{FIELDS[j]}") for j in range(3)]
-        self.heads = [
-            keras.layers.Dense(n, kernel_initializer=glorot(), dtype="float32", name=f"head_{f}")
-            for f, n in zip(FIELDS, sizes, strict=True)
-        ]
-        for layer in (*self.inputs, *self.given):
-            layer.build()
-        for i, layer in enumerate(self.lstm):
-            layer.build((None, None, units if i else 4 * embedding))
-        self.hidden.build((None, units))
-        for layer in self.heads:
-            layer.build((None, head))
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All weights, in a fixed order."""
-        layers = [*self.inputs, *self.lstm, self.hidden, *self.given, *self.heads]
-        return [v for layer in layers for v in layer.trainable_variables]
-
-    def zero_state(self, batch: int) -> State:
-        """State before a piece."""
-        return [(tf.zeros((batch, self.units)), tf.zeros((batch, self.units))) for _ in self.lstm]
-
-    def loss(
-        self, inputs: tf.Tensor, targets: tf.Tensor, state: State, kept: Sequence[tf.Tensor] | None = None
-    ) -> tuple[tf.Tensor, State]:
-        """Negative log likelihood of each target's fields, nats.
-
-        Parameters
-        ----------
-        inputs, targets : Tensor of int32, shape (batch, time, 4)
-        state : list of (hidden, cell)
-        kept : sequence of Tensor of bool, shape (time, batch, units), optional
-            Elements of each layer's output that dropout keeps, see `kept`; without it nothing is dropped.
-
-        Returns
-        -------
-        Tensor, shape (time, batch, 4)
-        list of (hidden, cell)
-            State after the last step.
-        """
-        x, state = self.encode(tf.transpose(inputs, (1, 0, 2)), state, kept)
-        fields = tf.unstack(tf.transpose(targets, (1, 0, 2)), axis=-1)
-        hidden = self.hidden(x)
-        losses = []
-        for k, field in enumerate(fields):
-            logits = self.logits(k, hidden, fields[:k])
-            losses.append(tf.nn.sparse_softmax_cross_entropy_with_logits(field, logits))
-        return tf.stack(losses, -1), state
-
-    def kept(self, time: int, batch: int, seed: tf.Tensor) -> list[tf.Tensor]:
-        """Draw the dropout masks of one update, (time, batch, units) each; `seed` has shape (2,).
-
-        They are drawn outside XLA, which would draw them again for each use: 4x the time of the whole step on a CPU.
-        """
-        shape = (time, batch, self.units)
-        return [
-            tf.random.stateless_uniform(shape, tf.stack([seed[0], seed[1] + i])) >= self.dropout for i in range(len(self.lstm))
-        ]
-
-    def encode(self, inputs: tf.Tensor, state: State, kept: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, State]:
-        """Output of the stack, (time, batch, units), for notes (time, batch, 4), and its state after them."""
-        x = tf.concat([lookup(e.embeddings.value, inputs[..., k]) for k, e in enumerate(self.inputs)], -1)
-        after: State = []
-        for i, layer in enumerate(self.lstm):
-            x, *last = self._recur(layer, x, *state[i])
-            after.append((last[0], last[1]))
-            if kept is not None:
-                x = tf.where(kept[i], x / (1 - self.dropout), tf.zeros_like(x))
-        return x, after
-
-    def _recur(
-        self, layer: keras.layers.LSTM, x: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        if self.cudnn:
-            y, h, c = layer(tf.transpose(x, (1, 0, 2)), initial_state=[hidden, cell])
-            return tf.transpose(y, (1, 0, 2)), h, c
-        kernel, recurrent, bias = (v.value for v in layer.trainable_variables)
-        time, batch, width = x.shape
-        projected = tf.matmul(tf.reshape(x, (time * batch, width)), kernel) + bias
-        return recurrence(tf.reshape(projected, (time, batch, 4 * self.units)), recurrent, hidden, cell)
-
-    def logits(self, k: int, hidden: tf.Tensor, before: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Logits of field `k` given the stack's output through ``self.hidden`` and the note's fields before `k`."""
-        z = hidden[..., k * self.head : (k + 1) * self.head]
-        for j, field in enumerate(before):
-            part = (k - j - 1) * self.head
-            z += lookup(self.given[j].embeddings.value[:, part : part + self.head], field)
-        return self.heads[k](tf.nn.relu(z))
-
-
-@dataclass
-class _Chunk:
-    """The next notes of each lane: pieces follow each other in a lane, each cut into chunks of one length."""
-
-    inputs: NDArray[np.int16]  # (lanes, CHUNK, 4)
-    targets: NDArray[np.int16]
-    continues: NDArray[np.bool_]  # (lanes,), False where a piece begins
-    where: dict[int, tuple[int, int]]  # lane -> piece, offset of its first note
-
-
-def _chunks(codes: Sequence[NDArray[np.int16]], start: tuple[int, ...], number: int) -> Iterator[_Chunk]:
-    """Assign pieces to `number` lanes, the longest first to the emptiest, to minimise padding; yield chunk after chunk."""
-    lanes: list[list[tuple[int, int]]] = [[] for _ in range(number)]
-    for piece in sorted(range(len(codes)), key=lambda p: -len(codes[p])):
-        min(lanes, key=len).extend((piece, at) for at in range(0, len(codes[piece]), CHUNK))
-    for i in range(max(map(len, lanes))):
-        inputs, targets = np.zeros((2, number, CHUNK, len(FIELDS)), np.int16)
-        where = {lane: places[i] for lane, places in enumerate(lanes) if i < len(places)}
-        for lane, (piece, at) in where.items():
-            part = codes[piece][at : at + CHUNK]
-            before = codes[piece][at - 1] if at else np.array(start, np.int16)
-            targets[lane, : len(part)] = part
-            inputs[lane, : len(part)] = np.concatenate([before[None], part[:-1]])
-        yield _Chunk(inputs, targets, np.array([lane in where and where[lane][1] > 0 for lane in range(number)]), where)

@@ -27,7 +27,7 @@ from .pieces import interrupted, scale, without_xla  # noqa: E402
 Model = load(find_plugins("model")["lstm"])
 module = sys.modules[Model.__module__]
 fast = module.fast
-recurrent = sys.modules[module.recurrence.__module__]
+recurrent = sys.modules[module.sample.__module__]
 TINY = {"units": 12, "layers": 2, "embedding": 4, "head": 8, "window": 16, "batch": 4, "dropout": 0.1, "learning_rate": 0.01}
 
 
@@ -251,6 +251,11 @@ def numpy_log_likelihood(model: object, piece: Piece) -> np.ndarray:
     inputs = np.concatenate([[model.codec.sizes], codes[:-1]])
     fields = ("pitch", "velocity", "time", "duration")
     x = np.concatenate([w[f"input_{f}/embeddings"][inputs[:, k]] for k, f in enumerate(fields)], -1)
+    if model.convolution:
+        width = x.shape[1]
+        padded = np.concatenate([np.zeros((model.convolution - 1, width)), x])
+        windows = np.concatenate([padded[k : k + len(x)] for k in range(model.convolution)], -1)
+        x = np.maximum(windows @ w["convolution/kernel"] + w["convolution/bias"], 0)
 
     def sigmoid(z: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-z))
@@ -276,7 +281,14 @@ def numpy_log_likelihood(model: object, piece: Piece) -> np.ndarray:
     return result
 
 
-def test_likelihood_by_hand_over_many_chunks_the_first_note_included(initial: object) -> None:
+@pytest.fixture(scope="module")
+def convolved(tmp_path_factory: pytest.TempPathFactory) -> object:
+    return trained(tmp_path_factory.mktemp("convolved"), 1, convolution=3)
+
+
+@pytest.mark.parametrize("network", ["initial", "convolved"])
+def test_likelihood_by_hand_over_many_chunks_the_first_note_included(request: pytest.FixtureRequest, network: str) -> None:
+    initial = request.getfixturevalue(network)
     pieces = [scale(7, 3 * module.CHUNK + 5), scale(8, 1), scale(9, module.CHUNK), scale(10, 40)]
     got = initial.log_likelihood(pieces)
     assert [x.shape for x in got] == [(len(p.notes), 4) for p in pieces]
@@ -476,8 +488,10 @@ def test_a_constraint_that_forbids_pitches_is_obeyed(initial: object) -> None:
     assert {int(p) for s in samples for p in s.pitch} == {60, 67}
 
 
-def test_samples_follow_the_likelihood(initial: object) -> None:
+@pytest.mark.parametrize("network", ["initial", "convolved"])
+def test_samples_follow_the_likelihood(request: pytest.FixtureRequest, network: str) -> None:
     """The first note's pitches of many samples against its probabilities: the loop and the likelihood are one model."""
+    initial = request.getfixturevalue(network)
     prompt, n = TRAIN[0].notes[:9], 4000
     pieces = []
     for p in range(128):
