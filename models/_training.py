@@ -385,7 +385,7 @@ def check_ranges(
     name : str
         The model's, for the message.
     model : object
-        Has the hyperparameters as attributes, ``temperature`` among them, and ``top_p`` if it draws from a nucleus.
+        Has the hyperparameters as attributes; ``temperature`` and ``top_p`` too if it draws classes by them.
     counts, positive, nonnegative, shares : sequence of str
         Hyperparameters that must be at least 1, above 0, at least 0, in [0, 1).
     """
@@ -399,9 +399,9 @@ def check_ranges(
         for field in fields:
             if not accepts(getattr(model, field)):
                 raise PluginError(f"{name}: {field} is {getattr(model, field)}, must be {expected}.")
-    top_p = getattr(model, "top_p", 1.0)
-    if not (model.temperature > 0 and 0 < top_p <= 1):
-        raise PluginError(f"{name}: temperature {model.temperature} must be above 0, top_p {top_p} in (0, 1].")
+    temperature, top_p = getattr(model, "temperature", 1.0), getattr(model, "top_p", 1.0)
+    if not (temperature > 0 and 0 < top_p <= 1):
+        raise PluginError(f"{name}: temperature {temperature} must be above 0, top_p {top_p} in (0, 1].")
 
 
 def check_splits(model: str, train: Sequence[Piece], valid: Sequence[Piece]) -> None:

@@ -25,7 +25,7 @@ fi
 OUT=${OUT:-gpu-check}
 device=${GPU_CHECK_DEVICE:-cuda}
 stage_seconds=520 tests_seconds=440
-models=${MODELS:-transformer music-transformer vae gan}
+models=${MODELS:-transformer music-transformer vae gan midinet}
 listed=$(echo "$models" | tr ' ' ,)
 case ${1:-} in
   [1-4]) stages=$1 ;;

@@ -519,7 +519,7 @@ class TestDoctor:
         assert answer.returncode == 3
         assert re.search(r"^CPU .*cores *$", answer.stdout, re.MULTILINE)
         models = (
-            "event-lstm, event-transformer, frame-tcn, frame-transformer, gan, music-transformer, transformer, "
+            "event-lstm, event-transformer, frame-tcn, frame-transformer, gan, midinet, music-transformer, transformer, "
             "transformer-gan, vae"
         )
         assert f"missing: pytorch (for {models}): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout

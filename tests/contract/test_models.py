@@ -39,6 +39,7 @@ TINY: dict[str, dict[str, Any]] = {
     "event-transformer": {"layers": 1, "width": 16, "heads": 2, "window": 48, "batch": 4, "learning_rate": 0.02, "warmup": 0},
     "event-lstm": {"layers": 1, "units": 16, "window": 48, "batch": 4, "learning_rate": 0.02, "warmup": 0},
     "gan": {"latent": 8, "width": 8, "dilations": [1, 2], "critic_widths": [8, 8, 8], "window": 16, "batch": 4},
+    "midinet": {"latent": 4, "width": 8, "condition": 4, "critic_width": 4, "batch": 4},
 }
 #: Plug-ins whose own tests train and generate compiled by XLA; here it would take most of the time.
 UNCOMPILED = ("lstm", "lstm-paper")

@@ -55,7 +55,7 @@ def test_exhausted_memory_is_transient(device: str, tmp_path: Path) -> None:
     assert outcome["error"]["transient"]
 
 
-PYTORCH = ("transformer", "music-transformer", "transformer-gan", "vae", "gan")
+PYTORCH = ("transformer", "music-transformer", "transformer-gan", "vae", "gan", "midinet")
 
 
 @pytest.fixture(scope="module")

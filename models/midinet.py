@@ -1,0 +1,266 @@
+"""MidiNet: a convolutional GAN of piano-roll bars, conditioned on the bar before (Yang, Chou & Yang 2017).
+
+The generator draws sixteen steps of 128 pitches from noise; a conditioner convolves the bar before, and its maps join the
+generator's at each scale. Music grows bar by bar, each from noise of its own, as for one track of MuseGAN (Dong et al. 2018).
+Where this differs from the paper:
+
+- A roll may hold chords. Each cell has three channels: a note begins, a note sounds on, and velocity; the first two are binary
+  neurons (Dong & Yang 2018).
+- A logit also sees its pitch's neighbourhood in the bar before, with weights shared by all pitches.
+- The critic sees the bar before too, and its loss is that of ``gan.py`` (relativistic, gradient penalties): with the paper's
+  cross-entropy and one-sided label smoothing the training diverged within 200 updates. Feature matching is the paper's.
+
+Performances have no bar lines, so that a bar is any sixteen steps in a row; see ``_rolls.py``, which finds the step. The networks
+are in ``_midinet.py``. The generator that is evaluated is a moving average of its weights; the best one has the least validation
+distance (``_distance.py``).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.api import NoteCodec, Notes, Piece, Run, TrialError, seed_for
+
+from . import _torch
+from ._batches import to_device
+from ._distance import marginals, validation_distance
+from ._gan import relativistic_loss, scores_and_gradients
+from ._midinet import Critic, Generator, channels, to_bytes
+from ._rolls import DEFAULT, STEPS, Bars, from_roll, last_bar, to_grid
+from ._training import averaging, check_ranges, check_splits, initial_seed, warmed
+
+FRAMEWORK = "pytorch"
+FEATURES = "Adversarial, piano roll in bars of 16 steps, 2-D convolutions conditioned on the bar before; continues a prompt"
+PROMPT = True
+LIKELIHOOD = None
+SEES_TARGET = False
+#: It draws the cells of a bar, not one note after the other.
+CONSTRAINT = False
+
+#: Adam's: no momentum, as the critic's gradient changes with every step of the generator.
+BETAS = (0.0, 0.9)
+
+#: Pieces generated at once: limits memory.
+SEQUENCES = 64
+
+#: Pieces, notes of their prompts and notes after them on which the validation distance is measured.
+VALIDATION, VALIDATION_PROMPT, VALIDATION_NOTES = 32, 32, 128
+
+
+@dataclass
+class Model:
+    """The GAN of bars: an update trains the critic and then the generator on the same real bars.
+
+    Parameters
+    ----------
+    latent, width, condition : int
+        Length of the noise; channels of the generator and of the conditioner.
+    critic_width : int
+        Channels of the critic's first convolution.
+    batch : int
+        Bars in a training step.
+    penalty : float
+        Weight of the gradient penalty, see the `gan` model.
+    matching : float
+        Weight of feature matching: squared differences between mean features of real and generated bars, the paper's second.
+    spread : float
+        Of the noise at the binary neurons: 1 draws cells by their probability, 0 by a threshold.
+    learning_rate, critic_learning_rate : float
+        Of the generator and of the critic.
+    warmup : int
+        Updates over which the rates rise; then they are constant.
+    clip : float
+        Largest norm of a network's gradient.
+    """
+
+    latent: int = 64
+    width: int = 128
+    condition: int = 32
+    critic_width: int = 16
+    batch: int = 32
+    penalty: float = 0.1
+    matching: float = 0.02
+    spread: float = 1.0
+    learning_rate: float = 4e-3
+    critic_learning_rate: float = 2e-3
+    warmup: int = 20
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "midinet",
+            self,
+            counts=("latent", "width", "condition", "critic_width", "batch"),
+            positive=("learning_rate", "critic_learning_rate", "clip"),
+            nonnegative=("penalty", "matching", "spread", "warmup"),
+        )
+        self.device = torch.device("cpu")
+        self.generator: Generator | None = None
+        self.peak_gpu_bytes: int | None = None
+        self.parameters: dict[str, int] = {}
+        #: Step of a piece whose prompt tells none, seconds, and sounding share of a note's steps.
+        self.seconds, self.articulation = DEFAULT, 1.0
+
+    # Training
+
+    def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
+        """Train critic and generator in turn; keep the averaged generator with the least validation distance."""
+        torch.set_num_threads(run.threads)
+        self.device = _torch.choose_device(run.device)
+        _torch.seed_all(initial_seed(run.seed, "weights"))
+        # Weights are drawn on the CPU, so that they don't depend on the device.
+        generator = Generator(self.latent, self.width, self.condition).to(self.device)
+        critic = Critic(self.critic_width).to(self.device)
+        self.generator = generator
+        self.parameters = {"parameters": _torch.count_parameters(generator), "critic_parameters": _torch.count_parameters(critic)}
+        self.peak_gpu_bytes = _torch.peak_gpu_bytes(self.device)
+        if run.budget.untrained:
+            run.begin()
+            return
+        check_splits("midinet", train, valid)
+        bars = Bars([piece.notes for piece in train if len(piece.notes)], initial_seed(run.seed, "order"))
+        self.seconds, self.articulation = bars.seconds, bars.articulation
+        codec = NoteCodec()
+        held_out = [piece.notes for piece in valid if len(piece.notes)][:VALIDATION]
+        real = marginals([codec.encode(notes) for notes in held_out])
+        training = _Training(self, generator, critic, bars, run)
+        self.generator = training.averaged
+        for _ in training.progress.evaluations():
+            values, notes = training.train()
+            drawn = self.generate([piece[:VALIDATION_PROMPT] for piece in held_out], VALIDATION_NOTES, seed=0)
+            distance = validation_distance(np.stack([codec.encode(piece) for piece in drawn]), real)
+            rate = self.learning_rate * warmed(training.progress.updates_done - 1, self.warmup)
+            training.progress.finish(score=distance, notes=notes, rate=rate, **values)
+        training.progress.restore_best()
+        self.peak_gpu_bytes = training.progress.peak_gpu_bytes
+
+    # Generation
+
+    def generate(
+        self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
+    ) -> list[Notes]:
+        """Continue each prompt by `n_notes` notes, from the step after its last chord, on the grid of its own tempo."""
+        if self.generator is None:
+            raise TrialError("midinet: `fit` must come before this.")
+        rng, results = _torch.generator(seed, self.device), list[Notes]()
+        with _torch.inference(self.generator):
+            for first in range(0, len(prompts), SEQUENCES):
+                results += self._continue(self.generator, prompts[first : first + SEQUENCES], n_notes, rng)
+        return results
+
+    def _continue(self, generator: Generator, prompts: Sequence[Notes], n_notes: int, rng: torch.Generator) -> list[Notes]:
+        """Draw bars until each piece has its notes: at least one begins in each bar."""
+        grids = [to_grid(prompt, self.seconds) for prompt in prompts]
+        last = np.stack([last_bar(prompt, grid) for prompt, grid in zip(prompts, grids, strict=True)])
+        bars, notes = list[NDArray[np.uint8]](), np.zeros(len(prompts), np.int64)
+        (roll,) = to_device(self.device, last)
+        while notes.min() < n_notes:
+            bar = generator(generator.noise(len(prompts), rng), channels(roll), self.spread, rng, most=True)
+            roll = to_bytes(bar)
+            bars.append(roll.cpu().numpy())
+            notes += bar[:, 0].sum((1, 2)).long().cpu().numpy()
+        # A bar of silence behind them: so a roll of no notes has a length too.
+        rolls = np.concatenate([*bars, np.zeros_like(last)], axis=1)
+        return [
+            # Without a prompt a piece begins at 0 s.
+            from_roll(roll, n_notes, float(p.onset[-1]) + g.seconds if len(p) else 0.0, g.seconds, self.articulation)
+            for roll, p, g in zip(rolls, prompts, grids, strict=True)
+        ]
+
+    def facts(self) -> Mapping[str, Any]:
+        """Sizes of both networks and precision."""
+        return {
+            **self.parameters,
+            "peak_gpu_bytes": self.peak_gpu_bytes,
+            "precision": "float32",
+            "compiled": "no: torch.compile can't make the second derivatives of the gradient penalty",
+        }
+
+
+class _Training:
+    """State of a training run, and its steps. All randomness comes from the seed and the number of the update."""
+
+    def __init__(self, model: Model, generator: Generator, critic: Critic, bars: Bars, run: Run) -> None:
+        self.model, self.generator, self.critic, self.bars, self.seed = model, generator, critic, bars, run.seed
+        self.averaged = copy.deepcopy(generator).requires_grad_(False)
+        self.of_generator = torch.optim.Adam(generator.parameters(), lr=model.learning_rate, betas=BETAS, foreach=True)
+        self.of_critic = torch.optim.Adam(critic.parameters(), lr=model.critic_learning_rate, betas=BETAS, foreach=True)
+        self.progress = _torch.Progress(
+            "midinet",
+            asdict(model),
+            bars,
+            model.batch,
+            run,
+            model.device,
+            modules={"generator": generator, "averaged": self.averaged, "critic": critic},
+            optimizers={"generator": self.of_generator, "critic": self.of_critic},
+            chosen="averaged",
+            score="validation_distance",
+        )
+
+    def train(self) -> tuple[dict[str, float], int]:
+        """Train until the next evaluation.
+
+        Returns
+        -------
+        values : dict of str to float
+            Means over the updates: the critic's ``loss``; ``critic_gap``, its mean score of real bars less that of generated
+            ones; ``gradient_norm``, of its weights, before it is clipped.
+        notes : int
+        """
+        model, before = self.model, self.progress.notes_done
+        values: list[Tensor] = []
+        batches = self.progress.batches(lambda epoch: self.bars.epoch(epoch, model.batch), self.bars.count)
+        for update, rolls in batches:
+            # A generator for each update: what is drawn doesn't depend on where the evaluations are.
+            rng = _torch.generator(seed_for("training", self.seed, "noise", update), model.device)
+            rate = warmed(update, model.warmup)
+            real = channels(*to_device(model.device, rolls))  # (B, 3, 32, 128)
+            values.append(self._critic_step(real, rate, rng))
+            self._generator_step(real, rate, rng)
+            _torch.average(self.averaged, self.generator, averaging(update))
+        means = torch.stack(values).mean(0).tolist()
+        return dict(zip(("loss", "critic_gap", "gradient_norm"), means, strict=True)), self.progress.notes_done - before
+
+    def _critic_step(self, real: Tensor, rate: float, rng: torch.Generator) -> Tensor:
+        """Update the critic; return its loss, its gap and its gradient's norm."""
+        with torch.no_grad():
+            fake = self._fake(real, rng)
+        scores, squares = scores_and_gradients(self.critic, torch.cat([real, fake]))  # (2B,) each
+        of_real, of_fake = scores.chunk(2)
+        # The mean over both halves is half of the sum of R1 and R2.
+        loss = relativistic_loss(of_real, of_fake) + self.model.penalty * squares.mean()
+        norm = self._descend(self.of_critic, self.critic, loss, self.model.critic_learning_rate * rate)
+        return torch.stack([loss, (of_real - of_fake).mean(), norm]).detach()
+
+    def _generator_step(self, real: Tensor, rate: float, rng: torch.Generator) -> None:
+        # The gradient passes through the critic to the cells; that of the critic's own weights is not needed.
+        self.critic.requires_grad_(False)
+        seen, wanted = self.critic.features(self._fake(real, rng)), self.critic.features(real)
+        loss = relativistic_loss(self.critic.judge(seen), self.critic.judge(wanted))
+        loss = loss + self.model.matching * (seen.mean(0) - wanted.mean(0)).square().sum()
+        self._descend(self.of_generator, self.generator, loss, self.model.learning_rate * rate)
+        self.critic.requires_grad_(True)
+
+    def _fake(self, real: Tensor, rng: torch.Generator) -> Tensor:
+        """Generate a bar after the first of each pair of bars (B, 3, 32, 128): the same shape."""
+        before = real[:, :, :STEPS]
+        bar: Tensor = self.generator(self.generator.noise(len(real), rng), before, self.model.spread, rng)
+        return torch.cat([before, bar], 2)
+
+    def _descend(self, optimizer: torch.optim.Optimizer, network: Generator | Critic, loss: Tensor, rate: float) -> Tensor:
+        """Update a network by the gradient of `loss`; return the gradient's norm before it is clipped."""
+        _torch.set_rate(optimizer, rate)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = _torch.clip_gradients(network.parameters(), self.model.clip)
+        optimizer.step()
+        return norm
