@@ -1,4 +1,4 @@
-"""Counts of keys in frames: floors that a model of frames must go below."""
+"""Counts of keys in frames: floors of the task of Boulanger-Lewandowski, Bengio & Vincent (2012)."""
 
 from __future__ import annotations
 

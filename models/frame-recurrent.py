@@ -1,4 +1,4 @@
-"""Recurrent networks over frames: LSTM, GRU or a plain RNN (TensorFlow).
+"""Recurrent networks over frames: LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014), RNN (Elman 1990).
 
 A linear layer, one or more recurrent layers, a linear layer to the log odds of each key: the networks of Boulanger-Lewandowski et
 al. 2012 and of Bai, Kolter & Koltun 2018, arXiv 1803.01271. Frames, batches and generation are in ``_frames.py``, the cells in

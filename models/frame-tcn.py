@@ -1,4 +1,4 @@
-"""Temporal convolutional network over frames (PyTorch): dilated causal convolutions, as in Bai, Kolter & Koltun 2018.
+"""Temporal convolutional network over frames (PyTorch): dilated causal convolutions (Bai, Kolter & Koltun 2018).
 
 arXiv 1803.01271, section 3: residual blocks of two convolutions, each with weight normalisation, ReLU and dropout; the dilation
 doubles from block to block. Training, likelihood and generation are in ``_frame_learner.py``.

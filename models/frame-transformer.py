@@ -1,4 +1,4 @@
-"""Causal Transformer over frames (PyTorch), with a bias by distance in the place of positions.
+"""Causal Transformer over frames (Vaswani et al. 2017; PyTorch), with a bias by distance (Press, Smith & Lewis 2022).
 
 Training, likelihood and generation are in ``_frame_learner.py``, the blocks in ``_decoder.py``.
 """

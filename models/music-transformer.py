@@ -1,4 +1,4 @@
-"""Music Transformer: attention by relative distance in a sliding window, factorised heads.
+"""Music Transformer (Huang et al. 2018): attention by relative distance in a sliding window, factorised heads.
 
 Relative attention is that of Huang et al. 2018, "Music Transformer", arXiv 1809.04281. The score of a note for an earlier one has
 a part that depends on their distance alone: the product of its query with a learned vector of that distance. There is no other

@@ -1,4 +1,4 @@
-"""Reference rows that learn nothing or very little: real, shuffled, constant and random notes.
+"""Reference rows that learn nothing or very little: real, shuffled, constant and random notes, Markov chains (Shannon 1948).
 
 Each `kind` calibrates a metric: a system that can't beat `median` at a distance, or `ngram` at bits per note, learned little.
 

@@ -1,4 +1,4 @@
-"""Transformer decoder over notes: pre-norm, rotary or learned positions, factorised heads.
+"""Transformer decoder over notes (Vaswani et al. 2017): pre-norm, rotary or learned positions, factorised heads.
 
 Reading order, from the whole to its parts:
 

@@ -1,4 +1,4 @@
-"""Variational autoencoder over spans of notes: a latent for each, recurrent decoder, factorised heads; likelihood is a bound.
+"""Variational autoencoder (Kingma & Welling 2014) over spans of notes: a latent for each; likelihood is a bound.
 
 The evidence lower bound (Kingma & Welling 2014, arXiv 1312.6114), with three measures against a decoder that learns to ignore the
 latent: a weight on the KL divergence (Higgins et al. 2017, beta-VAE) that rises from 0 in training and words hidden from the

@@ -1,5 +1,6 @@
 """Plug-ins: found by path, read without an import, loaded as siblings of one package."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -34,6 +35,10 @@ class TestFinding:
     def test_shipped_plugins_need_no_option(self):
         assert {"gan", "lstm", "references", "transformer"} <= find_plugins("model").keys()
         assert {"adl", "chorales", "folder", "jsb", "maestro", "midiworld", "mon2025", "pop909"} <= find_plugins("dataset").keys()
+
+    @pytest.mark.parametrize("name", find_plugins("model"))
+    def test_a_shipped_model_names_its_reference_in_the_line_that_is_listed(self, name):
+        assert re.search(r"\b(19|20)\d\d\b", find_plugins("model")[name].summary)
 
     def test_subfolders_and_files_given_directly(self, tmp_path):
         model(tmp_path / "a" / "models", "one")
