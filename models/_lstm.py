@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ class Network:
         # Weights of the window's notes one below the other, the earliest first.
         self.convolve: list[keras.layers.Dense] = []
         if convolution:
-            self.convolve.append(keras.layers.Dense(self.width, "relu", kernel_initializer=glorot(), name="convolution"))
+            self.convolve.append(keras.layers.Dense(self.width, kernel_initializer=normal(0.1), name="convolution"))
             self.convolve[0].build((None, convolution * self.width))
         for i, layer in enumerate(self.lstm):
             layer.build((None, None, units if i else self.width))
@@ -162,10 +163,11 @@ class Network:
         return x, after + past
 
     def convolved(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """Convolve embeddings (time, batch, width), causally: an output sees its note and those before; also return its past.
+        """Add a causal convolution to embeddings (time, batch, width): an output sees its note and those before; return its past.
 
         Huang, Huang & Cai 2018, "Music generation based on convolution-LSTM". As a product with windows, it has one body for
-        training, scoring and the single step of generation.
+        training, scoring and the single step of generation. It is small at first and bounded, so that training begins as the
+        LSTM's does. A step of Adam has one size for all weights, so the window is divided by the root of its length.
         """
         if not self.convolve:
             return x, []
@@ -174,7 +176,8 @@ class Network:
         notes = tf.concat([tf.transpose(before, (1, 0, 2)), x], 0)  # (convolution - 1 + time, batch, width)
         windows = tf.concat([notes[k : k + time] for k in range(self.convolution)], -1)
         past = tf.reshape(tf.transpose(notes[time:], (1, 0, 2)), (batch, (self.convolution - 1) * width))
-        return self.convolve[0](windows), [(past,)]
+        scaled = windows / math.sqrt(self.convolution * width)
+        return x + tf.tanh(self.convolve[0](scaled)), [(past,)]
 
     def _recur(
         self, layer: keras.layers.LSTM, x: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor

@@ -255,7 +255,7 @@ def numpy_log_likelihood(model: object, piece: Piece) -> np.ndarray:
         width = x.shape[1]
         padded = np.concatenate([np.zeros((model.convolution - 1, width)), x])
         windows = np.concatenate([padded[k : k + len(x)] for k in range(model.convolution)], -1)
-        x = np.maximum(windows @ w["convolution/kernel"] + w["convolution/bias"], 0)
+        x = x + np.tanh(windows / math.sqrt(windows.shape[1]) @ w["convolution/kernel"] + w["convolution/bias"])
 
     def sigmoid(z: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-z))
@@ -284,6 +284,13 @@ def numpy_log_likelihood(model: object, piece: Piece) -> np.ndarray:
 @pytest.fixture(scope="module")
 def convolved(tmp_path_factory: pytest.TempPathFactory) -> object:
     return trained(tmp_path_factory.mktemp("convolved"), 1, convolution=3)
+
+
+def test_the_convolution_hardly_changes_the_input_before_training() -> None:
+    network = module.Network((7, 6, 5, 4), units=6, layers=1, embedding=48, head=4, dropout=0.0, convolution=4, seed=1)
+    x = tf.constant(np.random.default_rng(0).normal(0, 0.5, (9, 3, 192)), tf.float32)
+    out, _ = network.convolved(x, network.zero_state(3))
+    assert 0 < np.abs(out - x).max() < 0.3
 
 
 @pytest.mark.parametrize("network", ["initial", "convolved"])
