@@ -46,12 +46,15 @@ class Grid:
         Length of a step at the end of the piece, seconds.
     articulation : float
         Median of the notes' sounding share of their steps.
+    lead : float
+        Median time by which a chord's highest note begins before its others, seconds (melody lead, Goebl 2001).
     """
 
     step: NDArray[np.int64]
     length: NDArray[np.int64]
     seconds: float
     articulation: float
+    lead: float = 0.0
 
 
 def pulse(times: NDArray[np.float64], otherwise: float = DEFAULT) -> float:
@@ -88,7 +91,17 @@ def to_grid(notes: Notes, otherwise: float = DEFAULT) -> Grid:
     share = notes.duration / np.array(local)[chord]
     length = np.clip(np.rint(share), 1, LONGEST_STEPS).astype(np.int64)
     articulation = float(np.median(share / length)) if len(notes) else 1.0
-    return Grid(np.array(at, np.int64)[chord], length, seconds, articulation)
+    return Grid(np.array(at, np.int64)[chord], length, seconds, articulation, _lead(notes, chord))
+
+
+def _lead(notes: Notes, chord: NDArray[np.int64]) -> float:
+    """Median lead of the highest note in the chords of two or more notes, seconds; 0 without any."""
+    sizes = np.bincount(chord)
+    order = np.lexsort((notes.pitch, chord))
+    top = order[np.cumsum(sizes) - 1]  # (chords,)
+    others = np.bincount(chord, notes.onset) - notes.onset[top]
+    leads = (others / np.maximum(sizes - 1, 1) - notes.onset[top])[sizes > 1]
+    return float(np.median(leads)) if len(leads) else 0.0
 
 
 def to_roll(notes: Notes, grid: Grid) -> Roll:
@@ -107,7 +120,7 @@ def last_bar(notes: Notes, grid: Grid) -> Roll:
     return roll[end - STEPS : end]
 
 
-def from_roll(roll: Roll, n_notes: int, start: float, seconds: float, articulation: float) -> Notes:
+def from_roll(roll: Roll, n_notes: int, start: float, seconds: float, articulation: float, lead: float = 0.0) -> Notes:
     """Read the first `n_notes` notes of a roll (steps, 128); a cell that sounds on after silence is silent too.
 
     Parameters
@@ -116,6 +129,8 @@ def from_roll(roll: Roll, n_notes: int, start: float, seconds: float, articulati
         Time of the first step and length of each, seconds.
     articulation : float
         Sounding share of a note's steps.
+    lead : float
+        Time by which a chord's highest note begins before its others, seconds.
     """
     held = np.zeros((len(roll) + 1, PITCHES), np.int64)  # steps that each cell sounds on, itself included
     for at in range(len(roll) - 1, -1, -1):
@@ -123,7 +138,9 @@ def from_roll(roll: Roll, n_notes: int, start: float, seconds: float, articulati
     step, pitch = np.nonzero((roll > 0) & (roll < HELD))
     step, pitch = step[:n_notes], pitch[:n_notes]
     duration = (1 + held[step + 1, pitch]) * (seconds * articulation)
-    return Notes.from_columns(start + step * seconds, duration, pitch, roll[step, pitch])
+    # Notes are in the order of steps, then pitches.
+    leads = (np.diff(step, append=-1) != 0) & (np.diff(step, prepend=-1) == 0)
+    return Notes.from_columns(np.maximum(start + step * seconds - lead * leads, 0), duration, pitch, roll[step, pitch])
 
 
 class Bars:
@@ -149,11 +166,13 @@ class Bars:
             places.append(step + first)
             pitches.append(pitch.astype(np.uint8))
             values.append(roll[step, pitch])
-            # A piece's own first bar follows silence.
-            starts.append(np.arange(first, first + max(1, len(roll) - STEPS + 1)))
+            # As in generation: in the step after a chord's, and a bar later. A piece's own first bar follows silence.
+            after = np.concatenate([[0], grid.step + 1, grid.step + 1 + STEPS])
+            starts.append(first + np.unique(after[after <= max(0, len(roll) - STEPS)]))
             first += len(roll) + 2 * STEPS
         self._place, self._pitch, self._value = np.concatenate(places), np.concatenate(pitches), np.concatenate(values)
         self._starts = np.concatenate(starts)
+        self._steps = first - STEPS - 2 * STEPS * len(pieces)
 
     @cached_property
     def seconds(self) -> float:
@@ -165,9 +184,14 @@ class Bars:
         """Median articulation of the pieces."""
         return float(np.median([grid.articulation for grid in self.grids]))
 
+    @cached_property
+    def lead(self) -> float:
+        """Median lead of the pieces, seconds."""
+        return float(np.median([grid.lead for grid in self.grids]))
+
     def updates(self, batch: int) -> int:
         """Count the batches in an epoch, in which each step belongs to about one bar."""
-        return max(1, -(-len(self._starts) // (STEPS * batch)))
+        return max(1, -(-self._steps // (STEPS * batch)))
 
     def epoch(self, epoch: int, batch: int) -> Iterator[Roll]:
         """Yield the batches of an epoch, the same for the same (seed, epoch), shape (batch, 32, 128): bar before, and bar."""

@@ -98,6 +98,19 @@ def test_a_roll_by_hand_and_back() -> None:
     np.testing.assert_allclose(back.duration, [0.3, 0.1, 0.1, 0.3])
 
 
+def test_a_chords_highest_note_leads() -> None:
+    # Chords of three; their highest notes begin 20, 30 and 40 ms before the others.
+    onset = np.concatenate([t + np.array([0.0, lead, lead]) for t, lead in ((1.0, 0.02), (1.8, 0.03), (2.6, 0.04))])
+    notes = Notes.from_columns(onset, np.full(9, 0.5), [67, 60, 64] * 3, np.full(9, 64))
+    assert rolls.to_grid(notes).lead == pytest.approx(0.03)
+    assert rolls.to_grid(notes[:1]).lead == 0.0
+    roll = np.zeros((3, 128), np.uint8)
+    roll[0, 60], roll[2, [60, 64, 67]] = 64, 64
+    back = rolls.from_roll(roll, 4, start=1.0, seconds=0.2, articulation=1.0, lead=0.03)
+    assert back.pitch.tolist() == [60, 67, 60, 64]
+    np.testing.assert_allclose(back.onset, [1.0, 1.37, 1.4, 1.4])
+
+
 def test_the_last_bar_ends_with_the_last_chord() -> None:
     piece = music(3).notes
     bar = rolls.last_bar(piece, rolls.to_grid(piece))
@@ -117,6 +130,17 @@ def test_batches_are_cut_from_the_pieces() -> None:
     assert all(np.array_equal(*both) for both in zip(first, bars.epoch(1, 4), strict=True))
     assert not np.array_equal(first[0], next(bars.epoch(2, 4)))
     assert bars.count(first[0]) == sum(int(((r[16:] > 0) & (r[16:] < 128)).sum()) for r in first[0])
+
+
+def test_training_bars_begin_after_a_chord_or_a_bar_later() -> None:
+    piece = music(1).notes
+    bars, first = rolls.Bars([piece], seed=0), rolls.STEPS
+    grid = rolls.to_grid(piece)
+    chords = set(grid.step.tolist())
+    starts = [start - first for start in bars._starts.tolist()]
+    assert starts[0] == 0
+    assert all(start - 1 in chords or start - 1 - 16 in chords for start in starts[1:])
+    assert max(starts) <= (grid.step + grid.length).max() - 16
 
 
 def test_channels_and_back() -> None:
@@ -162,7 +186,74 @@ def test_the_bar_before_conditions_the_next() -> None:
     noise = torch.randn(1, 8)
     piece = music(1).notes
     heard = networks.channels(torch.from_numpy(rolls.last_bar(piece, rolls.to_grid(piece)))[None])
-    assert not torch.allclose(generator.logits(noise, heard), generator.logits(noise, torch.zeros_like(heard)))
+    for one, other in zip(generator.logits(noise, heard), generator.logits(noise, torch.zeros_like(heard)), strict=True):
+        assert not torch.allclose(one, other)
+
+
+def pairs(n: int) -> torch.Tensor:
+    """Pairs of bars of the training music, (n, 3, 32, 128)."""
+    return networks.channels(torch.from_numpy(next(rolls.Bars([p.notes for p in TRAIN], 0).epoch(0, n))))
+
+
+def test_cross_entropy_by_hand() -> None:
+    torch.manual_seed(0)
+    generator, real = networks.Generator(8, 16, 4), pairs(3)
+    with torch.no_grad():
+        generator.release += 0.7
+        generator.pulse += 0.1 * torch.randn(16)
+        logits = generator.logits(torch.randn(3, 8), real[:, :, :16])
+        got = generator.cross_entropy(logits, real).item()
+    cells, steps = logits.cells.double().numpy(), logits.steps.double().numpy()
+    begins, on, velocity = real.double().numpy().transpose(1, 0, 2, 3)
+    pulse, release, total = generator.pulse.detach().numpy(), generator.release.item(), 0.0
+
+    def nats(logit: np.ndarray, target: np.ndarray) -> float:
+        return float((np.log1p(np.exp(logit)) - target * logit).sum())
+
+    for b in range(3):
+        for t in range(16, 32):
+            here = float(begins[b, t].any())
+            total += nats(steps[b, t - 16] + 4 * (begins[b, t - 16 : t].any(1) * pulse).sum(), np.array(here))
+            if here:
+                total += nats(cells[b, 0, t - 16], begins[b, t])
+            may = (begins[b, t - 1] + on[b, t - 1] > 0) & (begins[b, t] == 0)
+            total += nats((cells[b, 1, t - 16] - release * here)[may], on[b, t][may])
+            sounds = begins[b, t] > 0
+            total += nats(cells[b, 2, t - 16][sounds], velocity[b, t][sounds])
+    assert got == pytest.approx(total / (3 * 16), rel=1e-4)
+
+
+def test_the_notes_of_a_chord_begin_in_the_drawn_steps() -> None:
+    torch.manual_seed(0)
+    generator = networks.Generator(8, 16, 4)
+    before = pairs(6)[:, :, :16]
+    logits = networks.Logits(torch.full((6, 16), -60.0), torch.zeros(6, 3, 16, 128))
+    logits.steps[:, 3::4] = 60.0
+    with torch.no_grad():
+        begins = generator.draw(logits, before, 1.0, torch.Generator().manual_seed(0))[:, 0].amax(-1)
+    assert begins.tolist() == [[0.0, 0.0, 0.0, 1.0] * 4] * 6
+
+
+def test_the_threshold_gives_chords_their_number_of_notes() -> None:
+    torch.manual_seed(0)
+    generator, real = networks.Generator(8, 16, 4), pairs(64)
+    before, begins = real[:, :, :16], real[:, 0, 16:]
+    generator.calibrate(real, 1.0, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = generator.logits(torch.randn(64, 8), before)
+        logits.steps.copy_(60 * (2 * begins.amax(-1) - 1))
+        drawn = generator.draw(logits, before, 1.0, torch.Generator().manual_seed(1))[:, 0]
+    assert drawn.sum().item() == pytest.approx(begins.sum().item(), rel=0.15)
+
+
+def test_the_critic_hears_chords_in_any_transposition() -> None:
+    torch.manual_seed(0)
+    critic, real = networks.Critic(8), pairs(4)
+    with torch.no_grad():
+        heard, moved = critic.features(real)[1], critic.features(real.roll(5, -1))[1]
+        other = critic.features(torch.cat([real[..., :64].roll(1, -1), real[..., 64:]], -1))[1]
+    torch.testing.assert_close(heard, moved)
+    assert not torch.allclose(heard, other, atol=1e-3)
 
 
 # The model
