@@ -119,7 +119,7 @@ class Model:
         self.generator: Generator | None = None
         self.peak_gpu_bytes: int | None = None
         self.parameters: dict[str, int] = {}
-        #: Step of a piece whose prompt tells none, seconds; sounding share of a note's steps; a chord's lead, see `Grid`, seconds.
+        #: Step of a piece whose prompt tells none, seconds; articulation and lead of the training pieces, see `Grid`.
         self.seconds, self.articulation, self.lead = DEFAULT, 1.0, 0.0
 
     # Training
