@@ -1,4 +1,4 @@
-"""Counts of performance events: floors that a model of events must go below."""
+"""Counts of performance events (Oore et al. 2018): floors that a model of events must go below."""
 
 from __future__ import annotations
 
