@@ -51,7 +51,8 @@ MOST_LISTED = 40
 
 REMARKS = (
     "Most files are the piano tracks of arrangements for several instruments, taken from the Lakh MIDI dataset.",
-    "Split by a hash of artist and title: files of one title by one artist are in one split, whatever their genre.",
+    "Split by a hash of artist and title: files of one title by one artist are in one split, whatever their genre. Covers "
+    "by others aren't recognised unless their notes are alike.",
 )
 
 

@@ -29,7 +29,8 @@ MOST_MISSED = 3
 
 REMARKS = (
     "Files of midiworld.com are of mixed quality; many were entered by hand, with velocities that nobody played.",
-    "Split by a hash of the title without case, accents and punctuation: versions of one title are in one split.",
+    "Split by a hash of the title without case, accents and punctuation: versions of one title are in one split. "
+    "Free arrangements under another title aren't recognised.",
 )
 
 #: What is wrong with a page in place of a file.

@@ -26,7 +26,10 @@ CONSTRAINT = False
 
 @dataclass
 class Model(Learner):
-    """The TCN of Bai et al., by the defaults of their code: 4 blocks of 150 channels, kernels of 5 frames, a dropout of 0.25.
+    """The TCN of Bai et al., by the defaults of their code: 4 blocks of 150 channels, kernels of 5, a dropout of 0.25.
+
+    Those are for other music. For the JSB Chorales their Table 2 has 2 blocks of 150, kernels of 3 and a dropout of 0.5, about
+    300 000 parameters.
 
     Parameters
     ----------

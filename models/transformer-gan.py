@@ -9,7 +9,9 @@ The reward reaches the network by policy gradient, with a baseline. The other wa
 2021, "Symbolic Music Generation with Transformer-GANs"), needs the gradient through all steps of a generation: that of `gan` is
 parallel, that of a Transformer is not. Differences to Zhang: notes of four fields, not events; the discriminator is a Transformer
 of the generator's own size that also sees intervals between notes, and a true first half of each window; a note's reward is what
-it adds to the local score.
+it adds to the local score. The discriminator begins with the reward, at chance, and the kept weights are those with the fewest
+validation bits. In a small budget it can do little: of the 587 updates at scale cpu 117 have a reward, which cost as much as the
+other 470, and with the same updates and no reward the network ended alike (8.00 and 7.99 bits a note, two seeds).
 
 The network is that of `transformer`, in ``_rotary.py``; discriminator, reward and updates are in ``_adversarial.py``.
 """

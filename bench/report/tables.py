@@ -189,7 +189,8 @@ def _anchored(report: Report, theme: Theme) -> Grid:
                 line += [Cell(DASH), DASH]
             else:
                 difference = cell.value - published
-                inside = DASH if further is None else "no" if further.excludes(published) else "yes"
+                told = further is not None and report.published is not None and report.published.same_pieces
+                inside = DASH if not told or further is None else "no" if further.excludes(published) else "yes"
                 line += [Cell(f"{difference:+.2f}".replace("-", "−"), difference), inside]
         rows.append(line)
     headers = ["Model"]
