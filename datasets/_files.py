@@ -218,7 +218,7 @@ def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) ->
     """Group pieces that are the same music: of one key, such as the composition, or alike in their notes.
 
     Each group goes to the split of one member, which a hash of the members' content chooses: a piece's split depends on no
-    other music. A medley is left out: with it, all that it quotes would be one group. An empty test or validation split then
+    other group. A medley is left out: with it, all that it quotes would be one group. An empty test or validation split then
     takes one group of training pieces, so that a small folder is usable.
 
     Parameters

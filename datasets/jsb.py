@@ -17,7 +17,7 @@ from ._files import file_sha256, gather, identity, locate
 from ._web import FILE
 
 TITLE = "JSB Chorales"
-LICENSE = "Bach's music is in the public domain; the file comes with the code of Bai et al. 2018, under the MIT licence"
+LICENSE = "Bach's music is in the public domain; of the file (Boulanger-Lewandowski et al. 2012) no licence is stated"
 NEEDS = "download"
 
 NAME = "JSB_Chorales.mat"

@@ -4,7 +4,7 @@ A frame is half a second, a quarter note at 120 beats a minute: each of the 88 k
 gives each key of a frame a probability, as a Bernoulli variable, given all frames before. Velocities are no part of it.
 
 A piece begins after one silent frame, from which a model learns its first frame and generates without a prompt. The likelihood
-leaves the first frame out, as published tables do: frames 2 to T of each piece, the sum over the keys of each
+leaves the first frame out, as Bai et al. do: frames 2 to T of each piece, the sum over the keys of each
 (Boulanger-Lewandowski et al. 2012; counted as in Bai et al. 2018).
 """
 
