@@ -81,13 +81,23 @@ class Report:
     def published_value(self, row: Row, metric: str) -> float | None:
         """Look up the published value of a trained row, by the row's name, else by its plug-in's if only one row has it.
 
-        A run at another scale than the published table's has none to stand beside it.
+        A run at another scale than an anchor's, or on other music, has none to stand beside it.
         """
-        if self.published is None or row.kind != "model" or self.published.scale not in ("", self.run.scale):
+        if self.published is None or row.kind != "model" or self.off_anchor:
             return None
         same = [r for r in self.table.rows if r.kind == "model" and r.model == row.model]
         name = row.system if row.system in self.published.values or len(same) > 1 else row.model
         return self.published.values.get(name, {}).get(metric)
+
+    @property
+    def off_anchor(self) -> str:
+        """Why the values of an anchor don't stand beside this run's; empty if they do, or the table is no anchor."""
+        table = self.published
+        if table is None or not table.scales:
+            return ""
+        if self.run.scale not in table.scales:
+            return f"at scale {self.run.scale} networks, music or training are smaller (use --scale {' or '.join(table.scales)})"
+        return "" if self.spec["dataset"]["name"] == table.dataset else f"the music isn't that of {table.dataset}"
 
     def header(self, row: Row) -> Mapping[str, Any]:
         """Header that the row's plug-in declares."""

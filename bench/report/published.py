@@ -23,8 +23,9 @@ class Published:
         Why its numbers are not directly comparable with ours: on any other dataset, and always.
     values : mapping of str to mapping of str to float
         By model, then by metric.
-    scale : str, optional
-        The only scale of the spec whose numbers are meant to stand beside these.
+    scales : tuple of str, optional
+        Of an anchor: the only scales of the spec whose numbers stand beside these, on the same dataset. Empty for a table that
+        stands beside any.
     same_pieces : bool, optional
         Whether it was measured on the pieces that ours is; if not, whether a further training of ours may give it says nothing.
     """
@@ -35,7 +36,7 @@ class Published:
     other_music: str
     caveat: str
     values: Mapping[str, Mapping[str, float]]
-    scale: str = ""
+    scales: tuple[str, ...] = ()
     same_pieces: bool = True
 
 
@@ -71,6 +72,7 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
                 "tcn": {"nats_per_frame": 8.10},
                 "tcn-published": {"nats_per_frame": 8.10},
             },
+            scales=("cpu", "gpu"),
         ),
         "hawthorne2019": Published(
             short="Hawthorne 2019",
@@ -82,7 +84,7 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             "test pieces. The paper doesn't say how it divides them for the measure (the code that was released with it: in "
             "segments, the last shorter); it trains on random crops of 2048 events.",
             values={"event-transformer": {"nats_per_event": 1.84}},
-            scale="gpu",
+            scales=("gpu",),
             same_pieces=False,
         ),
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS
+from bench.metrics.prediction import BY_UNIT
 from bench.report.contents import NGRAM, Report
 from bench.report.flags import BEST_EARLY, BITS_FALLING, DIVERGED, GAIN, NOT_HELD, SCORE_FALLING
 from bench.report.numbers import number_text
@@ -90,18 +91,22 @@ def caveats(report: Report) -> list[str]:
     """Sentences without which the verdict says too much: on reference rows, unlike budgets, and trainings that ended badly."""
     rows = {name: [r.system for r in report.table.rows if r.kind == "model" and has_flag(report, r, name)] for name in _ENDS}
     ends = [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
-    return [*against_references(report), *_budgets(report), *ends, *_smaller(report)]
+    return [*_anchored(report), *against_references(report), *_budgets(report), *ends]
 
 
-def _smaller(report: Report) -> list[str]:
-    """Warning that a run at another scale than the published table's has no number to stand beside it."""
+def _anchored(report: Report) -> list[str]:
+    """Sentence on published values of predictions, or why they don't stand here."""
     table = report.published
-    if table is None or table.scale in ("", report.run.scale):
+    if table is None or not table.scales:
         return []
-    return [
-        f"Not the anchor's numbers: at scale {report.run.scale} networks, music and segments are smaller than those of "
-        f"{table.short}. Only --scale {table.scale} is to be compared with its values."
-    ]
+    if report.off_anchor:
+        return [f"Not the anchor's numbers: {report.off_anchor}. {table.short} isn't shown beside them."]
+    said = []
+    for metric in BY_UNIT.values():
+        rows = [(row, row.cells[metric].value, report.published_value(row, metric)) for row in report.table.rows]
+        pairs = [f"{row.system} {number_text(metric, ours)} ({theirs:.2f})" for row, ours, theirs in rows if ours and theirs]
+        said += [f"{METRICS[metric].title} (in brackets {table.short}): {listed(pairs)}."] if pairs else []
+    return said
 
 
 def _budgets(report: Report) -> list[str]:

@@ -145,7 +145,8 @@ RUN: dict[str, Any] = {
     "scale": "cpu",
     "call": {"spec": "smoke", "data": ["x"], "seeds": [0]},
     "dataset": {
-        "title": "Four", "license": "none", "pieces": {"train": 1}, "skipped": [{"source": "a", "reason": "b"}],
+        "title": "Four", "license": "none", "pieces": {"train": 1, "validation": 1, "test": 1},
+        "skipped": [{"source": "a", "reason": "b"}],
         "entropy": {"total": 4.0, "pitch": 1.0},
         "folds": {"asked": 2, "too_short": 0, "folds": [{"number": 1, "test": [0], "validation": [1]}]},
     },

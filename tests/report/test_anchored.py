@@ -23,7 +23,7 @@ def anchored(text: str) -> list[dict[str, str]]:
 
 @pytest.fixture
 def text(stored: Stored) -> dict[str, str]:
-    stored.spec |= {"published": "bai2018", "seeds": [0, 1, 2]}
+    stored.spec |= {"published": "bai2018", "seeds": [0, 1, 2], "dataset": {"name": "jsb"}}
     for seed in range(3):
         stored.add("real", seed, moved(12), kind="reference")
         stored.add("lstm", seed, moved(8), prediction=predicted(8.40 + 0.04 * seed))
@@ -48,12 +48,21 @@ def test_a_published_value_is_inside_if_a_further_training_may_give_it(text: dic
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
 def test_a_smaller_scale_says_that_its_numbers_are_not_the_anchors(stored: Stored, scale: str) -> None:
-    stored.spec |= {"published": "hawthorne2019"}
+    stored.spec |= {"published": "hawthorne2019", "dataset": {"name": "maestro"}}
     stored.scale = scale
     stored.add("event-transformer", 0, moved(8), prediction=predicted(2.5, unit="event"))
     text = written(stored.close())["report.md"]
     assert ("Not the anchor's numbers: at scale cpu" in text) == (scale == "cpu")
+    assert ("Nats per event (in brackets Hawthorne 2019): event-transformer 2.500 (1.84)." in text) == (scale == "gpu")
     assert anchored(text)[0].get("Hawthorne 2019") == (None if scale == "cpu" else "1.84")
+
+
+def test_an_anchor_stands_beside_its_own_music_alone(stored: Stored) -> None:
+    stored.spec |= {"published": "bai2018"}
+    stored.add("lstm", 0, moved(8), prediction=predicted(8.40))
+    text = written(stored.close())["report.md"]
+    assert "Not the anchor's numbers: the music isn't that of jsb." in text
+    assert "Bai 2018" not in anchored(text)[0]
 
 
 def test_the_csv_has_both_values(text: dict[str, str]) -> None:
