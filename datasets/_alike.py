@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ FEWEST = 16
 #: Patterns in more pieces, and in a larger share of all, are stock figures: they count only if half of the patterns are common.
 STOCK, STOCK_SHARE, MOSTLY = 20, 0.02, 0.5
 
-#: Pieces one after the other in another that make it a medley.
+#: Pieces with parts in another that make it a medley.
 MEDLEY = 4
 
 #: Seconds between the notes of one chord, at most: hands don't strike at once.
@@ -55,7 +55,7 @@ def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
     groups : list of list of int
         Indices, ascending; a piece is in one group at most. Which pieces are grouped does not depend on their order.
     medleys : list of int
-        Pieces that have at least :data:`MEDLEY` others one after the other in them, such as an album. They are in no group: they
+        Pieces that hold parts of at least :data:`MEDLEY` others, such as an album. They are in no group: they
         would make one of all that they quote.
 
     Examples
@@ -77,39 +77,41 @@ def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
     for one, other in links:
         others[one].append(other)
         others[other].append(one)
-    medleys = sorted(at for at, near in others.items() if _is_medley(pieces[at], [hashes[other] for other in near]))
+    medleys = _medleys(hashes, others)
     for one, other in links:
         if one not in medleys and other not in medleys:
             linked.join(str(one), str(other))
     return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), medleys
 
 
-def _is_medley(notes: Notes, others: Sequence[Hashes]) -> bool:
-    """Whether other pieces are in stretches of a piece that don't overlap; those of another take lie all over it."""
-    if len(others) < MEDLEY:
-        return False
-    own = _hashed(notes)
-    order = np.argsort(own, kind="stable")
-    stretches = []
-    for other in others:
-        first_at, past = (np.searchsorted(own[order], other, side) for side in ("left", "right"))
-        places = order[first_at[past > first_at]]
-        first, last = np.quantile(places, [0.1, 0.9])
-        stretches.append((last, first))
-    number, end = 0, -1.0
-    for last, first in sorted(stretches):  # as many as fit, by their ends
-        if first > end:
-            number, end = number + 1, last
-    return number >= MEDLEY
+def _medleys(hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> list[int]:
+    """Find the pieces that hold parts of several others, none of which is in another's part.
+
+    Those with most parts are left out first, and then are no parts of others: of albums and what they quote, the albums. Copies
+    of a piece, each without some notes, lie all over it, and so over each other.
+    """
+    parts = {at: _parts(hashes[at], [hashes[other] for other in near]) for at, near in others.items() if len(near) >= MEDLEY}
+    found: set[int] = set()
+    for at in sorted(parts, key=lambda at: (-parts[at], int(hashes[at].sum()))):
+        left = [hashes[other] for other in others[at] if other not in found]
+        if parts[at] >= MEDLEY and _parts(hashes[at], left) >= MEDLEY:
+            found.add(at)
+    return sorted(found)
+
+
+def _parts(piece: Hashes, others: Sequence[Hashes]) -> int:
+    """Count others whose patterns in a piece are, but for a tenth, in none of those counted before."""
+    number, known = 0, np.zeros(len(piece), np.bool_)
+    for common in sorted((_common(piece, other) for other in others), key=lambda common: (len(common), int(common.sum()))):
+        places = np.searchsorted(piece, common)
+        if known[places].sum() <= len(common) / 10:
+            number += 1
+            known[places] = True
+    return number
 
 
 def patterns(notes: Notes) -> Hashes:
     """Hash the distinct patterns of a piece, ascending."""
-    return np.unique(_hashed(notes))
-
-
-def _hashed(notes: Notes) -> Hashes:
-    """Hash the patterns of a piece, in its order."""
     if len(notes) < LENGTH:
         return np.zeros(0, np.uint64)
     chord = np.concatenate([[0], np.cumsum(np.diff(notes.onset) > CHORD)])
@@ -119,7 +121,7 @@ def _hashed(notes: Notes) -> Hashes:
     for i in range(LENGTH - 1):  # wraps at 2^64, as it should
         hashed = (hashed + steps[i : i + number] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         hashed ^= hashed >> np.uint64(29)
-    return hashed
+    return np.unique(hashed)
 
 
 def _are_alike(one: Hashes, other: Hashes, stock: Hashes, fewest: float) -> bool:

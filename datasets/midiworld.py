@@ -33,9 +33,6 @@ REMARKS = (
     "Free arrangements under another title aren't recognised.",
 )
 
-#: What is wrong with a page in place of a file.
-PAGE_INSTEAD = "HTML instead of MIDI"
-
 
 class Dataset:
     """Files listed by midiworld's search and composer pages.
@@ -220,13 +217,10 @@ class Dataset:
                 left_out.append([link.url, str(error)])
                 continue
             unreached.pop(link.url, None)
-            if (problem := _not_midi(body)) == PAGE_INSTEAD:  # of an address without a file, or "back soon" on each
+            if problem := _not_midi(body):  # of an address without a file, or "back soon" and "too many connections" on each
                 broken[link.url] = problem
                 continue
             broken.pop(link.url, None)
-            if problem:
-                left_out.append([link.url, problem])
-                continue
             digest = hashlib.sha256(body).hexdigest()
             if link.url in files and files[link.url]["sha256"] != digest:
                 raise _changed([f"{link.url}: sha256 expected {files[link.url]['sha256']}, got {digest}"])
@@ -311,7 +305,7 @@ def _not_midi(body: bytes) -> str:
     if body.startswith(b"MThd"):
         return ""
     head = body[:512].lstrip().lower()
-    return PAGE_INSTEAD if head.startswith((b"<!doctype", b"<html", b"<head")) else "not a MIDI file"
+    return "HTML instead of MIDI" if head.startswith((b"<!doctype", b"<html", b"<head")) else "not a MIDI file"
 
 
 def _file_name(url: str) -> str:

@@ -206,6 +206,18 @@ def test_an_album_costs_itself(tmp_path: Path, quiet: Quiet, n: int) -> None:
     assert in_splits(splits) == whole
 
 
+def test_an_album_of_two_halves_costs_itself() -> None:
+    pieces = [melody(at) for at in range(22)]
+    both = Notes.concatenate([album(pieces, 22), album([piece[100:] for piece in pieces], 22).shifted(3_000)])
+    assert alike_or_medley([*pieces, both]) == ([], [22])
+
+
+def test_several_albums_of_the_same_pieces_cost_themselves() -> None:
+    pieces = [melody(at) for at in range(24)]
+    albums = [album([piece[first:] for piece in pieces], 34) for first in (0, 34, 68, 102)]
+    assert alike_or_medley([*pieces, *albums]) == ([], [24, 25, 26, 27])
+
+
 def test_copies_of_parts_do_not_make_a_medley_of_the_whole() -> None:
     works = [melody(1, 400), *(copy(melody(1, 400), seed, 0.2) for seed in range(12))]
     assert alike_or_medley(works) == ([list(range(13))], [])

@@ -473,7 +473,12 @@ def test_a_file_that_a_server_never_delivers_costs_itself(site: Server, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("trouble", "said"), [(Answer(b"", 500), "the server answered 500"), (Answer(HTML), "HTML instead of MIDI")]
+    ("trouble", "said"),
+    [
+        (Answer(b"", 500), "the server answered 500"),
+        (Answer(HTML), "HTML instead of MIDI"),
+        (Answer(b"<br />Too many connections"), "not a MIDI file"),
+    ],
 )
 def test_files_that_a_server_in_trouble_does_not_deliver_are_fetched_later(
     site: Server, tmp_path: Path, quiet: Quiet, trouble: Answer, said: str
