@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, walk
 
@@ -18,6 +19,7 @@ from ._files import (
     by_hash,
     composition,
     contents,
+    extends,
     gather,
     identity,
     locate,
@@ -73,6 +75,8 @@ class Dataset:
         Shares of these splits.
     url, sha256 : str, optional
         Address of the zip on a mirror, and its checksum.
+    pedal : {"ignore", "extend"}
+        Whether notes last while the sustain pedal holds them.
     """
 
     def __init__(
@@ -86,11 +90,13 @@ class Dataset:
         test: float = 0.1,
         url: str = URL,
         sha256: str | None = None,
+        pedal: Literal["ignore", "extend"] = "ignore",
     ) -> None:
         self.selection = tuple([v] if isinstance(v, str) else list(v or []) for v in (genre, subgenre, artist))
         self.limit, self.minimum_notes = limit, minimum_notes
         self.validation, self.test = validation, test
         self.url, self.sha256 = url, sha256
+        self.pedal = extends("adl", pedal)
         positive("adl", limit=limit, minimum_notes=minimum_notes)
         shares("adl", validation, test)
 
@@ -127,14 +133,22 @@ class Dataset:
         source = _required(source)
         entries, _, _ = self._entries(source)
         rows = [(e.name, e.split, e.title, e.composer) for e in entries]
-        return identity("adl", 1, self.minimum_notes, rows, contents(source, (e.path for e in entries)))
+        options = (self.minimum_notes, *(["pedal"] if self.pedal else []))
+        return identity("adl", 1, *options, rows, contents(source, (e.path for e in entries)))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the selected files; the same content, or the same notes, only once."""
         source = _required(source)
         entries, skipped, count = self._entries(source)
         partial = (f"{count:,} of the dataset's {FILES:,} files are in the folder.",) if count < FILES else ()
-        splits = read_entries(entries, progress, minimum_notes=self.minimum_notes, skipped=skipped, remarks=(*REMARKS, *partial))
+        splits = read_entries(
+            entries,
+            progress,
+            minimum_notes=self.minimum_notes,
+            pedal=self.pedal,
+            skipped=skipped,
+            remarks=(*REMARKS, *partial),
+        )
         return gather(splits, _group)
 
     def _entries(self, source: Path) -> tuple[list[Entry], list[Skipped], int]:

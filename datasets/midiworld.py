@@ -13,7 +13,19 @@ from typing import Any, Literal
 from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fetch_command, write_file
 
 from ._download import clear_temporaries, compare, unwritable
-from ._files import Entry, by_hash, composition, contents, gather, identity, locate, positive, program_range, read_entries
+from ._files import (
+    Entry,
+    by_hash,
+    composition,
+    contents,
+    extends,
+    gather,
+    identity,
+    locate,
+    positive,
+    program_range,
+    read_entries,
+)
 from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
 from ._web import BrokenError, Client, GoneError, UnreachableError
 
@@ -58,6 +70,8 @@ class Dataset:
         Seconds between requests.
     base_url : str
         Address of the site, or of a mirror.
+    pedal : {"ignore", "extend"}
+        Whether notes last while the sustain pedal holds them.
     """
 
     def __init__(
@@ -71,6 +85,7 @@ class Dataset:
         test: float = 0.2,
         delay: float = 1.0,
         base_url: str = BASE_URL,
+        pedal: Literal["ignore", "extend"] = "ignore",
     ) -> None:
         self.composers = [composers] if isinstance(composers, str) else list(composers or [])
         self.queries = [query] if isinstance(query, str) else list(query or ([] if self.composers else ["piano"]))
@@ -81,6 +96,7 @@ class Dataset:
         self.programs = program_range("midiworld", programs)
         self.validation, self.test = validation, test
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
+        self.pedal = extends("midiworld", pedal)
         positive("midiworld", limit=limit, minimum_notes=minimum_notes)
         if delay < 0 or validation < 0 or test < 0 or validation + test >= 1:
             raise DataError(f"midiworld: delay {delay}, validation {validation} or test {test} is out of range.")
@@ -124,7 +140,14 @@ class Dataset:
         """Identity of the options and the files of the selection."""
         source = self._required(source)
         entries = self._entries(source)
-        options = (self.selection, self.programs, self.minimum_notes, self.validation, self.test)
+        options = (
+            self.selection,
+            self.programs,
+            self.minimum_notes,
+            self.validation,
+            self.test,
+            *(["pedal"] if self.pedal else []),
+        )
         titles = [(e.name, e.title, e.composer) for e in entries]
         return identity("midiworld", 1, *options, titles, contents(source, (e.path for e in entries)))
 
@@ -142,6 +165,7 @@ class Dataset:
             progress,
             minimum_notes=self.minimum_notes,
             programs=self.programs,
+            pedal=self.pedal,
             skipped=[Skipped(url, reason) for url, reason in left_out],
             remarks=REMARKS,
         )

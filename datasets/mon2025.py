@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urljoin
 
 from bench.api import DataError, Piece, Progress, Splits, Verified, read_midi
 
 from ._download import compare, download
-from ._files import Entry, contents, file_sha256, identity, locate, read_entries
+from ._files import Entry, contents, extends, file_sha256, identity, locate, read_entries
 from ._web import FILE
 
 TITLE = "Mon 2025"
@@ -47,12 +48,15 @@ class Dataset:
         spec whose protocol holds the pieces out in turn (`folds`).
     url : str
         Address of the folder with the files.
+    pedal : {"ignore", "extend"}
+        Whether notes last while the sustain pedal holds them.
     """
 
-    def __init__(self, holdout: int = 2, url: str = URL) -> None:
+    def __init__(self, holdout: int = 2, url: str = URL, pedal: Literal["ignore", "extend"] = "ignore") -> None:
         if not 0 <= holdout <= len(CHECKSUMS) - 2:
             raise DataError(f"mon2025: holdout is {holdout}.", f"Expected 0 to {len(CHECKSUMS) - 2} of the ten files.")
         self.holdout = holdout
+        self.pedal = extends("mon2025", pedal)
         self.url = url
 
     def find(self, roots: Sequence[Path]) -> Path | None:
@@ -76,7 +80,7 @@ class Dataset:
         """Identity of the split and the files."""
         source = _required(source)
         files = contents(source, (source / name for name in CHECKSUMS))
-        return identity("mon2025", 2, self.holdout, files, _sample(source) is not None)
+        return identity("mon2025", 2, self.holdout, files, _sample(source) is not None, *(["pedal"] if self.pedal else []))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the ten files; refuse any that isn't the paper's."""
@@ -89,11 +93,14 @@ class Dataset:
             split = ["train"] * len(names)
         entries = [Entry(source / n, n, s, title=n.removesuffix(".mid")) for n, s in zip(names, split, strict=True)]
         remark = f"The last {self.holdout} of the ten files by name are the test pieces, the one before them is for validation."
-        splits = read_entries(entries, progress, minimum_notes=1, remarks=(remark,) if self.holdout else ())
+        splits = read_entries(entries, progress, minimum_notes=1, pedal=self.pedal, remarks=(remark,) if self.holdout else ())
         sample = _sample(source)
         if sample is None:
             return splits
-        return replace(splits, samples=(Piece(read_midi(sample), SAMPLE, "the author's sample", "", SAMPLE, SAMPLE_CHECKSUM),))
+        return replace(
+            splits,
+            samples=(Piece(read_midi(sample, pedal=self.pedal), SAMPLE, "the author's sample", "", SAMPLE, SAMPLE_CHECKSUM),),
+        )
 
 
 def _sample(source: Path) -> Path | None:

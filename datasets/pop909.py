@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from bench.api import DataError, Progress, Skipped, Splits, Verified, walk
 
 from ._download import checked_manifest, fetch_zip
-from ._files import Entry, at_most, by_hash, contents, gather, identity, locate, positive, read_entries, shares
+from ._files import Entry, at_most, by_hash, contents, extends, gather, identity, locate, positive, read_entries, shares
 
 TITLE = "POP909"
 LICENSE = "MIT (Music X Lab 2020) for the arrangements; the songs belong to those who wrote them"
@@ -55,6 +56,8 @@ class Dataset:
         Shares of these splits.
     url : str
         Address of the archive on a mirror.
+    pedal : {"ignore", "extend"}
+        Whether notes last while the sustain pedal holds them.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class Dataset:
         validation: float = 0.1,
         test: float = 0.1,
         url: str = URL,
+        pedal: Literal["ignore", "extend"] = "ignore",
     ) -> None:
         self.tracks = _track_names(tracks)
         self.versions, self.limit, self.minimum_notes = versions, limit, minimum_notes
         self.validation, self.test = validation, test
         self.url = url
+        self.pedal = extends("pop909", pedal)
         positive("pop909", limit=limit, minimum_notes=minimum_notes)
         shares("pop909", validation, test)
 
@@ -100,7 +105,8 @@ class Dataset:
         entries, _, _ = self._entries(source)
         rows = [(e.name, e.split) for e in entries]
         names = sorted(self.tracks) if self.tracks is not None else None
-        return identity("pop909", 1, names, self.minimum_notes, rows, contents(source, (e.path for e in entries)))
+        options = (names, self.minimum_notes, *(["pedal"] if self.pedal else []))
+        return identity("pop909", 1, *options, rows, contents(source, (e.path for e in entries)))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
         """Read the selected songs; the same content, or the same notes, only once."""
@@ -112,6 +118,7 @@ class Dataset:
             progress,
             minimum_notes=self.minimum_notes,
             names=self.tracks,
+            pedal=self.pedal,
             skipped=skipped,
             remarks=(*REMARKS, *partial),
         )

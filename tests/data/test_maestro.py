@@ -516,3 +516,11 @@ def test_leftovers_of_killed_fetches_go(tmp_path: Path) -> None:
     with scratch(tmp_path) as mine:
         assert mine.is_dir()
     assert [p.name for p in tmp_path.iterdir()] == [".unfinished-new"]
+
+
+@pytest.mark.parametrize("name", ["adl", "folder", "maestro", "midiworld", "mon2025", "pop909"])
+def test_every_dataset_of_midi_files_has_the_pedal_as_an_option(name: str) -> None:
+    assert dataset_class(name)().pedal is False
+    assert dataset_class(name)(pedal="extend").pedal is True
+    with pytest.raises(DataError, match="pedal is 'half'"):
+        dataset_class(name)(pedal="half")
