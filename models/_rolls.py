@@ -106,9 +106,10 @@ def _lead(notes: Notes, chord: NDArray[np.int64]) -> float:
 
 def to_roll(notes: Notes, grid: Grid) -> Roll:
     """Draw notes as a roll, shape (steps, 128); a note that begins cuts an earlier one of its pitch."""
-    roll = np.zeros((int((grid.step + grid.length).max(initial=0)), PITCHES), np.uint8)
-    offset = np.arange(grid.length.sum()) - np.repeat(np.cumsum(grid.length) - grid.length, grid.length)
-    roll[np.repeat(grid.step, grid.length) + offset, np.repeat(notes.pitch, grid.length)] = HELD
+    change = np.zeros((int((grid.step + grid.length).max(initial=0)) + 1, PITCHES), np.int32)
+    np.add.at(change, (grid.step, notes.pitch), 1)
+    np.add.at(change, (grid.step + grid.length, notes.pitch), -1)
+    roll: Roll = np.where(change.cumsum(0, np.int32)[:-1] > 0, HELD, 0).astype(np.uint8)
     roll[grid.step, notes.pitch] = notes.velocity
     return roll
 
