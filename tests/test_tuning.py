@@ -170,7 +170,8 @@ def test_searches_of_two_files_of_one_name_have_folders_of_their_own(folder):
     write(folder / "other", search={"trials": 1, "models": {"valley": {"sizes": [{"size": 8}]}}})
     own = ("--scale", "cpu", "--plugins", TOY, "--plugins", "mine", "--out", "reports")
     assert bench(folder, "tune", "other/valleys.yaml", *own).returncode == 0
-    written = sorted(path.relative_to(folder / "reports/runs").as_posix() for path in folder.glob("reports/runs/*/tuned.yaml"))
+    written = [path.relative_to(folder / "reports/runs").as_posix() for path in folder.glob("reports/runs/*/tuned.yaml")]
+    written.sort(key=len)
     assert written[0] == "tune-valleys-cpu/tuned.yaml"
     assert [name.startswith("tune-valleys-cpu-") for name in written] == [False, True]
     sizes = [load_spec(folder / "reports/runs" / n, (TOY, folder / "mine"), scale="cpu").models["valley"].params for n in written]
