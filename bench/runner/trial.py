@@ -353,12 +353,15 @@ class TrialTask:
         return sums, counts, np.array([division.pieces[i] for i, _ in predicted], np.int64)
 
     def _remark_on_weights(self, samples: Samples) -> None:
-        """Say if a mean over all predictions is that of one piece: a file of an hour of long notes among short ones, perhaps."""
+        """Say if a mean over all predictions is that of a few pieces, such as files of an hour of long notes among short ones."""
         counts = samples.likelihood_notes
-        if counts is not None and len(counts) > 2 and 2 * counts.max() > counts.sum():
-            share = f"{counts.max() / counts.sum():.0%}"
+        if counts is None or len(counts) < 3:
+            return
+        effective = counts.sum() ** 2 / (counts.astype(np.float64) ** 2).sum()  # of equal pieces their number, Kish 1965
+        if effective < len(counts) / 2:
             self._remark(
-                f"One of {len(counts)} held-out pieces has {share} of all {self.unit}s that the likelihood is a mean over."
+                f"The likelihood is a mean over all {self.unit}s of {len(counts)} held-out pieces, and as good as one over "
+                f"{effective:.1f}: the longest has {counts.max() / counts.sum():.0%} of them."
             )
 
     def _facts(self, model: Any) -> dict[str, Any]:

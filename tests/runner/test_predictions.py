@@ -53,7 +53,9 @@ def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Ben
     stored = outcome["prediction"]
     assert (stored["unit"], stored["pieces"], stored["predictions"]) == ("frame", 3, 13 + 1 + 2)
     assert outcome["likelihood"] is None
-    assert outcome["remarks"] == ["One of 3 held-out pieces has 81% of all frames that the likelihood is a mean over."]
+    # (13 + 1 + 2)^2 / (169 + 1 + 4)
+    (said,) = outcome["remarks"]
+    assert said.endswith("frames of 3 held-out pieces, and as good as one over 1.5: the longest has 81% of them.")
     samples = toy.notes("markov-keys")
     assert samples.likelihood_notes is not None
     assert samples.likelihood_notes.tolist() == [13, 1, 2]
