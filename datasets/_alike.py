@@ -81,10 +81,10 @@ def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
     for one, other in links:
         if one not in medleys and other not in medleys:
             linked.join(str(one), str(other))
-    return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), medleys
+    return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), sorted(medleys)
 
 
-def _medleys(hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> list[int]:
+def _medleys(hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> set[int]:
     """Find the pieces that hold parts of several others, none of which is in another's part.
 
     Those with most parts are left out first, and then are no parts of others: of albums and what they quote, the albums. Copies
@@ -96,7 +96,7 @@ def _medleys(hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) ->
         left = [hashes[other] for other in others[at] if other not in found]
         if parts[at] >= MEDLEY and _parts(hashes[at], left) >= MEDLEY:
             found.add(at)
-    return sorted(found)
+    return found
 
 
 def _parts(piece: Hashes, others: Sequence[Hashes]) -> int:

@@ -26,7 +26,6 @@ SPLITS = ("train", "validation", "test")
 
 MIDI_SUFFIXES = (".mid", ".midi")
 
-
 #: General MIDI's piano family, counted from 0.
 PIANO = range(8)
 

@@ -45,12 +45,9 @@ def tune(
     places = Places.find(out, data or (), plugins or ())
     chosen, _ = choose_scale(scale, spec, places.plugins, models=names(models))
     resolved = load_spec(spec, places.plugins, scale=chosen, models=names(models))
-
-    def extends(target: Path) -> str:
-        return spec if spec in shipped_specs() else os.path.relpath(spec, target.parent)
-
+    file = None if spec in shipped_specs() else spec
     if to:
-        tuning.check_target(to, extends(to))
+        tuning.check_target(to, _extends(spec, file, to))
     searched, rows = tuning.search_spec(resolved, trials)
     console = make_console()
     name = f"{SEARCH}{resolved.name}-{chosen}"
@@ -65,11 +62,12 @@ def tune(
             sound=False,
             reports=False,
             name=name,
-            file=None if spec in shipped_specs() else spec,
+            file=file,
             display=display,
         )
     target = to or result.folder / "tuned.yaml"
-    tuning.check_target(target, extends(target))
+    extends = _extends(spec, file, target)
+    tuning.check_target(target, extends)
     trained = tuning.collect(RunFolder(result.folder), rows, resolved)
     tuning.write_trials(result.folder / "trials.csv", trained)
     won = tuning.winners(trained)
@@ -78,7 +76,12 @@ def tune(
         print_line(console, f"{row}: {winner.score:.4g} with {values}")
     for row in dict.fromkeys(t.row for t in trained if t.row not in won):
         print_line(console, f"{row}: nothing chosen, as no training has a score or their scores are of different kinds")
-    tuning.write_tuned(target, extends(target), chosen, trained, resolved, write_named_data if to else write_data)
+    tuning.write_tuned(target, extends, chosen, trained, resolved, write_named_data if to else write_data)
     print_line(console, str(target))
     if any(t.score is None for t in trained) or len(trained) < len(rows) or len(won) < len({t.row for t in trained}):
         raise typer.Exit(INCOMPLETE)
+
+
+def _extends(spec: str, file: str | None, target: Path) -> str:
+    """Name the spec as the file of winners does: a shipped spec's name, or the path from there."""
+    return spec if file is None else os.path.relpath(file, target.parent)

@@ -395,5 +395,5 @@ def test_files_that_begin_alike_are_not_compared_each_with_each(tmp_path: Path, 
         (tmp_path / f"{at}.mid").write_bytes(midi_bytes(Notes.from_columns(onset, duration, pitch, velocity)))
     before = time.process_time()
     splits = Folder().load(tmp_path, quiet)
-    assert time.process_time() - before < 20  # of three; each with each: minutes
+    assert time.process_time() - before < 20  # each with each: minutes
     assert splits.skipped == ()
