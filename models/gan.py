@@ -15,9 +15,8 @@ The generator that is evaluated is a moving average of its weights. The best is 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError, seed_for
+from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
 
 from . import _torch
 from ._batches import to_device
+from ._critic_training import CriticTraining
 from ._distance import marginals, validation_distance
-from ._gan import Critic, Generator, relativistic_loss, scores_and_gradients, simplices
-from ._training import Windows, averaging, check_splits, initial_seed, warmed
+from ._gan import Critic, Generator, simplices
+from ._training import Windows, check_splits, initial_seed, warmed
 
 FRAMEWORK = "pytorch"
 FEATURES = "Adversarial (relativistic, R1 and R2 penalty), convolutional, Gumbel-softmax note fields; takes no prompt"
@@ -40,9 +40,6 @@ LIKELIHOOD = None
 SEES_TARGET = False
 #: Its heads give a pitch's probability given the noise, not the notes before, so weights on it would have little meaning.
 CONSTRAINT = False
-
-#: Adam's: no momentum, as the critic's gradient changes with every step of the generator.
-BETAS = (0.0, 0.9)
 
 #: Pieces generated at once: limits memory.
 SEQUENCES = 64
@@ -139,7 +136,7 @@ class Model:
         check_splits("gan", train, valid)
         windows = Windows(train, self.codec, self.window, self.transpose, self.stretch, initial_seed(run.seed, "order"))
         real = marginals([self.codec.encode(piece.notes) for piece in valid])
-        training = _Training(self, generator, critic, windows, run)
+        training = _Training("gan", self, generator, critic, windows, run)
         self.generator = training.averaged
         for _ in training.progress.evaluations():
             values, notes = training.train()
@@ -184,86 +181,25 @@ class Model:
         }
 
 
-class _Training:
-    """State of a training run, and its steps. All randomness comes from the seed and the number of the update."""
+class _Training(CriticTraining[Generator, Critic]):
+    """Training on windows of notes: the generator is given where the real ones are padded."""
 
-    def __init__(self, model: Model, generator: Generator, critic: Critic, windows: Windows, run: Run) -> None:
-        self.model, self.generator, self.critic, self.windows, self.seed = model, generator, critic, windows, run.seed
-        self.averaged = copy.deepcopy(generator).requires_grad_(False)
-        self.of_generator = torch.optim.Adam(generator.parameters(), lr=model.learning_rate, betas=BETAS, foreach=True)
-        self.of_critic = torch.optim.Adam(critic.parameters(), lr=model.critic_learning_rate, betas=BETAS, foreach=True)
-        self.progress = _torch.Progress(
-            "gan",
-            asdict(model),
-            windows,
-            model.batch,
-            run,
-            model.device,
-            modules={"generator": generator, "averaged": self.averaged, "critic": critic},
-            optimizers={"generator": self.of_generator, "critic": self.of_critic},
-            chosen="averaged",
-            score="validation_distance",
-        )
+    def count(self, batch: Any) -> int:
+        return int(batch[2].sum())
 
-    def train(self) -> tuple[dict[str, float], int]:
-        """Train until the next evaluation.
+    def prepare(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Real notes as one-hot rows, and False where a short piece is padded."""
+        _, targets, mask = batch
+        codes, there = to_device(self.model.device, targets, mask)  # (B, N, 4), (B, N)
+        present = there[..., None]
+        return simplices(codes, self.model.codec.sizes) * present, present
 
-        Returns
-        -------
-        values : dict of str to float
-            Means over the updates: the critic's ``loss``; ``critic_gap``, its mean score of real windows less that of generated
-            ones; ``gradient_norm``, of its weights, before it is clipped.
-        notes : int
-        """
-        model, before = self.model, self.progress.notes_done
-        values: list[Tensor] = []
-        batches = self.progress.batches(lambda epoch: self.windows.epoch(epoch, model.batch), lambda batch: int(batch[2].sum()))
-        for update, (_, targets, mask) in batches:
-            # A generator for each update: what is drawn doesn't depend on where the evaluations are.
-            rng = _torch.generator(seed_for("training", self.seed, "noise", update), model.device)
-            rate = warmed(update, model.warmup)
-            codes, there = to_device(model.device, targets, mask)  # (B, N, 4), (B, N)
-            present = there[..., None]  # False where a short piece is padded
-            real = simplices(codes, model.codec.sizes) * present
-            values.append(self._critic_step(real, present, rate, rng))
-            self._generator_step(real, present, rate, rng)
-            _torch.average(self.averaged, self.generator, averaging(update))
-        means = torch.stack(values).mean(0).tolist()
-        return dict(zip(("loss", "critic_gap", "gradient_norm"), means, strict=True)), self.progress.notes_done - before
-
-    def _critic_step(self, real: Tensor, present: Tensor, rate: float, rng: torch.Generator) -> Tensor:
-        """Update the critic; return its loss, its gap and its gradient's norm."""
-        with torch.no_grad():
-            fake = self._fake(present, rng)
-        scores, squares = scores_and_gradients(self.critic, torch.cat([real, fake]))  # (2B,) each
-        of_real, of_fake = scores.chunk(2)
-        # The mean over both halves is half of the sum of R1 and R2.
-        loss = relativistic_loss(of_real, of_fake) + self.model.penalty * squares.mean()
-        norm = self._descend(self.of_critic, self.critic, loss, self.model.critic_learning_rate * rate)
-        return torch.stack([loss, (of_real - of_fake).mean(), norm]).detach()
-
-    def _generator_step(self, real: Tensor, present: Tensor, rate: float, rng: torch.Generator) -> None:
-        # The gradient passes through the critic to the notes; that of the critic's own weights is not needed.
-        self.critic.requires_grad_(False)
-        loss = relativistic_loss(self.critic(self._fake(present, rng)), self.critic(real))
-        self._descend(self.of_generator, self.generator, loss, self.model.learning_rate * rate)
-        self.critic.requires_grad_(True)
-
-    def _fake(self, present: Tensor, rng: torch.Generator) -> Tensor:
+    def fake(self, given: Tensor, rng: torch.Generator) -> Tensor:
         """Generate windows (B, N, K), padded where the real ones are."""
         model = self.model
-        noise = self.generator.noise(len(present), model.window, rng)
+        noise = self.generator.noise(len(given), model.window, rng)
         if model.straight_through and not torch.is_grad_enabled():
             # The same distribution as the relaxed path's one-hot rows, with a fraction of the random numbers.
-            return simplices(self.generator.sample(noise, rng), model.codec.sizes) * present
+            return simplices(self.generator.sample(noise, rng), model.codec.sizes) * given
         notes: Tensor = self.generator(noise, model.temperature, model.straight_through, rng)
-        return notes * present
-
-    def _descend(self, optimizer: torch.optim.Optimizer, network: Generator | Critic, loss: Tensor, rate: float) -> Tensor:
-        """Update a network by the gradient of `loss`; return the gradient's norm before it is clipped."""
-        _torch.set_rate(optimizer, rate)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = _torch.clip_gradients(network.parameters(), self.model.clip)
-        optimizer.step()
-        return norm
+        return notes * given

@@ -21,9 +21,8 @@ distance (``_distance.py``).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,15 +30,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.api import NoteCodec, Notes, Piece, Run, TrialError, seed_for
+from bench.api import NoteCodec, Notes, Piece, Run, TrialError
 
 from . import _torch
 from ._batches import to_device
+from ._critic_training import CriticTraining
 from ._distance import marginals, validation_distance
-from ._gan import relativistic_loss, scores_and_gradients
+from ._gan import relativistic_loss
 from ._midinet import Critic, Generator, channels, to_bytes
 from ._rolls import DEFAULT, STEPS, Bars, from_roll, last_bar, to_grid
-from ._training import averaging, check_ranges, check_splits, initial_seed, warmed
+from ._training import check_ranges, check_splits, initial_seed, warmed
 
 FRAMEWORK = "pytorch"
 FEATURES = "Adversarial, piano roll in bars of 16 steps, 2-D convolutions conditioned on the bar before; continues a prompt"
@@ -48,9 +48,6 @@ LIKELIHOOD = None
 SEES_TARGET = False
 #: It draws the cells of a bar, not one note after the other.
 CONSTRAINT = False
-
-#: Adam's: no momentum, as the critic's gradient changes with every step of the generator.
-BETAS = (0.0, 0.9)
 
 #: Pieces generated at once: limits memory.
 SEQUENCES = 64
@@ -144,7 +141,7 @@ class Model:
         codec = NoteCodec()
         held_out = [piece.notes for piece in valid if len(piece.notes)][:VALIDATION]
         real = marginals([codec.encode(notes) for notes in held_out])
-        training = _Training(self, generator, critic, bars, run)
+        training = _Training("midinet", self, generator, critic, bars, run)
         self.generator = training.averaged
         for _ in training.progress.evaluations():
             values, notes = training.train()
@@ -199,92 +196,35 @@ class Model:
         }
 
 
-class _Training:
-    """State of a training run, and its steps. All randomness comes from the seed and the number of the update."""
+class _Training(CriticTraining[Generator, Critic]):
+    """Training on pairs of bars, the second of which is generated."""
 
-    def __init__(self, model: Model, generator: Generator, critic: Critic, bars: Bars, run: Run) -> None:
-        self.model, self.generator, self.critic, self.bars, self.seed = model, generator, critic, bars, run.seed
-        self.averaged = copy.deepcopy(generator).requires_grad_(False)
-        self.of_generator = torch.optim.Adam(generator.parameters(), lr=model.learning_rate, betas=BETAS, foreach=True)
-        self.of_critic = torch.optim.Adam(critic.parameters(), lr=model.critic_learning_rate, betas=BETAS, foreach=True)
-        self.progress = _torch.Progress(
-            "midinet",
-            asdict(model),
-            bars,
-            model.batch,
-            run,
-            model.device,
-            modules={"generator": generator, "averaged": self.averaged, "critic": critic},
-            optimizers={"generator": self.of_generator, "critic": self.of_critic},
-            chosen="averaged",
-            score="validation_distance",
-        )
+    def count(self, batch: Any) -> int:
+        return self.data.count(batch)  # type: ignore[no-any-return]
 
-    def train(self) -> tuple[dict[str, float], int]:
-        """Train until the next evaluation.
+    def prepare(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Pairs of bars, (B, 3, 32, 128), and the first of each."""
+        real = channels(*to_device(self.model.device, batch))
+        return real, real[:, :, :STEPS]
 
-        Returns
-        -------
-        values : dict of str to float
-            Means over the updates: the critic's ``loss``; ``critic_gap``, its mean score of real bars less that of generated
-            ones; ``gradient_norm``, of its weights, before it is clipped.
-        notes : int
-        """
-        model, before = self.model, self.progress.notes_done
-        values: list[Tensor] = []
-        batches = self.progress.batches(lambda epoch: self.bars.epoch(epoch, model.batch), self.bars.count)
-        for update, rolls in batches:
-            # A generator for each update: what is drawn doesn't depend on where the evaluations are.
-            rng = _torch.generator(seed_for("training", self.seed, "noise", update), model.device)
-            rate = warmed(update, model.warmup)
-            real = channels(*to_device(model.device, rolls))  # (B, 3, 32, 128)
-            values.append(self._critic_step(real, rate, rng))
-            self._generator_step(real, rate, rng)
-            _torch.average(self.averaged, self.generator, averaging(update))
-        means = torch.stack(values).mean(0).tolist()
-        return dict(zip(("loss", "critic_gap", "gradient_norm"), means, strict=True)), self.progress.notes_done - before
+    def fake(self, given: Tensor, rng: torch.Generator) -> Tensor:
+        """Generate a bar after each given one: pairs of bars."""
+        bar: Tensor = self.generator(self.generator.noise(len(given), rng), given, self.model.spread, rng)
+        return torch.cat([given, bar], 2)
 
-    def calibrate(self) -> None:
-        """Set the averaged generator's threshold on the same training bars each time."""
-        rolls = channels(*to_device(self.model.device, next(self.bars.epoch(0, CALIBRATION))))
-        self.averaged.calibrate(rolls, self.model.spread, _torch.generator(0, self.model.device))
-
-    def _critic_step(self, real: Tensor, rate: float, rng: torch.Generator) -> Tensor:
-        """Update the critic; return its loss, its gap and its gradient's norm."""
-        with torch.no_grad():
-            fake = self._fake(real, rng)
-        scores, squares = scores_and_gradients(self.critic, torch.cat([real, fake]))  # (2B,) each
-        of_real, of_fake = scores.chunk(2)
-        # The mean over both halves is half of the sum of R1 and R2.
-        loss = relativistic_loss(of_real, of_fake) + self.model.penalty * squares.mean()
-        norm = self._descend(self.of_critic, self.critic, loss, self.model.critic_learning_rate * rate)
-        return torch.stack([loss, (of_real - of_fake).mean(), norm]).detach()
-
-    def _generator_step(self, real: Tensor, rate: float, rng: torch.Generator) -> None:
-        model, before = self.model, real[:, :, :STEPS]
-        # The gradient passes through the critic to the cells; that of the critic's own weights is not needed.
-        self.critic.requires_grad_(False)
-        logits = self.generator.logits(self.generator.noise(len(real), rng), before)
-        fake = torch.cat([before, self.generator.draw(logits, before, model.spread, rng)], 2)
+    def generator_loss(self, real: Tensor, given: Tensor, rng: torch.Generator) -> Tensor:
+        """With feature matching and the cross-entropy of the real bar."""
+        model = self.model
+        logits = self.generator.logits(self.generator.noise(len(real), rng), given)
+        fake = torch.cat([given, self.generator.draw(logits, given, model.spread, rng)], 2)
         seen, wanted = self.critic.features(fake), self.critic.features(real)
-        loss = relativistic_loss(self.critic.judge(seen), self.critic.judge(wanted))
+        loss: Tensor = relativistic_loss(self.critic.judge(seen), self.critic.judge(wanted))
         loss = loss + model.matching * (seen[0].mean(0) - wanted[0].mean(0)).square().sum()
         loss = loss + model.chords * (seen[1].mean(0) - wanted[1].mean(0)).square().sum()
         loss = loss + model.cross_entropy * self.generator.cross_entropy(logits, real)
-        self._descend(self.of_generator, self.generator, loss, model.learning_rate * rate)
-        self.critic.requires_grad_(True)
+        return loss
 
-    def _fake(self, real: Tensor, rng: torch.Generator) -> Tensor:
-        """Generate a bar after the first of each pair of bars (B, 3, 32, 128): the same shape."""
-        before = real[:, :, :STEPS]
-        bar: Tensor = self.generator(self.generator.noise(len(real), rng), before, self.model.spread, rng)
-        return torch.cat([before, bar], 2)
-
-    def _descend(self, optimizer: torch.optim.Optimizer, network: Generator | Critic, loss: Tensor, rate: float) -> Tensor:
-        """Update a network by the gradient of `loss`; return the gradient's norm before it is clipped."""
-        _torch.set_rate(optimizer, rate)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = _torch.clip_gradients(network.parameters(), self.model.clip)
-        optimizer.step()
-        return norm
+    def calibrate(self) -> None:
+        """Set the averaged generator's threshold on the same training bars each time."""
+        rolls = channels(*to_device(self.model.device, next(self.data.epoch(0, CALIBRATION))))
+        self.averaged.calibrate(rolls, self.model.spread, _torch.generator(0, self.model.device))

@@ -115,7 +115,7 @@ def test_the_critic_learns_from_the_loss_and_half_of_both_penalties(tmp_path):
     training, (real, present, rate) = steps_of(tmp_path, penalty=3.0)
     rng, again = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        fake = training._fake(present, again)
+        fake = training.fake(present, again)
     (of_real, r1), (of_fake, r2) = (networks.scores_and_gradients(training.critic, x) for x in (real, fake))
     expected = networks.relativistic_loss(of_real, of_fake) + 3.0 / 2 * (r1.mean() + r2.mean())
     loss, gap, norm = training._critic_step(real, present, rate, rng)
@@ -283,7 +283,7 @@ def steps_of(tmp_path, **params):
     model.fit(TRAIN, VALID, run_in(tmp_path, 0))
     windows = gan.Windows(TRAIN, model.codec, model.window)
     critic = networks.Critic(model.codec.sizes, model.critic_widths)
-    training = gan._Training(model, model.generator, critic, windows, run_in(tmp_path, 1))
+    training = gan._Training("gan", model, model.generator, critic, windows, run_in(tmp_path, 1))
     codes = torch.from_numpy(next(windows.epoch(1, model.batch))[1].astype(np.int64))
     return training, (networks.simplices(codes, SIZES), torch.ones(4, 16, 1, dtype=torch.bool), 1.0)
 
