@@ -238,7 +238,7 @@ adl
     subgenre and artist (Ferreira et al. 2020).
     licence: none stated: the files belong to those who made them
     options: genre=None, subgenre=None, artist=None, limit=None,
-    minimum_notes=64, validation=0.1, test=0.1, url, sha256=None
+    minimum_notes=64, validation=0.1, test=0.1, url, sha256=None, pedal='ignore'
     ready: --data DIR, or bench data fetch adl; bench run downloads it
 """,
             ),
@@ -251,7 +251,7 @@ pop909
     licence: MIT (Music X Lab 2020) for the arrangements; the songs belong to
     those who wrote them
     options: tracks=None, versions=False, limit=None, minimum_notes=64,
-    validation=0.1, test=0.1, url
+    validation=0.1, test=0.1, url, pedal='ignore'
     ready: --data DIR, or bench data fetch pop909; bench run downloads it
 """,
             ),
