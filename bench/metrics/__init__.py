@@ -14,8 +14,8 @@ function. Reports, the gate, the audit and the command line take all else from t
 ``MODULES`` and in ``ON_SAMPLES`` or ``ON_SETS``. What only a trial can measure, such as a cost, also needs a field in
 :mod:`bench.storage.outcome`.
 
-The modules write ``scipy.stats.…``: SciPy loads such a part when it is first used, so that a worker, which only looks for
-copies, does not spend a second on it.
+The modules write ``scipy.spatial.…``: SciPy loads such a part when it is first used, which not every command does. None takes
+:mod:`scipy.stats`, for which each trial's process would wait most of a second.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Density:
         below = np.floor(at).astype(np.int64)
         points = int(below.max()) + 2 + reach
         weight = np.bincount(below, 1 - (at - below), points) + np.bincount(below + 1, at - below, points)
-        kernel = scipy.stats.norm.pdf(np.arange(-reach, reach + 1) / RESOLUTION)
+        kernel = np.exp(-((np.arange(-reach, reach + 1) / RESOLUTION) ** 2) / 2) / math.sqrt(2 * math.pi)
         height = np.convolve(weight, kernel / kernel.sum(), "same") / (len(distances) * step)
         return cls(distances.min() + (np.arange(points) - reach) * step, height)
 

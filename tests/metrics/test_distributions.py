@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
+from scipy.stats import wasserstein_distance
 
 from bench.api import Notes
 from bench.metrics import Undefined, distributions
@@ -45,6 +46,11 @@ def test_by_hand() -> None:
 def test_different_numbers_of_notes() -> None:
     found = distributions.evaluate(notes([60, 61]), notes([60, 62, 64], onset=[0.0, 0.5, 2.0]))
     assert found["ioi_w1"] == pytest.approx(0.5)  # half of 0.5 goes to 1.5
+
+
+@given(*[st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)] * 2)
+def test_wasserstein_is_scipys(one: list[float], other: list[float]) -> None:
+    assert distributions.wasserstein(one, other) == wasserstein_distance(one, other)
 
 
 def test_no_notes() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,16 @@ def test_a_metric_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.Monk
     baseline = take(folder, table)
     (verdict,) = (v for v in judge(baseline, baseline).verdicts if (v.system, v.metric) == ("real", LOWEST))
     assert (verdict.status, verdict.before, verdict.limit) == ("same", 67.0, pytest.approx(0.15 * 67))
+
+
+def test_no_metric_loads_scipy_stats() -> None:
+    """It takes longer to load than a trial's samples take to score, and each trial's process would wait for it."""
+    code = (
+        "import sys, numpy as np\n"
+        "from bench.api import Notes\n"
+        "from bench.metrics import evaluate_samples, evaluate_set\n"
+        "pieces = [Notes.from_columns(range(9), [0.5] * 9, range(60 + i, 69 + i), [64 + i] * 9) for i in range(6)]\n"
+        "evaluate_samples(pieces, pieces[::-1]), evaluate_set(pieces, pieces[::-1])\n"
+        "print('scipy.stats' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
