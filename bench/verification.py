@@ -1,8 +1,8 @@
 """Check a run's folder: what in it is missing or damaged, and what the command that made the run would do about it.
 
 Nothing is changed. Every stored result has a checksum (:mod:`bench.system.disk`, :mod:`bench.storage.files`) or stands with its
-digest in the outcome of its trial, so a changed bit in one is found. Left out are reports, which are written anew from them,
-checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
+digest in the outcome of its trial, so a changed bit in one is found. Left out are reports and stored scores, which are computed
+anew from them, checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +42,21 @@ class Undefined:
 
 #: A finite number, or the reason why there is none.
 Value = float | Undefined
+
+
+def mean(values: Iterable[Value]) -> Value:
+    """Mean of the defined values; if there are none, the first one's reason.
+
+    Examples
+    --------
+    >>> mean([1.0, Undefined("no notes"), 2.0])
+    1.5
+    """
+    values = list(values)
+    defined = [v for v in values if not isinstance(v, Undefined)]
+    if defined:
+        return math.fsum(defined) / len(defined)
+    return next((v for v in values if isinstance(v, Undefined)), Undefined("nothing was measured"))
 
 
 @dataclass(frozen=True)

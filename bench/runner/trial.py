@@ -22,6 +22,7 @@ from bench.errors import BenchError, DataError, PluginError, UsageError, is_deni
 from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
+from bench.metrics.sample_scores import store_scores
 from bench.plugins.discovery import get_plugin, load, raised_by_plugin, source_digest
 from bench.plugins.header import Plugin
 from bench.runner import processes
@@ -136,10 +137,20 @@ class TrialTask:
             with hold(self.folder / ".lock", self.folder, PATIENCE):
                 clear_temporaries(self.folder)
                 outcome = self._attempt()
+                if isinstance(outcome, Done) and self.trial.fold is None:
+                    self._store_scores()
         except (BusyError, NoLocksError, OSError) as error:  # the folder can't be locked, or the outcome not written
             self.emit({"event": "error", **describe(error)})
             return FAILED
         return DONE if isinstance(outcome, Done) else FAILED
+
+    def _store_scores(self) -> None:
+        """Score the samples now, beside other trials. The trial is done: what fails here, scoring the run repeats and reports."""
+        try:
+            protocol = self.trial.protocol
+            store_scores(self.folder, Path(self.job["targets"]), protocol.samples, protocol.seconds)
+        except Exception:
+            traceback.print_exc()
 
     def _attempt(self) -> Done | Failed:
         common: dict[str, Any] = {"key": self.key, "trial": self.trial.model_dump(mode="json")}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +26,6 @@ from bench.metrics import (
     Value,
     copying,
     cost,
-    evaluate_samples,
-    evaluate_set,
     harmony,
     likelihood,
     prediction,
@@ -35,6 +33,8 @@ from bench.metrics import (
     spread,
     table2,
 )
+from bench.metrics.metric import mean
+from bench.metrics.sample_scores import Comparison, SampleScores
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.crossed import Values
 from bench.scoring.folds import unite
@@ -146,21 +146,6 @@ def _skill(row: Row, median: Row) -> dict[str, Cell]:
     return cells
 
 
-def mean(values: Iterable[Value]) -> Value:
-    """Mean of the defined values; if there are none, the first one's reason.
-
-    Examples
-    --------
-    >>> mean([1.0, Undefined("no notes"), 2.0])
-    1.5
-    """
-    values = list(values)
-    defined = [v for v in values if not isinstance(v, Undefined)]
-    if defined:
-        return math.fsum(defined) / len(defined)
-    return next((v for v in values if isinstance(v, Undefined)), Undefined("nothing was measured"))
-
-
 def standard_deviation(values: Sequence[float]) -> float | None:
     """Compute the standard deviation with divisor n - 1; None for fewer than two values.
 
@@ -260,7 +245,8 @@ def _score_trial(
         present = {i: t for i, t in enumerate(targets) if i not in outcome.absent}
         if not present:
             raise DataError("it has none of the run's pieces")
-        by_piece = _score_pieces(samples, trial, present, outcome.originality)
+        measured = _score_samples(run, keys, samples, trial, present)
+        by_piece = {**measured.by_piece, **_score_copying(samples, trial, present, outcome.originality)}
         by_piece |= _score_harmony(samples, trial, present, yardsticks.plans)
         bits, notes = _score_likelihood(samples, outcome)
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
@@ -270,7 +256,7 @@ def _score_trial(
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {reason}")
     values = {
         **{name: mean(pieces.values()) for name, pieces in by_piece.items()},
-        **evaluate_set([samples.notes[k] for k in sorted(samples.notes)], [t.target for t in present.values()]),
+        **measured.of_set,
         **likelihood.evaluate(outcome.likelihood, yardsticks.entropy),
         **prediction.evaluate(outcome.prediction),
         **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model"),
@@ -343,26 +329,32 @@ def _score_first(samples: Samples, stage: Stage, targets: Mapping[int, Target], 
     return StageScore(stage.share, stage.updates, stage.notes, stage.seconds, values)
 
 
-def _score_pieces(
-    samples: Samples, trial: Trial, targets: Mapping[int, Target], copied: Originality | None
-) -> dict[str, dict[int, Value]]:
-    """Compute each metric by piece, mean over samples. Every piece must have all its samples, each of the protocol's length.
+def _score_samples(
+    run: RunFolder, keys: Sequence[str], samples: Samples, trial: Trial, targets: Mapping[int, Target]
+) -> SampleScores:
+    """Take the scores that the trial stored, or compute them; every piece must have all its samples of the protocol's length.
 
-    `copied` is the outcome's stored overlap with the training music, if any.
+    Those of folds are always computed, as a fold has a part of the samples only.
     """
-    protocol, order = trial.protocol, {key: i for i, key in enumerate(sorted(samples.notes))}
+    protocol = trial.protocol
     if problem := incomplete(samples, {i: t.piece.id for i, t in targets.items()}, protocol.samples, protocol.notes):
         raise DataError(problem)
-    keys = [(piece, sample) for piece in targets for sample in range(protocol.samples)]
-    music = [targets[piece] for piece, _ in keys]
-    measured = evaluate_samples(
-        [samples.notes[key] for key in keys], [m.target for m in music], protocol.seconds, [m.prompt for m in music]
-    )
-    by_piece: dict[int, list[dict[str, Value]]] = {}
-    for key, values in zip(keys, measured, strict=True):
-        by_piece.setdefault(key[0], []).append(values | copying.evaluate(copied, order[key], key[0]))
-    names = next(iter(by_piece.values()), [{}])[0]
-    return {name: {piece: mean(m[name] for m in each) for piece, each in by_piece.items()} for name in names}
+    comparison = Comparison(run.targets, targets, protocol.samples, protocol.seconds)
+    stored = comparison.read(run.trial_dir(keys[0])) if len(keys) == 1 else None
+    return stored or comparison.measure(samples)
+
+
+def _score_copying(
+    samples: Samples, trial: Trial, targets: Mapping[int, Target], copied: Originality | None
+) -> dict[str, dict[int, Value]]:
+    """Take the stored overlap with the training music, if any, by piece, mean over samples."""
+    order = {key: i for i, key in enumerate(sorted(samples.notes))}
+    scored: dict[str, dict[int, Value]] = {}
+    for piece in targets:
+        each = [copying.evaluate(copied, order[piece, sample], piece) for sample in range(trial.protocol.samples)]
+        for name in each[0]:
+            scored.setdefault(name, {})[piece] = mean(values[name] for values in each)
+    return scored
 
 
 def _score_harmony(

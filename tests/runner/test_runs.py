@@ -16,7 +16,9 @@ import pytest
 from bench.api import Splits, seed_for
 from bench.benchmark import resolve
 from bench.errors import DataError, MachineError, PluginError, UsageError
+from bench.metrics.sample_scores import FILE, Comparison
 from bench.music.midi import read_midi
+from bench.scoring.score import score_run
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.trials import Trial, unfold
@@ -137,6 +139,29 @@ def test_samples_continue_their_prompts_and_are_written_as_midi(toy: Bench) -> N
     assert likelihood["bits_per_note"] == pytest.approx(8)
     midi = read_midi(toy.trials()["steady", 0] / "midi" / "piece-002.mid")
     assert midi.pitch.tolist() == [*targets[2].prompt.pitch, *samples.notes[2, 0].pitch]
+
+
+def test_a_trial_stores_its_scores(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.write({"steady": {}}, protocol={"prompt": 10, "notes": 20, "pieces": 9, "samples": 2}, references=["median"])
+    toy.run(reports=False)
+    with monkeypatch.context() as patched:
+        patched.delattr(Comparison, "measure")
+        stored = score_run(toy.run_folder)
+    for folder in toy.trials().values():
+        (folder / FILE).unlink()
+    assert score_run(toy.run_folder) == stored
+
+
+def test_a_trial_whose_scores_can_not_be_stored_is_done(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    toy.run(reports=False)
+    folder = toy.trials()["steady", 0]
+    (folder / FILE).unlink()
+    (folder / FILE).mkdir()
+    (folder / "outcome.json").unlink()
+    toy.run(reports=False)
+    assert toy.outcome("steady")["status"] == "done"
+    assert "IsADirectoryError" in (folder / "stderr.log").read_text()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(toy: Bench, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from bench.errors import DataError
 from bench.metrics import METRICS, Undefined
-from bench.scoring.score import mean, score_run, standard_deviation
+from bench.metrics.metric import mean
+from bench.scoring.score import score_run, standard_deviation
 from bench.storage.run_folder import RunFolder, samples_file
 from bench.storage.samples import Samples, write_samples
 from tests.report.stored_run import Stored, both, moved, notes
