@@ -1,4 +1,4 @@
-"""Bounds on a YAML text, checked on its events before anything is built from it.
+"""Bounds on a YAML text, checked on its events, which all come before anything is built from it.
 
 A few hundred bytes of aliases can stand for millions of values, and a long number or a deep nesting takes the constructors of
 YAML minutes or their stack. The parser's events cost no more than the text is long.
@@ -21,6 +21,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.parser import RoundTripParser
 
 #: Most bytes of a file, a hundred times the longest shipped spec.
 MOST_BYTES = 1 << 18
@@ -72,8 +73,8 @@ class _Level:
         self.at_key = not self.at_key
 
 
-def check_bounds(text: str) -> None:
-    """Refuse a text that is too large, whatever it would expand to, and tags and dates, which mean nothing in a spec.
+def load_bounded(text: str) -> Any:
+    """Load a text, but none that is too large, whatever it would expand to, nor tags and dates, which mean nothing in a spec.
 
     Raises
     ------
@@ -81,28 +82,40 @@ def check_bounds(text: str) -> None:
     YAMLError
         If it isn't YAML.
     """
-    _Reader(text).read()
+    yaml = YAML()
+    yaml.Parser = _BoundedParser
+    try:
+        return yaml.load(text)
+    except (ValueError, OverflowError) as error:  # an escape for a character that doesn't exist
+        bounds = yaml.parser.bounds
+        raise OutOfBoundsError(bounds.address, bounds.line, f"not valid YAML: {error}.") from error
 
 
-class _Reader:
-    def __init__(self, text: str) -> None:
-        self.yaml = YAML(typ="safe", pure=True)
-        self.text = text
+class _BoundedParser(RoundTripParser):
+    """Gives the composer each event once it is checked."""
+
+    def __init__(self, loader: Any) -> None:
+        super().__init__(loader)
+        self.bounds = _Bounds(loader)
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        self.bounds.take(event)
+        return event
+
+
+class _Bounds:
+    def __init__(self, yaml: Any) -> None:
+        self.yaml = yaml
+        self.line = 1
         self.levels: list[_Level] = []
         #: Number of values below each anchor; None while it is being read.
         self.sizes: dict[str, int | None] = {}
         self.values = 0
 
-    def read(self) -> None:
-        line = 1
-        try:
-            for event in self.yaml.parse(self.text):
-                self._take(event)
-                line = event.end_mark.line + 1
-        except (ValueError, OverflowError) as error:  # an escape for a character that doesn't exist
-            raise OutOfBoundsError(self._address, line, f"not valid YAML: {error}.") from error
-
-    def _take(self, event: Any) -> None:
+    def take(self, event: Any) -> None:
+        """Check the next event."""
+        self.line = event.end_mark.line + 1
         if isinstance(event, NodeEvent):
             self._node(event)
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
@@ -159,9 +172,9 @@ class _Reader:
             raise self._error(event, f"{event.value} is a date, which means nothing here", "Put it in quotes if it is a text.")
 
     @property
-    def _address(self) -> tuple[str | int, ...]:
+    def address(self) -> tuple[str | int, ...]:
         """Keys and indices of the value that is being read; the first few of a deep one."""
         return tuple(level.key for level in self.levels if level.key != -1)[:4]
 
     def _error(self, event: Any, message: str, hint: str = "") -> OutOfBoundsError:
-        return OutOfBoundsError(self._address, event.start_mark.line + 1, f"{message}.", hint)
+        return OutOfBoundsError(self.address, event.start_mark.line + 1, f"{message}.", hint)

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from bench.errors import SpecError, refusal
-from bench.specs.bounds import MOST_BYTES, OutOfBoundsError, check_bounds
+from bench.specs.bounds import MOST_BYTES, OutOfBoundsError, load_bounded
 
 #: Path to a value: keys and list indices.
 Address = tuple[str | int, ...]
@@ -115,8 +114,7 @@ def parse_yaml(text: str, name: str, marks: dict[Address, Mark] | None = None) -
     if len(text) > MOST_BYTES:
         raise SpecError(f"{name} is larger than {MOST_BYTES // 1024} KiB, which no spec is.", "Write less.")
     try:
-        check_bounds(text)
-        loaded = YAML().load(text)
+        loaded = load_bounded(text)
     except OutOfBoundsError as error:
         place: dict[Address, Mark] = {(): Mark(name, error.line)}
         raise Document({}, place).error(error.address, error.message, error.hint) from error
