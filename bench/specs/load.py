@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,7 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
     """Read a spec file and, before it, those that it extends. `above` are the files that extend this one."""
     if path.resolve() in [p.resolve() for p in above]:
         raise SpecError(f"{above[-1]}: extends goes in a circle: {' -> '.join(str(p) for p in (*above, path))}.")
-    # A shipped spec by a short name, any other as the user wrote it.
-    document = read_yaml(path, f"bench/specs/{path.name}" if path.parent == SPECS else str(path))
+    document = _shipped(path) if path.parent == SPECS else read_yaml(path)
     parent = document.data.get("extends")
     if parent is None:
         return [document.without("extends")]
@@ -129,6 +129,12 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
     if not below.is_file():
         raise document.error(("extends",), f"there is no spec {parent!r}.", f"{did_you_mean(parent, shipped)} Or give a path.")
     return [*_layers(below, (*above, path)), document.without("extends")]
+
+
+@cache
+def _shipped(path: Path) -> Document:
+    """Read a shipped spec under a short name, once: several others extend it."""
+    return read_yaml(path, f"bench/specs/{path.name}")
 
 
 def _locate(spec: str | Path) -> Path:
