@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, NamedTuple, Optional, Union
 
 from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
@@ -38,15 +38,21 @@ def accepts(parameter: Parameter, value: Any) -> bool:
     >>> accepts(Parameter("Path", ""), "."), accepts(Parameter("Path", ""), "")
     (True, False)
     """
-    try:
-        adapter = TypeAdapter(_type(ast.parse(parameter.annotation, mode="eval").body), config=ConfigDict(strict=True))
-    except (SyntaxError, TypeError):
-        return True
-    try:
-        adapter.validate_python(value)
-    except ValidationError:
-        return False
+    if adapter := _adapter(parameter.annotation):
+        try:
+            adapter.validate_python(value)
+        except ValidationError:
+            return False
     return True
+
+
+@cache
+def _adapter(annotation: str) -> TypeAdapter[Any] | None:
+    """Build the check of an annotation, once for all values of all specs; None for one that is unknown."""
+    try:
+        return TypeAdapter(_type(ast.parse(annotation, mode="eval").body), config=ConfigDict(strict=True))
+    except (SyntaxError, TypeError):
+        return None
 
 
 def type_text(parameter: Parameter) -> str:
