@@ -23,8 +23,13 @@ from bench.scoring.table import MEDIAN, REAL, Row
 #: Inches of a row, of what stands above and below, and between two bars.
 LINE, AROUND, STEP = 0.21, 0.52, 0.11
 
+#: Most groups that are drawn: the bars of more would leave the axis no room, and some sets of pairs form millions.
+MOST_GROUPS = 12
+
 #: Points of a letter, which are more than in other figures as three of these stand side by side, and about as many inches.
 LETTER, WIDE = 9.5, 0.078
+
+_CROWDED = f"Models without a significant difference form more than {MOST_GROUPS} groups: too many for bars."
 
 #: How far a reference row may be from the models, in widths of theirs, to be drawn at its place; beyond it an arrow stands.
 NEAR = 0.8
@@ -49,7 +54,7 @@ def gallery(report: Report) -> Gallery:
 def groups(standing: Standing) -> list[list[str]]:
     """Largest groups of two models or more of which no two differ significantly, each in the order of the column.
 
-    A pair that a bound leaves undecided is not joined: it may differ.
+    A pair that a bound leaves undecided is not joined: it may differ. At most :data:`MOST_GROUPS` and one are found.
     """
     models = ordered(standing)
     if standing.hopeless:
@@ -62,10 +67,14 @@ def groups(standing: Standing) -> list[list[str]]:
     found: list[list[str]] = []
 
     def extend(group: list[str], wider: set[str], seen: set[str]) -> None:
-        """Add the largest groups that extend `group` (Bron & Kerbosch 1973)."""
+        """Add the largest groups that extend `group` (Bron & Kerbosch 1973), each once by a pivot (Tomita et al. 2006)."""
         if not wider and not seen and len(group) > 1:
             found.append(sorted(group, key=models.index))
-        for name in sorted(wider, key=models.index):
+        # A largest group holds the pivot or a model that differs from it: those alike it need no branch of their own.
+        pivot = max(sorted(wider | seen, key=models.index), key=lambda name: len(wider & alike[name]), default="")
+        for name in sorted(wider - alike.get(pivot, set()), key=models.index):
+            if len(found) > MOST_GROUPS:
+                return
             extend([*group, name], wider & alike[name], seen & alike[name])
             wider = wider - {name}
             seen = seen | {name}
@@ -86,18 +95,21 @@ def _one(report: Report, metric: str, standing: Standing) -> Drawing:
     sign = -1.0 if METRICS[metric].better == "higher" else 1.0
     rows.sort(key=lambda row: sign * _value(row, metric))
     joined = groups(standing)
+    crowded = len(joined) > MOST_GROUPS
     title, unit = METRICS[metric].title, METRICS[metric].unit
     values = "; ".join(
         f"{row.system} {'at most ' if row.bounded(metric) else ''}{cell_text(metric, row.cells[metric], interval=True)}"
         for row in rows
     )
     ties = "; ".join(", ".join(group) for group in joined) or ("not tested" if standing.hopeless else "none")
+    if crowded:
+        joined, ties = [], f"more than {MOST_GROUPS} groups"
     return drawing(
         f"fig-ties-{metric.replace('_', '-')}",
         LINE * len(rows) + AROUND,
         lambda figure: _paint(figure, rows, metric, joined),
         f"Dot plot. {title} in {unit}, best first: {values}. Models without a significant difference: {ties}.",
-        "Too few pieces to test." if standing.hopeless else "",
+        "Too few pieces to test." if standing.hopeless else _CROWDED if crowded else "",
     )
 
 

@@ -55,6 +55,30 @@ def test_a_group_is_as_large_as_can_be() -> None:
     assert groups("ab", models="ab", hopeless=True) == []
 
 
+def test_many_models_of_which_no_two_differ_are_one_group() -> None:
+    models = "".join(chr(ord("A") + i) for i in range(40))
+    assert groups(*(a + b for a in models for b in models), models=models) == [models]
+
+
+def test_of_a_great_many_groups_only_the_first_are_sought() -> None:
+    models = "".join(chr(ord("A") + i) for i in range(40))
+    differ = {models[i : i + 2] for i in range(0, 40, 2)}  # in pairs: a million groups of twenty
+    same = [a + b for a in models for b in models if a + b not in differ]
+    assert len(groups(*same, models=models)) == ties.MOST_GROUPS + 1
+
+
+def test_more_groups_than_have_room_are_counted_in_place_of_bars(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored.enlarge(12)
+    for name, by in (("lstm", 4), ("gan", 2), ("vae", 3)):
+        many_pieces(stored, name, lambda i, by=by: by)
+    report = built(stored.close())
+    crowd = [[one, other] for one, other in zip(["gan", "vae"] * 20, ["vae", "lstm"] * 20, strict=True)]
+    monkeypatch.setattr(ties, "groups", lambda standing: crowd)
+    for drawing in ties.gallery(report).drawings:
+        assert drawing.label.endswith(f"Models without a significant difference: more than {ties.MOST_GROUPS} groups.")
+        assert drawing.caption.endswith("too many for bars.")
+
+
 def test_columns_that_two_models_have_are_drawn_with_their_scale(stored: Stored) -> None:
     stored.enlarge(12)
     many_pieces(stored, "lstm", lambda i: 4)
