@@ -8,6 +8,7 @@ POP909. Candidates are found by sorting the patterns of all pieces, not by compa
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -41,6 +42,7 @@ MOST = 20_000_000
 CANDIDATE = 0.05
 
 Hashes = NDArray[np.uint64]
+Places = NDArray[np.int64]
 
 
 def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
@@ -70,48 +72,88 @@ def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
     hashes = [patterns(notes) for notes in pieces]
     part = max(1, math.ceil(sum(map(len, hashes)) / MOST))
     hashes = [one[one % np.uint64(part) == 0] for one in hashes]
-    stock, pairs = _compare(hashes)
+    medleys: set[int] = set()
+    # Again without those found: they may have stood between two takes of a work, or between a work and another medley.
+    while found := _medleys(pieces, hashes, others := _neighbours(hashes, FEWEST / part)):
+        medleys |= found
+        for at in found:
+            hashes[at] = hashes[at][:0]
     linked = UnionFind(map(str, range(len(pieces))))
-    links = [pair for pair in pairs if _are_alike(hashes[pair[0]], hashes[pair[1]], stock, FEWEST / part)]
-    others: dict[int, list[int]] = defaultdict(list)
-    for one, other in links:
-        others[one].append(other)
-        others[other].append(one)
-    medleys = _medleys(hashes, others)
-    for one, other in links:
-        if one not in medleys and other not in medleys:
+    for one, near in others.items():
+        for other in near:
             linked.join(str(one), str(other))
     return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), sorted(medleys)
 
 
-def _medleys(hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> set[int]:
+def _neighbours(hashes: Sequence[Hashes], fewest: float) -> dict[int, set[int]]:
+    """Find the pieces that each piece is alike to, if any."""
+    stock, pairs = _compare(hashes)
+    others: dict[int, set[int]] = defaultdict(set)
+    for one, other in pairs:
+        if _are_alike(hashes[one], hashes[other], stock, fewest):
+            others[one].add(other)
+            others[other].add(one)
+    return dict(others)
+
+
+def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> set[int]:
     """Find the pieces that hold parts of several others, none of which is in another's part.
 
     Those with most parts are left out first, and then are no parts of others: of albums and what they quote, the albums. Copies
     of a piece, each without some notes, lie all over it, and so over each other.
     """
-    parts = {at: _parts(hashes[at], [hashes[other] for other in near]) for at, near in others.items() if len(near) >= MEDLEY}
+    # First a piece's most parts, as many as its neighbours, then those counted, with the number of neighbours among which.
+    queue = [(-len(near), int(hashes[at].sum()), at, 0) for at, near in others.items()]
+    heapq.heapify(queue)
     found: set[int] = set()
-    for at in sorted(parts, key=lambda at: (-parts[at], int(hashes[at].sum()))):
+    while queue:
+        _, content, at, counted = heapq.heappop(queue)
         left = [hashes[other] for other in others[at] if other not in found]
-        if parts[at] >= MEDLEY and _parts(hashes[at], left) >= MEDLEY:
+        if counted and counted == len(left):
             found.add(at)
+        elif len(left) >= MEDLEY and (parts := _parts(pieces[at], hashes[at], left)) >= MEDLEY:
+            heapq.heappush(queue, (-parts, content, at, len(left)))
     return found
 
 
-def _parts(piece: Hashes, others: Sequence[Hashes]) -> int:
-    """Count others whose patterns in a piece are, but for a tenth, in none of those counted before."""
-    number, known = 0, np.zeros(len(piece), np.bool_)
+def _parts(notes: Notes, piece: Hashes, others: Sequence[Hashes]) -> int:
+    """Count others in places of their own: each is mostly far from those counted before, and these are mostly far from it.
+
+    Mostly, because several may share a figure, which comes first in one place. Places are near if their patterns may have a note
+    in common: a copy without some notes lies everywhere, with gaps between.
+    """
+    first = _first_places(notes, piece)
+    owner = np.full(len(notes) + 2 * LENGTH, -1)
+    sizes = np.zeros(len(others), np.int64)
+    number = 0
     for common in sorted((_common(piece, other) for other in others), key=lambda common: (len(common), int(common.sum()))):
-        places = np.searchsorted(piece, common)
-        if known[places].sum() <= len(common) / 10:
+        places = first[np.searchsorted(piece, common)] + LENGTH
+        near, held = np.unique(owner[places], return_counts=True)
+        near, held = near[near >= 0], held[near >= 0]
+        if 2 * held.sum() < len(places) and (2 * held < sizes[near]).all():
+            owner[places[:, None] + np.arange(-LENGTH, LENGTH + 1)] = number
+            sizes[number] = len(places)
             number += 1
-            known[places] = True
     return number
+
+
+def _first_places(notes: Notes, piece: Hashes) -> Places:
+    """Find where each of a piece's patterns, ascending, begins first: its number among the notes."""
+    hashed = _in_order(notes)
+    order = np.argsort(hashed, kind="stable")
+    places: Places = order[np.searchsorted(hashed[order], piece)]
+    return places
 
 
 def patterns(notes: Notes) -> Hashes:
     """Hash the distinct patterns of a piece, ascending."""
+    hashed = np.sort(_in_order(notes))  # np.unique takes thirty times as long: it puts them into a table
+    distinct: Hashes = hashed[np.diff(hashed, prepend=~hashed[:1]) != 0]
+    return distinct
+
+
+def _in_order(notes: Notes) -> Hashes:
+    """Hash the patterns of a piece as they follow one another."""
     if len(notes) < LENGTH:
         return np.zeros(0, np.uint64)
     chord = np.concatenate([[0], np.cumsum(np.diff(notes.onset) > CHORD)])
@@ -121,7 +163,7 @@ def patterns(notes: Notes) -> Hashes:
     for i in range(LENGTH - 1):  # wraps at 2^64, as it should
         hashed = (hashed + steps[i : i + number] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         hashed ^= hashed >> np.uint64(29)
-    return np.unique(hashed)
+    return hashed
 
 
 def _are_alike(one: Hashes, other: Hashes, stock: Hashes, fewest: float) -> bool:
@@ -143,9 +185,12 @@ def _common(one: Hashes, other: Hashes) -> Hashes:
 
 
 def _compare(hashes: Sequence[Hashes]) -> tuple[Hashes, list[tuple[int, int]]]:
-    """Find the stock patterns, and the pairs of pieces that share patterns with few or no other pieces between them."""
-    # In an order of their content, so that the neighbours of a piece don't depend on the order of the files.
-    places = sorted(range(len(hashes)), key=lambda at: (int(hashes[at].sum()), len(hashes[at])))
+    """Find the stock patterns, and the pairs of pieces that share patterns with few or no other pieces between them.
+
+    The pieces are in the order of their length, so that a medley of complete works does not stand between two takes of one. Of a
+    pattern in many pieces, the shortest and the longest are also paired with all the others: so is a work with all albums.
+    """
+    places = sorted(range(len(hashes)), key=lambda at: (len(hashes[at]), int(hashes[at].sum())))
     sizes = np.array([len(hashes[at]) for at in places], np.int64)
     hashed = np.concatenate([np.zeros(0, np.uint64), *(hashes[at] for at in places)])
     order = np.argsort(hashed, kind="stable")
@@ -158,6 +203,9 @@ def _compare(hashes: Sequence[Hashes]) -> tuple[Hashes, list[tuple[int, int]]]:
         for distance in (1, 2)
         for same in [hashed[:-distance] == hashed[distance:]]
     ]
+    begin = np.flatnonzero(hashed[:-3] == hashed[3:])  # places with another of the same pattern three and more further on
+    first, last = np.searchsorted(hashed, hashed[begin]), np.searchsorted(hashed, hashed[begin], "right") - 1
+    pairs += [place[first] * len(places) + place[begin + 3], (place[begin] * len(places) + place[last])[begin > first]]
     numbers, counts = np.unique(np.concatenate(pairs), return_counts=True)
     one, other = np.divmod(numbers, max(1, len(places)))
     chosen = np.flatnonzero(counts >= CANDIDATE * np.minimum(sizes[one], sizes[other]))

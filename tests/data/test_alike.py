@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from random import Random
 
@@ -21,7 +23,8 @@ from bench.system.paths import Places
 
 from .conftest import dataset_class, dataset_module
 
-alike_or_medley = dataset_module("folder", "_alike").alike
+module = dataset_module("folder", "_alike")
+alike_or_medley, patterns = module.alike, module.patterns
 files = dataset_module("folder", "_files")
 Folder = dataset_class("folder")
 Quiet = Callable[[int, int, str], None]
@@ -218,6 +221,38 @@ def test_several_albums_of_the_same_pieces_cost_themselves() -> None:
     assert alike_or_medley([*pieces, *albums]) == ([], [24, 25, 26, 27])
 
 
+def test_an_album_of_pieces_with_a_figure_in_common_costs_itself() -> None:
+    scale = np.cumsum([0, *[2, 2, 1, 2, 2, 2, 1] * 3])
+    figure = Notes.from_columns(np.arange(22) * 0.2, np.full(22, 0.1), 40 + scale, np.full(22, 80))
+    pieces = [Notes.concatenate([scattered(seed, 100), figure.shifted(30)]) for seed in range(24)]
+    assert alike_or_medley(pieces) == ([], [])
+    quotes = Notes.concatenate([album(pieces, 24), figure.shifted(500)])
+    assert alike_or_medley([*pieces, quotes]) == ([], [24])
+
+
+@pytest.mark.parametrize(("copies", "n"), [(1, 60), (4, 60), (16, 60), (8, 200), (40, 200)])
+def test_albums_do_not_hide_that_two_takes_are_one_work(copies: int, n: int) -> None:
+    works = [melody(seed) for seed in range(24)]
+    takes = [*works, *(taken(work, seed, 0.15) for seed, work in enumerate(works))]
+    albums = [Notes.concatenate([album(works, n), melody(100 + at).shifted(4_000)]) for at in range(copies)]
+    assert alike_or_medley([*takes, *albums]) == ([[at, 24 + at] for at in range(24)], list(range(48, 48 + copies)))
+
+
+def test_every_chorale_that_is_alike_is_found(quiet: Quiet) -> None:
+    splits = dataset_class("chorales")().load(None, quiet)
+    hashes = [patterns(piece.notes) for piece in (*splits.train, *splits.validation, *splits.test)]
+    inside: dict[int, list[int]] = defaultdict(list)
+    for at, one in enumerate(hashes):
+        for pattern in one.tolist():
+            inside[pattern].append(at)
+    common = Counter(pair for pieces in inside.values() for pair in combinations(pieces, 2))
+    stock, _ = module._compare(hashes)
+    near = module._neighbours(hashes, module.FEWEST)
+    found = {(one, other) for one in near for other in near[one] if one < other}
+    enough = [pair for pair, number in common.items() if number >= module.FEWEST]
+    assert found == {pair for pair in enough if module._are_alike(*(hashes[at] for at in pair), stock, module.FEWEST)}
+
+
 def test_copies_of_parts_do_not_make_a_medley_of_the_whole() -> None:
     works = [melody(1, 400), *(copy(melody(1, 400), seed, 0.2) for seed in range(12))]
     assert alike_or_medley(works) == ([list(range(13))], [])
@@ -247,6 +282,17 @@ def test_one_long_piece_costs_little_beside_many() -> None:
     before = time.process_time()
     assert alike([*pieces, long]) == []
     assert time.process_time() - before < 3 * alone + 2  # every piece sorted with it: 10 s
+
+
+def test_patterns_of_many_notes_take_little_time() -> None:
+    n = 2_000_000
+    long = Notes.from_columns(
+        np.arange(n) * 0.04, np.full(n, 0.04), np.random.default_rng(1).integers(30, 100, n), np.full(n, 80)
+    )
+    before = time.process_time()
+    hashed = patterns(long)
+    assert time.process_time() - before < 1.2  # put into a hash table: 3 s
+    assert (hashed[1:] > hashed[:-1]).all()
 
 
 def test_a_folder_of_one_work_says_so(tmp_path: Path) -> None:
