@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import UsageError, refusal
 from bench.gate.baseline import Baseline, Series, System
-from bench.scoring.score import MOST
+from bench.metrics.metric import MOST
 from bench.storage.files import write_named_data, write_named_text
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RECORD, read_file

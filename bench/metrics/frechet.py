@@ -15,9 +15,10 @@ inter-onset interval SD            of log2 of those above 30 ms; 0 for fewer tha
 duration mean, SD                  of log2 of seconds
 =================================  ===============================================================================================
 
-Each is divided by its SD among the real pieces; one in which these don't differ is left out. A Gaussian is fitted to either set;
-as about 50 pieces say little about 78 covariances, these are shrunk towards a multiple of the identity (Ledoit & Wolf 2004). The
-distance is squared, as FID is. Few pieces alone make it larger than 0: read it beside the reference row `real`.
+Each is divided by its SD among the real pieces, at least 0.01: little of any of them in its unit, about what a file's ticks make.
+One in which the real pieces don't differ is left out. A Gaussian is fitted to either set; as about 50 pieces say little about 78
+covariances, these are shrunk towards a multiple of the identity (Ledoit & Wolf 2004). The distance is squared, as FID is. Few
+pieces alone make it larger than 0: read it beside the reference row `real`.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ Floats = NDArray[np.float64]
 CHORD = 0.03
 #: The shortest mean inter-onset interval. Seconds.
 SHORTEST = 0.001
-#: Spread below this part of the values counts as none.
-ROUNDING = 1e-9
+#: A range below this among the real pieces counts as none, and the least SD that a descriptor is divided by, in its own unit.
+ROUNDING, LEAST = 1e-6, 0.01
 
 
 def descriptors(notes: Notes) -> Floats:
@@ -156,11 +157,11 @@ def descriptor_frechet(generated: Sequence[Notes], real: Sequence[Notes]) -> Val
     if min(map(len, [*generated, *real])) < 2:
         return Undefined("a piece has fewer than two notes")
     ours, theirs = (np.stack([descriptors(piece) for piece in pieces]) for pieces in (generated, real))
-    differ = np.ptp(theirs, axis=0) > ROUNDING * np.abs(theirs).max(0)
+    differ = np.ptp(theirs, axis=0) > ROUNDING
     if not differ.any():
         return Undefined("the real pieces don't differ in any descriptor")
     ours, theirs = ours[:, differ], theirs[:, differ]
-    scale = theirs.std(0)
+    scale = np.maximum(theirs.std(0), LEAST)
     ours, theirs = ours / scale, theirs / scale
     return gaussian_distance(ours.mean(0), shrunk_covariance(ours), theirs.mean(0), shrunk_covariance(theirs))
 

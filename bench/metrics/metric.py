@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+#: Largest value of a metric, either sign: squares and sums of such values are finite.
+MOST = 1e15
 
 Better = Literal["lower", "higher"]
 
@@ -138,3 +141,13 @@ class Metric:
     def id(self) -> str:
         """``name@version``: two numbers with the same id were measured in the same way."""
         return f"{self.name}@{self.version}"
+
+
+def is_senseless(value: Value) -> bool:
+    """Whether a value is no number that a table can show: not finite, or beyond what is stored."""
+    return not isinstance(value, Undefined) and not abs(value) <= MOST
+
+
+def finite(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Replace what is no finite number: computed of valid notes, it costs that metric alone."""
+    return {name: Undefined("its value is no finite number") if is_senseless(value) else value for name, value in values.items()}

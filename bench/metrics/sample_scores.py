@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 import bench
 from bench.errors import BenchError
 from bench.metrics import ON_SAMPLES, ON_SETS, alignment, evaluate_samples, evaluate_set, hearing, table2
-from bench.metrics.metric import Undefined, Value, mean
+from bench.metrics.metric import Undefined, Value, finite, mean
 from bench.storage.files import FORMAT, read_json, write_json
 from bench.storage.records import Finite
 from bench.storage.samples import Samples, Target, read_samples, read_targets
@@ -84,10 +84,11 @@ class Comparison:
         for (piece, _), values in zip(
             keys, evaluate_samples(generated, [m.target for m in music], self.seconds, prompts), strict=True
         ):
-            by_piece[piece].append(values)
+            by_piece[piece].append(finite(values))
+        of_set = evaluate_set([samples.notes[key] for key in sorted(samples.notes)], [t.target for t in self.targets.values()])
         return SampleScores(
             {name: {piece: mean(m[name] for m in each) for piece, each in by_piece.items()} for name in by_piece[keys[0][0]][0]},
-            evaluate_set([samples.notes[key] for key in sorted(samples.notes)], [t.target for t in self.targets.values()]),
+            finite(of_set),
         )
 
     def key(self, trial: Path) -> str:

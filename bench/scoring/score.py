@@ -33,7 +33,7 @@ from bench.metrics import (
     spread,
     table2,
 )
-from bench.metrics.metric import mean
+from bench.metrics.metric import MOST, is_senseless, mean
 from bench.metrics.sample_scores import Comparison, SampleScores
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.crossed import Values
@@ -49,9 +49,6 @@ from bench.storage.stored import first_problem
 #: What a trial's data may raise beyond the errors that are foreseen. The test suite makes it empty: of trials of its own, such an
 #: exception is a mistake in this code, to be seen with its traceback.
 UNFORESEEN: tuple[type[Exception], ...] = (Exception,)
-
-#: Largest value of a metric, either sign: squares and sums of such values are finite.
-MOST = 1e15
 
 
 @dataclass(frozen=True)
@@ -261,8 +258,8 @@ def _score_trial(
         **prediction.evaluate(outcome.prediction),
         **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model"),
     }
-    wrong = {name for name, value in values.items() if _senseless(value)}
-    wrong |= {name for name, pieces in bits.items() if any(map(_senseless, pieces.values()))}
+    wrong = {name for name, value in values.items() if is_senseless(value)}
+    wrong |= {name for name, pieces in bits.items() if any(map(is_senseless, pieces.values()))}
     if wrong:
         return TrialScore(keys, trial, outcome, f"its outcome holds what is no finite number in {', '.join(sorted(wrong))}")
     return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes, stages)
@@ -277,10 +274,6 @@ def _score_likelihood(samples: Samples, outcome: Done) -> tuple[dict[str, dict[i
         raise DataError("the number of notes of a likelihood is not above 0")
     nats = likelihood.by_piece(samples) | prediction.by_piece(samples, outcome.prediction)
     return nats, dict(zip(likelihood.numbers(samples), counts.tolist(), strict=True))
-
-
-def _senseless(value: Value) -> bool:
-    return not isinstance(value, Undefined) and not abs(value) <= MOST
 
 
 def _score_stages(
@@ -324,7 +317,7 @@ def _score_first(samples: Samples, stage: Stage, targets: Mapping[int, Target], 
     values = {name: mean(scored[name]) for name in kept if name in scored}
     predicted = likelihood.evaluate(likelihood.summarize(samples, "exact"))
     values |= {name: predicted[name] for name in ("bits_per_note", "bits_pitch")}
-    if any(map(_senseless, values.values())):
+    if any(map(is_senseless, values.values())):
         raise DataError(f"it holds what is no finite number at {stage.share:.4g} of the budget")
     return StageScore(stage.share, stage.updates, stage.notes, stage.seconds, values)
 

@@ -12,6 +12,7 @@ from scipy import linalg
 from bench.api import Notes
 from bench.metrics import Undefined
 from bench.metrics.frechet import descriptor_frechet, descriptors, evaluate_set, gaussian_distance, shrunk_covariance
+from bench.music.midi import midi_bytes, read_midi
 
 
 def piece(seed: int, n: int = 40, high: int = 70) -> Notes:
@@ -126,6 +127,20 @@ def test_other_pieces_of_the_same_kind_are_near_and_others_far() -> None:
 def test_a_descriptor_that_real_pieces_do_not_differ_in_is_left_out() -> None:
     flat = [Notes(n.onset, n.duration, n.pitch, np.full(len(n), 64, np.uint8)) for n in REAL]
     assert descriptor_frechet(REAL, flat) == pytest.approx(0, abs=1e-9)
+
+
+def even(seed: int, tempo: float) -> Notes:
+    """Notes in even steps as a file gives them: ticks, of a quarter note at that many to the minute."""
+    n = 48
+    pitch = np.random.default_rng(seed).integers(48, 80, n)
+    score = Notes.from_columns(np.arange(n) * 60 / tempo, np.full(n, 54 / tempo), pitch, np.full(n, 80))
+    return read_midi(midi_bytes(score))[16:]
+
+
+@pytest.mark.parametrize("tempi", [[240, 300], [240, 240], [240, 231, 222, 214, 207, 200]])
+def test_rounding_of_even_steps_is_no_difference(tempi: list[float]) -> None:
+    real = [even(seed, tempo) for seed, tempo in enumerate(tempi * 6)]
+    assert descriptor_frechet([piece(seed) for seed in range(12)], real) < 30_000  # type: ignore[operator]
 
 
 def test_one_note_repeated_has_a_distance() -> None:

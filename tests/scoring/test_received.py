@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.metrics import cost
+from bench.metrics import cost, sample_scores
 from bench.scoring import score
 from bench.scoring.score import score_run
 from bench.storage.samples import Samples, write_samples
@@ -47,6 +47,25 @@ def test_an_odd_likelihood_costs_its_row(stored: Stored, name: str, value: float
         key = stored.add(system, 0, moved(8), bits=5.0)
         write_samples(stored.run.trial_dir(key) / "samples.npz", Samples(moved(8), **likelihood))
     assert errors(stored.close()) == {"lstm": reason, "gan": "", "median": ""}
+
+
+@pytest.mark.parametrize(("step", "name"), [("evaluate_set", "descriptor_frechet"), ("evaluate_samples", "ioi_w1")])
+def test_a_metric_without_a_finite_number_costs_its_cell(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, step: str, name: str
+) -> None:
+    measure = getattr(sample_scores, step)
+
+    def broken(*args: object) -> object:
+        measured = measure(*args)
+        return measured | {name: 1e300} if isinstance(measured, dict) else [values | {name: np.inf} for values in measured]
+
+    monkeypatch.setattr(sample_scores, step, broken)
+    stored.add("lstm", 0, moved(8))
+    folder = stored.close()
+    assert errors(folder) == {"lstm": ""}
+    (row,) = score_run(folder).rows
+    assert (row.cells[name].value, row.cells[name].reason) == (None, "its value is no finite number")
+    assert row.cells["duration_w1"].value is not None
 
 
 def test_samples_without_number_are_missing(stored: Stored) -> None:
