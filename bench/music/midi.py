@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.music import smf
+from bench.music.folders import folders
 from bench.music.notes import LONGEST, Notes
 from bench.music.pedal import CONTROLLER, sustained
 
@@ -67,7 +68,7 @@ def walk(root: Path, closed: list[OSError]) -> Iterator[tuple[str, list[str], li
         if _refused is not None:
             _refused.setdefault(os.fsdecode(error.filename), error)
 
-    return os.walk(root, onerror=refuse)
+    return folders(root, refuse)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.music.folders import folders
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def closed_folders(roots: Sequence[Path], depth: int | None = None) -> list[tupl
     """
     errors: list[OSError] = []
     for root in roots:
-        for folder, below, _ in os.walk(root, onerror=errors.append):
+        for folder, below, _ in folders(root, errors.append):
             deep = depth is not None and len(Path(folder).relative_to(root).parts) >= depth
             below[:] = [] if deep else [name for name in below if not name.startswith(".")]
     return [(Path(os.fsdecode(error.filename)), error.strerror or str(error)) for error in errors]

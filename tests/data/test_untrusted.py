@@ -387,6 +387,25 @@ def test_a_second_folder_of_music_that_is_not_read_is_named(tmp_path: Path) -> N
     assert f"folder reads {first} alone, of 2 folders of music" in said
 
 
+def test_folders_below_each_other_cost_themselves(tmp_path: Path, quiet: Quiet) -> None:
+    root = fill(tmp_path / "music")
+    before = Folder().load(root, quiet)
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(1_500):
+        os.mkdir("a", dir_fd=here)
+        here, outer = os.open("a", os.O_RDONLY, dir_fd=here), here
+        os.close(outer)
+    os.close(here)
+    deep, reason = "/".join("a" * 65), "nested more than 64 folders deep"
+    try:
+        splits = Folder().load(root, quiet)
+        assert closed_folders([root]) == [(root / deep, reason)]
+    finally:
+        subprocess.run(["rm", "-r", root / "a"], check=True)  # shutil's own can't
+    assert splits.train == before.train
+    assert [(s.source, s.reason) for s in splits.skipped] == [(deep, f"can't be entered ({reason})")]
+
+
 def test_files_that_begin_alike_are_not_compared_each_with_each(tmp_path: Path, quiet: Quiet) -> None:
     onset, duration, pitch = np.arange(70) * 0.25, np.full(70, 0.2), np.full(70, 60)
     for at in range(1_500):
