@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bench.gate.noise import moderate
-from bench.scoring.crossed import FEWEST, FEWEST_WORTH, effective_number, variance_of_difference
-from bench.scoring.stats import holm, p_values
+from bench.scoring.crossed import FEWEST, FEWEST_WORTH, Variance, effective_number, variance_of_difference
+from bench.scoring.stats import holm, limit, p_values
 
 #: Level of the adjusted p-values below which a change is significant.
 ALPHA = 0.05
@@ -54,6 +54,34 @@ class Chance:
 
     p: float
     tested: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A change with its uncertainty, by one test alone.
+
+    Parameters
+    ----------
+    change : float
+        Mean now minus mean before; if `relative`, of the logarithms.
+    reach : float or None
+        From the change to either end of its 95 % interval, which excludes 0 where p is below 0.05; None without a test.
+    p : float
+        Not adjusted for other tests; 1 without a test.
+    testable : bool
+        Whether p could have been small enough to call a change significant.
+    relative : bool
+        Whether the change is one of logarithms, as the noise is in percent.
+    df : float
+        Of a test over seeds: degrees of freedom of the noise; 0 where nothing is known of it.
+    """
+
+    change: float
+    reach: float | None
+    p: float
+    testable: bool
+    relative: bool = False
+    df: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -134,11 +162,21 @@ def over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def crossed_p(rows: Sequence[PieceValues]) -> list[float]:
-    """Compute two-sided p-values over seeds and pieces, with moderated training noise.
+def estimate_on_pieces(rows: Sequence[PieceValues]) -> list[Estimate]:
+    """Estimate each row's change over seeds and pieces, with moderated training noise; without enough pieces, the change alone."""
+    many = [i for i, row in enumerate(rows) if row.enough]
+    parts = _crossed_variances([rows[i] for i in many])
+    changes = [row.change for row in rows]
+    p = dict(zip(many, p_values([changes[i] for i in many], parts), strict=True))
+    reach = dict(zip(many, limit(parts, ALPHA).tolist() if parts else (), strict=True))
+    return [
+        Estimate(change, reach.get(i), p.get(i, 1.0), testable=row.testable)
+        for i, (row, change) in enumerate(zip(rows, changes, strict=True))
+    ]
 
-    Each row needs :attr:`~PieceValues.enough` pieces.
-    """
+
+def _crossed_variances(rows: Sequence[PieceValues]) -> list[Variance]:
+    """Variance of each row's change, by source."""
     used = [row.complete for row in rows]
     means = [(row.before.mean(1), row.now.mean(1)) for row in used]
     noise = _moderated(means, [row.group for row in rows])
@@ -146,22 +184,23 @@ def crossed_p(rows: Sequence[PieceValues]) -> list[float]:
     for row, sides, (variance, df) in zip(used, means, noise, strict=True):
         own = variance_of_difference(row.before, row.now, row.effective)
         parts.append(replace(own, seeds=variance * _per_seed(sides), seeds_df=df) if df else own)
-    return p_values([row.change for row in rows], parts)
+    return parts
 
 
-def moderated_t(rows: Sequence[SeedValues]) -> tuple[list[float], list[float]]:
-    """Compute two-sided p-values of t-tests with moderated noise, and the degrees of freedom of each.
-
-    Degrees of freedom are 0 where no row of the group has two seeds, and p is then 1.
-    """
+def estimate_on_seeds(rows: Sequence[SeedValues]) -> list[Estimate]:
+    """Estimate each row's change over seeds by a t-test with moderated noise; p is 1 where no row of the group has two seeds."""
     groups: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(row.group, []).append(i)
     sides: dict[int, Sides] = {}
+    relative: set[int] = set()
     for members in groups.values():
-        sides |= zip(members, _sides([rows[i] for i in members]), strict=True)
+        own = [rows[i] for i in members]
+        logarithms = _in_percent(own)
+        sides |= zip(members, [_logarithms(row) if logarithms else (row.before, row.now) for row in own], strict=True)
+        relative |= set(members) if logarithms else set()
     noise = _moderated([sides[i] for i in range(len(rows))], [row.group for row in rows])
-    return [_t_test(sides[i], *own) for i, own in enumerate(noise)], [df for _, df in noise]
+    return [_t_test(sides[i], *own, relative=i in relative) for i, own in enumerate(noise)]
 
 
 def _moderated(rows: Sequence[Sides], groups: Sequence[str]) -> list[tuple[float, float]]:
@@ -184,21 +223,33 @@ def _per_seed(sides: Sides) -> float:
     return math.fsum(1 / len(side) for side in sides)
 
 
-def _sides(rows: Sequence[SeedValues]) -> list[Sides]:
-    """List before and now of each row; logarithms if all have one sign. A speed's values are negative, as more is better."""
-    sides = [(row.before, row.now) for row in rows]
-    every = np.concatenate([side for pair in sides for side in pair])
-    if not all(row.ratios for row in rows) or not ((every > 0).all() or (every < 0).all()):
-        return sides
-    return [(np.log(np.abs(before)), np.log(np.abs(now))) for before, now in sides]
+def _in_percent(rows: Sequence[SeedValues]) -> bool:
+    """Whether the noise of a group is in percent: all values have one sign. A speed's may be negative, as more is better."""
+    every = np.concatenate([side for row in rows for side in (row.before, row.now)])
+    return all(row.ratios for row in rows) and bool((every > 0).all() or (every < 0).all())
 
 
-def _t_test(sides: Sides, variance: float, df: float) -> float:
+def _logarithms(row: SeedValues) -> Sides:
+    return np.log(np.abs(row.before)), np.log(np.abs(row.now))
+
+
+def _t_test(sides: Sides, variance: float, df: float, *, relative: bool) -> Estimate:
     before, now = (float(side.sum()) / len(side) for side in sides)
-    if before == now or not df:
-        return 1.0
+    if not df:
+        return Estimate(now - before, None, 1.0, testable=False, relative=relative)
     error = math.sqrt(variance * _per_seed(sides))
-    return float(2 * special.stdtr(df, -abs(now - before) / error)) if error > 0 else 0.0
+    t = 0.0 if before == now else abs(now - before) / error if error > 0 else math.inf
+    reach = -float(special.stdtrit(df, ALPHA / 2)) * error
+    return Estimate(now - before, reach, float(2 * special.stdtr(df, -t)), testable=df >= 2, relative=relative, df=df)
+
+
+def adjust(estimates: Sequence[Estimate]) -> tuple[list[Chance], int]:
+    """Adjust the p-values of all testable estimates together; return a chance for each, and the number of tests."""
+    family = [i for i, estimate in enumerate(estimates) if estimate.testable]
+    answers = [Chance(1.0, False)] * len(estimates)
+    for i, p in zip(family, holm([estimates[i].p for i in family]), strict=True):
+        answers[i] = Chance(p, True)
+    return answers, len(family)
 
 
 def judge_all(on_pieces: Sequence[PieceValues], on_seeds: Sequence[SeedValues]) -> tuple[list[Chance], list[Chance], int]:
@@ -209,13 +260,5 @@ def judge_all(on_pieces: Sequence[PieceValues], on_seeds: Sequence[SeedValues]) 
     list of Chance, list of Chance, int
         For the comparisons on pieces, for those on seeds, and the number of tests that p is adjusted for.
     """
-    seed_p, freedom = moderated_t(on_seeds)
-    many = [i for i, row in enumerate(on_pieces) if row.enough]
-    raw = dict(zip(many, crossed_p([on_pieces[i] for i in many]), strict=True))
-    p_values = [*(raw.get(i, 1.0) for i in range(len(on_pieces))), *seed_p]
-    testable = [*(row.testable for row in on_pieces), *(degrees >= 2 for degrees in freedom)]
-    family = [i for i, possible in enumerate(testable) if possible]
-    answers = [Chance(1.0, False)] * len(testable)
-    for i, p in zip(family, holm([p_values[i] for i in family]), strict=True):
-        answers[i] = Chance(p, True)
-    return answers[: len(on_pieces)], answers[len(on_pieces) :], len(family)
+    answers, tests = adjust([*estimate_on_pieces(on_pieces), *estimate_on_seeds(on_seeds)])
+    return answers[: len(on_pieces)], answers[len(on_pieces) :], tests

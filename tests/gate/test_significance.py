@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.significance import PieceValues, SeedValues, crossed_p, judge_all, moderated_t
+from bench.gate.significance import PieceValues, SeedValues, estimate_on_pieces, estimate_on_seeds, judge_all
 
 
 def seeds(before, now, group="cost"):
@@ -21,10 +21,29 @@ def noise(seeds, count, seed, trained=0.0):
     return rng.normal(size=(seeds, count)) + trained * rng.normal(size=(seeds, 1))
 
 
+def crossed_p(rows):
+    return [estimate.p for estimate in estimate_on_pieces(rows)]
+
+
+def moderated_t(rows):
+    estimates = estimate_on_seeds(rows)
+    return [estimate.p for estimate in estimates], [estimate.df for estimate in estimates]
+
+
 class TestPieces:
     def test_one_seed_a_side_is_student_s_paired_test(self):
         before, now = noise(1, 20, 0), noise(1, 20, 1) + 0.5
         assert crossed_p([pieces(before, now)]) == [pytest.approx(stats.ttest_rel(before[0], now[0]).pvalue, rel=1e-6)]
+
+    def test_the_interval_of_one_seed_a_side_is_student_s(self):
+        before, now = noise(1, 20, 0), noise(1, 20, 1) + 0.5
+        (estimate,) = estimate_on_pieces([pieces(before, now)])
+        low, high = stats.ttest_rel(now[0], before[0]).confidence_interval()
+        assert (estimate.change - estimate.reach, estimate.change + estimate.reach) == pytest.approx((low, high))
+
+    def test_too_few_pieces_have_a_change_and_no_interval(self):
+        (estimate,) = estimate_on_pieces([pieces([[1.0, 2.0]], [[2.0, 5.0]])])
+        assert (estimate.change, estimate.reach, estimate.p, estimate.testable) == (2.0, None, 1.0, False)
 
     def test_seeds_that_differ_by_chance_hide_a_change_that_pieces_would_show(self):
         apart = np.array([[0.0], [2.0], [4.0]])
@@ -98,6 +117,17 @@ class TestSeeds:
         p, freedom = moderated_t([seeds(before, now)])
         assert p[0] == pytest.approx(stats.ttest_ind(np.log(before), np.log(now)).pvalue, rel=1e-12)
         assert freedom == [4]
+
+    def test_its_interval_is_that_of_the_logarithms(self):
+        before, now = np.array([10.0, 11.0, 12.5]), np.array([13.0, 15.0, 14.0])
+        (estimate,) = estimate_on_seeds([seeds(before, now)])
+        low, high = stats.ttest_ind(np.log(now), np.log(before)).confidence_interval()
+        assert estimate.relative
+        assert (estimate.change - estimate.reach, estimate.change + estimate.reach) == pytest.approx((low, high))
+        (plain,) = estimate_on_seeds([seeds([0.0, 1.0, 2.0], [3.0, 5.0, 4.0])])
+        low, high = stats.ttest_ind([3.0, 5.0, 4.0], [0.0, 1.0, 2.0]).confidence_interval()
+        assert not plain.relative
+        assert (plain.change - plain.reach, plain.change + plain.reach) == pytest.approx((low, high))
 
     def test_with_a_value_of_zero_it_is_one_of_the_values(self):
         before, now = [0.0, 1.0, 2.0], [3.0, 5.0, 4.0]
