@@ -262,7 +262,7 @@ def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, thresh
     before, now = old.metrics[metric.id], new.metrics[metric.id]
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
-    pieces, sides = _shared(before, now)
+    pieces, sides = shared(before, now)
     if metric.clocked:
         if unclocked := _lacks_yardstick(verdict, old, new):
             return Pair(unclocked)
@@ -295,10 +295,10 @@ def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, thresh
     if on_seeds:
         one, other = (side[:, 0] for side in distances)
         return Pair(verdict, seeds=SeedValues(group, one, other, ratios=aim.kind != "near"))
-    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1], _weights(pieces, before, now)))
+    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1], weights_of(pieces, before, now)))
 
 
-def _shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[np.float64]]]:
+def shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[np.float64]]]:
     """Select the pieces that have a value on both sides, and these values, (seeds, pieces)."""
     sides = [before.matrix, now.matrix]
     if before.at == now.at:
@@ -307,8 +307,8 @@ def _shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[
     return shared, [side[:, [s.at.index(piece) for piece in shared]] for side, s in zip(sides, (before, now), strict=True)]
 
 
-def _weights(pieces: Sequence[int], *sides: Series) -> NDArray[np.float64] | None:
-    """Weights of these pieces by the first side that has some: a baseline of an older version has none."""
+def weights_of(pieces: Sequence[int], *sides: Series) -> NDArray[np.float64] | None:
+    """Take the weights of these pieces from the first side that has some: a baseline of an older version has none."""
     for side in sides:
         if side.weights is not None:
             weights = dict(zip(side.at, side.weights, strict=True))

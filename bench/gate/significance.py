@@ -163,7 +163,7 @@ def over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def estimate_on_pieces(rows: Sequence[PieceValues]) -> list[Estimate]:
-    """Estimate each row's change over seeds and pieces, with moderated training noise; without enough pieces, the change alone."""
+    """Estimate each row's change over seeds and pieces, with moderated noise of trainings; of too few pieces the change alone."""
     many = [i for i, row in enumerate(rows) if row.enough]
     parts = _crossed_variances([rows[i] for i in many])
     changes = [row.change for row in rows]

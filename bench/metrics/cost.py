@@ -95,6 +95,7 @@ METRICS = (
         group="cost",
         tolerance="off",
         seed_sd=False,
+        machine_bound=True,
     ),
     Metric(
         "seconds_to_target",
@@ -164,6 +165,7 @@ METRICS = (
         tolerance="off",
         format="count",
         seed_sd=False,
+        machine_bound=True,
     ),
     Metric(
         "parameters",

@@ -103,6 +103,8 @@ class Metric:
         The least that a tolerance in percent allows, in the metric's unit.
     clocked : bool
         Whether it is measured with a clock: a slower machine makes it worse.
+    machine_bound : bool
+        Whether it is no time or speed and yet says nothing across kinds of machine, such as energy.
     counterpart : str or None
         Name of the metric that is the same figure of the real continuation, where people do it too (copying), or where the row
         `real` can't show it.
@@ -133,6 +135,7 @@ class Metric:
     tolerance: float | str = "15%"
     floor: float = 0.0
     clocked: bool = False
+    machine_bound: bool = False
     counterpart: str | None = None
     near_counterpart: bool = False
     order_free: str | None = None

@@ -1,25 +1,19 @@
 """``report.html``: the complete report in one file that opens from disk and makes no request.
 
-Jinja escapes every text; all markup comes from here or from :mod:`bench.report.figures`. A content security policy forbids every
-request and every script but the page's own, as a second defence against markup in a title.
+How texts are escaped, and the page's style and script: :mod:`bench.report.page`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from importlib import resources
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from ruamel.yaml import YAML
 
-from bench.formatting import Grid, plural, visible
-from bench.report import budget, pairs, provenance, tables, verdict
+from bench.formatting import Grid
+from bench.report import budget, page, pairs, provenance, tables, verdict
 from bench.report.contents import Report
 from bench.report.figures import alignment, audit, copying, cost, distances, distributions, over_time, pitch, ties, training
 from bench.report.figures import budget as curves
@@ -31,10 +25,10 @@ from bench.system.disk import file_digest
 
 def report_html(report: Report) -> str:
     """Text of ``report.html``."""
-    script = _file("page.js")
     groups = clips(report)
+    kinds = {tables.row_name(row): row.kind for row in report.table.rows}
     return (
-        _environment()
+        page.environment("bench.report")
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -48,7 +42,7 @@ def report_html(report: Report) -> str:
             ties=ties.gallery(report),
             budgets=budget.table(report),
             curves=curves.gallery(report),
-            table=_tables_of(report),
+            table=page.tables(kinds),
             kinds=sorted({row.kind for row in report.table.rows}),
             progress=progress(report),
             distances=distances.gallery(report),
@@ -64,9 +58,9 @@ def report_html(report: Report) -> str:
             silent=silent(groups),
             spec=spec_yaml(report),
             checksums=checksums(report),
-            style=Markup(_file("page.css") + _file("sound.css")),  # our own files
-            script=Markup(script),  # our own file
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            style=page.text("page.css", "sound.css"),
+            script=page.text("page.js"),
+            script_hash=page.digest("page.js"),
         )
     )
 
@@ -95,47 +89,6 @@ def checksums(report: Report) -> Grid:
         rows.append([path, file_digest(report.folder / path)])
     rows += [[f"dataset {report.spec['dataset']['name']}", str(report.dataset.corpus_key)]]
     return Grid(["What", "SHA-256, or its beginning"], rows, frozenset({0, 1}))
-
-
-def finalize(value: Any) -> Any:
-    """Value of ``{{ }}`` in a template: markup as it is, anything else as visible text."""
-    return value if isinstance(value, Markup) else visible(value)
-
-
-def lines(text: str) -> Markup:
-    """Text of several lines, each as visible text."""
-    indented = (f"{' ' * (len(line) - len(line.lstrip(' ')))}{visible(line)}" for line in text.splitlines())
-    return Markup("\n").join(indented)
-
-
-def _tables_of(report: Report) -> Callable[..., Markup]:
-    """Make a function that writes a grid as a table, with a name for screen readers; a matrix is not sortable."""
-    kinds = {tables.row_name(row): row.kind for row in report.table.rows}
-    template = _environment().get_template("table.html.j2")
-
-    def table(grid: Grid, name: str, *, sortable: bool = True) -> Markup:
-        return Markup(template.render(grid=grid, name=name, kinds=kinds, sortable=sortable))  # the template escapes
-
-    return table
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("bench.report", ""),
-        autoescape=True,
-        finalize=finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"plural": plural, "lines": lines}
-    return environment
-
-
-def _file(name: str) -> str:
-    return resources.files("bench.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -24,26 +24,35 @@ def link(text: object, path: str) -> Markdown:
     return Markdown(f"[{escape(text)}]({path})")
 
 
-def report_markdown(report: Report) -> str:
-    """Text of ``report.md``."""
-    environment = Environment(
-        loader=PackageLoader("bench.report", ""),
+def environment(package: str) -> Environment:
+    """Make the environment of a package's templates in Markdown."""
+    made = Environment(
+        loader=PackageLoader(package, ""),
         finalize=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
-    return environment.get_template("report.md.j2").render(
-        report=report,
-        tables=tables,
-        flags=FLAGS,
-        words=partial(notes, report),
-        provenance=provenance,
-        verdict=verdict.verdict(report),
-        caveats=verdict.caveats(report),
-        matrices=pairs.matrices(report),
-        budgets=budget.table(report),
-        pitch_alone=pitch.note(report),
+    made.filters |= {"table": table, "code_block": code_block, "link": link, "plural": plural}
+    return made
+
+
+def report_markdown(report: Report) -> str:
+    """Text of ``report.md``."""
+    return (
+        environment("bench.report")
+        .get_template("report.md.j2")
+        .render(
+            report=report,
+            tables=tables,
+            flags=FLAGS,
+            words=partial(notes, report),
+            provenance=provenance,
+            verdict=verdict.verdict(report),
+            caveats=verdict.caveats(report),
+            matrices=pairs.matrices(report),
+            budgets=budget.table(report),
+            pitch_alone=pitch.note(report),
+        )
     )

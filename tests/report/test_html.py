@@ -13,7 +13,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from bench.report import write_reports
-from bench.report.html import lines, progress, spec_yaml
+from bench.report.html import progress, spec_yaml
+from bench.report.page import lines
 from bench.storage.files import write_json
 from bench.storage.run_folder import RunFolder
 
