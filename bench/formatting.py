@@ -245,12 +245,29 @@ def table(grid: Grid) -> Markdown:
     |:--------|--------:|
     | lstm    |       5 |
     """
-    from tabulate import tabulate  # the command line imports this module, and mostly writes no table
-
     headers = [escape(cell) for cell in grid.headers]
     rows = [[_bold(escape(x), (i, j) in grid.strong) for j, x in enumerate(line)] for i, line in enumerate(grid.rows)]
+    return Markdown(_tabulated(grid, [headers, *rows], "pipe"))
+
+
+def plain_table(grid: Grid, longest: int = 48) -> str:
+    """Table of a grid for a terminal, each cell in one line of at most `longest` characters.
+
+    >>> print(plain_table(Grid(["Model", "Seeds"], [["lstm", "5"]])))
+    Model      Seeds
+    -------  -------
+    lstm           5
+    """
+    return _tabulated(grid, [[brief(cell, longest) for cell in line] for line in (grid.headers, *grid.rows)], "simple")
+
+
+def _tabulated(grid: Grid, lines: Sequence[Sequence[str]], style: str) -> str:
+    """Table of texts, the headers first."""
+    from tabulate import tabulate  # the command line imports this module, and mostly writes no table
+
+    headers, *rows = lines
     sides = ["left" if i in grid.text_columns else "right" for i in range(len(headers))]
-    return Markdown(tabulate(rows, headers, tablefmt="pipe", colalign=sides, disable_numparse=True))
+    return tabulate(rows, headers, tablefmt=style, colalign=sides if rows else None, disable_numparse=True)
 
 
 def _bold(text: str, strong: bool) -> str:

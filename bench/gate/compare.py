@@ -303,8 +303,9 @@ def shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[n
     sides = [before.matrix, now.matrix]
     if before.at == now.at:
         return now.at, sides
-    shared = tuple(piece for piece in now.at if piece in set(before.at))
-    return shared, [side[:, [s.at.index(piece) for piece in shared]] for side, s in zip(sides, (before, now), strict=True)]
+    places = [{piece: i for i, piece in enumerate(side.at)} for side in (before, now)]
+    both = tuple(piece for piece in now.at if piece in places[0])
+    return both, [side[:, [of[piece] for piece in both]] for side, of in zip(sides, places, strict=True)]
 
 
 def weights_of(pieces: Sequence[int], *sides: Series) -> NDArray[np.float64] | None:

@@ -18,7 +18,7 @@ FLOORS = (
     "storage",
     *("metrics", "sound"),
     *("specs", "scoring"),
-    *("runner", "report", "gate"),
+    *("runner", "report", "gate", "comparison"),
     *("benchmark", "audit", "tuning", "verification"),
     "external",
     "cli",
@@ -29,6 +29,7 @@ APART = {
     "runner": {"scoring", "sound"},  # it runs trials, and knows nothing of what becomes of them
     "report": {"runner"},  # it reads what is stored, and starts nothing
     "gate": {"runner", "report"},
+    "comparison": {"runner"},
     "audit": {"report"},
 }
 

@@ -1,0 +1,51 @@
+"""`bench compare`: runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bench.cli.options import OutOption, path_of
+from bench.cli.output import find_run, make_console, print_line
+
+#: Exit code where no value of the runs can be compared, as of `bench check`.
+NOT_COMPARABLE = 4
+
+Format = Literal["text", "markdown", "html", "json"]
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Folders or names of runs, or `latest`.")],
+    format: Annotated[Format, typer.Option(help="Format of the output; text leaves out the columns of minor interest.")] = "text",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--output"),
+            help="Write to this file and create its folders; only the summary is printed.",
+        ),
+    ] = None,
+    out: OutOption = None,
+) -> None:
+    """Show runs side by side: what differs, and each value against the first run's. Exit code 4 if no value can be compared."""
+    from bench.comparison import words
+    from bench.comparison.changes import compare
+    from bench.comparison.formats import FORMATS
+    from bench.comparison.runs import read_runs
+    from bench.gate.baseline_file import save
+    from bench.system.paths import Places
+
+    reports = Places.find(out).out
+    comparison = compare(read_runs([find_run(run, reports) for run in runs]))
+    result = FORMATS[format](comparison)
+    console = make_console()
+    if output is None:
+        print_line(console, result.rstrip("\n"))
+    else:
+        save(output, result)
+        for sentence in words.summary(comparison):
+            print_line(console, sentence)
+    if not comparison.comparable:
+        raise typer.Exit(NOT_COMPARABLE)

@@ -1,0 +1,136 @@
+"""What differs between runs: spec, versions, plug-ins, music, machine; value by value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.comparison.runs import Run
+from bench.formatting import DASH, brief
+
+#: Keys of a resolved spec that no longer decide anything: they are merged into the rest.
+MERGED = ("scales", "extends", "suits")
+
+#: Longest text of a value. Characters.
+LONGEST = 80
+
+#: Most differences that are listed; a run's record may hold any number.
+MOST = 400
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One fact that is not the same for all runs.
+
+    Parameters
+    ----------
+    what : str
+        Such as ``spec: protocol.notes``.
+    values : tuple of str
+        That of each run; a dash where it has none.
+    """
+
+    what: str
+    values: tuple[str, ...]
+
+
+def differences(runs: Sequence[Run]) -> tuple[Difference, ...]:
+    """List every fact that differs between the runs, at most :data:`MOST` and one that counts the others."""
+    found = list(differing([facts(run) for run in runs]))
+    kept = [Difference(brief(what, LONGEST), values) for what, values in found[:MOST]]
+    if more := len(found) - len(kept):
+        kept.append(Difference(f"and {more:,} more", (DASH,) * len(runs)))
+    return tuple(kept)
+
+
+def differing(sides: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each value of nested mappings that is not the same on all sides: its dotted key, and its texts.
+
+    Examples
+    --------
+    >>> list(differing([{"notes": 64, "budget": {"epochs": 3}}, {"notes": 64, "budget": {"epochs": 5, "patience": 2}}]))
+    [('budget.epochs', ('3', '5')), ('budget.patience', ('–', '2'))]
+    """
+    flat = [dict(_leaves(side)) for side in sides]
+    for key in dict.fromkeys(key for side in flat for key in side):
+        texts = [_text(side[key]) if key in side else DASH for side in flat]
+        if len(set(texts)) > 1:
+            yield key, tuple(map(_short, texts))
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Collect what a run was made of, in the order of the table."""
+    record, machine = run.record, run.record.provenance.machine
+    threads = sorted({threads for row in run.table.rows for _, threads, _ in run.machines(row)})
+    processors = sorted({cpu for row in run.table.rows for cpu, _, _ in run.machines(row)})
+    return {
+        "scale": record.scale,
+        **_named("spec", {key: value for key, value in record.spec.items() if key not in MERGED}),
+        "bench": record.provenance.bench,
+        "commit": record.provenance.git,
+        **_named("plug-in", record.plugins),
+        **_versions(run),
+        "dataset": record.dataset.title,
+        "dataset: files and the code that read them": record.dataset.corpus_key,
+        "dataset: notes read from them": record.dataset.parsed,
+        **_named("dataset: pieces", record.dataset.pieces),
+        **_named("dataset: notes", record.dataset.notes),
+        "dataset: files left out": len(record.dataset.skipped),
+        "prompts and targets": run.baseline.terms["music"]["held_out"],
+        "processor": machine.cpu,
+        "cores": machine.cores,
+        "memory": machine.memory_bytes,
+        "GPUs": list(map(str, machine.gpus)),
+        "system": machine.platform,
+        "threads of a trial": threads,
+        "processor of the trials": processors,
+        "trials at a time": record.call.jobs,
+    }
+
+
+def _versions(run: Run) -> dict[str, Any]:
+    made = run.record.provenance.interpreters
+    return {
+        name: value
+        for framework, interpreter in sorted(made.items())
+        for name, value in (
+            (f"Python of {framework}", interpreter.python or interpreter.error),
+            *((f"{package} of {framework}", version) for package, version in sorted(interpreter.packages.items())),
+        )
+    }
+
+
+def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}: {key}": value for key, value in values.items()}
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, part in value.items():
+        if isinstance(part, Mapping) and part:
+            yield from _leaves(part, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", part
+
+
+def _text(value: Any) -> str:
+    """Text of a value that is the same for equal values only: 1 and true and "1" are not equal."""
+    if isinstance(value, str):
+        return json.dumps(value) if value != value.strip() or _looks_like_json(value) else value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _looks_like_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text == DASH
+    return True
+
+
+def _short(text: str) -> str:
+    """Text in one line of limited length; a checksum tells apart what is not shown."""
+    line = brief(text, LONGEST)
+    return line if line == text else f"{line} ({hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]})"
