@@ -88,18 +88,18 @@ def render(notes: Notes, cuts: Sequence[Cut], synthesizer: Synthesizer) -> tuple
     files: list[bytes] = []
     for cut, length in zip(cuts, lengths, strict=True):
         if samples is None:
-            part = synthesizer.play(_during(notes, cut.start, cut.start + length), length)
+            part = synthesizer.play(during(notes, cut.start, cut.start + length), length)
         else:
             first = round((cut.start - start) * RATE)
             part = samples[first : first + round(length * RATE)].copy()
-        _fade(part, FADE_IN if cut.start > 0 else 0.0, min(FADE_OUT, length / 2) if cut.start + length < music + RING else 0.0)
-        files.append(_mp3(part, cut))
+        fade(part, FADE_IN if cut.start > 0 else 0.0, min(FADE_OUT, length / 2) if cut.start + length < music + RING else 0.0)
+        files.append(mp3(part, cut.kbits, cut.rate))
     for cut, content in zip(cuts, files, strict=True):
         write_file(cut.path, content)
     return tuple(round(length, 3) for length in lengths)
 
 
-def _during(notes: Notes, start: float, end: float) -> Notes:
+def during(notes: Notes, start: float, end: float) -> Notes:
     """Take the notes that sound in a stretch of time, from its beginning; those that sound on are struck there again."""
     sounding = (notes.onset < end) & (notes.onset + notes.duration > start)
     onset = np.maximum(notes.onset[sounding], start)
@@ -107,21 +107,21 @@ def _during(notes: Notes, start: float, end: float) -> Notes:
     return Notes.from_columns(onset - start, ends - onset, notes.pitch[sounding], notes.velocity[sounding])
 
 
-def _fade(samples: NDArray[np.float32], fade_in: float, fade_out: float) -> None:
+def fade(samples: NDArray[np.float32], fade_in: float, fade_out: float) -> None:
     """Fade the beginning and the end of samples in place, over so many seconds."""
     rising, falling = round(fade_in * RATE), round(fade_out * RATE)
     samples[:rising] *= np.linspace(0, 1, rising, dtype=np.float32)
     samples[len(samples) - falling :] *= np.linspace(1, 0, falling, dtype=np.float32)
 
 
-def _mp3(samples: NDArray[np.float32], cut: Cut) -> bytes:
-    """Encode samples at the cut's sampling rate and constant bit rate."""
+def mp3(samples: NDArray[np.float32], kbits: int, rate: int) -> bytes:
+    """Encode samples at a constant bit rate, kbit/s, and a sampling rate of {32000, 24000}."""
     import soundfile
     from scipy.signal import resample_poly
 
-    highest, lowest = _BIT_RATES[cut.rate]
-    level = (highest - cut.kbits) / (highest - lowest)
+    highest, lowest = _BIT_RATES[rate]
+    level = (highest - kbits) / (highest - lowest)
     out = io.BytesIO()
-    resampled = resample_poly(samples, cut.rate, RATE)
-    soundfile.write(out, resampled, cut.rate, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+    resampled = resample_poly(samples, rate, RATE)
+    soundfile.write(out, resampled, rate, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
     return out.getvalue()
