@@ -20,7 +20,7 @@ FLOORS = (
     *("specs", "scoring"),
     *("runner", "report", "gate", "comparison"),
     *("benchmark", "audit", "tuning", "verification"),
-    "external",
+    *("external", "listening"),
     "cli",
 )
 

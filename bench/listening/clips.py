@@ -1,0 +1,229 @@
+"""Clips of a listening test: the end of a prompt and what a system wrote after it, all of them equally loud."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DataError, UsageError
+from bench.listening.design import CATCHES, NOISE, ORIGINAL
+from bench.listening.key import Contestant
+from bench.music.notes import Notes
+from bench.scoring.crossed import FEWEST
+from bench.scoring.score import planned_trials
+from bench.scoring.table import REAL
+from bench.sound.loudness import loudness
+from bench.sound.render import RING, during, fade, mp3
+from bench.sound.synthesizer import RATE, Synthesizer
+from bench.storage.outcome import Done
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Samples, Target, notes_digest, read_targets
+
+#: Rows that every test has: other real music, and counts of short contexts.
+ALWAYS = (REAL, "ngram")
+
+#: End of the prompt that a clip begins with, at most. Seconds.
+LEAD = 5.0
+#: Fades at both ends of a clip, seconds.
+_FADE_IN, _FADE_OUT = 0.05, 1.0
+#: Loudness of the clips, LUFS: EBU R 128's. All are quieter by as much as the one with the highest peak would need.
+LOUDNESS, PEAK = -23.0, 0.8
+#: Bit rate and sampling rate of a clip.
+_KBITS, _RATE = 32, 24_000
+
+
+@dataclass(frozen=True)
+class Material:
+    """Music of a test.
+
+    Parameters
+    ----------
+    contestants : tuple of Contestant
+        Models first, then :data:`ALWAYS`.
+    prompts : tuple of int
+        Pieces that are heard, indices into targets.npz.
+    targets : sequence of Target
+    music : mapping of (int, int) to Notes
+        What follows the prompt on its time axis, by contestant (or ORIGINAL, NOISE) and piece.
+    left_out : tuple of str
+        Rows without a finished trial.
+    """
+
+    contestants: tuple[Contestant, ...]
+    prompts: tuple[int, ...]
+    targets: Sequence[Target]
+    music: Mapping[tuple[int, int], Notes]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Sound of one clip.
+
+    Parameters
+    ----------
+    audio : bytes
+        MP3.
+    mark : float
+        Where the prompt ends, seconds from the beginning of the clip.
+    seconds : float
+        Length.
+    """
+
+    audio: bytes
+    mark: float
+    seconds: float
+
+
+def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: int) -> Material:
+    """Choose contestants and prompts, and read their music.
+
+    Parameters
+    ----------
+    run : RunFolder
+    systems : sequence of str or None
+        Rows beside :data:`ALWAYS`; by default all models.
+    prompts : int
+        At most; evenly spaced over the pieces that every contestant continued.
+    seed : int
+        Of the random notes.
+
+    Raises
+    ------
+    UsageError
+        If the run lacks a row that every test has.
+    DataError
+        If too little is finished.
+    """
+    targets = read_targets(run.targets)
+    samples = _first_seeds(run, systems)
+    left_out = tuple(name for name, found in samples.items() if found is None)
+    kept = {name: found for name, found in samples.items() if found is not None}
+    if missing := [name for name in (*ALWAYS, *(systems or ())) if name not in kept]:
+        raise DataError(f"The row {missing[0]!r} has no finished trial.", "Run it to the end first; the same command resumes.")
+    if set(kept) <= set(ALWAYS):
+        raise DataError("No model of this run has a finished trial.", "Run it to the end first, or name other rows: --systems.")
+    common = [i for i in range(len(targets)) if all((i, 0) in found.notes for _, found in kept.values())]
+    if len(common) < FEWEST:
+        raise DataError(
+            f"A listening test needs {FEWEST} pieces that every row continued; there are {len(common)}.",
+            "Hold out more pieces: protocol.pieces.",
+        )
+    spaced = np.unique(np.linspace(0, len(common) - 1, min(prompts, len(common))).round().astype(int))
+    chosen = tuple(common[i] for i in spaced)
+    music: dict[tuple[int, int], Notes] = {}
+    contestants = []
+    for number, (name, (training, found)) in enumerate(kept.items()):
+        music |= {(number, piece): _on_axis(found.notes[piece, 0], targets[piece].prompt) for piece in chosen}
+        contestants.append(Contestant(name=name, seed=training, digest=_digest(found, chosen)))
+    for piece in chosen[:CATCHES]:
+        music |= {(ORIGINAL, piece): targets[piece].target, (NOISE, piece): _noise(targets[piece].target, seed)}
+    return Material(tuple(contestants), chosen, targets, music, left_out)
+
+
+def unchanged(run: RunFolder, contestant: Contestant, prompts: Sequence[int]) -> bool:
+    """Whether the run still holds the notes that were heard of a contestant."""
+    try:
+        found = _first_seeds(run, [contestant.name]).get(contestant.name)
+        return found is not None and _digest(found[1], prompts) == contestant.digest
+    except (DataError, UsageError, KeyError):
+        return False
+
+
+def _digest(samples: Samples, prompts: Sequence[int]) -> str:
+    return notes_digest([samples.notes[piece, 0] for piece in prompts])
+
+
+def _first_seeds(run: RunFolder, systems: Sequence[str] | None) -> dict[str, tuple[int, Samples] | None]:
+    """First finished training of each row that is asked for, with its samples; None where there is none."""
+    planned = planned_trials(run.read())
+    kinds = {trial.system: trial.kind for trial, _ in planned}
+    if lacking := [name for name in ALWAYS if name not in kinds]:
+        raise UsageError(
+            f"The run has no row {lacking[0]!r}, which every listening test has.",
+            f"Add it to the spec's references ({', '.join(ALWAYS)}); the same command resumes.",
+        )
+    asked = [name for name, kind in kinds.items() if kind == "model"] if systems is None else list(systems)
+    rows: dict[str, tuple[int, Samples] | None] = dict.fromkeys([*(name for name in asked if name not in ALWAYS), *ALWAYS])
+    for trial, folds in planned:
+        if rows.get(trial.system, ()) is None and all(isinstance(run.outcome(key), Done) for key in folds.values()):
+            rows[trial.system] = (trial.seed, run.samples(*folds.values()))
+    return rows
+
+
+def _on_axis(sample: Notes, prompt: Notes) -> Notes:
+    """Move what was written without the prompt behind it."""
+    ahead = len(prompt) and len(sample) and sample.onset[0] < prompt.onset[-1]
+    return sample.shifted(float(prompt.onset[-1])) if ahead else sample
+
+
+def _noise(target: Notes, seed: int) -> Notes:
+    """Random keys of a piano, at random velocities, in the rhythm of the original: nobody who listens prefers it."""
+    rng = np.random.default_rng(seed)
+    return Notes.from_columns(
+        target.onset, target.duration, rng.integers(21, 109, len(target)), rng.integers(1, 128, len(target))
+    )
+
+
+def play(material: Material, seconds: float, synthesizer: Synthesizer) -> dict[tuple[int, int], Clip]:
+    """Play every clip, bring all to one loudness, and encode them.
+
+    Parameters
+    ----------
+    material : Material
+    seconds : float
+        Length of a continuation, at most.
+    synthesizer : Synthesizer
+
+    Returns
+    -------
+    dict of (int, int) to Clip
+        As `material.music`.
+    """
+    clips = {place: _Cut.of(material.targets[place[1]].prompt, notes, seconds) for place, notes in material.music.items()}
+    measured = {place: _measured(clip.samples(synthesizer)) for place, clip in clips.items()}
+    # One level for all, at which no peak is cut off.
+    level = min([LOUDNESS, *(own + 20 * math.log10(PEAK / peak) for own, peak in measured.values() if peak)])
+    encoded = {}
+    for place, clip in clips.items():
+        own, peak = measured[place]
+        gain = np.float32(10 ** ((level - own) / 20) if peak else 1.0)
+        # Played again: the samples of a hundred clips at once would fill the memory.
+        encoded[place] = Clip(mp3(clip.samples(synthesizer) * gain, _KBITS, _RATE), clip.mark, clip.length)
+    return encoded
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Notes of a clip, its length, and where the prompt in it ends, seconds."""
+
+    notes: Notes
+    length: float
+    mark: float
+
+    @classmethod
+    def of(cls, prompt: Notes, continuation: Notes, seconds: float) -> _Cut:
+        """Take the prompt's end and what follows."""
+        end = float(prompt.onset[-1]) if len(prompt) else 0.0
+        start = max(end - LEAD, float(prompt.onset[0])) if len(prompt) else 0.0
+        notes = Notes.concatenate([prompt, continuation])
+        length = min(end + seconds, float((notes.onset + notes.duration).max()) + RING) - start
+        return cls(during(notes, start, start + length), length, end - start)
+
+    def samples(self, synthesizer: Synthesizer) -> NDArray[np.float32]:
+        """Play it, faded at both ends."""
+        if not len(self.notes):
+            return np.zeros(round(self.length * RATE), np.float32)
+        samples = synthesizer.play(self.notes, self.length)
+        fade(samples, _FADE_IN, min(_FADE_OUT, self.length / 2))
+        return samples
+
+
+def _measured(samples: NDArray[np.float32]) -> tuple[float, float]:
+    """Loudness and peak; a peak of 0 where nothing can be heard."""
+    own = loudness(samples)
+    return own, 0.0 if math.isinf(own) else float(np.abs(samples).max())

@@ -1,0 +1,147 @@
+"""Who hears what: forms of blind pairs, balanced and seeded, and the differences that they can show.
+
+A *form* is one listener's list of questions, each a pair of clips that continue one prompt. Over all forms together every pair of
+systems is heard equally often, on every prompt, and each system of a pair stands on the left as often as on the right. Some pairs
+come twice, with the sides swapped, and *catch pairs* have an answer: a composer's own continuation against random notes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from bench.scoring import stats
+from bench.scoring.crossed import Variance
+from bench.storage.stored import Stored
+
+#: Clips of catch pairs, in the place of a contestant's index.
+ORIGINAL, NOISE = -1, -2
+
+#: Questions of a form beside its pairs: pairs that are asked again, and catch pairs.
+REPEATS, CATCHES = 4, 3
+
+#: Most forms of a test; with very many pairs, not every one is heard on both sides of every prompt.
+MOST_FORMS = 400
+
+#: What the power is computed for: share of ties, and standard deviations of a system's log worth between listeners and between
+#: prompts. Assumptions, to be stated with the result.
+TIES, BETWEEN_LISTENERS, BETWEEN_PROMPTS = 0.2, 0.4, 0.4
+
+
+class Question(Stored):
+    """One question of a form.
+
+    Parameters
+    ----------
+    kind : {"pair", "repeat", "catch"}
+    prompt : int
+        Index of the piece in targets.npz.
+    left, right : int
+        Contestants by index; of a catch pair :data:`ORIGINAL` and :data:`NOISE`.
+    of : int or None
+        Of a repeat: place of the question in the form that it repeats with the sides swapped.
+    """
+
+    kind: Literal["pair", "repeat", "catch"]
+    prompt: int
+    left: int
+    right: int
+    of: int | None = None
+
+
+Form = tuple[Question, ...]
+
+
+def make_forms(contestants: int, prompts: Sequence[int], questions: int, seed: int) -> tuple[Form, ...]:
+    """Make the forms of a test.
+
+    Parameters
+    ----------
+    contestants : int
+        At least two.
+    prompts : sequence of int
+        Pieces, by index.
+    questions : int
+        Pairs in a form, repeats and catch pairs not counted; fewer where there are not as many different ones.
+    seed : int
+
+    Returns
+    -------
+    tuple of Form
+        As many as it takes for every pair to be heard on every prompt on both sides, at most :data:`MOST_FORMS`.
+    """
+    rng = np.random.default_rng(seed)
+    cells = _cells(contestants, prompts, rng)
+    length = min(questions, len(cells) // 2)
+    forms = min(-(-len(cells) // length), MOST_FORMS)
+    taken = [[cells[(form * length + i) % len(cells)] for i in range(length)] for form in range(forms)]
+    return tuple(_form(part, prompts, rng) for part in taken)
+
+
+def _cells(contestants: int, prompts: Sequence[int], rng: np.random.Generator) -> list[Question]:
+    """Every pair on every prompt on both sides: in each run of as many cells as there are pairs, each pair once."""
+    pairs = list(combinations(range(contestants), 2))
+    order = [rng.permutation(prompts).tolist() for _ in pairs]  # each pair meets the prompts in an order of its own
+    first_left = rng.integers(0, 2, len(pairs))
+    cells = []
+    for turn in range(2 * len(prompts)):
+        for i in rng.permutation(len(pairs)).tolist():
+            # Sides alternate from prompt to prompt; in the second half each prompt has the other side.
+            swapped = (turn + turn // len(prompts) * (1 + len(prompts) % 2) + first_left[i]) % 2
+            left, right = pairs[i][::-1] if swapped else pairs[i]
+            cells.append(Question(kind="pair", prompt=order[i][turn % len(prompts)], left=left, right=right))
+    return cells
+
+
+def _form(pairs: Sequence[Question], prompts: Sequence[int], rng: np.random.Generator) -> Form:
+    """Order a form's pairs at random; repeats come in its second half, catch pairs spread over it, on both sides."""
+    mixed = [pairs[i] for i in rng.permutation(len(pairs))]
+    half = len(mixed) // 2
+    again = {_swapped(question): question for question in mixed[: min(REPEATS, half)]}
+    later = [*mixed[half:], *again]
+    asked = [*mixed[:half], *(later[i] for i in rng.permutation(len(later)))]
+    sides = rng.permutation([i % 2 for i in range(CATCHES)])
+    for number, side in enumerate(sides.tolist()):
+        left, right = (NOISE, ORIGINAL) if side else (ORIGINAL, NOISE)
+        catch = Question(kind="catch", prompt=prompts[number % len(prompts)], left=left, right=right)
+        asked.insert(round((number + rng.uniform(0.3, 0.9)) * len(asked) / CATCHES), catch)
+    places = {id(question): place for place, question in enumerate(asked)}
+    return tuple(q.model_copy(update={"of": places[id(again[q])]}) if q.kind == "repeat" else q for q in asked)
+
+
+def _swapped(question: Question) -> Question:
+    return Question(kind="repeat", prompt=question.prompt, left=question.right, right=question.left)
+
+
+def detectable(listeners: int, contestants: int, prompts: int, questions: int, power: float = 0.8) -> float:
+    """Compute how often, of comparisons with a choice, a system must be preferred to another for a test to show it.
+
+    Shown is a significant difference, with probability `power`. By the information of Davidson's model where all systems are
+    alike, and the variances assumed above, at the level that Holm's adjustment leaves the first of all pairs.
+
+    Parameters
+    ----------
+    listeners, contestants, prompts : int
+    questions : int
+        Pairs in a form.
+    power : float
+
+    Returns
+    -------
+    float
+        Share, above 0.5.
+
+    References
+    ----------
+    Davidson 1970, On Extending the Bradley-Terry Model to Accommodate Ties, for the information.
+    """
+    pairs = contestants * (contestants - 1) // 2
+    information = listeners * questions * (1 - TIES) / 4
+    chance = (contestants - 1) / information
+    heard, continued = 2 * BETWEEN_LISTENERS**2 / listeners, 2 * BETWEEN_PROMPTS**2 / prompts
+    parts = Variance(heard + chance, listeners - 1, continued + chance, prompts - 1, chance, listeners * questions)
+    return 1 / (1 + math.exp(-stats.detectable(parts, stats.ALPHA / pairs, power)))

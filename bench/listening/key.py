@@ -1,0 +1,126 @@
+"""The key of a listening test: which clip is whose. It stays in the run's folder; listeners get the page alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from bench.errors import DataError
+from bench.listening.design import NOISE, ORIGINAL, Form
+from bench.storage.files import FORMAT, read_json, write_json
+from bench.storage.stored import Stored, first_problem
+
+#: Folder of a run's listening tests, in each of which lie the files of one test.
+FOLDER = "listening"
+
+
+class Contestant(Stored):
+    """A system in the test.
+
+    Parameters
+    ----------
+    name : str
+        The row.
+    seed : int
+        Training seed of what is heard.
+    digest : str
+        Hash of its notes, so that metrics of other notes are never compared with these votes.
+    """
+
+    name: str
+    seed: int
+    digest: str
+
+
+class Heard(Stored):
+    """What a clip holds.
+
+    Parameters
+    ----------
+    system : int
+        Contestant by index, :data:`~bench.listening.design.ORIGINAL` or :data:`~bench.listening.design.NOISE`.
+    prompt : int
+        Index of the piece in targets.npz.
+    """
+
+    system: int
+    prompt: int
+
+
+class Key(Stored):
+    """The key of one test.
+
+    Parameters
+    ----------
+    seconds : float
+        Of each continuation at most.
+    contestants : tuple of Contestant
+    forms : tuple of Form
+    clips : mapping of str to Heard
+        By the name that the page has for it.
+    """
+
+    seconds: float
+    contestants: Annotated[tuple[Contestant, ...], Field(min_length=2)]
+    forms: Annotated[tuple[Form, ...], Field(min_length=1)]
+    clips: Mapping[str, Heard]
+
+    @property
+    def test(self) -> str:
+        """Name of the test: a hash of the key, so that votes of another test are never mistaken for this one's."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def prompts(self) -> list[int]:
+        """Pieces that contestants continue, ascending."""
+        return sorted({question.prompt for form in self.forms for question in form if question.kind != "catch"})
+
+    @model_validator(mode="after")
+    def _refers_to_itself(self) -> Self:
+        names = [contestant.name for contestant in self.contestants]
+        if len(set(names)) < len(names):
+            raise ValueError("a contestant comes twice")
+        for form in self.forms:
+            for place, question in enumerate(form):
+                sides = (question.left, question.right)
+                known = (ORIGINAL, NOISE) if question.kind == "catch" else range(len(names))
+                if sides[0] == sides[1] or not set(sides) <= set(known) or question.prompt < 0:
+                    raise ValueError("a question names no pair of clips")
+                if (question.of is not None) != (question.kind == "repeat"):
+                    raise ValueError("a repeat must name its question")
+                if question.of is not None and not (0 <= question.of < place and form[question.of].kind == "pair"):
+                    raise ValueError("a repeat names no question before it")
+        return self
+
+
+def write_key(folder: Path, key: Key) -> None:
+    """Write ``key.json`` into a test's folder."""
+    write_json(folder / "key.json", {"format": FORMAT, **key.model_dump(mode="json")})
+
+
+def read_keys(run: Path) -> dict[str, tuple[Path, Key]]:
+    """Read the keys of all tests of a run: folder and key by the test's name. One that is damaged is left out.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    keys: dict[str, tuple[Path, Key]] = {}
+    problem = ""
+    for path in sorted((run / FOLDER).glob("test-*/key.json")):
+        try:
+            key = Key.model_validate(read_json(path))
+            keys[key.test] = (path.parent, key)
+        except ValidationError as error:
+            problem = f"{path} is damaged: {first_problem(error)}."
+        except DataError as error:
+            problem = error.message
+    if not keys:
+        raise DataError(problem or f"{run} has no listening test yet.", "Make one first: bench listen-test RUN.")
+    return keys

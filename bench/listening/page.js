@@ -1,0 +1,178 @@
+// Plays pairs of clips, takes answers, keeps them in this browser, and saves them as a file. Nothing is sent.
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const SIDES = ["left", "right"];
+const ANSWERS = ["left", "tie", "right"];
+// Seconds of what follows the prompt that must be heard before an answer.
+const LEAST = 3;
+const place = "bench-listening-" + data.test;
+const get = (id) => document.getElementById(id);
+
+let state = restored() || fresh();
+let shown = -1;
+let heard = {};
+const players = {};
+
+for (const side of SIDES) {
+  const player = (players[side] = new Audio());
+  player.preload = "auto";
+  player.addEventListener("timeupdate", () => moved(side));
+  player.addEventListener("ended", () => moved(side));
+  player.addEventListener("playing", () => pressed());
+  player.addEventListener("pause", () => pressed());
+  player.addEventListener("error", () => complain("A clip can't be played: this browser lacks MP3."));
+  get("play-" + side).addEventListener("click", () => toggle(side));
+}
+for (const button of document.querySelectorAll("[data-answer]")) button.addEventListener("click", () => answer(button.dataset.answer));
+get("start").addEventListener("click", () => show(Math.max(0, state.answers.indexOf(null))));
+get("back").addEventListener("click", () => show(shown - 1));
+get("again").addEventListener("click", () => show(questions().length - 1));
+get("save").addEventListener("click", () => {
+  state.saved = true;
+  keep();
+  get("saved").textContent = "The file " + get("save").download + " is where this browser keeps its downloads.";
+});
+get("next").addEventListener("click", () => {
+  if (!state.saved && !window.confirm("The answers have not been saved as a file. Clear them all the same?")) return;
+  state = fresh();
+  keep();
+  enter("intro");
+});
+document.addEventListener("keydown", (event) => {
+  if (get("question").hidden || event.ctrlKey || event.altKey || event.metaKey) return;
+  const act = {
+    a: () => toggle("left"),
+    b: () => toggle("right"),
+    " ": () => stop(),
+    arrowleft: () => answer("left"),
+    arrowdown: () => answer("tie"),
+    arrowright: () => answer("right"),
+    backspace: () => show(shown - 1),
+  }[event.key.toLowerCase()];
+  // A space on a button presses it, as everywhere.
+  if (!act || (event.key === " " && event.target.closest("button"))) return;
+  event.preventDefault();
+  if (!event.repeat) act();
+});
+
+if (state.answers.every((given) => given !== null)) finish();
+else enter("intro");
+
+function questions() {
+  return data.forms[state.form];
+}
+
+function fresh() {
+  const random = crypto.getRandomValues(new Uint32Array(5));
+  const form = random[4] % data.forms.length;
+  const listener = [...random.slice(0, 4)].map((part) => part.toString(16).padStart(8, "0")).join("");
+  return { form, listener, answers: data.forms[form].map(() => null), saved: false };
+}
+
+// What this browser keeps of an earlier visit; null if there is nothing, or it is no session of this test.
+function restored() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(place));
+    const form = data.forms[kept.form];
+    const valid = (given) => given === null || ANSWERS.includes(given);
+    return kept.answers.length === form.length && kept.answers.every(valid) && /^[0-9a-f]{32}$/.test(kept.listener) ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
+function keep() {
+  try {
+    localStorage.setItem(place, JSON.stringify(state));
+  } catch {
+    complain("This browser keeps nothing for this page: answer and save without closing it.");
+  }
+}
+
+function complain(text) {
+  get("trouble").textContent = text;
+}
+
+function enter(id) {
+  stop();
+  get("start").textContent = state.answers.some((given) => given !== null) ? "Continue" : "Start";
+  for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== id;
+}
+
+function show(number) {
+  if (number < 0) return;
+  enter("question");
+  shown = number;
+  heard = {};
+  const total = questions().length;
+  get("heading").textContent = `Pair ${number + 1} of ${total}: which continuation is better?`;
+  get("progress").max = total;
+  get("progress").value = state.answers.filter((given) => given !== null).length;
+  get("back").disabled = number === 0;
+  SIDES.forEach((side, i) => {
+    const clip = data.clips[questions()[number][i]];
+    players[side].src = "data:audio/mpeg;base64," + clip.audio;
+    players[side].mark = clip.mark;
+    heard[side] = state.answers[number] !== null; // who comes back has heard them
+    moved(side);
+  });
+  pressed();
+  get("heading").focus();
+}
+
+function toggle(side) {
+  const player = players[side];
+  if (!player.paused) return player.pause();
+  stop();
+  player.currentTime = 0;
+  player.play().catch(() => complain("The clip could not be started; press Play once more."));
+}
+
+function stop() {
+  for (const side of SIDES) players[side].pause();
+}
+
+// The bar of a side: the prompt's part, and where the player is; and whether enough was heard.
+function moved(side) {
+  const player = players[side];
+  const total = player.duration || Infinity;
+  const [lead, head] = get("play-" + side).parentElement.querySelectorAll(".bar span");
+  lead.style.width = (100 * player.mark) / total + "%";
+  head.style.width = (100 * player.currentTime) / total + "%";
+  heard[side] ||= player.ended || player.currentTime >= Math.min(player.mark + LEAST, total);
+  get("heard-" + side).textContent = heard[side] ? "heard" : "not heard yet";
+  const ready = SIDES.every((each) => heard[each]);
+  for (const button of document.querySelectorAll("[data-answer]")) button.disabled = !ready;
+}
+
+function pressed() {
+  SIDES.forEach((side) => {
+    const playing = !players[side].paused && !players[side].ended;
+    get("play-" + side).textContent = (playing ? "Stop " : "Play ") + (side === "left" ? "A" : "B");
+    get("play-" + side).setAttribute("aria-pressed", playing);
+  });
+  for (const button of document.querySelectorAll("[data-answer]"))
+    button.setAttribute("aria-pressed", state.answers[shown] === button.dataset.answer);
+}
+
+function answer(given) {
+  if (!SIDES.every((side) => heard[side])) return;
+  state.answers[shown] = given;
+  state.saved = false;
+  keep();
+  const next = state.answers.indexOf(null, shown + 1);
+  if (next >= 0) show(next);
+  else if (state.answers.includes(null)) show(state.answers.indexOf(null));
+  else finish();
+}
+
+function finish() {
+  enter("end");
+  shown = questions().length - 1;
+  const votes = { bench_votes: data.version, test: data.test, form: state.form, listener: state.listener, answers: state.answers };
+  get("save").href = "data:application/json," + encodeURIComponent(JSON.stringify(votes) + "\n");
+  get("save").download = `votes-${data.test}-${state.listener.slice(0, 8)}.json`;
+  get("saved").textContent = "";
+  get("done").focus();
+}

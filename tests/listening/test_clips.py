@@ -1,0 +1,157 @@
+"""What is heard: the prompt's end and what follows, equally loud, the same beginning for every system."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import resample_poly
+
+from bench.errors import DataError, UsageError
+from bench.listening.clips import ALWAYS, LEAD, _Cut, gather, play, unchanged
+from bench.listening.design import NOISE, ORIGINAL
+from bench.listening.key import read_keys
+from bench.listening.page import Choices, make_test
+from bench.music.notes import Notes
+from bench.sound.loudness import loudness
+from bench.sound.synthesizer import RATE, find_synthesizer
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Samples, write_samples
+from tests.listening.sample_run import run_for_listening
+
+SYNTHESIZER = find_synthesizer({})
+
+
+def decoded(audio: bytes) -> np.ndarray:
+    samples, rate = soundfile.read(io.BytesIO(audio), dtype="float32")
+    return np.asarray(resample_poly(samples, RATE, rate), np.float32)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(run_for_listening(tmp_path / "table2-cpu"))
+
+
+def test_contestants_and_prompts(run: RunFolder) -> None:
+    material = gather(run, None, 5, 0)
+    assert [each.name for each in material.contestants] == ["lstm", "vae", "gan", *ALWAYS]
+    assert material.prompts == (0, 3, 6, 8, 11)
+    assert material.left_out == ()
+    assert {system for system, _ in material.music} == {*range(5), ORIGINAL, NOISE}
+    assert [each.name for each in gather(run, ["vae", "real"], 5, 0).contestants] == ["vae", *ALWAYS]
+
+
+def test_without_the_prompt_written_music_follows_it(run: RunFolder) -> None:
+    """The GAN's samples begin at 0 s, the prompt's last note is at 0.5 s."""
+    material = gather(run, ["gan"], 5, 0)
+    assert material.music[0, 0].onset.tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert material.music[1, 0].onset.tolist() == [1.0, 1.5, 2.0, 2.5]
+
+
+@pytest.mark.parametrize("name", ALWAYS)
+def test_a_run_without_a_row_that_every_test_has(tmp_path: Path, name: str) -> None:
+    run = RunFolder(run_for_listening(tmp_path / "table2-cpu", without=name))
+    with pytest.raises(UsageError, match=f"The run has no row '{name}', which every listening test has") as refused:
+        gather(run, None, 12, 0)
+    assert refused.value.hint == "Add it to the spec's references (real, ngram); the same command resumes."
+
+
+def test_too_little(tmp_path: Path) -> None:
+    few = RunFolder(run_for_listening(tmp_path / "few", pieces=4))
+    with pytest.raises(DataError, match="needs 5 pieces that every row continued; there are 4"):
+        gather(few, None, 12, 0)
+    run = RunFolder(run_for_listening(tmp_path / "table2-cpu"))
+    (run.trial_dir("vae-0") / "outcome.json").unlink()
+    assert gather(run, None, 5, 0).left_out == ("vae",)
+    with pytest.raises(DataError, match="The row 'vae' has no finished trial"):
+        gather(run, ["vae"], 5, 0)
+    for key in ("lstm-0", "gan-0"):
+        (run.trial_dir(key) / "outcome.json").unlink()
+    with pytest.raises(DataError, match="No model of this run has a finished trial"):
+        gather(run, None, 5, 0)
+
+
+def test_notes_that_were_not_heard(run: RunFolder) -> None:
+    material = gather(run, ["lstm"], 5, 0)
+    (lstm, *_) = material.contestants
+    assert unchanged(run, lstm, material.prompts)
+    samples = run.samples("lstm-0").notes
+    write_samples(
+        run.trial_dir("lstm-0") / "samples.npz", Samples({place: notes.shifted(0.5) for place, notes in samples.items()})
+    )
+    assert not unchanged(run, lstm, material.prompts)
+
+
+def test_equally_loud_and_the_same_beginning(tmp_path: Path) -> None:
+    """A soft system and a loud one differ by 20 LU before; after, all clips have one loudness, decoded from their MP3."""
+    run = RunFolder(run_for_listening(tmp_path / "table2-cpu", pieces=5))
+    for key, velocity in (("lstm-0", 20), ("vae-0", 127)):
+        samples = run.samples(key).notes
+        changed = {p: Notes.from_columns(n.onset, n.duration, n.pitch, np.full(len(n), velocity)) for p, n in samples.items()}
+        write_samples(run.trial_dir(key) / "samples.npz", Samples(changed))
+    material = gather(run, ["lstm", "vae"], 5, 0)
+    clips = play(material, 2.0, SYNTHESIZER)
+    levels = {place: loudness(decoded(clip.audio)) for place, clip in clips.items()}
+    assert max(levels.values()) - min(levels.values()) < 0.5
+    assert max(levels.values()) <= -22.5
+    assert max(float(np.abs(decoded(clip.audio)).max()) for clip in clips.values()) < 1
+    assert {clip.mark for clip in clips.values()} == {0.5}
+    assert all(1.5 < len(decoded(clip.audio)) / RATE < 3.2 for clip in clips.values())
+
+
+def test_a_silent_continuation_of_nothing() -> None:
+    """A system that begins after the clip's end, where there is no prompt: a silent clip, not a failure."""
+    nothing = Notes.from_columns([], [], [], [])
+    cut = _Cut.of(nothing, Notes.from_columns([9.0], [1.0], [60], [80]), 3.0)
+    assert (cut.length, len(cut.notes)) == (3.0, 0)
+    assert not cut.samples(SYNTHESIZER).any()
+
+
+def test_only_the_end_of_a_long_prompt() -> None:
+    prompt = Notes.from_columns(np.arange(30), np.full(30, 0.5), np.full(30, 60), np.full(30, 80))
+    cut = _Cut.of(prompt, Notes.from_columns([30.0, 50.0], [0.5, 0.5], [60, 60], [80, 80]), 8.0)
+    assert (cut.mark, cut.length) == (LEAD, LEAD + 8.0)
+    assert cut.notes.onset.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_the_page_has_every_clip_and_is_made_again_alike(tmp_path: Path) -> None:
+    run = run_for_listening(tmp_path / "table2-cpu", pieces=5)
+    choices = Choices(systems=["lstm"], questions=4, seconds=1.0)
+    made = make_test(run, choices, SYNTHESIZER)
+    text = made.page.read_bytes()
+    (data,) = re.findall(rb'id="data">(.*?)</script>', text)
+    clips = json.loads(data)["clips"]
+    assert clips.keys() == made.key.clips.keys()
+    assert list(clips) == sorted(clips)
+    assert len(clips) == 3 * 5 + 2 * 3
+    assert all(len(decoded(base64.b64decode(clip["audio"]))) for clip in itertools.islice(clips.values(), 3))
+    assert read_keys(run) == {made.key.test: (made.page.parent, made.key)}
+    assert make_test(run, choices, SYNTHESIZER).page.read_bytes() == text
+    other = make_test(run, Choices(systems=["lstm"], questions=4, seconds=1.0, seed=1), SYNTHESIZER)
+    assert other.key.test != made.key.test
+    assert len(read_keys(run)) == 2
+
+
+def test_titles_are_text(tmp_path: Path) -> None:
+    run = RunFolder(run_for_listening(tmp_path / "table2-cpu", pieces=5))
+    record = run.read()
+    dataset = record.dataset.model_copy(update={"title": "</script><script>alert(1)</script>", "license": "a & b \u202e"})
+    run.write(record.change(dataset=dataset))
+    page = make_test(run.path, Choices(systems=["lstm"], questions=4, seconds=1.0), SYNTHESIZER).page.read_text()
+    assert "Music: &lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; (a &amp; b \N{REPLACEMENT CHARACTER})" in page
+    assert "<script>alert" not in page
+
+
+def test_a_page_that_would_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_for_listening(tmp_path / "table2-cpu", pieces=5)
+    monkeypatch.setattr("bench.listening.page.MOST_BYTES", 1 << 10)
+    with pytest.raises(UsageError, match="MiB of sound"):
+        make_test(run, Choices(systems=["lstm"], questions=4, seconds=1.0), SYNTHESIZER)
+    assert not (run / "listening").exists()
