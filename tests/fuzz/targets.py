@@ -33,6 +33,9 @@ from bench.cli.output import CleanConsole
 from bench.errors import BenchError, DataError
 from bench.external.folder import midi_files, read_external
 from bench.gate import baseline_file
+from bench.listening.key import FOLDER, read_keys, write_key
+from bench.listening.screening import screen
+from bench.listening.votes import Ballot, read_ballots
 from bench.music.notes import COLUMNS, Notes
 from bench.plugins import discovery
 from bench.report.figures.audit import heat_map
@@ -319,6 +322,26 @@ def _external(data: bytes, folder: Path) -> None:
         _hold(notes)
 
 
+def _votes(data: bytes, folder: Path) -> None:
+    (folder / "a.json").write_bytes(data)
+    key = templates.KEY
+    for ballot in read_ballots(folder, {key.test: key}).ballots:
+        assert type(ballot.form) is int
+        assert set(ballot.answers) <= {"left", "tie", "right", None}
+        screen([ballot], key)
+
+
+def _key(data: bytes, folder: Path) -> None:
+    path = folder / FOLDER / "test-a" / "key.json"
+    path.parent.mkdir(parents=True)
+    _both(path, sealed_json(data), data, lambda _: read_keys(folder))
+    for where, key in read_keys(folder).values():
+        for number, form in enumerate(key.forms):
+            answers = ("left",) * len(form)
+            screen([Ballot(bench_votes=1, test=key.test, form=number, listener="0" * 32, answers=answers)], key)
+        write_key(where, key)
+
+
 #: What the runner adds to a worker's event.
 _ABOUT = {"key": "k", "trial": 1, "total": 1, "system": "lstm", "seed": 0, "label": "lstm"}
 
@@ -425,6 +448,8 @@ TARGETS: dict[str, Reader] = {
     "external": Reader(
         _external, inputs.folder(templates.FILE_NAMES, inputs.midi, {"prompt-000.mid": templates.MIDI}), templates.FOLDER
     ),
+    "votes": Reader(_votes, inputs.record(templates.VOTES), _json(templates.VOTES)),
+    "key": Reader(_key, inputs.record(templates.STORED_KEY), _json(templates.STORED_KEY)),
     "received": Reader(received.read, received.make, received.EXAMPLE, seconds=20.0, damage=False),
     "events": Reader(_events, _lines(inputs.record(*templates.EVENTS)), _json(templates.EPOCH) + b"\n"),
 }

@@ -12,6 +12,7 @@ from typing import Any
 from bench.storage.corpus import FORMAT as CORPUS_FORMAT
 from bench.storage.files import FORMAT
 from tests.gate import handmade
+from tests.listening.simulated import World, attentive, key_of
 
 #: Two quarter notes, a tempo between them, running status.
 _EVENTS = ("00903c40", "8360803c40", "00ff510307a120", "00903d40", "83603d00", "00ff2f00")
@@ -54,6 +55,11 @@ XML_TOKENS = (
     *(f"<attributes><time><beats>{n}</beats><beat-type>4</beat-type></time></attributes>" for n in (*_NUMBERS, "3+2", "+")),
     *(f"<attributes><time><beats>3</beats><beat-type>{number}</beat-type></time></attributes>" for number in _NUMBERS),
 )
+
+#: A listening test, and a listener's file.
+KEY = key_of(3, prompts=5, questions=4)
+STORED_KEY: dict[str, Any] = {"format": FORMAT, **KEY.model_copy(update={"forms": KEY.forms[:2]}).model_dump(mode="json")}
+VOTES: dict[str, Any] = attentive(KEY, World([1.0, 0.0, -1.0]), 1, 0)[0].model_dump(mode="json")
 
 SPEC: dict[str, Any] = {
     "title": "T",

@@ -1,0 +1,308 @@
+"""What listeners prefer: Davidson's model of paired comparisons with ties, and its uncertainty over listeners and prompts.
+
+System i has a worth exp(t_i). Of i and j, i is preferred with probability exp(t_i) / D, neither with n exp((t_i + t_j) / 2) / D,
+where D is the sum of the three numerators. Log worths get a weak normal prior, so that a system that always won has a finite one.
+
+Listeners and prompts are both samples: another test would have others. The variance of a difference is that between listeners,
+plus that between prompts, less what both count, each by a bootstrap; intervals and tests then follow the rule of
+:mod:`bench.scoring.stats`, with listeners in the place of training seeds. To draw listeners and prompts at once would count the
+chance in single votes three times (Owen 2007).
+
+References
+----------
+Bradley & Terry 1952, Rank Analysis of Incomplete Block Designs; Davidson 1970, On Extending the Bradley-Terry Model to
+Accommodate Ties in Paired Comparison Experiments; Cameron, Gelbach & Miller 2011, Robust Inference with Multiway Clustering; Owen
+2007, The Pigeonhole Bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.listening.design import NOISE, ORIGINAL
+from bench.listening.key import Key
+from bench.listening.screening import Listener
+from bench.scoring import stats
+from bench.scoring.crossed import Interval, Variance
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Bootstrap samples of listeners, of prompts, and of votes.
+DRAWS = 1000
+
+#: Standard deviations of the prior of a log worth and of the log of the tie parameter.
+_PRIOR, _TIE_PRIOR = 2.0, 3.0
+
+#: Largest number of weights at once.
+_AT_ONCE = 4_000_000
+
+#: Outcomes of a vote by column.
+FIRST, TIE, SECOND = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Votes on pairs, one entry each; the contestant of the lower index is the first.
+
+    Parameters
+    ----------
+    listener, prompt : ndarray of int64, shape (votes,)
+        Numbered from 0 without gaps.
+    piece : ndarray of int64, shape (votes,)
+        The prompt's index in targets.npz.
+    first, second, outcome : ndarray of int64, shape (votes,)
+        Contestants, and :data:`FIRST`, :data:`TIE` or :data:`SECOND`.
+    """
+
+    listener: Ints
+    prompt: Ints
+    piece: Ints
+    first: Ints
+    second: Ints
+    outcome: Ints
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    @property
+    def listeners(self) -> int:
+        """Number of listeners."""
+        return len(np.unique(self.listener))
+
+    @property
+    def prompts(self) -> int:
+        """Number of prompts."""
+        return len(np.unique(self.prompt))
+
+
+def votes_of(listeners: Sequence[Listener], key: Key) -> Votes:
+    """Collect the votes of the listeners who count; the second answer to a pair is no further evidence and left out."""
+    rows = []
+    for number, listener in enumerate(each for each in listeners if not each.reason):
+        for question, answer in zip(key.forms[listener.ballot.form], listener.ballot.answers, strict=True):
+            if answer is None or question.kind != "pair" or {question.left, question.right} & {ORIGINAL, NOISE}:
+                continue
+            first, second = sorted((question.left, question.right))
+            chosen = {"left": question.left, "right": question.right}.get(answer)
+            outcome = TIE if chosen is None else FIRST if chosen == first else SECOND
+            rows.append((number, question.prompt, first, second, outcome))
+    table = np.array(rows, np.int64).reshape(-1, 5)
+    _, prompt = np.unique(table[:, 1], return_inverse=True)
+    return Votes(table[:, 0], prompt.astype(np.int64), table[:, 1], table[:, 2], table[:, 3], table[:, 4])
+
+
+def counts(votes: Votes, systems: int, weights: Floats | None = None) -> Floats:
+    """Count outcomes by pair, shape (samples, pairs, 3).
+
+    Parameters
+    ----------
+    votes : Votes
+    systems : int
+    weights : ndarray, shape (samples, votes), optional
+        By default one sample in which every vote counts once.
+    """
+    pairs = list(combinations(range(systems), 2))
+    number = np.zeros((systems, systems), np.int64)
+    number[tuple(np.array(pairs).T)] = np.arange(len(pairs))
+    cells = number[votes.first, votes.second] * 3 + votes.outcome
+    indicator = np.zeros((len(votes), len(pairs) * 3))
+    indicator[np.arange(len(votes)), cells] = 1.0
+    weights = np.ones((1, len(votes))) if weights is None else weights
+    return (weights @ indicator).reshape(-1, len(pairs), 3)
+
+
+def fit(outcomes: Floats, systems: int) -> tuple[Floats, Floats]:
+    """Fit Davidson's model to each sample of counts, by Newton's method.
+
+    Parameters
+    ----------
+    outcomes : ndarray, shape (samples, pairs, 3)
+        See :func:`counts`.
+    systems : int
+
+    Returns
+    -------
+    (ndarray, shape (samples, systems); ndarray, shape (samples,))
+        Log worths, with a mean of 0, and the log of the tie parameter.
+
+    Examples
+    --------
+    Twice as many wins as losses without a tie: the odds are 2, but for the prior.
+
+    >>> worth, _ = fit(np.array([[[2000.0, 0.0, 1000.0]]]), 2)
+    >>> round(float(np.exp(worth[0, 0] - worth[0, 1])), 2)
+    2.0
+    """
+    design = np.zeros((outcomes.shape[1], systems))
+    for row, (one, other) in enumerate(combinations(range(systems), 2)):
+        design[row, one], design[row, other] = 1.0, -1.0
+    precision = np.append(np.full(systems, _PRIOR**-2.0), _TIE_PRIOR**-2.0)
+    beta = np.zeros((len(outcomes), systems + 1))
+    total = outcomes.sum(2)  # (samples, pairs)
+    for _ in range(100):
+        chance = probabilities(beta[:, :systems] @ design.T, beta[:, systems:])  # (samples, pairs, 3)
+        first, tie, second = (chance[..., outcome] for outcome in (FIRST, TIE, SECOND))
+        lead = (outcomes[..., FIRST] - outcomes[..., SECOND] - total * (first - second)) / 2
+        gradient = np.concatenate([lead @ design, (outcomes[..., TIE] - total * tie).sum(1, keepdims=True)], 1) - precision * beta
+        worth = total * (first + second - (first - second) ** 2) / 4
+        cross = (-total * tie * (first - second) / 2) @ design  # (samples, systems)
+        hessian = np.zeros((len(outcomes), systems + 1, systems + 1))
+        hessian[:, :systems, :systems] = np.einsum("sp,pi,pj->sij", worth, design, design)
+        hessian[:, :systems, systems] = hessian[:, systems, :systems] = cross
+        hessian[:, systems, systems] = (total * tie * (1 - tie)).sum(1)
+        step = np.linalg.solve(hessian + np.diag(precision), gradient[..., None])[..., 0]
+        beta += np.clip(step, -1.0, 1.0)
+        if np.abs(step).max(initial=0.0) < 1e-9:
+            break
+    worths = beta[:, :systems]
+    return worths - worths.mean(1, keepdims=True), beta[:, systems]
+
+
+def probabilities(difference: Floats, log_tie: Floats) -> Floats:
+    """Compute how probable each outcome is, for differences of log worths; the outcomes are the last axis."""
+    logits = np.stack(np.broadcast_arrays(difference / 2, log_tie, -difference / 2), -1)
+    raised = np.exp(logits - logits.max(-1, keepdims=True))
+    chance: Floats = raised / raised.sum(-1, keepdims=True)
+    return chance
+
+
+def preference(difference: float, log_tie: float) -> float:
+    """Compute the share of comparisons that a system wins, a tie half.
+
+    >>> preference(0.0, -1.0)
+    0.5
+    """
+    first, tie, _ = probabilities(np.array(difference), np.array(log_tie)).tolist()
+    return float(first + tie / 2)
+
+
+def crossed_variance(votes: Votes, statistic: Callable[[Floats], Floats], draws: int = DRAWS, seed: int = 0) -> list[Variance]:
+    """Estimate the variance of statistics of the votes over listeners and prompts, by three bootstraps.
+
+    Parameters
+    ----------
+    votes : Votes
+    statistic : callable
+        Takes weights of the votes, (samples, votes); returns (samples, statistics).
+    draws, seed : int
+
+    Returns
+    -------
+    list of Variance
+        By statistic; listeners in the place of seeds, prompts in that of pieces.
+    """
+    rng = np.random.default_rng(seed)
+    parts = []
+    for unit in (votes.listener, votes.prompt, np.arange(len(votes))):
+        size = int(unit.max()) + 1
+        rows: list[Floats] = []
+        step = max(1, _AT_ONCE // max(len(votes), size))
+        for start in range(0, draws, step):
+            drawn = rng.multinomial(size, np.full(size, 1 / size), min(step, draws - start)).astype(np.float64)
+            rows.append(statistic(drawn[:, unit]))
+        # A bootstrap of n draws from n has (n - 1) / n of the variance.
+        parts.append((np.nanvar(np.concatenate(rows), axis=0, ddof=1) * size / (size - 1), size - 1))
+    (heard, heard_df), (continued, continued_df), (rest, rest_df) = parts
+    # What both count can't be more than either.
+    return [
+        Variance(float(a), heard_df, float(b), continued_df, float(min(a, b, c)), rest_df)
+        for a, b, c in zip(heard, continued, rest, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems compared by the listeners.
+
+    Parameters
+    ----------
+    first, second : int
+        Contestants.
+    share : float
+        Of comparisons that the first wins by the model, ties half.
+    interval : Interval
+        Of the share, 95 %, over listeners and prompts.
+    p : float
+        That both are alike, by Holm's adjustment over all pairs.
+    """
+
+    first: int
+    second: int
+    share: float
+    interval: Interval
+    p: float
+
+    def seen_from(self, system: int) -> Comparison:
+        """Return the comparison with `system` as the first."""
+        if system == self.first:
+            return self
+        interval = Interval(1 - self.interval.high, 1 - self.interval.low)
+        return Comparison(self.second, self.first, 1 - self.share, interval, self.p)
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What the votes say.
+
+    Parameters
+    ----------
+    worth : tuple of float
+        Log worth by contestant, with a mean of 0.
+    log_tie : float
+        Log of Davidson's tie parameter.
+    comparisons : tuple of Comparison
+        Of every pair.
+    """
+
+    worth: tuple[float, ...]
+    log_tie: float
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def order(self) -> list[int]:
+        """Contestants, the most preferred first."""
+        return sorted(range(len(self.worth)), key=lambda system: -self.worth[system])
+
+    def against(self, system: int, other: int) -> Comparison:
+        """Find the comparison of two contestants, seen from the first."""
+        pair = {system, other}
+        return next(c for c in self.comparisons if {c.first, c.second} == pair).seen_from(system)
+
+    def ranks(self) -> dict[int, tuple[int, int]]:
+        """Compute the first and the last rank of each contestant; those that don't differ significantly share ranks."""
+        everyone = range(len(self.worth))
+        better = {one: sum(self._beats(other, one) for other in everyone if other != one) for one in everyone}
+        worse = {one: sum(self._beats(one, other) for other in everyone if other != one) for one in everyone}
+        return {one: (1 + better[one], len(self.worth) - worse[one]) for one in everyone}
+
+    def _beats(self, one: int, other: int) -> bool:
+        comparison = self.against(one, other)
+        return comparison.p < stats.ALPHA and comparison.share > 0.5
+
+
+def prefer(votes: Votes, systems: int, draws: int = DRAWS, seed: int = 0) -> Preferences:
+    """Order the systems by the votes, and compare every pair."""
+    pairs = list(combinations(range(systems), 2))
+    first, second = np.array(pairs).T
+    worths, ties = fit(counts(votes, systems), systems)
+
+    def differences(weights: Floats) -> Floats:
+        drawn, _ = fit(counts(votes, systems, weights), systems)
+        return drawn[:, first] - drawn[:, second]
+
+    parts = crossed_variance(votes, differences, draws, seed)
+    differ = (worths[0, first] - worths[0, second]).tolist()
+    log_tie = float(ties[0])
+    reach = stats.limit(parts, stats.ALPHA).tolist()
+    compared = []
+    p_values = stats.holm(stats.p_values(differ, parts))
+    for (one, other), middle, far, p in zip(pairs, differ, reach, p_values, strict=True):
+        low, share, high = (preference(d, log_tie) for d in (middle - far, middle, middle + far))
+        compared.append(Comparison(one, other, share, Interval(low, high), p))
+    return Preferences(tuple(worths[0].tolist()), log_tie, tuple(compared))

@@ -1,0 +1,161 @@
+"""The page of a listening test in a real browser: a whole session by mouse and keyboard, whose saved file the analysis reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.listening.key import Key, read_keys
+from bench.listening.page import Choices, make_test
+from bench.listening.votes import read_ballots
+from bench.sound.synthesizer import find_synthesizer
+from tests.listening.sample_run import run_for_listening
+
+from .test_page import RULES, TOO_WIDE
+
+pytestmark = pytest.mark.browser
+
+#: Clips play sixteen times as fast, the most that Chromium does.
+FAST = """const play = HTMLMediaElement.prototype.play;
+HTMLMediaElement.prototype.play = function () { this.playbackRate = 16; return play.call(this); };"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = run_for_listening(tmp_path_factory.mktemp("listening") / "table2-cpu", pieces=5)
+    make_test(folder, Choices(questions=6, seconds=4.0), find_synthesizer({}))
+    return folder
+
+
+@pytest.fixture
+def page(run: Path) -> Path:
+    (path,) = run.glob("listening/*/listening-test.html")
+    return path
+
+
+@pytest.fixture
+def key(run: Path) -> Key:
+    ((_, key),) = read_keys(run).values()
+    return key
+
+
+@pytest.fixture
+def start(page: Path, open_page: Callable[..., Any]) -> Callable[..., Any]:
+    def opened(width: int = 1200, scheme: str = "light") -> Any:
+        seen = open_page(page, width, scheme)
+        seen.page.add_init_script(FAST)
+        seen.page.reload()
+        return seen
+
+    return opened
+
+
+def hear(page: Any, side: str) -> None:
+    page.locator(f"#play-{side}").click()
+    wait(page, side)
+
+
+def wait(page: Any, side: str) -> None:
+    page.locator(f"#heard-{side}", has_text=re.compile("^heard$")).wait_for()
+
+
+def kept(page: Any) -> Any:
+    return page.evaluate("JSON.parse(localStorage.getItem(place))")
+
+
+def test_a_whole_session(start: Any, page: Path, run: Path, key: Key, tmp_path: Path) -> None:
+    """By mouse and by keys, with a way back and a visit in between; the file says what was chosen."""
+    seen = start()
+    view = seen.page
+    view.locator("#start").click()
+    chosen = ["left", "tie", "right"]
+    form = key.forms[view.evaluate("state.form")]
+    for number in range(len(form)):
+        assert view.locator("#heading").inner_text() == f"Pair {number + 1} of {len(form)}: which continuation is better?"
+        assert view.locator("#progress").get_attribute("value") == str(number)
+        answers = view.locator("[data-answer]")
+        assert [answers.nth(i).is_disabled() for i in range(3)] == [True] * 3
+        view.keyboard.press("ArrowLeft")  # before anything is heard
+        hear(view, "left")
+        assert answers.first.is_disabled()
+        if number % 2:
+            hear(view, "right")
+            answers.nth(number % 3).click()
+        else:
+            view.keyboard.press("b")
+            wait(view, "right")
+            view.keyboard.press(["ArrowLeft", "ArrowDown", "ArrowRight"][number % 3])
+        if number == 2:
+            view.keyboard.press("Backspace")
+            assert view.locator('[data-answer="right"]').get_attribute("aria-pressed") == "true"
+            view.keyboard.press("ArrowRight")  # heard already
+        if number == 3:
+            view.reload()
+            assert view.locator("#start").inner_text() == "Continue"
+            view.locator("#start").click()
+    expected = [chosen[number % 3] for number in range(len(form))]
+    assert view.locator("#done").is_visible()
+    with view.expect_download() as download:
+        view.locator("#save").click()
+    (votes := tmp_path / "votes").mkdir()
+    download.value.save_as(votes / download.value.suggested_filename)
+    assert download.value.suggested_filename == f"votes-{key.test}-{kept(view)['listener'][:8]}.json"
+    ballots = read_ballots(votes, {key.test: key})
+    assert ballots.problems == ()
+    (ballot,) = ballots.ballots
+    assert (key.forms[ballot.form], list(ballot.answers), ballot.test) == (form, expected, key.test)
+    assert "is where this browser keeps its downloads" in view.locator("#saved").inner_text()
+    view.locator("#next").click()
+    assert view.locator("#intro").is_visible()
+    assert view.locator("#start").inner_text() == "Start"
+    assert (kept(view)["answers"], kept(view)["listener"] == ballot.listener) == ([None] * len(kept(view)["answers"]), False)
+    assert seen.errors == []
+    assert {url for url in seen.requests if not url.startswith("data:")} == {page.as_uri()}
+
+
+def test_what_is_played_is_what_the_key_says(start: Any, key: Key) -> None:
+    """Its left and right are the page's: the analysis would be turned around otherwise."""
+    view = start().page
+    sides = view.evaluate("data.forms.map((form) => form.map((pair) => pair.map((name) => name)))")
+    names = {(clip.system, clip.prompt): name for name, clip in key.clips.items()}
+    assert sides == [[[names[q.left, q.prompt], names[q.right, q.prompt]] for q in form] for form in key.forms]
+    view.locator("#start").click()
+    left, right = view.evaluate("questions()[0].map((name) => data.clips[name].audio)")
+    assert left != right
+    assert view.evaluate("SIDES.map((side) => players[side].src.split(',')[1])") == [left, right]
+
+
+def test_no_system_is_named(page: Path, key: Key) -> None:
+    text = re.sub(r'"audio":"[^"]*"', "", page.read_text(encoding="utf-8"))
+    assert len(text) < 60_000
+    names = [contestant.name for contestant in key.contestants]
+    assert [name for name in [*names, "original", "noise"] if re.search(rf"\b{name}\b", text, re.I)] == []
+    (data,) = re.findall(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"))
+    order = [key.clips[name].system for name in json.loads(data)["clips"]]
+    assert order != sorted(order), "the clips lie system by system"
+
+
+def test_answers_of_nobody_are_not_taken_over(start: Any) -> None:
+    view = start().page
+    for stored in ("{", "null", "[]", '{"form": 99, "answers": []}', '{"form": 0, "listener": "x", "answers": [7]}'):
+        view.evaluate("(text) => localStorage.setItem(place, text)", stored)
+        view.reload()
+        assert view.locator("#start").inner_text() == "Start"
+        assert view.evaluate("state.answers.every((given) => given === null)")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1200, "light")])
+@pytest.mark.parametrize("screen", ["intro", "question", "end"])
+def test_every_screen_is_accessible_and_fits(start: Any, width: int, scheme: str, screen: str) -> None:
+    module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    view = start(width, scheme).page
+    view.evaluate({"intro": "enter('intro')", "question": "show(0)", "end": "finish()"}[screen])
+    found = module.Axe().run(view, options=RULES).response
+    assert [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in found["violations"]] == []
+    assert view.evaluate("document.documentElement.scrollWidth") == width
+    assert view.evaluate(TOO_WIDE) == []

@@ -1,0 +1,70 @@
+"""Forms: every pair on every prompt on both sides, as often; repeats and catch pairs where they belong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+
+from bench.listening.design import CATCHES, MOST_FORMS, NOISE, ORIGINAL, REPEATS, detectable, make_forms
+from bench.listening.preference import prefer, votes_of
+from bench.listening.screening import screen
+from tests.listening.simulated import World, attentive, key_of
+
+
+@pytest.mark.parametrize(("systems", "prompts", "questions"), [(3, 5, 20), (5, 12, 20), (4, 7, 13), (2, 5, 4)])
+def test_balance(systems: int, prompts: int, questions: int) -> None:
+    forms = make_forms(systems, range(100, 100 + prompts), questions, seed=1)
+    pairs = Counter((q.left, q.right, q.prompt) for form in forms for q in form if q.kind == "pair")
+    assert len(pairs) == systems * (systems - 1) * prompts, "each pair on each prompt, either way"
+    assert max(pairs.values()) - min(pairs.values()) <= 1
+    for form in forms:
+        asked = [q for q in form if q.kind == "pair"]
+        assert len({(frozenset((q.left, q.right)), q.prompt) for q in asked}) >= len(asked) - systems, "nearly all different"
+        by_pair = Counter(frozenset((q.left, q.right)) for q in asked)
+        by_pair.update({frozenset(pair): 0 for pair in combinations(range(systems), 2)})
+        assert max(by_pair.values()) - min(by_pair.values()) <= 2
+
+
+def test_checks_of_a_form() -> None:
+    for form in make_forms(5, range(12), 20, seed=2):
+        assert Counter(q.kind for q in form) == {"pair": 20, "repeat": REPEATS, "catch": CATCHES}
+        for place, question in enumerate(form):
+            if question.of is not None:
+                first = form[question.of]
+                assert (first.left, first.right, first.prompt) == (question.right, question.left, question.prompt)
+                assert place - question.of >= 2
+        catches = [(place, q) for place, q in enumerate(form) if q.kind == "catch"]
+        assert {frozenset((q.left, q.right)) for _, q in catches} == {frozenset((ORIGINAL, NOISE))}
+        assert len({q.left for _, q in catches}) == 2, "whoever always presses one side misses one"
+        assert max(b - a for (a, _), (b, _) in pairwise(catches)) < len(form) * 0.6
+
+
+def test_a_seed_gives_the_same_forms() -> None:
+    assert make_forms(4, range(6), 10, 3) == make_forms(4, range(6), 10, 3)
+    assert make_forms(4, range(6), 10, 3) != make_forms(4, range(6), 10, 4)
+
+
+def test_many_systems() -> None:
+    assert len(make_forms(40, range(12), 20, 0)) == MOST_FORMS
+
+
+def test_power_grows_with_listeners_and_falls_with_systems() -> None:
+    shares = [detectable(listeners, 5, 12, 20) for listeners in (5, 10, 20, 40)]
+    assert all(0.5 < more < fewer < 1 for fewer, more in pairwise(shares))
+    assert detectable(20, 8, 12, 20) > shares[2]
+    assert detectable(20, 5, 24, 20) < shares[2]
+
+
+def test_the_power_that_is_told_is_about_what_a_test_has() -> None:
+    """Of two systems that differ as much as is said, eight of ten tests show it; the other systems lie between them."""
+    share = detectable(20, 4, 12, 20)
+    difference = float(np.log(share / (1 - share)))
+    key, shown = key_of(4), 0
+    for seed in range(20):
+        world = World([difference, 0.0, difference / 2, difference / 2])
+        preferences = prefer(votes_of(screen(attentive(key, world, 20, seed), key), key), 4, draws=100, seed=seed)
+        shown += preferences.against(0, 1).p < 0.05
+    assert shown >= 11  # 0.8 of 20, less three standard errors

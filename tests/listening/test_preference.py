@@ -1,0 +1,178 @@
+"""Davidson's model and its intervals: closed forms, and simulated listeners whose preferences are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from bench.listening.design import ORIGINAL
+from bench.listening.preference import (
+    FIRST,
+    SECOND,
+    TIE,
+    Votes,
+    counts,
+    crossed_variance,
+    fit,
+    prefer,
+    preference,
+    probabilities,
+    votes_of,
+)
+from bench.listening.screening import screen
+from tests.listening.simulated import World, attentive, ballot, careless, key_of, one_sided
+
+#: Fewer than the command draws: a test must not take long.
+DRAWS = 150
+
+
+def test_two_systems_have_a_closed_form() -> None:
+    """Of two systems the odds are wins over losses, and n is ties over their geometric mean; the prior hardly matters here."""
+    worth, log_tie = fit(np.array([[[6000.0, 2000.0, 1500.0]]]), 2)
+    assert np.exp(worth[0, 0] - worth[0, 1]) == pytest.approx(4.0, rel=1e-3)
+    assert np.exp(log_tie[0]) == pytest.approx(2000 / np.sqrt(6000 * 1500), rel=1e-3)
+
+
+def test_it_is_the_maximum_of_the_posterior() -> None:
+    """Against SciPy, from the definition of the model."""
+    outcomes = np.random.default_rng(3).integers(0, 9, (6, 3)).astype(float)
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+
+    def minus_log_posterior(beta: np.ndarray) -> float:
+        worth, tie = np.exp(beta[:4]), np.exp(beta[4])
+        total = (beta[:4] ** 2).sum() / 8 + beta[4] ** 2 / 18
+        for (i, j), (first, tied, second) in zip(pairs, outcomes, strict=True):
+            middle = tie * np.sqrt(worth[i] * worth[j])
+            below = worth[i] + worth[j] + middle
+            total -= first * np.log(worth[i] / below) + tied * np.log(middle / below) + second * np.log(worth[j] / below)
+        return float(total)
+
+    expected = optimize.minimize(minus_log_posterior, np.zeros(5), method="BFGS", options={"gtol": 1e-8}).x
+    worth, log_tie = fit(outcomes[None], 4)
+    assert [*worth[0], log_tie[0]] == pytest.approx([*(expected[:4] - expected[:4].mean()), expected[4]], abs=1e-4)
+
+
+def test_who_always_wins_has_a_finite_worth() -> None:
+    worth, _ = fit(np.array([[[50.0, 0, 0], [50.0, 0, 0], [50.0, 0, 0]], [[0.0, 0, 0], [0.0, 0, 0], [0.0, 0, 0]]]), 3)
+    assert worth[0, 0] > worth[0, 1] > worth[0, 2]
+    assert np.abs(worth[0]).max() < 10
+    assert worth[1] == pytest.approx(0.0)
+
+
+def test_probabilities_far_apart() -> None:
+    assert probabilities(np.array([2000.0, -2000.0]), np.array(0.0))[:, FIRST].tolist() == [1.0, 0.0]
+    assert preference(1e4, 3.0) == 1.0
+
+
+def test_counts() -> None:
+    votes = Votes(*(np.array(x) for x in ([0, 0, 1], [0, 1, 1], [7, 9, 9], [0, 1, 0], [1, 2, 1], [FIRST, TIE, SECOND])))
+    assert counts(votes, 3)[0].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    assert counts(votes, 3, np.array([[2.0, 0.0, 3.0]]))[0].tolist() == [[2, 0, 3], [0, 0, 0], [0, 0, 0]]
+
+
+def test_sides_do_not_matter_and_checks_are_no_votes() -> None:
+    """A listener who prefers system 0 wherever it stands; the answers to repeats and catch pairs count for nothing."""
+    key = key_of(3, prompts=6, questions=10)
+    ballots = []
+    for number, form in enumerate(key.forms):
+        right = {"pair": 0, "catch": ORIGINAL}
+        answers = ["tie" if q.kind == "repeat" else "left" if q.left == right[q.kind] else "right" for q in form]
+        ballots.append(ballot(key, number, answers, number))
+    votes = votes_of(screen(ballots, key), key)
+    asked = [q for form in key.forms for q in form if q.kind == "pair"]
+    assert len(votes) == len(asked)
+    with_zero = [outcome for first, outcome in zip(votes.first, votes.outcome, strict=True) if first == 0]
+    assert len(with_zero) == sum(0 in (q.left, q.right) for q in asked)
+    assert set(with_zero) == {FIRST}
+    others = {(int(f), int(o)) for f, o in zip(votes.first, votes.outcome, strict=True) if f}
+    assert others == {(1, FIRST), (1, SECOND)}, "right of another pair, whichever it is"
+
+
+def test_the_variance_of_a_mean_over_crossed_listeners_and_prompts() -> None:
+    """Against the sum of its parts: listener effects, prompt effects and noise of known size."""
+    rng = np.random.default_rng(0)
+    listeners, prompts = 40, 30
+    listener, prompt = (grid.ravel() for grid in np.meshgrid(range(listeners), range(prompts), indexing="ij"))
+    value = rng.normal(0, 1.0, listeners)[listener] + rng.normal(0, 2.0, prompts)[prompt] + rng.normal(0, 3.0, len(listener))
+    zeros = np.zeros(len(listener), np.int64)
+    votes = Votes(listener, prompt, prompt, zeros, zeros, zeros)
+    mean = lambda weights: (weights @ value / weights.sum(1))[:, None]  # noqa: E731
+    (parts,) = crossed_variance(votes, mean, draws=2000)
+    grid = value.reshape(listeners, prompts)
+    assert parts.seeds == pytest.approx(grid.mean(1).var(ddof=1) / listeners, rel=0.15)
+    assert parts.pieces == pytest.approx(grid.mean(0).var(ddof=1) / prompts, rel=0.15)
+    assert parts.rest == pytest.approx(value.var() / value.size, rel=0.15)
+    assert (parts.seeds_df, parts.pieces_df) == (39, 29)
+
+
+def test_intervals_cover_and_alike_systems_are_rarely_told_apart() -> None:
+    """Coverage of 95 % intervals over 30 tests of 6 pairs, and tests with any false difference."""
+    world = World([0.6, 0.6, 0.0, -1.2], between_prompts=0.6)
+    key, covered, false = key_of(4), [], 0
+    for seed in range(30):
+        found = prefer(votes_of(screen(attentive(key, world, 12, seed), key), key), 4, DRAWS, seed)
+        for c in found.comparisons:
+            true = preference(world.worth[c.first] - world.worth[c.second], found.log_tie)
+            covered.append(c.interval.low <= true <= c.interval.high)
+        false += found.against(0, 1).p < 0.05
+    assert np.mean(covered) > 0.92
+    assert false <= 4  # of 30, expected at most 1.5
+
+
+def test_a_known_order_is_found() -> None:
+    world = World([2.4, 0.8, -0.8, -2.4])
+    key = key_of(4)
+    found = prefer(votes_of(screen(attentive(key, world, 25, 5), key), key), 4, DRAWS)
+    assert found.order == [0, 1, 2, 3]
+    assert found.ranks() == {0: (1, 1), 1: (2, 2), 2: (3, 3), 3: (4, 4)}
+    assert found.against(0, 3).p < 0.001
+    assert found.against(3, 0).share == pytest.approx(1 - found.against(0, 3).share)
+    assert found.against(3, 0).interval.high == pytest.approx(1 - found.against(0, 3).interval.low)
+
+
+def test_the_same_votes_give_the_same_result() -> None:
+    key = key_of(4)
+    votes = votes_of(screen(attentive(key, World([1, 0, 0, 0]), 6, 1), key), key)
+    assert prefer(votes, 4, DRAWS) == prefer(votes, 4, DRAWS)
+
+
+def test_careless_listeners_do_not_reach_the_votes() -> None:
+    """Nine of ten who press anything are recognised, all who press one side, and hardly anyone who listens."""
+    key = key_of(5)
+    assert np.mean([bool(each.reason) for each in screen(careless(key, 200, 1), key)]) > 0.9
+    for side in ("left", "right"):
+        judged = screen(one_sided(key, 12, side), key)
+        assert all(each.reason.startswith("chose the original in") for each in judged)
+        judged = screen(one_sided(key, 12, side, catches=True), key)
+        assert {each.reason for each in judged} == {f"chose the {side} clip 20 times out of 20"}
+    assert all(each.reason for each in screen(one_sided(key, 12, "tie"), key))
+    attentives = screen(attentive(key, World([2, 1, 0, -1, -2]), 200, 1, slips=0.01), key)
+    assert np.mean([bool(each.reason) for each in attentives]) < 0.05
+
+
+def test_repeats_show_consistency_and_exclude_nobody() -> None:
+    key = key_of(5)
+    decided, undecided = (screen(attentive(key, World(w, 0, 0, -3), 60, 1), key) for w in ([8, 4, 0, -4, -8], [0] * 5))
+    assert all(each.repeats == 4 for each in (*decided, *undecided))
+    shares = [np.mean([each.repeated / each.repeats for each in judged]) for judged in (decided, undecided)]
+    assert shares[0] > 0.9
+    assert 0.4 < shares[1] < 0.6
+    assert not any(each.reason for each in (*decided, *undecided))
+
+
+def test_unanswered_questions() -> None:
+    key = key_of(3, prompts=6, questions=10)
+    answers = list(attentive(key, World([2, 0, -2]), 1, 0)[0].answers)
+    form = attentive(key, World([2, 0, -2]), 1, 0)[0].form
+    catch = next(place for place, q in enumerate(key.forms[form]) if q.kind == "catch")
+    pairs = [place for place, q in enumerate(key.forms[form]) if q.kind == "pair"]
+
+    def reason(*unanswered: int) -> str:
+        given = [None if place in unanswered else answer for place, answer in enumerate(answers)]
+        return screen([ballot(key, form, given, 0)], key)[0].reason
+
+    assert reason() == ""
+    assert reason(*pairs[:5]) == ""
+    assert reason(*pairs[:6]) == "answered 4 pairs"
+    assert reason(catch) == "left a catch pair out"

@@ -1,0 +1,146 @@
+"""From votes to tables: who is preferred, and which metrics agree, on a stored run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import DataError
+from bench.listening.clips import gather
+from bench.listening.design import make_forms
+from bench.listening.key import FOLDER, Key, write_key
+from bench.listening.metrics import agreements
+from bench.listening.preference import FIRST, SECOND, TIE, Votes
+from bench.listening.results import Result, analyse, markdown, metrics_csv, write_results
+from bench.listening.votes import Ballot
+from bench.scoring.score import score_run
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Samples, write_samples
+from tests.listening.sample_run import run_for_listening
+from tests.listening.simulated import World, attentive, careless, one_sided
+
+#: The further from the original a system of the sample run is, the less the listeners like it; but they dislike the GAN.
+LIKED = {"real": 2.0, "lstm": 1.0, "ngram": 0.0, "vae": -1.0, "gan": -2.0}
+
+
+def make_tested(folder: Path) -> Key:
+    """A test of a run without its sound, which the analysis does not need."""
+    material = gather(RunFolder(folder), None, 12, 0)
+    forms = make_forms(len(material.contestants), material.prompts, 20, 0)
+    key = Key(seconds=12.0, contestants=material.contestants, forms=forms, clips={})
+    write_key(folder / FOLDER / f"test-{key.test}", key)
+    return key
+
+
+def save(folder: Path, ballots: list[Ballot]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for ballot in ballots:
+        (folder / f"{ballot.listener}.json").write_text(ballot.model_dump_json())
+    return folder
+
+
+def voters(key: Key, number: int = 14) -> list[Ballot]:
+    return attentive(key, World([LIKED[each.name] for each in key.contestants]), number, 3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_for_listening(tmp_path_factory.mktemp("results") / "table2-cpu")
+
+
+@pytest.fixture(scope="module")
+def key(run: Path) -> Key:
+    return make_tested(run)
+
+
+@pytest.fixture(scope="module")
+def result(run: Path, key: Key, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    votes = save(tmp_path_factory.mktemp("votes") / "v", [*voters(key), *careless(key, 2, 1), *one_sided(key, 1)])
+    (votes / "stray.json").write_text("{}")
+    return analyse(run, votes, draws=200)
+
+
+def test_the_order_of_the_listeners(result: Result) -> None:
+    assert [result.names[system] for system in result.preferences.order] == list(LIKED)
+    assert len(result.listeners) == 17
+    assert len(result.excluded) == 3
+    assert len(result.votes) == 14 * 20
+    assert result.problems[0].startswith("stray.json: ")
+
+
+def test_the_metric_that_they_follow_agrees(result: Result) -> None:
+    """The pitch distance is what the systems of the sample run differ in, but for the GAN; the pitch class tells little."""
+    by_name = {each.metric.name: each for each in result.agreements}
+    distance = by_name["pitch_distance"]
+    assert distance.share is not None
+    assert distance.interval is not None
+    assert distance.interval.low > 0.5
+    assert distance.tau is not None
+    assert distance.tau > 0.5
+    assert (distance.systems, distance.votes) == (5, sum(result.votes.outcome != TIE))
+    assert "pitch_w1" in by_name
+    assert not [each for each in result.agreements if each.metric.better is None and each.metric.ideal is None]
+
+
+def test_agreement_by_hand(run: Path, key: Key) -> None:
+    """Six listeners on six prompts: all prefer ngram (7 semitones off) to lstm (3 off), but for one vote and one tie of each."""
+    systems = [each.name for each in key.contestants]
+    first, second = sorted((systems.index("lstm"), systems.index("ngram")))
+    listener, prompt = (grid.ravel() for grid in np.meshgrid(range(6), range(6), indexing="ij"))
+    outcome = np.full(36, SECOND)
+    outcome[listener == prompt] = FIRST
+    outcome[(listener + 1) % 6 == prompt] = TIE
+    assert systems[first] == "lstm"
+    votes = Votes(listener, prompt, prompt, np.full(36, first), np.full(36, second), outcome)
+    worth = [-1.0 if name == "lstm" else 1.0 if name == "ngram" else 0.0 for name in systems]
+    found = {each.metric.name: each for each in agreements(votes, worth, key.contestants, score_run(run), draws=200)}
+    distance = found["pitch_distance"]
+    assert (distance.votes, distance.share) == (30, pytest.approx(6 / 30))
+    assert distance.interval is not None
+    assert distance.interval.low <= 0.2 <= distance.interval.high < 0.5
+    assert "velocity_distance" not in found, "all systems have the same"
+
+
+def test_what_is_written(result: Result) -> None:
+    paths = write_results(result)
+    assert [path.name for path in paths] == ["results.md", "metrics.csv"]
+    text = paths[0].read_text()
+    assert text == markdown(result)
+    assert "280 votes of 14 listeners on 12 prompts; 3 listeners excluded." in text
+    assert max(map(len, text.splitlines())) <= 140
+    order = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| ") and " %" in line][:5]
+    assert order == list(LIKED)
+    assert "| real over gan" in text
+    assert "- stray.json: not saved by the page of a listening test" in text
+    rows = list(csv.DictReader(io.StringIO(paths[1].read_text())))
+    assert rows == list(csv.DictReader(io.StringIO(metrics_csv(result))))
+    (row,) = [row for row in rows if row["metric"] == "pitch_distance"]
+    assert float(row["share_low"]) < float(row["share"]) < float(row["share_high"])
+
+
+def test_too_few_listeners(run: Path, key: Key, tmp_path: Path) -> None:
+    votes = save(tmp_path / "votes", [*voters(key, 4), *one_sided(key, 1)])
+    with pytest.raises(DataError) as refused:
+        analyse(run, votes)
+    assert refused.value.message == (
+        "4 listeners of 5 can be counted, and 5 must be; 1 do not count, the first: chose the original in 2 of 3 catch pairs."
+    )
+    assert refused.value.hint == "Collect more votes; the same command then reads all of them."
+    save(votes, voters(key, 5))
+    assert analyse(run, votes, draws=50).votes.listeners == 5
+
+
+def test_metrics_of_other_notes_are_left_out(tmp_path: Path) -> None:
+    folder = run_for_listening(tmp_path / "table2-cpu")
+    votes = save(tmp_path / "votes", voters(make_tested(folder), 6))
+    run = RunFolder(folder)
+    changed = {place: notes.shifted(0.5) for place, notes in run.samples("vae-0").notes.items()}
+    write_samples(run.trial_dir("vae-0") / "samples.npz", Samples(changed))
+    result = analyse(folder, votes, draws=50)
+    assert result.changed == ("vae",)
+    assert {each.systems for each in result.agreements} == {4}
+    assert "no longer those that were heard: vae." in markdown(result)

@@ -1,0 +1,149 @@
+"""Files of votes, which anyone may have written: each costs itself at most."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.errors import DataError, UsageError
+from bench.listening.key import FOLDER, Key, read_keys, write_key
+from bench.listening.votes import MOST_BYTES, Ballot, read_ballots
+from tests.listening.simulated import World, attentive, key_of
+
+KEY = key_of(3, prompts=6, questions=10)
+GOOD = attentive(KEY, World([1, 0, -1]), 3, 0)
+
+
+def write(folder: Path, name: str, ballot: Ballot | None = None, **changed: object) -> Path:
+    (folder / name).write_text(json.dumps({**(ballot or GOOD[0]).model_dump(), **changed}))
+    return folder / name
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (folder := tmp_path / "votes").mkdir()
+    write(folder, "good.json")
+    return folder
+
+
+def problem(folder: Path, key: Key = KEY) -> str:
+    ballots = read_ballots(folder, {key.test: key})
+    assert ballots.ballots == (GOOD[0],)
+    (text,) = ballots.problems
+    return text
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"bench_votes": 2}, "not saved by the page of a listening test: bench_votes: input should be 1"),
+        ({"form": True}, "form: input should be a valid integer"),
+        ({"form": 999}, "its answers are those of no form of the test"),
+        ({"form": -1}, "form: input should be greater than or equal to 0"),
+        ({"answers": ["left"]}, "its answers are those of no form of the test"),
+        ({"answers": ["up"] * 17}, "answers.0: input should be 'left', 'tie' or 'right'"),
+        ({"answers": ["left"] * 1001}, "answers: tuple should have at most 1000 items"),
+        ({"listener": "../../etc/passwd"}, "listener: string should match pattern"),
+        ({"test": "0" * 12}, "of a test that this run has not, 000000000000"),
+    ],
+)
+def test_a_file_that_is_none(folder: Path, changed: dict[str, object], expected: str) -> None:
+    write(folder, "bad.json", GOOD[1], **changed)
+    assert problem(folder).startswith("bad.json: ")
+    assert expected in problem(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 50_000,
+        b'{"form": NaN}',
+        b'{"form": 1' + b"0" * 5000 + b"}",
+        b" " * (MOST_BYTES + 1),
+    ],
+    ids=["empty", "cut", "list", "null", "bytes", "deep", "nan", "digits", "large"],
+)
+def test_a_file_that_is_no_json(folder: Path, content: bytes) -> None:
+    (folder / "bad.json").write_bytes(content)
+    assert problem(folder).startswith("bad.json: ")
+
+
+def test_links_pipes_and_folders(folder: Path, tmp_path: Path) -> None:
+    """None is followed, waited for or listed."""
+    (folder / "link.json").symlink_to(write(tmp_path, "elsewhere.json", GOOD[1]))
+    os.mkfifo(folder / "pipe.json")
+    (folder / "folder.json").mkdir()
+    (folder / "notes.txt").write_text("x")
+    ballots = read_ballots(folder, {KEY.test: KEY})
+    assert ballots.ballots == (GOOD[0],)
+    assert [problem.split(":")[0] for problem in ballots.problems] == ["folder.json", "link.json", "pipe.json"]
+
+
+def test_a_listener_counts_once(folder: Path) -> None:
+    """With the file that has more answers, whatever its name."""
+    half = [*GOOD[0].answers[:5], *[None] * (len(GOOD[0].answers) - 5)]
+    write(folder, "again.json", answers=half)
+    assert problem(folder) == "again.json: of the same listener as good.json, which has more answers"
+    write(folder, "zz.json", answers=half)
+    (folder / "again.json").unlink()
+    assert problem(folder) == "zz.json: of the same listener as good.json"
+
+
+def test_a_stray_file_of_another_test(folder: Path) -> None:
+    other = key_of(3, prompts=6, questions=10, seed=1)
+    write(folder, "another.json", attentive(other, World([1, 0, -1]), 1, 0)[0])
+    write(folder, "second.json", GOOD[1])
+    ballots = read_ballots(folder, {KEY.test: KEY, other.test: other})
+    assert (ballots.test, len(ballots.ballots)) == (KEY.test, 2)
+    assert ballots.problems == (f"another.json: of another test of this run, {other.test}; analyse it from a folder of its own",)
+
+
+def test_no_votes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no votes .* It expects the files \(\*\.json\) that listeners saved"):
+        read_ballots(tmp_path, {KEY.test: KEY})
+    with pytest.raises(UsageError, match="nothing, which is no folder"):
+        read_ballots(tmp_path / "nothing", {KEY.test: KEY})
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"The first: a\.json: not saved by the page"):
+        read_ballots(tmp_path, {KEY.test: KEY})
+
+
+def test_a_key_is_read_as_it_was_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no listening test yet") as refused:
+        read_keys(tmp_path)
+    assert refused.value.hint == "Make one first: bench listen-test RUN."
+    folder = tmp_path / FOLDER / f"test-{KEY.test}"
+    write_key(folder, KEY)
+    assert read_keys(tmp_path) == {KEY.test: (folder, KEY)}
+    (bad := tmp_path / FOLDER / "test-bad").mkdir()
+    (bad / "key.json").write_text("{}")
+    assert list(read_keys(tmp_path)) == [KEY.test]
+    (folder / "key.json").unlink()
+    with pytest.raises(DataError, match=r"test-bad/key\.json"):
+        read_keys(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "changed", "expected"),
+    [
+        (0, {"left": 9}, "a question names no pair of clips"),
+        (0, {"left": -1}, "a question names no pair of clips"),
+        (0, {"of": 0}, "a repeat must name its question"),
+        (-1, {"of": 40}, "a repeat names no question before it"),
+    ],
+)
+def test_a_key_that_contradicts_itself(place: int, changed: dict[str, int], expected: str) -> None:
+    value = KEY.model_dump()
+    form = list(value["forms"][0])
+    pairs = [i for i, q in enumerate(form) if q["kind"] == ("repeat" if place else "pair")]
+    form[pairs[place]] = {**form[pairs[place]], **changed}
+    with pytest.raises(ValueError, match=expected):
+        Key.model_validate({**value, "forms": [form]})
