@@ -1,4 +1,4 @@
-"""Who hears what: forms of blind pairs, balanced and seeded, and the differences that they can show.
+"""Who hears what: forms of blind pairs, balanced and seeded.
 
 A *form* is one listener's list of questions, each a pair of clips that continue one prompt. Over all forms together every pair of
 systems is heard equally often, on every prompt, and each system of a pair stands on the left as often as on the right. Some pairs
@@ -7,15 +7,12 @@ come twice, with the sides swapped, and *catch pairs* have an answer: a composer
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
-from bench.scoring import stats
-from bench.scoring.crossed import Variance
 from bench.storage.stored import Stored
 
 #: Clips of catch pairs, in the place of a contestant's index.
@@ -26,10 +23,6 @@ REPEATS, CATCHES = 4, 3
 
 #: Most forms of a test; with very many pairs, not every one is heard on both sides of every prompt.
 MOST_FORMS = 400
-
-#: What the power is computed for: share of ties, and standard deviations of a system's log worth between listeners and between
-#: prompts. Assumptions, to be stated with the result.
-TIES, BETWEEN_LISTENERS, BETWEEN_PROMPTS = 0.2, 0.4, 0.4
 
 
 class Question(Stored):
@@ -115,33 +108,3 @@ def _form(pairs: Sequence[Question], prompts: Sequence[int], rng: np.random.Gene
 
 def _swapped(question: Question) -> Question:
     return Question(kind="repeat", prompt=question.prompt, left=question.right, right=question.left)
-
-
-def detectable(listeners: int, contestants: int, prompts: int, questions: int, power: float = 0.8) -> float:
-    """Compute how often, of comparisons with a choice, a system must be preferred to another for a test to show it.
-
-    Shown is a significant difference, with probability `power`. By the information of Davidson's model where all systems are
-    alike, and the variances assumed above, at the level that Holm's adjustment leaves the first of all pairs.
-
-    Parameters
-    ----------
-    listeners, contestants, prompts : int
-    questions : int
-        Pairs in a form.
-    power : float
-
-    Returns
-    -------
-    float
-        Share, above 0.5.
-
-    References
-    ----------
-    Davidson 1970, On Extending the Bradley-Terry Model to Accommodate Ties, for the information.
-    """
-    pairs = contestants * (contestants - 1) // 2
-    information = listeners * questions * (1 - TIES) / 4
-    chance = (contestants - 1) / information
-    heard, continued = 2 * BETWEEN_LISTENERS**2 / listeners, 2 * BETWEEN_PROMPTS**2 / prompts
-    parts = Variance(heard + chance, listeners - 1, continued + chance, prompts - 1, chance, listeners * questions)
-    return 1 / (1 + math.exp(-stats.detectable(parts, stats.ALPHA / pairs, power)))

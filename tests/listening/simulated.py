@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import optimize
 
 from bench.listening.design import NOISE, ORIGINAL, Question, make_forms
 from bench.listening.key import Contestant, Key
@@ -33,6 +34,12 @@ class World:
     between_listeners: float = 0.4
     between_prompts: float = 0.4
     log_tie: float = -0.7
+
+
+def conditional(share: float) -> float:
+    """Difference of log worths for one listener and prompt that gives this share over all, by the default effects of a world."""
+    effects = np.random.default_rng(0).normal(0, np.sqrt(2 * (0.4**2 + 0.4**2)), 100_000)
+    return float(optimize.brentq(lambda difference: np.mean(1 / (1 + np.exp(-difference - effects))) - share, 0, 30))
 
 
 def key_of(systems: int, prompts: int = 12, questions: int = 20, seed: int = 0) -> Key:
@@ -90,7 +97,3 @@ def ballot(key: Key, form: int, answers: Sequence[Answer | None], number: int) -
 
 def _any(rng: np.random.Generator) -> Answer:
     return ANSWERS[rng.integers(3)]
-
-
-def without_effects(world: World) -> World:
-    return replace(world, between_listeners=0.0, between_prompts=0.0)

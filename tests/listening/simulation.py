@@ -1,0 +1,82 @@
+"""Figures of ``docs/listening-test.md``: ``python -m tests.listening.simulation``; 300 tests a line take a quarter of an hour."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from bench.listening.power import detectable
+from bench.listening.preference import Preferences, prefer, preference, votes_of
+from bench.listening.screening import screen
+from tests.listening.simulated import World, attentive, careless, conditional, key_of, one_sided
+
+DRAWS = 300
+ALIKE, SPREAD = [0.0] * 5, [0.0, 0.4, 0.8, 1.2, 1.6]
+
+#: Prompts, listeners, log worths, and their standard deviations between listeners and between prompts.
+STUDIES = (
+    (12, 10, ALIKE, 0.4, 0.4),
+    (12, 20, ALIKE, 0.0, 0.0),
+    (12, 20, SPREAD, 0.4, 0.4),
+    (6, 6, [0.0, 0.5, 1.0, 1.5, 2.0], 0.6, 0.6),
+    (12, 40, ALIKE, 0.4, 0.8),
+)
+
+
+def result(world: World, prompts: int, listeners: int, seed: int) -> Preferences:
+    key = key_of(len(world.worth), prompts, 20, seed)
+    votes = votes_of(screen(attentive(key, world, listeners, seed * 7 + 1), key), key)
+    return prefer(votes, len(world.worth), DRAWS, seed)
+
+
+def coverage(tests: int) -> None:
+    """How often intervals hold the truth, and how often a test tells systems apart that are alike."""
+    print(
+        "| Prompts | Listeners | SD between listeners, prompts | Intervals that hold the truth | Tests with a false difference |"
+    )
+    for prompts, listeners, worth, between_listeners, between_prompts in STUDIES:
+        world, covered, false = World(worth, between_listeners, between_prompts), [], 0
+        for seed in range(tests):
+            found = result(world, prompts, listeners, seed)
+            true = [preference(worth[c.first] - worth[c.second], found.log_tie) for c in found.comparisons]
+            covered += [c.interval.low <= t <= c.interval.high for c, t in zip(found.comparisons, true, strict=True)]
+            false += any(c.p < 0.05 for c in found.comparisons if worth[c.first] == worth[c.second])
+        alike = f"{100 * false / tests:.1f} %" if worth == ALIKE else "–"
+        spread = f"{between_listeners}, {between_prompts}"
+        print(f"| {prompts} | {listeners} | {spread} | {100 * np.mean(covered):.1f} % | {alike} |", flush=True)
+
+
+def power(tests: int) -> None:
+    """How often the preference is shown that `bench listen-test` says will be shown in 80 %."""
+    print("| Systems | Listeners | Preference told | Shown |")
+    for systems, listeners in ((5, 10), (5, 20), (5, 40), (8, 20)):
+        share = detectable(listeners, systems, 12, 20)
+        difference = conditional(share)
+        world = World([difference, 0.0, *[difference / 2] * (systems - 2)])
+        key, shown = key_of(systems), 0
+        for seed in range(tests):
+            votes = votes_of(screen(attentive(key, world, listeners, seed), key), key)
+            shown += prefer(votes, systems, DRAWS, seed).against(0, 1).p < 0.05
+        print(f"| {systems} | {listeners} | {100 * share:.0f} % | {100 * shown / tests:.0f} % |", flush=True)
+
+
+def detection(listeners: int = 2000) -> None:
+    """How many listeners of each kind are excluded."""
+    key, world = key_of(5), World([1.5, 0.75, 0.0, -0.75, -1.5])
+    kinds = {
+        "who press anything": careless(key, listeners, 1),
+        "who always press left": one_sided(key, listeners),
+        "the same, but for catch pairs": one_sided(key, listeners, catches=True),
+        "who listen": attentive(key, world, listeners, 1),
+        "who listen, and slip in 2 % of the catch pairs": attentive(key, world, listeners, 1, slips=0.02),
+    }
+    for kind, ballots in kinds.items():
+        print(f"{kind}: {100 * np.mean([bool(each.reason) for each in screen(ballots, key)]):.1f} % excluded")
+
+
+if __name__ == "__main__":
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    coverage(number)
+    power(number // 3)
+    detection()
