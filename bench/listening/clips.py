@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from bench.scoring.table import REAL
 from bench.sound.loudness import loudness
 from bench.sound.render import RING, during, fade, mp3
 from bench.sound.synthesizer import RATE, Synthesizer
+from bench.specs.trials import Trial
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, notes_digest, read_targets
@@ -50,7 +52,7 @@ class Material:
     music : mapping of (int, int) to Notes
         What follows the prompt on its time axis, by contestant (or ORIGINAL, NOISE) and piece.
     left_out : tuple of str
-        Rows without a finished trial.
+        Models without a finished trial.
     """
 
     contestants: tuple[Contestant, ...]
@@ -100,7 +102,7 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
         If too little is finished.
     """
     targets = read_targets(run.targets)
-    samples = _first_seeds(run, systems)
+    samples = _first_seeds(run, _asked(run, systems))
     left_out = tuple(name for name, found in samples.items() if found is None)
     kept = {name: found for name, found in samples.items() if found is not None}
     if missing := [name for name in (*ALWAYS, *(systems or ())) if name not in kept]:
@@ -125,34 +127,45 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
     return Material(tuple(contestants), chosen, targets, music, left_out)
 
 
-def unchanged(run: RunFolder, contestant: Contestant, prompts: Sequence[int]) -> bool:
-    """Whether the run still holds the notes that were heard of a contestant."""
-    try:
-        found = _first_seeds(run, [contestant.name]).get(contestant.name)
-        return found is not None and _digest(found[1], prompts) == contestant.digest
-    except (DataError, UsageError, KeyError):
-        return False
+def still_heard(run: RunFolder, contestants: Sequence[Contestant], prompts: Sequence[int]) -> list[Contestant | None]:
+    """Replace by None each contestant whose notes in the run are no longer those that were heard."""
+    seeds = {each.name: each.seed for each in contestants}
+    found = _finished(run, lambda trial: seeds.get(trial.system) == trial.seed)
+    digests = {trial.system: _digest(samples, prompts) for trial, samples in found}
+    return [each if digests.get(each.name) == each.digest else None for each in contestants]
 
 
 def _digest(samples: Samples, prompts: Sequence[int]) -> str:
-    return notes_digest([samples.notes[piece, 0] for piece in prompts])
+    """Hash of what is heard of a training."""
+    return notes_digest([samples.notes[piece, 0] for piece in prompts if (piece, 0) in samples.notes])
 
 
-def _first_seeds(run: RunFolder, systems: Sequence[str] | None) -> dict[str, tuple[int, Samples] | None]:
-    """First finished training of each row that is asked for, with its samples; None where there is none."""
-    planned = planned_trials(run.read())
-    kinds = {trial.system: trial.kind for trial, _ in planned}
+def _asked(run: RunFolder, systems: Sequence[str] | None) -> list[str]:
+    """Rows of a test: those that are asked for, then those that every test has."""
+    kinds = {trial.system: trial.kind for trial, _ in planned_trials(run.read())}
     if lacking := [name for name in ALWAYS if name not in kinds]:
         raise UsageError(
             f"The run has no row {lacking[0]!r}, which every listening test has.",
             f"Add it to the spec's references ({', '.join(ALWAYS)}); the same command resumes.",
         )
-    asked = [name for name, kind in kinds.items() if kind == "model"] if systems is None else list(systems)
-    rows: dict[str, tuple[int, Samples] | None] = dict.fromkeys([*(name for name in asked if name not in ALWAYS), *ALWAYS])
-    for trial, folds in planned:
-        if rows.get(trial.system, ()) is None and all(isinstance(run.outcome(key), Done) for key in folds.values()):
-            rows[trial.system] = (trial.seed, run.samples(*folds.values()))
-    return rows
+    asked = [name for name, kind in kinds.items() if kind == "model"] if systems is None else systems
+    return [*(name for name in asked if name not in ALWAYS), *ALWAYS]
+
+
+def _first_seeds(run: RunFolder, rows: Sequence[str]) -> dict[str, tuple[int, Samples] | None]:
+    """First finished training of each row, with its samples; None where there is none."""
+    first: dict[str, tuple[int, Samples] | None] = dict.fromkeys(rows)
+    for trial, samples in _finished(run, lambda trial: first.get(trial.system, ()) is None):
+        first[trial.system] = (trial.seed, samples)
+    return first
+
+
+def _finished(run: RunFolder, wanted: Callable[[Trial], bool]) -> Iterator[tuple[Trial, Samples]]:
+    """Yield the wanted trainings that are finished; damaged samples cost their own."""
+    for trial, folds in planned_trials(run.read()):
+        if wanted(trial) and all(isinstance(run.outcome(key), Done) for key in folds.values()):
+            with contextlib.suppress(DataError):
+                yield trial, run.samples(*folds.values())
 
 
 def _on_axis(sample: Notes, prompt: Notes) -> Notes:

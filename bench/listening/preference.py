@@ -23,6 +23,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from bench.listening.design import NOISE, ORIGINAL
 from bench.listening.key import Key
@@ -111,10 +112,10 @@ def counts(votes: Votes, systems: int, weights: Floats | None = None) -> Floats:
     number = np.zeros((systems, systems), np.int64)
     number[tuple(np.array(pairs).T)] = np.arange(len(pairs))
     cells = number[votes.first, votes.second] * 3 + votes.outcome
-    indicator = np.zeros((len(votes), len(pairs) * 3))
-    indicator[np.arange(len(votes)), cells] = 1.0
     weights = np.ones((1, len(votes))) if weights is None else weights
-    return (weights @ indicator).reshape(-1, len(pairs), 3)
+    indicator = sparse.csr_array((np.ones(len(votes)), (cells, np.arange(len(votes)))), (len(pairs) * 3, len(votes)))
+    total: Floats = (indicator @ weights.T).T
+    return total.reshape(-1, len(pairs), 3)
 
 
 def fit(outcomes: Floats, systems: int) -> tuple[Floats, Floats]:
@@ -142,6 +143,7 @@ def fit(outcomes: Floats, systems: int) -> tuple[Floats, Floats]:
     design = np.zeros((outcomes.shape[1], systems))
     for row, (one, other) in enumerate(combinations(range(systems), 2)):
         design[row, one], design[row, other] = 1.0, -1.0
+    squared = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)  # (pairs, systems * systems)
     precision = np.append(np.full(systems, _PRIOR**-2.0), _TIE_PRIOR**-2.0)
     beta = np.zeros((len(outcomes), systems + 1))
     total = outcomes.sum(2)  # (samples, pairs)
@@ -153,7 +155,7 @@ def fit(outcomes: Floats, systems: int) -> tuple[Floats, Floats]:
         worth = total * (first + second - (first - second) ** 2) / 4
         cross = (-total * tie * (first - second) / 2) @ design  # (samples, systems)
         hessian = np.zeros((len(outcomes), systems + 1, systems + 1))
-        hessian[:, :systems, :systems] = np.einsum("sp,pi,pj->sij", worth, design, design)
+        hessian[:, :systems, :systems] = (worth @ squared).reshape(-1, systems, systems)
         hessian[:, :systems, systems] = hessian[:, systems, :systems] = cross
         hessian[:, systems, systems] = (total * tie * (1 - tie)).sum(1)
         step = np.linalg.solve(hessian + np.diag(precision), gradient[..., None])[..., 0]

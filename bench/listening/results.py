@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.formatting import DASH, Cell, Grid, escape, listed, p_text, plural, table
-from bench.listening.clips import unchanged
+from bench.listening.clips import still_heard
 from bench.listening.key import Key, read_keys
 from bench.listening.metrics import FEWEST_SYSTEMS, Agreement, agreements
 from bench.listening.preference import DRAWS, Comparison, Preferences, Votes, prefer, votes_of
@@ -91,8 +91,7 @@ def analyse(run: Path, votes: Path, draws: int = DRAWS) -> Result:
     counted = votes_of(listeners, key)
     _check(listeners, counted, key)
     preferences = prefer(counted, len(key.contestants), draws)
-    stored = RunFolder(run)
-    heard = [each if unchanged(stored, each, key.prompts) else None for each in key.contestants]
+    heard = still_heard(RunFolder(run), key.contestants, key.prompts)
     agreed = agreements(counted, preferences.worth, heard, score_run(run), draws)
     changed = tuple(each.name for each, still in zip(key.contestants, heard, strict=True) if still is None)
     return Result(folder, key, listeners, counted, preferences, tuple(agreed), changed, ballots.problems)
@@ -104,7 +103,7 @@ def _check(listeners: Sequence[Listener], votes: Votes, key: Key) -> None:
     kept = sum(not listener.reason for listener in listeners)
     if kept < FEWEST:
         excluded = [listener for listener in listeners if listener.reason]
-        why = f"; {len(excluded)} do not count, the first: {excluded[0].reason}" if excluded else ""
+        why = f"; {len(excluded)} excluded, the first: {excluded[0].reason}" if excluded else ""
         raise DataError(f"{plural(kept, 'listener')} of {len(listeners)} can be counted, and {FEWEST} must be{why}.", more)
     if votes.prompts < FEWEST:
         raise DataError(f"The votes are on {plural(votes.prompts, 'prompt')}, and must be on {FEWEST}.", more)

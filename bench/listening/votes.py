@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,11 +84,10 @@ def read_ballot(path: Path) -> Ballot:
         If the system refuses to read it now.
     """
     try:
-        value = json.loads(read_file(path, MOST_BYTES))
-        return Ballot.model_validate_json(json.dumps(value))  # in strict mode a tuple is a list of JSON alone
+        return Ballot.model_validate_json(read_file(path, MOST_BYTES))
     except ValidationError as error:
         raise DataError(f"not saved by the page of a listening test: {first_problem(error)}") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         check_damage(error)
         raise DataError(f"can't be read: {error}") from error
 

@@ -15,7 +15,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from bench.errors import DataError, UsageError
-from bench.listening.clips import ALWAYS, LEAD, _Cut, gather, play, unchanged
+from bench.listening.clips import ALWAYS, LEAD, _Cut, gather, play, still_heard
 from bench.listening.design import NOISE, ORIGINAL
 from bench.listening.key import read_keys
 from bench.listening.page import Choices, make_test
@@ -80,13 +80,17 @@ def test_too_little(tmp_path: Path) -> None:
 
 def test_notes_that_were_not_heard(run: RunFolder) -> None:
     material = gather(run, ["lstm"], 5, 0)
-    (lstm, *_) = material.contestants
-    assert unchanged(run, lstm, material.prompts)
+    lstm, *references = material.contestants
+    assert still_heard(run, material.contestants, material.prompts) == list(material.contestants)
     samples = run.samples("lstm-0").notes
     write_samples(
         run.trial_dir("lstm-0") / "samples.npz", Samples({place: notes.shifted(0.5) for place, notes in samples.items()})
     )
-    assert not unchanged(run, lstm, material.prompts)
+    assert still_heard(run, material.contestants, material.prompts) == [None, *references]
+    assert still_heard(run, [references[0].model_copy(update={"seed": 1})], material.prompts) == [None]
+    (run.trial_dir("lstm-0") / "samples.npz").write_bytes(b"damaged")
+    assert still_heard(run, [lstm], material.prompts) == [None]
+    assert gather(run, None, 5, 0).left_out == ("lstm",)
 
 
 def test_equally_loud_and_the_same_beginning(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_too_few_listeners(run: Path, key: Key, tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         analyse(run, votes)
     assert refused.value.message == (
-        "4 listeners of 5 can be counted, and 5 must be; 1 do not count, the first: chose the original in 2 of 3 catch pairs."
+        "4 listeners of 5 can be counted, and 5 must be; 1 excluded, the first: chose the original in 2 of 3 catch pairs."
     )
     assert refused.value.hint == "Collect more votes; the same command then reads all of them."
     save(votes, voters(key, 5))
