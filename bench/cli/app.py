@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import audit, compare, data, external, gate, listen, run, show, tune
+from bench.cli import audit, compare, data, external, gate, listen, listening, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError, import_refused
 
@@ -100,6 +100,7 @@ _add("audit", audit.audit, "bench audit --spec table2")
 _add("report", show.report, "bench report latest", "bench report table2-cpu --watch")
 _add("verify", show.verify, "bench verify latest")
 _add("listen", listen.listen, "bench listen latest", "bench listen table2-cpu --systems lstm,markov")
+_add("listen-test", listening.listen_test, "bench listen-test latest", "bench listen-test latest --votes votes/")
 _add("baseline", gate.baseline, "bench baseline latest --file baseline.json")
 _add("check", gate.check, "bench check latest --baseline baseline.json", "bench check smoke-cpu --baseline b.json --format junit")
 _add("compare", compare.compare, "bench compare table2-cpu latest", "bench compare old new --format html --output compare.html")

@@ -39,7 +39,7 @@ def listen(
 
     folder = find_run(run, Places.find(out).out)
     planned_trials = RunFolder(folder).read().trials
-    chosen = _systems(systems, [planned.trial["system"] for planned in planned_trials])
+    chosen = parse_systems(systems, [planned.trial["system"] for planned in planned_trials])
     synthesizer = find_synthesizer()
     console = make_console()
     if not quiet:
@@ -63,7 +63,7 @@ def listen(
         raise typer.Exit(INCOMPLETE)
 
 
-def _systems(text: str | None, rows: list[str]) -> list[str] | None:
+def parse_systems(text: str | None, rows: list[str]) -> list[str] | None:
     """Parse ``a,b`` into rows of the run; None where none is named."""
     if text is None:
         return None

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import BenchError
+from bench.formatting import Grid
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
 from bench.system import frameworks
@@ -142,6 +143,14 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Listing:
         lacking = f" ({row['pieces']} of {most} pieces)" if row["seeds"] and row["pieces"] < most else ""
         _add(table, row["system"] + lacking, str(row["seeds"]), *cells)
     return table
+
+
+def grid(table: Grid, most: int | None = None) -> Listing:
+    """Show a table of plain texts, or the first of its rows."""
+    listing = _table("", *table.headers)
+    for row in table.rows[:most]:
+        _add(listing, *map(str, row))
+    return listing
 
 
 def lacking_framework(framework: str) -> str:
