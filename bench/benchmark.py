@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.errors import BenchError, DataError, UsageError
 from bench.runner.datasets import Sink
+from bench.runner.engines.choice import choose_engine
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.session import Session
 from bench.specs.load import load_spec, shipped_specs
@@ -19,7 +20,6 @@ from bench.specs.scales import choose_scale
 from bench.specs.schema import Scale, Spec
 from bench.storage.files import read_json
 from bench.storage.run_folder import RunFolder
-from bench.system.hardware import parallel_trials
 from bench.system.paths import Places
 
 
@@ -57,6 +57,8 @@ def run(
     plugins: Sequence[Path | str] = (),
     out: Path | str | None = None,
     jobs: int | None = None,
+    engine: str | Path | None = None,
+    engine_options: Mapping[str, Any] | None = None,
     fetch: bool = True,
     sound: bool = True,
     reports: bool = True,
@@ -83,6 +85,8 @@ def run(
     jobs : int, optional
         Number of trials that run in parallel; they share the cores. By default see
         :func:`bench.system.hardware.parallel_trials`.
+    engine, engine_options : optional
+        What starts the trials, and where; see :func:`bench.runner.engines.choice.choose_engine`.
     fetch : bool
         Whether a missing dataset may be downloaded.
     sound : bool
@@ -121,6 +125,7 @@ def run(
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs is {jobs}; at least 1 trial must run at a time.")
+    chosen = choose_engine(engine, {**(engine_options or {}), **({} if jobs is None else {"jobs": jobs})})
     places = Places.find(out, data, plugins)
     overrides = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
     given = {k: v for k, v in overrides.items() if v is not None}
@@ -137,8 +142,7 @@ def run(
             "jobs": jobs,
         }
         show = display or (lambda event: None)
-        number = jobs or parallel_trials(scale)
-        session = Session(resolved, scale, why, places, folder, number, show, signals, call)
+        session = Session(resolved, scale, why, places, folder, chosen, show, signals, call)
         try:
             session.run(fetch)
             if sound:

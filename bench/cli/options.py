@@ -76,6 +76,23 @@ JobsOption = Annotated[
         show_default=False,
     ),
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="What starts the trials: local, ray, slurm, or a YAML file with `engine:` and options. By default $BENCH_ENGINE, "
+        "else local.",
+        show_default=False,
+    ),
+]
+EngineOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-option",
+        metavar="KEY=VALUE",
+        help="An option of the engine, such as sbatch='--partition=gpu'; overrides its file. Repeatable.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the report's path.")]
 SoundOption = Annotated[
     bool,

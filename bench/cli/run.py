@@ -9,7 +9,17 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.cli.display import make_display
-from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption, SoundOption
+from bench.cli.options import (
+    DataOption,
+    EngineOption,
+    EngineOptionsOption,
+    JobsOption,
+    OutOption,
+    PluginsOption,
+    QuietOption,
+    ScaleOption,
+    SoundOption,
+)
 from bench.cli.output import INCOMPLETE, as_bench_error, make_console, print_line, show_error
 from bench.errors import BenchError, UsageError
 
@@ -23,6 +33,8 @@ def run_all(
     plugins: PluginsOption = None,
     out: OutOption = None,
     jobs: JobsOption = None,
+    engine: EngineOption = None,
+    engine_option: EngineOptionsOption = None,
     sound: SoundOption = True,
     quiet: QuietOption = False,
 ) -> None:
@@ -30,6 +42,8 @@ def run_all(
 
     A spec that can't be run is reported, and the others are run. Exit code 3 if anything is incomplete.
     """
+    from bench.runner.engines.choice import engine_options
+    from bench.runner.engines.remote import SubmittedError
     from bench.runner.processes import StoppedError
     from bench.specs.load import load_spec, shipped_specs
     from bench.specs.scales import choose_scale
@@ -43,16 +57,18 @@ def run_all(
     for each, why in dict.fromkeys(chosen.values()):
         _print_scale(console, quiet, each, why)
     suited = [name for name, spec in specs.items() if chosen[name][0] in spec.suits]
+    started = {"engine": engine, "engine_options": engine_options(engine, engine_option or ())}
     incomplete = False
     for name in suited:
         if not quiet:
             console.print(Text(f"\n{specs[name].title} ({name})", style="bold"))
         try:
-            result = _run(
-                console, quiet, name, scale=scale, data=data or (), plugins=plugins or (), out=out, jobs=jobs, sound=sound
-            )
+            where = {"data": data or (), "plugins": plugins or (), "out": out}
+            result = _run(console, quiet, name, scale=scale, jobs=jobs, sound=sound, **where, **started)
         except StoppedError:
             raise
+        except SubmittedError as submitted:
+            print_line(console, f"{name}: {submitted}")
         except (BenchError, OSError, MemoryError) as error:
             incomplete = True
             show_error(errors, as_bench_error(error), f"{name}: ")
@@ -78,10 +94,14 @@ def run(
     plugins: PluginsOption = None,
     out: OutOption = None,
     jobs: JobsOption = None,
+    engine: EngineOption = None,
+    engine_option: EngineOptionsOption = None,
     sound: SoundOption = True,
     quiet: QuietOption = False,
 ) -> None:
     """Run one spec; the same command resumes a run that was stopped."""
+    from bench.runner.engines.choice import engine_options
+    from bench.runner.engines.remote import SubmittedError
     from bench.specs.load import load_spec
     from bench.specs.scales import choose_scale
     from bench.system.paths import user_folders
@@ -92,7 +112,12 @@ def run(
     console = make_console()
     _print_scale(console, quiet, chosen, why)
     places = {"data": data or (), "plugins": plugins or (), "out": out}
-    result = _run(console, quiet, spec, scale=scale, jobs=jobs, sound=sound, **overrides, **places)
+    started = {"engine": engine, "engine_options": engine_options(engine, engine_option or ())}
+    try:
+        result = _run(console, quiet, spec, scale=scale, jobs=jobs, sound=sound, **started, **overrides, **places)
+    except SubmittedError as submitted:
+        print_line(console, str(submitted))
+        return
     if _show_result(console, quiet, result):
         raise typer.Exit(INCOMPLETE)
 

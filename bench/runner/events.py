@@ -54,6 +54,8 @@ _FIELDS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "likelihood": {"pieces": _amount},
     "message": {"text": _text},
     "prepare": {"task": _text, "done": _amount, "total": _amount, "what": _text},
+    "begun": {},
+    "ended": {"seconds": _amount},
     "error": {"kind": _text, "message": _text, "hint": _text},
     "result": {},
 }

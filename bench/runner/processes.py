@@ -257,8 +257,11 @@ def run_tasks(
     on_event: Callable[[Task, dict[str, Any]], None],
     on_end: Callable[[Task, Ending], bool],
     gpus: Sequence[str] = (),
+    may_start: Callable[[Task], bool | None] = lambda _: True,
 ) -> None:
     """Run tasks, `jobs` at a time, until all have ended; one for which `on_end` returns True is started once more.
+
+    A task for which `may_start` returns False is asked about again later, one for which it returns None is left out.
 
     Each of the `jobs` slots has one of `gpus`, in turn, as ``$CUDA_VISIBLE_DEVICES`` names them; a task that computes on a GPU
     sees that of its slot alone.
@@ -273,8 +276,7 @@ def run_tasks(
     try:
         with selectors.DefaultSelector() as selector:
             while (waiting or running) and not signals.received:
-                while waiting and len(running) < jobs:
-                    task = waiting.popleft()
+                while len(running) < jobs and (task := _next(waiting, may_start)) is not None:
                     on_start(task)
                     slot = min(set(range(jobs)) - {other.slot for other in running})
                     running.append(child := Child.start(task, slot, gpus))
@@ -289,6 +291,16 @@ def run_tasks(
         signals.deferred = False
     if signals.received:
         raise StoppedError(signals.received[0])
+
+
+def _next(waiting: deque[Task], may_start: Callable[[Task], bool | None]) -> Task | None:
+    """Take the first task that may start."""
+    for task in list(waiting):
+        if (may := may_start(task)) is not False:
+            waiting.remove(task)
+            if may:
+                return task
+    return None
 
 
 def end_all(children: Iterable[Child], signals: Signals) -> None:

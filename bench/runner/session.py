@@ -6,30 +6,25 @@ trial's key, so a completed trial is never repeated, and an interrupted one resu
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, PluginError, SpecError, did_you_mean, machine_error
-from bench.formatting import listed
+from bench.errors import PluginError, SpecError, did_you_mean
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
-from bench.runner import processes
 from bench.runner.datasets import Sink, prepare_dataset
-from bench.runner.processes import Ending, Signals, Task
+from bench.runner.engines.engine import Engine, Job, Work
+from bench.runner.processes import Signals
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, unfold
-from bench.storage.files import FORMAT, is_intact_file, make_way, set_aside, tail, write_json
-from bench.storage.outcome import Done, Failed, Failure, Memory
+from bench.storage.files import FORMAT, is_intact_file, make_way, write_json
+from bench.storage.outcome import Done
 from bench.storage.records import Prepared
-from bench.storage.run_folder import RunFolder, damaged_results
+from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_targets
-from bench.system import frameworks, hardware, provenance
+from bench.system import frameworks, provenance
 from bench.system.paths import Places
 
 
@@ -42,23 +37,18 @@ class Session:
     why: str
     places: Places
     folder: RunFolder
-    jobs: int
+    engine: Engine
     display: Sink
     signals: Signals
     #: Arguments of :func:`bench.run`, for the command in the report.
     call: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        self.threads = max(1, hardware.cores() // self.jobs)
-        self.gpus = hardware.gpu_ids() if self.scale == "gpu" else ()
+        self.threads = self.engine.threads(self.scale)
         self.plugins: dict[str, Plugin] = find_plugins("model", self.places.plugins)
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
-        #: Trials that started again because their checkpoint could not be used.
-        self.restarted: set[str] = set()
-        #: Error messages of workers that wrote no outcome, by key.
-        self.errors: dict[str, str] = {}
 
     def run(self, fetch: bool) -> None:
         """Prepare the dataset and run the trials that are not done."""
@@ -141,118 +131,57 @@ class Session:
                 "total": len(self.positions),
                 "done": len(self.positions) - len(waiting),
                 "threads": self.threads,
-                "jobs": self.jobs,
+                "jobs": self.engine.at_a_time(self.scale, len(waiting)),
                 "trials": [trial.label for trial in waiting.values()],
             }
         )
-        place = self.folder.path / "compiled"
-        if not waiting:
-            processes.remove(place)  # of a run that was killed
-        with processes.private_folder(place) if waiting else contextlib.nullcontext(place) as compiled:
-            tasks = [
-                self._task(key, trial, pythons[self._framework(trial)], prepared, compiled) for key, trial in waiting.items()
-            ]
-            processes.run_tasks(tasks, self.jobs, self.signals, self._start, self._forward, self._end, self.gpus)
+        # The long ones first: the short ones fill what is left at the end.
+        order = sorted(waiting, key=lambda key: waiting[key].kind != "model")
+        jobs = [self._job(key, waiting[key], pythons[self._framework(waiting[key])], prepared) for key in order]
+        targets = read_targets(self.folder.targets)
+        self.engine.run(Work(self.folder, jobs, targets, self.scale, self.signals, self._take))
 
-    def _task(self, key: str, trial: Trial, python: str, prepared: Prepared, compiled: Path) -> Task:
-        place = self.folder.trial_dir(key)
-        job = {
+    def _job(self, key: str, trial: Trial, python: str, prepared: Prepared) -> Job:
+        """Build what the process of a trial is told, and what its engine must know."""
+        return {
             "task": "trial",
             "key": key,
-            "folder": str(place),
+            "label": trial.label,
+            "folder": str(self.folder.trial_dir(key)),
             "trial": trial.model_dump(mode="json"),
             "corpus": prepared.corpus,
             "targets": str(self.folder.targets),
             "plugins": list(map(str, self.places.plugins)),
             "digest": self.digests[trial.model],
             "bench": provenance.installation(),
+            "python": python,
             "threads": self.threads,
-            "shares_gpu": trial.device == "cuda" and self.jobs > max(1, len(self.gpus)),
+            "shares_gpu": trial.device == "cuda" and self.engine.shares_gpu(self.scale),
+            "expires": self.engine.expires,
         }
-        environment = processes.environment(self.threads, trial.device, compiled)
-        log, gpu = place / "stderr.log", trial.device == "cuda"
-        return Task(job, place / "job.json", log, python, environment, trial.budget.timeout, gpu)
 
-    def _start(self, task: Task) -> None:
-        """Prepare a trial's folder; one that can't be used, as it holds a folder for a file, is set aside."""
-        if not self.folder.run_file.exists():  # else each trial left would fail in a folder made anew
-            raise DataError(f"{self.folder.run_file} was removed while bench was working in its folder.", "Run it again.")
-        if strange := self.folder.strange(task.job["key"]):
-            self._set_aside(task, f"{strange}.")
-        try:
-            self._clear(task)
-        except OSError as error:
-            self._make_way(task, error)
-            self._clear(task)
-        self.display({"event": "trial", **self._about(task)})
-
-    def _make_way(self, task: Task, error: OSError) -> None:
-        """Move a trial's folder away if it holds a folder for a file or the reverse; any other error is raised."""
-        if error.errno not in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST) or not Path(task.job["folder"]).exists():
-            raise error
-        self._set_aside(task, machine_error(error).message)
-
-    def _set_aside(self, task: Task, why: str) -> None:
-        bad, label = set_aside(Path(task.job["folder"])), self.trials[task.job["key"]].label
-        self.display({"event": "message", "text": f"{label}: its folder can't be used ({why}) It is now {bad}."})
-
-    def _clear(self, task: Task) -> None:
-        place, key = Path(task.job["folder"]), task.job["key"]
-        before = self.folder.outcome(key)
-        if isinstance(before, Done):  # its results are damaged; those of its stages come from a training from the start only
-            damaged = damaged_results(place, before)
-            why = f"{listed(damaged)} can't be read back or changed" if damaged else "its results don't fit the held-out pieces"
-            self.display({"event": "message", "text": f"{self.trials[key].label}: it was done, but {why}. It runs again."})
-            again = any(name.startswith("stages/") for name in damaged)
+    def _take(self, job: Job, event: dict[str, Any]) -> None:
+        """Show an event of a trial."""
+        about = self._about(job)
+        if event["event"] == "begun":
+            self.display({"event": "trial", **about})
+        elif event["event"] == "ended":
+            self._show_end({**about, "seconds": event["seconds"]})
         else:
-            again = isinstance(before, Failed) and before.error.blames_checkpoint
-        if again:
-            with contextlib.suppress(FileNotFoundError):
-                set_aside(place / "checkpoint")
-        (place / "outcome.json").unlink(missing_ok=True)
-        write_json(place / "trial.json", task.job["trial"])
-        for name in ("midi", "stages"):
-            if (place / name).exists() and not (place / name).is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place / name))
-        written = ("job.json", "stderr.log", ".lock", "samples.npz", "history.jsonl", "midi/*.mid", "stages/*.npz")
-        for file in (file for name in written for file in place.glob(name)):
-            if file.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+            self.display({**event, **about})
 
-    def _forward(self, task: Task, event: dict[str, Any]) -> None:
-        if event["event"] == "error":
-            self.errors[task.job["key"]] = event["message"]
-        self.display({**event, **self._about(task)})
-
-    def _end(self, task: Task, ending: Ending) -> bool:
-        """Report the end of a trial; return whether it starts again, from no checkpoint, because its own could not be used."""
-        outcome = self.folder.outcome(task.job["key"])
-        if outcome is None:
-            outcome = self._died(task, ending)
-            self._write_failed(task, outcome)
-        about = {**self._about(task), "seconds": ending.seconds}
+    def _show_end(self, about: dict[str, Any]) -> None:
+        outcome = self.folder.outcome(about["key"])
         if isinstance(outcome, Done):
             training = outcome.training.model_dump(exclude={"history"})
             self.display({"event": "done", **about, "training": training})
-            return False
-        if outcome.error.blames_checkpoint and task.job["key"] not in self.restarted:
-            self.restarted.add(task.job["key"])
-            text = f"{about['label']}: can't resume ({outcome.error.message}) It trains from the start."
-            self.display({"event": "message", "text": text})
-            return True
-        self.display({"event": "failed", **about, "message": outcome.error.message, "log": str(task.log)})
-        return False
+        else:
+            log = self.folder.trial_dir(about["key"]) / "stderr.log"
+            message = "its outcome can't be read" if outcome is None else outcome.error.message
+            self.display({"event": "failed", **about, "message": message, "log": str(log)})
 
-    def _write_failed(self, task: Task, outcome: Failed) -> None:
-        path, stored = Path(task.job["folder"]) / "outcome.json", {"format": FORMAT, **outcome.model_dump()}
-        try:
-            write_json(path, stored)
-        except OSError as error:  # the plug-in left a folder there
-            self._make_way(task, error)
-            write_json(path, stored)
-
-    def _about(self, task: Task) -> dict[str, Any]:
-        trial, key = task.job["trial"], task.job["key"]
+    def _about(self, job: Job) -> dict[str, Any]:
+        trial, key = job["trial"], job["key"]
         return {
             "key": key,
             "trial": self.positions[key],
@@ -261,19 +190,3 @@ class Session:
             "seed": trial["seed"],
             "label": self.trials[key].label,
         }
-
-    def _died(self, task: Task, ending: Ending) -> Failed:
-        """Build the outcome of a worker that ended without writing one."""
-        return Failed(
-            key=task.job["key"],
-            status="failed",
-            error=Failure(
-                kind="Timeout" if ending.timed_out else "Killed" if ending.code < 0 else "Died",
-                message=self.errors.pop(task.job["key"], ending.reason),
-                stderr_tail=tail(task.log, ending.log_start),
-            ),
-            trial=task.job["trial"],
-            memory=Memory(peak_bytes=ending.peak_bytes),
-            provenance={"threads": self.threads},
-            wall_seconds=ending.seconds,
-        )

@@ -1,0 +1,111 @@
+"""Process that speaks with a Ray cluster: ``python ray_driver.py ADDRESS``.
+
+It imports nothing of bench, so any interpreter that has the cluster's version of Ray can run it. Each line of stdin is a JSON
+object: a command to run as a task, or the order to cancel all. Each line of stdout says what became of one. When stdin ends, all
+tasks do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+#: Seconds between two looks at the tasks.
+LOOK = 0.5
+
+#: Seconds for a trial to end before its machine's worker is killed.
+GRACE = 10.0
+
+
+def run_command(command: list[str]) -> int:
+    """Run a trial's command on a machine of the cluster; its stdin closes when the worker of Ray ends, and that ends it."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr, start_new_session=True)
+    try:
+        return process.wait()
+    finally:  # cancelled: KeyboardInterrupt
+        assert process.stdin is not None
+        process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+
+
+def say(out: Any, **message: Any) -> None:
+    """Send a line."""
+    out.write(json.dumps(message) + "\n")
+    out.flush()
+
+
+def main() -> int:
+    """Serve one run."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # Ray prints
+    try:
+        import ray  # no requirement of the package
+    except ImportError:
+        say(out, error=f"{sys.executable} has no Ray (pip install 'midibench[ray]', or name another Python: $BENCH_PYTHON_RAY)")
+        return 1
+    address = sys.argv[1]
+    try:
+        ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False)
+    except Exception as error:
+        say(out, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return 1
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    try:
+        _serve(ray, out, lines)
+    finally:
+        ray.shutdown()
+    return 0
+
+
+def _read(lines: queue.Queue[str | None]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    lines.put(None)
+
+
+def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
+    # A lost machine is the runner's to notice: only that knows whether the trial goes on elsewhere.
+    task = ray.remote(max_retries=0)(run_command)
+    waiting: list[dict[str, Any]] = []
+    running: dict[Any, str] = {}
+    while True:
+        with contextlib.suppress(queue.Empty):
+            line = lines.get(timeout=LOOK)
+            if line is None or "cancel" in (message := json.loads(line)):
+                break
+            waiting.append(message)
+            if not lines.empty():
+                continue
+        while waiting and len(running) < (waiting[0]["most"] or len(running) + 1):
+            message = waiting.pop(0)
+            uses = {"num_cpus": message["cpus"], "num_gpus": message["gpus"]}
+            running[task.options(**uses).remote(message["command"])] = message["key"]
+            say(out, key=message["key"], state="running")
+        for reference in ray.wait(list(running), num_returns=len(running), timeout=0)[0] if running else ():
+            _report(ray, out, reference, running.pop(reference))
+    for reference in running:
+        ray.cancel(reference)
+    until = time.monotonic() + GRACE
+    while running and time.monotonic() < until:
+        for reference in ray.wait(list(running), num_returns=len(running), timeout=LOOK)[0]:
+            del running[reference]
+
+
+def _report(ray: Any, out: Any, reference: Any, key: str) -> None:
+    try:
+        say(out, key=key, state="ended", code=ray.get(reference))
+    except Exception as error:
+        say(out, key=key, state="ended", reason=type(error).__name__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

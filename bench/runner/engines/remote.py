@@ -1,0 +1,263 @@
+"""What engines have in common that start trials on other machines.
+
+The run's folder is all that they share: a trial's job goes there as ``units/KEY.json``, and what the command
+:mod:`bench.runner.unit` reports comes back in ``units/KEY.jsonl``. So nothing depends on this process: after it was killed, the
+same command reads on where it left off.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from bench.errors import BenchError, DataError
+from bench.runner.engines import engine
+from bench.runner.engines.engine import Job, Work
+from bench.runner.events import EventReader
+from bench.runner.lease import Lease
+from bench.runner.processes import Signals, StoppedError
+from bench.runner.supervision import Supervisor, trial_task
+from bench.runner.unit import UNSEEN, unit_files
+from bench.specs.schema import Scale
+from bench.storage.files import write_json
+from bench.storage.outcome import Failed, Failure
+
+#: Seconds between two looks at the events of trials.
+LOOK = 1.0
+
+#: Seconds in which what another machine wrote must be seen here; NFS caches up to a minute.
+LAG = 60.0
+
+#: Times that a trial is submitted before it counts as failed: its machine may be lost.
+ATTEMPTS = 3
+
+
+class SubmittedError(BenchError):
+    """Trials were submitted, and nobody waits for them: no failure."""
+
+    exit_code = 0
+
+
+@dataclass(frozen=True)
+class State:
+    """What a cluster says of a trial's process.
+
+    Parameters
+    ----------
+    kind : {"waiting", "running", "ended", "cancelled"}
+        A process that ended without a word is started again, one that somebody cancelled isn't.
+    code : int, optional
+        Exit code of one that ended.
+    reason : str
+        The cluster's word for it.
+    """
+
+    kind: Literal["waiting", "running", "ended", "cancelled"]
+    code: int | None = None
+    reason: str = ""
+
+
+class Cluster(abc.ABC):
+    """Connection to a cluster for one run."""
+
+    #: Seconds between two questions for the states.
+    every: ClassVar[float] = LOOK
+
+    @abc.abstractmethod
+    def adopt(self, keys: Sequence[str]) -> set[str]:
+        """Take over processes that an earlier call submitted and that haven't ended; return the keys of their trials."""
+
+    @abc.abstractmethod
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit processes, each the command of a trial."""
+
+    @abc.abstractmethod
+    def states(self) -> Mapping[str, State]:
+        """Look up the state of every process that was submitted or adopted, by key; one that is missing has ended."""
+
+    @abc.abstractmethod
+    def cancel(self) -> None:
+        """Stop all of them, with SIGTERM first."""
+
+
+class RemoteEngine(engine.Engine):
+    """Base class of engines that start trials elsewhere.
+
+    Parameters
+    ----------
+    cpus : int, optional
+        Cores of a trial, which has as many threads; by default 1, at scale gpu 4.
+    detach : bool
+        Whether to return when the trials are submitted; the same command collects them.
+    """
+
+    cpus: int | None = Field(None, ge=1)
+    detach: bool = False
+
+    @abc.abstractmethod
+    @contextlib.contextmanager
+    def connect(self, work: Work) -> Iterator[Cluster]:
+        """Connect to the cluster, and release what this process alone used."""
+
+    def at_a_time(self, scale: Scale, waiting: int) -> int:
+        """As many as the cluster runs, unless `jobs` says how many."""
+        return max(1, min(waiting, self.jobs or waiting))
+
+    def threads(self, scale: Scale) -> int:
+        """One a core."""
+        return self.cpus or (4 if scale == "gpu" else 1)
+
+    def shares_gpu(self, scale: Scale) -> bool:
+        """Each trial has a GPU of its own."""
+        return False
+
+    def run(self, work: Work) -> None:
+        """See :meth:`bench.runner.engines.engine.Engine.run`."""
+        if not work.jobs:
+            return
+        work.signals.deferred = True
+        try:
+            with self.connect(work) as cluster:
+                _Head(self, work, cluster).run()
+        finally:
+            work.signals.deferred = False
+
+
+class _Head:
+    """The part of a run in this process: it submits, watches, and judges what ended without a word."""
+
+    def __init__(self, made: RemoteEngine, work: Work, cluster: Cluster) -> None:
+        self._engine, self._work, self._cluster = made, work, cluster
+        self._left = {str(job["key"]): job for job in work.jobs}
+        self._readers: dict[str, EventFile] = {}
+        self._attempts = dict.fromkeys(self._left, 1)
+        self._gone: dict[str, float] = {}
+        self._leases: dict[str, Lease] = {}
+        self._supervisor = Supervisor(work.folder, work.on_event)
+
+    def run(self) -> None:
+        """Run until every trial ended."""
+        signals = self._work.signals
+        adopted = self._cluster.adopt(list(self._left))
+        self._submit([key for key in self._left if key not in adopted])
+        for key in adopted:
+            self._readers[key] = EventFile(self._file(key))
+        if self._engine.detach:
+            raise SubmittedError(
+                f"{len(self._left)} trials are submitted; this command waits for none of them.",
+                "The same command without `detach` waits, and writes the report.",
+            )
+        states, asked = dict[str, State](), -math.inf
+        while self._left and not signals.received:
+            if ask := time.monotonic() - asked >= self._cluster.every:
+                states, asked = dict(self._cluster.states()), time.monotonic()
+            for key in list(self._left):
+                state = states.get(key, State("ended"))
+                if state.kind != "waiting" and not self._read(key) and ask:
+                    self._judge(key, state)
+            if self._left:
+                _sleep(LOOK, signals)
+        if signals.received:
+            self._cluster.cancel()
+            raise StoppedError(signals.received[0])
+
+    def _file(self, key: str) -> Path:
+        return unit_files(self._work.folder.path, key)[1]
+
+    def _submit(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            file, events, _ = unit_files(self._work.folder.path, key)
+            events.unlink(missing_ok=True)
+            write_json(file, self._left[key])
+            self._readers[key] = EventFile(events)
+            self._gone.pop(key, None)
+        if keys:
+            self._cluster.submit([self._left[key] for key in keys])
+
+    def _read(self, key: str) -> bool:
+        """Report what a trial's process wrote; return whether that was its end."""
+        for event in self._readers[key].events(16):
+            self._work.on_event(self._left[key], event)
+            if event["event"] == "ended":
+                del self._left[key]
+                return True
+        return False
+
+    def _judge(self, key: str, state: State) -> None:
+        """Start a trial again whose process is gone without a word, unless another has it, or that happened too often."""
+        if state.kind in ("waiting", "running"):
+            self._gone.pop(key, None)
+            return
+        if state.code == UNSEEN:
+            raise DataError(
+                f"A machine of the cluster doesn't see {self._work.folder.path} or {self._left[key]['corpus']}.",
+                "Both must lie in a folder that all its machines share: --out DIR, $BENCH_CACHE.",
+            )
+        # What it wrote last may not be visible here yet; and while its lease is touched, it or another process is at work.
+        since = self._gone.setdefault(key, time.monotonic())
+        alone = self._leases.setdefault(key, Lease(unit_files(self._work.folder.path, key)[2], self._engine.expires))
+        if time.monotonic() - since < (LAG if state.code == 0 else LOOK) or not alone.take():
+            return
+        alone.release()
+        if self._read(key):
+            return
+        label, reason = self._left[key]["label"], state.reason or f"exit code {state.code}"
+        if state.kind == "cancelled" or self._attempts[key] >= ATTEMPTS:
+            self._give_up(key, f"its process was cancelled ({reason})" if state.kind == "cancelled" else self._said(key, reason))
+            return
+        self._attempts[key] += 1
+        text = f"{label}: its process is gone ({reason}); it starts again"
+        self._work.on_event(self._left[key], {"event": "message", "text": text})
+        self._submit([key])
+
+    def _said(self, key: str, reason: str) -> str:
+        return f"its process was gone {self._attempts[key]} times, at last: {reason}"
+
+    def _give_up(self, key: str, message: str) -> None:
+        job = self._left.pop(key)
+        failure = Failure(kind="Lost", message=message, transient=True)
+        self._supervisor.write_failed(trial_task(job), Failed(key=key, status="failed", error=failure, trial=job["trial"]))
+        self._work.on_event(job, {"event": "ended", "seconds": 0.0})
+
+
+class EventFile(EventReader):
+    """Reader of the events in a file that another machine appends to.
+
+    Parameters
+    ----------
+    file : Path
+        It need not exist yet.
+    """
+
+    def __init__(self, file: Path, most: int = 1 << 26, longest: int = 1 << 16) -> None:
+        self.file, self.most, self.longest = file, most, longest
+        self.received = 0
+        self.closed = False
+        self._line = bytearray()
+        self._too_long = False
+
+    def _read(self) -> bytes:
+        try:
+            # Opened each time: on a shared file system that makes what others wrote visible.
+            with self.file.open("rb") as file:
+                file.seek(self.received)
+                chunk = file.read(1 << 16)
+        except FileNotFoundError:
+            return b""
+        self.received += len(chunk)
+        return chunk
+
+
+def _sleep(seconds: float, signals: Signals) -> None:
+    """Wait, or until a signal comes."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not signals.received:
+        time.sleep(0.05)

@@ -1,0 +1,167 @@
+"""Trials as elements of a job array of Slurm.
+
+The arrays survive this process: the same command takes over what is still in the queue. Ctrl-C cancels them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from bench.errors import DataError, MachineError, UsageError
+from bench.runner.engines.engine import Job, Work
+from bench.runner.engines.remote import Cluster, RemoteEngine, State
+from bench.storage.files import FORMAT, read_json, write_json
+
+#: Elements of an array where the site doesn't say how many it allows: Slurm's default.
+MOST_ELEMENTS = 1001
+
+#: Slurm's states of an element that will still run, or is running; it may be put back in the queue after its node was lost.
+WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "SUSPENDED"}
+RUNNING = {"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
+
+#: Seconds that a command of Slurm may take: its controller may be restarting.
+PATIENCE = 120.0
+
+SCRIPT = """#!/bin/sh
+key=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {keys})
+exec {command} {run} "$key"
+"""
+
+
+class Engine(RemoteEngine):
+    """A job array of Slurm.
+
+    Parameters
+    ----------
+    sbatch : str
+        Options of sbatch, such as ``--partition=gpu --gres=gpu:1 --time=4:00:00``.
+    """
+
+    sbatch: str = ""
+
+    @contextlib.contextmanager
+    def connect(self, work: Work) -> Iterator[Cluster]:
+        """See :class:`bench.runner.engines.remote.RemoteEngine`."""
+        if missing := next((tool for tool in ("sbatch", "squeue", "scancel", "scontrol") if shutil.which(tool) is None), None):
+            raise UsageError(f"The engine slurm needs {missing}, which isn't here.", "Run it on a machine that submits jobs.")
+        yield Arrays(self, work)
+
+
+class Arrays(Cluster):
+    """The arrays of one run; ``units/slurm.json`` names them for the next call.
+
+    Parameters
+    ----------
+    made : Engine
+    work : Work
+    """
+
+    #: One controller answers for all users.
+    every = 5.0
+
+    def __init__(self, made: Engine, work: Work) -> None:
+        self._engine, self._work = made, work
+        self._folder = work.folder.path / "units"
+        self._folder.mkdir(exist_ok=True)
+        self._file = self._folder / "slurm.json"
+        #: Keys of each array's elements, by its number.
+        self._arrays: dict[str, list[str]] = {}
+        #: The element that has a trial now, such as ``17_3``.
+        self._element: dict[str, str] = {}
+
+    def adopt(self, keys: Sequence[str]) -> set[str]:
+        """See :class:`bench.runner.engines.remote.Cluster`."""
+        try:
+            stored = read_json(self._file)["arrays"]
+        except (DataError, KeyError):
+            return set()
+        for number, elements in stored.items() if isinstance(stored, dict) else ():
+            if re.fullmatch(r"\d+", number) and isinstance(elements, list):
+                self._arrays[number] = list(map(str, elements))
+                self._element |= {key: f"{number}_{i}" for i, key in enumerate(self._arrays[number]) if key in keys}
+        alive = {key for key, state in self.states().items() if state.kind in ("waiting", "running")}
+        self._element = {key: element for key, element in self._element.items() if key in alive}
+        used = {element.split("_")[0] for element in self._element.values()}
+        self._arrays = {number: elements for number, elements in self._arrays.items() if number in used}
+        return alive
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """See :class:`bench.runner.engines.remote.Cluster`."""
+        most = _most_elements()
+        for start in range(0, len(jobs), most):
+            self._submit_array([str(job["key"]) for job in jobs[start : start + most]])
+
+    def _submit_array(self, keys: list[str]) -> None:
+        name = f"array-{keys[0]}"
+        list_file, script = self._folder / f"{name}.keys", self._folder / f"{name}.sh"
+        list_file.write_text("".join(f"{key}\n" for key in keys))
+        command = shlex.join([sys.executable, "-P", "-m", "bench.runner.unit"])
+        run = self._work.folder.path.resolve()
+        script.write_text(SCRIPT.format(keys=shlex.quote(str(list_file.resolve())), command=command, run=shlex.quote(str(run))))
+        throttle = f"%{self._engine.jobs}" if self._engine.jobs else ""
+        said = _ask(
+            "sbatch",
+            "--parsable",
+            f"--array=0-{len(keys) - 1}{throttle}",
+            f"--job-name=bench-{self._work.folder.path.name}",
+            f"--cpus-per-task={self._engine.threads(self._work.scale)}",
+            "--requeue",
+            "--open-mode=append",
+            f"--output={self._folder.resolve()}/slurm-%A_%a.log",
+            *shlex.split(self._engine.sbatch),
+            str(script),
+        )
+        number = said.strip().split(";")[0]
+        self._arrays[number] = keys
+        self._element |= {key: f"{number}_{i}" for i, key in enumerate(keys)}
+        write_json(self._file, {"format": FORMAT, "arrays": self._arrays})
+
+    def states(self) -> Mapping[str, State]:
+        """See :class:`bench.runner.engines.remote.Cluster`."""
+        if not self._arrays:
+            return {}
+        said = _ask("squeue", "--array", "--noheader", "--states=all", "--format=%i %T", f"--jobs={','.join(self._arrays)}")
+        listed = dict(line.split(maxsplit=1) for line in said.splitlines() if " " in line)
+        return {key: _state(listed.get(element, ""), element) for key, element in self._element.items()}
+
+    def cancel(self) -> None:
+        """See :class:`bench.runner.engines.remote.Cluster`."""
+        if self._arrays:
+            _ask("scancel", *self._arrays)
+
+
+def _state(word: str, element: str) -> State:
+    """Translate a state of Slurm; an element that it no longer lists has ended."""
+    if word in WAITING:
+        return State("waiting")
+    if word in RUNNING:
+        return State("running")
+    if word == "CANCELLED":
+        return State("cancelled", reason="CANCELLED in Slurm")
+    code = re.search(r"ExitCode=(\d+):", _ask("scontrol", "--oneliner", "show", "job", element)) if word == "FAILED" else None
+    return State("ended", 0 if word == "COMPLETED" else int(code[1]) if code else None, word or "Slurm lists it no more")
+
+
+def _most_elements() -> int:
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
+    return max(1, min(MOST_ELEMENTS, int(found[1])) if found else MOST_ELEMENTS)
+
+
+def _ask(*command: str) -> str:
+    """Run a command of Slurm and return what it prints."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MachineError(f"{command[0]} doesn't answer: {error}.", "The same command resumes.") from error
+    if done.returncode:
+        # An array that ended long ago is in no list.
+        if command[0] != "sbatch" and "Invalid job id" in done.stderr:
+            return done.stdout
+        raise MachineError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", "The same command resumes.")
+    return done.stdout

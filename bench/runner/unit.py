@@ -1,0 +1,134 @@
+"""One trial as a command, ``python -P -m bench.runner.unit RUN KEY``, for any machine that sees the folder of the run.
+
+It can be repeated: a trial that is done is left alone, one that another process has is waited for, one that was interrupted
+resumes. The trial itself runs in a child process, as everywhere; what it reports is appended to ``units/KEY.jsonl``. Where stdin
+is a pipe, its end stops the trial.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.runner import processes
+from bench.runner.lease import Lease, host
+from bench.runner.processes import Signals, StoppedError
+from bench.runner.supervision import Supervisor, trial_task
+from bench.specs.trials import Trial
+from bench.storage.outcome import Done
+from bench.storage.run_folder import RunFolder
+from bench.storage.samples import read_targets
+from bench.system.disk import MOST_RECORD, read_file
+
+#: Exit codes: the trial is done; it failed, with an outcome; this machine doesn't see the run's files; it was stopped.
+DONE, FAILED, UNSEEN, STOPPED = 0, 3, 72, 75
+
+#: Seconds between two looks at a lease that another process holds.
+LOOK = 1.0
+
+
+def unit_files(run: Path, key: str) -> tuple[Path, Path, Path]:
+    """Paths of a trial's job, of its events, and of its lease; they need not exist."""
+    return run / "units" / f"{key}.json", run / "units" / f"{key}.jsonl", run / "units" / f"{key}.lease"
+
+
+def command(run: Path, key: str) -> list[str]:
+    """Build the command of a trial."""
+    return [sys.executable, "-P", "-m", "bench.runner.unit", str(run), key]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one trial; see the module for the exit codes."""
+    run, key = sys.argv[1:] if arguments is None else arguments
+    file, events, _ = unit_files(Path(run), key)
+    try:
+        job = json.loads(read_file(file, MOST_RECORD))
+        Path(job["corpus"]).stat()
+    except FileNotFoundError as error:
+        print(f"{error.filename} can't be seen from {host()}.", file=sys.stderr)
+        return UNSEEN
+    unit = Unit(RunFolder(Path(run)), job, events)
+    with Signals() as signals:
+        _stop_with_engine()
+        try:
+            return unit.run(signals)
+        except StoppedError:
+            return STOPPED
+        except (BenchError, OSError) as error:
+            unit.say(job, {"event": "message", "text": f"{unit.label} on {host()}: {error}"})
+            print(error, file=sys.stderr)
+            return STOPPED
+
+
+class Unit:
+    """The trial of one job.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    job : mapping
+        As :meth:`bench.runner.session.Session.job` builds it.
+    events : Path
+        File that its events are appended to.
+    """
+
+    def __init__(self, folder: RunFolder, job: Mapping[str, Any], events: Path) -> None:
+        self.folder, self.job, self.events = folder, job, events
+        self.key, self.label = str(job["key"]), Trial.model_validate(job["trial"]).label
+        self.began = time.monotonic()
+
+    def say(self, job: Mapping[str, Any], event: dict[str, Any]) -> None:
+        """Append an event to the file that the engine reads."""
+        with self.events.open("a") as file:
+            file.write(json.dumps(event, default=str) + "\n")
+
+    def run(self, signals: Signals) -> int:
+        """Run the trial unless it is done, under its lease."""
+        targets = read_targets(self.folder.targets)
+        lease = Lease(unit_files(self.folder.path, self.key)[2], float(self.job["expires"]))
+        told = False
+        while not lease.take():
+            if not told and (holder := lease.holder()) is not None:
+                self.say(self.job, {"event": "message", "text": f"{self.label}: waits for its process on {holder.host} to end"})
+                told = True
+            time.sleep(LOOK)
+        with lease.kept(lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            if not self.folder.is_done(self.key, targets):
+                self.say(self.job, {"event": "begun", "host": host()})
+                self._perform(signals)
+            outcome = self.folder.outcome(self.key)
+        self.say(self.job, {"event": "ended", "seconds": time.monotonic() - self.began})
+        return DONE if isinstance(outcome, Done) else FAILED
+
+    def _perform(self, signals: Signals) -> None:
+        supervisor = Supervisor(self.folder, self.say)
+        with tempfile.TemporaryDirectory(prefix="bench-compiled-", ignore_cleanup_errors=True) as compiled:
+            task = trial_task(self.job, Path(compiled))
+            processes.run_tasks([task], 1, signals, supervisor.start, supervisor.forward, supervisor.end)
+
+
+def _stop_with_engine() -> None:
+    """Stop at the end of stdin if it is a pipe from an engine's process, not a terminal or a file."""
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="engine watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
