@@ -6,6 +6,7 @@ The arrays survive this process: the same command takes over what is still in th
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shlex
 import shutil
@@ -70,6 +71,8 @@ class Arrays(Cluster):
         self._folder = work.folder.path / "units"
         self._folder.mkdir(exist_ok=True)
         self._file = self._folder / "slurm.json"
+        #: By it, a folder that others made names no other job of this user.
+        self._name = f"bench-{hashlib.sha256(str(work.folder.path.resolve()).encode()).hexdigest()[:12]}"
         #: Keys of each array's elements, by its number.
         self._arrays: dict[str, list[str]] = {}
         #: The element that has a trial now, such as ``17_3``.
@@ -109,7 +112,7 @@ class Arrays(Cluster):
             "sbatch",
             "--parsable",
             f"--array=0-{len(keys) - 1}{throttle}",
-            f"--job-name=bench-{self._work.folder.path.name}",
+            f"--job-name={self._name}",
             f"--cpus-per-task={self._engine.threads(self._work.scale)}",
             "--requeue",
             "--open-mode=append",
@@ -126,7 +129,15 @@ class Arrays(Cluster):
         """See :class:`bench.runner.engines.remote.Cluster`."""
         if not self._arrays:
             return {}
-        said = _ask("squeue", "--array", "--noheader", "--states=all", "--format=%i %T", f"--jobs={','.join(self._arrays)}")
+        said = _ask(
+            "squeue",
+            "--array",
+            "--noheader",
+            "--states=all",
+            "--format=%i %T",
+            f"--name={self._name}",
+            f"--jobs={','.join(self._arrays)}",
+        )
         listed = dict(line.split(maxsplit=1) for line in said.splitlines() if " " in line)
         return {key: _state(listed.get(element, ""), element) for key, element in self._element.items()}
 
