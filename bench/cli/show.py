@@ -60,6 +60,35 @@ def report(
             print_line(console, progress.text)
 
 
+def merge(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Folders or names of runs of one spec.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the new run.")],
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Unite runs of one spec, made on several machines with other seeds or models, in a new run, and write its report.
+
+    The runs stay as they are. Exit code 3 if trials of the united spec are missing.
+    """
+    from bench.benchmark import report as write_report
+    from bench.merging import merge_runs
+    from bench.system.paths import Places
+
+    console = make_console()
+    reports = Places.find(out).out
+    merged = merge_runs([find_run(run, reports) for run in runs], reports / "runs" / name)
+    for label in merged.left_out:
+        print_line(console, f"left out: {label}: the united spec has no such trial")
+    for label in merged.missing:
+        print_line(console, f"missing: {label}: no run has done it")
+    result = write_report(merged.folder, lambda event: None)
+    if not quiet:
+        print_line(console, f"{merged.trials} trials are done")
+    print_line(console, str(next(path for path in result.reports if path.suffix == ".html")))
+    if merged.missing:
+        raise typer.Exit(INCOMPLETE)
+
+
 def verify(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Folder or name of a run, or `latest`.")],
     out: OutOption = None,

@@ -78,7 +78,7 @@ def _differences(report: Report) -> Iterable[tuple[str, str]]:
 
     A library may differ between models, as each framework has its own interpreter, but not within one model.
     """
-    shared = {"bench": "midibench", "git": "commit", "cpu": "processor"}
+    shared = {"bench": "midibench", "git": "commit", "cpu": "processor", "host": "machine"}
     for name, title in shared.items():
         yield from _counts(title, [ran(t)[name] for t in done(report) if name in ran(t)])
     models: dict[str, list[TrialScore]] = {}

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import PluginError, SpecError, did_you_mean
-from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
 from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.engines.engine import Engine, Job, Work
 from bench.runner.processes import Signals
 from bench.specs.schema import Scale, Spec
-from bench.specs.trials import Device, Trial, in_folds, unfold
+from bench.specs.trials import Device, Trial, in_folds, trial_key, unfold
 from bench.storage.files import FORMAT, is_intact_file, make_way, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import Prepared
@@ -113,8 +112,7 @@ class Session:
         return prepare_dataset(job, file, log, self.signals, self.display)
 
     def _key(self, trial: Trial, corpus: str) -> str:
-        harmony = [source_digest_of_harmony()] if trial.harmony else []
-        return trial.digest(self.digests[trial.model], corpus, str(FORMAT), *harmony)
+        return trial_key(trial, self.digests[trial.model], corpus)
 
     def _plugin(self, trial: Trial) -> Plugin:
         if trial.model not in self.plugins:

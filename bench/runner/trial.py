@@ -423,6 +423,8 @@ class TrialTask:
         here = {"bench": provenance.version(), "git": provenance.git_commit(), "cpu": hardware.cpu_model()}
         device = frameworks.device_name(self.trial.device)
         shared = {"shares_gpu": True} if self.job.get("shares_gpu") else {}
+        if host := self.job.get("host"):  # of a cluster
+            here["host"] = str(host)
         return {**frameworks.loaded(), **here, "threads": int(self.job["threads"]), "device": device, **shared}
 
     @property

@@ -113,7 +113,7 @@ class Unit:
     def _perform(self, signals: Signals) -> None:
         supervisor = Supervisor(self.folder, self.say)
         with tempfile.TemporaryDirectory(prefix="bench-compiled-", ignore_cleanup_errors=True) as compiled:
-            task = trial_task(self.job, Path(compiled))
+            task = trial_task({**self.job, "host": host()}, Path(compiled))
             processes.run_tasks([task], 1, signals, supervisor.start, supervisor.forward, supervisor.end)
 
 

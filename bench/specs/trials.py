@@ -11,8 +11,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.config import Frozen
+from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.music.harmony.settings import Harmony
 from bench.specs.schema import REFERENCES, UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
+from bench.storage.files import FORMAT
 
 Kind = Literal["model", "reference", "untrained"]
 Device = Literal["cpu", "cuda"]
@@ -46,6 +48,21 @@ class Trial(Frozen):
     def label(self) -> str:
         """Name in messages: ``lstm, seed 0``, or ``lstm, seed 0, fold 3``."""
         return f"{self.system}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
+
+
+def trial_key(trial: Trial, code: str, music: str) -> str:
+    """Hash everything that determines a trial's outcome.
+
+    Parameters
+    ----------
+    trial : Trial
+    code : str
+        Hash of its plug-in's source, see :func:`bench.plugins.discovery.source_digest`.
+    music : str
+        Identity of the music, see :attr:`bench.storage.records.Prepared.music`.
+    """
+    harmony = [source_digest_of_harmony()] if trial.harmony else []
+    return trial.digest(code, music, str(FORMAT), *harmony)
 
 
 def unfold(spec: Spec, device: Device = "cpu") -> list[Trial]:

@@ -110,7 +110,9 @@ class DamagedError(DataError):
 
 def clear_temporaries(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a run's or a trial's folder, or in the folders in it."""
-    for path in (file for place in (".", "midi", "sound", "stages", "checkpoint") for file in folder.glob(f"{place}/.*.tmp")):
+    for path in (
+        file for place in (".", "midi", "sound", "stages", "checkpoint", "units") for file in folder.glob(f"{place}/.*.tmp")
+    ):
         if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
 

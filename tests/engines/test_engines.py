@@ -92,9 +92,9 @@ def test_the_head_lost_is_said_and_resumed(toy: Bench, cluster: Cluster, undistu
     wait_for(toy.held)
     cluster.kill_controller()
     toy.release()
-    said = process.communicate(timeout=300)[0]
+    code, said = toy.end(process)
     # What ran when Slurm's controller was lost goes on; a driver of Ray ends with its head.
-    assert process.returncode == 3, said
+    assert code == 3, said
     assert "The same command resumes" in said
     assert "Traceback" not in said
     cluster.repair()

@@ -19,7 +19,7 @@ FLOORS = (
     *("metrics", "sound"),
     *("specs", "scoring"),
     *("runner", "report", "gate", "comparison"),
-    *("benchmark", "audit", "tuning", "verification"),
+    *("benchmark", "audit", "merging", "tuning", "verification"),
     *("external", "listening"),
     "cli",
 )

@@ -237,7 +237,7 @@ class EventFile(EventReader):
         It need not exist yet.
     """
 
-    def __init__(self, file: Path, most: int = 1 << 26, longest: int = 1 << 16) -> None:
+    def __init__(self, file: Path, most: int = 1 << 28, longest: int = 1 << 16) -> None:
         self.file, self.most, self.longest = file, most, longest
         self.received = 0
         self.closed = False

@@ -1,0 +1,188 @@
+"""Runs of one spec, made on several machines, become one run: other seeds, other models, the same music and protocol."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError, UsageError
+from bench.formatting import listed
+from bench.specs.schema import NAME, Spec
+from bench.specs.trials import Trial, in_folds, trial_key, unfold
+from bench.storage.files import FORMAT, set_aside, timestamp, write_json
+from bench.storage.outcome import Done
+from bench.storage.records import RunRecord
+from bench.storage.run_folder import RunFolder
+from bench.system.disk import exists, file_digest
+
+#: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
+_ROWS = ("models", "references", "seeds", "title", "description", "tuned", "search", "extends", "suits", "name")
+
+#: What of a trial's folder belongs to its result.
+_RESULTS = ("outcome.json", "trial.json", "samples.npz", "scores.json", "stderr.log", "stages", "midi")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of the runs.
+
+    Parameters
+    ----------
+    folder : Path
+    trials : int
+        Trials that are done.
+    missing : tuple of str
+        Trials of the merged spec that no run has done.
+    left_out : tuple of str
+        Trials of a run that the merged spec doesn't have, with the run.
+    """
+
+    folder: Path
+    trials: int
+    missing: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
+    """Unite the trials of several runs in a new folder; the runs themselves stay as they are.
+
+    Where several have a trial, one that is done counts. The merged spec has all their rows and seeds.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Their folders.
+    into : Path
+        Folder of the new run; it must not exist.
+
+    Raises
+    ------
+    UsageError
+        If the runs contradict each other: other music, another protocol, one row with two settings or two codes, one trial with
+        two results. Each conflict is named, and nothing is written.
+    """
+    if len(runs) < 2:
+        raise UsageError("A merge takes two runs or more.")
+    if not re.fullmatch(NAME, into.name):
+        raise UsageError(f"{into.name!r} can't name a run: at most 100 letters, digits and _ . + -, beginning with no sign.")
+    if exists(into):
+        raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
+    folders = [RunFolder(run) for run in runs]
+    records = [folder.read() for folder in folders]
+    if conflicts := [*_conflicts(folders, records)]:
+        raise UsageError("These runs can't be merged:\n" + "\n".join(f"  {conflict}" for conflict in conflicts))
+    spec = _united([record.spec for record in records])
+    planned = _planned(spec, records)
+    sources = _sources(folders, records)
+    draft = RunFolder(into.with_name(f".{into.name}.merging"))
+    if exists(draft.path):
+        set_aside(draft.path)
+    (draft.path / "trials").mkdir(parents=True)
+    shutil.copyfile(folders[0].targets, draft.targets)
+    if (midi := folders[0].path / "midi").is_dir():
+        shutil.copytree(midi, draft.path / "midi")
+    for key in planned.keys() & sources.keys():
+        _copy(sources[key].trial_dir(key), draft.trial_dir(key))
+    headers = {name: header for record in records for name, header in record.headers.items()}
+    plugins = {name: digest for record in records for name, digest in record.plugins.items()}
+    call = {"command": ["bench", "merge", *map(str, runs), "--name", into.name]}
+    merged = {
+        **records[0].model_dump(),
+        "spec": spec,
+        "started": min((r.started for r in records if r.started), default=None),
+        "resumed": None,
+        "finished": timestamp(),
+        "call": call,
+        "plugins": plugins,
+        "headers": headers,
+        "trials": [{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in planned.items()],
+    }
+    write_json(draft.run_file, {"format": FORMAT, **merged})
+    draft.read()
+    draft.path.rename(into)
+    done = {key for key, folder in sources.items() if isinstance(folder.outcome(key), Done)}
+    labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}
+    return Merged(
+        into,
+        len(planned.keys() & done),
+        tuple(trial.label for key, trial in planned.items() if key not in done),
+        tuple(f"{labels[key]} ({folder.path})" for key, folder in sources.items() if key not in planned),
+    )
+
+
+def _conflicts(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> Iterator[str]:
+    """Say in what the runs contradict the first, or each other."""
+    first, base = folders[0].path, records[0]
+    for folder, record in zip(folders[1:], records[1:], strict=True):
+        if record.scale != base.scale:
+            yield f"the scale of {first} is {base.scale}, that of {folder.path} {record.scale}"
+        if record.dataset.music != base.dataset.music or file_digest(folder.targets) != file_digest(folders[0].targets):
+            yield f"{folder.path} was made on other music or other held-out pieces than {first}"
+        for name in sorted({*base.spec, *record.spec} - {*_ROWS}):
+            if base.spec.get(name) != record.spec.get(name):
+                yield f"{name} is {base.spec.get(name)} in {first}, {record.spec.get(name)} in {folder.path}"
+    rows: dict[str, tuple[Any, Path]] = {}
+    codes: dict[str, tuple[str, Path]] = {}
+    results: dict[str, tuple[Mapping[str, str], Path]] = {}
+    for folder, record in zip(folders, records, strict=True):
+        for row, choice in record.spec["models"].items():
+            before, where = rows.setdefault(row, (choice, folder.path))
+            if before != choice:
+                yield f"the row {row} is {before} in {where}, {choice} in {folder.path}"
+        for name, digest in record.plugins.items():
+            code, where = codes.setdefault(name, (digest, folder.path))
+            if code != digest:
+                yield f"the plug-in {name} has other code in {folder.path} than in {where}"
+        for planned in record.trials:
+            outcome = folder.outcome(planned.key)
+            if isinstance(outcome, Done):
+                digests, where = results.setdefault(planned.key, (outcome.digests, folder.path))
+                if digests != outcome.digests:
+                    yield f"{Trial.model_validate(planned.trial).label} has other results in {folder.path} than in {where}"
+
+
+def _united(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Unite the rows, references and seeds."""
+    models = {row: choice for spec in specs for row, choice in spec["models"].items()}
+    references = list(dict.fromkeys(kind for spec in specs for kind in spec["references"]))
+    seeds = sorted({seed for spec in specs for seed in spec["seeds"]})
+    tuned = {row: found for spec in specs for row, found in spec.get("tuned", {}).items()}
+    return {**specs[0], "models": models, "references": references, "seeds": seeds, "tuned": tuned}
+
+
+def _planned(spec: Mapping[str, Any], records: Sequence[RunRecord]) -> dict[str, Trial]:
+    """List the merged spec's trials by their keys."""
+    base = records[0]
+    digests = {name: digest for record in records for name, digest in record.plugins.items()}
+    folds = [fold.number for fold in base.dataset.folds.folds] if base.dataset.folds else []
+    trials = in_folds(unfold(Spec.model_validate(spec), "cuda" if base.scale == "gpu" else "cpu"), folds)
+    if lost := sorted({trial.model for trial in trials} - digests.keys()):
+        raise DataError(f"run.json of no run says which code {listed(lost)} has.", "Merge runs of this version of bench.")
+    return {trial_key(trial, digests[trial.model], base.dataset.music): trial for trial in trials}
+
+
+def _sources(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> dict[str, RunFolder]:
+    """Choose for each trial the run that has done it, else one that has tried."""
+    chosen: dict[str, RunFolder] = {}
+    for folder, record in zip(folders, records, strict=True):
+        for planned in record.trials:
+            outcome = folder.outcome(planned.key)
+            if outcome is not None and (planned.key not in chosen or isinstance(outcome, Done)):
+                chosen.setdefault(planned.key, folder)
+                if not isinstance(chosen[planned.key].outcome(planned.key), Done):
+                    chosen[planned.key] = folder
+    return chosen
+
+
+def _copy(source: Path, to: Path) -> None:
+    """Copy a trial's result; its checkpoint stays where it is."""
+    to.mkdir()
+    for name in _RESULTS:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, to / name)
+        elif (source / name).exists():
+            shutil.copyfile(source / name, to / name)

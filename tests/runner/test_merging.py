@@ -1,0 +1,97 @@
+"""Runs of one spec, made apart, become the run that one machine would have made."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.merging import merge_runs
+from bench.scoring.score import score_run
+from bench.storage.run_folder import RunFolder
+from bench.verification import verify_run
+
+from .conftest import Bench
+
+CLOCKED = ("seconds", "yardsticks", "rate", "memory", "per_second")
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if not any(w in k for w in CLOCKED)} for row in score_run(folder).records()]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of one spec: whole, and in parts by seed and by model."""
+    toy = Bench(tmp_path_factory.mktemp("merging"))
+    cache = toy.out
+    models = {"steady": {}, "staged": {}}
+    parts = {
+        "whole": {"seeds": [0, 1, 2]},
+        "first": {"seeds": [0, 1]},
+        "second": {"seeds": [2]},
+        "steady": {"seeds": [0, 1, 2], "models": {"steady": {}}},
+        "staged": {"seeds": [0, 1, 2], "models": {"staged": {}}},
+        "other": {"seeds": [0], "models": {"steady": {"params": {"size": 4}}}},
+        "shorter": {"seeds": [0], "protocol": {"prompt": 10, "notes": 16, "pieces": 2}},
+    }
+    for name, changes in parts.items():
+        toy.write(changes.get("models", models), references=["median"], **{k: v for k, v in changes.items() if k != "models"})
+        toy.run(reports=False, name=name)
+    return {name: cache / "runs" / name for name in parts}
+
+
+@pytest.mark.parametrize("names", [("first", "second"), ("second", "first"), ("steady", "staged"), ("first", "whole")])
+def test_the_parts_are_the_whole(made: dict[str, Path], tmp_path: Path, names: tuple[str, ...]) -> None:
+    before = {path: path.read_bytes() for name in names for path in made[name].rglob("*") if path.is_file()}
+    merged = merge_runs([made[name] for name in names], tmp_path / "both")
+    assert (merged.missing, merged.left_out, merged.trials) == ((), (), 9)
+    assert timeless(merged.folder) == timeless(made["whole"])
+    assert not [finding for finding in verify_run(merged.folder) if finding.fault and "corpus" not in finding.part]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_is_missing_is_named(made: dict[str, Path], tmp_path: Path) -> None:
+    part = shutil.copytree(made["second"], tmp_path / "second")
+    record = json.loads((part / "run.json").read_text())
+    (lost,) = [t["key"] for t in record["trials"] if t["trial"]["system"] == "staged"]
+    shutil.rmtree(part / "trials" / lost)
+    merged = merge_runs([made["first"], part], tmp_path / "both")
+    assert merged.missing == ("staged, seed 2",)
+    assert merged.trials == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("other", "the row steady is {'plugin': None, 'params': {}"),
+        ("shorter", "was made on other music or other held-out pieces"),
+    ],
+)
+def test_conflicts_are_named_and_nothing_is_written(made: dict[str, Path], tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match="These runs can't be merged") as refused:
+        merge_runs([made["first"], made[name]], tmp_path / "both")
+    assert said in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_results_of_one_trial_are_a_conflict(made: dict[str, Path], tmp_path: Path) -> None:
+    part = shutil.copytree(made["first"], tmp_path / "first")
+    folder = RunFolder(part)
+    key = folder.read().trials[0].key
+    outcome = json.loads((folder.trial_dir(key) / "outcome.json").read_text())
+    outcome["digests"] = dict.fromkeys(outcome["digests"], "0" * 64)
+    from bench.storage.files import write_json
+
+    write_json(folder.trial_dir(key) / "outcome.json", outcome)
+    with pytest.raises(UsageError, match="median, seed 0 has other results in"):
+        merge_runs([made["first"], part], tmp_path / "both")
+
+
+def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="exists already"):
+        merge_runs([made["first"], made["second"]], made["whole"])
+    with pytest.raises(UsageError, match="two runs or more"):
+        merge_runs([made["first"]], made["first"].with_name("new"))
