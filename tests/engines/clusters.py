@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ class Cluster:
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
-    def kill_node(self, worker: psutil.Process) -> None:
-        """Kill the machine that a trial's process runs on, with all that runs there."""
+    def kill_node(self, workers: Sequence[psutil.Process], units: Path) -> bool:
+        """Kill a machine that one of these trials' processes runs on, with all that runs there; whether one was found."""
         raise NotImplementedError
 
     def repair(self) -> None:
@@ -137,8 +138,10 @@ class Slurm(Cluster):
             return [psutil.Process(int((self.folder / f"{name}.pid").read_text()))]
         return []
 
-    def kill_node(self, worker: psutil.Process) -> None:
-        node = worker.environ()["SLURMD_NODENAME"]
+    def kill_node(self, workers: Sequence[psutil.Process], units: Path) -> bool:
+        if not workers:
+            return False
+        node = workers[0].environ()["SLURMD_NODENAME"]
         (daemon,) = self._pids(f"slurmd.{node}")
         daemon.kill()
         for process in psutil.process_iter():
@@ -151,8 +154,9 @@ class Slurm(Cluster):
                 with contextlib.suppress(psutil.Error):
                     if not process.children():
                         process.kill()
+        return True
 
-    def kill_controller(self) -> None:
+    def kill_controller(self, units: Path) -> None:
         """Kill the head."""
         (controller,) = self._pids("slurmctld")
         controller.kill()
@@ -202,20 +206,32 @@ class Ray(Cluster):
         found = [p for p in psutil.process_iter(["name", "cmdline"]) if p.info["name"] == "raylet"]
         return [p for p in found if str(self.folder) in " ".join(p.info["cmdline"] or ())]
 
-    def kill_node(self, worker: psutil.Process) -> None:
-        above = [process.pid for process in worker.parents()]
-        (raylet,) = [node for node in self._raylets() if node.pid in above]
-        raylet.kill()
+    def kill_node(self, workers: Sequence[psutil.Process], units: Path) -> bool:
+        own = self._own(units)
+        for worker in workers:
+            above = [process.pid for process in worker.parents()]
+            for node in self._raylets():
+                if node.pid in above and node != own:
+                    node.kill()
+                    return True
+        return False
 
-    def kill_controller(self) -> None:
-        """Kill the head's control store."""
+    def _own(self, units: Path) -> psutil.Process:
+        """The node that bench is connected to."""
+        ((*_, own),) = [re.findall(r"connected to node (\w+)", (units / "ray.log").read_text())]
+        (node,) = [node for node in self._raylets() if f"--node_id={own}" in node.cmdline()]
+        return node
+
+    def kill_controller(self, units: Path) -> None:
+        """Kill the control store, and the node that bench is connected to."""
+        self._own(units).kill()
         for process in self._mine():
-            if process.name() == "gcs_server":
+            if "gcs_server" in process.name():
                 process.kill()
 
     def repair(self) -> None:
         """Start all anew unless all run."""
-        if len(self._raylets()) < 3:
+        if len(self._raylets()) < 3 or not any("gcs_server" in process.name() for process in self._mine()):
             self.stop()
             self.folder.mkdir(exist_ok=True)
             self.start()

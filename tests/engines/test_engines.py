@@ -62,8 +62,7 @@ def test_a_machine_lost_costs_no_trial(toy: Bench, cluster: Cluster, undisturbed
         pytest.skip("it is the machine that bench runs on")
     toy.hold()
     process = toy.start()
-    wait_for(toy.held)
-    cluster.kill_node(toy.held()[0])
+    wait_for(lambda: cluster.kill_node(toy.held(), toy.run_folder / "units"))
     toy.release()
     code, said = toy.end(process)
     assert code == 0, said
@@ -90,7 +89,7 @@ def test_the_head_lost_is_said_and_resumed(toy: Bench, cluster: Cluster, undistu
     toy.hold()
     process = toy.start()
     wait_for(toy.held)
-    cluster.kill_controller()
+    cluster.kill_controller(toy.run_folder / "units")
     toy.release()
     code, said = toy.end(process)
     # What ran when Slurm's controller was lost goes on; a driver of Ray ends with its head.

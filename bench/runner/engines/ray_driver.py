@@ -58,6 +58,7 @@ def main() -> int:
         say(out, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
         return 1
     lines: queue.Queue[str | None] = queue.Queue()
+    print(f"connected to node {ray.get_runtime_context().get_node_id()}", file=sys.stderr, flush=True)
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     try:
         _serve(ray, out, lines)
@@ -104,6 +105,9 @@ def _report(ray: Any, out: Any, reference: Any, key: str) -> None:
     try:
         say(out, key=key, state="ended", code=ray.get(reference))
     except Exception as error:
+        if isinstance(error, ray.exceptions.LocalRayletDiedError):  # no task can start any more
+            say(out, error="the process of Ray on this machine was lost")
+            raise
         say(out, key=key, state="ended", reason=type(error).__name__)
 
 
