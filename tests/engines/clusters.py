@@ -207,6 +207,8 @@ class Ray(Cluster):
         return [p for p in found if str(self.folder) in " ".join(p.info["cmdline"] or ())]
 
     def kill_node(self, workers: Sequence[psutil.Process], units: Path) -> bool:
+        if not workers:
+            return False
         own = self._own(units)
         for worker in workers:
             above = [process.pid for process in worker.parents()]
