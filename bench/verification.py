@@ -1,8 +1,8 @@
 """Check a run's folder: what in it is missing or damaged, and what the command that made the run would do about it.
 
 Nothing is changed. Every stored result has a checksum (:mod:`bench.system.disk`, :mod:`bench.storage.files`) or stands with its
-digest in the outcome of its trial, so a changed bit in one is found. Left out are reports and stored scores, which are computed
-anew from them, checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
+digest in the outcome of its trial, so a changed bit in one is found. Left out are reports, which are written anew from them,
+checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.errors import DataError, MachineError
+from bench.metrics import sample_scores
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.runner.prepare import MIDI_PIECES
@@ -24,6 +25,8 @@ from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, read_targets
 from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, read_file
+
+_NOT_USED = "it is not used; remove it, and reports compute what it held"
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,16 @@ def _described(run: RunFolder, key: str) -> str | None:
         return str(error)
 
 
+def _stored_scores(path: Path) -> str:
+    """Explain what is wrong with the stored scores of a trial; those of other samples or code are merely not used."""
+    try:
+        return "" if is_intact(read_file(path, MOST_RECORD)) else "it is damaged"
+    except FileNotFoundError:
+        return ""
+    except DamagedFileError as error:
+        return str(error)
+
+
 def _trials(run: RunFolder, record: RunRecord, targets: list[Target]) -> Iterator[Finding]:
     for trial, folds in planned_trials(record):
         for fold, key in folds.items():
@@ -119,3 +132,5 @@ def _trials(run: RunFolder, record: RunRecord, targets: list[Target]) -> Iterato
             yield Finding(label, run.fault(key, targets), remedy)
             if (fault := _described(run, key)) is not None:
                 yield Finding(f"trials/{key}/trial.json", fault, "it is written again")
+            if fault := _stored_scores(run.trial_dir(key) / sample_scores.FILE):
+                yield Finding(f"trials/{key}/{sample_scores.FILE}", fault, _NOT_USED)

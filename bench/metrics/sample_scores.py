@@ -1,7 +1,7 @@
 """Scores of a trial's samples, which the trial's process stores beside them, so that no report has to wait for them.
 
-They are a function of the samples, the run's targets and the code in :mod:`bench.metrics` and :mod:`bench.music`: a file that is
-missing, damaged, or of other notes or code is ignored, and what it should hold is computed again, with the same result.
+They are a function of the samples, the run's targets and the code that reads and measures notes: a file that is missing, damaged,
+or of other notes or code is ignored, and what it should hold is computed again, with the same result.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ FILE = "scores.json"
 
 #: A number, or the reason why there is none.
 _Value = Finite | Annotated[str, Field(max_length=1000)]
+
+#: Packages that the scores depend on.
+_PACKAGES = ("metrics", "music", "storage")
 
 _BY_PIECE = {metric.name for module in (table2, hearing, alignment, *ON_SAMPLES) for metric in module.METRICS}
 _OF_SET = {metric.name for module in ON_SETS for metric in module.METRICS}
@@ -151,9 +154,9 @@ def _value(stored: float | str) -> Value:
 
 @cache
 def _code() -> str:
-    """Hash of the code that the scores are computed with, its libraries' versions included."""
+    """Hash of the code that reads and measures notes, its libraries' versions included."""
     root = Path(bench.__file__).parent
-    files = sorted(file for package in ("metrics", "music") for file in (root / package).rglob("*.py"))
+    files = [root / "api.py", *sorted(file for package in _PACKAGES for file in (root / package).rglob("*.py"))]
     return _hash([np.__version__, scipy.__version__, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
 
 

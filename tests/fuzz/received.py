@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError
+from bench.metrics.sample_scores import store_scores
 from bench.report import REPORTS, build_report, write_reports
 from bench.runner.prepare import write_midi
 from bench.scoring.score import score_run
@@ -65,7 +66,10 @@ def _rich(folder: Path) -> Path:
         for units in (8, 16):
             _add(stored, f"gan units={units}", seed, model="gan", cell_of="gan", params={"units": units}, **more)
     stored.add("other", 0, {(0, 0): moved(1)[0, 0]}, absent=[1], prompt={"odd": 1}, features="external")
-    return stored.close()
+    folder = stored.close()
+    for trial in folder.glob("trials/lstm-*"):
+        store_scores(trial, stored.run.targets, 1, None)
+    return folder
 
 
 def _add(stored: Stored, system: str, seed: int, **more: Any) -> None:

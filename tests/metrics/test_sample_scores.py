@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from bench.report import write_reports
 from bench.scoring.score import score_run
 from bench.storage.files import read_json, write_json
 from bench.storage.samples import Samples, write_samples
+from bench.verification import verify_run
 from tests.report.stored_run import Stored, both, moved
 
 
@@ -123,3 +126,22 @@ def test_stored_scores_take_the_place_of_computing(run: Path, monkeypatch: pytes
     change(by_piece={"pitch_distance": [2.0, "no notes"]})(run / "trials" / "gan-0")
     cell = score_run(run)["gan"].cells["pitch_distance"]
     assert (cell.value, cell.pieces) == (2.0, 1)
+
+
+def test_the_key_covers_the_code_that_reads_and_measures_notes() -> None:
+    code = "import sys, bench.metrics.sample_scores; print(*(name for name in sys.modules if name.startswith('bench.')))"
+    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    others = {name.split(".")[1] for name in names} - {"api", *sample_scores._PACKAGES}
+    assert others == {"errors", "config", "formatting", "system"}, "which measure nothing"
+
+
+@pytest.mark.parametrize(("spoil", "fault"), [(flip_a_bit, "it is damaged"), (put_a_folder, "is not a file of its own")])
+def test_verification_names_damaged_scores(run: Path, spoil: Callable[[Path], None], fault: str) -> None:
+    trial = run / "trials" / "gan-0"
+    parts = {finding.part for finding in verify_run(run) if finding.fault}
+    spoil(trial)
+    (finding,) = (finding for finding in verify_run(run) if finding.fault and finding.part not in parts)
+    assert finding.part == f"trials/gan-0/{FILE}"
+    assert fault in finding.fault
+    remove(trial) if (trial / FILE).is_file() else (trial / FILE).rmdir()
+    assert {finding.part for finding in verify_run(run) if finding.fault} == parts
