@@ -357,7 +357,12 @@ class Values:
 
     def complete(self, pieces: Sequence[int]) -> list[int]:
         """Those of `pieces` that every seed has."""
-        return [piece for piece in pieces if all(piece in values for values in self.by_seed.values())]
+        return [piece for piece in pieces if piece in self._everywhere]
+
+    @cached_property
+    def _everywhere(self) -> frozenset[int]:
+        """Pieces that every seed has."""
+        return frozenset(self.by_piece).intersection(*self.by_seed.values())
 
     def matrix(self, pieces: Sequence[int]) -> NDArray[np.float64]:
         """Contributions to the mean, (seeds, pieces); one row of means over seeds where a seed lacks a piece."""

@@ -60,6 +60,10 @@ class Standing:
         return [c for family in (pairs, own) for c in stats.compare_all(values, family, better, self.bounds)]
 
     @cached_property
+    def _by_pair(self) -> Mapping[frozenset[str], stats.Comparison]:
+        return {frozenset((c.one, c.other)): c for c in self.comparisons}
+
+    @cached_property
     def bounds(self) -> frozenset[str]:
         """Rows whose values are upper bounds of the true ones."""
         return frozenset(name for name, row in self.known.items() if row.bounded(self.metric))
@@ -123,12 +127,13 @@ class Standing:
 
     def difference(self, one: str, other: str) -> float:
         """Mean of row `one` minus row `other` on the pieces that both have; 0 if they share none."""
-        pair = next((c for c in self.comparisons if {c.one, c.other} == {one, other}), None)
+        pair = self._by_pair.get(frozenset((one, other)))
         return 0.0 if pair is None else pair.difference if pair.one == one else -pair.difference
 
     def better(self, one: str, other: str) -> bool:
         """Whether row `one` is significantly better than row `other`."""
-        return any(self.winner(c) == one for c in self.comparisons if {c.one, c.other} == {one, other})
+        pair = self._by_pair.get(frozenset((one, other)))
+        return pair is not None and self.winner(pair) == one
 
     @cached_property
     def hopeless(self) -> bool:
