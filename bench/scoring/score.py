@@ -309,17 +309,16 @@ def _score_first(samples: Samples, stage: Stage, targets: Mapping[int, Target], 
         generated = samples.notes.get((piece, 0))
         if generated is None:
             raise DataError(f"piece {piece} ({target.piece.id}) has no sample at {stage.share:.4g} of the budget")
-        for name, value in (
-            table2.evaluate(generated, target.target, seconds) | spread.evaluate(generated, target.target)
-        ).items():
+        values = table2.evaluate(generated, target.target, seconds) | spread.order_free(generated, target.target)
+        for name, value in values.items():
             scored.setdefault(name, []).append(value)
     kept = (*HEADLINE, *(METRICS[name].order_free for name in HEADLINE))
-    values = {name: mean(scored[name]) for name in kept if name in scored}
+    means = {name: mean(scored[name]) for name in kept if name in scored}
     predicted = likelihood.evaluate(likelihood.summarize(samples, "exact"))
-    values |= {name: predicted[name] for name in ("bits_per_note", "bits_pitch")}
-    if any(map(is_senseless, values.values())):
+    means |= {name: predicted[name] for name in ("bits_per_note", "bits_pitch")}
+    if any(map(is_senseless, means.values())):
         raise DataError(f"it holds what is no finite number at {stage.share:.4g} of the budget")
-    return StageScore(stage.share, stage.updates, stage.notes, stage.seconds, values)
+    return StageScore(stage.share, stage.updates, stage.notes, stage.seconds, means)
 
 
 def _score_samples(

@@ -68,6 +68,8 @@ _SETTINGS: dict[str, Any] = {
     "axes.titlesize": 9,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    # Where titles stand anyway: otherwise every label is laid out once more to see whether one is in their way.
+    "axes.titley": 1.0,
     "grid.color": Ink.GRID,
     "grid.linewidth": 0.6,
     "xtick.color": Ink.MUTED,
