@@ -34,6 +34,7 @@ from bench.gate.significance import (
     over_seeds,
 )
 from bench.metrics import METRICS, Metric, skill
+from bench.metrics.thresholds import SMALLEST
 from bench.scoring.crossed import Interval
 
 Status = Literal["better", "worse", "different", "not significant", "equal", "untested", "not compared"]
@@ -56,8 +57,8 @@ class Change:
     run : str
         Letter of the run that is compared with the first.
     status : str
-        ``better``, ``worse`` or, without a better direction, ``different``: significantly so. ``equal``: to the last digit;
-        ``untested``: with too few pieces or seeds.
+        ``better``, ``worse`` or, without a better direction, ``different``: significantly so. ``equal``: the mean of each piece,
+        or of the seeds, up to rounding, so that there is nothing to test; ``untested``: with too few pieces or seeds.
     reason : str
         Why it is ``not compared``.
     before, now : float, optional
@@ -159,11 +160,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
     """Compare runs with the first of them."""
     first, *others = runs
     estimated = [change for run in others for change in estimate(_paired(first, run))]
-    tested = [i for i, change in enumerate(estimated) if change.estimate is not None]
-    chances, tests = adjust([e for change in estimated if (e := change.estimate) is not None])
-    for i, chance in zip(tested, chances, strict=True):
-        estimated[i] = replace(estimated[i], p=chance.p, status=_status(estimated[i], chance.p))
-    return Comparison(tuple(runs), differences(runs), match_rows(runs), tuple(estimated), tests)
+    tested, tests = significance(estimated)
+    return Comparison(tuple(runs), differences(runs), match_rows(runs), tuple(tested), tests)
 
 
 def estimate(pairs: Sequence[Paired]) -> list[Change]:
@@ -175,6 +173,16 @@ def estimate(pairs: Sequence[Paired]) -> list[Change]:
     for (i, _), own in zip([*on_pieces, *on_seeds], estimates, strict=True):
         changes[i] = replace(changes[i], estimate=own)
     return changes
+
+
+def significance(changes: Sequence[Change]) -> tuple[list[Change], int]:
+    """Adjust the p-values of all changes together, and name their status; return them and the number of tests."""
+    open_to_test = [(i, change.estimate) for i, change in enumerate(changes) if change.status != "equal" and change.estimate]
+    chances, tests = adjust([estimate for _, estimate in open_to_test])
+    result = list(changes)
+    for (i, _), chance in zip(open_to_test, chances, strict=True):
+        result[i] = replace(result[i], p=chance.p, status=_status(result[i], chance.p))
+    return result, tests
 
 
 def _paired(before: Run, now: Run) -> list[Paired]:
@@ -218,9 +226,10 @@ def pair(change: Change, group: str, one: Series, other: Series) -> Paired:
     at, (was, is_now) = shared(one, other)
     if not was.size or not is_now.size:
         return Paired(replace(change, reason="no piece has a value in both"))
-    means = [float(over_seeds(side).mean()) for side in (was, is_now)]
-    status: Status = "equal" if np.array_equal(was, is_now, equal_nan=True) else "untested"
-    change = replace(change, status=status, before=means[0], now=means[1], over=one.over)
+    by_piece = over_seeds(was), over_seeds(is_now)
+    # Means over seeds, as a row without chance may have another number of these.
+    status: Status = "equal" if np.allclose(*by_piece, rtol=SMALLEST, atol=SMALLEST) else "untested"
+    change = replace(change, status=status, before=float(by_piece[0].mean()), now=float(by_piece[1].mean()), over=one.over)
     if one.over == "seeds":
         change = replace(change, count=min(len(was), len(is_now)))
         return Paired(change, SeedValues(group, was[:, 0], is_now[:, 0]))
@@ -230,7 +239,7 @@ def pair(change: Change, group: str, one: Series, other: Series) -> Paired:
 
 def _status(change: Change, p: float) -> Status:
     e, before = change.estimate, change.before
-    if change.status == "equal" or e is None or before is None or not e.testable:
+    if e is None or before is None or not e.testable:
         return change.status
     if p >= ALPHA:
         return "not significant"

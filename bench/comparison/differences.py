@@ -56,9 +56,11 @@ def differing(sides: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[s
     """
     flat = [dict(_leaves(side)) for side in sides]
     for key in dict.fromkeys(key for side in flat for key in side):
-        texts = [_text(side[key]) if key in side else DASH for side in flat]
-        if len(set(texts)) > 1:
-            yield key, tuple(map(_short, texts))
+        exact = [_exact(side[key]) if key in side else DASH for side in flat]
+        if len(set(exact)) > 1:
+            plain = [side[key] if isinstance(side.get(key), str) else text for side, text in zip(flat, exact, strict=True)]
+            # The text "1" is written without its quotes, unless the number 1 is beside it.
+            yield key, tuple(map(_short, plain if len(set(plain)) == len(set(exact)) else exact))
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -115,19 +117,9 @@ def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", part
 
 
-def _text(value: Any) -> str:
-    """Text of a value that is the same for equal values only: 1 and true and "1" are not equal."""
-    if isinstance(value, str):
-        return json.dumps(value) if value != value.strip() or _looks_like_json(value) else value
+def _exact(value: Any) -> str:
+    """Text that is the same for equal values of one type only."""
     return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _looks_like_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return text == DASH
-    return True
 
 
 def _short(text: str) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.comparison import grids, words
-from bench.comparison.changes import Change, Comparison
+from bench.comparison.changes import SIGNIFICANT, Change, Comparison
 from bench.comparison.runs import Run
 from bench.formatting import Grid, plain_table, visible
 from bench.report import markdown, page
@@ -117,7 +117,7 @@ def _change(change: Change) -> dict[str, Any]:
         "change": change.size,
         "low": change.interval and change.interval.low,
         "high": change.interval and change.interval.high,
-        "p_holm": change.p if change.estimate is not None and change.estimate.testable else None,
+        "p_holm": change.p if change.status in (*SIGNIFICANT, "not significant") else None,
         "over": change.over,
         "count": change.count,
     }

@@ -8,6 +8,7 @@ from bench.comparison.changes import SIGNIFICANT, Change, Comparison
 from bench.comparison.runs import Run
 from bench.formatting import DASH, Cell, Grid, brief, p_text, plural
 from bench.metrics import HEADLINE, METRICS, Metric
+from bench.metrics.thresholds import SMALLEST
 from bench.report.numbers import bound_mark, number_text, size_text, table_cell
 
 #: Metrics with a table of their own, of all rows.
@@ -168,6 +169,8 @@ def change_cell(change: Change) -> Cell:
     """
     if change.size is None:
         return Cell(DASH)
+    if change.status == "equal":
+        return Cell("0 %" if change.relative else number_text(change.metric.name, 0.0), 0.0)
     interval = change.interval
     ends = "" if interval is None else f"[{_signed(change, interval.low)}, {_signed(change, interval.high)}]"
     part = f"on {change.count} of {plural(change.of, 'piece')}" if change.count < change.of else ""
@@ -179,7 +182,7 @@ def _signed(change: Change, size: float) -> str:
     if change.relative:
         low, high = IN_PERCENT
         return f"{100 * (size - 1):+.1f} %".replace("-", "−") if low <= size <= high else f"× {size:.3g}"
-    if size == 0:
+    if abs(size) < SMALLEST:  # it would be written with its rounding errors
         return number_text(change.metric.name, 0.0)
     return ("−" if size < 0 else "+") + size_text(change.metric.name, abs(size))
 

@@ -34,7 +34,7 @@ def _summary(comparison: Comparison, run: Run) -> str:
     verb = "differs" if changed == 1 else "differ"
     told = f"{changed} {verb} significantly ({', '.join(parts)})" if changed else "none differs significantly"
     rest = [
-        f"{counts['equal']} equal to the last digit" if counts["equal"] else "",
+        f"{counts['equal']} equal up to rounding" if counts["equal"] else "",
         f"{counts['untested']} on too few pieces or seeds for a test" if counts["untested"] else "",
         f"{counts['not compared']} not comparable" if counts["not compared"] else "",
     ]
