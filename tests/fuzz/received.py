@@ -1,7 +1,7 @@
 """Run folders that someone else may have made: stored runs whose records are well-formed, sealed, and hold odd values.
 
 An input names a run, whether its page is written too (it takes a second), and the edits: a file, a place in it and a value, or no
-value for a folder in the file's place.
+value for a folder in the file's place. The run is reported, verified, and compared with the same run without the edits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.comparison.changes import compare
+from bench.comparison.formats import FORMATS
+from bench.comparison.runs import read_runs
 from bench.errors import BenchError
 from bench.metrics.sample_scores import store_scores
 from bench.report import REPORTS, build_report, write_reports
@@ -134,7 +137,13 @@ def read(data: bytes, folder: Path) -> None:
         return  # no such folder can be made
     refusals = []
     with warnings.catch_warnings(record=True, action="always") as seen:
-        for use in (lambda: _report(run, bool(case.get("page"))), lambda: list(verify_run(run)), lambda: sources(run)):
+        uses = (
+            lambda: _report(run, bool(case.get("page"))),
+            lambda: list(verify_run(run)),
+            lambda: sources(run),
+            lambda: _compare(run, int(case["run"]), first=len(data) % 2 == 0),
+        )
+        for use in uses:
             try:
                 use()
             except BenchError as error:
@@ -159,6 +168,14 @@ def _report(run: Path, page: bool) -> None:
     for name, text in REPORTS.items():
         if name != "report.html":
             write_text(run / name, text(report))
+
+
+def _compare(run: Path, number: int, *, first: bool) -> None:
+    """Compare it with the run as it was, in every format."""
+    usual = _write(run.with_name("usual"), number, [["run.json", ["started"], "earlier"]])
+    comparison = compare(read_runs([run, usual] if first else [usual, run]))
+    for text in FORMATS.values():
+        text(comparison)
 
 
 def _write(run: Path, number: int, edits: list[Any]) -> Path:
