@@ -19,7 +19,7 @@ from bench.scoring.score import planned_trials
 from bench.scoring.table import REAL
 from bench.sound.loudness import loudness
 from bench.sound.render import RING, during, fade, mp3
-from bench.sound.synthesizer import RATE, Synthesizer
+from bench.sound.synthesizer import RATE, Synthesizer, bend
 from bench.specs.trials import Trial
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
@@ -32,8 +32,8 @@ ALWAYS = (REAL, "ngram")
 LEAD = 5.0
 #: Fades at both ends of a clip, seconds.
 _FADE_IN, _FADE_OUT = 0.05, 1.0
-#: Loudness of the clips, LUFS: EBU R 128's. All are quieter by as much as the one with the highest peak would need.
-LOUDNESS, PEAK = -23.0, 0.8
+#: Loudness of the clips, LUFS: that of EBU R 128. A piano's peaks have room above it; the few that have not are bent.
+LOUDNESS = -23.0
 #: Bit rate and sampling rate of a clip.
 _KBITS, _RATE = 32, 24_000
 
@@ -197,17 +197,15 @@ def play(material: Material, seconds: float, synthesizer: Synthesizer) -> dict[t
     dict of (int, int) to Clip
         As `material.music`.
     """
-    clips = {place: _Cut.of(material.targets[place[1]].prompt, notes, seconds) for place, notes in material.music.items()}
-    measured = {place: _measured(clip.samples(synthesizer)) for place, clip in clips.items()}
-    # One level for all, at which no peak is cut off.
-    level = min([LOUDNESS, *(own + 20 * math.log10(PEAK / peak) for own, peak in measured.values() if peak)])
-    encoded = {}
-    for place, clip in clips.items():
-        own, peak = measured[place]
-        gain = np.float32(10 ** ((level - own) / 20) if peak else 1.0)
-        # Played again: the samples of a hundred clips at once would fill the memory.
-        encoded[place] = Clip(mp3(clip.samples(synthesizer) * gain, _KBITS, _RATE), clip.mark, clip.length)
-    return encoded
+    clips = {}
+    for (system, piece), notes in material.music.items():
+        cut = _Cut.of(material.targets[piece].prompt, notes, seconds)
+        samples = cut.samples(synthesizer)
+        if math.isfinite(own := loudness(samples)):
+            samples *= np.float32(10 ** ((LOUDNESS - own) / 20))
+            bend(samples)
+        clips[system, piece] = Clip(mp3(samples, _KBITS, _RATE), cut.mark, cut.length)
+    return clips
 
 
 @dataclass(frozen=True)
@@ -234,9 +232,3 @@ class _Cut:
         samples = synthesizer.play(self.notes, self.length)
         fade(samples, _FADE_IN, min(_FADE_OUT, self.length / 2))
         return samples
-
-
-def _measured(samples: NDArray[np.float32]) -> tuple[float, float]:
-    """Loudness and peak; a peak of 0 where nothing can be heard."""
-    own = loudness(samples)
-    return own, 0.0 if math.isinf(own) else float(np.abs(samples).max())

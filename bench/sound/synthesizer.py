@@ -87,10 +87,15 @@ class Synthesizer:
         samples[: len(stereo)] = GAIN * stereo.mean(axis=1)
         if not samples.any():
             raise DataError(f"{self.soundfont} plays silence; expected a SoundFont with a piano (program 0).")
-        over = np.abs(samples) > KNEE
-        room = CEILING - KNEE
-        samples[over] = np.sign(samples[over]) * (KNEE + room * np.tanh((np.abs(samples[over]) - KNEE) / room))
+        bend(samples)
         return samples
+
+
+def bend(samples: NDArray[np.float32]) -> None:
+    """Bend peaks above :data:`KNEE` in place, so that they stay below :data:`CEILING`."""
+    over = np.abs(samples) > KNEE
+    room = CEILING - KNEE
+    samples[over] = np.sign(samples[over]) * (KNEE + room * np.tanh((np.abs(samples[over]) - KNEE) / room))
 
 
 def find_synthesizer(environment: Mapping[str, str] | None = None) -> Synthesizer:

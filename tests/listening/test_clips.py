@@ -104,7 +104,7 @@ def test_equally_loud_and_the_same_beginning(tmp_path: Path) -> None:
     clips = play(material, 2.0, SYNTHESIZER)
     levels = {place: loudness(decoded(clip.audio)) for place, clip in clips.items()}
     assert max(levels.values()) - min(levels.values()) < 0.5
-    assert max(levels.values()) <= -22.5
+    assert np.mean(list(levels.values())) == pytest.approx(-23, abs=0.5)  # MP3 costs a little
     assert max(float(np.abs(decoded(clip.audio)).max()) for clip in clips.values()) < 1
     assert {clip.mark for clip in clips.values()} == {0.5}
     assert all(1.5 < len(decoded(clip.audio)) / RATE < 3.2 for clip in clips.values())
