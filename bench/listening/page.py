@@ -147,7 +147,7 @@ def _page(record: RunRecord, key: Key, clips: Mapping[str, Clip], names: Mapping
     )
     return environment.get_template("page.html.j2").render(
         data=Markup(json.dumps(data, separators=(",", ":"))),  # names and numbers of ours, base64
-        music=f"{record.dataset.title} ({record.dataset.license})",
+        music=f"{record.dataset.title}; {record.dataset.license}",
         questions=len(key.forms[0]),
         minutes=max(1, round(minutes)),
         lead=round(LEAD),
