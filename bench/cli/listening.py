@@ -14,8 +14,6 @@ from bench.cli.options import OutOption, QuietOption, path_of
 from bench.cli.output import find_run, make_console, print_line
 from bench.errors import UsageError
 
-#: Numbers of listeners for which the power is told.
-_LISTENERS = (5, 10, 20, 40)
 #: Metrics that are printed; results.md has all.
 _METRICS = 5
 
@@ -63,9 +61,10 @@ def listen_test(
 
 def _make(folder: Path, options: dict[str, Any], console: Console, quiet: bool) -> None:
     """Make the test, and say how to use it and what it can show."""
+    from bench.cli import listing
     from bench.formatting import listed, plural
     from bench.listening.page import Choices, make_test
-    from bench.listening.power import detectable
+    from bench.listening.power import power
     from bench.sound.synthesizer import find_synthesizer
     from bench.storage.run_folder import RunFolder
 
@@ -80,17 +79,10 @@ def _make(folder: Path, options: dict[str, Any], console: Console, quiet: bool) 
         names = [contestant.name for contestant in made.key.contestants]
         prompts, questions = len(made.key.prompts), len(made.key.forms[0])
         pairs = sum(question.kind == "pair" for question in made.key.forms[0])
-        print_line(
-            console,
-            f"{listed(names)}; {plural(prompts, 'prompt')}, {plural(questions, 'question')} a listener, "
-            f"about {made.minutes:.0f} minutes",
-        )
-        print_line(
-            console, "Shown with a probability of 80 % if a system is preferred to another in so many comparisons with a choice:"
-        )
-        for listeners in _LISTENERS:
-            share = detectable(listeners, len(names), prompts, pairs)
-            print_line(console, f"  {listeners} listeners: {f'{100 * share:.0f} %' if share < 1 else 'more than 99 %'}")
+        test = f"{plural(prompts, 'prompt')}, {plural(questions, 'question')} a listener, about {made.minutes:.0f} minutes"
+        print_line(console, f"{listed(names)}; {test}")
+        print_line(console, "Of two systems, how often one must be preferred (ties left out) for 4 of 5 tests to show it:")
+        console.print(listing.grid(power(len(names), prompts, pairs)))
         print_line(console, "Send the page alone. Collect the files that listeners save in a folder; then:")
         print_line(console, f"  bench listen-test {shlex.quote(str(folder))} --votes FOLDER")
     print_line(console, str(made.page))

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 from scipy import optimize
 
+from bench.formatting import Grid
 from bench.listening.preference import FIRST, SECOND, probabilities
 from bench.scoring import stats
 from bench.scoring.crossed import Variance
@@ -19,14 +20,31 @@ TIES, BETWEEN_LISTENERS, BETWEEN_PROMPTS = 0.2, 0.4, 0.4
 #: Largest difference of log worths that is looked at: a preference of 99 %.
 LARGEST = 5.0
 
+#: Numbers of listeners for which the power is told.
+LISTENERS = (5, 10, 20, 40)
+
 #: Variance of a standard logistic distribution, for the probit approximation of a mean over normal effects.
 _LOGISTIC = math.pi**2 / 3
 
 
-def detectable(listeners: int, contestants: int, prompts: int, questions: int, power: float = 0.8) -> float:
+def power(contestants: int, prompts: int, questions: int) -> Grid:
+    """Table of :func:`detectable` by numbers of listeners, with these prompts and with twice as many."""
+    columns = (prompts, 2 * prompts)
+    rows = [
+        [str(listeners), *(_percent(detectable(listeners, contestants, number, questions)) for number in columns)]
+        for listeners in LISTENERS
+    ]
+    return Grid(["Listeners", *(f"{number} prompts" for number in columns)], rows)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share < 1 else "> 99 %"
+
+
+def detectable(listeners: int, contestants: int, prompts: int, questions: int, probability: float = 0.8) -> float:
     """Compute how often, of comparisons with a choice, a system must be preferred to another for a test to show it.
 
-    Shown is a significant difference, with probability `power`, at the level that Holm's adjustment leaves the first of all
+    Shown is a significant difference, with this `probability`, at the level that Holm's adjustment leaves the first of all
     pairs. The other systems are assumed halfway between the two.
 
     Parameters
@@ -34,7 +52,7 @@ def detectable(listeners: int, contestants: int, prompts: int, questions: int, p
     listeners, contestants, prompts : int
     questions : int
         Pairs in a form.
-    power : float
+    probability : float
 
     Returns
     -------
@@ -55,7 +73,7 @@ def detectable(listeners: int, contestants: int, prompts: int, questions: int, p
         heard = 2 * (BETWEEN_LISTENERS / flatter) ** 2 / listeners
         continued = 2 * (BETWEEN_PROMPTS / flatter) ** 2 / prompts
         parts = Variance(heard + chance, listeners - 1, continued + chance, prompts - 1, chance, listeners * questions)
-        return difference - stats.detectable(parts, stats.ALPHA / pairs, power)
+        return difference - stats.detectable(parts, stats.ALPHA / pairs, probability)
 
     if lacking(LARGEST) < 0:
         return 1.0

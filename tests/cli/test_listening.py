@@ -30,7 +30,11 @@ def test_from_the_page_to_the_result(call: Call, tmp_path: Path) -> None:
     lines = answer.stdout.splitlines()
     ((test, key),) = read_keys(folder).values()
     assert lines[0] == "lstm, real and ngram; 5 prompts, 15 questions a listener, about 2 minutes"
-    assert [line.split(":")[0] for line in lines[2:6]] == [f"  {number} listeners" for number in (5, 10, 20, 40)]
+    assert lines[2].split() == ["Listeners", "5", "prompts", "10", "prompts"]
+    told = [line.split() for line in lines[3:7]]
+    assert [row[0] for row in told] == ["5", "10", "20", "40"]
+    assert told[0][1:3] == [">", "99"]
+    assert 50 < int(told[-1][3]) < int(told[-1][1]) < 99, "more prompts show smaller differences"
     assert lines[-2] == f"  bench listen-test {folder} --votes FOLDER"
     assert lines[-1] == str(test / "listening-test.html")
 
