@@ -25,6 +25,9 @@ BACK_OFF = 0.5
 #: Status codes of a temporary problem of the server.
 BUSY = (408, 429, 500, 502, 503, 504)
 
+#: Status codes of an address without content.
+MISSING = (404, 410)
+
 #: Longest Retry-After that is obeyed, seconds.
 LONGEST_WAIT = 300
 
@@ -64,7 +67,7 @@ class UnreachableError(GoneError):
 
 
 class BrokenError(GoneError):
-    """An address on which the server's program fails: for ever, or while its database is down."""
+    """An address that the server refuses, or on which its program fails: for ever, or while it is in trouble."""
 
 
 class Client:
@@ -119,7 +122,7 @@ class Client:
         GoneError
             If it can't be downloaded: missing, too large, elsewhere.
         BrokenError
-            If the server answers 500 repeatedly.
+            If the server answers 500 repeatedly, or refuses the request.
         UnreachableError
             If it is too slow, or the server is busy or away repeatedly.
         DataError
@@ -138,7 +141,7 @@ class Client:
                         return
                     problem = f"the server answered {response.status_code}"
                     if response.status_code not in BUSY:
-                        raise GoneError(problem)
+                        raise (GoneError if response.status_code in MISSING else BrokenError)(problem)
                     pause = max(BACK_OFF * 2**attempt, retry_after(response.headers.get("Retry-After", "")))
                     self._paused += pause
             except _RetryError as error:

@@ -214,7 +214,6 @@ class Dataset:
         progress(0, 0, "reading midiworld's lists")
         links = self._links(client)
         files: dict[str, dict[str, Any]] = {}
-        left_out: list[list[str]] = []
         unreached: dict[str, str] = {}
         broken: dict[str, str] = {}
         # Those that fail are asked for once more at the end: then the server may answer again.
@@ -232,13 +231,9 @@ class Dataset:
                 if len(unreached) % MOST_MISSED == 0 and not self._answers(client):
                     raise _unreachable(unreached, len(links)) from error
                 continue
-            except BrokenError as error:
-                broken[link.url] = str(error)
-                continue
-            except GoneError as error:
+            except GoneError as error:  # of an address without content, or of all while the site is suspended
                 unreached.pop(link.url, None)
-                broken.pop(link.url, None)
-                left_out.append([link.url, str(error)])
+                broken[link.url] = str(error)
                 continue
             unreached.pop(link.url, None)
             if problem := _not_midi(body):  # of an address without a file, or "back soon" and "too many connections" on each
@@ -255,8 +250,7 @@ class Dataset:
             unreached |= broken
         if unreached:
             raise _unreachable(unreached, len(links))
-        left_out += map(list, broken.items())
-        return {link.url: files[link.url] for link in links if link.url in files}, left_out
+        return {link.url: files[link.url] for link in links if link.url in files}, list(map(list, broken.items()))
 
     def _answers(self, client: Client) -> bool:
         """Whether the server answers at all."""
@@ -325,9 +319,13 @@ def _changed(lines: Sequence[str]) -> DataError:
 
 
 def _not_midi(body: bytes) -> str:
-    """Problem of a body that isn't MIDI; empty if it is."""
+    """Problem of a body that isn't MIDI, or only the beginning of a file; empty if there is none."""
     if body.startswith(b"MThd"):
-        return ""
+        at, missing = 14, int.from_bytes(body[10:12], "big")
+        while at + 8 <= len(body) and missing > 0:
+            missing -= body[at : at + 4] == b"MTrk"
+            at += 8 + int.from_bytes(body[at + 4 : at + 8], "big")
+        return "not a MIDI file that can be parsed (it ends too early)" if missing > 0 or at > len(body) else ""
     head = body[:512].lstrip().lower()
     return "HTML instead of MIDI" if head.startswith((b"<!doctype", b"<html", b"<head")) else "not a MIDI file"
 

@@ -24,6 +24,7 @@ from .conftest import dataset_class, dataset_module, in_small_files
 from .servers import HTML, Answer, Server, midiworld_search, music, serving
 
 Midiworld = dataset_class("midiworld")
+midiworld = dataset_module("midiworld")
 pages = dataset_module("midiworld", "_midiworld")
 web = dataset_module("midiworld", "_web")
 Quiet = Callable[[int, int, str], None]
@@ -478,6 +479,8 @@ def test_a_file_that_a_server_never_delivers_costs_itself(site: Server, tmp_path
         (Answer(b"", 500), "the server answered 500"),
         (Answer(HTML), "HTML instead of MIDI"),
         (Answer(b"<br />Too many connections"), "not a MIDI file"),
+        *((Answer(b"no", status), f"the server answered {status}") for status in (402, 403, 404, 410, 509)),
+        (Answer(midi_bytes(music(0, 90))[:400], measured=False), r"not a MIDI file that can be parsed \(it ends too early\)"),
     ],
 )
 def test_files_that_a_server_in_trouble_does_not_deliver_are_fetched_later(
@@ -494,6 +497,25 @@ def test_files_that_a_server_in_trouble_does_not_deliver_are_fetched_later(
         site.put(f"download/{i}", body)
     make(site).fetch(tmp_path, quiet)
     assert len(all_pieces(make(site).load(tmp_path, quiet))) == len(HOSTILE)
+
+
+def test_locked_files_that_a_server_refuses_are_fetched_later(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    make(site).fetch(tmp_path, quiet)
+    for i, file in enumerate(sorted((tmp_path / "files").iterdir())):
+        site.put(f"download/{i}", Answer(b"", 403))
+        file.unlink()
+    with pytest.raises(DataError, match=r"6 of 6 files can't be downloaded now; http\S+: the server answered 403"):
+        make(site).fetch(tmp_path, quiet)
+
+
+@pytest.mark.parametrize("end", [13, 14, 21, -1])
+def test_the_beginning_of_a_file_is_no_file(end: int) -> None:
+    body = midi_bytes(music(0, 90))
+    assert [midiworld._not_midi(part) for part in (body, body + b"more", body[:end])] == [
+        "",
+        "",
+        "not a MIDI file that can be parsed (it ends too early)",
+    ]
 
 
 def test_a_damaged_lock_beside_the_right_folder_costs_itself(site: Server, tmp_path: Path, quiet: Quiet) -> None:
