@@ -246,7 +246,7 @@ def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) ->
         strangers.append(sum(pieces[at][1] != split for at in group))
         for at in group:
             pieces[at] = replace(pieces[at][0], group=_content(leader)), split if move else pieces[at][1]
-    pieces = [pieces[at] for group in sorted(groups) for at in group] if left_out else pieces
+    pieces = [piece for at, piece in enumerate(pieces) if at not in left_out]
     train, validation, test = (tuple(piece for piece, split in pieces if split == name) for name in SPLITS)
     remarks = (*splits.remarks, *_grouped(list(map(len, groups)), strangers, move=move))
     gathered = replace(splits, train=train, validation=validation, test=test, remarks=remarks, skipped=skipped)

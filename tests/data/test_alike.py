@@ -209,6 +209,18 @@ def test_an_album_costs_itself(tmp_path: Path, quiet: Quiet, n: int) -> None:
     assert in_splits(splits) == whole
 
 
+def test_an_album_leaves_the_order_of_all_else(tmp_path: Path, quiet: Quiet) -> None:
+    for at in range(24):
+        write(tmp_path / f"{at:02}.mid", melody(at))
+        write(tmp_path / f"{at * 7 % 24:02} again.mid", taken(melody(at), at, 0.05))
+    before = Folder().load(tmp_path, quiet)
+    write(tmp_path / "album.mid", album([melody(at) for at in range(24)], 200))
+    after = Folder().load(tmp_path, quiet)
+    assert [s.source for s in after.skipped] == ["album.mid"]
+    for name in ("train", "validation", "test"):
+        assert [p.id for p in getattr(after, name)] == [p.id for p in getattr(before, name)]
+
+
 def test_an_album_of_two_halves_costs_itself() -> None:
     pieces = [melody(at) for at in range(22)]
     both = Notes.concatenate([album(pieces, 22), album([piece[100:] for piece in pieces], 22).shifted(3_000)])
