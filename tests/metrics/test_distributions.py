@@ -71,6 +71,15 @@ def test_a_chord_alone_has_intervals_of_0_s() -> None:
     assert distributions.ioi_w1(chord, line) == 0.5
 
 
+def test_a_time_counts_for_10_s_at_most() -> None:
+    def played(onset: list[float], duration: list[float]) -> Notes:
+        return Notes.from_columns(onset, duration, [60, 62, 64], [80] * 3)
+
+    usual = played([0, 1, 2], [1, 1, 1])
+    assert distributions.evaluate(usual, played([0, 1, 2], [12_000, 1, 1]))["duration_w1"] == pytest.approx(3)
+    assert distributions.ioi_w1(usual, played([0, 1, 12_000], [1, 1, 1])) == pytest.approx(4.5)
+
+
 def test_octaves_are_one_pitch_class() -> None:
     assert distributions.evaluate(notes([48, 64]), notes([72, 76]))["pitch_class_js"] == 0.0
 
@@ -89,7 +98,7 @@ def test_jensen_shannon(one: NDArray[np.int64], other: NDArray[np.int64]) -> Non
     assert distributions.jensen_shannon(one, one) == pytest.approx(0, abs=1e-12)
 
 
-@given(music, st.floats(0, 100))
+@given(music, st.floats(0, 5))
 def test_longer_notes_are_as_far_as_they_are_longer(rows: list[tuple[int, int, float, float]], longer: float) -> None:
     real = made(rows)
     generated = Notes(real.onset, real.duration + longer, real.pitch, real.velocity)
