@@ -38,6 +38,9 @@ SEARCHED = 2
 
 Emit = Callable[[dict[str, Any]], None]
 
+#: Share of the training pieces that they must at least be worth, as pieces of one length, to pass without a remark.
+EVEN = 0.25
+
 #: Number of pieces whose continuations and targets are also written as MIDI.
 MIDI_PIECES = 3
 
@@ -287,7 +290,8 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     if protocol.folds is not None:
         folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)
         facts["folds"] = Folds(asked=protocol.folds, too_short=short, folds=folds).model_dump()
-        facts["remarks"] = [*corpus.remarks, *fold_remarks(folds, own_split, short, needed), *_few(protocol, len(usable))]
+        remarks = fold_remarks(folds, own_split, short, needed)
+        facts["remarks"] = [*corpus.remarks, *remarks, *_few(protocol, len(usable)), *_unequal(corpus.test)]
     return Targets(
         tuple(_target(i, corpus.test[i], protocol) for i in chosen),
         test_pieces=len(corpus.test),
@@ -442,7 +446,22 @@ def _remarks(corpus: Corpus, protocol: Protocol, usable: int) -> list[str]:
     sentences += _few(protocol, usable)
     if not corpus.validation:
         sentences.append("the dataset has no validation piece: nothing can be chosen by it")
-    return sentences
+    return sentences + _unequal(corpus.train)
+
+
+def _unequal(pieces: Sequence[Piece]) -> list[str]:
+    """Remark on training music that is mostly a few pieces', such as a set of two hours among songs."""
+    if not pieces:
+        return []
+    counts = np.array([max(1, len(piece.notes)) for piece in pieces], np.float64)
+    worth = counts.sum() ** 2 / (counts**2).sum()  # of equal pieces their number, Kish 1965
+    if worth >= EVEN * len(pieces):
+        return []
+    longest = int(counts.argmax())
+    return [
+        f"models learn from {len(pieces)} pieces as from {worth:.1f} of one length: {pieces[longest].id} has "
+        f"{counts[longest] / counts.sum():.0%} of their notes"
+    ]
 
 
 def _few(protocol: Protocol, usable: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -190,6 +191,20 @@ def test_originality_without_folds_is_as_before() -> None:
     samples = {(i, s): notes([60 + (i + s + j) % 7 for j in range(10)]) for i in range(2) for s in range(2)}
     expected = measure_samples(given.train, samples, stored.targets)
     assert measure_divisions(divide(given, stored), samples, stored.targets) == expected
+
+
+def test_training_music_that_is_mostly_one_piece_is_remarked_on() -> None:
+    short, long = [piece(f"p{i}", n=20) for i in range(20)], piece("two hours", n=10_000)
+    for folds in (None, 3):
+        protocol = Protocol(prompt=2, notes=10, folds=folds)
+        even, uneven = (
+            choose(corpus(train, short[:1], [piece("t", n=20)]), protocol, "key").facts["remarks"]
+            for train in (short, [*short, long])
+        )
+        assert not any("learn" in remark for remark in even)
+        assert re.fullmatch(
+            r"models learn from 2[13] pieces as from 1\.1 of one length: two hours has 96% of their notes", uneven[-1]
+        )
 
 
 def test_facts_are_read_back() -> None:
