@@ -201,6 +201,7 @@ class TestMachines:
             ({"cpu": "6502", "threads": 2}, "another processor"),
             ({"cpu": "Z80", "threads": 4}, "another number of threads"),
             ({"cpu": "Z80"}, "machine not recorded in B"),
+            ({"cpu": "Z80", "threads": 2, "shares_gpu": True}, "shared GPU in B"),
         ],
     )
     def test_times_of_another_are_not(self, make: Make, other: dict[str, object], reason: str) -> None:
