@@ -26,7 +26,7 @@ from bench.plugins.discovery import get_plugin, load, source_digest
 from bench.plugins.header import Plugin
 from bench.runner.folds import deal, fold_remarks, pooled
 from bench.specs.schema import DatasetChoice, Protocol
-from bench.storage.corpus import Corpus, load_corpus, save_corpus
+from bench.storage.corpus import Corpus, lengths, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
@@ -235,16 +235,6 @@ def corpus_key(source: Source, options: Mapping[str, Any], folder: Path | None) 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def parsed_digest(corpus: Corpus) -> str:
-    """Hash of the notes of all pieces, times in tenths of a millisecond: the last bits of a float depend on the processor."""
-    digest = hashlib.sha256()
-    for piece in (*corpus.train, *corpus.validation, *corpus.test):
-        notes = piece.notes
-        times = np.round(1e4 * np.stack([notes.onset, notes.duration])).astype(np.int64)
-        digest.update(times.tobytes() + notes.pitch.tobytes() + notes.velocity.tobytes() + b"\x1f")
-    return digest.hexdigest()[:16]
-
-
 def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     """Select the test pieces that are long enough, evenly spaced if there are more than the protocol's number.
 
@@ -263,7 +253,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     elif not corpus.train:
         raise DataError("The dataset has no training piece.", corpus.summary())
     needed = protocol.prompt + protocol.notes
-    usable = [i for i, piece in enumerate(corpus.test) if len(piece.notes) >= needed]
+    usable = [i for i, length in enumerate(lengths(corpus.test)) if length >= needed]
     if not usable:
         raise DataError(
             f"No test piece is long enough: {needed} notes are needed ({protocol.prompt} given, {protocol.notes} to generate), "
@@ -275,9 +265,9 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     chosen = [usable[i] for i in np.round(at).astype(int)]
     facts = {
         "corpus_key": key,
-        "parsed": parsed_digest(own_split),
+        "parsed": own_split.parsed,
         "pieces": {name: len(getattr(corpus, name)) for name in ("train", "validation", "test")},
-        "notes": {name: sum(len(p.notes) for p in getattr(corpus, name)) for name in ("train", "validation", "test")},
+        "notes": {name: sum(lengths(getattr(corpus, name))) for name in ("train", "validation", "test")},
         "prompt": protocol.prompt,
         "target": protocol.notes,
         "used": len(chosen),
@@ -377,7 +367,7 @@ def _is_cached(source: Source, job: Mapping[str, Any]) -> bool:
 
 
 def _corpus_name(source: Source, key: str) -> str:
-    return f"{source.plugin.name}-{key}.npz"
+    return f"{source.plugin.name}-{key}.npy"
 
 
 def _corpus_folders(job: Mapping[str, Any]) -> list[Path]:
@@ -418,7 +408,7 @@ def _corpus(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not those of a data set whose name begins alike: another process may be writing them.
-        for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.npz.*.tmp") if alone else ():
+        for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.npy.*.tmp") if alone else ():
             left.unlink(missing_ok=True)
         save_corpus(folder / name, splits, key)
     except OSError as error:
@@ -474,7 +464,7 @@ def _few(protocol: Protocol, usable: int) -> list[str]:
 def _lengths(pieces: Sequence[Piece]) -> str:
     if not pieces:
         return "and the test split is empty"
-    sizes = sorted(len(p.notes) for p in pieces)
+    sizes = sorted(lengths(pieces))
     return f"and the {len(sizes)} test pieces have {sizes[0]} to {sizes[-1]} (median {sizes[len(sizes) // 2]})"
 
 

@@ -1,4 +1,4 @@
-"""Arrays that corpora, targets and samples are stored as: a NumPy archive (``.npz``) behind a checksum.
+"""Arrays that targets and samples are stored as: a NumPy archive (``.npz``) behind a checksum.
 
 Notes of several pieces are stored end to end in ``onset``, ``duration`` (float64), ``pitch`` and ``velocity`` (uint8);
 ``offsets`` (pieces + 1) says where each begins. Names of a second set of notes have a prefix. Anything else is JSON in bytes.
@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import math
+import mmap
 import re
 import struct
 import zipfile
@@ -117,15 +118,28 @@ def _read(member: IO[bytes], size: int) -> bytearray:
 
 
 def _array(name: str, content: bytearray) -> NDArray[Any]:
-    header = _HEADER.match(content)
-    if header is None:
-        raise ValueError(f"{name} is no array of numbers")
-    dtype, shape = np.dtype(header[1].decode()), tuple(map(int, re.findall(rb"\d+", header[2])))
-    if math.prod(shape) * dtype.itemsize != len(content) - header.end():
+    dtype, shape, begin = read_npy_header(content, name)
+    if math.prod(shape) * dtype.itemsize != len(content) - begin:
         raise ValueError(f"{name} doesn't have the size that it claims")
-    array = np.frombuffer(content, dtype, offset=header.end()).reshape(shape)
+    array = np.frombuffer(content, dtype, offset=begin).reshape(shape)
     array.flags.writeable = False
     return array
+
+
+def npy_header(dtype: DTypeLike, length: int) -> bytes:
+    """Write the header of an array of one dimension, as in a file of NumPy's."""
+    content = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(content, {"descr": descr, "fortran_order": False, "shape": (length,)})
+    return content.getvalue()
+
+
+def read_npy_header(content: bytearray | mmap.mmap, name: str, at: int = 0) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Read the type and the shape of an array whose header begins at byte `at`, and where its numbers begin."""
+    header = _HEADER.match(content, at)
+    if header is None:
+        raise ValueError(f"{name} is no array of numbers")
+    return np.dtype(header[1].decode()), tuple(map(int, re.findall(rb"\d+", header[2]))), header.end()
 
 
 def column(arrays: Arrays, name: str, dtype: DTypeLike, dimensions: int = 1) -> NDArray[Any]:
@@ -142,7 +156,8 @@ def version(arrays: Arrays) -> object:
     return array.item() if array is not None and array.shape == () else None
 
 
-_DTYPES = dict(zip(COLUMNS, (np.float64, np.float64, np.uint8, np.uint8), strict=True))
+#: Types of the columns of notes.
+NOTE_TYPES = dict(zip(COLUMNS, (np.float64, np.float64, np.uint8, np.uint8), strict=True))
 
 
 def note_columns(parts: Sequence[Notes], prefix: str = "") -> dict[str, NDArray[Any]]:
@@ -156,7 +171,7 @@ def note_columns(parts: Sequence[Notes], prefix: str = "") -> dict[str, NDArray[
     if len(parts) > MOST_PIECES:
         raise DataError(f"A file can hold {MOST_PIECES:,} pieces or samples, not {len(parts):,}.", "Use fewer.")
     columns: dict[str, NDArray[Any]] = {
-        name: np.concatenate([np.empty(0, dtype), *(getattr(p, name) for p in parts)]) for name, dtype in _DTYPES.items()
+        name: np.concatenate([np.empty(0, dtype), *(getattr(p, name) for p in parts)]) for name, dtype in NOTE_TYPES.items()
     }
     columns["offsets"] = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     return {prefix + name: column for name, column in columns.items()}
@@ -170,17 +185,24 @@ def read_notes(arrays: Arrays, prefix: str = "") -> list[Notes]:
     ValueError
         If the columns hold anything but sorted notes of complete pieces.
     """
-    columns = {name: column(arrays, prefix + name, dtype) for name, dtype in _DTYPES.items()}
+    columns = {name: column(arrays, prefix + name, dtype) for name, dtype in NOTE_TYPES.items()}
     offsets = column(arrays, f"{prefix}offsets", np.int64)
-    if not 0 < len(offsets) <= MOST_PIECES + 1 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        raise ValueError(f"its offsets don't rise from 0, or are more than {MOST_PIECES:,}")
-    if offsets[-1] != len(columns["onset"]):
-        raise ValueError(f"it has {len(columns['onset'])} notes, expected {offsets[-1]}")
+    check_offsets(offsets, len(columns["onset"]))
     try:
         check_columns(**columns, starts=offsets[:-1])
     except DataError as error:
         raise ValueError(error.message) from error
     return [Notes._checked(**{name: c[a:b] for name, c in columns.items()}) for a, b in itertools.pairwise(offsets)]
+
+
+def check_offsets(offsets: NDArray[np.int64], notes: int, pieces: int | None = None) -> None:
+    """Raise a ValueError unless offsets divide `notes` notes into pieces, `pieces` if that is given."""
+    if not 0 < len(offsets) <= MOST_PIECES + 1 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise ValueError(f"its offsets don't rise from 0, or are more than {MOST_PIECES:,}")
+    if offsets[-1] != notes:
+        raise ValueError(f"it has {notes} notes, expected {offsets[-1]}")
+    if pieces not in (None, len(offsets) - 1):
+        raise ValueError(f"it has {len(offsets) - 1} pieces, expected {pieces}")
 
 
 def json_bytes(value: Any) -> NDArray[np.uint8]:

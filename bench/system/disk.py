@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import mmap
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -53,9 +54,6 @@ class DamagedFileError(OSError):
 def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
     """Replace a file in one step, and flush it to the disk; missing parent folders are created.
 
-    A temporary file that a killed process leaves is named ``.NAME.RANDOM.tmp``. A process ID would not tell apart two containers
-    that share the folder, in each of which this is process 1.
-
     Parameters
     ----------
     path : Path
@@ -68,18 +66,31 @@ def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
     OSError
         If it can't be written completely; then `path` is as it was.
     """
+    with _replacing(path, mode) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, mode: int | None = None, *, flush: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path`, in one step, when it is complete, and is flushed to the disk if `flush`.
+
+    A temporary file that a killed process leaves is named ``.NAME.RANDOM.tmp``. A process ID would not tell apart two containers
+    that share the folder, in each of which this is process 1.
+    """
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         # A new file: a name that someone else left there, a link perhaps, is never written to.
-        with temporary.open("xb") as file:
+        with temporary.open("x+b") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
-            file.write(content)
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        _flush_folder(path.parent)
+        if flush:
+            _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -250,7 +261,22 @@ def check_ordinary(folder: Path, own: Callable[[Path], bool] = lambda _: False) 
 
 def write_sealed(path: Path, content: bytes) -> None:
     """Replace a file in one step by `content` behind a header of :data:`HEADER` bytes with its checksum."""
-    write_file(path, _header(content) + content)
+    write_file(path, _header(hashlib.sha256(content).hexdigest()) + content)
+
+
+@contextlib.contextmanager
+def sealing(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
+    """Replace a file as :func:`write_sealed` by what is written to the file that is given, which need not fit into memory.
+
+    Without `flush` a power cut may take it, or leave it damaged.
+    """
+    with _replacing(path, flush=flush) as file:
+        file.write(bytes(HEADER))
+        yield file
+        file.seek(HEADER)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        file.seek(0)
+        file.write(_header(digest))
 
 
 def read_sealed(path: Path, limit: int = MOST_CHECKPOINT) -> bytes:
@@ -270,12 +296,37 @@ def read_sealed(path: Path, limit: int = MOST_CHECKPOINT) -> bytes:
         If it can't be read.
     """
     data = read_file(path, HEADER + limit)
-    if not data.startswith(_MARK):
-        raise DamagedFileError("it has no checksum, so it is damaged or another program's")
     content = data[HEADER:]
-    if data[:HEADER] != _header(content):
-        raise DamagedFileError("it doesn't match its checksum, so it is damaged")
+    _check_header(data[:HEADER], hashlib.sha256(content).hexdigest())
     return content
+
+
+def map_sealed(path: Path, limit: int, *, verify: bool = True) -> mmap.mmap:
+    """Map a file that :func:`write_sealed` or :func:`sealing` wrote into memory, its header included, and verify it.
+
+    It is verified as it is read, not as it is mapped: so what is verified counts as nobody's memory, and a disk that has lost a
+    part of it raises, where a mapping would end the process.
+
+    Raises
+    ------
+    DamagedFileError, OSError
+        As :func:`read_sealed`.
+    """
+
+    def use(file: BinaryIO, size: int) -> mmap.mmap:
+        header = file.read(HEADER)
+        if verify:
+            _check_header(header, hashlib.file_digest(file, "sha256").hexdigest())  # type: ignore[arg-type]
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+
+    return _read(path, HEADER + limit, use)
+
+
+def _check_header(header: bytes, digest: str) -> None:
+    if not header.startswith(_MARK):
+        raise DamagedFileError("it has no checksum, so it is damaged or another program's")
+    if header != _header(digest):
+        raise DamagedFileError("it doesn't match its checksum, so it is damaged")
 
 
 def file_digest(path: Path) -> str:
@@ -283,5 +334,5 @@ def file_digest(path: Path) -> str:
     return _read(path, MOST_RESULT, lambda file, _: hashlib.file_digest(file, "sha256").hexdigest())  # type: ignore[arg-type]
 
 
-def _header(content: bytes) -> bytes:
-    return (_MARK + hashlib.sha256(content).hexdigest().encode() + b"\n").ljust(HEADER, b"\0")
+def _header(digest: str) -> bytes:
+    return (_MARK + digest.encode() + b"\n").ljust(HEADER, b"\0")

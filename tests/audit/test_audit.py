@@ -228,10 +228,10 @@ def two_pieces(tmp_path: Path) -> HeldOut:
         return Piece(line([pitch] * 12), name)
 
     splits = Splits((piece("t", 60), piece("u", 65), piece("v", 70)), (), (piece("a", 60), piece("b", 70)))
-    save_corpus(tmp_path / "corpus.npz", splits, "feed")
+    save_corpus(tmp_path / "corpus.npy", splits, "feed")
     spec = Spec(name="two", title="Two", dataset=DatasetChoice(name="two"), protocol=Protocol(prompt=2, notes=4))
     targets = tuple(Target(PieceName(i, p.id), p.notes[:2], p.notes[2:6]) for i, p in enumerate(splits.test))
-    prepared = Prepared(title="Toy", license="CC0", corpus=str(tmp_path / "corpus.npz"), corpus_key="feed")
+    prepared = Prepared(title="Toy", license="CC0", corpus=str(tmp_path / "corpus.npy"), corpus_key="feed")
     return HeldOut(spec, Targets(targets, 2, 2), prepared)
 
 

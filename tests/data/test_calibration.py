@@ -300,8 +300,8 @@ class TestOnTheWay:
 
     def test_round_trip(self, tmp_path: Path) -> None:
         splits = make(pieces=16, notes=8)
-        save_corpus(tmp_path / "c.npz", splits, "x")
-        assert load_corpus(tmp_path / "c.npz").entropy == splits.entropy
+        save_corpus(tmp_path / "c.npy", splits, "x")
+        assert load_corpus(tmp_path / "c.npy").entropy == splits.entropy
         assert splits.entropy is not None
         assert list(splits.entropy) == [*FIELDS, "total"]
         assert splits.entropy["total"] == pytest.approx(sum(splits.entropy[f] for f in FIELDS), abs=1e-12)

@@ -207,8 +207,8 @@ def test_one_file_with_a_note_of_a_hundred_years_costs_itself(files: Path, tmp_p
     (files / "long.mid").write_bytes(endless.read_bytes())
     splits = Folder(minimum_notes=1).load(files, quiet)
     assert {s.source: s.reason for s in splits.skipped}["long.mid"].startswith("it has a note that begins after, or lasts")
-    save_corpus(tmp_path / "c.h5", splits, "x")
-    assert len(load_corpus(tmp_path / "c.h5").train) == len(splits.train)
+    save_corpus(tmp_path / "c.npy", splits, "x")
+    assert len(load_corpus(tmp_path / "c.npy").train) == len(splits.train)
 
 
 def test_a_cache_is_tagged_and_no_file_of_the_user_becomes_a_tag(tmp_path: Path) -> None:

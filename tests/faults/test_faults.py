@@ -109,7 +109,7 @@ def test_every_rotten_file_is_found_and_made_again(
         code = machine.command("verify", "toy-cpu", "--out", str(machine.out)).code
         assert code == 3, f"verify misses {file.name}"
         file.write_bytes(intact)
-    for file in (*stored, *(machine.folder / "cache").glob("corpora/*.npz")):
+    for file in (*stored, *(machine.folder / "cache").glob("corpora/*.npy")):
         flip(file, draw)
     assert not settled(machine, undisturbed)
 

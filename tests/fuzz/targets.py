@@ -42,7 +42,7 @@ from bench.report.figures.audit import heat_map
 from bench.runner.events import LAST_TURNS, EventReader
 from bench.specs.check import ValidNames
 from bench.specs.load import load_spec
-from bench.storage import arrays, corpus, files
+from bench.storage import arrays, columns, corpus, files
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import PieceName, Samples, Target, read_samples, read_target_file
 from bench.system.disk import read_sealed, write_sealed
@@ -184,14 +184,18 @@ def _resume(folder: Path) -> None:
         assert entry["notes"] >= 0
 
 
-def _arrays(read: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
+def _write_columns(path: Path, values: dict[str, Any], limit: int) -> None:
+    columns.write_columns(path, {name: columns.Column.of(np.atleast_1d(value)) for name, value in values.items()}, limit)
+
+
+def _arrays(read: Callable[[Path], object], write: Callable[..., None] = arrays.write_arrays) -> Callable[[bytes, Path], None]:
     """Reader of arrays: the input is JSON, its values by name, and bytes to overwrite by position."""
 
     def run(data: bytes, folder: Path) -> None:
         path = folder / "file.npz"
         try:
             layout = json.loads(data)
-            arrays.write_arrays(path, {name: array(name, value) for name, value in layout["values"].items()}, 1 << 24)
+            write(path, {name: array(name, value) for name, value in layout["values"].items()}, 1 << 24)
             content = bytearray(read_sealed(path))
             for at, byte in layout["bytes"]:
                 content[at % len(content)] = byte % 256
@@ -392,8 +396,8 @@ def _json(template: Any) -> bytes:
     return json.dumps(template).encode()
 
 
-def _stored(read: Callable[[Path], object], template: dict[str, Any]) -> Reader:
-    return Reader(_arrays(read), _layout(template), _json({"values": template, "bytes": []}))
+def _stored(read: Callable[[Path], object], template: dict[str, Any], write: Callable[..., None] = arrays.write_arrays) -> Reader:
+    return Reader(_arrays(read, write), _layout(template), _json({"values": template, "bytes": []}))
 
 
 def _misbehave(data: bytes, folder: Path) -> None:
@@ -431,7 +435,7 @@ TARGETS: dict[str, Reader] = {
     "history": Reader(_history, _lines(inputs.record(templates.EPOCH)), _json(templates.EPOCH) + b"\n"),
     "samples": _stored(_samples, templates.SAMPLES),
     "targets": _stored(_targets, templates.TARGETS),
-    "corpus": _stored(_corpus, templates.CORPUS),
+    "corpus": _stored(_corpus, templates.CORPUS, _write_columns),
     "maestro": Reader(
         _maestro, inputs.table(templates.MAESTRO_HEADER, templates.MAESTRO_ROW, *templates.MAESTRO_CELLS), templates.MAESTRO
     ),

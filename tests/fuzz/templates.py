@@ -208,8 +208,9 @@ TARGETS: dict[str, Any] = {
     "facts": {"json": {"test_pieces": 2, "usable": 2, "facts": {}, "pieces": [{"index": i, **_PIECE} for i in range(2)]}},
 }  # fmt: skip
 CORPUS: dict[str, Any] = {
-    **_COLUMNS, "format": CORPUS_FORMAT, "fingerprint": {"json": "f"}, "split": [0, 2],
-    "pieces": {"json": [_PIECE | {"source": "s", "sha256": ""}] * 2}, "skipped": {"json": [["a", "b"]]},
+    **_COLUMNS, "format": [CORPUS_FORMAT], "fingerprint": {"json": "f"}, "splits": [1, 0, 1, 0],
+    "parsed": {"json": "d"},
+    "pieces": {"json": [_PIECE | {"source": "s", "sha256": "", "group": "g"}] * 2}, "skipped": {"json": [["a", "b"]]},
     "remarks": {"json": ["r"]},
     "entropy": {"json": None}, "noise": {"json": {"velocity": 1.0}},
 }  # fmt: skip

@@ -87,7 +87,7 @@ def test_second_load_of_maestro_size(tmp_path: Path, benchmark: Callable[..., ob
         onset = np.round(np.cumsum(rng.exponential(0.1, n)) * 960) / 960
         notes = Notes.from_columns(onset, rng.integers(10, 2000, n) / 960, rng.integers(21, 109, n), rng.integers(1, 128, n))
         pieces.append(Piece(notes, f"piece {i}", "title", "composer"))
-    path = tmp_path / "big.npz"
+    path = tmp_path / "big.npy"
     save_corpus(path, Splits(tuple(pieces[:900]), tuple(pieces[900:1000]), tuple(pieces[1000:])), "x")
     best = min(seconds(lambda: load_corpus(path)) for _ in range(3))
     benchmark.pedantic(load_corpus, args=(path,), rounds=2)  # type: ignore[attr-defined]

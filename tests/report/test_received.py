@@ -50,7 +50,7 @@ def test_a_file_in_the_place_of_the_midi_files_is_no_folder(run: Path) -> None:
 
 def test_verification_opens_only_the_cache(run: Path, tmp_path: Path) -> None:
     """What run.json names elsewhere is not even looked at: here a data set that is not one."""
-    name = f"four-{'0' * 16}.npz"
+    name = f"four-{'0' * 16}.npy"
     for place in ("elsewhere", "cache/corpora"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / name).write_bytes(b"not a corpus")

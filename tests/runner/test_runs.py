@@ -303,7 +303,7 @@ def test_a_cache_baked_into_an_image_is_read_where_nothing_else_can_be_written(
 def test_a_damaged_cache_is_parsed_again(toy: Bench) -> None:
     toy.write({"steady": {}})
     toy.run()
-    (corpus,) = (toy.out / ".cache" / "corpora").glob("*.npz")
+    (corpus,) = (toy.out / ".cache" / "corpora").glob("*.npy")
     good = corpus.read_bytes()
     corpus.write_bytes(good[: len(good) // 2])
     toy.run()
@@ -315,7 +315,7 @@ def test_results_belong_to_the_music_as_it_was_read(toy: Bench) -> None:
     toy.write({"steady": {}})
     assert toy.run().failed == 0
     (first,) = toy.trials().values()
-    (file,) = (toy.out / ".cache" / "corpora").glob("toy-*.npz")
+    (file,) = (toy.out / ".cache" / "corpora").glob("toy-*.npy")
     corpus = load_corpus(file)
     shorter = replace(corpus.train[0], notes=corpus.train[0].notes[:-1])
     save_corpus(file, Splits((shorter, *corpus.train[1:]), corpus.validation, corpus.test), corpus.fingerprint)

@@ -12,16 +12,22 @@ import h5py
 import numpy as np
 
 from bench.storage.arrays import read_arrays, write_arrays
+from bench.storage.columns import Column, Mapped, write_columns
 from bench.storage.files import json_bytes
 from bench.system.disk import read_sealed, write_sealed
 
 
 @contextlib.contextmanager
 def edited(path: Path) -> Iterator[dict[str, np.ndarray]]:
-    """Edit arrays, which can be written to."""
-    arrays = {name: array.copy() for name, array in read_arrays(path, 1 << 24).items()}
+    """Edit the arrays or columns of a file, which can be written to."""
+    mapped = path.suffix == ".npy"
+    stored = Mapped(path, 1 << 24).arrays if mapped else read_arrays(path, 1 << 24)
+    arrays = {name: array.copy() for name, array in stored.items()}
     yield arrays
-    write_arrays(path, arrays, 1 << 40)
+    if mapped:
+        write_columns(path, {name: Column.of(array) for name, array in arrays.items()}, 1 << 40)
+    else:
+        write_arrays(path, arrays, 1 << 40)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+import json
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
-from bench.music.notes import Notes
-from bench.storage.corpus import Corpus, load_corpus, save_corpus
+from bench.music.notes import COLUMNS, Notes
+from bench.storage import corpus as corpus_module
+from bench.storage.corpus import SPLITS, lengths, load_corpus, parsed_digest, save_corpus
+from bench.system.disk import HEADER
 from tests.data.servers import music
 from tests.storage.sealed import edited
 
@@ -36,21 +39,20 @@ def splits() -> Splits:
 
 @pytest.fixture
 def corpus_file(tmp_path: Path) -> Path:
-    save_corpus(tmp_path / "new" / "corpus.npz", splits(), "finger")
-    return tmp_path / "new" / "corpus.npz"
-
-
-def columns(corpus: Corpus) -> list[np.ndarray]:
-    return [getattr(p.notes, c) for p in (*corpus.train, *corpus.test) for c in ("onset", "pitch") if len(p.notes)]
+    save_corpus(tmp_path / "new" / "corpus.npy", splits(), "finger")
+    return tmp_path / "new" / "corpus.npy"
 
 
 def test_round_trip(corpus_file: Path) -> None:
     before, after = splits(), load_corpus(corpus_file)
-    for name in ("train", "validation", "test", "skipped", "remarks", "entropy", "noise", "samples"):
+    for name in ("train", "validation", "test", "samples"):
+        assert tuple(getattr(after, name)) == getattr(before, name)
+    for name in ("skipped", "remarks", "entropy", "noise"):
         assert getattr(after, name) == getattr(before, name)
+    assert after.parsed == parsed_digest((*before.train, *before.validation, *before.test))
     assert after.fingerprint == "finger"
     assert after.train[0].notes.onset.dtype == np.float64
-    assert [p.name for p in corpus_file.parent.iterdir()] == ["corpus.npz"]
+    assert [p.name for p in corpus_file.parent.iterdir()] == ["corpus.npy"]
 
 
 def test_nothing_is_written_that_could_not_be_read(corpus_file: Path) -> None:
@@ -63,30 +65,62 @@ def test_nothing_is_written_that_could_not_be_read(corpus_file: Path) -> None:
 
 
 def test_no_pieces(tmp_path: Path) -> None:
-    save_corpus(tmp_path / "c.npz", Splits((), (), ()), "x")
-    assert load_corpus(tmp_path / "c.npz").train == ()
+    save_corpus(tmp_path / "c.npy", Splits((), (), ()), "x")
+    assert load_corpus(tmp_path / "c.npy").train[:] == ()
 
 
-def test_pieces_are_views_of_one_column(corpus_file: Path) -> None:
+def test_pieces_are_views_of_the_file(corpus_file: Path) -> None:
     corpus = load_corpus(corpus_file)
-    first, last = corpus.train[0].notes, corpus.test[0].notes
-    for name in ("onset", "duration", "pitch", "velocity"):
-        a, b = getattr(first, name), getattr(last, name)
-        assert a.base is not None
-        assert a.base is b.base
-        assert np.shares_memory(a, a.base)
-        assert not a.flags.writeable
+    for piece in (corpus.train[0], corpus.test[-2], *corpus.samples):
+        for column in (getattr(piece.notes, name) for name in COLUMNS):
+            while isinstance(column, np.ndarray):
+                assert not column.flags.writeable
+                assert column.flags.aligned
+                column = column.base
+            assert isinstance(column.obj, mmap.mmap)
 
 
-def test_it_is_compressed(corpus_file: Path) -> None:
-    with zipfile.ZipFile(corpus_file) as archive:
-        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+def test_pieces_are_a_sequence(corpus_file: Path) -> None:
+    train = load_corpus(corpus_file).train
+    assert [piece.id for piece in train[1:3]] == ["id1", "id2"]
+    assert train[-1] == splits().train[-1]
+    assert lengths(train) == lengths(splits().train) == [5, 6, 7, 8]
+    with pytest.raises(IndexError):
+        train[4]
+
+
+def test_numpy_reads_the_file(corpus_file: Path) -> None:
+    """As the module's documentation says."""
+    with corpus_file.open("rb") as file:
+        file.seek(HEADER)
+        arrays = [np.load(file) for _ in range(15)]
+        assert file.read() == b""
+    names = json.loads(arrays[-1].tobytes())
+    assert (
+        arrays[names.index("pitch")].tolist()
+        == np.concatenate([piece.notes.pitch for name in SPLITS for piece in getattr(splits(), name)]).tolist()
+    )
+
+
+def test_a_part_of_the_columns_is_checked_at_a_time(corpus_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With parts of a few notes the file is the same, and each fault is found, also at the border of a part."""
+    whole = corpus_file.read_bytes()
+    monkeypatch.setattr(corpus_module, "_AT_ONCE", 7)
+    save_corpus(corpus_file, splits(), "finger")
+    assert corpus_file.read_bytes() == whole
+    assert [len(piece.notes) for piece in load_corpus(corpus_file).train] == [5, 6, 7, 8]
+    number = sum(lengths([piece for name in SPLITS for piece in getattr(splits(), name)]))
+    for at in range(number):
+        damage(corpus_file, "velocity", at, 0)
+        with pytest.raises(DataError, match="velocity"):
+            load_corpus(corpus_file)
+        corpus_file.write_bytes(whole)
 
 
 def test_unknown_format_is_refused_in_words(corpus_file: Path) -> None:
     with edited(corpus_file) as file:
-        file["format"][()] = 99
-    with pytest.raises(DataError, match=r"corpus.npz.*format 99, this version reads format 6") as error:
+        file["format"][0] = 99
+    with pytest.raises(DataError, match=r"corpus.npy.*format 99, this version reads format 7") as error:
         load_corpus(corpus_file)
     assert "Delete" in error.value.hint
 
@@ -95,7 +129,7 @@ def test_unknown_format_is_refused_in_words(corpus_file: Path) -> None:
 def test_truncated_file(corpus_file: Path, share: float) -> None:
     raw = corpus_file.read_bytes()
     corpus_file.write_bytes(raw[: int(len(raw) * share)])
-    with pytest.raises(DataError, match=r"corpus\.npz") as error:
+    with pytest.raises(DataError, match=r"corpus\.npy") as error:
         load_corpus(corpus_file)
     assert "Delete" in error.value.hint
 
@@ -116,12 +150,13 @@ def damage(path: Path, name: str, index: int, value: float) -> None:
         ("offsets", -1, 7),
         ("offsets", -1, 10_000),
         ("offsets", 2, 0),
-        ("split", 0, 9),
+        ("splits", 0, 9),
+        ("splits", 1, -1),
     ],
 )
 def test_damaged_values(corpus_file: Path, name: str, index: int, value: float) -> None:
     damage(corpus_file, name, index, value)
-    with pytest.raises(DataError, match=r"corpus\.npz"):
+    with pytest.raises(DataError, match=r"corpus\.npy"):
         load_corpus(corpus_file)
 
 
@@ -131,7 +166,7 @@ def test_missing_part_and_missing_file(corpus_file: Path) -> None:
     with pytest.raises(DataError, match="damaged"):
         load_corpus(corpus_file)
     with pytest.raises(DataError, match="no corpus"):
-        load_corpus(corpus_file.with_name("other.npz"))
+        load_corpus(corpus_file.with_name("other.npy"))
 
 
 def test_a_reader_of_the_old_file_is_not_disturbed(corpus_file: Path) -> None:
@@ -147,4 +182,4 @@ def test_a_failed_write_leaves_the_old_file(corpus_file: Path) -> None:
     with pytest.raises(TypeError):
         save_corpus(corpus_file, broken, "new")
     assert load_corpus(corpus_file).fingerprint == "finger"
-    assert [p.name for p in corpus_file.parent.iterdir()] == ["corpus.npz"]
+    assert [p.name for p in corpus_file.parent.iterdir()] == ["corpus.npy"]

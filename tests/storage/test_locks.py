@@ -76,7 +76,7 @@ def test_a_run_folder_without_locks_is_refused_with_a_way_out(tmp_path: Path, li
 def test_a_cache_needs_no_locks(tmp_path: Path, library: Path) -> None:
     done = run(tmp_path, library, tmp_path / "cache", errno.ENOLCK)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(list((tmp_path / "cache" / "corpora").glob("*.npz"))) == 1
+    assert len(list((tmp_path / "cache" / "corpora").glob("*.npy"))) == 1
 
 
 def test_a_copy_by_hard_links_does_not_open_a_lock(tmp_path: Path) -> None:
@@ -90,13 +90,13 @@ def test_a_copy_by_hard_links_does_not_open_a_lock(tmp_path: Path) -> None:
 
 
 def test_a_temporary_of_another_process_is_left_alone_without_locks(tmp_path: Path, library: Path) -> None:
-    other = tmp_path / "cache" / "corpora" / ".toy-0123456789abcdef.npz.1a2b.tmp"
+    other = tmp_path / "cache" / "corpora" / ".toy-0123456789abcdef.npy.1a2b.tmp"
     other.parent.mkdir(parents=True)
     other.touch()
     assert run(tmp_path, library, tmp_path / "cache", errno.ENOLCK).returncode == 0
     assert other.exists()
     shutil.rmtree(tmp_path / "out")
-    for corpus in other.parent.glob("*.npz"):
+    for corpus in other.parent.glob("*.npy"):
         corpus.unlink()
     assert run(tmp_path, library, tmp_path / "elsewhere", errno.ENOLCK).returncode == 0
     assert not other.exists()
