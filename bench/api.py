@@ -45,6 +45,7 @@ from bench.formatting import clean, clean_fields
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi, walk
 from bench.music.notes import FIELDS, Notes
+from bench.music.reading import Reading, midi_digest, read_midi_files
 from bench.system.disk import MOST_RECORD, DamagedFileError, open_log, read_file, read_sealed, write_file, write_sealed
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Piece",
     "PluginError",
     "Progress",
+    "Reading",
     "Run",
     "Skipped",
     "Splits",
@@ -68,7 +70,9 @@ __all__ = [
     "fetch_command",
     "midi_bytes",
     "midi_content",
+    "midi_digest",
     "read_midi",
+    "read_midi_files",
     "read_sealed",
     "seed_for",
     "walk",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, midi_content, read_midi
+from bench.api import DataError, Notes, Piece, Progress, Reading, Skipped, Splits, midi_digest, read_midi_files
 
 from ._alike import alike
 from ._splits import UnionFind, unit_hash
@@ -77,18 +77,15 @@ def read_entries(
     left_out = list(skipped)
     seen: dict[str, str] = {}
     by_notes: dict[bytes, str] = {}
-    for i, entry in enumerate(entries):
+    readings = read_midi_files([entry.path for entry in entries], programs, names, pedal)
+    for i, (entry, reading) in enumerate(zip(entries, readings, strict=True)):
         progress(i, len(entries), "reading MIDI")
         try:
-            raw = midi_content(entry.path)
-            digest = hashlib.sha256(raw).hexdigest()
-            if digest in seen:
-                raise DataError(f"the same file as {seen[digest]}")
-            notes = _notes(raw, programs, names, pedal, minimum_notes)
-            columns = (notes.onset, notes.duration, notes.pitch, notes.velocity)
-            same = hashlib.sha256(b"".join(column.tobytes() for column in columns)).digest()
-            if same in by_notes:
-                raise DataError(f"the same notes as {by_notes[same]}")
+            if reading.sha256 and reading.sha256 in seen:
+                raise DataError(f"the same file as {seen[reading.sha256]}")
+            notes = _notes(reading, programs, names, minimum_notes)
+            if reading.same in by_notes:
+                raise DataError(f"the same notes as {by_notes[reading.same]}")
         except FileNotFoundError:
             left_out.append(Skipped(entry.name, "listed, but the file does not exist"))
         except (OSError, ValueError) as error:  # a ValueError if the name holds a NUL
@@ -96,8 +93,8 @@ def read_entries(
         except DataError as error:
             left_out.append(Skipped(entry.name, error.message))
         else:
-            seen[digest] = by_notes[same] = entry.name
-            pieces[entry.split].append(Piece(notes, entry.name, entry.title, entry.composer, entry.name, digest))
+            seen[reading.sha256] = by_notes[reading.same] = entry.name
+            pieces[entry.split].append(Piece(notes, entry.name, entry.title, entry.composer, entry.name, reading.sha256))
     progress(len(entries), len(entries), "reading MIDI")
     train, validation, test = (tuple(pieces[name]) for name in SPLITS)
     return Splits(train, validation, test, tuple(left_out), tuple(remarks))
@@ -107,10 +104,11 @@ def _unreadable(error: OSError | ValueError) -> str:
     return f"can't be read ({getattr(error, 'strerror', None) or error})"
 
 
-def _notes(raw: bytes, programs: range | None, names: Collection[str] | None, pedal: bool, minimum_notes: int) -> Notes:
-    if not raw:
-        raise DataError("the file is empty")
-    notes = read_midi(raw, programs, names, pedal)
+def _notes(reading: Reading, programs: range | None, names: Collection[str] | None, minimum_notes: int) -> Notes:
+    if reading.error is not None:
+        raise reading.error
+    notes = reading.notes
+    assert notes is not None
     if len(notes) == 0 and names is not None:
         raise DataError("it has no notes in the selected tracks")
     if len(notes) == 0:
@@ -198,15 +196,21 @@ def identity(*parts: object) -> str:
 def contents(root: Path, paths: Iterable[Path]) -> str:
     """Hash the names and contents of MIDI files, the same on every machine. Those that can't be read count too."""
     lines = []
-    for path in sorted(paths):
-        name = path.relative_to(root) if path.is_relative_to(root) else path
+    for path in sorted(paths, key=lambda path: path.parts):
+        name = name_below(root, path)
         try:
-            lines.append(f"{name}\x1e{hashlib.sha256(midi_content(path)).hexdigest()}")
+            lines.append(f"{name}\x1e{midi_digest(path)}")
         except (OSError, ValueError):
             lines.append(f"{name}\x1emissing")
         except DataError as error:
             lines.append(f"{name}\x1e{error.message}")
     return identity(*lines)
+
+
+def name_below(root: Path, path: Path) -> str:
+    """Name of a file relative to a folder; its path if it isn't below. Much faster than pathlib's own."""
+    number = len(root.parts)
+    return "/".join(path.parts[number:]) if path.parts[:number] == root.parts else str(path)
 
 
 #: Why a medley is left out.

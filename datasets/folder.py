@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-from bench.api import DataError, Piece, Progress, Skipped, Splits, midi_content, walk
+from bench.api import DataError, Piece, Progress, Skipped, Splits, midi_digest, walk
 
 from ._files import (
     MIDI_SUFFIXES,
@@ -20,6 +19,7 @@ from ._files import (
     extends,
     gather,
     identity,
+    name_below,
     positive,
     program_range,
     read_entries,
@@ -105,15 +105,15 @@ class Dataset:
         entries: list[Entry] = []
         files, skipped = _files(source)
         for path in files:
-            name = path.relative_to(source)
+            name = name_below(source, path)
             try:
-                split = by_hash(hashlib.sha256(midi_content(path)).hexdigest(), self.validation, self.test)
+                split = by_hash(midi_digest(path), self.validation, self.test)
             except OSError as error:
-                skipped.append(Skipped(name.as_posix(), f"can't be read ({error.strerror})"))
+                skipped.append(Skipped(name, f"can't be read ({error.strerror})"))
             except DataError as error:
-                skipped.append(Skipped(name.as_posix(), error.message))
+                skipped.append(Skipped(name, error.message))
             else:
-                entries.append(Entry(path, name.as_posix(), split, title=name.with_suffix("").as_posix()))
+                entries.append(Entry(path, name, split, title=name[: name.rindex(".")]))
         if not entries and not skipped:
             raise DataError(f"folder: there is no MIDI file in {source} or below.", f"Expected {' or '.join(MIDI_SUFFIXES)}.")
         splits = read_entries(
@@ -125,8 +125,8 @@ class Dataset:
             skipped=skipped,
             remarks=REMARKS,
         )
-        folders = Counter(path.parent.relative_to(source).as_posix() for path in files)
-        scores = {path.parent.relative_to(source).as_posix() for path in files if path.stem.lower() == SCORE}
+        folders = Counter(name_below(source, path).rpartition("/")[0] or "." for path in files)
+        scores = {name_below(source, path).rpartition("/")[0] or "." for path in files if path.stem.lower() == SCORE}
         # A stray score in the folder of nearly all music makes no work of it.
         scores = {folder for folder in scores - {"."} if folders[folder] <= MOST_OF_A_WORK * len(files)}
         return gather(splits, lambda piece: _work(piece, scores))
@@ -134,7 +134,7 @@ class Dataset:
 
 def _work(piece: Piece, scores: Collection[str]) -> str:
     """Name the work of a piece: its folder below the chosen one, if that holds a score; else its content."""
-    folder = PurePosixPath(piece.source).parent.as_posix()
+    folder = piece.source.rpartition("/")[0] or "."
     return folder if folder in scores else piece.sha256
 
 
@@ -150,12 +150,17 @@ def _files(source: Path) -> tuple[list[Path], list[Skipped]]:
         below[:] = [name for name in below if not name.startswith(".")]
         ours += (found := [Path(folder, name) for name in below if _is_ours(Path(folder, name))])
         below[:] = [name for name in below if Path(folder, name) not in found]
-        files += [path for name in names if (path := Path(folder, name)).suffix.lower() in MIDI_SUFFIXES]
+        files += [Path(folder, name) for name in names if _is_midi(name.lower())]
     left_out = [Skipped(os.path.relpath(error.filename, source), f"can't be entered ({error.strerror})") for error in closed]
     left_out += [
         Skipped(str(path.relative_to(source)), "a run, exported prompts or a cache, by the files in it") for path in ours
     ]
-    return sorted(files), sorted(left_out, key=lambda s: s.source)
+    return sorted(files, key=lambda path: path.parts), sorted(left_out, key=lambda s: s.source)
+
+
+def _is_midi(name: str) -> bool:
+    """Whether a name in lower case ends as one of a MIDI file; a hidden file of that name is none."""
+    return name.endswith(MIDI_SUFFIXES) and name not in MIDI_SUFFIXES
 
 
 def _is_ours(folder: Path) -> bool:

@@ -22,6 +22,19 @@ PATIENCE = 60.0
 Request = tuple[bytes, Container[int] | None, Container[str] | None, bool]
 
 
+def death(exit_code: int | None) -> DataError | MachineError:
+    """Make the error for a process that ended while it read a file: the file's, or the machine's if that ended it."""
+    code = -(exit_code or 0)
+    if code == signal.SIGALRM:
+        return DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s)")
+    if code == signal.SIGKILL:  # no file of 16 MiB needs so much: the system ends a process where it lacks memory
+        return machine_error(MemoryError("reading MIDI"))
+    if code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # someone ended it: this says nothing of the file
+        return MachineError("The process that reads MIDI was ended.", "Give the same command again.")
+    name = signal.Signals(code).name if code in set(signal.Signals) else "its end"
+    return DataError(f"the parser dies on it ({name})")
+
+
 class Reader:
     """A child process that parses one file after another. One that has died is replaced for the next file."""
 
@@ -47,15 +60,7 @@ class Reader:
             answer = pipe.recv()
         except (EOFError, OSError):
             self.close()
-            code = -(process.exitcode or 0)
-            if code == signal.SIGALRM:
-                raise DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s)") from None
-            if code == signal.SIGKILL:  # no file of 16 MiB needs so much: the system ends a process where it lacks memory
-                raise machine_error(MemoryError("reading MIDI")) from None
-            if code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # someone ended it: this says nothing of the file
-                raise MachineError("The process that reads MIDI was ended.", "Give the same command again.") from None
-            name = signal.Signals(code).name if code in set(signal.Signals) else "its end"
-            raise DataError(f"the parser dies on it ({name})") from None
+            raise death(process.exitcode) from None
         if answer is None:
             raise machine_error(MemoryError("reading MIDI"))
         if isinstance(answer, str):

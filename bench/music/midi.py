@@ -55,9 +55,14 @@ def midi_content(path: Path) -> bytes:
             raise DataError(f"too large for a MIDI file ({facts.st_size >> 20:,} MiB; at most {MOST_BYTES >> 20} MiB are read)")
         return path.read_bytes()
     except OSError as error:
-        if _refused is not None:
-            _refused.setdefault(str(path), error)
+        note_refusal(path, error)
         raise
+
+
+def note_refusal(path: Path | str, error: Exception | None) -> None:
+    """Collect, for :func:`refused_reads`, what another process could not read."""
+    if _refused is not None and isinstance(error, OSError):
+        _refused.setdefault(str(path), error)
 
 
 def walk(root: Path, closed: list[OSError]) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -65,8 +70,7 @@ def walk(root: Path, closed: list[OSError]) -> Iterator[tuple[str, list[str], li
 
     def refuse(error: OSError) -> None:
         closed.append(error)
-        if _refused is not None:
-            _refused.setdefault(os.fsdecode(error.filename), error)
+        note_refusal(os.fsdecode(error.filename), error)
 
     return folders(root, refuse)
 

@@ -18,18 +18,21 @@ from typing import Any
 import numpy as np
 
 from bench.api import Piece, Verified
-from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command, refusal
+from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
 from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
+from bench.music.reading import reading_by
 from bench.plugins.discovery import get_plugin, load, source_digest
 from bench.plugins.header import Plugin
 from bench.runner.folds import deal, fold_remarks, pooled
+from bench.runner.reading import FEW, PooledReading, releasing, written_to
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, lengths, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
+from bench.system import hardware
 from bench.system.disk import is_file, write_file
 from bench.system.paths import closed_folders
 
@@ -398,22 +401,23 @@ def _corpus(
                 return place / name, load_corpus(place / name)
         except DataError as error:
             emit({"event": "message", "text": f"{error.message} It is parsed again."})
-    with isolated() if job.get("isolated") else limited(), refused_reads() as refused:
-        splits = source.dataset.load(origin, progress_events(emit, "parse"))
+    apart = bool(job.get("isolated"))
+    pooled_reading = PooledReading(folder / "parts" / source.plugin.name, hardware.cores(), 0 if apart else FEW)
+    with isolated() if apart else limited(), refused_reads() as refused, reading_by(pooled_reading):
+        splits = source.dataset.load(origin, releasing(progress_events(emit, "parse")))
     if odd := next((path for path in refused if path not in unreadable), None):
         why = refused[odd].strerror or refused[odd]
         raise MachineError(f"{odd}: {why}, though it could be read a moment ago.", "Give the same command again.")
     if corpus_key(source, job["dataset"]["options"], origin) != key:
         raise DataError(f"The music in {origin} was changed while it was read.", "Give the same command again.")
-    try:
+    with written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Not those of a data set whose name begins alike: another process may be writing them.
         for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.npy.*.tmp") if alone else ():
             left.unlink(missing_ok=True)
         save_corpus(folder / name, splits, key)
-    except OSError as error:
-        said = f"The parsed dataset can't be written to {folder}: {error.strerror}."
-        raise refusal(error, DataError(said, "Set BENCH_CACHE to a writable folder.")) from error
+        if alone:
+            pooled_reading.remove_unused()
     return folder / name, load_corpus(folder / name)
 
 

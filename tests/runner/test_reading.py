@@ -1,0 +1,216 @@
+"""bench.runner.reading: many files by several processes, and what was read before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.errors import DataError, MachineError
+from bench.music.midi import midi_bytes, refused_reads
+from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
+from bench.runner import reading
+from bench.runner.reading import PooledReading
+from bench.storage import parts as parts_module
+from bench.storage.parts import Parts
+from tests.data.servers import music
+from tests.data.test_untrusted import DYING_PARSER, named
+from tests.storage.sealed import edited
+
+ALL = Selection()
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "BATCH", 4)
+
+
+def fill(folder: Path, number: int = 10) -> list[Path]:
+    folder.mkdir()
+    for i in range(number):
+        (folder / f"{i:02}.mid").write_bytes(midi_bytes(music(i)))
+    return sorted(folder.iterdir())
+
+
+def shown(readings: Iterator[Reading]) -> list[tuple[object, ...]]:
+    """What a program sees of each reading."""
+    return [(r.sha256, r.same, r.notes, type(r.error), str(r.error)) for r in readings]
+
+
+def read(paths: list[Path], folder: Path, few: int = 0, selection: Selection = ALL) -> list[tuple[object, ...]]:
+    return shown(PooledReading(folder / "corpora" / "parts" / "toy", 2, few)(paths, selection))
+
+
+def alone(paths: list[Path], selection: Selection = ALL) -> list[tuple[object, ...]]:
+    return shown(read_midi_file(path, selection) for path in paths)
+
+
+def parts(folder: Path) -> set[Path]:
+    return set(folder.glob("corpora/parts/toy/*.npy"))
+
+
+def test_several_processes_read_what_one_reads(tmp_path: Path) -> None:
+    paths = fill(tmp_path / "music")
+    (tmp_path / "music" / "empty.mid").touch()
+    (tmp_path / "music" / "junk.mid").write_bytes(b"MThd\0\0\0\6 and nothing else")
+    (tmp_path / "music" / "copy.mid").write_bytes(paths[3].read_bytes())
+    with (tmp_path / "music" / "large.mid").open("wb") as sparse:
+        sparse.truncate(20 << 20)
+    doubtful = [tmp_path / "music", tmp_path / "missing.mid", Path("nul\0.mid"), *sorted((tmp_path / "music").glob("[a-z]*"))]
+    paths = [*paths[:5], *doubtful, *paths[5:]]
+    with refused_reads() as expected:
+        serial = alone(paths)
+    for few in (0, 1):  # the second time from the parts
+        with refused_reads() as refused:
+            assert read(paths, tmp_path, few) == serial
+        assert {path: error.errno for path, error in refused.items()} == {path: error.errno for path, error in expected.items()}
+    assert [kind for *_, kind, _ in serial].count(type(None)) == 11
+
+
+@pytest.mark.parametrize("few", [0, 10])
+def test_a_changed_folder_is_read_where_it_changed(tmp_path: Path, few: int) -> None:
+    """By other processes, or by this one where there is little to read."""
+    paths = fill(tmp_path / "music")
+    read(paths, tmp_path)
+    before = parts(tmp_path)
+    assert len(before) == 3
+    paths[2].write_bytes(midi_bytes(music(30)))
+    paths[9].rename(tmp_path / "music" / "renamed.mid")
+    (tmp_path / "music" / "new.mid").write_bytes(midi_bytes(music(31)))
+    paths = sorted((tmp_path / "music").iterdir())
+    assert read(paths, tmp_path, few) == alone(paths)
+    (fresh,) = parts(tmp_path) - before
+    with edited(fresh) as columns:
+        assert len(columns["digests"]) == 2 * 32
+
+
+def test_parts_of_another_selection_are_not_used(tmp_path: Path) -> None:
+    paths = fill(tmp_path / "music")
+    read(paths, tmp_path)
+    drums = Selection(range(40, 41))
+    assert read(paths, tmp_path, 0, drums) == alone(paths, drums) != alone(paths)
+    assert len(parts(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "values"])
+def test_a_rotten_part_is_read_again(tmp_path: Path, damage: str) -> None:
+    paths = fill(tmp_path / "music")
+    read(paths, tmp_path)
+    rotten, *intact = sorted(parts(tmp_path))
+    if damage == "values":
+        with edited(rotten) as columns:
+            columns["pitch"][0] = 200
+    else:
+        content = bytearray(rotten.read_bytes())
+        content[700] ^= 4
+        rotten.write_bytes({"bit": bytes(content), "cut": bytes(content[:900]), "empty": b""}[damage])
+    assert read(paths, tmp_path) == alone(paths)
+    assert set(intact) < parts(tmp_path)
+    assert not rotten.exists()
+
+
+def test_parts_that_nothing_uses_are_removed(tmp_path: Path) -> None:
+    paths = fill(tmp_path / "music")
+    read(paths, tmp_path)
+    (tmp_path / "corpora" / "parts" / "toy" / ".killed.npy.1a2b.tmp").touch()
+    pooled = PooledReading(tmp_path / "corpora" / "parts" / "toy", 2, 0)
+    assert len(list(pooled(paths[:5], ALL))) == 5
+    pooled.remove_unused()
+    assert len(list((tmp_path / "corpora" / "parts" / "toy").iterdir())) == 2
+
+
+def test_small_parts_are_joined_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "MOST_PARTS", 2)
+    paths = fill(tmp_path / "music", 12)
+    for number in (4, 5, 6, 7):
+        pooled = PooledReading(tmp_path / "corpora" / "parts" / "toy", 2, 1)
+        assert shown(pooled(paths[:number], ALL)) == alone(paths[:number])
+        pooled.remove_unused()
+    assert len(parts(tmp_path)) == 3
+
+
+def test_a_file_that_the_parser_dies_on_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = fill(tmp_path / "music")
+    for name, text in (("00a", b"DIE"), ("05a", b"HANG"), ("05b", b"DIE again"), ("99", b"GROW")):
+        (tmp_path / "music" / f"{name}.mid").write_bytes(named(text, 50))
+    parser = tmp_path / "parser" / "symusic" / "__init__.py"
+    parser.parent.mkdir(parents=True)
+    parser.write_text(DYING_PARSER)
+    monkeypatch.syspath_prepend(parser.parents[1])
+    every = sorted((tmp_path / "music").iterdir())
+    readings = read(every, tmp_path)
+    assert [r for path, r in zip(every, readings, strict=True) if path in paths] == alone(paths)
+    said = [str(r[-1]) for path, r in zip(every, readings, strict=True) if path not in paths]
+    assert [text.split("(")[0].strip() for text in said[:3]] == [
+        "the parser dies on it",
+        "the parser hangs on it",
+        "the parser dies on it",
+    ]
+    assert "MemoryError" in said[3]
+
+
+def test_a_machine_without_memory_leaves_no_file_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "music")
+    (tmp_path / "music" / "05a.mid").write_bytes(named(b"CROWD", 50))
+    parser = tmp_path / "parser" / "symusic" / "__init__.py"
+    parser.parent.mkdir(parents=True)
+    parser.write_text(DYING_PARSER)
+    monkeypatch.syspath_prepend(parser.parents[1])
+    with pytest.raises(MachineError, match="memory"):
+        read(sorted((tmp_path / "music").iterdir()), tmp_path)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "corpora").write_text("a file")
+    with pytest.raises(DataError, match=r"can't be written to .*corpora") as caught:
+        read(fill(tmp_path / "music"), tmp_path)
+    assert "BENCH_CACHE" in caught.value.hint
+
+
+KILLED = """\
+import os, signal, sys, multiprocessing
+from pathlib import Path
+from bench.music.reading import Selection
+from bench.runner import reading
+if __name__ == "__main__":
+    reading.BATCH = 4
+    readings = reading.PooledReading(Path(sys.argv[1]) / "a" / "b", 2, 0)(sorted(Path(sys.argv[2]).iterdir()), Selection())
+    next(readings)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_their_parent(tmp_path: Path) -> None:
+    fill(tmp_path / "music", 40)
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "cache"), str(tmp_path / "music")]
+    path = os.pathsep.join([str(Path(reading.__file__).parents[2]), *sys.path])
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    children = [int(pid) for pid in done.stdout.split()]
+    assert len(children) == 2
+    until = time.monotonic() + 20
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in children):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    for left in parts(tmp_path):  # what the processes still wrote is complete
+        Parts(left.parent, "any")
+
+
+def test_a_digest_is_kept_until_the_file_changes(tmp_path: Path) -> None:
+    (path,) = fill(tmp_path / "music", 1)
+    old = time.time() - 100
+    first = midi_digest(path)
+    os.utime(path, (old, old))
+    assert midi_digest(path) == first
+    path.write_bytes(midi_bytes(music(7)))
+    os.utime(path, (old, old))  # the time of its last change can be set; that of its inode can't
+    assert midi_digest(path) == read_midi_file(path, ALL).sha256 != first
