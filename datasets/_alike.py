@@ -11,12 +11,12 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api import Notes
+from bench.api import Notes, Progress
 
 from ._splits import UnionFind
 
@@ -35,8 +35,14 @@ MEDLEY = 4
 #: Seconds between the notes of one chord, at most: hands don't strike at once.
 CHORD = 0.03
 
-#: Patterns that are sorted at once; of more, an even part is, chosen by their hashes.
+#: Patterns that are compared; of more, an even part is, chosen by their hashes.
 MOST = 20_000_000
+
+#: Patterns that are sorted at once, about: sorting takes five times their memory.
+SORTED = 2_000_000
+
+#: Notes that are hashed at once, as many as a processor's cache holds.
+AT_ONCE = 1 << 15
 
 #: Share of the shorter piece's patterns that must stand next to each other in the sorted list for a comparison.
 CANDIDATE = 0.05
@@ -45,12 +51,17 @@ Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 
-def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
+def quiet(done: int, total: int, what: str) -> None:
+    """Show no progress."""
+
+
+def alike(pieces: Sequence[Notes], progress: Progress = quiet) -> tuple[list[list[int]], list[int]]:
     """Find the groups of two and more pieces that are alike, or linked by others that are.
 
     Parameters
     ----------
     pieces : sequence of Notes
+    progress : callable, optional
 
     Returns
     -------
@@ -69,9 +80,11 @@ def alike(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
     >>> alike([theme, other, higher])
     ([[0, 2]], [])
     """
-    hashes = [patterns(notes) for notes in pieces]
-    part = max(1, math.ceil(sum(map(len, hashes)) / MOST))
-    hashes = [one[one % np.uint64(part) == 0] for one in hashes]
+    part = max(1, math.ceil(sum(max(0, len(notes) - LENGTH + 1) for notes in pieces) / MOST))
+    hashes: list[Hashes] = []
+    for batch in _batches(pieces):
+        progress(len(hashes), len(pieces), "comparing pieces")
+        hashes += [_distinct(one[one % np.uint64(part) == 0] if part > 1 else one) for one in _in_order(batch)]
     medleys: set[int] = set()
     # Again without those found: they may have stood between two takes of a work, or between a work and another medley.
     while found := _medleys(pieces, hashes, others := _neighbours(hashes, FEWEST / part)):
@@ -139,31 +152,49 @@ def _parts(notes: Notes, piece: Hashes, others: Sequence[Hashes]) -> int:
 
 def _first_places(notes: Notes, piece: Hashes) -> Places:
     """Find where each of a piece's patterns, ascending, begins first: its number among the notes."""
-    hashed = _in_order(notes)
+    (hashed,) = _in_order([notes])
     order = np.argsort(hashed, kind="stable")
     places: Places = order[np.searchsorted(hashed[order], piece)]
     return places
 
 
+def _batches(pieces: Sequence[Notes]) -> Iterator[Sequence[Notes]]:
+    """Divide pieces into batches of about :data:`AT_ONCE` notes: NumPy takes as long for ten notes as for a thousand."""
+    ends = np.cumsum([len(notes) for notes in pieces])
+    at = 0
+    while at < len(pieces):
+        to = int(np.searchsorted(ends, (ends[at - 1] if at else 0) + AT_ONCE, side="right"))
+        yield pieces[at : (at := max(at + 1, to))]
+
+
 def patterns(notes: Notes) -> Hashes:
     """Hash the distinct patterns of a piece, ascending."""
-    hashed = np.sort(_in_order(notes))  # np.unique takes thirty times as long: it puts them into a table
+    (hashed,) = _in_order([notes])
+    return _distinct(hashed)
+
+
+def _distinct(hashed: Hashes) -> Hashes:
+    hashed = np.sort(hashed)  # np.unique takes thirty times as long: it puts them into a table
     distinct: Hashes = hashed[np.diff(hashed, prepend=~hashed[:1]) != 0]
     return distinct
 
 
-def _in_order(notes: Notes) -> Hashes:
-    """Hash the patterns of a piece as they follow one another."""
-    if len(notes) < LENGTH:
-        return np.zeros(0, np.uint64)
-    chord = np.concatenate([[0], np.cumsum(np.diff(notes.onset) > CHORD)])
-    steps = np.diff(notes.pitch[np.lexsort((notes.pitch, chord))].astype(np.int64)).astype(np.uint64)
-    number = len(steps) - LENGTH + 2
-    hashed = np.zeros(number, np.uint64)
+def _in_order(pieces: Sequence[Notes]) -> list[Hashes]:
+    """Hash the patterns of each piece as they follow one another."""
+    onset = np.concatenate([notes.onset for notes in pieces])
+    pitch = np.concatenate([notes.pitch for notes in pieces])
+    sizes = np.array([len(notes) for notes in pieces], np.int64)
+    begins = np.cumsum(sizes) - sizes
+    new_chord = np.diff(onset, prepend=0.0) > CHORD
+    new_chord[begins[sizes > 0]] = True
+    # Within a chord from the lowest key up.
+    pitch = np.sort(np.cumsum(new_chord) << 7 | pitch) & 127
+    steps = np.diff(pitch).astype(np.uint64)
+    hashed = np.zeros(max(0, len(steps) - LENGTH + 2), np.uint64)
     for i in range(LENGTH - 1):  # wraps at 2^64, as it should
-        hashed = (hashed + steps[i : i + number] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        hashed = (hashed + steps[i : i + len(hashed)] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         hashed ^= hashed >> np.uint64(29)
-    return hashed
+    return [hashed[begin : max(begin, begin + size - LENGTH + 1)] for begin, size in zip(begins, sizes, strict=True)]
 
 
 def _are_alike(one: Hashes, other: Hashes, stock: Hashes, fewest: float) -> bool:
@@ -184,6 +215,15 @@ def _common(one: Hashes, other: Hashes) -> Hashes:
     return common
 
 
+def _ranges(pieces: Sequence[Hashes]) -> Iterator[Sequence[Hashes]]:
+    """Divide the hashes of all pieces into ranges of about :data:`SORTED` hashes, the lowest first."""
+    number = max(1, math.ceil(sum(map(len, pieces)) / SORTED))
+    bounds = np.array([k * 2**64 // number for k in range(1, number)], np.uint64)
+    cuts = [[0, *np.searchsorted(piece, bounds).tolist(), len(piece)] for piece in pieces]
+    for k in range(number):
+        yield [piece[cut[k] : cut[k + 1]] for piece, cut in zip(pieces, cuts, strict=True)]
+
+
 def _compare(hashes: Sequence[Hashes]) -> tuple[Hashes, list[tuple[int, int]]]:
     """Find the stock patterns, and the pairs of pieces that share patterns with few or no other pieces between them.
 
@@ -192,21 +232,21 @@ def _compare(hashes: Sequence[Hashes]) -> tuple[Hashes, list[tuple[int, int]]]:
     """
     places = sorted(range(len(hashes)), key=lambda at: (len(hashes[at]), int(hashes[at].sum())))
     sizes = np.array([len(hashes[at]) for at in places], np.int64)
-    hashed = np.concatenate([np.zeros(0, np.uint64), *(hashes[at] for at in places)])
-    order = np.argsort(hashed, kind="stable")
-    hashed, place = hashed[order], np.repeat(np.arange(len(places)), sizes)[order]
-    # Sorted, a pattern of more than `limit` pieces is equal to the one `limit` places further on.
     limit = int(max(STOCK, STOCK_SHARE * len(hashes)))
-    stock = np.unique(hashed[:-limit][hashed[:-limit] == hashed[limit:]])
-    pairs = [
-        place[:-distance][same] * len(places) + place[distance:][same]
-        for distance in (1, 2)
-        for same in [hashed[:-distance] == hashed[distance:]]
-    ]
-    begin = np.flatnonzero(hashed[:-3] == hashed[3:])  # places with another of the same pattern three and more further on
-    first, last = np.searchsorted(hashed, hashed[begin]), np.searchsorted(hashed, hashed[begin], "right") - 1
-    pairs += [place[first] * len(places) + place[begin + 3], (place[begin] * len(places) + place[last])[begin > first]]
+    stock, pairs = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    for part in _ranges([hashes[at] for at in places]):
+        hashed = np.concatenate([np.zeros(0, np.uint64), *part])
+        order = np.argsort(hashed, kind="stable")
+        hashed, place = hashed[order], np.repeat(np.arange(len(part)), [len(one) for one in part])[order]
+        # Sorted, a pattern of more than `limit` pieces is equal to the one `limit` places further on.
+        stock.append(np.unique(hashed[:-limit][hashed[:-limit] == hashed[limit:]]))
+        for distance in (1, 2):
+            same = hashed[:-distance] == hashed[distance:]
+            pairs.append(place[:-distance][same] * len(places) + place[distance:][same])
+        begin = np.flatnonzero(hashed[:-3] == hashed[3:])  # places with another of the same pattern three and more further on
+        first, last = np.searchsorted(hashed, hashed[begin]), np.searchsorted(hashed, hashed[begin], "right") - 1
+        pairs += [place[first] * len(places) + place[begin + 3], (place[begin] * len(places) + place[last])[begin > first]]
     numbers, counts = np.unique(np.concatenate(pairs), return_counts=True)
     one, other = np.divmod(numbers, max(1, len(places)))
     chosen = np.flatnonzero(counts >= CANDIDATE * np.minimum(sizes[one], sizes[other]))
-    return stock, [(places[one[i]], places[other[i]]) for i in chosen]
+    return np.concatenate(stock), [(places[one[i]], places[other[i]]) for i in chosen]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.api import DataError, Notes, Piece, Progress, Reading, Skipped, Splits, midi_digest, read_midi_files
 
-from ._alike import alike
+from ._alike import alike, quiet
 from ._splits import UnionFind, unit_hash
 
 #: Seconds of a piece, seven hours: what continues it, or plays it at half its speed, must be below the 100,000 s of all notes.
@@ -217,7 +217,7 @@ def name_below(root: Path, path: Path) -> str:
 MEDLEY = "it holds parts of several other pieces, as an album or a medley does"
 
 
-def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) -> Splits:
+def gather(splits: Splits, key: Callable[[Piece], str], progress: Progress = quiet, *, move: bool = True) -> Splits:
     """Group pieces that are the same music: of one key, such as the composition, or alike in their notes.
 
     Each group goes to the split of one member, which a hash of the members' content chooses: a piece's split depends on no
@@ -229,6 +229,7 @@ def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) ->
     splits : Splits
     key : callable
         Name of the composition, by the metadata or the folder.
+    progress : callable, optional
     move : bool
         False for a split that is the dataset's own: it stays, and a remark counts the groups that it separates.
     """
@@ -237,7 +238,7 @@ def gather(splits: Splits, key: Callable[[Piece], str], *, move: bool = True) ->
     first: dict[str, int] = {}
     for at, (piece, _) in enumerate(pieces):
         linked.join(str(at), str(first.setdefault(key(piece), at)))
-    found, medleys = alike([piece.notes for piece, _ in pieces])
+    found, medleys = alike([piece.notes for piece, _ in pieces], progress)
     for one, *others in found:
         for other in others:
             linked.join(str(one), str(other))

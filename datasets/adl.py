@@ -149,7 +149,7 @@ class Dataset:
             skipped=skipped,
             remarks=(*REMARKS, *partial),
         )
-        return gather(splits, _group)
+        return gather(splits, _group, progress)
 
     def _entries(self, source: Path) -> tuple[list[Entry], list[Skipped], int]:
         """List the selected files, those left out, and the number of all files."""

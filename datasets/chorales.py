@@ -93,7 +93,7 @@ class Dataset:
         train, validation, test = (tuple(pieces[name]) for name in ("train", "validation", "test"))
         mean = {"velocity": float(np.concatenate(noise).mean())}
         splits = Splits(train, validation, test, tuple(skipped), REMARKS, noise=mean)
-        return gather(splits, lambda piece: melody[piece.id], move=False)
+        return gather(splits, lambda piece: melody[piece.id], progress, move=False)
 
 
 def group_by_melody(scores: dict[str, tuple[str, list[Part]]]) -> list[list[str]]:

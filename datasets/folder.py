@@ -129,7 +129,7 @@ class Dataset:
         scores = {name_below(source, path).rpartition("/")[0] or "." for path in files if path.stem.lower() == SCORE}
         # A stray score in the folder of nearly all music makes no work of it.
         scores = {folder for folder in scores - {"."} if folders[folder] <= MOST_OF_A_WORK * len(files)}
-        return gather(splits, lambda piece: _work(piece, scores))
+        return gather(splits, lambda piece: _work(piece, scores), progress)
 
 
 def _work(piece: Piece, scores: Collection[str]) -> str:

@@ -88,7 +88,7 @@ class Dataset:
             )
             for split, name in SPLITS.items()
         )
-        return gather(Splits(train, validation, test, remarks=REMARKS), lambda piece: piece.id, move=False)
+        return gather(Splits(train, validation, test, remarks=REMARKS), lambda piece: piece.id, progress, move=False)
 
 
 def _content(source: Path | None) -> bytes:

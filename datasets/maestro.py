@@ -129,7 +129,7 @@ class Dataset:
         source = self._required(source)
         entries, skipped = self._entries(source)
         splits = read_entries(entries, progress, minimum_notes=self.minimum_notes, pedal=self.pedal, skipped=skipped)
-        return gather(splits, lambda piece: f"{composition(piece.composer)}\x1f{composition(piece.title)}", move=False)
+        return gather(splits, lambda piece: f"{composition(piece.composer)}\x1f{composition(piece.title)}", progress, move=False)
 
     @property
     def _fetch_command(self) -> str:

@@ -169,7 +169,7 @@ class Dataset:
             skipped=[Skipped(url, reason) for url, reason in left_out],
             remarks=REMARKS,
         )
-        return gather(splits, _group)
+        return gather(splits, _group, progress)
 
     def _required(self, source: Path | None) -> Path:
         if source is None:

@@ -122,7 +122,7 @@ class Dataset:
             skipped=skipped,
             remarks=(*REMARKS, *partial),
         )
-        return gather(splits, lambda piece: piece.title)
+        return gather(splits, lambda piece: piece.title, progress)
 
     def _entries(self, source: Path) -> tuple[list[Entry], list[Skipped], int]:
         """List the selected songs, each followed by its earlier versions; closed folders; and count all songs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from random import Random
 
@@ -316,3 +316,55 @@ def test_a_folder_of_one_work_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         hold_out(spec, Places.find(out=tmp_path, data=[tmp_path / "music"]))
     assert "12 of 12 pieces are the same music as another one" in str(refused.value.hint)
+
+
+def test_pieces_are_hashed_together_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    pieces = [
+        Notes.from_columns(
+            np.round(rng.uniform(0, 20, n), int(rng.integers(0, 3))), np.ones(n), rng.integers(0, 128, n), np.full(n, 64)
+        )
+        for n in (*range(12), 100, 0, 3000, 0, 0)
+    ]
+    expected = [_slowly(notes) for notes in pieces]
+    for size in (1, 50, 1 << 15):
+        monkeypatch.setattr(module, "AT_ONCE", size)
+        batches = list(module._batches(pieces))
+        assert [notes for batch in batches for notes in batch] == pieces
+        hashed = [module._distinct(hashes) for batch in batches for hashes in module._in_order(batch)]
+        assert [hashes.tolist() for hashes in hashed] == expected
+
+
+def test_patterns_are_sorted_in_ranges_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    pieces = [patterns(_random(rng, 200)) for _ in range(30)]
+    pieces += [np.unique(np.concatenate([pieces[i][::2], pieces[i + 1][::3], pieces[0][:40]])) for i in range(29)]
+    stock, pairs = module._compare(pieces)
+    assert len(stock) >= 30
+    assert len(pairs) >= 29
+    for size in (7, 100, 5000):
+        monkeypatch.setattr(module, "SORTED", size)
+        stock_of_ranges, pairs_of_ranges = module._compare(pieces)
+        assert stock_of_ranges.tolist() == stock.tolist()
+        assert pairs_of_ranges == pairs
+
+
+def _random(rng: np.random.Generator, n: int) -> Notes:
+    return Notes.from_columns(np.arange(float(n)), np.ones(n), rng.integers(0, 128, n), np.full(n, 64))
+
+
+def _slowly(notes: Notes) -> list[int]:
+    """The hashes of one piece, note by note."""
+    chord, keys = 0, []
+    for i, (onset, pitch) in enumerate(zip(notes.onset, notes.pitch, strict=True)):
+        chord += i > 0 and onset - notes.onset[i - 1] > module.CHORD
+        keys.append((chord, int(pitch)))
+    pitches = [pitch for _, pitch in sorted(keys)]
+    hashes = set()
+    for at in range(len(pitches) - module.LENGTH + 1):
+        hashed = 0
+        for one, other in pairwise(pitches[at : at + module.LENGTH]):
+            hashed = (hashed + other - one + 1) * 0x9E3779B97F4A7C15 % 2**64
+            hashed ^= hashed >> 29
+        hashes.add(hashed)
+    return sorted(hashes)
