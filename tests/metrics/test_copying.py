@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given
 
 from bench.api import Notes, Piece
 from bench.errors import DataError
-from bench.metrics import Undefined
+from bench.metrics import Undefined, copying
 from bench.metrics.copying import METRICS, Copied, TrainingIndex, evaluate, measure_samples
 from bench.storage.outcome import Copying, Originality
 from bench.storage.samples import PieceName, Target
@@ -120,6 +123,25 @@ def test_known_windows_of_two_pieces_are_no_longer_run() -> None:
 
 def test_a_run_is_found_behind_its_shorter_beginnings() -> None:
     assert measure([SCALE[:9], [*SCALE[:11], 1], SCALE[1:10], [2, *SCALE[:14]]], [*SCALE[:15], 3]).longest_training_run == 14
+
+
+def test_training_music_is_converted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    train = [notes(rng.integers(60, 63, n).tolist()) for n in (5, 30, 0, 64, 7)]
+    whole = TrainingIndex(train)._sorted
+    for size in (1, 7, 8, 50):
+        monkeypatch.setattr(copying, "AT_ONCE", size)
+        assert TrainingIndex(train)._sorted.tolist() == whole.tolist()
+
+
+def test_the_index_takes_little_more_memory_than_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "AT_ONCE", 1 << 12)
+    train = [notes([60, 64, 67, 72] * 250)] * 500
+    tracemalloc.start()
+    index = TrainingIndex(train)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert index._sorted.nbytes < peak < 12 * 500_000
 
 
 def test_what_a_trial_stores() -> None:
