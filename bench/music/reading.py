@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from bench.errors import DataError
 from bench.music.midi import midi_content, read_midi
 from bench.music.notes import COLUMNS, Notes
@@ -96,8 +98,10 @@ def read_midi_file(path: Path, selection: Selection) -> Reading:
         notes = read_midi(raw, selection.programs, selection.names, selection.pedal)
     except (OSError, ValueError, DataError) as error:
         return Reading(digest, error=error)
-    same = hashlib.sha256(b"".join(getattr(notes, column).tobytes() for column in COLUMNS)).digest()
-    return Reading(digest, notes, same)
+    same = hashlib.sha256()
+    for column in COLUMNS:
+        same.update(np.ascontiguousarray(getattr(notes, column)).data)
+    return Reading(digest, notes, same.digest())
 
 
 @contextlib.contextmanager
