@@ -210,7 +210,7 @@ def contents(root: Path, paths: Iterable[Path]) -> str:
 def name_below(root: Path, path: Path) -> str:
     """Name of a file relative to a folder; its path if it isn't below. Much faster than pathlib's own."""
     number = len(root.parts)
-    return "/".join(path.parts[number:]) if path.parts[:number] == root.parts else str(path)
+    return "/".join(path.parts[number:]) if number and path.parts[:number] == root.parts else str(path)
 
 
 #: Why a medley is left out.
