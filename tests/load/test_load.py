@@ -19,7 +19,6 @@ import pytest
 
 from bench.report import write_reports
 from tests.faults.machine import TOY
-from tests.music.test_midi import midi, off, on
 from tests.report.stored_run import Stored, moved
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,15 +58,59 @@ def test_memory_grows_with_the_notes_not_with_the_files(tmp_path: Path) -> None:
     assert (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]) < 40_000
 
 
-def write_files(folder: Path, number: int) -> None:
-    """Write MIDI files of 40 notes, a hundred to a folder, no two alike."""
+def write_files(folder: Path, number: int, notes: int = 40) -> None:
+    """Write MIDI files, a hundred to a folder, no two alike."""
     for i in range(number):
-        rng = np.random.default_rng(i)
-        melody = zip(*(rng.integers(low, high, 40).tolist() for low, high in ((40, 80), (30, 100), (50, 400))), strict=True)
-        events = [event for pitch, velocity, ticks in melody for event in ((0, on(pitch, velocity)), (ticks, off(pitch)))]
         path = folder / f"{i // 100:04}" / f"{i:06}.mid"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(midi(events))
+        path.write_bytes(melody(np.random.default_rng(i), notes))
+
+
+def melody(rng: np.random.Generator, notes: int) -> bytes:
+    """A MIDI file of notes one after another: for each a note-on after 0 ticks and a note-off after 128 to 400."""
+    ticks, pitch, velocity = (rng.integers(low, high, notes) for low, high in ((128, 400), (40, 80), (30, 100)))
+    zero, two_bytes = np.zeros(notes, np.int64), (0x80 | ticks >> 7, ticks & 0x7F)
+    events = [zero | 0x80, zero, zero | 0x90, pitch, velocity, *two_bytes, zero | 0x80, pitch, zero]
+    track = np.stack(events, axis=1).astype(np.uint8).tobytes() + b"\0\xff\x2f\0"
+    return b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk" + len(track).to_bytes(4, "big") + track
+
+
+#: Reads a corpus as a worker does, with all its notes, and prints seconds to load, and the process's peak memory in KiB.
+LOADED = """\
+import resource, sys, time
+from pathlib import Path
+from bench.storage.corpus import load_corpus
+start = time.perf_counter()
+corpus = load_corpus(Path(sys.argv[1]))
+seconds = time.perf_counter() - start
+assert max(int(piece.notes.pitch.max()) for piece in corpus.train) == 79
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_no_process_holds_a_corpus(tmp_path: Path) -> None:
+    """Those that parse and those that read: what they hold grows with the number of pieces, not with their notes."""
+    sizes = (1_000, 10_000, 100_000) if FULL else (200, 1_400)
+    run_peaks, load_peaks = [], []
+    for size in sizes:
+        folder, out = tmp_path / f"{size}", tmp_path / f"out-{size}"
+        write_files(folder, size, 1000)
+        start = time.perf_counter()
+        run_peaks.append(peak_of_a_run(folder, out))
+        cold = time.perf_counter() - start
+        start = time.perf_counter()
+        again = peak_of_a_run(folder, out)
+        warm = time.perf_counter() - start
+        (corpus,) = (out / "cache" / "corpora").glob("*.npy")
+        done = subprocess.run([sys.executable, "-c", LOADED, str(corpus)], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        load_peaks.append(int(done.stdout.split()[1]) * 1024)
+        print(
+            f"{size} files of 1000 notes: run {cold:.1f} s and again {warm:.1f} s, largest process "
+            f"{run_peaks[-1] / 2**20:.0f} and {again / 2**20:.0f} MiB; corpus loaded in {float(done.stdout.split()[0]):.2f} s"
+        )
+    # The columns alone are 18,000 bytes a piece; names, digests and objects are a few thousand.
+    assert (load_peaks[-1] - load_peaks[0]) / (sizes[-1] - sizes[0]) < 9_000
 
 
 def peak_of_a_run(data: Path, out: Path) -> int:

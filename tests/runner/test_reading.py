@@ -10,16 +10,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from bench.errors import DataError, MachineError
 from bench.music.midi import midi_bytes, refused_reads
+from bench.music.notes import Notes
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
 from bench.runner import reading
 from bench.runner.reading import PooledReading
 from bench.storage import parts as parts_module
-from bench.storage.parts import Parts
+from bench.storage.parts import Part, Parts, write_part
 from tests.data.servers import music
 from tests.data.test_untrusted import DYING_PARSER, named
 from tests.storage.sealed import edited
@@ -177,6 +179,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 KILLED = """\
 import os, signal, sys, multiprocessing
 from pathlib import Path
+from bench.music.notes import Notes
 from bench.music.reading import Selection
 from bench.runner import reading
 if __name__ == "__main__":
@@ -214,3 +217,18 @@ def test_a_digest_is_kept_until_the_file_changes(tmp_path: Path) -> None:
     path.write_bytes(midi_bytes(music(7)))
     os.utime(path, (old, old))  # the time of its last change can be set; that of its inode can't
     assert midi_digest(path) == read_midi_file(path, ALL).sha256 != first
+
+
+def test_memory_of_parts_is_released_as_a_dataset_proceeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 400_000
+    notes = Notes.from_columns(np.arange(n) / 100, np.ones(n), np.full(n, 60), np.full(n, 64))
+    write_part(tmp_path / "a.npy", [Reading("ab" * 32, notes, bytes(32))])
+    part = Part(tmp_path / "a.npy", verify=False)
+    (process, (stored,)) = psutil.Process(), [reading.notes for reading in [part.reading(0)] if reading.notes]
+    before = process.memory_info().rss
+    assert stored.onset.sum() > 0
+    held = process.memory_info().rss
+    monkeypatch.setattr(reading, "RELEASE_EVERY", -1.0)
+    reading.releasing(lambda done, total, what: None)(1, 2, "reading")
+    assert held - before > 3_000_000 > process.memory_info().rss - before + 1_000_000
+    assert stored == notes
