@@ -204,8 +204,7 @@ def cached_corpora(path: str, caches: Iterable[Path]) -> list[Path]:
 def parsed_digest(pieces: Sequence[Piece]) -> str:
     """Hash the notes of pieces, times in tenths of a millisecond: the last bits of a float depend on the processor."""
     digest = hashlib.sha256()
-    for piece in pieces:
-        notes = piece.notes
+    for notes in (piece.notes for batch in _batches(pieces) for piece in batch):
         times = np.round(1e4 * np.stack([notes.onset, notes.duration])).astype(np.int64)
         digest.update(times.tobytes() + notes.pitch.tobytes() + notes.velocity.tobytes() + b"\x1f")
     return digest.hexdigest()[:16]
