@@ -485,7 +485,7 @@ def test_a_trial_folder_that_may_not_be_written_keeps_its_checkpoint(toy: Bench,
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.runner.session.write_json", refused)
+        patch.setattr("bench.runner.supervision.write_json", refused)
         with pytest.raises(PermissionError):
             toy.run()
     assert (place / "checkpoint").is_dir()
