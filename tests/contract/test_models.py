@@ -65,6 +65,7 @@ class Case:
         self.params = TINY.get(plugin.name, {}) | ({"kind": kind} if kind else {})
         self.takes_prompt = bool(plugin.header["PROMPT"])
         self.unit: str = plugin.header["UNIT"]
+        self._folders: list[tempfile.TemporaryDirectory[str]] = []
 
     def __repr__(self) -> str:
         return self.name
@@ -84,13 +85,18 @@ class Case:
     @functools.cached_property
     def trained(self) -> Any:
         """Trained once for all tests that only use it."""
-        return self.fit(Path(tempfile.mkdtemp(prefix="contract-")))
+        return self.fit(self._folder())
 
     @functools.cached_property
     def again(self) -> tuple[Any, Path, list[dict[str, Any]]]:
         """Trained once more in the same way: the model, its folder, its events."""
-        folder, events = Path(tempfile.mkdtemp(prefix="contract-")), list[dict[str, Any]]()
+        folder, events = self._folder(), list[dict[str, Any]]()
         return self.fit(folder, emit=events.append), folder, events
+
+    def _folder(self) -> Path:
+        """Make a folder that is removed when the tests end."""
+        self._folders.append(tempfile.TemporaryDirectory(prefix="contract-"))
+        return Path(self._folders[-1].name)
 
     def likelihood(self, model: Any) -> str | None:
         kind: str | None = getattr(model, "likelihood", self.plugin.header["LIKELIHOOD"])

@@ -63,12 +63,14 @@ def network(model: Any) -> Any:
 @functools.cache
 def trained(name: str) -> Any:
     """A model that was trained on the processor, for a few updates: no weight is 0 any more."""
-    return fit(name, Path(tempfile.mkdtemp(prefix="gpu-tests-")), "cpu", Budget(updates=12, evaluations=1))
+    with tempfile.TemporaryDirectory(prefix="gpu-tests-") as folder:
+        return fit(name, Path(folder), "cpu", Budget(updates=12, evaluations=1))
 
 
 def moved(name: str, device: str) -> Any:
     """The model of :func:`trained` on another device."""
-    model = fit(name, Path(tempfile.mkdtemp(prefix="gpu-tests-")), device, Budget(0))
+    with tempfile.TemporaryDirectory(prefix="gpu-tests-") as folder:
+        model = fit(name, Path(folder), device, Budget(0))
     network(model).load_state_dict(network(trained(name)).state_dict())
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def documented() -> list[str]:
 
 
 @pytest.mark.parametrize("name", documented())
-def test_examples(name: str) -> None:
+def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # an example leaves its folder behind
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0, "an example that is not in a docstring is not run"
     assert result.failed == 0
