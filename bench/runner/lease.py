@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from bench.storage.files import BusyError, NoLocksError, hold
 from bench.system.disk import MOST_RECORD, read_file
 
 #: Seconds after which a lease that nobody touched is taken over; it must exceed what a shared file system caches (NFS: 60 s).
@@ -28,6 +29,10 @@ EXPIRES = 90.0
 
 #: Touches of a lease in that time.
 BEATS = 6
+
+
+#: Name of the file beside leases whose lock lets one process of a machine at a time take one over, and seconds to wait for it.
+TAKEOVER, PATIENCE = ".takeover.tmp", 5.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,13 @@ class Lease:
                 return True
             if not holder.ended and not self._is_still(holder):
                 return False
-            self._remove(holder)
+            try:
+                with hold(self.file.with_name(TAKEOVER), self.file.parent, PATIENCE):
+                    self._remove(holder)
+            except BusyError:
+                return False
+            except NoLocksError:
+                self._remove(holder)
         return self._create()
 
     def _create(self) -> bool:
@@ -136,6 +147,8 @@ class Lease:
 
     def _remove(self, holder: Holder) -> None:
         """Remove it if it is still that holder's; one that another process took over just now is given back."""
+        if self.holder() != holder:
+            return
         aside = self._aside(secrets.token_hex(8))
         with contextlib.suppress(FileNotFoundError):
             self.file.rename(aside)

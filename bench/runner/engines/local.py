@@ -9,7 +9,7 @@ from typing import Any
 from bench.runner import processes
 from bench.runner.engines import engine
 from bench.runner.engines.engine import Work
-from bench.runner.lease import Lease
+from bench.runner.lease import TAKEOVER, Lease
 from bench.runner.processes import Ending, Task
 from bench.runner.supervision import Supervisor, trial_task
 from bench.runner.unit import unit_files
@@ -100,4 +100,5 @@ class _Leases:
         for stack in self._kept.values():
             stack.close()
         with contextlib.suppress(OSError):  # another engine's files are in it
+            (self._work.folder.path / "units" / TAKEOVER).unlink(missing_ok=True)
             (self._work.folder.path / "units").rmdir()

@@ -1,0 +1,51 @@
+"""Which engine is made of what a user gives, and what is said of mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.runner.engines import ray, slurm
+from bench.runner.engines.choice import choose_engine, engine_options
+
+
+def test_by_name_by_variable_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("engine: slurm\nsbatch: --partition=gpu\ncpus: 4\n")
+    made = choose_engine(file, {"cpus": 2})
+    assert (type(made), made) == (slurm.Engine, slurm.Engine(sbatch="--partition=gpu", cpus=2))
+    monkeypatch.setenv("BENCH_ENGINE", str(file))
+    assert choose_engine(None) == slurm.Engine(sbatch="--partition=gpu", cpus=4)
+    assert choose_engine("ray", {"gpus": 0.5}) == ray.Engine(gpus=0.5)
+
+
+def test_options_of_the_command_line_are_texts_where_the_engine_wants_one() -> None:
+    given = ["sbatch=--time=1:00:00", "cpus=4", "detach=true"]
+    assert engine_options("slurm", given) == {"sbatch": "--time=1:00:00", "cpus": 4, "detach": True}
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "message", "hint"),
+    [
+        ("slrum", {}, "There is no engine named 'slrum'.", "Did you mean 'slurm'?"),
+        ("slurm", {"cpu": 2}, "The engine slurm has no option 'cpu'.", "Did you mean 'cpus'?"),
+        ("slurm", {"cpus": 0}, "cpus: input should be greater than or equal to 1", ""),
+        ("ray", {"gpus": 0}, "gpus: input should be greater than 0", ""),
+        ("local", {"expires": 0.5}, "expires: input should be greater than or equal to 1", ""),
+        ("absent.yaml", {}, "can't be read", ""),
+    ],
+)
+def test_mistakes_are_said(engine: str, options: dict[str, object], message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        choose_engine(engine, options)
+    assert message in refused.value.message
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize("text", ["[]", "jobs: 2", "engine: [slurm]", "a: [", "engine: 2024-01-01"])
+def test_a_file_that_names_no_engine(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(UsageError):
+        choose_engine(tmp_path / "cluster.yaml")
