@@ -79,7 +79,7 @@ smoke: setup
 	$(VENV)/bin/bench run smoke $(ARGS)
 
 test: $(TOX)/.stamp
-	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
+	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run $(TOX_FLAGS) -e $(TOXENVS) $(if $(ARGS),-- $(ARGS))
 
 $(VENV)/.tested: $(VENV)/.stamp
 	$(VENV)/bin/python -m pip install $(PIP_FLAGS) $(LOCKED) --requirement requirements/base.txt --requirement requirements/test.txt

@@ -16,7 +16,7 @@ from bench.gate.baseline import rounded, take
 from bench.gate.baseline_file import dump, read, write
 from bench.gate.compare import obstacles
 from bench.gate.verdicts import judge
-from bench.metrics import skill
+from bench.metrics import METRICS, skill
 from bench.music.notes import Notes
 from bench.scoring.score import score_run
 from bench.storage.files import read_json, write_json
@@ -52,7 +52,7 @@ def test_values_are_those_of_the_report(folder):
         for metric, cell in table[name].cells.items():
             if metric in skill.OF:  # says again what the distance says
                 continue
-            key = f"{metric}@1"
+            key = f"{metric}@{METRICS[metric].version}"
             assert (key in system.metrics) == (cell.value is not None)
             if cell.value is None:
                 assert system.undefined[key] == cell.reason
