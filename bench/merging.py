@@ -77,7 +77,8 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         raise UsageError("These runs can't be merged:\n" + "\n".join(f"  {conflict}" for conflict in conflicts))
     spec = _united([record.spec for record in records])
     planned = _planned(spec, records)
-    sources = _sources(folders, records)
+    done, tried = _sources(folders, records)
+    sources = tried | done
     draft = RunFolder(into.with_name(f".{into.name}.merging"))
     if exists(draft.path):
         set_aside(draft.path)
@@ -95,7 +96,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         "spec": spec,
         "started": min((r.started for r in records if r.started), default=None),
         "resumed": None,
-        "finished": timestamp(),
+        "finished": timestamp() if done.keys() >= planned.keys() else None,
         "call": call,
         "plugins": plugins,
         "headers": headers,
@@ -104,11 +105,10 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     write_json(draft.run_file, {"format": FORMAT, **merged})
     draft.read()
     draft.path.rename(into)
-    done = {key for key, folder in sources.items() if isinstance(folder.outcome(key), Done)}
     labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}
     return Merged(
         into,
-        len(planned.keys() & done),
+        len(planned.keys() & done.keys()),
         tuple(trial.label for key, trial in planned.items() if key not in done),
         tuple(f"{labels[key]} ({folder.path})" for key, folder in sources.items() if key not in planned),
     )
@@ -165,17 +165,15 @@ def _planned(spec: Mapping[str, Any], records: Sequence[RunRecord]) -> dict[str,
     return {trial_key(trial, digests[trial.model], base.dataset.music): trial for trial in trials}
 
 
-def _sources(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> dict[str, RunFolder]:
-    """Choose for each trial the run that has done it, else one that has tried."""
-    chosen: dict[str, RunFolder] = {}
+def _sources(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> tuple[dict[str, RunFolder], dict[str, RunFolder]]:
+    """Find for each trial the first run that has done it, and the first that has tried."""
+    done: dict[str, RunFolder] = {}
+    tried: dict[str, RunFolder] = {}
     for folder, record in zip(folders, records, strict=True):
         for planned in record.trials:
-            outcome = folder.outcome(planned.key)
-            if outcome is not None and (planned.key not in chosen or isinstance(outcome, Done)):
-                chosen.setdefault(planned.key, folder)
-                if not isinstance(chosen[planned.key].outcome(planned.key), Done):
-                    chosen[planned.key] = folder
-    return chosen
+            if (outcome := folder.outcome(planned.key)) is not None:
+                (done if isinstance(outcome, Done) else tried).setdefault(planned.key, folder)
+    return done, tried
 
 
 def _copy(source: Path, to: Path) -> None:

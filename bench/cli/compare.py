@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import OutOption, path_of
+from bench.cli.options import OutOption, OutputOption
 from bench.cli.output import find_run, make_console, print_line
 
 #: Exit code where no value of the runs can be compared, as of `bench check`.
@@ -19,14 +18,7 @@ Format = Literal["text", "markdown", "html", "json"]
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Folders or names of runs, or `latest`.")],
     format: Annotated[Format, typer.Option(help="Format of the output; text leaves out the columns of minor interest.")] = "text",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=path_of("--output"),
-            help="Write to this file and create its folders; only the summary is printed.",
-        ),
-    ] = None,
+    output: OutputOption = None,
     out: OutOption = None,
 ) -> None:
     """Show runs side by side: what differs, and each value against the first run's. Exit code 4 if no value can be compared."""

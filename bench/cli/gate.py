@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli.options import OutOption, path_of
+from bench.cli.options import OutOption, OutputOption, path_of
 from bench.cli.output import find_run, make_console, print_line
 from bench.errors import DataError, UsageError
 
@@ -79,14 +79,7 @@ def check(
         Path, typer.Option(metavar="FILE", parser=path_of("--baseline"), help="A file that `bench baseline` wrote.")
     ],
     format: Annotated[Format, typer.Option(help="Format of the output.")] = "text",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=path_of("--output"),
-            help="Write to this file and create its folders; only the summary is printed.",
-        ),
-    ] = None,
+    output: OutputOption = None,
     only_regressions: Annotated[bool, typer.Option("--only-regressions", help="Only what is worse or missing.")] = False,
     out: OutOption = None,
 ) -> None:

@@ -76,6 +76,14 @@ JobsOption = Annotated[
         show_default=False,
     ),
 ]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        parser=path_of("--output"),
+        help="Write to this file and create its folders; only the summary is printed.",
+    ),
+]
 EngineOption = Annotated[
     str | None,
     typer.Option(

@@ -32,7 +32,7 @@ def trial_task(job: Mapping[str, Any], compiled: Path | None = None) -> Task:
     Parameters
     ----------
     job : mapping
-        Input of the worker, see :meth:`bench.runner.session.Session.job`.
+        Input of the worker, and what its engine must know; :class:`bench.runner.session.Session` builds it.
     compiled : Path, optional
         See :func:`bench.runner.processes.environment`.
     """
@@ -106,8 +106,7 @@ class Supervisor:
             write_json(path, stored)
 
     def _message(self, task: Task, text: str) -> None:
-        label = Trial.model_validate(task.job["trial"]).label
-        self._say(task.job, {"event": "message", "text": f"{label}: {text}"})
+        self._say(task.job, {"event": "message", "text": f"{task.job['label']}: {text}"})
 
     def _make_way(self, task: Task, error: OSError) -> None:
         """Move a trial's folder away if it holds a folder for a file or the reverse; any other error is raised."""

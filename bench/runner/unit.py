@@ -24,7 +24,6 @@ from bench.runner import processes
 from bench.runner.lease import Lease, host
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.supervision import Supervisor, trial_task
-from bench.specs.trials import Trial
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_targets
@@ -42,9 +41,9 @@ def unit_files(run: Path, key: str) -> tuple[Path, Path, Path]:
     return run / "units" / f"{key}.json", run / "units" / f"{key}.jsonl", run / "units" / f"{key}.lease"
 
 
-def command(run: Path, key: str) -> list[str]:
-    """Build the command of a trial."""
-    return [sys.executable, "-P", "-m", "bench.runner.unit", str(run), key]
+def command(run: Path) -> list[str]:
+    """Build the command of a run's trials; a trial's key follows."""
+    return [sys.executable, "-P", "-m", "bench.runner.unit", str(run.resolve())]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,14 +76,14 @@ class Unit:
     ----------
     folder : RunFolder
     job : mapping
-        As :meth:`bench.runner.session.Session.job` builds it.
+        Input of :func:`bench.runner.supervision.trial_task`.
     events : Path
         File that its events are appended to.
     """
 
     def __init__(self, folder: RunFolder, job: Mapping[str, Any], events: Path) -> None:
         self.folder, self.job, self.events = folder, job, events
-        self.key, self.label = str(job["key"]), Trial.model_validate(job["trial"]).label
+        self.key, self.label = str(job["key"]), str(job["label"])
         self.began = time.monotonic()
 
     def say(self, job: Mapping[str, Any], event: dict[str, Any]) -> None:

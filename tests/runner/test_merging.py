@@ -61,6 +61,9 @@ def test_what_is_missing_is_named(made: dict[str, Path], tmp_path: Path) -> None
     merged = merge_runs([made["first"], part], tmp_path / "both")
     assert merged.missing == ("staged, seed 2",)
     assert merged.trials == 8
+    assert RunFolder(merged.folder).read().finished is None
+    whole = merge_runs([made["first"], made["second"]], tmp_path / "whole")
+    assert RunFolder(whole.folder).read().finished is not None
 
 
 @pytest.mark.parametrize(

@@ -106,12 +106,13 @@ def _of_file(file: Path) -> tuple[str, Mapping[str, Any]]:
 
 
 def _class(name: str) -> type[Engine]:
-    others = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
     if name in SHIPPED:
-        found: Any = importlib.import_module(f"bench.runner.engines.{name}").Engine
-    elif name in others:
+        shipped: type[Engine] = importlib.import_module(f"bench.runner.engines.{name}").Engine
+        return shipped
+    others = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
+    if name in others:
         try:
-            found = others[name].load()
+            found: Any = others[name].load()
         except Exception as error:
             raise PluginError(f"The engine {name!r} can't be loaded: {error}.") from error
     else:

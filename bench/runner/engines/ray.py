@@ -97,12 +97,12 @@ class Tasks(Cluster):
     def submit(self, jobs: Sequence[Job]) -> None:
         """See :class:`bench.runner.engines.remote.Cluster`."""
         gpus = self._engine.gpus if self._work.scale == "gpu" else 0
-        run = self._work.folder.path.resolve()
+        run = command(self._work.folder.path)
         for job in jobs:
             key = str(job["key"])
             self._states[key] = State("waiting")
             uses = gpus if job["trial"]["device"] == "cuda" else 0
-            self._tell(key=key, command=command(run, key), cpus=job["threads"], gpus=uses, most=self._engine.jobs)
+            self._tell(key=key, command=[*run, key], cpus=job["threads"], gpus=uses, most=self._engine.jobs)
 
     def states(self) -> Mapping[str, State]:
         """See :class:`bench.runner.engines.remote.Cluster`."""

@@ -11,12 +11,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench.errors import DataError, MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, RemoteEngine, State
+from bench.runner.unit import command
 from bench.storage.files import FORMAT, read_json, write_json
 
 #: Elements of an array where the site doesn't say how many it allows: Slurm's default.
@@ -31,7 +31,7 @@ PATIENCE = 120.0
 
 SCRIPT = """#!/bin/sh
 key=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {keys})
-exec {command} {run} "$key"
+exec {command} "$key"
 """
 
 
@@ -104,9 +104,8 @@ class Arrays(Cluster):
         name = f"array-{keys[0]}"
         list_file, script = self._folder / f"{name}.keys", self._folder / f"{name}.sh"
         list_file.write_text("".join(f"{key}\n" for key in keys))
-        command = shlex.join([sys.executable, "-P", "-m", "bench.runner.unit"])
-        run = self._work.folder.path.resolve()
-        script.write_text(SCRIPT.format(keys=shlex.quote(str(list_file.resolve())), command=command, run=shlex.quote(str(run))))
+        trial = shlex.join(command(self._work.folder.path))
+        script.write_text(SCRIPT.format(keys=shlex.quote(str(list_file.resolve())), command=trial))
         throttle = f"%{self._engine.jobs}" if self._engine.jobs else ""
         said = _ask(
             "sbatch",
