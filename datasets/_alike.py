@@ -4,10 +4,14 @@ A pattern is the seven intervals between eight successive notes, chords from the
 Two pieces are alike if they have at least an eighth of the shorter one's patterns in common. Two takes of one work share 0.15 to
 0.68 of them (MAESTRO), a copy without a random fifth of its notes 0.2; different works share 0.011 at most in MAESTRO and 0.05 in
 POP909. Candidates are found by sorting the patterns of all pieces, not by comparing every piece with every other.
+
+Patterns of many pieces may be stock figures, or one work in many takes. Takes have them in the same order from beginning to end.
 """
 
 from __future__ import annotations
 
+import bisect
+import functools
 import heapq
 import math
 from collections import defaultdict
@@ -26,8 +30,9 @@ LENGTH, SHARE = 8, 0.125
 #: Fewest common patterns: fewer may be one figure that two works have in common.
 FEWEST = 16
 
-#: Patterns in more pieces, and in a larger share of all, are stock figures: they count only if half of the patterns are common.
-STOCK, STOCK_SHARE, MOSTLY = 20, 0.02, 0.5
+#: Patterns in more pieces, and in a larger share of all, are stock: they count only if half of the patterns are common, or if
+#: those in the same order lie in half of this many equal parts of the shorter piece.
+STOCK, STOCK_SHARE, MOSTLY, PARTS = 20, 0.02, 0.5, 16
 
 #: Pieces with parts in another that make it a medley.
 MEDLEY = 4
@@ -87,7 +92,7 @@ def alike(pieces: Sequence[Notes], progress: Progress = quiet) -> tuple[list[lis
         hashes += [_distinct(one[one % np.uint64(part) == 0] if part > 1 else one) for one in _in_order(batch)]
     medleys: set[int] = set()
     # Again without those found: they may have stood between two takes of a work, or between a work and another medley.
-    while found := _medleys(pieces, hashes, others := _neighbours(hashes, FEWEST / part)):
+    while found := _medleys(pieces, hashes, others := _Comparison(pieces, hashes, FEWEST / part).neighbours()):
         medleys |= found
         for at in found:
             hashes[at] = hashes[at][:0]
@@ -98,34 +103,79 @@ def alike(pieces: Sequence[Notes], progress: Progress = quiet) -> tuple[list[lis
     return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), sorted(medleys)
 
 
-def _neighbours(hashes: Sequence[Hashes], fewest: float) -> dict[int, set[int]]:
-    """Find the pieces that each piece is alike to, if any."""
-    stock, pairs = _compare(hashes)
-    others: dict[int, set[int]] = defaultdict(set)
-    for one, other in pairs:
-        if _are_alike(hashes[one], hashes[other], stock, fewest):
-            others[one].add(other)
-            others[other].add(one)
-    return dict(others)
+class _Comparison:
+    """Comparison of pieces by their patterns.
+
+    Parameters
+    ----------
+    pieces : sequence of Notes
+    hashes : sequence of ndarray
+        Patterns of each piece, ascending.
+    fewest : float
+        Fewest common patterns of two that are alike.
+    """
+
+    def __init__(self, pieces: Sequence[Notes], hashes: Sequence[Hashes], fewest: float) -> None:
+        self.hashes, self.fewest = hashes, fewest
+        self.sizes = [len(notes) for notes in pieces]
+        self.stock, self.candidates = _compare(hashes)
+        self._first = functools.lru_cache(1024)(lambda at: _first_places(pieces[at], hashes[at]))
+
+    def neighbours(self) -> dict[int, set[int]]:
+        """Find the pieces that each piece is alike to, if any."""
+        others: dict[int, set[int]] = defaultdict(set)
+        for one, other in self.candidates:
+            if self.are_alike(one, other):
+                others[one].add(other)
+                others[other].add(one)
+        return dict(others)
+
+    def are_alike(self, one: int, other: int) -> bool:
+        """Whether two pieces are the same music."""
+        shorter, longer = sorted((one, other), key=lambda at: (len(self.hashes[at]), at))
+        few, many = self.hashes[shorter], self.hashes[longer]
+        common = _common(few, many)
+        enough = max(self.fewest, SHARE * len(few))
+        if len(common) < enough:
+            return False
+        if len(common) >= MOSTLY * len(few) or len(common) - len(_common(common, self.stock)) >= enough:
+            return True
+        in_shorter, in_longer = (self._first(at)[np.searchsorted(self.hashes[at], common)] for at in (shorter, longer))
+        return _run_along(in_shorter, in_longer, self.sizes[shorter], enough)
 
 
 def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> set[int]:
     """Find the pieces that hold parts of several others, none of which is in another's part.
 
     Those with most parts are left out first, and then are no parts of others: of albums and what they quote, the albums. Copies
-    of a piece, each without some notes, lie all over it, and so over each other.
+    of a piece, each without some notes, lie all over it, and so over each other. A piece that many short files quote holds parts
+    of them as well: of the two, the one that consists of more parts for its length goes.
     """
+    found: set[int] = set()
+
+    def density(at: int) -> float:
+        """Parts for each pattern, if two or more of others that go on outside it."""
+        quoted = [hashes[near] for near in others[at] if near not in found]
+        quoted = [other for other in quoted if 2 * len(_common(hashes[at], other)) <= len(other)]
+        number = _parts(pieces[at], hashes[at], quoted) if len(quoted) > 1 else 0
+        return number / len(hashes[at]) if number > 1 else 0.0
+
     # First a piece's most parts, as many as its neighbours, then those counted, with the number of neighbours among which.
     queue = [(-len(near), int(hashes[at].sum()), at, 0) for at, near in others.items()]
     heapq.heapify(queue)
-    found: set[int] = set()
     while queue:
-        _, content, at, counted = heapq.heappop(queue)
-        left = [hashes[other] for other in others[at] if other not in found]
+        parts, content, at, counted = heapq.heappop(queue)
+        left = [other for other in others[at] if other not in found]
+        if at in found:
+            continue
         if counted and counted == len(left):
-            found.add(at)
-        elif len(left) >= MEDLEY and (parts := _parts(pieces[at], hashes[at], left)) >= MEDLEY:
-            heapq.heappush(queue, (-parts, content, at, len(left)))
+            quoting = [(density(other), int(hashes[other].sum()), other) for other in left]
+            *_, medley = max((-parts / len(hashes[at]), content, at), *quoting)
+            found.add(medley)
+            if medley != at:
+                heapq.heappush(queue, (1 - len(left), content, at, 0))
+        elif len(left) >= MEDLEY and (number := _parts(pieces[at], hashes[at], [hashes[other] for other in left])) >= MEDLEY:
+            heapq.heappush(queue, (-number, content, at, len(left)))
     return found
 
 
@@ -197,13 +247,39 @@ def _in_order(pieces: Sequence[Notes]) -> list[Hashes]:
     return [hashed[begin : max(begin, begin + size - LENGTH + 1)] for begin, size in zip(begins, sizes, strict=True)]
 
 
-def _are_alike(one: Hashes, other: Hashes, stock: Hashes, fewest: float) -> bool:
-    common = _common(one, other)
-    shorter = min(len(one), len(other))
-    if len(common) >= max(fewest, MOSTLY * shorter):
-        return True
-    telling = len(common) - len(_common(common, stock))
-    return bool(telling >= max(fewest, SHARE * shorter))
+def _run_along(shorter: Places, longer: Places, length: int, enough: float) -> bool:
+    """Whether enough of the common patterns follow one another in both pieces, all through the shorter one.
+
+    Stock figures come in any order, or, as a common beginning does, in one place.
+
+    Parameters
+    ----------
+    shorter, longer : ndarray, shape (common,)
+        Where the common patterns begin first in each.
+    length : int
+        Notes of the shorter piece.
+    enough : float
+    """
+    order = np.argsort(shorter)
+    chain = _longest_rise(longer[order].tolist())
+    begins = shorter[order][chain]
+    parts = np.unique(begins * PARTS // length)
+    return bool(len(chain) >= enough and len(parts) >= PARTS / 2)
+
+
+def _longest_rise(values: Sequence[int]) -> list[int]:
+    """Find the places of a longest rising part of a sequence (Schensted 1961)."""
+    ends: list[int] = []  # the least value that a rising part of each length may end with
+    at: list[int] = []  # its place
+    before: list[int] = []
+    for place, value in enumerate(values):
+        length = bisect.bisect_left(ends, value)
+        ends[length : length + 1], at[length : length + 1] = [value], [place]
+        before.append(at[length - 1] if length else -1)
+    chain = at[-1:]
+    while chain and before[chain[-1]] >= 0:
+        chain.append(before[chain[-1]])
+    return chain[::-1]
 
 
 def _common(one: Hashes, other: Hashes) -> Hashes:

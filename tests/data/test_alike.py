@@ -67,6 +67,14 @@ def test_another_take_is_found(wrong: float) -> None:
     assert alike([melody(1), melody(2), taken(melody(1), 0, wrong), taken(melody(2), 0, wrong)]) == [[0, 2], [1, 3]]
 
 
+@pytest.mark.parametrize(("takes", "wrong", "others"), [(60, 0.1, 0), (60, 0.15, 0), (60, 0.1, 400), (200, 0.1, 300)])
+def test_one_work_in_many_takes_is_no_stock_figure(takes: int, wrong: float, others: int) -> None:
+    """Each of its patterns is in more pieces than a stock figure is."""
+    work = melody(1, 400)
+    pieces = [*(taken(work, seed, wrong) for seed in range(takes)), *(melody(seed, 300) for seed in range(10, 10 + others))]
+    assert alike(pieces) == [list(range(takes))]
+
+
 def test_links_join_groups_and_short_pieces_have_none() -> None:
     long = melody(1, 400)
     assert alike([long[:220], melody(5)[:7], melody(5)[:7], long[180:], long]) == [[0, 3, 4]]
@@ -242,6 +250,19 @@ def test_an_album_of_pieces_with_a_figure_in_common_costs_itself() -> None:
     assert alike_or_medley([*pieces, quotes]) == ([], [24])
 
 
+def test_many_files_that_quote_a_few_pieces_each_cost_themselves() -> None:
+    """Each piece holds parts of more of them than they of pieces."""
+    rng = np.random.default_rng(0)
+    works = [melody(seed) for seed in range(24)]
+    quoting = []
+    for _ in range(60):
+        quoted = [(works[at], int(first)) for at, first in zip(rng.permutation(24)[:3], rng.integers(0, 170, 3), strict=True)]
+        quoting.append(album([work[first : first + 30] for work, first in quoted], 30))
+    _, medleys = alike_or_medley([*works, *quoting])
+    assert not set(medleys) & set(range(24))
+    assert len(medleys) > 20
+
+
 @pytest.mark.parametrize(("copies", "n"), [(1, 60), (4, 60), (16, 60), (8, 200), (40, 200)])
 def test_albums_do_not_hide_that_two_takes_are_one_work(copies: int, n: int) -> None:
     works = [melody(seed) for seed in range(24)]
@@ -252,17 +273,18 @@ def test_albums_do_not_hide_that_two_takes_are_one_work(copies: int, n: int) -> 
 
 def test_every_chorale_that_is_alike_is_found(quiet: Quiet) -> None:
     splits = dataset_class("chorales")().load(None, quiet)
-    hashes = [patterns(piece.notes) for piece in (*splits.train, *splits.validation, *splits.test)]
+    pieces = [piece.notes for piece in (*splits.train, *splits.validation, *splits.test)]
+    hashes = [patterns(notes) for notes in pieces]
     inside: dict[int, list[int]] = defaultdict(list)
     for at, one in enumerate(hashes):
         for pattern in one.tolist():
             inside[pattern].append(at)
     common = Counter(pair for pieces in inside.values() for pair in combinations(pieces, 2))
-    stock, _ = module._compare(hashes)
-    near = module._neighbours(hashes, module.FEWEST)
+    comparison = module._Comparison(pieces, hashes, module.FEWEST)
+    near = comparison.neighbours()
     found = {(one, other) for one in near for other in near[one] if one < other}
     enough = [pair for pair, number in common.items() if number >= module.FEWEST]
-    assert found == {pair for pair in enough if module._are_alike(*(hashes[at] for at in pair), stock, module.FEWEST)}
+    assert found == {pair for pair in enough if comparison.are_alike(*pair)}
 
 
 def test_copies_of_parts_do_not_make_a_medley_of_the_whole() -> None:
