@@ -109,7 +109,8 @@ def to_roll(notes: Notes, grid: Grid) -> Roll:
     change = np.zeros((int((grid.step + grid.length).max(initial=0)) + 1, PITCHES), np.int32)
     np.add.at(change, (grid.step, notes.pitch), 1)
     np.add.at(change, (grid.step + grid.length, notes.pitch), -1)
-    roll: Roll = np.where(change.cumsum(0, np.int32)[:-1] > 0, HELD, 0).astype(np.uint8)
+    np.cumsum(change, 0, out=change)  # in place: the roll of a long piece takes hundreds of megabytes
+    roll: Roll = np.multiply(change[:-1] > 0, HELD, dtype=np.uint8)
     roll[grid.step, notes.pitch] = notes.velocity
     return roll
 
