@@ -38,28 +38,25 @@ class Block(nn.Module):
         return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
 
     def project_one(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`project` for one note a sequence, `x` (B, C): (B, 2 H, C / H) and (B, C).
+        """:meth:`project` for one note a sequence, `x` (B, C): (B, 2 H, C / H) and (B, H, C / H).
 
         Plain products: at one note a step the overhead of modules and of SDPA outweighs their work.
         """
         C = x.shape[1]
         qk, v = torch.split(torch.mm(F.layer_norm(x, (C,), self.norm1.weight), self.qkv.weight.t()), [2 * C, C], dim=-1)
-        return torch.unflatten(qk, 1, (2 * self.heads, C // self.heads)), v
+        return torch.unflatten(qk, 1, (2 * self.heads, -1)), torch.unflatten(v, 1, (self.heads, -1))
 
     def feed_one(self, x: Tensor, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Attention of one note of each sequence and :meth:`feed`: `x` (B, C), `q` (B, H, C / H), `keys` and `values` (B, S, C).
+        """Attention of one note of each sequence, then :meth:`feed`.
 
-        All heads of a sequence share one product with block-diagonal queries: it multiplies by zeros, but reads keys and values
-        in long rows, and reading them dominates the time. `bias` (B, H, S) is added to the scores.
+        `x` is (B, C), `q` (B, H, C / H), `keys` and `values` (B, H, S, C / H). `bias` (B, H, S) is added to the scores. Reading
+        keys and values dominates the time; each head's lie in one piece.
         """
-        (B, C), H = x.shape, self.heads
-        own = torch.eye(H, dtype=x.dtype, device=x.device).unsqueeze(-1)  # (H, H, 1)
-        queries = (q[:, None] * (own * (C // H) ** -0.5)).flatten(2)  # (B, H, C): each head's query in its own channels
-        scores = torch.bmm(queries, keys.transpose(1, 2))  # (B, H, S)
+        C = x.shape[1]
+        scores = torch.matmul((q * q.shape[2] ** -0.5).unsqueeze(2), keys.transpose(2, 3))  # (B, H, 1, S)
         if bias is not None:
-            scores = scores + bias
-        mixed = torch.bmm(scores.softmax(-1), values).view(B, H, H, C // H)
-        y = mixed.diagonal(dim1=1, dim2=2).transpose(1, 2).reshape(B, C)  # of each head, its own channels
+            scores = scores + bias.unsqueeze(2)
+        y = torch.matmul(scores.softmax(-1), values).view(x.shape)
         x = torch.addmm(x, y, self.out.weight.t())
         up = torch.mm(F.layer_norm(x, (C,), self.norm2.weight), self.up.weight.t())
         return torch.addmm(x, F.gelu(up), self.down.weight.t())

@@ -45,14 +45,15 @@ def attend_one(network: Spanned, x: Tensor, memory: Memory) -> Tensor:
 
 
 class Memory:
-    """Keys and values of every layer for the last notes of `batch` sequences, (layers, B, 2 span, C), allocated once.
+    """Keys and values of every layer for the last notes of `batch` sequences, (layers, B, H, 2 span, C / H), allocated once.
 
     It is filled from the front; when it is full, the notes still within reach move to the front.
     """
 
     def __init__(self, network: Spanned, batch: int) -> None:
         self.span, self.end = network.span, 0
-        shape = (len(network.blocks), batch, 2 * network.span, network.width)
+        heads = network.blocks[0].heads
+        shape = (len(network.blocks), batch, heads, 2 * network.span, network.width // heads)
         like = network.norm.weight
         self.keys, self.values = like.new_empty(shape), like.new_empty(shape)
 
@@ -61,7 +62,7 @@ class Memory:
         first = max(0, self.end - self.span + 1)
         if self.end + notes > 2 * self.span:
             for past in (self.keys, self.values):
-                past[:, :, : self.end - first] = past[:, :, first : self.end].clone()  # they may overlap
+                past[:, :, :, : self.end - first] = past[:, :, :, first : self.end].clone()  # they may overlap
             first, self.end = 0, self.end - first
         at, self.end = self.end, self.end + notes
         return first, at
@@ -98,8 +99,8 @@ class RelativeBlock(Block):
     def forward(self, x: Tensor, bands: Sequence[Band], memory: tuple[Tensor, Tensor, int, int] | None = None) -> Tensor:
         """Compute the stream (B, T, C) after this block; `bands` as from :func:`banded`.
 
-        `memory` is keys and values (B, S, C), the first position attended to, and the position of the first note of `x`, whose
-        keys and values are added.
+        `memory` is keys and values (B, H, S, C / H), the first position attended to, and the position of the first note of
+        `x`, whose keys and values are added.
         """
         qk, v = self.project(x)
         q, k = torch.chunk(qk.transpose(1, 2), 2, dim=1)  # each (B, H, T, C / H)
@@ -107,8 +108,8 @@ class RelativeBlock(Block):
         if memory is not None:
             keys, values, first, at = memory
             last = at + x.shape[1]
-            keys[:, at:last], values[:, at:last] = k.transpose(1, 2).flatten(2), v.transpose(1, 2).flatten(2)
-            k, v = (torch.unflatten(past[:, first:last], 2, (self.heads, -1)).transpose(1, 2) for past in (keys, values))
+            keys[:, :, at:last], values[:, :, at:last] = k, v
+            k, v = keys[:, :, first:last], values[:, :, first:last]
         dropout = self.dropout if self.training else 0.0
         parts = []
         for queries, reach, allowed in bands:
@@ -120,10 +121,10 @@ class RelativeBlock(Block):
     def step(self, x: Tensor, keys: Tensor, values: Tensor, first: int, at: int) -> Tensor:
         """:meth:`forward` for one note a sequence, `x` (B, C)."""
         qk, v = self.project_one(x)
-        keys[:, at], values[:, at] = qk[:, self.heads :].flatten(1), v
+        keys[:, :, at], values[:, :, at] = qk[:, self.heads :], v
         q = qk[:, : self.heads]
         bias = torch.einsum("bhd,hsd->bhs", q, self.vectors(at - first)) * q.shape[2] ** -0.5
-        return self.feed_one(x, q, keys[:, first : at + 1], values[:, first : at + 1], bias)
+        return self.feed_one(x, q, keys[:, :, first : at + 1], values[:, :, first : at + 1], bias)
 
 
 def skew(by_distance: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class Network(Decoder):
         for i, block in enumerate(self.blocks):
             x, k, v = block(x, rotation)
             if cache is not None:
-                cache.keys[i, :, :T], cache.values[i, :, :T] = k.transpose(1, 2).flatten(2), v.transpose(1, 2).flatten(2)
+                cache.keys[i, :, :, :T], cache.values[i, :, :, :T] = k, v
         y: Tensor = self.norm(x)
         return y
 
@@ -167,10 +167,11 @@ class Network(Decoder):
 
 
 class Cache:
-    """Keys and values of every layer for `batch` sequences of up to `window` notes, (layers, B, T, C), allocated once."""
+    """Keys and values of every layer for `batch` sequences of up to `window` notes, (layers, B, H, T, C / H), allocated once."""
 
     def __init__(self, network: Network, batch: int) -> None:
-        shape = (len(network.blocks), batch, network.window, network.width)
+        heads = network.blocks[0].heads
+        shape = (len(network.blocks), batch, heads, network.window, network.width // heads)
         like = network.norm.weight
         self.keys, self.values = like.new_empty(shape), like.new_empty(shape)
 
@@ -193,8 +194,8 @@ class RotaryBlock(Block):
         qk, v = self.project_one(x)
         if rotation is not None:
             qk = rotate(qk, rotation)
-        keys[:, t], values[:, t] = qk[:, self.heads :].flatten(1), v
-        return self.feed_one(x, qk[:, : self.heads], keys[:, : t + 1], values[:, : t + 1])
+        keys[:, :, t], values[:, :, t] = qk[:, self.heads :], v
+        return self.feed_one(x, qk[:, : self.heads], keys[:, :, : t + 1], values[:, :, : t + 1])
 
 
 def rotation_table(length: int, size: int, base: float = 10_000.0) -> Tensor:

@@ -208,7 +208,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
     with torch.inference_mode():
         for _ in range(100):
             network.step(torch.zeros(1, 4, dtype=torch.int64), memory)
-    assert memory.keys.shape == (LAYERS, 1, 2 * SPAN, 16)
+    assert memory.keys.shape == (LAYERS, 1, 2, 2 * SPAN, 8)
     assert memory.end <= 2 * SPAN
 
 
