@@ -40,6 +40,29 @@ def test_every_trial_once_and_the_results_of_any_other_engine(toy: Bench, undist
     assert times(toy) == before  # none ran again
 
 
+#: A network of each framework that learns, small enough for a test.
+NETWORKS = {
+    "transformer": {"params": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4}},
+    "lstm": {"params": {"units": 8, "layers": 1, "embedding": 4, "head": 8, "window": 16, "batch": 4}},
+}
+
+
+def test_networks_draw_the_same_notes_on_every_engine(
+    toy: Bench, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With as many threads: with others, sums are rounded in another order."""
+    if cluster.engine == "local":
+        pytest.skip("the other engines are compared with it")
+    pytest.importorskip("torch")
+    pytest.importorskip("tensorflow")
+    straight = Bench(tmp_path_factory.mktemp("networks"), Cluster("local", {"jobs": psutil.cpu_count() or 1}))
+    for bench in (straight, toy):
+        bench.write(NETWORKS, seeds=1, budget={"epochs": 3, "timeout": 240})
+        code, said = bench.run()
+        assert code == 0, said
+    assert toy.results() == straight.results()
+
+
 def test_a_worker_killed_costs_its_trial(toy: Bench, undisturbed: Any) -> None:
     toy.hold()
     process = toy.start()
