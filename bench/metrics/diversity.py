@@ -6,10 +6,10 @@ of the same piece share a prompt, so only samples of different pieces are compar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from bench.api import Notes
@@ -92,8 +92,16 @@ def pitch_spread(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
         return Undefined("a sample has no notes")
     shares: NDArray[np.float64] = np.stack([np.bincount(s.pitch, minlength=128) / len(s) for s in samples])
     below = np.cumsum(shares, axis=1)  # (samples, 128): distribution functions; W1 is the area between two of them
-    apart = np.not_equal.outer(pieces, pieces)
-    return float(scipy.spatial.distance.cdist(below, below, "cityblock")[apart].mean())
+    of_piece = [below[np.equal(pieces, piece)] for piece in sorted(set(pieces))]
+    pairs = math.comb(len(below), 2) - sum(math.comb(len(own), 2) for own in of_piece)
+    return max(0.0, _apart(below) - sum(map(_apart, of_piece))) / pairs
+
+
+def _apart(values: NDArray[np.float64]) -> float:
+    """Sum of city-block distances over all pairs of rows: a gap between values counts for each pair that it lies between."""
+    below = np.arange(1, len(values))
+    gaps = np.diff(np.sort(values, axis=0), axis=0).sum(1)
+    return float(gaps @ (below * (len(values) - below)))
 
 
 def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, Value]:

@@ -34,7 +34,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from bench.api import Notes
@@ -204,11 +203,16 @@ def densities(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str, tu
     ours, theirs = _columns(generated), _columns(real)
     return {
         n: (
-            Density.of(scipy.spatial.distance.pdist(theirs[n])),
-            Density.of(scipy.spatial.distance.cdist(ours[n], theirs[n]).ravel()),
+            Density.of(np.concatenate([_distances(theirs[n][i : i + 1], theirs[n][i + 1 :]) for i in range(len(theirs[n]))])),
+            Density.of(_distances(ours[n], theirs[n])),
         )
         for n in theirs
     }
+
+
+def _distances(ours: Floats, theirs: Floats) -> Floats:
+    """Distances from each of ours to each of theirs, one after the other."""
+    return np.concatenate([np.linalg.norm(theirs - one, axis=1) for one in ours])
 
 
 def _columns(pieces: Sequence[Notes]) -> dict[str, Floats]:
