@@ -17,6 +17,7 @@ from bench.storage.files import FORMAT, set_aside, timestamp, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
+from bench.storage.samples import Target, read_targets
 from bench.system.disk import exists, file_digest
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
@@ -50,7 +51,7 @@ class Merged:
 def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     """Unite the trials of several runs in a new folder; the runs themselves stay as they are.
 
-    Where several have a trial, one that is done counts. The merged spec has all their rows and seeds.
+    Where several have a trial, one that is done and intact counts. The merged spec has all their rows and seeds.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     UsageError
         If the runs contradict each other: other music, another protocol, one row with two settings or two codes, one trial with
         two results. Each conflict is named, and nothing is written.
+    DataError
+        If the record or the targets of a run are missing or damaged.
     """
     if len(runs) < 2:
         raise UsageError("A merge takes two runs or more.")
@@ -73,11 +76,12 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
     folders = [RunFolder(run) for run in runs]
     records = [folder.read() for folder in folders]
+    targets = [read_targets(folder.targets) for folder in folders]
     if conflicts := [*_conflicts(folders, records)]:
         raise UsageError("These runs can't be merged:\n" + "\n".join(f"  {conflict}" for conflict in conflicts))
     spec = _united([record.spec for record in records])
     planned = _planned(spec, records)
-    done, tried = _sources(folders, records)
+    done, tried = _sources(folders, records, targets)
     sources = tried | done
     draft = RunFolder(into.with_name(f".{into.name}.merging"))
     if exists(draft.path):
@@ -165,14 +169,16 @@ def _planned(spec: Mapping[str, Any], records: Sequence[RunRecord]) -> dict[str,
     return {trial_key(trial, digests[trial.model], base.dataset.music): trial for trial in trials}
 
 
-def _sources(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> tuple[dict[str, RunFolder], dict[str, RunFolder]]:
-    """Find for each trial the first run that has done it, and the first that has tried."""
+def _sources(
+    folders: Sequence[RunFolder], records: Sequence[RunRecord], targets: Sequence[Sequence[Target]]
+) -> tuple[dict[str, RunFolder], dict[str, RunFolder]]:
+    """Find for each trial the first run that has done it, and the first that has tried. A folder with a link in it is neither."""
     done: dict[str, RunFolder] = {}
     tried: dict[str, RunFolder] = {}
-    for folder, record in zip(folders, records, strict=True):
+    for folder, record, its_targets in zip(folders, records, targets, strict=True):
         for planned in record.trials:
-            if (outcome := folder.outcome(planned.key)) is not None:
-                (done if isinstance(outcome, Done) else tried).setdefault(planned.key, folder)
+            if not folder.strange(planned.key) and folder.outcome(planned.key) is not None:
+                (done if folder.is_done(planned.key, its_targets) else tried).setdefault(planned.key, folder)
     return done, tried
 
 

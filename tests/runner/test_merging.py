@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.merging import merge_runs
 from bench.scoring.score import score_run
 from bench.storage.run_folder import RunFolder
@@ -91,6 +92,39 @@ def test_two_results_of_one_trial_are_a_conflict(made: dict[str, Path], tmp_path
     write_json(folder.trial_dir(key) / "outcome.json", outcome)
     with pytest.raises(UsageError, match="median, seed 0 has other results in"):
         merge_runs([made["first"], part], tmp_path / "both")
+
+
+def test_an_intact_copy_counts_before_a_damaged_one(made: dict[str, Path], tmp_path: Path) -> None:
+    part = shutil.copytree(made["whole"], tmp_path / "part")
+    (key, *_) = [planned.key for planned in RunFolder(part).read().trials]
+    samples = part / "trials" / key / "samples.npz"
+    content = bytearray(samples.read_bytes())
+    content[len(content) // 2] ^= 1
+    samples.write_bytes(content)
+    merged = merge_runs([part, made["whole"]], tmp_path / "both")
+    assert (merged.missing, merged.trials) == ((), 9)
+    worse = merge_runs([part, shutil.copytree(part, tmp_path / "copy")], tmp_path / "worse")
+    assert (len(worse.missing), worse.trials) == (1, 8)
+
+
+def test_a_link_in_a_trial_leads_nowhere(made: dict[str, Path], tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_text("not for others")
+    part = shutil.copytree(made["second"], tmp_path / "part")
+    key = RunFolder(part).read().trials[0].key
+    (part / "trials" / key / "stderr.log").unlink(missing_ok=True)
+    (part / "trials" / key / "stderr.log").symlink_to(secret)
+    merged = merge_runs([made["first"], part], tmp_path / "both")
+    assert (len(merged.missing), merged.trials) == (1, 8)
+    assert not (merged.folder / "trials" / key).exists()
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-9])])
+def test_damaged_targets_are_named(made: dict[str, Path], tmp_path: Path, change: Callable[[Path], object]) -> None:
+    part = shutil.copytree(made["second"], tmp_path / "part")
+    change(part / "targets.npz")
+    with pytest.raises(DataError, match=r"part/targets\.npz"):
+        merge_runs([made["first"], part], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
