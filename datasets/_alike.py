@@ -27,8 +27,8 @@ from ._splits import UnionFind
 #: Notes of a pattern, and the share of the shorter piece's patterns that makes two pieces alike.
 LENGTH, SHARE = 8, 0.125
 
-#: Fewest common patterns: fewer may be one figure that two works have in common.
-FEWEST = 16
+#: Fewest common patterns: fewer may be one figure that two works have in common, unless they are this share of both works'.
+FEWEST, NEARLY = 16, 0.9
 
 #: Patterns in more pieces, and in a larger share of all, are stock: they count only if half of the patterns are common, or if
 #: those in the same order lie in half of this many equal parts of the shorter piece.
@@ -137,7 +137,7 @@ class _Comparison:
         common = _common(few, many)
         enough = max(self.fewest, SHARE * len(few))
         if len(common) < enough:
-            return False
+            return bool(len(common) >= NEARLY * len(many) > 0)
         if len(common) >= MOSTLY * len(few) or len(common) - len(_common(common, self.stock)) >= enough:
             return True
         in_shorter, in_longer = (self._first(at)[np.searchsorted(self.hashes[at], common)] for at in (shorter, longer))
@@ -153,11 +153,11 @@ def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[
     """
     found: set[int] = set()
 
-    def density(at: int) -> float:
-        """Parts for each pattern, if two or more of others that go on outside it."""
-        quoted = [hashes[near] for near in others[at] if near not in found]
-        quoted = [other for other in quoted if 2 * len(_common(hashes[at], other)) <= len(other)]
-        number = _parts(pieces[at], hashes[at], quoted) if len(quoted) > 1 else 0
+    def density(at: int, beside: int) -> float:
+        """Parts for each pattern: of one piece, and of others that go on outside and have nothing in common with that one."""
+        apart = [hashes[near] for near in others[at] if near not in found and near not in others[beside]]
+        quoted = [other for other in apart if 2 * len(_common(hashes[at], other)) <= len(other)]
+        number = _parts(pieces[at], hashes[at], quoted) if len(quoted) > 1 else 0  # `beside` is among them
         return number / len(hashes[at]) if number > 1 else 0.0
 
     # First a piece's most parts, as many as its neighbours, then those counted, with the number of neighbours among which.
@@ -169,7 +169,7 @@ def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[
         if at in found:
             continue
         if counted and counted == len(left):
-            quoting = [(density(other), int(hashes[other].sum()), other) for other in left]
+            quoting = [(density(other, at), int(hashes[other].sum()), other) for other in left]
             *_, medley = max((-parts / len(hashes[at]), content, at), *quoting)
             found.add(medley)
             if medley != at:

@@ -306,6 +306,27 @@ def scattered(seed: int, n: int) -> Notes:
     return Notes.from_columns(np.arange(n) * 0.2, np.full(n, 0.1), pitch, np.full(n, 80))
 
 
+def test_excerpts_of_one_piece_cost_little() -> None:
+    """Each overlaps its neighbours; the whole holds parts of them all."""
+    whole = scattered(1, 5_000)
+    first = np.random.default_rng(0).integers(0, 4_900, 600)
+    before = time.process_time()
+    _, medleys = alike_or_medley([whole, *(whole[at : at + 60] for at in first.tolist())])
+    assert medleys == [0]
+    assert time.process_time() - before < 15  # every excerpt weighed against every other: 40 s
+
+
+def test_a_loop_is_the_same_music_in_another_key() -> None:
+    """It has as many patterns as notes, however often it is repeated."""
+
+    def loop(seed: int, by: int, times: int) -> Notes:
+        pitch = np.tile(np.random.default_rng([seed, 4]).integers(40, 80, 10), times) + by
+        n = len(pitch)
+        return Notes.from_columns(np.arange(n) * 0.2, np.full(n, 0.1), pitch, np.full(n, 80))
+
+    assert alike([loop(1, 0, 20), loop(2, 0, 20), loop(1, 5, 30), loop(3, 0, 20), melody(1)]) == [[0, 2]]
+
+
 def test_one_long_piece_costs_little_beside_many() -> None:
     """It shares enough patterns with each to be compared, and too few to be alike."""
     pieces = [scattered(seed, 300) for seed in range(500)]
