@@ -10,6 +10,7 @@ first notices and gives up; both would have written the same results, each file 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -127,7 +128,7 @@ class Lease:
         draft = self._aside(self._mine.token)
         try:
             draft.write_text(json.dumps(asdict(self._mine)))
-            os.link(draft, self.file)  # in one step with its content, on shared file systems too
+            _link(draft, self.file)
         except FileExistsError:
             return False
         finally:
@@ -155,7 +156,7 @@ class Lease:
             other = Lease(aside).holder()
             if other is not None and other.token != holder.token:
                 with contextlib.suppress(FileExistsError):
-                    os.link(aside, self.file)
+                    _link(aside, self.file)
             aside.unlink(missing_ok=True)
 
     def _aside(self, name: str) -> Path:
@@ -196,6 +197,20 @@ class Lease:
             thread.join()
             with contextlib.suppress(OSError):
                 self.release()
+
+
+def _link(draft: Path, file: Path) -> None:
+    """Give a file its name in one step with its content, on shared file systems too; FileExistsError if the name is taken.
+
+    Where there are no hard links (FAT, some network and user-space file systems), its content comes a moment after its name.
+    """
+    try:
+        os.link(draft, file)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        with file.open("x") as new:
+            new.write(draft.read_text())
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -15,8 +17,15 @@ import pytest
 from bench.runner.lease import Holder, Lease
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
+@pytest.fixture(params=["", "no hard links"])
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """A lease's file, also as on a file system such as FAT."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if request.param:
+        monkeypatch.setattr(os, "link", refused)
     return tmp_path / "key.lease"
 
 
