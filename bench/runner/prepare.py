@@ -26,7 +26,7 @@ from bench.music.reading import reading_by
 from bench.plugins.discovery import get_plugin, load, source_digest
 from bench.plugins.header import Plugin
 from bench.runner.folds import deal, fold_remarks, pooled
-from bench.runner.reading import FEW, PooledReading, releasing, written_to
+from bench.runner.reading import FEW, PooledReading, reader_version, releasing, written_to
 from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, lengths, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
@@ -232,9 +232,10 @@ def _check_same_music(before: Mapping[str, Any], key: str, folder: Path | None) 
 
 
 def corpus_key(source: Source, options: Mapping[str, Any], folder: Path | None) -> str:
-    """Hash that identifies a parsed corpus: of the plug-in's source, its options, and its fingerprint of the files."""
+    """Hash that identifies a parsed corpus: of the plug-in's source and the reader's, its options, and its files' fingerprint."""
     fingerprint = str(source.dataset.fingerprint(folder))
-    text = json.dumps([FORMAT, source_digest(source.plugin), options, fingerprint], sort_keys=True, default=str)
+    code = [source_digest(source.plugin), reader_version()]
+    text = json.dumps([FORMAT, *code, options, fingerprint], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

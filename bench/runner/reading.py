@@ -23,7 +23,7 @@ from typing import Any
 
 from bench.api import Progress
 from bench.errors import DataError, MachineError, machine_error, refusal
-from bench.music import midi, notes, pedal, reading, smf
+from bench.music import midi
 from bench.music.isolation import death, limited
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
 from bench.storage.columns import release_columns
@@ -142,7 +142,7 @@ def releasing(progress: Progress) -> Progress:
 
 def reader_version() -> str:
     """Identity of the code that reads files: another one may read something else."""
-    files = [Path(str(module.__file__)) for module in (midi, notes, pedal, reading, smf)]
+    files = sorted(Path(midi.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"\0".join([version("symusic").encode(), *(file.read_bytes() for file in files)])).hexdigest()
 
 
