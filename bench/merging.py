@@ -17,7 +17,7 @@ from bench.storage.files import FORMAT, set_aside, timestamp, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target, read_targets
+from bench.storage.samples import Target
 from bench.system.disk import exists, file_digest
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
@@ -76,7 +76,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
     folders = [RunFolder(run) for run in runs]
     records = [folder.read() for folder in folders]
-    targets = [read_targets(folder.targets) for folder in folders]
+    targets = [folder.read_targets().targets for folder in folders]
     if conflicts := [*_conflicts(folders, records)]:
         raise UsageError("These runs can't be merged:\n" + "\n".join(f"  {conflict}" for conflict in conflicts))
     spec = _united([record.spec for record in records])

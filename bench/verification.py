@@ -7,7 +7,7 @@ checkpoints, which are read when a training resumes, and what only describes a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import is_intact
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target, read_targets
+from bench.storage.samples import Target
 from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, read_file
 
 _NOT_USED = "it is not used; remove it, and reports compute what it held"
@@ -68,11 +68,11 @@ def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
     yield Finding("run.json")
     for corpus in cached_corpora(record.dataset.corpus, caches):  # none where a run is verified on another machine
         yield Finding("the parsed dataset", _refusal(partial(load_corpus, corpus)), "it is parsed again")
-    fault = _refusal(lambda: read_targets(run.targets))
+    fault = _refusal(run.read_targets)
     yield Finding("targets.npz", fault, "it is chosen again from the dataset; the trials could not be checked without it")
     if fault:
         return
-    targets = read_targets(run.targets)
+    targets = run.read_targets().targets
     yield from _targets_as_midi(run, targets)
     yield from _trials(run, record, targets)
     for source in sources(folder) if (folder / "sound").is_dir() else ():  # a run may do without sound
@@ -89,7 +89,7 @@ def _refusal(read: Callable[[], object]) -> str:
     return ""
 
 
-def _targets_as_midi(run: RunFolder, targets: list[Target]) -> Iterator[Finding]:
+def _targets_as_midi(run: RunFolder, targets: Sequence[Target]) -> Iterator[Finding]:
     for number, target in enumerate(targets[:MIDI_PIECES]):
         name = f"midi/target-{number:03}.mid"
         try:
@@ -122,7 +122,7 @@ def _stored_scores(path: Path) -> str:
         return str(error)
 
 
-def _trials(run: RunFolder, record: RunRecord, targets: list[Target]) -> Iterator[Finding]:
+def _trials(run: RunFolder, record: RunRecord, targets: Sequence[Target]) -> Iterator[Finding]:
     for trial, folds in planned_trials(record):
         for fold, key in folds.items():
             checkpoint = run.trial_dir(key) / "checkpoint"

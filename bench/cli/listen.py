@@ -34,7 +34,6 @@ def listen(
     from bench.sound.clips import render_run
     from bench.sound.synthesizer import find_synthesizer
     from bench.storage.run_folder import RunFolder
-    from bench.storage.samples import read_targets
     from bench.system.paths import Places
 
     folder = find_run(run, Places.find(out).out)
@@ -50,7 +49,7 @@ def listen(
         if chosen is None and not any(planned.trial["kind"] == "model" for planned in planned_trials):
             raise NoSoundError("This run has no model rows; choose reference rows, for example --systems markov.")
         raise NoSoundError(f"{folder} holds no samples as MIDI yet.", hint)
-    titles = [piece_name(target) for target in read_targets(RunFolder(folder).targets)]
+    titles = [piece_name(target) for target in RunFolder(folder).read_targets().targets]
     for outcome in outcomes:
         clip = f"{outcome.source.system}, {titles[outcome.source.piece]}"
         if outcome.error:

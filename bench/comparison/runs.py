@@ -16,7 +16,7 @@ from bench.scoring.score import score_run
 from bench.scoring.table import Row, Table
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target, notes_digest, read_targets
+from bench.storage.samples import Target, notes_digest
 
 #: Names of the runs in tables, in their order. A folder's name may be long, and two may have the same.
 LETTERS = string.ascii_uppercase
@@ -99,7 +99,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
 
 def _read(letter: str, folder: Path, record: RunRecord) -> Run:
     table = score_run(folder)
-    return Run(letter, folder, record, table, take(folder, table), piece_identities(read_targets(RunFolder(folder).targets)))
+    return Run(letter, folder, record, table, take(folder, table), piece_identities(RunFolder(folder).read_targets().targets))
 
 
 def piece_identities(targets: Sequence[Target]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from bench.storage.files import FORMAT, write_json
 from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
 from bench.storage.records import Call, PlannedTrial, RunRecord
 from bench.storage.run_folder import RunFolder, result_digests
-from bench.storage.samples import Samples, Target, Targets, read_target_file, read_targets, write_samples
+from bench.storage.samples import Samples, Target, Targets, read_targets, write_samples
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import MOST_RESULT, read_file, write_file
 from bench.system.paths import Places
@@ -191,7 +191,7 @@ def score_beside(
     planned_trials(record)  # here and below, before the run's folder is made: a run that is refused leaves none behind
     places, protocol = Places.find(out), _terms(record).protocol
     corpus = _corpus(record, places)
-    checked = _check(system, folder, read_target_file(base.targets), corpus, protocol.notes, prompt)
+    checked = _check(system, folder, base.read_targets(), corpus, protocol.notes, prompt)
     run = _beside(places, source, system, record)
     with run.lock():
         for key in (planned.key for planned in record.trials):

@@ -22,7 +22,6 @@ from bench.scoring.score import score_run
 from bench.scoring.table import Cell, Row, Table, TrialScore
 from bench.storage.records import Provenance
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import read_target_file
 
 #: Significant digits of a stored value.
 DIGITS = 9
@@ -159,7 +158,7 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
     run = RunFolder(folder)
     record = run.read()
     spec = record.spec
-    targets = read_target_file(run.targets)
+    targets = run.read_targets()
     return Baseline(
         run=folder.resolve().name,
         spec_hash=_spec_hash(spec, record.scale),

@@ -23,7 +23,7 @@ from bench.sound.synthesizer import RATE, Synthesizer, bend
 from bench.specs.trials import Trial
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, Target, notes_digest, read_targets
+from bench.storage.samples import Samples, Target, notes_digest
 
 #: Rows that every test has: other real music, and counts of short contexts.
 ALWAYS = (REAL, "ngram")
@@ -101,7 +101,7 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
     DataError
         If too little is finished.
     """
-    targets = read_targets(run.targets)
+    targets = run.read_targets().targets
     samples = _first_seeds(run, _asked(run, systems))
     left_out = tuple(name for name, found in samples.items() if found is None)
     kept = {name: found for name, found in samples.items() if found is not None}

@@ -22,7 +22,7 @@ from bench.scoring.ranking import Standing
 from bench.scoring.table import Row, Table
 from bench.storage.records import Prepared, RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target, read_targets
+from bench.storage.samples import Target
 
 #: Reference row that bits per note are compared with.
 NGRAM = "ngram"
@@ -180,7 +180,7 @@ class Report:
 def build_report(folder: Path, table: Table) -> Report:
     """Build the report of the run in `folder`."""
     run = RunFolder(folder)
-    return Report(folder, run.read(), without_losers(table), read_targets(run.targets), searches(table))
+    return Report(folder, run.read(), without_losers(table), run.read_targets().targets, searches(table))
 
 
 def piece_name(target: Target) -> str:

@@ -33,7 +33,7 @@ from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
 from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
 from bench.system import hardware
-from bench.system.disk import is_file, write_file
+from bench.system.disk import file_digest, is_file, write_file
 from bench.system.paths import closed_folders
 
 #: Folders below the user's that are searched for a dataset: as deep as the shipped ones look for theirs.
@@ -215,6 +215,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "license": source.plugin.header["LICENSE"],
         "skipped": [{"source": _end(s.source), "reason": _end(s.reason)} for s in corpus.skipped[:MOST_LISTED]],
         **targets.facts,
+        "targets": file_digest(file),
     }
 
 

@@ -43,7 +43,7 @@ from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Failed, Failure, Originality, Stage
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, Target, incomplete, read_targets, unite_samples
+from bench.storage.samples import Samples, Target, incomplete, unite_samples
 from bench.storage.stored import first_problem
 
 #: What a trial's data may raise beyond the errors that are foreseen. The test suite makes it empty: of trials of its own, such an
@@ -71,7 +71,7 @@ def score_run(folder: Path) -> Table:
     run = RunFolder(folder)
     record = run.read()
     yardsticks = Yardsticks(record.spec.get("target"), record.dataset.entropy, read_plans(run))
-    targets = read_targets(run.targets)
+    targets = run.read_targets().targets
     trials = [_guarded(run, trial, keys, targets, yardsticks) for trial, keys in planned_trials(record)]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial.kind), t.trial.seed))
     systems = dict.fromkeys(t.trial.system for t in trials)

@@ -26,7 +26,7 @@ from bench.sound.synthesizer import Synthesizer
 from bench.storage.files import FORMAT, make_way, read_json, write_json
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target, read_targets
+from bench.storage.samples import Target
 from bench.system.disk import DamagedFileError, file_digest
 
 #: Name of the human continuation beside the systems' names.
@@ -177,7 +177,7 @@ def render_run(
     list of Outcome
         One per source.
     """
-    targets = read_targets(RunFolder(folder).targets)
+    targets = RunFolder(folder).read_targets().targets
     return [
         Outcome(source, rendered=False)
         if not again and isinstance(stored_clip(source), StoredClip)

@@ -70,6 +70,8 @@ class Prepared(Stored):
         Identity of the parsed corpus: a hash of the code that read it and of the files.
     parsed : str
         Hash of the notes of all pieces, as that code read them.
+    targets : str
+        SHA-256 of targets.npz; empty for a run that didn't record it.
     pieces, notes : mapping of str to int
         Counts by split: ``train``, ``validation``, ``test``.
     skipped : tuple of mapping
@@ -90,6 +92,7 @@ class Prepared(Stored):
     source: str | None = None
     corpus_key: str | None = None
     parsed: str = ""
+    targets: str = ""
     pieces: Mapping[str, Count] = {}
     notes: Mapping[str, Count] = {}
     skipped: tuple[Mapping[str, str], ...] = ()

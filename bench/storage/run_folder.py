@@ -25,7 +25,7 @@ from bench.storage.files import (
 )
 from bench.storage.outcome import OUTCOME, RESULT, Done, Failed, Failure
 from bench.storage.records import RunRecord
-from bench.storage.samples import Samples, Target, incomplete, read_samples, unite_samples
+from bench.storage.samples import Samples, Target, Targets, incomplete, read_samples, read_target_file, unite_samples
 from bench.storage.stored import first_problem
 from bench.system.disk import DamagedFileError, check_ordinary, exists, file_digest
 
@@ -222,8 +222,26 @@ class RunFolder:
         keys = [planned.key for planned in self.read().trials]
         return {key: outcome for key in keys if (outcome := self.outcome(key)) is not None}
 
+    def read_targets(self) -> Targets:
+        """Read targets.npz, and refuse other targets than those of the run's trials.
+
+        A command that was stopped after it had chosen pieces of changed music leaves them beside the trials of those before.
+
+        Raises
+        ------
+        DataError
+            If run.json or targets.npz is missing or damaged, or they don't belong together.
+        """
+        targets, own = read_target_file(self.targets), self.read().dataset.targets
+        if own and file_digest(self.targets) != own:
+            raise DamagedError(
+                f"{self.targets} holds other pieces than the trials of run.json were made for.",
+                "A command was stopped before its end; the same command goes on.",
+            )
+        return targets
+
     def samples(self, *keys: str, stage: float | None = None) -> Samples:
-        """Read the samples of a trial, or of all its folds; a DataError if any are missing or damaged.
+        """Read the samples of a trial, or of all its folds; a DataError if any are missing, damaged or another trial's.
 
         Parameters
         ----------
@@ -231,8 +249,16 @@ class RunFolder:
         stage : float, optional
             Share of the budget at which they were generated; by default at its end.
         """
-        parts = [read_samples(samples_file(self.trial_dir(key), stage)) for key in keys]
+        parts = [self._samples(key, stage) for key in keys]
         return parts[0] if len(parts) == 1 else unite_samples(parts)
+
+    def _samples(self, key: str, stage: float | None) -> Samples:
+        file, outcome = samples_file(self.trial_dir(key), stage), self.outcome(key)
+        samples = read_samples(file)
+        own = outcome.digests.get(file.relative_to(self.trial_dir(key)).as_posix()) if isinstance(outcome, Done) else None
+        if own and file_digest(file) != own:
+            raise DamagedError(f"{file} is not what its trial wrote.", "The same command runs the trial again.")
+        return samples
 
     def fault(self, key: str, targets: Sequence[Target]) -> str:
         """Explain why a trial isn't done; empty if it is: completed, every file as it was written, every piece with its samples.

@@ -24,10 +24,11 @@ from bench.specs.scales import choose_scale
 from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
 from bench.storage.corpus import load_corpus, save_corpus
-from bench.storage.files import FORMAT, hold
-from bench.storage.samples import read_samples, read_target_file, read_targets
+from bench.storage.files import FORMAT, DamagedError, hold
+from bench.storage.samples import read_samples, read_target_file, read_targets, write_targets
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places
+from bench.verification import verify_run
 from tests.descriptors import few
 from tests.storage.sealed import edited_json
 from tests.system.scripts import nvml, script
@@ -322,6 +323,34 @@ def test_results_belong_to_the_music_as_it_was_read(toy: Bench) -> None:
     assert toy.run().failed == 0
     (second,) = toy.trials().values()
     assert second.name != first.name, "it was read otherwise, from the same files: the earlier result is none of it"
+
+
+def test_trials_are_not_compared_with_pieces_that_a_stopped_command_chose(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    toy.run()
+    file = toy.run_folder / "targets.npz"
+    before, table = file.read_bytes(), score_run(toy.run_folder).records()
+    found = read_target_file(file)
+    write_targets(file, replace(found, targets=found.targets[::-1]))  # as if it was killed before it wrote run.json
+    with pytest.raises(DamagedError, match="holds other pieces than the trials"):
+        score_run(toy.run_folder)
+    (fault,) = [finding for finding in verify_run(toy.run_folder) if finding.fault]
+    assert (fault.part, "other pieces" in fault.fault) == ("targets.npz", True)
+    toy.run()
+    assert file.read_bytes() == before
+    assert score_run(toy.run_folder).records() == table
+
+
+def test_the_samples_of_another_trial_are_not_scored(toy: Bench) -> None:
+    toy.write({"steady": {}}, seeds=2)
+    toy.run()
+    one, other = (folder / "samples.npz" for folder in toy.trials().values())
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    trials = [trial for row in score_run(toy.run_folder).rows for trial in row.trials]
+    assert [trial.status for trial in trials] == ["failed", "failed"]
+    assert "is not what its trial wrote" in trials[0].error
 
 
 def test_too_short_pieces_are_counted_in_the_error(toy: Bench) -> None:
