@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from bench.errors import DataError, UsageError
 from bench.formatting import listed
 from bench.specs.schema import NAME, Spec
 from bench.specs.trials import Trial, in_folds, trial_key, unfold
-from bench.storage.files import FORMAT, set_aside, timestamp, write_json
+from bench.storage.files import FORMAT, timestamp, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
-from bench.system.disk import exists, file_digest
+from bench.system.disk import copy_file, exists, file_digest
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
 _ROWS = ("models", "references", "seeds", "title", "description", "tuned", "search", "extends", "suits", "name")
@@ -70,6 +71,9 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     """
     if len(runs) < 2:
         raise UsageError("A merge takes two runs or more.")
+    for i, run in enumerate(runs):
+        if any(run.exists() and other.exists() and run.samefile(other) for other in runs[:i]):
+            raise UsageError(f"{run} is given twice.", "Name each run once.")
     if not re.fullmatch(NAME, into.name):
         raise UsageError(f"{into.name!r} can't name a run: at most 100 letters, digits and _ . + -, beginning with no sign.")
     if exists(into):
@@ -83,15 +87,6 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     planned = _planned(spec, records)
     done, tried = _sources(folders, records, targets)
     sources = tried | done
-    draft = RunFolder(into.with_name(f".{into.name}.merging"))
-    if exists(draft.path):
-        set_aside(draft.path)
-    (draft.path / "trials").mkdir(parents=True)
-    shutil.copyfile(folders[0].targets, draft.targets)
-    if (midi := folders[0].path / "midi").is_dir():
-        shutil.copytree(midi, draft.path / "midi")
-    for key in planned.keys() & sources.keys():
-        _copy(sources[key].trial_dir(key), draft.trial_dir(key))
     headers = {name: header for record in records for name, header in record.headers.items()}
     plugins = {name: digest for record in records for name, digest in record.plugins.items()}
     call = {"command": ["bench", "merge", *map(str, runs), "--name", into.name]}
@@ -106,9 +101,13 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         "headers": headers,
         "trials": [{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in planned.items()],
     }
-    write_json(draft.run_file, {"format": FORMAT, **merged})
-    draft.read()
-    draft.path.rename(into)
+    with _draft(into) as draft:
+        copy_file(folders[0].targets, draft.targets)
+        _copy(folders[0].path, draft.path, ["midi"])
+        for key in planned.keys() & sources.keys():
+            _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS)
+        write_json(draft.run_file, {"format": FORMAT, **merged})
+        draft.read()
     labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}
     return Merged(
         into,
@@ -182,11 +181,24 @@ def _sources(
     return done, tried
 
 
-def _copy(source: Path, to: Path) -> None:
-    """Copy a trial's result; its checkpoint stays where it is."""
-    to.mkdir()
-    for name in _RESULTS:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, to / name)
-        elif (source / name).exists():
-            shutil.copyfile(source / name, to / name)
+@contextlib.contextmanager
+def _draft(into: Path) -> Iterator[RunFolder]:
+    """Make a folder beside `into` that takes its name at the end of the block, and is removed if that fails."""
+    path = into.with_name(f".{into.name}.merging")
+    shutil.rmtree(path, ignore_errors=True)  # of a merge that was killed
+    (path / "trials").mkdir(parents=True)
+    try:
+        yield RunFolder(path)
+        path.rename(into)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _copy(source: Path, to: Path, names: Iterable[str]) -> None:
+    """Copy files, and those in folders, of these names as far as they are there; a checkpoint stays where it is."""
+    for name in names:
+        part = source / name
+        for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
+            if file.is_file():
+                copy_file(file, to / file.relative_to(source))

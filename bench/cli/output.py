@@ -97,7 +97,7 @@ def find_run(run: str, reports: Path) -> Path:
     """Find the folder of a run by its path, its name or `latest`, which is never the folder of a search."""
     if not run:
         raise UsageError("RUN is empty.", "Give a run's folder, its name, or `latest`.")
-    runs = {folder.name: folder for folder in sorted((reports / "runs").glob("*")) if is_file(folder / "run.json")}
+    runs = {folder.name: folder for folder in sorted((reports / "runs").glob("[!.]*")) if is_file(folder / "run.json")}
     if is_file(Path(run) / "run.json"):
         return Path(run)
     if run in runs:

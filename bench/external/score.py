@@ -39,7 +39,6 @@ from bench.storage.records import Call, PlannedTrial, RunRecord
 from bench.storage.run_folder import RunFolder, result_digests
 from bench.storage.samples import Samples, Target, Targets, read_targets, write_samples
 from bench.storage.stored import Stored, first_problem
-from bench.system.disk import MOST_RESULT, read_file, write_file
 from bench.system.paths import Places
 
 #: The model of every external row, in place of a plug-in's name.
@@ -202,8 +201,8 @@ def score_beside(
                 continue
             for file in (*_TRIAL_FILES, *(outcome.digests if isinstance(outcome, Done) else ())):
                 if (base.trial_dir(key) / file).exists():
-                    _copy(base.trial_dir(key) / file, run.trial_dir(key) / file)
-        _copy(base.targets, run.targets)
+                    copy_file(base.trial_dir(key) / file, run.trial_dir(key) / file)
+        copy_file(base.targets, run.targets)
         run.write(record)
         return _finish(run, checked, _command(folder, "--run", source, name, prompt), lambda event: None)
 
@@ -351,10 +350,6 @@ def _suffix(system: str) -> tuple[str, str]:
 def _check_unused(system: str, rows: Collection[str]) -> None:
     if system in rows:
         raise UsageError(f"There is already a row named {system!r}.", "Name the folder's row otherwise: --name NAME.")
-
-
-def _copy(source: Path, to: Path) -> None:
-    write_file(to, read_file(source, MOST_RESULT))
 
 
 def _command(folder: Path, option: str, value: object, name: str | None, prompt: PromptRule, **more: Any) -> list[str]:

@@ -70,6 +70,11 @@ def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
         file.write(content)
 
 
+def copy_file(source: Path, to: Path) -> None:
+    """Copy a result of at most :data:`MOST_RESULT` bytes as :func:`write_file` writes it."""
+    write_file(to, read_file(source, MOST_RESULT))
+
+
 @contextlib.contextmanager
 def _replacing(path: Path, mode: int | None = None, *, flush: bool = True) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path`, in one step, when it is complete, and is flushed to the disk if `flush`.

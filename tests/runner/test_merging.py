@@ -12,6 +12,7 @@ from bench.errors import DataError, UsageError
 from bench.merging import merge_runs
 from bench.scoring.score import score_run
 from bench.storage.run_folder import RunFolder
+from bench.system.disk import MOST_RESULT, DamagedFileError
 from bench.verification import verify_run
 
 from .conftest import Bench
@@ -127,8 +128,25 @@ def test_damaged_targets_are_named(made: dict[str, Path], tmp_path: Path, change
     assert not (tmp_path / "both").exists()
 
 
+def test_a_merge_that_fails_leaves_nothing(made: dict[str, Path], tmp_path: Path) -> None:
+    (into := tmp_path / "runs").mkdir()
+    (into / ".both.merging").mkdir()  # of one that was killed
+    (into / ".both.merging" / "left").touch()
+    merged = merge_runs([made["first"], made["second"]], into / "both")
+    assert [path.name for path in into.iterdir()] == ["both"]
+    key = RunFolder(made["second"]).read().trials[0].key
+    with (made["second"] / "trials" / key / "midi" / "large.mid").open("wb") as large:
+        large.truncate(MOST_RESULT + 1)
+    with pytest.raises(DamagedFileError):
+        merge_runs([made["first"], made["second"]], into / "again")
+    (made["second"] / "trials" / key / "midi" / "large.mid").unlink()
+    assert [path.name for path in into.iterdir()] == [merged.folder.name]
+
+
 def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="exists already"):
         merge_runs([made["first"], made["second"]], made["whole"])
+    with pytest.raises(UsageError, match="is given twice"):
+        merge_runs([made["first"], made["second"], made["first"] / ".." / "first"], made["whole"].with_name("new"))
     with pytest.raises(UsageError, match="two runs or more"):
         merge_runs([made["first"]], made["first"].with_name("new"))
