@@ -39,6 +39,7 @@ from bench.storage.records import Call, PlannedTrial, RunRecord
 from bench.storage.run_folder import RunFolder, result_digests
 from bench.storage.samples import Samples, Target, Targets, read_targets, write_samples
 from bench.storage.stored import Stored, first_problem
+from bench.system.disk import copy_file
 from bench.system.paths import Places
 
 #: The model of every external row, in place of a plug-in's name.
