@@ -162,7 +162,8 @@ def _planned(spec: Mapping[str, Any], records: Sequence[RunRecord]) -> dict[str,
     base = records[0]
     digests = {name: digest for record in records for name, digest in record.plugins.items()}
     folds = [fold.number for fold in base.dataset.folds.folds] if base.dataset.folds else []
-    trials = in_folds(unfold(Spec.model_validate(spec), "cuda" if base.scale == "gpu" else "cpu"), folds)
+    headers = {name: header for record in records for name, header in record.headers.items()}
+    trials = in_folds(unfold(Spec.model_validate(spec), "cuda" if base.scale == "gpu" else "cpu", headers), folds)
     if lost := sorted({trial.model for trial in trials} - digests.keys()):
         raise DataError(f"run.json of no run says which code {listed(lost)} has.", "Merge runs of this version of bench.")
     return {trial_key(trial, digests[trial.model], base.dataset.music): trial for trial in trials}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import bench.api
 from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, walk
 
 from ._download import checked_manifest, fetch_zip
@@ -58,7 +59,7 @@ REMARKS = (
 )
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """Files at ``Genre/Subgenre/Artist/Title.mid``.
 
     Parameters

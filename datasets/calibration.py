@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+import bench.api
 from bench.api import FIELDS, DataError, NoteCodec, Notes, Piece, Progress, Splits, seed_for
 
 from ._limits import expected, note_chain, rate, separate_chains
@@ -34,7 +35,7 @@ START = ((7, 2, QUARTER, 1), (7, 2, QUARTER, 1))
 SHARES = {"test": 1 / 8, "validation": 1 / 16}
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """Pieces drawn from a second-order source over pitch, velocity, time shift and duration.
 
     Parameters

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import DataError, Notes, Piece, Progress, Skipped, Splits, seed_for
 
 from ._files import gather
@@ -44,7 +45,7 @@ REMARKS = (
 )
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """The chorales with one soprano, alto, tenor and bass each; other instruments are left out.
 
     Parameters

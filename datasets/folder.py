@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
+import bench.api
 from bench.api import DataError, Piece, Progress, Skipped, Splits, midi_digest, walk
 
 from ._files import (
@@ -49,7 +50,7 @@ REMARKS = (
 )
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """All MIDI files in a folder and below, except in hidden folders and those that this suite writes.
 
     Parameters

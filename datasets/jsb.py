@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import DataError, Notes, Piece, Progress, Splits, Verified
 
 from ._download import compare, download
@@ -40,7 +41,7 @@ REMARKS = (
 )
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """The file that comes with Bai, Kolter & Koltun (2018).
 
     Parameters

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import bench.api
 from bench.api import DataError, Progress, Skipped, Splits, Verified, fetch_command
 
 from ._download import checked_manifest, fetch_zip
@@ -45,7 +46,7 @@ OUTSIDE = "its name points outside the dataset's folder"
 COLUMNS = ("canonical_composer", "canonical_title", "split", "year", "midi_filename")
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """Performances listed in a MAESTRO CSV, with its official split.
 
     Parameters

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import bench.api
 from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fetch_command, write_file
 
 from ._download import clear_temporaries, compare, unwritable
@@ -46,7 +47,7 @@ REMARKS = (
 )
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """Files listed by midiworld's search and composer pages.
 
     The first download records each file's address, size and sha256 in a lock file. Later downloads, also elsewhere with a copy of

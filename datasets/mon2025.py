@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urljoin
 
+import bench.api
 from bench.api import DataError, Piece, Progress, Splits, Verified, read_midi
 
 from ._download import compare, download
@@ -38,7 +39,7 @@ SAMPLE_CHECKSUM = "4a69254af23a297f306f0d382d1ed882354f1cfc88b902d948dab9af069f0
 URL = "https://raw.githubusercontent.com/jjj201405/LSTM-music-generation-code-and-data-set/d3d10553ac83aa9ab6a86bd056a3af6808ab0af7/music_midi/"
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """The paper's ten files. The paper names no split, so the last by name are held out.
 
     Parameters

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import bench.api
 from bench.api import DataError, Progress, Skipped, Splits, Verified, walk
 
 from ._download import checked_manifest, fetch_zip
@@ -39,7 +40,7 @@ REMARKS = (
 )
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     """Songs at ``NNN/NNN.mid``, with earlier versions of the arrangement at ``NNN/versions/``.
 
     Parameters

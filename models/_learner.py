@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Generic, TypeVar
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+import bench.api
 from bench.api import FIELDS, NoteCodec, Notes, Piece, Run, TrialError
 
 from . import _torch
@@ -36,7 +37,7 @@ APART = (".shared", ".distances")
 N = TypeVar("N", bound=FieldNetwork)
 
 
-class Learner(ABC, Generic[N]):
+class Learner(bench.api.Model, Generic[N]):
     """A model whose network assigns a probability to the next note. A plug-in's dataclass derives from it.
 
     The plug-in declares the hyperparameters named here, calls :meth:`prepare` first in its ``__post_init__``, and defines

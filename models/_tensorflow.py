@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import Notes, Run, TrialError, read_sealed, write_sealed
 
 from . import _training
@@ -71,7 +72,7 @@ class Compilable(Protocol):
 N = TypeVar("N", bound=Compilable)
 
 
-class Learner(ABC, Generic[N]):
+class Learner(bench.api.Model, Generic[N]):
     """A model whose scoring and generation are compiled by XLA. A plug-in's dataclass derives from it.
 
     The plug-in calls :meth:`check` in its ``__post_init__`` and :meth:`compile` with its network in ``fit``.
@@ -80,7 +81,7 @@ class Learner(ABC, Generic[N]):
     #: The plug-in's name, for messages.
     name: ClassVar[str]
     #: The first `generate` of a shape compiles: the worker times those after it.
-    compiles: ClassVar[bool] = True
+    compiles = True
 
     def check(self, **limits: Sequence[str]) -> None:
         """Refuse hyperparameters out of range, see :func:`models._training.check_ranges`, and start without a network."""
@@ -90,12 +91,6 @@ class Learner(ABC, Generic[N]):
         self.peak_gpu_bytes: int | None = None
         self.xla = self.cudnn = "no: not trained"
         self._network: N | None = None
-
-    @abstractmethod
-    def generate(
-        self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: NDArray[np.float64] | None = None
-    ) -> list[Notes]:
-        """See :class:`bench.api.Model`."""
 
     @abstractmethod
     def score_zeros(self) -> None:

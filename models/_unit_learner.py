@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Protocol
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import bench.api
 from bench.api import Piece, Run, TrialError
 
 from . import _torch
@@ -38,7 +39,7 @@ class Sequences(Protocol):
         """Yield the batches of one epoch."""
 
 
-class UnitLearner(ABC):
+class UnitLearner(bench.api.Model):
     """A model whose network predicts the next frame or event; `_frame_learner.py` and `_event_learner.py` say how.
 
     A plug-in's dataclass declares the hyperparameters named here and calls :meth:`prepare` first in its ``__post_init__``.

@@ -8,33 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import Notes, Piece, PluginError, Run
 
 from ._events import Events, Vocabulary, check_splits, continued, joined, segmented
 from ._frames import mean_nats
 
-FRAMEWORK = "numpy"
-FEATURES = "counts of performance events"
+FEATURES = "each event by how often it comes in training: at all (order 0), or after the event before (order 1)"
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "event"
 CONSTRAINT = False
 
-KINDS = {
-    "unigram": "each event by how often it comes in training",
-    "bigram": "each event by how often it comes after the event before",
-}
-
 #: Pseudo-counts to choose from on the validation pieces.
 PSEUDO_COUNTS = (0.1, 1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
-class Model:
+class Model(bench.api.Model):
     """Probability of each event from counts; those after an event are smoothed towards the frequencies of all.
 
     Parameters
     ----------
-    kind : {"unigram", "bigram"}
+    order : {0, 1}
+        Events before that an event depends on: none, or one.
     keys : {128, 88}
         Keys of the vocabulary: 388 events, or a piano's 308.
     window : int
@@ -43,15 +39,15 @@ class Model:
     Raises
     ------
     PluginError
-        If `kind` or `keys` is unknown, or `window` below 1.
+        If `order` or `keys` is unknown, or `window` below 1.
     """
 
-    def __init__(self, kind: str = "bigram", keys: int = 128, window: int = 2048) -> None:
-        if kind not in KINDS:
-            raise PluginError(f"event-counts has no kind {kind!r}.", f"Valid: {', '.join(KINDS)}.")
+    def __init__(self, order: int = 1, keys: int = 128, window: int = 2048) -> None:
+        if order not in (0, 1):
+            raise PluginError(f"event-counts: order is {order}, must be 0 or 1.")
         if window < 1:
             raise PluginError(f"event-counts: window is {window}, must be at least 1.")
-        self.kind, self.window, self.vocabulary = kind, window, Vocabulary(keys)
+        self.order, self.window, self.vocabulary = order, window, Vocabulary(keys)
         size = self.vocabulary.size
         #: Log probability of each event after each event and after the start symbol, equal before any count.
         self.log_p = np.full((size + 1, size), -np.log(size))
@@ -62,11 +58,11 @@ class Model:
         run.begin()
         if run.budget.untrained:
             return
-        check_splits(f"event-counts {self.kind}", self.vocabulary, train, valid)
+        check_splits("event-counts", self.vocabulary, train, valid)
         segments, _ = segmented(self.vocabulary, train, self.window)
         counts = self._counts(segments)
         share = (counts.sum(0) + 1) / (counts.sum() + counts.shape[1])
-        if self.kind == "unigram":
+        if self.order == 0:
             counts = np.zeros_like(counts)
         scores = {}
         for pseudo_count in PSEUDO_COUNTS:
@@ -89,7 +85,7 @@ class Model:
     def facts(self) -> Mapping[str, Any]:
         """Parameter count, and the pseudo-count chosen on the validation pieces."""
         size = self.vocabulary.size
-        return {"parameters": size * (1 if self.kind == "unigram" else size + 1), "chosen_on_validation": self.pseudo_count}
+        return {"parameters": size * (1 if self.order == 0 else size + 1), "chosen_on_validation": self.pseudo_count}
 
     def _before(self, events: Events) -> Events:
         start: Events = np.full(1, self.vocabulary.size, np.int16)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from . import _torch
 from ._event_learner import Learner
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "LSTM over performance events (Oore et al. 2018); exact likelihood of events"
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "event"
 CONSTRAINT = False
+TINY = {"layers": 1, "units": 16, "window": 48, "batch": 4, "learning_rate": 0.02, "warmup": 0}
 
 
 @dataclass

@@ -18,12 +18,13 @@ from bench.api import PluginError
 from ._event_learner import Learner
 from ._relative import Memory, RelativeBlock, attend, attend_one
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "attention by relative distance over performance events (Huang et al. 2019); exact likelihood of events"
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "event"
 CONSTRAINT = False
+TINY = {"layers": 1, "width": 16, "heads": 2, "window": 48, "batch": 4, "learning_rate": 0.02, "warmup": 0}
 
 
 @dataclass

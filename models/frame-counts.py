@@ -8,43 +8,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import Notes, Piece, PluginError, Run
 
 from ._frames import KEYS, Frames, before, check_splits, continued, mean_nats, to_frames
 
-FRAMEWORK = "numpy"
-FEATURES = "counts of keys in frames"
+FEATURES = "each key by how often it sounds in training: at all (order 0), or after frames with, and without, it (order 1)"
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
 CONSTRAINT = False
 
-KINDS = {
-    "independent": "each key by how often it sounds in training",
-    "markov": "each key by how often it sounds after frames with, and without, this key",
-}
-
 #: Pseudo-counts to choose from on the validation pieces.
 PSEUDO_COUNTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-class Model:
+class Model(bench.api.Model):
     """Probability of each key from counts, smoothed towards the share of keys that sound.
 
     Parameters
     ----------
-    kind : {"independent", "markov"}
+    order : {0, 1}
+        Frames before that a key depends on: none, or one.
 
     Raises
     ------
     PluginError
-        If `kind` is unknown.
+        If `order` is neither.
     """
 
-    def __init__(self, kind: str = "markov") -> None:
-        if kind not in KINDS:
-            raise PluginError(f"frame-counts has no kind {kind!r}.", f"Valid: {', '.join(KINDS)}.")
-        self.kind = kind
+    def __init__(self, order: int = 1) -> None:
+        if order not in (0, 1):
+            raise PluginError(f"frame-counts: order is {order}, must be 0 or 1.")
+        self.order = order
         #: Log odds of each key after a frame without it, and with it: (2, KEYS). All 0 before any count.
         self.odds = np.zeros((2, KEYS))
         self.pseudo_count: float | None = None
@@ -54,11 +50,11 @@ class Model:
         run.begin()
         if run.budget.untrained:
             return
-        check_splits(f"frame-counts {self.kind}", train, valid)
+        check_splits("frame-counts", train, valid)
         frames = [to_frames(piece.notes) for piece in train]
         counts = _counts(frames)
         share = (counts[:, 1].sum() + 1) / (counts.sum() + 2)  # of all keys those that sound
-        if self.kind == "independent":
+        if self.order == 0:
             counts = np.broadcast_to(counts.sum(0), counts.shape)
         scores = {}
         for pseudo_count in PSEUDO_COUNTS:
@@ -85,7 +81,7 @@ class Model:
 
     def facts(self) -> Mapping[str, Any]:
         """Parameter count, and the pseudo-count chosen on the validation pieces."""
-        return {"parameters": KEYS * (1 if self.kind == "independent" else 2), "chosen_on_validation": self.pseudo_count}
+        return {"parameters": KEYS * (1 if self.order == 0 else 2), "chosen_on_validation": self.pseudo_count}
 
     def _after(self, frames: Frames) -> NDArray[np.float64]:
         """Log odds of each key in the frame after each of `frames` (..., KEYS)."""

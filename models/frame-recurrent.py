@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import Notes, Piece, PluginError, Run, TrialError
 
 from . import _tensorflow as fast
@@ -25,19 +26,20 @@ from ._frames import KEYS, ODDS, Sequences, batched, before, check_splits, conti
 from ._scan import CELLS, scan
 from ._training import check_ranges, initial_seed, warmed
 
-FRAMEWORK = "tensorflow"
+REQUIRES = ("tensorflow",)
 FEATURES = "recurrent over frames of 88 keys: LSTM, GRU or plain RNN; exact likelihood of frames"
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
 CONSTRAINT = False
+TINY = {"units": 12, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0}
 
 #: Frames scored at once, and of each piece in a call: they limit memory, and don't affect results.
 SCORED, CHUNK = 2**14, 512
 
 
 @dataclass
-class Model:
+class Model(bench.api.Model):
     """Recurrent network with the frame before as input and the next frame as target.
 
     Parameters

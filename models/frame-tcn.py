@@ -16,12 +16,13 @@ from torch.nn.utils.parametrizations import weight_norm
 from ._frame_learner import Learner, output
 from ._frames import KEYS
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "dilated causal convolutions over frames of 88 keys; exact likelihood of frames"
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
 CONSTRAINT = False
+TINY = {"blocks": 2, "width": 8, "kernel": 3, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0}
 
 
 @dataclass

@@ -18,12 +18,13 @@ from ._decoder import Block
 from ._frame_learner import Learner, output
 from ._frames import KEYS
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "causal attention over frames of 88 keys, biased by distance; exact likelihood of frames"
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
 CONSTRAINT = False
+TINY = {"layers": 1, "width": 8, "heads": 2, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0}
 
 
 @dataclass

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import bench.api
 from bench.api import FIELDS, NoteCodec, Notes, Piece, PluginError, Run, TrialError
 
 from . import _torch
@@ -33,13 +34,13 @@ from ._distance import marginals, validation_distance
 from ._gan import Critic, Generator, simplices
 from ._training import Windows, check_splits, initial_seed, warmed
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "Adversarial (relativistic, R1 and R2 penalty), convolutional, Gumbel-softmax note fields; takes no prompt"
 PROMPT = False
 LIKELIHOOD = None
-SEES_TARGET = False
 #: Its heads give a pitch's probability given the noise, not the notes before, so weights on it would have little meaning.
 CONSTRAINT = False
+TINY = {"latent": 8, "width": 8, "dilations": [1, 2], "critic_widths": [8, 8, 8], "window": 16, "batch": 4}
 
 #: Pieces generated at once: limits memory.
 SEQUENCES = 64
@@ -49,7 +50,7 @@ VALIDATION = (32, 256)
 
 
 @dataclass
-class Model:
+class Model(bench.api.Model):
     """The GAN baseline: an update trains the critic and then the generator on the same real windows.
 
     Parameters

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -47,12 +47,12 @@ from ._past import PastWindows, extremes, last_notes
 from ._recurrent import sample
 from ._training import check_splits, initial_seed
 
-FRAMEWORK = "tensorflow"
+REQUIRES = ("tensorflow",)
 FEATURES = "the paper's network: windows of 30 past notes, three bidirectional LSTM layers; continues a prompt; exact likelihood"
 PROMPT = True
 LIKELIHOOD = "exact"
 CONSTRAINT = True
-SEES_TARGET = False
+TINY = {"units": 8, "embedding": 4, "dense": [12, 8], "window": 10, "batch": 16, "stride": 3, "learning_rate": 0.01}
 
 #: Fields that are learned and generated: all four, or the pitch alone (the ablation of Figure 9).
 FEATURE_SETS = ("pitch+duration+velocity", "pitch")
@@ -144,9 +144,9 @@ class Model(fast.Learner[Network]):
         return FIELDS if self.features != "pitch" else FIELDS[:1]
 
     @property
-    def likelihood(self) -> str | None:
+    def likelihood(self) -> Literal["exact"] | None:
         """Exact over all four fields; None with the pitch alone."""
-        return LIKELIHOOD if self.fields == FIELDS else None
+        return "exact" if self.fields == FIELDS else None
 
     # -- training ------------------------------------------------------------------------------------------------------
 

@@ -25,12 +25,12 @@ from ._lstm import CHUNK, Network, State, chunks
 from ._recurrent import sample, step
 from ._training import Windows, check_splits, initial_seed, warmed
 
-FRAMEWORK = "tensorflow"
+REQUIRES = ("tensorflow",)
 FEATURES = "recurrent state carried over the whole piece; continues a prompt; exact likelihood"
 PROMPT = True
 LIKELIHOOD = "exact"
-SEES_TARGET = False
 CONSTRAINT = True
+TINY = {"units": 16, "layers": 1, "embedding": 4, "head": 8, "window": 16, "batch": 4}
 
 #: Pieces scored in parallel on each device.
 LANES = {"cpu": 16, "cuda": 128}

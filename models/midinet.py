@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import bench.api
 from bench.api import NoteCodec, Notes, Piece, Run, TrialError
 
 from . import _torch
@@ -41,13 +42,13 @@ from ._midinet import Critic, Generator, channels, to_bytes
 from ._rolls import DEFAULT, STEPS, Bars, from_roll, last_bar, to_grid
 from ._training import check_ranges, check_splits, initial_seed, warmed
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "Adversarial, piano roll in bars of 16 steps, 2-D convolutions conditioned on the bar before; continues a prompt"
 PROMPT = True
 LIKELIHOOD = None
-SEES_TARGET = False
 #: It draws the cells of a bar, not one note after the other.
 CONSTRAINT = False
+TINY = {"latent": 4, "width": 8, "condition": 4, "critic_width": 4, "batch": 4}
 
 #: Pieces generated at once: limits memory.
 SEQUENCES = 64
@@ -60,7 +61,7 @@ CALIBRATION = 128
 
 
 @dataclass
-class Model:
+class Model(bench.api.Model):
     """The GAN of bars: an update trains the critic and then the generator on the same real bars.
 
     Parameters

@@ -29,12 +29,12 @@ from ._decoder import Decoder, attended
 from ._learner import Learner, padded
 from ._relative import Memory, RelativeBlock, attend, attend_one
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "Attention by relative distance (Huang et al. 2018), sliding window, no absolute position; every field conditioned"
 PROMPT = True
 LIKELIHOOD = "exact"
 CONSTRAINT = True
-SEES_TARGET = False
+TINY = {"layers": 1, "width": 16, "heads": 2, "window": 16, "span": 8, "distance": 4, "batch": 4}
 
 
 @dataclass

@@ -23,12 +23,12 @@ from typing import ClassVar
 
 from ._adversarial import AdversarialLearner
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "The Transformer, after likelihood also rewarded note by note by a discriminator (Zhang 2020); exact likelihood"
 PROMPT = True
 LIKELIHOOD = "exact"
-SEES_TARGET = False
 CONSTRAINT = True
+TINY = {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4}
 
 
 @dataclass

@@ -22,12 +22,12 @@ from typing import ClassVar
 
 from ._rotary import WindowedLearner
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "Decoder-only attention, rotary or learned positions, every field of a note conditioned on those before it"
 PROMPT = True
 LIKELIHOOD = "exact"
-SEES_TARGET = False
 CONSTRAINT = True
+TINY = {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4}
 
 
 @dataclass

@@ -31,12 +31,12 @@ from ._divergence import discrepancy, kl_to_standard
 from ._fields import FieldNetwork
 from ._learner import Learner, padded
 
-FRAMEWORK = "pytorch"
+REQUIRES = ("torch",)
 FEATURES = "Variational: a latent a span of notes, recurrent decoder; continues a prompt; its likelihood is a bound"
 PROMPT = True
 LIKELIHOOD = "bound"
 CONSTRAINT = True
-SEES_TARGET = False
+TINY = {"width": 16, "latent": 4, "window": 16, "span": 8, "batch": 4}
 
 #: Draws from the posterior of each span when pieces are scored.
 SAMPLES = 8

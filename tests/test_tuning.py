@@ -25,15 +25,15 @@ VALLEY = textwrap.dedent('''
 
     import numpy as np
 
+    import bench.api
     from bench.api import Notes
 
-    FRAMEWORK = "numpy"
     FEATURES = "a valley"
     PROMPT = True
     LIKELIHOOD = None
 
 
-    class Model:
+    class Model(bench.api.Model):
         def __init__(self, rate: float = 0.3, size: int = 4) -> None:
             self.rate, self.size = rate, size
 

@@ -1,4 +1,4 @@
-"""Findings of `bench doctor`: versions, processor, GPU per framework, what is missing and the command that fixes it."""
+"""Findings of `bench doctor`: versions, processor, the modules that models require, what is missing and the command for it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,11 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from bench.errors import UsageError
 from bench.plugins.discovery import find_plugins
 from bench.sound.synthesizer import sound_fact
 from bench.system import frameworks, hardware, provenance
 from bench.system.paths import Places, user_folders
-
-#: Arguments to Python that install a missing framework where there is no GPU.
-_INSTALL = {
-    "tensorflow": "-m pip install tensorflow-cpu==2.21.0 'h5py<3.15'",
-    "pytorch": "-m pip install torch==2.13.0 safetensors",
-}
 
 
 class Problem(NamedTuple):
@@ -35,7 +30,7 @@ class Problem(NamedTuple):
 
 
 def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], list[Problem]]:
-    """Collect facts for people, and problems. Each framework that a model needs is queried in its own interpreter."""
+    """Collect facts for people, and problems. Each module that a model requires is queried in its interpreter."""
     machine = hardware.machine()
     visible, why = hardware.gpu_visible()
     facts = {
@@ -46,51 +41,68 @@ def examine(plugins: Sequence[Path], out: Path | None) -> tuple[dict[str, str], 
         "memory": f"{machine['memory_bytes'] / 2**30:.1f} GiB",
         "GPU": why,
     }
-    needed = needed_frameworks(user_folders(plugins))
+    needed = needed_modules(user_folders(plugins))
     with ThreadPoolExecutor() as pool:
-        reports = dict(zip(needed, pool.map(frameworks.framework_report, needed), strict=True))
-    facts |= {framework: framework_fact(framework, report) for framework, report in reports.items()}
+        reports = dict(
+            zip(needed, pool.map(lambda need: frameworks.framework_report(need.module, need.requires), needed), strict=True)
+        )
+    for need, report in reports.items():
+        fact = module_fact(need.module, report)
+        facts[need.module] = fact if facts.get(need.module, fact) == fact else f"{facts[need.module]}; {fact}"
     facts["sound"] = sound_fact()
     problems = [
         *package_problems(),
-        *(problem for f, report in reports.items() if (problem := framework_problem(f, report, visible, needed[f]))),
+        *(problem for need, report in reports.items() if (problem := module_problem(need.module, report, visible, needed[need]))),
         *folder_problems(out),
     ]
     return facts, problems
 
 
-def needed_frameworks(plugins: Sequence[Path]) -> dict[str, list[str]]:
-    """List the frameworks that model plug-ins need, with those models."""
-    needed: dict[str, list[str]] = {}
+class Need(NamedTuple):
+    """A module, and all that a model requires beside it, which decides in which interpreter it is asked."""
+
+    module: str
+    requires: tuple[str, ...]
+
+
+def needed_modules(plugins: Sequence[Path]) -> dict[Need, list[str]]:
+    """List the modules that model plug-ins require, with those models; a module once for each interpreter that may run it."""
+    needed: dict[tuple[str, str], tuple[Need, list[str]]] = {}
     for plugin in find_plugins("model", plugins).values():
-        needed.setdefault(plugin.header["FRAMEWORK"], []).append(plugin.name)
-    return dict(sorted(needed.items()))
+        requires = tuple(plugin.header["REQUIRES"])
+        try:
+            python = frameworks.interpreter(requires)
+        except UsageError as error:
+            python = error.message
+        for module in requires:
+            needed.setdefault((module, python), (Need(module, requires), []))[1].append(plugin.name)
+    return dict(needed[key] for key in sorted(needed))
 
 
-def framework_fact(framework: str, report: Mapping[str, Any]) -> str:
-    """Describe a framework in one line."""
+def module_fact(module: str, report: Mapping[str, Any]) -> str:
+    """Describe a module in one line."""
     if report["error"]:
         return f"not usable: {report['error']}"
-    if framework not in frameworks.INTERPRETERS:
+    if module not in frameworks.ON_GPU:
         return f"{report['version']} ({report['python']})"
     gpus = ", ".join(report["gpus"]) or "no GPU"
     cuda = f", built for CUDA {report['cuda']}" if report["cuda"] else ""
     return f"{report['version']}, {gpus}{cuda} ({report['python']})"
 
 
-def framework_problem(framework: str, report: Mapping[str, Any], gpu: bool, models: Sequence[str]) -> Problem | None:
-    """Return the problem with a framework, if any: it is missing, broken, or can't use the GPU."""
+def module_problem(module: str, report: Mapping[str, Any], gpu: bool, models: Sequence[str]) -> Problem | None:
+    """Return the problem with a module, if any: it is missing, broken, or can't use the GPU."""
     python, who = report["python"], ", ".join(models)
-    gpu = gpu and framework in frameworks.INTERPRETERS
+    gpu = gpu and module in frameworks.ON_GPU
     if python is None:
-        return Problem(f"{framework} (for {who}): {report['error']}", f"unset {frameworks.INTERPRETERS[framework]}")
+        named = re.search(r"\$(\w+)", report["error"])
+        return Problem(f"{module} (for {who}): {report['error']}", f"unset {named[1] if named else ''}".rstrip())
     if report["error"]:
-        command = _INSTALL.get(framework, f"-m pip install {framework}")
-        fix = frameworks.gpu_remedy(report["error"]) if gpu else f"{python} {command}"
-        return Problem(f"{framework} (for {who}): {report['error']}", fix)
+        fix = frameworks.gpu_remedy(report["error"]) if gpu else frameworks.install_command([module], python)
+        return Problem(f"{module} (for {who}): {report['error']}", fix)
     if gpu and not report["gpus"]:
         because = f": {report['reason']}" if report["reason"] else ""
-        return Problem(f"{framework} can't use this machine's GPU (for {who}){because}", frameworks.gpu_remedy(because))
+        return Problem(f"{module} can't use this machine's GPU (for {who}){because}", frameworks.gpu_remedy(because))
     return None
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.cli.doctor import framework_problem, needed_frameworks
+from bench.cli.doctor import module_problem, needed_modules
 from bench.system import frameworks, hardware
 from bench.system.gpu_probes import CHECKS, Check, probe
 from bench.system.paths import user_folders
@@ -39,7 +39,10 @@ def examine(plugins: Sequence[Path]) -> list[Finding]:
     At least one finding fails where nothing could be checked.
     """
     visible, why = hardware.gpu_visible()
-    needed = {f: models for f, models in needed_frameworks(user_folders(plugins)).items() if f in CHECKS}
+    needed: dict[str, list[str]] = {}
+    for need, models in needed_modules(user_folders(plugins)).items():
+        if need.module in CHECKS:
+            needed.setdefault(need.module, []).extend(models)
     if not visible:
         checks = "; ".join(f"{framework}: {', '.join(CHECKS[framework])}" for framework in needed)
         install = "install NVIDIA's driver (in a container: docker run --gpus all), or run with --scale cpu"
@@ -51,7 +54,7 @@ def examine(plugins: Sequence[Path]) -> list[Finding]:
         able = [framework for framework, report in reports.items() if report["gpus"]]
         findings += (_finding(check) for checks in pool.map(probe, able) for check in checks)
         for framework in needed:
-            if framework not in able and (problem := framework_problem(framework, reports[framework], True, needed[framework])):
+            if framework not in able and (problem := module_problem(framework, reports[framework], True, needed[framework])):
                 findings.append(Finding("SKIP", framework, problem.what, problem.fix))
     if not able:
         findings.append(Finding("FAIL", "GPU", f"{why}, but no framework that a model needs can use it: see above"))

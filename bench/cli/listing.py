@@ -1,12 +1,9 @@
-"""Tables of `bench list`. Only headers are read: no plug-in and no framework is imported."""
+"""Tables of `bench list`. Only headers are read: no plug-in and nothing that it requires is imported."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -24,9 +21,6 @@ from bench.system.paths import Places
 
 #: Least average width of a column for a readable table. Characters.
 ROOM = 20
-
-#: Module that each framework is imported as.
-MODULES = {"tensorflow": "tensorflow", "pytorch": "torch", "numpy": "numpy"}
 
 
 @dataclass
@@ -53,7 +47,7 @@ class Listing:
     def _table(self) -> Table:
         table = Table(title=self.title or None, title_justify="left", title_style="bold", pad_edge=False, box=None)
         for column in self.columns:
-            table.add_column(column, overflow="fold", no_wrap=column in ("name", "framework"))
+            table.add_column(column, overflow="fold", no_wrap=column in ("name", "requires"))
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -73,7 +67,7 @@ def tables(what: str | None, here: Places) -> Iterator[Listing]:
 
 
 def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], here: Places) -> Listing:
-    """List the shipped specs; ready where their dataset and every framework are."""
+    """List the shipped specs; ready where their dataset and all that their models require are."""
     from bench.specs.check import ValidNames
     from bench.specs.load import load_spec, shipped_specs
 
@@ -86,23 +80,22 @@ def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], he
             _add(table, name, error.message, "", "", _mark("not valid"))
             continue
         plugins = [models[choice.plugin or row] for row, choice in spec.models.items()]
-        frameworks = sorted({plugin.header["FRAMEWORK"] for plugin in plugins})
-        lacking = [reason for f in frameworks if (reason := lacking_framework(f))]
+        requires = sorted({module for plugin in plugins for module in plugin.header["REQUIRES"]})
+        lacking = list(dict.fromkeys(reason for plugin in plugins if (reason := lacking_modules(plugin))))
         if reason := lacking_dataset(datasets[spec.dataset.name], here, f" --spec {name}"):
             lacking.append(reason)
-        needs = ", ".join([spec.dataset.name, *frameworks])
+        needs = ", ".join([spec.dataset.name, *requires])
         _add(table, name, f"{spec.title}. {spec.description}", ", ".join(spec.suits), needs, _mark("; ".join(lacking)))
     return table
 
 
 def models_table(models: Mapping[str, Plugin]) -> Listing:
-    """List the model plug-ins; ready where their framework is."""
-    table = _table("Models", "name", "what", "framework", "hyperparameters", "ready")
+    """List the model plug-ins; ready where all that they require is."""
+    table = _table("Models", "name", "what", "requires", "hyperparameters", "ready")
     for plugin in models.values():
-        framework = plugin.header["FRAMEWORK"]
         unit = plugin.header["UNIT"]
         about = _summary(plugin) + ("" if unit == "note" else f" It predicts {unit}s.")
-        _add(table, plugin.name, about, framework, _parameters(plugin), _mark(lacking_framework(framework)))
+        _add(table, plugin.name, about, ", ".join(plugin.header["REQUIRES"]), _parameters(plugin), _mark(lacking_modules(plugin)))
     return table
 
 
@@ -153,16 +146,15 @@ def grid(table: Grid, most: int | None = None) -> Listing:
     return listing
 
 
-def lacking_framework(framework: str) -> str:
-    """Explain in a few words why a framework is unavailable; empty if it isn't. Nothing is imported."""
+def lacking_modules(plugin: Plugin) -> str:
+    """Say which modules a model lacks, and the command that installs them; empty if it lacks none. Nothing is imported."""
+    requires = tuple(plugin.header["REQUIRES"])
     try:
-        python = frameworks.interpreter(framework)
+        python = frameworks.interpreter(requires)
     except BenchError as error:
         return error.message
-    variable = frameworks.INTERPRETERS.get(framework, "")
-    if variable and os.environ.get(variable):
-        return "" if Path(python).exists() else f"no {python}"
-    return "" if importlib.util.find_spec(MODULES[framework]) else f"no {framework}: bench doctor"
+    missing = frameworks.lacking(requires, python)
+    return f"no {', '.join(missing)}: {frameworks.install_command(missing, python)}" if missing else ""
 
 
 def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:

@@ -217,7 +217,7 @@ def evaluate(outcome: Done, target: float | None = None, *, trains: bool = True)
     target : float, optional
         Validation bits per note that counts as reached.
     trains : bool
-        False for a reference row or an untrained network: neither has a training.
+        False for a reference row, an untrained network and a pretrained model: none has a training.
     """
     training, memory = outcome.training, outcome.memory
     elsewhere = Undefined("it was trained elsewhere")

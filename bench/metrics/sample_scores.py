@@ -35,7 +35,7 @@ FILE = "scores.json"
 _Value = Finite | Annotated[str, Field(max_length=1000)]
 
 #: Packages that the scores depend on.
-_PACKAGES = ("metrics", "music", "storage")
+_PACKAGES = ("api", "metrics", "music", "storage")
 
 _BY_PIECE = {metric.name for module in (table2, hearing, alignment, *ON_SAMPLES) for metric in module.METRICS}
 _OF_SET = {metric.name for module in ON_SETS for metric in module.METRICS}
@@ -156,7 +156,7 @@ def _value(stored: float | str) -> Value:
 def _code() -> str:
     """Hash of the code that reads and measures notes, its libraries' versions included."""
     root = Path(bench.__file__).parent
-    files = [root / "api.py", *sorted(file for package in _PACKAGES for file in (root / package).rglob("*.py"))]
+    files = sorted(file for package in _PACKAGES for file in (root / package).rglob("*.py"))
     return _hash([np.__version__, scipy.__version__, *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
 
 

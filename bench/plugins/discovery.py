@@ -25,7 +25,7 @@ FOLDERS: dict[Kind, str] = {"model": "models", "dataset": "datasets"}
 
 _HERE = Path(__file__).resolve().parents[1]
 #: What decides a plug-in's result besides its own folder: a change here is a change of every plug-in.
-_SHARED = ("api.py", "music/codec.py", "music/midi.py", "music/notes.py")
+_SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py")
 
 
 def shipped_folder(kind: Kind) -> Path:
@@ -74,7 +74,7 @@ def get_plugin(kind: Kind, name: str, extra: Sequence[Path] = ()) -> Plugin:
     return plugins[name]
 
 
-def load(plugin: Plugin) -> type[Any]:
+def load(plugin: Plugin) -> Any:
     """Import a plug-in's file and return its class.
 
     Raises
@@ -95,7 +95,8 @@ def load(plugin: Plugin) -> type[Any]:
             f"{plugin.path}{at}: importing the {plugin.kind} {plugin.name!r} failed: {type(error).__name__}: {error}",
             _missing_hint(error),
         ) from error
-    loaded: type[Any] = getattr(module, CLASSES[plugin.kind])
+    loaded: Any = getattr(module, CLASSES[plugin.kind])
+    loaded.header = plugin.header
     return loaded
 
 
@@ -106,7 +107,7 @@ def source_digest(plugin: Plugin) -> str:
     """
     digest = hashlib.sha256()
     siblings = sorted(plugin.path.parent.glob("_*.py"))
-    for path in (plugin.path, *siblings, *(_HERE / name for name in _SHARED)):
+    for path in (plugin.path, *siblings, *(path for name in _SHARED for path in sorted(_HERE.glob(name)))):
         content = path.read_bytes()
         digest.update(f"{path.name}\x1f{len(content)}\x1f".encode())
         digest.update(content)
@@ -183,5 +184,5 @@ def _line_in(error: BaseException, path: Path) -> str:
 
 def _missing_hint(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"{sys.executable} has no module {error.name!r}; `bench doctor` says how to install a framework."
+        return f"{sys.executable} has no module {error.name!r}; `bench doctor` says how to install it."
     return ""

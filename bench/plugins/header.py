@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bench.errors import PluginError, refusal
+from bench.errors import PluginError, did_you_mean
 from bench.plugins.parameters import Parameter
+from bench.plugins.source import class_parameters, parse
 
 Kind = Literal["model", "dataset"]
 Header = dict[str, Any]
@@ -19,7 +20,9 @@ Header = dict[str, Any]
 #: Name of a plug-in's class, by kind.
 CLASSES: dict[Kind, str] = {"model": "Model", "dataset": "Dataset"}
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: Names of plug-ins, which are names of files and rows.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class _Missing:
@@ -38,12 +41,12 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(_text(key) and _text(line) for key, line in value.items())
+def _modules(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) and _MODULE.fullmatch(name) for name in value)
 
 
-def _truth_or_names(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, tuple) and bool(value) and all(map(_text, value)))
+def _hyperparameters(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_text, value))
 
 
 def _one_of(*choices: Any, default: Any = _Missing) -> _Rule:
@@ -57,17 +60,18 @@ def _one_of(*choices: Any, default: Any = _Missing) -> _Rule:
 
 _RULES: dict[Kind, dict[str, _Rule]] = {
     "model": {
-        "FRAMEWORK": _one_of("tensorflow", "pytorch", "numpy"),
         "FEATURES": _Rule(_text, "a text in quotes"),
+        "REQUIRES": _Rule(_modules, 'a tuple of importable modules, such as ("torch",)', ()),
+        "ROLE": _one_of("model", "reference", default="model"),
+        "PRETRAINED": _one_of(True, False, default=False),
         "PROMPT": _one_of(True, False, default=True),
         "LIKELIHOOD": _one_of("exact", "bound", None, default=None),
         "UNIT": _one_of("note", "frame", "event", default="note"),
         "SEES_TARGET": _one_of(True, False, default=False),
         "SEES_SAMPLES": _one_of(True, False, default=False),
         # By default False: a plug-in that ignores its constraint without a word would pass for a constrained one.
-        "CONSTRAINT": _Rule(_truth_or_names, "True, False or a tuple of KINDS", False),
-        # A file that holds several rows, chosen by its parameter `kind`: what each is.
-        "KINDS": _Rule(_texts, "a dictionary of texts", {}),
+        "CONSTRAINT": _one_of(True, False, default=False),
+        "TINY": _Rule(_hyperparameters, "a dictionary of hyperparameters", {}),
     },
     "dataset": {
         "TITLE": _Rule(_text, "a text in quotes"),
@@ -122,7 +126,7 @@ def read_plugin(path: Path, kind: Kind | None = None) -> Plugin | None:
     PluginError
         With file, line and what is expected, if it is neither or its header isn't literals.
     """
-    tree = _parse(path)
+    tree = parse(path)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     kinds: list[Kind] = [k for k, name in CLASSES.items() if name in classes]
     if len(kinds) != 1:
@@ -134,28 +138,47 @@ def read_plugin(path: Path, kind: Kind | None = None) -> Plugin | None:
     (own,) = kinds
     if kind is not None and own != kind:
         return None
-    if not _NAME.fullmatch(path.stem):
+    if not NAME.fullmatch(path.stem):
         raise PluginError(f"{path}: a plug-in's file name holds only letters, digits, _ and -.", "Rename the file.")
+    _refuse_first_edition(classes[CLASSES[own]], tree, path)
     docstring = (ast.get_docstring(tree) or "").strip()
-    return Plugin(
+    plugin = Plugin(
         kind=own,
         name=path.stem,
         path=path,
         summary=docstring.splitlines()[0] if docstring else "",
         header=_header(tree, path, own),
-        parameters=_parameters(classes[CLASSES[own]], path),
+        parameters=class_parameters(classes[CLASSES[own]], tree, path),
     )
+    if unknown := plugin.header.get("TINY", {}).keys() - plugin.parameters.keys():
+        raise PluginError(
+            f"{path}: TINY names {min(unknown)!r}, which is no hyperparameter of its Model.",
+            did_you_mean(min(unknown), plugin.parameters),
+        )
+    return plugin
 
 
-def _parse(path: Path) -> ast.Module:
-    try:
-        return ast.parse(path.read_bytes(), filename=str(path))
-    except OSError as error:
-        raise refusal(error, PluginError(f"{path} can't be read: {error.strerror}.")) from error
-    except SyntaxError as error:
-        raise PluginError(f"{path}:{error.lineno}: not valid Python: {error.msg}.") from error
-    except ValueError as error:
-        raise PluginError(f"{path}: not valid Python: {error}.") from error
+#: What the header of the first edition of the contract had as FRAMEWORK, as REQUIRES.
+_FRAMEWORKS = {"pytorch": '("torch",)', "tensorflow": '("tensorflow",)', "numpy": "()"}
+
+
+def _refuse_first_edition(node: ast.ClassDef, tree: ast.Module, path: Path) -> None:
+    """Refuse a plug-in of the contract's first edition with all that has to change, in one message."""
+    constants = {name: value for name, (_, value) in _assignments(tree)}
+    changes = []
+    if not node.bases:
+        changes.append(f"`class {node.name}:` to `class {node.name}(bench.api.{node.name}):`, with `import bench.api` above")
+    if (framework := constants.get("FRAMEWORK")) is not None and "REQUIRES" not in constants:
+        name = framework.value if isinstance(framework, ast.Constant) else ""
+        required = _FRAMEWORKS.get(str(name), '("torch",)')
+        changes.append(f"FRAMEWORK = {ast.unparse(framework)} to REQUIRES = {required}, the modules that it imports")
+    if "KINDS" in constants and ("FRAMEWORK" in constants or not node.bases):
+        changes.append('KINDS and the parameter `kind` to a file for each, with ROLE = "reference" where it is a reference row')
+    if changes:
+        raise PluginError(
+            f"{path}:{node.lineno}: the {node.name.lower()} was written for an older version of bench.",
+            "Change " + ";\n       ".join(changes) + ".\nSee docs/plugins.md.",
+        )
 
 
 def _header(tree: ast.Module, path: Path, kind: Kind) -> Header:
@@ -201,41 +224,3 @@ def _refuse_near_miss(name: str, present: Iterable[str], rules: dict[str, _Rule]
     near = difflib.get_close_matches(name, set(rules) - set(present), n=1, cutoff=0.85)
     if near:
         raise PluginError(f"{path}:{line}: unknown header name {name}.", f"Did you mean {near[0]!r}?")
-
-
-def _parameters(node: ast.ClassDef, path: Path) -> dict[str, Parameter]:
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _arguments(item, path)
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        return _fields(node, path)
-    return {}
-
-
-def _arguments(node: ast.FunctionDef, path: Path) -> dict[str, Parameter]:
-    arguments = node.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    lacking = [None] * (len(positional) - len(arguments.defaults))
-    pairs = [*zip(positional, [*lacking, *arguments.defaults], strict=True)][1:]  # without self
-    pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return {a.arg: _parameter(a.arg, a.annotation, default, path, a.lineno) for a, default in pairs}
-
-
-def _fields(node: ast.ClassDef, path: Path) -> dict[str, Parameter]:
-    fields = {}
-    for item in node.body:
-        if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)) or item.target.id.startswith("_"):
-            continue
-        if "ClassVar" in ast.unparse(item.annotation) or "init=False" in ast.unparse(item).replace(" ", ""):
-            continue
-        fields[item.target.id] = _parameter(item.target.id, item.annotation, item.value, path, item.lineno)
-    return fields
-
-
-def _parameter(name: str, annotation: ast.expr | None, default: ast.expr | None, path: Path, line: int) -> Parameter:
-    if default is None:
-        raise PluginError(f"{path}:{line}: parameter {name!r} has no default.", f"Give it one: {name}: int = 1")
-    # A quoted annotation says the same as a bare one.
-    quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
-    text = annotation.value if quoted else ast.unparse(annotation) if annotation else "Any"  # type: ignore[union-attr]
-    return Parameter(str(text), ast.unparse(default))

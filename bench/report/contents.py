@@ -109,9 +109,7 @@ class Report:
             return "before its first step"  # of what, its model's own row says
         if external := next((trial.result.features for trial in row.done if trial.result.features), ""):
             return external
-        header = self.header(row)
-        of_kind = header.get("KINDS", {}).get(str(row.params.get("kind")), "")
-        return str(of_kind or header.get("FEATURES", ""))
+        return str(self.header(row).get("FEATURES", ""))
 
     def bits_below_ngram(self, row: Row) -> float | None:
         """Percent by which bits per note are below those of the row ngram; None where they are not comparable."""

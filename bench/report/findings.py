@@ -95,7 +95,8 @@ def worse_after_training(report: Report) -> Iterator[tuple[str, str, str, str]]:
 
 def no_better_than_ngram(report: Report) -> list[str]:
     """Models with an exact likelihood that need no fewer bits than the row ngram, in one text."""
-    exact = [row for row in _models(report) if not row.bounded("bits_per_note") and row.model != "references"]
+    trained = [row for row in _models(report) if report.header(row).get("ROLE") != "reference"]
+    exact = [row for row in trained if not row.bounded("bits_per_note")]
     saved = {row.system: report.bits_below_ngram(row) for row in exact}
     return _one([system for system, percent in saved.items() if percent is not None and percent <= 0])
 

@@ -26,6 +26,9 @@ LOST_BITS, LOST_TIMES, GROWN_TIMES = 1.0, 2.0, 10.0
 #: and 0.54; the other two, at 2.0 and 2.4, ended with a validation distance of three and four times their best.
 GAP = 1.5
 
+#: Name of the flag of a pretrained model.
+PRETRAINED = "may have seen the test pieces"
+
 #: The validation score that has limits of its own.
 BITS = "validation_bits"
 
@@ -148,6 +151,12 @@ BITS_FALLING, SCORE_FALLING, DIVERGED = "validation bits still falling", "valida
 BEST_EARLY, NOT_HELD = "best early", "not held to the budget"
 
 FLAGS = (
+    Flag(
+        PRETRAINED,
+        "It was trained elsewhere, on music that nobody here knows: the test pieces may be among it, and then its bits and its "
+        "copies say little of new music.",
+        lambda row, values: any(trial.trial.pretrained for trial in row.trials),
+    ),
     Flag(
         NOT_HELD,
         "Its trainings logged no share of the budget that models have in common, as those of a plug-in that knows epochs only: "

@@ -86,7 +86,8 @@ def _differences(report: Report) -> Iterable[tuple[str, str]]:
         models.setdefault(trial.trial.model, []).append(trial)
     for model, trials in models.items():
         own = sorted({name for t in trials for name in ran(t)} - shared.keys() - {"threads", "device", "shares_gpu"})
-        for name in (*own, "device") if model != "references" else own:
+        runs_on_cpu = report.run.headers.get(model, {}).get("ROLE") == "reference"
+        for name in own if runs_on_cpu else (*own, "device"):
             yield from _counts(f"{name} of {model}", [ran(t)[name] for t in trials if name in ran(t)])
 
 

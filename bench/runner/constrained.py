@@ -42,7 +42,7 @@ class Conductor:
         self, model: Model, harmony: Harmony, targets: Sequence[Target], train: Sequence[Piece], takes_prompt: bool = True
     ) -> None:
         self.model, self.harmony, self.targets, self.takes_prompt = model, harmony, targets, takes_prompt
-        self.compiles = bool(getattr(model, "compiles", False))
+        self.compiles = model.compiles
         self.key_from, keys = _keys(harmony, targets, train)
         plans = {key: make_plan(key, harmony) for key in sorted(set(keys))}
         self.plans = [plans[key] for key in keys]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.api import Piece, Verified
+from bench.api import Dataset, Piece, Verified
 from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
 from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
@@ -61,7 +61,7 @@ class Source:
     Parameters
     ----------
     plugin : Plugin
-    dataset : object
+    dataset : Dataset
         Instance of the plug-in's class.
     options : mapping
         Its keyword arguments.
@@ -72,7 +72,7 @@ class Source:
     """
 
     plugin: Plugin
-    dataset: Any
+    dataset: Dataset
     options: Mapping[str, Any]
     data: tuple[Path, ...]
     downloads: Path
@@ -88,6 +88,10 @@ class Source:
             raise PluginError(f"The dataset {choice.name!r} can't be made with {choice.options}: {error}.") from error
         except DataError as error:  # nothing was read yet, so an option is out of range
             raise SpecError(error.message, error.hint) from error
+        if not isinstance(dataset, Dataset):
+            raise PluginError(
+                f"{plugin.path}: its Dataset isn't a bench.api.Dataset.", "Derive it: `class Dataset(bench.api.Dataset):`."
+            )
         downloads = Path(job["cache"]) / "downloads" / choice.name
         return cls(plugin, dataset, choice.options, tuple(Path(p) for p in job["data"]), downloads)
 
@@ -98,7 +102,7 @@ class Source:
 
     def find(self) -> Path | None:
         """Search the user's folders, then the downloads, for the folder that holds the dataset."""
-        if self.needs == "nothing" or not hasattr(self.dataset, "find"):
+        if self.needs == "nothing":
             return None
         # A `folder` dataset accepts any folder of MIDI files, so it must not search our downloads.
         own = [self.downloads, self.downloads.parent] if self.needs == "download" else []
@@ -174,7 +178,7 @@ def verify(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Compare an existing dataset with its known or locked checksums."""
     source = Source.open(job)
     folder = source.require(emit, may_fetch=False)
-    if folder is None or not hasattr(source.dataset, "verify"):
+    if folder is None:
         return {"verified": asdict(Verified())}
     verified = source.dataset.verify(folder, progress_events(emit, "verify"))
     if not isinstance(verified, Verified):

@@ -204,7 +204,7 @@ class Child:
             except OSError as error:
                 place = UsageError(
                     f"{task.python} can't be started: {error.strerror}.",
-                    "It must be a Python with midibench installed; see $BENCH_PYTHON_TENSORFLOW and $BENCH_PYTHON_PYTORCH.",
+                    "It must be a Python with midibench installed; $BENCH_PYTHON_<MODULE> names it, such as $BENCH_PYTHON_TORCH.",
                 )
                 raise refusal(error, place) from error
             assert process.stdout is not None

@@ -6,7 +6,7 @@ trial's key, so a completed trial is never repeated, and an interrupted one resu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +52,11 @@ class Session:
     def run(self, fetch: bool) -> None:
         """Prepare the dataset and run the trials that are not done."""
         device: Device = "cuda" if self.scale == "gpu" else "cpu"
-        planned = unfold(self.spec, device)
+        planned = unfold(self.spec, device, {name: plugin.header for name, plugin in self.plugins.items()})
         if not planned:
             raise SpecError(f"{self.spec.name}: there is nothing to run: it names no model and no reference.")
         # Before the dataset is parsed, so that a missing interpreter is reported at once.
-        pythons = {f: frameworks.interpreter(f) for f in sorted({self._framework(t) for t in planned})}
+        pythons = {_named(needs): frameworks.interpreter(needs) for needs in sorted({self._requires(t) for t in planned})}
         # Computed once: a worker refuses a source that was changed since.
         self.digests = {model: source_digest(self.plugins[model]) for model in sorted({t.model for t in planned})}
         self.display(
@@ -119,8 +119,8 @@ class Session:
             raise PluginError(f"There is no model plug-in named {trial.model!r}.", did_you_mean(trial.model, self.plugins))
         return self.plugins[trial.model]
 
-    def _framework(self, trial: Trial) -> str:
-        return str(self._plugin(trial).header["FRAMEWORK"])
+    def _requires(self, trial: Trial) -> tuple[str, ...]:
+        return tuple(self._plugin(trial).header["REQUIRES"])
 
     def _run_trials(self, waiting: Mapping[str, Trial], pythons: Mapping[str, str], prepared: Prepared) -> None:
         self.display(
@@ -135,7 +135,7 @@ class Session:
         )
         # The long ones first: the short ones fill what is left at the end.
         order = sorted(waiting, key=lambda key: waiting[key].kind != "model")
-        jobs = [self._job(key, waiting[key], pythons[self._framework(waiting[key])], prepared) for key in order]
+        jobs = [self._job(key, waiting[key], pythons[_named(self._requires(waiting[key]))], prepared) for key in order]
         targets = read_targets(self.folder.targets)
         self.engine.run(Work(self.folder, jobs, targets, self.scale, self.signals, self._take))
 
@@ -188,3 +188,8 @@ class Session:
             "seed": trial["seed"],
             "label": self.trials[key].label,
         }
+
+
+def _named(requires: Sequence[str]) -> str:
+    """Name of an interpreter in a run's record: the modules that it is for."""
+    return ", ".join(requires) or "numpy"

@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
 
-from bench.api import Notes, seed_for
+from bench.api import Model, Notes, seed_for
 from bench.errors import BenchError, DataError, PluginError, UsageError, is_denied, is_machines, is_users, machine_error, refusal
 from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
@@ -130,6 +130,8 @@ class TrialTask:
         self.remarks: list[str] = []
         #: What the model's likelihoods are over.
         self.unit: prediction.Unit = "note"
+        #: Name of the model's axis of randomness: all reference rows share one.
+        self.axis = self.trial.model
 
     def run(self) -> int:
         """Run the trial and return the exit code; an exception becomes a failed outcome."""
@@ -198,10 +200,11 @@ class TrialTask:
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
         if plugin.header["SEES_SAMPLES"]:
-            model.samples = division.corpus.samples
-        frameworks.require_device(plugin.header["FRAMEWORK"], trial.device)
-        kind = getattr(model, "likelihood", plugin.header["LIKELIHOOD"])
+            model.samples = tuple(division.corpus.samples)
+        frameworks.require_device(plugin.header["REQUIRES"], trial.device)
+        kind = model.likelihood
         self.unit = plugin.header["UNIT"]
+        self.axis = "references" if plugin.header["ROLE"] == "reference" else trial.model
         # Times are compared for trained models only, and the trials of the references stay fast.
         before = speed.measure() if trial.kind == "model" else None
         take = partial(self._take_stage, model, kind, targets, division, takes_prompt)
@@ -246,20 +249,23 @@ class TrialTask:
             raise PluginError(f"{plugin.path} or a file that it shares was changed during the run.", "Start the run again.")
         return plugin
 
-    def _build(self, plugin: Plugin) -> Any:
+    def _build(self, plugin: Plugin) -> Model:
         self.phase = "load"
         model_class = load(plugin)
         try:
-            return model_class(**self.trial.params)
+            model = model_class(**self.trial.params)
         except TypeError as error:
             raise PluginError(f"The model {plugin.name!r} can't be made with {self.trial.params}: {error}.") from error
+        if not isinstance(model, Model):
+            raise PluginError(f"{plugin.path}: its Model isn't a bench.api.Model.", "Derive it: `class Model(bench.api.Model):`.")
+        return model
 
-    def _fit(self, model: Any, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:
+    def _fit(self, model: Model, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:
         self.phase = "fit"
         trial = self.trial
         budget = limits(trial.budget, trial.device, yardstick)
         self.training = run = TrainingRun(
-            seed=seed_for("training", trial.model, trial.seed, *self._axis),
+            seed=seed_for("training", self.axis, trial.seed, *self._axis),
             budget=budget,
             folder=self.folder / "checkpoint",
             device=trial.device,
@@ -285,7 +291,7 @@ class TrialTask:
         return gpu.joules() if self.trial.device == "cuda" and not self.job.get("shares_gpu") else None
 
     def _generate(
-        self, model: Any, targets: Sequence[Target], takes_prompt: bool
+        self, model: Model | Conductor, targets: Sequence[Target], takes_prompt: bool
     ) -> tuple[dict[tuple[int, int], Notes], Generation]:
         """Continue each target's prompt, once per sample; return the notes by (piece, sample), and the cost.
 
@@ -299,11 +305,11 @@ class TrialTask:
 
         def timed(sample: int) -> tuple[Any, float]:
             start = time.perf_counter()
-            seed = seed_for("generate", trial.model, trial.seed, sample, *self._axis)
+            seed = seed_for("generate", self.axis, trial.seed, sample, *self._axis)
             parts = model.generate(prompts, protocol.notes, seed)
             return parts, time.perf_counter() - start
 
-        seconds, compiles = 0.0, bool(getattr(model, "compiles", False))
+        seconds, compiles = 0.0, model.compiles
         for sample in range(protocol.samples):
             self.emit({"event": "generate", "sample": sample, "samples": protocol.samples, "pieces": len(prompts)})
             if compiles and self.compile_seconds is None:
@@ -321,17 +327,23 @@ class TrialTask:
         )
         return generated, generation
 
-    def _conductor(self, model: Any, targets: Sequence[Target], division: Division, takes_prompt: bool) -> Conductor | None:
+    def _conductor(self, model: Model, targets: Sequence[Target], division: Division, takes_prompt: bool) -> Conductor | None:
         """Constrain the model if the trial has a harmony."""
         harmony = self.trial.harmony
         return None if harmony is None else Conductor(model, harmony, targets, division.corpus.train, takes_prompt)
 
     def _take_stage(
-        self, model: Any, kind: str | None, targets: Sequence[Target], division: Division, takes_prompt: bool, share: float
+        self,
+        model: Model,
+        kind: Literal["exact", "bound"] | None,
+        targets: Sequence[Target],
+        division: Division,
+        takes_prompt: bool,
+        share: float,
     ) -> None:
         """Store the first sample of each piece, and the likelihoods, at a share of the budget, as they are stored at its end."""
         self.phase = "generate"
-        seed = seed_for("generate", self.trial.model, self.trial.seed, 0, *self._axis)
+        seed = seed_for("generate", self.axis, self.trial.seed, 0, *self._axis)
         system = self._conductor(model, targets, division, takes_prompt) or model
         start = time.perf_counter()
         parts = system.generate([t.prompt for t in targets], self.trial.protocol.notes, seed)
@@ -344,7 +356,7 @@ class TrialTask:
         write_samples(path, Samples(notes, *self._likelihood(model, kind, division)))
         self.phase = "fit"
 
-    def _likelihood(self, model: Any, kind: str | None, division: Division) -> tuple[Any, ...]:
+    def _likelihood(self, model: Model, kind: Literal["exact", "bound"] | None, division: Division) -> tuple[Any, ...]:
         """Compute the likelihood of every held-out piece, even if too short to be continued: sums, counts, index.
 
         The sums are by field and the counts are notes; of other units, there is one sum, and the counts are predictions. A piece
@@ -375,11 +387,9 @@ class TrialTask:
                 f"{effective:.1f}: the longest has {counts.max() / counts.sum():.0%} of them."
             )
 
-    def _facts(self, model: Any) -> dict[str, Any]:
+    def _facts(self, model: Model) -> dict[str, Any]:
         """Ask the model for its facts. Unusable ones are left out with a remark: they are no reason to lose the trial."""
         self.phase = "facts"
-        if not hasattr(model, "facts"):
-            return {}
         try:
             stated = dict(model.facts())
             wrong = {name: stated[name] for name in COUNTS if stated.get(name) is not None and not _is_count(stated[name])}

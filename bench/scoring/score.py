@@ -256,7 +256,7 @@ def _score_trial(
         **measured.of_set,
         **likelihood.evaluate(outcome.likelihood, yardsticks.entropy),
         **prediction.evaluate(outcome.prediction),
-        **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model"),
+        **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model" and not trial.pretrained),
     }
     wrong = {name for name, value in values.items() if is_senseless(value)}
     wrong |= {name for name, pieces in bits.items() if any(map(is_senseless, pieces.values()))}

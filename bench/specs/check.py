@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bench.errors import did_you_mean
@@ -12,7 +12,7 @@ from bench.plugins.header import Plugin
 from bench.plugins.parameters import accepts, type_text
 from bench.specs.document import Address, Document
 from bench.specs.messages import no_effect, short_repr
-from bench.specs.schema import REFERENCES, UNTRAINED, DatasetChoice, ModelChoice, Spec
+from bench.specs.schema import UNTRAINED, DatasetChoice, ModelChoice, Spec
 from bench.specs.trials import combinations
 
 #: Most cells in the grid of one row: more is a slip.
@@ -34,9 +34,9 @@ class ValidNames:
     """
 
     def __init__(self, models: Mapping[str, Plugin], datasets: Mapping[str, Plugin]) -> None:
-        kinds = models[REFERENCES].header["KINDS"] if REFERENCES in models else ()
-        self.references: tuple[str, ...] = (*kinds, UNTRAINED)
-        self.models = {name: plugin for name, plugin in models.items() if name != REFERENCES}
+        references = [name for name, plugin in models.items() if plugin.header["ROLE"] == "reference"]
+        self.references: tuple[str, ...] = (*references, UNTRAINED)
+        self.models = {name: plugin for name, plugin in models.items() if name not in references}
         #: Plug-ins of a row with a harmonic constraint: the references too.
         self.constrained = dict(models)
         self.datasets = dict(datasets)
@@ -71,8 +71,7 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
                 "Remove them, or give the row compute: null.",
             )
         if choice.harmony:
-            kinds = spec.grid.get(f"{row}.kind", (choice.params.get("kind"),))
-            _check_harmony(choice, plugins[name], kinds, spec.protocol.notes, document, ("models", row, "harmony"))
+            _check_harmony(choice, plugins[name], spec.protocol.notes, document, ("models", row, "harmony"))
     for index, name in enumerate(spec.references):
         if name not in names.references:
             raise document.error(("references", index), f"unknown reference {name!r}.", did_you_mean(name, names.references))
@@ -153,27 +152,14 @@ def _check_gate(gate: Mapping[str, Any], document: Document) -> None:
         )
 
 
-def _check_harmony(
-    choice: ModelChoice, plugin: Plugin, kinds: Sequence[Any], notes: int, document: Document, at: Address
-) -> None:
-    """Check that a row can be constrained: it draws each pitch from a distribution, and its form holds the notes compared.
-
-    `kinds` are the reference kinds of the row, several where a grid searches them.
-    """
-    can = plugin.header["CONSTRAINT"]
-    if can is False:
+def _check_harmony(choice: ModelChoice, plugin: Plugin, notes: int, document: Document, at: Address) -> None:
+    """Check that a row can be constrained: it draws each pitch from a distribution, and its form holds the notes compared."""
+    if not plugin.header["CONSTRAINT"]:
         raise document.error(
             at,
             f"the model {plugin.name!r} can't be constrained: it has no distribution of each note's pitch given the notes "
             "before (its header doesn't say CONSTRAINT = True).",
             "Leave harmony out of this row.",
-        )
-    unable = [kind for kind in kinds if can is not True and kind not in can]
-    if unable:
-        raise document.error(
-            at,
-            f"{plugin.name!r} of kind {unable[0]!r} draws no pitch, so nothing can constrain it.",
-            did_you_mean(str(unable[0]), can),
         )
     form = choice.harmony.form if choice.harmony else None
     if form is not None and notes > form.length:

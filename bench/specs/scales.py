@@ -45,11 +45,11 @@ def choose_scale(scale: str | None, spec: Spec | str | Path, plugins: Sequence[P
 
 
 def _needed(spec: Spec | str | Path, plugins: Sequence[Path], overrides: dict[str, Any]) -> list[str]:
-    """Frameworks of the spec's models, those that can use a GPU."""
+    """Modules that the spec's models require, those that can use a GPU."""
     resolved = spec if isinstance(spec, Spec) else load_spec(spec, plugins, scale=None, **overrides)
     found = find_plugins("model", plugins)
     models = {choice.plugin or row for row, choice in resolved.models.items()}
-    return sorted({found[m].header["FRAMEWORK"] for m in models if m in found} & frameworks.INTERPRETERS.keys())
+    return sorted({module for m in models if m in found for module in found[m].header["REQUIRES"]} & frameworks.ON_GPU)
 
 
 @functools.cache

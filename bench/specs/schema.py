@@ -16,8 +16,7 @@ from bench.specs.layers import overlay
 Scale = Literal["smoke", "cpu", "gpu"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
-#: The plug-in of the reference rows, and the row that is each network before its first step.
-REFERENCES = "references"
+#: The row that is each network before its first step.
 UNTRAINED = "untrained"
 
 #: As many folds as there are compositions to hold out.

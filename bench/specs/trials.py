@@ -13,7 +13,7 @@ from pydantic import Field
 from bench.config import Frozen
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.music.harmony.settings import Harmony
-from bench.specs.schema import REFERENCES, UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
+from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
 from bench.storage.files import FORMAT
 
 Kind = Literal["model", "reference", "untrained"]
@@ -34,12 +34,13 @@ class Trial(Frozen):
     seed: int = Field(ge=0)
     device: Device = "cpu"
     harmony: Harmony | None = None
+    pretrained: bool = Field(default=False, description="Whether the model was trained elsewhere, perhaps on the test pieces.")
     fold: int | None = Field(default=None, ge=1, description="Which fold is held out, counted from 1.")
 
     def digest(self, *more: str) -> str:
         """Hash the trial and whatever else decides its outcome (plug-in source, dataset, format version)."""
         # Features that a row doesn't use are left out, so that the trials of older specs keep their identity.
-        unset = {name: True for name in ("harmony", "fold") if getattr(self, name) is None}
+        unset = {name: True for name in ("harmony", "fold", "pretrained") if not getattr(self, name)}
         left_out: dict[str, Any] = {"budget": {"timeout"}} | unset
         text = "\x1f".join([self.model_dump_json(exclude=left_out), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -65,7 +66,7 @@ def trial_key(trial: Trial, code: str, music: str) -> str:
     return trial.digest(code, music, str(FORMAT), *harmony)
 
 
-def unfold(spec: Spec, device: Device = "cpu") -> list[Trial]:
+def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str, Any]] | None = None) -> list[Trial]:
     """List all trials in an order that gives a useful table early: references, then the first seed of every model, and so on.
 
     `untrained` gives a row for each model, at the first seed only: what it shows differs little between seeds.
@@ -76,24 +77,30 @@ def unfold(spec: Spec, device: Device = "cpu") -> list[Trial]:
         At the scale of the run.
     device : {"cpu", "cuda"}
         Where the models run; references always run on the CPU.
+    headers : mapping, optional
+        Headers of the model plug-ins by name. They tell which rows are not trained here: a reference row with a constraint of its
+        own, and a pretrained model.
     """
     make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
     clock = BudgetChoice(timeout=spec.budget.timeout)
     trials = [
-        make(system=kind, kind="reference", model=REFERENCES, params={"kind": kind}, budget=clock, seed=seed)
+        make(system=name, kind="reference", model=name, budget=clock, seed=seed)
         for seed in spec.seeds
-        for kind in spec.references
-        if kind != UNTRAINED
+        for name in spec.references
+        if name != UNTRAINED
     ]
-    # A reference row with a constraint of its own stays the same without training: it has none.
-    trained = {row: choice for row, choice in spec.models.items() if (choice.plugin or row) != REFERENCES}
+    own_headers = {row: (headers or {}).get(choice.plugin or row, {}) for row, choice in spec.models.items()}
+    pretrained = {row for row, header in own_headers.items() if header.get("PRETRAINED")}
+    # A reference row stays the same without training: it has none.
+    trained = {row: spec.models[row] for row, h in own_headers.items() if h.get("ROLE") != "reference" and row not in pretrained}
     for row, choice in trained.items() if UNTRAINED in spec.references else ():
         budget = BudgetChoice(epochs=0, timeout=choice.budget.over(spec.budget).timeout)
         system = f"{UNTRAINED} {row}"
         trials.append(_row(spec, make, row, system=system, kind=UNTRAINED, budget=budget, seed=spec.seeds[0], device=device))
     for seed in spec.seeds:
         for row, choice in spec.models.items():
-            own = partial(make, kind="model", budget=choice.budget.over(spec.budget), seed=seed, device=device)
+            budget = clock if row in pretrained else choice.budget.over(spec.budget)
+            own = partial(make, kind="model", budget=budget, seed=seed, device=device, pretrained=row in pretrained)
             cells = combinations(row, spec.grid)
             trials += [_row(spec, own, row, cell, system=cell_name(row, cell), cell_of=row) for cell in cells]
             trials += [] if cells else [_row(spec, own, row, system=row)]

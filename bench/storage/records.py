@@ -299,13 +299,6 @@ class RunRecord(Stored):
             raise ValueError("a key occurs twice")
         return trials
 
-    @field_validator("headers")
-    @classmethod
-    def _kinds_by_name(cls, headers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-        for header in headers.values():
-            _with({"KINDS": {}, **header}, KINDS=dict)
-        return headers
-
     def change(self, **fields: Any) -> RunRecord:
         """Copy the record with other values in some fields."""
         return self.model_copy(update=fields)

@@ -1,8 +1,9 @@
-"""The frameworks' interpreters, versions and GPUs. A framework is asked in its own interpreter, never imported here."""
+"""Modules that models require: their interpreters, versions and GPUs. Each is asked in its interpreter, never imported here."""
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import json
 import os
@@ -10,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,16 @@ from bench.system import gpu
 from bench.system.command import ask
 from bench.system.hardware import cpu_model
 
-#: Environment variables that name a framework's interpreter. A framework without one runs in this interpreter.
-INTERPRETERS = {"tensorflow": "BENCH_PYTHON_TENSORFLOW", "pytorch": "BENCH_PYTHON_PYTORCH"}
+#: Arguments to pip that install a module where there is no GPU; another module is assumed to be called as its package.
+_INSTALL = {
+    "tensorflow": "tensorflow-cpu==2.21.0 'h5py<3.15'",
+    "torch": "torch==2.13.0 safetensors",
+    "transformers": "transformers==5.24.0",
+    "miditok": "miditok==3.1.0",
+}
+
+#: Older names of variables, see :func:`variables`.
+_OLDER = {"torch": ("BENCH_PYTHON_PYTORCH",)}
 
 #: Distributions worth recording, those that are installed.
 PACKAGES = (
@@ -37,7 +47,7 @@ print(json.dumps({"python": platform.python_version(), "packages": packages}))
 """
 
 _ASK = {
-    "pytorch": "import json, re, torch, warnings\n"
+    "torch": "import json, re, torch, warnings\n"
     + inspect.getsource(gpu.lacking_code)
     + """
 cuda, gpus, reason = torch.cuda, [], None
@@ -63,50 +73,96 @@ cuda = tf.sysconfig.get_build_info().get("cuda_version")
 reason = None if tf.test.is_built_with_cuda() else "its build is for processors alone"
 print("\\n" + json.dumps({"version": tf.__version__, "gpus": gpus, "cuda": cuda, "error": None, "reason": reason}))
 """,
-    "numpy": """
-import json, numpy
-print("\\n" + json.dumps({"version": numpy.__version__, "gpus": [], "cuda": None, "error": None}))
-""",
 }
 
+_ASK_ANY = """
+import importlib, json, sys
+module = importlib.import_module(sys.argv[1])
+version = str(getattr(module, "__version__", "of unknown version"))
+print("\\n" + json.dumps({"version": version, "gpus": [], "cuda": None, "error": None}))
+"""
 
-def interpreter(framework: str) -> str:
-    """Path of the Python that runs a framework: the one that its environment variable names, else this one.
+_LACKING = """
+import importlib.util, json, sys
+print(json.dumps([name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]))
+"""
+
+#: Modules that can use a GPU.
+ON_GPU = frozenset(_ASK)
+
+
+def variables(module: str) -> tuple[str, ...]:
+    """Environment variables that may name the interpreter of a module.
+
+    Examples
+    --------
+    >>> variables("transformers")
+    ('BENCH_PYTHON_TRANSFORMERS',)
+    """
+    return (f"BENCH_PYTHON_{module.partition('.')[0].upper()}", *_OLDER.get(module, ()))
+
+
+def interpreter(requires: Sequence[str]) -> str:
+    """Path of the Python that runs a model: one that a variable names for a module that it requires, else this one.
+
+    Where the variables of several modules name different interpreters, it is the first of these that has all the modules.
 
     Raises
     ------
     UsageError
-        If the variable names no executable file.
+        If a variable names no executable file.
     """
-    variable = INTERPRETERS.get(framework, "")
-    chosen = os.environ.get(variable, "")
-    if not chosen:
-        return sys.executable
-    path = shutil.which(chosen)
-    if path is None:
-        raise UsageError(
-            f"${variable} is {chosen!r}, which is no executable file.",
-            f"Set it to the Python that has {framework} and midibench, or unset it to use {sys.executable}.",
-        )
-    return path
+    paths: dict[str, None] = {}
+    for module in requires:
+        for variable in variables(module):
+            if not (chosen := os.environ.get(variable)):
+                continue
+            path = shutil.which(chosen)
+            if path is None:
+                raise UsageError(
+                    f"${variable} is {chosen!r}, which is no executable file.",
+                    f"Set it to the Python that has {module} and midibench, or unset it to use {sys.executable}.",
+                )
+            paths[path] = None
+    if len(paths) > 1:
+        return next((path for path in paths if not lacking(tuple(requires), path)), next(iter(paths)))
+    return next(iter(paths), sys.executable)
 
 
-def framework_report(framework: str, timeout: float = 120) -> dict[str, Any]:
-    """Ask a framework, in its own interpreter, for its version and the GPUs that it can use.
+@functools.cache
+def lacking(requires: tuple[str, ...], python: str) -> tuple[str, ...]:
+    """List those of the modules that an interpreter hasn't installed. None of them is imported."""
+    names = tuple(dict.fromkeys(module.partition(".")[0] for module in requires))
+    if python == sys.executable:
+        return tuple(name for name in names if importlib.util.find_spec(name) is None)
+    try:
+        answer = json.loads(ask([python, "-P", "-c", _LACKING, *names], timeout=60).stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()  # whatever is wrong with it, `bench doctor` shows
+    return tuple(name for name in names if name in answer) if isinstance(answer, list) else ()
+
+
+def install_command(modules: Sequence[str], python: str) -> str:
+    """Command that installs modules into an interpreter's environment."""
+    return " ".join([python, "-m pip install", *(_INSTALL.get(module, module) for module in modules)])
+
+
+def framework_report(module: str, requires: Sequence[str] = (), timeout: float = 120) -> dict[str, Any]:
+    """Ask a module for its version and the GPUs that it can use, in the interpreter of a model that requires all of `requires`.
 
     Returns
     -------
     dict
         ``version``, ``gpus`` (names), ``cuda`` (the version it was built for), ``error`` (None if all is well), ``reason`` (why
-        there are no ``gpus``, where the framework says it), ``python``.
+        there are no ``gpus``, where the module says it), ``python``.
     """
     nothing: dict[str, Any] = {"version": None, "gpus": [], "cuda": None, "reason": None}
     try:
-        python = interpreter(framework)
+        python = interpreter(requires or (module,))
     except UsageError as error:
         return {**nothing, "error": error.message, "python": None}
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}  # errors: why TensorFlow can't use a GPU is one
-    command = [python, "-P", "-c", _ASK[framework]]
+    command = [python, "-P", "-c", *([_ASK[module]] if module in _ASK else [_ASK_ANY, module])]
     try:
         answer = ask(command, timeout, quiet)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -154,15 +210,16 @@ def loaded() -> dict[str, Any]:
     return {"python": platform.python_version(), **imported}
 
 
-def require_device(framework: str, device: str) -> None:
-    """Refuse a trial on a GPU if its framework, which its model has imported, can't use one, or has no code for it.
+def require_device(requires: Sequence[str], device: str) -> None:
+    """Refuse a trial on a GPU if the framework that its model has imported can't use one, or has no code for it.
 
     Raises
     ------
     TrialError
         Otherwise the model would fall back to the CPU, and its times would be reported as a GPU's; or die at the first kernel.
     """
-    if device != "cuda" or framework not in INTERPRETERS:
+    framework = next((module for module in requires if module in ON_GPU), None)
+    if device != "cuda" or framework is None:
         return
     if _framework_gpu() is None:
         raise TrialError(f"The trial asks for a GPU, but {framework} sees none.", "See `bench doctor`; --scale cpu needs none.")

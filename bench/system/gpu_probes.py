@@ -34,8 +34,8 @@ class Check(NamedTuple):
 
 #: What each probe checks, in its order.
 CHECKS = {
-    "pytorch": ("device", "product", "bfloat16", "LSTM", "GRU", "compiler"),
     "tensorflow": ("device", "product", "bfloat16", "XLA", "LSTM"),
+    "torch": ("device", "product", "bfloat16", "LSTM", "GRU", "compiler"),
 }
 
 _COMMON = (
@@ -165,7 +165,7 @@ check("XLA", xla)
 check("LSTM", lstm)
 """
 
-_PROBES = {"pytorch": _COMMON + _PYTORCH, "tensorflow": _COMMON + _TENSORFLOW}
+_PROBES = {"torch": _COMMON + _PYTORCH, "tensorflow": _COMMON + _TENSORFLOW}
 
 
 def probe(framework: str, device: str = "cuda", timeout: float = TIMEOUT) -> list[Check]:
@@ -173,7 +173,7 @@ def probe(framework: str, device: str = "cuda", timeout: float = TIMEOUT) -> lis
 
     Parameters
     ----------
-    framework : {"pytorch", "tensorflow"}
+    framework : {"torch", "tensorflow"}
     device : {"cuda", "cpu"}
         The processor shows whether the framework itself works.
     timeout : float
@@ -187,7 +187,7 @@ def probe(framework: str, device: str = "cuda", timeout: float = TIMEOUT) -> lis
     with tempfile.TemporaryDirectory(dir=_executable()) as compiled:
         variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "TORCHINDUCTOR_CACHE_DIR": compiled, "TRITON_CACHE_DIR": compiled}
         try:
-            command = [interpreter(framework), "-P", "-c", _PROBES[framework], device]
+            command = [interpreter((framework,)), "-P", "-c", _PROBES[framework], device]
             answer = subprocess.run(
                 command,
                 capture_output=True,

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+import bench.api
 from bench.api import Notes, Piece, Run
 
-FRAMEWORK = "numpy"
 FEATURES = "repeats the prompt, transposed by common melodic intervals"
 PROMPT = True
 
 
-class Model:
+class Model(bench.api.Model):
     """Learns how often each melodic interval occurs; generates by repeating and transposing.
 
     Parameters

@@ -20,7 +20,7 @@ from bench.specs.load import shipped_specs
 from bench.storage.files import write_json
 from tests.cli import in_process
 
-MODELS = [name for name in find_plugins("model") if name != "references"]
+MODELS = [name for name, plugin in find_plugins("model").items() if plugin.header["ROLE"] == "model"]
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "plugins"
 
@@ -35,24 +35,28 @@ references: [median, uniform]
 
 BROKEN = '''\
 """Fails as it learns."""
-FRAMEWORK = "numpy"
+import bench.api
 FEATURES = "none"
-class Model:
+class Model(bench.api.Model):
     def fit(self, train, valid, run):
         raise ValueError("no luck [red]today[/red]")
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        raise NotImplementedError
 '''
 
 SLOW = '''\
 """Takes its time."""
 import time
-FRAMEWORK = "numpy"
+import bench.api
 FEATURES = "none"
-class Model:
+class Model(bench.api.Model):
     def fit(self, train, valid, run):
         run.begin()
         for epoch in range(1, 100):
             time.sleep(0.2)
             run.log(epoch, loss=1.0, notes=1000)
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        raise NotImplementedError
 '''
 
 
@@ -178,9 +182,9 @@ class TestWrongUse:
         self.check(answer, tmp_path, "error: There is no folder nowhere.\nGive --data an existing folder.\n")
 
     def test_a_broken_plugin(self, call, tmp_path):
-        plugin(tmp_path, "mine", 'FRAMEWORK = "jax"\nclass Model: pass\n')
+        plugin(tmp_path, "mine", 'import bench.api\nREQUIRES = "jax"\nFEATURES = "f"\nclass Model(bench.api.Model): pass\n')
         self.check(call("run", "smoke", "--plugins", "plugins"), tmp_path, (
-            "error: plugins/mine.py:1: FRAMEWORK is 'jax'; expected one of 'tensorflow', 'pytorch', 'numpy'.\n"
+            "error: plugins/mine.py:2: REQUIRES is 'jax'; expected a tuple of importable modules, such as (\"torch\",).\n"
         ))  # fmt: skip
 
     def test_a_scale_that_does_not_exist(self, call):
@@ -219,7 +223,6 @@ class TestList:
         (line,) = [line for line in lines if line.startswith("echo")]
         assert "Repeats the prompt" in line
         assert "largest=7" in line
-        assert "numpy" in line
         assert line.rstrip().endswith("yes")
 
     def test_data_that_is_there(self, call, tmp_path):
@@ -278,7 +281,9 @@ pop909
 
     def test_a_plugins_words_are_no_markup(self, call, tmp_path):
         plugin(
-            tmp_path, "mine", '"""Has [/bold] and \\x1b[31m in it."""\nFRAMEWORK = "numpy"\nFEATURES = "f"\nclass Model: pass\n'
+            tmp_path,
+            "mine",
+            '"""Has [/bold] and \\x1b[31m in it."""\nimport bench.api\nFEATURES = "f"\nclass Model(bench.api.Model): pass\n',
         )
         answer = call("list", "models", "--plugins", "plugins", COLUMNS="200")
         assert "Has [/bold] and �[31m in it." in answer.stdout
@@ -522,7 +527,7 @@ class TestDoctor:
             "event-lstm, event-transformer, frame-tcn, frame-transformer, gan, midinet, music-transformer, transformer, "
             "transformer-gan, vae"
         )
-        assert f"missing: pytorch (for {models}): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
+        assert f"missing: torch (for {models}): ModuleNotFoundError: No module named 'torch'\n" in answer.stdout
         assert f"  fix: {fake} -m pip install torch==" in answer.stdout
         assert "  fix: unset BENCH_PYTHON_TENSORFLOW\n" in answer.stdout
         assert "Traceback" not in answer.stderr

@@ -52,31 +52,31 @@ def test_every_framework_that_sees_the_gpu_is_checked(gpu_machine: Path, monkeyp
     answer = doctor()
     lines = [f"PASS  {framework}: {name}: {name} figures" for framework, names in CHECKS.items() for name in names]
     driver = "PASS  driver: Some GPU, 580.95, 79000 MiB, 81559 MiB"
-    assert answer.stdout.splitlines() == [driver, *lines, "The GPU can be used by pytorch and tensorflow."]
+    assert answer.stdout.splitlines() == [driver, *lines, "The GPU can be used by tensorflow and torch."]
     assert answer.exit_code == 0
 
 
 def test_a_failed_check_says_why_and_what_to_do(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, gpu_machine, "pytorch", ["Some GPU"], failing="compiler")
+    stand_in(monkeypatch, gpu_machine, "torch", ["Some GPU"], failing="compiler")
     stand_in(monkeypatch, gpu_machine, "tensorflow", [])
     answer = doctor()
     assert answer.exit_code == 3
-    assert "FAIL  pytorch: compiler: compiler figures\n  fix: install a C compiler and Python's headers" in answer.stdout
+    assert "FAIL  torch: compiler: compiler figures\n  fix: install a C compiler and Python's headers" in answer.stdout
     assert "SKIP  tensorflow: tensorflow can't use this machine's GPU (for frame-recurrent, lstm, lstm-paper)" in answer.stdout
     assert f"\n  fix: {gpu_remedy('')}\n" in answer.stdout
 
 
 def test_the_conclusion_names_the_frameworks(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, gpu_machine, "pytorch", ["Some GPU"])
+    stand_in(monkeypatch, gpu_machine, "torch", ["Some GPU"])
     stand_in(monkeypatch, gpu_machine, "tensorflow", [])
     answer = doctor()
     assert answer.exit_code == 0
-    assert answer.stdout.splitlines()[-1] == "The GPU can be used by pytorch; models of tensorflow run at --scale cpu."
+    assert answer.stdout.splitlines()[-1] == "The GPU can be used by torch; models of tensorflow run at --scale cpu."
 
 
 def test_no_advice_installs_over_another_framework(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pip calls PyTorch for processors satisfied, and TensorFlow's CUDA libraries replace PyTorch's."""
-    stand_in(monkeypatch, gpu_machine, "pytorch", [])
+    stand_in(monkeypatch, gpu_machine, "torch", [])
     missing = script(gpu_machine / "none", "echo 'No module named tensorflow' >&2; exit 1")
     monkeypatch.setenv("BENCH_PYTHON_TENSORFLOW", str(missing))
     told = CliRunner().invoke(app, ["doctor"]).stdout
@@ -100,6 +100,6 @@ def test_without_a_gpu_it_says_what_it_would_check(monkeypatch: pytest.MonkeyPat
     assert answer.exit_code == 3
     assert answer.stdout.splitlines() == [
         "FAIL  GPU: nothing could be checked, as CUDA_VISIBLE_DEVICES hides every GPU. With a GPU, these checks would run: "
-        "pytorch: device, product, bfloat16, LSTM, GRU, compiler; tensorflow: device, product, bfloat16, XLA, LSTM",
+        "tensorflow: device, product, bfloat16, XLA, LSTM; torch: device, product, bfloat16, LSTM, GRU, compiler",
         "  fix: correct the variable, or unset it",
     ]

@@ -1,4 +1,4 @@
-"""What every model plug-in must do. `-k lstm` selects one; a framework that isn't installed is skipped.
+"""What every model plug-in must do. `-k lstm` selects one; one that requires what isn't installed is skipped.
 
 A plug-in that is found with ``$BENCH_PLUGINS`` is tested as well: newcomers get this suite for nothing.
 """
@@ -6,7 +6,6 @@ A plug-in that is found with ``$BENCH_PLUGINS`` is tested as well: newcomers get
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import math
 import os
@@ -23,29 +22,11 @@ import pytest
 from bench.api import FIELDS, Budget, Notes, Piece, Run
 from bench.plugins.discovery import find_plugins, load
 from bench.plugins.header import Plugin
+from bench.system import frameworks
 from bench.system.paths import user_folders
 
-#: Sizes at which a plug-in's test takes seconds; one without an entry runs with its defaults.
-TINY: dict[str, dict[str, Any]] = {
-    "lstm": {"units": 16, "layers": 1, "embedding": 4, "head": 8, "window": 16, "batch": 4},
-    "transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
-    "lstm-paper": {"units": 8, "embedding": 4, "dense": [12, 8], "window": 10, "batch": 16, "stride": 3, "learning_rate": 0.01},
-    "music-transformer": {"layers": 1, "width": 16, "heads": 2, "window": 16, "span": 8, "distance": 4, "batch": 4},
-    "transformer-gan": {"layers": 1, "width": 16, "heads": 2, "window": 16, "batch": 4},
-    "vae": {"width": 16, "latent": 4, "window": 16, "span": 8, "batch": 4},
-    "frame-recurrent": {"units": 12, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0},
-    "frame-tcn": {"blocks": 2, "width": 8, "kernel": 3, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0},
-    "frame-transformer": {"layers": 1, "width": 8, "heads": 2, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0},
-    "event-transformer": {"layers": 1, "width": 16, "heads": 2, "window": 48, "batch": 4, "learning_rate": 0.02, "warmup": 0},
-    "event-lstm": {"layers": 1, "units": 16, "window": 48, "batch": 4, "learning_rate": 0.02, "warmup": 0},
-    "gan": {"latent": 8, "width": 8, "dilations": [1, 2], "critic_widths": [8, 8, 8], "window": 16, "batch": 4},
-    "midinet": {"latent": 4, "width": 8, "condition": 4, "critic_width": 4, "batch": 4},
-}
 #: Plug-ins whose own tests train and generate compiled by XLA; here it would take most of the time.
 UNCOMPILED = ("lstm", "lstm-paper")
-#: How each framework's module is called.
-MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "numpy": "numpy"}
-
 #: Where they are trained: ``cuda`` in tests/gpu.
 DEVICE = os.environ.get("BENCH_CONTRACT_DEVICE", "cpu")
 
@@ -57,12 +38,12 @@ PROMPT, NOTES = 8, 24
 
 
 class Case:
-    """A plug-in, with one kind of it if it holds several."""
+    """A plug-in, at the sizes that its TINY states."""
 
-    def __init__(self, plugin: Plugin, kind: str = "") -> None:
+    def __init__(self, plugin: Plugin) -> None:
         self.plugin = plugin
-        self.name = f"{plugin.name}-{kind}" if kind else plugin.name
-        self.params = TINY.get(plugin.name, {}) | ({"kind": kind} if kind else {})
+        self.name = plugin.name
+        self.params: dict[str, Any] = plugin.header["TINY"]
         self.takes_prompt = bool(plugin.header["PROMPT"])
         self.unit: str = plugin.header["UNIT"]
         self._folders: list[tempfile.TemporaryDirectory[str]] = []
@@ -75,7 +56,7 @@ class Case:
 
     def fit(self, folder: Path, seed: int = 0, budget: Budget | None = None, **more: Any) -> Any:
         model = self.make()
-        if hasattr(model, "samples"):
+        if self.plugin.header["SEES_SAMPLES"]:
             model.samples = (music(400, 200),)
         folder.mkdir(parents=True, exist_ok=True)
         with without_xla(self.plugin.name), every_checkpoint(model):
@@ -97,10 +78,6 @@ class Case:
         """Make a folder that is removed when the tests end."""
         self._folders.append(tempfile.TemporaryDirectory(prefix="contract-"))
         return Path(self._folders[-1].name)
-
-    def likelihood(self, model: Any) -> str | None:
-        kind: str | None = getattr(model, "likelihood", self.plugin.header["LIKELIHOOD"])
-        return kind
 
     def generate(self, model: Any, prompts: list[Notes], seed: int = 1, notes: int = NOTES) -> list[Notes]:
         if self.plugin.header["SEES_TARGET"]:
@@ -146,7 +123,7 @@ def after(prompt: Notes, notes: int) -> Notes:
 
 
 #: Rows that leave nothing to chance.
-FIXED = {f"references-{kind}" for kind in ("median", "codec", "published-sample")}
+FIXED = {"median", "codec", "published-sample"}
 
 TRAIN = [music(i) for i in range(6)]
 VALID = [music(100), music(101)]
@@ -155,11 +132,9 @@ PROMPTS = [music(200 + i).notes[:PROMPT].shifted(10.0 * i) for i in range(3)]
 
 def cases() -> Iterator[Any]:
     for plugin in PLUGINS.values():
-        missing = importlib.util.find_spec(MODULES[plugin.header["FRAMEWORK"]]) is None
-        skip = pytest.mark.skipif(missing, reason=f"{plugin.name} needs {plugin.header['FRAMEWORK']}, which isn't installed")
-        for kind in plugin.header["KINDS"] or [""]:
-            case = Case(plugin, kind)
-            yield pytest.param(case, id=case.name, marks=[skip, pytest.mark.training])
+        missing = frameworks.lacking(tuple(plugin.header["REQUIRES"]), sys.executable)
+        skip = pytest.mark.skipif(bool(missing), reason=f"{plugin.name} needs {', '.join(missing)}, which isn't installed")
+        yield pytest.param(Case(plugin), id=plugin.name, marks=[skip, pytest.mark.training])
 
 
 @pytest.fixture(params=cases())
@@ -171,7 +146,6 @@ def case(request: pytest.FixtureRequest) -> Case:
 def test_header_says_what_it_is(case: Case) -> None:
     header = case.plugin.header
     assert case.plugin.summary.endswith("."), "the first docstring line is shown by `bench list`"
-    assert header["FRAMEWORK"] in MODULES
     assert header["FEATURES"].strip()
     assert header["LIKELIHOOD"] in ("exact", "bound", None)
     assert case.params.keys() <= case.plugin.parameters.keys()
@@ -234,11 +208,27 @@ def test_the_same_training_seed_gives_the_same_model(case: Case) -> None:
 
 
 def counts(case: Case) -> bool:
-    """Whether it learns by counting, in one pass and from no random weights, as NumPy models do."""
-    return case.plugin.header["FRAMEWORK"] == "numpy"
+    """Whether it learns by counting, in one pass and from no random weights, as models of NumPy alone do."""
+    return not case.plugin.header["REQUIRES"]
+
+
+def learns(case: Case) -> None:
+    """Skip a test of what training changes for a model that came trained."""
+    if case.plugin.header["PRETRAINED"]:
+        pytest.skip("it is pretrained: nothing is trained here")
+
+
+def test_a_pretrained_model_learns_nothing(case: Case) -> None:
+    if not case.plugin.header["PRETRAINED"]:
+        pytest.skip("it is trained here")
+    _, folder, events = case.again
+    assert not events
+    assert not (folder / "history.jsonl").exists()
+    assert case.generate(case.make(), PROMPTS) == case.generate(case.trained, PROMPTS), "as it is before fit"
 
 
 def test_another_training_seed_gives_another_model(case: Case, tmp_path: Path) -> None:
+    learns(case)
     if counts(case):
         pytest.skip("it counts: there are no weights to draw")
     other = case.fit(tmp_path, seed=1)
@@ -246,16 +236,19 @@ def test_another_training_seed_gives_another_model(case: Case, tmp_path: Path) -
 
 
 def test_zero_epochs_leave_the_first_weights(case: Case, tmp_path: Path) -> None:
+    learns(case)
     model = case.fit(tmp_path, budget=Budget(0))
     assert [len(notes) for notes in case.generate(model, PROMPTS)] == [NOTES] * len(PROMPTS)
-    if case.plugin.name != "references":
+    if case.plugin.header["ROLE"] != "reference":
         assert not (tmp_path / "history.jsonl").exists() or not (tmp_path / "history.jsonl").read_text()
         assert case.generate(model, PROMPTS) != case.generate(case.trained, PROMPTS)
 
 
 def test_every_epoch_is_logged(case: Case) -> None:
+    learns(case)
     _, folder, events = case.again
-    logged = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    history = folder / "history.jsonl"
+    logged = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
     assert [e["epoch"] for e in logged] == [e["epoch"] for e in events]
     assert [e["epoch"] for e in logged] == list(range(1, len(logged) + 1))
     assert all(math.isfinite(e["loss"]) and e["notes"] > 0 for e in logged)
@@ -263,6 +256,8 @@ def test_every_epoch_is_logged(case: Case) -> None:
 
 
 def test_resumes_from_its_checkpoint_as_if_never_stopped(case: Case, tmp_path: Path) -> None:
+    learns(case)
+
     class StopError(Exception):
         """The kill: after the second epoch was logged, before its checkpoint."""
 
@@ -287,11 +282,12 @@ COMPUTE = Budget(updates=14, evaluations=4, stages=(0.5,))
 
 
 def test_a_budget_in_updates_ends_there_and_resumes_within_an_epoch(case: Case, tmp_path: Path) -> None:
+    learns(case)
     if counts(case):
         pytest.skip("it counts: it makes no updates")
     logged: list[dict[str, Any]] = []
     straight = case.fit(tmp_path / "straight", budget=COMPUTE, emit=logged.append)
-    if "updates" not in logged[0] and case.plugin.name not in TINY:
+    if "updates" not in logged[0] and not case.plugin.header["TINY"]:
         pytest.skip("it knows epochs only")
     assert [entry["updates"] for entry in logged] == [4, 7, 11, 14]
     assert [entry["share"] for entry in logged] == pytest.approx([4 / 14, 0.5, 11 / 14, 1.0])
@@ -314,10 +310,11 @@ def test_a_budget_in_updates_ends_there_and_resumes_within_an_epoch(case: Case, 
 
 
 def test_a_stage_is_what_a_training_of_that_budget_gives(case: Case, tmp_path: Path) -> None:
+    learns(case)
     taken: dict[float, Any] = {}
 
     def take(share: float) -> None:
-        taken[share] = case.generate(model, PROMPTS), case.likelihood(model) and model.log_likelihood(VALID)
+        taken[share] = case.generate(model, PROMPTS), model.likelihood and model.log_likelihood(VALID)
 
     model = case.make()
     with without_xla(case.plugin.name):
@@ -333,7 +330,7 @@ def test_a_stage_is_what_a_training_of_that_budget_gives(case: Case, tmp_path: P
 
 
 def test_likelihood_is_a_log_probability_of_every_note_and_field(case: Case) -> None:
-    if case.likelihood(case.trained) is None:
+    if case.trained.likelihood is None:
         pytest.skip("no likelihood is claimed")
     pieces = [*VALID, music(300, 1), music(301, 7)]
     nats = case.trained.log_likelihood(pieces)
@@ -344,7 +341,7 @@ def test_likelihood_is_a_log_probability_of_every_note_and_field(case: Case) -> 
 
 
 def test_likelihood_of_a_piece_does_not_depend_on_the_others(case: Case) -> None:
-    if case.likelihood(case.trained) is None:
+    if case.trained.likelihood is None:
         pytest.skip("no likelihood is claimed")
     (alone,) = case.trained.log_likelihood([VALID[1]])
     together = case.trained.log_likelihood([TRAIN[0], VALID[1], music(300, 3)])
@@ -352,7 +349,7 @@ def test_likelihood_of_a_piece_does_not_depend_on_the_others(case: Case) -> None
 
 
 def test_likelihood_looks_only_back(case: Case) -> None:
-    if case.likelihood(case.trained) != "exact":
+    if case.trained.likelihood != "exact":
         pytest.skip("no exact likelihood is claimed")
     whole, first = case.trained.log_likelihood([VALID[0], Piece(VALID[0].notes[:20], "head")])
     # Frames and events of a beginning end otherwise than those of the whole: with chords cut short, or with keys that go up.
@@ -363,7 +360,7 @@ def test_likelihood_looks_only_back(case: Case) -> None:
 
 @pytest.mark.parametrize("history", [0, 1, 5])
 def test_pitch_probabilities_sum_to_one(case: Case, history: int) -> None:
-    if case.likelihood(case.trained) != "exact" or case.unit != "note":
+    if case.trained.likelihood != "exact" or case.unit != "note":
         pytest.skip("no exact likelihood of notes is claimed")
     onset = np.arange(history + 1) * 0.5
     base = np.full(history, 60)
@@ -376,8 +373,7 @@ def test_pitch_probabilities_sum_to_one(case: Case, history: int) -> None:
 
 
 def test_a_constraint_that_it_claims_to_follow_is_followed(case: Case) -> None:
-    claimed = case.plugin.header["CONSTRAINT"]
-    if claimed is False or (claimed is not True and case.params.get("kind") not in claimed):
+    if not case.plugin.header["CONSTRAINT"]:
         pytest.skip("no constraint is claimed")
     allowed = 40 + np.arange(NOTES)
     constraint = np.full((NOTES, 128), -1e4)
@@ -387,6 +383,6 @@ def test_a_constraint_that_it_claims_to_follow_is_followed(case: Case) -> None:
 
 
 def test_facts_are_plain_json(case: Case) -> None:
-    facts = dict(case.trained.facts()) if hasattr(case.trained, "facts") else {}
+    facts = dict(case.trained.facts())
     assert json.loads(json.dumps(facts, allow_nan=False)).keys() == facts.keys()
     assert facts.get("parameters", 1) > 0

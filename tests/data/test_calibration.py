@@ -193,7 +193,7 @@ class TestFirstOrder:
 
     def test_the_markov_row_comes_to_what_was_computed(self, music: Any, splits: Splits, tmp_path: Path) -> None:
         """Two independent ways to one number: the row counts drawn notes, the limit knows only the tables."""
-        model = load(find_plugins("model")["references"])("markov")
+        model = load(find_plugins("model")["markov"])()
         model.fit(splits.train, splits.validation, Run(seed=0, budget=Budget(), folder=tmp_path))
         bits = -np.concatenate(model.log_likelihood(splits.test)).mean(0) / math.log(2)
         best = limits.separate_chains(music, 256)

@@ -25,11 +25,11 @@ TOY = Path(__file__).parents[1] / "runner" / "plugins"
 MODEL = '''\
 """Plays one pitch."""
 import numpy as np
+import bench.api
 from bench.api import Notes
-FRAMEWORK = "numpy"
 FEATURES = "one pitch"
 PROMPT = True
-class Model:
+class Model(bench.api.Model):
     def fit(self, train, valid, run):
         run.begin()
         run.log(1, loss=1.0, notes=100)

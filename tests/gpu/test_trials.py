@@ -22,12 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 GREEDY = '''"""Asks for more memory than any GPU has."""
 import torch
 
-FRAMEWORK = "pytorch"
+import bench.api
+
+REQUIRES = ("torch",)
 FEATURES = "asks for too much"
 PROMPT = True
 
 
-class Model:
+class Model(bench.api.Model):
     """Fails."""
 
     def fit(self, train, valid, run):
@@ -68,7 +70,7 @@ def suites(device: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         chosen += " and not lstm-paper" if name == "lstm" else ""
         chosen += " and not transformer-gan" if name in ("transformer", "gan") else ""
         suite = ROOT / "tests/contract"
-        python = frameworks.interpreter("pytorch" if name in PYTORCH else "tensorflow")
+        python = frameworks.interpreter(("torch" if name in PYTORCH else "tensorflow",))
         command = [python, "-m", "pytest", suite / "test_models.py", "-k", chosen, "-q", "--confcutdir", suite]
         variables = {"BENCH_CONTRACT_DEVICE": device, "TORCHDYNAMO_DISABLE": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"} | {"PYTHONPATH": str(ROOT)} | variables
@@ -92,7 +94,7 @@ def test_the_contract_is_kept(name: str, device: str, suites: Callable[[str], su
     """The suite that every plug-in passes, uncompiled: many tiny networks, each trained for two epochs."""
     if name not in PYTORCH:
         needs_tensorflow(device)
-        if subprocess.run([frameworks.interpreter("tensorflow"), "-c", "import pytest"], check=False).returncode:
+        if subprocess.run([frameworks.interpreter(("tensorflow",)), "-c", "import pytest"], check=False).returncode:
             pytest.skip("TensorFlow's interpreter has no pytest")
     process = suites(name)
     said, _ = process.communicate()
@@ -111,7 +113,7 @@ def needs_tensorflow(device: str) -> None:
 def test_tensorflows_likelihoods_are_those_of_the_processor(name: str, device: str, tmp_path: Path) -> None:
     """On cuDNN against the loops for a processor, with the same weights; a process takes one device only."""
     needs_tensorflow(device)
-    python, script = frameworks.interpreter("tensorflow"), Path(__file__).with_name("keras_scores.py")
+    python, script = frameworks.interpreter(("tensorflow",)), Path(__file__).with_name("keras_scores.py")
     scores = []
     for where in ("cpu", device):
         subprocess.run([python, script, name, where, tmp_path], cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

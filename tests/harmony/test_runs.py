@@ -18,7 +18,7 @@ from tests.runner.conftest import Bench, toy
 __all__ = ["toy"]  # the fixture
 
 FORM = {"sections": "AABA", "a": 20, "b": 10, "transpose": 3}
-ROW = {"plugin": "references", "params": {"kind": "markov"}, "budget": {"epochs": 1}}
+ROW = {"plugin": "markov", "budget": {"epochs": 1}}
 HARMONY = {"key": "auto", "notes_per_chord": 4, "form": FORM}
 
 
@@ -152,12 +152,11 @@ def test_the_whole_piece_is_kept_for_its_midi_and_its_beginning_is_compared():
     assert len(tracks["melody"]) == len(given[0].prompt) + 20
 
 
-def trial(harmony=None, kind="markov", notes=8):
+def trial(harmony=None, name="markov", notes=8):
     return Trial(
-        system=kind,
+        system=name,
         kind="reference",
-        model="references",
-        params={"kind": kind},
+        model=name,
         dataset=DatasetChoice(name="four"),
         protocol=Protocol(notes=notes),
         budget=BudgetChoice(),
@@ -189,10 +188,10 @@ def test_whose_plan_a_row_is_measured_against():
         return found if isinstance(found, str) else found.plans[0].key
 
     assert [key(trial(one)), key(trial(other, "unigram"))] == ["C", "D"]
-    assert [key(trial()), key(trial(kind="unigram"))] == ["C", "D"]  # the same model without
-    assert "several plans" in key(trial(kind="uniform"))
+    assert [key(trial()), key(trial(name="unigram"))] == ["C", "D"]  # the same model without
+    assert "several plans" in key(trial(name="uniform"))
     only = StoredPlans([(trial(one), followed("C"))])
-    assert only.of(trial(kind="uniform")).plans[0].key == "C"
+    assert only.of(trial(name="uniform")).plans[0].key == "C"
     assert "has ended" in only.of(trial(other))
     assert "no plan of chords" in StoredPlans([]).of(trial())
 

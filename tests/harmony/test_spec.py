@@ -59,10 +59,10 @@ def test_a_constraint_is_another_trial_and_none_leaves_no_trace(tmp_path):
     [
         ("lstm:", "gan:", "mine.yaml:6: models.gan.harmony: the model 'gan' can't be constrained: it has no distribution of each "
          "note's pitch given the notes before (its header doesn't say CONSTRAINT = True).\nLeave harmony out of this row."),
-        ("lstm:", "row:\n    plugin: references\n    params: {kind: median}", "mine.yaml:8: models.row.harmony: 'references' of "
-         "kind 'median' draws no pitch, so nothing can constrain it."),
-        ("lstm:\n    harmony: {}", "row: {plugin: references, params: {kind: markov}}", "mine.yaml:5: models.row.plugin: unknown "
-         "model 'references'."),
+        ("lstm:", "row:\n    plugin: median", "mine.yaml:7: models.row.harmony: the model 'median' can't be constrained: it has "
+         "no distribution of each note's pitch given the notes before (its header doesn't say CONSTRAINT = True).\n"
+         "Leave harmony out of this row."),
+        ("lstm:\n    harmony: {}", "row: {plugin: markov}", "mine.yaml:5: models.row.plugin: unknown model 'markov'."),
         ("{}", "{progression: [I, IX]}", "mine.yaml:6: models.lstm.harmony.progression[1]: expected a roman numeral such as V, "
          "vi or V7, got 'IX'."),
         ("{}", "{minor: [V999]}", "mine.yaml:6: models.lstm.harmony.minor[0]: expected a roman numeral such as V, vi or V7, got "
@@ -88,7 +88,9 @@ def test_mistakes(tmp_path, old, new, message):
 
 def test_a_plugin_that_says_nothing_of_constraints_is_refused(tmp_path):
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "mute.py").write_text('"""Mute."""\nFRAMEWORK = "numpy"\nFEATURES = "x"\nclass Model:\n    pass\n')
+    (tmp_path / "models" / "mute.py").write_text(
+        '"""Mute."""\nimport bench.api\nFEATURES = "x"\nclass Model(bench.api.Model):\n    pass\n'
+    )
     with pytest.raises(SpecError, match="'mute' can't be constrained"):
         load(tmp_path, "lstm:", "mute:", plugins=[tmp_path])
 
@@ -96,15 +98,7 @@ def test_a_plugin_that_says_nothing_of_constraints_is_refused(tmp_path):
 CHAIN = "lstm:\n    harmony: {}"
 
 
-def searched(kinds):
-    return f"m: {{plugin: references, params: {{kind: markov}}, harmony: {{}}}}\ngrid: {{m.kind: {kinds}}}"
-
-
 def test_a_constrained_reference_can_be_searched(tmp_path):
-    systems = [t.system for t in unfold(load(tmp_path, CHAIN, searched("[markov, unigram]"))) if t.kind == "model"]
-    assert systems[:2] == ["m kind=markov", "m kind=unigram"]
-
-
-def test_every_kind_that_is_searched_must_follow_the_constraint(tmp_path):
-    said = refusal(tmp_path, CHAIN, searched("[markov, median]"))
-    assert said.startswith("mine.yaml:5: models.m.harmony: 'references' of kind 'median' draws no pitch")
+    searched = "m: {plugin: markov, harmony: {}}\ngrid: {m.time_classes: [64]}"
+    systems = [t.system for t in unfold(load(tmp_path, CHAIN, searched)) if t.kind == "model"]
+    assert systems[0] == "m time_classes=64"

@@ -23,8 +23,8 @@ shared = sys.modules[sys.modules[Model.__module__].to_frames.__module__]
 NOTHING = Notes.from_columns([], [], [], [])
 
 
-def trained(kind: str, train: list[Piece], valid: list[Piece], folder: Path) -> Any:
-    model = Model(kind)
+def trained(order: int, train: list[Piece], valid: list[Piece], folder: Path) -> Any:
+    model = Model(order)
     model.fit(train, valid, Run(0, Budget(1), folder))
     return model
 
@@ -67,7 +67,7 @@ def test_a_pass_has_every_frame_once_after_the_one_before() -> None:
 
 
 def test_the_likelihood_of_two_frames_by_hand() -> None:
-    model = Model("markov")
+    model = Model(1)
     model.odds[0], model.odds[1] = math.log(0.1 / 0.9), math.log(0.75 / 0.25)
     (nats,) = model.log_likelihood([piece([60, 64], [60, 67])])
     # 60 is held, 64 ends, 67 begins, and 85 other keys stay silent; the first frame isn't predicted.
@@ -76,8 +76,8 @@ def test_the_likelihood_of_two_frames_by_hand() -> None:
 
 def test_counts_by_hand(tmp_path: Path) -> None:
     music = [piece([60], [60], [60, 62], [62])]
-    markov = trained("markov", music, music, tmp_path / "markov")
-    independent = trained("independent", music, music, tmp_path / "independent")
+    markov = trained(1, music, music, tmp_path / "markov")
+    independent = trained(0, music, music, tmp_path / "independent")
     share = (4 + 1) / (3 * 88 + 2)
 
     def p(sounds: int, of: int, model: Any = markov) -> float:
@@ -90,7 +90,7 @@ def test_counts_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_ends_within_a_chord_is_completed_from_above() -> None:
-    model = Model("independent")  # one half for each key
+    model = Model(0)  # one half for each key
     prompt = piece([60], [48, 60, 72], start=3.25).notes[:3]
     (made,) = model.generate([prompt], 200, seed=1)
     first = made[: int((made.onset < 4).sum())]
@@ -103,7 +103,7 @@ def test_a_prompt_that_ends_within_a_chord_is_completed_from_above() -> None:
 
 def test_a_prompt_off_the_grid_is_not_overtaken() -> None:
     prompt = Notes.from_columns([1.0, 1.7], [0.5, 0.5], [60, 62], [64, 64])
-    (made,) = Model("independent").generate([prompt], 300, seed=0)
+    (made,) = Model(0).generate([prompt], 300, seed=0)
     assert made.onset[0] == 1.7
     assert made.onset[-1] % 0.5 == 0
 
@@ -111,7 +111,7 @@ def test_a_prompt_off_the_grid_is_not_overtaken() -> None:
 def test_of_an_endless_prompt_the_end_is_heard() -> None:
     """A note after a day of silence took 180,000 steps."""
     prompt = Notes.from_columns([0.25, 90_000.25], [0.5, 0.5], [60, 62], [64, 64])
-    model, steps = Model("independent"), []
+    model, steps = Model(0), []
     after = model._after
     model._after = lambda frame: steps.append(frame) or after(frame)
     (made,) = model.generate([prompt], 200, seed=0)
@@ -121,7 +121,7 @@ def test_of_an_endless_prompt_the_end_is_heard() -> None:
 
 
 def test_silence_ends() -> None:
-    model = Model("markov")
+    model = Model(1)
     model.odds[:] = -200.0
     model.odds[:, 50] = -100.0
     for made in model.generate([NOTHING, piece([60]).notes], 3, seed=0):
@@ -130,7 +130,7 @@ def test_silence_ends() -> None:
 
 
 def test_the_lowest_notes_of_the_last_frame() -> None:
-    model = Model("independent")
+    model = Model(0)
     model.odds[:] = 200.0
     (made,) = model.generate([NOTHING], 90, seed=0)
     assert made.pitch.tolist() == [*range(21, 109), 21, 22]
@@ -138,7 +138,7 @@ def test_the_lowest_notes_of_the_last_frame() -> None:
 
 
 def test_generation_draws_with_the_probabilities_of_the_model(tmp_path: Path) -> None:
-    model = Model("markov")
+    model = Model(1)
     model.odds[0], model.odds[1] = -4.0, 1.0
     (made,) = model.generate([NOTHING], 4000, seed=3)
     grid = shared.to_frames(made)
@@ -148,14 +148,14 @@ def test_generation_draws_with_the_probabilities_of_the_model(tmp_path: Path) ->
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match="no kind 'bigram'"):
-        Model("bigram")
+    with pytest.raises(PluginError, match="order is 2, must be 0 or 1"):
+        Model(2)
     with pytest.raises(DataError, match="validation split has no piece of two frames"):
-        trained("markov", TRAIN, [piece([60])], tmp_path)
+        trained(1, TRAIN, [piece([60])], tmp_path)
 
 
 def test_smoothing_is_chosen_on_validation_pieces(tmp_path: Path) -> None:
-    model = Model("markov")
+    model = Model(1)
     run = fitted(model, tmp_path, 1)
     chosen = model.facts()["chosen_on_validation"]
     assert -np.concatenate(model.log_likelihood(VALID)).mean() == pytest.approx(run.history[0]["validation_loss"])
@@ -172,9 +172,9 @@ def chorales() -> Any:
     return dataset.load(source, lambda *progress: None)
 
 
-@pytest.mark.parametrize(("kind", "nats"), [("independent", 11.09), ("markov", 10.49)])
-def test_figures_on_the_published_file(kind: str, nats: float, chorales: Any, tmp_path: Path) -> None:
-    parts = trained(kind, chorales.train, chorales.validation, tmp_path).log_likelihood(chorales.test)
+@pytest.mark.parametrize(("order", "nats"), [(0, 11.09), (1, 10.49)])
+def test_figures_on_the_published_file(order: int, nats: float, chorales: Any, tmp_path: Path) -> None:
+    parts = trained(order, chorales.train, chorales.validation, tmp_path).log_likelihood(chorales.test)
     assert len(parts) == 77
     assert sum(map(len, parts)) == 4648, "as in the published tables"
     assert -np.concatenate(parts).mean() == pytest.approx(nats, abs=0.005)
@@ -182,7 +182,7 @@ def test_figures_on_the_published_file(kind: str, nats: float, chorales: Any, tm
 
 def test_counted_as_in_the_code_of_the_published_table(chorales: Any, tmp_path: Path) -> None:
     """Minus the trace of y log(p) + (1 - y) log(1 - p) over frames 2 to T of each piece, its sum over all frames."""
-    model = trained("markov", chorales.train, chorales.validation, tmp_path)
+    model = trained(1, chorales.train, chorales.validation, tmp_path)
     total, count = 0.0, 0
     for music in chorales.test:
         grid = frames(music).astype(float)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.api import FIELDS, NoteCodec
 from bench.plugins.discovery import find_plugins, load
 
-PACKAGE = load(find_plugins("model")["references"]).__module__.rsplit(".", 1)[0]
+PACKAGE = load(find_plugins("model")["ngram"]).__module__.rsplit(".", 1)[0]
 ngram: Any = importlib.import_module(f"{PACKAGE}._ngram")
 contexts: Any = importlib.import_module(f"{PACKAGE}._contexts")
 

@@ -18,7 +18,7 @@ def training():
     """The sibling module of the shipped models, imported as they import it."""
     import sys
 
-    model = load(find_plugins("model")["references"])
+    model = load(find_plugins("model")["median"])
     package = model.__module__.rpartition(".")[0]
     __import__(f"{package}._training")
     return sys.modules[f"{package}._training"]

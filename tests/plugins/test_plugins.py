@@ -1,5 +1,6 @@
 """Plug-ins: found by path, read without an import, loaded as siblings of one package."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from bench.plugins.header import read_plugin
 from bench.plugins.parameters import Parameter
 from bench.system.paths import user_folders
 
-HEADER = '"""A model."""\nFRAMEWORK = "numpy"\nFEATURES = "few"\n'
+HEADER = '"""A model."""\nimport bench.api\nFEATURES = "few"\n'
 DATASET = (
-    '"""A dataset."""\nTITLE = "Songs"\nLICENSE = "CC0"\nclass Dataset:\n    def __init__(self, limit: int | None = None): ...\n'
+    '"""A dataset."""\nimport bench.api\nTITLE = "Songs"\nLICENSE = "CC0"\n'
+    "class Dataset(bench.api.Dataset):\n    def __init__(self, limit: int | None = None): ...\n"
 )
 
 
@@ -28,15 +30,15 @@ def write(path: Path, text: str) -> Path:
 
 
 def model(folder: Path, name: str = "mine", body: str = "    pass\n", header: str = HEADER) -> Path:
-    return write(folder / f"{name}.py", f"{header}class Model:\n{body}")
+    return write(folder / f"{name}.py", f"{header}class Model(bench.api.Model):\n{body}")
 
 
 class TestFinding:
     def test_shipped_plugins_need_no_option(self):
-        assert {"gan", "lstm", "references", "transformer"} <= find_plugins("model").keys()
+        assert {"gan", "lstm", "median", "transformer"} <= find_plugins("model").keys()
         assert {"adl", "chorales", "folder", "jsb", "maestro", "midiworld", "mon2025", "pop909"} <= find_plugins("dataset").keys()
 
-    @pytest.mark.parametrize("name", find_plugins("model"))
+    @pytest.mark.parametrize("name", [name for name, p in find_plugins("model").items() if p.header["ROLE"] == "model"])
     def test_a_shipped_model_names_its_reference_in_the_line_that_is_listed(self, name):
         assert re.search(r"\b(19|20)\d\d\b", find_plugins("model")[name].summary)
 
@@ -105,15 +107,17 @@ class TestHeader:
         plugin = read_plugin(model(tmp_path, header=header))
         assert plugin.summary == "A model."
         assert plugin.header == {
-            "FRAMEWORK": "numpy",
             "FEATURES": "few",
+            "REQUIRES": (),
+            "ROLE": "model",
+            "PRETRAINED": False,
             "PROMPT": False,
             "UNIT": "note",
             "LIKELIHOOD": "bound",
             "SEES_TARGET": False,
             "SEES_SAMPLES": False,
             "CONSTRAINT": False,
-            "KINDS": {},
+            "TINY": {},
         }
 
     def test_nothing_is_imported(self, tmp_path):
@@ -123,13 +127,18 @@ class TestHeader:
     @pytest.mark.parametrize(
         ("header", "message"),
         [
-            ('FEATURES = "x"\n', "{}:1: the header lacks FRAMEWORK; expected one of 'tensorflow', 'pytorch', 'numpy'."),
-            ('FRAMEWORK = "jax"\n', "{}:1: FRAMEWORK is 'jax'; expected one of 'tensorflow', 'pytorch', 'numpy'."),
+            ("PROMPT = True\n", "{}:1: the header lacks FEATURES; expected a text in quotes."),
+            (HEADER + "REQUIRES = ('scikit-learn',)\n", "{}:4: REQUIRES is ('scikit-learn',); expected a tuple of "
+             'importable modules, such as ("torch",).'),
+            (HEADER + 'REQUIRES = "torch"\n', "{}:4: REQUIRES is 'torch'; expected a tuple of importable modules, such as "
+             '("torch",).'),
+            (HEADER + 'ROLE = "baseline"\n', "{}:4: ROLE is 'baseline'; expected one of 'model', 'reference'."),
+            (HEADER + "TINY = {'units': 4}\n", "{}: TINY names 'units', which is no hyperparameter of its Model."),
             (HEADER + "PROMPT = 1\n", "{}:4: PROMPT is 1; expected one of True, False."),
             (HEADER + "PROMPT = bool(1)\n", "{}:4: PROMPT must be a literal, as it is read without importing the file; "
              "expected one of True, False."),
             (HEADER + 'LIKELYHOOD = "exact"\n', "{}:4: unknown header name LIKELYHOOD."),
-            ('FRAMEWORK = "numpy"\nFEATURES = " "\n', "{}:2: FEATURES is ' '; expected a text in quotes."),
+            ('FEATURES = " "\n', "{}:1: FEATURES is ' '; expected a text in quotes."),
         ],
     )  # fmt: skip
     def test_what_is_wrong_is_named_with_its_line(self, tmp_path, header, message):
@@ -159,6 +168,29 @@ class TestHeader:
         with pytest.raises(PluginError, match="file name holds only letters, digits, _ and -"):
             read_plugin(model(tmp_path, name))
 
+    def test_an_old_plugin_is_told_once_all_that_must_change(self, tmp_path):
+        header = '"""Old."""\nFRAMEWORK = "pytorch"\nFEATURES = "few"\nKINDS = {"a": "x"}\n'
+        path = write(tmp_path / "old.py", header + "class Model:\n    def __init__(self, kind: str = 'a'): ...\n")
+        with pytest.raises(PluginError) as caught:
+            read_plugin(path)
+        assert str(caught.value) == (
+            f"{path}:5: the model was written for an older version of bench.\n"
+            "Change `class Model:` to `class Model(bench.api.Model):`, with `import bench.api` above;\n"
+            "       FRAMEWORK = 'pytorch' to REQUIRES = (\"torch\",), the modules that it imports;\n"
+            '       KINDS and the parameter `kind` to a file for each, with ROLE = "reference" where it is a reference row.\n'
+            "See docs/plugins.md."
+        )
+
+    def test_a_dataset_without_its_base_class(self, tmp_path):
+        path = write(tmp_path / "songs.py", DATASET.replace("(bench.api.Dataset)", ""))
+        with pytest.raises(
+            PluginError, match=r"songs\.py:5: the dataset was written for an older[\s\S]*class Dataset\(bench\.api"
+        ):
+            read_plugin(path)
+
+    def test_constants_of_its_own_are_no_old_header(self, tmp_path):
+        assert read_plugin(model(tmp_path, header=HEADER + 'KINDS = {"a": "x"}\n')).header["FEATURES"] == "few"
+
 
 class TestParameters:
     def test_of_init(self, tmp_path):
@@ -184,6 +216,61 @@ class TestParameters:
 
     def test_none(self, tmp_path):
         assert read_plugin(model(tmp_path)).parameters == {}
+
+    BASES = """\
+        from dataclasses import dataclass
+        @dataclass
+        class Sized:
+            width: int = 8
+            depth: int = 2
+        class Plain(Sized): ...
+        @dataclass
+        class Rated(Plain):
+            rate: float
+        class Made:
+            def __init__(self, wide: bool = True): ...
+    """
+
+    @pytest.mark.parametrize(
+        ("imported", "base", "own", "expected"),
+        [
+            ("from ._bases import Plain", "Plain", "@dataclass\n", {"width": "8", "depth": "3", "heads": "4"}),
+            ("from ._bases import Plain as P", "P", "@dataclass\n", {"width": "8", "depth": "3", "heads": "4"}),
+            ("from . import _bases", "_bases.Plain", "@dataclass\n", {"width": "8", "depth": "3", "heads": "4"}),
+            ("from . import _bases as b", "b.Plain[int]", "@dataclass\n", {"width": "8", "depth": "3", "heads": "4"}),
+            ("from ._bases import Plain", "Plain", "", {"width": "8", "depth": "2"}),
+            ("from ._bases import Made", "Made", "", {"wide": "True"}),
+            ("from ._gone import Made", "Made", "", {}),
+            ("from elsewhere import Made", "Made", "@dataclass\n", {"depth": "3", "heads": "4"}),
+        ],
+    )
+    def test_inherited_from_a_sibling(self, tmp_path, imported, base, own, expected):
+        write(tmp_path / "_bases.py", self.BASES)
+        header = f'"""A model."""\nfrom dataclasses import dataclass\n{imported}\nFEATURES = "few"\n'
+        path = write(tmp_path / "mine.py", f"{header}{own}class Model({base}):\n    depth: int = 3\n    heads: int = 4\n")
+        assert {name: p.default for name, p in read_plugin(path).parameters.items()} == expected
+
+    def test_an_inherited_one_needs_a_default_in_the_end(self, tmp_path):
+        write(tmp_path / "_bases.py", self.BASES)
+        header = '"""A model."""\nfrom dataclasses import dataclass\nfrom ._bases import Rated\nFEATURES = "few"\n'
+        text = header + "@dataclass\nclass Model(Rated):\n"
+        assert "rate" in read_plugin(write(tmp_path / "a.py", text + "    rate: float = 0.1\n")).parameters
+        with pytest.raises(PluginError, match=r"_bases\.py:9: parameter 'rate' has no default"):
+            read_plugin(write(tmp_path / "b.py", text + "    depth: int = 1\n"))
+
+    def test_a_helper_that_was_changed_is_read_again(self, tmp_path):
+        text = '"""A model."""\nfrom ._bases import Made\nFEATURES = "few"\nclass Model(Made): ...\n'
+        path = write(tmp_path / "mine.py", text)
+        for name in ("wide", "much_wider"):
+            write(tmp_path / "_bases.py", f"class Made:\n    def __init__(self, {name}: int = 1): ...\n")
+            assert list(read_plugin(path).parameters) == [name]
+
+    def test_those_that_are_read_are_those_that_python_takes(self):
+        pytest.importorskip("torch")
+        pytest.importorskip("tensorflow")
+        for plugin in find_plugins("model").values():
+            signature = inspect.signature(load(plugin)).parameters
+            assert list(plugin.parameters) == list(signature), plugin.name
 
     def test_one_without_default(self, tmp_path):
         path = model(tmp_path, body="    def __init__(self, units: int): ...\n")

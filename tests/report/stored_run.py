@@ -37,14 +37,11 @@ def notes(pitch: Sequence[int], velocity: Sequence[int] = (80, 80, 80, 80), star
 REAL = (notes([60, 62, 64, 66], (70, 80, 90, 100)), notes([50, 50, 54, 54], (60, 60, 60, 60)))
 
 HEADERS = {
-    "lstm": {"FEATURES": "recurrent", "PROMPT": True, "LIKELIHOOD": "exact", "KINDS": {}},
-    "gan": {"FEATURES": "adversarial; takes no prompt", "PROMPT": False, "LIKELIHOOD": None, "KINDS": {}},
-    "references": {
-        "FEATURES": "a reference row",
-        "PROMPT": True,
-        "LIKELIHOOD": "exact",
-        "KINDS": {"median": "one note repeated", "ngram": "counts of short contexts", "real": "another real piece"},
-    },
+    "lstm": {"FEATURES": "recurrent", "PROMPT": True, "LIKELIHOOD": "exact"},
+    "gan": {"FEATURES": "adversarial; takes no prompt", "PROMPT": False, "LIKELIHOOD": None},
+    "median": {"FEATURES": "one note repeated", "PROMPT": True, "LIKELIHOOD": None, "ROLE": "reference"},
+    "ngram": {"FEATURES": "counts of short contexts", "PROMPT": True, "LIKELIHOOD": "exact", "ROLE": "reference"},
+    "real": {"FEATURES": "another real piece", "PROMPT": True, "LIKELIHOOD": None, "ROLE": "reference"},
 }
 
 
@@ -96,14 +93,14 @@ class Stored:
         **outcome: Any,
     ) -> str:
         """A trial with its outcome and samples; None as samples and no error: it has not run."""
-        model = model or ("references" if kind == "reference" else system.removeprefix("untrained "))
+        model = model or system.removeprefix("untrained ")
         key = key or f"{system}-{seed}".replace(" ", "-")
         trial = {
             "system": system,
             "kind": kind,
             "cell_of": cell_of,
             "model": model,
-            "params": dict(params or ({"kind": system} if kind == "reference" else {})),
+            "params": dict(params or {}),
             "dataset": self.spec["dataset"],
             "protocol": self.spec["protocol"],
             "budget": self.budget(kind),

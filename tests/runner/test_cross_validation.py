@@ -28,7 +28,7 @@ from .test_kills import timeless
 FOLDS = {"prompt": 10, "notes": 20, "folds": "leave-one-out"}
 BUDGET = {"epochs": 4, "timeout": 60}
 ROWS = ["real", "markov"]
-HARMONY = {"plugin": "references", "params": {"kind": "markov"}, "harmony": {"key": "C major", "notes_per_chord": 4}}
+HARMONY = {"plugin": "markov", "harmony": {"key": "C major", "notes_per_chord": 4}}
 
 
 def stamps(toy: Bench) -> dict[Path, int]:

@@ -16,6 +16,7 @@ from .conftest import Bench
 CHORDS = '''
 """Chords of a frame each; one piece is a single chord."""
 import numpy as np
+import bench.api
 from bench.api import Notes, Piece, Splits
 
 TITLE = "Chords"
@@ -30,7 +31,7 @@ def piece(name, frames, voices=3):
     return Piece(Notes.from_columns(onset, np.full(n, 0.5), pitch, np.full(n, 64)), name)
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     def fingerprint(self, source):
         return "chords"
 

@@ -26,7 +26,7 @@ from bench.storage import run_folder
 from bench.storage.corpus import load_corpus, save_corpus
 from bench.storage.files import FORMAT, DamagedError, hold
 from bench.storage.samples import read_samples, read_target_file, read_targets, write_targets
-from bench.system import frameworks, hardware, provenance
+from bench.system import hardware, provenance
 from bench.system.paths import Places
 from bench.verification import verify_run
 from tests.descriptors import few
@@ -51,7 +51,7 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert run["dataset"]["pieces"] == {"train": 4, "validation": 1, "test": 5}
     assert run["dataset"]["too_short"] == 2
     assert run["dataset"]["skipped"] == [{"source": "bad.mid", "reason": "empty"}]
-    assert set(run["plugins"]) == {"steady", "references"}
+    assert set(run["plugins"]) == {"steady", "markov", "shuffle"}
     assert run["headers"]["steady"]["FEATURES"] == "a slow walk"
     assert run["call"]["spec"] == str(toy.spec)
     assert run["call"]["plugins"] == [str(PLUGINS)]
@@ -451,9 +451,8 @@ def test_an_interpreter_that_cannot_be_started_is_said(toy: Bench, monkeypatch: 
     python = toy.folder / "python"
     python.write_bytes(b"\x7fELF no program")
     python.chmod(0o755)
-    monkeypatch.setitem(frameworks.INTERPRETERS, "numpy", "BENCH_PYTHON_NUMPY")
-    monkeypatch.setenv("BENCH_PYTHON_NUMPY", str(python))
-    toy.write({"steady": {}})
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(python))
+    toy.write({"transformer": {}})
     with pytest.raises(UsageError, match="python can't be started: Exec format error"):
         toy.run()
 

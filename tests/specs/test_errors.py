@@ -11,7 +11,7 @@ from bench.plugins.discovery import find_plugins
 from bench.specs.load import load_spec, shipped_specs
 from bench.specs.schema import Spec
 
-MODELS = [name for name in find_plugins("model") if name != "references"]
+MODELS = [name for name, plugin in find_plugins("model").items() if plugin.header["ROLE"] == "model"]
 
 GOOD = """\
 title: Mine

@@ -35,14 +35,14 @@ def framework(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, **report
 
 
 def test_gpu_where_all_frameworks_of_the_spec_see_one(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tensorflow", "pytorch"):
+    for name in ("tensorflow", "torch"):
         framework(monkeypatch, gpu_machine, name, gpus=["Some GPU"])
     assert choose_scale(None, "table2") == ("gpu", "nvidia-smi shows Some GPU")
 
 
 def test_cpu_where_one_framework_has_no_cuda(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `make setup` makes on a machine with a GPU: TensorFlow for processors alone."""
-    framework(monkeypatch, gpu_machine, "pytorch", gpus=["Some GPU"])
+    framework(monkeypatch, gpu_machine, "torch", gpus=["Some GPU"])
     framework(monkeypatch, gpu_machine, "tensorflow")
     scale, why = choose_scale(None, "table2")
     assert scale == "cpu"
@@ -76,15 +76,15 @@ def test_cpu_where_no_model_uses_a_gpu(gpu_machine: Path) -> None:
 def test_cpu_for_a_reason_that_an_installation_does_not_change(
     reason: str, remedy: str, gpu_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    framework(monkeypatch, gpu_machine, "pytorch", reason=reason)
+    framework(monkeypatch, gpu_machine, "torch", reason=reason)
     scale, why = choose_scale(None, "table2", models=["vae"])
     assert scale == "cpu"
-    assert f"pytorch can't use it ({reason}); to change that: {remedy}; " in why
+    assert f"torch can't use it ({reason}); to change that: {remedy}; " in why
 
 
 def test_cpu_where_a_framework_is_missing(gpu_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     framework(monkeypatch, gpu_machine, "tensorflow", gpus=["Some GPU"])
-    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(gpu_machine / "none", "echo 'No module named torch' >&2; exit 1")))
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(script(gpu_machine / "none", "echo 'No module named torch' >&2; exit 1")))
     scale, why = choose_scale(None, "table2")
     assert scale == "cpu"
-    assert "pytorch can't use it (No module named torch)" in why
+    assert "torch can't use it (No module named torch)" in why

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from bench.plugins.discovery import find_plugins
 from bench.specs.schema import SCALES, BudgetChoice, Compute, Spec
 from bench.specs.trials import unfold
 from tests.specs.little import LITTLE, load
@@ -30,10 +31,25 @@ class TestUnfolding:
         assert row.params == {"units": 8, "layers": 3}
 
     def test_a_reference_with_a_constraint_has_no_untrained_row(self, tmp_path):
-        chain = "chain: {plugin: references, params: {kind: markov}, harmony: {key: auto}}"
-        trials = unfold(load(tmp_path, LITTLE.replace("\nmodels:\n", f"\nmodels:\n  {chain}\n", 1), scale="cpu"))
+        chain = "chain: {plugin: markov, harmony: {key: auto}}"
+        spec = load(tmp_path, LITTLE.replace("\nmodels:\n", f"\nmodels:\n  {chain}\n", 1), scale="cpu")
+        trials = unfold(spec, headers={name: plugin.header for name, plugin in find_plugins("model").items()})
         assert "chain" in {t.system for t in trials}
         assert "untrained chain" not in {t.system for t in trials}
+
+    def test_a_pretrained_model_has_no_budget_and_no_untrained_row(self, tmp_path):
+        spec = load(tmp_path, scale="cpu")
+        plain, ready = unfold(spec), unfold(spec, headers={"lstm": {"PRETRAINED": True}})
+        assert {t.kind for t in ready} == {"reference", "model"}
+        models = [t for t in ready if t.kind == "model"]
+        assert [t.system for t in models] == [t.system for t in plain if t.kind == "model"]
+        assert {(t.pretrained, t.budget.epochs, t.budget.timeout) for t in models} == {(True, 1, spec.budget.timeout)}
+        assert models[0].digest() != next(t for t in plain if t.kind == "model").digest()
+
+    def test_a_trial_that_is_not_pretrained_is_hashed_as_before_there_were_any(self, tmp_path):
+        (trial, *_) = unfold(load(tmp_path, scale="cpu"))
+        assert '"pretrained"' not in trial.model_dump_json(exclude={"pretrained": True})
+        assert trial.digest() != trial.model_copy(update={"pretrained": True}).digest()
 
     def test_a_grid_trains_every_combination_and_only_of_its_row(self, tmp_path):
         text = LITTLE.replace("references:", "grid: {lstm.units: [8, 16], lstm.dropout: [0.1, 0.2]}\nreferences:")

@@ -18,20 +18,51 @@ def test_a_framework_is_asked_in_its_own_interpreter(tmp_path: Path, monkeypatch
     nothing = {"gpus": [], "cuda": None, "error": None, "reason": None}
     assert report == {**nothing, "version": np.__version__, "python": sys.executable}
     broken = script(tmp_path / "python", "echo warming up; echo 'No module named torch' >&2; exit 1")
-    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(broken))
-    assert frameworks.framework_report("pytorch") == {
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(broken))
+    assert frameworks.framework_report("torch") == {
         **nothing, "version": None, "error": "No module named torch", "python": str(broken)
     }  # fmt: skip
     for answer in ("", "echo '[1]'", "echo hello"):
-        monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(tmp_path / "silent", answer)))
-        assert frameworks.framework_report("pytorch")["error"] == "it does not respond like a Python interpreter"
+        monkeypatch.setenv("BENCH_PYTHON_TORCH", str(script(tmp_path / "silent", answer)))
+        assert frameworks.framework_report("torch")["error"] == "it does not respond like a Python interpreter"
         frameworks.versions.cache_clear()
         assert "error" in frameworks.versions(str(tmp_path / "silent"))
-    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(tmp_path / "gone"))
-    assert "gone" in frameworks.framework_report("pytorch")["error"]
-    with pytest.raises(UsageError, match=r"\$BENCH_PYTHON_PYTORCH is .*gone"):
-        frameworks.interpreter("pytorch")
-    assert frameworks.interpreter("numpy") == sys.executable
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(tmp_path / "gone"))
+    assert "gone" in frameworks.framework_report("torch")["error"]
+    with pytest.raises(UsageError, match=r"\$BENCH_PYTHON_TORCH is .*gone"):
+        frameworks.interpreter(("torch",))
+    assert frameworks.interpreter(()) == sys.executable
+
+
+def test_the_interpreter_of_several_modules_has_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert frameworks.interpreter(("numpy", "no_such_module")) == sys.executable
+    without = script(tmp_path / "without", "echo '[\"no_such_module\"]'")
+    having = script(tmp_path / "having", "echo '[]'")
+    monkeypatch.setenv("BENCH_PYTHON_NUMPY", str(without))
+    assert frameworks.interpreter(("numpy", "no_such_module")) == str(without), "the only one that is named"
+    monkeypatch.setenv("BENCH_PYTHON_NO_SUCH_MODULE", str(having))
+    assert frameworks.interpreter(("numpy", "no_such_module")) == str(having)
+    assert frameworks.interpreter(("numpy",)) == str(without)
+    having.write_text(without.read_text())
+    frameworks.lacking.cache_clear()
+    assert frameworks.interpreter(("numpy", "no_such_module")) == str(without), "the first, where none has them all"
+
+
+def test_the_older_name_of_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(tmp_path / "python", "echo '[]'")))
+    assert frameworks.interpreter(("torch",)) == str(tmp_path / "python")
+
+
+def test_modules_that_are_missing_and_what_installs_them(tmp_path: Path) -> None:
+    requires = ("numpy.linalg", "no_such_module", "no_such_module.inner")
+    assert frameworks.lacking(requires, sys.executable) == ("no_such_module",)
+    frameworks.lacking.cache_clear()
+    link = tmp_path / "python"
+    link.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    link.chmod(0o755)
+    assert frameworks.lacking(requires, str(link)) == ("no_such_module",), "asked in a process of its own"
+    assert frameworks.lacking(requires, str(tmp_path / "gone")) == ()
+    assert frameworks.install_command(["torch", "other"], "py") == "py -m pip install torch==2.13.0 safetensors other"
 
 
 TORCH = """
@@ -74,7 +105,7 @@ def test_pytorch_says_why_it_can_use_no_gpu(
     """A GPU that the build has no code for would be accepted, and die at the first kernel."""
     (tmp_path / "torch.py").write_text(TORCH.format(built=built, warning=warning, capabilities=capabilities))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    report = frameworks.framework_report("pytorch")
+    report = frameworks.framework_report("torch")
     assert (report["gpus"], report["reason"], report["error"]) == (gpus, reason, None)
 
 
@@ -89,10 +120,10 @@ def test_the_remedy_is_one_that_can_help(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_trial_for_a_gpu_does_not_fall_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("torch", "tensorflow"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    with pytest.raises(TrialError, match="asks for a GPU, but pytorch sees none"):
-        frameworks.require_device("pytorch", "cuda")
-    frameworks.require_device("pytorch", "cpu")
-    frameworks.require_device("numpy", "cuda")
+    with pytest.raises(TrialError, match="asks for a GPU, but torch sees none"):
+        frameworks.require_device(("torch",), "cuda")
+    frameworks.require_device(("torch",), "cpu")
+    frameworks.require_device((), "cuda")
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (7, 0)])
@@ -103,8 +134,8 @@ def test_a_trial_does_not_begin_on_a_gpu_that_pytorch_has_no_code_for(
     exec(TORCH.format(built="13.0", warning="pass", capabilities=[capability]), space)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=space["cuda"]))  # type: ignore[arg-type]
     if capability == (7, 5):
-        frameworks.require_device("pytorch", "cuda")
+        frameworks.require_device(("torch",), "cuda")
         return
-    with pytest.raises(TrialError, match=r"pytorch can't use the GPU: GPU 0 has compute capability 7\.0") as caught:
-        frameworks.require_device("pytorch", "cuda")
+    with pytest.raises(TrialError, match=r"torch can't use the GPU: GPU 0 has compute capability 7\.0") as caught:
+        frameworks.require_device(("torch",), "cuda")
     assert "--scale cpu" in caught.value.hint

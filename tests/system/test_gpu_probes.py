@@ -13,13 +13,11 @@ from bench.system.gpu_probes import CHECKS, Check, probe
 
 from .scripts import script
 
-MODULES = {"pytorch": "torch", "tensorflow": "tensorflow"}
-
 
 @pytest.mark.training
 @pytest.mark.parametrize("framework", CHECKS)
 def test_every_check_passes_on_the_processor(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(MODULES[framework])
+    pytest.importorskip(framework)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     checks = probe(framework, "cpu", timeout=400)
     assert [(check.name, check.passed) for check in checks] == [(name, True) for name in CHECKS[framework]], checks
@@ -59,9 +57,9 @@ PRODUCT = f"""{DEVICE}; echo '{{"check": "product"}}'"""
     ],
 )
 def test_a_process_that_ends_early(answer: str, name: str, detail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(tmp_path / "python", answer)))
-    first, second = probe("pytorch", timeout=1)
-    assert first == Check("pytorch", "device", True, "H100")
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(script(tmp_path / "python", answer)))
+    first, second = probe("torch", timeout=1)
+    assert first == Check("torch", "device", True, "H100")
     assert (second.name, second.passed) == (name, False)
     assert detail in second.detail
 
@@ -79,17 +77,17 @@ def test_code_is_compiled_where_it_may_run(
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=flags.get(path, 0)))
     said = tmp_path / "said"
     text = f'echo "$TRITON_CACHE_DIR" "$TORCHINDUCTOR_CACHE_DIR" >{said}'
-    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(tmp_path / "python", text)))
-    probe("pytorch")
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(script(tmp_path / "python", text)))
+    probe("torch")
     assert {Path(folder).parent for folder in said.read_text().split()} == {tmp_path / place}
     assert list((tmp_path / place).iterdir()) == [], "it is removed"
 
 
 def test_an_interpreter_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(script(tmp_path / "python", "echo 'No module named torch' >&2; exit 1")))
-    (check,) = probe("pytorch")
-    assert check == Check("pytorch", "start", False, "the process ended with exit code 1: No module named torch")
-    monkeypatch.setenv("BENCH_PYTHON_PYTORCH", str(tmp_path / "gone"))
-    (check,) = probe("pytorch")
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(script(tmp_path / "python", "echo 'No module named torch' >&2; exit 1")))
+    (check,) = probe("torch")
+    assert check == Check("torch", "start", False, "the process ended with exit code 1: No module named torch")
+    monkeypatch.setenv("BENCH_PYTHON_TORCH", str(tmp_path / "gone"))
+    (check,) = probe("torch")
     assert (check.name, check.passed) == ("start", False)
     assert "gone" in check.detail

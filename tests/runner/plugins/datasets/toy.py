@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+import bench.api
 from bench.api import Notes, Piece, Progress, Skipped, Splits
 
 TITLE = "Toy"
@@ -13,7 +14,7 @@ LICENSE = "CC0"
 NEEDS = "nothing"
 
 
-class Dataset:
+class Dataset(bench.api.Dataset):
     def __init__(self, length: int = 60, test: int = 5, fault: str = "") -> None:
         self.length, self.test, self.fault = length, test, fault
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import Notes, Piece, Run
 
-FRAMEWORK = "numpy"
 FEATURES = "a fault"
 
 
@@ -56,7 +56,7 @@ def _events() -> int:
     raise RuntimeError("there is no pipe")
 
 
-class Model:
+class Model(bench.api.Model):
     def __init__(self, how: str = "crash", path: str = "") -> None:
         self.how, self.path = how, path
 

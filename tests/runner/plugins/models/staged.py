@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import Notes, Piece, Run
 
-FRAMEWORK = "numpy"
 FEATURES = "counts its updates"
 PROMPT = True
 LIKELIHOOD = "exact"
 CONSTRAINT = True
 
 
-class Model:
+class Model(bench.api.Model):
     def __init__(self, path: str = "", compiles: bool = False, after: int = 0) -> None:
         self.path, self.compiles, self.after, self.calls = path, compiles, after, 0
 

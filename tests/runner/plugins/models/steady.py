@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.api
 from bench.api import Notes, Piece, Run, read_sealed, write_sealed
 
-FRAMEWORK = "numpy"
 FEATURES = "a slow walk"
 PROMPT = True
 LIKELIHOOD = "exact"
 
 
-class Model:
+class Model(bench.api.Model):
     def __init__(self, delay: float = 0.0, size: int = 8) -> None:
         self.delay, self.size = delay, size
 

@@ -1,0 +1,48 @@
+"""Rows that are not trained here: a pretrained model, and a user's own reference row."""
+
+from __future__ import annotations
+
+from bench.report.flags import PRETRAINED, flags
+from bench.scoring.score import score_run
+
+from .conftest import PLUGINS, Bench
+
+MIDDLE = '''\
+"""Always middle C, as a reference."""
+import numpy as np
+import bench.api
+from bench.api import Notes
+ROLE = "reference"
+FEATURES = "middle C"
+class Model(bench.api.Model):
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        start = [p.onset[-1] if len(p) else 0.0 for p in prompts]
+        onset = np.arange(n_notes) * 0.1
+        return [Notes.from_columns(s + onset, np.full(n_notes, 0.1), np.full(n_notes, 60), np.full(n_notes, 64)) for s in start]
+'''
+
+
+def test_a_pretrained_model_is_used_as_it_comes(toy: Bench) -> None:
+    toy.write({"steady": {}, "ready": {}}, references=["real", "untrained"], budget={"compute": {"updates": 4}, "timeout": 60})
+    result = toy.run()
+    assert result.failed == 0
+    assert {row["system"] for row in result.table} == {"steady", "untrained steady", "ready", "real"}
+    assert toy.outcome("ready")["trial"]["pretrained"] is True
+    assert "compute" not in toy.outcome("ready")["trial"]["budget"], "no budget of the spec's is spent on it"
+    table = score_run(toy.run_folder)
+    for metric in ("training_seconds", "updates", "epochs", "training_notes_per_second"):
+        assert table["ready"].cells[metric].value is None
+        assert table["ready"].cells[metric].reason == "it is not trained"
+    assert flags(table["ready"])[0].name == PRETRAINED == "may have seen the test pieces"
+    assert PRETRAINED not in [flag.name for row in ("steady", "real") for flag in flags(table[row])]
+    assert PRETRAINED in (toy.run_folder / "report.md").read_text()
+
+
+def test_a_users_reference_row(toy: Bench) -> None:
+    (toy.folder / "middle.py").write_text(MIDDLE)
+    toy.write({}, references=["real", "middle"])
+    result = toy.run(plugins=[PLUGINS, toy.folder / "middle.py"])
+    assert result.failed == 0
+    table = score_run(toy.run_folder)
+    assert (table["middle"].kind, table["middle"].model) == ("reference", "middle")
+    assert "middle C" in (toy.run_folder / "report.md").read_text()
