@@ -28,6 +28,7 @@ Header of a dataset::
 
 from __future__ import annotations
 
+from bench.api.chunks import in_chunks
 from bench.api.dataset import Dataset, Piece, Progress, Skipped, Splits, Verified
 from bench.api.model import Model
 from bench.api.training import Budget, Run, seed_for
@@ -36,6 +37,7 @@ from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi, walk
 from bench.music.notes import FIELDS, Notes
 from bench.music.reading import Reading, midi_digest, read_midi_files
+from bench.music.ticks import Ticks, from_score, from_ticks, to_score, to_ticks
 from bench.system.disk import DamagedFileError, read_sealed, write_file, write_sealed
 
 __all__ = [
@@ -55,9 +57,13 @@ __all__ = [
     "Run",
     "Skipped",
     "Splits",
+    "Ticks",
     "TrialError",
     "Verified",
     "fetch_command",
+    "from_score",
+    "from_ticks",
+    "in_chunks",
     "midi_bytes",
     "midi_content",
     "midi_digest",
@@ -65,6 +71,8 @@ __all__ = [
     "read_midi_files",
     "read_sealed",
     "seed_for",
+    "to_score",
+    "to_ticks",
     "walk",
     "write_file",
     "write_sealed",

@@ -170,7 +170,17 @@ def parse(raw: bytes, programs: Container[int] | None = None, names: Container[s
     if names is not None:
         pitched = [t for t in pitched if t.name.strip().casefold() in names]
     chosen = [t for t in pitched if programs is None or t.program in programs]
-    tracks = [_held(t) if pedal else t.notes.numpy() for t in chosen if len(t.notes)]
+    return notes_of(score, [_held(t) if pedal else t.notes.numpy() for t in chosen if len(t.notes)])
+
+
+def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
+    """Merge columns of tracks, in ticks of a symusic score, into notes in seconds by the score's tempo map.
+
+    Raises
+    ------
+    DataError
+        If the score has negative times or no time base, or a note begins or lasts too long for :class:`Notes`.
+    """
     if not tracks:
         return Notes.from_columns([], [], [], [])
     time, duration, pitch, velocity = (_joined([t[name] for t in tracks]) for name in ("time", "duration", "pitch", "velocity"))

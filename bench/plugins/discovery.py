@@ -25,7 +25,7 @@ FOLDERS: dict[Kind, str] = {"model": "models", "dataset": "datasets"}
 
 _HERE = Path(__file__).resolve().parents[1]
 #: What decides a plug-in's result besides its own folder: a change here is a change of every plug-in.
-_SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py")
+_SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py", "music/ticks.py")
 
 
 def shipped_folder(kind: Kind) -> Path:
