@@ -181,8 +181,8 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f"{guess}Valid: {', '.join(choices)}." if choices else guess.strip()
 
 
-def fetch_command(name: str, options: Mapping[str, Any]) -> str:
-    """Write the shell command that fetches a dataset with these options, for the hint of an error.
+def fetch_command(name: str, options: Mapping[str, Any], group: str = "data") -> str:
+    """Write the shell command that fetches a dataset with these options, or a model's weights, for the hint of an error.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def fetch_command(name: str, options: Mapping[str, Any]) -> str:
     'bench data fetch maestro --option version=3.0.0'
     """
     words = [f"{key}={_yaml_literal(value)}" for key, value in options.items()]
-    return " ".join(["bench data fetch", name, *(f"--option {shlex.quote(word)}" for word in words)])
+    return " ".join([f"bench {group} fetch", name, *(f"--option {shlex.quote(word)}" for word in words)])
 
 
 def _yaml_literal(value: Any) -> str:

@@ -164,6 +164,8 @@ def _planned(spec: Mapping[str, Any], records: Sequence[RunRecord]) -> dict[str,
     folds = [fold.number for fold in base.dataset.folds.folds] if base.dataset.folds else []
     headers = {name: header for record in records for name, header in record.headers.items()}
     trials = in_folds(unfold(Spec.model_validate(spec), "cuda" if base.scale == "gpu" else "cpu", headers), folds)
+    weights = {p.trial["system"]: str(p.trial.get("weights", "")) for record in records for p in record.trials}
+    trials = [trial.model_copy(update={"weights": weights.get(trial.system, "")}) for trial in trials]
     if lost := sorted({trial.model for trial in trials} - digests.keys()):
         raise DataError(f"run.json of no run says which code {listed(lost)} has.", "Merge runs of this version of bench.")
     return {trial_key(trial, digests[trial.model], base.dataset.music): trial for trial in trials}

@@ -11,6 +11,7 @@ Header of a model, FEATURES alone without a default::
     REQUIRES = ("torch",)     # importable modules beside NumPy; they decide which interpreter runs it, and whether a GPU can
     ROLE = "model"            # or "reference": a row that calibrates the metrics, named in a spec's `references`
     PRETRAINED = False        # True: it is used as it comes, without a training; its row is flagged
+    NEEDS = "nothing"         # or "download", "folder": weights that it comes with, which have to be fetched, or be there
     PROMPT = True             # False: it can't continue a prompt; the report says so
     LIKELIHOOD = None         # or "exact", "bound": of the notes that it is given
     UNIT = "note"             # or "frame", "event": what its `log_likelihood` is over, as published tables have it
@@ -32,6 +33,7 @@ from bench.api.chunks import in_chunks
 from bench.api.dataset import Dataset, Piece, Progress, Skipped, Splits, Verified
 from bench.api.model import Model
 from bench.api.training import Budget, Run, seed_for
+from bench.api.weights import compared, content_digest, download
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi, walk
@@ -60,6 +62,9 @@ __all__ = [
     "Ticks",
     "TrialError",
     "Verified",
+    "compared",
+    "content_digest",
+    "download",
     "fetch_command",
     "from_score",
     "from_ticks",

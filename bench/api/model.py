@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.dataset import Piece
+from bench.api.dataset import Piece, Progress, Verified
 from bench.api.training import Run
+from bench.api.weights import content_digest
 from bench.errors import PluginError
 from bench.music.notes import Notes
 
@@ -32,6 +34,8 @@ class Model(ABC):
     samples: tuple[Piece, ...] = ()
     #: What the prompts of the next `generate` really continue with; set by :meth:`reveal`.
     targets: tuple[Notes, ...] = ()
+    #: The weights that it comes with: what :meth:`find` returned. Set before `fit` if the header's NEEDS isn't ``"nothing"``.
+    weights: Path | None = None
 
     @property
     def likelihood(self) -> Literal["exact", "bound"] | None:
@@ -96,6 +100,26 @@ class Model(ABC):
         ``flops_per_note``, on a GPU: floating-point operations that an update needs for each of its notes.
         """
         return {}
+
+    def find(self, roots: Sequence[Path]) -> Path | None:
+        """Search `roots` in their order for the file or folder of its weights; None if there is none.
+
+        This and the following three concern a model that comes with weights, as the header's NEEDS says. They are called before
+        any trial, on a model just made; a run never downloads.
+        """
+        return None
+
+    def fetch(self, folder: Path, progress: Progress) -> None:
+        """Download the weights into `folder` and check them, see :func:`bench.api.download`. Only where NEEDS is "download"."""
+        raise PluginError(f"{type(self).__module__.rpartition('.')[2]} has no fetch().", "Define it, as NEEDS is 'download'.")
+
+    def verify(self, source: Path, progress: Progress) -> Verified:
+        """Compare the weights in `source` with their known checksums; by default none is known."""
+        return Verified()
+
+    def fingerprint(self, source: Path) -> str:
+        """Identity of the weights in `source`, part of the key of every trial; by default a hash of all files."""
+        return content_digest(source)
 
     def reveal(self, targets: Sequence[Notes]) -> None:
         """Take what the prompts of the next `generate` really continue with, in their order.

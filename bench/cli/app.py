@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import audit, compare, data, external, gate, listen, listening, new, run, show, tune
+from bench.cli import audit, compare, data, external, gate, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError, import_refused
 
@@ -45,6 +45,8 @@ app = _group(
 )
 data_app = _group("Fetch a dataset, or verify what is there.", "bench data fetch maestro", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+model_app = _group("Fetch or verify the weights that a model comes with.", "bench model fetch mine", no_args_is_help=True)
+app.add_typer(model_app, name="model")
 new_app = _group("Write a plug-in to begin with.", "bench new model my-model", no_args_is_help=True)
 app.add_typer(new_app, name="new")
 
@@ -97,6 +99,8 @@ _add(
     to=data_app,
 )
 _add("model", new.model, "bench new model my-model", "bench new model my-model --to my-models/", to=new_app)
+_add("fetch", model.fetch, "bench model fetch mine --plugins my-models/", to=model_app)
+_add("verify", model.verify, "bench model verify mine --plugins my-models/", to=model_app)
 _add("prompts", external.prompts, "bench prompts table2 --to prompts")
 _add("score", external.score, "bench score magenta-out --spec table2 --name magenta", "bench score mine --run latest")
 _add("audit", audit.audit, "bench audit --spec table2")

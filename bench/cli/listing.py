@@ -59,7 +59,7 @@ def tables(what: str | None, here: Places) -> Iterator[Listing]:
     if what in (None, "specs"):
         yield specs_table(models, datasets, here)
     if what in (None, "models"):
-        yield models_table(models)
+        yield models_table(models, here)
     if what in (None, "datasets"):
         yield datasets_table(datasets, here)
     if what in (None, "metrics"):
@@ -89,13 +89,14 @@ def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], he
     return table
 
 
-def models_table(models: Mapping[str, Plugin]) -> Listing:
-    """List the model plug-ins; ready where all that they require is."""
+def models_table(models: Mapping[str, Plugin], here: Places) -> Listing:
+    """List the model plug-ins; ready where all that they require is, and weights that were fetched."""
     table = _table("Models", "name", "what", "requires", "hyperparameters", "ready")
     for plugin in models.values():
         unit = plugin.header["UNIT"]
         about = _summary(plugin) + ("" if unit == "note" else f" It predicts {unit}s.")
-        _add(table, plugin.name, about, ", ".join(plugin.header["REQUIRES"]), _parameters(plugin), _mark(lacking_modules(plugin)))
+        lacking = "; ".join(filter(None, (lacking_modules(plugin), lacking_weights(plugin, here))))
+        _add(table, plugin.name, about, ", ".join(plugin.header["REQUIRES"]), _parameters(plugin), _mark(lacking))
     return table
 
 
@@ -155,6 +156,13 @@ def lacking_modules(plugin: Plugin) -> str:
         return error.message
     missing = frameworks.lacking(requires, python)
     return f"no {', '.join(missing)}: {frameworks.install_command(missing, python)}" if missing else ""
+
+
+def lacking_weights(plugin: Plugin, here: Places) -> str:
+    """Explain in a few words that a model's weights were not fetched; its own `find` decides when it is used."""
+    if plugin.header["NEEDS"] != "download" or here.weights or (here.cache / "weights" / plugin.name).is_dir():
+        return ""
+    return f"bench model fetch {plugin.name}"
 
 
 def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:

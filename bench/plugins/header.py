@@ -64,6 +64,7 @@ _RULES: dict[Kind, dict[str, _Rule]] = {
         "REQUIRES": _Rule(_modules, 'a tuple of importable modules, such as ("torch",)', ()),
         "ROLE": _one_of("model", "reference", default="model"),
         "PRETRAINED": _one_of(True, False, default=False),
+        "NEEDS": _one_of("nothing", "download", "folder", default="nothing"),
         "PROMPT": _one_of(True, False, default=True),
         "LIKELIHOOD": _one_of("exact", "bound", None, default=None),
         "UNIT": _one_of("note", "frame", "event", default="note"),

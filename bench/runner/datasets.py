@@ -46,14 +46,14 @@ def fetch_dataset(name: str, *, options: Mapping[str, Any] | None = None, displa
         The folder that holds it.
     """
     result = _dataset_only("fetch", name, options, display, where)
-    with _usable(name):
+    with usable(f"The dataset {name!r}"):
         return Path(result["folder"])
 
 
 def verify_dataset(name: str, *, options: Mapping[str, Any] | None = None, display: Sink | None = None, **where: Any) -> Verified:
     """Compare an existing dataset with its known checksums; see :func:`fetch_dataset`."""
     result = _dataset_only("verify", name, options, display, where)
-    with _usable(name):
+    with usable(f"The dataset {name!r}"):
         return Verified(**result["verified"] | {"differences": tuple(result["verified"]["differences"])})
 
 
@@ -127,8 +127,9 @@ def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
     from bench.specs.document import parse_yaml
 
     if key not in plugin.parameters:
-        hint = did_you_mean(key, plugin.parameters) or "It has no options."
-        raise UsageError(f"--option: the dataset {plugin.name!r} has no option {key!r}.", hint)
+        word = "option" if plugin.kind == "dataset" else "hyperparameter"
+        hint = did_you_mean(key, plugin.parameters) or f"It has no {word}s."
+        raise UsageError(f"--option: the {plugin.kind} {plugin.name!r} has no {word} {key!r}.", hint)
     try:
         value = parse_yaml(text, "it")
     except SpecError as error:
@@ -140,30 +141,43 @@ def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
 
 
 def dataset_task(job: Mapping[str, Any], file: Path, log: Path, signals: Signals, display: Sink) -> dict[str, Any]:
-    """Run a task on a dataset in a child process and return its result.
+    """Run a task on a dataset in a child process and return its result; see :func:`child_task`."""
+    return child_task(job, f"the dataset {job['dataset']['name']!r}", file, log, signals, display)
+
+
+def child_task(
+    job: Mapping[str, Any],
+    subject: str,
+    file: Path,
+    log: Path,
+    signals: Signals,
+    display: Sink,
+    python: str = sys.executable,
+) -> dict[str, Any]:
+    """Run a task on a plug-in, the `subject` of messages, in a child process and return its result.
 
     Raises
     ------
     BenchError
         The error of the child, of the same kind; a PluginError for an exception of any other kind.
     """
-    result, ending = _attempt(job, file, log, signals, display)
+    result, ending = _attempt(job, file, log, signals, display, python)
     if result is None and ending.died and job["task"] == "prepare":
         text = f"The process that reads the music was {ending.reason}. It is read again, file by file in a process of its own."
         display({"event": "message", "text": text})
-        result, ending = _attempt({**job, "isolated": True}, file, log, signals, display)
-    name, verb, log_end = job["dataset"]["name"], job["task"], tail(log, ending.log_start)
+        result, ending = _attempt({**job, "isolated": True}, file, log, signals, display, python)
+    verb, log_end = job["task"], tail(log, ending.log_start)
     if result is None:
-        raise DataError(f"The task {verb!r} on the dataset {name!r} failed: {ending.reason}.", log_end)
+        raise DataError(f"The task {verb!r} on {subject} failed: {ending.reason}.", log_end)
     if result.pop("event") == "result":
         return result
     if error := _ERRORS.get(result["kind"]):
         raise error(result["message"], result["hint"])
-    raise PluginError(f"The dataset {name!r} failed in {verb!r}: {result['message']}", log_end)
+    raise PluginError(f"T{subject[1:]} failed in {verb!r}: {result['message']}", log_end)
 
 
 def _attempt(
-    job: Mapping[str, Any], file: Path, log: Path, signals: Signals, display: Sink
+    job: Mapping[str, Any], file: Path, log: Path, signals: Signals, display: Sink, python: str
 ) -> tuple[dict[str, Any] | None, Ending]:
     """Run a task once; return its last result or error, if it sent one, and how it ended."""
     results: list[dict[str, Any]] = []
@@ -180,7 +194,7 @@ def _attempt(
         return False
 
     # Its result lists every file that was left out.
-    task = Task(job, file, log, sys.executable, processes.environment(hardware.cores(), "cpu"), most=1 << 28, longest=1 << 27)
+    task = Task(job, file, log, python, processes.environment(hardware.cores(), "cpu"), most=1 << 28, longest=1 << 27)
     processes.run_tasks([task], 1, signals, lambda _: None, take, end)
     return (results[-1] if results else None), endings[0]
 
@@ -188,27 +202,32 @@ def _attempt(
 def prepare_dataset(job: Mapping[str, Any], file: Path, log: Path, signals: Signals, display: Sink) -> Prepared:
     """Run the task that prepares a dataset, see :func:`dataset_task`; a PluginError if its result can't be used."""
     result = dataset_task(job, file, log, signals, display)
-    with _usable(job["dataset"]["name"]):
+    with usable(f"The dataset {job['dataset']['name']!r}"):
         return Prepared.model_validate(result)
 
 
 @contextlib.contextmanager
-def _usable(name: str) -> Iterator[None]:
+def usable(subject: str) -> Iterator[None]:
     """Blame the plug-in, whose code can write to the same pipe, for a result that no worker sends."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
-        raise PluginError(f"The dataset {name!r} sent a result that can't be used: {brief(error)}.") from error
+        raise PluginError(f"{subject} sent a result that can't be used: {brief(error)}.") from error
 
 
 def _dataset_only(
     task: str, name: str, options: Mapping[str, Any] | None, display: Sink | None, where: Mapping[str, Any]
 ) -> dict[str, Any]:
-    places = Places.find(**where)
-    job = {"task": task, "dataset": {"name": name, "options": dict(options or {})}, **places.job()}
+    job = {"task": task, "dataset": {"name": name, "options": dict(options or {})}, **Places.find(**where).job()}
+    return task_alone(job, f"the dataset {name!r}", display)
+
+
+def task_alone(job: Mapping[str, Any], subject: str, display: Sink | None, python: str = sys.executable) -> dict[str, Any]:
+    """Run a task outside of any run, see :func:`child_task`."""
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary, Signals() as signals:
         folder = Path(temporary)
         try:
-            return dataset_task(job, folder / "job.json", folder / "stderr.log", signals, display or (lambda event: None))
+            file, log = folder / "job.json", folder / "stderr.log"
+            return child_task(job, subject, file, log, signals, display or (lambda event: None), python)
         except StoppedError as stopped:
             raise StoppedError(stopped.number, "The same command starts it again.") from None

@@ -6,6 +6,7 @@ trial's key, so a completed trial is never repeated, and an interrupted one resu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from bench.plugins.discovery import find_plugins, source_digest
 from bench.plugins.header import Plugin
 from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.engines.engine import Engine, Job, Work
+from bench.runner.models import Located, locate_weights
 from bench.runner.processes import Signals
 from bench.specs.schema import Scale, Spec
 from bench.specs.trials import Device, Trial, in_folds, trial_key, unfold
@@ -48,6 +50,8 @@ class Session:
         self.digests: dict[str, str] = {}
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
+        #: Where the weights of a model with some hyperparameters are.
+        self.weights: dict[str, Located] = {}
 
     def run(self, fetch: bool) -> None:
         """Prepare the dataset and run the trials that are not done."""
@@ -62,6 +66,7 @@ class Session:
         self.display(
             {"event": "start", "spec": self.spec.name, "scale": self.scale, "why": self.why, "folder": str(self.folder.path)}
         )
+        planned = [self._with_weights(trial) for trial in planned]
         prepared = self._prepare(fetch)
         planned = in_folds(planned, [fold.number for fold in prepared.folds.folds] if prepared.folds else [])
         self.trials = trials = {self._key(trial, prepared.music): trial for trial in planned}
@@ -83,6 +88,16 @@ class Session:
         self._run_trials(waiting, pythons, prepared)
         self._describe_done(trials.keys() - waiting.keys(), trials)
         self.folder.finish(record)
+
+    def _with_weights(self, trial: Trial) -> Trial:
+        """Identify the weights that a trial's model comes with, before anything starts: so missing ones are reported at once."""
+        plugin = self._plugin(trial)
+        if plugin.header["NEEDS"] == "nothing":
+            return trial
+        if (name := _model_name(trial)) not in self.weights:
+            file, log = self.folder.path / "weights.json", self.folder.path / "weights.log"
+            self.weights[name] = locate_weights(plugin, trial.params, self.places, file, log, self.signals, self.display)
+        return trial.model_copy(update={"weights": self.weights[name].fingerprint})
 
     def _describe_done(self, keys: Collection[str], trials: Mapping[str, Trial]) -> None:
         """Write what describes a finished trial again where it is missing or damaged; the trial itself doesn't run again."""
@@ -151,6 +166,7 @@ class Session:
             "targets": str(self.folder.targets),
             "plugins": list(map(str, self.places.plugins)),
             "digest": self.digests[trial.model],
+            "weights": self.weights[name].source if (name := _model_name(trial)) in self.weights else None,
             "bench": provenance.installation(),
             "python": python,
             "threads": self.threads,
@@ -193,3 +209,8 @@ class Session:
 def _named(requires: Sequence[str]) -> str:
     """Name of an interpreter in a run's record: the modules that it is for."""
     return ", ".join(requires) or "numpy"
+
+
+def _model_name(trial: Trial) -> str:
+    """Name of a model with some hyperparameters."""
+    return json.dumps([trial.model, trial.params], sort_keys=True)

@@ -23,7 +23,7 @@ from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.metrics.sample_scores import store_scores
-from bench.plugins.discovery import get_plugin, load, raised_by_plugin, source_digest
+from bench.plugins.discovery import get_plugin, raised_by_plugin, source_digest
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.constrained import Conductor
@@ -31,6 +31,7 @@ from bench.runner.contract import check_likelihood, check_samples
 from bench.runner.folds import Division, choose_division
 from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
 from bench.runner.training import TrainingRun, limits, rate
+from bench.runner.weights import make_model
 from bench.specs.trials import Trial
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, check_values, clear_temporaries, hold, plain, tail, write_json
@@ -251,13 +252,9 @@ class TrialTask:
 
     def _build(self, plugin: Plugin) -> Model:
         self.phase = "load"
-        model_class = load(plugin)
-        try:
-            model = model_class(**self.trial.params)
-        except TypeError as error:
-            raise PluginError(f"The model {plugin.name!r} can't be made with {self.trial.params}: {error}.") from error
-        if not isinstance(model, Model):
-            raise PluginError(f"{plugin.path}: its Model isn't a bench.api.Model.", "Derive it: `class Model(bench.api.Model):`.")
+        model = make_model(plugin, self.trial.params)
+        if source := self.job.get("weights"):
+            model.weights = Path(source)
         return model
 
     def _fit(self, model: Model, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from bench.runner import prepare
+from bench.runner import prepare, weights
 from bench.runner.trial import DONE, FAILED, TrialTask, describe
 from bench.system.disk import MOST_RECORD, read_file
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         job = json.loads(read_file(Path(path), MOST_RECORD))
         if job["task"] == "trial":
             return TrialTask(job, emit).run()
-        task = {"prepare": prepare.prepare, "fetch": prepare.fetch, "verify": prepare.verify}[job["task"]]
+        task = {"prepare": prepare.prepare, "fetch": prepare.fetch, "verify": prepare.verify, **weights.TASKS}[job["task"]]
         emit({"event": "result", **task(job, emit)})
     except Exception as error:
         traceback.print_exc()

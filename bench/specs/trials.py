@@ -35,12 +35,13 @@ class Trial(Frozen):
     device: Device = "cpu"
     harmony: Harmony | None = None
     pretrained: bool = Field(default=False, description="Whether the model was trained elsewhere, perhaps on the test pieces.")
+    weights: str = Field(default="", description="Identity of the weights that its model comes with.")
     fold: int | None = Field(default=None, ge=1, description="Which fold is held out, counted from 1.")
 
     def digest(self, *more: str) -> str:
         """Hash the trial and whatever else decides its outcome (plug-in source, dataset, format version)."""
         # Features that a row doesn't use are left out, so that the trials of older specs keep their identity.
-        unset = {name: True for name in ("harmony", "fold", "pretrained") if not getattr(self, name)}
+        unset = {name: True for name in ("harmony", "fold", "pretrained", "weights") if not getattr(self, name)}
         left_out: dict[str, Any] = {"budget": {"timeout"}} | unset
         text = "\x1f".join([self.model_dump_json(exclude=left_out), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -28,6 +28,8 @@ class Places:
         The user's folders of music.
     plugins : tuple of Path
         The user's plug-in folders.
+    weights : tuple of Path
+        The user's folders of models' weights.
     """
 
     out: Path
@@ -35,12 +37,13 @@ class Places:
     seeds: tuple[Path, ...] = ()
     data: tuple[Path, ...] = ()
     plugins: tuple[Path, ...] = ()
+    weights: tuple[Path, ...] = ()
 
     @classmethod
     def find(cls, out: Path | str | None = None, data: Sequence[Path | str] = (), plugins: Sequence[Path | str] = ()) -> Places:
         """Resolve the folders: arguments first, then the environment variables.
 
-        These are BENCH_REPORTS, BENCH_CACHE, BENCH_CACHE_SEED, BENCH_DATA and BENCH_PLUGINS.
+        These are BENCH_REPORTS, BENCH_CACHE, BENCH_CACHE_SEED, BENCH_DATA, BENCH_PLUGINS and BENCH_WEIGHTS.
 
         Raises
         ------
@@ -63,6 +66,7 @@ class Places:
             seeds=_folders("BENCH_CACHE_SEED"),
             data=tuple(f.absolute() for f in (*data_folders, *_folders("BENCH_DATA"))),
             plugins=tuple(f.absolute() for f in user_folders([Path(p) for p in plugins])),
+            weights=_folders("BENCH_WEIGHTS"),
         )
 
     @property
@@ -71,12 +75,13 @@ class Places:
         return self.cache / "downloads"
 
     def job(self) -> dict[str, Any]:
-        """Build the part of a dataset task's job that names these folders."""
+        """Build the part of a task's job that names these folders."""
         return {
             "cache": str(self.cache),
             "seeds": list(map(str, self.seeds)),
             "data": list(map(str, self.data)),
             "plugins": list(map(str, self.plugins)),
+            "weights": list(map(str, self.weights)),
         }
 
 

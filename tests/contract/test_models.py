@@ -23,7 +23,7 @@ from bench.api import FIELDS, Budget, Notes, Piece, Run
 from bench.plugins.discovery import find_plugins, load
 from bench.plugins.header import Plugin
 from bench.system import frameworks
-from bench.system.paths import user_folders
+from bench.system.paths import Places, user_folders
 
 #: Plug-ins whose own tests train and generate compiled by XLA; here it would take most of the time.
 UNCOMPILED = ("lstm", "lstm-paper")
@@ -52,7 +52,12 @@ class Case:
         return self.name
 
     def make(self) -> Any:
-        return load(self.plugin)(**self.params)
+        model = load(self.plugin)(**self.params)
+        if self.plugin.header["NEEDS"] != "nothing":
+            model.weights = model.find(Places.find().weights)
+            if model.weights is None:
+                pytest.skip(f"the weights of {self.name} aren't here; BENCH_WEIGHTS can name the folder that holds them")
+        return model
 
     def fit(self, folder: Path, seed: int = 0, budget: Budget | None = None, **more: Any) -> Any:
         model = self.make()

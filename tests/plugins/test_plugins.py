@@ -111,6 +111,7 @@ class TestHeader:
             "REQUIRES": (),
             "ROLE": "model",
             "PRETRAINED": False,
+            "NEEDS": "nothing",
             "PROMPT": False,
             "UNIT": "note",
             "LIKELIHOOD": "bound",

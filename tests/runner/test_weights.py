@@ -1,0 +1,165 @@
+"""Weights that a model comes with: fetched from a real server, verified, identified, and never downloaded by a run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.api import compared, content_digest, download
+from bench.cli.app import app
+from bench.errors import DataError, PluginError, UsageError
+from bench.merging import merge_runs
+from bench.runner.models import fetch_weights, verify_weights
+from tests.data.servers import Answer, Server, serving
+
+from .conftest import PLUGINS, Bench
+
+PITCH = b"67"
+SUM = hashlib.sha256(PITCH).hexdigest()
+
+MODEL = '''\
+"""Plays the pitch that its weights say."""
+import numpy as np
+import bench.api
+from bench.api import Notes, compared, download
+FEATURES = "one pitch"
+PRETRAINED = True
+NEEDS = "download"
+SUMS = {"pitch.txt": "SUM"}
+class Model(bench.api.Model):
+    def __init__(self, url: str = "URL"): self.url = url
+    def find(self, roots):
+        return next((root for root in roots if (root / "pitch.txt").is_file()), None)
+    def fetch(self, folder, progress):
+        download(self.url, SUMS["pitch.txt"], folder / "pitch.txt", progress)
+    def verify(self, source, progress):
+        return compared(source, SUMS, progress)
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        pitch = int((self.weights / "pitch.txt").read_text())
+        start = [p.onset[-1] if len(p) else 0.0 for p in prompts]
+        step = np.arange(n_notes) * 0.1
+        return [Notes.from_columns(s + step, np.full(n_notes, 0.1), np.full(n_notes, pitch), np.full(n_notes, 64)) for s in start]
+'''
+
+
+def quiet(done: int, total: int, what: str) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture
+def server() -> Any:
+    with serving() as server:
+        server.put("pitch.txt", PITCH)
+        yield server
+
+
+@pytest.fixture
+def played(toy: Bench, server: Server) -> Path:
+    """The plug-in's file."""
+    path = toy.folder / "played.py"
+    path.write_text(MODEL.replace('SUM"', f'{SUM}"').replace("URL", f"{server.url}pitch.txt"))
+    return path
+
+
+def test_a_run_names_the_command_and_downloads_nothing(toy: Bench, played: Path, server: Server) -> None:
+    toy.write({"played": {}})
+    with pytest.raises(DataError, match="The weights of the model 'played' were not found in") as caught:
+        toy.run(plugins=[PLUGINS, played])
+    assert caught.value.hint == "Run `bench model fetch played` first, or name the folder that holds them: $BENCH_WEIGHTS."
+    assert server.asked == []
+
+
+def test_fetched_weights_are_used_and_are_part_of_the_key(toy: Bench, played: Path, server: Server) -> None:
+    toy.write({"played": {}})
+    where: dict[str, Any] = {"plugins": [PLUGINS, played], "out": toy.out}
+    folder = fetch_weights("played", **where)
+    assert (folder / "pitch.txt").read_bytes() == PITCH
+    assert verify_weights("played", **where).differences == ()
+    fetch_weights("played", **where)
+    assert len(server.asked) == 1, "what is there already is not fetched again"
+    assert toy.run(plugins=[PLUGINS, played]).failed == 0
+    (first,) = toy.trials().values()
+    assert set(toy.notes("played").notes[0, 0].pitch) == {67}
+    assert toy.outcome("played")["trial"]["weights"] == content_digest(folder)
+    assert merge_runs([toy.run_folder, toy.run_folder], toy.out / "runs" / "merged").missing == (), "a merge knows the key"
+
+    (folder / "pitch.txt").write_text("60")
+    assert verify_weights("played", **where).differences == (
+        f"pitch.txt has sha256 {hashlib.sha256(b'60').hexdigest()}, expected {SUM}",
+    )
+    assert toy.run(plugins=[PLUGINS, played]).failed == 0
+    (second,) = toy.trials().values()
+    assert first != second, "other weights are another trial"
+    assert set(toy.notes("played").notes[0, 0].pitch) == {60}
+
+
+def test_folders_of_ones_own_come_first(toy: Bench, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "pitch.txt").write_text("50")
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path / "own"))
+    toy.write({"played": {}})
+    assert toy.run(plugins=[PLUGINS, played]).failed == 0
+    assert set(toy.notes("played").notes[0, 0].pitch) == {50}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(b"68"), "is not the expected file, so it was not kept"),
+        (Answer(b"", 404), "could not be downloaded"),
+        (Answer(PITCH * 100, cut=50), "could not be downloaded|ended after"),
+    ],
+)
+def test_a_bad_download_leaves_nothing(server: Server, tmp_path: Path, answer: Answer, said: str) -> None:
+    server.put("pitch.txt", answer)
+    with pytest.raises(DataError, match=said):
+        download(f"{server.url}pitch.txt", SUM, tmp_path / "deep" / "pitch.txt", quiet)
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_no_server_and_no_address(tmp_path: Path) -> None:
+    for url in ("http://127.0.0.1:9/x", "nonsense"):
+        with pytest.raises(DataError, match="could not be downloaded"):
+            download(url, SUM, tmp_path / "x", quiet)
+
+
+def test_what_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(PITCH)
+    verified = compared(tmp_path, {"a": SUM, "b": SUM}, quiet)
+    assert (verified.differences, verified.compared) == (("b is missing",), 2)
+
+
+def test_the_identity_is_of_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(PITCH)
+    one = content_digest(tmp_path)
+    (tmp_path / ".lock").touch()
+    assert content_digest(tmp_path) == one, "hidden files are none of the weights"
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert content_digest(tmp_path) != one
+
+
+def test_the_commands(toy: Bench, played: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    options = ["--plugins", str(played), "--out", str(toy.out)]
+    listed = CliRunner().invoke(app, ["list", "models", "--plugins", str(played)], env={"BENCH_REPORTS": str(toy.out)}).stdout
+    assert any(line.startswith("played") and line.rstrip().endswith("bench model fetch played") for line in listed.splitlines())
+    fetched = CliRunner().invoke(app, ["model", "fetch", "played", "--quiet", *options])
+    assert (fetched.exit_code, fetched.stdout) == (0, f"played is in {toy.out}/.cache/weights/played\n")
+    verified = CliRunner().invoke(app, ["model", "verify", "played", *options])
+    assert (verified.exit_code, verified.stdout.splitlines()[-1]) == (0, "played: 1 files compared, nothing differs")
+    (toy.out / ".cache/weights/played/pitch.txt").write_text("1")
+    assert CliRunner().invoke(app, ["model", "verify", "played", *options]).exit_code == 3
+
+
+def test_models_without_weights(toy: Bench) -> None:
+    where: dict[str, Any] = {"plugins": [PLUGINS], "out": toy.out}
+    with pytest.raises(UsageError, match="The model 'steady' has no weights to fetch"):
+        fetch_weights("steady", **where)
+    with pytest.raises(UsageError, match="The model 'steady' has no weights to verify"):
+        verify_weights("steady", **where)
+    with pytest.raises(PluginError, match="no model plug-in named 'steadi'"):
+        fetch_weights("steadi", **where)
