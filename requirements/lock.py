@@ -2,7 +2,8 @@
 
 ``base.txt`` holds the engine's own dependencies. Every other file holds what its extra needs *besides* ``base.txt``, so the
 files add up without contradiction: ``pip install -r base.txt -r pytorch-cpu.txt``; ``pip.txt``, ``tox.txt`` and ``audit.txt``
-stand alone. pip resolves by its own settings and installs nothing. Which server packages come from is the business of pip's
+stand alone. So does ``export.txt``, the trackers of `bench export` with all that their tests need: Trackio asks for an older
+Pillow. pip resolves by its own settings and installs nothing. Which server packages come from is the business of pip's
 configuration; what they are is not: the hashes are those that the Python Package Index publishes, so that a mirror can only serve
 the same files.
 
@@ -39,6 +40,9 @@ EXTRA_LOCKS = {
     "pytorch-cuda": ["torch===2.13.0", "safetensors>=0.8"],  # three signs: the index's own build, no local one
 }
 ALONE = ("pip", "tox", "audit")
+# Extras of one environment, `export.txt`, whose versions the other locks don't share where these contradict them.
+TRACKERS = ("mlflow", "tensorboard", "trackio", "parquet")
+CONTRADICTED = ("pillow",)
 # What the index's build of torch brings for NVIDIA's GPUs: its metadata pins it, and a CPU build has no use for it.
 GPU_ONLY = ("nvidia-", "cuda-", "triton")
 # setuptools builds the package (`--no-build-isolation`), so that a build tool is pinned like everything else.
@@ -132,9 +136,9 @@ def _cpu_build(version: str) -> str:
     return TORCH_CPU
 
 
-def pinned() -> dict[str, str]:
-    """Read the versions that the lock files pin now."""
-    lines = "\n".join(path.read_text(encoding="utf-8") for path in HERE.glob("*.txt"))
+def pinned(*names: str) -> dict[str, str]:
+    """Read the versions that these lock files pin now."""
+    lines = "\n".join((HERE / f"{name}.txt").read_text(encoding="utf-8") for name in names)
     return dict(re.findall(r"^([a-z0-9-]+)==([^\s+]+)", lines, re.MULTILINE))
 
 
@@ -143,7 +147,9 @@ def main() -> None:
     project = PROJECT["project"]
     extras: dict[str, list[str]] = project["optional-dependencies"]
     engine = [*project["dependencies"], *BUILD]
-    before = pinned() if "--keep" in sys.argv else {}
+    trackers = [*engine, *extras["test"], *itertools.chain(*(extras.pop(name) for name in TRACKERS))]
+    keep = "--keep" in sys.argv
+    before = pinned(*sorted({path.stem for path in HERE.glob("*.txt")} - {"export"})) if keep else {}
     everything = resolve([*engine, *itertools.chain(*extras.values())], before)
     base = resolve(engine, everything)
     write("base", base, "")
@@ -159,6 +165,8 @@ def main() -> None:
         if name == "pytorch-cpu":
             pins["torch"] = _cpu_build(pins["torch"])
         write(name, pins, ", besides base.txt")
+    shared = {package: version for package, version in everything.items() if package not in CONTRADICTED}
+    write("export", resolve(trackers, (pinned("export") if keep else {}) | shared), "")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import audit, compare, data, external, gate, listen, listening, model, new, run, show, tune
+from bench.cli import audit, compare, data, export, external, gate, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError, import_refused
 
@@ -112,6 +112,7 @@ _add("listen-test", listening.listen_test, "bench listen-test latest", "bench li
 _add("baseline", gate.baseline, "bench baseline latest --file baseline.json")
 _add("check", gate.check, "bench check latest --baseline baseline.json", "bench check smoke-cpu --baseline b.json --format junit")
 _add("compare", compare.compare, "bench compare table2-cpu latest", "bench compare old new --format html --output compare.html")
+_add("export", export.export, "bench export latest --to mlflow", "bench export table2-cpu --to parquet --output table2.parquet")
 _add("doctor", show.doctor, "bench doctor", "bench doctor --gpu")
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -57,8 +58,8 @@ def write(path: Path, baseline: Baseline) -> None:
     save(path, dump(baseline), write_named_data)
 
 
-def save(path: Path, text: str, write: Callable[[Path, str], None] = write_named_text) -> None:
-    """Write a complete text file, or nothing; missing parent folders are created.
+def save(path: Path, content: str | bytes, write: Callable[[Path, Any], None] = write_named_text) -> None:
+    """Write a complete file, or nothing; missing parent folders are created.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def save(path: Path, text: str, write: Callable[[Path, str], None] = write_named
     if path.is_dir():
         raise UsageError(f"{path} is a folder, and should be a file.", "Add a file name.")
     try:
-        write(path, text)
+        write(path, content)
     except OSError as error:  # which names the temporary file
         place = UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another place.")
         raise refusal(error, place) from error

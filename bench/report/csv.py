@@ -50,27 +50,27 @@ from bench.storage.outcome import Done, Training
 
 def report_csv(report: Report) -> str:
     """Text of ``report.csv``."""
-    return _text([_row(report, row) for row in report.all_rows])
+    return csv_text([_row(report, row) for row in report.all_rows])
 
 
 def trials_csv(report: Report) -> str:
     """Text of ``trials.csv``."""
-    return _text([_trial(t) for row in report.all_rows for t in row.trials])
+    return csv_text([_trial(t) for row in report.all_rows for t in row.trials])
 
 
 def differences_csv(report: Report) -> str:
     """Text of ``differences.csv``."""
-    return _text(pairs.records(report.standings))
+    return csv_text(pairs.records(report.standings))
 
 
 def budget_csv(report: Report) -> str:
     """Text of ``budget.csv``."""
-    return _text(budget.records(report))
+    return csv_text(budget.records(report))
 
 
 def columns_csv() -> str:
     """Text of ``columns.csv``, which explains the metrics' columns."""
-    return _text(
+    return csv_text(
         [
             {
                 "column": metric.name,
@@ -134,7 +134,8 @@ def _trial(trial: TrialScore) -> dict[str, Any]:
     }
 
 
-def _text(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Text of a table, whose columns are the keys of its first row; a text that a spreadsheet would evaluate is quoted."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([list(rows[0]) if rows else [], *(_cells(row.values()) for row in rows)])

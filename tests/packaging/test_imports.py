@@ -18,7 +18,7 @@ FLOORS = (
     "storage",
     *("metrics", "sound"),
     *("specs", "scoring"),
-    *("runner", "report", "gate", "comparison"),
+    *("runner", "report", "gate", "comparison", "export"),
     *("benchmark", "audit", "merging", "tuning", "verification"),
     *("external", "listening"),
     "cli",
@@ -30,6 +30,7 @@ APART = {
     "report": {"runner"},  # it reads what is stored, and starts nothing
     "gate": {"runner", "report"},
     "comparison": {"runner"},
+    "export": {"runner"},
     "audit": {"report"},
 }
 

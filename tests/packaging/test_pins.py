@@ -12,9 +12,14 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMED_OTHERWISE = {"tensorflow": ["tensorflow-cpu"], "pytorch": ["pytorch-cpu", "pytorch-cuda"]}
+TRACKERS = ("mlflow", "tensorboard", "trackio", "parquet")
+NAMED_OTHERWISE = {
+    "tensorflow": ["tensorflow-cpu"],
+    "pytorch": ["pytorch-cpu", "pytorch-cuda"],
+    **{tracker: ["export"] for tracker in TRACKERS},
+}
 #: Installed into environments of their own, without base.txt.
-ALONE = ("pip", "tox", "audit")
+ALONE = ("pip", "tox", "audit", "export")
 
 
 def entries(lock: Path) -> list[str]:

@@ -1,0 +1,68 @@
+"""`bench export`: a run's numbers in a tracker or a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bench.cli.options import OutOption
+from bench.cli.output import find_run, make_console, print_line
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.export.contents import Exported, RunContents
+
+Target = Literal["mlflow", "tensorboard", "trackio", "csv", "parquet"]
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    to: Annotated[Target, typer.Option("--to", help="What takes it; all but csv are optional extras of the package.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Of mlflow: a folder or a tracking URI, by default MLflow's own choice. Of tensorboard: the log folder; of "
+            "trackio: its folder. Of csv and parquet: the file. By default below exports/ in the reports folder; of trackio, its "
+            "own choice.",
+            show_default=False,
+        ),
+    ] = None,
+    out: OutOption = None,
+) -> None:
+    """Export a run to a tracker or a table, by the tracker's own library. Exporting it again replaces the earlier export."""
+    from bench.export.contents import read_contents
+    from bench.system.paths import Places
+
+    if output == "":
+        raise UsageError("--output is empty.", "Give a path; the current folder is `.`.")
+    reports = Places.find(out).out
+    contents = read_contents(find_run(run, reports))
+    exported = _export(contents, to, output, reports / "exports")
+    console = make_console()
+    if not exported.written:
+        print_line(console, "This export is there already; nothing was written.")
+    print_line(console, exported.place)
+    if exported.view:
+        print_line(console, f"Look at it: {exported.view}")
+
+
+def _export(run: RunContents, to: Target, place: str | None, exports: Path) -> Exported:
+    if to == "mlflow":
+        from bench.export import mlflow
+
+        return mlflow.export(run, place)
+    if to == "tensorboard":
+        from bench.export import tensorboard
+
+        return tensorboard.export(run, Path(place) if place else exports / "tensorboard")
+    if to == "trackio":
+        from bench.export import trackio
+
+        return trackio.export(run, Path(place) if place else None)
+    from bench.export import values
+
+    write = values.export_csv if to == "csv" else values.export_parquet
+    return write(run, Path(place) if place else exports / f"{run.name}.{to}")

@@ -1,0 +1,96 @@
+"""What is exported, whichever tracker takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError, MachineError, UsageError
+from bench.export.contents import failures_of, optional, read_contents
+from bench.report import write_reports
+from bench.storage.run_folder import RunFolder
+from tests.report.stored_run import Stored, example, moved
+
+
+def test_every_trial_that_ended(folder: Path) -> None:
+    run = read_contents(folder)
+    assert (run.name, run.spec, run.finished, run.ended - run.started) == ("table2-cpu", "table2", True, 600.0)
+    assert run.started == 1735787045.0
+    lstm = next(trial for trial in run.trials if trial.name == "lstm, seed 1")
+    assert (lstm.key, lstm.status, lstm.tags["threads"]) == ("lstm-1", "done", "2")
+    assert lstm.params == {
+        "budget.epochs": 3,
+        "budget.patience": 2,
+        "system": "lstm",
+        "kind": "model",
+        "model": "lstm",
+        "seed": 1,
+    }
+    assert (lstm.scores["pitch_distance"], lstm.scores["bits_per_note"]) == (10.0, 16.0)
+    assert [(e.step, e.seconds, e.values["training/validation_bits"]) for e in lstm.history] == [(1, 30.0, 13.0), (2, 60.0, 12.0)]
+    gan = [trial for trial in run.trials if trial.system == "gan"]
+    assert [(trial.status, trial.tags.get("error")) for trial in gan] == [
+        ("done", None),
+        ("failed", "out of memory; peak was 900 MiB"),
+    ]
+    assert gan[1].scores == {}
+    assert run.means["pitch_distance"]["lstm"] == 9.0
+    assert [file.name for file in run.files][:3] == ["run.json", "report.md", "report.html"]
+
+
+def test_a_hyperparameter_never_hides_a_fact_of_the_trial(folder: Path) -> None:
+    median = next(trial for trial in read_contents(folder).trials if trial.system == "median")
+    assert (median.params["kind"], median.params["params.kind"]) == ("reference", "median")
+
+
+def test_folds_are_told_apart(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "run")
+    history = [{"epoch": 1, "loss": 5.0, "notes": 10, "fold": fold} for fold in (1, 2)]
+    stored.add("lstm", 0, moved(8), training={"folds": [{"fold": 1}, {"fold": 2}], "history": history, "resumed": 0})
+    (trial,) = read_contents(stored.close()).trials
+    assert [sorted(e.values) for e in trial.history] == [[f"training/fold {n}/loss", f"training/fold {n}/notes"] for n in (1, 2)]
+
+
+def test_the_identity_outlives_a_resumed_run_and_the_content_does_not(tmp_path: Path) -> None:
+    folders = [tmp_path / place / "run" for place in ("one", "other")]
+    before, after = (read_contents(example(folder)) for folder in folders)
+    assert (before.identity, before.content) == (after.identity, after.content)
+    write_reports(folders[1])
+    later = read_contents(folders[1])
+    assert later.identity == before.identity
+    assert later.content != before.content
+    run = RunFolder(folders[1])
+    run.write(run.read().change(started="2025-01-02T03:04:06Z"))
+    assert read_contents(folders[1]).identity != before.identity
+
+
+def test_a_run_without_results(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "run")
+    stored.add("lstm", 0, None)
+    with pytest.raises(UsageError, match="nothing to export"):
+        read_contents(stored.close())
+
+
+def test_a_missing_library_says_the_command() -> None:
+    with pytest.raises(UsageError, match="needs no_such_library") as refused:
+        optional("no_such_library", "mlflow")
+    assert refused.value.hint == "pip install 'midibench[mlflow]'"
+
+
+def test_a_library_that_lacks_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_installed.py").write_text("import no_such_part\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MachineError, match="half_installed is damaged: it lacks no_such_part"):
+        optional("half_installed", "trackio")
+
+
+def test_what_a_library_raises_is_put_in_words_without_passwords() -> None:
+    with (
+        pytest.raises(MachineError, match="Tracker refused: ValueError: no http://host/x") as refused,
+        failures_of("Tracker", "Try."),
+    ):
+        raise ValueError("no http://me:secret@host/x")
+    assert refused.value.hint == "Try."
+    with pytest.raises(BenchError, match="ours"), failures_of("Tracker", ""):
+        raise BenchError("ours")

@@ -1,0 +1,94 @@
+"""Event files, read back by TensorBoard's own reader."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.export.contents import RunContents, read_contents
+from bench.export.tensorboard import SUFFIX, export
+from bench.report import write_reports
+from bench.sound.clips import render_run
+from bench.sound.synthesizer import find_synthesizer
+from tests.sound.sample_run import run_with_midi
+
+pytest.importorskip("tensorboardX", reason="tensorboardX is not installed: pip install 'midibench[tensorboard]'")
+accumulators = pytest.importorskip(
+    "tensorboard.backend.event_processing.event_accumulator",
+    reason="TensorBoard is not installed: pip install 'midibench[tensorboard]'",
+)
+
+
+def read(folder: Path) -> Any:
+    reader = accumulators.EventAccumulator(str(folder), size_guidance={accumulators.AUDIO: 0, accumulators.SCALARS: 0})
+    reader.Reload()
+    return reader
+
+
+def test_a_folder_for_each_trial(run: RunContents, tmp_path: Path) -> None:
+    assert export(run, tmp_path / "logs").place == str(tmp_path / "logs" / "table2-cpu")
+    names = {file.parent.relative_to(tmp_path / "logs").as_posix() for file in (tmp_path / "logs").glob(f"**/*{SUFFIX}")}
+    assert names == {"table2-cpu", *(f"table2-cpu/{trial.name}" for trial in run.trials)}
+
+
+def test_scalars(run: RunContents, tmp_path: Path) -> None:
+    export(run, tmp_path)
+    lstm = read(tmp_path / "table2-cpu" / "lstm, seed 1")
+    bits = lstm.Scalars("training/validation_bits")
+    assert [(event.step, event.value, event.wall_time) for event in bits] == [
+        (1, 13.0, 1735787075.0),
+        (2, 12.0, 1735787105.0),
+    ]
+    (score,) = lstm.Scalars("scores/pitch_distance")
+    assert (score.step, score.value) == (2, 10.0)
+    (reference,) = read(tmp_path / "table2-cpu" / "real, seed 0").Scalars("scores/pitch_distance")
+    assert reference.value == 12.0
+
+
+def test_hyperparameters(run: RunContents, tmp_path: Path) -> None:
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    export(run, tmp_path)
+    content = read(tmp_path / "table2-cpu" / "lstm, seed 1").PluginTagToContent("hparams")
+    start = plugin.HParamsPluginData.FromString(content["_hparams_/session_start_info"]).session_start_info
+    assert start.hparams["system"].string_value == "lstm"
+    assert start.hparams["seed"].number_value == 1.0
+    assert "_hparams_/session_end_info" in content
+
+
+def test_texts(run: RunContents, tmp_path: Path) -> None:
+    export(run, tmp_path)
+    (report,) = read(tmp_path / "table2-cpu").Tensors("report/text_summary")
+    assert report.tensor_proto.string_val[0].decode().startswith("# Table 2 on four notes")
+    (error,) = read(tmp_path / "table2-cpu" / "gan, seed 1").Tensors("error/text_summary")
+    assert error.tensor_proto.string_val[0] == b"out of memory; peak was 900 MiB"
+
+
+def test_sound(tmp_path: Path) -> None:
+    folder = run_with_midi(tmp_path / "run")
+    render_run(folder, find_synthesizer())
+    write_reports(folder)
+    export(read_contents(folder), tmp_path / "logs")
+    for name in ("run", "run/lstm, seed 0", "run/gan, seed 0"):
+        clips = read(tmp_path / "logs" / name)
+        assert clips.Tags()["audio"] == ["piece 000", "piece 001"], name
+        (clip,) = clips.Audio("piece 000")
+        assert (clip.content_type, clip.sample_rate, clip.encoded_audio_string[:4]) == ("audio/wav", 24_000.0, b"RIFF")
+    assert read(tmp_path / "logs" / "run" / "lstm, seed 1").Tags()["audio"] == []
+
+
+def test_twice_is_once_and_other_files_stay(run: RunContents, folder: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    export(run, logs)
+    other = logs / "table2-cpu" / "events.out.tfevents.1.somebody"
+    other.write_bytes(b"")
+    before = sorted(file.parent for file in logs.glob(f"**/*{SUFFIX}"))
+    export(run, logs)
+    assert sorted(file.parent for file in logs.glob(f"**/*{SUFFIX}")) == before
+    assert other.exists()
+    assert len(read(logs / "table2-cpu" / "lstm, seed 1").Scalars("training/loss")) == 2
+    shutil.rmtree(folder / "trials" / "gan-1")
+    export(read_contents(folder), logs)  # of a trial that is gone, nothing stays
+    assert not list((logs / "table2-cpu" / "gan, seed 1").glob(f"*{SUFFIX}"))

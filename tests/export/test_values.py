@@ -1,0 +1,83 @@
+"""The long table, read back by other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.export.contents import RunContents, read_contents
+from bench.export.values import export_csv, export_parquet, records
+from bench.metrics import METRICS
+from tests.report.stored_run import Stored
+
+COLUMNS = (
+    *("run", "spec", "scale", "system", "kind", "model", "seed", "trial", "params"),
+    *("metric", "version", "unit", "better", "over", "piece", "piece_name", "value", "reason"),
+)
+
+
+def lines(run: RunContents, **wanted: Any) -> Iterator[dict[str, Any]]:
+    return (row for row in records(run) if all(row[name] == value for name, value in wanted.items()))
+
+
+def test_one_row_a_trial_and_metric_and_one_a_piece(run: RunContents) -> None:
+    found = list(lines(run, system="lstm", seed=1, metric="pitch_distance"))
+    assert [(row["over"], row["piece"], row["piece_name"], row["value"]) for row in found] == [
+        ("trial", None, None, 10.0),
+        ("piece", 0, "a", 10.0),
+        ("piece", 1, "b", 10.0),
+    ]
+    assert tuple(found[0]) == COLUMNS
+    assert all(tuple(row) == COLUMNS for row in records(run))
+    keys = [(row["trial"], row["metric"], row["over"], row["piece"]) for row in records(run)]
+    assert len(keys) == len(set(keys))
+    assert {row["metric"] for row in records(run)} == {*METRICS, ""} - {"pitch_skill", "velocity_skill"}
+
+
+def test_an_undefined_value_says_why(run: RunContents) -> None:
+    (bits,) = lines(run, system="gan", seed=0, metric="bits_per_note")
+    assert (bits["value"], bits["reason"] != "") == (None, True)
+    (failed,) = lines(run, system="gan", seed=1)
+    assert (failed["metric"], failed["over"], failed["reason"]) == ("", "trial", "out of memory; peak was 900 MiB")
+
+
+def test_csv(run: RunContents, tmp_path: Path) -> None:
+    for _ in range(2):  # it is replaced, not appended to
+        export_csv(run, tmp_path / "new" / "values.csv")
+    with (tmp_path / "new" / "values.csv").open(encoding="utf-8", newline="") as file:
+        read = list(csv.DictReader(file))
+    written = list(records(run))
+    assert [row["value"] for row in read] == ["" if row["value"] is None else f"{row['value']:.10g}" for row in written]
+    assert [row["piece"] for row in read] == ["" if row["piece"] is None else str(row["piece"]) for row in written]
+
+
+def test_parquet(run: RunContents, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="PyArrow is not installed: pip install 'midibench[parquet]'")
+    for _ in range(2):
+        export_parquet(run, tmp_path / "values.parquet")
+    table = parquet.read_table(tmp_path / "values.parquet")
+    assert table.to_pylist() == list(records(run))
+    assert {str(table.schema.field(name).type) for name in ("seed", "version", "piece")} == {"int64"}
+    facts = json.loads(table.schema.metadata[b"midibench"])
+    assert (facts["run"], facts["tags"]["commit"]) == ("table2-cpu", "0123abc")
+
+
+def test_parquet_in_pandas(run: RunContents, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="PyArrow is not installed: pip install 'midibench[parquet]'")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed: pip install -r requirements/export.txt")
+    export_parquet(run, tmp_path / "values.parquet")
+    frame = pandas.read_parquet(tmp_path / "values.parquet")
+    means = frame[(frame.over == "trial") & (frame.metric == "pitch_distance")].groupby("system").value.mean()
+    assert means["lstm"] == run.means["pitch_distance"]["lstm"]
+
+
+def test_text_that_a_spreadsheet_would_evaluate(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "run")
+    stored.add("lstm", 0, None, error="=1+1")
+    export_csv(read_contents(stored.close()), tmp_path / "values.csv")
+    assert (tmp_path / "values.csv").read_text().splitlines()[1].endswith(",'=1+1")
