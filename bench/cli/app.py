@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import audit, compare, data, export, external, gate, listen, listening, model, new, run, show, tune
+from bench.cli import audit, compare, data, export, external, gate, history, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError, import_refused
 
@@ -49,6 +49,13 @@ model_app = _group("Fetch or verify the weights that a model comes with.", "benc
 app.add_typer(model_app, name="model")
 new_app = _group("Write a plug-in to begin with.", "bench new model my-model", no_args_is_help=True)
 app.add_typer(new_app, name="new")
+history_app = _group(
+    "Runs over time: trends, and where they changed.",
+    "bench history add latest",
+    "bench history show --html history.html",
+    no_args_is_help=True,
+)
+app.add_typer(history_app, name="history")
 
 
 def _show_version(asked: bool) -> None:
@@ -112,6 +119,15 @@ _add("listen-test", listening.listen_test, "bench listen-test latest", "bench li
 _add("baseline", gate.baseline, "bench baseline latest --file baseline.json")
 _add("check", gate.check, "bench check latest --baseline baseline.json", "bench check smoke-cpu --baseline b.json --format junit")
 _add("compare", compare.compare, "bench compare table2-cpu latest", "bench compare old new --format html --output compare.html")
+_add("add", history.add, "bench history add latest", to=history_app)
+_add(
+    "show",
+    history.show,
+    "bench history show --html history.html",
+    "bench history show --markdown",
+    "bench history show --baselines reports/baselines",
+    to=history_app,
+)
 _add("export", export.export, "bench export latest --to mlflow", "bench export table2-cpu --to parquet --output table2.parquet")
 _add("doctor", show.doctor, "bench doctor", "bench doctor --gpu")
 

@@ -88,12 +88,23 @@ def read(path: Path) -> Baseline:
         If it is missing, no baseline, of another format, or any byte of it has changed since it was written.
     """
     take = f"Take one from a finished run: bench baseline RUN --file {path}."
-    replace = f"Take it again from a finished run: bench baseline RUN --file {path} --force."
-    other = "Take one from a finished run, in another file: bench baseline RUN --file baseline.json."
     try:  # through a link: the file is named by the user
         data = read_file(Path(os.path.realpath(path)), MOST_RECORD)
     except OSError as error:
         raise refusal(error, UsageError(f"The baseline {path} can't be read: {error.strerror or error}.", take)) from error
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path | str) -> Baseline:
+    """Read the content of a baseline file; `path` is its name in messages.
+
+    Raises
+    ------
+    UsageError
+        As :func:`read`, but for a file that is missing.
+    """
+    replace = f"Take it again from a finished run: bench baseline RUN --file {path} --force."
+    other = "Take one from a finished run, in another file: bench baseline RUN --file baseline.json."
     version = _VERSION.search(data)
     if version is None:
         raise UsageError(f"{path} is no baseline.", other)

@@ -33,6 +33,9 @@ from bench.cli.output import CleanConsole
 from bench.errors import BenchError, DataError
 from bench.external.folder import midi_files, read_external
 from bench.gate import baseline_file
+from bench.history import file as past_file
+from bench.history import formats
+from bench.history.changes import trends
 from bench.listening.key import FOLDER, read_keys, write_key
 from bench.listening.screening import screen
 from bench.listening.votes import Ballot, read_ballots
@@ -140,6 +143,15 @@ def _baseline(data: bytes, folder: Path) -> None:
     _both(path, head + content, data, baseline_file.read)
     path.write_bytes(head + content)
     baseline_file.dump(baseline_file.read(path)).encode()
+
+
+def _past(data: bytes, folder: Path) -> None:
+    path = folder / "history.jsonl"
+    path.write_bytes(data)
+    entries = past_file.read(path)
+    past_file.dump(entries).encode()
+    if entries:
+        formats.as_text(trends(entries)).encode()
 
 
 def _both(path: Path, sealed: bytes, raw: bytes, read: Callable[[Path], object]) -> None:
@@ -396,6 +408,11 @@ def _json(template: Any) -> bytes:
     return json.dumps(template).encode()
 
 
+def _after(first: Any, make: Make) -> Make:
+    """Lines of which the first is always the same."""
+    return lambda rng: _json(first) + b"\n" + make(rng)
+
+
 def _stored(read: Callable[[Path], object], template: dict[str, Any], write: Callable[..., None] = arrays.write_arrays) -> Reader:
     return Reader(_arrays(read, write), _layout(template), _json({"values": template, "bytes": []}))
 
@@ -430,6 +447,7 @@ TARGETS: dict[str, Reader] = {
     "musicxml": Reader(_musicxml, _score, templates.MUSICXML, (ValueError,)),
     "spec": Reader(_spec, _several(_YAML, *[inputs.record(templates.SPEC)] * 3), _json(templates.SPEC)),
     "baseline": Reader(_baseline, inputs.record(templates.BASELINE), _json(templates.BASELINE)),
+    "past": Reader(_past, _after(templates.PAST[0], inputs.record(templates.PAST[1])), _json(templates.PAST[0]) + b"\n"),
     "run": Reader(_run, inputs.record(templates.RUN), _json(templates.RUN)),
     "outcome": Reader(_outcome, inputs.record(templates.DONE, templates.FAILED), _json(templates.DONE)),
     "history": Reader(_history, _lines(inputs.record(templates.EPOCH)), _json(templates.EPOCH) + b"\n"),

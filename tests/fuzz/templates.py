@@ -12,6 +12,7 @@ from typing import Any
 from bench.storage.corpus import FORMAT as CORPUS_FORMAT
 from bench.storage.files import FORMAT
 from tests.gate import handmade
+from tests.history import handmade as past
 from tests.listening.simulated import World, attentive, key_of
 
 #: Two quarter notes, a tempo between them, running status.
@@ -143,6 +144,14 @@ YAML_TOKENS = (
 )
 
 BASELINE = json.loads(json.dumps(asdict(handmade.run(lstm=handmade.system(bits_per_note=handmade.flat(8.0, 2))))))
+
+#: A line of a history of runs; two differ in their seeds.
+PAST = tuple(
+    json.loads(
+        json.dumps(asdict(past.entry(i, {"lstm": past.row({"bits_per_note": [8.0, 8.0 + i], "training_seconds": [9.0]})})))
+    )
+    for i in (0, 1)
+)
 
 RUN: dict[str, Any] = {
     "format": FORMAT,

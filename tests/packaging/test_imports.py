@@ -18,7 +18,7 @@ FLOORS = (
     "storage",
     *("metrics", "sound"),
     *("specs", "scoring"),
-    *("runner", "report", "gate", "comparison", "export"),
+    *("runner", "report", "gate", "comparison", "export", "history"),
     *("benchmark", "audit", "merging", "tuning", "verification"),
     *("external", "listening"),
     "cli",
@@ -31,6 +31,7 @@ APART = {
     "gate": {"runner", "report"},
     "comparison": {"runner"},
     "export": {"runner"},
+    "history": {"runner"},
     "audit": {"report"},
 }
 

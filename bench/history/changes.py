@@ -1,0 +1,255 @@
+"""Change points of a history, and the last run against those before it.
+
+**Change points** by binary segmentation: of all places at which a series can be split, the one with the largest change; where
+that is significant, both parts are searched in the same way. A split is tested by a t-test of the trainings before it and after.
+
+- Of what training and generating decide, the noise is the variance of the seeds within runs, moderated by the other rows of the
+  metric as in the gate (:mod:`bench.gate.noise`). Runs whose trainings are the same count once.
+- Times, speeds and energy also differ between runs of the same code: their noise is that of neighbouring runs, by their
+  successive differences, of logarithms where all values have one sign. So it is where each run has one seed.
+
+p is multiplied by the number of places in its part, and by the number of series of the history (Bonferroni): so at most 5 % of
+histories without a change show one. ``docs/history.md`` has simulations.
+
+References
+----------
+Scott & Knott 1974, A cluster analysis method for grouping means in the analysis of variance, Biometrics 30(3) (binary
+segmentation); von Neumann, Kent, Bellinson & Hart 1941, The mean square successive difference, Annals of Mathematical
+Statistics 12(2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from bench.gate.noise import moderate
+from bench.gate.significance import ALPHA, ROUNDING
+from bench.history.entry import Entry
+from bench.history.series import Point, Series, all_series
+from bench.metrics.thresholds import SMALLEST
+
+Direction = Literal["better", "worse", "different"]
+
+#: Fewest runs from whose successive differences noise is estimated.
+FEWEST_RUNS = 5
+
+#: Runs before the last one that it is compared with.
+WINDOW = 10
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance of one value of a series, with its degrees of freedom; 0 of these where nothing is known."""
+
+    variance: float
+    df: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a series.
+
+    Parameters
+    ----------
+    series : Series
+    at : int
+        Index of the first point after it.
+    before, now : float
+        Means over the trainings of the part before it and of that after it.
+    p : float
+        Adjusted.
+    runs : int
+        Number of runs in the part before it.
+    """
+
+    series: Series
+    at: int
+    before: float
+    now: float
+    p: float
+    runs: int
+
+    @property
+    def last_before(self) -> Point:
+        """Last run before it."""
+        return self.series.points[self.at - 1]
+
+    @property
+    def first_after(self) -> Point:
+        """First run after it: what changed lies between both."""
+        return self.series.points[self.at]
+
+    @property
+    def direction(self) -> Direction:
+        """What the change is, by the metric's better direction."""
+        if self.series.metric.better is None:
+            return "different"
+        return "better" if (self.now < self.before) == (self.series.metric.better == "lower") else "worse"
+
+
+@dataclass(frozen=True)
+class Trends:
+    """Result for a history.
+
+    Parameters
+    ----------
+    entries : tuple of Entry
+    series : tuple of Series
+    tests : int
+        Number of series that could be tested.
+    changes : tuple of Change
+        Change points, by series, then in time.
+    last : tuple of Change
+        Significant changes of the last run against up to :data:`WINDOW` runs before it, since the last change point.
+    compared : int
+        Number of values of the last run that could be compared.
+    same : int
+        Number of these whose trainings are those of the run before.
+    """
+
+    entries: tuple[Entry, ...]
+    series: tuple[Series, ...]
+    tests: int
+    changes: tuple[Change, ...]
+    last: tuple[Change, ...]
+    compared: int
+    same: int
+
+    def of(self, series: Series) -> list[Change]:
+        """Change points of one series."""
+        return [change for change in self.changes if change.series is series]
+
+
+def trends(entries: Sequence[Entry]) -> Trends:
+    """Find the change points of a history, and what the last run changed."""
+    series = all_series(entries)
+    noise = noises(series)
+    tests = sum(noise[i].df >= 2 and len(one.units) > 1 for i, one in enumerate(series))
+    changes = [change for one, own in zip(series, noise, strict=True) for change in _changes(one, own, tests)]
+    newest = [i for i, one in enumerate(series) if entries and one.points[-1].entry is entries[-1] and len(one.points) > 1]
+    last, same, compared = [], 0, 0
+    for i in newest:
+        if len(series[i].units) > 1 and series[i].points[-1].unit == series[i].points[-2].unit:
+            same += 1
+            compared += 1
+        elif len(series[i].units) > 1 and noise[i].df >= 2:
+            compared += 1
+            change = _newest(series[i], noise[i], [c for c in changes if c.series is series[i]])
+            if change.p * len(newest) < ALPHA:
+                last.append(_adjusted(change, len(newest)))
+        elif len(series[i].units) == 1:
+            same += 1
+            compared += 1
+    return Trends(tuple(entries), tuple(series), tests, tuple(changes), tuple(last), compared, same)
+
+
+def noises(series: Sequence[Series]) -> list[Noise]:
+    """Estimate the noise of one value of each series."""
+    trained = [i for i, one in enumerate(series) if not one.of_machine]
+    freedom = [sum(len(unit) - 1 for unit in series[i].units) for i in trained]
+    squares = [math.fsum(_squares(unit) for unit in series[i].units) for i in trained]
+    own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
+    groups = [f"{series[i].terms} {series[i].metric.name} {series[i].kind}" for i in trained]
+    variances, moderated = moderate(own, freedom, groups)
+    found = {i: Noise(float(v), float(df)) for i, v, df in zip(trained, variances, moderated, strict=True) if df}
+    return [found.get(i) or _of_neighbours(one) for i, one in enumerate(series)]
+
+
+def _squares(values: Sequence[float]) -> float:
+    """Sum of squared deviations from the mean; those that are mere rounding count as none."""
+    deviations = np.asarray(values) - math.fsum(values) / len(values)
+    return float(deviations @ deviations) if np.ptp(values) > ROUNDING * np.abs(values).max() else 0.0
+
+
+def _of_neighbours(series: Series) -> Noise:
+    """Noise by the successive differences of runs; it does not grow with the number of changes as a variance does."""
+    values, _ = _samples(series)
+    n = len(values)
+    if n < FEWEST_RUNS:
+        return Noise(0.0, 0.0)
+    return Noise(float(np.square(np.diff(values)).sum() / (2 * (n - 1))), 2 * (n - 1) ** 2 / (3 * n - 4))
+
+
+def _by_run(series: Series) -> bool:
+    """Whether the values that are tested are those of runs, not those of trainings."""
+    return series.of_machine or all(len(unit) == 1 for unit in series.units)
+
+
+def _samples(series: Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of each unit and its number of values; of runs, one each, as logarithms where all values have one sign."""
+    if not _by_run(series):
+        return np.array([math.fsum(unit) / len(unit) for unit in series.units]), np.array([float(len(u)) for u in series.units])
+    means = np.array([math.fsum(unit) / len(unit) for unit in series.units])
+    if series.of_machine and ((means > 0).all() or (means < 0).all()):
+        means = np.log(np.abs(means))
+    return means, np.ones(len(means))
+
+
+def _changes(series: Series, noise: Noise, tests: int) -> Iterator[Change]:
+    """Find the change points of one series, in time."""
+    if noise.df < 2:
+        return
+    means, counts = _samples(series)
+
+    def search(begin: int, end: int) -> Iterator[int]:
+        if end - begin < 2:
+            return
+        size = _sizes(means[begin:end], counts[begin:end])
+        best = int(size.argmax())
+        if _p(size[best], noise) * len(size) * tests < ALPHA:
+            split = begin + best + 1
+            yield from search(begin, split)
+            yield split
+            yield from search(split, end)
+
+    splits = [0, *search(0, len(means)), len(means)]
+    for begin, split, end in zip(splits, splits[1:], splits[2:], strict=False):
+        size = _sizes(means[begin:end], counts[begin:end])
+        yield _change(series, begin, split, end, min(1.0, _p(size[split - begin - 1], noise) * len(size) * tests))
+
+
+def _sizes(means: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the size of the change at each place, shape (units - 1,): t times the standard deviation; 0 for mere rounding."""
+    weight, total = np.cumsum(counts)[:-1], np.cumsum(means * counts)[:-1]
+    rest = counts.sum() - weight
+    difference = np.abs((float(means @ counts) - total) / rest - total / weight)
+    sizes: NDArray[np.float64] = difference / np.sqrt(1 / weight + 1 / rest)
+    sizes[difference <= SMALLEST * max(1.0, float(np.abs(means).max()))] = 0.0
+    return sizes
+
+
+def _p(size: float, noise: Noise) -> float:
+    """Compute p of the t-test of one place."""
+    deviation = math.sqrt(noise.variance)
+    t = size / deviation if deviation else math.inf if size else 0.0
+    return float(2 * special.stdtr(noise.df, -t))
+
+
+def _newest(series: Series, noise: Noise, changes: Sequence[Change]) -> Change:
+    """Test the last unit against those before it, since the last change point and in the last runs."""
+    last = len(series.units) - 1
+    since = max((series.points[change.at].unit for change in changes if series.points[change.at].unit < last), default=0)
+    begin = max(since, last - WINDOW)
+    means, counts = _samples(series)
+    ours = np.array([float(np.average(means[begin:last], weights=counts[begin:last])), means[last]])
+    (size,) = _sizes(ours, np.array([counts[begin:last].sum(), counts[last]]))
+    return _change(series, begin, last, last + 1, _p(float(size), noise))
+
+
+def _adjusted(change: Change, tests: int) -> Change:
+    return Change(change.series, change.at, change.before, change.now, min(1.0, change.p * tests), change.runs)
+
+
+def _change(series: Series, begin: int, split: int, end: int, p: float) -> Change:
+    """Describe the change between the units from `begin` to `split` and those to `end`."""
+    before, now = ([x for unit in series.units[a:b] for x in unit] for a, b in ((begin, split), (split, end)))
+    at = series.first_of(split)
+    runs = at - series.first_of(begin)
+    return Change(series, at, math.fsum(before) / len(before), math.fsum(now) / len(now), p, runs)

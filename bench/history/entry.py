@@ -1,0 +1,223 @@
+"""An entry of a history: what is kept of one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.gate.baseline import Baseline, Series, System, rounded, take
+from bench.metrics.metric import MOST
+from bench.scoring.crossed import Interval, Values, seeds_interval
+from bench.scoring.score import score_run
+from bench.scoring.table import Row, Table
+from bench.storage.records import RunRecord
+from bench.storage.run_folder import RunFolder
+
+#: Version of a line of the file.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of a row.
+
+    Parameters
+    ----------
+    mean : float
+    low, high : float, optional
+        95 % interval, as in the run's report.
+    seeds : dict of str to float
+        Value of each training seed: the mean over its pieces, or that of its complete trial.
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    seeds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EntryRow:
+    """One row of a run.
+
+    Parameters
+    ----------
+    kind : str
+        ``model``, ``untrained`` or ``reference``.
+    definition : str
+        Hash of its plug-in's name, hyperparameters, budget and device.
+    code : str
+        Digest of its plug-in's source; empty where it is not known.
+    machine : str
+        Processor, threads and GPU of its trials; empty where these differ or are not known.
+    metrics : dict of str to Measured
+        By ``name@version``.
+    """
+
+    kind: str
+    definition: str
+    code: str
+    machine: str
+    metrics: dict[str, Measured]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run.
+
+    Parameters
+    ----------
+    bench_history : int
+        Version of the line.
+    run, identity : str
+        Name of its folder, and a hash that stays the same while it is resumed.
+    commit : str
+        Commit of bench that made it; of a baseline from a repository, the commit that brought it. Empty if not known.
+    when : str
+        When it ended, or was started; ISO 8601.
+    bench : str
+    versions : dict of str to str
+        Packages by name.
+    spec, scale : str
+    spec_hash : str
+        Hash of everything in the spec that decides an outcome.
+    terms : str
+        Hash of dataset, music, protocol, target and scale: runs that differ here have series of their own.
+    machine : str
+        Processor, cores and GPUs of the machine that started it.
+    rows : dict of str to EntryRow
+        By name of the system.
+    """
+
+    bench_history: int
+    run: str
+    identity: str
+    commit: str
+    when: str
+    bench: str
+    versions: dict[str, str]
+    spec: str
+    scale: str
+    spec_hash: str
+    terms: str
+    machine: str
+    rows: dict[str, EntryRow]
+
+
+def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
+    """Make the entry of the run in `folder`; `table` are its scores, if they are known.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no run, or it is damaged.
+    """
+    record, table = RunFolder(folder).read(), table or score_run(folder)
+    baseline = take(folder, table)
+    packages = {name: v for one in record.provenance.interpreters.values() for name, v in one.packages.items()}
+    rows = {
+        row.system: _row(baseline.systems[row.system], record.plugins.get(row.model, ""), _machine_of(row, record))
+        for row in table.rows
+        if row.done
+    }
+    return Entry(
+        FORMAT,
+        run=baseline.run,
+        identity=_hash([baseline.run, record.started, record.scale, record.spec]),
+        commit=record.provenance.git or "",
+        when=record.finished or record.started or "",
+        bench=record.provenance.bench or "",
+        versions=dict(sorted(packages.items())),
+        spec=str(record.spec.get("name") or record.spec["title"]),
+        scale=record.scale,
+        spec_hash=baseline.spec_hash,
+        terms=_hash(baseline.terms),
+        machine=_machine(baseline.environment),
+        rows=rows,
+    )
+
+
+def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
+    """Make the entry of a baseline that a commit brought. It knows the processor, but neither threads nor plug-ins' sources."""
+    parts = [part for part in baseline.environment.values() if isinstance(part, dict)]
+    machine = _machine(baseline.environment)
+    return Entry(
+        FORMAT,
+        run=baseline.run,
+        identity=_hash([baseline.run, commit]),
+        commit=commit,
+        when=when,
+        bench=str(baseline.environment.get("bench") or ""),
+        versions={str(name): str(version) for part in parts for name, version in sorted(part.items())},
+        spec=baseline.run,
+        scale=str(baseline.terms.get("scale") or ""),
+        spec_hash=baseline.spec_hash,
+        terms=_hash(baseline.terms),
+        machine=machine,
+        rows={name: _row(system, "", machine) for name, system in baseline.systems.items() if system.seeds},
+    )
+
+
+def _row(system: System, code: str, machine: str) -> EntryRow:
+    definition = _hash([system.definition, system.device])
+    metrics = {name: measured for name, series in system.metrics.items() if (measured := _measured(series)) is not None}
+    return EntryRow(system.kind, definition, code, machine, metrics)
+
+
+def _measured(series: Series) -> Measured | None:
+    """Mean, interval and means of the seeds; None if a seed has no value."""
+    matrix = series.matrix
+    if not np.isfinite(matrix).any(1).all():
+        return None
+    means = [rounded(float(np.nanmean(row))) for row in matrix]
+    interval = _interval(series)
+    low, high = (rounded(interval.low), rounded(interval.high)) if interval is not None else (None, None)
+    return Measured(series.value, low, high, dict(zip(map(str, series.seeds), means, strict=True)))
+
+
+def _interval(series: Series) -> Interval | None:
+    """Interval of a series, as in the report of its run."""
+    if series.over == "seeds":
+        return seeds_interval([row[0] for row in series.values if row[0] is not None])
+    weights = None if series.weights is None else dict(zip(series.at, series.weights, strict=True))
+    mean_weight = 1.0 if weights is None else math.fsum(weights.values()) / len(weights)
+    by_seed = {
+        seed: {
+            piece: series.value + (value - series.value) * (1.0 if weights is None else mean_weight / weights[piece])
+            for piece, value in zip(series.at, row, strict=True)
+            if value is not None
+        }
+        for seed, row in zip(series.seeds, series.values, strict=True)
+    }
+    interval = Values(by_seed, weights).interval()[0]
+    return interval if interval is not None and max(abs(interval.low), abs(interval.high)) <= MOST else None
+
+
+def _machine_of(row: Row, record: RunRecord) -> str:
+    kinds = {_kind(trial.trial.device, trial.result.provenance, record) for trial in row.done}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def _kind(device: str, ran: Mapping[str, Any], record: RunRecord) -> str:
+    """Kind of machine of a trial; empty where it is not known, or the GPU was shared."""
+    cpu, threads = ran.get("cpu") or record.provenance.machine.cpu, ran.get("threads")
+    if not cpu or not threads or ran.get("shares_gpu"):
+        return ""
+    gpu = f", {ran.get('device') or 'an unknown GPU'}" if device == "cuda" else ""
+    return f"{cpu}, {threads} {'thread' if threads == 1 else 'threads'}{gpu}"
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    gpus = ", ".join(map(str, environment.get("gpus") or []))
+    return ", ".join(filter(None, (str(environment.get("cpu") or ""), f"{environment.get('cores') or '?'} cores", gpus)))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

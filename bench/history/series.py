@@ -1,0 +1,118 @@
+"""A history as series: one metric of one row, as long as nothing but code, versions and machines changed.
+
+Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, have series
+of their own. What a machine decides (times, speeds, energy) also has one for each kind of machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench.gate.compare import JUDGED
+from bench.history.entry import Entry, EntryRow, Measured
+from bench.metrics import METRICS, Metric, skill
+from bench.metrics.thresholds import SMALLEST
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run in a series.
+
+    Parameters
+    ----------
+    entry : Entry
+    measured : Measured
+    unit : int
+        Number of the group of neighbouring runs whose trainings are the same: the same seeds gave the same values, so that they
+        count once.
+    """
+
+    entry: Entry
+    measured: Measured
+    unit: int
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one row over time.
+
+    Parameters
+    ----------
+    study : str
+        Spec and scale of its runs.
+    terms, system, kind : str
+    metric : Metric
+    machine : str
+        Kind of machine, where that matters; otherwise empty.
+    points : tuple of Point
+    """
+
+    study: str
+    terms: str
+    system: str
+    kind: str
+    metric: Metric
+    machine: str
+    points: tuple[Point, ...]
+
+    @cached_property
+    def units(self) -> list[list[float]]:
+        """Values of the different trainings of each unit."""
+        found: dict[int, dict[str, float]] = {}
+        for point in self.points:
+            found.setdefault(point.unit, {}).update(point.measured.seeds)
+        return [list(seeds.values()) for _, seeds in sorted(found.items())]
+
+    def first_of(self, unit: int) -> int:
+        """Index of the first point of a unit."""
+        return next(i for i, point in enumerate(self.points) if point.unit == unit)
+
+    @property
+    def of_machine(self) -> bool:
+        """Whether the machine decides the values."""
+        return is_of_machine(self.metric)
+
+
+def is_of_machine(metric: Metric) -> bool:
+    """Whether a metric says nothing across kinds of machine."""
+    return metric.clocked or metric.machine_bound
+
+
+def all_series(entries: Sequence[Entry]) -> list[Series]:
+    """Sort a history into series, in the order of the last runs' rows and of the metrics."""
+    places: dict[tuple[str, ...], list[tuple[Entry, EntryRow, Measured]]] = {}
+    by_id = {metric.id: metric for metric in METRICS.values() if metric.name not in skill.OF}
+    for entry in reversed(entries):
+        for system, row in entry.rows.items():
+            if row.kind in JUDGED:
+                for metric in by_id.values():
+                    if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
+                        machine = row.machine if is_of_machine(metric) else ""
+                        key = (entry.terms, system, row.kind, row.definition, metric.name, machine)
+                        places.setdefault(key, []).append((entry, row, measured))
+    return [_series(key, found[::-1]) for key, found in places.items()]
+
+
+def _belongs(metric: Metric, row: EntryRow) -> bool:
+    """Whether a value can be part of a series: of times, only those of models on a known kind of machine."""
+    return not is_of_machine(metric) or (row.kind == "model" and bool(row.machine))
+
+
+def _series(key: tuple[str, ...], found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Series:
+    terms, system, kind, _, name, machine = key
+    points: list[Point] = []
+    for entry, _, measured in found:
+        before = points[-1] if points else None
+        same = before is not None and not is_of_machine(METRICS[name]) and _same(before.measured.seeds, measured.seeds)
+        points.append(Point(entry, measured, 0 if before is None else before.unit + (not same)))
+    last = found[-1][0]
+    return Series(f"{last.spec}, scale {last.scale}", terms, system, kind, METRICS[name], machine, tuple(points))
+
+
+def _same(before: dict[str, float], now: dict[str, float]) -> bool:
+    """Whether the seeds that both have gave the same values up to rounding, and there are some."""
+    both = before.keys() & now.keys()
+    return bool(both) and all(math.isclose(before[seed], now[seed], rel_tol=SMALLEST, abs_tol=SMALLEST) for seed in both)

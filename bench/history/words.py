@@ -1,0 +1,69 @@
+"""Sentences of a history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bench.formatting import brief, plural
+from bench.history.changes import WINDOW, Change, Trends
+from bench.history.entry import Entry
+
+
+def title(trends: Trends) -> str:
+    """Title: how many runs."""
+    return f"History of {plural(len(trends.entries), 'run')}"
+
+
+def verdict(trends: Trends) -> str:
+    """Say what the last run changed, against the runs before it."""
+    last = run_name(trends.entries[-1])
+    if not trends.compared:
+        return f"The last run, {last}, has no value to compare: no earlier run has the same rows on the same music."
+    values = plural(trends.compared, "value")
+    if trends.same == trends.compared:
+        return f"The last run, {last}, repeats the trainings of the run before it: none of {values} changed."
+    same = f"; {trends.same:,} come from the same trainings as the run before" if trends.same else ""
+    if not trends.last:
+        return f"The last run, {last}, changed nothing significantly: {values} compared with up to {WINDOW} runs before it{same}."
+    return f"The last run, {last}, changed {len(trends.last)} of {values} significantly ({_directions(trends.last)}){same}."
+
+
+def found(trends: Trends) -> str:
+    """How many change points the history has."""
+    if not trends.tests:
+        return "No series can be tested yet: that takes two runs with two seeds each, or five runs."
+    tested = f"{trends.tests:,} of {plural(len(trends.series), 'series', 'series')} can be tested"
+    if not trends.changes:
+        return f"No change point in the whole history: {tested}."
+    series = len({id(change.series) for change in trends.changes})
+    return f"{plural(len(trends.changes), 'change point')} in {series} series ({_directions(trends.changes)}); {tested}."
+
+
+def _directions(changes: Sequence[Change]) -> str:
+    counts = Counter[str](change.direction for change in changes)
+    said = (("better", "better"), ("worse", "worse"), ("different", "different without a better direction"))
+    return ", ".join(f"{counts[name]} {text}" for name, text in said if counts[name])
+
+
+def run_name(entry: Entry) -> str:
+    """Name of a run with its commit."""
+    return brief(f"{entry.run} ({commit(entry)})" if entry.commit else entry.run, 60)
+
+
+def commit(entry: Entry) -> str:
+    """Commit, shortened; ``+`` where the checkout had changes; a dash where it is not known."""
+    return brief(f"{entry.commit[:10]}{'+' if entry.commit.endswith('+changes') else ''}" or "–", 12)
+
+
+def notes() -> list[str]:
+    """Explain how changes were found."""
+    return [
+        "A change point is a place between two runs, found by binary segmentation: a t-test between the trainings before and "
+        "after it, with the noise of the seeds within runs. Runs in which the same seeds gave the same values count once.",
+        "p is adjusted over all places and all series: at most 5 % of histories without a change show one. No change point is no "
+        "sign that nothing changed.",
+        "What changed lies between the two runs that are named: the commits between them, other versions, or another machine.",
+        "Times, speeds and energy are compared only on one kind of machine (processor, threads, GPU), by the noise of runs.",
+        "Rows with other hyperparameters or another budget, and runs on other music, have series of their own.",
+    ]

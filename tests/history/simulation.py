@@ -1,0 +1,101 @@
+"""Histories drawn from real trainings: how often trends change without a cause, and whether they are found where they have one.
+
+``python -m tests.history.simulation equal 200 12 5 1`` prints of how many of 200 histories of 12 runs, each of 5 new seeds, drawn
+with seed 1, anything is called changed; ``changed`` how often a change of one metric of one model is found, and where.
+
+Runs are drawn as in :mod:`tests.gate.simulation`, from ten real trainings of every model of the chorales' Table 2; all of one
+history are on the same pieces, and of one kind of machine with a noise of times of 5 % between runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import numpy as np
+
+from bench.gate.baseline import System
+from bench.history.changes import trends
+from bench.history.entry import FORMAT, Entry, EntryRow, Measured
+from bench.metrics import METRICS
+from bench.metrics.thresholds import choose
+from tests.gate.simulation import CLOCK_NOISE, stored, targets
+
+MACHINE = "Test CPU, 1 thread"
+
+
+def pieces(rng) -> tuple[np.ndarray, np.ndarray]:
+    """The pieces of a history, and its held-out ones."""
+    n, held_out = (next(iter(getattr(stored()["lstm"], name).values())).shape[1] for name in ("pieces", "held_out"))
+    return rng.integers(0, n, n), rng.integers(0, held_out, held_out)
+
+
+def draw(rng, on, seeds: int) -> dict[str, System]:
+    """The rows of one run; its times differ from those of others as on a calm machine."""
+    speed = math.exp(rng.normal(0, CLOCK_NOISE))
+    return {name: row.run(rng, seeds, *on, trainings=True, speed=speed) for name, row in stored().items()}
+
+
+def entry(systems: dict[str, System], number: int, first_seed: int) -> Entry:
+    """A drawn run as an entry, with seeds of its own."""
+    rows = {name: EntryRow(system.kind, "", "code", MACHINE, measured(system, first_seed)) for name, system in systems.items()}
+    return Entry(FORMAT, f"run-{number}", str(number), f"{number:040x}", "", "", {}, "drawn", "cpu", "", "", MACHINE, rows)
+
+
+def measured(system: System, first_seed: int) -> dict[str, Measured]:
+    found = {}
+    for name, series in system.metrics.items():
+        seeds = np.asarray(series.values, np.float64).mean(1)
+        found[name] = Measured(float(seeds.mean()), None, None, {str(first_seed + i): float(x) for i, x in enumerate(seeds)})
+    return found
+
+
+def history(rng, runs: int, seeds: int) -> list[Entry]:
+    on = pieces(rng)
+    return [entry(draw(rng, on, seeds), number, number * seeds) for number in range(runs)]
+
+
+def moved(one: Entry, system: str, metric: str, by: float) -> Entry:
+    """The same run with one metric of one row moved."""
+    old, key = one.rows[system], METRICS[metric].id
+    values = {seed: value + by for seed, value in old.metrics[key].seeds.items()}
+    metrics = {**old.metrics, key: Measured(old.metrics[key].mean + by, None, None, values)}
+    row = EntryRow(old.kind, old.definition, old.code, old.machine, metrics)
+    return Entry(**{**vars(one), "rows": {**one.rows, system: row}})
+
+
+def equal(histories: int, runs: int, seeds: int, seed: int) -> dict:
+    """Of so many histories without a change: how many show one, and of how many the last run is called changed."""
+    rng, alarms, last, called, tests = np.random.default_rng(seed), 0, 0, {}, 0
+    for _ in range(histories):
+        found = trends(history(rng, runs, seeds))
+        alarms += bool(found.changes)
+        last += bool(found.last)
+        tests = found.tests
+        for change in (*found.changes, *found.last):
+            key = f"{change.series.system} {change.series.metric.name}"
+            called[key] = called.get(key, 0) + 1
+    return {"histories": histories, "alarms": alarms, "last": last, "tests": tests, "called": called}
+
+
+def changed(histories: int, runs: int, seeds: int, seed: int, thresholds: float = 2.0) -> dict:
+    """Of so many changes of twice a threshold of the gate: how many are found at the right run, near it, and in all."""
+    rng = np.random.default_rng(seed)
+    cases = [(s, m) for s, m in targets() if not METRICS[m].clocked]
+    order, exact, near, false = rng.permutation(len(cases)), 0, 0, 0
+    for i in range(histories):
+        system, name = cases[order[i % len(cases)]]
+        entries, at = history(rng, runs, seeds), int(rng.integers(2, runs - 1))
+        limit = choose(METRICS[name], {}).limit(entries[0].rows[system].metrics[METRICS[name].id].mean)
+        entries[at:] = [moved(one, system, name, thresholds * limit) for one in entries[at:]]
+        changes = trends(entries).changes
+        ours = [c.at for c in changes if (c.series.system, c.series.metric.name) == (system, name)]
+        exact += at in ours
+        near += any(abs(place - at) <= 1 for place in ours)
+        false += len(changes) > len(ours)
+    return {"histories": histories, "exact": exact, "within_one": near, "others": false}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"equal": equal, "changed": changed}[sys.argv[1]](*map(int, sys.argv[2:]))))

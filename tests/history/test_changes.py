@@ -1,0 +1,173 @@
+"""Series and their change points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.history.changes import trends
+from bench.history.entry import Entry
+from bench.history.series import all_series
+
+from .handmade import entry, row, runs
+
+#: Noise with mean 0 and standard deviation 0.1.
+NOISE = [-0.1, 0.0, 0.1]
+
+
+def steps(*levels: float) -> list[list[float]]:
+    return [[level + x for x in NOISE] for level in levels]
+
+
+def test_a_step_is_found_between_its_runs() -> None:
+    found = trends(runs("pitch_distance", steps(9, 9, 9, 9, 8, 8, 8)))
+    (change,) = found.changes
+    assert (change.last_before.entry.run, change.first_after.entry.run) == ("run-3", "run-4")
+    assert (change.before, change.now, change.direction, change.runs) == (pytest.approx(9.0), pytest.approx(8.0), "better", 4)
+    assert change.p < 0.001
+    assert found.last == ()  # the last run is like those since the change
+
+
+def test_p_is_that_of_the_formula() -> None:
+    """One series of 2 runs of 3 seeds: a t-test with the variance within runs, 0.01, and 4 degrees of freedom; one place."""
+    from scipy import stats
+
+    (change,) = trends(runs("pitch_distance", steps(9.0, 9.5))).changes
+    t = 0.5 / np.sqrt(0.01 * (1 / 3 + 1 / 3))
+    assert change.p == pytest.approx(2 * stats.t.sf(t, 4))
+
+
+def test_several_steps_and_directions() -> None:
+    found = trends(runs("pitch_distance", steps(9, 9, 9, 7, 7, 7, 8, 8, 8)))
+    assert [(change.at, change.direction) for change in found.changes] == [(3, "better"), (6, "worse")]
+    higher = trends(runs("semitone_clashes", steps(9, 9, 9, 7, 7, 7)))
+    assert [change.direction for change in higher.changes] == ["different"]
+
+
+def test_the_last_run_alone() -> None:
+    found = trends(runs("pitch_distance", steps(9, 9, 9, 9, 9, 10)))
+    assert [(change.at, change.direction) for change in found.last] == [(5, "worse")]
+    assert (found.compared, found.same) == (1, 0)
+    assert found.last[0].runs == 5
+
+
+def test_the_last_run_is_compared_with_those_since_the_last_change() -> None:
+    found = trends(runs("pitch_distance", steps(5, 5, 5, 5, 9, 9, 9, 10)))
+    (change,) = found.last
+    assert (change.before, change.runs) == (pytest.approx(9.0), 3)
+
+
+def test_the_same_trainings_count_once() -> None:
+    """A machine that trains the same seeds with the same code every night learns nothing about noise."""
+    nights = [entry(i, {"lstm": row({"pitch_distance": [9.0, 9.1, 9.2]})}) for i in range(9)]
+    (series,) = all_series(nights)
+    assert series.units == [[9.0, 9.1, 9.2]]
+    found = trends(nights)
+    assert (found.tests, found.changes, found.last, found.compared, found.same) == (0, (), (), 1, 1)
+    rerolled = [
+        *nights,
+        *(
+            replace(one, identity=f"b{i}", rows={"lstm": row({"pitch_distance": [9.2, 9.3, 9.0]})})
+            for i, one in enumerate(nights)
+        ),
+    ]
+    (series,) = all_series(rerolled)
+    assert [len(unit) for unit in series.units] == [3, 3]
+    assert trends(rerolled).changes == ()  # a difference of 0.07 at a standard deviation of 0.1
+
+
+def test_more_seeds_of_the_same_code_join_their_run() -> None:
+    some = entry(0, {"lstm": row({"pitch_distance": [9.0, 9.1]})})
+    more = entry(1, {"lstm": row({"pitch_distance": [9.0, 9.1, 9.3]})})
+    (series,) = all_series([some, more])
+    assert series.units == [[9.0, 9.1, 9.3]]
+
+
+def test_values_without_any_noise() -> None:
+    """Such as one note repeated: no change as long as nothing moves, a change as soon as anything does."""
+    still = runs("pitch_distance", [[5.0, 5.0]] * 4, "median", kind="reference")
+    assert trends(still).changes == ()
+    moved = runs("pitch_distance", [[5.0, 5.0]] * 2 + [[6.0, 6.0]] * 2, "median", kind="reference")
+    assert [change.at for change in trends(moved).changes] == [2]
+
+
+def test_rounding_is_no_change() -> None:
+    """Another library may add the same numbers in another order."""
+    wobbling = runs("pitch_distance", [[5.0 + 1e-8 * i, 5.0] for i in range(6)], "median", kind="reference")
+    assert trends(wobbling).changes == ()
+    same = [entry(i, {"lstm": row({"pitch_distance": [9.0 + 1e-8 * i, 9.5]})}) for i in range(3)]
+    assert len(all_series(same)[0].units) == 1
+
+
+def test_times_only_within_one_kind_of_machine() -> None:
+    times = [60, 61, 59, 60, 62, 60, 61, 59]
+    slow = runs("training_seconds", [[t, t + 1] for t in times])
+    fast = [
+        entry(10 + i, {"lstm": row({"training_seconds": [t / 3, t / 3 + 0.2]}, machine="Fast CPU, 8 threads")})
+        for i, t in enumerate(times)
+    ]
+    found = trends([*slow, *fast])
+    assert {(series.machine, len(series.points)) for series in found.series} == {
+        ("Test CPU, 2 threads", 8),
+        ("Fast CPU, 8 threads", 8),
+    }
+    assert found.changes == ()
+    slower = runs("training_seconds", [[t, t + 1] for t in (*times, *(2 * t for t in times))])
+    assert [change.at for change in trends(slower).changes] == [8]
+
+
+def test_times_of_an_unknown_machine_have_no_series() -> None:
+    assert all_series(runs("training_seconds", [[60.0, 61.0]] * 3, machine="")) == []
+
+
+def test_other_music_or_other_hyperparameters_are_other_series() -> None:
+    history = runs("pitch_distance", steps(9, 9, 9))
+    other = [replace(one, terms="u", identity=f"u{i}") for i, one in enumerate(runs("pitch_distance", steps(5, 5, 5)))]
+    larger = [
+        replace(one, identity=f"l{i}", rows={"lstm": replace(one.rows["lstm"], definition="e")})
+        for i, one in enumerate(runs("pitch_distance", steps(7, 7, 7)))
+    ]
+    found = trends([*history, *other, *larger])
+    assert (len(found.series), found.changes) == (3, ())
+
+
+def test_untrained_rows_are_not_judged() -> None:
+    assert all_series(runs("pitch_distance", steps(9, 9), kind="untrained")) == []
+
+
+def test_another_version_of_a_metric_is_another_one() -> None:
+    (one,) = runs("pitch_distance", steps(9))
+    renamed = {"pitch_distance@7": one.rows["lstm"].metrics["pitch_distance@1"]}
+    other = replace(one, identity="o", rows={"lstm": replace(one.rows["lstm"], metrics=renamed)})
+    assert len(all_series([one, other])[0].points) == 1
+
+
+def test_one_seed_a_run_takes_five_runs() -> None:
+    assert trends(runs("pitch_distance", [[9.0]] * 2 + [[8.0]] * 2)).tests == 0
+    values = [[9.0 + 0.01 * (i % 3)] for i in range(8)] + [[5.0 + 0.01 * (i % 3)] for i in range(8)]
+    assert [change.at for change in trends(runs("pitch_distance", values)).changes] == [8]
+
+
+def test_an_empty_history() -> None:
+    found = trends([])
+    assert (found.series, found.changes, found.tests, found.compared) == ((), (), 0, 0)
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=4), min_size=1, max_size=8),
+    st.floats(0.01, 100),
+    st.floats(-1e3, 1e3),
+)
+def test_scale_and_place_change_nothing(values: list[list[float]], factor: float, shift: float) -> None:
+    rounded = [[round(x, 2) for x in run] for run in values]
+    other = [[x * factor + shift for x in run] for run in rounded]
+    assert places(runs("pitch_distance", rounded)) == places(runs("pitch_distance", other))
+
+
+def places(history: list[Entry]) -> list[int]:
+    """Changes that are certain; those on the edge may go either way by rounding."""
+    return [change.at for change in trends(history).changes if not 0.04 < change.p < 0.06]

@@ -1,0 +1,106 @@
+"""`bench history` as a user meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.history.file import dump
+from tests.cli.in_process import bench
+from tests.report.stored_run import Stored, many_pieces
+
+from .handmade import entry, row, runs
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Make a run of twelve pieces; the seeds of its row, and how far each is off."""
+
+    def made(name: str, seeds: tuple[int, ...], shift: int = 0, commit: str = "") -> Path:
+        stored = Stored(tmp_path / "reports" / "runs" / name)
+        stored.enlarge(12)
+        for seed in seeds:
+            many_pieces(stored, "lstm", lambda i, seed=seed: 4 + i % 3 + seed % 3 + shift, seed=seed)
+        folder = stored.close()
+        record = stored.run.read()
+        provenance = record.provenance.model_copy(update={"git": commit or record.provenance.git})
+        stored.run.write(record.change(plugins={"lstm": "code"}, provenance=provenance))
+        return folder
+
+    return made
+
+
+def test_add_and_show(make: Make, tmp_path: Path) -> None:
+    for number, shift in enumerate((0, 0, 0, 9)):
+        name = f"run-{number}"
+        make(name, tuple(range(number * 3, number * 3 + 3)), shift, commit=f"{number}" * 40)
+        added = bench(tmp_path, "history", "add", name)
+        assert (added.returncode, added.stderr) == (0, f"{name}: added; {number + 1} run{'s' if number else ''} in all\n")
+        assert added.stdout == f"{tmp_path}/reports/history.jsonl\n"
+    again = bench(tmp_path, "history", "add", "run-1")
+    assert again.stderr == "run-1: there already, unchanged; 4 runs in all\n"
+    shown = bench(tmp_path, "history", "show")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("The last run, run-3 (3333333333), changed ")
+    assert "3 → 4" in shown.stdout
+    assert "2222222222 → 3333333333" in shown.stdout
+
+
+def test_a_comment_with_the_verdict_first(tmp_path: Path) -> None:
+    values = [[9.0, 9.1, 9.2], [9.1, 9.0, 9.2], [9.2, 9.0, 9.1], [9.9, 10.0, 10.1]]
+    (tmp_path / "h.jsonl").write_text(dump(runs("pitch_distance", values)))
+    shown = bench(tmp_path, "history", "show", "--file", "h.jsonl", "--markdown")
+    first, _, *table = shown.stdout.splitlines()
+    assert first == "**The last run, run-3 (0303030303), changed 1 of 1 value significantly (1 worse).**"
+    assert table[2].replace(" ", "").startswith("|lstm|AveragePitchDistance|9.10|10.00|+0.90|**worse**|")
+    (tmp_path / "h.jsonl").write_text(dump(runs("pitch_distance", values[:3])))
+    quiet = bench(tmp_path, "history", "show", "--file", "h.jsonl", "--markdown").stdout
+    assert quiet.startswith(
+        "**The last run, run-2 (0202020202), changed nothing significantly: 1 value compared with up to 10 runs"
+    )
+
+
+def test_a_night_in_which_nothing_changed(tmp_path: Path) -> None:
+    nights = [entry(i, {"lstm": row({"pitch_distance": [9.0, 9.1]})}) for i in range(3)]
+    (tmp_path / "h.jsonl").write_text(dump(nights))
+    shown = bench(tmp_path, "history", "show", "--file", "h.jsonl").stdout
+    told = "The last run, run-2 (0202020202), repeats the trainings of the run before it: none of 1 value changed."
+    assert shown.splitlines()[0] == told
+
+
+def test_a_page(tmp_path: Path) -> None:
+    (tmp_path / "h.jsonl").write_text(dump(runs("pitch_distance", [[9.0, 9.1], [9.1, 9.2]])))
+    shown = bench(tmp_path, "history", "show", "--file", "h.jsonl", "--html", "new/h.html")
+    assert (shown.returncode, shown.stderr) == (0, "new/h.html\n")
+    assert (tmp_path / "new" / "h.html").read_text().startswith("<!DOCTYPE html>\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("show",), "can't be read: No such file or directory."),
+        (("show", "--file", "empty.jsonl"), "error: empty.jsonl is empty.\n"),
+        (("show", "--file", "a", "--baselines", "b"), "error: --file and --baselines were given"),
+        (("show", "--file", "bad.jsonl"), "error: bad.jsonl, line 1 is no entry of a history: "),
+        (("add", "nonesuch"), "error: There is no run 'nonesuch'."),
+    ],
+)
+def test_wrong_use(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    answer = bench(tmp_path, "history", *words)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert said in answer.stderr
+
+
+def test_a_run_without_results(make: Make, tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "reports" / "runs" / "failed")
+    stored.add("lstm", 0, None, error="out of memory")
+    stored.close()
+    answer = bench(tmp_path, "history", "add", "failed")
+    assert (answer.returncode, "has nothing to keep" in answer.stderr) == (2, True)
+    assert not (tmp_path / "reports" / "history.jsonl").exists()

@@ -1,0 +1,73 @@
+"""What is kept of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.gate.baseline import take
+from bench.history.entry import entry_of_baseline, entry_of_run
+from bench.metrics import METRICS
+from bench.scoring.score import score_run
+from tests.report.stored_run import Stored, example, many_pieces
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    stored = Stored(tmp_path / "run")
+    stored.enlarge(12)
+    for seed in (0, 1, 2):
+        many_pieces(stored, "lstm", lambda i, seed=seed: 4 + i % 3 + seed, seed=seed)
+    return stored.close()
+
+
+def test_values_are_those_of_the_report(folder: Path) -> None:
+    entry, table = entry_of_run(folder), score_run(folder)
+    kept = entry.rows["lstm"].metrics
+    for metric in METRICS.values():
+        cell = table["lstm"].cells[metric.name]
+        if metric.id in kept:
+            assert kept[metric.id].mean == pytest.approx(cell.value)
+            assert kept[metric.id].seeds == pytest.approx({str(seed): value for seed, value in cell.seed_means.items()})
+            ends = (None, None) if cell.interval is None else (cell.interval.low, cell.interval.high)
+            assert (kept[metric.id].low, kept[metric.id].high) == pytest.approx(ends)
+    assert kept["pitch_distance@1"].seeds == {"0": 5.0, "1": 6.0, "2": 7.0}
+    assert set(kept) == {
+        m.id for m in METRICS.values() if not m.name.endswith("_skill") and table["lstm"].cells[m.name].value is not None
+    }
+
+
+def test_facts(folder: Path) -> None:
+    entry = entry_of_run(folder)
+    assert (entry.run, entry.commit, entry.when, entry.bench) == ("run", "0123abc", "2025-01-02T03:14:05Z", "0.1.0")
+    assert (entry.spec, entry.scale, entry.versions) == ("table2", "cpu", {"numpy": "2.0"})
+    assert (entry.machine, entry.rows["lstm"].machine) == ("Test CPU, 2 cores", "Test CPU, 2 threads")
+
+
+def test_rows_without_a_finished_trial_are_left_out(tmp_path: Path) -> None:
+    rows = entry_of_run(example(tmp_path / "run")).rows
+    assert list(rows) == ["lstm", "gan", "untrained lstm", "real", "median", "ngram"]
+    assert rows["gan"].metrics["pitch_distance@1"].seeds == {"0": 7.0}
+    stored = Stored(tmp_path / "failed")
+    stored.add("lstm", 0, None, error="no")
+    assert entry_of_run(stored.close()).rows == {}
+
+
+def test_a_row_is_another_one_with_other_hyperparameters(tmp_path: Path) -> None:
+    made = []
+    for name, units in (("one", 8), ("other", 16)):
+        stored = Stored(tmp_path / name)
+        stored.enlarge(12)
+        many_pieces(stored, "lstm", lambda i: 4)
+        stored.trials[0]["trial"]["params"] = {"units": units}
+        made.append(entry_of_run(stored.close()))
+    assert made[0].rows["lstm"].definition != made[1].rows["lstm"].definition
+    assert made[0].terms == made[1].terms
+
+
+def test_a_baseline_gives_the_same_values(folder: Path) -> None:
+    of_run, of_baseline = entry_of_run(folder), entry_of_baseline(take(folder), "abc", "2026-01-01T00:00:00Z")
+    assert of_baseline.rows["lstm"].metrics == of_run.rows["lstm"].metrics
+    assert of_baseline.terms == of_run.terms
+    assert (of_baseline.commit, of_baseline.rows["lstm"].code) == ("abc", "")

@@ -1,0 +1,112 @@
+"""The file of a history."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import BenchError, UsageError
+from bench.history.entry import Measured
+from bench.history.file import add, dump, read
+
+from .handmade import entry, row, runs
+
+
+def test_one_line_a_run_in_the_order_of_adding(tmp_path: Path) -> None:
+    path, history = tmp_path / "new" / "history.jsonl", runs("pitch_distance", [[9.5, 9.6], [9.4, 9.5]])
+    assert [add(path, one) for one in reversed(history)] == [True, True]
+    assert read(path) == tuple(reversed(history))
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["run"] for line in lines] == ["run-1", "run-0"]
+
+
+def test_a_run_is_added_once_and_keeps_its_place(tmp_path: Path) -> None:
+    path, (first, second) = tmp_path / "h.jsonl", runs("pitch_distance", [[9.5], [9.4]])
+    add(path, first)
+    add(path, second)
+    assert not add(path, first)
+    resumed = replace(first, when="2026-02-02T00:00:00Z")
+    assert add(path, resumed)
+    assert read(path) == (resumed, second)
+
+
+def test_several_processes_may_add(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from bench.history.file import add; from tests.history.handmade import entry, row;"
+        "add(Path('h.jsonl'), entry(int(sys.argv[1]), {'lstm': row({'pitch_distance': [1.0]})}))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    environment = {"PYTHONPATH": str(root)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, str(i)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+        for i in range(4)
+    ]
+    assert [process.communicate()[1] for process in started] == [b""] * 4
+    assert sorted(one.run for one in read(tmp_path / "h.jsonl")) == [f"run-{i}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2 is no entry of a history: "),
+        ("[]", "line 2 is no entry of a history: "),
+        ('{"bench_history": 1}', "line 2 is no entry of a history: "),
+        ("<<<<<<< HEAD", "line 2 is no entry of a history: "),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "h.jsonl"
+    path.write_text(dump(runs("pitch_distance", [[9.5]])) + line + "\n")
+    with pytest.raises(UsageError) as refused:
+        read(path)
+    assert said in refused.value.message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e16])
+def test_a_number_that_no_report_can_show(tmp_path: Path, value: float) -> None:
+    bad = row({"pitch_distance": [1.0]})
+    bad.metrics["pitch_distance@1"] = Measured(value, None, None, {"0": 1.0})
+    (tmp_path / "h.jsonl").write_text(json.dumps(json.loads(dump([entry(0, {})])) | {"rows": {"lstm": _plain(bad)}}))
+    with pytest.raises(UsageError, match="line 1 is no entry of a history"):
+        read(tmp_path / "h.jsonl")
+
+
+def _plain(one: object) -> object:
+    return json.loads(json.dumps(one, default=vars))
+
+
+def test_another_format_and_a_metric_without_seeds(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    path.write_text(dump([entry(0, {}, bench_history=2)]))
+    with pytest.raises(UsageError, match="format 2; this version of bench reads format 1"):
+        read(path)
+    empty = replace(row({"pitch_distance": [1.0]}), metrics={"pitch_distance@1": Measured(1.0)})
+    path.write_text(dump([entry(0, {"lstm": empty})]))
+    with pytest.raises(UsageError, match="a metric has no seed"):
+        read(path)
+
+
+def test_places_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="can't be read") as refused:
+        read(tmp_path / "none.jsonl")
+    assert refused.value.hint == f"Begin one: bench history add RUN --file {tmp_path}/none.jsonl."
+    with pytest.raises(BenchError):
+        add(tmp_path, entry(0, {}))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_in_words(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "h.jsonl"
+    path.write_bytes(data)
+    if data.strip():
+        with pytest.raises(UsageError, match="no entry of a history"):
+            read(path)
+    else:
+        assert read(path) == ()
