@@ -13,6 +13,8 @@ from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from bench.gate.baseline import Baseline
+    from bench.gate.compare import Earlier
+    from bench.scoring.table import Table
 
 Format = Literal["text", "markdown", "junit"]
 
@@ -80,6 +82,15 @@ def check(
     ],
     format: Annotated[Format, typer.Option(help="Format of the output.")] = "text",
     output: OutputOption = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--history"),
+            help="A history (`bench history add`) whose runs of the same rows, code and machine tell more of their noise.",
+            show_default=False,
+        ),
+    ] = None,
     only_regressions: Annotated[bool, typer.Option("--only-regressions", help="Only what is worse or missing.")] = False,
     out: OutOption = None,
 ) -> None:
@@ -88,12 +99,16 @@ def check(
     from bench.gate.baseline import take
     from bench.gate.baseline_file import read, save
     from bench.gate.verdicts import FINE, judge
+    from bench.scoring.score import score_run
     from bench.storage.run_folder import RunFolder
     from bench.system.paths import Places
 
     before = read(baseline)
     folder = find_run(run, Places.find(out).out)
-    judgement = judge(before, take(folder), RunFolder(folder).read().spec.get("gate"))
+    table = score_run(folder)
+    now = take(folder, table)
+    earlier = None if history is None else _earlier(history, before, now, folder, table)
+    judgement = judge(before, now, RunFolder(folder).read().spec.get("gate"), earlier=earlier)
     result = {"text": text.text, "markdown": text.markdown, "junit": junit.junit}[format](judgement, only_regressions)
     console = make_console()
     if output is None:
@@ -103,3 +118,20 @@ def check(
         print_line(console, text.summary(judgement))
     if judgement.exit_code != FINE:
         raise typer.Exit(judgement.exit_code)
+
+
+def _earlier(history: Path, before: Baseline, now: Baseline, folder: Path, table: Table) -> Earlier:
+    """Collect what a history tells of the noise, and say how much that is."""
+    from bench.formatting import plural
+    from bench.history.entry import entry_of_run
+    from bench.history.file import read
+    from bench.history.noise import earlier_trainings
+
+    found = earlier_trainings(read(history), before, now, entry_of_run(folder, table))
+    rows: dict[str, int] = {}
+    for (system, _), groups in found.items():
+        rows[system] = max(rows.get(system, 0), sum(map(len, groups)))
+    told = ", ".join(f"{system} {count}" for system, count in rows.items())
+    more = f"{plural(sum(rows.values()), 'more training')} ({told})" if rows else "no training of the same rows, code and machine"
+    print_line(make_console(stderr=True), f"{history}: {more}")
+    return found

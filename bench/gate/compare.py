@@ -38,6 +38,9 @@ Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not c
 #: Kinds of rows that are judged.
 JUDGED = ("model", "reference")
 
+#: By system and metric: the values of other trainings of the row, by earlier run, as :mod:`bench.history.noise` collects them.
+Earlier = Mapping[tuple[str, str], tuple[NDArray[np.float64], ...]]
+
 #: Shown for a key that one side lacks.
 NOTHING = "nothing"
 
@@ -221,8 +224,10 @@ class Pair:
     seeds: SeedValues | None = None
 
 
-def pairs_of(before: Baseline, now: Baseline, name: str, thresholds: Mapping[str, Threshold | None]) -> list[Pair]:
-    """Pair every metric of a row that the gate is on for.
+def pairs_of(
+    before: Baseline, now: Baseline, name: str, thresholds: Mapping[str, Threshold | None], earlier: Earlier | None = None
+) -> list[Pair]:
+    """Pair every metric of a row that the gate is on for; `earlier` trainings tell more of the noise of those that they can.
 
     Raises
     ------
@@ -238,7 +243,8 @@ def pairs_of(before: Baseline, now: Baseline, name: str, thresholds: Mapping[str
         if threshold is None or (metric.clocked and new.kind != "model"):
             continue
         if metric.id in old.metrics and metric.id in new.metrics:
-            pairs.append(_pair(Verdict(name, metric, "same"), before, old, new, threshold))
+            own = (earlier or {}).get((name, metric.name), ())
+            pairs.append(_pair(Verdict(name, metric, "same"), before, old, new, threshold, own))
         elif metric.id in old.metrics or metric.id in new.metrics:
             pairs.append(Pair(_one_sided(name, metric, old, new)))
     return pairs
@@ -256,7 +262,14 @@ def _one_sided(name: str, metric: Metric, old: System, new: System) -> Verdict:
     return Verdict(name, metric, "new", now=value, reason=old.undefined.get(metric.id, ""))
 
 
-def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, threshold: Threshold) -> Pair:
+def _pair(
+    verdict: Verdict,
+    baseline: Baseline,
+    old: System,
+    new: System,
+    threshold: Threshold,
+    earlier: tuple[NDArray[np.float64], ...],
+) -> Pair:
     """Pair both sides' values on the pieces that both have; of seeds, on all."""
     metric = verdict.metric
     before, now = old.metrics[metric.id], new.metrics[metric.id]
@@ -294,8 +307,12 @@ def _pair(verdict: Verdict, baseline: Baseline, old: System, new: System, thresh
     group = f"{metric.name} {new.kind}"
     if on_seeds:
         one, other = (side[:, 0] for side in distances)
-        return Pair(verdict, seeds=SeedValues(group, one, other, ratios=aim.kind != "near"))
-    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1], weights_of(pieces, before, now)))
+        # Of a speed, which is better higher, the distance is its negative.
+        others = tuple(aim.distance((), values) for values in earlier)
+        return Pair(verdict, seeds=SeedValues(group, one, other, ratios=aim.kind != "near", earlier=others))
+    whole = len(pieces) == len(before.at) == len(now.at)
+    weights = weights_of(pieces, before, now)
+    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1], weights, earlier if whole else ()))
 
 
 def shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[np.float64]]]:

@@ -95,12 +95,15 @@ class SeedValues:
     before, now : ndarray, shape (seeds,)
     ratios : bool
         Whether noise is in percent where all values have one sign; not so for distances from an ideal.
+    earlier : tuple of ndarray
+        Values of other trainings of the row, by earlier run: they tell more of its noise.
     """
 
     group: str
     before: NDArray[np.float64]
     now: NDArray[np.float64]
     ratios: bool = True
+    earlier: tuple[NDArray[np.float64], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,15 @@ class PieceValues:
         On the same pieces; contributions to the mean, where pieces weigh unequally.
     weights : ndarray, shape (pieces,), optional
         Of each piece in the mean; by default equal. Unequal ones are worth fewer pieces.
+    earlier : tuple of ndarray
+        Means over all pieces of other trainings of the row, by earlier run: they tell more of its noise.
     """
 
     group: str
     before: NDArray[np.float64]
     now: NDArray[np.float64]
     weights: NDArray[np.float64] | None = None
+    earlier: tuple[NDArray[np.float64], ...] = ()
 
     @property
     def change(self) -> float:
@@ -179,7 +185,9 @@ def _crossed_variances(rows: Sequence[PieceValues]) -> list[Variance]:
     """Variance of each row's change, by source."""
     used = [row.complete for row in rows]
     means = [(row.before.mean(1), row.now.mean(1)) for row in used]
-    noise = _moderated(means, [row.group for row in rows])
+    # Earlier means are over all pieces: they say nothing of a part of these.
+    earlier = [own.earlier if own.before.shape == row.before.shape else () for own, row in zip(used, rows, strict=True)]
+    noise = _moderated(means, [row.group for row in rows], earlier)
     parts = []
     for row, sides, (variance, df) in zip(used, means, noise, strict=True):
         own = variance_of_difference(row.before, row.now, row.effective)
@@ -193,20 +201,26 @@ def estimate_on_seeds(rows: Sequence[SeedValues]) -> list[Estimate]:
     for i, row in enumerate(rows):
         groups.setdefault(row.group, []).append(i)
     sides: dict[int, Sides] = {}
+    earlier: dict[int, Sequence[NDArray[np.float64]]] = {}
     relative: set[int] = set()
     for members in groups.values():
         own = [rows[i] for i in members]
         logarithms = _in_percent(own)
         sides |= zip(members, [_logarithms(row) if logarithms else (row.before, row.now) for row in own], strict=True)
+        earlier |= zip(members, [[np.log(np.abs(x)) if logarithms else x for x in row.earlier] for row in own], strict=True)
         relative |= set(members) if logarithms else set()
-    noise = _moderated([sides[i] for i in range(len(rows))], [row.group for row in rows])
+    every = range(len(rows))
+    noise = _moderated([sides[i] for i in every], [row.group for row in rows], [earlier[i] for i in every])
     return [_t_test(sides[i], *own, relative=i in relative) for i, own in enumerate(noise)]
 
 
-def _moderated(rows: Sequence[Sides], groups: Sequence[str]) -> list[tuple[float, float]]:
-    """Variance of one seed and its degrees of freedom, by row; the same before and now, moderated by other rows."""
-    freedom = [sum(len(side) - 1 for side in sides) for sides in rows]
-    squares = [math.fsum(_squares(side) for side in sides) for sides in rows]
+def _moderated(
+    rows: Sequence[Sides], groups: Sequence[str], earlier: Sequence[Sequence[NDArray[np.float64]]]
+) -> list[tuple[float, float]]:
+    """Variance of one seed and its degrees of freedom, by row; the same before, now and earlier, moderated by other rows."""
+    every = [(*sides, *others) for sides, others in zip(rows, earlier, strict=True)]
+    freedom = [sum(len(side) - 1 for side in sides) for sides in every]
+    squares = [math.fsum(_squares(side) for side in sides) for sides in every]
     own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
     variances, moderated = moderate(own, freedom, groups)
     return list(zip(variances.tolist(), moderated.tolist(), strict=True))
@@ -225,7 +239,7 @@ def _per_seed(sides: Sides) -> float:
 
 def _in_percent(rows: Sequence[SeedValues]) -> bool:
     """Whether the noise of a group is in percent: all values have one sign. A speed's may be negative, as more is better."""
-    every = np.concatenate([side for row in rows for side in (row.before, row.now)])
+    every = np.concatenate([side for row in rows for side in (row.before, row.now, *row.earlier)])
     return all(row.ratios for row in rows) and bool((every > 0).all() or (every < 0).all())
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.gate.baseline import Baseline
-from bench.gate.compare import JUDGED, Pair, Status, Verdict, obstacles, pairs_of, warnings
+from bench.gate.compare import JUDGED, Earlier, Pair, Status, Verdict, obstacles, pairs_of, warnings
 from bench.gate.significance import ALPHA, Chance, judge_all
 from bench.metrics import METRICS
 from bench.metrics.thresholds import choose_all
@@ -88,6 +88,7 @@ def judge(
     now: Baseline,
     gate: Mapping[str, float | str] | None = None,
     *,
+    earlier: Earlier | None = None,
     alpha: float = ALPHA,
 ) -> Judgement:
     """Compare a run with its baseline.
@@ -97,6 +98,8 @@ def judge(
     before, now : Baseline
     gate : mapping of str to float or str, optional
         Thresholds as in a spec, which override the defaults.
+    earlier : Earlier, optional
+        Other trainings of the rows, from a history: they tell more of the noise of trainings.
     alpha : float
         Probability of calling anything worse in a run that differs only by chance.
 
@@ -107,7 +110,7 @@ def judge(
     if reasons := obstacles(before, now):
         return Judgement(before.run, now.run, obstacles=tuple(reasons))
     thresholds = choose_all(METRICS.values(), gate)
-    pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds)]
+    pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds, earlier)]
     tested, tests = _test(pairs, alpha)
     compared = {v.system for v in tested if v.before is not None and v.now is not None}
     if not compared:

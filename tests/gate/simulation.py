@@ -138,16 +138,22 @@ def stored() -> dict[str, Stored]:
 
 def draw_pair(rng, seeds: int, *, trainings: bool) -> tuple[Baseline, Baseline]:
     """Two runs that only differ by chance."""
+    before, now = draw_runs(rng, seeds, 2, trainings=trainings)
+    return before, now
+
+
+def draw_runs(rng, seeds: int, runs: int, *, trainings: bool) -> list[Baseline]:
+    """So many runs on the same pieces that only differ by chance."""
     rows = stored()
     n = next(iter(rows["lstm"].pieces.values())).shape[1]
     held_out = next(iter(rows["lstm"].held_out.values())).shape[1]
     chosen, shares = rng.integers(0, n, n), rng.integers(0, held_out, held_out)
     made = []
-    for _ in range(2):
+    for _ in range(runs):
         speed = math.exp(rng.normal(0, MACHINE_NOISE))
         systems = {name: row.run(rng, seeds, chosen, shares, trainings=trainings, speed=speed) for name, row in rows.items()}
         made.append(Baseline("drawn", "", {}, {}, tuple(map(str, range(n))), systems))
-    return made[0], made[1]
+    return made
 
 
 def worsen(rng, before: Baseline, now: Baseline, system: str, name: str, thresholds: float = 2.0) -> Baseline:

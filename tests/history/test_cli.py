@@ -1,7 +1,8 @@
-"""`bench history` as a user meets it."""
+"""`bench history` and `bench check --history` as a user meets them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,24 @@ def test_a_page(tmp_path: Path) -> None:
     shown = bench(tmp_path, "history", "show", "--file", "h.jsonl", "--html", "new/h.html")
     assert (shown.returncode, shown.stderr) == (0, "new/h.html\n")
     assert (tmp_path / "new" / "h.html").read_text().startswith("<!DOCTYPE html>\n")
+
+
+def test_the_gate_takes_noise_from_a_history(make: Make, tmp_path: Path) -> None:
+    make("before", (0, 1, 2))
+    make("now", (0, 1, 2))
+    bench(tmp_path, "baseline", "before", "--file", "b.json")
+    for number in (1, 2):
+        make(f"earlier-{number}", tuple(range(number * 3, number * 3 + 3)))
+        bench(tmp_path, "history", "add", f"earlier-{number}", "--file", "h.jsonl")
+    checked = bench(tmp_path, "check", "now", "--baseline", "b.json", "--history", "h.jsonl")
+    assert checked.stderr == "h.jsonl: 6 more trainings (lstm 6)\n"
+    assert checked.returncode == 0
+    record = json.loads((tmp_path / "h.jsonl").read_text().splitlines()[0])
+    record["rows"]["lstm"]["code"] = "other"
+    (tmp_path / "h.jsonl").write_text(json.dumps(record))
+    other = bench(tmp_path, "check", "now", "--baseline", "b.json", "--history", "h.jsonl")
+    assert other.stderr == "h.jsonl: no training of the same rows, code and machine\n"
+    assert other.stdout == bench(tmp_path, "check", "now", "--baseline", "b.json").stdout
 
 
 @pytest.mark.parametrize(

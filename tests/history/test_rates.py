@@ -1,8 +1,8 @@
-"""How often trends change without a cause, and whether changes are found."""
+"""How often trends change without a cause, whether changes are found, and whether the gate stays right with a history's noise."""
 
 from __future__ import annotations
 
-from . import simulation
+from . import gate_simulation, simulation
 
 
 def test_at_most_5_percent_of_histories_without_a_change_show_one() -> None:
@@ -17,3 +17,13 @@ def test_changes_of_twice_a_threshold_are_found_at_their_run() -> None:
     found = simulation.changed(40, 10, 5, seed=12)
     assert found["exact"] >= 0.8 * 40
     assert found["others"] <= 5
+
+
+def test_the_gate_with_a_history_calls_at_most_5_percent_of_equal_runs_worse() -> None:
+    assert gate_simulation.equal(40, 3, 4, seed=13)["alarms"] <= 5
+
+
+def test_a_history_helps_the_gate() -> None:
+    found = gate_simulation.worse(40, 3, 4, seed=14)
+    assert found["with"] >= found["without"]
+    assert found["with"] >= 0.85 * 40

@@ -1,0 +1,79 @@
+"""What a history tells the gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.gate.significance import PieceValues, SeedValues, estimate_on_pieces, estimate_on_seeds
+from bench.history.entry import Entry
+from bench.history.noise import earlier_trainings
+from tests.gate.handmade import flat, run, system
+
+from .handmade import entry, row
+
+SIDE = run(lstm=system(pitch_distance=flat(9.0)))  # seeds 0 and 1
+
+
+def history(*seeds: int, **facts: str) -> Entry:
+    return entry(seeds[0], {"lstm": row({"pitch_distance": [9.0, 9.2, 9.1]}, first_seed=seeds[0], **facts)})
+
+
+NOW = entry(99, {"lstm": row({"pitch_distance": [9.0, 9.1]})})
+
+
+def taken(*entries: Entry) -> dict[tuple[str, str], list[list[float]]]:
+    return {key: [group.tolist() for group in groups] for key, groups in earlier_trainings(entries, SIDE, SIDE, NOW).items()}
+
+
+def test_trainings_of_other_seeds() -> None:
+    assert taken(history(10), history(20)) == {("lstm", "pitch_distance"): [[9.0, 9.2, 9.1], [9.0, 9.2, 9.1]]}
+
+
+def test_a_seed_counts_once() -> None:
+    assert taken(history(10), history(10)) == {("lstm", "pitch_distance"): [[9.0, 9.2, 9.1]]}
+    assert taken(history(0)) == {}  # one seed is left, which shows no noise
+    assert taken(history(1)) == {("lstm", "pitch_distance"): [[9.2, 9.1]]}
+
+
+@pytest.mark.parametrize("other", [{"code": "x"}, {"machine": "x"}, {"definition": "x"}, {"kind": "reference"}])
+def test_only_of_the_same_row_code_and_machine(other: dict[str, str]) -> None:
+    assert taken(history(10, **other)) == {}
+
+
+def test_only_on_the_same_music() -> None:
+    assert taken(replace(history(10), terms="other")) == {}
+
+
+def test_nothing_where_code_or_machine_is_not_known() -> None:
+    unknown = entry(99, {"lstm": row({"pitch_distance": [9.0]}, code="")})
+    assert earlier_trainings([history(10, code="")], SIDE, SIDE, unknown) == {}
+
+
+def test_neither_times_nor_values_without_a_better_direction() -> None:
+    both = row({"training_seconds": [60.0, 61.0], "semitone_clashes": [30.0, 31.0]}, first_seed=10)
+    assert taken(entry(10, {"lstm": both})) == {}
+
+
+def test_earlier_trainings_add_their_degrees_of_freedom() -> None:
+    before, now = np.array([9.0, 9.2]), np.array([9.4, 9.6])
+    (alone,) = estimate_on_seeds([SeedValues("a", before, now, ratios=False)])
+    earlier = (np.array([9.1, 9.3, 9.2]), np.array([5.0, 5.2]))
+    (told,) = estimate_on_seeds([SeedValues("a", before, now, ratios=False, earlier=earlier)])
+    assert (alone.df, told.df) == (2, 5)
+    assert told.change == alone.change
+    assert told.p < alone.p
+    assert told.reach < alone.reach
+
+
+def test_earlier_trainings_on_pieces() -> None:
+    rng = np.random.default_rng(0)
+    before, now = (9 + 0.2 * rng.normal(size=(2, 20)) + np.array([[0.1], [-0.1]]) + up for up in (0.0, 0.4))
+    (alone,) = estimate_on_pieces([PieceValues("a", before, now)])
+    (told,) = estimate_on_pieces([PieceValues("a", before, now, earlier=(np.array([9.1, 8.9, 9.0, 9.1, 8.9]),))])
+    assert told.p < alone.p
+    now[0, 3] = np.nan  # earlier means are over all pieces, and say nothing of nineteen of them
+    part = [PieceValues("a", before, now, earlier=earlier) for earlier in ((), (np.array([9.1, 8.9, 9.0]),))]
+    assert estimate_on_pieces(part[:1]) == estimate_on_pieces(part[1:])
