@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError, UsageError
 from bench.listening.design import CATCHES, NOISE, ORIGINAL
-from bench.listening.key import Contestant
+from bench.listening.key import ALWAYS, MOST_SYSTEMS, Contestant
 from bench.music.notes import Notes
 from bench.scoring.crossed import FEWEST
 from bench.scoring.score import planned_trials
-from bench.scoring.table import REAL
 from bench.sound.loudness import loudness
 from bench.sound.render import RING, during, fade, mp3
 from bench.sound.synthesizer import RATE, Synthesizer, bend
@@ -24,9 +23,6 @@ from bench.specs.trials import Trial
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, notes_digest
-
-#: Rows that every test has: other real music, and counts of short contexts.
-ALWAYS = (REAL, "ngram")
 
 #: End of the prompt that a clip begins with, at most. Seconds.
 LEAD = 5.0
@@ -45,7 +41,7 @@ class Material:
     Parameters
     ----------
     contestants : tuple of Contestant
-        Models first, then :data:`ALWAYS`.
+        Models first, then :data:`~bench.listening.key.ALWAYS`.
     prompts : tuple of int
         Pieces that are heard, indices into targets.npz.
     targets : sequence of Target
@@ -88,7 +84,7 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
     ----------
     run : RunFolder
     systems : sequence of str or None
-        Rows beside :data:`ALWAYS`; by default all models.
+        Rows beside :data:`~bench.listening.key.ALWAYS`; by default all models.
     prompts : int
         At most; evenly spaced over the pieces that every contestant continued.
     seed : int
@@ -97,7 +93,7 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
     Raises
     ------
     UsageError
-        If the run lacks a row that every test has.
+        If the run lacks a row that every test has, or too many are asked for.
     DataError
         If too little is finished.
     """
@@ -109,6 +105,8 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
         raise DataError(f"The row {missing[0]!r} has no finished trial.", "Run it to the end first; the same command resumes.")
     if set(kept) <= set(ALWAYS):
         raise DataError("No model of this run has a finished trial.", "Run it to the end first, or name other rows: --systems.")
+    if len(kept) > MOST_SYSTEMS:
+        raise UsageError(f"A listening test has {MOST_SYSTEMS} rows at most, not {len(kept)}.", "Name fewer rows: --systems.")
     common = [i for i in range(len(targets)) if all((i, 0) in found.notes for _, found in kept.values())]
     if len(common) < FEWEST:
         raise DataError(

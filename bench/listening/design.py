@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
+from bench.storage.samples import MOST_TARGETS
 from bench.storage.stored import Stored
 
 #: Clips of catch pairs, in the place of a contestant's index.
@@ -23,6 +25,10 @@ REPEATS, CATCHES = 4, 3
 
 #: Most forms of a test; with very many pairs, not every one is heard on both sides of every prompt.
 MOST_FORMS = 400
+
+
+#: Index of a piece in targets.npz.
+Piece = Annotated[int, Field(ge=0, lt=MOST_TARGETS)]
 
 
 class Question(Stored):
@@ -40,7 +46,7 @@ class Question(Stored):
     """
 
     kind: Literal["pair", "repeat", "catch"]
-    prompt: int
+    prompt: Piece
     left: int
     right: int
     of: int | None = None

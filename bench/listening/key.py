@@ -8,15 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from bench.errors import DataError
-from bench.listening.design import NOISE, ORIGINAL, Form
+from bench.listening.design import NOISE, ORIGINAL, Form, Piece
+from bench.scoring.table import REAL
 from bench.storage.files import FORMAT, read_json, write_json
 from bench.storage.stored import Stored, first_problem
 
 #: Folder of a run's listening tests, in each of which lie the files of one test.
 FOLDER = "listening"
+
+#: Rows that every test has: other real music, and counts of short contexts.
+ALWAYS = (REAL, "ngram")
+
+#: Most systems in a test: the analysis fits all pairs of them at once.
+MOST_SYSTEMS = 50
 
 
 class Contestant(Stored):
@@ -33,7 +40,7 @@ class Contestant(Stored):
     """
 
     name: str
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     digest: str
 
 
@@ -49,7 +56,7 @@ class Heard(Stored):
     """
 
     system: int
-    prompt: int
+    prompt: Piece
 
 
 class Key(Stored):
@@ -65,8 +72,8 @@ class Key(Stored):
         By the name that the page has for it.
     """
 
-    seconds: float
-    contestants: Annotated[tuple[Contestant, ...], Field(min_length=2)]
+    seconds: Annotated[FiniteFloat, Field(gt=0)]
+    contestants: Annotated[tuple[Contestant, ...], Field(min_length=2, max_length=MOST_SYSTEMS)]
     forms: Annotated[tuple[Form, ...], Field(min_length=1)]
     clips: Mapping[str, Heard]
 
@@ -85,11 +92,15 @@ class Key(Stored):
         names = [contestant.name for contestant in self.contestants]
         if len(set(names)) < len(names):
             raise ValueError("a contestant comes twice")
+        if lacking := [name for name in ALWAYS if name not in names]:
+            raise ValueError(f"the row {lacking[0]!r}, which every test has, is missing")
+        if not all(NOISE <= clip.system < len(names) for clip in self.clips.values()):
+            raise ValueError("a clip is of no contestant")
         for form in self.forms:
             for place, question in enumerate(form):
                 sides = (question.left, question.right)
                 known = (ORIGINAL, NOISE) if question.kind == "catch" else range(len(names))
-                if sides[0] == sides[1] or not set(sides) <= set(known) or question.prompt < 0:
+                if sides[0] == sides[1] or not set(sides) <= set(known):
                     raise ValueError("a question names no pair of clips")
                 if (question.of is not None) != (question.kind == "repeat"):
                     raise ValueError("a repeat must name its question")

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import optimize
 
 from bench.listening.design import NOISE, ORIGINAL, Question, make_forms
-from bench.listening.key import Contestant, Key
+from bench.listening.key import ALWAYS, Contestant, Key
 from bench.listening.preference import probabilities
 from bench.listening.votes import Answer, Ballot
 
@@ -43,7 +43,8 @@ def conditional(share: float) -> float:
 
 
 def key_of(systems: int, prompts: int = 12, questions: int = 20, seed: int = 0) -> Key:
-    contestants = tuple(Contestant(name=f"s{i}", seed=0, digest="") for i in range(systems))
+    names = [*ALWAYS, *(f"s{i}" for i in range(systems))][:systems]
+    contestants = tuple(Contestant(name=name, seed=0, digest="") for name in names)
     return Key(seconds=12.0, contestants=contestants, forms=make_forms(systems, range(prompts), questions, seed), clips={})
 
 

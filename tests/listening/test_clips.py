@@ -15,9 +15,9 @@ import soundfile
 from scipy.signal import resample_poly
 
 from bench.errors import DataError, UsageError
-from bench.listening.clips import ALWAYS, LEAD, _Cut, gather, play, still_heard
+from bench.listening.clips import LEAD, _Cut, gather, play, still_heard
 from bench.listening.design import NOISE, ORIGINAL
-from bench.listening.key import read_keys
+from bench.listening.key import ALWAYS, read_keys
 from bench.listening.page import Choices, make_test
 from bench.music.notes import Notes
 from bench.sound.loudness import loudness
@@ -53,6 +53,14 @@ def test_without_the_prompt_written_music_follows_it(run: RunFolder) -> None:
     material = gather(run, ["gan"], 5, 0)
     assert material.music[0, 0].onset.tolist() == [0.5, 1.0, 1.5, 2.0]
     assert material.music[1, 0].onset.tolist() == [1.0, 1.5, 2.0, 2.5]
+
+
+def test_more_rows_than_can_be_compared(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.listening.clips.MOST_SYSTEMS", 4)
+    with pytest.raises(UsageError, match=r"has 4 rows at most, not 5") as refused:
+        gather(run, None, 5, 0)
+    assert refused.value.hint == "Name fewer rows: --systems."
+    assert len(gather(run, ["vae", "gan"], 5, 0).contestants) == 4
 
 
 @pytest.mark.parametrize("name", ALWAYS)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.errors import DataError, UsageError
 from bench.listening.key import FOLDER, Key, read_keys, write_key
 from bench.listening.votes import MOST_BYTES, Ballot, read_ballots
+from bench.storage.files import FORMAT, write_json
 from tests.listening.simulated import World, attentive, key_of
 
 KEY = key_of(3, prompts=6, questions=10)
@@ -147,3 +151,25 @@ def test_a_key_that_contradicts_itself(place: int, changed: dict[str, int], expe
     form[pairs[place]] = {**form[pairs[place]], **changed}
     with pytest.raises(ValueError, match=expected):
         Key.model_validate({**value, "forms": [form]})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda value: value["contestants"][1].update(name="other"), "the row 'ngram', which every test has, is missing"),
+        (lambda value: value["contestants"][0].update(name="other"), "the row 'real', which every test has, is missing"),
+        (lambda value: value["contestants"][0].update(seed=-1), "contestants.0.seed: input should be greater"),
+        (lambda value: value.update(contestants=[{"name": f"s{i}", "seed": 0, "digest": ""} for i in range(51)]), "at most 50"),
+        (lambda value: value["forms"][0][0].update(prompt=10**30), "forms.0.0.prompt: input should be less than 65536"),
+        (lambda value: value["forms"][0][0].update(prompt=-1), "forms.0.0.prompt: input should be greater"),
+        (lambda value: value.update(seconds=-5), "seconds: input should be greater than 0"),
+        (lambda value: value.update(clips={"a": {"system": 3, "prompt": 0}}), "a clip is of no contestant"),
+        (lambda value: value.update(clips={"a": {"system": 0, "prompt": 10**30}}), "clips.a.prompt: input should be less"),
+    ],
+)
+def test_a_key_that_no_test_has(tmp_path: Path, change: Callable[[dict[str, Any]], None], expected: str) -> None:
+    """Its checksum is right, and it is refused in words: anyone may have written a run that was received."""
+    change(value := KEY.model_dump(mode="json"))
+    write_json(tmp_path / FOLDER / "test-x" / "key.json", {"format": FORMAT, **value})
+    with pytest.raises(DataError, match=re.escape(expected)):
+        read_keys(tmp_path)
