@@ -1,8 +1,8 @@
 """Check a run's folder: what in it is missing or damaged, and what the command that made the run would do about it.
 
 Nothing is changed. Every stored result has a checksum (:mod:`bench.system.disk`, :mod:`bench.storage.files`) or stands with its
-digest in the outcome of its trial, so a changed bit in one is found. Left out are reports, which are written anew from them,
-checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
+digest in the outcome of its trial, so a changed bit in one is found. Left out are reports, which are written anew from them
+(those of votes too), checkpoints, which are read when a training resumes, and what only describes a process (jobs, logs, locks).
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from functools import partial
 from pathlib import Path
 
 from bench.errors import DataError, MachineError
+from bench.listening.key import FOLDER, PAGE, read_key
 from bench.metrics import sample_scores
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
 from bench.runner.prepare import MIDI_PIECES
 from bench.scoring.score import planned_trials
-from bench.sound.clips import StoredClip, sources, stored_clip
+from bench.sound.clips import StoredClip, slug, sources, stored_clip
 from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import is_intact
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
-from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, read_file
+from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, file_digest, read_file
+
+_TEST_REMEDY = "the same bench listen-test command writes it again"
 
 _NOT_USED = "it is not used; remove it, and reports compute what it held"
 
@@ -40,7 +43,7 @@ class Finding:
     fault : str
         What is wrong with it; empty if nothing is.
     remedy : str
-        What the command that made the run would do.
+        What the command that made the run would do, or which other one makes it again.
     """
 
     part: str
@@ -75,10 +78,8 @@ def verify_run(folder: Path, caches: Iterable[Path] = ()) -> Iterator[Finding]:
     targets = run.read_targets().targets
     yield from _targets_as_midi(run, targets)
     yield from _trials(run, record, targets)
-    for source in sources(folder) if (folder / "sound").is_dir() else ():  # a run may do without sound
-        clip = stored_clip(source)
-        name = source.mp3.relative_to(folder).as_posix()
-        yield Finding(name, "" if isinstance(clip, StoredClip) else clip, "it is rendered again")
+    yield from _sound(run, record)
+    yield from _listening_tests(run)
 
 
 def _refusal(read: Callable[[], object]) -> str:
@@ -87,6 +88,45 @@ def _refusal(read: Callable[[], object]) -> str:
     except (DataError, MachineError) as error:
         return error.message
     return ""
+
+
+def _sound(run: RunFolder, record: RunRecord) -> Iterator[Finding]:
+    """Check the clips of the models, and those of other rows that were asked for; a run may do without sound."""
+    if not (run.path / "sound").is_dir():
+        return
+    rows = dict.fromkeys(planned.trial["system"] for planned in record.trials if planned.trial["kind"] != "model")
+    asked = [row for row in rows if (run.path / "sound" / slug(row)).is_dir()]
+    clips = dict.fromkeys(sources(run.path), "it is rendered again")
+    for source in sources(run.path, asked):
+        clips.setdefault(source, "bench listen RUN --systems ROW renders it again")
+    for source, remedy in clips.items():
+        clip = stored_clip(source)
+        yield Finding(source.mp3.relative_to(run.path).as_posix(), "" if isinstance(clip, StoredClip) else clip, remedy)
+
+
+def _listening_tests(run: RunFolder) -> Iterator[Finding]:
+    for folder in sorted((run.path / FOLDER).glob("test-*")):
+        if folder.suffix == ".bad":  # set aside
+            continue
+        name = folder.relative_to(run.path).as_posix()
+        page = None
+        try:
+            _, page = read_key(folder / "key.json")
+            yield Finding(f"{name}/key.json")
+        except (DataError, MachineError) as error:
+            yield Finding(f"{name}/key.json", error.message, _TEST_REMEDY)
+        if page is not None:  # an earlier version left it out
+            yield Finding(f"{name}/{PAGE}", _other_content(folder / PAGE, page), _TEST_REMEDY)
+
+
+def _other_content(path: Path, digest: str) -> str:
+    """Explain why a file is not the one of this SHA-256; empty if it is."""
+    try:
+        return "" if file_digest(path) == digest else "it is damaged"
+    except (FileNotFoundError, NotADirectoryError):
+        return "it is missing"
+    except DamagedFileError as error:
+        return str(error)
 
 
 def _targets_as_midi(run: RunFolder, targets: Sequence[Target]) -> Iterator[Finding]:

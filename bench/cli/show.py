@@ -109,7 +109,7 @@ def verify(
     for finding in faults:
         print_line(console, f"{finding.part}: {finding.fault.rstrip('.')}; {finding.remedy}")
     if not quiet:
-        summary = f"{len(faults)} would be made again by the run's own command" if faults else "all complete and undamaged"
+        summary = f"{len(faults)} to be made again" if faults else "all complete and undamaged"
         print_line(console, f"{folder}: {len(findings)} parts, {summary}")
     if faults:
         raise typer.Exit(INCOMPLETE)

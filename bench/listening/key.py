@@ -19,6 +19,9 @@ from bench.storage.stored import Stored, first_problem
 #: Folder of a run's listening tests, in each of which lie the files of one test.
 FOLDER = "listening"
 
+#: Name of a test's page.
+PAGE = "listening-test.html"
+
 #: Rows that every test has: other real music, and counts of short contexts.
 ALWAYS = (REAL, "ngram")
 
@@ -109,9 +112,26 @@ class Key(Stored):
         return self
 
 
-def write_key(folder: Path, key: Key) -> None:
-    """Write ``key.json`` into a test's folder."""
-    write_json(folder / "key.json", {"format": FORMAT, **key.model_dump(mode="json")})
+def write_key(folder: Path, key: Key, page: bytes = b"") -> None:
+    """Write ``key.json`` into a test's folder, with the SHA-256 of its page."""
+    digest = hashlib.sha256(page).hexdigest() if page else None
+    write_json(folder / "key.json", {"format": FORMAT, "page": digest, **key.model_dump(mode="json")})
+
+
+def read_key(path: Path) -> tuple[Key, str | None]:
+    """Read a ``key.json``, and the SHA-256 of the test's page; None if the file doesn't hold it.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged, or no test has this key.
+    """
+    value = read_json(path)
+    page = value.get("page")
+    try:
+        return Key.model_validate(value), page if isinstance(page, str) else None
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged: {first_problem(error)}.") from error
 
 
 def read_keys(run: Path) -> dict[str, tuple[Path, Key]]:
@@ -126,10 +146,8 @@ def read_keys(run: Path) -> dict[str, tuple[Path, Key]]:
     problem = ""
     for path in sorted((run / FOLDER).glob("test-*/key.json")):
         try:
-            key = Key.model_validate(read_json(path))
+            key, _ = read_key(path)
             keys[key.test] = (path.parent, key)
-        except ValidationError as error:
-            problem = f"{path} is damaged: {first_problem(error)}."
         except DataError as error:
             problem = error.message
     if not keys:

@@ -21,14 +21,12 @@ from bench.errors import UsageError
 from bench.formatting import visible
 from bench.listening.clips import LEAD, Clip, gather, play
 from bench.listening.design import make_forms
-from bench.listening.key import FOLDER, Heard, Key, write_key
+from bench.listening.key import FOLDER, PAGE, Heard, Key, write_key
 from bench.sound.synthesizer import Synthesizer
 from bench.storage.files import make_way
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.system.disk import write_file
-
-PAGE = "listening-test.html"
 
 #: Version of the file that the page saves.
 VOTES = 1
@@ -110,11 +108,11 @@ def make_test(folder: Path, choices: Choices, synthesizer: Synthesizer) -> Made:
             "Take fewer or shorter clips: --prompts, --seconds, --systems.",
         )
     minutes = _minutes(sound.values(), len(forms[0]))
-    html = _page(record, key, {names[place]: clip for place, clip in sound.items()}, names, minutes)
+    html = _page(record, key, {names[place]: clip for place, clip in sound.items()}, names, minutes).encode()
     place = f"{FOLDER}/test-{key.test}"
     make_way(folder, f"{place}/{PAGE}", f"{place}/key.json")
-    write_key(folder / place, key)
-    write_file(folder / place / PAGE, html.encode())
+    write_key(folder / place, key, html)
+    write_file(folder / place / PAGE, html)
     return Made(folder / place / PAGE, key, material.left_out, minutes)
 
 

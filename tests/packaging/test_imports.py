@@ -19,8 +19,9 @@ FLOORS = (
     *("metrics", "sound"),
     *("specs", "scoring"),
     *("runner", "report", "gate", "comparison", "export", "history"),
-    *("benchmark", "audit", "merging", "tuning", "verification"),
+    *("benchmark", "audit", "merging", "tuning"),
     *("external", "listening"),
+    "verification",
     "cli",
 )
 
