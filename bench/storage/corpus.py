@@ -33,8 +33,8 @@ from bench.storage.arrays import (
     read_json_bytes,
 )
 from bench.storage.columns import Column, Mapped, check_notes, release_columns, write_columns
-from bench.storage.files import check_damage
-from bench.system.disk import MOST_CORPUS
+from bench.storage.files import check_cached, make_way
+from bench.system.disk import MOST_CORPUS, is_file
 
 FORMAT = 7
 
@@ -155,7 +155,7 @@ def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
     Parameters
     ----------
     path : Path
-        An earlier file of that name is replaced.
+        An earlier file of that name is replaced, a folder set aside.
     splits : Splits
         Result of a dataset's `load`.
     fingerprint : str
@@ -164,9 +164,12 @@ def save_corpus(path: Path, splits: Splits, fingerprint: str) -> None:
     Raises
     ------
     DataError
-        If a piece's notes are not what :class:`bench.music.notes.Notes` promises: nothing is written. Names the piece.
+        If a piece's notes are not what :class:`bench.music.notes.Notes` promises, which names the piece, or it would be too large
+        to be read again: nothing is written.
     """
-    write_columns(path, _columns(splits, fingerprint), MOST_CORPUS)
+    columns = _columns(splits, fingerprint)
+    make_way(path.parent, path.name)
+    write_columns(path, columns, MOST_CORPUS)
 
 
 def load_corpus(path: Path) -> Corpus:
@@ -175,10 +178,10 @@ def load_corpus(path: Path) -> Corpus:
     Raises
     ------
     DataError
-        If the file is missing, damaged, or of another format.
+        If the file is missing, damaged, of another format, or this user may not read it.
     """
     hint = f"Delete {path}; the next run parses the dataset again."
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"There is no corpus at {path}.", "Run the benchmark again: it is parsed when it is missing.")
     try:
         stored = Mapped(path, MOST_CORPUS)
@@ -189,7 +192,9 @@ def load_corpus(path: Path) -> Corpus:
     except DataError as error:
         raise DataError(f"{path}: {error.message}", hint) from error
     except DAMAGE as error:
-        check_damage(error)
+        check_cached(error)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{path} can't be read: {error.strerror}.", hint) from error
         raise DataError(f"{path} is damaged and can't be read ({error}).", hint) from error
 
 
@@ -198,7 +203,7 @@ def cached_corpora(path: str, caches: Iterable[Path]) -> list[Path]:
     name = Path(path).name
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*-[0-9a-f]{16}\.npy", name, re.ASCII):
         return []
-    return [file for cache in caches if (file := cache / "corpora" / name).is_file()]
+    return [file for cache in caches if is_file(file := cache / "corpora" / name)]
 
 
 def parsed_digest(pieces: Sequence[Piece]) -> str:

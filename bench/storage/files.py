@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import DataError, MachineError, UsageError, machine_error
+from bench.errors import DataError, MachineError, UsageError, is_machines, machine_error
 from bench.formatting import clean
 from bench.system.disk import MOST_RECORD, DamagedFileError, open_lock, read_file, write_file, write_named_file
 
@@ -250,6 +250,15 @@ def check_damage(error: Exception) -> None:
     Too many open files, for one, must not make a finished trial train again.
     """
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise machine_error(error) from error
+
+
+def check_cached(error: Exception) -> None:
+    """Raise a MachineError if an exception on reading a file of a cache shows that the machine is short of something.
+
+    Any other costs time alone, also where this user may not read the file: what it holds is computed again.
+    """
+    if isinstance(error, OSError) and is_machines(error) and error.errno not in (errno.EIO, errno.ESTALE):
         raise machine_error(error) from error
 
 

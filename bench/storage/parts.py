@@ -1,11 +1,12 @@
 """What was read of single files, kept by their content: a changed folder is parsed again where it changed.
 
 A part is a file of columns with the notes of some hundred files. Nothing but time depends on parts: one that is damaged is
-removed, and what it held is read again.
+removed, one that can't be read is left to whoever can, and what they held is read again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import secrets
@@ -21,7 +22,7 @@ from bench.music.notes import COLUMNS, Notes
 from bench.music.reading import Reading
 from bench.storage.arrays import DAMAGE, check_offsets, column, json_bytes, note_columns, read_json_bytes
 from bench.storage.columns import Column, Mapped, check_notes, write_columns
-from bench.storage.files import check_damage
+from bench.storage.files import check_cached
 from bench.system.disk import MOST_CORPUS
 
 #: Notes that are checked at a time.
@@ -79,7 +80,16 @@ class Part:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size
+    try:
+        return path.lstat().st_size
+    except OSError:  # another process has just removed it
+        return 0
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of the cache; where that is refused, or it is a folder, it takes no more than room."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _hashes(content: bytes) -> list[bytes]:
@@ -123,8 +133,11 @@ class Parts:
             try:
                 self._add(Part(path))
             except DAMAGE as error:
-                check_damage(error)
-                path.unlink(missing_ok=True)
+                check_cached(error)
+                if isinstance(error, OSError) and error.errno is not None:
+                    self._used.add(path)  # perhaps by another user, who may read it
+                else:
+                    _remove(path)
 
     def _add(self, part: Part) -> None:
         self._rows |= zip(part.digests, map(Row, itertools.repeat(part), itertools.count()), strict=False)
@@ -152,4 +165,4 @@ class Parts:
         """Remove the parts from which nothing was used, those of other readers too, and what killed processes left."""
         for path in (*self.folder.glob("*.npy"), *self.folder.glob(".*.tmp")):
             if path not in self._used:
-                path.unlink(missing_ok=True)
+                _remove(path)

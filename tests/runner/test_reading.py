@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,16 +18,19 @@ import numpy as np
 import psutil
 import pytest
 
+from bench.api import Splits
 from bench.errors import DataError, MachineError
 from bench.music.midi import midi_bytes, refused_reads
 from bench.music.notes import Notes
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
 from bench.runner import reading
 from bench.runner.reading import PooledReading
+from bench.storage import columns as columns_module
 from bench.storage import parts as parts_module
+from bench.storage.corpus import save_corpus
 from bench.storage.parts import Part, Parts, write_part
 from tests.data.servers import music
-from tests.data.test_untrusted import DYING_PARSER, named
+from tests.data.test_untrusted import DYING_PARSER, UNPRIVILEGED, named
 from tests.storage.sealed import edited
 
 ALL = Selection()
@@ -116,6 +123,77 @@ def test_a_rotten_part_is_read_again(tmp_path: Path, damage: str) -> None:
     assert read(paths, tmp_path) == alone(paths)
     assert set(intact) < parts(tmp_path)
     assert not rotten.exists()
+
+
+@pytest.mark.parametrize("strange", ["socket", "folder", "link"])
+def test_what_is_no_part_costs_nothing(tmp_path: Path, strange: str) -> None:
+    """A file that can't be opened is left to whoever can, for others may share the cache; a folder can't even be removed."""
+    paths = fill(tmp_path / "music")
+    read(paths, tmp_path)
+    taken, *others = sorted(parts(tmp_path))
+    taken.unlink()
+    if strange == "folder":
+        taken.mkdir()
+    elif strange == "link":
+        taken.symlink_to("nowhere")
+    else:
+        with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(taken.parent):
+            bound.bind(taken.name)  # a path of a socket has 107 bytes at most
+    pooled = PooledReading(tmp_path / "corpora" / "parts" / "toy", 2, 0)
+    assert shown(pooled(paths, ALL)) == alone(paths)
+    pooled.remove_unused()
+    assert taken.exists() == (strange != "link")
+    assert set(others) < parts(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_machine_that_is_short_of_something_ends_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    paths = fill(tmp_path / "music")
+    read(paths, tmp_path)
+    before = parts(tmp_path)
+    monkeypatch.setattr(columns_module, "map_sealed", refuse)
+    with pytest.raises(MachineError):
+        read(paths, tmp_path)
+    assert parts(tmp_path) == before
+
+
+def test_a_cache_that_may_not_be_read_is_read_anew(tmp_path: Path) -> None:
+    """As where users share one, in a process that isn't root: a part and a corpus of someone else's."""
+    as_user = UNPRIVILEGED if os.geteuid() == 0 else ()
+    if as_user and (shutil.which("setpriv") is None or subprocess.run([*as_user, "true"], check=False).returncode):
+        pytest.skip("runs as root, and can't do without its privileges")
+    paths = fill(tmp_path / "music")
+    read(paths, tmp_path)
+    closed, *_ = parts(tmp_path)
+    save_corpus(corpus := tmp_path / "corpora" / "toy.npy", Splits((), (), ()), "")
+    closed.chmod(0)
+    corpus.chmod(0)
+    code = f"""
+from pathlib import Path
+from bench.api import Splits
+from bench.errors import DataError
+from bench.music.reading import Selection
+from bench.runner.reading import PooledReading
+from bench.storage.corpus import load_corpus, save_corpus
+pooled = PooledReading(Path({str(closed.parent)!r}), 1, 8)
+print(sum(reading.notes is not None for reading in pooled(sorted(Path({str(tmp_path / "music")!r}).iterdir()), Selection())))
+pooled.remove_unused()
+corpus = Path({str(corpus)!r})
+try:
+    load_corpus(corpus)
+except DataError as error:
+    print(error.message)
+save_corpus(corpus, Splits((), (), ()), "mine")
+print(load_corpus(corpus).fingerprint)
+"""
+    done = subprocess.run([*as_user, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["10", f"{corpus} can't be read: Permission denied.", "mine"], done.stderr
+    assert closed.exists()
 
 
 def test_parts_that_nothing_uses_are_removed(tmp_path: Path) -> None:

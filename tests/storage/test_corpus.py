@@ -183,3 +183,10 @@ def test_a_failed_write_leaves_the_old_file(corpus_file: Path) -> None:
         save_corpus(corpus_file, broken, "new")
     assert load_corpus(corpus_file).fingerprint == "finger"
     assert [p.name for p in corpus_file.parent.iterdir()] == ["corpus.npy"]
+
+
+def test_a_folder_of_its_name_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "corpus.npy" / "inside").mkdir(parents=True)
+    save_corpus(tmp_path / "corpus.npy", splits(), "finger")
+    assert load_corpus(tmp_path / "corpus.npy").fingerprint == "finger"
+    assert (tmp_path / "corpus.npy.bad" / "inside").is_dir()
