@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import DisjointSet
 
-from bench.report.melodies import WINDOW, melody_groups
+from bench.report.melodies import SHARED, WINDOW, _join, melody_groups
 from bench.storage.samples import PieceName, Target
 
 from .stored_run import Stored, many_pieces, notes, written
@@ -40,6 +44,27 @@ def test_groups_join_through_a_piece_that_shares_both() -> None:
 
 def test_music_shorter_than_a_window_shares_nothing() -> None:
     assert melody_groups([target(LINE[:10])] * 2) == [[0], [1]]
+
+
+@given(st.lists(st.sets(st.integers(0, 12).map(lambda i: (i,)), max_size=9), max_size=12))
+def test_groups_are_those_of_all_pairs(melodies: list[set[tuple[int, ...]]]) -> None:
+    expected = DisjointSet(range(len(melodies)))
+    for a, b in combinations(range(len(melodies)), 2):
+        fewer = min(len(melodies[a]), len(melodies[b]))
+        if fewer and len(melodies[a] & melodies[b]) >= SHARED * fewer:
+            expected.merge(a, b)
+    joined = _join(melodies)
+    assert all(joined.connected(a, b) == expected.connected(a, b) for a, b in combinations(range(len(melodies)), 2))
+
+
+def test_thousands_of_takes_of_a_few_melodies() -> None:
+    """In seconds: it took hours when all pairs were compared, and the groups written anew for each that is alike."""
+    rng = np.random.default_rng(2)
+    lines = [(60 + rng.permutation(30)).tolist() for _ in range(3)]
+    takes = [[p + shift for p in line[cut:]] for cut in range(4) for shift in range(-9, 9) for line in lines]
+    groups = melody_groups([target(take) for take in takes * 20])
+    assert [group[:2] for group in groups] == [[0, 3], [1, 4], [2, 5]]
+    assert sum(map(len, groups)) == 4320
 
 
 def test_the_report_says_so_where_pieces_share_one(stored: Stored) -> None:
