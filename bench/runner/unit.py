@@ -15,15 +15,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
 from bench.runner import processes
-from bench.runner.lease import Lease, host
+from bench.runner.lease import TAKEOVER, Lease, host
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.supervision import Supervisor, trial_task
+from bench.storage.files import make_way
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_targets
@@ -39,6 +40,15 @@ LOOK = 1.0
 def unit_files(run: Path, key: str) -> tuple[Path, Path, Path]:
     """Paths of a trial's job, of its events, and of its lease; they need not exist."""
     return run / "units" / f"{key}.json", run / "units" / f"{key}.jsonl", run / "units" / f"{key}.lease"
+
+
+def make_units(run: Path, keys: Iterable[str], *names: str) -> Path:
+    """Make the folder of these trials' files, with what is in their way and of others of these `names` set aside; return it."""
+    units = run / "units"
+    files = [file for key in keys for file in unit_files(run, key)]
+    make_way(run, *(file.relative_to(run).as_posix() for file in (*files, units / TAKEOVER, *(units / name for name in names))))
+    units.mkdir(exist_ok=True)
+    return units
 
 
 def command(run: Path) -> list[str]:

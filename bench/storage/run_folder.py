@@ -305,6 +305,7 @@ class RunFolder:
         with contextlib.ExitStack() as stack:
             try:
                 self.check()
+                make_way(self.path, file.name)
                 stack.enter_context(hold(file, self.path))
                 locked = file.stat()
             except OSError as error:

@@ -2,10 +2,12 @@
 
 import errno
 import io
+import json
 import os
 import re
 import shutil
 import signal
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -21,6 +23,7 @@ from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.runner import datasets
 from bench.runner.contract import check_likelihood, check_samples
+from bench.runner.lease import TAKEOVER, Holder
 from bench.runner.processes import Ending
 from bench.scoring.score import score_run
 from bench.storage.outcome import Failure
@@ -419,7 +422,7 @@ def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path)
     assert len(midi) == len(read_samples(made / "samples.npz").notes[0, 0]) == 20
 
 
-@pytest.mark.parametrize("name", ["outcome.json", "stderr.log", "job.json"])
+@pytest.mark.parametrize("name", ["outcome.json", "stderr.log", "job.json", ".lock"])
 def test_a_folder_in_the_place_of_a_file_costs_its_trial_at_most(toy: Bench, name: str) -> None:
     toy.write({"steady": {}}, seeds=[0, 1])
     toy.run()
@@ -460,6 +463,25 @@ def test_a_folder_in_the_place_of_a_file_costs_only_that_file(toy: Bench) -> Non
     assert all(path.is_file() for path in files)
     assert (run / "midi" / "target-000.mid.bad" / "inside").is_dir()
     assert (trial.with_name(f"{trial.name}.bad") / "midi" / "piece-000.mid" / "inside").is_dir()
+
+
+@pytest.mark.parametrize("name", ["units", "units/KEY.lease", f"units/{TAKEOVER}", ".lock"])
+def test_what_is_in_the_way_of_locks_and_leases_is_set_aside(toy: Bench, name: str) -> None:
+    toy.write({"faulty": {"params": {"how": ""}}})
+    run = toy.run(models=[], references=["median"], seeds=[0]).folder
+    (trial,) = (run / "trials").iterdir()
+    (trial / "outcome.json").unlink()
+    place = run / name.replace("KEY", trial.name)
+    if name == "units":
+        place.write_text("a file")
+    else:
+        place.unlink(missing_ok=True)
+        (place / "inside").mkdir(parents=True)
+    if TAKEOVER in name:  # it is wanted where another process's lease is taken over
+        (place.parent / f"{trial.name}.lease").write_text(json.dumps(asdict(replace(Holder.this(), pid=2**22 + 1))))
+    assert toy.run(models=[], references=["median"], seeds=[0]).failed == 0
+    bad = place.with_name(f"{place.name}.bad")
+    assert bad.read_text() == "a file" if name == "units" else (bad / "inside").is_dir()
 
 
 def test_a_file_in_the_place_of_a_folder_costs_only_that_folder(toy: Bench) -> None:

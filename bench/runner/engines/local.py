@@ -12,7 +12,7 @@ from bench.runner.engines.engine import Work
 from bench.runner.lease import TAKEOVER, Lease
 from bench.runner.processes import Ending, Task
 from bench.runner.supervision import Supervisor, trial_task
-from bench.runner.unit import unit_files
+from bench.runner.unit import make_units, unit_files
 from bench.specs.schema import Scale
 from bench.system import hardware
 
@@ -63,8 +63,7 @@ class _Leases:
 
     def __init__(self, work: Work, expires: float) -> None:
         self._work = work
-        units = work.folder.path / "units"
-        units.mkdir(exist_ok=True)
+        make_units(work.folder.path, [job["key"] for job in work.jobs])
         self._leases = {job["key"]: Lease(unit_files(work.folder.path, job["key"])[2], expires) for job in work.jobs}
         self._kept: dict[str, contextlib.ExitStack] = {}
         self._told: set[str] = set()

@@ -22,7 +22,7 @@ from pydantic import Field
 from bench.errors import MachineError
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, RemoteEngine, State
-from bench.runner.unit import command
+from bench.runner.unit import command, make_units
 from bench.specs.schema import Scale
 from bench.system.disk import open_log
 
@@ -51,8 +51,7 @@ class Engine(RemoteEngine):
     @contextlib.contextmanager
     def connect(self, work: Work) -> Iterator[Cluster]:
         """See :class:`bench.runner.engines.remote.RemoteEngine`."""
-        units = work.folder.path / "units"
-        units.mkdir(exist_ok=True)
+        units = make_units(work.folder.path, [job["key"] for job in work.jobs], "ray.log")
         python = os.environ.get("BENCH_PYTHON_RAY") or sys.executable
         with open_log(units / "ray.log") as log:
             driver = subprocess.Popen(

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bench.errors import DataError, MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, RemoteEngine, State
-from bench.runner.unit import command
+from bench.runner.unit import command, make_units
 from bench.storage.files import FORMAT, read_json, write_json
 
 #: Elements of an array where the site doesn't say how many it allows: Slurm's default.
@@ -68,8 +68,7 @@ class Arrays(Cluster):
 
     def __init__(self, made: Engine, work: Work) -> None:
         self._engine, self._work = made, work
-        self._folder = work.folder.path / "units"
-        self._folder.mkdir(exist_ok=True)
+        self._folder = make_units(work.folder.path, [job["key"] for job in work.jobs], "slurm.json")
         self._file = self._folder / "slurm.json"
         #: By it, a folder that others made names no other job of this user.
         self._name = f"bench-{hashlib.sha256(str(work.folder.path.resolve()).encode()).hexdigest()[:12]}"
