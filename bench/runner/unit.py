@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.runner import processes
-from bench.runner.lease import TAKEOVER, Lease, host
+from bench.runner.lease import TAKEOVER, Holder, Lease, host
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.supervision import Supervisor, trial_task
 from bench.storage.files import make_way
@@ -49,6 +49,14 @@ def make_units(run: Path, keys: Iterable[str], *names: str) -> Path:
     make_way(run, *(file.relative_to(run).as_posix() for file in (*files, units / TAKEOVER, *(units / name for name in names))))
     units.mkdir(exist_ok=True)
     return units
+
+
+def waiting(label: str, lease: Lease, holder: Holder) -> str:
+    """Say for whom a trial waits, for how long at most, and what to do if nobody will come."""
+    return (
+        f"{label}: waits for its process on {holder.host} to end, and takes over {max(0.0, holder.expires):.0f} s after the last "
+        f"sign of it; if that machine is gone, remove {lease.file}"
+    )
 
 
 def command(run: Path) -> list[str]:
@@ -108,7 +116,7 @@ class Unit:
         told = False
         while not lease.take():
             if not told and (holder := lease.holder()) is not None:
-                self.say(self.job, {"event": "message", "text": f"{self.label}: waits for its process on {holder.host} to end"})
+                self.say(self.job, {"event": "message", "text": waiting(self.label, lease, holder)})
                 told = True
             time.sleep(LOOK)
         with lease.kept(lambda: os.kill(os.getpid(), signal.SIGTERM)):

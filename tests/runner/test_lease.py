@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.runner.lease import Holder, Lease
+from bench.runner.unit import waiting
 
 
 @pytest.fixture(params=["", "no hard links"])
@@ -101,3 +102,16 @@ def test_of_many_that_take_over_at_once_one_gets_it(file: Path) -> None:
             thread.join()
         assert sum(taken) == 1
         file.unlink()
+
+
+def test_who_waits_is_told_how_long_and_what_ends_it(file: Path) -> None:
+    file.write_text(dumps(asdict(replace(Holder.this(3600), host="n1", where="another machine"))))
+    lease = Lease(file)
+    holder = lease.holder()
+    assert holder is not None
+    assert waiting("lstm, seed 0", lease, holder) == (
+        "lstm, seed 0: waits for its process on n1 to end, and takes over 3600 s after the last sign of it; "
+        f"if that machine is gone, remove {file}"
+    )
+    file.unlink()
+    assert lease.take()

@@ -12,7 +12,7 @@ from bench.runner.engines.engine import Work
 from bench.runner.lease import TAKEOVER, Lease
 from bench.runner.processes import Ending, Task
 from bench.runner.supervision import Supervisor, trial_task
-from bench.runner.unit import make_units, unit_files
+from bench.runner.unit import make_units, unit_files, waiting
 from bench.specs.schema import Scale
 from bench.system import hardware
 
@@ -87,7 +87,7 @@ class _Leases:
         holder = self._leases[key].holder()
         if key not in self._told and holder is not None:
             self._told.add(key)
-            text = f"{job['label']}: waits for its process on {holder.host} to end"
+            text = waiting(job["label"], self._leases[key], holder)
             self._work.on_event(job, {"event": "message", "text": text})
 
     def release(self, task: Task) -> None:
