@@ -200,11 +200,18 @@ def stored_clip(source: Source) -> StoredClip | str:
             return str(record["error"])
         if [file_digest(source.mp3), file_digest(source.excerpt)] != record["digests"]:
             return "damaged"
-        return StoredClip(float(record["seconds"]), float(record["excerpt_start"]), float(record["excerpt_seconds"]))
+        return StoredClip(**{name: _seconds(record[name]) for name in ("seconds", "excerpt_start", "excerpt_seconds")})
     except (FileNotFoundError, NotADirectoryError):
         return "not rendered yet"
     except (DamagedFileError, KeyError, TypeError, ValueError):
         return "damaged"
+
+
+def _seconds(value: object) -> float:
+    """Take a time of a record: someone else may have written anything there."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
+        raise ValueError(f"{value!r} is no time in a clip")
+    return float(value)
 
 
 def prompt_notes(notes: Notes, prompt: Notes) -> NDArray[np.bool_]:

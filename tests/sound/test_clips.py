@@ -10,6 +10,9 @@ import pytest
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.sound.clips import StoredClip, prompt_notes, render_run, slug, sources, stored_clip
+from bench.sound.render import RECIPE
+from bench.storage.files import FORMAT, write_json
+from bench.system.disk import file_digest
 from tests.report.stored_run import notes
 from tests.storage.sealed import edited_json
 
@@ -155,6 +158,22 @@ class TestRendering:
             record["recipe"] = 1
         assert str(stored_clip(source)).startswith("out of date")
         assert [outcome.source for outcome in render_run(run, SYNTHESIZER) if outcome.rendered] == [source]
+
+    @pytest.mark.parametrize("name", ["seconds", "excerpt_start", "excerpt_seconds"])
+    @pytest.mark.parametrize("value", ["nan", "inf", "1.0", True, None, -5, 1e308, 10**400], ids=lambda v: str(v)[:5])
+    def test_a_record_of_no_time_is_damaged(self, run, name, value):
+        """Its checksum is right: a run that was received may hold anything."""
+        source = sources(run)[0]
+        source.folder.mkdir(parents=True)
+        for file in (source.mp3, source.excerpt):
+            file.write_bytes(b"sound")
+        sound = file_digest(source.mp3)
+        times = {"seconds": 4.0, "excerpt_start": 0.0, "excerpt_seconds": 4.0}
+        record = {"format": FORMAT, "recipe": RECIPE, "midi": file_digest(source.midi), "digests": [sound, sound], **times}
+        write_json(source.record, record)
+        assert stored_clip(source) == StoredClip(**times)
+        write_json(source.record, record | {name: value})
+        assert stored_clip(source) == "damaged"
 
     def test_other_notes_are_rendered_anew(self, run):
         render_run(run, SYNTHESIZER)
