@@ -84,9 +84,20 @@ def as_bench_error(error: BenchError | OSError | MemoryError) -> BenchError:
     if isinstance(error, BenchError):
         return error
     known = machine_error(error)
+    if isinstance(error, OSError) and error.filename is None and (why := _homeless()):
+        return UsageError(f"The current folder can't be used: {why}.", "It was removed or closed: change to another one (cd).")
     if isinstance(error, OSError):
         return refusal(error, UsageError(known.message, "Give another place, or change its permissions."))
     return known
+
+
+def _homeless() -> str:
+    """Why paths can't be taken from the current folder; empty if they can."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 #: Beginning of the name of a search's folder, see `bench tune`.

@@ -28,6 +28,18 @@ def test_no_error_leaves_the_code_of_worse() -> None:
     assert as_bench_error(OSError(errno.EIO, "Input/output error", "x")).exit_code == INCOMPLETE
 
 
+@pytest.mark.parametrize("command", ["list", "run smoke", "verify latest"])
+def test_a_current_folder_that_is_gone_is_named(tmp_path: Path, command: str) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    shell = f'cd "{gone}" && rmdir "{gone}" && "{sys.executable}" -m bench {command}'
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        "error: The current folder can't be used: No such file or directory.",
+        "It was removed or closed: change to another one (cd).",
+    ]
+
+
 def test_an_internal_error_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(**_: object) -> None:
         raise ZeroDivisionError("division by zero")
