@@ -206,8 +206,14 @@ def check_offsets(offsets: NDArray[np.int64], notes: int, pieces: int | None = N
 
 
 def json_bytes(value: Any) -> NDArray[np.uint8]:
-    """Encode a value as JSON in bytes, which hold a NUL and a lone surrogate too."""
-    return np.frombuffer(json.dumps(value).encode("ascii"), np.uint8)
+    """Encode a value as JSON in bytes, which hold a NUL and a lone surrogate too; a DataError if they couldn't be read again."""
+    content = json.dumps(value).encode("ascii")
+    if len(content) > MOST_RESULT:
+        raise DataError(
+            f"The names and titles of the pieces would take {len(content):,} bytes, and may take {MOST_RESULT:,} at most.",
+            "Use fewer files, or shorter paths.",
+        )
+    return np.frombuffer(content, np.uint8)
 
 
 def read_json_bytes(array: NDArray[Any], kind: TypeAdapter[T]) -> T:

@@ -1,7 +1,8 @@
 """A parsed dataset as one file of arrays, which is read completely.
 
-Layout, format 5: the notes of all pieces (see :mod:`bench.storage.arrays`); ``split`` of each piece (0 train, 1 validation,
-2 test, 3 samples); ``pieces``, ``skipped``, ``remarks``, ``entropy``, ``noise`` and ``fingerprint`` as JSON; ``format``.
+Layout, by :data:`FORMAT`: the notes of all pieces (see :mod:`bench.storage.arrays`); ``splits``, how many of them each of
+:data:`SPLITS` has, in this order; ``pieces``, ``skipped``, ``remarks``, ``entropy``, ``noise``, ``fingerprint`` and ``parsed`` as
+JSON; ``format``.
 """
 
 from __future__ import annotations

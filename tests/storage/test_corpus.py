@@ -13,6 +13,7 @@ from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
 from bench.music.notes import COLUMNS, Notes
 from bench.storage import corpus as corpus_module
+from bench.storage.columns import Mapped
 from bench.storage.corpus import SPLITS, lengths, load_corpus, parsed_digest, save_corpus
 from bench.system.disk import HEADER
 from tests.data.servers import music
@@ -190,3 +191,18 @@ def test_a_folder_of_its_name_is_set_aside(tmp_path: Path) -> None:
     save_corpus(tmp_path / "corpus.npy", splits(), "finger")
     assert load_corpus(tmp_path / "corpus.npy").fingerprint == "finger"
     assert (tmp_path / "corpus.npy.bad" / "inside").is_dir()
+
+
+def test_facts_that_could_not_be_read_again_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand files in long paths: such a corpus was written, and refused as damaged at each start."""
+    save_corpus(tmp_path / "corpus.npy", splits(), "finger")
+    columns = Mapped(tmp_path / "corpus.npy", 1 << 20).arrays
+    size = max(len(columns["pieces"]), len(columns["skipped"]))
+    monkeypatch.setattr("bench.storage.arrays.MOST_RESULT", size)
+    save_corpus(tmp_path / "corpus.npy", splits(), "as large as it may be")
+    monkeypatch.setattr("bench.storage.arrays.MOST_RESULT", size - 1)
+    with pytest.raises(DataError, match=f"would take {size:,} bytes, and may take {size - 1:,} at most") as refused:
+        save_corpus(tmp_path / "corpus.npy", splits(), "too large")
+    assert refused.value.hint == "Use fewer files, or shorter paths."
+    monkeypatch.undo()
+    assert load_corpus(tmp_path / "corpus.npy").fingerprint == "as large as it may be"
