@@ -27,7 +27,7 @@ AUDIT := .tox/.audit
 LOCKS := requirements/base.txt $(if $(GPU),requirements/pytorch-cuda.txt,requirements/tensorflow-cpu.txt)
 ARGS ?=
 # What goes to pytest may leave nothing to run in an environment of one model: with ARGS only `tests` runs unless TOXENVS says more.
-EVERY_ENV := lint,tests,lstm,lstm-paper,transformer,music-transformer,transformer-gan,gan,midinet,vae,frame-recurrent,frame-networks,event-networks,export
+EVERY_ENV := lint,tests,lstm,lstm-paper,transformer,music-transformer,transformer-gan,gan,midinet,vae,frame-recurrent,frame-networks,event-networks,export,huggingface
 TOXENVS ?= $(if $(ARGS),tests,$(EVERY_ENV))
 PIP_FLAGS := --quiet --disable-pip-version-check
 LOCKED := --require-hashes --only-binary :all:

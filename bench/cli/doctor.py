@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from bench.cli.listing import lacking_weights
 from bench.errors import UsageError
 from bench.plugins.discovery import find_plugins
 from bench.sound.synthesizer import sound_fact
@@ -69,6 +70,8 @@ def needed_modules(plugins: Sequence[Path]) -> dict[Need, list[str]]:
     """List the modules that model plug-ins require, with those models; a module once for each interpreter that may run it."""
     needed: dict[tuple[str, str], tuple[Need, list[str]]] = {}
     for plugin in find_plugins("model", plugins).values():
+        if lacking_weights(plugin, Places.find()):
+            continue  # of no use yet, whatever is installed
         requires = tuple(plugin.header["REQUIRES"])
         try:
             python = frameworks.interpreter(requires)

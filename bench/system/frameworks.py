@@ -24,7 +24,7 @@ from bench.system.hardware import cpu_model
 _INSTALL = {
     "tensorflow": "tensorflow-cpu==2.21.0 'h5py<3.15'",
     "torch": "torch==2.13.0 safetensors",
-    "transformers": "transformers==5.24.0",
+    "transformers": "transformers==5.23.0",
     "miditok": "miditok==3.1.0",
 }
 

@@ -14,6 +14,7 @@ from bench.errors import PluginError
 from bench.plugins.discovery import find_plugins, get_plugin, load, source_digest
 from bench.plugins.header import read_plugin
 from bench.plugins.parameters import Parameter
+from bench.system.frameworks import lacking
 from bench.system.paths import user_folders
 
 HEADER = '"""A model."""\nimport bench.api\nFEATURES = "few"\n'
@@ -270,6 +271,8 @@ class TestParameters:
         pytest.importorskip("torch")
         pytest.importorskip("tensorflow")
         for plugin in find_plugins("model").values():
+            if lacking(tuple(plugin.header["REQUIRES"]), sys.executable):
+                continue
             signature = inspect.signature(load(plugin)).parameters
             assert list(plugin.parameters) == list(signature), plugin.name
 

@@ -1,0 +1,294 @@
+"""Any causal language model of Hugging Face's `transformers` (Wolf et al. 2020) over a MidiTok tokenizer (Fradet et al. 2021).
+
+It is used as it comes. Notes become tokens on the tokenizer's own grid, so a continuation has its classes of velocity and time.
+Bits per note are not given: a token's grid is not that of the codec's classes, and a class is the sum over many tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from miditok import MusicTokenizer
+from transformers import AutoModelForCausalLM
+
+import bench.api
+from bench.api import DataError, Notes, Piece, PluginError, Progress, Run, Ticks, TrialError, from_ticks, in_chunks, to_score
+
+FEATURES = "pretrained language model over MidiTok tokens, used as it comes"
+REQUIRES = ("torch", "transformers", "miditok")
+PRETRAINED = True
+NEEDS = "download"
+
+#: Ticks of a quarter note in the scores that the tokenizer gets; it has a coarser grid of its own.
+RESOLUTION = 480
+
+#: Tokens drawn before the notes are counted, at least, at most, and for each note that is missing; then all are encoded anew.
+FEW, CHUNK, TOKENS = 128, 256, 6
+
+#: Validation pieces, and tokens of each, on which nats per token are measured.
+MEASURED = (20, 2048)
+
+#: Columns of a symusic track, in the order of :class:`bench.api.Ticks`.
+_COLUMNS = ("time", "duration", "pitch", "velocity")
+
+#: What a pinned revision looks like: branches and tags can move.
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass
+class Model(bench.api.Model):
+    """A language model that continues the tokens of a prompt.
+
+    Parameters
+    ----------
+    model : str
+        A folder with the model (``config.json``), or its id on the hub. By default what a folder of ``$BENCH_WEIGHTS`` holds.
+    revision : str
+        For an id: the full commit, 40 hexadecimal digits.
+    tokenizer : str
+        The tokenizer's ``tokenizer.json`` of MidiTok, or its folder; by default it is in the model's folder.
+    context : int
+        Most tokens that the next one is predicted from; no more than the model has positions for.
+    tempo : float
+        Quarter notes a minute, by which seconds become the tokenizer's beats.
+    temperature, top_p : float
+        Sampling temperature; probability of the nucleus drawn from.
+    grammar : bool
+        Draw no token that the tokenizer's own grammar forbids after the one before. Has no effect with merged tokens (BPE).
+
+    Raises
+    ------
+    PluginError
+        If `model` is an id without a pinned `revision`, or a number is out of its range.
+    """
+
+    model: str = ""
+    revision: str = ""
+    tokenizer: str = ""
+    context: int = 1024
+    tempo: float = 120.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    grammar: bool = True
+
+    def __post_init__(self) -> None:
+        if self.is_id and not COMMIT.fullmatch(self.revision):
+            raise PluginError(
+                f"huggingface: {self.model!r} is no folder here, and as an id on the hub it has no pinned revision "
+                f"(revision is {self.revision!r}).",
+                "Give the full commit, 40 hexadecimal digits: what is behind an id or a branch changes.",
+            )
+        for name in ("context", "tempo", "temperature"):
+            if not getattr(self, name) > 0:
+                raise PluginError(f"huggingface: {name} is {getattr(self, name)}, must be above 0.")
+        if not 0 < self.top_p <= 1:
+            raise PluginError(f"huggingface: top_p is {self.top_p}, must be above 0 and at most 1.")
+        self.device = torch.device("cpu")
+        self.nats_per_token: float | None = None
+        self._network: Any = None
+
+    # -- weights -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_id(self) -> bool:
+        """Whether `model` is an id on the hub: it names no folder."""
+        return bool(self.model) and not Path(self.model).expanduser().is_dir()
+
+    def find(self, roots: Sequence[Path]) -> Path | None:
+        """Find the model's folder: its own path, or below a root by its id and revision."""
+        if self.model and not self.is_id:
+            return Path(self.model).expanduser().absolute()
+        folders = [root / self._below for root in roots]
+        return next((folder for folder in folders if (folder / "config.json").is_file()), None)
+
+    def fetch(self, folder: Path, progress: Progress) -> None:
+        """Download the pinned revision; the hub's client compares checksums."""
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        if not self.is_id:
+            raise DataError("huggingface: there is nothing to fetch without an id on the hub.", "Give --option model=ORG/NAME.")
+        progress(0, 0, f"downloading {self.model}")
+        try:
+            snapshot_download(self.model, revision=self.revision, local_dir=folder / self._below)
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise DataError(f"{self.model} at {self.revision} could not be downloaded: {error}.", "Try again later.") from error
+
+    def fingerprint(self, source: Path) -> str:
+        """Identity of the model and its tokenizer."""
+        own = "" if not self.tokenizer else bench.api.content_digest(Path(self.tokenizer).expanduser())
+        return super().fingerprint(source) + own
+
+    @property
+    def _below(self) -> str:
+        return f"{self.model.replace('/', '--')}-{self.revision}" if self.is_id else ""
+
+    # -- the model -----------------------------------------------------------------------------------------------------
+
+    def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
+        """Learn nothing; measure nats per token on validation pieces."""
+        torch.set_num_threads(run.threads)
+        self.device = torch.device(run.device)
+        self._load()
+        pieces, most = MEASURED
+        parts = [self._nats(self._encode(piece.notes)[:most]) for piece in valid[:pieces]]
+        tokens = sum(map(len, parts))
+        self.nats_per_token = -float(sum(part.sum() for part in parts)) / tokens if tokens else None
+
+    def generate(self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: object = None) -> list[Notes]:
+        """Continue each prompt by exactly `n_notes` notes. See :class:`bench.api.Model`."""
+        self._load()
+        results = []
+        for number, prompt in enumerate(prompts):
+            random = torch.Generator(self.device).manual_seed(bench.api.seed_for("huggingface", seed, number))
+            results.append(in_chunks(prompt, n_notes, partial(self._more, random, len(prompt) + n_notes)))
+        return results
+
+    def facts(self) -> Mapping[str, Any]:
+        """Parameter count, tokenizer, and nats per token of the validation pieces."""
+        self._load()
+        return {
+            "parameters": sum(p.numel() for p in self._network.parameters()),
+            "tokenizer": type(self._tokenizer).__name__,
+            "vocabulary": len(self._tokenizer),
+            "validation_nats_per_token": self.nats_per_token,
+        }
+
+    def _load(self) -> None:
+        """Read model and tokenizer, once."""
+        if self._network is not None:
+            return
+        if self.weights is None:
+            raise TrialError("huggingface: it has no weights yet.", "The engine sets `weights` to what `find` returns.")
+        place = Path(self.tokenizer).expanduser() if self.tokenizer else self.weights
+        file = place / "tokenizer.json" if place.is_dir() else place
+        try:
+            # By its folder: the path of a file would be taken for an id on the hub.
+            self._tokenizer = MusicTokenizer.from_pretrained(file.parent, filename=file.name, local_files_only=True)
+        except (OSError, KeyError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"huggingface: {file} is no tokenizer of MidiTok: {type(error).__name__}: {error}.",
+                "Save it by its `save_pretrained`, beside the model or where `tokenizer` says.",
+            ) from error
+        network: Any = AutoModelForCausalLM.from_pretrained(self.weights, local_files_only=True, dtype=torch.float32)
+        size = int(network.get_input_embeddings().num_embeddings)
+        if size < len(self._tokenizer):
+            raise DataError(
+                f"huggingface: the tokenizer has {len(self._tokenizer)} tokens, the model {size}.",
+                "They are not of one training: give the model its own tokenizer.",
+            )
+        positions = getattr(network.config, "max_position_embeddings", None)
+        self._most = min(self.context, positions or self.context)
+        self._network = network.eval().to(self.device)
+        self._forbidden = self._rules(size).to(self.device)
+
+    def _rules(self, size: int) -> torch.Tensor:
+        """Tokens that may not follow each token, as a mask (size, size): special ones, and what the grammar forbids."""
+        forbidden = torch.zeros(size, size, dtype=torch.bool)
+        forbidden[:, self._tokenizer.special_tokens_ids] = True
+        forbidden[:, len(self._tokenizer) :] = True
+        if not self.grammar or self._tokenizer.is_trained:
+            return forbidden
+        graph = self._tokenizer.tokens_types_graph
+        types = {token: name.partition("_")[0] for name, token in self._tokenizer.vocab.items()}
+        of_type = {kind: [token for token, own in types.items() if own == kind] for kind in set(types.values())}
+        for kind, tokens in of_type.items():
+            if followers := graph.get(kind):
+                denied = torch.ones(size, dtype=torch.bool)
+                denied[[token for follower in followers for token in of_type.get(follower, ())]] = False
+                forbidden[tokens] |= denied
+        return forbidden
+
+    # -- notes and tokens ----------------------------------------------------------------------------------------------
+
+    def _encode(self, notes: Notes) -> list[int]:
+        """Encode notes, the first of which begins at 0."""
+        tokens = self._tokenizer(to_score(notes, RESOLUTION, self.tempo))
+        return list((tokens[0] if isinstance(tokens, list) else tokens).ids)
+
+    def _decode(self, tokens: list[int]) -> Notes:
+        """Decode tokens to notes without drums, in seconds at the tempo of the encoding: that of tokens has no effect."""
+        score = self._tokenizer.decode(tokens if self._tokenizer.one_token_stream else [tokens])
+        tracks = [track.notes.numpy() for track in score.tracks if not track.is_drum]
+        columns = [np.concatenate([np.empty(0, np.int64), *(t[name] for t in tracks)]) for name in _COLUMNS]
+        sounding = (columns[1] > 0) & (columns[3] > 0)
+        return from_ticks(Ticks(*(column[sounding] for column in columns)), score.ticks_per_quarter, self.tempo)
+
+    def _more(self, random: torch.Generator, total: int, notes: Notes) -> Notes:
+        """Continue notes by those of one chunk of tokens, towards a total."""
+        heard, given = self._heard(notes)
+        before = self._decode(given) if given else Notes.concatenate([])
+        after = self._decode(given + self._draw(given, random, max(FEW, TOKENS * (total - len(notes)))))
+        left = Counter(_rows(before))
+        new = []
+        for index, row in enumerate(_rows(after)):
+            if left[row]:
+                left[row] -= 1
+            elif not len(before) or row[0] >= before.onset[-1]:  # nothing is inserted among what was heard
+                new.append(index)
+        chunk = Notes.from_columns(after.onset[new], after.duration[new], after.pitch[new], after.velocity[new])
+        if not len(chunk):
+            return chunk
+        if not len(heard):
+            return chunk.shifted(-chunk.onset[0])
+        return chunk.shifted(heard.onset[-1] - before.onset[-1])
+
+    def _heard(self, notes: Notes) -> tuple[Notes, list[int]]:
+        """Return the last notes whose tokens leave room for a chunk in the context, and these tokens."""
+        room = max(1, self._most - min(CHUNK, self._most // 2))
+        heard = notes
+        while len(heard):
+            start = heard.onset[0]
+            tokens = self._encode(Notes(heard.onset - start, heard.duration, heard.pitch, heard.velocity))
+            if len(tokens) <= room or len(heard) == 1:
+                return heard, tokens[:room]
+            # Fewer by the share that is too much, and one to be sure that it ends.
+            heard = heard[len(heard) - min(len(heard) - 1, len(heard) * room // len(tokens)) :]
+        return heard, []
+
+    @torch.inference_mode()
+    def _draw(self, given: list[int], random: torch.Generator, most: int) -> list[int]:
+        """Draw the tokens of a chunk after those that are given, `most` at most."""
+        start = given or [self._tokenizer["BOS_None"] if "BOS_None" in self._tokenizer.vocab else 0]
+        inputs, past, drawn = torch.tensor([start], device=self.device), None, list[int]()
+        last = start[-1]
+        for _ in range(min(CHUNK, most, self._most - len(start))):
+            output = self._network(input_ids=inputs, past_key_values=past, use_cache=True)
+            logits = output.logits[0, -1].masked_fill(self._forbidden[last], -math.inf) / self.temperature  # (vocabulary,)
+            last = int(torch.multinomial(_nucleus(torch.softmax(logits, -1), self.top_p), 1, generator=random))
+            drawn.append(last)
+            inputs, past = torch.tensor([[last]], device=self.device), output.past_key_values
+        return drawn
+
+    @torch.inference_mode()
+    def _nats(self, tokens: list[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Log probability of each token after the first, given those before it in its window of the context."""
+        results = [np.empty(0)]
+        for start in range(0, len(tokens) - 1, self._most - 1):
+            window = torch.tensor([tokens[start : start + self._most]], device=self.device)
+            log_p = torch.log_softmax(self._network(input_ids=window).logits[0, :-1].double(), -1)
+            results.append(log_p.gather(1, window[0, 1:, None])[:, 0].cpu().numpy())
+        return np.concatenate(results)
+
+
+def _rows(notes: Notes) -> list[tuple[float, int, int]]:
+    """Onset, pitch and velocity of each note: what further tokens don't change."""
+    return list(zip(notes.onset.tolist(), notes.pitch.tolist(), notes.velocity.tolist(), strict=True))
+
+
+def _nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Probabilities without those beyond the most probable tokens that together have `top_p`."""
+    if top_p >= 1:
+        return p
+    ordered, order = p.sort(descending=True)
+    beyond = ordered.cumsum(0) - ordered >= top_p
+    return p.masked_fill(beyond.new_zeros(beyond.shape).scatter(0, order, beyond), 0.0)

@@ -1,0 +1,205 @@
+"""The adapter of `transformers` and MidiTok, on tiny models with random weights that are made here; no hub is asked."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers", reason="the adapter's tests need transformers and miditok, see tox.ini")
+miditok = pytest.importorskip("miditok", reason="the adapter's tests need transformers and miditok, see tox.ini")
+
+from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, midi_bytes  # noqa: E402
+from bench.plugins.discovery import find_plugins, load  # noqa: E402
+
+from .pieces import music  # noqa: E402
+
+pytestmark = pytest.mark.training
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = find_plugins("model")["huggingface"]
+Model = load(PLUGIN)
+NOTHING = Notes.concatenate([])
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def walk(seed: int, n: int) -> Notes:
+    return music(seed, n).notes
+
+
+def made(folder: Path, kind: str = "REMI", positions: int = 256, trained: bool = False) -> Path:
+    """A tiny GPT-2 with random weights and a tokenizer, saved as their libraries save them."""
+    config = miditok.TokenizerConfig(num_velocities=16, use_programs=False)
+    tokenizer = getattr(miditok, kind)(config)
+    if trained:
+        files = []
+        for seed in range(3):
+            files.append(folder / f"{seed}.mid")
+            files[-1].parent.mkdir(parents=True, exist_ok=True)
+            files[-1].write_bytes(midi_bytes(walk(seed, 200)))
+        tokenizer.train(vocab_size=len(tokenizer) + 40, files_paths=files)
+    torch.manual_seed(0)
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": positions}
+    network = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=len(tokenizer), **sizes))
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def ready(folder: Path, **params: Any) -> Any:
+    model = Model(model=str(folder), **params)
+    model.weights = model.find([])
+    return model
+
+
+@pytest.mark.parametrize("kind", ["REMI", "TSD", "MIDILike"])
+def test_it_continues_prompts_and_pieces_of_its_own(kind: str, tmp_path: Path) -> None:
+    model = ready(made(tmp_path, kind))
+    prompt = walk(1, 20).shifted(3.0)
+    continued, again = model.generate([prompt, prompt], 30, seed=1)
+    assert (len(continued), len(again)) == (30, 30)
+    assert continued != again
+    assert continued.onset[0] >= prompt.onset[-1] - 1e-6
+    assert model.generate([prompt], 30, seed=1)[0] == continued
+    (new,) = model.generate([NOTHING], 5, seed=2)
+    assert new.onset[0] == 0
+    grid = 0.5 / 8  # of the tokenizer's 8 positions a beat, at 120 beats a minute
+    steps = np.diff(continued.onset) / grid
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
+    assert set(continued.velocity) <= set(range(7, 128, 8)), "its 16 velocities"
+
+
+def test_tokens_are_drawn_with_the_probabilities_of_the_model(tmp_path: Path) -> None:
+    """Of the first token after a prompt, against softmax of the logits without what may not follow."""
+    model = ready(made(tmp_path, "TSD"), temperature=0.5)
+    model.generate([NOTHING], 1, 0)
+    tokens = model._encode(walk(1, 6))
+    random = torch.Generator().manual_seed(0)
+    drawn = np.bincount([model._draw(tokens[-20:], random, 1)[0] for _ in range(600)], minlength=len(model._tokenizer))
+    logits = model._network(torch.tensor([tokens[-20:]])).logits[0, -1] / 0.5
+    followers = model._tokenizer.tokens_types_graph["Duration"] - {"PAD", "EOS", "MASK"}
+    names = {token: name.partition("_")[0] for name, token in model._tokenizer.vocab.items()}
+    allowed = [token for token, kind in names.items() if kind in followers]
+    assert set(np.flatnonzero(drawn)) <= set(allowed)
+    p = torch.softmax(logits[allowed], -1).detach().numpy()
+    assert abs(drawn[allowed] / 600 - p).max() < 0.02
+
+
+def test_nats_per_token_by_hand(tmp_path: Path) -> None:
+    model = ready(made(tmp_path))
+    pieces = [Piece(walk(seed, 12), str(seed)) for seed in range(2)]
+    model.fit(pieces, pieces, Run(0, Budget(), tmp_path / "run"))
+    total, count = 0.0, 0
+    for piece in pieces:
+        tokens = torch.tensor([model._encode(piece.notes)])
+        output = model._network(tokens, labels=tokens)
+        total, count = total + float(output.loss) * (tokens.shape[1] - 1), count + tokens.shape[1] - 1
+    facts = model.facts()
+    assert facts["validation_nats_per_token"] == pytest.approx(total / count, rel=1e-5)
+    assert facts["validation_nats_per_token"] == pytest.approx(math.log(facts["vocabulary"]), rel=0.05), "it has learned nothing"
+    assert facts["tokenizer"] == "REMI"
+    assert facts["parameters"] == sum(p.numel() for p in model._network.parameters())
+    assert model.likelihood is None
+    assert not (tmp_path / "run" / "history.jsonl").exists()
+
+
+def test_a_prompt_longer_than_the_context(tmp_path: Path) -> None:
+    model = ready(made(tmp_path, positions=64))
+    prompt = walk(3, 200)
+    (continued,) = model.generate([prompt], 40, seed=0)
+    assert len(continued) == 40
+    assert continued.onset[0] >= prompt.onset[-1] - 1e-6
+
+
+def test_merged_tokens(tmp_path: Path) -> None:
+    """No grammar is known of a tokenizer with merged tokens; of those drawn by a random model some are notes."""
+    model = ready(made(tmp_path, "TSD", trained=True))
+    assert model.facts()["vocabulary"] > len(miditok.TSD(miditok.TokenizerConfig(num_velocities=16)))
+    (continued,) = model.generate([walk(1, 8)], 3, seed=0)
+    assert len(continued) == 3
+
+
+def test_a_narrow_nucleus_repeats_itself(tmp_path: Path) -> None:
+    model = ready(made(tmp_path, "TSD"), top_p=1e-6)
+    one, two = model.generate([walk(1, 8)] * 2, 6, seed=0)
+    assert one == two, "always the most probable token"
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"model": "org/name"}, "'org/name' is no folder here, and as an id on the hub it has no pinned revision"),
+        ({"model": "org/name", "revision": "main"}, "no pinned revision .revision is 'main'"),
+        ({"temperature": 0.0}, "temperature is 0.0, must be above 0"),
+        ({"top_p": 1.5}, "top_p is 1.5, must be above 0 and at most 1"),
+        ({"context": 0}, "context is 0, must be above 0"),
+    ],
+)
+def test_what_it_refuses(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(PluginError, match=said):
+        Model(**params)
+
+
+def test_where_it_looks(tmp_path: Path) -> None:
+    pinned = Model(model="org/name", revision=COMMIT)
+    assert pinned.find([tmp_path]) is None
+    folder = made(tmp_path / f"org--name-{COMMIT}")
+    assert pinned.find([tmp_path / "other", tmp_path]) == folder
+    assert Model().find([tmp_path, folder]) == folder, "without a name, a root that is a model"
+    with pytest.raises(DataError, match="nothing to fetch without an id"):
+        Model().fetch(tmp_path, lambda done, total, what: None)
+    with pytest.raises(TrialError, match="no weights yet"):
+        Model().generate([NOTHING], 1, 0)
+
+
+def test_another_tokenizer_is_other_weights_and_a_larger_one_refused(tmp_path: Path) -> None:
+    folder = made(tmp_path / "model", "TSD")
+    other = tmp_path / "tokenizer"
+    miditok.TSD(miditok.TokenizerConfig(num_velocities=127)).save_pretrained(other)
+    model = ready(folder, tokenizer=str(other))
+    assert model.fingerprint(folder) != ready(folder).fingerprint(folder)
+    with pytest.raises(DataError, match=r"the tokenizer has \d+ tokens, the model \d+"):
+        model.generate([NOTHING], 1, 0)
+    (other / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match="is no tokenizer of MidiTok"):
+        model.generate([NOTHING], 1, 0)
+
+
+def test_it_conforms(tmp_path: Path) -> None:
+    made(tmp_path / "weights", "TSD")
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "tests/contract", "-k", "huggingface"]
+    environment = {**os.environ, "BENCH_WEIGHTS": str(tmp_path / "weights")}
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout
+    assert " passed" in answer.stdout
+
+
+def test_a_local_model_is_a_row(tmp_path: Path) -> None:
+    """As docs/pretrained.md has it, from the command line to the report."""
+    folder = made(tmp_path / "my-gpt2", "TSD")
+    spec = {
+        "title": "GPT-2",
+        "dataset": {"name": "chorales", "options": {"limit": 24}},
+        "protocol": {"prompt": 8, "notes": 16, "pieces": 2, "samples": 1},
+        "seeds": 1,
+        "budget": {"epochs": 1},
+        "models": {"gpt2": {"plugin": "huggingface", "params": {"model": str(folder)}}},
+        "references": ["real", "untrained"],
+    }
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "bench", "run", "spec.yaml", "--scale", "cpu", "--no-sound", "--out", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    run = tmp_path / "out/runs/spec-cpu"
+    rows = {line.split(",")[0] for line in (run / "report.csv").read_text().splitlines()[1:]}
+    assert rows == {"gpt2", "real"}, "no untrained row"
+    assert "may have seen the test pieces" in (run / "report.md").read_text()
