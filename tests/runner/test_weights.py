@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def test_fetched_weights_are_used_and_are_part_of_the_key(toy: Bench, played: Pa
     (first,) = toy.trials().values()
     assert set(toy.notes("played").notes[0, 0].pitch) == {67}
     assert toy.outcome("played")["trial"]["weights"] == content_digest(folder)
-    assert merge_runs([toy.run_folder, toy.run_folder], toy.out / "runs" / "merged").missing == (), "a merge knows the key"
+    shutil.copytree(toy.run_folder, toy.folder / "elsewhere")
+    merged = merge_runs([toy.run_folder, toy.folder / "elsewhere"], toy.out / "runs" / "merged")
+    assert merged.missing == (), "a merge knows the key"
 
     (folder / "pitch.txt").write_text("60")
     assert verify_weights("played", **where).differences == (
