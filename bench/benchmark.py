@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, DataError, UsageError
+from bench.formatting import Grid, html_table
 from bench.runner.datasets import Sink
 from bench.runner.engines.choice import choose_engine
 from bench.runner.processes import Signals, StoppedError
@@ -34,15 +36,25 @@ class RunResult:
     failed : int
         Number of trials that failed or are missing; the reports give the reasons. Counted when the run is scored.
     table : list of dict
-        Rows of the table, as in ``report.csv``.
+        Rows of the table, as in ``report.csv``; ``pandas.DataFrame(result.table)`` takes them.
     reports : list of Path
         Report files.
+    verdict : str
+        Which differences between models are significant, in a sentence; empty without reports.
+    table2 : Grid or None
+        The report's first table as texts; None without reports. A notebook shows it with the verdict.
     """
 
     folder: Path
     failed: int = 0
     table: list[dict[str, Any]] = field(default_factory=list)
     reports: list[Path] = field(default_factory=list)
+    verdict: str = ""
+    table2: Grid | None = field(default=None, repr=False)
+
+    def _repr_html_(self) -> str:
+        shown = "" if self.table2 is None else f"<p>{html.escape(self.verdict)}</p>\n{html_table(self.table2)}\n"
+        return f"{shown}<p>{html.escape(str(self.folder))}</p>"
 
 
 def run(
@@ -243,10 +255,13 @@ def render_after_run(folder: Path, display: Sink) -> None:
 def report(folder: Path, display: Sink) -> RunResult:
     """Score the run in `folder` and write its reports."""
     # Imported here so that an invalid spec is refused without loading SciPy and the templates.
-    from bench.report import write_reports
+    from bench.report import build_report, write
+    from bench.report.tables import table2
+    from bench.report.verdict import verdict
     from bench.scoring.score import score_run
 
     display({"event": "score"})
     table = score_run(folder)
     failed = sum(trial.status != "done" for row in table.rows for trial in row.trials)
-    return RunResult(folder, failed, table.records(), write_reports(folder, table))
+    built = build_report(folder, table)
+    return RunResult(folder, failed, table.records(), write(built), verdict(built), table2(built))

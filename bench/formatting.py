@@ -261,6 +261,15 @@ def plain_table(grid: Grid, longest: int = 48) -> str:
     return _tabulated(grid, [[brief(cell, longest) for cell in line] for line in (grid.headers, *grid.rows)], "simple")
 
 
+def html_table(grid: Grid) -> str:
+    """HTML table of a grid, as a notebook shows it.
+
+    >>> "<td>lstm" in html_table(Grid(["Model"], [["lstm"]])), "<b>" in html_table(Grid(["Model"], [["<b>"]]))
+    (True, False)
+    """
+    return str(_tabulated(grid, [list(map(str, cells)) for cells in (grid.headers, *grid.rows)], "html"))
+
+
 def _tabulated(grid: Grid, lines: Sequence[Sequence[str]], style: str) -> str:
     """Table of texts, the headers first."""
     from tabulate import tabulate  # the command line imports this module, and mostly writes no table

@@ -140,6 +140,8 @@ def _show_result(console: Console, quiet: bool, result: RunResult) -> bool:
         from bench.cli import listing
 
         console.print(listing.summary(result.table))
+        if result.verdict:
+            console.print(Text(result.verdict))
         if result.failed:
             print_line(console, f"{result.failed} failed; the same command tries them again")
     pages = [path for path in result.reports if path.suffix == ".html"]

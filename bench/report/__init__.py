@@ -14,7 +14,7 @@ from bench.scoring.score import score_run
 from bench.scoring.table import Table
 from bench.storage.files import make_way, write_text
 
-__all__ = ["REPORTS", "Report", "build_report", "write_reports"]
+__all__ = ["REPORTS", "Report", "build_report", "write", "write_reports"]
 
 #: Files in the order of writing, each with the function that gives its text.
 REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
@@ -52,8 +52,12 @@ def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
     DataError
         If the folder holds no run.
     """
-    report = build_report(folder, table if table is not None else score_run(folder))
-    make_way(folder, *REPORTS)
+    return write(build_report(folder, table if table is not None else score_run(folder)))
+
+
+def write(report: Report) -> list[Path]:
+    """Write what :func:`write_reports` writes, of a report that was built."""
+    make_way(report.folder, *REPORTS)
     for name, text_of in REPORTS.items():
-        write_text(folder / name, text_of(report))
-    return [folder / name for name in REPORTS]
+        write_text(report.folder / name, text_of(report))
+    return [report.folder / name for name in REPORTS]

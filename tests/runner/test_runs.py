@@ -325,6 +325,16 @@ def test_results_belong_to_the_music_as_it_was_read(toy: Bench) -> None:
     assert second.name != first.name, "it was read otherwise, from the same files: the earlier result is none of it"
 
 
+def test_a_result_shows_itself_in_a_notebook(toy: Bench) -> None:
+    toy.write({"steady": {}}, references=["median"])
+    result = toy.run()
+    assert result.verdict
+    assert result.verdict in (toy.run_folder / "report.md").read_text().replace("\\", "")
+    shown = result._repr_html_()
+    assert all(part in shown for part in ("<table>", "<td>steady", "<td style=", result.verdict, str(result.folder)))
+    assert toy.run(reports=False)._repr_html_() == f"<p>{result.folder}</p>"
+
+
 def test_trials_are_not_compared_with_pieces_that_a_stopped_command_chose(toy: Bench) -> None:
     toy.write({"steady": {}})
     toy.run()
