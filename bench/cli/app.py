@@ -40,7 +40,6 @@ app = _group(
     name="bench",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = _group("Fetch a dataset, or verify what is there.", "bench data fetch maestro", no_args_is_help=True)

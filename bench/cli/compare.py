@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from bench.cli import completion
 from bench.cli.options import OutOption, OutputOption
 from bench.cli.output import find_run, make_console, print_line
 
@@ -16,7 +17,10 @@ Format = Literal["text", "markdown", "html", "json"]
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Folders or names of runs, or `latest`.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN...", help="Folders or names of runs, or `latest`.", autocompletion=completion.runs),
+    ],
     format: Annotated[Format, typer.Option(help="Format of the output; text leaves out the columns of minor interest.")] = "text",
     output: OutputOption = None,
     out: OutOption = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli.options import OutOption
+from bench.cli.options import OutOption, RunArgument
 from bench.cli.output import find_run, make_console, print_line
 from bench.errors import UsageError
 
@@ -18,7 +18,7 @@ Target = Literal["mlflow", "tensorboard", "trackio", "csv", "parquet"]
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    run: RunArgument,
     to: Annotated[Target, typer.Option("--to", help="What takes it; all but csv are optional extras of the package.")],
     output: Annotated[
         str | None,

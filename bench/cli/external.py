@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption, path_of
 from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
@@ -17,7 +18,9 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.external.score import Scored
 
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="Name of a shipped spec, or a YAML file.")]
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="Name of a shipped spec, or a YAML file.", autocompletion=completion.specs)
+]
 OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Use this dataset instead of the spec's.")]
 
 PromptOption = Annotated[

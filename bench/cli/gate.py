@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli.options import OutOption, OutputOption, path_of
+from bench.cli.options import OutOption, OutputOption, RunArgument, path_of
 from bench.cli.output import find_run, make_console, print_line
 from bench.errors import DataError, UsageError
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from bench.scoring.table import Table
 
 Format = Literal["text", "markdown", "junit"]
-
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")]
 
 
 def baseline(

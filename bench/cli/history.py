@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import OutOption, path_of
+from bench.cli.options import OutOption, RunArgument, path_of
 from bench.cli.output import find_run, make_console, print_line
 from bench.errors import UsageError
 
@@ -27,7 +27,7 @@ FileOption = Annotated[
 
 
 def add(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    run: RunArgument,
     file: FileOption = None,
     out: OutOption = None,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import OutOption, QuietOption
+from bench.cli.options import OutOption, QuietOption, RunArgument
 from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
 from bench.errors import BenchError, UsageError, did_you_mean
 
@@ -18,7 +18,7 @@ class NoSoundError(BenchError):
 
 
 def listen(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    run: RunArgument,
     systems: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these rows; also reference rows, such as markov.", show_default=False)
     ] = None,

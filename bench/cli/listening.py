@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from bench.cli.listen import parse_systems
-from bench.cli.options import OutOption, QuietOption, path_of
+from bench.cli.options import OutOption, QuietOption, RunArgument, path_of
 from bench.cli.output import find_run, make_console, print_line
 from bench.errors import UsageError
 
@@ -19,7 +19,7 @@ _METRICS = 5
 
 
 def listen_test(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.")],
+    run: RunArgument,
     votes: Annotated[
         Path | None,
         typer.Option("--votes", metavar="DIR", parser=path_of("--votes"), help="Analyse the votes that listeners saved."),

@@ -8,12 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import OutOption, PluginsOption, QuietOption
 from bench.cli.output import INCOMPLETE, make_console, print_line
 from bench.errors import UsageError, did_you_mean
 
-ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model, see `bench list models`.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model, see `bench list models`.", autocompletion=completion.models)
+]
 ParameterOption = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="KEY=VALUE", help="A hyperparameter of the model, as in a spec. Repeatable."),

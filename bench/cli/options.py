@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import completion
 from bench.errors import UsageError
 
 
@@ -50,14 +51,24 @@ PluginsOption = Annotated[
         help="A folder of plug-ins, searched before $BENCH_PLUGINS. Repeatable.",
     ),
 ]
-DatasetArgument = Annotated[str, typer.Argument(metavar="NAME", help="A dataset, see `bench list datasets`.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A dataset, see `bench list datasets`.", autocompletion=completion.datasets)
+]
 SpecOption = Annotated[
     str | None,
-    typer.Option("--spec", metavar="SPEC", help="Use the dataset options of this spec: name of a shipped spec, or a YAML file."),
+    typer.Option(
+        "--spec",
+        metavar="SPEC",
+        help="Use the dataset options of this spec: name of a shipped spec, or a YAML file.",
+        autocompletion=completion.specs,
+    ),
 ]
 OptionOption = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="KEY=VALUE", help="An option of the dataset, as in a spec; overrides --spec. Repeatable."),
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `latest`.", autocompletion=completion.runs)
 ]
 OutOption = Annotated[
     Path | None,

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import (
     DataOption,
@@ -79,12 +80,29 @@ def run_all(
 
 
 def run(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Name of a shipped spec (see `bench list specs`), or a YAML file.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="Name of a shipped spec (see `bench list specs`), or a YAML file.",
+            autocompletion=completion.specs,
+        ),
+    ],
     models: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Run only these models (any plug-in); `none` runs only the references.")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Run only these models (any plug-in); `none` runs only the references.",
+            autocompletion=completion.model_list,
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Use this dataset instead of the spec's, see `bench list datasets`.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Use this dataset instead of the spec's, see `bench list datasets`.",
+            autocompletion=completion.datasets,
+        ),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="N|A,B", help="Number of seeds (3 means 0,1,2), or a list (0,1,2; a single seed: `5,`).")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption
+from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, RunArgument
 from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
 
 What = Literal["specs", "models", "datasets", "metrics"]
@@ -35,7 +35,7 @@ def list_(
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder or name of a run, or `latest`.")],
+    run: RunArgument,
     out: OutOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Rewrite it whenever a trial ends, until the run ends or Ctrl-C.")
@@ -90,7 +90,7 @@ def merge(
 
 
 def verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder or name of a run, or `latest`.")],
+    run: RunArgument,
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:

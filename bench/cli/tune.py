@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption, path_of
 from bench.cli.output import INCOMPLETE, SEARCH, make_console, print_line
@@ -15,7 +16,12 @@ from bench.cli.run import names
 
 
 def tune(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Name of a shipped spec with a `search`, or a YAML file.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="Name of a shipped spec with a `search`, or a YAML file.", autocompletion=completion.specs
+        ),
+    ],
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="FILE", parser=path_of("--to"), help="Write the winners as a spec that extends this one."),
