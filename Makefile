@@ -7,6 +7,7 @@
 # make load     many rows, 100,000 files and hundreds of runs, that nothing leaks; ARGS="-k short" goes to pytest
 # make perf     the speed ratios
 # make gpu-check  bench on this machine's GPU, in four stages of under 9 minutes; see docs/gpu.md
+# make site     the manual, the commands and the API as a site in build/site
 # make image    the container image; BUILD_ARGS="--build-arg VARIANT=cpu" goes to docker build
 # make lock     resolve the pinned dependencies anew; ARGS=--keep takes no newer versions
 # make audit    known vulnerabilities of the pinned dependencies
@@ -27,7 +28,7 @@ AUDIT := .tox/.audit
 LOCKS := requirements/base.txt $(if $(GPU),requirements/pytorch-cuda.txt,requirements/tensorflow-cpu.txt)
 ARGS ?=
 # What goes to pytest may leave nothing to run in an environment of one model: with ARGS only `tests` runs unless TOXENVS says more.
-EVERY_ENV := lint,tests,lstm,lstm-paper,transformer,music-transformer,transformer-gan,gan,midinet,vae,frame-recurrent,frame-networks,event-networks,export,huggingface
+EVERY_ENV := lint,tests,lstm,lstm-paper,transformer,music-transformer,transformer-gan,gan,midinet,vae,frame-recurrent,frame-networks,event-networks,export,huggingface,site
 TOXENVS ?= $(if $(ARGS),tests,$(EVERY_ENV))
 PIP_FLAGS := --quiet --disable-pip-version-check
 LOCKED := --require-hashes --only-binary :all:
@@ -37,7 +38,7 @@ export BENCH_PYTHON_TENSORFLOW ?= $(CURDIR)/$(TENSORFLOW)/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test faults fuzz load perf gpu-check image lock audit clean
+.PHONY: help setup bench smoke test faults fuzz load perf site gpu-check image lock audit clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -96,6 +97,9 @@ perf: $(TOX)/.stamp
 
 fuzz: $(TOX)/.stamp
 	lock=$$(sh tools/torch-lock.sh $(TOX)/bin/python) && PYTORCH_LOCK=$$lock $(TOX)/bin/tox run -e fuzz $(if $(ARGS),-- $(ARGS))
+
+site: $(TOX)/.stamp
+	$(TOX)/bin/tox run -e site
 
 # PYTHON is what the environment is made with; the checks run in the environment.
 gpu-check: $(VENV)/.tested
