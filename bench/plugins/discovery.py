@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.errors import PluginError, did_you_mean, import_refused
 from bench.plugins.header import CLASSES, Kind, Plugin, read_plugin
+from bench.system import frameworks
 from bench.system.disk import is_file
 
 #: Name of a kind's folder.
@@ -93,7 +94,7 @@ def load(plugin: Plugin) -> Any:
         at = _line_in(error, plugin.path)
         raise PluginError(
             f"{plugin.path}{at}: importing the {plugin.kind} {plugin.name!r} failed: {type(error).__name__}: {error}",
-            _missing_hint(error),
+            _missing_hint(error, plugin),
         ) from error
     loaded: Any = getattr(module, CLASSES[plugin.kind])
     loaded.header = plugin.header
@@ -182,7 +183,12 @@ def _line_in(error: BaseException, path: Path) -> str:
     return line
 
 
-def _missing_hint(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"{sys.executable} has no module {error.name!r}; `bench doctor` says how to install it."
-    return ""
+def _missing_hint(error: BaseException, plugin: Plugin) -> str:
+    if not (isinstance(error, ModuleNotFoundError) and error.name):
+        return ""
+    missing = frameworks.lacking(tuple(plugin.header.get("REQUIRES", ())), sys.executable)
+    if error.name.partition(".")[0] in missing:
+        return f"Install what it requires: {frameworks.install_command(missing, sys.executable)}"
+    return f"{sys.executable} has no module {error.name!r}" + (
+        ", and REQUIRES doesn't name it." if plugin.kind == "model" else "."
+    )

@@ -175,6 +175,8 @@ def _refuse_first_edition(node: ast.ClassDef, tree: ast.Module, path: Path) -> N
         changes.append(f"FRAMEWORK = {ast.unparse(framework)} to REQUIRES = {required}, the modules that it imports")
     if "KINDS" in constants and ("FRAMEWORK" in constants or not node.bases):
         changes.append('KINDS and the parameter `kind` to a file for each, with ROLE = "reference" where it is a reference row')
+    if isinstance(constants.get("CONSTRAINT"), ast.Tuple):
+        changes.append("CONSTRAINT to True in the files of those that follow their constraint, to False in the others")
     if changes:
         raise PluginError(
             f"{path}:{node.lineno}: the {node.name.lower()} was written for an older version of bench.",

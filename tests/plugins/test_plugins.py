@@ -171,15 +171,16 @@ class TestHeader:
             read_plugin(model(tmp_path, name))
 
     def test_an_old_plugin_is_told_once_all_that_must_change(self, tmp_path):
-        header = '"""Old."""\nFRAMEWORK = "pytorch"\nFEATURES = "few"\nKINDS = {"a": "x"}\n'
+        header = '"""Old."""\nFRAMEWORK = "pytorch"\nFEATURES = "few"\nKINDS = {"a": "x"}\nCONSTRAINT = ("a",)\n'
         path = write(tmp_path / "old.py", header + "class Model:\n    def __init__(self, kind: str = 'a'): ...\n")
         with pytest.raises(PluginError) as caught:
             read_plugin(path)
         assert str(caught.value) == (
-            f"{path}:5: the model was written for an older version of bench.\n"
+            f"{path}:6: the model was written for an older version of bench.\n"
             "Change `class Model:` to `class Model(bench.api.Model):`, with `import bench.api` above;\n"
             "       FRAMEWORK = 'pytorch' to REQUIRES = (\"torch\",), the modules that it imports;\n"
-            '       KINDS and the parameter `kind` to a file for each, with ROLE = "reference" where it is a reference row.\n'
+            '       KINDS and the parameter `kind` to a file for each, with ROLE = "reference" where it is a reference row;\n'
+            "       CONSTRAINT to True in the files of those that follow their constraint, to False in the others.\n"
             "See docs/plugins.md."
         )
 
@@ -307,7 +308,13 @@ class TestLoading:
         assert caught.value.message == (
             f"{path}:4: importing the model 'mine' failed: ModuleNotFoundError: No module named 'no_such_thing'"
         )
-        assert caught.value.hint.startswith(f"{sys.executable} has no module 'no_such_thing'")
+        assert caught.value.hint == f"{sys.executable} has no module 'no_such_thing', and REQUIRES doesn't name it."
+
+    def test_a_missing_module_that_it_requires(self, tmp_path):
+        header = HEADER + 'REQUIRES = ("no_such_thing", "nor_this", "numpy")\nimport no_such_thing.inner\n'
+        with pytest.raises(PluginError) as caught:
+            load(read_plugin(model(tmp_path, header=header)))
+        assert caught.value.hint == f"Install what it requires: {sys.executable} -m pip install no_such_thing nor_this"
 
     @pytest.mark.parametrize("statement", ["raise SystemExit(1)", "1 / 0"])
     def test_whatever_else_goes_wrong(self, tmp_path, statement):
