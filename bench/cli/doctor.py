@@ -136,7 +136,11 @@ def folder_problems(out: Path | None) -> Iterator[Problem]:
             pass
     except OSError as error:
         yield Problem(f"{existing} can't be written: {error.strerror}", "bench ... --out DIR, or set BENCH_REPORTS")
-    for variable, folders in (("BENCH_DATA", places.data), ("BENCH_PLUGINS", places.plugins)):
+    for variable, folders in (
+        ("BENCH_DATA", places.data),
+        ("BENCH_PLUGINS", places.plugins),
+        ("BENCH_WEIGHTS", places.weights),
+    ):
         for folder in folders:
             if not folder.exists():
                 yield Problem(f"${variable} names {folder}, which doesn't exist", f"export {variable}=DIR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -159,10 +160,13 @@ def lacking_modules(plugin: Plugin) -> str:
 
 
 def lacking_weights(plugin: Plugin, here: Places) -> str:
-    """Explain in a few words that a model's weights were not fetched; its own `find` decides when it is used."""
-    if plugin.header["NEEDS"] != "download" or here.weights or (here.cache / "weights" / plugin.name).is_dir():
+    """Explain in a few words that a model's weights aren't here; its own `find` decides when it is used."""
+    needs, fetched = plugin.header["NEEDS"], here.cache / "weights" / plugin.name
+    if needs == "nothing" or here.weights:
         return ""
-    return f"bench model fetch {plugin.name}"
+    if needs == "folder":
+        return "needs $BENCH_WEIGHTS"
+    return "" if _has_files(fetched) else f"bench model fetch {plugin.name}"
 
 
 def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:
@@ -175,13 +179,17 @@ def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:
         return ""
     if needs == "folder":
         return "" if any(folder.is_dir() for folder in here.data) else "needs --data DIR"
-    fetched = here.downloads / plugin.name
-    if fetched.is_dir() and any(not path.name.startswith(".") for path in fetched.iterdir()):
+    if _has_files(here.downloads / plugin.name):
         return ""
     near = (path for root in here.data if root.is_dir() for path in (root, *root.iterdir()))
     if any(path.name.lower().startswith(plugin.name.lower()) and is_folder(path) for path in near):
         return ""
     return f"--data DIR, or bench data fetch {plugin.name}{selection}; bench run downloads it"
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether something was downloaded into a folder: hidden files, such as a lock, are there before."""
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _table(title: str, *columns: str) -> Listing:

@@ -541,6 +541,7 @@ class TestDoctor:
         fine = call("doctor", **pythons)
         assert (fine.returncode, fine.stdout.splitlines()[-1]) == (0, "Nothing is missing.")
         assert f"9.9, no GPU ({fake})" in fine.stdout
-        answer = call("doctor", BENCH_DATA=str(tmp_path / "gone"), **pythons)
+        answer = call("doctor", BENCH_DATA=str(tmp_path / "gone"), BENCH_WEIGHTS=str(tmp_path / "lost"), **pythons)
         assert answer.returncode == 3
         assert f"missing: $BENCH_DATA names {tmp_path / 'gone'}, which doesn't exist\n" in answer.stdout
+        assert f"missing: $BENCH_WEIGHTS names {tmp_path / 'lost'}, which doesn't exist\n" in answer.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from typer.testing import CliRunner
 
 from bench.api import compared, content_digest, download
 from bench.cli.app import app
+from bench.cli.listing import lacking_weights
 from bench.errors import DataError, PluginError, UsageError
 from bench.merging import merge_runs
+from bench.plugins.header import read_plugin
 from bench.runner.models import fetch_weights, verify_weights
+from bench.system.paths import Places
 from tests.data.servers import Answer, Server, serving
 
 from .conftest import PLUGINS, Bench
@@ -156,6 +160,22 @@ def test_the_commands(toy: Bench, played: Path, monkeypatch: pytest.MonkeyPatch)
     assert (verified.exit_code, verified.stdout.splitlines()[-1]) == (0, "played: 1 files compared, nothing differs")
     (toy.out / ".cache/weights/played/pitch.txt").write_text("1")
     assert CliRunner().invoke(app, ["model", "verify", "played", *options]).exit_code == 3
+
+
+def test_what_the_list_says_of_weights(toy: Bench, played: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    here = Places(toy.out, cache)
+    plugin = read_plugin(played)
+    assert plugin is not None
+    assert lacking_weights(plugin, here) == "bench model fetch played"
+    (cache / "weights" / "played").mkdir(parents=True)
+    (cache / "weights" / "played" / ".lock").touch()
+    assert lacking_weights(plugin, here) == "bench model fetch played", "of a fetch that failed"
+    (cache / "weights" / "played" / "pitch.txt").touch()
+    assert lacking_weights(plugin, here) == ""
+    kept = replace(plugin, header={**plugin.header, "NEEDS": "folder"})
+    assert lacking_weights(kept, here) == "needs $BENCH_WEIGHTS", "whatever is in the cache"
+    assert lacking_weights(kept, Places(toy.out, cache, weights=(tmp_path,))) == ""
 
 
 def test_models_without_weights(toy: Bench) -> None:
