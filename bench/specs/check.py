@@ -61,6 +61,12 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
         if name not in plugins:
             raise document.error(at, f"unknown model {name!r}.", did_you_mean(name, names.models))
         _check_parameters(choice.params, plugins[name], document, ("models", row, "params"))
+        if plugins[name].header["PRETRAINED"] and (idle := sorted(choice.budget.model_fields_set - {"timeout"})):
+            raise document.error(
+                ("models", row, "budget", idle[0]),
+                f"it has no effect: the model {name!r} is pretrained.",
+                "Remove it. Only a timeout counts.",
+            )
         budget = choice.budget.over(spec.budget)
         if key := budget.without_effect(choice.budget.model_fields_set):
             raise no_effect(document, ("models", row, "budget"), key)

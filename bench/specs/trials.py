@@ -93,14 +93,15 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
     own_headers = {row: (headers or {}).get(choice.plugin or row, {}) for row, choice in spec.models.items()}
     pretrained = {row for row, header in own_headers.items() if header.get("PRETRAINED")}
     # A reference row stays the same without training: it has none.
-    trained = {row: spec.models[row] for row, h in own_headers.items() if h.get("ROLE") != "reference" and row not in pretrained}
-    for row, choice in trained.items() if UNTRAINED in spec.references else ():
-        budget = BudgetChoice(epochs=0, timeout=choice.budget.over(spec.budget).timeout)
+    trained = [row for row, h in own_headers.items() if h.get("ROLE") != "reference" and row not in pretrained]
+    budgets = {row: choice.budget.over(spec.budget) for row, choice in spec.models.items()}
+    for row in trained if UNTRAINED in spec.references else ():
+        budget = BudgetChoice(epochs=0, timeout=budgets[row].timeout)
         system = f"{UNTRAINED} {row}"
         trials.append(_row(spec, make, row, system=system, kind=UNTRAINED, budget=budget, seed=spec.seeds[0], device=device))
     for seed in spec.seeds:
-        for row, choice in spec.models.items():
-            budget = clock if row in pretrained else choice.budget.over(spec.budget)
+        for row in spec.models:
+            budget = BudgetChoice(timeout=budgets[row].timeout) if row in pretrained else budgets[row]
             own = partial(make, kind="model", budget=budget, seed=seed, device=device, pretrained=row in pretrained)
             cells = combinations(row, spec.grid)
             trials += [_row(spec, own, row, cell, system=cell_name(row, cell), cell_of=row) for cell in cells]

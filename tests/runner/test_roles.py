@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+
+import pytest
+
+from bench.errors import SpecError
 from bench.report.flags import PRETRAINED, flags
 from bench.scoring.score import score_run
 
@@ -35,7 +40,20 @@ def test_a_pretrained_model_is_used_as_it_comes(toy: Bench) -> None:
         assert table["ready"].cells[metric].reason == "it is not trained"
     assert flags(table["ready"])[0].name == PRETRAINED == "may have seen the test pieces"
     assert PRETRAINED not in [flag.name for row in ("steady", "real") for flag in flags(table[row])]
-    assert PRETRAINED in (toy.run_folder / "report.md").read_text()
+    with (toy.run_folder / "report.csv").open(newline="") as file:
+        flagged = {row["system"]: row["flags"] for row in csv.DictReader(file)}
+    assert {system for system, names in flagged.items() if PRETRAINED in names} == {"ready"}
+    assert f"{PRETRAINED.capitalize()} (ready): It was trained elsewhere" in (toy.run_folder / "report.md").read_text()
+
+
+def test_a_pretrained_model_has_a_timeout_of_its_own_and_no_other_budget(toy: Bench) -> None:
+    toy.write({"ready": {"budget": {"timeout": 50}}, "steady": {}})
+    assert toy.run().failed == 0
+    assert toy.outcome("ready")["trial"]["budget"]["timeout"] == 50
+    toy.write({"ready": {"budget": {"epochs": 3}}})
+    with pytest.raises(SpecError, match=r"models\.ready\.budget\.epochs: it has no effect: the model 'ready' is pre") as caught:
+        toy.run()
+    assert caught.value.hint == "Remove it. Only a timeout counts."
 
 
 def test_a_users_reference_row(toy: Bench) -> None:
