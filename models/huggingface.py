@@ -121,7 +121,9 @@ class Model(bench.api.Model):
         try:
             snapshot_download(self.model, revision=self.revision, local_dir=folder / self._below)
         except (HfHubHTTPError, OSError, ValueError) as error:
-            raise DataError(f"{self.model} at {self.revision} could not be downloaded: {error}.", "Try again later.") from error
+            raise DataError(
+                f"{self.model} at {self.revision} could not be downloaded: {str(error).rstrip('.')}.", "Try again later."
+            ) from error
 
     def fingerprint(self, source: Path) -> str:
         """Identity of the model and its tokenizer."""
@@ -179,7 +181,18 @@ class Model(bench.api.Model):
                 f"huggingface: {file} is no tokenizer of MidiTok: {type(error).__name__}: {error}.",
                 "Save it by its `save_pretrained`, beside the model or where `tokenizer` says.",
             ) from error
-        network: Any = AutoModelForCausalLM.from_pretrained(self.weights, local_files_only=True, dtype=torch.float32)
+        if self._tokenizer.is_multi_voc:
+            raise DataError(
+                f"huggingface: {type(self._tokenizer).__name__} has several tokens at each position, a language model has one.",
+                "Continue bench's prompts where the model runs, and score the files: `bench score`.",
+            )
+        try:
+            network: Any = AutoModelForCausalLM.from_pretrained(self.weights, local_files_only=True, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"huggingface: {self.weights} holds no causal language model of transformers: {error}",
+                "Save it by its `save_pretrained`, or fetch it again.",
+            ) from error
         size = int(network.get_input_embeddings().num_embeddings)
         if size < len(self._tokenizer):
             raise DataError(
@@ -189,31 +202,34 @@ class Model(bench.api.Model):
         positions = getattr(network.config, "max_position_embeddings", None)
         self._most = min(self.context, positions or self.context)
         self._network = network.eval().to(self.device)
-        self._forbidden = self._rules(size).to(self.device)
+        self._types, forbidden = self._rules(size)
+        self._forbidden = {kind: mask.to(self.device) for kind, mask in forbidden.items()}
 
-    def _rules(self, size: int) -> torch.Tensor:
-        """Tokens that may not follow each token, as a mask (size, size): special ones, and what the grammar forbids."""
-        forbidden = torch.zeros(size, size, dtype=torch.bool)
-        forbidden[:, self._tokenizer.special_tokens_ids] = True
-        forbidden[:, len(self._tokenizer) :] = True
+    def _rules(self, size: int) -> tuple[dict[int, str], dict[str, torch.Tensor]]:
+        """Type of each token, and for each type the tokens that may not follow, as a mask (size,).
+
+        These are special tokens and those that the grammar forbids. Without a grammar all tokens are of the type ``""``.
+        """
+        never = torch.zeros(size, dtype=torch.bool)
+        never[self._tokenizer.special_tokens_ids] = True
+        never[len(self._tokenizer) :] = True
         if not self.grammar or self._tokenizer.is_trained:
-            return forbidden
-        graph = self._tokenizer.tokens_types_graph
+            return {}, {"": never}
         types = {token: name.partition("_")[0] for name, token in self._tokenizer.vocab.items()}
-        of_type = {kind: [token for token, own in types.items() if own == kind] for kind in set(types.values())}
-        for kind, tokens in of_type.items():
-            if followers := graph.get(kind):
-                denied = torch.ones(size, dtype=torch.bool)
-                denied[[token for follower in followers for token in of_type.get(follower, ())]] = False
-                forbidden[tokens] |= denied
-        return forbidden
+        forbidden = {kind: never.clone() for kind in types.values()}
+        for kind, mask in forbidden.items():
+            if followers := self._tokenizer.tokens_types_graph.get(kind):
+                mask[[token for token, own in types.items() if own not in followers]] = True
+        return types, forbidden
 
     # -- notes and tokens ----------------------------------------------------------------------------------------------
 
     def _encode(self, notes: Notes) -> list[int]:
         """Encode notes, the first of which begins at 0."""
         tokens = self._tokenizer(to_score(notes, RESOLUTION, self.tempo))
-        return list((tokens[0] if isinstance(tokens, list) else tokens).ids)
+        if isinstance(tokens, list):  # one for each track; none where no note is in the tokenizer's range of pitches
+            return list(tokens[0].ids) if tokens else []
+        return list(tokens.ids)
 
     def _decode(self, tokens: list[int]) -> Notes:
         """Decode tokens to notes without drums, in seconds at the tempo of the encoding: that of tokens has no effect."""
@@ -238,8 +254,8 @@ class Model(bench.api.Model):
         chunk = Notes.from_columns(after.onset[new], after.duration[new], after.pitch[new], after.velocity[new])
         if not len(chunk):
             return chunk
-        if not len(heard):
-            return chunk.shifted(-chunk.onset[0])
+        if not len(before):  # nothing was heard, or nothing in the tokenizer's range of pitches
+            return chunk.shifted((heard.onset[-1] if len(heard) else 0.0) - chunk.onset[0])
         return chunk.shifted(heard.onset[-1] - before.onset[-1])
 
     def _heard(self, notes: Notes) -> tuple[Notes, list[int]]:
@@ -263,8 +279,8 @@ class Model(bench.api.Model):
         last = start[-1]
         for _ in range(min(CHUNK, most, self._most - len(start))):
             output = self._network(input_ids=inputs, past_key_values=past, use_cache=True)
-            logits = output.logits[0, -1].masked_fill(self._forbidden[last], -math.inf) / self.temperature  # (vocabulary,)
-            last = int(torch.multinomial(_nucleus(torch.softmax(logits, -1), self.top_p), 1, generator=random))
+            logits = output.logits[0, -1].masked_fill(self._forbidden[self._types.get(last, "")], -math.inf)  # (vocabulary,)
+            last = int(torch.multinomial(_nucleus(torch.softmax(logits / self.temperature, -1), self.top_p), 1, generator=random))
             drawn.append(last)
             inputs, past = torch.tensor([[last]], device=self.device), output.past_key_values
         return drawn
