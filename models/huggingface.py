@@ -6,6 +6,7 @@ Bits per note are not given: a token's grid is not that of the codec's classes, 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -21,7 +22,20 @@ from miditok import MusicTokenizer
 from transformers import AutoModelForCausalLM
 
 import bench.api
-from bench.api import DataError, Notes, Piece, PluginError, Progress, Run, Ticks, TrialError, from_ticks, in_chunks, to_score
+from bench.api import (
+    DataError,
+    Notes,
+    Piece,
+    PluginError,
+    Progress,
+    Run,
+    Ticks,
+    TrialError,
+    Verified,
+    from_ticks,
+    in_chunks,
+    to_score,
+)
 
 FEATURES = "pretrained language model over MidiTok tokens, used as it comes"
 REQUIRES = ("torch", "transformers", "miditok")
@@ -39,6 +53,9 @@ MEASURED = (20, 2048)
 
 #: Columns of a symusic track, in the order of :class:`bench.api.Ticks`.
 _COLUMNS = ("time", "duration", "pitch", "velocity")
+
+#: Written last into a download, and the files of other frameworks that are left out of it.
+CHECKSUMS, OTHERS = "sha256.json", ("*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "*.gguf")
 
 #: What a pinned revision looks like: branches and tags can move.
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -107,11 +124,11 @@ class Model(bench.api.Model):
         """Find the model's folder: its own path, or below a root by its id and revision."""
         if self.model and not self.is_id:
             return Path(self.model).expanduser().absolute()
-        folders = [root / self._below for root in roots]
-        return next((folder for folder in folders if (folder / "config.json").is_file()), None)
+        whole = CHECKSUMS if self.is_id else "config.json"
+        return next((folder for root in roots if ((folder := root / self._below) / whole).is_file()), None)
 
     def fetch(self, folder: Path, progress: Progress) -> None:
-        """Download the pinned revision; the hub's client compares checksums."""
+        """Download the pinned revision, and list its checksums when all is there."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError
 
@@ -119,11 +136,26 @@ class Model(bench.api.Model):
             raise DataError("huggingface: there is nothing to fetch without an id on the hub.", "Give --option model=ORG/NAME.")
         progress(0, 0, f"downloading {self.model}")
         try:
-            snapshot_download(self.model, revision=self.revision, local_dir=folder / self._below)
+            own = folder / self._below
+            (own / CHECKSUMS).unlink(missing_ok=True)
+            snapshot_download(self.model, revision=self.revision, local_dir=own, ignore_patterns=list(OTHERS))
+            files = sorted(path for path in own.rglob("*") if path.is_file() and ".cache" not in path.relative_to(own).parts)
+            digests = {path.relative_to(own).as_posix(): bench.api.file_sha256(path) for path in files}
+            bench.api.write_file(own / CHECKSUMS, json.dumps(digests, indent=1).encode())
         except (HfHubHTTPError, OSError, ValueError) as error:
             raise DataError(
                 f"{self.model} at {self.revision} could not be downloaded: {str(error).rstrip('.')}.", "Try again later."
             ) from error
+
+    def verify(self, folder: Path, progress: Progress) -> Verified:
+        """Compare a download with the checksums of its fetch; a folder of one's own has none."""
+        if not self.is_id:
+            return super().verify(folder, progress)
+        try:
+            digests = dict(json.loads((folder / CHECKSUMS).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{folder / CHECKSUMS} can't be read: {error}.", "Fetch the model again.") from error
+        return bench.api.compared(folder, digests, progress)
 
     def fingerprint(self, source: Path) -> str:
         """Identity of the model and its tokenizer."""

@@ -33,7 +33,7 @@ from bench.api.chunks import in_chunks
 from bench.api.dataset import Dataset, Piece, Progress, Skipped, Splits, Verified
 from bench.api.model import Model
 from bench.api.training import Budget, Run, seed_for
-from bench.api.weights import compared, content_digest, download
+from bench.api.weights import compared, content_digest, download, file_sha256
 from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi, walk
@@ -66,6 +66,7 @@ __all__ = [
     "content_digest",
     "download",
     "fetch_command",
+    "file_sha256",
     "from_score",
     "from_ticks",
     "in_chunks",

@@ -1,15 +1,18 @@
-"""The adapter of `transformers` and MidiTok, on tiny models with random weights that are made here; no hub is asked."""
+"""The adapter of `transformers` and MidiTok, on tiny models with random weights; the hub is a server of this machine."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -187,12 +190,76 @@ def test_where_it_looks(tmp_path: Path) -> None:
     pinned = Model(model="org/name", revision=COMMIT)
     assert pinned.find([tmp_path]) is None
     folder = made(tmp_path / f"org--name-{COMMIT}")
+    assert pinned.find([tmp_path / "other", tmp_path]) is None, "its fetch has not ended"
+    (folder / "sha256.json").write_text("{}")
     assert pinned.find([tmp_path / "other", tmp_path]) == folder
     assert Model().find([tmp_path, folder]) == folder, "without a name, a root that is a model"
     with pytest.raises(DataError, match="nothing to fetch without an id"):
         Model().fetch(tmp_path, lambda done, total, what: None)
     with pytest.raises(TrialError, match="no weights yet"):
         Model().generate([NOTHING], 1, 0)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What the hub's client asks for: the files of a revision, and each of them."""
+
+    folder: ClassVar[Path]
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        names = [path.name for path in self.folder.iterdir()]
+        name = self.path.rpartition("/")[2]
+        if "/tree/" in self.path:
+            files = [{"type": "file", "path": n, "size": (self.folder / n).stat().st_size, "oid": n} for n in names]
+            content = json.dumps(files).encode()
+        elif self.path.startswith("/api/models/org/name"):
+            content = json.dumps({"id": "org/name", "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}).encode()
+        elif name in names:
+            content = (self.folder / name).read_bytes()
+        else:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_revision_is_fetched_and_verified(tmp_path: Path) -> None:
+    Hub.folder = made(tmp_path / "hub")
+    (Hub.folder / "tf_model.h5").write_bytes(b"of another framework")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    code = f"""
+from pathlib import Path
+from bench.plugins.discovery import find_plugins, load
+model = load(find_plugins("model")["huggingface"])(model="org/name", revision={COMMIT!r})
+quiet = lambda done, total, what: None
+cache = Path({str(tmp_path / "cache")!r})
+model.fetch(cache, quiet)
+folder = model.find([cache])
+print(model.verify(folder, quiet).differences, sorted(path.name for path in folder.glob("*.*")))
+weights = folder / "model.safetensors"
+weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+print(model.verify(folder, quiet).differences)
+"""
+    environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    server.shutdown()
+    assert done.returncode == 0, done.stderr
+    whole, damaged = done.stdout.splitlines()
+    assert whole.startswith("() [")
+    assert "'sha256.json'" in whole
+    assert "h5" not in whole
+    assert damaged.startswith("('model.safetensors has sha256 ")
 
 
 def test_another_tokenizer_is_other_weights_and_a_larger_one_refused(tmp_path: Path) -> None:
