@@ -25,7 +25,7 @@ def runs_grid(trends: Trends) -> Grid:
         for number, entry in reversed(list(enumerate(trends.entries, 1)))
     ]
     headers = ["Run", "Folder", "Commit", "Ended", "Spec, scale", "midibench", "Machine"]
-    return Grid(headers, [[brief(text, 80) for text in row] for row in rows], frozenset(range(1, len(headers))))
+    return Grid(headers, [[brief(text, 80) for text in row] for row in rows], frozenset(range(len(headers))))
 
 
 def changes_grid(trends: Trends, changes: Sequence[Change]) -> Grid:
