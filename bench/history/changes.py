@@ -6,10 +6,11 @@ that is significant, both parts are searched in the same way. A split is tested 
 - Of what training and generating decide, the noise is the variance of the seeds within runs, moderated by the other rows of the
   metric as in the gate (:mod:`bench.gate.noise`). Runs whose trainings are the same count once.
 - Times, speeds and energy also differ between runs of the same code: their noise is that of neighbouring runs, by their
-  successive differences, of logarithms where all values have one sign. So it is where each run has one seed.
+  successive differences, of logarithms where all values have one sign. The difference across the place that is tested, and those
+  across places that were found, are left out: a change is no noise. So it is where each run has one seed.
 
-p is multiplied by the number of places in its part, and by the number of series of the history (Bonferroni): so at most 5 % of
-histories without a change show one. ``docs/history.md`` has simulations.
+p is multiplied by the number of places in its part, and by the number of series of the history (Bonferroni): so at one look at
+most 5 % of histories without a change show one. ``docs/history.md`` has simulations.
 
 References
 ----------
@@ -21,7 +22,7 @@ Statistics 12(2).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,9 @@ Direction = Literal["better", "worse", "different"]
 
 #: Fewest runs from whose successive differences noise is estimated.
 FEWEST_RUNS = 5
+
+#: Fewest degrees of freedom of noise that anything is tested against.
+FEWEST_FREEDOM = 2
 
 #: Runs before the last one that it is compared with.
 WINDOW = 10
@@ -131,15 +135,16 @@ def trends(entries: Sequence[Entry]) -> Trends:
     """Find the change points of a history, and what the last run changed."""
     series = all_series(entries)
     noise = noises(series)
-    tests = sum(noise[i].df >= 2 and len(one.units) > 1 for i, one in enumerate(series))
-    changes = [change for one, own in zip(series, noise, strict=True) for change in _changes(one, own, tests)]
+    testable = [_is_testable(one, own) for one, own in zip(series, noise, strict=True)]
+    tests = sum(testable)
+    changes = [change for i, one in enumerate(series) if testable[i] for change in _changes(one, noise[i], tests)]
     newest = [i for i, one in enumerate(series) if entries and one.points[-1].entry is entries[-1] and len(one.points) > 1]
     last, same, compared = [], 0, 0
     for i in newest:
         if len(series[i].units) > 1 and series[i].points[-1].unit == series[i].points[-2].unit:
             same += 1
             compared += 1
-        elif len(series[i].units) > 1 and noise[i].df >= 2:
+        elif testable[i]:
             compared += 1
             change = _newest(series[i], noise[i], [c for c in changes if c.series is series[i]])
             if change.p * len(newest) < ALPHA:
@@ -150,16 +155,21 @@ def trends(entries: Sequence[Entry]) -> Trends:
     return Trends(tuple(entries), tuple(series), tests, tuple(changes), tuple(last), compared, same)
 
 
-def noises(series: Sequence[Series]) -> list[Noise]:
-    """Estimate the noise of one value of each series."""
+def noises(series: Sequence[Series]) -> list[Noise | None]:
+    """Estimate the noise of one training of each series; None where that of runs is what counts."""
     trained = [i for i, one in enumerate(series) if not one.of_machine]
-    freedom = [sum(len(unit) - 1 for unit in series[i].units) for i in trained]
-    squares = [math.fsum(_squares(unit) for unit in series[i].units) for i in trained]
+    freedom = [sum(len(values) - 1 for values in series[i].units) for i in trained]
+    squares = [math.fsum(_squares(values) for values in series[i].units) for i in trained]
     own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
     groups = [f"{series[i].terms} {series[i].metric.name} {series[i].kind}" for i in trained]
     variances, moderated = moderate(own, freedom, groups)
     found = {i: Noise(float(v), float(df)) for i, v, df in zip(trained, variances, moderated, strict=True) if df}
-    return [found.get(i) or _of_neighbours(one) for i, one in enumerate(series)]
+    return [found.get(i) for i in range(len(series))]
+
+
+def _is_testable(series: Series, noise: Noise | None) -> bool:
+    """Whether enough is known of a series' noise."""
+    return len(series.units) >= FEWEST_RUNS if noise is None else len(series.units) > 1 and noise.df >= FEWEST_FREEDOM
 
 
 def _squares(values: Sequence[float]) -> float:
@@ -168,51 +178,53 @@ def _squares(values: Sequence[float]) -> float:
     return float(deviations @ deviations) if np.ptp(values) > ROUNDING * np.abs(values).max() else 0.0
 
 
-def _of_neighbours(series: Series) -> Noise:
-    """Noise by the successive differences of runs; it does not grow with the number of changes as a variance does."""
-    values, _ = _samples(series)
-    n = len(values)
-    if n < FEWEST_RUNS:
+def _of_neighbours(values: NDArray[np.float64], splits: Sequence[int]) -> Noise:
+    """Noise by the successive differences of runs, without those across `splits`, where a change would count as noise."""
+    parts = np.split(values, splits)
+    squares = math.fsum(float(np.square(np.diff(part)).sum()) for part in parts)
+    if not squares:  # a few values that are equal by chance, as counts may be, don't show that there is no noise
         return Noise(0.0, 0.0)
-    return Noise(float(np.square(np.diff(values)).sum() / (2 * (n - 1))), 2 * (n - 1) ** 2 / (3 * n - 4))
+    freedom = len(values) - len(parts)
+    # The trace of a quadratic form of n values is n - 1, that of its square (6 n - 8) / 4, or 0 for one value.
+    return Noise(squares / (2 * freedom), 4 * freedom**2 / sum(6 * len(part) - 8 for part in parts if len(part) > 1))
 
 
-def _by_run(series: Series) -> bool:
-    """Whether the values that are tested are those of runs, not those of trainings."""
-    return series.of_machine or all(len(unit) == 1 for unit in series.units)
-
-
-def _samples(series: Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _samples(series: Series, noise: Noise | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean of each unit and its number of values; of runs, one each, as logarithms where all values have one sign."""
-    if not _by_run(series):
-        return np.array([math.fsum(unit) / len(unit) for unit in series.units]), np.array([float(len(u)) for u in series.units])
     means = np.array([math.fsum(unit) / len(unit) for unit in series.units])
+    if noise is not None:
+        return means, np.array([float(len(unit)) for unit in series.units])
     if series.of_machine and ((means > 0).all() or (means < 0).all()):
         means = np.log(np.abs(means))
     return means, np.ones(len(means))
 
 
-def _changes(series: Series, noise: Noise, tests: int) -> Iterator[Change]:
+def _changes(series: Series, noise: Noise | None, tests: int) -> list[Change]:
     """Find the change points of one series, in time."""
-    if noise.df < 2:
-        return
-    means, counts = _samples(series)
+    means, counts = _samples(series, noise)
+    splits: list[int] = []
 
-    def search(begin: int, end: int) -> Iterator[int]:
-        if end - begin < 2:
-            return
-        size = _sizes(means[begin:end], counts[begin:end])
-        best = int(size.argmax())
-        if _p(size[best], noise) * len(size) * tests < ALPHA:
-            split = begin + best + 1
-            yield from search(begin, split)
-            yield split
-            yield from search(split, end)
+    def p_of(split: int, size: float, places: int) -> float:
+        known = noise or _of_neighbours(means, sorted({*splits, split}))
+        return min(1.0, _p(size, known) * places * tests)
 
-    splits = [0, *search(0, len(means)), len(means)]
-    for begin, split, end in zip(splits, splits[1:], splits[2:], strict=False):
-        size = _sizes(means[begin:end], counts[begin:end])
-        yield _change(series, begin, split, end, min(1.0, _p(size[split - begin - 1], noise) * len(size) * tests))
+    def sizes(begin: int, end: int) -> list[float]:
+        return list(map(float, _sizes(means[begin:end], counts[begin:end])))
+
+    def search(begin: int, end: int) -> None:
+        found = sizes(begin, end)
+        p, _, split = min(((p_of(i, size, len(found)), -size, i) for i, size in enumerate(found, begin + 1)), default=(1.0, 0, 0))
+        if p < ALPHA:
+            splits.append(split)
+            search(begin, split)
+            search(split, end)
+
+    search(0, len(means))
+    places = [0, *sorted(splits), len(means)]
+    return [
+        _change(series, begin, split, end, p_of(split, sizes(begin, end)[split - begin - 1], end - begin - 1))
+        for begin, split, end in zip(places, places[1:], places[2:], strict=False)
+    ]
 
 
 def _sizes(means: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -226,21 +238,23 @@ def _sizes(means: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[n
 
 
 def _p(size: float, noise: Noise) -> float:
-    """Compute p of the t-test of one place."""
+    """Compute p of the t-test of one place; 1 where too little is known of the noise."""
+    if noise.df < FEWEST_FREEDOM:
+        return 1.0
     deviation = math.sqrt(noise.variance)
     t = size / deviation if deviation else math.inf if size else 0.0
     return float(2 * special.stdtr(noise.df, -t))
 
 
-def _newest(series: Series, noise: Noise, changes: Sequence[Change]) -> Change:
+def _newest(series: Series, noise: Noise | None, changes: Sequence[Change]) -> Change:
     """Test the last unit against those before it, since the last change point and in the last runs."""
     last = len(series.units) - 1
-    since = max((series.points[change.at].unit for change in changes if series.points[change.at].unit < last), default=0)
-    begin = max(since, last - WINDOW)
-    means, counts = _samples(series)
+    splits = [unit for change in changes if (unit := series.points[change.at].unit) < last]
+    begin = max([0, *splits, last - WINDOW])
+    means, counts = _samples(series, noise)
     ours = np.array([float(np.average(means[begin:last], weights=counts[begin:last])), means[last]])
     (size,) = _sizes(ours, np.array([counts[begin:last].sum(), counts[last]]))
-    return _change(series, begin, last, last + 1, _p(float(size), noise))
+    return _change(series, begin, last, last + 1, _p(float(size), noise or _of_neighbours(means, [*splits, last])))
 
 
 def _adjusted(change: Change, tests: int) -> Change:

@@ -61,8 +61,8 @@ def notes() -> list[str]:
     return [
         "A change point is a place between two runs, found by binary segmentation: a t-test between the trainings before and "
         "after it, with the noise of the seeds within runs. Runs in which the same seeds gave the same values count once.",
-        "p is adjusted over all places and all series: at most 5 % of histories without a change show one. No change point is no "
-        "sign that nothing changed.",
+        "p is adjusted over all places and all series: at one look, at most 5 % of histories without a change show one. No "
+        "change point is no sign that nothing changed.",
         "What changed lies between the two runs that are named: the commits between them, other versions, or another machine.",
         "Times, speeds and energy are compared only on one kind of machine (processor, threads, GPU), by the noise of runs.",
         "Rows with other hyperparameters or another budget, and runs on other music, have series of their own.",

@@ -1,7 +1,8 @@
 """Histories drawn from real trainings: how often trends change without a cause, and whether they are found where they have one.
 
 ``python -m tests.history.simulation equal 200 12 5 1`` prints of how many of 200 histories of 12 runs, each of 5 new seeds, drawn
-with seed 1, anything is called changed; ``changed`` how often a change of one metric of one model is found, and where.
+with seed 1, anything is called changed;
+``changed`` how often a change of one metric of one model is found, and where; ``slower`` how often one of a training's time is.
 
 Runs are drawn as in :mod:`tests.gate.simulation`, from ten real trainings of every model of the chorales' Table 2; all of one
 history are on the same pieces, and of one kind of machine with a noise of times of 5 % between runs.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -67,16 +69,22 @@ def moved(one: Entry, system: str, metric: str, by: float) -> Entry:
 
 def equal(histories: int, runs: int, seeds: int, seed: int) -> dict:
     """Of so many histories without a change: how many show one, and of how many the last run is called changed."""
-    rng, alarms, last, called, tests = np.random.default_rng(seed), 0, 0, {}, 0
-    for _ in range(histories):
-        found = trends(history(rng, runs, seeds))
+    rng = np.random.default_rng(seed)
+    return alarms(history(rng, runs, seeds) for _ in range(histories))
+
+
+def alarms(histories: Iterable[list[Entry]]) -> dict:
+    """Count histories without a change that show one."""
+    count, alarms, last, called, tests = 0, 0, 0, {}, 0
+    for count, entries in enumerate(histories, 1):  # noqa: B007
+        found = trends(entries)
         alarms += bool(found.changes)
         last += bool(found.last)
         tests = found.tests
         for change in (*found.changes, *found.last):
             key = f"{change.series.system} {change.series.metric.name}"
             called[key] = called.get(key, 0) + 1
-    return {"histories": histories, "alarms": alarms, "last": last, "tests": tests, "called": called}
+    return {"histories": count, "alarms": alarms, "last": last, "tests": tests, "called": called}
 
 
 def changed(histories: int, runs: int, seeds: int, seed: int, thresholds: float = 2.0) -> dict:
@@ -97,5 +105,21 @@ def changed(histories: int, runs: int, seeds: int, seed: int, thresholds: float 
     return {"histories": histories, "exact": exact, "within_one": near, "others": false}
 
 
+def slower(histories: int, runs: int, seeds: int, seed: int, percent: int = 50) -> dict:
+    """Of so many trainings that take longer by so many percent: how many are found at their run, and as the last run alone."""
+    rng, models = np.random.default_rng(seed), [name for name, row in stored().items() if row.kind == "model"]
+    key, exact, last, false = METRICS["training_seconds"].id, 0, 0, 0
+    for i in range(histories):
+        system, entries, at = models[i % len(models)], history(rng, runs, seeds), int(rng.integers(2, runs - 1))
+        late = [moved(one, system, "training_seconds", percent / 100 * one.rows[system].metrics[key].mean) for one in entries]
+        changes = trends([*entries[:at], *late[at:]]).changes
+        ours = [c.at for c in changes if (c.series.system, c.series.metric.name) == (system, "training_seconds")]
+        exact += at in ours
+        false += len(changes) > len(ours)
+        newest = trends([*entries[:-1], late[-1]]).last
+        last += any((c.series.system, c.series.metric.name) == (system, "training_seconds") for c in newest)
+    return {"histories": histories, "exact": exact, "last": last, "others": false}
+
+
 if __name__ == "__main__":
-    print(json.dumps({"equal": equal, "changed": changed}[sys.argv[1]](*map(int, sys.argv[2:]))))
+    print(json.dumps({"equal": equal, "changed": changed, "slower": slower}[sys.argv[1]](*map(int, sys.argv[2:]))))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.history.changes import trends
+from bench.history.changes import _of_neighbours, trends
 from bench.history.entry import Entry
 from bench.history.series import all_series
 
@@ -118,6 +118,28 @@ def test_times_only_within_one_kind_of_machine() -> None:
     assert found.changes == ()
     slower = runs("training_seconds", [[t, t + 1] for t in (*times, *(2 * t for t in times))])
     assert [change.at for change in trends(slower).changes] == [8]
+
+
+@pytest.mark.parametrize("at", [6, 11])
+def test_a_slower_time_is_not_its_own_noise(at: int) -> None:
+    times = [[t * (3 if i >= at else 1)] for i, t in enumerate([60, 61, 59, 60, 62, 60, 61, 59, 60, 61, 60, 59])]
+    found = trends(runs("training_seconds", times))
+    assert [change.at for change in found.changes] == [at]
+    assert found.changes[0].p < 1e-5  # so that it is also found among hundreds of series
+    assert [change.at for change in found.last] == ([at] if at == 11 else [])
+
+
+def test_noise_of_neighbours() -> None:
+    """Differences within the parts of 2 and 3 runs, 1, 2 and 2; degrees of freedom (2 tr A)^2 / 2 tr A^2 of A = D'D / 2."""
+    noise = _of_neighbours(np.array([0.0, 1.0, 50.0, 52.0, 50.0]), [2])
+    d = np.array([[-1, 1, 0, 0, 0], [0, 0, -1, 1, 0], [0, 0, 0, -1, 1]])
+    a = d.T @ d / 2
+    assert noise.variance == pytest.approx((1 + 4 + 4) / (2 * 3))
+    assert noise.df == pytest.approx(np.trace(a) ** 2 / np.trace(a @ a))
+
+
+def test_equal_values_of_few_runs_are_no_evidence() -> None:
+    assert trends(runs("unique_pitches", [[7.0], [7.0], [7.0], [8.0], [8.0]])).changes == ()
 
 
 def test_times_of_an_unknown_machine_have_no_series() -> None:

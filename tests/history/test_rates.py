@@ -19,6 +19,12 @@ def test_changes_of_twice_a_threshold_are_found_at_their_run() -> None:
     assert found["others"] <= 5
 
 
+def test_a_training_that_takes_twice_as_long_is_found() -> None:
+    found = simulation.slower(20, 12, 3, seed=16, percent=100)
+    assert found["exact"] >= 0.8 * 20
+    assert found["others"] <= 3
+
+
 def test_the_gate_with_a_history_calls_at_most_5_percent_of_equal_runs_worse() -> None:
     assert gate_simulation.equal(40, 3, 4, seed=13)["alarms"] <= 5
 
