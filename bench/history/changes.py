@@ -1,7 +1,8 @@
 """Change points of a history, and the last run against those before it.
 
 **Change points** by binary segmentation: of all places at which a series can be split, the one with the largest change; where
-that is significant, both parts are searched in the same way. A split is tested by a t-test of the trainings before it and after.
+that is significant, both parts are searched in the same way. A split is tested by a t-test of the trainings before it and after;
+those that are not significant between their neighbours, as of a slow drift, are taken away again.
 
 - Of what training and generating decide, the noise is the variance of the seeds within runs, moderated by the other rows of the
   metric as in the gate (:mod:`bench.gate.noise`). Runs whose trainings are the same count once.
@@ -220,11 +221,17 @@ def _changes(series: Series, noise: Noise | None, tests: int) -> list[Change]:
             search(split, end)
 
     search(0, len(means))
-    places = [0, *sorted(splits), len(means)]
-    return [
-        _change(series, begin, split, end, p_of(split, sizes(begin, end)[split - begin - 1], end - begin - 1))
-        for begin, split, end in zip(places, places[1:], places[2:], strict=False)
-    ]
+    while True:
+        places = [0, *sorted(splits), len(means)]
+        found = [
+            _change(series, begin, split, end, p_of(split, sizes(begin, end)[split - begin - 1], end - begin - 1))
+            for begin, split, end in zip(places, places[1:], places[2:], strict=False)
+        ]
+        # Of a slow drift, a place that parted the whole may part nothing once both parts are parted.
+        worst = max(found, key=lambda change: change.p, default=None)
+        if worst is None or worst.p < ALPHA:
+            return found
+        splits.remove(worst.series.points[worst.at].unit)
 
 
 def _sizes(means: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

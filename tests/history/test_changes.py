@@ -80,6 +80,15 @@ def test_the_same_trainings_count_once() -> None:
     assert trends(rerolled).changes == ()  # a difference of 0.07 at a standard deviation of 0.1
 
 
+def test_a_slow_drift_has_no_place_that_parts_nothing() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        drift = [[0.12 * run + x for x in rng.normal(0, 0.1, 3)] for run in range(10)]
+        changes = trends(runs("pitch_distance", drift)).changes
+        assert changes
+        assert all(change.p < 0.05 for change in changes)
+
+
 def test_more_seeds_of_the_same_code_join_their_run() -> None:
     some = entry(0, {"lstm": row({"pitch_distance": [9.0, 9.1]})})
     more = entry(1, {"lstm": row({"pitch_distance": [9.0, 9.1, 9.3]})})
