@@ -5,7 +5,7 @@ that is significant, both parts are searched in the same way. A split is tested 
 those that are not significant between their neighbours, as of a slow drift, are taken away again.
 
 - Of what training and generating decide, the noise is the variance of the seeds within runs, moderated by the other rows of the
-  metric as in the gate (:mod:`bench.gate.noise`). Runs whose trainings are the same count once.
+  metric as in the gate (:mod:`bench.gate.noise`). A training counts once, however many runs repeat it.
 - Times, speeds and energy also differ between runs of the same code: their noise is that of neighbouring runs, by their
   successive differences, of logarithms where all values have one sign. The difference across the place that is tested, and those
   across places that were found, are left out: a change is no noise. So it is where each run has one seed.
@@ -159,8 +159,8 @@ def trends(entries: Sequence[Entry]) -> Trends:
 def noises(series: Sequence[Series]) -> list[Noise | None]:
     """Estimate the noise of one training of each series; None where that of runs is what counts."""
     trained = [i for i, one in enumerate(series) if not one.of_machine]
-    freedom = [sum(len(values) - 1 for values in series[i].units) for i in trained]
-    squares = [math.fsum(_squares(values) for values in series[i].units) for i in trained]
+    freedom = [sum(len(values) - 1 for values in series[i].first_shown if values) for i in trained]
+    squares = [math.fsum(_squares(values) for values in series[i].first_shown if values) for i in trained]
     own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
     groups = [f"{series[i].terms} {series[i].metric.name} {series[i].kind}" for i in trained]
     variances, moderated = moderate(own, freedom, groups)
@@ -194,7 +194,7 @@ def _samples(series: Series, noise: Noise | None) -> tuple[NDArray[np.float64], 
     """Mean of each unit and its number of values; of runs, one each, as logarithms where all values have one sign."""
     means = np.array([math.fsum(unit) / len(unit) for unit in series.units])
     if noise is not None:
-        return means, np.array([float(len(unit)) for unit in series.units])
+        return means, np.array(series.counts)
     if series.of_machine and ((means > 0).all() or (means < 0).all()):
         means = np.log(np.abs(means))
     return means, np.ones(len(means))

@@ -7,6 +7,7 @@ of their own. What a machine decides (times, speeds, energy) also has one for ea
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,10 +62,30 @@ class Series:
     @cached_property
     def units(self) -> list[list[float]]:
         """Values of the different trainings of each unit."""
+        return [list(seeds.values()) for seeds in self._by_seed]
+
+    @cached_property
+    def first_shown(self) -> list[list[float]]:
+        """Of each unit, the values of trainings that no earlier unit has."""
+        shown: set[tuple[str, str]] = set()
+        found = []
+        for seeds in self._by_seed:
+            found.append([value for seed, value in seeds.items() if _training(seed, value) not in shown])
+            shown |= {_training(*one) for one in seeds.items()}
+        return found
+
+    @cached_property
+    def counts(self) -> list[float]:
+        """Number of trainings of each unit; one that several units have counts once in all."""
+        times = Counter(_training(*one) for seeds in self._by_seed for one in seeds.items())
+        return [math.fsum(1 / times[_training(*one)] for one in seeds.items()) for seeds in self._by_seed]
+
+    @cached_property
+    def _by_seed(self) -> list[dict[str, float]]:
         found: dict[int, dict[str, float]] = {}
         for point in self.points:
             found.setdefault(point.unit, {}).update(point.measured.seeds)
-        return [list(seeds.values()) for _, seeds in sorted(found.items())]
+        return [seeds for _, seeds in sorted(found.items())]
 
     def first_of(self, unit: int) -> int:
         """Index of the first point of a unit."""
@@ -74,6 +95,11 @@ class Series:
     def of_machine(self) -> bool:
         """Whether the machine decides the values."""
         return is_of_machine(self.metric)
+
+
+def _training(seed: str, value: float) -> tuple[str, str]:
+    """Key of a training: the same seed with the same value, up to rounding, is the same."""
+    return seed, f"{value:.5e}"
 
 
 def is_of_machine(metric: Metric) -> bool:

@@ -60,7 +60,7 @@ def notes() -> list[str]:
     """Explain how changes were found."""
     return [
         "A change point is a place between two runs, found by binary segmentation: a t-test between the trainings before and "
-        "after it, with the noise of the seeds within runs. Runs in which the same seeds gave the same values count once.",
+        "after it, with the noise of the seeds within runs. A training counts once, however many runs repeat it.",
         "p is adjusted over all places and all series: at one look, at most 5 % of histories without a change show one. No "
         "change point is no sign that nothing changed.",
         "What changed lies between the two runs that are named: the commits between them, other versions, or another machine.",

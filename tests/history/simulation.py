@@ -1,7 +1,7 @@
 """Histories drawn from real trainings: how often trends change without a cause, and whether they are found where they have one.
 
 ``python -m tests.history.simulation equal 200 12 5 1`` prints of how many of 200 histories of 12 runs, each of 5 new seeds, drawn
-with seed 1, anything is called changed;
+with seed 1, anything is called changed; ``again`` the same where the trainings of two runs take turns, then those of two others;
 ``changed`` how often a change of one metric of one model is found, and where; ``slower`` how often one of a training's time is.
 
 Runs are drawn as in :mod:`tests.gate.simulation`, from ten real trainings of every model of the chorales' Table 2; all of one
@@ -14,12 +14,14 @@ import json
 import math
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from bench.gate.baseline import System
 from bench.history.changes import trends
 from bench.history.entry import FORMAT, Entry, EntryRow, Measured
+from bench.history.series import is_of_machine
 from bench.metrics import METRICS
 from bench.metrics.thresholds import choose
 from tests.gate.simulation import CLOCK_NOISE, stored, targets
@@ -73,6 +75,25 @@ def equal(histories: int, runs: int, seeds: int, seed: int) -> dict:
     return alarms(history(rng, runs, seeds) for _ in range(histories))
 
 
+def again(histories: int, runs: int, seeds: int, seed: int) -> dict:
+    """Count the same where two runs take turns, later two others: the same seeds give the same values, but for times."""
+    rng = np.random.default_rng(seed)
+    return alarms(turns(history(rng, 4, seeds), history(rng, runs, seeds)) for _ in range(histories))
+
+
+def turns(four: list[Entry], timed: list[Entry]) -> list[Entry]:
+    """Runs that repeat the trainings of four, with times of their own."""
+    made = []
+    for number, own in enumerate(timed):
+        first = four[2 * (number >= len(timed) // 2) + number % 2]
+        rows = {}
+        for name, row in first.rows.items():
+            times = {m.id: own.rows[name].metrics[m.id] for m in METRICS.values() if is_of_machine(m) and m.id in row.metrics}
+            rows[name] = replace(row, metrics={**row.metrics, **times})
+        made.append(replace(own, rows=rows))
+    return made
+
+
 def alarms(histories: Iterable[list[Entry]]) -> dict:
     """Count histories without a change that show one."""
     count, alarms, last, called, tests = 0, 0, 0, {}, 0
@@ -122,4 +143,6 @@ def slower(histories: int, runs: int, seeds: int, seed: int, percent: int = 50) 
 
 
 if __name__ == "__main__":
-    print(json.dumps({"equal": equal, "changed": changed, "slower": slower}[sys.argv[1]](*map(int, sys.argv[2:]))))
+    print(
+        json.dumps({"equal": equal, "again": again, "changed": changed, "slower": slower}[sys.argv[1]](*map(int, sys.argv[2:])))
+    )

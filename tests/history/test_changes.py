@@ -80,6 +80,27 @@ def test_the_same_trainings_count_once() -> None:
     assert trends(rerolled).changes == ()  # a difference of 0.07 at a standard deviation of 0.1
 
 
+def test_trainings_that_come_again_later_count_once() -> None:
+    """Runs of two sets of seeds by turns, then of two others: four groups of trainings, not sixteen."""
+    sets = [[9.0, 9.1, 9.2], [9.1, 9.3, 9.2], [9.3, 9.4, 9.2], [9.2, 9.3, 9.5]]
+    order = [0, 1] * 4 + [2, 3] * 4
+    history = [entry(i, {"lstm": row({"pitch_distance": sets[k]}, first_seed=10 * k)}) for i, k in enumerate(order)]
+    (series,) = all_series(history)
+    assert len(series.units) == 16
+    assert series.counts == [pytest.approx(0.75)] * 16
+    assert [len(values) for values in series.first_shown] == [3, 3, *[0] * 6, 3, 3, *[0] * 6]
+    assert trends(history).changes == ()
+    new = [entry(i, {"lstm": row({"pitch_distance": sets[k]}, first_seed=10 * i)}) for i, k in enumerate(order)]
+    assert [change.at for change in trends(new).changes] == [8]  # what it would be to count them as new ones
+
+
+def test_a_change_that_is_taken_back() -> None:
+    """The old code gives the old trainings again: that is a change, too."""
+    values = {"old": [9.0, 9.1, 9.2], "new": [11.0, 11.1, 11.2]}
+    history = [entry(i, {"lstm": row({"pitch_distance": values[k]})}) for i, k in enumerate(["old", "old", "new", "old"])]
+    assert [(change.at, change.direction) for change in trends(history).changes] == [(2, "worse"), (3, "better")]
+
+
 def test_a_slow_drift_has_no_place_that_parts_nothing() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -19,6 +19,12 @@ def test_changes_of_twice_a_threshold_are_found_at_their_run() -> None:
     assert found["others"] <= 5
 
 
+def test_trainings_that_come_again_show_no_change() -> None:
+    found = simulation.again(30, 12, 3, seed=15)
+    assert found["alarms"] <= 4, found["called"]
+    assert found["last"] <= 4, found["called"]
+
+
 def test_a_training_that_takes_twice_as_long_is_found() -> None:
     found = simulation.slower(20, 12, 3, seed=16, percent=100)
     assert found["exact"] >= 0.8 * 20
