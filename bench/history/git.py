@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ from bench.history.entry import Entry, entry_of_baseline
 
 #: Seconds that git may take for one answer.
 LONGEST = 120.0
+
+#: A repository may be someone else's: none of its settings may name a program, and nothing is fetched. A folder of a clone that
+#: looks like a repository is none. Only plumbing is called, which verifies no signatures and has no pagers, filters or aliases.
+CAUTION = ("safe.bareRepository=explicit", "core.fsmonitor=false", "core.hooksPath=/dev/null", "protocol.allow=never")
 
 
 def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
@@ -35,11 +40,11 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     top = Path(_git(folder, "rev-parse", "--show-toplevel").decode().rstrip("\n"))
     below = place.relative_to(top.resolve()).as_posix()
     entries, skipped = [], []
-    for line in _git(top, "log", "--reverse", "--first-parent", "--format=%H %cI", "--", below).decode().splitlines():
-        commit, when = line.split()
+    listed = _git(top, "rev-list", "--reverse", "--first-parent", "--format=%H %cI", "HEAD", "--", below).decode().splitlines()
+    for commit, when in map(str.split, listed[1::2]):  # before each its header, "commit" and the hash
         for name in _changed(top, commit, below):
             try:
-                data = _git(top, "show", f"{commit}:{name}")
+                data = _git(top, "cat-file", "blob", f"{commit}:{name}")
                 entries.append(entry_of_baseline(parse(data, f"{name} at {commit[:10]}"), commit, when))
             except UsageError as error:
                 skipped.append(error.message)
@@ -55,8 +60,11 @@ def _changed(top: Path, commit: str, below: str) -> Iterator[str]:
 
 
 def _git(folder: Path, *words: str) -> bytes:
+    settings = [word for setting in CAUTION for word in ("-c", setting)]
+    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+    command = ["git", *settings, "-C", str(folder), *words]
     try:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=True, timeout=LONGEST).stdout
+        return subprocess.run(command, capture_output=True, check=True, timeout=LONGEST, env=environment).stdout
     except FileNotFoundError as error:
         raise UsageError(
             "git is not installed.", "Install it, or give --file, a history that `bench history add` wrote."

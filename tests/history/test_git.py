@@ -68,3 +68,34 @@ def test_outside_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(UsageError, match="git refused"):
         read(tmp_path)
+
+
+def test_a_folder_of_a_clone_that_looks_like_a_repository_runs_nothing(repository: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "baselines"
+    git(tmp_path, "init", "--quiet", "--bare", str(inner))
+    (inner / "program").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (inner / "program").chmod(0o755)
+    git(inner, "config", "core.bare", "false")
+    git(inner, "config", "core.worktree", str(inner))
+    for setting in ("core.fsmonitor", "gpg.program", "core.sshCommand"):
+        git(tmp_path, "config", "--file", str(inner / "config"), setting, str(inner / "program"))
+    with pytest.raises(UsageError, match="git refused"):
+        read(inner)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_signatures_are_not_looked_at(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "program").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (tmp_path / "program").chmod(0o755)
+    (repository / "b.json").write_text("{}")
+    plain = commit(repository, "one")
+    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n"
+    head, _, message = git(repository, "cat-file", "commit", plain).partition("\n\n")
+    (tmp_path / "signed").write_text(f"{head}\n{signature}\n{message}\n")
+    signed = git(repository, "hash-object", "-t", "commit", "-w", str(tmp_path / "signed"))
+    git(repository, "update-ref", "refs/heads/main", signed)
+    git(repository, "config", "log.showSignature", "true")
+    git(repository, "config", "gpg.program", str(tmp_path / "program"))
+    entries, skipped = read(repository / "b.json")
+    assert (entries, len(skipped)) == ((), 1)  # it is no baseline
+    assert not (tmp_path / "ran").exists()
