@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.errors import DataError, UsageError
 from bench.formatting import listed
 from bench.specs.schema import NAME, Spec
 from bench.specs.trials import Trial, in_folds, trial_key, unfold
-from bench.storage.files import FORMAT, timestamp, write_json
+from bench.storage.files import FORMAT, DamagedError, timestamp, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
+from bench.storage.stored import first_problem
 from bench.system.disk import copy_file, exists, file_digest
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
@@ -79,7 +82,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     if exists(into):
         raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
     folders = [RunFolder(run) for run in runs]
-    records = [folder.read() for folder in folders]
+    records = [_sound(folder, folder.read()) for folder in folders]
     targets = [folder.read_targets().targets for folder in folders]
     if conflicts := [*_conflicts(folders, records)]:
         raise UsageError("These runs can't be merged:\n" + "\n".join(f"  {conflict}" for conflict in conflicts))
@@ -115,6 +118,20 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         tuple(trial.label for key, trial in planned.items() if key not in done),
         tuple(f"{labels[key]} ({folder.path})" for key, folder in sources.items() if key not in planned),
     )
+
+
+def _sound(folder: RunFolder, record: RunRecord) -> RunRecord:
+    """Refuse a record whose spec or trials can't be read; someone else may have made it."""
+    try:
+        Spec.model_validate(record.spec)
+        for planned in record.trials:
+            Trial.model_validate(planned.trial)
+        fault = "" if {"models", "references", "seeds"} <= record.spec.keys() else "its spec names no rows or seeds"
+    except ValidationError as error:
+        fault = first_problem(error)
+    if fault:
+        raise DamagedError(f"{folder.run_file} is damaged: {fault}.", "Remove it; the same command makes it again.")
+    return record
 
 
 def _conflicts(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> Iterator[str]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from bench.api.dataset import Progress, Verified
 from bench.errors import DataError
 
-#: Bytes read at once; seconds without an answer after which a server is given up.
-PIECE, PATIENCE = 1 << 20, 60
+#: Bytes read at once; seconds without an answer after which a server is given up; most bytes of a file.
+PIECE, PATIENCE, MOST = 1 << 20, 60, 64 << 30
 
 
-def download(url: str, sha256: str, target: Path, progress: Progress) -> None:
+def download(url: str, sha256: str, target: Path, progress: Progress, most: int = MOST) -> None:
     """Download a file of known content, unless `target` has it already.
 
     Parameters
@@ -27,11 +27,14 @@ def download(url: str, sha256: str, target: Path, progress: Progress) -> None:
     target : Path
         Appears only when it is complete and correct; its folder is made.
     progress : callable
+    most : int
+        Bytes after which it is given up.
 
     Raises
     ------
     DataError
-        If it can't be downloaded or written, or has another checksum (both are named). Then `target` is as before.
+        If it can't be downloaded or written, is larger than `most`, or has another checksum (both are named). Then `target` is
+        as before.
     """
     if target.is_file() and file_sha256(target) == sha256:
         return
@@ -44,6 +47,8 @@ def download(url: str, sha256: str, target: Path, progress: Progress) -> None:
             while piece := answer.read(PIECE):
                 out.write(piece)
                 digest.update(piece)
+                if out.tell() > most:
+                    raise DataError(f"{url} has more than {most:,} bytes.", "It is not the expected file.")
                 progress(out.tell(), total, f"downloading {target.name}")
             if total and out.tell() < total:
                 raise DataError(f"{url} ended after {out.tell():,} of {total:,} bytes.", "Try again.")

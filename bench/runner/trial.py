@@ -255,6 +255,10 @@ class TrialTask:
         model = make_model(plugin, self.trial.params)
         if source := self.job.get("weights"):
             model.weights = Path(source)
+            if model.fingerprint(model.weights) != self.trial.weights:
+                raise DataError(
+                    f"The weights in {source} were changed during the run.", "Start the run again: they are another trial."
+                )
         return model
 
     def _fit(self, model: Model, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:

@@ -11,6 +11,7 @@ import pytest
 from bench.errors import DataError, UsageError
 from bench.merging import merge_runs
 from bench.scoring.score import score_run
+from bench.storage.files import write_json
 from bench.storage.run_folder import RunFolder
 from bench.system.disk import MOST_RESULT, DamagedFileError
 from bench.verification import verify_run
@@ -88,8 +89,6 @@ def test_two_results_of_one_trial_are_a_conflict(made: dict[str, Path], tmp_path
     key = folder.read().trials[0].key
     outcome = json.loads((folder.trial_dir(key) / "outcome.json").read_text())
     outcome["digests"] = dict.fromkeys(outcome["digests"], "0" * 64)
-    from bench.storage.files import write_json
-
     write_json(folder.trial_dir(key) / "outcome.json", outcome)
     with pytest.raises(UsageError, match="median, seed 0 has other results in"):
         merge_runs([made["first"], part], tmp_path / "both")
@@ -106,6 +105,25 @@ def test_an_intact_copy_counts_before_a_damaged_one(made: dict[str, Path], tmp_p
     assert (merged.missing, merged.trials) == ((), 9)
     worse = merge_runs([part, shutil.copytree(part, tmp_path / "copy")], tmp_path / "worse")
     assert (len(worse.missing), worse.trials) == (1, 8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: spec.pop("models"),
+        lambda spec: spec.update(models=[1]),
+        lambda spec: spec.update(references=[["real"]]),
+        lambda spec: spec.update(seeds=["a"]),
+        lambda spec: spec.update(tuned={"a": 3}),
+    ],
+)
+def test_a_record_that_nobody_wrote_is_refused(made: dict[str, Path], tmp_path: Path, change: Callable[[Any], object]) -> None:
+    part = shutil.copytree(made["second"], tmp_path / "part")
+    record = json.loads((part / "run.json").read_text())
+    change(record["spec"])
+    write_json(part / "run.json", {name: value for name, value in record.items() if name != "sha256"})
+    with pytest.raises(DataError, match=r"part/run.json is damaged: "):
+        merge_runs([made["first"], part], tmp_path / "both")
 
 
 def test_a_link_in_a_trial_leads_nowhere(made: dict[str, Path], tmp_path: Path) -> None:

@@ -128,6 +128,28 @@ def test_a_bad_download_leaves_nothing(server: Server, tmp_path: Path, answer: A
     assert list((tmp_path / "deep").iterdir()) == []
 
 
+def test_a_file_without_end_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.put("pitch.txt", Answer(PITCH * 5_000_000))
+    with pytest.raises(DataError, match="has more than 1,000 bytes"):
+        download(f"{server.url}pitch.txt", SUM, tmp_path / "pitch.txt", quiet, most=1_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_change_during_a_run_are_not_used(toy: Bench, played: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    weights = tmp_path / "own" / "pitch.txt"
+    weights.write_text("50")
+    changing = played.read_text().replace(
+        "        start =", '        (self.weights / "pitch.txt").write_text("60")\n        start ='
+    )
+    played.write_text(changing)
+    toy.write({"played": {}}, seeds=2)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("BENCH_WEIGHTS", str(tmp_path / "own"))
+        assert toy.run(plugins=[PLUGINS, played], jobs=1).failed == 1
+    assert f"The weights in {tmp_path / 'own'} were changed during the run." in toy.outcome("played", 1)["error"]["message"]
+
+
 def test_no_server_and_no_address(tmp_path: Path) -> None:
     for url in ("http://127.0.0.1:9/x", "nonsense"):
         with pytest.raises(DataError, match="could not be downloaded"):
