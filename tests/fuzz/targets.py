@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from bench import tuning
-from bench.api import Budget, Run, chained, read_midi
+from bench.api import Budget, Run, read_midi
+from bench.api.training import chained
 from bench.cli.display import Plain
 from bench.cli.output import CleanConsole
 from bench.errors import BenchError, DataError
