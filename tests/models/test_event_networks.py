@@ -57,7 +57,7 @@ def test_a_network_that_tells_nothing_apart(name: str, tmp_path: Path) -> None:
 def test_it_learns_more_than_counts(name: str, tmp_path: Path) -> None:
     model, run = fitted(name, tmp_path / "model", 15, window=128, augment=False, dropout=0.0)
     best = min(entry["validation_loss"] for entry in run.history)
-    floor = -np.concatenate(trained("unigram", TRAIN, tmp_path / "counts").log_likelihood(VALID)).mean()
+    floor = -np.concatenate(trained(0, TRAIN, tmp_path / "counts").log_likelihood(VALID)).mean()
     assert best < floor - 0.5 < math.log(388)
     assert -np.concatenate(model.log_likelihood(VALID)).mean() == pytest.approx(best, rel=1e-6), "the best weights are in place"
     assert run.history[0]["notes"] == pytest.approx(8 * 120, rel=0.15)

@@ -273,8 +273,8 @@ def test_a_file_with_the_name_of_a_shipped_spec_does_not_take_its_folder(tmp_pat
 
 
 def test_a_folder_that_cannot_be_locked_is_said(tmp_path: Path) -> None:
-    (tmp_path / ".lock").mkdir()  # no file can be opened there, not even by root
-    with pytest.raises(UsageError, match="can't be written"), run_folder.RunFolder(tmp_path).lock():
+    (tmp_path / "file").touch()  # nothing can be opened below it, not even by root
+    with pytest.raises(UsageError, match="can't be written"), run_folder.RunFolder(tmp_path / "file" / "run").lock():
         pass
 
 
