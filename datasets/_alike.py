@@ -28,8 +28,9 @@ from ._splits import UnionFind
 #: Notes of a pattern, and the share of the shorter piece's patterns that makes two pieces alike.
 LENGTH, SHARE = 8, 0.125
 
-#: Fewest common patterns: fewer may be one figure that two works have in common, unless they are this share of both works'.
-FEWEST, NEARLY = 16, 0.9
+#: Fewest common patterns: fewer may be one figure that two works have in common, unless they are this share of both works', or
+#: they are a loop of this many patterns at least, in which most notes of both begin.
+FEWEST, NEARLY, LOOP = 16, 0.9, 8
 
 #: Patterns in more pieces, and in a larger share of all, are stock: they count only if half of the patterns are common, or if
 #: those in the same order lie in half of this many equal parts of the shorter piece.
@@ -117,7 +118,7 @@ class _Comparison:
     """
 
     def __init__(self, pieces: Sequence[Notes], hashes: Sequence[Hashes], fewest: float) -> None:
-        self.hashes, self.fewest = hashes, fewest
+        self._pieces, self.hashes, self.fewest = pieces, hashes, fewest
         self.sizes = [len(notes) for notes in pieces]
         self.stock, self.candidates = _compare(hashes)
         self._first = functools.lru_cache(1024)(lambda at: _first_places(pieces[at], hashes[at]))
@@ -138,11 +139,17 @@ class _Comparison:
         common = _common(few, many)
         enough = max(self.fewest, SHARE * len(few))
         if len(common) < enough:
-            return bool(len(common) >= NEARLY * len(many) > 0)
+            loop = LOOP <= len(common) < self.fewest and all(self._share(at, common) >= MOSTLY for at in (one, other))
+            return loop or bool(len(common) >= NEARLY * len(many) > 0)
         if len(common) >= MOSTLY * len(few) or len(common) - len(_common(common, self.stock)) >= enough:
             return True
         in_shorter, in_longer = (self._first(at)[np.searchsorted(self.hashes[at], common)] for at in (shorter, longer))
         return _run_along(in_shorter, in_longer, self.sizes[shorter], enough)
+
+    def _share(self, at: int, common: Hashes) -> float:
+        """Share of a piece's notes at which one of these patterns begins."""
+        (hashed,) = _in_order([self._pieces[at]])
+        return float(np.isin(hashed, common).mean())
 
 
 def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> set[int]:

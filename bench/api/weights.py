@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.api.dataset import Progress, Verified
 from bench.errors import DataError
 
-#: Bytes read at once; seconds without an answer after which a server is given up; most bytes of a file.
-PIECE, PATIENCE, MOST = 1 << 20, 60, 64 << 30
+#: Bytes read at once; seconds without an answer, or with fewer bytes a second, after which a server is given up; most bytes.
+PIECE, PATIENCE, SLOWEST, MOST = 1 << 16, 60, 1_000, 64 << 30
 
 
 def download(url: str, sha256: str, target: Path, progress: Progress, most: int = MOST) -> None:
@@ -38,15 +39,20 @@ def download(url: str, sha256: str, target: Path, progress: Progress, most: int 
     """
     if target.is_file() and file_sha256(target) == sha256:
         return
+    if not url.startswith(("http://", "https://")):
+        raise DataError(f"{url} could not be downloaded: its address must begin with http:// or https://.")
     partial = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
+        digest, begun = hashlib.sha256(), time.monotonic()
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer, partial.open("wb") as out:
             total = int(answer.headers.get("Content-Length") or 0)
             while piece := answer.read(PIECE):
                 out.write(piece)
                 digest.update(piece)
+                waited = time.monotonic() - begun
+                if waited > PATIENCE and out.tell() < SLOWEST * waited:
+                    raise DataError(f"{url} sent {out.tell():,} bytes in {waited:.0f} s.", "Try again later.")
                 if out.tell() > most:
                     raise DataError(f"{url} has more than {most:,} bytes.", "It is not the expected file.")
                 progress(out.tell(), total, f"downloading {target.name}")
@@ -87,11 +93,28 @@ def file_sha256(path: Path) -> str:
 
 
 def content_digest(source: Path) -> str:
-    """Hash the names and contents of a file, or of all files in a folder; hidden ones don't count."""
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    """Hash the names and contents of a file, or of all files in a folder, linked ones too; hidden ones don't count.
+
+    Raises
+    ------
+    DataError
+        If a link in it leads back to a folder above.
+    """
+    files = {source.name: source} if source.is_file() else dict(_files(source, source, ()))
     digest = hashlib.sha256()
-    for path in files:
-        name = path.relative_to(source.parent).as_posix() if path == source else path.relative_to(source).as_posix()
-        if not any(part.startswith(".") for part in Path(name).parts):
-            digest.update(f"{name}\x1f{file_sha256(path)}\x1f".encode())
+    for name, path in sorted(files.items()):
+        digest.update(os.fsencode(name) + f"\x1f{file_sha256(path)}\x1f".encode())
     return digest.hexdigest()
+
+
+def _files(folder: Path, top: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+    """Yield the files below a folder with their names from `top` on; trainers link folders: ``latest -> step-100``."""
+    real = folder.resolve()
+    if real in above:
+        raise DataError(f"{folder} leads back to a folder above it.", "Remove that link.")
+    for path in folder.iterdir():
+        if not path.name.startswith("."):
+            if path.is_dir():
+                yield from _files(path, top, (*above, real))
+            elif path.is_file():
+                yield path.relative_to(top).as_posix(), path

@@ -337,6 +337,23 @@ def test_a_loop_is_the_same_music_in_another_key() -> None:
     assert alike([loop(1, 0, 20), loop(2, 0, 20), loop(1, 5, 30), loop(3, 0, 20), melody(1)]) == [[0, 2]]
 
 
+def test_a_loop_with_a_fill_an_intro_or_another_loop_is_the_same_music() -> None:
+    """Twelve patterns in common, at which most notes of both begin."""
+
+    def played(*parts: list[int]) -> Notes:
+        pitch = np.concatenate(parts)
+        n = len(pitch)
+        return Notes.from_columns(np.arange(n) * 0.2, np.full(n, 0.1), pitch, np.full(n, 80))
+
+    rng = np.random.default_rng(5)
+    loops = rng.integers(40, 80, (6, 12)).tolist()
+    fill, intro = rng.integers(40, 80, 12).tolist(), rng.integers(40, 80, 6).tolist()
+    variants = [piece for loop in loops for piece in (played(loop * 8), played(loop * 7, fill), played(intro, loop * 8))]
+    assert alike([*variants, melody(1)]) == [[3 * at, 3 * at + 1, 3 * at + 2] for at in range(6)]
+    both = played(loops[0] * 4, loops[1] * 4)
+    assert alike([both, played(loops[0] * 8), played(loops[2] * 8)]) == []  # less than half of it
+
+
 def test_one_long_piece_costs_little_beside_many() -> None:
     """It shares enough patterns with each to be compared, and too few to be alike."""
     pieces = [scattered(seed, 300) for seed in range(500)]

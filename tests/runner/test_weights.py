@@ -171,6 +171,22 @@ def test_the_identity_is_of_names_and_contents(tmp_path: Path) -> None:
     assert content_digest(tmp_path) != one
 
 
+def test_linked_folders_are_part_of_the_identity(tmp_path: Path) -> None:
+    for step in ("1", "2"):
+        (tmp_path / f"step-{step}").mkdir()
+        (tmp_path / f"step-{step}" / "weights").write_text(step)
+    (top := tmp_path / "top").mkdir()
+    digests = []
+    for step in ("1", "2"):
+        (top / "latest").unlink(missing_ok=True)
+        (top / "latest").symlink_to(tmp_path / f"step-{step}")
+        digests.append(content_digest(top))
+    assert digests[0] != digests[1]
+    (top / "again").symlink_to(top)
+    with pytest.raises(DataError, match="leads back to a folder above it"):
+        content_digest(top)
+
+
 def test_the_commands(toy: Bench, played: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     options = ["--plugins", str(played), "--out", str(toy.out)]
