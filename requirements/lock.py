@@ -146,6 +146,7 @@ def main() -> None:
     """Resolve the project with all its extras once; what that pins holds for every file."""
     project = PROJECT["project"]
     extras: dict[str, list[str]] = project["optional-dependencies"]
+    del extras["cpu"]  # two of the others
     engine = [*project["dependencies"], *BUILD]
     trackers = [*engine, *extras["test"], *itertools.chain(*(extras.pop(name) for name in TRACKERS))]
     keep = "--keep" in sys.argv

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = PROJECT["optional-dependencies"]
+EXTRAS = {name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name != "cpu"}  # two of the others
 TRACKERS = ("mlflow", "tensorboard", "trackio", "parquet")
 NAMED_OTHERWISE = {
     "tensorflow": ["tensorflow-cpu"],

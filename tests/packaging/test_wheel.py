@@ -87,6 +87,14 @@ def test_an_installed_wheel_finds_its_own_plugins_and_specs(installed: Path, tmp
     assert all(Path(path).is_relative_to(installed) for path in found["spec"].values())
 
 
+def test_an_installed_wheel_runs_everything_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    said = run(installed, tmp_path, "-m", "bench", "all", "--scale", "smoke", "--quiet")
+    pages = [Path(line) for line in said.splitlines()]
+    assert [page.name for page in pages] == ["report.html"]
+    assert (tmp_path / pages[0]).is_file()
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["reports"]
+
+
 def test_bench_list_of_an_installed_wheel_names_them_all(installed: Path, tmp_path: Path) -> None:
     listed = run(installed, tmp_path, "-c", "from bench.cli.app import main; main()", "list")
     shipped = [Path(name).stem for name in (*names("models", ".py"), *names("datasets", ".py"), *names("bench/specs", ".yaml"))]
