@@ -62,8 +62,8 @@ _FIELDS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
 
 #: Fields that an evaluation may have, and that the displays compute with.
 _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
-    "share": lambda value: value is None or (_some(value) and value <= 1),
-    "validation_bits": lambda value: value is None or _number(value),
+    "share": lambda value: _some(value) and value <= 1,
+    "validation_bits": _number,
 }
 
 
@@ -76,7 +76,7 @@ def parse_event(line: bytes) -> Event | None:
     if not isinstance(event, dict) or not isinstance(kind := event.get("event"), str) or kind not in _FIELDS:
         return None
     fields = all(name in event and check(event[name]) for name, check in _FIELDS[kind].items())
-    return event if fields and all(check(event.get(name)) for name, check in _OPTIONAL.items()) else None
+    return event if fields and all(check(event[name]) for name, check in _OPTIONAL.items() if name in event) else None
 
 
 class EventReader:
