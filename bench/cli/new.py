@@ -24,6 +24,7 @@ def model(
     import bench.plugins
     from bench.plugins.discovery import find_plugins
     from bench.plugins.header import NAME
+    from bench.system.disk import exists, write_file
 
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} can't name a model.", "A name has letters, digits, _ and - alone, such as my-model.")
@@ -32,12 +33,9 @@ def model(
     template = Path(bench.plugins.__file__).with_name("model.py.j2").read_text(encoding="utf-8")
     text = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(template)
     path = to / f"{name}.py"
-    try:
-        to.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text.render(name=name))
-    except FileExistsError:
-        raise UsageError(f"{path} exists, and is not overwritten.", "Choose another name, or another folder: --to DIR.") from None
+    if exists(path):
+        raise UsageError(f"{path} exists, and is not overwritten.", "Choose another name, or another folder: --to DIR.")
+    write_file(path, text.render(name=name).encode())  # whole or not at all
     console = make_console()
     print_line(console, str(path))
     print_line(console, f"Try it: bench run smoke --plugins {path} --models {name}")

@@ -176,7 +176,16 @@ class RunFolder:
     def make(self) -> None:
         """Create the folder, and remove the temporary files of a killed process."""
         try:
-            make_way(self.path, "run.json", "targets.npz", "prepare.json", "prepare.log", "trials/outcome.json")
+            make_way(
+                self.path,
+                "run.json",
+                "targets.npz",
+                "prepare.json",
+                "prepare.log",
+                "weights.json",
+                "weights.log",
+                "trials/outcome.json",
+            )
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
             clear_temporaries(self.path)
         except OSError as error:
