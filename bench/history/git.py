@@ -62,7 +62,7 @@ def _changed(top: Path, commit: str, below: str) -> Iterator[str]:
 def _git(folder: Path, *words: str) -> bytes:
     settings = [word for setting in CAUTION for word in ("-c", setting)]
     environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
-    command = ["git", *settings, "-C", str(folder), *words]
+    command = ["git", "--literal-pathspecs", *settings, "-C", str(folder), *words]
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=LONGEST, env=environment).stdout
     except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -99,3 +100,12 @@ def test_signatures_are_not_looked_at(repository: Path, tmp_path: Path) -> None:
     entries, skipped = read(repository / "b.json")
     assert (entries, len(skipped)) == ((), 1)  # it is no baseline
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_path_is_no_pattern(repository: Path) -> None:
+    for name in ("[ab]", ":!x", "a"):
+        write(repository / name / "b.json", run(lstm=system(pitch_distance=flat(9.0))))
+        commit(repository, name)
+    for name in ("[ab]", ":!x"):
+        entries, _ = read(repository / name)
+        assert [entry.commit for entry in entries] == [git(repository, "log", "--format=%H", f"--grep=^{re.escape(name)}$")]
