@@ -18,6 +18,9 @@ LONGEST = 120.0
 #: looks like a repository is none. Only plumbing is called, which verifies no signatures and has no pagers, filters or aliases.
 CAUTION = ("safe.bareRepository=explicit", "core.fsmonitor=false", "core.hooksPath=/dev/null", "protocol.allow=never")
 
+#: Variables by which git, in a hook, names the repository that it was called in.
+_OTHER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
+
 
 def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """Read the baselines at `path`, a file or a folder, at each commit that changed them, the oldest first.
@@ -61,7 +64,8 @@ def _changed(top: Path, commit: str, below: str) -> Iterator[str]:
 
 def _git(folder: Path, *words: str) -> bytes:
     settings = [word for setting in CAUTION for word in ("-c", setting)]
-    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+    inherited = {name: value for name, value in os.environ.items() if name not in _OTHER}
+    environment = {**inherited, "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     command = ["git", "--literal-pathspecs", *settings, "-C", str(folder), *words]
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=LONGEST, env=environment).stdout

@@ -109,3 +109,13 @@ def test_a_path_is_no_pattern(repository: Path) -> None:
     for name in ("[ab]", ":!x"):
         entries, _ = read(repository / name)
         assert [entry.commit for entry in entries] == [git(repository, "log", "--format=%H", f"--grep=^{re.escape(name)}$")]
+
+
+def test_in_a_hook_of_another_repository(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(repository / "b.json", run(lstm=system(pitch_distance=flat(9.0))))
+    made = commit(repository, "take it")
+    for name, value in (("GIT_DIR", ".git"), ("GIT_WORK_TREE", "/"), ("GIT_INDEX_FILE", ".git/index")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")
+    entries, _ = read(repository / "b.json")
+    assert [entry.commit for entry in entries] == [made]
