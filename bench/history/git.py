@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.gate.baseline_file import parse
 from bench.history.entry import Entry, entry_of_baseline
+from bench.system.disk import MOST_RECORD
 
 #: Seconds that git may take for one answer.
 LONGEST = 120.0
@@ -47,7 +48,7 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     for commit, when in map(str.split, listed[1::2]):  # before each its header, "commit" and the hash
         for name in _changed(top, commit, below):
             try:
-                data = _git(top, "cat-file", "blob", f"{commit}:{name}")
+                data = _blob(top, f"{commit}:{name}", f"{name} at {commit[:10]}")
                 entries.append(entry_of_baseline(parse(data, f"{name} at {commit[:10]}"), commit, when))
             except UsageError as error:
                 skipped.append(error.message)
@@ -60,6 +61,13 @@ def _changed(top: Path, commit: str, below: str) -> Iterator[str]:
     for name in _git(top, *asked, commit, "--", below).decode("utf-8", "surrogateescape").split("\0"):
         if name.endswith(".json"):
             yield name
+
+
+def _blob(top: Path, blob: str, name: str) -> bytes:
+    """Read a file of a commit, if it is no larger than a baseline may be: packed, it can be a thousand times smaller."""
+    if int(_git(top, "cat-file", "-s", blob)) > MOST_RECORD:
+        raise UsageError(f"{name} is larger than {MOST_RECORD >> 20} MiB: it is no baseline.")
+    return _git(top, "cat-file", "blob", blob)
 
 
 def _git(folder: Path, *words: str) -> bytes:

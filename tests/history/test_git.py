@@ -11,6 +11,7 @@ import pytest
 from bench.errors import UsageError
 from bench.gate.baseline_file import write
 from bench.history.git import read
+from bench.system.disk import MOST_RECORD
 from tests.gate.handmade import flat, run, system
 
 
@@ -119,3 +120,11 @@ def test_in_a_hook_of_another_repository(repository: Path, tmp_path: Path, monke
     monkeypatch.chdir("/")
     entries, _ = read(repository / "b.json")
     assert [entry.commit for entry in entries] == [made]
+
+
+def test_a_large_file_is_not_read(repository: Path) -> None:
+    with (repository / "b.json").open("wb") as file:
+        file.truncate(MOST_RECORD + 1)
+    made = commit(repository, "64 MiB of nothing, which are 64 kB for git")
+    entries, skipped = read(repository / "b.json")
+    assert (entries, skipped) == ((), (f"b.json at {made[:10]} is larger than 64 MiB: it is no baseline.",))
