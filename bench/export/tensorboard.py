@@ -17,9 +17,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from bench.errors import DataError
 from bench.export.contents import Exported, RunContents, TrialContents, optional
 from bench.report.markdown import report_markdown
-from bench.sound.clips import Source, sources, stored_clip
+from bench.sound.clips import EXCERPT, Source, sources, stored_clip
 from bench.system.disk import MOST_RESULT, read_file
 
 #: End of the names of our event files.
@@ -39,6 +40,8 @@ def export(run: RunContents, place: Path) -> Exported:
     ------
     UsageError
         If tensorboardX is not installed.
+    DataError
+        If a clip is no MP3.
     """
     writer = optional("tensorboardX", "tensorboard").SummaryWriter
     folder = place / run.name
@@ -88,9 +91,19 @@ def _write_sound(events: Any, source: Source, started: float) -> None:
     """Add the report's excerpt of a piece, if it is rendered, as the WAV that TensorBoard plays."""
     import soundfile
 
-    if isinstance(stored_clip(source), str):
+    clip = stored_clip(source)
+    if isinstance(clip, str):
         return
-    sound, rate = soundfile.read(io.BytesIO(read_file(source.excerpt, MOST_RESULT)), dtype="float32")
+    # The folder may be someone else's: a megabyte of another format, such as FLAC, can hold hours of silence.
+    damaged = DataError(f"{source.excerpt} is no MP3.", "Render the run's sound again: bench listen RUN.")
+    try:
+        with soundfile.SoundFile(io.BytesIO(read_file(source.excerpt, MOST_RESULT))) as file:
+            if file.format != "MP3":
+                raise damaged
+            rate = file.samplerate
+            sound = file.read(round(min(clip.excerpt_seconds, EXCERPT) * rate), dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise damaged from error
     events.add_audio(f"piece {source.piece:03}", sound.clip(-1.0, 1.0), 0, rate, walltime=started)
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import tracemalloc
+import wave
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
+from bench.errors import DataError
 from bench.export.contents import RunContents, read_contents
 from bench.export.tensorboard import SUFFIX, export
 from bench.report import write_reports
-from bench.sound.clips import render_run
+from bench.sound.clips import EXCERPT, Source, render_run, sources
 from bench.sound.synthesizer import find_synthesizer
+from bench.storage.files import read_json, write_json
+from bench.system.disk import file_digest
 from tests.sound.sample_run import run_with_midi
 
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed: pip install 'midibench[tensorboard]'")
@@ -77,6 +85,39 @@ def test_sound(tmp_path: Path) -> None:
         (clip,) = clips.Audio("piece 000")
         assert (clip.content_type, clip.sample_rate, clip.encoded_audio_string[:4]) == ("audio/wav", 24_000.0, b"RIFF")
     assert read(tmp_path / "logs" / "run" / "lstm, seed 1").Tags()["audio"] == []
+
+
+def replaced(folder: Path, seconds: float, **form: str) -> Source:
+    """A run whose first excerpt is silence in another form, with a record that agrees."""
+    render_run(folder, find_synthesizer())
+    write_reports(folder)
+    source = next(source for source in sources(folder) if source.original)
+    with soundfile.SoundFile(source.excerpt, "w", 24_000, 1, **form) as file:
+        file.write(np.zeros(round(seconds * 24_000), np.int16))
+    digests = [file_digest(source.mp3), file_digest(source.excerpt)]
+    write_json(source.record, {**read_json(source.record), "digests": digests, "excerpt_seconds": 3600.0})
+    return source
+
+
+def test_sound_that_is_no_mp3_is_not_unpacked(tmp_path: Path) -> None:
+    folder = run_with_midi(tmp_path / "run")
+    replaced(folder, 600.0, format="FLAC")
+    run = read_contents(folder)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"piece-000\.excerpt\.mp3 is no MP3"):
+        export(run, tmp_path / "logs")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 << 20  # ten minutes are 58 MB
+
+
+def test_no_more_sound_than_an_excerpt_has(tmp_path: Path) -> None:
+    folder = run_with_midi(tmp_path / "run")
+    replaced(folder, 60.0, format="MP3")
+    export(read_contents(folder), tmp_path / "logs")
+    clip = read(tmp_path / "logs" / "run").Audio("piece 000")[0]
+    with wave.open(io.BytesIO(clip.encoded_audio_string)) as sound:
+        assert sound.getnframes() / sound.getframerate() == EXCERPT
 
 
 def test_twice_is_once_and_other_files_stay(run: RunContents, folder: Path, tmp_path: Path) -> None:
