@@ -182,7 +182,7 @@ class RunContents:
         """Means of the tested columns, by metric, then by row, as the report's verdict is about them."""
         rows = self.report.all_rows
         return {
-            name: {row.system: value for row in rows if (value := row.cells[name].value) is not None}
+            name: {visible(row.system): value for row in rows if (value := row.cells[name].value) is not None}
             for name in self.report.standings
         }
 
@@ -268,18 +268,18 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Par
     """
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{visible(name)}.")
         elif isinstance(value, str):
-            yield prefix + name, visible(value)
+            yield prefix + visible(name), visible(value)
         elif isinstance(value, int | float):
-            yield prefix + name, value
+            yield prefix + visible(name), value
         elif value is not None:
-            yield prefix + name, json.dumps(value)
+            yield prefix + visible(name), json.dumps(value)
 
 
 def _trial(row: Row, scored: TrialScore) -> TrialContents:
     trial, outcome = scored.trial, scored.outcome
-    own: dict[str, Param] = {"system": row.system, "kind": row.kind, "model": row.model, "seed": trial.seed}
+    own: dict[str, Param] = {**dict(flat({"system": row.system, "kind": row.kind, "model": row.model})), "seed": trial.seed}
     budget = {"budget": trial.budget.model_dump(mode="json", exclude={"timeout"})}
     harmony = {"harmony": trial.harmony.model_dump(mode="json")} if trial.harmony else {}
     facts = flat({**budget, **harmony})
@@ -288,7 +288,7 @@ def _trial(row: Row, scored: TrialScore) -> TrialContents:
     tags = {} if outcome is None else {name: visible(value) for name, value in outcome.provenance.items() if value is not None}
     return TrialContents(
         key=scored.key,
-        name=f"{row.system}, seed {trial.seed}",
+        name=visible(f"{row.system}, seed {trial.seed}"),
         system=row.system,
         status=scored.status,
         params={**dict(facts), **chosen, **own},

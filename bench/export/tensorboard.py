@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
-from bench.export.contents import Exported, RunContents, TrialContents, optional
+from bench.export.contents import Exported, Param, RunContents, TrialContents, failures_of, optional
 from bench.report.markdown import report_markdown
 from bench.sound.clips import EXCERPT, Source, sources, stored_clip
 from bench.system.disk import MOST_RESULT, read_file
@@ -42,19 +42,22 @@ def export(run: RunContents, place: Path) -> Exported:
         If tensorboardX is not installed.
     DataError
         If a clip is no MP3.
+    MachineError
+        If tensorboardX refuses.
     """
     writer = optional("tensorboardX", "tensorboard").SummaryWriter
     folder = place / run.name
-    for file in folder.glob(f"**/events.out.tfevents.*{SUFFIX}"):
-        file.unlink()
-    sound = sources(run.report.folder)
-    _write(writer, folder, run, None, [source for source in sound if source.original])
-    heard: set[str] = set()
-    for trial in run.trials:
-        own = [source for source in sound if source.system == trial.system and not source.original]
-        first = trial.status == "done" and trial.system not in heard
-        heard |= {trial.system} if first else set()
-        _write(writer, folder / _folder_name(trial.name), run, trial, own if first else [])
+    with failures_of("tensorboardX", "Was the run's folder changed by hand? --to csv takes any name and number."):
+        for file in folder.glob(f"**/events.out.tfevents.*{SUFFIX}"):
+            file.unlink()
+        sound = sources(run.report.folder)
+        _write(writer, folder, run, None, [source for source in sound if source.original])
+        heard: set[str] = set()
+        for trial in run.trials:
+            own = [source for source in sound if source.system == trial.system and not source.original]
+            first = trial.status == "done" and trial.system not in heard
+            heard |= {trial.system} if first else set()
+            _write(writer, folder / _folder_name(trial.name), run, trial, own if first else [])
     return Exported(str(folder), f"tensorboard --logdir {shlex.quote(str(place))}")
 
 
@@ -80,7 +83,7 @@ def _write_trial(events: Any, trial: TrialContents, started: float) -> None:
         events.add_scalar(f"scores/{name}", value, last, walltime=started + trial.seconds)
     # The writer's own method would put them into a run of their own, beside the trial's. Without the first part, a list of all
     # columns, TensorBoard collects the columns of all trials; of several lists it would take one.
-    _, start, end = hparams(dict(trial.params), {})
+    _, start, end = hparams({name: _number(value) for name, value in trial.params.items()}, {})
     events.file_writer.add_summary(start, walltime=started)
     events.file_writer.add_summary(end, walltime=started + trial.seconds)
     if "error" in trial.tags:
@@ -105,6 +108,11 @@ def _write_sound(events: Any, source: Source, started: float) -> None:
     except soundfile.LibsndfileError as error:
         raise damaged from error
     events.add_audio(f"piece {source.piece:03}", sound.clip(-1.0, 1.0), 0, rate, walltime=started)
+
+
+def _number(value: Param) -> Param:
+    """Write an integer beyond 64 bits, which tensorboardX refuses, as text."""
+    return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value
 
 
 def _folder_name(name: str) -> str:

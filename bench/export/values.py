@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.export.contents import Exported, RunContents, optional
+from bench.export.contents import Exported, RunContents, failures_of, optional
 from bench.gate.baseline_file import save
 from bench.metrics import METRICS, Undefined, Value
 from bench.report.csv import csv_text
@@ -51,16 +51,24 @@ def export_parquet(run: RunContents, place: Path) -> Exported:
     ------
     UsageError
         If PyArrow is not installed, or the place can't be written.
+    MachineError
+        If PyArrow refuses.
     """
     arrow, parquet = optional("pyarrow", "parquet"), optional("pyarrow.parquet", "parquet")
     types = {**dict.fromkeys(INTEGERS, arrow.int64()), **dict.fromkeys(NUMBERS, arrow.float64())}
-    rows = list(records(run))
+    rows = [{name: _encodable(value) for name, value in record.items()} for record in records(run)]
     facts = json.dumps({"run": run.name, "identity": run.identity, "params": run.params, "tags": run.tags})
-    schema = arrow.schema([(name, types.get(name, arrow.string())) for name in rows[0]], metadata={"midibench": facts})
-    out = arrow.BufferOutputStream()
-    parquet.write_table(arrow.Table.from_pylist(rows, schema), out)
+    with failures_of("PyArrow", "Was the run's folder changed by hand? --to csv takes any name and number."):
+        schema = arrow.schema([(name, types.get(name, arrow.string())) for name in rows[0]], metadata={"midibench": facts})
+        out = arrow.BufferOutputStream()
+        parquet.write_table(arrow.Table.from_pylist(rows, schema), out)
     save(place, out.getvalue().to_pybytes(), write_named_file)
     return Exported(str(place))
+
+
+def _encodable(value: Any) -> Any:
+    """Replace lone surrogates, such as bytes of a folder's name that are no UTF-8, as in CSV."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def records(run: RunContents) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 
 from bench.export.contents import RunContents, read_contents
 from bench.report import write_reports
-from tests.report.stored_run import example
+from tests.report.stored_run import Stored, example
 
 Export = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -35,6 +35,13 @@ def folder(tmp_path: Path, reported: Path) -> Path:
 @pytest.fixture
 def run(folder: Path) -> RunContents:
     return read_contents(folder)
+
+
+def odd_run(folder: Path) -> RunContents:
+    """A run as someone else may have written it: a row whose name can't be encoded, and an integer beyond 64 bits."""
+    stored = Stored(folder)
+    stored.add("odd \ud800", 0, None, error="died", key="odd-0", params={"size": 10**40, "\udcff": 1})
+    return read_contents(stored.close())
 
 
 @pytest.fixture

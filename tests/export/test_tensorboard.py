@@ -6,6 +6,7 @@ import io
 import shutil
 import tracemalloc
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.errors import DataError
-from bench.export.contents import RunContents, read_contents
+from bench.errors import DataError, MachineError
+from bench.export.contents import Evaluation, RunContents, read_contents
 from bench.export.tensorboard import SUFFIX, export
 from bench.report import write_reports
 from bench.sound.clips import EXCERPT, Source, render_run, sources
@@ -22,6 +23,8 @@ from bench.sound.synthesizer import find_synthesizer
 from bench.storage.files import read_json, write_json
 from bench.system.disk import file_digest
 from tests.sound.sample_run import run_with_midi
+
+from .conftest import odd_run
 
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed: pip install 'midibench[tensorboard]'")
 accumulators = pytest.importorskip(
@@ -118,6 +121,21 @@ def test_no_more_sound_than_an_excerpt_has(tmp_path: Path) -> None:
     clip = read(tmp_path / "logs" / "run").Audio("piece 000")[0]
     with wave.open(io.BytesIO(clip.encoded_audio_string)) as sound:
         assert sound.getnframes() / sound.getframerate() == EXCERPT
+
+
+def test_names_and_numbers_that_it_does_not_take(tmp_path: Path) -> None:
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    export(odd_run(tmp_path / "run"), tmp_path / "logs")
+    content = read(tmp_path / "logs" / "run" / "odd \ufffd, seed 0").PluginTagToContent("hparams")
+    start = plugin.HParamsPluginData.FromString(content["_hparams_/session_start_info"]).session_start_info
+    assert start.hparams["size"].string_value == str(10**40)
+    assert (start.hparams["system"].string_value, start.hparams["\ufffd"].number_value) == ("odd \ufffd", 1.0)
+
+
+def test_what_it_refuses_is_told(run: RunContents, tmp_path: Path) -> None:
+    late = replace(run.trials[0], history=(Evaluation(1 << 64, 1.0, {"training/loss": 1.0}),))
+    with pytest.raises(MachineError, match="tensorboardX refused: "):
+        export(replace(run, trials=(late,)), tmp_path / "logs")
 
 
 def test_twice_is_once_and_other_files_stay(run: RunContents, folder: Path, tmp_path: Path) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.errors import MachineError
 from bench.export.contents import RunContents, read_contents
 from bench.export.values import export_csv, export_parquet, records
 from bench.metrics import METRICS
 from tests.report.stored_run import Stored
+
+from .conftest import odd_run
 
 COLUMNS = (
     *("run", "spec", "scale", "system", "kind", "model", "seed", "trial", "params"),
@@ -81,3 +85,24 @@ def test_text_that_a_spreadsheet_would_evaluate(tmp_path: Path) -> None:
     stored.add("lstm", 0, None, error="=1+1")
     export_csv(read_contents(stored.close()), tmp_path / "values.csv")
     assert (tmp_path / "values.csv").read_text().splitlines()[1].endswith(",'=1+1")
+
+
+def test_names_that_are_no_text_are_replaced_in_parquet_as_in_csv(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="PyArrow is not installed: pip install 'midibench[parquet]'")
+    run = odd_run(tmp_path / os.fsdecode(b"n\xff"))
+    export_csv(run, tmp_path / "values.csv")
+    export_parquet(run, tmp_path / "values.parquet")
+    with (tmp_path / "values.csv").open(encoding="utf-8", newline="") as file:
+        read = list(csv.DictReader(file))
+    table = parquet.read_table(tmp_path / "values.parquet").to_pylist()
+    names = [[(row["run"], row["system"]) for row in rows] for rows in (read, table)]
+    assert names[0] == names[1] == [("n?", "odd ?")]
+
+
+def test_a_number_that_parquet_refuses_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="PyArrow is not installed: pip install 'midibench[parquet]'")
+    stored = Stored(tmp_path / "run")
+    stored.add("lstm", 1 << 63, None, error="died")
+    with pytest.raises(MachineError, match="PyArrow refused: "):
+        export_parquet(read_contents(stored.close()), tmp_path / "values.parquet")
+    assert not (tmp_path / "values.parquet").exists()
