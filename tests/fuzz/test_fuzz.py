@@ -51,7 +51,7 @@ def test_a_grammars_inputs_are_not_all_refused(target: str, tmp_path: Path) -> N
     for number in range(60):
         (folder := tmp_path / str(number)).mkdir()
         read += TARGETS[target].run(TARGETS[target].make(Random(f"{target} {number}")), folder)
-    assert read > 60 / 3
+    assert read >= 60 / 3
 
 
 def test_a_fault_that_is_not_open_is_found(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
