@@ -1,7 +1,7 @@
 """A history as series: one metric of one row, as long as nothing but code, versions and machines changed.
 
 Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, have series
-of their own. What a machine decides (times, speeds, energy) also has one for each kind of machine.
+of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def _training(seed: str, value: float) -> tuple[str, str]:
 
 
 def is_of_machine(metric: Metric) -> bool:
-    """Whether a metric says nothing across kinds of machine."""
-    return metric.clocked or metric.machine_bound
+    """Whether a metric says nothing across kinds of machine, or differs from process to process more than from seed to seed."""
+    return metric.clocked or metric.machine_bound or metric.format == "memory"
 
 
 def all_series(entries: Sequence[Entry]) -> list[Series]:
