@@ -205,13 +205,15 @@ class Model(bench.api.Model):
             raise TrialError("huggingface: it has no weights yet.", "The engine sets `weights` to what `find` returns.")
         place = Path(self.tokenizer).expanduser() if self.tokenizer else self.weights
         file = place / "tokenizer.json" if place.is_dir() else place
+        save = "Save it by its `save_pretrained`, beside the model or where `tokenizer` says."
+        if not file.is_file():
+            raise DataError(f"huggingface: there is no tokenizer of MidiTok at {file}.", save)
         try:
             # By its folder: the path of a file would be taken for an id on the hub.
             self._tokenizer = MusicTokenizer.from_pretrained(file.parent, filename=file.name, local_files_only=True)
         except (OSError, KeyError, ValueError, AttributeError) as error:
             raise DataError(
-                f"huggingface: {file} is no tokenizer of MidiTok: {type(error).__name__}: {error}.",
-                "Save it by its `save_pretrained`, beside the model or where `tokenizer` says.",
+                f"huggingface: {file} is no tokenizer of MidiTok: {type(error).__name__}: {str(error).rstrip('.')}.", save
             ) from error
         if self._tokenizer.is_multi_voc:
             raise DataError(

@@ -273,6 +273,9 @@ def test_another_tokenizer_is_other_weights_and_a_larger_one_refused(tmp_path: P
     (other / "tokenizer.json").write_text("{}")
     with pytest.raises(DataError, match="is no tokenizer of MidiTok"):
         model.generate([NOTHING], 1, 0)
+    (other / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match="there is no tokenizer of MidiTok at"):
+        model.generate([NOTHING], 1, 0)
 
 
 def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
