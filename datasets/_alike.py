@@ -119,7 +119,6 @@ class _Comparison:
 
     def __init__(self, pieces: Sequence[Notes], hashes: Sequence[Hashes], fewest: float) -> None:
         self._pieces, self.hashes, self.fewest = pieces, hashes, fewest
-        self.sizes = [len(notes) for notes in pieces]
         self.stock, self.candidates = _compare(hashes)
         self._first = functools.lru_cache(1024)(lambda at: _first_places(pieces[at], hashes[at]))
 
@@ -144,7 +143,7 @@ class _Comparison:
         if len(common) >= MOSTLY * len(few) or len(common) - len(_common(common, self.stock)) >= enough:
             return True
         in_shorter, in_longer = (self._first(at)[np.searchsorted(self.hashes[at], common)] for at in (shorter, longer))
-        return _run_along(in_shorter, in_longer, self.sizes[shorter], enough)
+        return _run_along(in_shorter, in_longer, len(self._pieces[shorter]), enough)
 
     def _share(self, at: int, common: Hashes) -> float:
         """Share of a piece's notes at which one of these patterns begins."""
@@ -173,9 +172,9 @@ def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[
     heapq.heapify(queue)
     while queue:
         parts, content, at, counted = heapq.heappop(queue)
-        left = [other for other in others[at] if other not in found]
         if at in found:
             continue
+        left = [other for other in others[at] if other not in found]
         if counted and counted == len(left):
             quoting = [(density(other, at), int(hashes[other].sum()), other) for other in left]
             *_, medley = max((-parts / len(hashes[at]), content, at), *quoting)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from bench.cli.display import make_display
 from bench.cli.options import (
     DataOption,
@@ -19,7 +17,7 @@ from bench.cli.options import (
     ScaleOption,
     SpecOption,
 )
-from bench.cli.output import INCOMPLETE, make_console, print_line
+from bench.cli.output import make_console, print_line, show_verification
 from bench.errors import UsageError, did_you_mean
 
 
@@ -55,21 +53,14 @@ def verify(
     quiet: QuietOption = False,
 ) -> None:
     """Compare a local dataset with its published or locked checksums. Exit code 3 if anything differs."""
-    from bench.runner.datasets import verification_text, verify_dataset
+    from bench.runner.datasets import verify_dataset
 
     where = {"out": out, "data": data or (), "plugins": plugins or ()}
     options = _dataset_options(name, spec, scale, option, plugins)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
         verification = verify_dataset(name, options=options, display=display, **where)
-    for line in verification.differences:
-        print_line(console, line)
-    if not quiet:
-        print_line(console, f"{name}: {verification_text(verification)}")
-        if verification.remark:
-            print_line(console, verification.remark)
-    if verification.differences:
-        raise typer.Exit(INCOMPLETE)
+    show_verification(console, quiet, name, verification)
 
 
 def _dataset_options(

@@ -11,7 +11,7 @@ import typer
 from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import OutOption, PluginsOption, QuietOption
-from bench.cli.output import INCOMPLETE, make_console, print_line
+from bench.cli.output import make_console, print_line, show_verification
 from bench.errors import UsageError, did_you_mean
 
 ModelArgument = Annotated[
@@ -48,21 +48,13 @@ def verify(
     quiet: QuietOption = False,
 ) -> None:
     """Compare a model's local weights with their known checksums. Exit code 3 if anything differs."""
-    from bench.runner.datasets import verification_text
     from bench.runner.models import verify_weights
 
     params = _hyperparameters(name, option, plugins)
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
         verification = verify_weights(name, params=params, display=display, out=out, plugins=plugins or ())
-    for line in verification.differences:
-        print_line(console, line)
-    if not quiet:
-        print_line(console, f"{name}: {verification_text(verification)}")
-        if verification.remark:
-            print_line(console, verification.remark)
-    if verification.differences:
-        raise typer.Exit(INCOMPLETE)
+    show_verification(console, quiet, name, verification)
 
 
 def _hyperparameters(name: str, choices: Sequence[str] | None, plugins: Sequence[Path] | None) -> dict[str, Any]:

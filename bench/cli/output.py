@@ -8,7 +8,9 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
@@ -16,6 +18,9 @@ from rich.text import Text
 from bench.errors import BenchError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
 from bench.system.disk import is_file
+
+if TYPE_CHECKING:  # only shown here; a command that verifies has loaded it
+    from bench.api import Verified
 
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
 INCOMPLETE = 3
@@ -77,6 +82,20 @@ def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
     console.print(Text.assemble(("error: ", "bold red"), prefix + error.message), soft_wrap=True)
     if error.hint:
         print_line(console, error.hint)
+
+
+def show_verification(console: Console, quiet: bool, name: str, verification: Verified) -> None:
+    """Print what differs from known checksums; then leave with :data:`INCOMPLETE` if anything does."""
+    from bench.runner.datasets import verification_text
+
+    for line in verification.differences:
+        print_line(console, line)
+    if not quiet:
+        print_line(console, f"{name}: {verification_text(verification)}")
+        if verification.remark:
+            print_line(console, verification.remark)
+    if verification.differences:
+        raise typer.Exit(INCOMPLETE)
 
 
 def as_bench_error(error: BenchError | OSError | MemoryError) -> BenchError:

@@ -291,7 +291,8 @@ class RunFolder:
         try:
             protocol = outcome.trial["protocol"]
             names = {piece: targets[piece].piece.id for piece in pieces if piece not in outcome.absent}
-            return incomplete(self.samples(key), names, int(protocol["samples"]), int(protocol["notes"]))
+            samples = read_samples(samples_file(self.trial_dir(key)))  # its digest was compared above
+            return incomplete(samples, names, int(protocol["samples"]), int(protocol["notes"]))
         except DataError as error:
             return error.message
         except (LookupError, TypeError, ValueError, OverflowError):
