@@ -147,6 +147,7 @@ def _conflicts(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> It
                 yield f"{name} is {base.spec.get(name)} in {first}, {record.spec.get(name)} in {folder.path}"
     rows: dict[str, tuple[Any, Path]] = {}
     codes: dict[str, tuple[str, Path]] = {}
+    weights: dict[str, tuple[str, Path]] = {}
     results: dict[str, tuple[Mapping[str, str], Path]] = {}
     for folder, record in zip(folders, records, strict=True):
         for row, choice in record.spec["models"].items():
@@ -157,6 +158,10 @@ def _conflicts(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> It
             code, where = codes.setdefault(name, (digest, folder.path))
             if code != digest:
                 yield f"the plug-in {name} has other code in {folder.path} than in {where}"
+        for row, fingerprint in {p.trial["system"]: str(p.trial.get("weights", "")) for p in record.trials}.items():
+            loaded, where = weights.setdefault(row, (fingerprint, folder.path))
+            if loaded != fingerprint:
+                yield f"the row {row} has other weights in {folder.path} than in {where}"
         for planned in record.trials:
             outcome = folder.outcome(planned.key)
             if isinstance(outcome, Done):

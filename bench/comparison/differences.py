@@ -74,6 +74,7 @@ def facts(run: Run) -> dict[str, Any]:
         "bench": record.provenance.bench,
         "commit": record.provenance.git,
         **_named("plug-in", record.plugins),
+        **_named("weights", {p.trial["system"]: p.trial["weights"] for p in record.trials if p.trial.get("weights")}),
         **_versions(run),
         "dataset": record.dataset.title,
         "dataset: files and the code that read them": record.dataset.corpus_key,

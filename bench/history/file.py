@@ -75,7 +75,7 @@ def read(path: Path) -> tuple[Entry, ...]:
     try:
         data = read_file(Path(os.path.realpath(path)), MOST_RESULT)
     except OSError as error:
-        hint = f"Begin one: bench history add RUN --file {path}."
+        hint = f"Begin one: bench history add RUN --file {path}." if isinstance(error, FileNotFoundError) else ""
         raise refusal(error, UsageError(f"The history {path} can't be read: {error.strerror or error}.", hint)) from error
     entries = (_entry(line, f"{path}, line {number}") for number, line in enumerate(data.splitlines(), 1) if line.strip())
     return tuple(entries)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import Progress
-from bench.errors import DataError, MachineError, machine_error, refusal
+from bench.errors import DataError, MachineError, UsageError, machine_error, refusal
 from bench.music import midi
 from bench.music.isolation import death, limited
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
@@ -123,7 +123,7 @@ def written_to(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         said = f"The parsed dataset can't be written to {folder}: {error.strerror}."
-        raise refusal(error, DataError(said, "Set BENCH_CACHE to a writable folder.")) from error
+        raise refusal(error, UsageError(said, "Set BENCH_CACHE to a writable folder.")) from error
 
 
 def releasing(progress: Progress) -> Progress:

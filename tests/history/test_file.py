@@ -97,6 +97,9 @@ def test_places_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be read") as refused:
         read(tmp_path / "none.jsonl")
     assert refused.value.hint == f"Begin one: bench history add RUN --file {tmp_path}/none.jsonl."
+    with pytest.raises(UsageError, match="can't be read") as refused:
+        read(tmp_path)
+    assert refused.value.hint == "", "there is something, but no history"
     with pytest.raises(BenchError):
         add(tmp_path, entry(0, {}))
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from bench.api import Splits
-from bench.errors import DataError, MachineError
+from bench.errors import MachineError, UsageError
 from bench.music.midi import midi_bytes, refused_reads
 from bench.music.notes import Notes
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
@@ -249,7 +249,7 @@ def test_a_machine_without_memory_leaves_no_file_out(tmp_path: Path, monkeypatch
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "corpora").write_text("a file")
-    with pytest.raises(DataError, match=r"can't be written to .*corpora") as caught:
+    with pytest.raises(UsageError, match=r"can't be written to .*corpora") as caught:
         read(fill(tmp_path / "music"), tmp_path)
     assert "BENCH_CACHE" in caught.value.hint
 

@@ -297,7 +297,7 @@ def test_a_cache_baked_into_an_image_is_read_where_nothing_else_can_be_written(
     run = json.loads((toy.run_folder / "run.json").read_text())
     assert run["dataset"]["corpus"].startswith(str(tmp_path / "baked"))
     monkeypatch.delenv("BENCH_CACHE_SEED")
-    with pytest.raises(DataError, match=r"can't be written to .*blocked"):
+    with pytest.raises(UsageError, match=r"can't be written to .*blocked"):
         toy.run()
 
 

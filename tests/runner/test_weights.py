@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from bench.api import compared, content_digest, download
 from bench.cli.app import app
 from bench.cli.listing import lacking_weights
+from bench.comparison.differences import differences
+from bench.comparison.runs import read_runs
 from bench.errors import DataError, PluginError, UsageError
 from bench.merging import merge_runs
 from bench.plugins.header import read_plugin
@@ -89,7 +91,7 @@ def test_fetched_weights_are_used_and_are_part_of_the_key(toy: Bench, played: Pa
     assert toy.run(plugins=[PLUGINS, played]).failed == 0
     (first,) = toy.trials().values()
     assert set(toy.notes("played").notes[0, 0].pitch) == {67}
-    assert toy.outcome("played")["trial"]["weights"] == content_digest(folder)
+    assert toy.outcome("played")["trial"]["weights"] == (before := content_digest(folder))
     shutil.copytree(toy.run_folder, toy.folder / "elsewhere")
     merged = merge_runs([toy.run_folder, toy.folder / "elsewhere"], toy.out / "runs" / "merged")
     assert merged.missing == (), "a merge knows the key"
@@ -102,6 +104,11 @@ def test_fetched_weights_are_used_and_are_part_of_the_key(toy: Bench, played: Pa
     (second,) = toy.trials().values()
     assert first != second, "other weights are another trial"
     assert set(toy.notes("played").notes[0, 0].pitch) == {60}
+    runs = [toy.folder / "elsewhere", toy.run_folder]
+    named = {difference.what: difference.values for difference in differences(read_runs(runs))}
+    assert named["weights: played"] == (before, content_digest(folder))
+    with pytest.raises(UsageError, match="the row played has other weights in"):
+        merge_runs(runs, toy.out / "runs" / "both")
 
 
 def test_folders_of_ones_own_come_first(toy: Bench, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
