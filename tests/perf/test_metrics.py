@@ -5,12 +5,10 @@ Rounds of the two sides alternate, so that a busy machine slows both; the ratio 
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ from bench.metrics import muspy as ours
 from bench.music.midi import read_midi
 from bench.plugins.discovery import get_plugin, load
 
-from .aims import reach
+from .aims import performances, reach, yardstick_seconds
 
 pytestmark = pytest.mark.perf
 
@@ -35,10 +33,7 @@ def chorales() -> Sequence[Notes]:
 
 
 def maestro() -> Sequence[Notes]:
-    found = [f for root in os.environ.get("BENCH_DATA", "").split(os.pathsep) if root for f in Path(root).rglob("*.midi")]
-    if len(found) < FILES:
-        pytest.skip("needs 100 files of MAESTRO in $BENCH_DATA")
-    return [read_midi(f) for f in sorted(found)[:FILES]]
+    return [read_midi(file) for file in performances(FILES)[:FILES]]
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -102,14 +97,14 @@ def test_ten_descriptors_against_muspy(
 
 
 def test_a_sample_costs_little(benchmark: Callable[..., object]) -> None:
-    """Every metric of a sample of 200 notes and its target takes less than 3 ms: a run scores thousands, a trial's together."""
+    """Every metric of a sample of 200 notes and its target: less than 3 yardstick-ms, as a run scores thousands."""
     files = [notes[:200] for notes in chorales() if len(notes) >= 200]
 
     def work() -> object:
         return evaluate_samples(files[1:], files[:-1], prompts=files[:-1])
 
     work()
-    took = min(seconds(work) for _ in range(5)) / (len(files) - 1)
+    took = yardstick_seconds(min(seconds(work) for _ in range(5))) / (len(files) - 1)
     benchmark.pedantic(work, rounds=3)  # type: ignore[attr-defined]
     benchmark.extra_info["ms_a_sample"] = 1000 * took  # type: ignore[attr-defined]
     print(f"\n{1000 * took:.2f} ms a sample")

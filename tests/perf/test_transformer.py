@@ -156,11 +156,11 @@ def test_training_against_plain_code(benchmark: Callable[..., object], tmp_path:
     reach(share, 0.5, floor=0.25, short="the plain code doesn't reach it either where AVX-512 lifts the peak of products alone")
 
 
-def generator(window: int = STEPS) -> Callable[[], list[Notes]]:
+def generator(window: int = STEPS, sequences: int = SEQUENCES) -> Callable[[], list[Notes]]:
     model = Model(layers=LAYERS, width=WIDTH, heads=HEADS, window=window)
     model.network = model.make_network()
     empty = Notes.from_columns([], [], [], [])
-    return lambda: model.generate([empty] * SEQUENCES, STEPS, seed=0)
+    return lambda: model.generate([empty] * sequences, STEPS, seed=0)
 
 
 def hugging_face() -> Any:
@@ -177,14 +177,15 @@ def hugging_face() -> Any:
     return transformers.GPT2LMHeadModel(config).eval()
 
 
-def test_generation_against_hugging_face(benchmark: Callable[..., object]) -> None:
-    """At least twice GPT-2's cached generation: 64 sequences, 512 sequential steps of the same backbone on both sides.
+@pytest.mark.parametrize("sequences", [1, SEQUENCES])
+def test_generation_against_hugging_face(benchmark: Callable[..., object], sequences: int) -> None:
+    """At least twice GPT-2's cached generation: 512 sequential steps of the same backbone on both sides.
 
     A step of theirs draws one token of 512 classes, one of ours the four fields of a note (384 classes). Beside it, without a
     limit: a window of 128 notes, whose cache is filled again every 64 notes.
     """
     peer = hugging_face()
-    start = torch.zeros(SEQUENCES, 1, dtype=torch.int64)
+    start = torch.zeros(sequences, 1, dtype=torch.int64)
     shape = {
         "max_new_tokens": STEPS,
         "min_new_tokens": STEPS,
@@ -197,16 +198,16 @@ def test_generation_against_hugging_face(benchmark: Callable[..., object]) -> No
     def theirs() -> None:
         with torch.inference_mode():
             made = peer.generate(start, attention_mask=torch.ones_like(start), **shape)
-        assert made.shape == (SEQUENCES, STEPS + 1)
+        assert made.shape == (sequences, STEPS + 1)
 
-    ours = generator()
-    slow, fast, windowed = alternate(theirs, ours, generator(window=128), rounds=3)
+    ours = generator(sequences=sequences)
+    slow, fast, windowed = alternate(theirs, ours, generator(128, sequences), rounds=3)
     benchmark.pedantic(ours, rounds=1)  # type: ignore[attr-defined]
     benchmark.extra_info.update(  # type: ignore[attr-defined]
         times_hugging_face=slow / fast, times_hugging_face_window_128=slow / windowed
     )
-    print(f"\nWith a window of 128: {SEQUENCES * STEPS / windowed:.0f} notes/s, {slow / windowed:.2f} times Hugging Face GPT-2")
-    print(f"\n{SEQUENCES * STEPS / fast:.0f} notes/s, {slow / fast:.2f} times Hugging Face GPT-2 with its cache")
+    print(f"\nWith a window of 128: {sequences * STEPS / windowed:.0f} notes/s, {slow / windowed:.2f} times Hugging Face GPT-2")
+    print(f"\n{sequences * STEPS / fast:.0f} notes/s, {slow / fast:.2f} times Hugging Face GPT-2 with its cache")
     reach(slow / fast, 2, floor=1.4, short="both sides wait for the same 134 MB of keys and values")
 
 
