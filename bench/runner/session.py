@@ -7,7 +7,7 @@ trial's key, so a completed trial is never repeated, and an interrupted one resu
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class Session:
         if not planned:
             raise SpecError(f"{self.spec.name}: there is nothing to run: it names no model and no reference.")
         # Before the dataset is parsed, so that a missing interpreter is reported at once.
-        pythons = {_named(needs): frameworks.interpreter(needs) for needs in sorted({self._requires(t) for t in planned})}
+        pythons = {needs: frameworks.interpreter(needs) for needs in sorted({self._requires(t) for t in planned})}
         # Computed once: a worker refuses a source that was changed since.
         self.digests = {model: source_digest(self.plugins[model]) for model in sorted({t.model for t in planned})}
         self.display(
@@ -137,7 +137,7 @@ class Session:
     def _requires(self, trial: Trial) -> tuple[str, ...]:
         return tuple(self._plugin(trial).header["REQUIRES"])
 
-    def _run_trials(self, waiting: Mapping[str, Trial], pythons: Mapping[str, str], prepared: Prepared) -> None:
+    def _run_trials(self, waiting: Mapping[str, Trial], pythons: Mapping[tuple[str, ...], str], prepared: Prepared) -> None:
         self.display(
             {
                 "event": "plan",
@@ -150,7 +150,7 @@ class Session:
         )
         # The long ones first: the short ones fill what is left at the end.
         order = sorted(waiting, key=lambda key: waiting[key].kind != "model")
-        jobs = [self._job(key, waiting[key], pythons[_named(self._requires(waiting[key]))], prepared) for key in order]
+        jobs = [self._job(key, waiting[key], pythons[self._requires(waiting[key])], prepared) for key in order]
         targets = read_targets(self.folder.targets)
         self.engine.run(Work(self.folder, jobs, targets, self.scale, self.signals, self._take))
 
@@ -204,11 +204,6 @@ class Session:
             "seed": trial["seed"],
             "label": self.trials[key].label,
         }
-
-
-def _named(requires: Sequence[str]) -> str:
-    """Name of an interpreter in a run's record: the modules that it is for."""
-    return ", ".join(requires) or "numpy"
 
 
 def _model_name(trial: Trial) -> str:

@@ -133,6 +133,8 @@ class TrialTask:
         self.unit: prediction.Unit = "note"
         #: Name of the model's axis of randomness: all reference rows share one.
         self.axis = self.trial.model
+        #: Modules that its model requires, whose versions are recorded.
+        self.requires: tuple[str, ...] = ()
 
     def run(self) -> int:
         """Run the trial and return the exit code; an exception becomes a failed outcome."""
@@ -195,6 +197,7 @@ class TrialTask:
     def _perform(self) -> dict[str, Any]:
         """Train, generate, measure, and store everything but the outcome; return the outcome's fields."""
         trial, plugin = self.trial, self._plugin()
+        self.requires = tuple(plugin.header["REQUIRES"])
         stored = read_target_file(Path(self.job["targets"]))
         division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
         targets = [stored.targets[i] for i in division.places]
@@ -202,7 +205,7 @@ class TrialTask:
         model = self._build(plugin)
         if plugin.header["SEES_SAMPLES"]:
             model.samples = tuple(division.corpus.samples)
-        frameworks.require_device(plugin.header["REQUIRES"], trial.device)
+        frameworks.require_device(self.requires, trial.device)
         kind = model.likelihood
         self.unit = plugin.header["UNIT"]
         self.axis = "references" if plugin.header["ROLE"] == "reference" else trial.model
@@ -436,7 +439,7 @@ class TrialTask:
         shared = {"shares_gpu": True} if self.job.get("shares_gpu") else {}
         if host := self.job.get("host"):  # of a cluster
             here["host"] = str(host)
-        return {**frameworks.loaded(), **here, "threads": int(self.job["threads"]), "device": device, **shared}
+        return {**frameworks.loaded(self.requires), **here, "threads": int(self.job["threads"]), "device": device, **shared}
 
     @property
     def _axis(self) -> tuple[str, ...]:

@@ -31,20 +31,40 @@ _INSTALL = {
 #: Older names of variables, see :func:`variables`.
 _OLDER = {"torch": ("BENCH_PYTHON_PYTORCH",)}
 
-#: Distributions worth recording, those that are installed.
+#: Distributions worth recording, those that are installed; those that a model's modules come from are recorded beside them.
 PACKAGES = (
     *("midibench", "numpy", "scipy", "h5py", "pydantic", "symusic", "pretty_midi", "music21"),
     *("torch", "triton", "safetensors", "tensorflow", "tensorflow-cpu", "keras"),
 )
 
-_VERSIONS = """
+
+def distributions(modules: list[str]) -> dict[str, str]:
+    """Return names and versions of the distributions that modules come from, by their metadata: none of them is imported.
+
+    The interpreters of models, where bench may not be installed, get the text of this function.
+    """
+    import importlib.metadata
+
+    known = importlib.metadata.packages_distributions()
+    names = {name for module in modules for name in known.get(module.partition(".")[0], ()) if name}
+    return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+_VERSIONS = (
+    inspect.getsource(distributions)
+    + """
 import importlib.metadata as m, json, platform, sys
+given = json.loads(sys.argv[1])
 packages = {}
-for name in sys.argv[1:]:
+for name in given["packages"]:
     try: packages[name] = m.version(name)
     except m.PackageNotFoundError: pass
+plain = lambda name: name.lower().replace("_", "-").replace(".", "-")
+recorded = set(map(plain, packages))
+packages.update((n, v) for n, v in distributions(given["modules"]).items() if plain(n) not in recorded)
 print(json.dumps({"python": platform.python_version(), "packages": packages}))
 """
+)
 
 _ASK = {
     "torch": "import json, re, torch, warnings\n"
@@ -194,20 +214,29 @@ def gpu_remedy(reason: str) -> str:
 
 
 @functools.cache
-def versions(python: str) -> dict[str, Any]:
-    """Read the versions of an interpreter and of its packages from their metadata."""
+def versions(python: str, modules: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read the versions of an interpreter, of :data:`PACKAGES` and of what `modules` come from, from their metadata."""
     try:
-        answer = ask([python, "-P", "-c", _VERSIONS, *PACKAGES], timeout=60)
+        answer = ask([python, "-P", "-c", _VERSIONS, json.dumps({"packages": PACKAGES, "modules": modules})], timeout=60)
         return {"path": python, **json.loads(answer.stdout)}
     except (OSError, subprocess.SubprocessError, ValueError, TypeError) as error:
         return {"path": python, "error": str(error)}
 
 
-def loaded() -> dict[str, Any]:
-    """Return the versions of Python, NumPy and the frameworks that this process has imported."""
-    names = {"numpy": "numpy", "torch": "torch", "tensorflow": "tensorflow", "keras": "keras"}
-    imported = {name: sys.modules[module].__version__ for name, module in names.items() if module in sys.modules}
-    return {"python": platform.python_version(), **imported}
+def loaded(requires: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the versions of Python, of NumPy and the frameworks that this process has imported, and of what a model requires."""
+    names = ("numpy", "torch", "tensorflow", "keras")
+    imported = {name: sys.modules[name].__version__ for name in names if name in sys.modules}
+    required = dict.fromkeys(module.partition(".")[0] for module in requires)
+    return {**{module: _version(module) for module in required}, "python": platform.python_version(), **imported}
+
+
+def _version(module: str) -> str:
+    """Return the version that a module states or, where it states none, those of the distributions that it comes from."""
+    stated = getattr(sys.modules.get(module), "__version__", None)
+    if isinstance(stated, str):  # it may be a module too
+        return stated
+    return ", ".join(distributions([module]).values()) or "unknown"
 
 
 def require_device(requires: Sequence[str], device: str) -> None:

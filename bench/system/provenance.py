@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,25 @@ from bench.system.hardware import machine
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def collect(interpreters: Mapping[str, str]) -> dict[str, Any]:
+def collect(interpreters: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
     """Collect what run.json records about versions and the machine.
 
     Parameters
     ----------
-    interpreters : mapping of str to str
-        Path of each framework's Python, for the frameworks that the run uses.
+    interpreters : mapping of tuple of str to str
+        Path of the Python for each set of modules that a model of the run requires.
     """
     return {
         "bench": version(),
         "git": git_commit(),
         "machine": machine(),
-        "interpreters": {framework: versions(python) for framework, python in sorted(interpreters.items())},
+        "interpreters": {_named(requires): versions(python, requires) for requires, python in sorted(interpreters.items())},
     }
+
+
+def _named(requires: Sequence[str]) -> str:
+    """Name of an interpreter in a run's record: the modules that it is for."""
+    return ", ".join(requires) or "numpy"
 
 
 def version() -> str:

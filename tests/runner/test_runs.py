@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bench.api import Splits, seed_for
 from bench.benchmark import resolve
+from bench.comparison.differences import differences
+from bench.comparison.runs import read_runs
 from bench.errors import DataError, MachineError, PluginError, UsageError
 from bench.metrics.sample_scores import FILE, Comparison
 from bench.music.midi import read_midi
@@ -529,3 +532,19 @@ def test_importing_bench_is_light() -> None:
     heavy = ("scipy.stats", "scipy.spatial", "torch", "tensorflow")
     code = f"import bench.runner.session, sys; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_versions_of_what_a_model_requires_are_recorded_and_compared(toy: Bench) -> None:
+    plugin = toy.folder / "counter.py"
+    plugin.write_text((PLUGINS / "models" / "ready.py").read_text().replace("PRE", 'REQUIRES = ("psutil",)\nPRE', 1))
+    toy.write({"counter": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    record = json.loads((toy.run_folder / "run.json").read_text())
+    assert record["provenance"]["interpreters"]["psutil"]["packages"]["psutil"] == psutil.__version__
+    assert toy.outcome("counter")["provenance"]["psutil"] == psutil.__version__
+    assert f"psutil {psutil.__version__}" in (toy.run_folder / "report.md").read_text()
+    shutil.copytree(toy.run_folder, toy.folder / "other")
+    with edited_json(toy.folder / "other" / "run.json") as record:
+        record["provenance"]["interpreters"]["psutil"]["packages"]["psutil"] = "0.1"
+    found = {d.what: d.values for d in differences(read_runs([toy.run_folder, toy.folder / "other"]))}
+    assert found == {"psutil of psutil": (psutil.__version__, "0.1")}

@@ -139,3 +139,30 @@ def test_a_trial_does_not_begin_on_a_gpu_that_pytorch_has_no_code_for(
     with pytest.raises(TrialError, match=r"torch can't use the GPU: GPU 0 has compute capability 7\.0") as caught:
         frameworks.require_device(("torch",), "cuda")
     assert "--scale cpu" in caught.value.hint
+
+
+def installed(folder: Path, module: str, distribution: str, version: str) -> None:
+    """Install a module of one file as pip would, under another name than its own."""
+    (folder / f"{module}.py").write_text("raise SystemExit('it was imported')\n")
+    info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (info / "RECORD").write_text(f"{module}.py,,\n")
+
+
+def test_versions_of_what_a_model_requires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, "tuneful", "py-tuneful", "1.4")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    frameworks.versions.cache_clear()
+    before = frameworks.versions(sys.executable)["packages"]
+    assert before["numpy"] == np.__version__
+    recorded = frameworks.versions(sys.executable, ("numpy", "tuneful.deep", "json", "no_such_module"))["packages"]
+    assert recorded == {**before, "py-tuneful": "1.4"}, "numpy once; of the standard library and of nothing, nothing"
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    trial = frameworks.loaded(("tuneful.deep", "no_such_module"))
+    assert (trial["tuneful"], trial["no_such_module"], trial["numpy"]) == ("1.4", "unknown", np.__version__)
+    monkeypatch.setitem(sys.modules, "tuneful", SimpleNamespace(__version__="1.5.dev0"))
+    assert frameworks.loaded(("tuneful",))["tuneful"] == "1.5.dev0", "a checkout in the place of what is installed"
+    monkeypatch.setitem(sys.modules, "tuneful", SimpleNamespace(__version__=SimpleNamespace()))
+    assert frameworks.loaded(("tuneful",))["tuneful"] == "1.4", "a module of that name is no version"
