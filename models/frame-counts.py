@@ -17,6 +17,7 @@ FEATURES = "each key by how often it sounds in training: at all (order 0), or af
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
+GIVES_VELOCITY = False
 CONSTRAINT = False
 
 #: Pseudo-counts to choose from on the validation pieces.

@@ -31,6 +31,7 @@ FEATURES = "recurrent over frames of 88 keys: LSTM, GRU or plain RNN; exact like
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
+GIVES_VELOCITY = False
 CONSTRAINT = False
 TINY = {"units": 12, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0}
 

@@ -21,6 +21,7 @@ FEATURES = "dilated causal convolutions over frames of 88 keys; exact likelihood
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
+GIVES_VELOCITY = False
 CONSTRAINT = False
 TINY = {"blocks": 2, "width": 8, "kernel": 3, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0}
 

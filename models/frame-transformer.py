@@ -23,6 +23,7 @@ FEATURES = "causal attention over frames of 88 keys, biased by distance; exact l
 PROMPT = True
 LIKELIHOOD = "exact"
 UNIT = "frame"
+GIVES_VELOCITY = False
 CONSTRAINT = False
 TINY = {"layers": 1, "width": 8, "heads": 2, "window": 16, "batch": 4, "learning_rate": 0.1, "warmup": 0}
 

@@ -13,6 +13,7 @@ Header of a model, FEATURES alone without a default::
     PRETRAINED = False        # True: it is used as it comes, without a training; its row is flagged
     NEEDS = "nothing"         # or "download", "folder": weights that it comes with, which have to be fetched, or be there
     PROMPT = True             # False: it can't continue a prompt; the report says so
+    GIVES_VELOCITY = True     # False: its notes have no velocity of their own, so that columns of velocity are undefined
     LIKELIHOOD = None         # or "exact", "bound": of the notes that it is given
     UNIT = "note"             # or "frame", "event": what its `log_likelihood` is over, as published tables have it
     SEES_TARGET = False       # True only for reference rows made from the target itself

@@ -74,6 +74,9 @@ def score(
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Score on this run's pieces, beside its rows.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the row; by default the folder's.")] = None,
     prompt: PromptOption = "auto",
+    no_velocity: Annotated[
+        bool, typer.Option("--no-velocity", help="The system gives notes no velocity: leave its columns of velocity undefined.")
+    ] = False,
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -103,6 +106,7 @@ def score(
                 spec,
                 name=name,
                 prompt=prompt,
+                velocity=not no_velocity,
                 scale=scale,
                 dataset=dataset,
                 data=data or (),
@@ -114,7 +118,8 @@ def score(
             for option, setting in (("--scale", scale), ("--dataset", dataset), ("--data", data), ("--plugins", plugins)):
                 if setting:
                     raise UsageError(f"{option} was given with --run.", "The run already determines it; leave the option out.")
-            scored = score_beside(folder, find_run(str(run), places.out), name=name, prompt=prompt, out=out)
+            source = find_run(str(run), places.out)
+            scored = score_beside(folder, source, name=name, prompt=prompt, velocity=not no_velocity, out=out)
     _show(console, errors, scored, quiet)
     if not scored.complete:
         raise typer.Exit(INCOMPLETE)

@@ -110,6 +110,7 @@ def score_folder(
     *,
     name: str | None = None,
     prompt: PromptRule = "auto",
+    velocity: bool = True,
     scale: str | None = None,
     dataset: str | None = None,
     data: Sequence[Path | str] = (),
@@ -129,6 +130,8 @@ def score_folder(
         Name of the row; by default the folder's.
     prompt : {"auto", "included", "absent"}
         Whether the files begin with their prompts, see :func:`bench.external.prompt_match.continuation`.
+    velocity : bool
+        Whether the system gives notes a velocity; if not, the columns of velocity are undefined.
     scale, dataset, data, plugins, out, fetch, display : optional
         As for :func:`bench.run`.
 
@@ -157,11 +160,18 @@ def score_folder(
     parts = [resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]
     run = _run_references(spec, "-".join(parts), list(references), show, scale=scale, out=out, fetch=fetch, **where)
     with run.lock():
-        return _finish(run, checked, _command(folder, "--spec", spec, name, prompt, scale=chosen, **where), show)
+        command = _command(folder, "--spec", spec, name, prompt, velocity, scale=chosen, **where)
+        return _finish(run, checked, command, velocity, show)
 
 
 def score_beside(
-    folder: Path | str, source: Path, *, name: str | None = None, prompt: PromptRule = "auto", out: Path | str | None = None
+    folder: Path | str,
+    source: Path,
+    *,
+    name: str | None = None,
+    prompt: PromptRule = "auto",
+    velocity: bool = True,
+    out: Path | str | None = None,
 ) -> Scored:
     """Score a folder of MIDI against a finished run's held-out pieces, beside that run's own rows.
 
@@ -170,7 +180,7 @@ def score_beside(
     folder : Path
     source : Path
         The run's folder. It is not changed.
-    name, prompt, out : optional
+    name, prompt, velocity, out : optional
         As for :func:`score_folder`.
 
     Returns
@@ -205,7 +215,7 @@ def score_beside(
                     copy_file(base.trial_dir(key) / file, run.trial_dir(key) / file)
         copy_file(base.targets, run.targets)
         run.write(record)
-        return _finish(run, checked, _command(folder, "--run", source, name, prompt), lambda event: None)
+        return _finish(run, checked, _command(folder, "--run", source, name, prompt, velocity), velocity, lambda event: None)
 
 
 def _beside(places: Places, source: Path, system: str, record: RunRecord) -> RunFolder:
@@ -266,7 +276,7 @@ def _without_preparation(display: Sink) -> Sink:
     return lambda event: None if event["event"] in ("prepare", "message") else display(event)
 
 
-def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], display: Sink) -> Scored:
+def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], velocity: bool, display: Sink) -> Scored:
     """Store the folder's samples as a trial that is done, list it in run.json, score and report."""
     external, system, record = checked.external, checked.system, run.read()
     targets, terms = read_targets(run.targets), _terms(record)
@@ -279,6 +289,7 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], disp
         protocol=terms.protocol.model_copy(update={"samples": external.samples}),
         budget=BudgetChoice(epochs=0),
         seed=terms.seeds[0],
+        velocity=velocity,
     )
     key = trial.digest(external.digest, record.dataset.music, str(FORMAT))
     remarks = in_report(external, system, len(targets))
@@ -353,11 +364,13 @@ def _check_unused(system: str, rows: Collection[str]) -> None:
         raise UsageError(f"There is already a row named {system!r}.", "Name the folder's row otherwise: --name NAME.")
 
 
-def _command(folder: Path, option: str, value: object, name: str | None, prompt: PromptRule, **more: Any) -> list[str]:
+def _command(
+    folder: Path, option: str, value: object, name: str | None, prompt: PromptRule, velocity: bool, **more: Any
+) -> list[str]:
     """Compose the command that scores the folder again."""
     words = ["bench", "score", str(folder), option, str(value), *(["--name", name] if name else [])]
     options = {"prompt": None if prompt == "auto" else prompt, **more}
     for key, setting in options.items():
         for item in setting if isinstance(setting, list | tuple) else [setting] if setting is not None else []:
             words += [f"--{key}", str(item)]
-    return words
+    return words if velocity else [*words, "--no-velocity"]

@@ -44,6 +44,7 @@ METRICS = (
         group="distributions",
         tolerance="150%",
         floor=2.0,
+        of_velocity=True,
     ),
 )
 

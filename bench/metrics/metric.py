@@ -112,6 +112,8 @@ class Metric:
         Whether the value should be near its counterpart's, piece by piece; otherwise it should only not be above it.
     order_free : str or None
         Name of the metric that compares the same values with their order ignored.
+    of_velocity : bool
+        Whether it is undefined for a model whose notes have no velocity of their own.
 
     Examples
     --------
@@ -139,6 +141,7 @@ class Metric:
     counterpart: str | None = None
     near_counterpart: bool = False
     order_free: str | None = None
+    of_velocity: bool = False
 
     @property
     def id(self) -> str:

@@ -37,6 +37,7 @@ METRICS = (
         group="spread",
         tolerance=0.25,
         floor=0.05,
+        of_velocity=True,
     ),
     Metric(
         "step_ratio",
@@ -95,6 +96,7 @@ METRICS = (
         group="spread",
         tolerance="40%",
         floor=0.5,
+        of_velocity=True,
     ),
 )
 

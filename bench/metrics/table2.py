@@ -39,6 +39,7 @@ METRICS = (
         tolerance="8%",
         floor=0.2,
         order_free="velocity_w1",
+        of_velocity=True,
     ),
 )
 

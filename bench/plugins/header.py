@@ -66,6 +66,7 @@ _RULES: dict[Kind, dict[str, _Rule]] = {
         "PRETRAINED": _one_of(True, False, default=False),
         "NEEDS": _one_of("nothing", "download", "folder", default="nothing"),
         "PROMPT": _one_of(True, False, default=True),
+        "GIVES_VELOCITY": _one_of(True, False, default=True),
         "LIKELIHOOD": _one_of("exact", "bound", None, default=None),
         "UNIT": _one_of("note", "frame", "event", default="note"),
         "SEES_TARGET": _one_of(True, False, default=False),
@@ -151,6 +152,11 @@ def read_plugin(path: Path, kind: Kind | None = None) -> Plugin | None:
         header=_header(tree, path, own),
         parameters=class_parameters(classes[CLASSES[own]], tree, path),
     )
+    if own == "model" and not plugin.header["GIVES_VELOCITY"] and plugin.header["LIKELIHOOD"] and plugin.header["UNIT"] == "note":
+        raise PluginError(
+            f"{path}: GIVES_VELOCITY is False, but the LIKELIHOOD of a note is that of its velocity too.",
+            'Set LIKELIHOOD = None, or UNIT to "frame" or "event".',
+        )
     if unknown := plugin.header.get("TINY", {}).keys() - plugin.parameters.keys():
         raise PluginError(
             f"{path}: TINY names {min(unknown)!r}, which is no hyperparameter of its Model.",

@@ -258,11 +258,20 @@ def _score_trial(
         **prediction.evaluate(outcome.prediction),
         **cost.evaluate(outcome, yardsticks.target, trains=trial.kind == "model" and not trial.pretrained),
     }
+    if not trial.velocity:
+        values = _without_velocity(values)
+        by_piece = {name: pieces for name, pieces in by_piece.items() if not METRICS[name].of_velocity}
+        stages = tuple(replace(stage, values=_without_velocity(stage.values)) for stage in stages)
     wrong = {name for name, value in values.items() if is_senseless(value)}
     wrong |= {name for name, pieces in bits.items() if any(map(is_senseless, pieces.values()))}
     if wrong:
         return TrialScore(keys, trial, outcome, f"its outcome holds what is no finite number in {', '.join(sorted(wrong))}")
     return TrialScore(keys, trial, outcome, "", values, {**by_piece, **bits}, notes, stages)
+
+
+def _without_velocity(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Leave undefined what is of the velocities of a model that has none: they are what its plug-in filled in."""
+    return {name: Undefined("the model has no velocity") if METRICS[name].of_velocity else v for name, v in values.items()}
 
 
 def _score_likelihood(samples: Samples, outcome: Done) -> tuple[dict[str, dict[int, Value]], dict[int, float]]:

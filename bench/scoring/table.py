@@ -233,6 +233,11 @@ class Row:
         )
 
     @property
+    def without_velocity(self) -> bool:
+        """Whether its notes have no velocity of their own, so that no column measures it."""
+        return not self.trials[0].trial.velocity
+
+    @property
     def absent(self) -> frozenset[int]:
         """Pieces that an external system did not continue; its means are over the others."""
         return frozenset(piece for t in self.done for piece in t.result.absent)

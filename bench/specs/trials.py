@@ -35,6 +35,7 @@ class Trial(Frozen):
     device: Device = "cpu"
     harmony: Harmony | None = None
     pretrained: bool = Field(default=False, description="Whether the model was trained elsewhere, perhaps on the test pieces.")
+    velocity: bool = Field(default=True, description="Whether the model gives notes a velocity.")
     weights: str = Field(default="", description="Identity of the weights that its model comes with.")
     fold: int | None = Field(default=None, ge=1, description="Which fold is held out, counted from 1.")
 
@@ -42,6 +43,7 @@ class Trial(Frozen):
         """Hash the trial and whatever else decides its outcome (plug-in source, dataset, format version)."""
         # Features that a row doesn't use are left out, so that the trials of older specs keep their identity.
         unset = {name: True for name in ("harmony", "fold", "pretrained", "weights") if not getattr(self, name)}
+        unset |= {"velocity": True} if self.velocity else {}
         left_out: dict[str, Any] = {"budget": {"timeout"}} | unset
         text = "\x1f".join([self.model_dump_json(exclude=left_out), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -79,8 +81,8 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
     device : {"cpu", "cuda"}
         Where the models run; references always run on the CPU.
     headers : mapping, optional
-        Headers of the model plug-ins by name. They tell which rows are not trained here: a reference row with a constraint of its
-        own, and a pretrained model.
+        Headers of the model plug-ins by name. They tell which rows are not trained here (a reference row with a constraint of its
+        own, and a pretrained model), and which have no velocity.
     """
     make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
     clock = BudgetChoice(timeout=spec.budget.timeout)
@@ -106,7 +108,8 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
             cells = combinations(row, spec.grid)
             trials += [_row(spec, own, row, cell, system=cell_name(row, cell), cell_of=row) for cell in cells]
             trials += [] if cells else [_row(spec, own, row, system=row)]
-    return trials
+    mute = {model for model, header in (headers or {}).items() if not header.get("GIVES_VELOCITY", True)}
+    return [trial.model_copy(update={"velocity": False}) if trial.model in mute else trial for trial in trials]
 
 
 def in_folds(trials: Sequence[Trial], folds: Sequence[int]) -> list[Trial]:

@@ -127,6 +127,16 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     assert (folder / "report.csv").read_bytes() == before
 
 
+def test_a_system_without_velocity(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mute")
+    done = call("score", "mute", "--spec", "toy.yaml", "--no-velocity")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "reports/runs/toy-cpu-scored-mute"
+    row = rows(folder)["mute"]
+    assert (row["pitch_distance"], row["velocity_distance"], row["velocity_w1"]) == ("0", "", "")
+    assert "--no-velocity" in (folder / "report.md").read_text()
+
+
 def test_files_without_the_prompt_and_without_numbers_are_matched_in_order(call: Call, tmp_path: Path, prompts: Path) -> None:
     continued(prompts, tmp_path / "mine", with_prompt=False)
     for i, path in enumerate(sorted((tmp_path / "mine").iterdir())):

@@ -114,6 +114,7 @@ class TestHeader:
             "PRETRAINED": False,
             "NEEDS": "nothing",
             "PROMPT": False,
+            "GIVES_VELOCITY": True,
             "UNIT": "note",
             "LIKELIHOOD": "bound",
             "SEES_TARGET": False,
@@ -136,6 +137,8 @@ class TestHeader:
              '("torch",).'),
             (HEADER + 'ROLE = "baseline"\n', "{}:4: ROLE is 'baseline'; expected one of 'model', 'reference'."),
             (HEADER + "TINY = {'units': 4}\n", "{}: TINY names 'units', which is no hyperparameter of its Model."),
+            (HEADER + "GIVES_VELOCITY = False\nLIKELIHOOD = 'bound'\n", "{}: GIVES_VELOCITY is False, but the LIKELIHOOD of a "
+             "note is that of its velocity too."),
             (HEADER + "PROMPT = 1\n", "{}:4: PROMPT is 1; expected one of True, False."),
             (HEADER + "PROMPT = bool(1)\n", "{}:4: PROMPT must be a literal, as it is read without importing the file; "
              "expected one of True, False."),

@@ -63,6 +63,7 @@ def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Ben
     row = next(row for row in result.table if row["system"] == "markov-keys")
     assert row["nats_per_frame"] == pytest.approx(stored["nats"] / 16)
     assert row["bits_per_note"] is None
+    assert row["velocity_distance"] is None, "frames have no velocity"
     history = [
         json.loads(line) for line in (toy.trials()["markov-keys", 0] / "checkpoint/history.jsonl").read_text().splitlines()
     ]

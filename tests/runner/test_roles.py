@@ -8,6 +8,7 @@ import pytest
 
 from bench.errors import SpecError
 from bench.report.flags import PRETRAINED, flags
+from bench.scoring.ranking import Standing
 from bench.scoring.score import score_run
 
 from .conftest import PLUGINS, Bench
@@ -54,6 +55,22 @@ def test_a_pretrained_model_has_a_timeout_of_its_own_and_no_other_budget(toy: Be
     with pytest.raises(SpecError, match=r"models\.ready\.budget\.epochs: it has no effect: the model 'ready' is pre") as caught:
         toy.run()
     assert caught.value.hint == "Remove it. Only a timeout counts."
+
+
+def test_columns_of_velocity_are_undefined_for_a_model_that_gives_none(toy: Bench) -> None:
+    plugin = toy.folder / "mute.py"
+    plugin.write_text((PLUGINS / "models" / "ready.py").read_text().replace("PRE", "GIVES_VELOCITY = False\nPRE", 1))
+    toy.write({"mute": {}, "ready": {}}, references=["median", "real"], seeds=2)
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    table = score_run(toy.run_folder)
+    velocity = ("velocity_distance", "velocity_skill", "velocity_sd_ratio", "velocity_w1", "descriptor_frechet")
+    assert {name for name, cell in table["mute"].cells.items() if cell.reason == "the model has no velocity"} == {*velocity}
+    assert all(table["ready"].cells[name].value is not None for name in velocity)
+    assert "velocity not modelled" in [flag.name for flag in flags(table["ready"])]
+    assert [flag.name for flag in flags(table["mute"])] == [PRETRAINED]
+    assert "mute" not in Standing("velocity_distance", table.rows).known
+    report = (toy.run_folder / "report.md").read_text()
+    assert "- mute has no velocity, so that what is measured of velocities is undefined.\n" in report
 
 
 def test_a_users_reference_row(toy: Bench) -> None:

@@ -46,6 +46,12 @@ class TestUnfolding:
         assert {(t.pretrained, t.budget.epochs, t.budget.timeout) for t in models} == {(True, 1, spec.budget.timeout)}
         assert models[0].digest() != next(t for t in plain if t.kind == "model").digest()
 
+    def test_a_model_without_velocity_says_so_in_each_of_its_trials(self, tmp_path):
+        spec = load(tmp_path)
+        plain, mute = unfold(spec), unfold(spec, headers={"lstm": {"GIVES_VELOCITY": False}})
+        assert {t.system for t in mute if not t.velocity} == {"lstm", "wide", "untrained lstm", "untrained wide"}
+        assert [t.digest() == other.digest() for t, other in zip(plain, mute, strict=True)] == [t.velocity for t in mute]
+
     def test_a_trial_that_is_not_pretrained_is_hashed_as_before_there_were_any(self, tmp_path):
         (trial, *_) = unfold(load(tmp_path, scale="cpu"))
         assert '"pretrained"' not in trial.model_dump_json(exclude={"pretrained": True})

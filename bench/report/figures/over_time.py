@@ -140,6 +140,8 @@ def framed(sides: Sequence[Notes]) -> Frame:
 
 def _one(report: Report, piece: int, row: Row, notes: Notes, target: Target, frame: Frame) -> Drawing:
     values = table2.evaluate(notes, target.target, report.spec["protocol"].get("seconds"))
+    if row.without_velocity:
+        values["velocity_distance"] = Undefined("the model has no velocity")
     distance = {name: "undefined" if isinstance(value, Undefined) else f"{value:.2f}" for name, value in values.items()}
     ours, real = (table2.first_seconds(side, SECONDS) for side in (notes, target.target))
 
