@@ -153,9 +153,10 @@ BEST_EARLY, NOT_HELD = "best early", "not held to the budget"
 FLAGS = (
     Flag(
         PRETRAINED,
-        "It was trained elsewhere, on music that nobody here knows: the test pieces may be among it, and then its bits and its "
-        "copies say little of new music.",
-        lambda row, values: any(trial.trial.pretrained for trial in row.trials),
+        "It was trained elsewhere, on music that nobody here knows: the test pieces may be among it, and then its numbers say "
+        "little of new music. Beside models that were trained here it has no rank and is never bold. A seed of it draws other "
+        "samples and trains nothing: its intervals are for other pieces and other draws, not for other trainings.",
+        lambda row, values: row.pretrained,
     ),
     Flag(
         NOT_HELD,

@@ -112,4 +112,5 @@ def _rising(row: Row, share: float) -> bool:
 
 
 def _models(report: Report) -> Sequence[Row]:
-    return [row for row in report.table.rows if row.kind == "model" and row.done]
+    """Models that were trained here."""
+    return [row for row in report.table.rows if row.kind == "model" and row.done and not row.pretrained]

@@ -8,7 +8,7 @@ from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS
 from bench.metrics.prediction import BY_UNIT
 from bench.report.contents import NGRAM, Report
-from bench.report.flags import BEST_EARLY, BITS_FALLING, DIVERGED, GAIN, NOT_HELD, SCORE_FALLING
+from bench.report.flags import BEST_EARLY, BITS_FALLING, DIVERGED, GAIN, NOT_HELD, PRETRAINED, SCORE_FALLING
 from bench.report.numbers import number_text
 from bench.report.pairs import ordered
 from bench.report.spent import common_budget
@@ -30,6 +30,7 @@ UNIGRAM = "unigram"
 MOST_GROUPS = 4
 
 _ENDS = {
+    PRETRAINED: "Trained elsewhere, perhaps on the test pieces, so that no model trained here is ranked with it",
     NOT_HELD: "Not held to the budget, so that the verdict leaves it out",
     BITS_FALLING: f"Validation bits fell by over {GAIN} in the last evaluation, so that another budget may give another order",
     SCORE_FALLING: "Validation score (not bits) still falling when training stopped",
@@ -43,7 +44,8 @@ def verdict(report: Report) -> str:
     clauses: dict[str, list[str]] = {}
     compared = [(metric, standing) for metric, standing in report.standings.items() if standing.between_models]
     for metric, standing in compared:
-        clauses.setdefault(_clause(standing), []).append(METRICS[metric].title.lower())
+        if clause := _clause(standing):
+            clauses.setdefault(clause, []).append(METRICS[metric].title.lower())
     text = "; ".join(f"in {listed(titles)} {clause}" for clause, titles in clauses.items())
     if not text:
         return alone(report)
@@ -89,7 +91,8 @@ def _distance_clause(standing: Standing) -> str:
 
 def caveats(report: Report) -> list[str]:
     """Sentences without which the verdict says too much: on reference rows, unlike budgets, and trainings that ended badly."""
-    rows = {name: [r.system for r in report.table.rows if r.kind == "model" and has_flag(report, r, name)] for name in _ENDS}
+    models = [row for row in report.table.rows if row.kind == "model"]
+    rows = {name: [row.system for row in models if has_flag(report, row, name)] for name in _ENDS}
     ends = [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
     return [*_anchored(report), *against_references(report), *_budgets(report), *ends]
 
@@ -111,7 +114,7 @@ def _anchored(report: Report) -> list[str]:
 
 def _budgets(report: Report) -> list[str]:
     """Warning that differences between models may be differences between budgets."""
-    if sum(row.kind == "model" and bool(row.done) for row in report.table.rows) < 2:
+    if sum(row.kind == "model" and bool(row.done) and not row.pretrained for row in report.table.rows) < 2:
         return []
     shared = common_budget(report)
     if not shared:
@@ -125,21 +128,24 @@ def has_flag(report: Report, row: Row, name: str) -> bool:
 
 
 def alone(report: Report) -> str:
-    """Reason why no models are compared; empty if some are."""
-    if any(standing.between_models for standing in report.standings.values()):
-        return ""
+    """Reason why no models are compared."""
     models = [row.system for row in report.table.rows if row.kind == "model" and row.done]
     if not models:
         return "No trained model has finished, so there is no difference to test."
     if len(models) == 1:
         return f"{models[0]} is the only model that has finished: there is no other to compare it with."
+    apart = [name for name in models if any(name in standing.apart for standing in report.standings.values())]
+    if len(models) - len(apart) < 2:
+        return f"No two models were trained alike, so there is no difference to test: see the flags of {listed(apart)}."
     return "No column has values of two models on the same pieces, so there is no difference to test."
 
 
 def _clause(standing: Standing) -> str:
     if standing.hopeless:
         return "there are too few pieces to test any difference"
-    models = [name for name in ordered(standing) if not standing.known[name].ignores_budget]
+    models = [name for name in ordered(standing) if name not in standing.apart]
+    if len(models) < 2:
+        return ""
     missing = _missing(standing)
     placed = [name for name in models if name not in standing.unplaced]
     beaten = {one: [other for other in models if standing.better(one, other)] for one in models}

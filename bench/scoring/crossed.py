@@ -325,6 +325,8 @@ class Values:
         A seed may lack pieces.
     weights : mapping of int to float or None
         Weight of each piece in the mean; None for equal weights.
+    drawn : bool
+        Whether the seeds are of one model that was trained elsewhere: they draw more samples of each piece, and train nothing.
 
     Examples
     --------
@@ -335,6 +337,7 @@ class Values:
 
     by_seed: Mapping[int, Mapping[int, float]]
     weights: Mapping[int, float] | None = field(default=None, repr=False)
+    drawn: bool = False
 
     @cached_property
     def by_piece(self) -> dict[int, float]:
@@ -365,15 +368,17 @@ class Values:
         return frozenset(self.by_piece).intersection(*self.by_seed.values())
 
     def matrix(self, pieces: Sequence[int]) -> NDArray[np.float64]:
-        """Contributions to the mean, (seeds, pieces); one row of means over seeds where a seed lacks a piece."""
-        rows = list(self.by_seed.values()) if len(self.complete(pieces)) == len(pieces) else [self.by_piece]
+        """Contributions to the mean, (seeds, pieces); one row of means where seeds are drawn or a seed lacks a piece."""
+        crossed = not self.drawn and len(self.complete(pieces)) == len(pieces)
+        rows = list(self.by_seed.values()) if crossed else [self.by_piece]
         return contributions([[row[piece] for piece in pieces] for row in rows], self.share(pieces))
 
     def interval(self, level: float = 0.95) -> tuple[Interval | None, Over]:
         """Compute the confidence interval of the mean, and what it is over. None without :meth:`enough` pieces.
 
-        With one seed it is over pieces alone: it holds for this training, as nothing shows what another would give. Pieces that a
-        seed lacks are in the mean and not in the variance; where too few are left, it is over pieces alone too.
+        With one seed it is over pieces alone: it holds for this training, as nothing shows what another would give. So it is with
+        seeds that are drawn: there is no other training, and the draws are part of what varies from piece to piece. Pieces that
+        a seed lacks are in the mean and not in the variance; where too few are left, it is over pieces alone too.
 
         References
         ----------

@@ -39,10 +39,16 @@ class Standing:
 
     @cached_property
     def partial(self) -> frozenset[str]:
-        """Rows without a rank: they lack a piece that another row has, or were not held to the budget that the others have."""
+        """Rows without a rank: they lack a piece that another row has, or are :attr:`apart`."""
         held = {name: row.cells[self.metric].by_piece.keys() for name, row in self.known.items()}
         every = set().union(*held.values())
-        return frozenset(name for name, pieces in held.items() if pieces != every or self.known[name].ignores_budget)
+        return self.apart | {name for name, pieces in held.items() if pieces != every}
+
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """Models that were not trained as the others: not held to the budget or, beside models trained here, elsewhere."""
+        here = any(row.kind == "model" and not row.pretrained for row in self.known.values())
+        return frozenset(name for name, row in self.known.items() if row.ignores_budget or (here and row.pretrained))
 
     @cached_property
     def comparisons(self) -> list[stats.Comparison]:

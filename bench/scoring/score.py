@@ -137,7 +137,8 @@ def _skill(row: Row, median: Row) -> dict[str, Cell]:
             total = math.fsum(v * weights[p] for p, v in means.items()) / math.fsum(weights[p] for p in means)
             spread = None if ours.seed_sd is None else ours.seed_sd / constant.value
             seed_means = {seed: 1 - value / constant.value for seed, value in ours.seed_means.items()}
-            cells[name] = Cell(total, spread, ours.seeds, len(means), seed_means=seed_means, by_seed=by_seed, weights=weights)
+            cells[name] = replace(ours, value=total, seed_sd=spread, pieces=len(means), seed_means=seed_means, by_seed=by_seed)
+            cells[name] = replace(cells[name], weights=weights)
         else:
             cells[name] = Cell(None, reason=ours.reason or constant.reason or "the median row has no distance")
     return cells
@@ -182,7 +183,8 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     means = Values(by_seed, weights).by_piece
     total = math.fsum(v * (weights[p] if weights else 1.0) for p, v in means.items())
     total /= math.fsum(weights[p] for p in means) if weights else len(means)
-    return Cell(total, spread, len(per_seed), len(means), seed_means=seed_means, by_seed=by_seed, weights=weights)
+    drawn = done[0].trial.pretrained
+    return Cell(total, spread, len(per_seed), len(means), seed_means=seed_means, by_seed=by_seed, weights=weights, drawn=drawn)
 
 
 def _defined(values: Mapping[int, Value]) -> dict[int, float]:

@@ -47,6 +47,8 @@ class Cell:
         of complete trials.
     weights : mapping of int to float or None
         Weight of each piece in the mean; None for equal weights.
+    drawn : bool
+        Whether its seeds draw samples of one model, which was trained elsewhere: see :class:`bench.scoring.crossed.Values`.
     """
 
     value: float | None
@@ -57,6 +59,7 @@ class Cell:
     seed_means: Mapping[int, float] = field(default_factory=dict, repr=False)
     by_seed: Mapping[int, Mapping[int, float]] = field(default_factory=dict, repr=False)
     weights: Mapping[int, float] | None = field(default=None, repr=False)
+    drawn: bool = False
 
     def columns(self, name: str) -> dict[str, float | None]:
         """Return mean, standard deviation between seeds and interval, as the columns of ``report.csv``."""
@@ -66,7 +69,7 @@ class Cell:
     @cached_property
     def values(self) -> Values:
         """Values by seed and piece with their weights, as the tests take them."""
-        return Values(self.by_seed, self.weights)
+        return Values(self.by_seed, self.weights, self.drawn)
 
     @property
     def by_piece(self) -> Mapping[int, float]:
@@ -231,6 +234,11 @@ class Row:
             and "share" not in (t.result.training.history or ({},))[-1]
             for t in self.done
         )
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether its model was trained elsewhere, perhaps on the test pieces."""
+        return self.trials[0].trial.pretrained
 
     @property
     def without_velocity(self) -> bool:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import csv
+from typing import Any
 
 import pytest
 
 from bench.errors import SpecError
 from bench.report.flags import PRETRAINED, flags
+from bench.scoring.crossed import Values
 from bench.scoring.ranking import Standing
 from bench.scoring.score import score_run
 
 from .conftest import PLUGINS, Bench
+
+#: Five of nine test pieces are long enough: as many as a test takes.
+FIVE: dict[str, Any] = {
+    "dataset": {"name": "toy", "options": {"test": 9}},
+    "protocol": {"prompt": 10, "notes": 20, "pieces": 5},
+}
 
 MIDDLE = '''\
 """Always middle C, as a reference."""
@@ -55,6 +63,37 @@ def test_a_pretrained_model_has_a_timeout_of_its_own_and_no_other_budget(toy: Be
     with pytest.raises(SpecError, match=r"models\.ready\.budget\.epochs: it has no effect: the model 'ready' is pre") as caught:
         toy.run()
     assert caught.value.hint == "Remove it. Only a timeout counts."
+
+
+def test_seeds_of_a_pretrained_model_draw_and_train_nothing(toy: Bench) -> None:
+    toy.write({"steady": {}, "ready": {}}, references=["real"], seeds=2, **FIVE)
+    assert toy.run().failed == 0
+    table = score_run(toy.run_folder)
+    cell = table["ready"].cells["pitch_distance"]
+    assert cell.over == "pieces"
+    assert cell.interval == Values({0: cell.by_piece}).interval()[0], "Student's interval over the pieces' means"
+    crossed = Values(cell.by_seed).interval()[0]
+    assert crossed is not None
+    assert cell.interval is not None
+    assert crossed.high - crossed.low > cell.interval.high - cell.interval.low, "as of two trainings"
+    assert table["steady"].cells["pitch_distance"].over == "seeds and pieces"
+    standing = Standing("pitch_distance", table.rows)
+    assert standing.ranks.keys() == {"steady", "real"}
+    assert {c.one for c in standing.between_models} == {"steady"}, "it is tested all the same"
+    report = (toy.run_folder / "report.md").read_text()
+    assert "No two models were trained alike, so there is no difference to test: see the flags of ready." in report
+    assert "Trained elsewhere, perhaps on the test pieces, so that no model trained here is ranked with it: ready." in report
+    assert "A seed of it draws other samples and trains nothing" in report
+    assert "Another budget than the others" not in report
+
+
+def test_pretrained_models_alone_are_ranked_among_themselves(toy: Bench) -> None:
+    toy.write({"one": {"plugin": "ready"}, "two": {"plugin": "ready"}}, references=["real"], seeds=2, **FIVE)
+    assert toy.run().failed == 0
+    assert Standing("pitch_distance", score_run(toy.run_folder).rows).ranks.keys() == {"one", "two", "real"}
+    report = (toy.run_folder / "report.md").read_text()
+    assert "no common budget" not in report
+    assert "one and two do not differ significantly" in report
 
 
 def test_columns_of_velocity_are_undefined_for_a_model_that_gives_none(toy: Bench) -> None:
