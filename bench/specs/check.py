@@ -110,6 +110,7 @@ def _check_grid(spec: Spec, document: Document, names: ValidNames) -> None:
         if row not in spec.models:
             raise document.error(("grid", key), f"the spec has no row {row!r}.", did_you_mean(row, spec.models))
         plugin = names.constrained[spec.models[row].plugin or row]  # the row was checked above; it may be a constrained reference
+        _check_trains(plugin, document, ("grid", key))
         for value in values:
             _check_parameter(parameter, value, plugin, document, ("grid", key))
         if parameter in _CLASSES and len(values) > 1:
@@ -134,6 +135,7 @@ def _check_search(spec: Spec, document: Document, names: ValidNames) -> None:
             continue
         at: Address = ("search", "models", row)
         plugin = names.constrained[spec.models[row].plugin or row]
+        _check_trains(plugin, document, at)
         for i, size in enumerate(space.sizes):
             _check_parameters(size, plugin, document, (*at, "sizes", i))
         for name, span in space.ranges.items():
@@ -142,6 +144,15 @@ def _check_search(spec: Spec, document: Document, names: ValidNames) -> None:
                 raise document.error((*at, "ranges", name), f"its high {span.high:g} is below its low {span.low:g}.")
         if wrong := [name for name in _CLASSES if name in space.ranges or any(name in size for size in space.sizes)]:
             raise document.error(at, f"validation can't choose {wrong[0]}: bits over other classes don't compare.")
+
+
+def _check_trains(plugin: Plugin, document: Document, at: Address) -> None:
+    if plugin.header["PRETRAINED"]:
+        raise document.error(
+            at,
+            f"the model {plugin.name!r} is pretrained: a search chooses by the validation score of trainings, and it has none.",
+            "Give each choice a row of its own.",
+        )
 
 
 def _check_gate(gate: Mapping[str, Any], document: Document) -> None:

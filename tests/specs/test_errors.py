@@ -240,6 +240,21 @@ def test_wrong_changes_name_the_option(tmp_path, changes, message):
     assert refusal(tmp_path, GOOD, **changes).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("more", "at"),
+    [
+        ("grid: {mine.temperature: [0.8, 1.0]}", "grid.mine.temperature"),
+        ("search: {trials: 2, models: {mine: {ranges: {temperature: {low: 0.5, high: 1.0}}}}}", "search.models.mine"),
+    ],
+)
+def test_a_search_of_a_pretrained_row_is_refused(tmp_path, more, at):
+    said = refusal(tmp_path, f"title: a\ndataset: {{name: chorales}}\nmodels: {{mine: {{plugin: huggingface}}}}\n{more}\n")
+    assert said == (
+        f"mine.yaml:4: {at}: the model 'huggingface' is pretrained: a search chooses by the validation score of trainings, and "
+        "it has none.\nGive each choice a row of its own."
+    )
+
+
 class TestExtends:
     def test_a_circle_names_every_file(self, tmp_path):
         for name, below in (("mine", "b"), ("b", "c"), ("c", "b")):
