@@ -41,6 +41,7 @@ FEATURES = "pretrained language model over MidiTok tokens, used as it comes"
 REQUIRES = ("torch", "transformers", "miditok")
 PRETRAINED = True
 NEEDS = "download"
+WEIGHTS = ("model", "revision")
 
 #: Ticks of a quarter note in the scores that the tokenizer gets; it has a coarser grid of its own.
 RESOLUTION = 480

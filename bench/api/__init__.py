@@ -12,6 +12,7 @@ Header of a model, FEATURES alone without a default::
     ROLE = "model"            # or "reference": a row that calibrates the metrics, named in a spec's `references`
     PRETRAINED = False        # True: it is used as it comes, without a training; its row is flagged
     NEEDS = "nothing"         # or "download", "folder": weights that it comes with, which have to be fetched, or be there
+    WEIGHTS = ()              # hyperparameters that choose these weights, and that `bench model fetch` must be given
     PROMPT = True             # False: it can't continue a prompt; the report says so
     GIVES_VELOCITY = True     # False: its notes have no velocity of their own, so that columns of velocity are undefined
     LIKELIHOOD = None         # or "exact", "bound": of the notes that it is given

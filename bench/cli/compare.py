@@ -8,10 +8,7 @@ import typer
 
 from bench.cli import completion
 from bench.cli.options import OutOption, OutputOption
-from bench.cli.output import find_run, make_console, print_line
-
-#: Exit code where no value of the runs can be compared, as of `bench check`.
-NOT_COMPARABLE = 4
+from bench.cli.output import NOT_COMPARABLE, find_run, make_console, print_line
 
 Format = Literal["text", "markdown", "html", "json"]
 

@@ -52,7 +52,7 @@ def verify(
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare a local dataset with its published or locked checksums. Exit code 3 if anything differs."""
+    """Compare a local dataset with its published or locked checksums. Exit code 3 if anything differs, 4 if none are known."""
     from bench.runner.datasets import verify_dataset
 
     where = {"out": out, "data": data or (), "plugins": plugins or ()}

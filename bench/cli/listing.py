@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.errors import BenchError
+from bench.errors import BenchError, fetch_command
 from bench.formatting import Grid
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
@@ -166,7 +166,8 @@ def lacking_weights(plugin: Plugin, here: Places) -> str:
         return ""
     if needs == "folder":
         return "needs $BENCH_WEIGHTS"
-    return "" if _has_files(fetched) else f"bench model fetch {plugin.name}"
+    chosen = {name: name.upper() for name in plugin.header["WEIGHTS"]}  # to be filled in
+    return "" if _has_files(fetched) else fetch_command(plugin.name, chosen, "model")
 
 
 def lacking_dataset(plugin: Plugin, here: Places, selection: str = "") -> str:

@@ -47,7 +47,7 @@ def verify(
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare a model's local weights with their known checksums. Exit code 3 if anything differs."""
+    """Compare a model's local weights with their known checksums. Exit code 3 if anything differs, 4 if none are known."""
     from bench.runner.models import verify_weights
 
     params = _hyperparameters(name, option, plugins)

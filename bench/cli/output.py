@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # only shown here; a command that verifies has loaded it
 #: Exit code of incomplete work: a failed trial, missing data, a missing framework.
 INCOMPLETE = 3
 
+#: Exit code where there is nothing to compare with: no value of a run, as of `bench check`, no checksum of a file.
+NOT_COMPARABLE = 4
+
 
 class CleanConsole(Console):
     """Console that cleans every text (see :func:`bench.formatting.clean`), whoever printed it.
@@ -85,7 +88,7 @@ def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
 
 
 def show_verification(console: Console, quiet: bool, name: str, verification: Verified) -> None:
-    """Print what differs from known checksums; then leave with :data:`INCOMPLETE` if anything does."""
+    """Print what differs from known checksums; leave with :data:`INCOMPLETE` if anything does, without checksums with 4."""
     from bench.runner.datasets import verification_text
 
     for line in verification.differences:
@@ -96,6 +99,8 @@ def show_verification(console: Console, quiet: bool, name: str, verification: Ve
             print_line(console, verification.remark)
     if verification.differences:
         raise typer.Exit(INCOMPLETE)
+    if not verification.compared:
+        raise typer.Exit(NOT_COMPARABLE)
 
 
 def as_bench_error(error: BenchError | OSError | MemoryError) -> BenchError:

@@ -45,6 +45,10 @@ def _modules(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and _MODULE.fullmatch(name) for name in value)
 
 
+def _names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_text, value))
+
+
 def _hyperparameters(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_text, value))
 
@@ -73,6 +77,7 @@ _RULES: dict[Kind, dict[str, _Rule]] = {
         "SEES_SAMPLES": _one_of(True, False, default=False),
         # By default False: a plug-in that ignores its constraint without a word would pass for a constrained one.
         "CONSTRAINT": _one_of(True, False, default=False),
+        "WEIGHTS": _Rule(_names, "a tuple of hyperparameters' names", ()),
         "TINY": _Rule(_hyperparameters, "a dictionary of hyperparameters", {}),
     },
     "dataset": {
@@ -157,11 +162,12 @@ def read_plugin(path: Path, kind: Kind | None = None) -> Plugin | None:
             f"{path}: GIVES_VELOCITY is False, but the LIKELIHOOD of a note is that of its velocity too.",
             'Set LIKELIHOOD = None, or UNIT to "frame" or "event".',
         )
-    if unknown := plugin.header.get("TINY", {}).keys() - plugin.parameters.keys():
-        raise PluginError(
-            f"{path}: TINY names {min(unknown)!r}, which is no hyperparameter of its Model.",
-            did_you_mean(min(unknown), plugin.parameters),
-        )
+    for name in ("TINY", "WEIGHTS"):
+        if unknown := set(plugin.header.get(name, ())) - plugin.parameters.keys():
+            raise PluginError(
+                f"{path}: {name} names {min(unknown)!r}, which is no hyperparameter of its Model.",
+                did_you_mean(min(unknown), plugin.parameters),
+            )
     return plugin
 
 

@@ -60,7 +60,8 @@ class Weights:
         if source is not None:
             return source
         searched = ", ".join(map(str, [*self.roots, self.folder]))
-        command = f"Run `{fetch_command(self.plugin.name, self.params, 'model')}` first, or name"
+        params = {**{name: name.upper() for name in self.plugin.header["WEIGHTS"]}, **self.params}
+        command = f"Run `{fetch_command(self.plugin.name, params, 'model')}` first, or name"
         name = command if self.plugin.header["NEEDS"] == "download" else "Name"
         raise DataError(
             f"The weights of the model {self.plugin.name!r} were not found in {searched}.",

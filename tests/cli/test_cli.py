@@ -475,14 +475,14 @@ class TestData:
 
     def test_verify_says_what_was_compared(self, call, tmp_path):
         answer = call("data", "verify", "chorales")
-        assert (answer.returncode, answer.stdout) == (0, "chorales: there are no checksums to compare\n")
+        assert (answer.returncode, answer.stdout) == (4, "chorales: there are no checksums to compare\n")
         folder = tmp_path / "maestro-v3.0.0"
         folder.mkdir()
         row = "canonical_composer,canonical_title,split,year,midi_filename\nA,B,train,2004,0.midi\n"
         (folder / "maestro-v3.0.0.csv").write_text(row)
         (folder / "0.midi").write_bytes(b"MThd" + bytes([0, 0, 0, 6, 0, 1, 0, 1, 1, 224]))
         answer = call("data", "verify", "maestro", "--data", tmp_path)
-        assert answer.returncode == 0
+        assert answer.returncode == 4
         assert "maestro: 1 files are there; no checksums are known for this folder\n" in answer.stdout
         (folder / "0.midi").write_bytes(b"<html>")
         answer = call("data", "verify", "maestro", "--data", tmp_path)

@@ -120,6 +120,7 @@ class TestHeader:
             "SEES_TARGET": False,
             "SEES_SAMPLES": False,
             "CONSTRAINT": False,
+            "WEIGHTS": (),
             "TINY": {},
         }
 
@@ -136,6 +137,8 @@ class TestHeader:
             (HEADER + 'REQUIRES = "torch"\n', "{}:4: REQUIRES is 'torch'; expected a tuple of importable modules, such as "
              '("torch",).'),
             (HEADER + 'ROLE = "baseline"\n', "{}:4: ROLE is 'baseline'; expected one of 'model', 'reference'."),
+            (HEADER + "WEIGHTS = ('units',)\n", "{}: WEIGHTS names 'units', which is no hyperparameter of its Model."),
+            (HEADER + "WEIGHTS = 'units'\n", "{}:4: WEIGHTS is 'units'; expected a tuple of hyperparameters' names."),
             (HEADER + "TINY = {'units': 4}\n", "{}: TINY names 'units', which is no hyperparameter of its Model."),
             (HEADER + "GIVES_VELOCITY = False\nLIKELIHOOD = 'bound'\n", "{}: GIVES_VELOCITY is False, but the LIKELIHOOD of a "
              "note is that of its velocity too."),

@@ -78,6 +78,10 @@ def test_a_run_names_the_command_and_downloads_nothing(toy: Bench, played: Path,
         toy.run(plugins=[PLUGINS, played])
     assert caught.value.hint == "Run `bench model fetch played` first, or name the folder that holds them: $BENCH_WEIGHTS."
     assert server.asked == []
+    played.write_text(played.read_text().replace("NEEDS", 'WEIGHTS = ("url",)\nNEEDS', 1))
+    with pytest.raises(DataError) as caught:
+        toy.run(plugins=[PLUGINS, played])
+    assert caught.value.hint.startswith("Run `bench model fetch played --option url=URL` first")
 
 
 def test_fetched_weights_are_used_and_are_part_of_the_key(toy: Bench, played: Path, server: Server) -> None:
@@ -203,6 +207,11 @@ def test_the_commands(toy: Bench, played: Path, monkeypatch: pytest.MonkeyPatch)
     assert (fetched.exit_code, fetched.stdout) == (0, f"played is in {toy.out}/.cache/weights/played\n")
     verified = CliRunner().invoke(app, ["model", "verify", "played", *options])
     assert (verified.exit_code, verified.stdout.splitlines()[-1]) == (0, "played: 1 files compared, nothing differs")
+    known = played.read_text()
+    played.write_text(known.replace("return compared(source, SUMS, progress)", "return super().verify(source, progress)"))
+    unknown = CliRunner().invoke(app, ["model", "verify", "played", *options])
+    assert (unknown.exit_code, unknown.stdout) == (4, "played: there are no checksums to compare\n")
+    played.write_text(known)
     (toy.out / ".cache/weights/played/pitch.txt").write_text("1")
     assert CliRunner().invoke(app, ["model", "verify", "played", *options]).exit_code == 3
 
@@ -218,6 +227,8 @@ def test_what_the_list_says_of_weights(toy: Bench, played: Path, tmp_path: Path)
     assert lacking_weights(plugin, here) == "bench model fetch played", "of a fetch that failed"
     (cache / "weights" / "played" / "pitch.txt").touch()
     assert lacking_weights(plugin, here) == ""
+    chosen = replace(plugin, name="other", header={**plugin.header, "WEIGHTS": ("url",)})
+    assert lacking_weights(chosen, here) == "bench model fetch other --option url=URL"
     kept = replace(plugin, header={**plugin.header, "NEEDS": "folder"})
     assert lacking_weights(kept, here) == "needs $BENCH_WEIGHTS", "whatever is in the cache"
     assert lacking_weights(kept, Places(toy.out, cache, weights=(tmp_path,))) == ""
