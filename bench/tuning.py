@@ -150,7 +150,7 @@ def search_spec(spec: Spec, trials: int | None = None) -> tuple[Spec, dict[str, 
     changes = {"models": models, "protocol": protocol, "budget": budget, "seeds": (search.seed,), "references": (), "grid": {}}
     dataset = search.dataset or spec.dataset
     return spec.model_copy(
-        update={**changes, "dataset": dataset, "search": None, "tuned": {}, "title": f"Search: {spec.title}"}
+        update={**changes, "dataset": dataset, "search": None, "tuned": {}, "title": f"Search: {spec.title}", "description": ""}
     ), rows
 
 

@@ -86,7 +86,7 @@ def specs_table(models: Mapping[str, Plugin], datasets: Mapping[str, Plugin], he
         if reason := lacking_dataset(datasets[spec.dataset.name], here, f" --spec {name}"):
             lacking.append(reason)
         needs = ", ".join([spec.dataset.name, *requires])
-        _add(table, name, f"{spec.title}. {spec.description}", ", ".join(spec.suits), needs, _mark("; ".join(lacking)))
+        _add(table, name, f"{spec.title}. {spec.description}".strip(), ", ".join(spec.suits), needs, _mark("; ".join(lacking)))
     return table
 
 

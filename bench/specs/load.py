@@ -26,6 +26,9 @@ from bench.specs.trials import row_of
 
 SPECS = Path(__file__).resolve().parent
 
+#: Keys that leave what a spec's description says as it is.
+ABOUT = {"extends", "name", "title", "description", "suits", "gate"}
+
 
 def shipped_specs() -> dict[str, Path]:
     """List the specs that come with the package, by name."""
@@ -82,6 +85,7 @@ def load_spec(
     if models is not None:
         _check_rows(models, specs[None], names)
     if any(change is not None for change in (models, references, dataset, seeds)):
+        layers = layers if models is None and dataset is None else _undescribed(layers)
         specs = _checked([*layers, _command_line(references, dataset, seeds)], names, models)
     result = specs.get(scale, specs[None])
     if not result.name and not re.fullmatch(NAME, path.stem):
@@ -128,7 +132,15 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
     below = shipped.get(parent, path.parent / parent)
     if not below.is_file():
         raise document.error(("extends",), f"there is no spec {parent!r}.", f"{did_you_mean(parent, shipped)} Or give a path.")
-    return [*_layers(below, (*above, path)), document.without("extends")]
+    layers = _layers(below, (*above, path))
+    if document.data.keys() - ABOUT:
+        layers = _undescribed(layers)
+    return [*layers, document.without("extends")]
+
+
+def _undescribed(layers: Sequence[Document]) -> list[Document]:
+    """Drop the descriptions of layers that another one changes: of music and rows that the spec may no longer have."""
+    return [layer.without("description") for layer in layers]
 
 
 @cache

@@ -122,3 +122,22 @@ class TestShipped:
         suits = {name: load_spec(name, scale=None).suits for name in shipped_specs()}
         by_default = {"smoke": ("smoke",), "table2": ("cpu", "gpu"), "table2-maestro": ("gpu",)}
         assert {name: scales for name, scales in suits.items() if scales} == by_default
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "kept"),
+    [
+        ("title: Mine", {}, True),
+        ("seeds: 3", {}, False),
+        ("scales: {cpu: {seeds: 3}}", {}, False),
+        ("title: Mine", {"seeds": 3}, True),
+        ("title: Mine", {"models": ["lstm"]}, False),
+        ("title: Mine", {"dataset": "calibration"}, False),
+    ],
+)
+def test_a_description_is_not_inherited_by_what_it_is_not_of(tmp_path, more, options, kept):
+    (tmp_path / "mine.yaml").write_text(f"extends: smoke\n{more}\n")
+    spec = load_spec(tmp_path / "mine.yaml", scale=None, **options)
+    assert spec.description == (load_spec("smoke", scale=None).description if kept else "")
+    (tmp_path / "own.yaml").write_text("extends: mine.yaml\ndescription: My own.\nseeds: 2\n")
+    assert load_spec(tmp_path / "own.yaml", scale=None).description == "My own."
