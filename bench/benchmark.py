@@ -152,6 +152,7 @@ def run(
             "data": data,
             "plugins": plugins,
             "jobs": jobs,
+            "name": name,
         }
         show = display or (lambda event: None)
         session = Session(resolved, scale, why, places, folder, chosen, show, signals, call)

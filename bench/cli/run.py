@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +23,7 @@ from bench.cli.options import (
     ScaleOption,
     SoundOption,
 )
-from bench.cli.output import INCOMPLETE, as_bench_error, make_console, print_line, show_error
+from bench.cli.output import INCOMPLETE, SEARCH, as_bench_error, make_console, print_line, show_error
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -111,6 +113,10 @@ def run(
     data: DataOption = None,
     plugins: PluginsOption = None,
     out: OutOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Name of the run's folder, instead of <spec>-<scale>.", show_default=False),
+    ] = None,
     jobs: JobsOption = None,
     engine: EngineOption = None,
     engine_option: EngineOptionsOption = None,
@@ -127,17 +133,42 @@ def run(
     overrides: dict[str, Any] = {"models": names(models), "dataset": dataset, "seeds": _seeds(seeds)}
     load_spec(spec, user_folders(plugins or ()), scale=None, **overrides)  # mistakes are reported before anything else
     chosen, why = choose_scale(scale, spec, user_folders(plugins or ()), **overrides)
+    if name is not None:
+        _check_name(name, spec, chosen, out)
     console = make_console()
     _print_scale(console, quiet, chosen, why)
     places = {"data": data or (), "plugins": plugins or (), "out": out}
     started = {"engine": engine, "engine_options": engine_options(engine, engine_option or ())}
     try:
-        result = _run(console, quiet, spec, scale=scale, jobs=jobs, sound=sound, **started, **overrides, **places)
+        result = _run(console, quiet, spec, name=name, scale=scale, jobs=jobs, sound=sound, **started, **overrides, **places)
     except SubmittedError as submitted:
         print_line(console, str(submitted))
         return
     if _show_result(console, quiet, result):
         raise typer.Exit(INCOMPLETE)
+
+
+def _check_name(name: str, spec: str, scale: str, out: Path | None) -> None:
+    """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced."""
+    from bench.specs.load import shipped_specs
+    from bench.specs.schema import NAME
+    from bench.storage.run_folder import RunFolder
+    from bench.system.paths import Places
+
+    if not re.fullmatch(NAME, name) or name == "latest" or name.startswith(SEARCH):
+        raise UsageError(
+            f"--name is {name!r}, which can't name a run.",
+            f"Give at most 100 letters, digits and _ . + -, not latest or {SEARCH}…",
+        )
+    folder = RunFolder(Places.find(out).out / "runs" / name)
+    stored = folder.read_if_intact()
+    if stored is None:
+        return
+    own = (spec, None) if spec in shipped_specs() else (None, str(Path(spec).resolve()))
+    before = (stored.call.spec if stored.call.file is None else None, stored.call.file)
+    if (own, scale) != (before, stored.scale):
+        of = stored.call.file or stored.call.spec or "another spec"
+        raise UsageError(f"{folder.path} is a run of {of} at scale {stored.scale}.", "Give --name another name.")
 
 
 def _run(console: Console, quiet: bool, spec: str, **arguments: Any) -> RunResult:

@@ -32,6 +32,8 @@ def command(report: Report) -> str:
     for option, folders in (("data", call.data), ("plugins", call.plugins)):
         for folder in folders:
             words += [f"--{option}", folder]
+    if call.name is not None:
+        words += ["--name", call.name]
     if call.jobs is not None:
         words += ["--jobs", str(call.jobs)]
     return shlex.join(words)

@@ -226,6 +226,8 @@ class Call(Stored):
     data, plugins : tuple of str
         Folders of music and of plug-ins.
     jobs : int
+    name : str or None
+        Name that was asked for the run's folder.
     command : tuple of str or None
         The command, where the others don't make it up.
     """
@@ -235,6 +237,7 @@ class Call(Stored):
     models: tuple[str, ...] | None = None
     references: tuple[str, ...] | None = None
     dataset: str | None = None
+    name: str | None = None
     seeds: int | tuple[int, ...] | None = None
     data: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()

@@ -54,6 +54,7 @@ def test_the_last_resume_is_said(stored: Stored) -> None:
             "bench run smoke --scale cpu --dataset maestro --seeds 1,2 --data /d --plugins p",
         ),
         ({"spec": "smoke", "jobs": 2}, "bench run smoke --scale cpu --jobs 2"),
+        ({"spec": "smoke", "name": "nightly"}, "bench run smoke --scale cpu --name nightly"),
         ({"spec": None}, "bench.run(...) from Python, with the spec in table2-cpu/run.json"),
     ],
 )

@@ -9,13 +9,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from bench.api import Splits, seed_for
 from bench.benchmark import resolve
+from bench.cli.app import app
+from bench.cli.output import find_run
 from bench.comparison.differences import differences
 from bench.comparison.runs import read_runs
 from bench.errors import DataError, MachineError, PluginError, UsageError
@@ -548,3 +552,26 @@ def test_versions_of_what_a_model_requires_are_recorded_and_compared(toy: Bench)
         record["provenance"]["interpreters"]["psutil"]["packages"]["psutil"] = "0.1"
     found = {d.what: d.values for d in differences(read_runs([toy.run_folder, toy.folder / "other"]))}
     assert found == {"psutil of psutil": (psutil.__version__, "0.1")}
+
+
+def test_a_run_of_its_own_name(toy: Bench) -> None:
+    toy.write({"ready": {}})
+    where = ["--plugins", str(PLUGINS), "--out", str(toy.out)]
+
+    def run(name: str, *more: str, spec: Path = toy.spec, scale: str = "cpu") -> Any:
+        words = ["run", str(spec), "--name", name, "--scale", scale, "--no-sound", "--quiet", *where, *more]
+        return CliRunner().invoke(app, words)
+
+    assert run("nightly").exit_code == 0
+    assert (toy.out / "runs" / "nightly" / "report.html").is_file()
+    assert run("nightly", "--seeds", "2").exit_code == 0, "the same spec with other options goes on there"
+    assert [folder.name for folder in (toy.out / "runs").iterdir() if folder.is_dir()] == ["nightly"]
+    assert find_run("latest", toy.out) == find_run("nightly", toy.out) == toy.out / "runs" / "nightly"
+    assert "--name nightly" in (toy.out / "runs" / "nightly" / "report.md").read_text()
+    other = toy.folder / "other.yaml"
+    other.write_text(toy.spec.read_text())
+    for refused in (run("nightly", spec=other), run("nightly", scale="smoke")):
+        assert isinstance(refused.exception, UsageError)
+        assert "nightly is a run of" in str(refused.exception)
+    for name in ("latest", "../up", "", "a b"):
+        assert "can't name a run" in str(run(name).exception)
