@@ -89,7 +89,11 @@ def analyse(run: Path, votes: Path, draws: int = DRAWS) -> Result:
     folder, key = keys[ballots.test]
     listeners = tuple(screen(ballots.ballots, key))
     counted = votes_of(listeners, key)
-    _check(listeners, counted, key)
+    try:
+        _check(listeners, counted, key)
+    except DataError as error:
+        _write_refusal(folder, key, listeners, [*ballots.problems], error.message)
+        raise
     preferences = prefer(counted, len(key.contestants), draws)
     heard = still_heard(RunFolder(run), key.contestants, key.prompts)
     agreed = agreements(counted, preferences.worth, heard, score_run(run), draws)
@@ -110,6 +114,20 @@ def _check(listeners: Sequence[Listener], votes: Votes, key: Key) -> None:
     heard = {*votes.first.tolist(), *votes.second.tolist()}
     if silent := [contestant.name for number, contestant in enumerate(key.contestants) if number not in heard]:
         raise DataError(f"No vote is on {listed(silent)}.", more)
+
+
+def _write_refusal(folder: Path, key: Key, listeners: Sequence[Listener], problems: Sequence[str], why: str) -> None:
+    """Write ``results.md`` of votes that give no result: why, and who counts. No earlier numbers stay."""
+    lines = [f"# Listening test {key.test}", "", f"No result: {escape(why)}", "", "## Listeners", ""]
+    lines += [table(_listeners(listeners)), "", *_LISTENERS, "", *_unused(problems)]
+    make_way(folder, "results.md", "metrics.csv")
+    write_text(folder / "results.md", "\n".join(lines))
+    (folder / "metrics.csv").unlink(missing_ok=True)
+
+
+def _unused(problems: Sequence[str]) -> list[str]:
+    """List files that could not be used, as lines of Markdown."""
+    return ["## Files that were not used", "", *(f"- {escape(problem)}" for problem in problems), ""] if problems else []
 
 
 def write_results(result: Result) -> list[Path]:
@@ -173,9 +191,8 @@ def markdown(result: Result) -> str:
             f"Left out, because the run's samples are no longer those that were heard: {escape(listed(result.changed))}.",
             "",
         ]
-    lines += [table(metrics_table(result)), "", "## Listeners", "", table(_listeners(result)), "", *_LISTENERS, ""]
-    if result.problems:
-        lines += ["## Files that were not used", "", *(f"- {escape(problem)}" for problem in result.problems), ""]
+    lines += [table(metrics_table(result)), "", "## Listeners", "", table(_listeners(result.listeners)), "", *_LISTENERS, ""]
+    lines += _unused(result.problems)
     return "\n".join(lines)
 
 
@@ -207,7 +224,7 @@ def metrics_csv(result: Result) -> str:
     return out.getvalue()
 
 
-def _listeners(result: Result) -> Grid:
+def _listeners(listeners: Sequence[Listener]) -> Grid:
     rows = [
         [
             each.ballot.listener[:8],
@@ -217,7 +234,7 @@ def _listeners(result: Result) -> Grid:
             f"{each.lefts} of {each.sided}",
             each.reason or "yes",
         ]
-        for each in result.listeners
+        for each in listeners
     ]
     headers = ["Listener", "Answered", "Catch pairs", "Repeats alike", "Left chosen", "Counts"]
     return Grid(headers, rows, frozenset({0, 5}))
