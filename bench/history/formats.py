@@ -13,7 +13,8 @@ MOST = 20
 
 def as_text(trends: Trends) -> str:
     """Plain text for a terminal: the verdict, what the last run changed, the change points, the runs."""
-    parts = [visible(words.verdict(trends)), visible(words.found(trends)), ""]
+    sentences = (words.verdict(trends), words.rows(trends), words.found(trends))
+    parts = [*(visible(sentence) for sentence in sentences if sentence), ""]
     if trends.last:
         parts.append(_block("Changed by the last run", grids.last_grid(trends.last)))
     if trends.changes:

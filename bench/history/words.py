@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.formatting import brief, plural
+from bench.formatting import brief, listed, plural
 from bench.history.changes import WINDOW, Change, Trends
 from bench.history.entry import Entry
 
@@ -21,6 +21,12 @@ def verdict(trends: Trends) -> str:
     if not trends.compared:
         return f"The last run, {last}, has no value to compare: no earlier run has the same rows on the same music."
     values = plural(trends.compared, "value")
+    here = [change for change in trends.changes if change.first_after.entry is trends.entries[-1]]
+    if here and not trends.last:
+        return (
+            f"The last run, {last}, is at {plural(len(here), 'change point')} of the whole history ({_directions(here)}), "
+            f"although against up to {WINDOW} runs before it alone none of {values} differs significantly."
+        )
     if trends.same == trends.compared:
         return f"The last run, {last}, repeats the trainings of the run before it: none of {values} changed."
     same = f"; {trends.same:,} come from the same trainings as the run before" if trends.same else ""
@@ -38,6 +44,17 @@ def found(trends: Trends) -> str:
         return f"No change point in the whole history: {tested}."
     series = len({id(change.series) for change in trends.changes})
     return f"{plural(len(trends.changes), 'change point')} in {series} series ({_directions(trends.changes)}); {tested}."
+
+
+def rows(trends: Trends) -> str:
+    """Name rows that the last run has and the run of its spec before it lacks, and the other way round; empty without any."""
+    *earlier, last = trends.entries
+    before = next((e for e in reversed(earlier) if (e.spec, e.scale) == (last.spec, last.scale)), None)
+    if before is None:
+        return ""
+    changes = (("New", [s for s in last.rows if s not in before.rows]), ("Gone", [s for s in before.rows if s not in last.rows]))
+    said = [f"{word} since {run_name(before)}: {brief(listed(names), 400)}." for word, names in changes if names]
+    return " ".join(said)
 
 
 def _directions(changes: Sequence[Change]) -> str:

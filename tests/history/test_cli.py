@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.history.changes import trends
 from bench.history.file import dump
+from bench.history.words import verdict
 from tests.cli.in_process import bench
 from tests.report.stored_run import Stored, many_pieces
 
@@ -123,3 +126,24 @@ def test_a_run_without_results(make: Make, tmp_path: Path) -> None:
     answer = bench(tmp_path, "history", "add", "failed")
     assert (answer.returncode, "has nothing to keep" in answer.stderr) == (2, True)
     assert not (tmp_path / "reports" / "history.jsonl").exists()
+
+
+def test_rows_that_are_new_or_gone_are_named(tmp_path: Path) -> None:
+    lstm, other = row({"pitch_distance": [9.0, 9.1]}), entry(1, {"real": row({}, kind="reference")}, spec="families")
+    history = [entry(0, {"lstm": lstm, "vae": lstm}), other, entry(2, {"lstm": lstm, "gpt2": lstm})]
+    (tmp_path / "h.jsonl").write_text(dump(history))
+    said = "New since run-0 (0000000000): gpt2. Gone since run-0 (0000000000): vae."
+    show = ("history", "show", "--file", "h.jsonl")
+    assert f"\n{said}\n" in bench(tmp_path, *show).stdout
+    assert f"\n{said}\n" in bench(tmp_path, *show, "--markdown").stdout
+    assert bench(tmp_path, *show, "--html", "h.html").returncode == 0
+    assert said in (tmp_path / "h.html").read_text()
+
+
+def test_nothing_changed_is_not_said_at_a_change_point() -> None:
+    found = trends(runs("pitch_distance", [[9.0, 9.1, 9.2], [9.1, 9.0, 9.2], [9.2, 9.0, 9.1], [9.9, 10.0, 10.1]]))
+    assert found.changes[-1].first_after.entry is found.entries[-1]
+    assert verdict(replace(found, last=())).startswith(
+        "The last run, run-3 (0303030303), is at 1 change point of the whole history (1 worse), although against up to 10 runs"
+    )
+    assert verdict(found).startswith("The last run, run-3 (0303030303), changed 1 of 1 value significantly")
