@@ -13,8 +13,10 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.music.notes import Notes
+from bench.runner.contract import ONSET_TOLERANCE
 
 #: ``prompt``: the prompt's pitches in order, or moved to a grid. ``transposed``: the same, shifted by one interval. ``near``:
 #: nearly the prompt's pitches, in another order. ``other``: none of these.
@@ -32,6 +34,8 @@ TELLING = 8
 GRID = 0.25
 #: Number of MIDI pitches.
 KEYS = 128
+#: Longest time between a prompt's last onset and a file without the prompt that is taken to be on the prompt's clock, seconds.
+PAUSE = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Opening:
     ----------
     start : Start
     rest : Notes or None
-        The notes after the prompt, if the file begins with it in any transposition; else None.
+        The notes after the prompt, on its clock, if the file begins with it in any transposition; else None.
     remark : str
         Why it is suspicious; empty for ``prompt`` and ``other``.
     """
@@ -81,7 +85,11 @@ def opening(notes: Notes, prompt: Notes) -> Opening:
 
 
 def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, Opening, bool]:
-    """Return the notes that count, how the file begins, and whether a prompt was cut off.
+    """Return the notes that count, on the prompt's clock, how the file begins, and whether a prompt was cut off.
+
+    Where the file has the prompt at another time, the continuation is as far from the prompt's last onset as it is in the file.
+    What begins within :data:`PAUSE` seconds after that onset without the prompt stays there; any other begins where the prompt's
+    last note ends. No tempo is changed.
 
     Parameters
     ----------
@@ -94,20 +102,38 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
     """
     begin = opening(notes, prompt)
     if rule == "absent":  # the user knows that any similarity is chance
-        return notes, Opening(begin.start, begin.rest), False
+        return _behind(notes, prompt), Opening(begin.start, begin.rest), False
     if begin.rest is not None and (rule == "included" or begin.start == "prompt"):
         remark = f"{begin.remark}: cut off" if begin.remark else ""
         return begin.rest, Opening(begin.start, begin.rest, remark), True
-    if rule == "included":
-        size = len(prompt)
+    if rule == "included" and (size := len(prompt)):
         remark = f"its first {size} notes are not the prompt's: cut off nevertheless"
-        return notes[size:], Opening(begin.start, None, remark if size else ""), bool(size)
-    return notes, begin, False
+        return _moved(notes[size:], float(notes.onset[:size][-1]), prompt), Opening(begin.start, None, remark), True
+    return _behind(notes, prompt), begin, False
 
 
 def whose(notes: Notes, prompts: Sequence[Notes]) -> int | None:
     """Find the first prompt of at least TELLING notes that the notes begin with; None if there is none."""
     return next((i for i, p in enumerate(prompts) if len(p) >= TELLING and opening(notes, p).start == "prompt"), None)
+
+
+def _moved(rest: Notes, at: float, prompt: Notes) -> Notes:
+    """Move the notes after a file's prompt, whose last onset is `at`, to where they follow the prompt."""
+    end = _end(prompt)
+    # The sum may be rounded to below the prompt's end.
+    return Notes.from_columns(np.maximum(rest.onset + (end - at), end), rest.duration, rest.pitch, rest.velocity)
+
+
+def _behind(notes: Notes, prompt: Notes) -> Notes:
+    """Put notes that were written without the prompt behind it, unless they are there."""
+    first = float(notes.onset[0]) if len(notes) else 0.0
+    if not len(notes) or -ONSET_TOLERANCE <= first - _end(prompt) <= PAUSE:
+        return notes
+    return _moved(notes, first - min(float(prompt.duration[-1]), PAUSE) if len(prompt) else first, prompt)
+
+
+def _end(prompt: Notes) -> float:
+    return float(prompt.onset[-1]) if len(prompt) else 0.0
 
 
 def _transposed(prompt: Notes, by: int) -> Notes | None:
@@ -119,7 +145,7 @@ def _transposed(prompt: Notes, by: int) -> Notes | None:
 
 
 def _after(notes: Notes, prompt: Notes) -> Notes | None:
-    """Return the notes after the prompt, with others on its last onset; None if the notes don't begin with it."""
+    """Return the notes after the prompt, with others on its last onset, on its clock; None if the notes don't begin with it."""
     rest = _after_in_order(notes, prompt) if len(notes) >= len(prompt) else None
     return _after_on_grid(notes, prompt) if rest is None else rest
 
@@ -150,7 +176,7 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
     # What else begins with the prompt's last notes is continuation.
     keep = np.arange(len(notes)) >= begin
     keep &= (notes.onset > notes.onset[begin]) | ~np.isin(notes.pitch, list(last))
-    return Notes(notes.onset[keep], notes.duration[keep], notes.pitch[keep], notes.velocity[keep])
+    return _moved(_kept(notes, keep), float(notes.onset[begin]), prompt)
 
 
 def _runs(prompt: Notes, start: int, pitches: set[int]) -> Iterator[int]:
@@ -169,7 +195,7 @@ def _after_in_order(notes: Notes, prompt: Notes) -> Notes | None:
     """Do the same where the notes have the prompt's pitches in its order, all but those of its last chord."""
     size = len(prompt)
     if np.array_equal(notes.pitch[:size], prompt.pitch):
-        return notes[size:]
+        return _moved(notes[size:], float(notes.onset[size - 1]), prompt)
     before = int(np.searchsorted(prompt.onset, prompt.onset[-1]))
     if not np.array_equal(notes.pitch[:before], prompt.pitch[:before]):
         return None
@@ -180,4 +206,8 @@ def _after_in_order(notes: Notes, prompt: Notes) -> Notes | None:
         if not len(matches):
             return None
         keep[matches[0]] = False
+    return _moved(_kept(notes, keep), float(notes.onset[before]), prompt)
+
+
+def _kept(notes: Notes, keep: NDArray[np.bool_]) -> Notes:
     return Notes(notes.onset[keep], notes.duration[keep], notes.pitch[keep], notes.velocity[keep])

@@ -337,11 +337,7 @@ def _outcome(
 def _write_midi(folder: Path, external: External, targets: Sequence[Target]) -> None:
     for piece, target in enumerate(targets[: prepare.MIDI_PIECES]):
         if (piece, 0) in external.notes:
-            notes = external.notes[piece, 0]
-            # A file without the prompt begins at 0 s: move it to where the prompt ends.
-            if len(target.prompt) and len(notes) and notes.onset[0] < target.prompt.onset[-1]:
-                notes = notes.shifted(float(target.prompt.onset[-1]))
-            prepare.write_midi(folder / f"piece-{piece:03}.mid", target.prompt, notes)
+            prepare.write_midi(folder / f"piece-{piece:03}.mid", target.prompt, external.notes[piece, 0])
 
 
 def _row_name(name: str | None, folder: Path) -> str:

@@ -14,6 +14,7 @@ from bench.errors import DataError, UsageError
 from bench.listening.design import CATCHES, NOISE, ORIGINAL
 from bench.listening.key import ALWAYS, MOST_SYSTEMS, Contestant
 from bench.music.notes import Notes
+from bench.runner.contract import ONSET_TOLERANCE
 from bench.scoring.crossed import FEWEST
 from bench.scoring.score import planned_trials
 from bench.sound.loudness import loudness
@@ -167,8 +168,8 @@ def _finished(run: RunFolder, wanted: Callable[[Trial], bool]) -> Iterator[tuple
 
 
 def _on_axis(sample: Notes, prompt: Notes) -> Notes:
-    """Move what was written without the prompt behind it."""
-    ahead = len(prompt) and len(sample) and sample.onset[0] < prompt.onset[-1]
+    """Move what a model that takes no prompt wrote, from 0 s on, behind the prompt."""
+    ahead = len(prompt) and len(sample) and sample.onset[0] < prompt.onset[-1] - ONSET_TOLERANCE
     return sample.shifted(float(prompt.onset[-1])) if ahead else sample
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
+from bench.storage.run_folder import RunFolder
 from tests.cli import in_process
 from tests.storage.sealed import edited_json
 
@@ -125,6 +126,25 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     before = (folder / "report.csv").read_bytes()
     assert call("score", "mine", "--spec", "toy.yaml", "--out", "out").returncode == 0
     assert (folder / "report.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("later", [-1.0, 60.0])
+def test_what_is_heard_of_a_system_follows_the_prompt(call: Call, tmp_path: Path, prompts: Path, later: float) -> None:
+    """Its files begin at another time than ours: its continuations are as far from our prompts as in its files."""
+    continued(prompts, tmp_path / "mine")
+    for path in (tmp_path / "mine").iterdir():
+        notes = read_midi(path)
+        path.write_bytes(midi_bytes(notes.shifted(max(later, -float(notes.onset[0])))))
+    assert call("score", "mine", "--spec", "toy.yaml", "-q").returncode == 0
+    run = RunFolder(tmp_path / "reports/runs/toy-cpu-scored-mine")
+    (key,) = [planned.key for planned in run.read().trials if planned.trial["model"] == "external"]
+    targets, samples = run.read_targets().targets, run.samples(key)
+    for piece, target in enumerate(targets):
+        assert samples.notes[piece, 0].onset == pytest.approx(target.target.onset, abs=2e-3)
+    for piece in range(3):
+        heard = read_midi(run.trial_dir(key) / "midi" / f"piece-00{piece}.mid")
+        real = read_midi(run.path / "midi" / f"target-00{piece}.mid")
+        assert heard.onset == pytest.approx(real.onset, abs=2e-3)
 
 
 def test_a_system_without_velocity(call: Call, tmp_path: Path, prompts: Path) -> None:

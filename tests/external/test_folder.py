@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from bench.errors import DataError, UsageError
 from bench.external.folder import External, match, midi_files, read_external, samples_a_piece
 from bench.external.messages import at_row, counts, in_report, treated, warnings
-from bench.external.prompt_match import Opening, PromptRule, opening
+from bench.external.prompt_match import PAUSE, Opening, PromptRule, continuation, opening
 from bench.external.prompts import check_index, export_prompts, numbers_in, prompt_name
 from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
+from bench.runner.contract import ONSET_TOLERANCE
 from bench.runner.held_out import HeldOut
 from bench.specs.schema import DatasetChoice, Protocol, Spec
 from bench.storage.files import FORMAT, write_json
@@ -117,10 +118,12 @@ def test_a_prompt_on_a_coarser_grid_is_recognised(
     result = opening(written(before | after), written(set(zip(ticks[:size].tolist(), pitch[:size].tolist(), strict=True))))
     assert result.start == "prompt"
     assert result.rest is not None
-    counted = set(zip(np.rint(result.rest.onset * 480).astype(int).tolist(), result.rest.pitch.tolist(), strict=True))
+    moved = list(zip(np.rint(result.rest.onset * 480).astype(int).tolist(), result.rest.pitch.tolist(), strict=True))
     # Of a pitch that the prompt's last step has too, a file on a grid doesn't say whose a note is.
     last = set(pitch[:size][ticks[:size] >= ticks[size - 1] - 0.25 * 480].tolist())
-    assert {p for _, p in counted ^ after} <= last
+    # Nor, of a pitch that is repeated, when the prompt ends in it.
+    ends = {int(ticks[size - 1]) - end for end in on_grid.tolist()}
+    assert any({p for _, p in {(t - by, p) for t, p in moved} ^ after} <= last for by in ends)
 
 
 def written(keys: set[tuple[int, int]]) -> Notes:
@@ -156,6 +159,43 @@ def test_any_prompt_in_any_key_is_told_from_what_follows(prompt: list[int], rest
     assume(min(moved) >= 0 and max(moved) <= 127)
     found = opening(line(*moved, *rest), line(*prompt))
     assert (found.start, found.rest.pitch.tolist()) == ("transposed" if by else "prompt", rest)
+
+
+@pytest.mark.parametrize("rule", ["auto", "included"])
+@pytest.mark.parametrize("keys", [(60, 62, 64, 65, 67, 69, 71, 72), (62, 64, 66, 67, 69, 71, 73, 74), (1, 2, 3, 4, 5, 6, 7, 8)])
+@pytest.mark.parametrize("start", [0.0, 2.5, 60.0])
+def test_a_continuation_follows_our_prompt_wherever_the_file_has_it(
+    keys: tuple[int, ...], start: float, rule: PromptRule
+) -> None:
+    """Most programs write from 0 s on; ours begins as the piece does."""
+    prompt = line(*LONG, start=2.5)
+    rest, _, cut = continuation(line(*keys, 50, 51, start=start), prompt, rule)
+    assert cut == (rule == "included" or keys == LONG)
+    if cut:
+        assert (rest.onset - prompt.onset[-1]).tolist() == pytest.approx([0.5, 1.0])
+
+
+@given(st.floats(0, 1000), st.floats(0, 1000), st.lists(st.integers(0, 127), min_size=1, max_size=9))
+def test_no_continuation_begins_before_our_prompt_ends(ours: float, theirs: float, rest: list[int]) -> None:
+    prompt = line(*LONG, start=ours)
+    for keys in (LONG, (1, 2)):
+        for rule in get_args(PromptRule):
+            notes, *_ = continuation(line(*keys, *rest, start=theirs), prompt, rule)
+            assert np.diff(notes.onset) == pytest.approx(0.5)
+            assert all(-ONSET_TOLERANCE <= begin - prompt.onset[-1] <= PAUSE for begin in notes.onset[:1])
+
+
+@pytest.mark.parametrize(("start", "begins"), [(0.0, 6.25), (5.9, 6.25), (6.0, 6.0), (7.5, 7.5), (11.1, 6.25), (60.0, 6.25)])
+def test_what_is_written_without_the_prompt_begins_behind_it(start: float, begins: float) -> None:
+    """The prompt's last note is from 6 to 6.25 s."""
+    assert continuation(line(1, 2, 3, start=start), line(*LONG, start=2.5), "auto")[0].onset == pytest.approx(
+        [begins, begins + 0.5, begins + 1]
+    )
+
+
+@pytest.mark.parametrize(("start", "begins"), [(0.0, 0.0), (2.0, 2.0), (60.0, 0.0)])
+def test_without_a_prompt_a_piece_begins_soon(start: float, begins: float) -> None:
+    assert continuation(line(1, 2, start=start), line(), "auto")[0].onset.tolist() == [begins, begins + 0.5]
 
 
 def test_no_prompt_and_short_files_cut_nothing() -> None:
