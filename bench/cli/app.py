@@ -108,7 +108,12 @@ _add("model", new.model, "bench new model my-model", "bench new model my-model -
 _add("fetch", model.fetch, "bench model fetch mine --plugins my-models/", to=model_app)
 _add("verify", model.verify, "bench model verify mine --plugins my-models/", to=model_app)
 _add("prompts", external.prompts, "bench prompts table2 --to prompts")
-_add("score", external.score, "bench score magenta-out --spec table2 --name magenta", "bench score mine --run latest")
+_add(
+    "score",
+    external.score,
+    "bench score continued --prompts prompts --spec table2 --name magenta",
+    "bench score mine --run latest",
+)
 _add("audit", audit.audit, "bench audit --spec table2")
 _add("report", show.report, "bench report latest", "bench report table2-cpu --watch")
 _add("merge", show.merge, "bench merge host1/table2-cpu host2/table2-cpu --name table2-both")

@@ -23,6 +23,16 @@ SpecArgument = Annotated[
 ]
 OtherDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Use this dataset instead of the spec's.")]
 
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts",
+        metavar="DIR",
+        parser=path_of("--prompts"),
+        help="The folder that `bench prompts` wrote: says which prompts the files continue, where they don't begin with them.",
+    ),
+]
+
 PromptOption = Annotated[
     Literal["auto", "included", "absent"],
     typer.Option(help="Whether the files begin with their prompt; auto checks each, cuts it off, and refuses what is nearly it."),
@@ -53,7 +63,8 @@ def prompts(
     console = make_console()
     with make_display(quiet, console, make_console(stderr=True)) as display:
         held_out = hold_out(resolved, places, display=display)
-    again = ["bench", "score", "DIR", "--spec", spec, "--scale", chosen, *(["--dataset", dataset] if dataset else [])]
+    again = ["bench", "score", "DIR", "--prompts", str(to), "--spec", spec, "--scale", chosen]
+    again += ["--dataset", dataset] if dataset else []
     for option, folders in (("--data", data), ("--plugins", plugins)):
         again += [word for folder in folders or () for word in (option, str(folder))]
     export_prompts(held_out, to, scale=chosen, score=shlex.join([*again, "--name", "NAME"]), with_targets=targets)
@@ -73,6 +84,7 @@ def score(
     spec: Annotated[str | None, typer.Option("--spec", metavar="SPEC", help="Score on this spec's held-out pieces.")] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Score on this run's pieces, beside its rows.")] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the row; by default the folder's.")] = None,
+    prompts: PromptsOption = None,
     prompt: PromptOption = "auto",
     no_velocity: Annotated[
         bool, typer.Option("--no-velocity", help="The system gives notes no velocity: leave its columns of velocity undefined.")
@@ -105,6 +117,7 @@ def score(
                 folder,
                 spec,
                 name=name,
+                prompts=prompts,
                 prompt=prompt,
                 velocity=not no_velocity,
                 scale=scale,
@@ -119,7 +132,7 @@ def score(
                 if setting:
                     raise UsageError(f"{option} was given with --run.", "The run already determines it; leave the option out.")
             source = find_run(str(run), places.out)
-            scored = score_beside(folder, source, name=name, prompt=prompt, velocity=not no_velocity, out=out)
+            scored = score_beside(folder, source, name=name, prompts=prompts, prompt=prompt, velocity=not no_velocity, out=out)
     _show(console, errors, scored, quiet)
     if not scored.complete:
         raise typer.Exit(INCOMPLETE)

@@ -127,8 +127,8 @@ def _differs(path: Path, content: bytes) -> bool:
         return False
 
 
-def check_index(folder: Path, targets: tuple[Target, ...]) -> None:
-    """Refuse continuations of other prompts, if the folder still holds the index exported with them.
+def check_index(folder: Path, targets: tuple[Target, ...]) -> bool:
+    """Return whether a folder holds the index that was exported with these prompts; refuse that of others.
 
     Raises
     ------
@@ -137,13 +137,14 @@ def check_index(folder: Path, targets: tuple[Target, ...]) -> None:
     """
     file = folder / INDEX
     if not file.exists():
-        return
+        return False
     index = _read_index(file)
     if index.prompts != prompts_digest(targets):
         raise DataError(
             f"{file} is of other prompts: {index.about}.",
-            "Give the spec and scale that they were exported for, or remove the index if the files continue others.",
+            "Give the spec, scale and music that they were exported for, or the prompts that the files continue: --prompts DIR.",
         )
+    return True
 
 
 def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
@@ -199,6 +200,7 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
         "The prompt: a file may begin with the prompt or hold the continuation alone. It is cut off where the first notes have",
         "its pitches, in its order; also if the file's grid has moved them to common onsets. A file that begins with it in",
         "another key or order can't be used unless you say what the files hold: --prompt included, --prompt absent.",
+        f"{INDEX} in this folder says which prompts these are: with --prompts, also continuations alone are scored.",
         f"Score: {score}",
         "",
         f"Dataset: {index['dataset']['title']}, fingerprint {index['dataset']['fingerprint']}",

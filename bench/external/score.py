@@ -21,7 +21,7 @@ from bench.errors import DataError, UsageError
 from bench.external.folder import External, midi_files, read_external
 from bench.external.messages import at_row, counts, in_report
 from bench.external.prompt_match import PromptRule
-from bench.external.prompts import check_index
+from bench.external.prompts import INDEX, check_index
 from bench.music.isolation import isolated
 from bench.runner import prepare
 from bench.runner.datasets import Sink
@@ -109,6 +109,7 @@ def score_folder(
     spec: str | Path,
     *,
     name: str | None = None,
+    prompts: Path | str | None = None,
     prompt: PromptRule = "auto",
     velocity: bool = True,
     scale: str | None = None,
@@ -128,6 +129,9 @@ def score_folder(
         A shipped spec's name, or a YAML file. Its models are not run.
     name : str, optional
         Name of the row; by default the folder's.
+    prompts : Path, optional
+        The folder that `bench prompts` wrote, whose index says which prompts the files continue; by default `folder` itself may
+        hold the index. Files that don't begin with their prompts need it.
     prompt : {"auto", "included", "absent"}
         Whether the files begin with their prompts, see :func:`bench.external.prompt_match.continuation`.
     velocity : bool
@@ -155,12 +159,15 @@ def score_folder(
     show = display or (lambda event: None)
     # Before the run's folder is made: a folder that is refused leaves none behind and changes no earlier run.
     held_out = hold_out(resolved, places, fetch=fetch, display=show)
+    identified = _identified(folder, prompts, held_out.targets)
     checked = _check(system, folder, held_out.targets, Path(held_out.prepared.corpus), resolved.protocol.notes, prompt)
+    if not identified:
+        _refuse_unknown(checked.external, held_out.targets)
     where: dict[str, Any] = {"dataset": dataset, "data": data, "plugins": plugins}
     parts = [resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]
     run = _run_references(spec, "-".join(parts), list(references), show, scale=scale, out=out, fetch=fetch, **where)
     with run.lock():
-        command = _command(folder, "--spec", spec, name, prompt, velocity, scale=chosen, **where)
+        command = _command(folder, "--spec", spec, name, prompt, velocity, prompts=prompts, scale=chosen, **where)
         return _finish(run, checked, command, velocity, show)
 
 
@@ -169,6 +176,7 @@ def score_beside(
     source: Path,
     *,
     name: str | None = None,
+    prompts: Path | str | None = None,
     prompt: PromptRule = "auto",
     velocity: bool = True,
     out: Path | str | None = None,
@@ -180,8 +188,8 @@ def score_beside(
     folder : Path
     source : Path
         The run's folder. It is not changed.
-    name, prompt, velocity, out : optional
-        As for :func:`score_folder`.
+    name, prompts, prompt, velocity, out : optional
+        As for :func:`score_folder`; as the run holds its prompts, files without them may do without `prompts`.
 
     Returns
     -------
@@ -201,7 +209,9 @@ def score_beside(
     planned_trials(record)  # here and below, before the run's folder is made: a run that is refused leaves none behind
     places, protocol = Places.find(out), _terms(record).protocol
     corpus = _corpus(record, places)
-    checked = _check(system, folder, base.read_targets(), corpus, protocol.notes, prompt)
+    targets = base.read_targets()
+    _identified(folder, prompts, targets)
+    checked = _check(system, folder, targets, corpus, protocol.notes, prompt)
     run = _beside(places, source, system, record)
     with run.lock():
         for key in (planned.key for planned in record.trials):
@@ -215,7 +225,8 @@ def score_beside(
                     copy_file(base.trial_dir(key) / file, run.trial_dir(key) / file)
         copy_file(base.targets, run.targets)
         run.write(record)
-        return _finish(run, checked, _command(folder, "--run", source, name, prompt, velocity), velocity, lambda event: None)
+        command = _command(folder, "--run", source, name, prompt, velocity, prompts=prompts)
+        return _finish(run, checked, command, velocity, lambda event: None)
 
 
 def _beside(places: Places, source: Path, system: str, record: RunRecord) -> RunFolder:
@@ -229,9 +240,27 @@ def _beside(places: Places, source: Path, system: str, record: RunRecord) -> Run
     return RunFolder(places.out / "runs" / f"{name}-{place}")
 
 
+def _identified(folder: Path, prompts: Path | str | None, targets: Targets) -> bool:
+    """Whether an index says that the folder continues the prompts of these targets; that of other prompts is refused."""
+    known = check_index(Path(prompts or folder), targets.targets)
+    if prompts is not None and not known:
+        raise UsageError(f"{prompts} holds no {INDEX}.", "Give --prompts the folder that `bench prompts` wrote.")
+    return known
+
+
+def _refuse_unknown(external: External, targets: Targets) -> None:
+    """Refuse files that neither begin with their prompts nor come with an index: the music may have changed since the export."""
+    unknown = [file.name for file in external.files if file.start == "other" and len(targets.targets[file.piece].prompt)]
+    if unknown:
+        raise UsageError(
+            f"{len(unknown)} of {len(external.files)} files don't begin with their prompts ({unknown[0]}): nothing says which "
+            "prompts they continue.",
+            f"Name the folder that `bench prompts` wrote, which has their {INDEX}: --prompts DIR.",
+        )
+
+
 def _check(system: str, folder: Path, targets: Targets, corpus: Path, n_notes: int, prompt: PromptRule) -> CheckedFolder:
     """Read the folder; refuse here whatever can be refused."""
-    check_index(folder, targets.targets)
     music = load_corpus(corpus)
     with isolated():
         external = read_external(folder, targets.targets, n_notes, prompt)

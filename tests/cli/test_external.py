@@ -89,7 +89,7 @@ def test_prompts_are_exported_with_an_index(prompts: Path) -> None:
     assert index["dataset"]["fingerprint"] in readme
     command = next(line.removeprefix("Score: ") for line in readme.splitlines() if line.startswith("Score: "))
     assert shlex.split(command) == [
-        *("bench", "score", "DIR", "--spec", "toy.yaml", "--scale", "cpu"),
+        *("bench", "score", "DIR", "--prompts", "prompts", "--spec", "toy.yaml", "--scale", "cpu"),
         *("--data", "my music", "--plugins", str(PLUGINS), "--name", "NAME"),
     ]
 
@@ -161,18 +161,78 @@ def test_files_without_the_prompt_and_without_numbers_are_matched_in_order(call:
     continued(prompts, tmp_path / "mine", with_prompt=False)
     for i, path in enumerate(sorted((tmp_path / "mine").iterdir())):
         path.rename(path.with_name(f"song {'abcde'[i]}.mid"))
-    done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--name", "my system")
+    done = call("score", "mine", "--prompts", prompts, "--spec", "toy.yaml", "--out", "out", "--name", "my system")
     assert done.returncode == 0, done.stderr
     assert "each matched in sorted order: no file's name has a piece's number" in done.stdout
     assert "0 of 5 files begin with their prompt, 5 without it" in done.stdout
     assert "Nothing was cut off: all their notes count as continuation" in done.stdout
     assert rows(tmp_path / "out" / "runs" / "toy-cpu-scored-my~system")["my system"]["pitch_distance"] == "0"
-    other = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "--name", "my_system")
+    other = call("score", "mine", "--prompts", prompts, "--spec", "toy.yaml", "--out", "out", "--name", "my_system")
     assert other.returncode == 0, other.stderr
     assert sorted(p.name for p in (tmp_path / "out" / "runs").iterdir()) == [
         "toy-cpu-scored-my_system",
         "toy-cpu-scored-my~system",
     ]
+
+
+@pytest.mark.parametrize("rule", ["auto", "included", "absent"])
+def test_continuations_alone_need_the_prompts_that_they_continue(call: Call, tmp_path: Path, prompts: Path, rule: str) -> None:
+    continued(prompts, tmp_path / "mine")
+    for path in (tmp_path / "mine").iterdir():
+        path.write_bytes(midi_bytes(read_midi(path)[10 if rule != "included" else 0 :]))
+    if rule == "included":  # as many notes of another prompt
+        for path in (tmp_path / "mine").iterdir():
+            notes = read_midi(path)
+            path.write_bytes(midi_bytes(Notes.from_columns(notes.onset, notes.duration, notes.pitch[::-1], notes.velocity)))
+    score = ("score", "mine", "--spec", "toy.yaml", "--prompt", rule, "--out", "out", "-q")
+    refused = call(*score)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "error: 5 of 5 files don't begin with their prompts (prompt-000.mid): nothing says which prompts they continue.\n"
+        "Name the folder that `bench prompts` wrote, which has their prompts.json: --prompts DIR.\n",
+    )
+    assert not (tmp_path / "out/runs").exists()
+    assert call(*score, "--prompts", prompts).returncode == 0
+    (run,) = (tmp_path / "out/runs").iterdir()
+    assert f"--prompts {prompts}" in (run / "report.md").read_text()
+    assert call("score", "mine", "--run", run.name, "--name", "b", "--prompt", rule, "--out", "out", "-q").returncode == 0
+    shutil.copyfile(prompts / "prompts.json", tmp_path / "mine" / "prompts.json")
+    assert call(*score).returncode == 0
+
+
+def test_a_continuation_alone_among_others_needs_the_prompts_too(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    shutil.copyfile(prompts / "targets" / "prompt-003.mid", tmp_path / "mine" / "prompt-003.mid")
+    done = call("score", "mine", "--spec", "toy.yaml", "-q")
+    assert (done.returncode, "1 of 5 files don't begin with their prompts (prompt-003.mid)" in done.stderr) == (2, True)
+
+
+def test_continuations_of_music_that_changed_since_are_refused(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine", with_prompt=False)
+    spec = SPEC.replace("[untrained]", "[median]")
+    (tmp_path / "toy.yaml").write_text(spec)
+    assert call("run", "toy.yaml", "--out", "out", "-q").returncode == 0
+    (tmp_path / "toy.yaml").write_text(spec.replace("test: 9", "test: 8"))
+    runs = tmp_path / "out/runs"
+    done = call("score", "mine", "--prompts", prompts, "--spec", "toy.yaml", "--out", "out", "-q")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        3,
+        [
+            f"error: {prompts / 'prompts.json'} is of other prompts: the spec toy at scale cpu, dataset toy.",
+            "Give the spec, scale and music that they were exported for, or the prompts that the files continue: --prompts DIR.",
+        ],
+    )
+    assert [run.name for run in runs.iterdir()] == ["toy-cpu"]
+    assert call("score", "mine", "--prompts", prompts, "--run", "toy-cpu", "--out", "out", "-q").returncode == 0
+    shutil.copyfile(prompts / "prompts.json", tmp_path / "mine" / "prompts.json")
+    with edited_json(tmp_path / "mine" / "prompts.json") as index:
+        index["prompts"] = "of another spec"
+    assert call("score", "mine", "--prompts", tmp_path / "mine", "--run", "toy-cpu", "--out", "out", "-q").returncode == 3
+    assert call("score", "mine", "--prompts", prompts, "--run", "toy-cpu", "--out", "out", "-q").returncode == 0
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "gone"):
+        done = call("score", "mine", "--prompts", folder, "--run", "toy-cpu", "--out", "out", "-q")
+        assert (done.returncode, f"{folder} holds no prompts.json." in done.stderr) == (2, True)
 
 
 def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Path, prompts: Path) -> None:

@@ -253,7 +253,9 @@ def test_prompts_say_which_fold_a_piece_is_in_and_a_folder_of_them_is_scored(toy
     index = json.loads((folder / "prompts.json").read_text())
     assert {piece["fold"] for piece in index["pieces"]} == {1, 2, 3, 4}
     assert "learned from no piece of its fold" in (folder / "README.txt").read_text()
-    scored = score_folder(folder / "targets", toy.spec, name="perfect", scale="cpu", plugins=[PLUGINS], out=toy.out)
+    scored = score_folder(
+        folder / "targets", toy.spec, name="perfect", prompts=folder, scale="cpu", plugins=[PLUGINS], out=toy.out
+    )
     assert scored.complete
     row = score_run(scored.result.folder)["perfect"]
     assert row.cells["pitch_distance"].value == 0
