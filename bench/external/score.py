@@ -224,6 +224,7 @@ def score_beside(
                 if (base.trial_dir(key) / file).exists():
                     copy_file(base.trial_dir(key) / file, run.trial_dir(key) / file)
         copy_file(base.targets, run.targets)
+        prepare.write_targets_as_midi(run.path / "midi", targets)
         run.write(record)
         command = _command(folder, "--run", source, name, prompt, velocity, prompts=prompts)
         return _finish(run, checked, command, velocity, lambda event: None)

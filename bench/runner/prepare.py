@@ -206,7 +206,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     file = Path(job["folder"]) / "targets.npz"
     if not _same(file, targets):
         write_targets(file, targets)
-    _write_midi(Path(job["folder"]) / "midi", targets)
+    write_targets_as_midi(Path(job["folder"]) / "midi", targets)
     for remark in targets.facts["remarks"]:
         emit({"event": "message", "text": remark})
     if corpus.skipped:
@@ -487,7 +487,8 @@ def _same(file: Path, targets: Targets) -> bool:
     return stored.facts == targets.facts and stored.targets == targets.targets
 
 
-def _write_midi(folder: Path, targets: Targets) -> None:
+def write_targets_as_midi(folder: Path, targets: Targets) -> None:
+    """Write the first pieces, each with its prompt, as the MIDI files of a run."""
     for i, target in enumerate(targets.targets[:MIDI_PIECES]):
         make_way(folder.parent, f"midi/target-{i:03}.mid")
         write_midi(folder / f"target-{i:03}.mid", target.prompt, target.target)

@@ -317,6 +317,9 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     assert done.returncode == 0, done.stderr
     scored = tmp_path / "out" / "runs" / f"{run.name}-scored-mine"
     assert list(rows(scored)) == ["mine", *rows(run)]
+    verified = in_process.bench(tmp_path, "verify", scored.name, "--out", "out")
+    assert (verified.returncode, verified.stderr) == (0, ""), verified.stdout
+    assert [p.name for p in (scored / "midi").iterdir()] == [p.name for p in (run / "midi").iterdir()]
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
 
 
