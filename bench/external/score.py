@@ -23,14 +23,16 @@ from bench.external.messages import at_row, counts, in_report
 from bench.external.prompt_match import PromptRule
 from bench.external.prompts import INDEX, check_index
 from bench.music.isolation import isolated
+from bench.plugins.discovery import find_plugins
 from bench.runner import prepare
 from bench.runner.datasets import Sink
 from bench.runner.folds import divide, measure_divisions
 from bench.runner.held_out import hold_out
 from bench.scoring.score import planned_trials
+from bench.specs.check import ValidNames
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
-from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
+from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
 from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import FORMAT, write_json
@@ -51,7 +53,7 @@ YARDSTICKS = ("real", "shuffle", "median")
 #: Files of a trial's folder that its copy in another run needs, beside those that its outcome vouches for.
 _TRIAL_FILES = ("trial.json", "outcome.json", "stderr.log")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,59}")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.+ -]{0,58}[A-Za-z0-9_.+-])?")
 
 
 _AGAIN = "The command that made the run makes it again."
@@ -155,7 +157,7 @@ def score_folder(
     chosen, _ = choose_scale(scale, spec, places.plugins)
     resolved = load_spec(spec, places.plugins, scale=chosen, models=[], dataset=dataset)
     references = dict.fromkeys([*(kind for kind in resolved.references if kind != "untrained"), *YARDSTICKS])
-    _check_unused(system, references)
+    _check_unused(system, references, places)
     show = display or (lambda event: None)
     # Before the run's folder is made: a folder that is refused leaves none behind and changes no earlier run.
     held_out = hold_out(resolved, places, fetch=fetch, display=show)
@@ -205,9 +207,10 @@ def score_beside(
     midi_files(folder)
     base = RunFolder(source)
     record = base.read()
-    _check_unused(system, {planned.trial["system"] for planned in record.trials})
+    places = Places.find(out)
+    _check_unused(system, {planned.trial["system"] for planned in record.trials}, places)
     planned_trials(record)  # here and below, before the run's folder is made: a run that is refused leaves none behind
-    places, protocol = Places.find(out), _terms(record).protocol
+    protocol = _terms(record).protocol
     corpus = _corpus(record, places)
     targets = base.read_targets()
     _identified(folder, prompts, targets)
@@ -374,7 +377,8 @@ def _row_name(name: str | None, folder: Path) -> str:
     system = folder.resolve().name if name is None else name
     if not _NAME.fullmatch(system):
         raise UsageError(
-            f"{system!r} can't name a row and a folder: at most 60 letters, digits, spaces and _ . + -.", "Give --name NAME."
+            f"{system!r} can't name a row and a folder: at most 60 letters, digits, _ . + - and spaces between them.",
+            "Give --name NAME.",
         )
     return system
 
@@ -385,9 +389,13 @@ def _suffix(system: str) -> tuple[str, str]:
     return "scored", system.replace(" ", "~")
 
 
-def _check_unused(system: str, rows: Collection[str]) -> None:
+def _check_unused(system: str, rows: Collection[str], places: Places) -> None:
+    """Refuse a name that is taken, or that of a reference row, which flags, ranks and verdicts know by it, in the spec or not."""
+    otherwise = "Name the folder's row otherwise: --name NAME."
     if system in rows:
-        raise UsageError(f"There is already a row named {system!r}.", "Name the folder's row otherwise: --name NAME.")
+        raise UsageError(f"There is already a row named {system!r}.", otherwise)
+    if system in ValidNames(find_plugins("model", places.plugins), {}).references or system.startswith(f"{UNTRAINED} "):
+        raise UsageError(f"{system!r} is the name of a reference row.", otherwise)
 
 
 def _command(

@@ -317,6 +317,9 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     assert done.returncode == 0, done.stderr
     scored = tmp_path / "out" / "runs" / f"{run.name}-scored-mine"
     assert list(rows(scored)) == ["mine", *rows(run)]
+    for name in ("codec", "uniform"):
+        taken = call("score", "mine", "--run", run.name, "--name", name, "--out", "out")
+        assert (taken.returncode, f"'{name}' is the name of a reference row" in taken.stderr) == (2, True)
     verified = in_process.bench(tmp_path, "verify", scored.name, "--out", "out")
     assert (verified.returncode, verified.stderr) == (0, ""), verified.stdout
     assert [p.name for p in (scored / "midi").iterdir()] == [p.name for p in (run / "midi").iterdir()]
@@ -430,6 +433,10 @@ def test_a_refused_folder_leaves_the_latest_run_the_latest(call: Call, tmp_path:
         (["score", "mine"], 2, "Give either --spec SPEC or --run RUN."),
         (["score", "gone", "--spec", "toy.yaml"], 2, "There is no folder gone."),
         (["score", "music", "--spec", "toy.yaml", "--name", "median"], 2, "There is already a row named 'median'."),
+        (["score", "music", "--spec", "toy.yaml", "--name", "codec"], 2, "'codec' is the name of a reference row."),
+        (["score", "music", "--spec", "toy.yaml", "--name", "untrained"], 2, "'untrained' is the name of a reference row."),
+        (["score", "music", "--spec", "toy.yaml", "--name", "untrained x"], 2, "'untrained x' is the name of a reference row."),
+        (["score", "music", "--spec", "toy.yaml", "--name", "real "], 2, "'real ' can't name a row and a folder"),
         (["score", "music", "--spec", "toy.yaml", "--name", "../up"], 2, "can't name a row and a folder"),
     ],
 )
