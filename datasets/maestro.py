@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -111,18 +112,20 @@ class Dataset(bench.api.Dataset):
             return Verified((f"{self.name}.csv: not found in {folder}",))
         if (verified := checked_manifest(source, progress)) is not None:
             return verified
-        names = [row["midi_filename"] for row in self._rows(source)]
+        rows, skipped = self._rows(source)
+        names = [row["midi_filename"] for row in rows]
         problems = ((name, OUTSIDE if _leads_out(name) else midi_file_problem(source / name)) for name in names)
         lines = [f"{name}: {problem}" for name, problem in problems if problem]
         remark = f"Each file that {self.name}.csv lists was examined; the table itself has no known checksum."
-        return Verified(tuple(lines), there=len(names) - len(lines), remark=remark)
+        left_out = [f"{each.source}: {each.reason}" for each in skipped]
+        return Verified((*left_out, *lines), there=len(names) - len(lines), remark=remark)
 
     def fingerprint(self, source: Path | None) -> str:
-        """Identity of the selection: options, the CSV's rows and the content of each selected file."""
+        """Identity of the selection: options, the CSV's rows, also those left out, and the content of each selected file."""
         source = self._required(source)
-        entries, _ = self._entries(source)
+        entries, skipped = self._entries(source)
         rows = [(e.name, e.split, e.title, e.composer) for e in entries]
-        options = (self.version, self.minimum_notes, *(["pedal"] if self.pedal else []))
+        options = (self.version, self.minimum_notes, *(["pedal"] if self.pedal else []), *((s.source, s.reason) for s in skipped))
         return identity("maestro", 1, *options, rows, contents(source, (e.path for e in entries)))
 
     def load(self, source: Path | None, progress: Progress) -> Splits:
@@ -142,7 +145,7 @@ class Dataset(bench.api.Dataset):
         return source
 
     def _entries(self, source: Path) -> tuple[list[Entry], list[Skipped]]:
-        rows = self._rows(source)
+        rows, skipped = self._rows(source)
         chosen = [r for r in rows if self._wanted(r)]
         if not chosen:
             composers = sorted({r["canonical_composer"] for r in rows})
@@ -151,7 +154,6 @@ class Dataset(bench.api.Dataset):
                 f"Its composers: {', '.join(composers)}. Years: {', '.join(sorted({r['year'] for r in rows}))}.",
             )
         entries: list[Entry] = []
-        skipped: list[Skipped] = []
         for split in SPLITS:
             in_split = sorted((r for r in chosen if r["split"] == split), key=lambda r: unit_hash(r["midi_filename"]))
             for row in sorted(in_split[: self.limit], key=lambda r: r["midi_filename"]):
@@ -163,24 +165,55 @@ class Dataset(bench.api.Dataset):
         skipped += [Skipped(r["midi_filename"], f"unknown split {r['split']!r}") for r in chosen if r["split"] not in SPLITS]
         return entries, skipped
 
-    def _rows(self, source: Path) -> list[dict[str, str]]:
+    def _rows(self, source: Path) -> tuple[list[dict[str, str]], list[Skipped]]:
+        """Read the table; a row that lacks columns, or has too many, is left out by its line."""
         path = source / f"{self.name}.csv"
+        rows: list[dict[str, str]] = []
+        skipped: list[Skipped] = []
+        line = 1
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} can't be read ({error}).", f"Delete it and run `{self._fetch_command}`.") from error
-        if not rows or any(r.get(c) is None for r in rows for c in COLUMNS):
-            raise DataError(
-                f"{path} is not MAESTRO's table: expected rows with {', '.join(COLUMNS)}.",
-                f"Delete it and run `{self._fetch_command}`.",
-            )
-        return rows
+            raw = path.read_bytes()
+            # Without `strict` a stray quotation mark swallows the rows after it.
+            table = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
+            header = table.fieldnames or []
+            if lacking := [column for column in COLUMNS if column not in header]:
+                raise self._unusable(path, f"line 1 names no {', '.join(lacking)}; expected columns between commas")
+            line = table.line_num + 1
+            for row in table:
+                if problem := _misshapen(row):
+                    skipped.append(Skipped(f"{path.name}, line {line}", problem))
+                else:
+                    rows.append(row)
+                line = table.line_num + 1
+        except UnicodeDecodeError as error:
+            line += raw.count(b"\n", 0, error.start)
+            raise self._unusable(path, f"line {line} isn't UTF-8 text") from error
+        except csv.Error as error:
+            raise self._unusable(path, f"line {line} can't be read ({error}), as where a quotation mark is missing") from error
+        except OSError as error:
+            raise self._unusable(path, f"it can't be read ({error})") from error
+        if not rows:
+            raise self._unusable(path, f"{skipped[0].source}: {skipped[0].reason}" if skipped else "it has no rows")
+        return rows, skipped
+
+    def _unusable(self, path: Path, problem: str) -> DataError:
+        return DataError(
+            f"{path} is not MAESTRO's table: {problem}.",
+            f"Correct the table if it is your own; otherwise move it away and run `{self._fetch_command}`.",
+        )
 
     def _wanted(self, row: dict[str, str]) -> bool:
         composer = row["canonical_composer"].casefold()
         named = not self.composers or any(c.casefold() in composer for c in self.composers)
         return named and (not self.years or row["year"] in map(str, self.years))
+
+
+def _misshapen(row: dict[str, str]) -> str:
+    """Problem of a row that lacks columns or has more than the table; empty if there is none."""
+    if lacking := [column for column in COLUMNS if row[column] is None]:
+        return f"the row lacks {', '.join(lacking)}"
+    more = [value for column, value in row.items() if column is None]  # as a list, under no name
+    return "the row has more columns than the table" if any(map(any, more)) else ""
 
 
 def _leads_out(name: str) -> bool:

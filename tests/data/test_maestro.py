@@ -119,6 +119,91 @@ def test_rows_that_lead_elsewhere(local: Path, quiet: Quiet) -> None:
     assert [(s.source, "outside" in s.reason) for s in splits.skipped] == [("../secret.midi", True)]
 
 
+def changed(local: Path, line: int, text: str) -> None:
+    """Replace a line of the table, counted from 1; that of 4 and 5 is one row."""
+    table = local / "maestro-v3.0.0.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    lines[line - 1] = text + "\n"
+    table.write_text("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Franz Liszt,Hungarian", "the row lacks split, year, midi_filename"),
+        ("Franz Liszt,test,2009,2009/3.midi", "the row lacks midi_filename"),
+        ("Franz Liszt,Sonata, in B,test,2009,2009/3.midi,2009/3.wav,60.5", "the row has more columns than the table"),
+    ],
+)
+def test_a_row_of_other_columns_is_left_out_by_its_line(local: Path, quiet: Quiet, text: str, reason: str) -> None:
+    before = Maestro().fingerprint(local)
+    changed(local, 6, text)
+    splits = Maestro().load(local, quiet)
+    assert ids(splits.test) == ["2009/4.midi"]
+    assert [(s.source, s.reason) for s in splits.skipped] == [("maestro-v3.0.0.csv, line 6", reason)]
+    assert Maestro().verify(local, quiet).differences == (f"maestro-v3.0.0.csv, line 6: {reason}",)
+    assert Maestro().fingerprint(local) != before
+
+
+@pytest.mark.parametrize("end", [",2009/3.wav,60.5,,", ",2009/3.wav", ""])
+def test_columns_that_nobody_reads_may_be_more_or_fewer(local: Path, quiet: Quiet, end: str) -> None:
+    changed(local, 6, f"Franz Liszt,Sonata,test,2009,2009/3.midi{end}")
+    splits = Maestro().load(local, quiet)
+    assert (ids(splits.test), splits.skipped) == (["2009/3.midi", "2009/4.midi"], ())
+
+
+def test_a_table_that_a_spreadsheet_saved(local: Path, quiet: Quiet) -> None:
+    """It begins with a byte order mark."""
+    before = Maestro().fingerprint(local)
+    table = local / "maestro-v3.0.0.csv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert len(Maestro().load(local, quiet).test) == 2
+    assert Maestro().fingerprint(local) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "said"),
+    [
+        (6, 'Franz Liszt,"Sonata,test,2009,2009/3.midi,2009/3.wav,60.5', "line 6 can't be read"),
+        (7, 'Franz Liszt,"Sonata,test,2009,2009/3.midi,2009/3.wav,60.5', "line 7 can't be read"),
+        (6, f"Franz Liszt,{'W' * 200_000},test,2009,2009/3.midi,2009/3.wav,60.5", "line 6 can't be read"),
+        (1, "canonical_composer;canonical_title;split;year;midi_filename", "line 1 names no canonical_composer, canonical_title"),
+    ],
+)
+def test_the_line_that_makes_a_table_unreadable_is_named(local: Path, quiet: Quiet, line: int, text: str, said: str) -> None:
+    changed(local, line, text)
+    with pytest.raises(DataError, match=rf"maestro-v3\.0\.0\.csv is not MAESTRO's table: {said}") as refused:
+        Maestro().load(local, quiet)
+    assert refused.value.hint == "Correct the table if it is your own; otherwise move it away and run `bench data fetch maestro`."
+
+
+def test_the_line_of_text_in_another_encoding_is_named(local: Path, quiet: Quiet) -> None:
+    table = local / "maestro-v3.0.0.csv"
+    table.write_bytes(table.read_text().encode("latin-1"))
+    with pytest.raises(DataError, match=r"line 3 isn't UTF-8 text"):
+        Maestro().load(local, quiet)
+
+
+def test_a_table_without_a_usable_row_names_the_first(local: Path, quiet: Quiet) -> None:
+    (local / "maestro-v3.0.0.csv").write_text(maestro_csv(()) + "\nFranz Liszt\n")
+    with pytest.raises(DataError, match=r"csv, line \d: the row lacks canonical_title, split"):
+        Maestro().load(local, quiet)
+
+
+def test_a_corrected_row_is_another_selection(local: Path, quiet: Quiet) -> None:
+    """Else the report would still name what was left out before."""
+    table = local / "maestro-v3.0.0.csv"
+    whole, fingerprints = table.read_text(), set()
+    for name in ("2009/3.midi", "../3.midi", "/etc/passwd"):
+        table.write_text(whole.replace("2009/3.midi", name))
+        fingerprints.add(Maestro().fingerprint(local))
+    assert len(fingerprints) == 3
+    table.write_text(whole.replace('"test"', '"Test"'))
+    before = Maestro().fingerprint(local)
+    table.write_text(whole.replace('"test"', '"TEST"'))
+    assert Maestro().fingerprint(local) != before
+
+
 @pytest.mark.parametrize("table", ["", "a,b\n1,2\n", maestro_csv(without="split")])
 def test_damaged_table(local: Path, quiet: Quiet, table: str) -> None:
     (local / "maestro-v3.0.0.csv").write_text(table)
