@@ -211,7 +211,7 @@ class Dataset(bench.api.Dataset):
     def _fetch_listed(
         self, folder: Path, lock: dict[str, Any], client: Client, progress: Progress
     ) -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
-        """Download for a new lock: return the files by address, and the addresses without a MIDI file with the reason."""
+        """Download for a new lock: return the files by address, and with the reason the addresses that deliver no MIDI file."""
         progress(0, 0, "reading midiworld's lists")
         links = self._links(client)
         files: dict[str, dict[str, Any]] = {}
@@ -247,11 +247,13 @@ class Dataset(bench.api.Dataset):
             write_file(path, body)
             facts = {"file": name, "sha256": digest, "bytes": len(body), "title": link.title, "composer": link.composer}
             files.setdefault(link.url, facts)
-        if broken and files and not self._delivers(client, *next(iter(files.items()))):
-            unreached |= broken
-        if unreached:
-            raise _unreachable(unreached, len(links))
-        return {link.url: files[link.url] for link in links if link.url in files}, list(map(list, broken.items()))
+        failed = broken | unreached
+        # Where the server delivers others, it is the address's own fault that it failed twice. A locked file has to come.
+        needed = unreached if not files else unreached.keys() & lock["files"].keys()
+        if needed or (failed and files and not self._delivers(client, *next(iter(files.items())))):
+            raise _unreachable(failed, len(links))
+        left_out = [[link.url, failed[link.url]] for link in links if link.url in failed]
+        return {link.url: files[link.url] for link in links if link.url in files}, left_out
 
     def _answers(self, client: Client) -> bool:
         """Whether the server answers at all."""

@@ -455,14 +455,47 @@ def test_what_a_server_that_is_down_does_not_deliver_is_fetched_later(
 
 
 def test_what_a_busy_server_does_not_deliver_is_fetched_later(site: Server, tmp_path: Path, quiet: Quiet) -> None:
-    """Its front page and its lists answer."""
+    """Its front page and its lists answer, and while it was asked for files it delivered two."""
     site.put("", b"<html>")
-    site.put("download/4", Answer(b"", 503))
-    with pytest.raises(DataError, match=r"1 of 6 files can't be downloaded now; http\S+: the server answered 503"):
+    for i in range(len(HOSTILE)):
+        site.put(f"download/{i}", *([midi_bytes(music(i, 90))] if i < 2 else []), Answer(b"", 503))
+    with pytest.raises(DataError, match=r"4 of 6 files can't be downloaded now; http\S+: the server answered 503"):
         make(site).fetch(tmp_path, quiet)
-    site.put("download/4", midi_bytes(music(4, 90)))
+    for i in range(len(HOSTILE)):
+        site.put(f"download/{i}", midi_bytes(music(i, 90)))
     make(site).fetch(tmp_path, quiet)
     assert len(all_pieces(make(site).load(tmp_path, quiet))) == len(HOSTILE)
+
+
+def test_a_locked_file_that_breaks_off_is_fetched_later(site: Server, tmp_path: Path, quiet: Quiet) -> None:
+    """Another selection of the same lock has it."""
+    make(site).fetch(tmp_path, quiet)
+    lock = json.loads((tmp_path / "midiworld.lock.json").read_text())
+    (tmp_path / lock["files"][site.url + "download/4"]["file"]).unlink()
+    site.put("download/4", Answer(b"", 503))
+    with pytest.raises(DataError, match=r"1 of 6 files can't be downloaded now; http\S+4: the server answered 503"):
+        make(site, limit=6).fetch(tmp_path, quiet)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (Answer(b"", 503, {"Retry-After": "0"}), "the server answered 503"),
+        (Answer(bytes(40_000), cut=100), "ChunkedEncodingError"),
+        (Answer(b"zz\r\nxx\r\n", headers={"Transfer-Encoding": "chunked"}, measured=False), "ChunkedEncodingError"),
+    ],
+)
+def test_addresses_that_always_break_off_cost_themselves(
+    site: Server, tmp_path: Path, quiet: Quiet, trouble: Answer, said: str
+) -> None:
+    site.put("", b"<html>")
+    for i in (1, 2, 4, 5):
+        site.put(f"download/{i}", trouble)
+    make(site).fetch(tmp_path, quiet)
+    splits = make(site).load(tmp_path, quiet)
+    assert [skipped.source for skipped in splits.skipped] == [f"{site.url}download/{i}" for i in (1, 2, 4, 5)]
+    assert all(said in skipped.reason for skipped in splits.skipped)
+    assert len(all_pieces(splits)) == 2
 
 
 def test_a_file_that_a_server_never_delivers_costs_itself(site: Server, tmp_path: Path, quiet: Quiet) -> None:
