@@ -25,8 +25,6 @@ from bench.system.disk import is_file
 FOLDERS: dict[Kind, str] = {"model": "models", "dataset": "datasets"}
 
 _HERE = Path(__file__).resolve().parents[1]
-#: What decides a plug-in's result besides its own folder: a change here is a change of every plug-in.
-_SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py", "music/ticks.py")
 
 
 def shipped_folder(kind: Kind) -> Path:
@@ -99,20 +97,6 @@ def load(plugin: Plugin) -> Any:
     loaded: Any = getattr(module, CLASSES[plugin.kind])
     loaded.header = plugin.header
     return loaded
-
-
-def source_digest(plugin: Plugin) -> str:
-    """Hash the source that decides a plug-in's result: the file, its ``_*.py`` siblings, and the shared modules.
-
-    It does not depend on where the files lie, so a result made in a container counts on the host.
-    """
-    digest = hashlib.sha256()
-    siblings = sorted(plugin.path.parent.glob("_*.py"))
-    for path in (plugin.path, *siblings, *(path for name in _SHARED for path in sorted(_HERE.glob(name)))):
-        content = path.read_bytes()
-        digest.update(f"{path.name}\x1f{len(content)}\x1f".encode())
-        digest.update(content)
-    return digest.hexdigest()
 
 
 def _files(kind: Kind, extra: Sequence[Path]) -> Iterator[Path]:

@@ -23,7 +23,8 @@ from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
 from bench.music.reading import reading_by
-from bench.plugins.discovery import get_plugin, load, source_digest
+from bench.plugins.digest import source_digest
+from bench.plugins.discovery import get_plugin, load
 from bench.plugins.header import Plugin
 from bench.runner.folds import deal, fold_remarks, pooled
 from bench.runner.reading import FEW, PooledReading, reader_version, releasing, written_to

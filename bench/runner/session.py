@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import PluginError, SpecError, did_you_mean
-from bench.plugins.discovery import find_plugins, source_digest
+from bench.plugins.digest import imported_packages, source_digest
+from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
 from bench.runner.datasets import Sink, prepare_dataset
 from bench.runner.engines.engine import Engine, Job, Work
@@ -48,6 +49,8 @@ class Session:
         self.threads = self.engine.threads(self.scale)
         self.plugins: dict[str, Plugin] = find_plugins("model", self.places.plugins)
         self.digests: dict[str, str] = {}
+        #: The user's packages that each model imports, see :func:`bench.plugins.digest.imported_packages`.
+        self.packages: dict[str, dict[str, str]] = {}
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
         #: Where the weights of a model with some hyperparameters are.
@@ -62,7 +65,9 @@ class Session:
         # Before the dataset is parsed, so that a missing interpreter is reported at once.
         pythons = {needs: frameworks.interpreter(needs) for needs in sorted({self._requires(t) for t in planned})}
         # Computed once: a worker refuses a source that was changed since.
-        self.digests = {model: source_digest(self.plugins[model]) for model in sorted({t.model for t in planned})}
+        used = sorted({trial.model for trial in planned})
+        self.packages = {model: imported_packages(self.plugins[model]) for model in used}
+        self.digests = {model: source_digest(self.plugins[model], self.packages[model]) for model in used}
         self.display(
             {"event": "start", "spec": self.spec.name, "scale": self.scale, "why": self.why, "folder": str(self.folder.path)}
         )
@@ -166,6 +171,7 @@ class Session:
             "targets": str(self.folder.targets),
             "plugins": list(map(str, self.places.plugins)),
             "digest": self.digests[trial.model],
+            "packages": self.packages[trial.model],
             "weights": self.weights[name].source if (name := _model_name(trial)) in self.weights else None,
             "bench": provenance.installation(),
             "python": python,

@@ -19,11 +19,13 @@ from pydantic import ValidationError
 
 from bench.api import Model, Notes, seed_for
 from bench.errors import BenchError, DataError, PluginError, UsageError, is_denied, is_machines, is_users, machine_error, refusal
+from bench.formatting import listed
 from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.metrics.sample_scores import store_scores
-from bench.plugins.discovery import get_plugin, raised_by_plugin, source_digest
+from bench.plugins.digest import source_digest, unknown_packages
+from bench.plugins.discovery import get_plugin, raised_by_plugin
 from bench.plugins.header import Plugin
 from bench.runner import processes
 from bench.runner.constrained import Conductor
@@ -223,6 +225,7 @@ class TrialTask:
             *self._likelihood(model, kind, division),
         )
         self._remark_on_weights(samples)
+        self._remark_on_code()
         facts = self._facts(model)
         self.peak = peak_bytes()
         self.phase = "originality"  # measured here, because scoring does not read the training pieces
@@ -246,7 +249,7 @@ class TrialTask:
 
     def _plugin(self) -> Plugin:
         plugin = get_plugin("model", self.trial.model, [Path(p) for p in self.job["plugins"]])
-        if source_digest(plugin) != self.job["digest"]:
+        if source_digest(plugin, self.job.get("packages", {})) != self.job["digest"]:
             ours, theirs = provenance.installation(), self.job["bench"]
             if ours != theirs:
                 raise PluginError(f"{sys.executable} has {ours}, the runner {theirs}.", "Install the same midibench in both.")
@@ -409,6 +412,14 @@ class TrialTask:
         for name, value in wrong.items():
             self._remark(f"facts() gave {name} = {str(value)[:60]}; it must be a number from 0 to 10^15, so it is left out.")
         return facts
+
+    def _remark_on_code(self) -> None:
+        """Say which code no key knows, so that a change of it would go unnoticed."""
+        if unknown := unknown_packages(self.job.get("packages", {})):
+            self._remark(
+                f"uses code that isn't part of its key: {listed(unknown)}. After a change of it, give the run another --out, "
+                "or import it in the plug-in's own file."
+            )
 
     def _remark(self, text: str) -> None:
         text = _cut(text)

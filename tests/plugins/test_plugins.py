@@ -11,7 +11,8 @@ import pytest
 
 import bench.plugins.discovery
 from bench.errors import PluginError
-from bench.plugins.discovery import find_plugins, get_plugin, load, source_digest
+from bench.plugins.digest import imported_packages, source_digest
+from bench.plugins.discovery import find_plugins, get_plugin, load
 from bench.plugins.header import read_plugin
 from bench.plugins.parameters import Parameter
 from bench.system.frameworks import lacking
@@ -342,6 +343,36 @@ class TestDigest:
         with (tmp_path / changed).open("a") as file:
             file.write("# more\n")
         assert source_digest(read_plugin(path)) != before
+
+    @pytest.mark.parametrize(
+        ("statement", "changed"),
+        [
+            ("from ._net.blocks import VALUE", "_net/blocks.py"),
+            ("from ._net import blocks", "_net/blocks.py"),
+            ("from ._net import VALUE", "_net/__init__.py"),
+            ("from .base import Base", "base.py"),
+            ("def late():\n    from .base import Base\n", "base.py"),
+            ("from ._first import VALUE", "deeper/second.py"),
+            ("import users_package", "lib/users_package/net.py"),
+            ("from users_package.net import VALUE", "lib/users_package/net.py"),
+            ("import users_module as m", "lib/users_module.py"),
+        ],
+    )
+    def test_a_change_of_what_it_imports_changes_it(self, tmp_path, monkeypatch, statement, changed):
+        for name in ("_net/__init__.py", "_net/blocks.py", "base.py", "deeper/second.py"):
+            write(tmp_path / name, "VALUE = 1\n")
+        for name in ("users_package/__init__.py", "users_package/net.py", "users_module.py"):
+            write(tmp_path / "lib" / name, "VALUE = 1\n")
+        write(tmp_path / "_first.py", "from .deeper.second import VALUE\n")
+        monkeypatch.syspath_prepend(tmp_path / "lib")
+        path = model(tmp_path, header=f"{HEADER}{statement}\n")
+        before = source_digest(read_plugin(path))
+        write(tmp_path / changed, "VALUE = 2\n")
+        assert source_digest(read_plugin(path)) != before
+
+    def test_what_is_installed_or_missing_is_no_package_of_the_users(self, tmp_path):
+        path = model(tmp_path, header=f"{HEADER}import json, numpy, bench.api, no_such_module\nfrom . import no_such_file\n")
+        assert imported_packages(read_plugin(path)) == {}
 
     def test_another_plugin_does_not(self, tmp_path):
         path = model(tmp_path)

@@ -1,0 +1,138 @@
+"""Digest of the code that decides a plug-in's result: its file, what that imports from its folder, and the user's packages."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bench.plugins.discovery import shipped_folder
+from bench.plugins.header import CLASSES, Plugin
+from bench.plugins.source import parse
+
+_HERE = Path(__file__).resolve().parents[1]
+#: What decides a plug-in's result besides its own folder: a change here is a change of every plug-in.
+_SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py", "music/ticks.py")
+#: Names of the folders of installed packages: their code changes with their version.
+_INSTALLED = {"site-packages", "dist-packages"}
+#: Names of modules that are no package of the user's, wherever they lie.
+_OTHERS = {"bench", "__main__", "__mp_main__", "sitecustomize", "usercustomize"}
+#: Where Python's own modules are, those that it makes for the platform included.
+_PYTHON = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+
+
+def source_digest(plugin: Plugin, packages: Mapping[str, str] | None = None) -> str:
+    """Hash the source that decides a plug-in's result.
+
+    That is its file, its ``_*.py`` siblings, what these import relatively, `packages`, and the modules that all plug-ins share.
+    The digest does not depend on where the files lie, so a result made in a container counts on the host.
+
+    Parameters
+    ----------
+    plugin : Plugin
+    packages : mapping of str to str, optional
+        Paths of the user's packages that it imports, by name; by default :func:`imported_packages`.
+    """
+    digest = hashlib.sha256()
+    found = imported_packages(plugin) if packages is None else packages
+    shared = [(path.name, path) for name in _SHARED for path in sorted(_HERE.glob(name))]
+    for name, path in (*_own_files(plugin), *_files_of(found), *shared):
+        content = path.read_bytes()
+        digest.update(f"{name}\x1f{len(content)}\x1f".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def imported_packages(plugin: Plugin) -> dict[str, str]:
+    """Find the packages and modules that a plug-in imports and that are neither Python's, nor bench's, nor installed.
+
+    Such are those of ``$PYTHONPATH`` and of editable installations: their code changes without a version. What these import in
+    turn from other such packages isn't followed; :func:`unknown_packages` finds it once it was imported.
+    """
+    if _is_shipped(plugin):
+        return {}
+    names = {name for _, path in _own_files(plugin) for name in _absolute_imports(parse(path))}
+    places = {name: _place(name) for name in sorted(names - sys.stdlib_module_names - {"bench"})}
+    return {name: str(place) for name, place in places.items() if place is not None and _is_users(place)}
+
+
+def unknown_packages(packages: Mapping[str, str]) -> list[str]:
+    """Name what this process has imported from neither `packages`, Python, bench, a plug-in's folder nor installed packages."""
+    known = [Path(place) for place in packages.values()]
+    return sorted(
+        name
+        for name, module in list(sys.modules.items())
+        if "." not in name and name not in _OTHERS and not name.startswith("bench_plugins_")
+        if (place := getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None))
+        if _is_users(path := Path(place).absolute()) and not any(path.is_relative_to(package) for package in known)
+    )
+
+
+def _is_users(path: Path) -> bool:
+    return not _INSTALLED & {*path.parts} and not any(path.is_relative_to(place) for place in _PYTHON)
+
+
+def _is_shipped(plugin: Plugin) -> bool:
+    return plugin.path.parent.resolve() in {shipped_folder(kind).resolve() for kind in CLASSES}
+
+
+def _own_files(plugin: Plugin) -> Iterator[tuple[str, Path]]:
+    """Yield the plug-in's file, its helpers and the files that these import relatively, each with its path in the folder."""
+    folder = plugin.path.parent
+    waiting = [plugin.path, *sorted(folder.glob("_*.py"))]
+    seen = {*waiting}
+    while waiting:
+        path = waiting.pop(0)
+        yield path.relative_to(folder).as_posix(), path
+        if not _is_shipped(plugin):  # the shipped files import nothing but helpers, and a trial's start doesn't wait for them
+            new = sorted({*_relative_imports(parse(path), path, folder)} - seen)
+            seen.update(new)
+            waiting += new
+
+
+def _relative_imports(tree: ast.Module, path: Path, folder: Path) -> Iterator[Path]:
+    """Yield the files in `folder` that a file's relative imports may execute, wherever in it they stand."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        parents = [path.parent, *path.parent.parents][node.level - 1 :]
+        if not parents or not parents[0].is_relative_to(folder):
+            continue
+        base, parts = parents[0], (node.module or "").split(".") if node.module else []
+        modules = [parts[:i] for i in range(1, len(parts) + 1)] + [[*parts, alias.name] for alias in node.names]
+        for module in modules:
+            place = base.joinpath(*module)
+            yield from (file for file in (place.with_name(f"{place.name}.py"), place / "__init__.py") if file.is_file())
+
+
+def _absolute_imports(tree: ast.Module) -> Iterator[str]:
+    """Yield the top-level names of what a file imports, wherever in it the imports stand."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _place(name: str) -> Path | None:
+    """Folder or file of an importable package or module; None if there is none, or it isn't of files."""
+    try:
+        spec = importlib.util.find_spec(name)  # of a top-level name: imports nothing
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).absolute()
+    return Path(spec.origin).absolute() if spec.has_location and spec.origin else None
+
+
+def _files_of(packages: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    for name, place in sorted(packages.items()):
+        root = Path(place)
+        files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
+        yield from ((f"{name}/{file.relative_to(root).as_posix()}", file) for file in files)

@@ -1,0 +1,43 @@
+"""Code that a plug-in imports is a part of its trials' keys; what isn't is named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import PLUGINS, Bench
+
+MODEL = '''\
+"""Plays the pitch of a package."""
+import numpy as np
+import bench.api
+from bench.api import Notes
+from users_net.pitch import PITCH
+FEATURES = "one pitch"
+class Model(bench.api.Model):
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        start = [p.onset[-1] if len(p) else 0.0 for p in prompts]
+        step = np.arange(n_notes) * 0.1
+        return [Notes.from_columns(s + step, np.full(n_notes, 0.1), np.full(n_notes, PITCH), np.full(n_notes, 64)) for s in start]
+'''
+
+
+def test_a_package_of_the_users(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin, library = toy.folder / "played.py", toy.folder / "library"
+    plugin.write_text(MODEL)
+    for package, text in {"users_net": "", "users_deeper": ""}.items():
+        (library / package).mkdir(parents=True)
+        (library / package / "__init__.py").write_text(text)
+    pitch: Path = library / "users_net" / "pitch.py"
+    pitch.write_text("import users_deeper\nPITCH = 60\n")
+    monkeypatch.syspath_prepend(library)
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(library), *filter(None, sys.path)]))
+    toy.write({"played": {}})
+    for expected in (60, 20):
+        pitch.write_text(f"import users_deeper\nPITCH = {expected}\n")
+        assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+        assert set(toy.notes("played").notes[0, 0].pitch) == {expected}
+    (remark,) = toy.outcome("played")["remarks"]
+    assert remark.startswith("uses code that isn't part of its key: users_deeper.")
