@@ -132,7 +132,7 @@ def test_a_trial_that_fails_or_hangs_costs_itself(toy: Bench) -> None:
             "endless": {"plugin": "faulty", "params": {"how": "hang", "path": str(toy.folder / "pids")}},
         },
         seeds=1,
-        budget={"epochs": 2, "timeout": 15},
+        budget={"epochs": 2, "timeout": 30},
     )
     code, said = toy.run()
     assert code == 3, said
