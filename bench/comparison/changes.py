@@ -138,8 +138,10 @@ class Comparison:
 
     @property
     def comparable(self) -> bool:
-        """Whether any value can be compared."""
-        return any(change.status != "not compared" for change in self.changes)
+        """Whether any value of the music, or of a model, can be compared: the memory of reference rows alone says nothing."""
+        kinds = {name: row.kind for name, row in self.runs[0].rows.items()}
+        told = [c for c in self.changes if c.metric.group != "cost" or kinds[c.system] == "model"]
+        return any(change.status != "not compared" for change in told)
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:

@@ -111,6 +111,18 @@ def test_nothing_in_common_is_not_comparable(make: Make) -> None:
     assert [match.seeds for match in comparison.rows] == [("1 seed", "–"), ("–", "1 seed")]
 
 
+@pytest.mark.parametrize(("kind", "comparable"), [("reference", False), ("model", True)])
+def test_costs_of_reference_rows_alone_compare_no_runs(make: Make, kind: str, comparable: bool) -> None:
+    a, b = make("a"), make("b")
+    b.real = [Notes.from_columns(n.onset, n.duration, n.pitch + 40, n.velocity) for n in b.real]
+    for run in (a, b):
+        off(run, "ngram", BEFORE, kind=kind)
+    comparison = compared(a.close(), b.close())
+    assert one(comparison, "parameters", system="ngram").status == "equal"
+    assert {c.metric.group for c in comparison.changes if c.status != "not compared"} == {"cost"}
+    assert comparison.comparable == comparable
+
+
 def test_a_copied_row_is_equal(make: Make) -> None:
     runs = []
     for name in ("a", "b"):
