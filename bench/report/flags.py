@@ -29,6 +29,9 @@ GAP = 1.5
 #: Name of the flag of a pretrained model.
 PRETRAINED = "may have seen the test pieces"
 
+#: What tells, beside the validation score, how a training goes.
+_WATCHED = ("loss", "critic_gap", "gradient_norm")
+
 #: The validation score that has limits of its own.
 BITS = "validation_bits"
 
@@ -74,7 +77,7 @@ def still_improving(history: Sequence[Epoch]) -> bool:
     True
     """
     name, values = _validation(history)
-    if len(values) < 2:
+    if len(values) < 2 or not _finite(history):
         return False
     best = min(values[:-1])
     return best - values[-1] > (GAIN if name == BITS else GAIN_SHARE * abs(best))
@@ -97,10 +100,12 @@ def diverged(history: Sequence[Epoch]) -> bool:
     False
     >>> diverged([{"critic_gap": gap} for gap in (0.5, 1.2, 2.4)])
     True
+    >>> diverged([{"validation_bits": bits} for bits in (9.0, 8.0, None)])
+    True
     """
     name, values = _validation(history)
-    losses, gaps, norms = (_logged(history, logged) for logged in ("loss", "critic_gap", "gradient_norm"))
-    if not all(map(math.isfinite, (*values, *losses, *gaps, *norms))):
+    losses, gaps, norms = (_logged(history, logged) for logged in _WATCHED)
+    if not _finite(history):
         return True
     if values and values[-1] - min(values) > (LOST_BITS if name == BITS else (LOST_TIMES - 1) * abs(min(values))):
         return True
@@ -134,8 +139,14 @@ def _validation(history: Sequence[Epoch]) -> tuple[str, list[float]]:
     return name, _logged(history, name)
 
 
+def _finite(history: Sequence[Epoch]) -> bool:
+    """Whether all that tells how a training goes are numbers."""
+    return all(math.isfinite(value) for name in (score_name(history), *_WATCHED) for value in _logged(history, name))
+
+
 def _logged(history: Sequence[Epoch], name: str) -> list[float]:
-    return [entry[name] for entry in history if entry.get(name) is not None]
+    """Values of that name. What no JSON number is was stored as null: NaN, or an infinity."""
+    return [math.nan if entry[name] is None else entry[name] for entry in history if name in entry]
 
 
 def _any_training(rule: Callable[[Sequence[Epoch]], bool]) -> Callable[[Row, Mapping[str, float]], bool]:
@@ -179,7 +190,8 @@ FLAGS = (
     ),
     Flag(
         DIVERGED,
-        f"In at least one training the last validation was worse than the best by {LOST_BITS:g} bit or more (another score: "
+        "In at least one training a validation score or loss was no finite number, or "
+        f"the last validation was worse than the best by {LOST_BITS:g} bit or more (another score: "
         f"{LOST_TIMES:g} times as high), or the loss ended at its largest, over {GROWN_TIMES:g} times its smallest. In an "
         "adversarial training the norm of the critic's gradient did, or the critic's mean score of real windows was at last more "
         f"than {GAP:g} away from that of generated ones. The row includes that training and does not show what the method does "

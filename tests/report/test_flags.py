@@ -60,7 +60,9 @@ def test_a_training_that_goes_on_unchanged_is_no_longer_improving(values: list[f
         ([{"validation_loss": v} for v in (-3.0, -4.0, -5.0)], False),
         ([{"validation_loss": v} for v in (-5.0, 1.0)], True),
         ([{"loss": 1.0}, {"loss": math.inf}], True),
-        ([{"loss": None, "validation_bits": None}], False),
+        ([{"loss": None, "validation_bits": None}], True),  # NaN, as JSON has it
+        ([{"loss": 5.0, "validation_bits": 9.0}, {"loss": None, "validation_bits": 8.0}], True),
+        ([{"seconds": 1.0, "core_seconds": None, "loss": 1.0}], False),  # no clock is no divergence
         ([{"critic_gap": v} for v in (0.5, 1.2, 1.6)], True),
         ([{"critic_gap": v} for v in (0.5, -1.6)], True),  # the generator far ahead
         ([{"critic_gap": v} for v in (0.5, 3.0, 0.5)], False),  # the generator caught up
@@ -84,6 +86,17 @@ def test_one_training_is_enough_for_a_flag_and_the_note_names_the_row(stored: St
     names = {system: [flag.name for flag in some] for system, some in built(folder).flags.items()}
     assert names == {"lstm": ["validation bits still falling"], "gan": []}
     assert "- Validation bits still falling (lstm): In at least one training" in written(folder)["report.md"]
+
+
+@pytest.mark.parametrize("end", [math.nan, math.inf, -math.inf])
+def test_a_training_that_ends_in_no_number_is_flagged_as_diverged_alone(stored: Stored, end: float) -> None:
+    history = [{"epoch": e, "seconds": 1.0, "loss": x - 4, "validation_bits": x} for e, x in ((1, 9.0), (2, 8.0), (3, end))]
+    stored.add("lstm", 0, moved(1), training={**done(0, None)["training"], "history": history})
+    folder = stored.close()
+    assert [flag.name for flag in built(folder).flags["lstm"]] == ["diverged"]
+    text = written(folder)["report.md"]
+    assert "Diverged, at least one training: lstm." in text
+    assert "Validation bits fell" not in text
 
 
 def test_a_row_without_bits_is_flagged_by_its_own_score(stored: Stored) -> None:
