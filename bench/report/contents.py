@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.formatting import brief, tally
+from bench.formatting import brief, listed, tally
 from bench.metrics import HEADLINE
 from bench.music.codec import NoteCodec
 from bench.report.flags import FLAGS, Flag, flags
@@ -81,7 +81,7 @@ class Report:
     def published_value(self, row: Row, metric: str) -> float | None:
         """Look up the published value of a trained row, by the row's name, else by its plug-in's if only one row has it.
 
-        A run at another scale than an anchor's, or on other music, has none to stand beside it.
+        A run at another scale than an anchor's, or on other held-out pieces, has none to stand beside it.
         """
         if self.published is None or row.kind != "model" or self.off_anchor:
             return None
@@ -97,7 +97,15 @@ class Report:
             return ""
         if self.run.scale not in table.scales:
             return f"at scale {self.run.scale} networks, music or training are smaller (use --scale {' or '.join(table.scales)})"
-        return "" if self.spec["dataset"]["name"] == table.dataset else f"the music isn't that of {table.dataset}"
+        dataset = self.spec["dataset"]
+        if dataset["name"] != table.dataset:
+            return f"the music isn't that of {table.dataset}"
+        if self.spec["protocol"].get("folds"):
+            return "every piece is held out in turn, so the held-out pieces are others (leave out protocol.folds)"
+        # Where the music comes from selects none of it: its checksum does.
+        options = {name: value for name, value in (dataset.get("options") or {}).items() if value is not None and name != "url"}
+        wrong = [name for name in sorted({*options, *table.options}) if options.get(name) != table.options.get(name)]
+        return f"other options of the dataset select other music ({listed(wrong)})" if wrong else ""
 
     def header(self, row: Row) -> Mapping[str, Any]:
         """Header that the row's plug-in declares."""

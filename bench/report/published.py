@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 
@@ -26,6 +26,8 @@ class Published:
     scales : tuple of str, optional
         Of an anchor: the only scales of the spec whose numbers stand beside these, on the same dataset. Empty for a table that
         stands beside any.
+    options : mapping, optional
+        Of an anchor: the options of the dataset that select its music.
     same_pieces : bool, optional
         Whether it was measured on the pieces that ours is; if not, whether a further training of ours may give it says nothing.
     """
@@ -37,6 +39,7 @@ class Published:
     caveat: str
     values: Mapping[str, Mapping[str, float]]
     scales: tuple[str, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
     same_pieces: bool = True
 
 
@@ -85,6 +88,7 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             "segments, the last shorter); it trains on random crops of 2048 events.",
             values={"event-transformer": {"nats_per_event": 1.84}},
             scales=("gpu",),
+            options={"version": "1.0.0", "pedal": "extend"},
             same_pieces=False,
         ),
     }

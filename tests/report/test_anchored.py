@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from .stored_run import Stored, moved, rows, written
+from bench.specs.load import load_spec
+
+from .stored_run import Stored, built, moved, rows, written
+
+#: Options of the music that Hawthorne et al. measured on.
+MAESTRO = {"version": "1.0.0", "pedal": "extend"}
 
 
 def predicted(nats: float, **changes: Any) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def test_a_published_value_is_inside_if_a_further_training_may_give_it(text: dic
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
 def test_a_smaller_scale_says_that_its_numbers_are_not_the_anchors(stored: Stored, scale: str) -> None:
-    stored.spec |= {"published": "hawthorne2019", "dataset": {"name": "maestro"}}
+    stored.spec |= {"published": "hawthorne2019", "dataset": {"name": "maestro", "options": MAESTRO}}
     stored.scale = scale
     stored.add("event-transformer", 0, moved(8), prediction=predicted(2.5, unit="event"))
     text = written(stored.close())["report.md"]
@@ -63,6 +68,44 @@ def test_an_anchor_stands_beside_its_own_music_alone(stored: Stored) -> None:
     text = written(stored.close())["report.md"]
     assert "Not the anchor's numbers: the music isn't that of jsb." in text
     assert "Bai 2018" not in anchored(text)[0]
+
+
+def test_an_anchor_does_not_stand_beside_folds(stored: Stored) -> None:
+    stored.spec |= {"published": "bai2018", "dataset": {"name": "jsb"}}
+    stored.spec["protocol"]["folds"] = 2
+    for seed in range(2):
+        stored.add("lstm", seed, moved(8), prediction=predicted(8.40 + seed))
+    text = written(stored.close())["report.md"]
+    assert "Not the anchor's numbers: every piece is held out in turn, so the held-out pieces are others" in text
+    assert not {"Bai 2018", "Difference", "Inside"} & anchored(text)[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (MAESTRO | {"limit": 9}, "limit"),
+        (MAESTRO | {"composer": ["Bach", "Liszt"], "pedal": "ignore"}, "composer and pedal"),
+        ({"pedal": "extend"}, "version"),
+        ({}, "pedal and version"),
+        (MAESTRO | {"url": "https://example.org/maestro.zip", "limit": None}, ""),
+    ],
+)
+def test_an_anchor_stands_beside_its_own_selection_alone(stored: Stored, options: dict[str, Any], named: str) -> None:
+    stored.spec |= {"published": "hawthorne2019", "dataset": {"name": "maestro", "options": options}}
+    stored.scale = "gpu"
+    stored.add("event-transformer", 0, moved(8), prediction=predicted(2.5, unit="event"))
+    text = written(stored.close())["report.md"]
+    assert (f"other options of the dataset select other music ({named})." in text) == bool(named)
+    assert anchored(text)[0].get("Hawthorne 2019") == (None if named else "1.84")
+
+
+@pytest.mark.parametrize("name", ["anchor-jsb", "anchor-maestro"])
+def test_the_shipped_anchors_stand_beside_their_published_values(stored: Stored, name: str) -> None:
+    spec = load_spec(name, scale="gpu")
+    stored.scale = "gpu"
+    stored.spec |= {"published": spec.published, "dataset": spec.dataset.model_dump(mode="json")}
+    stored.add("lstm" if name == "anchor-jsb" else "event-transformer", 0, moved(8), prediction=predicted(8.4))
+    assert built(stored.close()).off_anchor == ""
 
 
 def test_the_csv_has_both_values(text: dict[str, str]) -> None:
