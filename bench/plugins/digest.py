@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench.plugins.discovery import shipped_folder
@@ -38,9 +38,10 @@ def source_digest(plugin: Plugin, packages: Mapping[str, str] | None = None) -> 
         Paths of the user's packages that it imports, by name; by default :func:`imported_packages`.
     """
     digest = hashlib.sha256()
-    found = imported_packages(plugin) if packages is None else packages
+    followed = _followed(plugin)
+    found = _packages_of(followed) if packages is None else packages
     shared = [(path.name, path) for name in _SHARED for path in sorted(_HERE.glob(name))]
-    for name, path in (*_own_files(plugin), *_files_of(found), *shared):
+    for name, path in (*_own_files(plugin, followed), *_files_of(found), *shared):
         content = path.read_bytes()
         digest.update(f"{name}\x1f{len(content)}\x1f".encode())
         digest.update(content)
@@ -53,9 +54,11 @@ def imported_packages(plugin: Plugin) -> dict[str, str]:
     Such are those of ``$PYTHONPATH`` and of editable installations: their code changes without a version. What these import in
     turn from other such packages isn't followed; :func:`unknown_packages` finds it once it was imported.
     """
-    if _is_shipped(plugin):
-        return {}
-    names = {name for _, path in _own_files(plugin) for name in _absolute_imports(parse(path))}
+    return _packages_of(_followed(plugin))
+
+
+def _packages_of(followed: Mapping[Path, ast.Module]) -> dict[str, str]:
+    names = {name for tree in followed.values() for name in _absolute_imports(tree)}
     places = {name: _place(name) for name in sorted(names - sys.stdlib_module_names - {"bench"})}
     return {name: str(place) for name, place in places.items() if place is not None and _is_users(place)}
 
@@ -80,18 +83,28 @@ def _is_shipped(plugin: Plugin) -> bool:
     return plugin.path.parent.resolve() in {shipped_folder(kind).resolve() for kind in CLASSES}
 
 
-def _own_files(plugin: Plugin) -> Iterator[tuple[str, Path]]:
-    """Yield the plug-in's file, its helpers and the files that these import relatively, each with its path in the folder."""
-    folder = plugin.path.parent
-    waiting = [plugin.path, *sorted(folder.glob("_*.py"))]
-    seen = {*waiting}
+def _followed(plugin: Plugin) -> dict[Path, ast.Module]:
+    """Parse the plug-in's file and what it imports relatively, and so on; nothing of a shipped one.
+
+    The shipped files import nothing but helpers and what is installed, and a trial's start doesn't wait for them.
+    """
+    folder, trees, waiting = plugin.path.parent, dict[Path, ast.Module](), [plugin.path]
+    if _is_shipped(plugin):
+        return trees
     while waiting:
-        path = waiting.pop(0)
-        yield path.relative_to(folder).as_posix(), path
-        if not _is_shipped(plugin):  # the shipped files import nothing but helpers, and a trial's start doesn't wait for them
-            new = sorted({*_relative_imports(parse(path), path, folder)} - seen)
-            seen.update(new)
-            waiting += new
+        path = waiting.pop()
+        if path not in trees:
+            trees[path] = parse(path)
+            waiting += _relative_imports(trees[path], path, folder)
+    return trees
+
+
+def _own_files(plugin: Plugin, followed: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield the plug-in's file, its helpers and those `followed` from it, each with its path in the folder."""
+    folder = plugin.path.parent
+    # A helper that nobody imports may be unfinished: it is hashed, since it may be imported by name at run time, and not parsed.
+    helpers = sorted(folder.glob("_*.py"))
+    yield from ((path.relative_to(folder).as_posix(), path) for path in dict.fromkeys([plugin.path, *helpers, *sorted(followed)]))
 
 
 def _relative_imports(tree: ast.Module, path: Path, folder: Path) -> Iterator[Path]:
@@ -119,16 +132,18 @@ def _absolute_imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _place(name: str) -> Path | None:
-    """Folder or file of an importable package or module; None if there is none, or it isn't of files."""
+    """Folder or file of an importable package or module; None if there is none, or it isn't of files.
+
+    The finder of an editable installation may name a folder that isn't there.
+    """
     try:
         spec = importlib.util.find_spec(name)  # of a top-level name: imports nothing
     except (ImportError, ValueError):
         return None
     if spec is None:
         return None
-    if spec.submodule_search_locations:
-        return Path(next(iter(spec.submodule_search_locations))).absolute()
-    return Path(spec.origin).absolute() if spec.has_location and spec.origin else None
+    places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.has_location and spec.origin else [])]
+    return next((Path(place).absolute() for place in places if Path(place).exists()), None)
 
 
 def _files_of(packages: Mapping[str, str]) -> Iterator[tuple[str, Path]]:

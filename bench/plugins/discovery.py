@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.errors import PluginError, did_you_mean, import_refused
 from bench.plugins.header import CLASSES, Kind, Plugin, read_plugin
+from bench.plugins.uncached import import_from_source
 from bench.system import frameworks
 from bench.system.disk import is_file
 
@@ -140,6 +141,8 @@ def _package(folder: Path) -> str:
         package = ModuleType(name, f"Plug-ins of {folder}.")
         package.__path__ = [str(folder)]
         sys.modules[name] = package
+        if folder not in {shipped_folder(kind).resolve() for kind in CLASSES}:
+            import_from_source(name)
     return name
 
 

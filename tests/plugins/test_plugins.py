@@ -1,10 +1,12 @@
 """Plug-ins: found by path, read without an import, loaded as siblings of one package."""
 
 import inspect
+import os
 import re
 import subprocess
 import sys
 import textwrap
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -329,6 +331,29 @@ class TestLoading:
         with pytest.raises(PluginError, match="importing the model 'mine' failed"):
             load(read_plugin(path))
 
+    @pytest.mark.parametrize("changed", ["mine.py", "_net.py", "_deep/net.py"])
+    def test_what_is_executed_is_what_is_written(self, tmp_path, changed):
+        """A file of the same length and time is compiled anew, though Python would take the code it compiled before."""
+        path = model(tmp_path, header=f"{HEADER}from ._net import VALUE\nfrom ._deep.net import VALUE as deep\nOWN = 1\n")
+        for name in ("_net.py", "_deep/net.py"):
+            write(tmp_path / name, "VALUE = 1\n")
+        asked = (
+            "import sys; from pathlib import Path; from bench.plugins.discovery import load\n"
+            "from bench.plugins.header import read_plugin\n"
+            "module = sys.modules[load(read_plugin(Path(sys.argv[1]))).__module__]; print(module.OWN, module.VALUE, module.deep)"
+        )
+
+        def values() -> list[str]:
+            return subprocess.run([sys.executable, "-c", asked, path], capture_output=True, text=True, check=True).stdout.split()
+
+        assert values() == ["1", "1", "1"]
+        file = tmp_path / changed
+        stat = file.stat()
+        file.write_text(file.read_text().replace(" = 1", " = 2"))
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert sorted(values()) == ["1", "1", "2"]
+        assert not [*tmp_path.rglob("__pycache__")], "nothing is left in a user's folder"
+
 
 class TestDigest:
     def test_it_does_not_depend_on_the_place(self, tmp_path):
@@ -373,6 +398,28 @@ class TestDigest:
     def test_what_is_installed_or_missing_is_no_package_of_the_users(self, tmp_path):
         path = model(tmp_path, header=f"{HEADER}import json, numpy, bench.api, no_such_module\nfrom . import no_such_file\n")
         assert imported_packages(read_plugin(path)) == {}
+
+    def test_a_helper_that_nobody_imports_may_be_unfinished(self, tmp_path):
+        path = model(tmp_path)
+        write(tmp_path / "_later.py", "def (:\n")
+        before = source_digest(read_plugin(path))
+        write(tmp_path / "_later.py", "def half(:\n")
+        assert source_digest(read_plugin(path)) != before, "it may be imported by name"
+
+    def test_the_folder_that_a_finder_names_may_be_missing(self, tmp_path, monkeypatch):
+        class Editable:
+            """As the finder of an editable namespace package."""
+
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                if name != "moved_away":
+                    return None
+                spec = ModuleSpec(name, None, is_package=True)
+                spec.submodule_search_locations = ["__editable__.moved_away.finder.__path_hook__"]
+                return spec
+
+        monkeypatch.setattr(sys, "meta_path", [Editable, *sys.meta_path])
+        assert imported_packages(read_plugin(model(tmp_path, header=f"{HEADER}import moved_away\n"))) == {}
 
     def test_another_plugin_does_not(self, tmp_path):
         path = model(tmp_path)

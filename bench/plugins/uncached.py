@@ -1,0 +1,47 @@
+"""Import of users' files from their source alone.
+
+Python takes compiled code from ``__pycache__`` for that of a file with the same length and the same second of its last change.
+A file that was edited within a second, or copied with its time, would run as it was before, under the digest of what it is now.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType
+
+
+class _Source(SourceFileLoader):
+    """Loader that compiles each time."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+class _Finder:
+    """Finder of the modules of some packages; a folder without ``__init__.py`` is left to Python's own, its modules are not."""
+
+    def __init__(self) -> None:
+        self.packages: set[str] = set()
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if fullname.partition(".")[0] not in self.packages:
+            return None
+        for folder in path or ():
+            finder = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Source, SOURCE_SUFFIXES))
+            if (spec := finder.find_spec(fullname)) is not None and spec.loader is not None:
+                return spec
+        return None
+
+
+_FINDER = _Finder()
+
+
+def import_from_source(package: str) -> None:
+    """Let no import of `package` or its submodules read or write compiled code in this process."""
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    _FINDER.packages.add(package)
