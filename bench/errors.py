@@ -14,6 +14,10 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+#: Exit codes that no error stands for: incomplete work (a failed trial, missing data, a missing framework), and nothing to
+#: compare with (no value of a run, no checksum of a file).
+INCOMPLETE, NOT_COMPARABLE = 3, 4
+
 #: ``errno`` where the disk, or the user's quota, is full.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 

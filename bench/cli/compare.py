@@ -8,7 +8,8 @@ import typer
 
 from bench.cli import completion
 from bench.cli.options import OutOption, OutputOption
-from bench.cli.output import NOT_COMPARABLE, find_run, make_console, print_line
+from bench.cli.output import find_run, make_console, print_line
+from bench.errors import NOT_COMPARABLE
 
 Format = Literal["text", "markdown", "html", "json"]
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, ScaleOption, path_of
-from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
-from bench.errors import UsageError
+from bench.cli.output import find_run, make_console, print_line
+from bench.errors import INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
     from bench.external.score import Scored

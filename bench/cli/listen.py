@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import OutOption, QuietOption, RunArgument
-from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
-from bench.errors import BenchError, UsageError, did_you_mean
+from bench.cli.output import find_run, make_console, print_line
+from bench.errors import INCOMPLETE, BenchError, UsageError, did_you_mean
 
 
 class NoSoundError(BenchError):

@@ -15,18 +15,12 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from bench.errors import BenchError, UsageError, did_you_mean, machine_error, refusal
+from bench.errors import INCOMPLETE, NOT_COMPARABLE, BenchError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
 from bench.system.disk import is_file
 
 if TYPE_CHECKING:  # only shown here; a command that verifies has loaded it
     from bench.api import Verified
-
-#: Exit code of incomplete work: a failed trial, missing data, a missing framework.
-INCOMPLETE = 3
-
-#: Exit code where there is nothing to compare with: no value of a run, as of `bench check`, no checksum of a file.
-NOT_COMPARABLE = 4
 
 
 class CleanConsole(Console):

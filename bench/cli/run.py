@@ -23,8 +23,8 @@ from bench.cli.options import (
     ScaleOption,
     SoundOption,
 )
-from bench.cli.output import INCOMPLETE, SEARCH, as_bench_error, make_console, print_line, show_error
-from bench.errors import BenchError, UsageError
+from bench.cli.output import SEARCH, as_bench_error, make_console, print_line, show_error
+from bench.errors import INCOMPLETE, BenchError, UsageError
 
 if TYPE_CHECKING:
     from bench.benchmark import RunResult

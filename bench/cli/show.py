@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.cli.options import DataOption, OutOption, PluginsOption, QuietOption, RunArgument
-from bench.cli.output import INCOMPLETE, find_run, make_console, print_line
+from bench.cli.output import find_run, make_console, print_line
+from bench.errors import INCOMPLETE
 
 What = Literal["specs", "models", "datasets", "metrics"]
 

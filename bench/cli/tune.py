@@ -11,8 +11,9 @@ import typer
 from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption, path_of
-from bench.cli.output import INCOMPLETE, SEARCH, make_console, print_line
+from bench.cli.output import SEARCH, make_console, print_line
 from bench.cli.run import names
+from bench.errors import INCOMPLETE
 
 
 def tune(

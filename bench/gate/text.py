@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bench.errors import INCOMPLETE, NOT_COMPARABLE
 from bench.formatting import brief, escape
 from bench.gate.compare import Verdict
-from bench.gate.verdicts import FINE, INCOMPLETE, NOT_COMPARABLE, STATUSES, WORSE, Judgement, RowChange
+from bench.gate.verdicts import FINE, STATUSES, WORSE, Judgement, RowChange
 
 HEADINGS = {
     FINE: "Nothing is worse",

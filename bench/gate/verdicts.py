@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.errors import INCOMPLETE, NOT_COMPARABLE
 from bench.gate.baseline import Baseline
 from bench.gate.compare import JUDGED, Earlier, Pair, Status, Verdict, obstacles, pairs_of, warnings
 from bench.gate.significance import ALPHA, Chance, judge_all
@@ -19,8 +20,8 @@ from bench.scoring.crossed import FEWEST
 #: In order of importance.
 STATUSES: tuple[Status, ...] = ("worse", "lost", "better", "unclear", "untested", "new", "not compared", "same")
 
-#: Exit codes of `bench check`.
-FINE, WORSE, INCOMPLETE, NOT_COMPARABLE = 0, 1, 3, 4
+#: Exit codes of `bench check`, beside those of :mod:`bench.errors`.
+FINE, WORSE = 0, 1
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pytest
 
 from bench import errors
 from bench.cli import app
-from bench.cli.output import INCOMPLETE, as_bench_error
+from bench.cli.output import as_bench_error
+from bench.errors import INCOMPLETE
 from bench.runner.engines.remote import SubmittedError
 from tests.cli import in_process
 
