@@ -9,7 +9,7 @@ from bench.comparison.runs import Run
 from bench.formatting import DASH, Cell, Grid, brief, p_text, plural
 from bench.metrics import HEADLINE, METRICS, Metric
 from bench.metrics.thresholds import SMALLEST
-from bench.report.numbers import bound_mark, number_text, size_text, table_cell
+from bench.report.numbers import number_text, size_text, table_cell, value_mark
 
 #: Metrics with a table of their own, of all rows.
 MAIN = (*HEADLINE, "bits_per_note", "nats_per_frame", "nats_per_event")
@@ -155,7 +155,7 @@ def _value(run: Run, system: str, metric: Metric) -> Cell:
     row = run.rows.get(system)
     if row is None:
         return Cell(DASH)
-    return table_cell(metric.name, row.cells[metric.name], interval=True, mark=bound_mark(row, metric.name))
+    return table_cell(metric.name, row.cells[metric.name], interval=True, mark=value_mark(row, metric.name))
 
 
 def change_cell(change: Change) -> Cell:

@@ -8,10 +8,7 @@ from bench.comparison.runs import Run
 from bench.gate.baseline import Series
 from bench.gate.compare import JUDGED
 from bench.metrics import METRICS, Metric
-from bench.scoring.table import Row
-
-#: The metric that depends on the spec's `target`.
-TO_TARGET = "seconds_to_target"
+from bench.scoring.table import TO_TARGET, Row, by_classes
 
 
 def obstacle(metric: Metric, system: str, before: Run, now: Run) -> str:
@@ -40,6 +37,8 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
         yield from _of_machine(old, new, before, now)
     if metric.name == TO_TARGET and before.record.spec.get("target") != now.record.spec.get("target"):
         yield "another target"
+    if by_classes(metric.name) and old.classes != new.classes:
+        yield "other classes"
     if metric.group == "harmony" and before.constraints != now.constraints:
         yield "another chord plan"
     if _undecided(metric, old, new):

@@ -20,7 +20,7 @@ from bench.metrics import METRICS
 from bench.metrics.metric import Metric
 from bench.scoring import stats
 from bench.scoring.crossed import FEWEST, Interval
-from bench.scoring.table import Table
+from bench.scoring.table import Row, Table
 
 #: Fewest systems for a correlation: of three, one in six orders agrees by chance.
 FEWEST_SYSTEMS = 4
@@ -117,16 +117,22 @@ def _agreement(metric: Metric, votes: Votes, worth: Floats, values: Floats, lead
 
 def _mean(contestant: Contestant | None, metric: Metric, table: Table) -> float:
     """How good the training that was heard is by the metric, higher being better; NaN without a value."""
-    row = None if contestant is None else table.find(contestant.name)
+    row = _row(contestant, metric, table)
     value = None if row is None or contestant is None else row.cells[metric.name].seed_means.get(contestant.seed)
     return np.nan if value is None else _goodness(metric, value)
+
+
+def _row(contestant: Contestant | None, metric: Metric, table: Table) -> Row | None:
+    """Row of a contestant, if its value can be compared with the others'."""
+    row = None if contestant is None else table.find(contestant.name)
+    return None if row is None or row.incomparable(metric.name) else row
 
 
 def _by_piece(metric: Metric, votes: Votes, contestants: Sequence[Contestant | None], table: Table) -> Floats:
     """By how much the metric prefers the first clip of each vote; NaN without a value."""
     goodness: dict[tuple[int, int], float] = {}
     for number, contestant in enumerate(contestants):
-        row = None if contestant is None else table.find(contestant.name)
+        row = _row(contestant, metric, table)
         if row is not None and contestant is not None:
             by_piece = row.cells[metric.name].by_seed.get(contestant.seed, {})
             goodness |= {(number, piece): _goodness(metric, value) for piece, value in by_piece.items()}

@@ -22,7 +22,7 @@ from bench.metrics.cost import yardsticks_per_second
 from bench.report.contents import Report
 from bench.report.findings import bounds
 from bench.report.histories import histories
-from bench.report.numbers import bound_mark, number_text
+from bench.report.numbers import number_text, value_mark
 from bench.scoring.crossed import seeds_interval
 from bench.scoring.score import standard_deviation
 from bench.scoring.table import Row, TrialScore
@@ -194,7 +194,8 @@ def unclear_crossings(report: Report) -> bool:
 
 
 def _bits_crossings(report: Report, axis: Axis) -> Iterator[Crossing]:
-    return crossings(training_lines(report, axis))
+    incomparable = {row.system for row in _models(report) if row.other_classes}
+    return crossings({name: line for name, line in training_lines(report, axis).items() if name not in incomparable})
 
 
 def _told_apart(report: Report, crossing: Crossing) -> bool:
@@ -250,7 +251,7 @@ def table(report: Report) -> Grid:
         for row in _models(report):
             if any(_at(row, share, metric) for metric in COLUMNS):
                 until = [_spent_cell(row, share, what, text) for what, text in _SPENT.items()]
-                cells = [_cell(row, share, metric, bound_mark(row, metric)) for metric in COLUMNS]
+                cells = [_cell(row, share, metric, value_mark(row, metric)) for metric in COLUMNS]
                 rows.append([row.system, Cell(share_text(share), share), *until, *cells])
     titles = [METRICS[m].title + (f" ({METRICS[m].unit})" if m in HEADLINE else "") for m in COLUMNS]
     return Grid(["Model", "Budget", "Updates", "Notes", "Training time", *titles], rows, frozenset({0}))

@@ -14,7 +14,6 @@ from typing import Any
 
 from bench.formatting import brief, listed, tally
 from bench.metrics import HEADLINE
-from bench.music.codec import NoteCodec
 from bench.report.flags import FLAGS, Flag, flags
 from bench.report.published import PUBLISHED, Published
 from bench.scoring.grid_search import Search, searches, without_losers
@@ -122,7 +121,7 @@ class Report:
     def bits_below_ngram(self, row: Row) -> float | None:
         """Percent by which bits per note are below those of the row ngram; None where they are not comparable."""
         ngram = self.table.find(NGRAM)
-        if ngram is None or ngram.kind != "reference" or _classes(row) != _classes(ngram):
+        if ngram is None or ngram.kind != "reference" or row.other_classes or ngram.other_classes:
             return None
         ours, theirs = row.cells["bits_per_note"].value, ngram.cells["bits_per_note"].value
         return None if ours is None or not theirs else 100 * (1 - ours / theirs)
@@ -192,9 +191,3 @@ def build_report(folder: Path, table: Table) -> Report:
 def piece_name(target: Target) -> str:
     """Composer and title of a piece, or its id, in one line."""
     return brief(": ".join(filter(None, (target.piece.composer, target.piece.title or target.piece.id))), 100)
-
-
-def _classes(row: Row) -> tuple[int, int]:
-    """Time and duration classes of a row's likelihood."""
-    codec = NoteCodec()
-    return row.params.get("time_classes", codec.time_classes), row.params.get("duration_classes", codec.duration_classes)

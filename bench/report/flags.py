@@ -32,6 +32,9 @@ PRETRAINED = "may have seen the test pieces"
 #: What tells, beside the validation score, how a training goes.
 _WATCHED = ("loss", "critic_gap", "gradient_norm")
 
+#: Name of the flag of a row over other classes.
+CLASSES = "bits over other classes"
+
 #: The validation score that has limits of its own.
 BITS = "validation_bits"
 
@@ -168,6 +171,13 @@ FLAGS = (
         "little of new music. Beside models that were trained here it has no rank and is never bold. A seed of it draws other "
         "samples and trains nothing: its intervals are for other pieces and other draws, not for other trainings.",
         lambda row, values: row.pretrained,
+    ),
+    Flag(
+        CLASSES,
+        "Its bits are over other numbers of time or duration classes than those of the reference rows (where these have none: of "
+        "most rows). Fewer classes cost fewer bits whatever was learned, so its bits, marked †, and its time to target have no "
+        "rank and no test, and are never bold.",
+        lambda row, values: row.other_classes,
     ),
     Flag(
         NOT_HELD,

@@ -100,6 +100,11 @@ _FORMATS: dict[Format, Callable[[float], str]] = {
 _PARTS = frozenset(f"bits_{field}" for field in FIELDS)
 
 
-def bound_mark(row: table.Row, metric: str) -> str:
-    """Mark of a value that is an upper bound, or a part of one."""
-    return "" if not row.bounded(metric) else "~ " if metric in _PARTS else "≤ "
+#: Mark of a value over other classes than the other rows'.
+OTHER_CLASSES = "†"
+
+
+def value_mark(row: table.Row, metric: str) -> str:
+    """Mark of a value that is an upper bound, or a part of one, and of one over other classes than the other rows'."""
+    bound = "" if not row.bounded(metric) else "~ " if metric in _PARTS else "≤ "
+    return f"{OTHER_CLASSES} {bound}" if row.incomparable(metric) else bound

@@ -11,7 +11,7 @@ from bench.metrics.metric import Group
 from bench.report.contents import NGRAM, Report
 from bench.report.findings import amounts
 from bench.report.harmony import constraint
-from bench.report.numbers import bound_mark, headline_cell, table_cell
+from bench.report.numbers import headline_cell, table_cell, value_mark
 from bench.scoring.crossed import Interval, rerun_interval, seeds_interval
 from bench.scoring.grid_search import SCORES, Search
 from bench.scoring.ranking import rank_text
@@ -140,7 +140,7 @@ def _known(report: Report) -> list[str]:
 
 def _measured(report: Report, row: Row, metric: str) -> Cell:
     """Mean with its interval and the range of a rerun."""
-    return headline_cell(metric, row.cells[metric], brief=metric not in report.standings, mark=bound_mark(row, metric))
+    return headline_cell(metric, row.cells[metric], brief=metric not in report.standings, mark=value_mark(row, metric))
 
 
 def themes(report: Report) -> list[Theme]:
@@ -161,7 +161,7 @@ def themed(report: Report, theme: Theme) -> Grid:
     for row in report.table.rows:
         if row.done and all(row.cells[m].value is None for m in theme.metrics):
             continue
-        cells = [table_cell(m, row.cells[m], mark=bound_mark(row, m)) for m in theme.metrics]
+        cells = [table_cell(m, row.cells[m], mark=value_mark(row, m)) for m in theme.metrics]
         if compared:
             percent, least = saved.get(row.system), "≥ " if row.bounded("bits_per_note") else ""
             cells.append(Cell(DASH if percent is None else f"{least}{percent:.1f}".replace("-", "−"), percent))
@@ -216,7 +216,8 @@ def cost(report: Report) -> Grid:
     for row in report.table.rows:
         done, planned = len(row.done), len(row.trials)
         seeds = Cell(f"{done} of {planned}" if done < planned else str(done), done)
-        rows.append([row_name(row), *(table_cell(m, row.cells[m]) for m in shown), seeds, Cell(str(row.pieces), row.pieces)])
+        cells = [table_cell(m, row.cells[m], mark=value_mark(row, m)) for m in shown]
+        rows.append([row_name(row), *cells, seeds, Cell(str(row.pieces), row.pieces)])
     # Times and sizes say their own units in each cell.
     headers = [METRICS[m].title if METRICS[m].unit in ("s", "MiB") else _heading(m) for m in shown]
     return Grid(["Model", *headers, "Seeds", "Pieces"], rows)

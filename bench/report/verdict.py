@@ -8,7 +8,7 @@ from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS
 from bench.metrics.prediction import BY_UNIT
 from bench.report.contents import NGRAM, Report
-from bench.report.flags import BEST_EARLY, BITS_FALLING, DIVERGED, GAIN, NOT_HELD, PRETRAINED, SCORE_FALLING
+from bench.report.flags import BEST_EARLY, BITS_FALLING, CLASSES, DIVERGED, GAIN, NOT_HELD, PRETRAINED, SCORE_FALLING
 from bench.report.numbers import number_text
 from bench.report.pairs import ordered
 from bench.report.spent import common_budget
@@ -31,6 +31,7 @@ MOST_GROUPS = 4
 
 _ENDS = {
     PRETRAINED: "Trained elsewhere, perhaps on the test pieces, so that no model trained here is ranked with it",
+    CLASSES: "Bits over other classes, which fewer classes alone make lower, so that they are compared with none",
     NOT_HELD: "Not held to the budget, so that the verdict leaves it out",
     BITS_FALLING: f"Validation bits fell by over {GAIN} in the last evaluation, so that another budget may give another order",
     SCORE_FALLING: "Validation score (not bits) still falling when training stopped",
@@ -149,7 +150,7 @@ def _clause(standing: Standing) -> str:
     missing = _missing(standing)
     placed = [name for name in models if name not in standing.unplaced]
     beaten = {one: [other for other in models if standing.better(one, other)] for one in models}
-    if standing.best is not None and len(models) > 2 and not missing:
+    if standing.best is not None and len(models) > 2 and not missing and not standing.incomparable:
         return f"{standing.best} is significantly better than every other model"
     if not any(beaten.values()):
         none = f"{'no two models' if len(placed) > 2 else f'{listed(placed)} do not'} differ significantly{_lowest(standing)}"
@@ -193,8 +194,9 @@ def _lowest(standing: Standing) -> str:
 
 
 def _missing(standing: Standing) -> list[str]:
-    """Models that have finished and have no value in this column."""
-    return [row.system for row in standing.rows if row.kind == "model" and row.done and row.system not in standing.known]
+    """Models that have finished and have no value in this column; of one that can't be compared, a caveat says so."""
+    known = {*standing.known, *standing.incomparable}
+    return [row.system for row in standing.rows if row.kind == "model" and row.done and row.system not in known]
 
 
 def _unplaced(bounds: Sequence[str], missing: Sequence[str]) -> str:

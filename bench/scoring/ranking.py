@@ -34,8 +34,17 @@ class Standing:
 
     @cached_property
     def known(self) -> dict[str, Row]:
-        """Rows with a value, by system; without the codec's, which is the target itself: no rank means anything beside it."""
-        return {row.system: row for row in self.rows if row.cells[self.metric].by_piece and row.system != CODEC}
+        """Rows with a value that can be compared, by system.
+
+        Without the codec's, which is the target itself, so that no rank means anything beside it, and :attr:`incomparable` ones.
+        """
+        without = {CODEC, *self.incomparable}
+        return {row.system: row for row in self.rows if row.cells[self.metric].by_piece and row.system not in without}
+
+    @cached_property
+    def incomparable(self) -> list[str]:
+        """Rows whose values can't be compared with the others': bits over other classes."""
+        return [row.system for row in self.rows if row.incomparable(self.metric) and row.cells[self.metric].by_piece]
 
     @cached_property
     def partial(self) -> frozenset[str]:

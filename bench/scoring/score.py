@@ -38,7 +38,7 @@ from bench.metrics.sample_scores import Comparison, SampleScores
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.crossed import Values
 from bench.scoring.folds import unite
-from bench.scoring.table import KIND_ORDER, MEDIAN, WEIGHTED, Cell, Row, StageScore, Table, TrialScore
+from bench.scoring.table import KIND_ORDER, MEDIAN, WEIGHTED, Cell, Row, StageScore, Table, TrialScore, mark_classes
 from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Failed, Failure, Originality, Stage
 from bench.storage.records import RunRecord
@@ -75,7 +75,8 @@ def score_run(folder: Path) -> Table:
     trials = [_guarded(run, trial, keys, targets, yardsticks) for trial, keys in planned_trials(record)]
     trials.sort(key=lambda t: (KIND_ORDER.index(t.trial.kind), t.trial.seed))
     systems = dict.fromkeys(t.trial.system for t in trials)
-    return Table(with_skill([score_row([t for t in trials if t.trial.system == system]) for system in systems]))
+    rows = [score_row([t for t in trials if t.trial.system == system]) for system in systems]
+    return Table(mark_classes(with_skill(rows)))
 
 
 def read_plans(run: RunFolder) -> StoredPlans:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from bench.metrics import METRICS, Value, likelihood, prediction
+from bench.music.codec import NoteCodec
 from bench.music.harmony.settings import Harmony
 from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
 from bench.specs.trials import Trial
@@ -19,6 +21,9 @@ MEDIAN, REAL, CODEC = "median", "real", "codec"
 
 #: Metrics that are means over a piece's notes or predictions: each piece weighs as many.
 WEIGHTED = likelihood.BY_PIECE | set(prediction.BY_UNIT.values())
+
+#: The metric that depends on the spec's `target`, in validation bits.
+TO_TARGET = "seconds_to_target"
 
 #: Order of the rows: the systems under test, then those for comparison.
 KIND_ORDER = ("model", "untrained", "reference")
@@ -173,12 +178,22 @@ class TrialScore:
 
 @dataclass(frozen=True)
 class Row:
-    """One system: its trials, one per seed, and their means."""
+    """One system: its trials, one per seed, and their means.
+
+    Parameters
+    ----------
+    system, kind : str
+    trials : tuple of TrialScore
+    cells : mapping of str to Cell
+    other_classes : bool
+        Whether its bits are over other classes than the table's, as :func:`mark_classes` finds.
+    """
 
     system: str
     kind: str
     trials: tuple[TrialScore, ...]
     cells: Mapping[str, Cell]
+    other_classes: bool = False
 
     @property
     def model(self) -> str:
@@ -221,6 +236,22 @@ class Row:
         return METRICS[metric].group == "likelihood" and self.likelihood_kind == "bound"
 
     @property
+    def classes(self) -> tuple[int, int]:
+        """Time and duration classes of its likelihood."""
+        codec = NoteCodec()
+        time, duration = (self.params.get(name, getattr(codec, name)) for name in ("time_classes", "duration_classes"))
+        return time, duration
+
+    @property
+    def validates_bits(self) -> bool:
+        """Whether a training logged validation bits."""
+        return any("validation_bits" in entry for t in self.done for entry in t.result.training.history)
+
+    def incomparable(self, metric: str) -> bool:
+        """Whether its value of `metric` can't be compared with other rows': bits over other classes, or the time to some."""
+        return self.other_classes and by_classes(metric)
+
+    @property
     def pieces(self) -> int:
         """Largest number of pieces that a distance of this row is averaged over."""
         return max((c.pieces for name, c in self.cells.items() if name not in WEIGHTED), default=0)
@@ -254,6 +285,19 @@ class Row:
     def coverage(self) -> str:
         """Text like ``12 of 16 pieces``; empty if none is missing."""
         return f"{self.pieces} of {self.pieces + len(self.absent)} pieces" if self.absent else ""
+
+
+def by_classes(metric: str) -> bool:
+    """Whether a metric depends on the classes of a row's likelihood, as fewer of them cost fewer bits whatever was learned."""
+    return METRICS[metric].group == "likelihood" or metric == TO_TARGET
+
+
+def mark_classes(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Mark the rows with bits over other classes than the reference rows' or, where these have none, than most rows'."""
+    having = [row for row in rows if row.likelihood_kind or row.validates_bits]
+    among = [row for row in having if row.kind == "reference"] or having
+    usual = Counter(row.classes for row in among).most_common(1)
+    return tuple(replace(row, other_classes=row.classes != usual[0][0]) if row in having else row for row in rows)
 
 
 @dataclass(frozen=True)

@@ -299,9 +299,11 @@ class TestLikelihood:
 
     NOTES = (100, 120, 90, 110, 130, 80)
 
-    def bits(self, stored: Stored, per_note: list[float], kind: str = "exact", notes: tuple[int, ...] = NOTES) -> Path:
+    def bits(
+        self, stored: Stored, per_note: list[float], kind: str = "exact", notes: tuple[int, ...] = NOTES, **more: object
+    ) -> Path:
         whole = done(0, 10.0)
-        key = off(stored, "lstm", BEFORE, likelihood={**whole["likelihood"], "kind": kind})
+        key = off(stored, "lstm", BEFORE, likelihood={**whole["likelihood"], "kind": kind}, **more)
         sums = -np.array(per_note) * np.array(notes) * np.log(2)
         generated = {(i, 0): n for i, n in enumerate(stored.real)}
         write_samples(
@@ -323,6 +325,12 @@ class TestLikelihood:
     def test_a_larger_upper_bound_decides_nothing(self, make: Make, kinds: tuple[str, str], reason: str) -> None:
         runs = self.bits(make("a"), self.ONE, kinds[0]), self.bits(make("b"), self.OTHER, kinds[1])
         assert one(compared(*runs), "bits_per_note").reason == reason
+
+    def test_bits_over_other_classes_are_not_compared(self, make: Make) -> None:
+        runs = self.bits(make("a"), self.ONE), self.bits(make("b"), self.OTHER, params={"duration_classes": 8})
+        comparison = compared(*runs)
+        assert {one(comparison, name).reason for name in ("bits_per_note", "bits_pitch")} == {"other classes"}
+        assert one(comparison).status == "equal"
 
     def test_a_smaller_upper_bound_does(self, make: Make) -> None:
         runs = self.bits(make("a"), self.ONE), self.bits(make("b"), self.OTHER, "bound")

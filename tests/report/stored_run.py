@@ -188,13 +188,20 @@ def moved(by: int) -> dict[tuple[int, int], Notes]:
     return {(i, 0): Notes.from_columns(r.onset, r.duration, r.pitch + by, r.velocity) for i, r in enumerate(REAL)}
 
 
-def many_pieces(run: Stored, system: str, by: Callable[[int], int], kind: str = "model", seed: int = 0) -> None:
+def many_pieces(
+    run: Stored,
+    system: str,
+    by: Callable[[int], int],
+    kind: str = "model",
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+) -> None:
     """A row on twelve pieces (:meth:`Stored.enlarge`), `by(piece)` semitones off."""
     generated = {}
     for i in range(12):
         real = run.real[i]
         generated[i, 0] = Notes.from_columns(real.onset, real.duration, real.pitch + by(i), real.velocity)
-    run.add(system, seed, generated, kind=kind)
+    run.add(system, seed, generated, kind=kind, params=params)
 
 
 def example(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.report import REPORTS
+from bench.report import tables as report_tables
 from bench.report.budget import Crossing, Line, changes, crossing_texts, crossings, line_of, stage_lines, table, unclear_crossings
 from bench.report.contents import Report
 from bench.report.figures import budget as curves
@@ -143,6 +144,22 @@ def test_no_order_is_read_from_a_crossing_with_an_upper_bound(stored: Stored) ->
     report = built(stored.close())
     assert list(crossing_texts(report)) == []
     assert unclear_crossings(report)
+
+
+def test_no_order_is_read_from_bits_over_other_classes(stored: Stored) -> None:
+    for seed in (0, 1):
+        stored.add("lstm", seed, moved(1), training=training((100, 10.0, 10.0), (300, 30.0, 6.0)), bits=9.0)
+        stored.add("coarse", seed, moved(4), training=training((100, 10.0, 8.0), (300, 30.0, 8.0)), params={"time_classes": 4})
+        stored.add("ngram", seed, moved(4), kind="reference", bits=9.0)
+    report = built(stored.close())
+    assert list(crossing_texts(report)) == []
+    assert not unclear_crossings(report)
+    bits = next(drawing for drawing in curves.gallery(report).drawings if "Target" in drawing.label)
+    assert "reached after: lstm 10.0 s." in bits.label
+    assert "Bits of coarse are over other classes" in bits.caption
+    (cost,) = (line for line in report_tables.cost(report).cells if line[0].text == "coarse")
+    titles = report_tables.cost(report).headers
+    assert cost[titles.index("Time to target")].text.startswith("† ")
 
 
 def test_crossings_within_the_spread_are_named_apart(stored: Stored) -> None:

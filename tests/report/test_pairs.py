@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,12 +81,12 @@ def test_the_long_form_has_every_pair_of_rows(three: Stored) -> None:
     assert (one["better"], one["wins_of_one"], one["training_pairs"], one["bounds"]) == ("vae", "", "", "")
 
 
-def predicting(stored: Stored, system: str, bits: float, likelihood: str = "exact") -> None:
+def predicting(stored: Stored, system: str, bits: float, likelihood: str = "exact", **row: Any) -> None:
     """Twelve pieces of 100 notes predicted with about so many bits a note."""
     per_piece = bits + 0.01 * np.arange(12)[:, None] + np.zeros((12, 4))
     sums = -per_piece / 4 * 100 * np.log(2)
     whole = {**done(0, bits)["likelihood"], "kind": likelihood}
-    many_pieces(stored, system, lambda i: 4)
+    many_pieces(stored, system, lambda i: 4, **row)
     key = f"{system}-0"
     folder = stored.run.trial_dir(key)
     samples = read_samples(folder / "samples.npz")
@@ -123,6 +125,29 @@ def test_differences_from_a_bound_are_marked_and_never_starred_against_it(stored
         "In average pitch distance and velocity average distance no two models differ significantly; in bits per note lstm and "
         "vae are significantly better than gan, while vae's bits are an upper bound, so its place is open."
     )
+
+
+def test_bits_over_other_classes_are_shown_with_a_mark_and_compared_with_none(stored: Stored) -> None:
+    stored.enlarge(12)
+    predicting(stored, "lstm", 6.0)
+    predicting(stored, "gan", 8.0)
+    predicting(stored, "coarse", 4.0, params={"time_classes": 4, "duration_classes": 4})
+    predicting(stored, "ngram", 7.0, kind="reference")
+    report = built(stored.close())
+    files = written(stored.run.path)
+    assert matrices(report)[-1].grid.headers == ["Row − column", "gan"]
+    pairs = [(r["one"], r["other"]) for r in rows(files["differences.csv"]) if r["column"] == "bits_per_note"]
+    assert sorted(pairs) == [("gan", "ngram"), ("lstm", "gan"), ("lstm", "ngram")]
+    (coarse,) = (r for r in rows(files["report.csv"]) if r["system"] == "coarse")
+    assert [coarse[f"rank_bits_per_note_{end}"] for end in ("first", "last")] == ["", ""]
+    assert coarse["bits_below_ngram_percent"] == ""
+    assert "bits over other classes" in coarse["flags"].split("; ")
+    assert coarse["bits_per_note"].startswith("4.0")
+    text = files["report.md"]
+    assert re.search(r"\| +† 4\.0", text)
+    assert "in bits per note lstm is significantly better than gan" in text
+    assert "Bits over other classes, which fewer classes alone make lower, so that they are compared with none: coarse." in text
+    assert "In bits of pitch alone lstm is significantly better" in text
 
 
 def test_models_without_a_value_are_in_no_matrix(stored: Stored) -> None:

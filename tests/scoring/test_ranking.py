@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from bench.report.flags import flags
 from bench.report.tables import row_name
 from bench.scoring.crossed import Values
 from bench.scoring.ranking import Standing, rank_text
-from bench.scoring.table import Cell, Row, TrialScore
+from bench.scoring.table import Cell, Row, TrialScore, mark_classes
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
 from bench.storage.outcome import Done, Generation, Likelihood, Memory, Training
@@ -116,6 +117,48 @@ def in_bits(whole: Row, likelihood: Literal["exact", "bound"] = "exact") -> Row:
     stored = Likelihood(kind=likelihood, pieces=1, notes=1, bits_per_note=1.0, by_field=dict.fromkeys(FIELDS, 0.25))
     trials = tuple(TrialScore(t.keys, t.trial, t.result.model_copy(update={"likelihood": stored})) for t in whole.trials)
     return Row(whole.system, whole.kind, trials, {**whole.cells, "bits_per_note": whole.cells["pitch_distance"]})
+
+
+def over(whole: Row, **classes: int) -> Row:
+    """The same row, its bits over so many classes."""
+    made = in_bits(whole)
+    return replace(made, trials=tuple(replace(t, trial=t.trial.model_copy(update={"params": classes})) for t in made.trials))
+
+
+class TestOtherClasses:
+    """`coarse` has the lowest bits, of 4 time classes."""
+
+    COARSE = over(row("coarse", noisy(-3, 0)), time_classes=4)
+    FINE = in_bits(row("fine", noisy(0, 1)))
+    SAME = over(row("same", noisy(1, 2)), time_classes=64, duration_classes=64)
+    NGRAM = in_bits(row("ngram", noisy(2, 3), kind="reference"))
+
+    def test_they_have_no_rank_no_test_and_are_never_bold(self) -> None:
+        rows = mark_classes([self.COARSE, self.FINE, self.SAME, self.NGRAM])
+        standing = Standing("bits_per_note", rows)
+        assert standing.incomparable == ["coarse"]
+        assert standing.ranks == {"fine": (1, 1), "same": (2, 2), "ngram": (3, 3)}
+        assert not any("coarse" in (c.one, c.other) for c in standing.comparisons)
+        assert standing.best == "fine"
+        assert "coarse" in Standing("pitch_distance", rows).ranks, "of what doesn't depend on classes"
+        assert [flag.name for flag in flags(rows[0])] == ["bits over other classes"]
+        assert flags(rows[2]) == []
+
+    @pytest.mark.parametrize("metric", ["bits_per_note", "bits_pitch", "bits_time", "seconds_to_target"])
+    def test_all_that_depends_on_classes_is_apart(self, metric: str) -> None:
+        assert [row.incomparable(metric) for row in mark_classes([self.COARSE, self.FINE, self.SAME])] == [True, False, False]
+
+    def test_reference_rows_decide_before_the_number_of_rows(self) -> None:
+        also = replace(self.COARSE, system="also")
+        apart = {row.system for row in mark_classes([self.COARSE, also, self.FINE, self.NGRAM]) if row.other_classes}
+        assert apart == {"coarse", "also"}
+        apart = {row.system for row in mark_classes([self.COARSE, also, self.FINE]) if row.other_classes}
+        assert apart == {"fine"}, "without a reference row the most rows"
+
+    def test_a_row_without_bits_is_over_no_classes(self) -> None:
+        gan = row("gan", noisy(0, 1))
+        gan = replace(gan, trials=tuple(replace(t, trial=self.COARSE.trials[0].trial) for t in gan.trials))
+        assert not any(row.other_classes for row in mark_classes([gan, self.FINE, self.NGRAM]))
 
 
 class TestAnUpperBound:

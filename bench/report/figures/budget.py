@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.formatting import duration
+from bench.formatting import duration, listed
 from bench.metrics import HEADLINE, METRICS
 from bench.report import budget
 from bench.report.budget import Line
 from bench.report.contents import Report
 from bench.report.figures.styles import MOST, left_out, marks, short
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
+from bench.scoring.table import TO_TARGET
 
 
 def gallery(report: Report) -> Gallery:
@@ -34,7 +35,7 @@ def _bits(report: Report, axis: budget.Axis) -> Drawing | None:
     ranges = [f"{system} from {line.mean[0]:.2f} to {line.mean[-1]:.2f} bits" for system, line in lines.items()]
     label = f"Line chart. Validation bits per note over {name}: {'; '.join(ranges)}."
     if target is not None:
-        cells = {row.system: row.cells["seconds_to_target"].value for row in report.table.rows}
+        cells = {row.system: row.cells[TO_TARGET].value for row in report.table.rows if not row.incomparable(TO_TARGET)}
         reached = [f"{system} {duration(value)}" for system in lines if (value := cells.get(system)) is not None]
         label += f" Target {target:g} bits, reached after: {', '.join(reached) or 'never'}."
 
@@ -50,7 +51,10 @@ def _bits(report: Report, axis: budget.Axis) -> Drawing | None:
         axes.set_ylabel("Validation bits per note")
         legend_above(axes)
 
-    return drawing(f"fig-budget-{axis}", 2.7, paint, label, f"Validation bits per note against {name}.")
+    caption = f"Validation bits per note against {name}."
+    if apart := [row.system for row in report.table.rows if row.other_classes and row.system in lines]:
+        caption += f" Bits of {listed(apart)} are over other classes: these lines don't compare with the others."
+    return drawing(f"fig-budget-{axis}", 2.7, paint, label, caption)
 
 
 def _distance(report: Report, metric: str) -> Drawing | None:

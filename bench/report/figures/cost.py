@@ -39,7 +39,7 @@ def _narrow(report: Report) -> str:
 
 
 def _ends(report: Report, models: Sequence[Row], metric: str) -> Drawing | None:
-    rows = [row for row in models if row.cells[metric].value is not None]
+    rows = [row for row in models if row.cells[metric].value is not None and not row.incomparable(metric)]
     if not rows:
         return None
     values = "; ".join(

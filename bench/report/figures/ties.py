@@ -87,7 +87,8 @@ def references(report: Report, metric: str) -> list[Row]:
     """List the reference rows that give the models a scale: real music, a constant, and counts."""
     counts = NGRAM if report.table.find(NGRAM) else "markov"
     rows = [report.table.find(name) for name in (REAL, MEDIAN, counts)]
-    return [row for row in rows if row is not None and row.kind == "reference" and row.cells[metric].value is not None]
+    known = [row for row in rows if row is not None and row.kind == "reference" and row.cells[metric].value is not None]
+    return [row for row in known if not row.incomparable(metric)]
 
 
 def _one(report: Report, metric: str, standing: Standing) -> Drawing:
