@@ -29,7 +29,7 @@ from ._splits import UnionFind
 LENGTH, SHARE = 8, 0.125
 
 #: Fewest common patterns: fewer may be one figure that two works have in common, unless they are this share of both works', or
-#: they are a loop of this many patterns at least, in which most notes of both begin.
+#: they are a loop: of this many patterns at least, most notes of both lie in them; of fewer, this share of both works' notes.
 FEWEST, NEARLY, LOOP = 16, 0.9, 8
 
 #: Patterns in more pieces, and in a larger share of all, are stock: they count only if half of the patterns are common, or if
@@ -138,17 +138,21 @@ class _Comparison:
         common = _common(few, many)
         enough = max(self.fewest, SHARE * len(few))
         if len(common) < enough:
-            loop = LOOP <= len(common) < self.fewest and all(self._share(at, common) >= MOSTLY for at in (one, other))
-            return loop or bool(len(common) >= NEARLY * len(many) > 0)
+            if len(common) >= NEARLY * len(many) > 0:
+                return True
+            share = MOSTLY if len(common) >= LOOP else NEARLY
+            return 0 < len(common) < self.fewest and all(self._share(at, common) >= share for at in (shorter, longer))
         if len(common) >= MOSTLY * len(few) or len(common) - len(_common(common, self.stock)) >= enough:
             return True
         in_shorter, in_longer = (self._first(at)[np.searchsorted(self.hashes[at], common)] for at in (shorter, longer))
         return _run_along(in_shorter, in_longer, len(self._pieces[shorter]), enough)
 
     def _share(self, at: int, common: Hashes) -> float:
-        """Share of a piece's notes at which one of these patterns begins."""
+        """Share of a piece's notes that lie in one of these patterns."""
         (hashed,) = _in_order([self._pieces[at]])
-        return float(np.isin(hashed, common).mean())
+        begins = np.isin(hashed, common)
+        held = np.convolve(begins, np.ones(LENGTH)) > 0
+        return float(held.mean())
 
 
 def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> set[int]:

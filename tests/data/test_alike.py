@@ -337,8 +337,9 @@ def test_a_loop_is_the_same_music_in_another_key() -> None:
     assert alike([loop(1, 0, 20), loop(2, 0, 20), loop(1, 5, 30), loop(3, 0, 20), melody(1)]) == [[0, 2]]
 
 
-def test_a_loop_with_a_fill_an_intro_or_another_loop_is_the_same_music() -> None:
-    """Twelve patterns in common, at which most notes of both begin."""
+@pytest.mark.parametrize("cell", [4, 5, 6, 7, 8, 12])
+def test_a_loop_with_a_fill_an_intro_or_another_loop_is_the_same_music(cell: int) -> None:
+    """A loop has as many patterns as notes, so few in common; most notes of both lie in them."""
 
     def played(*parts: list[int]) -> Notes:
         pitch = np.concatenate(parts)
@@ -346,12 +347,12 @@ def test_a_loop_with_a_fill_an_intro_or_another_loop_is_the_same_music() -> None
         return Notes.from_columns(np.arange(n) * 0.2, np.full(n, 0.1), pitch, np.full(n, 80))
 
     rng = np.random.default_rng(5)
-    loops = rng.integers(40, 80, (6, 12)).tolist()
-    fill, intro = rng.integers(40, 80, 12).tolist(), rng.integers(40, 80, 6).tolist()
-    variants = [piece for loop in loops for piece in (played(loop * 8), played(loop * 7, fill), played(intro, loop * 8))]
+    loops = rng.integers(40, 80, (6, cell)).tolist()
+    fill, intro = rng.integers(40, 80, cell).tolist(), rng.integers(40, 80, cell // 2).tolist()
+    variants = [piece for loop in loops for piece in (played(loop * 16), played(loop * 15, fill), played(intro, loop * 16))]
     assert alike([*variants, melody(1)]) == [[3 * at, 3 * at + 1, 3 * at + 2] for at in range(6)]
-    both = played(loops[0] * 4, loops[1] * 4)
-    assert alike([both, played(loops[0] * 8), played(loops[2] * 8)]) == []  # less than half of it
+    both = played(loops[0] * 7, loops[1] * 9)
+    assert alike([both, played(loops[0] * 16), played(loops[2] * 16)]) == []  # less than half of it
 
 
 def test_one_long_piece_costs_little_beside_many() -> None:
