@@ -25,7 +25,7 @@ from bench.storage.files import FORMAT, is_intact_file, make_way, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import Prepared
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import read_targets
+from bench.storage.samples import read_targets, targets_digest
 from bench.system import frameworks, provenance
 from bench.system.paths import Places
 
@@ -155,11 +155,12 @@ class Session:
         )
         # The long ones first: the short ones fill what is left at the end.
         order = sorted(waiting, key=lambda key: waiting[key].kind != "model")
-        jobs = [self._job(key, waiting[key], pythons[self._requires(waiting[key])], prepared) for key in order]
         targets = read_targets(self.folder.targets)
+        held_out = targets_digest(targets)
+        jobs = [self._job(key, waiting[key], pythons[self._requires(waiting[key])], prepared, held_out) for key in order]
         self.engine.run(Work(self.folder, jobs, targets, self.scale, self.signals, self._take))
 
-    def _job(self, key: str, trial: Trial, python: str, prepared: Prepared) -> Job:
+    def _job(self, key: str, trial: Trial, python: str, prepared: Prepared, held_out: str) -> Job:
         """Build what the process of a trial is told, and what its engine must know."""
         return {
             "task": "trial",
@@ -169,6 +170,7 @@ class Session:
             "trial": trial.model_dump(mode="json"),
             "corpus": prepared.corpus,
             "targets": str(self.folder.targets),
+            "held_out": held_out,
             "plugins": list(map(str, self.places.plugins)),
             "digest": self.digests[trial.model],
             "packages": self.packages[trial.model],

@@ -25,7 +25,16 @@ from bench.storage.files import (
 )
 from bench.storage.outcome import OUTCOME, RESULT, Done, Failed, Failure
 from bench.storage.records import RunRecord
-from bench.storage.samples import Samples, Target, Targets, incomplete, read_samples, read_target_file, unite_samples
+from bench.storage.samples import (
+    Samples,
+    Target,
+    Targets,
+    incomplete,
+    read_samples,
+    read_target_file,
+    targets_digest,
+    unite_samples,
+)
 from bench.storage.stored import first_problem
 from bench.system.disk import DamagedFileError, check_ordinary, exists, file_digest
 
@@ -285,6 +294,8 @@ class RunFolder:
             return f"it failed: {outcome.error.reason}"
         if outcome is None:
             return "outcome.json is damaged"
+        if outcome.held_out and outcome.held_out != targets_digest(targets):
+            return "it continued other pieces"
         if damaged := damaged_results(self.trial_dir(key), outcome):
             return f"missing or damaged: {', '.join(damaged)}"
         pieces = range(len(targets)) if outcome.pieces is None else outcome.pieces

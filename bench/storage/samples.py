@@ -87,8 +87,13 @@ class Targets:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Hash of the held-out music's content, the notes of every prompt and target, independent of the code that read them."""
-        return notes_digest([notes for t in self.targets for notes in (t.prompt, t.target)])
+        """See :func:`targets_digest`."""
+        return targets_digest(self.targets)
+
+
+def targets_digest(targets: Sequence[Target]) -> str:
+    """Hash of the held-out music's content, the notes of every prompt and target, independent of the code that read them."""
+    return notes_digest([notes for target in targets for notes in (target.prompt, target.target)])
 
 
 @dataclass(frozen=True)

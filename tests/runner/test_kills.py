@@ -3,16 +3,20 @@
 import os
 import random
 import signal
+import subprocess
 import time
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import pytest
 
+from bench.runner.engines import local
 from bench.runner.processes import StoppedError
+from bench.runner.unit import DONE, FAILED, command, unit_files
 from bench.storage.files import BusyError, write_json
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import read_targets
+from bench.storage.samples import read_target_file, read_targets, write_targets
 
 from .conftest import Bench, until, workers
 
@@ -204,8 +208,36 @@ def test_only_done_with_samples_is_done(toy: Bench) -> None:
     write_json(folder / "outcome.json", outcome | {"key": "of another trial"})
     assert run.fault(folder.name, targets) == "outcome.json is damaged"
     write_json(folder / "outcome.json", outcome)
+    assert run.fault(folder.name, [*targets, targets[0]]) == "it continued other pieces"
+    write_json(folder / "outcome.json", outcome | {"held_out": ""})  # of a version that didn't store it
     missing = f"sample 0 of piece {len(targets)} ({targets[0].piece.id}) is missing"
     assert run.fault(folder.name, [*targets, targets[0]]) == missing
+
+
+def test_a_trial_that_waited_in_a_queue_continues_what_it_was_planned_for(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Any] = []
+    run = local.Engine.run
+    monkeypatch.setattr(local.Engine, "run", lambda self, work: jobs.extend(work.jobs) or run(self, work))
+    toy.write({"steady": {}})
+    toy.run(reports=False)
+    folder, samples = toy.trials()["steady", 0], toy.samples()
+    file, *_ = unit_files(toy.run_folder, folder.name)
+    file.parent.mkdir(exist_ok=True)
+    write_json(file, next(job for job in jobs if job["key"] == folder.name))
+    targets = RunFolder(toy.run_folder).targets
+    own = targets.read_bytes()
+
+    def start() -> int:
+        (folder / "outcome.json").unlink()
+        return subprocess.run([*command(toy.run_folder), folder.name], timeout=60).returncode
+
+    stored = read_target_file(targets)
+    write_targets(targets, replace(stored, targets=stored.targets[1:]))
+    assert start() == FAILED
+    assert toy.outcome("steady")["error"]["message"] == "The run's music was changed after this trial was submitted."
+    targets.write_bytes(own)
+    assert start() == DONE
+    assert toy.samples() == samples
 
 
 @pytest.mark.parametrize("left", [None, 0, 0.5])

@@ -160,6 +160,14 @@ def test_a_trial_stores_its_scores(toy: Bench, monkeypatch: pytest.MonkeyPatch) 
     assert score_run(toy.run_folder) == stored
 
 
+def test_scores_are_stored_before_the_outcome(toy: Bench) -> None:
+    """A trial that was killed while it stored them isn't done, so that its temporary file is removed when it runs again."""
+    toy.write({"steady": {}})
+    toy.run(reports=False)
+    folder = toy.trials()["steady", 0]
+    assert (folder / FILE).stat().st_mtime_ns <= (folder / "outcome.json").stat().st_mtime_ns
+
+
 def test_a_trial_whose_scores_can_not_be_stored_is_done(toy: Bench) -> None:
     toy.write({"steady": {}})
     toy.run(reports=False)
