@@ -338,7 +338,7 @@ class Done(_Outcome):
     digests : mapping of str to str
         SHA-256 of each file that the trial wrote, by its path in the trial's folder.
     held_out : str
-        Digest of the targets that it continued (:func:`bench.storage.samples.targets_digest`), as those of the run may change before
+        Digest of the targets that it continued (:func:`bench.storage.samples.targets_digest`): those of the run may change before
         a queue starts it; empty if that isn't known.
     features : str
         Text of an external system's row in the report's last column; a plug-in declares it in its header.
