@@ -42,6 +42,7 @@ class _Changes(Stored):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    budget: dict[str, Any] | None = None
     models: dict[str, Any] | None = None
     tuned: dict[str, Any] | None = None
 
@@ -235,7 +236,8 @@ def write_tuned(
 ) -> None:
     """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
-    Other rows and scales that an earlier search of the same spec wrote there stay: a search may go row by row.
+    Other rows and scales that an earlier search of the same spec wrote there stay: a search may go row by row. The budget is
+    written too, since the winners are those of that budget: rows that were found for another one go.
 
     Parameters
     ----------
@@ -255,7 +257,10 @@ def write_tuned(
         If the path holds rows that can't be read.
     """
     scales = _written(path, extends)
-    changes = scales.setdefault(scale, {"models": {}, "tuned": {}})
+    length = spec.budget.model_dump(mode="json", include={"epochs", "compute"}, exclude_none=True)
+    if scale not in scales or scales[scale]["budget"] != length:
+        scales[scale] = {"budget": length, "models": {}, "tuned": {}}
+    changes = scales[scale]
     for row in {t.row for t in trained}:
         changes["models"].pop(row, None)
         changes["tuned"].pop(row, None)
@@ -296,8 +301,10 @@ def _written(path: Path, extends: str) -> dict[str, Any]:
         raise UsageError(
             f"{path} holds the winners of another spec, {stored.extends}.", "Give --to another name, or move it away."
         )
-    scales = stored.scales
-    return {scale: {"models": changes.models or {}, "tuned": changes.tuned or {}} for scale, changes in scales.items()}
+    return {
+        scale: {"budget": changes.budget or {}, "models": changes.models or {}, "tuned": changes.tuned or {}}
+        for scale, changes in stored.scales.items()
+    }
 
 
 def check_target(path: Path, extends: str) -> None:

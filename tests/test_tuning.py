@@ -263,6 +263,29 @@ def test_names_are_written_as_they_are(folder):
     assert len((folder / "trials.csv").read_text().splitlines()) == 2
 
 
+def test_winners_keep_the_budget_that_they_were_found_for(folder):
+    """Their updates were those of one budget, and the report said that it was the spec's new one."""
+    plugins = (TOY, folder / "mine")
+    to = folder / "tuned.yaml"
+
+    def search(seconds, row):
+        write(folder, budget={"compute": {"seconds": seconds}})
+        found = [Trained(row, 1, {"size": 8, "rate": 0.1}, 7.0, "validation_bits", 210)]
+        write_tuned(to, "valleys.yaml", "cpu", found, load_spec(folder / "valleys.yaml", plugins, scale="cpu"))
+
+    search(1, "valley")
+    search(1, "fixed")
+    assert load_spec(to, plugins, scale="cpu").tuned.keys() == {"valley", "fixed"}
+    write(folder, budget={"compute": {"seconds": 12}})
+    spec = load_spec(to, plugins, scale="cpu")
+    assert spec.budget.compute == Compute(seconds=1)
+    assert spec.models["valley"].budget.updates == 210
+    search(12, "valley")
+    spec = load_spec(to, plugins, scale="cpu")
+    assert spec.budget.compute == Compute(seconds=12)
+    assert spec.tuned.keys() == {"valley"}, "the other was found for another budget"
+
+
 def test_other_scales_stay_and_a_row_without_a_winner_loses_its_old_one(folder):
     write(folder)
     spec = load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu")
