@@ -183,14 +183,14 @@ def fold_remarks(folds: Sequence[Fold], corpus: Corpus, short: int, needed: int)
 def _number(protocol: Protocol, works: int, pieces: int) -> int:
     number = works if protocol.folds == LEAVE_ONE_OUT else int(protocol.folds or 0)
     have = f"{works} {'composition' if works == 1 else 'compositions'} (of {pieces} pieces) can be held out"
+    if works < 2:
+        raise DataError(f"protocol.folds needs at least 2 compositions, but {have}.", "Select more of the dataset.")
     if number > works:
         raise DataError(
             f"protocol.folds asks for {number} folds, but {have}.",
             f"Ask for at most {works} folds or `folds: {LEAVE_ONE_OUT}`; pieces with too few notes, or above protocol.pieces, "
             "are not held out.",
         )
-    if number < 2:
-        raise DataError(f"protocol.folds needs at least 2 compositions, but {have}.", "Select more of the dataset.")
     return number
 
 
@@ -207,7 +207,7 @@ def _validation(
     if len(others) < 2:
         raise DataError(
             f"A fold of {len(test)} pieces leaves {len(others)} composition to learn from and choose by; 2 are needed.",
-            "Ask for more folds, or select more of the dataset.",
+            "Ask for more folds, or select more of the dataset." if len(works) > 2 else "Select more of the dataset.",
         )
     wanted = max(1.0, share * sum(len(works[name]) for name in others))
     chosen: list[int] = []
