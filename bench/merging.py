@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,12 +45,15 @@ class Merged:
         Trials of the merged spec that no run has done.
     left_out : tuple of str
         Trials of a run that the merged spec doesn't have, with the run.
+    repeat : str
+        Command that runs what is missing; empty if the runs were made from several specs.
     """
 
     folder: Path
     trials: int
     missing: tuple[str, ...]
     left_out: tuple[str, ...]
+    repeat: str
 
 
 def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
@@ -92,7 +96,10 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     sources = tried | done
     headers = {name: header for record in records for name, header in record.headers.items()}
     plugins = {name: digest for record in records for name, digest in record.plugins.items()}
-    call = {"command": ["bench", "merge", *map(str, runs), "--name", into.name]}
+    # With the spec that all were made from, `bench run SPEC --name` goes on with what is missing.
+    asked = {(record.call.spec, record.call.file) for record in records}
+    origin = dict(zip(("spec", "file"), asked.pop(), strict=True)) if len(asked) == 1 else {}
+    call = {**origin, "command": ["bench", "merge", *map(str, runs), "--name", into.name]}
     merged = {
         **records[0].model_dump(),
         "spec": spec,
@@ -117,7 +124,17 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         len(planned.keys() & done.keys()),
         tuple(trial.label for key, trial in planned.items() if key not in done),
         tuple(f"{labels[key]} ({folder.path})" for key, folder in sources.items() if key not in planned),
+        _repeat(origin, spec, records[0].scale, into.name),
     )
+
+
+def _repeat(origin: Mapping[str, str | None], spec: Mapping[str, Any], scale: str, name: str) -> str:
+    """Build the command that goes on with a merged run; seeds have a comma at least, as one number would count them."""
+    if not (source := origin.get("file") or origin.get("spec")):
+        return ""
+    rows, seeds = ",".join(spec["models"]) or "none", ",".join(map(str, spec["seeds"]))
+    words = ["bench", "run", source, "--scale", scale, "--models", rows, "--seeds", f"{seeds},", "--name", name]
+    return shlex.join(words)
 
 
 def _sound(folder: RunFolder, record: RunRecord) -> RunRecord:

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from bench.formatting import plural
+
 Event = dict[str, Any]
 
 #: Least time between two lines on the progress of one trial, or of the preparation, in plain output. Seconds.
@@ -129,6 +131,11 @@ def epoch_text(event: Event, clock: Clock) -> str:
     return ", ".join(parts)
 
 
+def failed_text(event: Event) -> str:
+    """Say why a trial failed, and where its log is if it has one."""
+    return f"FAILED: {event['message']}" + (f" (log: {event['log']})" if event["log"] else "")
+
+
 def done_text(event: Event) -> str:
     """Format the end of a trial: ``done in 12 s: 30 epochs in 8.1 s``, and what stopped it before its budget was used."""
     training = event.get("training") or {}
@@ -166,7 +173,7 @@ class Quiet:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         if event["event"] == "failed":
-            self.line(f"{event['label']}: FAILED: {event['message']} (log: {event['log']})")
+            self.line(f"{event['label']}: {failed_text(event)}")
 
     def __enter__(self) -> Self:
         return self
@@ -215,7 +222,7 @@ class Plain(Quiet):
         """Show the number of trials."""
         there = f", {event['done']} done before" if event["done"] else ""
         side = f", {event['jobs']} at a time" if event["jobs"] > 1 else ""
-        self.line(f"{event['total']} trials{there}{side}, {event['threads']} threads each")
+        self.line(f"{event['total']} trials{there}{side}, {plural(event['threads'], 'thread')} each")
 
     def on_trial(self, event: Event) -> None:
         """Start the time until a trial's first line, so that short trials have none."""
@@ -234,7 +241,7 @@ class Plain(Quiet):
 
     def on_failed(self, event: Event) -> None:
         """Show a trial that has failed."""
-        self.line(f"{self._place(event)}: FAILED: {event['message']} (log: {event['log']})", style="red")
+        self.line(f"{self._place(event)}: {failed_text(event)}", style="red")
 
     def _place(self, event: Event) -> str:
         width = len(str(event["total"]))

@@ -82,6 +82,8 @@ def merge(
         print_line(console, f"left out: {label}: the united spec has no such trial")
     for label in merged.missing:
         print_line(console, f"missing: {label}: no run has done it")
+    if merged.missing and merged.repeat:
+        print_line(console, f"`{merged.repeat}` runs what is missing")
     result = write_report(merged.folder, lambda event: None)
     if not quiet:
         print_line(console, f"{merged.trials} trials are done")

@@ -200,7 +200,7 @@ class Session:
         else:
             log = self.folder.trial_dir(about["key"]) / "stderr.log"
             message = "its outcome can't be read" if outcome is None else outcome.error.message
-            self.display({"event": "failed", **about, "message": message, "log": str(log)})
+            self.display({"event": "failed", **about, "message": message, "log": str(log) if log.exists() else ""})
 
     def _about(self, job: Job) -> dict[str, Any]:
         trial, key = job["trial"], job["key"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench.errors import UsageError
-from bench.runner.engines import ray, slurm
+from bench.runner.engines import ray, ray_driver, slurm
 from bench.runner.engines.choice import choose_engine, engine_options
 
 
@@ -32,6 +36,7 @@ def test_options_of_the_command_line_are_texts_where_the_engine_wants_one() -> N
         ("slrum", {}, "There is no engine named 'slrum'.", "Did you mean 'slurm'?"),
         ("slurm", {"cpu": 2}, "The engine slurm has no option 'cpu'.", "Did you mean 'cpus'?"),
         ("slurm", {"cpus": 0}, "cpus: input should be greater than or equal to 1", ""),
+        ("ray", {"detach": True}, "The engine ray has no option 'detach'.", ""),
         ("ray", {"gpus": 0}, "gpus: input should be greater than 0", ""),
         ("local", {"expires": 0.5}, "expires: input should be greater than or equal to 1", ""),
         ("absent.yaml", {}, "can't be read", ""),
@@ -49,3 +54,18 @@ def test_a_file_that_names_no_engine(tmp_path: Path, text: str) -> None:
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(UsageError):
         choose_engine(tmp_path / "cluster.yaml")
+
+
+def test_a_cluster_of_ray_that_does_not_answer_is_said_at_once() -> None:
+    """Ray itself tries for minutes, and says nothing."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        done = subprocess.run([sys.executable, "-P", ray_driver.__file__, address], capture_output=True, text=True, timeout=20)
+    assert json.loads(done.stdout) == {"error": f"nothing answers at {address}"}
+
+
+def test_what_a_command_says_that_can_not_start_comes_back() -> None:
+    command = [sys.executable, "-c", "import os; exit(os.environ['WORD'])"]
+    assert ray_driver.run_command(command, {"WORD": "no such module"}) == (1, "no such module")
+    assert ray_driver.run_command([sys.executable, "-c", ""], {}) == (0, "")

@@ -1,13 +1,16 @@
 """Runs of one spec, made apart, become the run that one machine would have made."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bench.cli.app import app
 from bench.errors import DataError, UsageError
 from bench.merging import merge_runs
 from bench.scoring.score import score_run
@@ -16,7 +19,7 @@ from bench.storage.run_folder import RunFolder
 from bench.system.disk import MOST_RESULT, DamagedFileError
 from bench.verification import verify_run
 
-from .conftest import Bench
+from .conftest import PLUGINS, Bench
 
 CLOCKED = ("seconds", "yardsticks", "rate", "memory", "per_second")
 
@@ -67,6 +70,21 @@ def test_what_is_missing_is_named(made: dict[str, Path], tmp_path: Path) -> None
     assert RunFolder(merged.folder).read().finished is None
     whole = merge_runs([made["first"], made["second"]], tmp_path / "whole")
     assert RunFolder(whole.folder).read().finished is not None
+
+
+def test_what_is_missing_is_run_by_the_command_that_is_said(toy: Bench) -> None:
+    toy.write({"steady": {}, "staged": {}}, references=["median"])
+    for name, models, seeds in (("first", ["steady"], [0, 1]), ("second", ["staged"], [2])):
+        toy.run(reports=False, name=name, models=models, seeds=seeds)
+    merged = merge_runs([toy.out / "runs" / name for name in ("first", "second")], toy.out / "runs" / "both")
+    assert merged.missing
+    words = shlex.split(merged.repeat)
+    assert words[:2] == ["bench", "run"]
+    done = CliRunner().invoke(app, [*words[1:], "--plugins", str(PLUGINS), "--out", str(toy.out), "--no-sound", "--quiet"])
+    assert done.exit_code == 0, done.output
+    record = RunFolder(merged.folder).read()
+    assert len(record.trials) == merged.trials + len(merged.missing)
+    assert all(RunFolder(merged.folder).outcome(planned.key) for planned in record.trials)
 
 
 @pytest.mark.parametrize(

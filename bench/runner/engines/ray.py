@@ -101,7 +101,8 @@ class Tasks(Cluster):
             key = str(job["key"])
             self._states[key] = State("waiting")
             uses = gpus if job["trial"]["device"] == "cuda" else 0
-            self._tell(key=key, command=[*run, key], cpus=job["threads"], gpus=uses, most=self._engine.jobs)
+            most, environment = self._engine.jobs, _environment()
+            self._tell(key=key, command=[*run, key], environment=environment, cpus=job["threads"], gpus=uses, most=most)
 
     def states(self) -> Mapping[str, State]:
         """See :class:`bench.runner.engines.remote.Cluster`."""
@@ -109,7 +110,7 @@ class Tasks(Cluster):
             said = self._error or "it was lost"
             raise MachineError(
                 f"The connection to the Ray cluster at {self._engine.address} ended: {said}.",
-                f"The same command resumes on a cluster that runs. See {self._log}.",
+                f"The same command resumes on a cluster that runs, or with --engine local. See {self._log}.",
             )
         return dict(self._states)
 
@@ -147,3 +148,8 @@ class Tasks(Cluster):
                     self._states[message["key"]] = State(
                         "ended" if ended else "running", message.get("code"), message.get("reason", "")
                     )
+
+
+def _environment() -> dict[str, str]:
+    """Choose what of this command's environment its trials have too, as Slurm passes it on: bench's place and variables."""
+    return {name: value for name, value in os.environ.items() if name == "PYTHONPATH" or name.startswith("BENCH_")}

@@ -11,8 +11,10 @@ import contextlib
 import json
 import os
 import queue
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from typing import Any
@@ -20,20 +22,31 @@ from typing import Any
 #: Seconds between two looks at the tasks.
 LOOK = 0.5
 
+#: Seconds for a machine to answer.
+CONNECT = 10.0
+
 #: Seconds for a trial to end before its machine's worker is killed.
 GRACE = 10.0
 
 
-def run_command(command: list[str]) -> int:
-    """Run a trial's command on a machine of the cluster; its stdin closes when the worker of Ray ends, and that ends it."""
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr, start_new_session=True)
-    try:
-        return process.wait()
-    finally:  # cancelled: KeyboardInterrupt
-        assert process.stdin is not None
-        process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
+def run_command(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run a trial's command on a machine of the cluster; return its exit code and its last word.
+
+    Its stdin closes when the worker of Ray ends, and that ends it.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True, env={**os.environ, **environment}
+        )
+        try:
+            code = process.wait()
+        finally:  # cancelled: KeyboardInterrupt
+            assert process.stdin is not None
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+        said.seek(max(0, said.tell() - 2000))
+        return code, said.read().decode(errors="replace").strip().rpartition("\n")[2]
 
 
 def say(out: Any, **message: Any) -> None:
@@ -46,12 +59,15 @@ def main() -> int:
     """Serve one run."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Ray prints
+    address = sys.argv[1]
+    if not _answers(address):  # Ray would try for minutes
+        say(out, error=f"nothing answers at {address}")
+        return 1
     try:
         import ray  # no requirement of the package
     except ImportError:
         say(out, error=f"{sys.executable} has no Ray (pip install 'midibench[ray]', or name another Python: $BENCH_PYTHON_RAY)")
         return 1
-    address = sys.argv[1]
     try:
         ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False)
     except Exception as error:
@@ -65,6 +81,18 @@ def main() -> int:
     finally:
         ray.shutdown()
     return 0
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens at HOST:PORT; of another kind of address Ray itself knows."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "/" in host:
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _read(lines: queue.Queue[str | None]) -> None:
@@ -89,7 +117,7 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
         while waiting and len(running) < (waiting[0]["most"] or len(running) + 1):
             message = waiting.pop(0)
             uses = {"num_cpus": message["cpus"], "num_gpus": message["gpus"]}
-            running[task.options(**uses).remote(message["command"])] = message["key"]
+            running[task.options(**uses).remote(message["command"], message["environment"])] = message["key"]
             say(out, key=message["key"], state="running")
         for reference in ray.wait(list(running), num_returns=len(running), timeout=0)[0] if running else ():
             _report(ray, out, reference, running.pop(reference))
@@ -103,7 +131,8 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
 
 def _report(ray: Any, out: Any, reference: Any, key: str) -> None:
     try:
-        say(out, key=key, state="ended", code=ray.get(reference))
+        code, said = ray.get(reference)
+        say(out, key=key, state="ended", code=code, reason=f"exit code {code}: {said}" if code and said else "")
     except Exception as error:
         if isinstance(error, ray.exceptions.LocalRayletDiedError):  # no task can start any more
             say(out, error="the process of Ray on this machine was lost")

@@ -95,12 +95,9 @@ class RemoteEngine(engine.Engine):
     ----------
     cpus : int, optional
         Cores of a trial, which has as many threads; by default 1, at scale gpu 4.
-    detach : bool
-        Whether to return when the trials are submitted; the same command collects them.
     """
 
     cpus: int | None = Field(None, ge=1)
-    detach: bool = False
 
     @abc.abstractmethod
     @contextlib.contextmanager
@@ -118,6 +115,10 @@ class RemoteEngine(engine.Engine):
     def shares_gpu(self, scale: Scale) -> bool:
         """Each trial has a GPU of its own."""
         return False
+
+    def waits(self) -> bool:
+        """Whether the command stays until the trials have ended."""
+        return True
 
     def run(self, work: Work) -> None:
         """See :meth:`bench.runner.engines.engine.Engine.run`."""
@@ -150,7 +151,7 @@ class _Head:
         self._submit([key for key in self._left if key not in adopted])
         for key in adopted:
             self._readers[key] = EventFile(self._file(key))
-        if self._engine.detach:
+        if not self._engine.waits():
             raise SubmittedError(
                 f"{len(self._left)} trials are submitted; this command waits for none of them.",
                 "The same command without `detach` waits, and writes the report.",

@@ -42,9 +42,16 @@ class Engine(RemoteEngine):
     ----------
     sbatch : str
         Options of sbatch, such as ``--partition=gpu --gres=gpu:1 --time=4:00:00``.
+    detach : bool
+        Whether to return when the trials are submitted; the same command without it collects them.
     """
 
     sbatch: str = ""
+    detach: bool = False
+
+    def waits(self) -> bool:
+        """See :class:`bench.runner.engines.remote.RemoteEngine`."""
+        return not self.detach
 
     @contextlib.contextmanager
     def connect(self, work: Work) -> Iterator[Cluster]:
@@ -172,5 +179,8 @@ def _ask(*command: str) -> str:
         # An array that ended long ago is in no list.
         if command[0] != "sbatch" and "Invalid job id" in done.stderr:
             return done.stdout
-        raise MachineError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", "The same command resumes.")
+        hint = "The same command resumes."
+        if command[0] == "sbatch":
+            hint = f"If it refuses an option, change cpus or sbatch (--engine-option). {hint}"
+        raise MachineError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
     return done.stdout
