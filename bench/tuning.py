@@ -236,8 +236,8 @@ def write_tuned(
 ) -> None:
     """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
-    Other rows and scales that an earlier search of the same spec wrote there stay: a search may go row by row. The budget is
-    written too, since the winners are those of that budget: rows that were found for another one go.
+    Other rows and scales that an earlier search of the same spec wrote there stay: a search may go row by row. The budget and the
+    other hyperparameters are written too, since the winners are those of that budget: rows that were found for another one go.
 
     Parameters
     ----------
@@ -266,8 +266,13 @@ def write_tuned(
         changes["tuned"].pop(row, None)
     for row, winner in winners(trained).items():
         found = summary(winner, trained, spec)
-        budget = {"budget": {"updates": found.updates}} if found.updates else {}
-        changes["models"][row] = {"params": dict(winner.params), **budget}
+        own = spec.models[row].budget.model_dump(
+            mode="json", include={"epochs", "compute"}, exclude_unset=True, exclude_none=True
+        )
+        budget = own | ({"updates": found.updates} if found.updates else {})
+        # All hyperparameters, as those that weren't searched decide what the budget pays for.
+        params = {**spec.models[row].params, **winner.params}
+        changes["models"][row] = {"params": params, **({"budget": budget} if budget else {})}
         changes["tuned"][row] = found.model_dump(exclude_none=True)
     text = io.StringIO()
     writer = YAML()

@@ -286,6 +286,33 @@ def test_winners_keep_the_budget_that_they_were_found_for(folder):
     assert spec.tuned.keys() == {"valley"}, "the other was found for another budget"
 
 
+def test_what_a_search_wrote_leaves_other_rows_their_updates(folder):
+    to, plugins = folder / "tuned.yaml", (TOY, folder / "mine")
+    rows = {"valley": {"params": {"size": 4}}, "fixed": {"plugin": "valley", "params": {"size": 8}, "budget": {"updates": 77}}}
+    write(folder, budget={"compute": {"seconds": 1}}, models=rows)
+    found = [Trained("valley", 1, {"rate": 0.1}, 7.0, "validation_bits", 210)]
+    write_tuned(to, "valleys.yaml", "cpu", found, load_spec(folder / "valleys.yaml", plugins, scale="cpu"))
+    assert {row: choice.budget.updates for row, choice in load_spec(to, plugins, scale="cpu").models.items()} == {
+        "valley": 210,
+        "fixed": 77,
+    }
+    write(folder, budget={"compute": {"seconds": 1}}, models={**rows, "valley": {"params": {"size": 64}}})
+    assert load_spec(to, plugins, scale="cpu").models["valley"].params == {"size": 4, "rate": 0.1}, "of which 210 are paid for"
+
+
+def test_a_row_keeps_the_compute_of_its_own_that_it_was_searched_with(folder):
+    to, plugins = folder / "tuned.yaml", (TOY, folder / "mine")
+    own = {"valley": {"budget": {"compute": {"seconds": 6}}}, "fixed": {"plugin": "valley", "params": {"size": 8}}}
+    write(folder, budget={"compute": {"seconds": 1}}, models=own)
+    found = [Trained("valley", 1, {"size": 4}, 7.0, "validation_bits", 1499)]
+    write_tuned(to, "valleys.yaml", "cpu", found, load_spec(folder / "valleys.yaml", plugins, scale="cpu"))
+    for seconds in (1, 12):
+        write(folder, budget={"compute": {"seconds": seconds}}, models=own)
+        spec = load_spec(to, plugins, scale="cpu")
+        budget = spec.models["valley"].budget.over(spec.budget)
+        assert (budget.compute, budget.updates) == (Compute(seconds=6), 1499)
+
+
 def test_other_scales_stay_and_a_row_without_a_winner_loses_its_old_one(folder):
     write(folder)
     spec = load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu")

@@ -58,7 +58,9 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_other_unit(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the budget, of the spec and of rows, that one of `over` in another unit replaces."""
+    """Drop the budget, of the spec and of rows, that one of `over` in another unit replaces; the same one again replaces nothing."""
+    if _keeps_budget(base, over):
+        over = {**over, "budget": {key: value for key, value in _mapping(over, "budget").items() if key != "compute"}}
     change, changes = _mapping(over, "budget"), _mapping(over, "models")
     shared = {"compute": change.get("compute")} if change.keys() & {"compute", "epochs"} else {}
     kept = {**base, "budget": _in_other_unit(base["budget"], change)} if "budget" in base else dict(base)
@@ -84,9 +86,9 @@ def _in_other_unit(budget: Any, change: Mapping[str, Any]) -> Any:
 def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Drop `updates` and `tuned` of the rows that `over` makes others: other hyperparameters, plug-in, music, budget."""
     name, changes = _mapping(over, "dataset").get("name"), _mapping(over, "models")
-    change, before = _mapping(over, "budget"), _mapping(_mapping(base, "budget"), "compute")
-    other_budget = "epochs" in change or not _mapping(change, "compute").items() <= before.items()
-    all_rows = other_budget or name not in (None, _mapping(base, "dataset").get("name")) or _other_options(base, over)
+    all_rows = (
+        not _keeps_budget(base, over) or name not in (None, _mapping(base, "dataset").get("name")) or _other_options(base, over)
+    )
     rows, tuned = _mapping(base, "models"), _mapping(base, "tuned")
     changed = {row for row in rows if all_rows or _mapping(changes, row).keys() & {"params", "plugin"}}
     kept = dict(base)
@@ -97,6 +99,15 @@ def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[
     if tuned:
         kept["tuned"] = {row: entry for row, entry in tuned.items() if row not in changed}
     return kept
+
+
+def _keeps_budget(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """Whether `over` names no training budget, or the `compute` that the spec has."""
+    change = _mapping(over, "budget")
+    if not change.keys() & {"compute", "epochs"}:
+        return True
+    before = _mapping(_mapping(base, "budget"), "compute")
+    return "epochs" not in change and bool(change["compute"]) and _mapping(change, "compute").items() <= before.items()
 
 
 def _other_options(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
