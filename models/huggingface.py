@@ -105,9 +105,11 @@ class Model(bench.api.Model):
                 f"(revision is {self.revision!r}).",
                 "Give the full commit, 40 hexadecimal digits: what is behind an id or a branch changes.",
             )
-        for name in ("context", "tempo", "temperature"):
-            if not getattr(self, name) > 0:
-                raise PluginError(f"huggingface: {name} is {getattr(self, name)}, must be above 0.")
+        for name in ("tempo", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise PluginError(f"huggingface: {name} is {getattr(self, name)}, must be above 0 and finite.")
+        if self.context != int(self.context) or self.context < 2:
+            raise PluginError(f"huggingface: context is {self.context}, must be a whole number of 2 or more.")
         if not 0 < self.top_p <= 1:
             raise PluginError(f"huggingface: top_p is {self.top_p}, must be above 0 and at most 1.")
         self.device = torch.device("cpu")
@@ -222,7 +224,9 @@ class Model(bench.api.Model):
                 "Continue bench's prompts where the model runs, and score the files: `bench score`.",
             )
         try:
-            network: Any = AutoModelForCausalLM.from_pretrained(self.weights, local_files_only=True, dtype=torch.float32)
+            network: Any = AutoModelForCausalLM.from_pretrained(
+                self.weights, local_files_only=True, dtype=torch.float32, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise DataError(
                 f"huggingface: {self.weights} holds no causal language model of transformers: {error}",

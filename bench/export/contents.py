@@ -143,9 +143,8 @@ class RunContents:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of what stays the same while a run is resumed or moved, by which a tracker's copy of it is found again."""
-        run = self.report.run
-        return _digest([self.name, run.started, run.scale, run.spec])
+        """See :meth:`bench.storage.records.RunRecord.identity`; by it a tracker's copy of the run is found again."""
+        return self.report.run.identity(self.name)
 
     @cached_property
     def content(self) -> str:

@@ -130,7 +130,7 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
     return Entry(
         FORMAT,
         run=baseline.run,
-        identity=_hash([baseline.run, record.started, record.scale, record.spec]),
+        identity=record.identity(baseline.run),
         commit=record.provenance.git or "",
         when=record.finished or record.started or "",
         bench=record.provenance.bench or "",

@@ -17,7 +17,6 @@ from bench.listening.preference import DRAWS, Comparison, Preferences, Votes, pr
 from bench.listening.screening import Listener, screen
 from bench.listening.votes import read_ballots
 from bench.scoring.crossed import FEWEST, Interval
-from bench.scoring.score import score_run
 from bench.storage.files import make_way, write_text
 from bench.storage.run_folder import RunFolder
 
@@ -96,7 +95,7 @@ def analyse(run: Path, votes: Path, draws: int = DRAWS) -> Result:
         raise
     preferences = prefer(counted, len(key.contestants), draws)
     heard = still_heard(RunFolder(run), key.contestants, key.prompts)
-    agreed = agreements(counted, preferences.worth, heard, score_run(run), draws)
+    agreed = agreements(counted, preferences.worth, heard, run, draws)
     changed = tuple(each.name for each, still in zip(key.contestants, heard, strict=True) if still is None)
     return Result(folder, key, listeners, counted, preferences, tuple(agreed), changed, ballots.problems)
 

@@ -6,6 +6,8 @@ version can still be read.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -285,6 +287,17 @@ class RunRecord(Stored):
     headers: Mapping[str, Mapping[str, Any]] = {}
     trials: tuple[PlannedTrial, ...] = Field(max_length=MOST_TRIALS)
     provenance: Provenance
+
+    def identity(self, name: str) -> str:
+        """Hash of what stays the same while a run is resumed or moved: with another spec or other code the folder holds another.
+
+        Parameters
+        ----------
+        name : str
+            Of the run's folder.
+        """
+        parts = [name, self.started, self.scale, self.spec, self.plugins]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     @field_validator("spec")
     @classmethod

@@ -63,8 +63,11 @@ def test_the_identity_outlives_a_resumed_run_and_the_content_does_not(tmp_path: 
     assert later.identity == before.identity
     assert later.content != before.content
     run = RunFolder(folders[1])
-    run.write(run.read().change(started="2025-01-02T03:04:06Z"))
-    assert read_contents(folders[1]).identity != before.identity
+    for other in ({"started": "2025-01-02T03:04:06Z"}, {"plugins": {"lstm": "other code"}}):
+        run.write(run.read().change(**other))
+        changed = read_contents(folders[1]).identity
+        assert changed not in (before.identity, later.identity)
+        later = read_contents(folders[1])
 
 
 def test_a_run_without_results(tmp_path: Path) -> None:

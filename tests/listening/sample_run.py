@@ -21,10 +21,10 @@ def run_for_listening(folder: Path, pieces: int = PIECES, without: str = "") -> 
             if pieces == PIECES:
                 many_pieces(stored, system, lambda i, by=by: by + i % 2, kind)
             else:
-                stored.add(system, 0, {(i, 0): _moved(real, by) for i, real in enumerate(stored.real)}, kind=kind)
+                stored.add(system, 0, {(i, 0): moved(real, by) for i, real in enumerate(stored.real)}, kind=kind)
     stored.add("gan", 0, {(i, 0): notes([70, 75, 71, 80]) for i in range(pieces)})
     return stored.close()
 
 
-def _moved(real: Notes, by: int) -> Notes:
+def moved(real: Notes, by: int) -> Notes:
     return Notes.from_columns(real.onset, real.duration, real.pitch + by, real.velocity)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.listening.clips import gather
@@ -17,11 +19,12 @@ from bench.listening.metrics import agreements
 from bench.listening.preference import FIRST, SECOND, TIE, Votes
 from bench.listening.results import Result, analyse, markdown, metrics_csv, write_results
 from bench.listening.votes import Ballot
-from bench.scoring.score import score_run
+from bench.scoring.crossed import Interval
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, write_samples
-from tests.listening.sample_run import run_for_listening
+from bench.storage.samples import PieceName, Samples, write_samples
+from tests.listening.sample_run import moved, run_for_listening
 from tests.listening.simulated import World, attentive, careless, one_sided
+from tests.report.stored_run import Stored
 
 #: The further from the original a system of the sample run is, the less the listeners like it; but they dislike the GAN.
 LIKED = {"real": 2.0, "lstm": 1.0, "ngram": 0.0, "vae": -1.0, "gan": -2.0}
@@ -97,12 +100,56 @@ def test_agreement_by_hand(run: Path, key: Key) -> None:
     assert systems[first] == "lstm"
     votes = Votes(listener, prompt, prompt, np.full(36, first), np.full(36, second), outcome)
     worth = [-1.0 if name == "lstm" else 1.0 if name == "ngram" else 0.0 for name in systems]
-    found = {each.metric.name: each for each in agreements(votes, worth, key.contestants, score_run(run), draws=200)}
+    found = {each.metric.name: each for each in agreements(votes, worth, key.contestants, run, draws=200)}
     distance = found["pitch_distance"]
     assert (distance.votes, distance.share) == (30, pytest.approx(6 / 30))
     assert distance.interval is not None
     assert distance.interval.low <= 0.2 <= distance.interval.high < 0.5
     assert "velocity_distance" not in found, "all systems have the same"
+
+
+def test_metrics_see_the_clips_that_were_heard(tmp_path: Path) -> None:
+    """The first sample of each piece, and of held-out pieces those that were continued: every other one of 24 here."""
+    stored = Stored(tmp_path / "table2-cpu")
+    stored.enlarge(12)
+    stored.real = [real.shifted(1.0) for real in stored.real]
+    stored.pieces = [PieceName(2 * i + 1, f"piece {i}") for i in range(12)]
+    stored.spec["protocol"] = {**stored.spec["protocol"], "samples": 2, "pieces": 12}
+    bits = {name: np.random.default_rng([i, 7]).uniform(8, 16, 24) for i, name in enumerate(("ngram", "lstm"))}
+    offsets = {"real": (7, 7), "ngram": (5, 5), "lstm": (1, 12)}  # the LSTM's second sample, unheard, is worse
+    for name, by in offsets.items():
+        music = {(i, k): moved(real, by[k]) for i, real in enumerate(stored.real) for k in range(2)}
+        more: dict[str, Any] = {}
+        if name in bits:
+            parts = dict.fromkeys(("pitch", "velocity", "time", "duration"), float(bits[name].mean() / 4))
+            more["likelihood"] = {
+                "kind": "exact", "pieces": 24, "notes": 2400, "bits_per_note": float(bits[name].mean()), "by_field": parts
+            }  # fmt: skip
+        stored.add(name, 0, music, kind="model" if name == "lstm" else "reference", **more)
+    folder = stored.close()
+    run = RunFolder(folder)
+    for name, per_note in bits.items():
+        nats = np.repeat(-(per_note * 100 * np.log(2))[:, None] / 4, 4, axis=1)
+        samples = Samples(run.samples(f"{name}-0").notes, nats, np.full(24, 100, np.int64), np.arange(24))
+        write_samples(run.trial_dir(f"{name}-0") / "samples.npz", samples)
+    material = gather(run, None, 12, 0)
+    names = [each.name for each in material.contestants]
+    first, second = sorted((names.index("lstm"), names.index("ngram")))
+    listener, piece = (grid.ravel() for grid in np.meshgrid(range(6), range(12), indexing="ij"))
+
+    def share(metric: str, chosen: NDArray[np.int64]) -> tuple[float | None, Interval | None]:
+        votes = Votes(listener, piece, piece, np.full(72, first), np.full(72, second), chosen)
+        found = agreements(votes, [0.0] * 3, material.contestants, folder, draws=50)
+        (one,) = (each for each in found if each.metric.name == metric)
+        return one.share, one.interval
+
+    near = FIRST if names[first] == "lstm" else SECOND
+    value, interval = share("pitch_distance", np.full(72, near))
+    assert value == 1.0
+    assert interval is not None
+    assert interval.low == pytest.approx(0.025 ** (1 / 6)), "no certainty from six unanimous listeners"
+    fewer = bits[names[first]][2 * piece + 1] < bits[names[second]][2 * piece + 1]
+    assert share("bits_per_note", np.where(fewer, FIRST, SECOND))[0] == 1.0
 
 
 def test_what_is_written(result: Result) -> None:

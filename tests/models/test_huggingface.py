@@ -178,7 +178,9 @@ def test_a_narrow_nucleus_repeats_itself(tmp_path: Path) -> None:
         ({"model": "org/name", "revision": "main"}, "no pinned revision .revision is 'main'"),
         ({"temperature": 0.0}, "temperature is 0.0, must be above 0"),
         ({"top_p": 1.5}, "top_p is 1.5, must be above 0 and at most 1"),
-        ({"context": 0}, "context is 0, must be above 0"),
+        ({"context": 1}, "context is 1, must be a whole number of 2 or more"),
+        ({"context": 2.5}, "context is 2.5, must be a whole number of 2 or more"),
+        ({"tempo": math.inf}, "tempo is inf, must be above 0 and finite"),
     ],
 )
 def test_what_it_refuses(params: dict[str, Any], said: str) -> None:
@@ -321,3 +323,17 @@ def test_a_local_model_is_a_row(tmp_path: Path) -> None:
         flags = {row["system"]: row["flags"] for row in csv.DictReader(file)}
     assert flags.keys() == {"gpt2", "real"}, "no untrained row"
     assert "may have seen the test pieces" in flags["gpt2"]
+
+
+def test_code_in_a_models_folder_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made(tmp_path / "model", "TSD")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "theirs.C", "AutoModelForCausalLM": "theirs.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "theirs.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom transformers import GPT2Config as C, GPT2LMHeadModel as M\n"
+    )
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(DataError, match="holds no causal language model"):
+        ready(folder).generate([walk(0, 8)], 4, 0)
+    assert not (tmp_path / "ran").exists()
