@@ -58,7 +58,7 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_other_unit(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the budget, of the spec and of rows, that one of `over` in another unit replaces; the same one again replaces nothing."""
+    """Drop the budget, of the spec and of rows, that one of `over` in another unit replaces; the same again replaces none."""
     if _keeps_budget(base, over):
         over = {**over, "budget": {key: value for key, value in _mapping(over, "budget").items() if key != "compute"}}
     change, changes = _mapping(over, "budget"), _mapping(over, "models")
