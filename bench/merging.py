@@ -227,8 +227,12 @@ def _sources(
 def _draft(into: Path) -> Iterator[RunFolder]:
     """Make a folder beside `into` that takes its name at the end of the block, and is removed if that fails."""
     path = into.with_name(f".{into.name}.merging")
+    if path.is_symlink():  # someone else's: nothing is written through it
+        path.unlink()
     shutil.rmtree(path, ignore_errors=True)  # of a merge that was killed
-    (path / "trials").mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir()
+    (path / "trials").mkdir()
     try:
         yield RunFolder(path)
         path.rename(into)

@@ -24,6 +24,7 @@ from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.metrics.sample_scores import store_scores
+from bench.music.codec import NoteCodec
 from bench.plugins.digest import source_digest, unknown_packages
 from bench.plugins.discovery import get_plugin, raised_by_plugin
 from bench.plugins.header import Plugin
@@ -238,6 +239,7 @@ class TrialTask:
             self._store_scores()
         return {
             "digests": result_digests(self.folder),
+            "classes": _classes(model),
             "held_out": stored.digest(),
             "training": training,
             "generation": generation,
@@ -460,6 +462,14 @@ class TrialTask:
     def _axis(self) -> tuple[str, ...]:
         """Names that a fold adds to a seed, so that no two folds share initial weights, order of data or random draws."""
         return () if self.trial.fold is None else ("fold", str(self.trial.fold))
+
+
+def _classes(model: Model) -> tuple[int, int] | None:
+    """Classes of time and duration of a model's codec, or its attributes of the same names; None without."""
+    codec = getattr(model, "codec", None)
+    stated = codec if isinstance(codec, NoteCodec) else model
+    time, duration = (getattr(stated, name, None) for name in ("time_classes", "duration_classes"))
+    return (time, duration) if isinstance(time, int) and isinstance(duration, int) else None
 
 
 def peak_bytes() -> int:

@@ -237,7 +237,9 @@ class Row:
 
     @property
     def classes(self) -> tuple[int, int]:
-        """Time and duration classes of its likelihood."""
+        """Time and duration classes of its likelihood: what its trials stored, else what its hyperparameters say."""
+        if stated := next((classes for t in self.done if (classes := t.result.classes)), None):
+            return stated
         codec = NoteCodec()
         time, duration = (self.params.get(name, getattr(codec, name)) for name in ("time_classes", "duration_classes"))
         return time, duration

@@ -337,6 +337,8 @@ class Done(_Outcome):
         Pieces that an external system did not continue.
     digests : mapping of str to str
         SHA-256 of each file that the trial wrote, by its path in the trial's folder.
+    classes : tuple of int or None
+        Classes of time and duration that its bits are over, if the model says so.
     held_out : str
         Digest of the targets that it continued (:func:`bench.storage.samples.targets_digest`): those of the run may change before
         a queue starts it; empty if that isn't known.
@@ -358,6 +360,7 @@ class Done(_Outcome):
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None
     digests: Mapping[str, str] = {}
+    classes: tuple[Count, Count] | None = None
     held_out: str = ""
     features: str = ""
 

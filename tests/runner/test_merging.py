@@ -179,6 +179,15 @@ def test_a_merge_that_fails_leaves_nothing(made: dict[str, Path], tmp_path: Path
     assert [path.name for path in into.iterdir()] == [merged.folder.name]
 
 
+def test_a_link_where_the_draft_lies_leads_nowhere(made: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / ".both.merging").symlink_to(tmp_path / "theirs")
+    merged = merge_runs([made["first"], made["second"]], tmp_path / "runs" / "both")
+    assert not merged.folder.is_symlink()
+    assert not [*(tmp_path / "theirs").iterdir()]
+
+
 def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="exists already"):
         merge_runs([made["first"], made["second"]], made["whole"])

@@ -144,6 +144,12 @@ class TestOtherClasses:
         assert [flag.name for flag in flags(rows[0])] == ["bits over other classes"]
         assert flags(rows[2]) == []
 
+    def test_what_the_trial_stored_counts_before_the_hyperparameters(self) -> None:
+        """A plug-in may have other classes by default."""
+        trials = tuple(replace(t, outcome=t.result.model_copy(update={"classes": (4, 64)})) for t in self.FINE.trials)
+        rows = mark_classes([replace(self.FINE, trials=trials), self.SAME, self.NGRAM])
+        assert [row.other_classes for row in rows] == [True, False, False]
+
     @pytest.mark.parametrize("metric", ["bits_per_note", "bits_pitch", "bits_time", "seconds_to_target"])
     def test_all_that_depends_on_classes_is_apart(self, metric: str) -> None:
         assert [row.incomparable(metric) for row in mark_classes([self.COARSE, self.FINE, self.SAME])] == [True, False, False]
