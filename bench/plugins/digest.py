@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from bench.plugins.discovery import shipped_folder
@@ -100,11 +102,15 @@ def _followed(plugin: Plugin) -> dict[Path, ast.Module]:
 
 
 def _own_files(plugin: Plugin, followed: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield the plug-in's file, its helpers and those `followed` from it, each with its path in the folder."""
+    """Yield the plug-in's file, its helpers, those `followed` from it and all in their subfolders, with their paths in it.
+
+    What is imported by name at run time, as from a registry, is hashed too, and not parsed: it may be unfinished.
+    """
     folder = plugin.path.parent
-    # A helper that nobody imports may be unfinished: it is hashed, since it may be imported by name at run time, and not parsed.
-    helpers = sorted(folder.glob("_*.py"))
-    yield from ((path.relative_to(folder).as_posix(), path) for path in dict.fromkeys([plugin.path, *helpers, *sorted(followed)]))
+    subfolders = {parts[0] for path in followed if len(parts := path.relative_to(folder).parts) > 1}
+    below = sorted(file for name in subfolders for file in _code_below(folder / name))
+    files = dict.fromkeys([plugin.path, *sorted(folder.glob("_*.py")), *sorted(followed), *below])
+    yield from ((path.relative_to(folder).as_posix(), path) for path in files)
 
 
 def _relative_imports(tree: ast.Module, path: Path, folder: Path) -> Iterator[Path]:
@@ -149,5 +155,16 @@ def _place(name: str) -> Path | None:
 def _files_of(packages: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     for name, place in sorted(packages.items()):
         root = Path(place)
-        files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
+        files = sorted(_code_below(root)) if root.is_dir() else [root]
         yield from ((f"{name}/{file.relative_to(root).as_posix()}", file) for file in files)
+
+
+def _code_below(root: Path) -> Iterator[Path]:
+    """Yield the modules in a folder and those in it, compiled extensions and linked folders included, each folder once."""
+    entered = set[str]()
+    for folder, below, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in entered:
+            below.clear()
+            continue
+        entered.add(real)
+        yield from (Path(folder, name) for name in files if name.endswith((".py", *EXTENSION_SUFFIXES)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
+from pathlib import Path
 from types import CodeType, ModuleType
 
 
@@ -25,12 +26,13 @@ class _Finder:
     """Finder of the modules of some packages; a folder without ``__init__.py`` is left to Python's own, its modules are not."""
 
     def __init__(self) -> None:
-        self.packages: set[str] = set()
+        #: Folder that holds each package; empty where it is made by hand.
+        self.packages: dict[str, list[str]] = {}
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if fullname.partition(".")[0] not in self.packages:
+        if (own := self.packages.get(fullname.partition(".")[0])) is None:
             return None
-        for folder in path or ():
+        for folder in own if path is None else path:
             finder = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Source, SOURCE_SUFFIXES))
             if (spec := finder.find_spec(fullname)) is not None and spec.loader is not None:
                 return spec
@@ -40,8 +42,16 @@ class _Finder:
 _FINDER = _Finder()
 
 
-def import_from_source(package: str) -> None:
-    """Let no import of `package` or its submodules read or write compiled code in this process."""
+def import_from_source(package: str, place: Path | None = None) -> None:
+    """Let no import of `package` or its submodules read or write compiled code in this process.
+
+    Parameters
+    ----------
+    package : str
+        Name of a package or module without dots.
+    place : Path, optional
+        Its folder or file, where it is imported from a path.
+    """
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
-    _FINDER.packages.add(package)
+    _FINDER.packages[package] = [] if place is None else [str(place.parent)]

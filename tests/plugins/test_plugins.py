@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from importlib.machinery import ModuleSpec
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -354,6 +354,26 @@ class TestLoading:
         assert sorted(values()) == ["1", "1", "2"]
         assert not [*tmp_path.rglob("__pycache__")], "nothing is left in a user's folder"
 
+    @pytest.mark.parametrize("name", ["pack/__init__.py", "pack/net.py"])
+    def test_a_package_of_the_users_too(self, tmp_path, name):
+        for each in ("pack/__init__.py", "pack/net.py"):
+            write(tmp_path / each, "VALUE = 1\n")
+        asked = (
+            "import sys; from pathlib import Path; from bench.plugins.uncached import import_from_source\n"
+            "import_from_source('pack', Path(sys.argv[1], 'pack')); sys.path.append(sys.argv[1])\n"
+            "import pack, pack.net; print(pack.VALUE + pack.net.VALUE)"
+        )
+
+        def value() -> str:
+            return subprocess.run([sys.executable, "-c", asked, tmp_path], capture_output=True, text=True, check=True).stdout
+
+        assert value() == "2\n"
+        file = tmp_path / name
+        stat = file.stat()
+        file.write_text("VALUE = 2\n")
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert value() == "3\n"
+
 
 class TestDigest:
     def test_it_does_not_depend_on_the_place(self, tmp_path):
@@ -381,6 +401,9 @@ class TestDigest:
             ("import users_package", "lib/users_package/net.py"),
             ("from users_package.net import VALUE", "lib/users_package/net.py"),
             ("import users_module as m", "lib/users_module.py"),
+            ("import users_package", f"lib/users_package/fast{EXTENSION_SUFFIXES[0]}"),
+            ("import users_package", "elsewhere/linked.py"),
+            ("from ._net import VALUE", "_net/found_by_a_registry.py"),
         ],
     )
     def test_a_change_of_what_it_imports_changes_it(self, tmp_path, monkeypatch, statement, changed):
@@ -389,6 +412,9 @@ class TestDigest:
         for name in ("users_package/__init__.py", "users_package/net.py", "users_module.py"):
             write(tmp_path / "lib" / name, "VALUE = 1\n")
         write(tmp_path / "_first.py", "from .deeper.second import VALUE\n")
+        for name in (f"lib/users_package/fast{EXTENSION_SUFFIXES[0]}", "elsewhere/linked.py", "_net/found_by_a_registry.py"):
+            write(tmp_path / name, "VALUE = 1\n")
+        (tmp_path / "lib/users_package/nets").symlink_to(tmp_path / "elsewhere")
         monkeypatch.syspath_prepend(tmp_path / "lib")
         path = model(tmp_path, header=f"{HEADER}{statement}\n")
         before = source_digest(read_plugin(path))
