@@ -175,7 +175,7 @@ class Ray(Cluster):
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         address = f"127.0.0.1:{self.port}"
-        super().__init__("ray", {"expires": 8, "address": address}, {"RAY_USAGE_STATS_ENABLED": "0"})
+        super().__init__("ray", {"expires": 8, "address": address}, {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"})
         # Ray's sockets have long names, and a socket's name may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self.nodes: list[psutil.Process] = []
