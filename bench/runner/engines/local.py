@@ -71,13 +71,15 @@ class _Leases:
     def take(self, task: Task) -> bool | None:
         """Whether a trial may start: not while another process has it, and not (None) if that one has done it."""
         key = task.job["key"]
+        if key in self._kept:  # it starts again
+            return True
         if not self._leases[key].take():
             self._tell(task.job, key)
             return False
         self._kept[key] = stack = contextlib.ExitStack()
         # Another process takes over what this one didn't touch, as of a machine that slept: both write the same.
         stack.enter_context(self._leases[key].kept(lambda: None))
-        if key in self._told and self._work.folder.is_done(key, self._work.targets):
+        if self._work.folder.is_done(key, self._work.targets):
             self.release(task)
             self._work.on_event(task.job, {"event": "ended", "seconds": 0.0})
             return None

@@ -210,6 +210,9 @@ class _Head:
         alone.release()
         if self._read(key):
             return
+        if self._work.folder.is_done(key, self._work.targets):  # its process ended after it had stored its result
+            self._work.on_event(self._left.pop(key), {"event": "ended", "seconds": 0.0})
+            return
         label, reason = self._left[key]["label"], state.reason or f"exit code {state.code}"
         if state.kind == "cancelled" or self._attempts[key] >= ATTEMPTS:
             self._give_up(key, f"its process was cancelled ({reason})" if state.kind == "cancelled" else self._said(key, reason))
