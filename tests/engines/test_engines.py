@@ -1,5 +1,6 @@
 """What every engine must do, tried on real clusters with real processes."""
 
+import os
 import signal
 from typing import Any
 
@@ -80,6 +81,22 @@ def test_a_worker_killed_costs_its_trial(toy: Bench, undisturbed: Any) -> None:
     assert_same(toy, undisturbed)
 
 
+def test_the_commands_of_trials_killed_cost_no_other(toy: Bench, cluster: Cluster, undisturbed: Any) -> None:
+    """Of Slurm the first elements of an array, while the others wait in the queue."""
+    if cluster.engine == "local":
+        pytest.skip("its trials have no command of their own")
+    toy.hold()
+    process = toy.start()
+    wait_for(toy.held)
+    for unit in toy.workers("bench.runner.unit"):
+        unit.kill()
+    toy.release()
+    code, said = toy.end(process)
+    assert code == 0, said
+    assert "it starts again" in said
+    assert_same(toy, undisturbed)
+
+
 def test_a_machine_lost_costs_no_trial(toy: Bench, cluster: Cluster, undisturbed: Any) -> None:
     if cluster.engine == "local":
         pytest.skip("it is the machine that bench runs on")
@@ -147,7 +164,7 @@ def test_cancelled_it_leaves_no_process_and_resumes_on_another_engine(toy: Bench
     toy.hold()
     process = toy.start()
     wait_for(toy.held)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     code, said = toy.end(process)
     assert code == 130, said
     assert "The same command resumes" in said
@@ -155,6 +172,28 @@ def test_cancelled_it_leaves_no_process_and_resumes_on_another_engine(toy: Bench
     toy.release()
     code, said = toy.run(engine="local")
     assert code == 0, said
+    assert_same(toy, undisturbed)
+
+
+def test_cancelled_and_started_again_at_once(toy: Bench, undisturbed: Any) -> None:
+    toy.hold()
+    process = toy.start()
+    wait_for(toy.held)
+    os.killpg(process.pid, signal.SIGINT)
+    toy.release()
+    code, said = toy.end(process)
+    assert code == 130, said
+    code, said = toy.run()
+    assert code == 0, said
+    assert_same(toy, undisturbed)
+
+
+def test_options_of_the_users_do_not_hide_its_jobs(toy: Bench, cluster: Cluster, undisturbed: Any) -> None:
+    if cluster.engine != "slurm":
+        pytest.skip("Slurm's")
+    code, said = toy.run(sbatch="--job-name=mine --array=0-99")
+    assert code == 0, said
+    assert "it starts again" not in said
     assert_same(toy, undisturbed)
 
 

@@ -24,13 +24,18 @@ MOST_ELEMENTS = 1001
 
 #: Slurm's states of an element that will still run, or is running; it may be put back in the queue after its node was lost.
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "SUSPENDED"}
-RUNNING = {"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
+ENDING = "COMPLETING"
+RUNNING = {"RUNNING", ENDING, "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
 
 #: Seconds that a command of Slurm may take: its controller may be restarting.
 PATIENCE = 120.0
 
+#: The keys are in it, as Slurm keeps the script as it was when it was submitted.
 SCRIPT = """#!/bin/sh
-key=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {keys})
+key=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" <<'KEYS'
+{keys}
+KEYS
+)
 exec {command} "$key"
 """
 
@@ -83,6 +88,8 @@ class Arrays(Cluster):
         self._arrays: dict[str, list[str]] = {}
         #: The element that has a trial now, such as ``17_3``.
         self._element: dict[str, str] = {}
+        #: What Slurm said of those that failed: it is asked once for each.
+        self._failed: dict[str, State] = {}
 
     def adopt(self, keys: Sequence[str]) -> set[str]:
         """See :class:`bench.runner.engines.remote.Cluster`."""
@@ -94,7 +101,9 @@ class Arrays(Cluster):
             if re.fullmatch(r"\d+", number) and isinstance(elements, list):
                 self._arrays[number] = list(map(str, elements))
                 self._element |= {key: f"{number}_{i}" for i, key in enumerate(self._arrays[number]) if key in keys}
-        alive = {key for key, state in self.states().items() if state.kind in ("waiting", "running")}
+        words = self._words()
+        # One that Slurm is ending may have been cancelled a moment ago: its trial is submitted again.
+        alive = {key for key, element in self._element.items() if words.get(element, "") in (WAITING | RUNNING) - {ENDING}}
         self._element = {key: element for key, element in self._element.items() if key in alive}
         used = {element.split("_")[0] for element in self._element.values()}
         self._arrays = {number: elements for number, elements in self._arrays.items() if number in used}
@@ -107,22 +116,20 @@ class Arrays(Cluster):
             self._submit_array([str(job["key"]) for job in jobs[start : start + most]])
 
     def _submit_array(self, keys: list[str]) -> None:
-        name = f"array-{keys[0]}"
-        list_file, script = self._folder / f"{name}.keys", self._folder / f"{name}.sh"
-        list_file.write_text("".join(f"{key}\n" for key in keys))
-        trial = shlex.join(command(self._work.folder.path))
-        script.write_text(SCRIPT.format(keys=shlex.quote(str(list_file.resolve())), command=trial))
+        script = self._folder / f"array-{keys[0]}.sh"
+        script.write_text(SCRIPT.format(keys="\n".join(keys), command=shlex.join(command(self._work.folder.path))))
         throttle = f"%{self._engine.jobs}" if self._engine.jobs else ""
         said = _ask(
             "sbatch",
+            "--requeue",
+            *shlex.split(self._engine.sbatch),
+            # Of an option that is given twice the last counts: these are how the elements are found again.
             "--parsable",
+            "--open-mode=append",
             f"--array=0-{len(keys) - 1}{throttle}",
             f"--job-name={self._name}",
             f"--cpus-per-task={self._engine.threads(self._work.scale)}",
-            "--requeue",
-            "--open-mode=append",
             f"--output={self._folder.resolve()}/slurm-%A_%a.log",
-            *shlex.split(self._engine.sbatch),
             str(script),
         )
         number = said.strip().split(";")[0]
@@ -132,6 +139,11 @@ class Arrays(Cluster):
 
     def states(self) -> Mapping[str, State]:
         """See :class:`bench.runner.engines.remote.Cluster`."""
+        words = self._words()
+        return {key: self._state(words.get(element, ""), element) for key, element in self._element.items()}
+
+    def _words(self) -> dict[str, str]:
+        """Ask for the state of each element, in Slurm's word."""
         if not self._arrays:
             return {}
         said = _ask(
@@ -143,8 +155,22 @@ class Arrays(Cluster):
             f"--name={self._name}",
             f"--jobs={','.join(self._arrays)}",
         )
-        listed = dict(line.split(maxsplit=1) for line in said.splitlines() if " " in line)
-        return {key: _state(listed.get(element, ""), element) for key, element in self._element.items()}
+        lines = (line.split(maxsplit=1) for line in said.splitlines() if " " in line)
+        return {element: word.strip() for element, word in lines}
+
+    def _state(self, word: str, element: str) -> State:
+        """Translate a state of Slurm; an element that it no longer lists has ended."""
+        if word in WAITING:
+            return State("waiting")
+        if word in RUNNING:
+            return State("running")
+        if word == "CANCELLED":
+            return State("cancelled", reason="CANCELLED in Slurm")
+        if word == "FAILED":
+            if element not in self._failed:
+                self._failed[element] = _failure(element)
+            return self._failed[element]
+        return State("ended", 0 if word == "COMPLETED" else None, word or "Slurm lists it no more")
 
     def cancel(self) -> None:
         """See :class:`bench.runner.engines.remote.Cluster`."""
@@ -152,16 +178,13 @@ class Arrays(Cluster):
             _ask("scancel", *self._arrays)
 
 
-def _state(word: str, element: str) -> State:
-    """Translate a state of Slurm; an element that it no longer lists has ended."""
-    if word in WAITING:
-        return State("waiting")
-    if word in RUNNING:
-        return State("running")
-    if word == "CANCELLED":
-        return State("cancelled", reason="CANCELLED in Slurm")
-    code = re.search(r"ExitCode=(\d+):", _ask("scontrol", "--oneliner", "show", "job", element)) if word == "FAILED" else None
-    return State("ended", 0 if word == "COMPLETED" else int(code[1]) if code else None, word or "Slurm lists it no more")
+def _failure(element: str) -> State:
+    """Ask for the exit code of an element that failed, or for the signal that ended it."""
+    found = re.search(r"ExitCode=(\d+):(\d+)", _ask("scontrol", "--oneliner", "show", "job", element))
+    code, signal = map(int, found.groups()) if found else (0, 0)
+    if code:
+        return State("ended", code, f"exit code {code}")
+    return State("ended", None, f"signal {signal}" if signal else "FAILED in Slurm")
 
 
 def _most_elements() -> int:
@@ -172,7 +195,16 @@ def _most_elements() -> int:
 def _ask(*command: str) -> str:
     """Run a command of Slurm and return what it prints."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False)
+        # Of a session of its own: Ctrl-C is this process's to handle, and cancels what was submitted.
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            start_new_session=True,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MachineError(f"{command[0]} doesn't answer: {error}.", "The same command resumes.") from error
     if done.returncode:
