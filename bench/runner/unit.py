@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file, events, _ = unit_files(Path(run), key)
     try:
         job = json.loads(read_file(file, MOST_RECORD))
-        Path(job["corpus"]).stat()
+        for path in (job["corpus"], job["python"]):
+            Path(path).stat()
     except FileNotFoundError as error:
         print(f"{error.filename} can't be seen from {host()}.", file=sys.stderr)
         return UNSEEN

@@ -131,7 +131,11 @@ class Slurm(Cluster):
         for node in ("n1", "n2"):
             if not self._pids(f"slurmd.{node}"):
                 _said("slurmd", "-N", node, environment=environment)
-        wait_for(lambda: _said("sinfo", "-h", "-o", "%T %D", environment=environment).split() in (["idle", "2"],), 90)
+        try:
+            wait_for(lambda: _said("sinfo", "-h", "-o", "%T %D", environment=environment).split() == ["idle", "2"], 90)
+        except TimeoutError:
+            said = [_said(*command, environment=environment) for command in (("sinfo", "-Nl"), ("squeue", "-al"))]
+            raise TimeoutError("\n".join([*said, (self.folder / "slurmctld.log").read_text()[-4000:]])) from None
 
     def _pids(self, name: str) -> list[psutil.Process]:
         with contextlib.suppress(OSError, ValueError, psutil.Error):
@@ -158,6 +162,9 @@ class Slurm(Cluster):
 
     def kill_controller(self, units: Path) -> None:
         """Kill the head."""
+        # It saves its state within five seconds. If it has forgotten the jobs that it started last, it gives their numbers to
+        # others, and the nodes that still run them are drained ("Duplicate jobid") until somebody resumes them.
+        time.sleep(6)
         (controller,) = self._pids("slurmctld")
         controller.kill()
         controller.wait(10)

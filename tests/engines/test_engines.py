@@ -1,7 +1,10 @@
 """What every engine must do, tried on real clusters with real processes."""
 
+import json
 import os
 import signal
+import subprocess
+import time
 from typing import Any
 
 import psutil
@@ -195,6 +198,31 @@ def test_options_of_the_users_do_not_hide_its_jobs(toy: Bench, cluster: Cluster,
     assert code == 0, said
     assert "it starts again" not in said
     assert_same(toy, undisturbed)
+
+
+def test_a_limit_holds_over_all_arrays(toy: Bench, cluster: Cluster) -> None:
+    if cluster.engine != "slurm":
+        pytest.skip("Slurm's")
+    toy.hold()
+    process = toy.start(jobs=1)
+    wait_for(toy.held)
+    time.sleep(10)  # Slurm starts what can start within seconds
+    assert len(toy.workers("bench.runner.unit")) == 1
+    toy.release()
+    code, said = toy.end(process)
+    assert code == 0, said
+
+
+def test_what_it_waits_for_is_told(toy: Bench, cluster: Cluster) -> None:
+    if cluster.engine != "slurm":
+        pytest.skip("Slurm's")
+    process = toy.start(sbatch="--hold")
+    wait_for(lambda: "JobHeldUser" in toy.log().read_text())
+    arrays = json.loads((toy.run_folder / "units" / "slurm.json").read_text())["arrays"]
+    subprocess.run(["scontrol", "release", *arrays], env={**os.environ, **cluster.environment}, check=True)
+    code, said = toy.end(process)
+    assert code == 0, said
+    assert said.count("can't start for now") == 1
 
 
 def test_what_another_process_has_is_waited_for(toy: Bench, cluster: Cluster, undisturbed: Any) -> None:

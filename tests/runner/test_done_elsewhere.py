@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from bench.errors import DataError
+from bench.runner import unit
 from bench.runner.engines import local, remote, slurm
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, State
@@ -50,8 +55,12 @@ def test_a_trial_that_starts_again_keeps_its_lease(work: Work) -> None:
     leases.close()
 
 
+@dataclass
 class Ended(Cluster):
-    """A cluster that says of every trial that somebody cancelled it."""
+    """A cluster that says of every trial that its process ended like this."""
+
+    keys: Sequence[str]
+    state: State
 
     def adopt(self, keys: Sequence[str]) -> set[str]:
         return set(keys)
@@ -60,18 +69,34 @@ class Ended(Cluster):
         raise AssertionError("nothing starts again")
 
     def states(self) -> Mapping[str, State]:
-        return dict.fromkeys(self.keys, State("cancelled", reason="CANCELLED"))
+        return dict.fromkeys(self.keys, self.state)
 
     def cancel(self) -> None:
         """Nothing is left."""
 
-    keys: Sequence[str] = ()
-
 
 def test_a_process_that_ended_after_its_result_was_stored_costs_nothing(work: Work) -> None:
-    cluster = Ended()
-    cluster.keys = [str(job["key"]) for job in work.jobs]
+    cluster = Ended([str(job["key"]) for job in work.jobs], State("cancelled", reason="CANCELLED"))
     before = {key: (work.folder.trial_dir(key) / "outcome.json").read_bytes() for key in cluster.keys}
     (work.folder.path / "units").mkdir(exist_ok=True)
     remote._Head(slurm.Engine(), work, cluster).run()
     assert {key: (work.folder.trial_dir(key) / "outcome.json").read_bytes() for key in cluster.keys} == before
+
+
+@pytest.mark.parametrize(("code", "missing"), [(unit.UNSEEN, "python"), (127, "sys.executable")])
+def test_a_machine_without_an_interpreter_ends_the_run(work: Work, code: int, missing: str) -> None:
+    """It has it no more when it is asked again."""
+    cluster = Ended([str(job["key"]) for job in work.jobs], State("ended", code, "not found"))
+    (work.folder.path / "units").mkdir(exist_ok=True)
+    named = sys.executable if missing == "sys.executable" else str(work.jobs[0][missing])
+    with pytest.raises(DataError, match=f"A machine of the cluster .*{re.escape(named)}"):
+        remote._Head(slurm.Engine(), work, cluster).run()
+
+
+def test_the_command_of_a_trial_says_that_its_interpreter_is_missing(work: Work, capfd: pytest.CaptureFixture[str]) -> None:
+    key = str(work.jobs[0]["key"])
+    file, _, _ = unit.unit_files(work.folder.path, key)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({**work.jobs[0], "python": "/nowhere/python"}))
+    assert unit.main([str(work.folder.path), key]) == unit.UNSEEN
+    assert "/nowhere/python can't be seen from" in capfd.readouterr().err

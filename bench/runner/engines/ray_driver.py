@@ -35,9 +35,17 @@ def run_command(command: list[str], environment: dict[str, str]) -> tuple[int, s
     Its stdin closes when the worker of Ray ends, and that ends it.
     """
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True, env={**os.environ, **environment}
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+        except OSError as error:
+            return 127, str(error)  # as of a shell
         try:
             code = process.wait()
         finally:  # cancelled: KeyboardInterrupt

@@ -10,7 +10,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import math
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from bench.errors import BenchError, DataError
+from bench.formatting import plural
 from bench.runner.engines import engine
 from bench.runner.engines.engine import Job, Work
 from bench.runner.events import EventReader
@@ -35,6 +38,9 @@ LOOK = 1.0
 
 #: Seconds in which what another machine wrote must be seen here; NFS caches up to a minute.
 LAG = 60.0
+
+#: Exit codes of a shell that finds no command, or may not start it.
+UNSTARTED = (126, 127)
 
 #: Times that a trial is submitted before it counts as failed: its machine may be lost.
 ATTEMPTS = 3
@@ -57,7 +63,7 @@ class State:
     code : int, optional
         Exit code of one that ended.
     reason : str
-        The cluster's word for it.
+        The cluster's word for it; of one that waits only what a person may have to remove.
     """
 
     kind: Literal["waiting", "running", "ended", "cancelled"]
@@ -142,6 +148,7 @@ class _Head:
         self._attempts = dict.fromkeys(self._left, 1)
         self._gone: dict[str, float] = {}
         self._leases: dict[str, Lease] = {}
+        self._told: set[str] = set()
         self._supervisor = Supervisor(work.folder, work.on_event)
 
     def run(self) -> None:
@@ -160,6 +167,7 @@ class _Head:
         while self._left and not signals.received:
             if ask := time.monotonic() - asked >= self._cluster.every:
                 states, asked = dict(self._cluster.states()), time.monotonic()
+                self._tell_why_they_wait(states)
             for key in list(self._left):
                 state = states.get(key, State("ended"))
                 if state.kind != "waiting" and not self._read(key) and ask:
@@ -198,9 +206,15 @@ class _Head:
             self._gone.pop(key, None)
             return
         if state.code == UNSEEN:
+            job = self._left[key]
             raise DataError(
-                f"A machine of the cluster doesn't see {self._work.folder.path} or {self._left[key]['corpus']}.",
-                "Both must lie in a folder that all its machines share: --out DIR, $BENCH_CACHE.",
+                f"A machine of the cluster doesn't see {self._work.folder.path}, {job['corpus']} or {job['python']}.",
+                "All of its machines must see them under these paths: --out DIR, $BENCH_CACHE, $BENCH_PYTHON_<MODULE>.",
+            )
+        if state.code in UNSTARTED:
+            raise DataError(
+                f"A machine of the cluster can't start {sys.executable} ({state.reason}).",
+                "All of its machines must have the Python that this command runs with, under the same path.",
             )
         # What it wrote last may not be visible here yet; and while its lease is touched, it or another process is at work.
         since = self._gone.setdefault(key, time.monotonic())
@@ -221,6 +235,14 @@ class _Head:
         text = f"{label}: its process is gone ({reason}); it starts again"
         self._work.on_event(self._left[key], {"event": "message", "text": text})
         self._submit([key])
+
+    def _tell_why_they_wait(self, states: Mapping[str, State]) -> None:
+        """Tell each reason once that a person may have to remove, such as a queue that holds them."""
+        for reason, number in Counter(state.reason for state in states.values() if state.kind == "waiting").items():
+            if reason and reason not in self._told:
+                self._told.add(reason)
+                text = f"{plural(number, 'trial')} can't start for now: {reason}"
+                self._work.on_event(next(iter(self._left.values())), {"event": "message", "text": text})
 
     def _said(self, key: str, reason: str) -> str:
         return f"its process was gone {self._attempts[key]} times, at last: {reason}"

@@ -27,6 +27,9 @@ WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", 
 ENDING = "COMPLETING"
 RUNNING = {"RUNNING", ENDING, "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
 
+#: Slurm's reasons for which an element waits as a matter of course; any other one is told.
+USUAL = {"None", "Priority", "Resources", "JobArrayTaskLimit", "Dependency", "BeginTime", "Cleaning"}
+
 #: Seconds that a command of Slurm may take: its controller may be restarting.
 PATIENCE = 120.0
 
@@ -101,9 +104,9 @@ class Arrays(Cluster):
             if re.fullmatch(r"\d+", number) and isinstance(elements, list):
                 self._arrays[number] = list(map(str, elements))
                 self._element |= {key: f"{number}_{i}" for i, key in enumerate(self._arrays[number]) if key in keys}
-        words = self._words()
+        listed = self._listed()
         # One that Slurm is ending may have been cancelled a moment ago: its trial is submitted again.
-        alive = {key for key, element in self._element.items() if words.get(element, "") in (WAITING | RUNNING) - {ENDING}}
+        alive = {key for key, element in self._element.items() if listed.get(element, ("",))[0] in (WAITING | RUNNING) - {ENDING}}
         self._element = {key: element for key, element in self._element.items() if key in alive}
         used = {element.split("_")[0] for element in self._element.values()}
         self._arrays = {number: elements for number, elements in self._arrays.items() if number in used}
@@ -112,17 +115,21 @@ class Arrays(Cluster):
     def submit(self, jobs: Sequence[Job]) -> None:
         """See :class:`bench.runner.engines.remote.Cluster`."""
         most = _most_elements()
+        before = ""
         for start in range(0, len(jobs), most):
-            self._submit_array([str(job["key"]) for job in jobs[start : start + most]])
+            before = self._submit_array([str(job["key"]) for job in jobs[start : start + most]], before)
 
-    def _submit_array(self, keys: list[str]) -> None:
+    def _submit_array(self, keys: list[str], before: str) -> str:
+        """Submit one and return its number; a limit holds within an array alone, so with one it starts after the array before."""
         script = self._folder / f"array-{keys[0]}.sh"
         script.write_text(SCRIPT.format(keys="\n".join(keys), command=shlex.join(command(self._work.folder.path))))
         throttle = f"%{self._engine.jobs}" if self._engine.jobs else ""
+        after = [f"--dependency=afterany:{before}"] if throttle and before else []
         said = _ask(
             "sbatch",
             "--requeue",
             *shlex.split(self._engine.sbatch),
+            *after,
             # Of an option that is given twice the last counts: these are how the elements are found again.
             "--parsable",
             "--open-mode=append",
@@ -136,14 +143,15 @@ class Arrays(Cluster):
         self._arrays[number] = keys
         self._element |= {key: f"{number}_{i}" for i, key in enumerate(keys)}
         write_json(self._file, {"format": FORMAT, "arrays": self._arrays})
+        return number
 
     def states(self) -> Mapping[str, State]:
         """See :class:`bench.runner.engines.remote.Cluster`."""
-        words = self._words()
-        return {key: self._state(words.get(element, ""), element) for key, element in self._element.items()}
+        listed = self._listed()
+        return {key: self._state(element, *listed.get(element, ("", ""))) for key, element in self._element.items()}
 
-    def _words(self) -> dict[str, str]:
-        """Ask for the state of each element, in Slurm's word."""
+    def _listed(self) -> dict[str, tuple[str, str]]:
+        """Ask for the state of each element and its reason, in Slurm's words."""
         if not self._arrays:
             return {}
         said = _ask(
@@ -151,17 +159,17 @@ class Arrays(Cluster):
             "--array",
             "--noheader",
             "--states=all",
-            "--format=%i %T",
+            "--format=%i|%T|%r",
             f"--name={self._name}",
             f"--jobs={','.join(self._arrays)}",
         )
-        lines = (line.split(maxsplit=1) for line in said.splitlines() if " " in line)
-        return {element: word.strip() for element, word in lines}
+        lines = (line.strip().split("|", 2) for line in said.splitlines() if line.count("|") >= 2)
+        return {element: (word, reason) for element, word, reason in lines}
 
-    def _state(self, word: str, element: str) -> State:
+    def _state(self, element: str, word: str, reason: str) -> State:
         """Translate a state of Slurm; an element that it no longer lists has ended."""
         if word in WAITING:
-            return State("waiting")
+            return State("waiting", reason="" if reason in USUAL else f"Slurm says {reason}")
         if word in RUNNING:
             return State("running")
         if word == "CANCELLED":
