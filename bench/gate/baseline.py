@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.formatting import listed
 from bench.metrics import METRICS, skill
 from bench.scoring.score import score_run
 from bench.scoring.table import Cell, Row, Table, TrialScore
@@ -159,6 +160,7 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
     record = run.read()
     spec = record.spec
     targets = run.read_targets()
+    rows = (table or score_run(folder)).rows
     return Baseline(
         run=folder.resolve().name,
         spec_hash=_spec_hash(spec, record.scale),
@@ -169,9 +171,9 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
             "target": spec.get("target"),
             "scale": record.scale,
         },
-        environment={**_environment(record.provenance), "music": record.dataset.parsed[:16]},
+        environment={**_environment(record.provenance, rows), "music": record.dataset.parsed[:16]},
         pieces=tuple(t.piece.id for t in targets.targets),
-        systems={row.system: _system(row) for row in (table or score_run(folder)).rows},
+        systems={row.system: _system(row) for row in rows},
     )
 
 
@@ -240,11 +242,12 @@ def _spec_hash(spec: Mapping[str, Any], scale: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _environment(provenance: Provenance) -> dict[str, Any]:
+def _environment(provenance: Provenance, rows: Sequence[Row]) -> dict[str, Any]:
     machine = provenance.machine
+    processors = sorted({processor for row in rows for processor in row.processors})
     return {
         "bench": provenance.bench,
-        "cpu": machine.cpu,
+        "cpu": listed(processors) or machine.cpu,  # a cluster's machines needn't have that of the one that submits
         "cores": machine.cores,
         "gpus": list(machine.gpus),
         "platform": machine.platform,

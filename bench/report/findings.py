@@ -47,8 +47,10 @@ def folds(report: Report) -> Split:
 
 
 def machine(report: Report) -> str:
-    """Processor, cores and memory."""
+    """Processor, cores and memory; only kinds of processor where trials ran on another machine's."""
     stored = report.run.provenance.machine
+    if (processors := {processor for row in report.table.rows for processor in row.processors}) - {stored.cpu}:
+        return listed(sorted(processors))
     return f"{stored.cpu} ({plural(stored.cores or 0, 'core')}, {mebibytes((stored.memory_bytes or 0) / MIB)})"
 
 
@@ -220,6 +222,14 @@ def unequal_threads(report: Report) -> list[str]:
     if len({number for numbers in threads.values() for number in numbers}) < 2:
         return []
     return ["; ".join(f"{system}: {', '.join(numbers)}" for system, numbers in threads.items() if numbers)]
+
+
+def unequal_processors(report: Report) -> list[str]:
+    """Processors of each model, where trials differ: ``lstm: EPYC; gan: EPYC, Xeon``."""
+    processors = {row.system: sorted(row.processors) for row in _models(report)}
+    if len({name for names in processors.values() for name in names}) < 2:
+        return []
+    return ["; ".join(f"{system}: {', '.join(names)}" for system, names in processors.items() if names)]
 
 
 def sharing_a_gpu(report: Report) -> list[str]:

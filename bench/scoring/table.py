@@ -216,6 +216,11 @@ class Row:
         return tuple(t for t in self.trials if t.status == "done")
 
     @property
+    def processors(self) -> frozenset[str]:
+        """Kinds of processor that completed trials ran on."""
+        return frozenset(str(t.result.provenance["cpu"]) for t in self.done if t.result.provenance.get("cpu"))
+
+    @property
     def status(self) -> Status:
         """Status of all trials together."""
         states = {t.status for t in self.trials}

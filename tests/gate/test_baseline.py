@@ -160,6 +160,12 @@ class TestFile:
         assert head["environment"]["numpy"] == {"python": "3.11.7", "numpy": "2.0"}
         assert head["pieces"] == ["a", "b"]
 
+    def test_its_processors_are_those_of_the_trials(self, tmp_path):
+        stored = stored_run.Stored(tmp_path / "run")
+        for seed, cpu in enumerate(["Z80", "Test CPU"]):
+            stored.add("gan", seed, stored_run.both(57, 70), provenance={"cpu": cpu})
+        assert take(stored.close()).environment["cpu"] == "Test CPU and Z80"
+
     def test_thresholds_and_titles_do_not_change_the_spec_hash(self, tmp_path):
         hashes = set()
         for i, change in enumerate([{}, {"title": "Other"}, {"gate": {"*": 0.1}}, {"seeds": [0, 2]}]):

@@ -30,6 +30,18 @@ def test_trials_of_one_machine_differ_in_nothing(tmp_path: Path) -> None:
     text = written(example(tmp_path / "run"))["report.md"]
     assert "not the same for all" not in text
     assert "different numbers of threads" not in text
+    assert "kinds of processor" not in text
+
+
+def test_times_of_several_kinds_of_processor_are_no_column(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), provenance={"cpu": "Test CPU"})
+    stored.add("gan", 0, moved(1), provenance={"cpu": "Test CPU"})
+    stored.add("gan", 1, moved(1), provenance={"cpu": "Z80"})
+    folder = stored.close()
+    text = " ".join(written(folder)["report.md"].split())
+    assert "Scale cpu, on Test CPU and Z80." in text
+    assert "several kinds of processor (lstm: Test CPU; gan: Test CPU, Z80), so times and speeds are not comparable" in text
+    assert "not the same for all trials: processor: Test CPU (2 trials) and Z80 (1 trial)" in text
 
 
 def test_the_last_resume_is_said(stored: Stored) -> None:
