@@ -29,6 +29,23 @@ def path_of(option: str) -> Callable[[str], Path]:
     return path
 
 
+def jobs_of(text: str) -> int | None:
+    """Parse a number of trials; ``auto``, the default, is none.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise UsageError(
+            f"--jobs is {text!r}; expected a number of trials, at least 1, or auto.", "By default one a core, on a GPU one."
+        )
+    return int(text)
+
+
 # A plain string, as the messages of bench.specs.scales.choose_scale are better than Typer's.
 ScaleOption = Annotated[
     str | None,
@@ -81,9 +98,9 @@ JobsOption = Annotated[
     typer.Option(
         "--jobs",
         "-j",
-        min=1,
-        metavar="N",
-        help="Number of trials run in parallel; they share the cores. By default one a core, on a GPU one.",
+        parser=jobs_of,
+        metavar="N|auto",
+        help="Number of trials run in parallel; they share the cores. By default (auto) one a core, on a GPU one.",
         show_default=False,
     ),
 ]

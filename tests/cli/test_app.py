@@ -10,6 +10,7 @@ import pytest
 
 from bench import errors
 from bench.cli import app
+from bench.cli.options import jobs_of
 from bench.cli.output import as_bench_error
 from bench.errors import INCOMPLETE
 from bench.runner.engines.remote import SubmittedError
@@ -39,6 +40,17 @@ def test_a_current_folder_that_is_gone_is_named(tmp_path: Path, command: str) ->
         "error: The current folder can't be used: No such file or directory.",
         "It was removed or closed: change to another one (cd).",
     ]
+
+
+@pytest.mark.parametrize("jobs", ["auto", "1", "12"])
+def test_as_many_trials_at_a_time_as_were_asked_for(jobs: str) -> None:
+    assert jobs_of(jobs) == (None if jobs == "auto" else int(jobs))
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "1.5", "", "Auto", "²"])
+def test_a_number_of_trials_that_is_none(jobs: str) -> None:
+    with pytest.raises(errors.UsageError, match="expected a number of trials, at least 1, or auto"):
+        jobs_of(jobs)
 
 
 def test_an_internal_error_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

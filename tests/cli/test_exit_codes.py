@@ -102,6 +102,8 @@ def test_1_is_worse_than_the_baseline(folder: Path) -> None:
     "words",
     [
         ("run", "toy.yaml", "--seeds", "x"),
+        ("run", "toy.yaml", "--jobs", "0"),
+        ("run", "toy.yaml", "--jobs", "all"),
         ("run", "nothing.yaml"),
         ("run", "toy.yaml", "--models", "nobody"),
         ("run", "toy.yaml", "--dataset", "nothing"),
