@@ -27,7 +27,7 @@ from bench.music import midi
 from bench.music.isolation import death, limited
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
 from bench.storage.columns import release_columns
-from bench.storage.parts import Parts, write_part
+from bench.storage.parts import Parts, most_parts, write_part
 
 #: Files of a batch, and bytes of them, at most: a process holds what it read of a batch, up to six times the bytes.
 BATCH, BATCH_BYTES = 4096, 32 << 20
@@ -154,18 +154,26 @@ def _kept(parts: Parts, path: Path) -> Reading | None:
 
 
 def _batches(paths: Sequence[Path], selection: Selection, processes: int) -> list[Batch]:
-    most = min(BATCH, max(SMALLEST, math.ceil(len(paths) / (EACH * processes))))
+    sizes = [_size(path) for path in paths]
+    # No more than are looked at again, with room for those of folders that grow; files and bytes may each end as many.
+    number = max(1, most_parts() // 4)
+    most = max(min(BATCH, max(SMALLEST, math.ceil(len(paths) / (EACH * processes)))), math.ceil(len(paths) / number))
+    most_bytes = max(BATCH_BYTES, math.ceil(sum(sizes) / number))
     starts, size = [0], 0
-    for at, path in enumerate(paths):
-        try:
-            size += path.stat().st_size
-        except (OSError, ValueError):
-            continue
-        if size > BATCH_BYTES or at - starts[-1] == most:
+    for at, own in enumerate(sizes):
+        size += own
+        if size > most_bytes or at - starts[-1] == most:
             starts.append(at)
-            size = 0
+            size = own
     borders = [*dict.fromkeys(starts), len(paths)]
     return [Batch(a, tuple(paths[a:b]), selection) for a, b in itertools.pairwise(borders) if a < b]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def _read_here(batches: Sequence[Batch], parts: Parts) -> Generator[Reading, None, None]:

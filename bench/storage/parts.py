@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import resource
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +29,16 @@ from bench.system.disk import MOST_CORPUS
 #: Notes that are checked at a time.
 _AT_ONCE = 1 << 20
 
-#: Parts that are looked at, each an open file: the largest. What smaller ones hold is read again, together.
-MOST_PARTS = 128
+#: Parts that are looked at, at most: the largest. What smaller ones hold is read again, together.
+MOST_PARTS = 1024
 
 _TEXTS = TypeAdapter(list[str])
+
+
+def most_parts() -> int:
+    """Return how many parts are looked at. Each is an open file: half of those that a process may have."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_PARTS if allowed == resource.RLIM_INFINITY else max(2, min(MOST_PARTS, allowed // 2))
 
 
 class Row(NamedTuple):
@@ -129,7 +136,7 @@ class Parts:
         self.folder, self._reader = folder, hashlib.sha256(reader.encode()).hexdigest()[:16]
         self._rows: dict[bytes, Row] = {}
         self._used: set[Path] = set()
-        for path in sorted(folder.glob(f"{self._reader}-*.npy"), key=_size)[-MOST_PARTS:]:
+        for path in sorted(folder.glob(f"{self._reader}-*.npy"), key=_size)[-most_parts() :]:
             try:
                 self._add(Part(path))
             except DAMAGE as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -204,6 +205,25 @@ def test_parts_that_nothing_uses_are_removed(tmp_path: Path) -> None:
     assert len(list(pooled(paths[:5], ALL))) == 5
     pooled.remove_unused()
     assert len(list((tmp_path / "corpora" / "parts" / "toy").iterdir())) == 2
+
+
+@pytest.mark.parametrize("limit", ["BATCH", "BATCH_BYTES"])
+def test_a_corpus_of_many_parts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """As one of ten gigabytes, which has more batches of the usual size than parts that are looked at."""
+    paths = fill(tmp_path / "music", 12)
+    monkeypatch.setattr(reading, "SMALLEST", 1)
+    monkeypatch.setattr(reading, limit, 1)
+    monkeypatch.setattr(parts_module, "MOST_PARTS", 8)
+    first = read(paths, tmp_path)
+    assert 1 < len(parts(tmp_path)) <= 8
+    monkeypatch.setattr(reading, "_batches", lambda missing, *_: [] if not missing else pytest.fail(f"{missing} are read again"))
+    assert read(paths, tmp_path) == first
+
+
+def test_parts_are_no_more_than_the_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    for allowed, most in ((256, 128), (1024, 512), (1 << 20, 1024), (resource.RLIM_INFINITY, 1024), (3, 2)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, allowed=allowed: (allowed, allowed))
+        assert parts_module.most_parts() == most
 
 
 def test_small_parts_are_joined_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
