@@ -4,7 +4,8 @@ A pattern is the seven intervals between eight successive notes, chords from the
 nor tempo matters, nor a track that is there twice.
 Two pieces are alike if they have at least an eighth of the shorter one's patterns in common. Two takes of one work share 0.15 to
 0.68 of them (MAESTRO), a copy without a random fifth of its notes 0.2; different works share 0.011 at most in MAESTRO and 0.05 in
-POP909. Candidates are found by sorting the patterns of all pieces, not by comparing every piece with every other.
+POP909. Short pieces and loops, which have few patterns, are alike if most notes of both lie in the common ones. Candidates are
+found by sorting the patterns of all pieces, not by comparing every piece with every other.
 
 Patterns of many pieces may be stock figures, or one work in many takes. Takes have them in the same order from beginning to end.
 """
@@ -29,8 +30,12 @@ from ._splits import UnionFind
 LENGTH, SHARE = 8, 0.125
 
 #: Fewest common patterns: fewer may be one figure that two works have in common, unless they are this share of both works', or
-#: they are a loop: of this many patterns at least, most notes of both lie in them; of fewer, this share of both works' notes.
-FEWEST, NEARLY, LOOP = 16, 0.9, 8
+#: of both works' notes.
+FEWEST, NEARLY = 16, 0.9
+
+#: Fewest common patterns that are enough if they hold most notes of both, and fewest where both repeat them: a loop has as many
+#: patterns as notes, however often it is played. Fewer are a trill or a note that is struck again.
+PASSAGE, LOOP = 8, 4
 
 #: Patterns in more pieces, and in a larger share of all, are stock: they count only if half of the patterns are common, or if
 #: those in the same order lie in half of this many equal parts of the shorter piece.
@@ -140,19 +145,18 @@ class _Comparison:
         if len(common) < enough:
             if len(common) >= NEARLY * len(many) > 0:
                 return True
-            share = MOSTLY if len(common) >= LOOP else NEARLY
-            return 0 < len(common) < self.fewest and all(self._share(at, common) >= share for at in (shorter, longer))
+            return 0 < len(common) < self.fewest and self._fill(common, shorter, longer)
         if len(common) >= MOSTLY * len(few) or len(common) - len(_common(common, self.stock)) >= enough:
             return True
         in_shorter, in_longer = (self._first(at)[np.searchsorted(self.hashes[at], common)] for at in (shorter, longer))
         return _run_along(in_shorter, in_longer, len(self._pieces[shorter]), enough)
 
-    def _share(self, at: int, common: Hashes) -> float:
-        """Share of a piece's notes that lie in one of these patterns."""
-        (hashed,) = _in_order([self._pieces[at]])
-        begins = np.isin(hashed, common)
-        held = np.convolve(begins, np.ones(LENGTH)) > 0
-        return float(held.mean())
+    def _fill(self, common: Hashes, *pieces: int) -> bool:
+        """Whether most notes of both pieces lie in the few patterns that they have in common."""
+        begins = [np.isin(hashed, common) for hashed in _in_order([self._pieces[at] for at in pieces])]
+        repeated = all(np.count_nonzero(each) > len(common) for each in begins)
+        share = MOSTLY if len(common) >= (LOOP if repeated else PASSAGE) else NEARLY
+        return all(np.mean(np.convolve(each, np.ones(LENGTH)) > 0) >= share for each in begins)
 
 
 def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[int, Collection[int]]) -> set[int]:

@@ -268,8 +268,9 @@ def _grouped(sizes: Sequence[int], strangers: Sequence[int], *, move: bool) -> l
     if not several:
         return []
     same = (
-        f"{sum(several)} of {sum(sizes)} pieces are the same music as another one: by title or folder, or by their notes (an "
-        f"eighth of their patterns of 8 notes in common, in any key and tempo). Groups: {len(several)}"
+        f"{sum(several)} of {sum(sizes)} pieces are the same music as another one: by title or folder, or by their notes "
+        "(in any key and tempo; in common are an eighth of the shorter one's patterns of 8 notes, 16 at least, or fewer that "
+        f"hold most notes of both). Groups: {len(several)}"
     )
     if move:
         return [f"{same}, each in one split and one fold. Pieces that changed their split for it: {sum(strangers)}."]

@@ -355,6 +355,33 @@ def test_a_loop_with_a_fill_an_intro_or_another_loop_is_the_same_music(cell: int
     assert alike([both, played(loops[0] * 16), played(loops[2] * 16)]) == []  # less than half of it
 
 
+@pytest.mark.parametrize("times", [4, 6, 8])
+@pytest.mark.parametrize("cell", [4, 5, 6, 7, 8, 12, 16])
+def test_a_short_loop_and_its_fills_are_the_same_music(cell: int, times: int) -> None:
+    """Packs' loops are four or eight bars: the fill is a large part of them."""
+    rng = np.random.default_rng([cell, times])
+    pieces = []
+    for _ in range(12):
+        loop, *fills = rng.integers(45, 80, (3, cell)).tolist()
+        pieces += [even(loop * times), *(even([*loop * (times - 1), *fill]) for fill in fills)]
+    assert alike([*pieces, melody(1)]) == [[3 * at, 3 * at + 1, 3 * at + 2] for at in range(12)]
+    assert alike(pieces[1:3]) == [[0, 1]]  # without the plain loop that links them
+
+
+def test_a_figure_that_short_pieces_have_in_common_makes_none_alike() -> None:
+    """Neither one that comes once, nor a struck note or a trill, which fills half of each."""
+    figures = [[60, 64, 67, 71, 74, 70, 65, 61, 63, 68, 72], [60] * 24, [60, 62] * 12, [60, 64, 67] * 8]
+    rng = np.random.default_rng(7)
+    for figure in figures:
+        own = rng.integers(30, 100, (20, len(figure) - 1)).tolist()
+        assert alike([even([*figure, 80 + at, *rest]) for at, rest in enumerate(own)]) == []
+
+
+def even(pitch: Sequence[int]) -> Notes:
+    n = len(pitch)
+    return Notes.from_columns(np.arange(n) * 0.2, np.full(n, 0.1), pitch, np.full(n, 80))
+
+
 def test_one_long_piece_costs_little_beside_many() -> None:
     """It shares enough patterns with each to be compared, and too few to be alike."""
     pieces = [scattered(seed, 300) for seed in range(500)]
