@@ -25,6 +25,9 @@ PAGE = "listening-test.html"
 #: Rows that every test has: other real music, and counts of short contexts.
 ALWAYS = (REAL, "ngram")
 
+#: What to do about a damaged key.
+RESTORE = "Restore it from a copy of the run, and keep the votes: the key alone says whose clips were heard."
+
 #: Most systems in a test: the analysis fits all pairs of them at once.
 MOST_SYSTEMS = 50
 
@@ -143,13 +146,24 @@ def read_keys(run: Path) -> dict[str, tuple[Path, Key]]:
         If there is none.
     """
     keys: dict[str, tuple[Path, Key]] = {}
-    problem = ""
+    damage: DataError | None = None
     for path in sorted((run / FOLDER).glob("test-*/key.json")):
         try:
             key, _ = read_key(path)
             keys[key.test] = (path.parent, key)
         except DataError as error:
-            problem = error.message
+            damage = DataError(error.message, RESTORE)
     if not keys:
-        raise DataError(problem or f"{run} has no listening test yet.", "Make one first: bench listen-test RUN.")
+        raise damage or DataError(f"{run} has no listening test yet.", "Make one first: bench listen-test RUN.")
     return keys
+
+
+def damaged_keys(run: Path) -> dict[str, str]:
+    """Say why keys of a run's tests can't be read, each by the name of its test, which is in that of the folder."""
+    damage = {}
+    for folder in sorted((run / FOLDER).glob("test-*")):
+        try:
+            read_key(folder / "key.json")
+        except DataError as error:
+            damage[folder.name.removeprefix("test-")] = error.message
+    return damage

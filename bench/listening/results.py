@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.errors import DataError
 from bench.formatting import DASH, Cell, Grid, escape, listed, p_text, plural, table
 from bench.listening.clips import still_heard
-from bench.listening.key import Key, read_keys
+from bench.listening.key import Key, damaged_keys, read_keys
 from bench.listening.metrics import FEWEST_SYSTEMS, Agreement, agreements
 from bench.listening.preference import DRAWS, Comparison, Preferences, Votes, prefer, votes_of
 from bench.listening.screening import Listener, screen
@@ -81,10 +81,10 @@ def analyse(run: Path, votes: Path, draws: int = DRAWS) -> Result:
     UsageError
         If the folder holds no votes of this run.
     DataError
-        If they are too few, or the run has no test.
+        If they are too few, the run has no test, or the key of theirs is damaged.
     """
     keys = read_keys(run)
-    ballots = read_ballots(votes, {name: key for name, (_, key) in keys.items()})
+    ballots = read_ballots(votes, {name: key for name, (_, key) in keys.items()}, damaged_keys(run))
     folder, key = keys[ballots.test]
     listeners = tuple(screen(ballots.ballots, key))
     counted = votes_of(listeners, key)

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from bench.errors import BenchError, DataError, UsageError, refusal
 from bench.formatting import brief
-from bench.listening.key import Key
+from bench.listening.key import RESTORE, Key
 from bench.storage.files import check_damage
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import is_folder, read_file
@@ -92,7 +92,7 @@ def read_ballot(path: Path) -> Ballot:
         raise DataError(f"can't be read: {error}") from error
 
 
-def read_ballots(folder: Path, keys: Mapping[str, Key]) -> Ballots:
+def read_ballots(folder: Path, keys: Mapping[str, Key], damage: Mapping[str, str] | None = None) -> Ballots:
     """Read every ``*.json`` in a folder.
 
     Parameters
@@ -100,22 +100,33 @@ def read_ballots(folder: Path, keys: Mapping[str, Key]) -> Ballots:
     folder : Path
     keys : mapping of str to Key
         The run's tests by name.
+    damage : mapping of str to str, optional
+        Why the keys of its other tests can't be read, by name.
 
     Raises
     ------
     UsageError
         If the folder can't be read, has too many files, or no file is of a test of this run.
+    DataError
+        If all that are of one are of tests whose keys are damaged.
     """
+    damage = damage or {}
+    unread: list[str] = []
     files = _files(folder)
     found: list[tuple[str, Ballot]] = []
     problems = []
     for file in files:
         try:
             ballot = read_ballot(file)
+            if ballot.test in damage:
+                unread.append(damage[ballot.test])
+                raise DataError(f"of a test whose key can't be read: {damage[ballot.test]}")
             _check(ballot, keys)
             found.append((file.name, ballot))
         except DataError as error:
             problems.append(f"{file.name}: {error.message}")
+    if not found and unread:
+        raise DataError(f"The votes in {folder} are of a test whose key can't be read: {unread[0]}", RESTORE)
     if not found:
         reason = f" The first: {brief(problems[0])}." if problems else " It expects the files (*.json) that listeners saved."
         raise UsageError(f"{folder} holds no votes of a listening test of this run.{reason}")

@@ -55,6 +55,24 @@ def test_from_the_page_to_the_result(call: Call, tmp_path: Path) -> None:
     assert call("latest", "--votes", votes, "--quiet").stdout == f"{test / 'results.md'}\n"
 
 
+def test_votes_of_a_test_whose_key_is_damaged(call: Call, tmp_path: Path) -> None:
+    """Beside another test of the run, too: who believes that they are of no test of this run throws people's votes away."""
+    folder = tmp_path / "reports" / "runs" / "table2-cpu"
+    for seed in (0, 1):
+        assert call("latest", "--systems", "lstm", "--questions", 8, "--seconds", 1, "--seed", seed).returncode == 0
+    (test, key), _ = read_keys(folder).values()
+    (votes := tmp_path / "votes").mkdir()
+    for ballot in attentive(key, World([0.0, 2.0, -2.0]), 8, 0):
+        (votes / f"{ballot.listener}.json").write_text(ballot.model_dump_json())
+    data = bytearray((test / "key.json").read_bytes())
+    data[len(data) // 2] ^= 1
+    (test / "key.json").write_bytes(data)
+    answer = call("latest", "--votes", votes)
+    assert (answer.returncode, answer.stdout) == (3, "")
+    assert f"are of a test whose key can't be read: {test / 'key.json'} " in answer.stderr
+    assert "keep the votes" in answer.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError, UsageError
-from bench.listening.key import FOLDER, Key, read_keys, write_key
+from bench.listening.key import FOLDER, Key, damaged_keys, read_keys, write_key
 from bench.listening.votes import MOST_BYTES, Ballot, read_ballots
 from bench.storage.files import FORMAT, write_json
 from tests.listening.simulated import World, attentive, key_of
@@ -108,6 +108,26 @@ def test_a_stray_file_of_another_test(folder: Path) -> None:
     ballots = read_ballots(folder, {KEY.test: KEY, other.test: other})
     assert (ballots.test, len(ballots.ballots)) == (KEY.test, 2)
     assert ballots.problems == (f"another.json: of another test of this run, {other.test}; analyse it from a folder of its own",)
+
+
+@pytest.mark.parametrize("content", [None, b'{"format": 1'], ids=["missing", "cut"])
+def test_a_damaged_key_is_named(tmp_path: Path, folder: Path, content: bytes | None) -> None:
+    other = key_of(3, prompts=6, questions=10, seed=1)
+    for key in (KEY, other):
+        write_key(tmp_path / FOLDER / f"test-{key.test}", key)
+    assert damaged_keys(tmp_path) == {}
+    damaged = tmp_path / FOLDER / f"test-{KEY.test}" / "key.json"
+    damaged.unlink() if content is None else damaged.write_bytes(content)
+    keys = {name: key for name, (_, key) in read_keys(tmp_path).items()}
+    assert list(keys) == [other.test]
+    with pytest.raises(DataError, match=f"are of a test whose key can't be read: .*{re.escape(str(damaged))}") as refused:
+        read_ballots(folder, keys, damaged_keys(tmp_path))
+    assert (refused.value.exit_code, "keep the votes" in str(refused.value.hint)) == (3, True)
+    write(folder, "other.json", attentive(other, World([1, 0, -1]), 1, 0)[0])
+    ballots = read_ballots(folder, keys, damaged_keys(tmp_path))
+    assert (ballots.test, len(ballots.ballots)) == (other.test, 1)
+    (text,) = ballots.problems
+    assert text.startswith("good.json: of a test whose key can't be read: ")
 
 
 def test_no_votes(tmp_path: Path) -> None:
