@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from bench.listening.key import RESTORE, Key
 from bench.storage.files import check_damage
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import is_folder, read_file
+
+#: Ends of their names in lower case: mail programs add one of text.
+NAMES = (".json", ".json.txt")
 
 #: Largest file of votes, bytes, and most files in a folder.
 MOST_BYTES, MOST_FILES = 64 << 10, 5_000
@@ -84,7 +88,7 @@ def read_ballot(path: Path) -> Ballot:
         If the system refuses to read it now.
     """
     try:
-        return Ballot.model_validate_json(read_file(path, MOST_BYTES))
+        return Ballot.model_validate_json(read_file(path, MOST_BYTES).removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise DataError(f"not saved by the page of a listening test: {first_problem(error)}") from error
     except OSError as error:
@@ -93,7 +97,7 @@ def read_ballot(path: Path) -> Ballot:
 
 
 def read_ballots(folder: Path, keys: Mapping[str, Key], damage: Mapping[str, str] | None = None) -> Ballots:
-    """Read every ``*.json`` in a folder.
+    """Read every ``*.json`` in a folder, whatever the case; those that became ``*.json.txt``, too.
 
     Parameters
     ----------
@@ -148,7 +152,7 @@ def _files(folder: Path) -> list[Path]:
     try:
         if not is_folder(folder):
             raise UsageError(f"--votes is {folder}, which is no folder.", "Give the folder with the files that listeners saved.")
-        files = sorted(path for path in folder.iterdir() if path.suffix == ".json")
+        files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(NAMES))
     except OSError as error:
         place: BenchError = UsageError(f"{folder} can't be read: {error.strerror}.")
         raise refusal(error, place) from error

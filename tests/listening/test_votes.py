@@ -101,6 +101,15 @@ def test_a_listener_counts_once(folder: Path) -> None:
     assert problem(folder) == "zz.json: of the same listener as good.json"
 
 
+def test_files_that_a_mail_program_or_an_editor_changed_count(folder: Path) -> None:
+    write(folder, "UP.JSON", GOOD[1])
+    write(folder, "mailed.json.txt", GOOD[2])
+    (folder / "notes.txt").write_text("no votes")
+    (folder / "good.json").write_bytes(b"\xef\xbb\xbf" + (folder / "good.json").read_bytes())
+    ballots = read_ballots(folder, {KEY.test: KEY})
+    assert (len(ballots.ballots), ballots.problems) == (3, ())
+
+
 def test_a_stray_file_of_another_test(folder: Path) -> None:
     other = key_of(3, prompts=6, questions=10, seed=1)
     write(folder, "another.json", attentive(other, World([1, 0, -1]), 1, 0)[0])
