@@ -160,7 +160,7 @@ def _search(spec: Spec) -> Search:
         raise SpecError(f"{spec.name}: it says nothing to search.", "Add `search:` with a space for each row, see docs/specs.md.")
     if spec.budget.compute is None:
         raise SpecError(f"{spec.name}: a search needs one budget for all models.", "Add `budget: {compute: {seconds: 20}}`.")
-    if spec.protocol.folds is not None and spec.search.dataset is None:
+    if spec.protocol.folds is not None and spec.search.dataset in (None, spec.dataset):
         raise SpecError(
             f"{spec.name}: all its pieces are held out in turn, so a search would see what it is tested on.",
             "Name other music: `search: {dataset: {name: ...}}`.",

@@ -351,6 +351,14 @@ def test_a_training_that_fails_loses_its_point_only(folder):
         ({"search": None}, "it says nothing to search"),
         ({"budget": {"epochs": 3}}, "a search needs one budget for all models"),
         ({"protocol": {"prompt": 10, "notes": 20, "folds": 2}}, "a search would see what it is tested on"),
+        (
+            {
+                "protocol": {"prompt": 10, "notes": 20, "folds": 2},
+                "dataset": {"name": "toy"},
+                "search": {"dataset": {"name": "toy"}, "models": {"valley": {}}},
+            },
+            "a search would see what it is tested on",
+        ),
         ({"search": {"dataset": {"name": "tyo"}, "models": {"valley": {}}}}, "search.dataset.name: unknown dataset 'tyo'"),
         ({"search": {"models": {"valley": {"ranges": {"speed": {"low": 1, "high": 2}}}}}}, "no hyperparameter 'speed'"),
         ({"search": {"models": {"valley": {"ranges": {"rate": {"low": 2, "high": 1}}}}}}, "its high 1 is below its low 2"),

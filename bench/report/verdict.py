@@ -91,11 +91,11 @@ def _distance_clause(standing: Standing) -> str:
 
 
 def caveats(report: Report) -> list[str]:
-    """Sentences without which the verdict says too much: on reference rows, unlike budgets, and trainings that ended badly."""
+    """Sentences without which the verdict says too much: on reference rows, unlike budgets or searches, and bad trainings."""
     models = [row for row in report.table.rows if row.kind == "model"]
     rows = {name: [row.system for row in models if has_flag(report, row, name)] for name in _ENDS}
     ends = [f"{text}: {listed(systems)}." for name, text in _ENDS.items() if (systems := rows[name])]
-    return [*_anchored(report), *against_references(report), *_budgets(report), *ends]
+    return [*_anchored(report), *against_references(report), *_budgets(report), *_searches(report), *ends]
 
 
 def _anchored(report: Report) -> list[str]:
@@ -121,6 +121,27 @@ def _budgets(report: Report) -> list[str]:
     if not shared:
         return ["The models have no common budget, so a difference between them may be one between budgets."]
     return [f"Another budget than the others, or stopped before its end: {listed(rows)}." for _, _, rows in shared if rows]
+
+
+def _searches(report: Report) -> list[str]:
+    """Warnings that hyperparameters were chosen on pieces that are held out here, or by more trainings for some rows."""
+    models = [row.system for row in report.table.rows if row.kind == "model"]
+    tuned = {row: entry for row, entry in (report.spec.get("tuned") or {}).items() if row in models}
+    music = report.spec["dataset"]["name"]
+    said = []
+    seen = [row for row, entry in tuned.items() if entry["dataset"] == music]
+    if seen and report.spec["protocol"].get("folds") is not None:
+        said.append(
+            f"Hyperparameters that were chosen on pieces of the dataset {music}, all of which are held out here in turn, so that "
+            f"the scores may be too good: {listed(seen)}."
+        )
+    trials = {row: int(entry["trials"]) for row, entry in tuned.items()}
+    if len(set(trials.values())) > 1:
+        said.append(
+            "Hyperparameters were searched with unequal numbers of trainings, so that a difference may be one between searches: "
+            f"{listed([f'{row} {number}' for row, number in trials.items()])}."
+        )
+    return said
 
 
 def has_flag(report: Report, row: Row, name: str) -> bool:

@@ -109,3 +109,27 @@ def test_trainings_that_ended_early_or_badly_stand_beside_the_verdict(stored: St
         "Validation bits fell by over 0.05 in the last evaluation, so that another budget may give another order: lstm.",
         "Diverged, at least one training: gan.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("folds", "music", "trials", "expected"),
+    [
+        (2, "four", 12, ["lstm and gan."]),
+        ("leave-one-out", "four", 12, ["lstm and gan."]),
+        (2, "maestro", 12, []),
+        (None, "four", 12, []),
+        (None, "four", 3, ["lstm 12 and gan 3."]),
+        (2, "four", 3, ["lstm and gan.", "lstm 12 and gan 3."]),
+    ],
+)
+def test_searches_that_saw_the_held_out_pieces_or_were_unequal_are_told(
+    stored: Stored, folds: int | str | None, music: str, trials: int, expected: list[str]
+) -> None:
+    stored.spec["protocol"]["folds"] = folds
+    entry = {"dataset": music, "score": "validation bits per note", "best": 9.0, "median": 9.5}
+    stored.spec["tuned"] = {"lstm": {**entry, "trials": 12}, "gan": {**entry, "trials": trials}, "gone": {**entry, "trials": 1}}
+    for name in ("lstm", "gan", "vae"):
+        stored.add(name, 0, moved(1))
+    said = [text for text in caveats(built(stored.close())) if text.startswith("Hyperparameters")]
+    assert [text.rpartition(": ")[2] for text in said] == expected
+    assert all("held out here in turn" in text or "unequal numbers" in text for text in said)
