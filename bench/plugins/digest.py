@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _OTHERS = {"bench", "__main__", "__mp_main__", "sitecustomize", "usercustomize"}
 _PYTHON = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 
-def source_digest(plugin: Plugin, packages: Mapping[str, str] | None = None) -> str:
+def source_digest(plugin: Plugin, packages: Mapping[str, Sequence[str]] | None = None) -> str:
     """Hash the source that decides a plug-in's result.
 
     That is its file, its ``_*.py`` siblings, what these import relatively, `packages`, and the modules that all plug-ins share.
@@ -36,7 +36,7 @@ def source_digest(plugin: Plugin, packages: Mapping[str, str] | None = None) -> 
     Parameters
     ----------
     plugin : Plugin
-    packages : mapping of str to str, optional
+    packages : mapping of str to sequence of str, optional
         Paths of the user's packages that it imports, by name; by default :func:`imported_packages`.
     """
     digest = hashlib.sha256()
@@ -50,30 +50,34 @@ def source_digest(plugin: Plugin, packages: Mapping[str, str] | None = None) -> 
     return digest.hexdigest()
 
 
-def imported_packages(plugin: Plugin) -> dict[str, str]:
+def imported_packages(plugin: Plugin) -> dict[str, list[str]]:
     """Find the packages and modules that a plug-in imports and that are neither Python's, nor bench's, nor installed.
 
-    Such are those of ``$PYTHONPATH`` and of editable installations: their code changes without a version. What these import in
-    turn from other such packages isn't followed; :func:`unknown_packages` finds it once it was imported.
+    Such are those of ``$PYTHONPATH`` and of editable installations: their code changes without a version. Each has one path; a
+    namespace package, which may lie in several checkouts, has one in each. What these import in turn from other such packages
+    isn't followed; :func:`unknown_packages` finds it once it was imported.
     """
     return _packages_of(_followed(plugin))
 
 
-def _packages_of(followed: Mapping[Path, ast.Module]) -> dict[str, str]:
+def _packages_of(followed: Mapping[Path, ast.Module]) -> dict[str, list[str]]:
     names = {name for tree in followed.values() for name in _absolute_imports(tree)}
-    places = {name: _place(name) for name in sorted(names - sys.stdlib_module_names - {"bench"})}
-    return {name: str(place) for name, place in places.items() if place is not None and _is_users(place)}
+    places = {name: _places(name) for name in sorted(names - sys.stdlib_module_names - {"bench"})}
+    return {name: users for name, found in places.items() if (users := [str(place) for place in found if _is_users(place)])}
 
 
-def unknown_packages(packages: Mapping[str, str]) -> list[str]:
+def unknown_packages(packages: Mapping[str, Sequence[str]]) -> list[str]:
     """Name what this process has imported from neither `packages`, Python, bench, a plug-in's folder nor installed packages."""
-    known = [Path(place) for place in packages.values()]
+    known = [Path(place) for places in packages.values() for place in places]
     return sorted(
         name
         for name, module in list(sys.modules.items())
         if "." not in name and name not in _OTHERS and not name.startswith("bench_plugins_")
-        if (place := getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None))
-        if _is_users(path := Path(place).absolute()) and not any(path.is_relative_to(package) for package in known)
+        if any(
+            _is_users(path := Path(place).absolute()) and not any(path.is_relative_to(package) for package in known)
+            for place in (getattr(module, "__file__", None), *getattr(module, "__path__", ()))
+            if place is not None
+        )
     )
 
 
@@ -137,26 +141,26 @@ def _absolute_imports(tree: ast.Module) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def _place(name: str) -> Path | None:
-    """Folder or file of an importable package or module; None if there is none, or it isn't of files.
+def _places(name: str) -> list[Path]:
+    """Folders or file of an importable package or module, in their order; empty if there is none, or it isn't of files.
 
     The finder of an editable installation may name a folder that isn't there.
     """
     try:
         spec = importlib.util.find_spec(name)  # of a top-level name: imports nothing
     except (ImportError, ValueError):
-        return None
+        return []
     if spec is None:
-        return None
-    places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.has_location and spec.origin else [])]
-    return next((Path(place).absolute() for place in places if Path(place).exists()), None)
+        return []
+    folders = [Path(place).absolute() for place in spec.submodule_search_locations or () if Path(place).exists()]
+    return folders or ([Path(spec.origin).absolute()] if spec.has_location and spec.origin and Path(spec.origin).exists() else [])
 
 
-def _files_of(packages: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    for name, place in sorted(packages.items()):
-        root = Path(place)
-        files = sorted(_code_below(root)) if root.is_dir() else [root]
-        yield from ((f"{name}/{file.relative_to(root).as_posix()}", file) for file in files)
+def _files_of(packages: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Path]]:
+    for name, places in sorted(packages.items()):
+        for root in map(Path, places):
+            files = sorted(_code_below(root)) if root.is_dir() else [root]
+            yield from ((f"{name}/{file.relative_to(root).as_posix()}", file) for file in files)
 
 
 def _code_below(root: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ A file that was edited within a second, or copied with its time, would run as it
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -55,3 +55,9 @@ def import_from_source(package: str, place: Path | None = None) -> None:
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     _FINDER.packages[package] = [] if place is None else [str(place.parent)]
+
+
+def import_packages_from_source(packages: Mapping[str, Sequence[str]]) -> None:
+    """Let no import of the user's packages read or write compiled code, see :func:`bench.plugins.digest.imported_packages`."""
+    for name, (place, *_) in packages.items():  # a namespace package's folders are found by Python, and their modules by its path
+        import_from_source(name, Path(place))

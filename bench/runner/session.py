@@ -50,7 +50,7 @@ class Session:
         self.plugins: dict[str, Plugin] = find_plugins("model", self.places.plugins)
         self.digests: dict[str, str] = {}
         #: The user's packages that each model imports, see :func:`bench.plugins.digest.imported_packages`.
-        self.packages: dict[str, dict[str, str]] = {}
+        self.packages: dict[str, dict[str, list[str]]] = {}
         self.positions: dict[str, int] = {}
         self.trials: dict[str, Trial] = {}
         #: Where the weights of a model with some hyperparameters are.

@@ -28,7 +28,7 @@ from bench.music.codec import NoteCodec
 from bench.plugins.digest import source_digest, unknown_packages
 from bench.plugins.discovery import get_plugin, raised_by_plugin
 from bench.plugins.header import Plugin
-from bench.plugins.uncached import import_from_source
+from bench.plugins.uncached import import_packages_from_source
 from bench.runner import processes
 from bench.runner.constrained import Conductor
 from bench.runner.contract import check_likelihood, check_samples
@@ -261,8 +261,7 @@ class TrialTask:
             if ours != theirs:
                 raise PluginError(f"{sys.executable} has {ours}, the runner {theirs}.", "Install the same midibench in both.")
             raise PluginError(f"{plugin.path} or a file that it shares was changed during the run.", "Start the run again.")
-        for name, place in self.job.get("packages", {}).items():
-            import_from_source(name, Path(place))
+        import_packages_from_source(self.job.get("packages", {}))
         return plugin
 
     def _build(self, plugin: Plugin) -> Model:

@@ -404,6 +404,8 @@ class TestDigest:
             ("import users_package", f"lib/users_package/fast{EXTENSION_SUFFIXES[0]}"),
             ("import users_package", "elsewhere/linked.py"),
             ("from ._net import VALUE", "_net/found_by_a_registry.py"),
+            ("from users_space.one import VALUE", "lib/users_space/one.py"),
+            ("from users_space.one import VALUE", "checkout/users_space/two.py"),
         ],
     )
     def test_a_change_of_what_it_imports_changes_it(self, tmp_path, monkeypatch, statement, changed):
@@ -414,7 +416,10 @@ class TestDigest:
         write(tmp_path / "_first.py", "from .deeper.second import VALUE\n")
         for name in (f"lib/users_package/fast{EXTENSION_SUFFIXES[0]}", "elsewhere/linked.py", "_net/found_by_a_registry.py"):
             write(tmp_path / name, "VALUE = 1\n")
+        for name in ("lib/users_space/one.py", "checkout/users_space/two.py"):  # a namespace package
+            write(tmp_path / name, "VALUE = 1\n")
         (tmp_path / "lib/users_package/nets").symlink_to(tmp_path / "elsewhere")
+        monkeypatch.syspath_prepend(tmp_path / "checkout")
         monkeypatch.syspath_prepend(tmp_path / "lib")
         path = model(tmp_path, header=f"{HEADER}{statement}\n")
         before = source_digest(read_plugin(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -41,3 +42,24 @@ def test_a_package_of_the_users(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> 
         assert set(toy.notes("played").notes[0, 0].pitch) == {expected}
     (remark,) = toy.outcome("played")["remarks"]
     assert remark.startswith("uses code that isn't part of its key: users_deeper.")
+
+
+def test_a_namespace_package_in_two_checkouts(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin, checkouts = toy.folder / "played.py", [toy.folder / "a", toy.folder / "b"]
+    plugin.write_text(MODEL.replace("from users_net.pitch", "import users_net.common\nfrom users_net.pitch"))
+    pitch = checkouts[1] / "users_net" / "pitch.py"
+    for file in (checkouts[0] / "users_net" / "common.py", pitch):
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+    for checkout in reversed(checkouts):
+        monkeypatch.syspath_prepend(checkout)
+    monkeypatch.setenv("PYTHONPATH", ":".join([*map(str, checkouts), *filter(None, sys.path)]))
+    toy.write({"played": {}})
+    for expected in (60, 20):
+        stat = pitch.stat()
+        pitch.write_text(f"PITCH = {expected}\n")
+        os.utime(pitch, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+        assert set(toy.notes("played").notes[0, 0].pitch) == {expected}
+    assert not [text for text in toy.outcome("played")["remarks"] if "part of its key" in text]
+    assert not [*toy.folder.rglob("__pycache__")]
