@@ -225,6 +225,17 @@ def test_what_it_waits_for_is_told(toy: Bench, cluster: Cluster) -> None:
     assert said.count("can't start for now") == 1
 
 
+def test_a_trial_that_is_too_large_for_any_machine_is_told(toy: Bench, cluster: Cluster) -> None:
+    if cluster.engine != "ray":
+        pytest.skip("Slurm refuses it, and here it has the cores there are")
+    process = toy.start(cpus=64)
+    wait_for(lambda: "no machine of the Ray cluster has 64 CPUs and 0 GPUs (they have 1 and 0)" in toy.log().read_text())
+    process.send_signal(signal.SIGINT)
+    code, said = toy.end(process)
+    assert code == 130, said
+    assert said.count("can't start for now") == 1
+
+
 def test_what_another_process_has_is_waited_for(toy: Bench, cluster: Cluster, undisturbed: Any) -> None:
     """The command was killed, but its trial goes on elsewhere: a run here waits for it and does the others."""
     if cluster.engine != "slurm":

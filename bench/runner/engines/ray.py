@@ -144,10 +144,7 @@ class Tasks(Cluster):
                 if "error" in message:
                     self._error = str(message["error"])
                 else:
-                    ended = message["state"] == "ended"
-                    self._states[message["key"]] = State(
-                        "ended" if ended else "running", message.get("code"), message.get("reason", "")
-                    )
+                    self._states[message["key"]] = State(message["state"], message.get("code"), message.get("reason", ""))
 
 
 def _environment() -> dict[str, str]:

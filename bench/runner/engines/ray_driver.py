@@ -28,6 +28,9 @@ CONNECT = 10.0
 #: Seconds for a trial to end before its machine's worker is killed.
 GRACE = 10.0
 
+#: Seconds between two looks at the machines, where none is large enough: one may come.
+MACHINES = 5.0
+
 
 def run_command(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
     """Run a trial's command on a machine of the cluster; return its exit code and its last word.
@@ -114,6 +117,8 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
     task = ray.remote(max_retries=0)(run_command)
     waiting: list[dict[str, Any]] = []
     running: dict[Any, str] = {}
+    too_large: dict[str, tuple[float, float]] = {}
+    looked = 0.0
     while True:
         with contextlib.suppress(queue.Empty):
             line = lines.get(timeout=LOOK)
@@ -126,7 +131,16 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
             message = waiting.pop(0)
             uses = {"num_cpus": message["cpus"], "num_gpus": message["gpus"]}
             running[task.options(**uses).remote(message["command"], message["environment"])] = message["key"]
-            say(out, key=message["key"], state="running")
+            if reason := _too_large(ray, message["cpus"], message["gpus"]):
+                too_large[message["key"]] = (message["cpus"], message["gpus"])
+                say(out, key=message["key"], state="waiting", reason=reason)
+            else:
+                say(out, key=message["key"], state="running")
+        if too_large and time.monotonic() - looked > MACHINES:
+            looked = time.monotonic()
+            for key in [key for key, uses in too_large.items() if not _too_large(ray, *uses)]:
+                del too_large[key]
+                say(out, key=key, state="running")
         for reference in ray.wait(list(running), num_returns=len(running), timeout=0)[0] if running else ():
             _report(ray, out, reference, running.pop(reference))
     for reference in running:
@@ -135,6 +149,15 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
     while running and time.monotonic() < until:
         for reference in ray.wait(list(running), num_returns=len(running), timeout=LOOK)[0]:
             del running[reference]
+
+
+def _too_large(ray: Any, cpus: float, gpus: float) -> str:
+    """Say that no machine has what a task asks for, and what they have: Ray would wait for one for ever."""
+    machines = {(m.get("CPU", 0), m.get("GPU", 0)) for m in (node["Resources"] for node in ray.nodes() if node["Alive"])}
+    if any(cpus <= has and gpus <= cards for has, cards in machines):
+        return ""
+    have = "; ".join(f"{has:g} and {cards:g}" for has, cards in sorted(machines))
+    return f"no machine of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs (they have {have})"
 
 
 def _report(ray: Any, out: Any, reference: Any, key: str) -> None:
