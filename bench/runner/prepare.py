@@ -11,21 +11,23 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.api import Dataset, Piece, Verified
+from bench.api import Dataset, Piece, Splits, Verified
 from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
+from bench.formatting import listed
 from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
 from bench.music.reading import reading_by
-from bench.plugins.digest import source_digest
+from bench.plugins.digest import imported_packages, source_digest, unknown_packages
 from bench.plugins.discovery import get_plugin, load
 from bench.plugins.header import Plugin
+from bench.plugins.uncached import import_packages_from_source
 from bench.runner.folds import deal, fold_remarks, pooled
 from bench.runner.reading import FEW, PooledReading, reader_version, releasing, written_to
 from bench.specs.schema import DatasetChoice, Protocol
@@ -83,6 +85,7 @@ class Source:
         """Load the plug-in that a job names; options that it does not accept are a PluginError."""
         choice = DatasetChoice.model_validate(job["dataset"])
         plugin = get_plugin("dataset", choice.name, [Path(p) for p in job["plugins"]])
+        import_packages_from_source(imported_packages(plugin))
         try:
             dataset = load(plugin)(**choice.options)
         except TypeError as error:
@@ -422,10 +425,21 @@ def _corpus(
         # Not those of a data set whose name begins alike: another process may be writing them.
         for left in folder.glob(f".{source.plugin.name}-{'[0-9a-f]' * 16}.npy.*.tmp") if alone else ():
             left.unlink(missing_ok=True)
-        save_corpus(folder / name, splits, key)
+        save_corpus(folder / name, _with_code(splits, source.plugin), key)
         if alone:
             pooled_reading.remove_unused()
     return folder / name, load_corpus(folder / name)
+
+
+def _with_code(splits: Splits, plugin: Plugin) -> Splits:
+    """Add a remark on the code that the corpus's key doesn't know, so that a change of it would go unnoticed."""
+    if not isinstance(splits, Splits) or not (unknown := unknown_packages(imported_packages(plugin))):
+        return splits
+    remark = (
+        f"the dataset's plug-in uses code that isn't part of its key: {listed(unknown)}. After a change of it, empty the folder "
+        "corpora of the cache, or import it in the plug-in's own file."
+    )
+    return replace(splits, remarks=(*splits.remarks, remark))
 
 
 def _end(text: str) -> str:

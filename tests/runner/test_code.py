@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from bench.storage.samples import read_targets
 
 from .conftest import PLUGINS, Bench
 
@@ -63,3 +66,45 @@ def test_a_namespace_package_in_two_checkouts(toy: Bench, monkeypatch: pytest.Mo
         assert set(toy.notes("played").notes[0, 0].pitch) == {expected}
     assert not [text for text in toy.outcome("played")["remarks"] if "part of its key" in text]
     assert not [*toy.folder.rglob("__pycache__")]
+
+
+DATASET = '''\
+"""Music of one pitch, which a package says."""
+import numpy as np
+import bench.api
+from bench.api import Notes, Piece, Splits
+from users_parser.pitch import PITCH
+TITLE = "one pitch"
+LICENSE = "none"
+NEEDS = "nothing"
+class Dataset(bench.api.Dataset):
+    def fingerprint(self, source):
+        return "1"
+    def load(self, source, progress):
+        n = 40
+        notes = Notes.from_columns(np.arange(n) * 0.25, np.full(n, 0.2), np.full(n, PITCH), np.full(n, 80))
+        pieces = [Piece(notes, f"{i}") for i in range(6)]
+        return Splits(tuple(pieces[:2]), tuple(pieces[2:4]), tuple(pieces[4:]))
+'''
+
+
+def test_a_package_that_a_dataset_imports(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = toy.folder / "library"
+    (toy.folder / "plug" / "datasets").mkdir(parents=True)
+    (toy.folder / "plug" / "datasets" / "pitched.py").write_text(DATASET)
+    for package in ("users_parser", "users_below"):
+        (library / package).mkdir(parents=True)
+        (library / package / "__init__.py").write_text("")
+    pitch = library / "users_parser" / "pitch.py"
+    monkeypatch.syspath_prepend(library)
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(library), *filter(None, sys.path)]))
+    toy.write({}, dataset={"name": "pitched"}, references=["real"])
+    times = None
+    for expected in (60, 20):
+        pitch.write_text(f"import users_below\nPITCH = {expected}\n")
+        os.utime(pitch, ns=(times := times or (pitch.stat().st_atime_ns, pitch.stat().st_mtime_ns)))
+        toy.run(plugins=[PLUGINS, toy.folder / "plug"])
+        assert set(read_targets(toy.run_folder / "targets.npz")[0].prompt.pitch) == {expected}
+    record = json.loads((toy.run_folder / "run.json").read_text())
+    (remark,) = [text for text in record["dataset"]["remarks"] if "part of its key" in text]
+    assert remark.startswith("the dataset's plug-in uses code that isn't part of its key: users_below. After a change of it")
