@@ -89,6 +89,9 @@ def score(
     no_velocity: Annotated[
         bool, typer.Option("--no-velocity", help="The system gives notes no velocity: leave its columns of velocity undefined.")
     ] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="The test pieces may be among the system's training music: flag its row.")
+    ] = False,
     dataset: OtherDataset = None,
     scale: ScaleOption = None,
     data: DataOption = None,
@@ -120,6 +123,7 @@ def score(
                 prompts=prompts,
                 prompt=prompt,
                 velocity=not no_velocity,
+                pretrained=pretrained,
                 scale=scale,
                 dataset=dataset,
                 data=data or (),
@@ -132,7 +136,16 @@ def score(
                 if setting:
                     raise UsageError(f"{option} was given with --run.", "The run already determines it; leave the option out.")
             source = find_run(str(run), places.out)
-            scored = score_beside(folder, source, name=name, prompts=prompts, prompt=prompt, velocity=not no_velocity, out=out)
+            scored = score_beside(
+                folder,
+                source,
+                name=name,
+                prompts=prompts,
+                prompt=prompt,
+                velocity=not no_velocity,
+                pretrained=pretrained,
+                out=out,
+            )
     _show(console, errors, scored, quiet)
     if not scored.complete:
         raise typer.Exit(INCOMPLETE)

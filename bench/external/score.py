@@ -114,6 +114,7 @@ def score_folder(
     prompts: Path | str | None = None,
     prompt: PromptRule = "auto",
     velocity: bool = True,
+    pretrained: bool = False,
     scale: str | None = None,
     dataset: str | None = None,
     data: Sequence[Path | str] = (),
@@ -138,6 +139,9 @@ def score_folder(
         Whether the files begin with their prompts, see :func:`bench.external.prompt_match.continuation`.
     velocity : bool
         Whether the system gives notes a velocity; if not, the columns of velocity are undefined.
+    pretrained : bool
+        Whether the system was trained on music that may include the test pieces; its row is then flagged, and has no rank beside
+        models trained here.
     scale, dataset, data, plugins, out, fetch, display : optional
         As for :func:`bench.run`.
 
@@ -169,8 +173,9 @@ def score_folder(
     parts = [resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]
     run = _run_references(spec, "-".join(parts), list(references), show, scale=scale, out=out, fetch=fetch, **where)
     with run.lock():
-        command = _command(folder, "--spec", spec, name, prompt, velocity, prompts=prompts, scale=chosen, **where)
-        return _finish(run, checked, command, velocity, show)
+        switches = _switches(velocity, pretrained)
+        command = _command(folder, "--spec", spec, name, prompt, switches, prompts=prompts, scale=chosen, **where)
+        return _finish(run, checked, command, show, velocity=velocity, pretrained=pretrained)
 
 
 def score_beside(
@@ -181,6 +186,7 @@ def score_beside(
     prompts: Path | str | None = None,
     prompt: PromptRule = "auto",
     velocity: bool = True,
+    pretrained: bool = False,
     out: Path | str | None = None,
 ) -> Scored:
     """Score a folder of MIDI against a finished run's held-out pieces, beside that run's own rows.
@@ -190,7 +196,7 @@ def score_beside(
     folder : Path
     source : Path
         The run's folder. It is not changed.
-    name, prompts, prompt, velocity, out : optional
+    name, prompts, prompt, velocity, pretrained, out : optional
         As for :func:`score_folder`; as the run holds its prompts, files without them may do without `prompts`.
 
     Returns
@@ -229,8 +235,8 @@ def score_beside(
         copy_file(base.targets, run.targets)
         prepare.write_targets_as_midi(run.path / "midi", targets)
         run.write(record)
-        command = _command(folder, "--run", source, name, prompt, velocity, prompts=prompts)
-        return _finish(run, checked, command, velocity, lambda event: None)
+        command = _command(folder, "--run", source, name, prompt, _switches(velocity, pretrained), prompts=prompts)
+        return _finish(run, checked, command, lambda event: None, velocity=velocity, pretrained=pretrained)
 
 
 def _beside(places: Places, source: Path, system: str, record: RunRecord) -> RunFolder:
@@ -309,7 +315,9 @@ def _without_preparation(display: Sink) -> Sink:
     return lambda event: None if event["event"] in ("prepare", "message") else display(event)
 
 
-def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], velocity: bool, display: Sink) -> Scored:
+def _finish(
+    run: RunFolder, checked: CheckedFolder, command: Sequence[str], display: Sink, *, velocity: bool, pretrained: bool
+) -> Scored:
     """Store the folder's samples as a trial that is done, list it in run.json, score and report."""
     external, system, record = checked.external, checked.system, run.read()
     targets, terms = read_targets(run.targets), _terms(record)
@@ -322,6 +330,7 @@ def _finish(run: RunFolder, checked: CheckedFolder, command: Sequence[str], velo
         protocol=terms.protocol.model_copy(update={"samples": external.samples}),
         budget=BudgetChoice(epochs=0),
         seed=terms.seeds[0],
+        pretrained=pretrained,
         velocity=velocity,
     )
     key = trial.digest(external.digest, record.dataset.music, str(FORMAT))
@@ -398,8 +407,12 @@ def _check_unused(system: str, rows: Collection[str], places: Places) -> None:
         raise UsageError(f"{system!r} is the name of a reference row.", otherwise)
 
 
+def _switches(velocity: bool, pretrained: bool) -> list[str]:
+    return [*([] if velocity else ["--no-velocity"]), *(["--pretrained"] if pretrained else [])]
+
+
 def _command(
-    folder: Path, option: str, value: object, name: str | None, prompt: PromptRule, velocity: bool, **more: Any
+    folder: Path, option: str, value: object, name: str | None, prompt: PromptRule, switches: Sequence[str], **more: Any
 ) -> list[str]:
     """Compose the command that scores the folder again."""
     words = ["bench", "score", str(folder), option, str(value), *(["--name", name] if name else [])]
@@ -407,4 +420,4 @@ def _command(
     for key, setting in options.items():
         for item in setting if isinstance(setting, list | tuple) else [setting] if setting is not None else []:
             words += [f"--{key}", str(item)]
-    return words if velocity else [*words, "--no-velocity"]
+    return [*words, *switches]

@@ -15,6 +15,7 @@ import pytest
 
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
+from bench.report.flags import PRETRAINED
 from bench.storage.run_folder import RunFolder
 from tests.cli import in_process
 from tests.storage.sealed import edited_json
@@ -155,6 +156,22 @@ def test_a_system_without_velocity(call: Call, tmp_path: Path, prompts: Path) ->
     row = rows(folder)["mute"]
     assert (row["pitch_distance"], row["velocity_distance"], row["velocity_w1"]) == ("0", "", "")
     assert "--no-velocity" in (folder / "report.md").read_text()
+
+
+def test_a_system_that_may_have_seen_the_test_pieces(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "seen")
+    done = call("score", "seen", "--spec", "toy.yaml", "--pretrained")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "reports/runs/toy-cpu-scored-seen"
+    assert PRETRAINED in rows(folder)["seen"]["flags"]
+    assert "--pretrained" in (folder / "report.md").read_text()
+    beside = call("score", "seen", "--run", folder.name, "--name", "twice", "--pretrained")
+    assert beside.returncode == 0, beside.stderr
+    table = rows(tmp_path / "reports/runs/toy-cpu-scored-seen-scored-twice")
+    assert [name for name, row in table.items() if PRETRAINED in row["flags"]] == ["seen", "twice"]
+    unsaid = call("score", "seen", "--spec", "toy.yaml")
+    assert unsaid.returncode == 0, unsaid.stderr
+    assert PRETRAINED not in rows(folder)["seen"]["flags"], "the last command counts"
 
 
 def test_files_without_the_prompt_and_without_numbers_are_matched_in_order(call: Call, tmp_path: Path, prompts: Path) -> None:
