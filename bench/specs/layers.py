@@ -137,7 +137,12 @@ def fold(layers: Sequence[Document]) -> Document:
 
 def fold_at(layers: Sequence[Document], scale: str | None) -> Document:
     """Fold the layers with their overrides for one scale; with none of them if `scale` is None."""
-    return fold([part for layer in layers for part in (layer.without("scales"), layer.within("scales", scale))])
+    return fold(at_scale(layers, scale))
+
+
+def at_scale(layers: Sequence[Document], scale: str | None) -> list[Document]:
+    """List the layers, each followed by its overrides for one scale."""
+    return [part for layer in layers for part in (layer.without("scales"), layer.within("scales", scale))]
 
 
 def _overlaid(base: Document, over: Document) -> Document:

@@ -19,7 +19,7 @@ from bench.errors import SpecError, did_you_mean
 from bench.plugins.discovery import find_plugins
 from bench.specs.check import ValidNames, check_names
 from bench.specs.document import Address, Document, Mark, read_yaml
-from bench.specs.layers import fold, fold_at
+from bench.specs.layers import at_scale, fold, fold_at
 from bench.specs.messages import spec_error
 from bench.specs.schema import FIXED, NAME, Scale, Spec
 from bench.specs.trials import row_of
@@ -86,14 +86,19 @@ def load_spec(
         _check_rows(models, specs[None], names)
     if any(change is not None for change in (models, references, dataset, seeds)):
         layers = layers if models is None and dataset is None else _undescribed(layers)
-        specs = _checked([*layers, _command_line(references, dataset, seeds)], names, models)
+        layers = [*layers, _command_line(references, dataset, seeds)]
+        specs = _checked(layers, names, models)
     result = specs.get(scale, specs[None])
     if not result.name and not re.fullmatch(NAME, path.stem):
         raise SpecError(
             f"{path}: a file of this name can't name a run's folder: at most 100 letters, digits and _ . + -.",
             "Rename it, or give the spec a name of its own, such as `name: mine`.",
         )
-    return result.model_copy(update={"name": result.name or path.stem})
+    name = result.name or path.stem
+    other = _is_titled_for_other_music(at_scale(layers, scale))
+    return result.model_copy(
+        update={"name": name, **({"title": f"{name} on the dataset {result.dataset.name}"} if other else {})}
+    )
 
 
 def _checked(layers: Sequence[Document], names: ValidNames, rows: Sequence[str] | None = None) -> dict[Scale | None, Spec]:
@@ -141,6 +146,16 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
 def _undescribed(layers: Sequence[Document]) -> list[Document]:
     """Drop the descriptions of layers that another one changes: of music and rows that the spec may no longer have."""
     return [layer.without("description") for layer in layers]
+
+
+def _is_titled_for_other_music(layers: Sequence[Document]) -> bool:
+    """Whether the title comes from below a change of the dataset, which it may name."""
+    other, before = False, None
+    for layer in layers:
+        dataset = layer.within("dataset").data.get("name", before)
+        other = "title" not in layer.data and (other or before not in (None, dataset))
+        before = dataset
+    return other
 
 
 @cache

@@ -125,6 +125,28 @@ class TestShipped:
 
 
 @pytest.mark.parametrize(
+    ("more", "dataset", "title"),
+    [
+        ("seeds: 3", None, "Smoke benchmark"),
+        ("seeds: 3", "chorales", "Smoke benchmark"),
+        ("seeds: 3", "calibration", "mine on the dataset calibration"),
+        ("dataset: {name: calibration}", None, "mine on the dataset calibration"),
+        ("dataset: {name: calibration}\nname: his", "chorales", "his on the dataset chorales"),
+        ("dataset: {name: calibration}\ntitle: Coins", None, "Coins"),
+        ("dataset: {name: calibration}\ntitle: Coins\nscales: {cpu: {dataset: {options: {pieces: 30}}}}", None, "Coins"),
+        ("scales: {cpu: {dataset: {name: calibration}}}", None, "mine on the dataset calibration"),
+        ("dataset: {name: calibration}\ntitle: Coins", "chorales", "mine on the dataset chorales"),
+    ],
+)
+def test_a_title_is_not_inherited_by_other_music(tmp_path, more, dataset, title):
+    (tmp_path / "mine.yaml").write_text(f"extends: smoke\n{more}\n")
+    assert load_spec(tmp_path / "mine.yaml", scale="cpu", dataset=dataset).title == title
+    (tmp_path / "base.yaml").write_text("title: A protocol\nprotocol: {prompt: 10}\n")
+    (tmp_path / "own.yaml").write_text("extends: base.yaml\ndataset: {name: calibration}\n")
+    assert load_spec(tmp_path / "own.yaml", scale=None).title == "A protocol", "which had no music"
+
+
+@pytest.mark.parametrize(
     ("more", "options", "kept"),
     [
         ("title: Mine", {}, True),
