@@ -202,7 +202,8 @@ def _paired(before: Run, now: Run) -> list[Paired]:
             if (reason := obstacle(metric, system, before, now)) or one is None or other is None:
                 pairs.append(Paired(replace(change, reason=reason)))
             else:
-                pairs.append(pair(change, f"{metric.name} {new.kind}", one, _renumbered(other, before, now)))
+                drawn = old.pretrained and new.pretrained
+                pairs.append(pair(change, new.group(metric), one, _renumbered(other, before, now), drawn))
     return pairs
 
 
@@ -214,7 +215,7 @@ def _renumbered(series: Series, before: Run, now: Run) -> Series:
     return replace(series, at=tuple(places.get(now.pieces[piece], -1 - piece) for piece in series.at))
 
 
-def pair(change: Change, group: str, one: Series, other: Series) -> Paired:
+def pair(change: Change, group: str, one: Series, other: Series, drawn: bool = False) -> Paired:
     """Pair two series on the pieces that both have; of seeds, all.
 
     Parameters
@@ -226,6 +227,8 @@ def pair(change: Change, group: str, one: Series, other: Series) -> Paired:
         With the same numbers for the same pieces.
     """
     at, (was, is_now) = shared(one, other)
+    drawn : bool
+        Whether the seeds are draws of one training.
     if not was.size or not is_now.size:
         return Paired(replace(change, reason="no piece has a value in both"))
     by_piece = over_seeds(was), over_seeds(is_now)
@@ -236,7 +239,7 @@ def pair(change: Change, group: str, one: Series, other: Series) -> Paired:
         change = replace(change, count=min(len(was), len(is_now)))
         return Paired(change, SeedValues(group, was[:, 0], is_now[:, 0]))
     change = replace(change, count=len(at), of=len(set(one.at) | set(other.at)))
-    return Paired(change, PieceValues(group, was, is_now, weights_of(at, one, other)))
+    return Paired(change, PieceValues(group, was, is_now, weights_of(at, one, other), drawn=drawn))
 
 
 def _status(change: Change, p: float) -> Status:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.formatting import listed
-from bench.metrics import METRICS, skill
+from bench.metrics import METRICS, Metric, skill
 from bench.scoring.score import score_run
 from bench.scoring.table import Cell, Row, Table, TrialScore
 from bench.storage.records import Provenance
@@ -86,6 +86,8 @@ class System:
         By ``name@version``.
     undefined : dict of str to str
         By ``name@version``: why there is no value.
+    pretrained : bool
+        Whether its model was trained elsewhere, so that its seeds are draws of one training; False in files of older versions.
     """
 
     kind: str
@@ -96,6 +98,11 @@ class System:
     yardstick: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, Series] = field(default_factory=dict)
     undefined: dict[str, str] = field(default_factory=dict)
+    pretrained: bool = False
+
+    def group(self, metric: Metric) -> str:
+        """Name the rows whose noise tells of this one's: those of the same metric and kind; draws don't tell of trainings."""
+        return f"{metric.name} {'pretrained' if self.pretrained else self.kind}"
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,7 @@ def _system(row: Row) -> System:
         yardstick={str(t.trial.seed): rounded(s) for t in row.done if (s := _yardstick(t)) is not None},
         metrics=metrics,
         undefined=undefined,
+        pretrained=row.pretrained,
     )
 
 

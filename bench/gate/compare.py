@@ -188,7 +188,7 @@ class Verdict:
     count : int
         Number of these; of seeds, the smaller of both sides.
     seeds : int
-        Of values on pieces: number of training seeds, the smaller of both sides.
+        Of values on pieces: number of training seeds, the smaller of both sides; 1 for a pretrained row, whose seeds are draws.
     tested : bool
         Whether a test could have given a small enough p: enough pieces differ, or some row has two seeds.
     clocked : bool
@@ -290,7 +290,8 @@ def _pair(
     if not math.isfinite(worsening):
         raise DataError(f"{verdict.system}: {metric.name} changed by {worsening}, which is no measured value.")
     on_seeds = before.over == "seeds"
-    seeds = min(len(side) for side in sides)
+    drawn = old.pretrained and new.pretrained
+    seeds = 1 if drawn and not on_seeds else min(len(side) for side in sides)
     verdict = replace(
         verdict,
         before=means[0],
@@ -304,7 +305,7 @@ def _pair(
         reason=_missing(before, now, old, new),
         goal=aim,
     )
-    group = f"{metric.name} {new.kind}"
+    group = new.group(metric)
     if on_seeds:
         one, other = (side[:, 0] for side in distances)
         # Of a speed, which is better higher, the distance is its negative.
@@ -312,7 +313,7 @@ def _pair(
         return Pair(verdict, seeds=SeedValues(group, one, other, ratios=aim.kind != "near", earlier=others))
     whole = len(pieces) == len(before.at) == len(now.at)
     weights = weights_of(pieces, before, now)
-    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1], weights, earlier if whole else ()))
+    return Pair(verdict, pieces=PieceValues(group, distances[0], distances[1], weights, earlier if whole else (), drawn))
 
 
 def shared(before: Series, now: Series) -> tuple[tuple[int, ...], list[NDArray[np.float64]]]:

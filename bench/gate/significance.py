@@ -120,6 +120,8 @@ class PieceValues:
         Of each piece in the mean; by default equal. Unequal ones are worth fewer pieces.
     earlier : tuple of ndarray
         Means over all pieces of other trainings of the row, by earlier run: they tell more of its noise.
+    drawn : bool
+        Whether the seeds are draws of one training, which count as samples: see :class:`bench.scoring.crossed.Values`.
     """
 
     group: str
@@ -127,6 +129,7 @@ class PieceValues:
     now: NDArray[np.float64]
     weights: NDArray[np.float64] | None = None
     earlier: tuple[NDArray[np.float64], ...] = ()
+    drawn: bool = False
 
     @property
     def change(self) -> float:
@@ -135,11 +138,17 @@ class PieceValues:
 
     @property
     def complete(self) -> PieceValues:
-        """The same on the pieces that all seeds have; where these are too few, means over seeds on all pieces."""
+        """The same on the pieces that all seeds have; where these are too few, and of draws, means over seeds on all pieces.
+
+        Earlier means are over all pieces: they say nothing of a part of these, nor of draws, whose noise is in the pieces.
+        """
         whole = np.isfinite(self.before).all(0) & np.isfinite(self.now).all(0)
         weights = None if self.weights is None else self.weights[whole]
-        kept = replace(self, before=self.before[:, whole], now=self.now[:, whole], weights=weights)
-        return kept if kept.enough else replace(self, before=over_seeds(self.before)[None], now=over_seeds(self.now)[None])
+        earlier = self.earlier if whole.all() else ()
+        kept = replace(self, before=self.before[:, whole], now=self.now[:, whole], weights=weights, earlier=earlier)
+        if kept.enough and not self.drawn:
+            return kept
+        return replace(self, before=over_seeds(self.before)[None], now=over_seeds(self.now)[None], earlier=())
 
     @property
     def effective(self) -> float | None:
@@ -185,9 +194,7 @@ def _crossed_variances(rows: Sequence[PieceValues]) -> list[Variance]:
     """Variance of each row's change, by source."""
     used = [row.complete for row in rows]
     means = [(row.before.mean(1), row.now.mean(1)) for row in used]
-    # Earlier means are over all pieces: they say nothing of a part of these.
-    earlier = [own.earlier if own.before.shape == row.before.shape else () for own, row in zip(used, rows, strict=True)]
-    noise = _moderated(means, [row.group for row in rows], earlier)
+    noise = _moderated(means, [row.group for row in rows], [row.earlier for row in used])
     parts = []
     for row, sides, (variance, df) in zip(used, means, noise, strict=True):
         own = variance_of_difference(row.before, row.now, row.effective)

@@ -5,7 +5,8 @@ that is significant, both parts are searched in the same way. A split is tested 
 those that are not significant between their neighbours, as of a slow drift, are taken away again.
 
 - Of what training and generating decide, the noise is the variance of the seeds within runs, moderated by the other rows of the
-  metric as in the gate (:mod:`bench.gate.noise`). A training counts once, however many runs repeat it.
+  metric as in the gate (:mod:`bench.gate.noise`); of pretrained rows, whose seeds are draws, by each other. A training or a draw
+  counts once, however many runs repeat it.
 - Times, speeds and energy also differ between runs of the same code: their noise is that of neighbouring runs, by their
   successive differences, of logarithms where all values have one sign. The difference across the place that is tested, and those
   across places that were found, are left out: a change is no noise. So it is where each run has one seed.
@@ -162,7 +163,7 @@ def noises(series: Sequence[Series]) -> list[Noise | None]:
     freedom = [sum(len(values) - 1 for values in series[i].first_shown if values) for i in trained]
     squares = [math.fsum(_squares(values) for values in series[i].first_shown if values) for i in trained]
     own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
-    groups = [f"{series[i].terms} {series[i].metric.name} {series[i].kind}" for i in trained]
+    groups = [f"{series[i].terms} {series[i].group}" for i in trained]
     variances, moderated = moderate(own, freedom, groups)
     found = {i: Noise(float(v), float(df)) for i, v, df in zip(trained, variances, moderated, strict=True) if df}
     return [found.get(i) for i in range(len(series))]

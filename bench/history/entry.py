@@ -34,7 +34,7 @@ class Measured:
     low, high : float, optional
         95 % interval, as in the run's report.
     seeds : dict of str to float
-        Value of each training seed: the mean over its pieces, or that of its complete trial.
+        Value of each seed: the mean over its pieces, or that of its complete trial.
     """
 
     mean: float
@@ -59,6 +59,8 @@ class EntryRow:
         Processor, threads and GPU of its trials; empty where these differ or are not known.
     metrics : dict of str to Measured
         By ``name@version``.
+    pretrained : bool
+        Whether its model was trained elsewhere, so that its seeds are draws of one training; False in lines of older versions.
     """
 
     kind: str
@@ -66,6 +68,7 @@ class EntryRow:
     code: str
     machine: str
     metrics: dict[str, Measured]
+    pretrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,22 +170,23 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
 
 def _row(system: System, code: str, machine: str) -> EntryRow:
     definition = _hash([system.definition, system.device])
-    metrics = {name: measured for name, series in system.metrics.items() if (measured := _measured(series)) is not None}
-    return EntryRow(system.kind, definition, code, machine, metrics)
+    all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
+    metrics = {name: measured for name, measured in all_measured if measured is not None}
+    return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained)
 
 
-def _measured(series: Series) -> Measured | None:
+def _measured(series: Series, drawn: bool) -> Measured | None:
     """Mean, interval and means of the seeds; None if a seed has no value."""
     matrix = series.matrix
     if not np.isfinite(matrix).any(1).all():
         return None
     means = [rounded(float(np.nanmean(row))) for row in matrix]
-    interval = _interval(series)
+    interval = _interval(series, drawn)
     low, high = (rounded(interval.low), rounded(interval.high)) if interval is not None else (None, None)
     return Measured(series.value, low, high, dict(zip(map(str, series.seeds), means, strict=True)))
 
 
-def _interval(series: Series) -> Interval | None:
+def _interval(series: Series, drawn: bool) -> Interval | None:
     """Interval of a series, as in the report of its run."""
     if series.over == "seeds":
         return seeds_interval([row[0] for row in series.values if row[0] is not None])
@@ -196,7 +200,7 @@ def _interval(series: Series) -> Interval | None:
         }
         for seed, row in zip(series.seeds, series.values, strict=True)
     }
-    interval = Values(by_seed, weights).interval()[0]
+    interval = Values(by_seed, weights, drawn).interval()[0]
     return interval if interval is not None and max(abs(interval.low), abs(interval.high)) <= MOST else None
 
 

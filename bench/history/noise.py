@@ -5,7 +5,8 @@ plug-in's source and kind of machine are those of the run that is checked, on th
 
 Each training counts once: of a seed that one of the two sides has, or an earlier entry had, nothing is taken, as the same seed
 gives the same training. So a history helps where its runs had other seeds. What is taken are deviations from the mean of their
-own run, so that a change between earlier runs adds no noise.
+own run, so that a change between earlier runs adds no noise. The seeds of a pretrained row are draws: on pieces the gate
+uses none of these, whose noise is in the pieces already.
 
 Only metrics with a better direction that no clock measures: of the others the gate tests distances from a goal, piece by piece,
 or yardsticks, which an entry doesn't hold.
@@ -63,5 +64,5 @@ def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline,
     return {place: tuple(groups) for place, groups in found.items()}
 
 
-def _facts(row: EntryRow) -> tuple[str, str, str, str]:
-    return row.kind, row.definition, row.code, row.machine
+def _facts(row: EntryRow) -> tuple[str, str, str, str, bool]:
+    return row.kind, row.definition, row.code, row.machine, row.pretrained

@@ -17,6 +17,9 @@ from bench.history.entry import Entry, EntryRow, Measured
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
 
+#: What the values of a series have in common: terms, system, kind, definition, metric, machine, and whether it is pretrained.
+_Key = tuple[str, str, str, str, str, str, bool]
+
 
 @dataclass(frozen=True)
 class Point:
@@ -48,6 +51,8 @@ class Series:
     metric : Metric
     machine : str
         Kind of machine, where that matters; otherwise empty.
+    pretrained : bool
+        Whether seeds are draws of one training. What is said of trainings below holds for draws then.
     points : tuple of Point
     """
 
@@ -57,6 +62,7 @@ class Series:
     kind: str
     metric: Metric
     machine: str
+    pretrained: bool
     points: tuple[Point, ...]
 
     @cached_property
@@ -87,6 +93,11 @@ class Series:
             found.setdefault(point.unit, {}).update(point.measured.seeds)
         return [seeds for _, seeds in sorted(found.items())]
 
+    @property
+    def group(self) -> str:
+        """Name the series whose noise tells of this one's: those of the same metric and kind; draws don't tell of trainings."""
+        return f"{self.metric.name} {'pretrained' if self.pretrained else self.kind}"
+
     def first_of(self, unit: int) -> int:
         """Index of the first point of a unit."""
         return next(i for i, point in enumerate(self.points) if point.unit == unit)
@@ -109,7 +120,7 @@ def is_of_machine(metric: Metric) -> bool:
 
 def all_series(entries: Sequence[Entry]) -> list[Series]:
     """Sort a history into series, in the order of the last runs' rows and of the metrics."""
-    places: dict[tuple[str, ...], list[tuple[Entry, EntryRow, Measured]]] = {}
+    places: dict[_Key, list[tuple[Entry, EntryRow, Measured]]] = {}
     by_id = {metric.id: metric for metric in METRICS.values() if metric.name not in skill.OF}
     for entry in reversed(entries):
         for system, row in entry.rows.items():
@@ -117,7 +128,7 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
-                        key = (entry.terms, system, row.kind, row.definition, metric.name, machine)
+                        key = (entry.terms, system, row.kind, row.definition, metric.name, machine, row.pretrained)
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]
 
@@ -127,15 +138,16 @@ def _belongs(metric: Metric, row: EntryRow) -> bool:
     return not is_of_machine(metric) or (row.kind == "model" and bool(row.machine))
 
 
-def _series(key: tuple[str, ...], found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Series:
-    terms, system, kind, _, name, machine = key
+def _series(key: _Key, found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Series:
+    terms, system, kind, _, name, machine, pretrained = key
     points: list[Point] = []
     for entry, _, measured in found:
         before = points[-1] if points else None
         same = before is not None and not is_of_machine(METRICS[name]) and _same(before.measured.seeds, measured.seeds)
         points.append(Point(entry, measured, 0 if before is None else before.unit + (not same)))
     last = found[-1][0]
-    return Series(f"{last.spec}, scale {last.scale}", terms, system, kind, METRICS[name], machine, tuple(points))
+    study = f"{last.spec}, scale {last.scale}"
+    return Series(study, terms, system, kind, METRICS[name], machine, pretrained, tuple(points))
 
 
 def _same(before: dict[str, float], now: dict[str, float]) -> bool:

@@ -73,13 +73,15 @@ def commit(entry: Entry) -> str:
     return brief(f"{entry.commit[:10]}{'+' if entry.commit.endswith('+changes') else ''}" or "–", 12)
 
 
-def notes() -> list[str]:
+def notes(trends: Trends) -> list[str]:
     """Explain how changes were found."""
+    drawn = brief(listed(sorted({series.system for series in trends.series if series.pretrained})), 200)
     return [
         "A change point is a place between two runs, found by binary segmentation: a t-test between the trainings before and "
         "after it, with the noise of the seeds within runs. A training counts once, however many runs repeat it.",
         "p is adjusted over all places and all series: at one look, at most 5 % of histories without a change show one. No "
         "change point is no sign that nothing changed.",
+        *([f"A seed of a pretrained row ({drawn}) trains nothing: the noise of such rows is that of draws."] if drawn else []),
         "What changed lies between the two runs that are named: the commits between them, other versions, or another machine.",
         "Times, speeds and energy are compared only on one kind of machine (processor, threads, GPU), by the noise of runs.",
         "Rows with other hyperparameters or another budget, and runs on other music, have series of their own.",

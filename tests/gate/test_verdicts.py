@@ -37,6 +37,29 @@ def test_a_run_against_itself():
     assert (judged.exit_code, judged.rows, judged.warnings, judged.tests) == (0, (), (), 1)
 
 
+def test_seeds_of_a_pretrained_row_count_as_samples():
+    """Two trainings that differ by 2 on all pieces leave a change of 1 unclear; two such draws are averaged on each piece."""
+    values = [10.0 + 0.01 * i for i in range(20)]
+    sides = [
+        run(lstm=system(pitch_distance=by_seed([[x + by - 1 for x in values], [x + by + 1 for x in values]]))) for by in (0, 1)
+    ]
+    drawn = [changed(side, "lstm", pretrained=True) for side in sides]
+    trained, pretrained = one(sides[1], before=sides[0]), one(drawn[1], before=drawn[0])
+    assert (trained.status, trained.seeds) == ("unclear", 2)
+    assert (pretrained.status, pretrained.seeds) == ("worse", 1)
+    assert one(drawn[1], before=sides[0]).p == trained.p, "one side trained it"
+
+
+def test_draws_of_a_pretrained_row_tell_nothing_of_trainings():
+    """One seed a side borrows the noise of another trained row, and none of a pretrained one."""
+    slow, slower = (replace(system(training_seconds=series([t], "seeds")), seeds=(0,)) for t in (100.0, 200.0))
+    other = system(training_seconds=series([100.0, 101.0], "seeds"))
+    sides = run(lstm=slow, gpt=other), run(lstm=slower, gpt=other)
+    assert one(sides[1], metric="training_seconds", before=sides[0]).tested
+    drawn = [changed(side, "gpt", pretrained=True) for side in sides]
+    assert not one(drawn[1], metric="training_seconds", before=drawn[0]).tested
+
+
 def test_worse_needs_more_than_the_threshold():
     # The mean is 10.095, so 8 % are 0.8076.
     assert one(RUN).limit == pytest.approx(0.8076)

@@ -11,7 +11,7 @@ from bench.metrics import METRICS
 MACHINE = "Test CPU, 2 threads"
 
 
-def row(values: Mapping[str, Sequence[float]], *, first_seed: int = 0, **facts: str) -> EntryRow:
+def row(values: Mapping[str, Sequence[float]], *, first_seed: int = 0, **facts: Any) -> EntryRow:
     """A model's row, with a value for each seed of each metric."""
     metrics = {}
     for name, seeds in values.items():
@@ -40,7 +40,7 @@ def entry(number: int, rows: Mapping[str, EntryRow], **facts: Any) -> Entry:
     return Entry(**(base | facts))
 
 
-def runs(metric: str, values: Sequence[Sequence[float]], system: str = "lstm", **facts: str) -> list[Entry]:
+def runs(metric: str, values: Sequence[Sequence[float]], system: str = "lstm", **facts: Any) -> list[Entry]:
     """A history of one metric of one row: the values of each run's seeds, new seeds in each run."""
     made = []
     for number, seeds in enumerate(values):

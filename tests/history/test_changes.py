@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.history import words
 from bench.history.changes import _of_neighbours, trends
 from bench.history.entry import Entry
 from bench.history.series import all_series
@@ -174,6 +175,19 @@ def test_equal_values_of_few_runs_are_no_evidence() -> None:
 
 def test_times_of_an_unknown_machine_have_no_series() -> None:
     assert all_series(runs("training_seconds", [[60.0, 61.0]] * 3, machine="")) == []
+
+def test_draws_of_a_pretrained_row_are_no_noise_of_trainings() -> None:
+    """One seed a run takes five runs, unless another trained row shows the noise."""
+    few = {"pitch_distance": [9.0]}
+    made = [
+        entry(i, {"lstm": row(few, first_seed=i), "gpt2": row({"pitch_distance": [9.0, 9.1]}, first_seed=2 * i)}) for i in (0, 1)
+    ]
+    assert trends(made).tests == 2
+    drawn = [replace(one, rows={**one.rows, "gpt2": replace(one.rows["gpt2"], pretrained=True)}) for one in made]
+    assert trends(drawn).tests == 1
+    assert "seed of a pretrained row (gpt2) trains nothing" in " ".join(words.notes(trends(drawn)))
+    assert "pretrained" not in " ".join(words.notes(trends(made)))
+
 
 
 def test_other_music_or_other_hyperparameters_are_other_series() -> None:

@@ -41,6 +41,20 @@ def test_values_are_those_of_the_report(folder: Path) -> None:
 def test_facts(folder: Path) -> None:
     entry = entry_of_run(folder)
     assert (entry.run, entry.commit, entry.when, entry.bench) == ("run", "0123abc", "2025-01-02T03:14:05Z", "0.1.0")
+def test_the_interval_of_a_pretrained_row_is_that_of_the_report(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "run")
+    stored.enlarge(12)
+    for seed in (0, 1):
+        many_pieces(stored, "gpt2", lambda i, seed=seed: 4 + i % 3 + seed, seed=seed, pretrained=True)
+    folder = stored.close()
+    cell, row = score_run(folder)["gpt2"].cells["pitch_distance"], entry_of_run(folder).rows["gpt2"]
+    assert (row.pretrained, take(folder).systems["gpt2"].pretrained, cell.over) == (True, True, "pieces")
+    kept = row.metrics["pitch_distance@1"]
+    assert cell.interval is not None
+    assert (kept.low, kept.high) == pytest.approx((cell.interval.low, cell.interval.high))
+    assert kept.seeds == {"0": 5.0, "1": 6.0}, "of draws"
+
+
     assert (entry.spec, entry.scale, entry.versions) == ("table2", "cpu", {"numpy": "2.0"})
     assert (entry.machine, entry.rows["lstm"].machine) == ("Test CPU, 2 cores", "Test CPU, 2 threads")
 

@@ -90,6 +90,7 @@ class Stored:
         model: str = "",
         cell_of: str = "",
         key: str = "",
+        pretrained: bool = False,
         **outcome: Any,
     ) -> str:
         """A trial with its outcome and samples; None as samples and no error: it has not run."""
@@ -105,6 +106,7 @@ class Stored:
             "protocol": self.spec["protocol"],
             "budget": self.budget(kind),
             "seed": seed,
+            "pretrained": pretrained,
         }
         self.trials.append({"key": key, "trial": trial})
         if made is None and not error:
@@ -195,13 +197,14 @@ def many_pieces(
     kind: str = "model",
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
+    pretrained: bool = False,
 ) -> None:
     """A row on twelve pieces (:meth:`Stored.enlarge`), `by(piece)` semitones off."""
     generated = {}
     for i in range(12):
         real = run.real[i]
         generated[i, 0] = Notes.from_columns(real.onset, real.duration, real.pitch + by(i), real.velocity)
-    run.add(system, seed, generated, kind=kind, params=params)
+    run.add(system, seed, generated, kind=kind, params=params, pretrained=pretrained)
 
 
 def example(folder: Path) -> Path:

@@ -72,6 +72,22 @@ def test_one_seed_is_right_about_this_training_with_weights_too(pieces: int) -> 
     assert 0.93 - SLACK <= coverage(replace(BITS[0], seeds=0.0), 1, pieces, RUNS).shipped <= 0.97 + SLACK
 
 
+@pytest.mark.parametrize("pieces", [5, 9, 50])
+@pytest.mark.parametrize("draws", [1, 2, 5])
+def test_95_percent_of_intervals_of_a_pretrained_model_contain_its_mean_over_pieces(draws: int, pieces: int) -> None:
+    """Its seeds train nothing: they draw other samples. As trainings, two of them would have much too wide an interval."""
+    rng = np.random.default_rng(5)
+    for family in (LSTM, GAN):
+        values, _ = draw(rng, replace(family, seeds=0.0), draws, rng.normal(size=(RUNS, 1, pieces)))
+        runs = [{seed: dict(enumerate(row)) for seed, row in enumerate(one)} for one in values.tolist()]
+        intervals = [Values(one, drawn=True).interval()[0] for one in runs]
+        assert 0.95 - SLACK <= np.mean([one is not None and not one.excludes(0.0) for one in intervals]) <= 0.95 + SLACK
+        if draws == 2:
+            as_trained = [Values(one).interval()[0] for one in runs]
+            pairs = [(a.high - a.low, b.high - b.low) for a, b in zip(as_trained, intervals, strict=True) if a and b]
+            assert np.mean([a for a, _ in pairs]) > 1.2 * np.mean([b for _, b in pairs])
+
+
 @pytest.mark.parametrize("family", MEASURED, ids=names)
 def test_heavy_tailed_seeds_do_not_break_it(family: Family) -> None:
     found = coverage(family, 5, 50, RUNS, heavy=True)
