@@ -29,9 +29,8 @@ def _block(title: str, grid: Grid) -> str:
 
 def as_markdown(trends: Trends) -> str:
     """Short comment for a pull request, the verdict first."""
-    last = sorted(trends.last, key=lambda change: (change.direction != "worse", change.p))
     template = markdown.environment("bench.history").get_template("history.md.j2")
-    return template.render(trends=trends, grids=grids, words=words, last=last, most=MOST)
+    return template.render(trends=trends, grids=grids, words=words, most=MOST)
 
 
 def as_html(trends: Trends) -> str:

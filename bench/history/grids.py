@@ -40,13 +40,13 @@ def changes_grid(trends: Trends, changes: Sequence[Change]) -> Grid:
     return Grid(["Row", "Metric", "Before", "After", "Change", "Runs", "Commits", "p"], rows, frozenset({0, 1, 5, 6}))
 
 
-def last_grid(changes: Sequence[Change]) -> Grid:
-    """List what the last run changed, the surest first."""
+def last_grid(changes: Sequence[Change], most: int | None = None) -> Grid:
+    """List what the last run changed, what got worse first, then the surest; `most` of it if given."""
+    ordered = sorted(changes, key=lambda change: (change.direction != "worse", change.p))[:most]
     rows: list[list[str | Cell]] = []
-    for change in sorted(changes, key=lambda c: c.p):
-        direction = {"better": "better", "worse": "**worse**", "different": "different"}[change.direction].strip("*")
-        rows.append([change.series.system, _metric(change), *_values(change), direction, p_text(change.p)])
-    strong = frozenset((i, 5) for i, change in enumerate(sorted(changes, key=lambda c: c.p)) if change.direction == "worse")
+    for change in ordered:
+        rows.append([change.series.system, _metric(change), *_values(change), change.direction, p_text(change.p)])
+    strong = frozenset((i, 5) for i, change in enumerate(ordered) if change.direction == "worse")
     return Grid(["Row", "Metric", "Before", "Last run", "Change", "Direction", "p"], rows, frozenset({0, 1, 5}), strong)
 
 

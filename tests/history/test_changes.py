@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.history import words
+from bench.history import grids, words
 from bench.history.changes import _of_neighbours, trends
 from bench.history.entry import Entry
 from bench.history.series import all_series
@@ -54,6 +54,22 @@ def test_the_last_run_alone() -> None:
     assert [(change.at, change.direction) for change in found.last] == [(5, "worse")]
     assert (found.compared, found.same) == (1, 0)
     assert found.last[0].runs == 5
+
+
+def test_what_got_worse_is_listed_first() -> None:
+    """Although something else changed more surely."""
+    values = {"pitch_distance": (9.0, 8.0), "velocity_distance": (9.0, 9.5)}
+    made = [
+        entry(i, {"lstm": row({name: [v[i] - 0.1, v[i], v[i] + 0.1] for name, v in values.items()}, first_seed=3 * i)})
+        for i in (0, 1)
+    ]
+    found = trends(made)
+    surest = sorted(found.last, key=lambda change: change.p)
+    assert [change.direction for change in surest] == ["better", "worse"]
+    grid = grids.last_grid(found.last)
+    assert [line[-2] for line in grid.rows] == ["worse", "better"]
+    assert grid.strong == {(0, 5)}
+    assert [line[-2] for line in grids.last_grid(found.last, 1).rows] == ["worse"]
 
 
 def test_the_last_run_is_compared_with_those_since_the_last_change() -> None:
@@ -160,6 +176,19 @@ def test_a_slower_time_is_not_its_own_noise(at: int) -> None:
     assert [change.at for change in found.last] == ([at] if at == 11 else [])
 
 
+def test_draws_of_a_pretrained_row_are_no_noise_of_trainings() -> None:
+    """One seed a run takes five runs, unless another trained row shows the noise."""
+    few = {"pitch_distance": [9.0]}
+    made = [
+        entry(i, {"lstm": row(few, first_seed=i), "gpt2": row({"pitch_distance": [9.0, 9.1]}, first_seed=2 * i)}) for i in (0, 1)
+    ]
+    assert trends(made).tests == 2
+    drawn = [replace(one, rows={**one.rows, "gpt2": replace(one.rows["gpt2"], pretrained=True)}) for one in made]
+    assert trends(drawn).tests == 1
+    assert "seed of a pretrained row (gpt2) trains nothing" in " ".join(words.notes(trends(drawn)))
+    assert "pretrained" not in " ".join(words.notes(trends(made)))
+
+
 def test_noise_of_neighbours() -> None:
     """Differences within the parts of 2 and 3 runs, 1, 2 and 2; degrees of freedom (2 tr A)^2 / 2 tr A^2 of A = D'D / 2."""
     noise = _of_neighbours(np.array([0.0, 1.0, 50.0, 52.0, 50.0]), [2])
@@ -175,19 +204,6 @@ def test_equal_values_of_few_runs_are_no_evidence() -> None:
 
 def test_times_of_an_unknown_machine_have_no_series() -> None:
     assert all_series(runs("training_seconds", [[60.0, 61.0]] * 3, machine="")) == []
-
-def test_draws_of_a_pretrained_row_are_no_noise_of_trainings() -> None:
-    """One seed a run takes five runs, unless another trained row shows the noise."""
-    few = {"pitch_distance": [9.0]}
-    made = [
-        entry(i, {"lstm": row(few, first_seed=i), "gpt2": row({"pitch_distance": [9.0, 9.1]}, first_seed=2 * i)}) for i in (0, 1)
-    ]
-    assert trends(made).tests == 2
-    drawn = [replace(one, rows={**one.rows, "gpt2": replace(one.rows["gpt2"], pretrained=True)}) for one in made]
-    assert trends(drawn).tests == 1
-    assert "seed of a pretrained row (gpt2) trains nothing" in " ".join(words.notes(trends(drawn)))
-    assert "pretrained" not in " ".join(words.notes(trends(made)))
-
 
 
 def test_other_music_or_other_hyperparameters_are_other_series() -> None:
