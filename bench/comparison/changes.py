@@ -94,14 +94,16 @@ class Change:
 
     @property
     def size(self) -> float | None:
-        """The change: now minus before, or the ratio."""
-        return None if self.estimate is None else self._scaled(self.estimate.change)
+        """The change: now minus before, or the ratio; exactly none where both are equal up to rounding."""
+        if self.estimate is None:
+            return None
+        return self._scaled(0.0 if self.status == "equal" else self.estimate.change)
 
     @property
     def interval(self) -> Interval | None:
-        """95 % interval of :attr:`size`, of this change alone."""
+        """95 % interval of :attr:`size`, of this change alone; None where both are equal, as nothing was estimated then."""
         e = self.estimate
-        if e is None or e.reach is None:
+        if e is None or e.reach is None or self.status == "equal":
             return None
         return Interval(self._scaled(e.change - e.reach), self._scaled(e.change + e.reach), 1 - ALPHA)
 
@@ -225,10 +227,10 @@ def pair(change: Change, group: str, one: Series, other: Series, drawn: bool = F
         Rows of one group moderate each other's noise.
     one, other : Series
         With the same numbers for the same pieces.
-    """
-    at, (was, is_now) = shared(one, other)
     drawn : bool
         Whether the seeds are draws of one training.
+    """
+    at, (was, is_now) = shared(one, other)
     if not was.size or not is_now.size:
         return Paired(replace(change, reason="no piece has a value in both"))
     by_piece = over_seeds(was), over_seeds(is_now)

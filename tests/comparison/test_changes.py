@@ -151,7 +151,7 @@ def test_rounding_is_no_change() -> None:
     one, other = (Series(5.625, "pieces", (0,), tuple(range(6)), tuple(map(tuple, v))) for v in (values, values + 1e-7))
     (change,), tests = significance(estimate([pair(Change("lstm", METRICS[PITCH], "B"), "x", one, other)]))
     assert change.estimate.p < 1e-6
-    assert (change.status, tests) == ("equal", 0)
+    assert (change.status, change.size, change.interval, tests) == ("equal", 0.0, None, 0)
 
 
 def test_p_is_adjusted_over_all_runs_together(make: Make) -> None:

@@ -80,6 +80,8 @@ def test_the_json_has_every_value_and_change(comparison: Comparison) -> None:
     }
     assert change["low"] <= 3.0 <= change["high"]
     assert len(content["values"]) == 4 * len(comparison.metrics)
+    equal = {(c["as"], c["change"], c["low"], c["high"]) for c in content["changes"] if c["status"] == "equal"}
+    assert equal == {("difference", 0.0, None, None), ("ratio", 1.0, None, None)}
     tested = [c for c in content["changes"] if c["p_holm"] is not None]
     assert len(tested) == content["tests"] == comparison.tests
 
