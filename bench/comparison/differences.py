@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.comparison.runs import Run
 from bench.formatting import DASH, brief
+from bench.storage.records import package_versions
 
 #: Keys of a resolved spec that no longer decide anything: they are merged into the rest.
 MERGED = ("scales", "extends", "suits")
@@ -75,7 +76,7 @@ def facts(run: Run) -> dict[str, Any]:
         "commit": record.provenance.git,
         **_named("plug-in", record.plugins),
         **_named("weights", {p.trial["system"]: p.trial["weights"] for p in record.trials if p.trial.get("weights")}),
-        **_versions(run),
+        **_named("version", _versions(run)),
         "dataset": record.dataset.title,
         "dataset: files and the code that read them": record.dataset.corpus_key,
         "dataset: notes read from them": record.dataset.parsed,
@@ -94,16 +95,10 @@ def facts(run: Run) -> dict[str, Any]:
     }
 
 
-def _versions(run: Run) -> dict[str, Any]:
+def _versions(run: Run) -> dict[str, str]:
+    """Texts of the versions of Python and of each package, over all interpreters of a run."""
     made = run.record.provenance.interpreters
-    return {
-        name: value
-        for framework, interpreter in sorted(made.items())
-        for name, value in (
-            (f"Python of {framework}", interpreter.python or interpreter.error),
-            *((f"{package} of {framework}", version) for package, version in sorted(interpreter.packages.items())),
-        )
-    }
+    return package_versions({name: {"Python": one.python or one.error or "", **one.packages} for name, one in made.items()})
 
 
 def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,7 +163,6 @@ class RunContents:
     def tags(self) -> dict[str, str]:
         """Versions, machine and the command that repeats the run."""
         made = self.report.run.provenance
-        packages = {name: version for one in made.interpreters.values() for name, version in one.packages.items()}
         tags = {
             "bench": made.bench,
             "commit": made.git,
@@ -172,7 +171,7 @@ class RunContents:
             "cores": made.machine.cores,
             "gpus": ", ".join(map(str, made.machine.gpus)),
             "platform": made.machine.platform,
-            **{f"version.{name}": version for name, version in sorted(packages.items())},
+            **{f"version.{name}": version for name, version in made.packages.items()},
         }
         return {name: visible(value) for name, value in tags.items() if value not in (None, "")}
 

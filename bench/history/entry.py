@@ -17,7 +17,7 @@ from bench.metrics.metric import MOST
 from bench.scoring.crossed import Interval, Values, seeds_interval
 from bench.scoring.score import score_run
 from bench.scoring.table import Row, Table
-from bench.storage.records import RunRecord
+from bench.storage.records import RunRecord, package_versions
 from bench.storage.run_folder import RunFolder
 
 #: Version of a line of the file.
@@ -87,7 +87,7 @@ class Entry:
         When it ended, or was started; ISO 8601.
     bench : str
     versions : dict of str to str
-        Packages by name.
+        Of packages by name; where a run's interpreters have different ones, all of them.
     spec, scale : str
     spec_hash : str
         Hash of everything in the spec that decides an outcome.
@@ -124,7 +124,6 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
     """
     record, table = RunFolder(folder).read(), table or score_run(folder)
     baseline = take(folder, table)
-    packages = {name: v for one in record.provenance.interpreters.values() for name, v in one.packages.items()}
     rows = {
         row.system: _row(baseline.systems[row.system], record.plugins.get(row.model, ""), _machine_of(row, record))
         for row in table.rows
@@ -137,7 +136,7 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
         commit=record.provenance.git or "",
         when=record.finished or record.started or "",
         bench=record.provenance.bench or "",
-        versions=dict(sorted(packages.items())),
+        versions=record.provenance.packages,
         spec=str(record.spec.get("name") or record.spec["title"]),
         scale=record.scale,
         spec_hash=baseline.spec_hash,
@@ -149,7 +148,7 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
 
 def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
     """Make the entry of a baseline that a commit brought. It knows the processor, but neither threads nor plug-ins' sources."""
-    parts = [part for part in baseline.environment.values() if isinstance(part, dict)]
+    parts = {name: part for name, part in baseline.environment.items() if isinstance(part, dict)}
     machine = _machine(baseline.environment)
     return Entry(
         FORMAT,
@@ -158,7 +157,7 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
         commit=commit,
         when=when,
         bench=str(baseline.environment.get("bench") or ""),
-        versions={str(name): str(version) for part in parts for name, version in sorted(part.items())},
+        versions=package_versions({who: {str(name): str(v) for name, v in part.items() if v} for who, part in parts.items()}),
         spec=baseline.run,
         scale=str(baseline.terms.get("scale") or ""),
         spec_hash=baseline.spec_hash,

@@ -145,6 +145,24 @@ class Interpreter(Stored):
     error: str | None = None
 
 
+def package_versions(interpreters: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Give one text for each package of several interpreters; where their versions differ, it says whose is which.
+
+    Examples
+    --------
+    >>> package_versions({"torch": {"numpy": "2.4", "torch": "2.13"}, "tensorflow": {"numpy": "2.1"}})
+    {'numpy': '2.1 (tensorflow), 2.4 (torch)', 'torch': '2.13'}
+    """
+    versions: dict[str, dict[str, list[str]]] = {}
+    for interpreter, packages in sorted(interpreters.items()):
+        for package, version in packages.items():
+            versions.setdefault(package, {}).setdefault(version, []).append(interpreter)
+    return {
+        package: next(iter(own)) if len(own) == 1 else ", ".join(f"{version} ({', '.join(who)})" for version, who in own.items())
+        for package, own in sorted(versions.items())
+    }
+
+
 class Provenance(Stored):
     """Versions and machine that a run was started with."""
 
@@ -152,6 +170,11 @@ class Provenance(Stored):
     git: str | None = None
     machine: Machine = Machine()
     interpreters: Mapping[str, Interpreter] = {}
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Versions by package, see :func:`package_versions`."""
+        return package_versions({name: interpreter.packages for name, interpreter in self.interpreters.items()})
 
 
 class _Strict(Stored):

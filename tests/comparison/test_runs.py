@@ -107,7 +107,7 @@ class TestDifferences:
             "bench": ("0.1.0", "0.2.0"),
             "commit": ("0123abc", "null"),
             "plug-in: lstm": ("–", "beef"),
-            "numpy of numpy": ("2.0", "2.1"),
+            "version: numpy": ("2.0", "2.1"),
             "dataset: files and the code that read them": ("feedc0ffee", "cafe"),
             "dataset: notes read from them": ("", "f00d"),
             "dataset: notes: train": ("1200", "1201"),
@@ -116,6 +116,18 @@ class TestDifferences:
             "cores": ("2", "1"),
             "memory": ("8589934592", "65536"),
             "GPUs": ("[]", '["H100"]'),
+        }
+
+    def test_a_package_of_several_interpreters_has_one_line(self, make: Make) -> None:
+        both = {
+            "numpy": {"python": "3.11.7", "packages": {"numpy": "2.1"}},
+            "torch": {"python": "3.12.1", "packages": {"numpy": "2.1", "torch": "2.13"}},
+            "tensorflow": {"error": "There is no such Python."},
+        }
+        assert self.found(make, provenance={"interpreters": both}) == {
+            "version: Python": ("3.11.7", "3.11.7 (numpy), There is no such Python. (tensorflow), 3.12.1 (torch)"),
+            "version: numpy": ("2.0", "2.1"),
+            "version: torch": ("–", "2.13"),
         }
 
     def test_there_is_an_end_to_them(self, make: Make) -> None:

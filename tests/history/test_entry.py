@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.export.contents import read_contents
 from bench.gate.baseline import take
 from bench.history.entry import entry_of_baseline, entry_of_run
 from bench.metrics import METRICS
 from bench.scoring.score import score_run
+from bench.storage.records import Interpreter
+from bench.storage.run_folder import RunFolder
 from tests.report.stored_run import Stored, example, many_pieces
 
 
@@ -38,9 +41,6 @@ def test_values_are_those_of_the_report(folder: Path) -> None:
     }
 
 
-def test_facts(folder: Path) -> None:
-    entry = entry_of_run(folder)
-    assert (entry.run, entry.commit, entry.when, entry.bench) == ("run", "0123abc", "2025-01-02T03:14:05Z", "0.1.0")
 def test_the_interval_of_a_pretrained_row_is_that_of_the_report(tmp_path: Path) -> None:
     stored = Stored(tmp_path / "run")
     stored.enlarge(12)
@@ -55,8 +55,27 @@ def test_the_interval_of_a_pretrained_row_is_that_of_the_report(tmp_path: Path) 
     assert kept.seeds == {"0": 5.0, "1": 6.0}, "of draws"
 
 
+def test_facts(folder: Path) -> None:
+    entry = entry_of_run(folder)
+    assert (entry.run, entry.commit, entry.when, entry.bench) == ("run", "0123abc", "2025-01-02T03:14:05Z", "0.1.0")
     assert (entry.spec, entry.scale, entry.versions) == ("table2", "cpu", {"numpy": "2.0"})
     assert (entry.machine, entry.rows["lstm"].machine) == ("Test CPU, 2 cores", "Test CPU, 2 threads")
+
+
+def test_versions_of_several_interpreters_are_kept(folder: Path) -> None:
+    run = RunFolder(folder)
+    made = {
+        name: Interpreter(packages={"numpy": version, "h5py": "3.14"})
+        for name, version in (("torch", "2.4"), ("tensorflow", "2.1"))
+    }
+    record = run.read()
+    run.write(record.change(provenance=record.provenance.model_copy(update={"interpreters": made})))
+    versions = {"h5py": "3.14", "numpy": "2.1 (tensorflow), 2.4 (torch)"}
+    assert entry_of_run(folder).versions == versions
+    assert entry_of_baseline(take(folder), "c", "").versions == versions
+    assert {name: v for name, v in read_contents(folder).tags.items() if name.startswith("version.")} == {
+        f"version.{name}": version for name, version in versions.items()
+    }
 
 
 def test_rows_without_a_finished_trial_are_left_out(tmp_path: Path) -> None:

@@ -559,7 +559,7 @@ def test_versions_of_what_a_model_requires_are_recorded_and_compared(toy: Bench)
     with edited_json(toy.folder / "other" / "run.json") as record:
         record["provenance"]["interpreters"]["psutil"]["packages"]["psutil"] = "0.1"
     found = {d.what: d.values for d in differences(read_runs([toy.run_folder, toy.folder / "other"]))}
-    assert found == {"psutil of psutil": (psutil.__version__, "0.1")}
+    assert found == {"version: psutil": (psutil.__version__, "0.1")}
 
 
 def test_a_run_of_its_own_name(toy: Bench) -> None:
