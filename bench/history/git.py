@@ -49,7 +49,8 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         for name in _changed(top, commit, below):
             try:
                 data = _blob(top, f"{commit}:{name}", f"{name} at {commit[:10]}")
-                entries.append(entry_of_baseline(parse(data, f"{name} at {commit[:10]}"), commit, when))
+                date = "" if when == "%cI" else when  # git leaves the placeholder where a damaged commit has none
+                entries.append(entry_of_baseline(parse(data, f"{name} at {commit[:10]}"), commit, date))
             except UsageError as error:
                 skipped.append(error.message)
     return tuple(entries), tuple(skipped)

@@ -103,6 +103,16 @@ def test_signatures_are_not_looked_at(repository: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_damaged_commit_without_a_date(repository: Path, tmp_path: Path) -> None:
+    write(repository / "b.json", run(lstm=system(pitch_distance=flat(9.0))))
+    plain = commit(repository, "one")
+    (tmp_path / "dateless").write_text(re.sub(r"(?m)^(committer .*>).*", r"\1", git(repository, "cat-file", "commit", plain)))
+    made = git(repository, "hash-object", "-t", "commit", "-w", "--literally", str(tmp_path / "dateless"))
+    git(repository, "update-ref", "refs/heads/main", made)
+    ((entry,), _) = read(repository / "b.json")
+    assert (entry.commit, entry.when) == (made, "")
+
+
 def test_a_path_is_no_pattern(repository: Path) -> None:
     for name in ("[ab]", ":!x", "a"):
         write(repository / name / "b.json", run(lstm=system(pitch_distance=flat(9.0))))
