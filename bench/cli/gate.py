@@ -125,7 +125,10 @@ def _earlier(history: Path, before: Baseline, now: Baseline, folder: Path, table
     from bench.history.file import read
     from bench.history.noise import earlier_trainings
 
-    found = earlier_trainings(read(history), before, now, entry_of_run(folder, table))
+    entries, problems = read(history)
+    for problem in problems:
+        print_line(make_console(stderr=True), f"left out: {problem}")
+    found = earlier_trainings(entries, before, now, entry_of_run(folder, table))
     rows: dict[str, int] = {}
     for (system, _), groups in found.items():
         rows[system] = max(rows.get(system, 0), sum(map(len, groups)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +44,9 @@ def add(
     if not entry.rows:
         raise UsageError(f"{run} has nothing to keep: no trial has ended well.", "Give the same `bench run` again to resume it.")
     added = add(path, entry)
-    count = plural(len(read(path)), "run")
+    entries, problems = read(path)
+    _tell(problems)
+    count = plural(len(entries), "run")
     print_line(make_console(stderr=True), f"{entry.run}: {'added' if added else 'there already, unchanged'}; {count} in all")
     print_line(make_console(), str(path))
 
@@ -80,6 +83,11 @@ def show(
         print_line(make_console(stderr=True), str(html))
 
 
+def _tell(problems: Sequence[str]) -> None:
+    for problem in problems:
+        print_line(make_console(stderr=True), f"left out: {problem}")
+
+
 def _entries(file: Path | None, baselines: Path | None, out: Path | None) -> tuple[Entry, ...]:
     from bench.history import file as history_file
     from bench.history import git
@@ -89,13 +97,13 @@ def _entries(file: Path | None, baselines: Path | None, out: Path | None) -> tup
         raise UsageError("--file and --baselines were given; a history is one or the other.", "Leave one out.")
     if baselines is None:
         path = file or Places.find(out).out / "history.jsonl"
-        entries = history_file.read(path)
+        entries, problems = history_file.read(path)
+        _tell(problems)
         if not entries:
             raise UsageError(f"{path} is empty.", f"Add a run: bench history add RUN --file {path}.")
         return entries
     entries, skipped = git.read(baselines)
-    for line in skipped:
-        print_line(make_console(stderr=True), f"left out: {line}")
+    _tell(skipped)
     if not entries:
         raise UsageError(f"No commit of this repository has a baseline at {baselines} that can be read.", "See `bench baseline`.")
     return entries

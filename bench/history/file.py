@@ -14,9 +14,9 @@ from bench.errors import UsageError, refusal
 from bench.gate.baseline_file import save
 from bench.history.entry import FORMAT, Entry
 from bench.metrics.metric import MOST
-from bench.storage.files import hold, write_named_data
+from bench.storage.files import hold
 from bench.storage.stored import first_problem
-from bench.system.disk import MOST_RESULT, exists, read_file
+from bench.system.disk import MOST_RESULT, exists, read_file, write_named_file
 
 #: Seconds to wait for another process that is adding a run.
 PATIENCE = 60.0
@@ -27,7 +27,7 @@ _ENTRY = TypeAdapter(Entry)
 def add(path: Path, entry: Entry) -> bool:
     """Add a run at the end of a file, which is made if it is missing; a run that is there already keeps its place.
 
-    The file is replaced in one step, under a lock, so that several processes may add to it.
+    The file is replaced in one step, under a lock, so that several processes may add to it. Lines that are no entry stay.
 
     Returns
     -------
@@ -42,15 +42,18 @@ def add(path: Path, entry: Entry) -> bool:
     target = Path(os.path.realpath(path))
     try:
         with hold(target.with_name(f".{target.name}.lock"), target.parent, PATIENCE):
-            entries = list(read(path)) if exists(target) else []
-            earlier = next((i for i, old in enumerate(entries) if old.identity == entry.identity), None)
-            if earlier is not None and entries[earlier] == entry:
+            data = _data(path) if exists(target) else b""
+            entries, _ = _parsed(data, path)
+            lines = [*data.splitlines(keepends=True)]
+            line = dump([entry]).encode("utf-8", "replace")
+            place = next((number for number, old in entries.items() if old.identity == entry.identity), None)
+            if place is None:
+                lines = [data, b"" if not data or data.endswith(b"\n") else b"\n", line]
+            elif entries[place] == entry:
                 return False
-            if earlier is None:
-                entries.append(entry)
             else:
-                entries[earlier] = entry
-            save(path, dump(entries), write_named_data)
+                lines[place] = line
+            save(path, b"".join(lines), write_named_file)
     except OSError as error:
         refused = UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another --file.")
         raise refusal(error, refused) from error
@@ -62,23 +65,47 @@ def dump(entries: Sequence[Entry]) -> str:
     return "".join(json.dumps(asdict(entry), allow_nan=False, separators=(",", ":")) + "\n" for entry in entries)
 
 
-def read(path: Path) -> tuple[Entry, ...]:
+def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """Read a file.
+
+    Returns
+    -------
+    tuple of Entry
+    tuple of str
+        Lines that are no entry, such as half of one or the mark of a conflict, and why.
 
     Raises
     ------
     UsageError
-        If it is missing, or a line is no entry.
+        If it is missing, or no line is an entry.
     MachineError
         If the machine refuses.
     """
+    entries, problems = _parsed(_data(path), path)
+    return tuple(entries.values()), tuple(problem.message for problem in problems)
+
+
+def _data(path: Path) -> bytes:
     try:
-        data = read_file(Path(os.path.realpath(path)), MOST_RESULT)
+        return read_file(Path(os.path.realpath(path)), MOST_RESULT)
     except OSError as error:
         hint = f"Begin one: bench history add RUN --file {path}." if isinstance(error, FileNotFoundError) else ""
         raise refusal(error, UsageError(f"The history {path} can't be read: {error.strerror or error}.", hint)) from error
-    entries = (_entry(line, f"{path}, line {number}") for number, line in enumerate(data.splitlines(), 1) if line.strip())
-    return tuple(entries)
+
+
+def _parsed(data: bytes, path: Path) -> tuple[dict[int, Entry], list[UsageError]]:
+    """Parse the lines that are entries, by their number from 0; refuse a file that has others alone, as it is no history."""
+    entries: dict[int, Entry] = {}
+    problems: list[UsageError] = []
+    for number, line in enumerate(data.splitlines()):
+        try:
+            if line.strip():
+                entries[number] = _entry(line, f"{path}, line {number + 1}")
+        except UsageError as error:
+            problems.append(error)
+    if problems and not entries:
+        raise problems[0]
+    return entries, problems
 
 
 def _entry(line: bytes, place: str) -> Entry:

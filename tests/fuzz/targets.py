@@ -149,7 +149,7 @@ def _baseline(data: bytes, folder: Path) -> None:
 def _past(data: bytes, folder: Path) -> None:
     path = folder / "history.jsonl"
     path.write_bytes(data)
-    entries = past_file.read(path)
+    entries, _ = past_file.read(path)
     past_file.dump(entries).encode()
     if entries:
         formats.as_text(trends(entries)).encode()

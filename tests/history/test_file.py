@@ -22,7 +22,7 @@ from .handmade import entry, row, runs
 def test_one_line_a_run_in_the_order_of_adding(tmp_path: Path) -> None:
     path, history = tmp_path / "new" / "history.jsonl", runs("pitch_distance", [[9.5, 9.6], [9.4, 9.5]])
     assert [add(path, one) for one in reversed(history)] == [True, True]
-    assert read(path) == tuple(reversed(history))
+    assert read(path) == (tuple(reversed(history)), ())
     lines = path.read_text().splitlines()
     assert [json.loads(line)["run"] for line in lines] == ["run-1", "run-0"]
 
@@ -34,7 +34,7 @@ def test_a_run_is_added_once_and_keeps_its_place(tmp_path: Path) -> None:
     assert not add(path, first)
     resumed = replace(first, when="2026-02-02T00:00:00Z")
     assert add(path, resumed)
-    assert read(path) == (resumed, second)
+    assert read(path) == ((resumed, second), ())
 
 
 def test_several_processes_may_add(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_several_processes_may_add(tmp_path: Path) -> None:
         for i in range(4)
     ]
     assert [process.communicate()[1] for process in started] == [b""] * 4
-    assert sorted(one.run for one in read(tmp_path / "h.jsonl")) == [f"run-{i}" for i in range(4)]
+    assert sorted(one.run for one in read(tmp_path / "h.jsonl")[0]) == [f"run-{i}" for i in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,23 @@ def test_several_processes_may_add(tmp_path: Path) -> None:
         ("<<<<<<< HEAD", "line 2 is no entry of a history: "),
     ],
 )
-def test_a_damaged_line_is_named(tmp_path: Path, line: str, said: str) -> None:
-    path = tmp_path / "h.jsonl"
-    path.write_text(dump(runs("pitch_distance", [[9.5]])) + line + "\n")
-    with pytest.raises(UsageError) as refused:
-        read(path)
-    assert said in refused.value.message
+def test_a_damaged_line_is_named_and_costs_itself(tmp_path: Path, line: str, said: str) -> None:
+    path, (first, second, third) = tmp_path / "h.jsonl", runs("pitch_distance", [[9.5], [9.4], [9.3]])
+    path.write_text(dump([first]) + line + "\n" + dump([second])[:-1])
+    entries, (problem,) = read(path)
+    assert entries == (first, second)
+    assert said in problem
+    assert add(path, third)
+    assert not add(path, second)
+    assert add(path, renewed := replace(second, when="2026-02-02T00:00:00Z"))
+    assert path.read_text() == dump([first]) + line + "\n" + dump([renewed, third])
+
+
+def test_a_file_that_is_no_history_is_left_alone(tmp_path: Path) -> None:
+    (path := tmp_path / "notes.md").write_text("# Notes\n")
+    with pytest.raises(UsageError, match="line 1 is no entry of a history"):
+        add(path, entry(0, {}))
+    assert path.read_text() == "# Notes\n"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e16])
@@ -112,4 +123,4 @@ def test_any_bytes_are_refused_in_words(tmp_path_factory: pytest.TempPathFactory
         with pytest.raises(UsageError, match="no entry of a history"):
             read(path)
     else:
-        assert read(path) == ()
+        assert read(path) == ((), ())
