@@ -79,7 +79,8 @@ class Protocol(Frozen):
     seconds: float | None = Field(
         default=None,
         gt=0,
-        description="Compare only notes with an onset in the first so many seconds (the paper's other reading: 90).",
+        description="Let distances of note from note compare only those with an onset in the first so many seconds (the paper's "
+        "other reading: 90); every other column is over all notes.",
     )
     folds: Annotated[
         int | Literal["leave-one-out"] | None,

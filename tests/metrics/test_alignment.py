@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.api import Notes
-from bench.metrics import Undefined, evaluate_sample, evaluate_samples
+from bench.metrics import Undefined, evaluate_sample, evaluate_samples, table2
 from bench.metrics.alignment import METRICS, by_onset, by_soprano, by_warping, roll_distance
 from bench.metrics.alignment import evaluate_samples as align
 from bench.metrics.events import events
@@ -155,3 +155,16 @@ def test_seconds_limit_what_is_aligned() -> None:
     assert [found[name] for name in ("pitch_distance", *NAMES)] == [0.0] * 5
     assert found["extra_voices"] == 0
     assert evaluate_sample(one, other)["pitch_by_soprano"] == pytest.approx(50 / 3)
+
+
+def test_seconds_limit_distances_by_index_and_alignment_alone() -> None:
+    """So say the manual and the report."""
+    one, other = (
+        Notes.from_columns(
+            np.sort(rng.uniform(0, 30, 60)), rng.uniform(0.1, 1, 60), rng.integers(40, 90, 60), rng.integers(20, 110, 60)
+        )
+        for rng in map(np.random.default_rng, (1, 2))
+    )
+    whole, cut = evaluate_sample(one, other), evaluate_sample(one, other, seconds=5.0)
+    changed = {name for name in whole if whole[name] != cut[name]}
+    assert changed == {*NAMES, *(metric.name for metric in table2.METRICS)}
