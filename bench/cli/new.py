@@ -19,6 +19,8 @@ def model(
     ] = Path(),
 ) -> None:
     """Write NAME.py: a small model with comments that runs, and passes the conformance suite. Nothing is overwritten."""
+    from importlib.util import find_spec
+
     from jinja2 import Environment, StrictUndefined
 
     import bench.plugins
@@ -35,6 +37,11 @@ def model(
     path = to / f"{name}.py"
     if exists(path):
         raise UsageError(f"{path} exists, and is not overwritten.", "Choose another name, or another folder: --to DIR.")
+    # A namespace package is a mere folder, which hides nothing that is imported.
+    if name.isidentifier() and (module := find_spec(name)) is not None and module.origin is not None:
+        raise UsageError(
+            f"{name!r} is the name of a module, which {path} could hide from Python.", f"Choose another name, such as my-{name}."
+        )
     write_file(path, text.render(name=name).encode())  # whole or not at all
     console = make_console()
     print_line(console, str(path))

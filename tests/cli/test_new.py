@@ -86,10 +86,19 @@ def test_nothing_is_overwritten(written: Path) -> None:
     assert written.read_bytes() == before
 
 
+def test_a_folder_of_its_name_is_no_module(tmp_path: Path) -> None:
+    answer = bench(tmp_path, "new", "model", "walker", "--to", "walker")
+    assert (answer.returncode, bench(tmp_path, "new", "model", "walker", "--to", "other").returncode) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("lstm", "There is a model 'lstm' already: it comes with bench."),
+        ("bench", "'bench' is the name of a module, which bench.py could hide from Python."),
+        ("random", "'random' is the name of a module, which random.py could hide from Python."),
+        ("sys", "'sys' is the name of a module, which sys.py could hide from Python."),
+        ("numpy", "'numpy' is the name of a module, which numpy.py could hide from Python."),
         ("../up", "'../up' can't name a model."),
         ("_hidden", "'_hidden' can't name a model."),
         ("my model", "'my model' can't name a model."),
