@@ -195,6 +195,17 @@ def test_a_search_may_go_row_by_row(folder):
     assert str(folder) not in (folder / "elsewhere" / "tuned.yaml").read_text(), "the spec and its winners may move together"
 
 
+def test_the_winners_extend_the_spec_from_where_a_linked_folder_leads(folder):
+    write(folder)
+    (folder / "far" / "away").mkdir(parents=True)
+    (folder / "link").symlink_to("far/away")
+    done = tune(folder, "--models", "fixed", "--trials", "1", "--to", "link/tuned.yaml", "--out", "reports")
+    assert done.returncode == 0, done.stderr
+    assert "extends: ../../valleys.yaml\n" in (folder / "far" / "away" / "tuned.yaml").read_text()
+    for place in ("link", "far/away"):
+        assert set(load_spec(folder / place / "tuned.yaml", (TOY, folder / "mine"), scale="cpu").tuned) == {"fixed"}
+
+
 def test_a_spec_that_holds_out_everything_is_searched_on_other_music(folder):
     search = {
         "dataset": {"name": "toy", "options": {"length": 90}},

@@ -90,5 +90,7 @@ def tune(
 
 
 def _extends(spec: str, file: str | None, target: Path) -> str:
-    """Name the spec as the file of winners does: a shipped spec's name, or the path from there."""
-    return spec if file is None else os.path.relpath(file, target.parent)
+    """Name the spec as the file of winners does: a shipped spec's name, or the path from there, links followed."""
+    if file is None:
+        return spec
+    return os.path.relpath(Path(os.path.realpath(Path(file).parent), Path(file).name), os.path.realpath(target.parent))
