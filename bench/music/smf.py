@@ -31,6 +31,9 @@ COMMON = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 #: Data bytes of a channel's event, by the upper four bits.
 SIZES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 
+#: Bit of the header's division that makes its ticks parts of a frame, not of a quarter note.
+SMPTE = 0x8000
+
 #: Ticks that the parser can count.
 MOST_TICKS = 1 << 31
 
@@ -83,9 +86,10 @@ def checked(raw: bytes) -> bytes:
     Raises
     ------
     DataError
-        If there are more or fewer tracks than the header says, they are independent sequences (format 2), a status byte is
-        missing after a SysEx event, a tempo doesn't have three bytes, an event that would be misread is not allowed in files, or
-        there are more ticks than the parser can count, or more instruments than it has memory for.
+        If there is no header of format 0 to 2 with ticks of a quarter note, or another number of tracks than it says, they are
+        independent sequences (format 2), a status byte is missing after a SysEx event, a tempo doesn't have three bytes, an event
+        that would be misread is not allowed in files, or there are more ticks than the parser can count, or more instruments than
+        it has memory for.
     """
     spans = tracks(raw)
     if not (_doubtful(raw, spans) or _may_overflow(raw) or _may_be_an_orchestra(raw)):
@@ -113,11 +117,16 @@ def tracks(raw: bytes) -> list[Span]:
     Raises
     ------
     DataError
-        If there are more or fewer tracks than the header says, or they are independent sequences (format 2).
+        If there is no header of format 0 to 2 with ticks of a quarter note, or another number of tracks than it says, or they are
+        independent sequences (format 2).
     """
     if len(raw) < HEADER or not raw.startswith(BEGINNING):
         raise damaged("it does not begin with a MIDI header")
-    form, announced = struct.unpack_from(">HH", raw, 8)
+    form, announced, division = struct.unpack_from(">HHH", raw, 8)
+    if form > 2:
+        raise DataError(f"its header says MIDI format {form}, and there are only 0, 1 and 2")
+    if division & SMPTE:
+        raise DataError("its times are frames of film (SMPTE), not parts of a quarter note, so they have no tempo")
     spans, at = [], HEADER
     while at + 8 <= len(raw):
         kind, size = struct.unpack_from(">4sI", raw, at)

@@ -53,6 +53,20 @@ def test_a_tempo_is_not_zero() -> None:
         read_midi(midi([(0, tempo(0)), *NOTE]))
 
 
+@pytest.mark.parametrize("form", [3, 255, 65535])
+def test_formats_that_there_are_not_are_refused(form: int) -> None:
+    raw = bytearray(midi(NOTE))
+    raw[8:10] = form.to_bytes(2, "big")
+    with pytest.raises(DataError, match=f"its header says MIDI format {form}, and there are only 0, 1 and 2$"):
+        read_midi(bytes(raw))
+
+
+@pytest.mark.parametrize("division", [0x8000, 0xE728, 0xE250, 0xFFFF])
+def test_times_in_frames_are_refused(division: int) -> None:
+    with pytest.raises(DataError, match=r"its times are frames of film \(SMPTE\), not parts of a quarter note"):
+        read_midi(midi(NOTE, division=division))
+
+
 def test_independent_sequences_are_refused() -> None:
     raw = bytearray(midi(NOTE, NOTE))
     raw[9] = 2
