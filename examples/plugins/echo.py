@@ -27,7 +27,7 @@ class Model(bench.api.Model):
     def __init__(self, largest: int = 7) -> None:
         self.largest = largest
         self.intervals = np.zeros(1, int)  # untrained: the prompt as it is
-        self.weights = np.ones(1)
+        self.chances = np.ones(1)
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
         """Count the intervals: one pass over the training notes, whatever the budget, unless it is 0 epochs."""
@@ -36,8 +36,8 @@ class Model(bench.api.Model):
         run.begin()
         steps = np.concatenate([np.diff(piece.notes.pitch.astype(int)) for piece in train])
         counts = Counter(steps[np.abs(steps) <= self.largest].tolist())
-        self.intervals, self.weights = np.array(list(counts)), np.array(list(counts.values())) / counts.total()
-        run.log(1, loss=float(-self.weights @ np.log(self.weights)), notes=len(steps), share=1.0)
+        self.intervals, self.chances = np.array(list(counts)), np.array(list(counts.values())) / counts.total()
+        run.log(1, loss=float(-self.chances @ np.log(self.chances)), notes=len(steps), share=1.0)
 
     def generate(self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: object = None) -> list[Notes]:
         """Continue each prompt by exactly `n_notes` notes, in the prompt's own clock."""
@@ -49,10 +49,10 @@ class Model(bench.api.Model):
             prompt = Notes.from_columns([0.0], [0.5], [60], [64])
         i, repeat = np.arange(n_notes) % len(prompt), np.arange(n_notes) // len(prompt)
         length = prompt.onset[-1] - prompt.onset[0] + prompt.duration[-1]
-        moves = np.cumsum(rng.choice(self.intervals, repeat[-1] + 1, p=self.weights))
+        moves = np.cumsum(rng.choice(self.intervals, repeat[-1] + 1, p=self.chances))
         pitch = np.clip(prompt.pitch[i] + moves[repeat], 21, 108)
         return Notes.from_columns(prompt.onset[i] + length * (repeat + 1), prompt.duration[i], pitch, prompt.velocity[i])
 
     def facts(self) -> Mapping[str, Any]:
         """Facts worth recording."""
-        return {"parameters": len(self.weights)}
+        return {"parameters": len(self.chances)}

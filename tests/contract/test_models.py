@@ -387,6 +387,15 @@ def test_a_constraint_that_it_claims_to_follow_is_followed(case: Case) -> None:
         assert sorted(notes.pitch) == allowed.tolist()
 
 
+def test_what_the_engine_sets_is_left_to_it(case: Case) -> None:
+    """An attribute of its own by one of these names would be replaced, or taken for what the contract says it is."""
+    assert case.trained.header == case.plugin.header
+    if case.plugin.header["NEEDS"] == "nothing":
+        assert case.trained.weights is None
+    if not case.plugin.header["SEES_SAMPLES"]:
+        assert case.trained.samples == ()
+
+
 def test_facts_are_plain_json(case: Case) -> None:
     facts = dict(case.trained.facts())
     assert json.loads(json.dumps(facts, allow_nan=False)).keys() == facts.keys()

@@ -25,19 +25,19 @@ class Model(bench.api.Model):
         self.delay, self.size = delay, size
 
     def fit(self, train: Sequence[Piece], valid: Sequence[Piece], run: Run) -> None:
-        self.weights, done = np.zeros(self.size), 0
+        self.state, done = np.zeros(self.size), 0
         file = run.folder / "weights.npz"
         if file.exists():
             with np.load(io.BytesIO(read_sealed(file))) as saved:
-                self.weights, done = saved["weights"], int(saved["epoch"])
+                self.state, done = saved["weights"], int(saved["epoch"])
         run.begin(done)
         for epoch in range(done + 1, run.budget.epochs + 1):
             rng = np.random.default_rng([run.seed, epoch])
-            self.weights = 0.9 * self.weights + rng.normal(size=self.size)
+            self.state = 0.9 * self.state + rng.normal(size=self.size)
             time.sleep(self.delay)
             run.log(epoch, loss=1 / epoch, notes=sum(len(p.notes) for p in train), validation_bits=10 + 1 / epoch)
             memory = io.BytesIO()
-            np.savez(memory, weights=self.weights, epoch=epoch)
+            np.savez(memory, weights=self.state, epoch=epoch)
             write_sealed(file, memory.getvalue())
             while epoch == 4 and any((above / "hold").exists() for above in run.folder.parents):
                 time.sleep(0.02)
@@ -47,7 +47,7 @@ class Model(bench.api.Model):
     ) -> list[Notes]:
         made = []
         for i, prompt in enumerate(prompts):
-            rng = np.random.default_rng([seed, i, *np.abs(self.weights * 1e6).astype(np.int64)])
+            rng = np.random.default_rng([seed, i, *np.abs(self.state * 1e6).astype(np.int64)])
             start = prompt.onset[-1] if len(prompt) else 0.0
             onset = start + np.cumsum(rng.uniform(0.05, 0.4, n_notes))
             made.append(Notes.from_columns(onset, np.full(n_notes, 0.2), rng.integers(40, 80, n_notes), np.full(n_notes, 64)))
