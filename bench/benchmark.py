@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import BenchError, DataError, UsageError
 from bench.formatting import Grid, html_table
@@ -19,10 +20,10 @@ from bench.runner.processes import Signals, StoppedError
 from bench.runner.session import Session
 from bench.specs.load import load_spec, shipped_specs
 from bench.specs.scales import choose_scale
-from bench.specs.schema import Scale, Spec
+from bench.specs.schema import NAME, Scale, Spec
 from bench.storage.files import read_json
 from bench.storage.run_folder import RunFolder
-from bench.system.paths import Places
+from bench.system.paths import SEARCH, Places
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def run(
     sound: bool = True,
     reports: bool = True,
     name: str | None = None,
+    if_taken: Literal["refuse", "hash"] = "refuse",
     file: str | Path | None = None,
     display: Sink | None = None,
 ) -> RunResult:
@@ -106,8 +108,9 @@ def run(
     reports : bool
         Whether the run is scored and its reports are written; without, the result has the folder alone.
     name : str, optional
-        Name of the run's folder; by default ``<spec>-<scale>``, see :func:`resolve`. It ends in a hash if another file's spec of
-        the same name has it.
+        Name of the run's folder; by default ``<spec>-<scale>``, see :func:`resolve`.
+    if_taken : {"refuse", "hash"}
+        What happens if the folder of that name is another spec's: it is refused, or the name ends in a hash.
     file : str or Path, optional
         File that a Spec was made from.
     display : callable, optional
@@ -143,7 +146,12 @@ def run(
     given = {k: v for k, v in overrides.items() if v is not None}
     scale, why = choose_scale(scale, spec, places.plugins, **given)
     resolved, folder_name = resolve(spec, scale, places, given)
-    folder = RunFolder(places.out / "runs" / (folder_name if name is None else _own_name(name, file or spec, resolved, places)))
+    if name is not None and if_taken == "refuse":
+        _check_name(name, file or spec, scale, places)
+        folder_name = name
+    elif name is not None:
+        folder_name = _free_name(name, file or spec, resolved, places)
+    folder = RunFolder(places.out / "runs" / folder_name)
     with folder.lock(), Signals() as signals:
         call = {
             **_spec_names(spec),
@@ -188,8 +196,26 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
     return resolved, _hashed(name, content)
 
 
-def _own_name(name: str, spec: Spec | str | Path, resolved: Spec, places: Places) -> str:
-    """Choose the name of a run folder that was asked for; with a hash if another spec file of the same name has it."""
+def _check_name(name: str, spec: Spec | str | Path, scale: Scale, places: Places) -> None:
+    """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced."""
+    if not re.fullmatch(NAME, name) or name == "latest" or name.startswith(SEARCH):
+        raise UsageError(
+            f"The name {name!r} can't name a run.",
+            f"Give at most 100 letters, digits and _ . + -, not latest or {SEARCH}…",
+        )
+    folder = RunFolder(places.out / "runs" / name)
+    stored = folder.read_if_intact()
+    if stored is None:
+        return
+    own, call = _spec_names(spec), stored.call
+    same = own["file"] == call.file and (own["file"] is not None or own["spec"] == call.spec)
+    if not same or stored.scale != scale:
+        of = call.file or call.spec or "another spec"
+        raise UsageError(f"{folder.path} is a run of {of} at scale {stored.scale}.", "Give another name.")
+
+
+def _free_name(name: str, spec: Spec | str | Path, resolved: Spec, places: Places) -> str:
+    """Choose a name that bench made, with a hash if the run of another spec file of the same name has it."""
     content = resolved.model_dump(mode="json")
     taken = _is_of_another_file(RunFolder(places.out / "runs" / name), spec, content)
     return _hashed(name, content) if taken else name

@@ -18,6 +18,7 @@ from rich.text import Text
 from bench.errors import INCOMPLETE, NOT_COMPARABLE, BenchError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
 from bench.system.disk import is_file
+from bench.system.paths import SEARCH
 
 if TYPE_CHECKING:  # only shown here; a command that verifies has loaded it
     from bench.api import Verified
@@ -116,10 +117,6 @@ def _homeless() -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
-
-
-#: Beginning of the name of a search's folder, see `bench tune`.
-SEARCH = "tune-"
 
 
 def find_run(run: str, reports: Path) -> Path:

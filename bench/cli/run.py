@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +21,7 @@ from bench.cli.options import (
     ScaleOption,
     SoundOption,
 )
-from bench.cli.output import SEARCH, as_bench_error, make_console, print_line, show_error
+from bench.cli.output import as_bench_error, make_console, print_line, show_error
 from bench.errors import INCOMPLETE, BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -133,8 +131,6 @@ def run(
     overrides: dict[str, Any] = {"models": names(models), "dataset": dataset, "seeds": _seeds(seeds)}
     load_spec(spec, user_folders(plugins or ()), scale=None, **overrides)  # mistakes are reported before anything else
     chosen, why = choose_scale(scale, spec, user_folders(plugins or ()), **overrides)
-    if name is not None:
-        _check_name(name, spec, chosen, out)
     console = make_console()
     _print_scale(console, quiet, chosen, why)
     places = {"data": data or (), "plugins": plugins or (), "out": out}
@@ -146,29 +142,6 @@ def run(
         return
     if _show_result(console, quiet, result):
         raise typer.Exit(INCOMPLETE)
-
-
-def _check_name(name: str, spec: str, scale: str, out: Path | None) -> None:
-    """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced."""
-    from bench.specs.load import shipped_specs
-    from bench.specs.schema import NAME
-    from bench.storage.run_folder import RunFolder
-    from bench.system.paths import Places
-
-    if not re.fullmatch(NAME, name) or name == "latest" or name.startswith(SEARCH):
-        raise UsageError(
-            f"--name is {name!r}, which can't name a run.",
-            f"Give at most 100 letters, digits and _ . + -, not latest or {SEARCH}…",
-        )
-    folder = RunFolder(Places.find(out).out / "runs" / name)
-    stored = folder.read_if_intact()
-    if stored is None:
-        return
-    own = (spec, None) if spec in shipped_specs() else (None, str(Path(spec).resolve()))
-    before = (stored.call.spec if stored.call.file is None else None, stored.call.file)
-    if (own, scale) != (before, stored.scale):
-        of = stored.call.file or stored.call.spec or "another spec"
-        raise UsageError(f"{folder.path} is a run of {of} at scale {stored.scale}.", "Give --name another name.")
 
 
 def _run(console: Console, quiet: bool, spec: str, **arguments: Any) -> RunResult:

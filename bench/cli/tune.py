@@ -11,7 +11,7 @@ import typer
 from bench.cli import completion
 from bench.cli.display import make_display
 from bench.cli.options import DataOption, JobsOption, OutOption, PluginsOption, QuietOption, ScaleOption, path_of
-from bench.cli.output import SEARCH, make_console, print_line
+from bench.cli.output import make_console, print_line
 from bench.cli.run import names
 from bench.errors import INCOMPLETE
 
@@ -47,7 +47,7 @@ def tune(
     from bench.specs.scales import choose_scale
     from bench.storage.files import write_data, write_named_data
     from bench.storage.run_folder import RunFolder
-    from bench.system.paths import Places
+    from bench.system.paths import SEARCH, Places
 
     places = Places.find(out, data or (), plugins or ())
     chosen, _ = choose_scale(scale, spec, places.plugins, models=names(models))
@@ -69,6 +69,7 @@ def tune(
             sound=False,
             reports=False,
             name=name,
+            if_taken="hash",
             file=file,
             display=display,
         )

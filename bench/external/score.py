@@ -305,7 +305,15 @@ def _run_references(spec: str | Path, name: str, references: Sequence[str], disp
     """Run the reference rows alone, straight into the folder of the scored run."""
     quiet = _without_preparation(display)
     result = benchmark.run(
-        spec, models=[], references=references, sound=False, reports=False, name=name, display=quiet, **options
+        spec,
+        models=[],
+        references=references,
+        sound=False,
+        reports=False,
+        name=name,
+        if_taken="hash",
+        display=quiet,
+        **options,
     )
     return RunFolder(result.folder)
 

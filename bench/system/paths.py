@@ -11,6 +11,9 @@ from typing import Any
 from bench.errors import UsageError
 from bench.music.folders import folders
 
+#: Beginning of the name of a search's folder, see `bench tune`.
+SEARCH = "tune-"
+
 
 @dataclass(frozen=True)
 class Places:

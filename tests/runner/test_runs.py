@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from bench.api import Splits, seed_for
 from bench.benchmark import resolve
+from bench.benchmark import run as run_spec
 from bench.cli.app import app
 from bench.cli.output import find_run
 from bench.comparison.differences import differences
@@ -583,3 +584,6 @@ def test_a_run_of_its_own_name(toy: Bench) -> None:
         assert "nightly is a run of" in str(refused.exception)
     for name in ("latest", "../up", "", "a b"):
         assert "can't name a run" in str(run(name).exception)
+    for name, refused in (("nightly", "nightly is a run of"), ("latest", "can't name a run")):
+        with pytest.raises(UsageError, match=refused):
+            run_spec(other, name=name, scale="cpu", plugins=[PLUGINS], out=toy.out)
