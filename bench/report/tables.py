@@ -178,7 +178,7 @@ def _anchored(report: Report, theme: Theme) -> Grid:
         line: list[str | Cell] = [row_name(row)]
         for metric in theme.metrics:
             cell, digits = row.cells[metric], METRICS[metric].digits
-            seeds = list(cell.seed_means.values())
+            seeds = [] if row.pretrained else list(cell.seed_means.values())  # draws tell nothing of trainings
             line += [table_cell(metric, cell), _range(seeds_interval(seeds), digits)]
             if not _is_published(report, metric):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from .handmade import entry, row
 SIDE = run(lstm=system(pitch_distance=flat(9.0)))  # seeds 0 and 1
 
 
-def history(*seeds: int, **facts: str) -> Entry:
+def history(*seeds: int, **facts: Any) -> Entry:
     return entry(seeds[0], {"lstm": row({"pitch_distance": [9.0, 9.2, 9.1]}, first_seed=seeds[0], **facts)})
 
 
@@ -77,3 +78,15 @@ def test_earlier_trainings_on_pieces() -> None:
     now[0, 3] = np.nan  # earlier means are over all pieces, and say nothing of nineteen of them
     part = [PieceValues("a", before, now, earlier=earlier) for earlier in ((), (np.array([9.1, 8.9, 9.0]),))]
     assert estimate_on_pieces(part[:1]) == estimate_on_pieces(part[1:])
+
+
+def test_earlier_draws_of_a_pretrained_row_tell_nothing_on_pieces() -> None:
+    """They are in the spread of the pieces already; one draw a side is all that it needs."""
+    rng = np.random.default_rng(0)
+    before, now = (9 + 0.2 * rng.normal(size=(1, 20)) + up for up in (0.0, 0.4))
+    (alone,) = estimate_on_pieces([PieceValues("a", before, now, drawn=True)])
+    (told,) = estimate_on_pieces([PieceValues("a", before, now, earlier=(np.array([9.5, 8.5, 9.0]),), drawn=True)])
+    (trained,) = estimate_on_pieces([PieceValues("a", before, now, earlier=(np.array([9.5, 8.5, 9.0]),))])
+    assert told == alone
+    assert trained.reach > alone.reach
+    assert taken(history(10, pretrained=True)) == {}, "of another row, which is trained here"

@@ -51,6 +51,15 @@ def test_a_published_value_is_inside_if_a_further_training_may_give_it(text: dic
     assert [mine[name] for name in ("Bai 2018", "Difference", "Inside")] == ["–", "–", "–"], "nothing was published of it"
 
 
+def test_draws_of_a_pretrained_model_are_no_trainings(stored: Stored) -> None:
+    stored.spec |= {"published": "bai2018", "seeds": [0, 1, 2], "dataset": {"name": "jsb"}}
+    for seed in range(3):
+        stored.add("lstm", seed, moved(8), prediction=predicted(8.40), pretrained=True)
+    (lstm,) = anchored(written(stored.close())["report.md"])
+    assert [lstm[name] for name in ("95 % interval over trainings", "A further training", "Inside")] == ["–", "–", "–"]
+    assert lstm["Difference"] == "−0.05"
+
+
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
 def test_a_smaller_scale_says_that_its_numbers_are_not_the_anchors(stored: Stored, scale: str) -> None:
     stored.spec |= {"published": "hawthorne2019", "dataset": {"name": "maestro", "options": MAESTRO}}
