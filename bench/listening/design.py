@@ -20,8 +20,11 @@ from bench.storage.stored import Stored
 #: Clips of catch pairs, in the place of a contestant's index.
 ORIGINAL, NOISE = -1, -2
 
+#: Where in a form catch pairs come, as shares of its length: two in the first half, for those who stop there.
+_CATCH_PLACES = ((0.05, 0.2), (0.25, 0.4), (0.6, 0.95))
+
 #: Questions of a form beside its pairs: pairs that are asked again, and catch pairs.
-REPEATS, CATCHES = 4, 3
+REPEATS, CATCHES = 4, len(_CATCH_PLACES)
 
 #: Most forms of a test; with very many pairs, not every one is heard on both sides of every prompt.
 MOST_FORMS = 400
@@ -97,17 +100,20 @@ def _cells(contestants: int, prompts: Sequence[int], rng: np.random.Generator) -
 
 
 def _form(pairs: Sequence[Question], prompts: Sequence[int], rng: np.random.Generator) -> Form:
-    """Order a form's pairs at random; repeats come in its second half, catch pairs spread over it, on both sides."""
+    """Order a form's pairs at random; repeats come in its second half, catch pairs spread over it.
+
+    Whoever stops half way has answered half of the pairs and the first two catch pairs, one on either side.
+    """
     mixed = [pairs[i] for i in rng.permutation(len(pairs))]
-    half = len(mixed) // 2
+    half = -(-len(mixed) // 2)
     again = {_swapped(question): question for question in mixed[: min(REPEATS, half)]}
     later = [*mixed[half:], *again]
     asked = [*mixed[:half], *(later[i] for i in rng.permutation(len(later)))]
-    sides = rng.permutation([i % 2 for i in range(CATCHES)])
-    for number, side in enumerate(sides.tolist()):
-        left, right = (NOISE, ORIGINAL) if side else (ORIGINAL, NOISE)
+    side = int(rng.integers(2))
+    for number, (low, high) in enumerate(_CATCH_PLACES):
+        left, right = (NOISE, ORIGINAL) if (number + side) % 2 else (ORIGINAL, NOISE)
         catch = Question(kind="catch", prompt=prompts[number % len(prompts)], left=left, right=right)
-        asked.insert(round((number + rng.uniform(0.3, 0.9)) * len(asked) / CATCHES), catch)
+        asked.insert(round(rng.uniform(low, high) * len(asked)), catch)
     places = {id(question): place for place, question in enumerate(asked)}
     return tuple(q.model_copy(update={"of": places[id(again[q])]}) if q.kind == "repeat" else q for q in asked)
 

@@ -27,7 +27,11 @@ for (const side of SIDES) {
 for (const button of document.querySelectorAll("[data-answer]")) button.addEventListener("click", () => answer(button.dataset.answer));
 get("start").addEventListener("click", () => show(Math.max(0, state.answers.indexOf(null))));
 get("back").addEventListener("click", () => show(shown - 1));
-get("again").addEventListener("click", () => show(questions().length - 1));
+get("stop").addEventListener("click", () => {
+  finish();
+  get("save").click();
+});
+get("again").addEventListener("click", () => show(answered() < questions().length ? state.answers.indexOf(null) : questions().length - 1));
 get("save").addEventListener("click", () => {
   state.saved = true;
   keep();
@@ -56,11 +60,15 @@ document.addEventListener("keydown", (event) => {
   if (!event.repeat) act();
 });
 
-if (state.answers.every((given) => given !== null)) finish();
+if (answered() === questions().length) finish();
 else enter("intro");
 
 function questions() {
   return data.forms[state.form];
+}
+
+function answered() {
+  return state.answers.filter((given) => given !== null).length;
 }
 
 function fresh() {
@@ -96,7 +104,7 @@ function complain(text) {
 
 function enter(id) {
   stop();
-  get("start").textContent = state.answers.some((given) => given !== null) ? "Continue" : "Start";
+  get("start").textContent = answered() ? "Continue" : "Start";
   for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== id;
 }
 
@@ -108,8 +116,9 @@ function show(number) {
   const total = questions().length;
   get("heading").textContent = `Pair ${number + 1} of ${total}: which continuation is better?`;
   get("progress").max = total;
-  get("progress").value = state.answers.filter((given) => given !== null).length;
+  get("progress").value = answered();
   get("back").disabled = number === 0;
+  get("stop").disabled = answered() === 0;
   SIDES.forEach((side, i) => {
     const clip = data.clips[questions()[number][i]];
     players[side].src = "data:audio/mpeg;base64," + clip.audio;
@@ -169,7 +178,11 @@ function answer(given) {
 
 function finish() {
   enter("end");
-  shown = questions().length - 1;
+  const total = questions().length;
+  const complete = answered() === total;
+  get("done").textContent = complete ? "Thank you: that was the last pair" : `${answered()} of ${total} pairs answered`;
+  get("few").hidden = 2 * answered() >= total;
+  get("again").textContent = complete ? "Back to the last pair" : "Continue";
   const votes = { bench_votes: data.version, test: data.test, form: state.form, listener: state.listener, answers: state.answers };
   get("save").href = "data:application/json," + encodeURIComponent(JSON.stringify(votes) + "\n");
   get("save").download = `votes-${data.test}-${state.listener.slice(0, 8)}.json`;

@@ -261,6 +261,7 @@ _METRICS = (
 )
 
 _LISTENERS = (
-    "A listener counts who answered at least half of the pairs, chose the original in every catch pair, and did not choose one",
-    "side throughout. Repeats exclude nobody, and only the first answer to a repeated pair is a vote.",
+    "A listener counts who answered at least half of the pairs and two catch pairs, chose the original in every catch pair",
+    "answered, and did not choose one side throughout. Repeats exclude nobody, and only the first answer to a repeated pair is a",
+    "vote.",
 )

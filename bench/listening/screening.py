@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.formatting import plural
 from bench.listening.design import ORIGINAL, Form, Question
 from bench.listening.key import Key
 from bench.listening.votes import Answer, Ballot
 
 #: Least share of the pairs that a listener must have answered.
 ENOUGH = 0.5
+
+#: Least number of catch pairs that a listener must have answered: those of a form's first half.
+LEAST_CATCHES = 2
 
 #: Pairs with a chosen side from which on always the same side means that nobody compared: by chance once in 128.
 SIDED = 8
@@ -64,8 +68,8 @@ def _judged(ballot: Ballot, form: Form) -> Listener:
     reason = ""
     if len(pairs) < ENOUGH * sum(question.kind == "pair" for question in form):
         reason = f"answered {len(pairs)} pairs"
-    elif len(catches) < sum(question.kind == "catch" for question in form):
-        reason = "left a catch pair out"
+    elif len(catches) < LEAST_CATCHES:
+        reason = f"answered {plural(len(catches), 'catch pair')}"
     elif not all(catches):
         reason = f"chose the original in {sum(catches)} of {len(catches)} catch pairs"
     elif sided >= SIDED and lefts in (0, sided):

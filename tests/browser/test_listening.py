@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from bench.listening.design import ORIGINAL
 from bench.listening.key import Key, read_keys
 from bench.listening.page import Choices, make_test
+from bench.listening.screening import screen
 from bench.listening.votes import read_ballots
 from bench.sound.synthesizer import find_synthesizer
 from tests.listening.sample_run import run_for_listening
@@ -62,6 +64,12 @@ def hear(page: Any, side: str) -> None:
 
 def wait(page: Any, side: str) -> None:
     page.locator(f"#heard-{side}", has_text=re.compile("^heard$")).wait_for()
+
+
+def save(page: Any, button: str, path: Path) -> None:
+    with page.expect_download() as download:
+        page.locator(button).click()
+    download.value.save_as(path)
 
 
 def kept(page: Any) -> Any:
@@ -118,6 +126,34 @@ def test_a_whole_session(start: Any, page: Path, run: Path, key: Key, tmp_path: 
     assert {url for url in seen.requests if not url.startswith("data:")} == {page.as_uri()}
 
 
+def test_who_stops_half_way_saves_and_counts(start: Any, key: Key, tmp_path: Path) -> None:
+    """Nothing is lost: the file holds what was answered, the page goes on from there, and the later file has the rest."""
+    view = start().page
+    view.locator("#start").click()
+    form = key.forms[view.evaluate("state.form")]
+    half = len(form) // 2
+    assert view.locator("#stop").is_disabled(), "there is nothing to save"
+    for number in range(half):
+        hear(view, "left")
+        hear(view, "right")
+        view.locator(f'[data-answer="{"left" if form[number].left == ORIGINAL else "right"}"]').click()
+        if number == 0:
+            save(view, "#stop", tmp_path / "one.json")
+            assert view.locator("#done").inner_text() == f"1 of {len(form)} pairs answered"
+            assert view.locator("#few").is_visible()
+            view.locator("#again").click()
+            assert view.locator("#heading").inner_text().startswith("Pair 2 of ")
+    (votes := tmp_path / "votes").mkdir()
+    save(view, "#stop", votes / "half.json")
+    assert not view.locator("#few").is_visible()
+    (ballot,) = read_ballots(votes, {key.test: key}).ballots
+    assert [answer is not None for answer in ballot.answers] == [number < half for number in range(len(form))]
+    (listener,) = screen([ballot], key)
+    assert (listener.reason, listener.caught) == ("", 2)
+    view.locator("#next").click()  # no question: the answers have been saved
+    assert view.locator("#start").inner_text() == "Start"
+
+
 def test_what_is_played_is_what_the_key_says(start: Any, key: Key) -> None:
     """Its left and right are the page's: the analysis would be turned around otherwise."""
     view = start().page
@@ -150,11 +186,11 @@ def test_answers_of_nobody_are_not_taken_over(start: Any) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1200, "light")])
-@pytest.mark.parametrize("screen", ["intro", "question", "end"])
-def test_every_screen_is_accessible_and_fits(start: Any, width: int, scheme: str, screen: str) -> None:
+@pytest.mark.parametrize("shown", ["intro", "question", "end"])
+def test_every_screen_is_accessible_and_fits(start: Any, width: int, scheme: str, shown: str) -> None:
     module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     view = start(width, scheme).page
-    view.evaluate({"intro": "enter('intro')", "question": "show(0)", "end": "finish()"}[screen])
+    view.evaluate({"intro": "enter('intro')", "question": "show(0)", "end": "finish()"}[shown])
     found = module.Axe().run(view, options=RULES).response
     assert [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in found["violations"]] == []
     assert view.evaluate("document.documentElement.scrollWidth") == width

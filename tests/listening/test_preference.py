@@ -165,7 +165,7 @@ def test_unanswered_questions() -> None:
     key = key_of(3, prompts=6, questions=10)
     answers = list(attentive(key, World([2, 0, -2]), 1, 0)[0].answers)
     form = attentive(key, World([2, 0, -2]), 1, 0)[0].form
-    catch = next(place for place, q in enumerate(key.forms[form]) if q.kind == "catch")
+    catches = [place for place, q in enumerate(key.forms[form]) if q.kind == "catch"]
     pairs = [place for place, q in enumerate(key.forms[form]) if q.kind == "pair"]
 
     def reason(*unanswered: int) -> str:
@@ -175,4 +175,8 @@ def test_unanswered_questions() -> None:
     assert reason() == ""
     assert reason(*pairs[:5]) == ""
     assert reason(*pairs[:6]) == "answered 4 pairs"
-    assert reason(catch) == "left a catch pair out"
+    assert reason(catches[-1]) == ""
+    assert reason(*catches[1:]) == "answered 1 catch pair"
+    half = len(answers) // 2
+    assert reason(*range(half, len(answers))) == "", "who stopped half way"
+    assert reason(*range(half // 2, len(answers))).startswith("answered ")
