@@ -9,6 +9,7 @@ const LEAST = 3;
 const place = "bench-listening-" + data.test;
 const get = (id) => document.getElementById(id);
 
+// The revision counts changes: of two tabs, and of two files of one listener, the higher one has the later answers.
 let state = restored() || fresh();
 let shown = -1;
 let heard = {};
@@ -28,21 +29,25 @@ for (const button of document.querySelectorAll("[data-answer]")) button.addEvent
 get("start").addEventListener("click", () => show(Math.max(0, state.answers.indexOf(null))));
 get("back").addEventListener("click", () => show(shown - 1));
 get("stop").addEventListener("click", () => {
+  if (behind()) return;
   finish();
   get("save").click();
 });
 get("again").addEventListener("click", () => show(answered() < questions().length ? state.answers.indexOf(null) : questions().length - 1));
-get("save").addEventListener("click", () => {
+get("save").addEventListener("click", (event) => {
+  if (behind()) return event.preventDefault();
   state.saved = true;
   keep();
   get("saved").textContent = "The file " + get("save").download + " is where this browser keeps its downloads.";
 });
 get("next").addEventListener("click", () => {
+  if (behind()) return;
   if (!state.saved && !window.confirm("The answers have not been saved as a file. Clear them all the same?")) return;
-  state = fresh();
+  state = { ...fresh(), revision: state.revision };
   keep();
   enter("intro");
 });
+window.addEventListener("storage", () => behind());
 document.addEventListener("keydown", (event) => {
   if (get("question").hidden || event.ctrlKey || event.altKey || event.metaKey) return;
   const act = {
@@ -75,7 +80,7 @@ function fresh() {
   const random = crypto.getRandomValues(new Uint32Array(5));
   const form = random[4] % data.forms.length;
   const listener = [...random.slice(0, 4)].map((part) => part.toString(16).padStart(8, "0")).join("");
-  return { form, listener, answers: data.forms[form].map(() => null), saved: false };
+  return { form, listener, answers: data.forms[form].map(() => null), saved: false, revision: 0 };
 }
 
 // What this browser keeps of an earlier visit; null if there is nothing, or it is no session of this test.
@@ -84,18 +89,34 @@ function restored() {
     const kept = JSON.parse(localStorage.getItem(place));
     const form = data.forms[kept.form];
     const valid = (given) => given === null || ANSWERS.includes(given);
-    return kept.answers.length === form.length && kept.answers.every(valid) && /^[0-9a-f]{32}$/.test(kept.listener) ? kept : null;
+    const answers = kept.answers.length === form.length && kept.answers.every(valid);
+    return answers && /^[0-9a-f]{32}$/.test(kept.listener) && Number.isSafeInteger(kept.revision) && kept.revision >= 0 ? kept : null;
   } catch {
     return null;
   }
 }
 
 function keep() {
+  state.revision += 1;
   try {
     localStorage.setItem(place, JSON.stringify(state));
   } catch {
     complain("This browser keeps nothing for this page: answer and save without closing it.");
   }
+}
+
+// Whether another tab of this page has changed the answers since; then this one takes them over, and overwrites nothing.
+function behind() {
+  const kept = restored();
+  if (!kept || kept.revision <= state.revision) return false;
+  state = kept;
+  const next = state.answers.indexOf(null);
+  if (answered() === 0) enter("intro");
+  else if (next < 0 || !get("end").hidden) finish();
+  else if (!get("question").hidden) show(next);
+  else enter("intro");
+  complain("This page is open in another tab, which has changed the answers; this tab now shows the same ones.");
+  return true;
 }
 
 function complain(text) {
@@ -166,7 +187,8 @@ function pressed() {
 }
 
 function answer(given) {
-  if (!SIDES.every((side) => heard[side])) return;
+  if (!SIDES.every((side) => heard[side]) || behind()) return;
+  complain("");
   state.answers[shown] = given;
   state.saved = false;
   keep();
@@ -183,7 +205,8 @@ function finish() {
   get("done").textContent = complete ? "Thank you: that was the last pair" : `${answered()} of ${total} pairs answered`;
   get("few").hidden = 2 * answered() >= total;
   get("again").textContent = complete ? "Back to the last pair" : "Continue";
-  const votes = { bench_votes: data.version, test: data.test, form: state.form, listener: state.listener, answers: state.answers };
+  const { form, listener, answers, revision } = state;
+  const votes = { bench_votes: data.version, test: data.test, form, listener, revision, answers };
   get("save").href = "data:application/json," + encodeURIComponent(JSON.stringify(votes) + "\n");
   get("save").download = `votes-${data.test}-${state.listener.slice(0, 8)}.json`;
   get("saved").textContent = "";

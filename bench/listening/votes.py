@@ -40,6 +40,8 @@ class Ballot(Stored):
         Which of its forms the listener had.
     listener : str
         Drawn at random by the browser.
+    revision : int
+        Grows with every change of the answers; of two files of one listener the higher one was saved later.
     answers : tuple of {"left", "tie", "right"} or None
         By question of the form; None where there is none.
     """
@@ -50,6 +52,7 @@ class Ballot(Stored):
     test: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
     form: Annotated[int, Field(ge=0)]
     listener: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    revision: Annotated[int, Field(ge=0)] = 0
     answers: Annotated[tuple[Answer | None, ...], Field(max_length=1000)]
 
     @property
@@ -139,12 +142,16 @@ def read_ballots(folder: Path, keys: Mapping[str, Key], damage: Mapping[str, str
     for name, ballot in found:
         if ballot.test != test:
             problems.append(f"{name}: of another test of this run, {ballot.test}; analyse it from a folder of its own")
-        elif ballot.listener in kept and kept[ballot.listener][1].answered >= ballot.answered:
-            problems.append(f"{name}: of the same listener as {kept[ballot.listener][0]}")
-        else:
-            if ballot.listener in kept:
-                problems.append(f"{kept[ballot.listener][0]}: of the same listener as {name}, which has more answers")
+        elif ballot.listener not in kept:
             kept[ballot.listener] = (name, ballot)
+        else:
+            twice = [kept[ballot.listener], (name, ballot)]
+            counts = max(twice, key=lambda each: (each[1].revision, each[1].answered))
+            other = twice[counts is twice[0]]
+            why = "was saved later" if counts[1].revision > other[1].revision else "has more answers"
+            why = f", which {why}" if counts[1] != other[1] else ""
+            problems.append(f"{other[0]}: of the same listener as {counts[0]}{why}")
+            kept[ballot.listener] = counts
     return Ballots(test, tuple(kept[listener][1] for listener in sorted(kept)), tuple(brief(problem) for problem in problems))
 
 

@@ -150,8 +150,54 @@ def test_who_stops_half_way_saves_and_counts(start: Any, key: Key, tmp_path: Pat
     assert [answer is not None for answer in ballot.answers] == [number < half for number in range(len(form))]
     (listener,) = screen([ballot], key)
     assert (listener.reason, listener.caught) == ("", 2)
+    view.locator("#again").click()
+    view.locator("#back").click()
+    view.keyboard.press("ArrowDown")  # another answer to the question before
+    save(view, "#stop", votes / "corrected.json")
+    ballots = read_ballots(votes, {key.test: key})
+    assert ballots.problems == ("half.json: of the same listener as corrected.json, which was saved later",)
+    assert ballots.ballots[0].answers[half - 1] == "tie"
     view.locator("#next").click()  # no question: the answers have been saved
     assert view.locator("#start").inner_text() == "Start"
+
+
+def press(page: Any, key: str) -> None:
+    """Answer by key what counts as heard."""
+    page.evaluate("SIDES.forEach((side) => (heard[side] = true))")
+    page.keyboard.press(key)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_two_tabs_overwrite_nothing(start: Any, page: Path, key: Key, told: bool) -> None:
+    """Either tab takes over what was answered in the other: told of it by the browser, or else before it would overwrite it."""
+    one = start().page
+    two = one.context.new_page()
+    if not told:
+        two.add_init_script("window.addEventListener('storage', (event) => event.stopImmediatePropagation(), true)")
+    two.goto(page.as_uri())
+    one.locator("#start").click()
+    two.locator("#start").click()
+    press(one, "ArrowLeft")
+    press(one, "ArrowRight")
+    if told:
+        two.locator("#heading", has_text="Pair 3 of ").wait_for()
+    else:
+        assert two.locator("#heading").inner_text().startswith("Pair 1 of ")
+        press(two, "ArrowDown")
+        assert two.locator("#heading").inner_text().startswith("Pair 3 of ")
+    assert "open in another tab" in two.locator("#trouble").inner_text()
+    press(two, "ArrowDown")
+    assert two.locator("#trouble").inner_text() == ""
+    assert kept(two)["answers"][:4] == ["left", "right", "tie", None]
+    one.locator("#heading", has_text="Pair 4 of ").wait_for()
+    one.locator("#stop").click()
+    one.locator("#next").click()
+    assert kept(one)["answers"] == [None] * len(kept(one)["answers"])
+    if told:
+        two.locator("#intro").wait_for()
+    press(two, "ArrowDown")  # too late
+    assert two.locator("#intro").is_visible()
+    assert kept(two) == kept(one) == one.evaluate("state") == two.evaluate("state")
 
 
 def test_what_is_played_is_what_the_key_says(start: Any, key: Key) -> None:
@@ -178,7 +224,10 @@ def test_no_system_is_named(page: Path, key: Key) -> None:
 
 def test_answers_of_nobody_are_not_taken_over(start: Any) -> None:
     view = start().page
-    for stored in ("{", "null", "[]", '{"form": 99, "answers": []}', '{"form": 0, "listener": "x", "answers": [7]}'):
+    length = view.evaluate("data.forms[0].length")
+    whole = {"form": 0, "listener": "0" * 32, "answers": ["tie"] * length}
+    others = [json.dumps({**whole, "revision": revision}) for revision in (-1, 0.5, "1", 1e300)]
+    for stored in ("{", "null", "[]", '{"form": 99, "answers": []}', '{"form": 0, "listener": "x", "answers": [7]}', *others):
         view.evaluate("(text) => localStorage.setItem(place, text)", stored)
         view.reload()
         assert view.locator("#start").inner_text() == "Start"

@@ -46,6 +46,7 @@ def problem(folder: Path, key: Key = KEY) -> str:
         ({"bench_votes": 2}, "not saved by the page of a listening test: bench_votes: input should be 1"),
         ({"form": True}, "form: input should be a valid integer"),
         ({"form": 999}, "its answers are those of no form of the test"),
+        ({"revision": -1}, "revision: input should be greater than or equal to 0"),
         ({"form": -1}, "form: input should be greater than or equal to 0"),
         ({"answers": ["left"]}, "its answers are those of no form of the test"),
         ({"answers": ["up"] * 17}, "answers.0: input should be 'left', 'tie' or 'right'"),
@@ -92,13 +93,22 @@ def test_links_pipes_and_folders(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_listener_counts_once(folder: Path) -> None:
-    """With the file that has more answers, whatever its name."""
+    """With the file that was saved last, whatever its name."""
     half = [*GOOD[0].answers[:5], *[None] * (len(GOOD[0].answers) - 5)]
     write(folder, "again.json", answers=half)
     assert problem(folder) == "again.json: of the same listener as good.json, which has more answers"
-    write(folder, "zz.json", answers=half)
     (folder / "again.json").unlink()
+    write(folder, "zz.json")
     assert problem(folder) == "zz.json: of the same listener as good.json"
+    other = ["tie"] * len(half)
+    for number, name in enumerate(["zz.json", "b.json", "good (1).json", "a.json"]):
+        write(folder, name, answers=half if number == 2 else other, revision=number + 1)
+    ballots = read_ballots(folder, {KEY.test: KEY})
+    assert ballots.ballots == (GOOD[0].model_copy(update={"answers": tuple(other), "revision": 4}),)
+    assert len(ballots.problems) == 4
+    assert all(text.endswith(" of the same listener as a.json, which was saved later") for text in ballots.problems)
+    (folder / "a.json").unlink()
+    assert read_ballots(folder, {KEY.test: KEY}).ballots[0].answers == tuple(half), "later, though with fewer answers"
 
 
 def test_files_that_a_mail_program_or_an_editor_changed_count(folder: Path) -> None:
