@@ -1,4 +1,4 @@
-"""Clips of a listening test: the end of a prompt and what a system wrote after it, all of them equally loud."""
+"""Clips of a listening test: the end of a prompt and what a system wrote after it, either of them equally loud in all clips."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from bench.storage.samples import Samples, Target, notes_digest
 LEAD = 5.0
 #: Fades at both ends of a clip, seconds.
 _FADE_IN, _FADE_OUT = 0.05, 1.0
-#: Loudness of the clips, LUFS: that of EBU R 128. A piano's peaks have room above it; the few that have not are bent.
+#: Loudness of prompts and of continuations, LUFS: that of EBU R 128. A piano's peaks have room above it; the few that have not
+#: are bent.
 LOUDNESS = -23.0
 #: Bit rate and sampling rate of a clip.
 _KBITS, _RATE = 32, 24_000
@@ -182,7 +183,10 @@ def _noise(target: Notes, seed: int) -> Notes:
 
 
 def play(material: Material, seconds: float, synthesizer: Synthesizer) -> dict[tuple[int, int], Clip]:
-    """Play every clip, bring all to one loudness, and encode them.
+    """Play every clip, bring prompts and continuations to one loudness, and encode them.
+
+    Either is played and levelled by itself: over both together, what follows would be the softer the louder its system plays
+    in comparison with the prompt, and one prompt would sound different in two clips of a pair.
 
     Parameters
     ----------
@@ -200,18 +204,16 @@ def play(material: Material, seconds: float, synthesizer: Synthesizer) -> dict[t
     for (system, piece), notes in material.music.items():
         cut = _Cut.of(material.targets[piece].prompt, notes, seconds)
         samples = cut.samples(synthesizer)
-        if math.isfinite(own := loudness(samples)):
-            samples *= np.float32(10 ** ((LOUDNESS - own) / 20))
-            bend(samples)
         clips[system, piece] = Clip(mp3(samples, _KBITS, _RATE), cut.mark, cut.length)
     return clips
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """Notes of a clip, its length, and where the prompt in it ends, seconds."""
+    """Notes of a clip from its beginning on, its length, and where the prompt in it ends, seconds."""
 
-    notes: Notes
+    prompt: Notes
+    continuation: Notes
     length: float
     mark: float
 
@@ -222,12 +224,22 @@ class _Cut:
         start = max(end - LEAD, float(prompt.onset[0])) if len(prompt) else 0.0
         notes = Notes.concatenate([prompt, continuation])
         length = min(end + seconds, float((notes.onset + notes.duration).max()) + RING) - start
-        return cls(during(notes, start, start + length), length, end - start)
+        lead, rest = (during(part, start, start + length) for part in (prompt, continuation))
+        return cls(lead, rest, length, end - start)
 
     def samples(self, synthesizer: Synthesizer) -> NDArray[np.float32]:
-        """Play it, faded at both ends."""
-        if not len(self.notes):
-            return np.zeros(round(self.length * RATE), np.float32)
-        samples = synthesizer.play(self.notes, self.length)
-        fade(samples, _FADE_IN, min(_FADE_OUT, self.length / 2))
+        """Play it, levelled and faded at both ends."""
+        count, behind = round(self.length * RATE), round((self.length + RING) * RATE)
+        notes = Notes.concatenate([self.prompt, self.continuation.shifted(behind / RATE)])
+        samples = np.zeros(count, np.float32)
+        if not len(notes):
+            return samples
+        # Played one after the other, not at once, so that each can be levelled.
+        played = synthesizer.play(notes, (behind + count) / RATE)
+        mark = round(self.mark * RATE)
+        for part, judged in ((played[:count], slice(mark + RATE)), (played[behind:], slice(mark, None))):
+            fade(part, _FADE_IN, min(_FADE_OUT, self.length / 2))
+            if math.isfinite(own := loudness(part[judged])):
+                samples += part * np.float32(10 ** ((LOUDNESS - own) / 20))
+        bend(samples)
         return samples
