@@ -26,7 +26,13 @@ for (const side of SIDES) {
   get("play-" + side).addEventListener("click", () => toggle(side));
 }
 for (const button of document.querySelectorAll("[data-answer]")) button.addEventListener("click", () => answer(button.dataset.answer));
-get("start").addEventListener("click", () => show(Math.max(0, state.answers.indexOf(null))));
+get("start").addEventListener("click", () => {
+  const number = get("number");
+  if (behind() || !number.reportValidity()) return;
+  // Listeners in a row get forms in a row, which are balanced; without a number it is chance.
+  if (!answered() && number.value) state = { ...fresh((number.value - 1) % data.forms.length), revision: state.revision };
+  show(Math.max(0, state.answers.indexOf(null)));
+});
 get("back").addEventListener("click", () => show(shown - 1));
 get("stop").addEventListener("click", () => {
   if (behind()) return;
@@ -43,7 +49,8 @@ get("save").addEventListener("click", (event) => {
 get("next").addEventListener("click", () => {
   if (behind()) return;
   if (!state.saved && !window.confirm("The answers have not been saved as a file. Clear them all the same?")) return;
-  state = { ...fresh(), revision: state.revision };
+  state = { ...fresh((state.form + 1) % data.forms.length), revision: state.revision };
+  get("number").value = "";
   keep();
   enter("intro");
 });
@@ -76,10 +83,9 @@ function answered() {
   return state.answers.filter((given) => given !== null).length;
 }
 
-function fresh() {
-  const random = crypto.getRandomValues(new Uint32Array(5));
-  const form = random[4] % data.forms.length;
-  const listener = [...random.slice(0, 4)].map((part) => part.toString(16).padStart(8, "0")).join("");
+// Nothing answered yet, of a form; by default of any.
+function fresh(form = crypto.getRandomValues(new Uint32Array(1))[0] % data.forms.length) {
+  const listener = [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16).padStart(8, "0")).join("");
   return { form, listener, answers: data.forms[form].map(() => null), saved: false, revision: 0 };
 }
 
@@ -126,6 +132,7 @@ function complain(text) {
 function enter(id) {
   stop();
   get("start").textContent = answered() ? "Continue" : "Start";
+  get("numbered").hidden = answered() > 0;
   for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== id;
 }
 

@@ -200,6 +200,32 @@ def test_two_tabs_overwrite_nothing(start: Any, page: Path, key: Key, told: bool
     assert kept(two) == kept(one) == one.evaluate("state") == two.evaluate("state")
 
 
+def test_who_has_a_number_gets_its_form(start: Any, key: Key) -> None:
+    """Numbers in a row are forms in a row, from the first again behind the last; so is the next listener at the same computer."""
+    view = start().page
+    forms = len(key.forms)
+    for number in (forms, forms + 1, 2):
+        view.locator("#number").fill(str(number))
+        view.locator("#start").click()
+        assert view.evaluate("state.form") == (number - 1) % forms
+        view.reload()
+    view.locator("#number").fill("0")
+    view.locator("#start").click()
+    assert view.locator("#intro").is_visible()
+    view.locator("#number").fill(str(forms))
+    view.locator("#start").click()
+    press(view, "ArrowLeft")
+    view.reload()
+    assert not view.locator("#number").is_visible(), "who has begun has a form"
+    view.locator("#start").click()
+    assert view.locator("#heading").inner_text().startswith("Pair 2 of ")
+    view.locator("#stop").click()
+    view.locator("#next").click()
+    assert view.locator("#number").input_value() == ""
+    view.locator("#start").click()
+    assert view.evaluate("state.form") == 0
+
+
 def test_what_is_played_is_what_the_key_says(start: Any, key: Key) -> None:
     """Its left and right are the page's: the analysis would be turned around otherwise."""
     view = start().page

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 
+from bench.listening.design import make_forms
 from bench.listening.power import detectable
 from bench.listening.preference import Preferences, prefer, preference, votes_of
 from bench.listening.screening import screen
@@ -61,6 +62,32 @@ def power(tests: int) -> None:
         print(f"| {systems} | {listeners} | {100 * share:.0f} % | {100 * shown / tests:.0f} % |", flush=True)
 
 
+def balance(tests: int = 100) -> None:
+    """How evenly pairs are heard on prompts and sides, by listeners with numbers and by those without."""
+    print("| Systems | Listeners | Forms | Pairs on a prompt heard | unheard | Share on the left |")
+    for systems, listeners in ((5, 10), (5, 20), (8, 20)):
+        for way in ("numbers", "chance"):
+            rows = []
+            for seed in range(tests):
+                forms = make_forms(systems, range(12), 20, seed)
+                drawn = np.random.default_rng(seed).integers(len(forms), size=listeners)
+                taken = [number % len(forms) for number in range(listeners)] if way == "numbers" else drawn
+                heard, left = np.zeros((systems, systems, 12), int), np.zeros((systems, systems))
+                for question in (q for form in taken for q in forms[form] if q.kind == "pair"):
+                    one, other = sorted((question.left, question.right))
+                    heard[one, other, question.prompt] += 1
+                    left[one, other] += question.left == one
+                pairs = np.triu_indices(systems, 1)
+                counts, shares = heard[pairs], left[pairs] / heard[pairs].sum(1)
+                rows.append((counts.min(), counts.max(), 100 * np.mean(counts == 0), 100 * shares.min(), 100 * shares.max()))
+            least, most, unheard, low, high = np.mean(rows, 0)
+            heard_times = f"{least:.1f} to {most:.1f} times"
+            print(
+                f"| {systems} | {listeners} | by {way} | {heard_times} | {unheard:.0f} % | {low:.0f} to {high:.0f} % |",
+                flush=True,
+            )
+
+
 def detection(listeners: int = 2000) -> None:
     """How many listeners of each kind are excluded."""
     key, world = key_of(5), World([1.5, 0.75, 0.0, -0.75, -1.5])
@@ -77,6 +104,7 @@ def detection(listeners: int = 2000) -> None:
 
 if __name__ == "__main__":
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    balance()
     coverage(number)
     power(number // 3)
     detection()

@@ -25,6 +25,28 @@ def test_balance(systems: int, prompts: int, questions: int) -> None:
         assert max(by_pair.values()) - min(by_pair.values()) <= 2
 
 
+@pytest.mark.parametrize(
+    ("systems", "prompts", "questions"), [(3, 5, 20), (5, 12, 20), (8, 12, 20), (4, 7, 13), (2, 5, 4), (40, 12, 20)]
+)
+def test_balance_over_listeners_in_a_row(systems: int, prompts: int, questions: int) -> None:
+    """Whoever stops collecting after any number of listeners with the numbers 1, 2, … has nearly the same of everything."""
+    for seed in range(3):
+        forms = make_forms(systems, range(prompts), questions, seed)
+        pairs = dict.fromkeys(combinations(range(systems), 2), 0)
+        placed = {(pair, prompt): 0 for pair in pairs for prompt in range(prompts)}
+        lefts = dict(pairs)
+        for listener in range(min(2 * len(forms), 60)):
+            for question in forms[listener % len(forms)]:
+                if question.kind == "pair":
+                    pair = min(question.left, question.right), max(question.left, question.right)
+                    pairs[pair] += 1
+                    placed[pair, question.prompt] += 1
+                    lefts[pair] += 1 if question.left == pair[0] else -1
+            assert max(pairs.values()) - min(pairs.values()) <= 2
+            assert max(placed.values()) - min(placed.values()) <= 2
+            assert max(map(abs, lefts.values())) <= 3
+
+
 def test_checks_of_a_form() -> None:
     for form in make_forms(5, range(12), 20, seed=2):
         assert Counter(q.kind for q in form) == {"pair": 20, "repeat": REPEATS, "catch": CATCHES}
