@@ -123,7 +123,7 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
         music |= {(number, piece): _on_axis(found.notes[piece, 0], targets[piece].prompt) for piece in chosen}
         contestants.append(Contestant(name=name, seed=training, digest=_digest(found, chosen)))
     for piece in chosen[:CATCHES]:
-        music |= {(ORIGINAL, piece): targets[piece].target, (NOISE, piece): _noise(targets[piece].target, seed)}
+        music |= {(ORIGINAL, piece): targets[piece].target, (NOISE, piece): _noise(targets[piece].target, [seed, piece])}
     return Material(tuple(contestants), chosen, targets, music, left_out)
 
 
@@ -174,7 +174,7 @@ def _on_axis(sample: Notes, prompt: Notes) -> Notes:
     return sample.shifted(float(prompt.onset[-1])) if ahead else sample
 
 
-def _noise(target: Notes, seed: int) -> Notes:
+def _noise(target: Notes, seed: Sequence[int]) -> Notes:
     """Random keys of a piano, at random velocities, in the rhythm of the original: nobody who listens prefers it."""
     rng = np.random.default_rng(seed)
     return Notes.from_columns(

@@ -100,19 +100,23 @@ def _cells(contestants: int, prompts: Sequence[int], rng: np.random.Generator) -
 
 
 def _form(pairs: Sequence[Question], prompts: Sequence[int], rng: np.random.Generator) -> Form:
-    """Order a form's pairs at random; repeats come in its second half, catch pairs spread over it.
+    """Order a form's pairs at random; repeats of some of its first half come in its second, catch pairs spread over it.
 
     Whoever stops half way has answered half of the pairs and the first two catch pairs, one on either side.
     """
     mixed = [pairs[i] for i in rng.permutation(len(pairs))]
     half = -(-len(mixed) // 2)
-    again = {_swapped(question): question for question in mixed[: min(REPEATS, half)]}
-    later = [*mixed[half:], *again]
-    asked = [*mixed[:half], *(later[i] for i in rng.permutation(len(later)))]
+    repeats = min(REPEATS, half)
+    # Not the last ones of the first half, if there are enough others: nobody should still have them in his ear.
+    chosen = rng.choice(max(half - 2, repeats), repeats, replace=False)
+    again = {_swapped(mixed[i]): mixed[i] for i in chosen.tolist()}
+    later = [*mixed[half + 1 :], *again]
+    asked = [*mixed[: half + 1], *(later[i] for i in rng.permutation(len(later)))]
     side = int(rng.integers(2))
+    pieces = rng.permutation(prompts[:CATCHES]).tolist()
     for number, (low, high) in enumerate(_CATCH_PLACES):
         left, right = (NOISE, ORIGINAL) if (number + side) % 2 else (ORIGINAL, NOISE)
-        catch = Question(kind="catch", prompt=prompts[number % len(prompts)], left=left, right=right)
+        catch = Question(kind="catch", prompt=pieces[number % len(pieces)], left=left, right=right)
         asked.insert(round(rng.uniform(low, high) * len(asked)), catch)
     places = {id(question): place for place, question in enumerate(asked)}
     return tuple(q.model_copy(update={"of": places[id(again[q])]}) if q.kind == "repeat" else q for q in asked)

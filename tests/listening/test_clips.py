@@ -16,7 +16,7 @@ from scipy.signal import resample_poly
 
 from bench.errors import DataError, UsageError
 from bench.listening.clips import LEAD, _Cut, gather, play, still_heard
-from bench.listening.design import NOISE, ORIGINAL
+from bench.listening.design import CATCHES, NOISE, ORIGINAL
 from bench.listening.key import ALWAYS, read_keys
 from bench.listening.page import Choices, make_test
 from bench.music.notes import Notes
@@ -46,6 +46,8 @@ def test_contestants_and_prompts(run: RunFolder) -> None:
     assert material.left_out == ()
     assert {system for system, _ in material.music} == {*range(5), ORIGINAL, NOISE}
     assert [each.name for each in gather(run, ["vae", "real"], 5, 0).contestants] == ["vae", *ALWAYS]
+    noise = {tuple(notes.pitch.tolist()) for (system, _), notes in material.music.items() if system == NOISE}
+    assert len(noise) == CATCHES, "each its own"
 
 
 def test_without_the_prompt_written_music_follows_it(run: RunFolder) -> None:

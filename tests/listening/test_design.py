@@ -54,9 +54,11 @@ def test_checks_of_a_form() -> None:
             if question.of is not None:
                 first = form[question.of]
                 assert (first.left, first.right, first.prompt) == (question.right, question.left, question.prompt)
-                assert place - question.of >= 2
+                assert place - question.of >= 4
+        assert len({q.of for q in form if q.kind == "repeat"}) == REPEATS
         catches = [(place, q) for place, q in enumerate(form) if q.kind == "catch"]
         assert {frozenset((q.left, q.right)) for _, q in catches} == {frozenset((ORIGINAL, NOISE))}
+        assert len({q.prompt for _, q in catches}) == CATCHES
         assert len({q.left for _, q in catches[:2]}) == 2, "whoever always presses one side misses one of the first two"
         assert max(b - a for (a, _), (b, _) in pairwise(catches)) < len(form) * 0.75
 
@@ -71,6 +73,18 @@ def test_who_stops_half_way_counts(systems: int, prompts: int, questions: int) -
             first = Counter(q.kind for q in form[: -(-len(form) // 2)])
             assert 2 * first["pair"] >= Counter(q.kind for q in form)["pair"]
             assert first["catch"] == LEAST_CATCHES == 2
+
+
+def test_no_place_is_always_repeated_or_caught() -> None:
+    """Who knows the design knows neither which pairs come again nor which prompt the random notes follow."""
+    forms = make_forms(5, range(12), 20, seed=3)
+    asked = [[place for place, q in enumerate(form) if q.kind == "pair"] for form in forms]
+    again = [sorted(pairs.index(q.of) for q in form if q.of is not None) for form, pairs in zip(forms, asked, strict=True)]
+    assert len({tuple(places) for places in again}) > 8
+    assert set().union(*again) == set(range(8)), "all of the first half but its last two"
+    assert len({tuple(q.prompt for q in form if q.kind == "catch") for form in forms}) > 3
+    for form in make_forms(2, range(5), 4, seed=0):
+        assert all(q.of is None or place - q.of >= 2 for place, q in enumerate(form)), "short as it is"
 
 
 def test_a_seed_gives_the_same_forms() -> None:
