@@ -58,7 +58,7 @@ class Question(Stored):
 Form = tuple[Question, ...]
 
 
-def make_forms(contestants: int, prompts: Sequence[int], questions: int, seed: int) -> tuple[Form, ...]:
+def make_forms(contestants: int, prompts: Sequence[int], questions: int, seed: int | Sequence[int]) -> tuple[Form, ...]:
     """Make the forms of a test.
 
     Parameters
@@ -69,7 +69,7 @@ def make_forms(contestants: int, prompts: Sequence[int], questions: int, seed: i
         Pieces, by index.
     questions : int
         Pairs in a form, repeats and catch pairs not counted; fewer where there are not as many different ones.
-    seed : int
+    seed : int or sequence of int
 
     Returns
     -------

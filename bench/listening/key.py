@@ -76,17 +76,21 @@ class Key(Stored):
     forms : tuple of Form
     clips : mapping of str to Heard
         By the name that the page has for it.
+    secret : str
+        What the names of the clips and the forms were drawn from, beside the seed that anyone may know; empty in older keys.
     """
 
     seconds: Annotated[FiniteFloat, Field(gt=0)]
     contestants: Annotated[tuple[Contestant, ...], Field(min_length=2, max_length=MOST_SYSTEMS)]
     forms: Annotated[tuple[Form, ...], Field(min_length=1)]
     clips: Mapping[str, Heard]
+    secret: Annotated[str, Field(pattern="^([0-9a-f]{32})?$")] = ""
 
     @property
     def test(self) -> str:
         """Name of the test: a hash of the key, so that votes of another test are never mistaken for this one's."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
+        content = self.model_dump(mode="json", exclude=set() if self.secret else {"secret"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def prompts(self) -> list[int]:

@@ -1,6 +1,7 @@
 """The page of a listening test: one file that opens from disk, plays its clips, keeps the answers and makes no request.
 
-Nothing in it names a system: clips have random names, in the order of these. The key lies beside it, in the run's folder.
+Nothing in it names a system: clips have random names, in the order of these. Names and forms are drawn from a secret: from the
+seed alone, whoever has this code could work out whose clip is whose. The key with the secret lies beside it, in the run's folder.
 """
 
 from __future__ import annotations
@@ -8,20 +9,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.formatting import visible
-from bench.listening.clips import LEAD, Clip, gather, play
+from bench.listening.clips import LEAD, Clip, Material, gather, play
 from bench.listening.design import make_forms
-from bench.listening.key import FOLDER, PAGE, Heard, Key, write_key
+from bench.listening.key import FOLDER, PAGE, Heard, Key, read_keys, write_key
 from bench.sound.synthesizer import Synthesizer
 from bench.storage.files import make_way
 from bench.storage.records import RunRecord
@@ -97,17 +98,15 @@ def make_test(folder: Path, choices: Choices, synthesizer: Synthesizer) -> Made:
     run = RunFolder(folder)
     record = run.read()
     material = gather(run, choices.systems, choices.prompts, choices.seed)
-    forms = make_forms(len(material.contestants), material.prompts, choices.questions, choices.seed)
-    names = _names(list(material.music), choices.seed)
-    clips = {name: Heard(system=system, prompt=prompt) for (system, prompt), name in sorted(names.items(), key=lambda x: x[1])}
-    key = Key(seconds=choices.seconds, contestants=material.contestants, forms=forms, clips=clips)
+    key = _find_key(folder, material, choices) or _make_key(material, choices, secrets.token_hex(16))
+    names = {(clip.system, clip.prompt): name for name, clip in key.clips.items()}
     sound = play(material, choices.seconds, synthesizer)
     if (size := sum(len(clip.audio) for clip in sound.values()) * 4 // 3) > MOST_BYTES:
         raise UsageError(
             f"The page would hold {size >> 20} MiB of sound; {MOST_BYTES >> 20} MiB are the most.",
             "Take fewer or shorter clips: --prompts, --seconds, --systems.",
         )
-    minutes = _minutes(sound.values(), len(forms[0]))
+    minutes = _minutes(sound.values(), len(key.forms[0]))
     html = _page(record, key, {names[place]: clip for place, clip in sound.items()}, names, minutes).encode()
     place = f"{FOLDER}/test-{key.test}"
     make_way(folder, f"{place}/{PAGE}", f"{place}/key.json")
@@ -116,10 +115,21 @@ def make_test(folder: Path, choices: Choices, synthesizer: Synthesizer) -> Made:
     return Made(folder / place / PAGE, key, material.left_out, minutes)
 
 
-def _names(places: Sequence[tuple[int, int]], seed: int) -> dict[tuple[int, int], str]:
-    """Name each clip at random."""
-    rng = np.random.default_rng([seed, 1])
-    return {place: f"{number:08x}" for place, number in zip(places, rng.choice(1 << 32, len(places), replace=False), strict=True)}
+def _find_key(run: Path, material: Material, choices: Choices) -> Key | None:
+    """Find the key of the same test, if the run has it: it is made again as it was, and votes that came back still fit it."""
+    try:
+        keys = read_keys(run)
+    except DataError:
+        return None
+    return next((key for _, key in keys.values() if key.secret and _make_key(material, choices, key.secret) == key), None)
+
+
+def _make_key(material: Material, choices: Choices, secret: str) -> Key:
+    """Draw forms and names of clips."""
+    forms = make_forms(len(material.contestants), material.prompts, choices.questions, [choices.seed, int(secret, 16)])
+    names = {place: hashlib.sha256(f"{secret} {place}".encode()).hexdigest()[:16] for place in material.music}
+    clips = {name: Heard(system=system, prompt=prompt) for (system, prompt), name in sorted(names.items(), key=lambda x: x[1])}
+    return Key(seconds=choices.seconds, contestants=material.contestants, forms=forms, clips=clips, secret=secret)
 
 
 def _minutes(clips: Iterable[Clip], questions: int) -> float:

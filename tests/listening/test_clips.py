@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import itertools
 import json
@@ -16,8 +17,8 @@ from scipy.signal import resample_poly
 
 from bench.errors import DataError, UsageError
 from bench.listening.clips import LEAD, _Cut, gather, play, still_heard
-from bench.listening.design import CATCHES, NOISE, ORIGINAL
-from bench.listening.key import ALWAYS, read_keys
+from bench.listening.design import CATCHES, NOISE, ORIGINAL, make_forms
+from bench.listening.key import ALWAYS, Key, read_keys
 from bench.listening.page import Choices, make_test
 from bench.music.notes import Notes
 from bench.sound.loudness import loudness
@@ -25,6 +26,7 @@ from bench.sound.synthesizer import RATE, find_synthesizer
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, write_samples
 from tests.listening.sample_run import run_for_listening
+from tests.listening.simulated import key_of
 
 SYNTHESIZER = find_synthesizer({})
 
@@ -164,6 +166,7 @@ def test_the_page_has_every_clip_and_is_made_again_alike(tmp_path: Path) -> None
     choices = Choices(systems=["lstm"], questions=4, seconds=1.0)
     made = make_test(run, choices, SYNTHESIZER)
     text = made.page.read_bytes()
+    assert made.key.secret.encode() not in text
     (data,) = re.findall(rb'id="data">(.*?)</script>', text)
     clips = json.loads(data)["clips"]
     assert clips.keys() == made.key.clips.keys()
@@ -175,6 +178,28 @@ def test_the_page_has_every_clip_and_is_made_again_alike(tmp_path: Path) -> None
     other = make_test(run, Choices(systems=["lstm"], questions=4, seconds=1.0, seed=1), SYNTHESIZER)
     assert other.key.test != made.key.test
     assert len(read_keys(run)) == 2
+
+
+def test_the_seed_tells_nobody_whose_clip_is_whose(tmp_path: Path) -> None:
+    """Of one run and seed, two tests have other names and other forms: neither follows from what listeners may know."""
+    choices = Choices(systems=["lstm"], questions=4, seconds=1.0)
+    one, other = (make_test(run_for_listening(tmp_path / name, pieces=5), choices, SYNTHESIZER).key for name in "ab")
+    assert one.contestants == other.contestants
+    assert not one.clips.keys() & other.clips.keys()
+    assert one.forms != other.forms
+    assert not {make_forms(3, range(5), 4, seed) for seed in (0, [0])} & {one.forms, other.forms}
+    assert {len(name) for name in one.clips} == {16}
+    assert len(one.secret) == 32
+    assert one.test != one.model_copy(update={"secret": other.secret}).test
+
+
+def test_a_key_without_a_secret_keeps_its_name() -> None:
+    """Votes of a test that was made before there were secrets are still read."""
+    key = key_of(3, prompts=5, questions=4)
+    value = key.model_dump(mode="json")
+    del value["secret"]
+    assert key.test == hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    assert Key.model_validate(value) == key
 
 
 def test_titles_are_text(tmp_path: Path) -> None:
