@@ -11,7 +11,7 @@ from scipy import optimize
 
 from bench.listening.design import NOISE, ORIGINAL, Question, make_forms
 from bench.listening.key import ALWAYS, Contestant, Key
-from bench.listening.preference import probabilities
+from bench.listening.preference import FIRST, TIE, probabilities
 from bench.listening.votes import Answer, Ballot
 
 ANSWERS: tuple[Answer, ...] = ("left", "tie", "right")
@@ -34,6 +34,13 @@ class World:
     between_listeners: float = 0.4
     between_prompts: float = 0.4
     log_tie: float = -0.7
+
+    def share(self, one: int, other: int) -> float:
+        """Share of comparisons that a system wins, ties half, over all listeners and prompts that there could be."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+        effects = nodes * np.sqrt(2 * (self.between_listeners**2 + self.between_prompts**2))
+        chance = probabilities(self.worth[one] - self.worth[other] + effects, np.array(self.log_tie))
+        return float(weights @ (chance[:, FIRST] + chance[:, TIE] / 2) / weights.sum())
 
 
 def conditional(share: float) -> float:

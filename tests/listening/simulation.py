@@ -1,4 +1,4 @@
-"""Figures of ``docs/listening-test.md``: ``python -m tests.listening.simulation``; 300 tests a line take a quarter of an hour."""
+"""Figures of ``docs/listening-test.md``: ``python -m tests.listening.simulation``; 100 tests a line take some minutes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from bench.listening.design import make_forms
 from bench.listening.power import detectable
-from bench.listening.preference import Preferences, prefer, preference, votes_of
+from bench.listening.preference import Preferences, prefer, votes_of
 from bench.listening.screening import screen
+from bench.listening.votes import Ballot
 from tests.listening.simulated import World, attentive, careless, conditional, key_of, one_sided
 
 DRAWS = 300
@@ -32,7 +33,10 @@ def result(world: World, prompts: int, listeners: int, seed: int) -> Preferences
 
 
 def coverage(tests: int) -> None:
-    """How often intervals hold the truth, and how often a test tells systems apart that are alike."""
+    """How often intervals hold the truth, and how often a test tells systems apart that are alike.
+
+    The truth is the share of comparisons that a system wins, ties half, of all listeners and prompts that there could be.
+    """
     print(
         "| Prompts | Listeners | SD between listeners, prompts | Intervals that hold the truth | Tests with a false difference |"
     )
@@ -40,11 +44,11 @@ def coverage(tests: int) -> None:
         world, covered, false = World(worth, between_listeners, between_prompts), [], 0
         for seed in range(tests):
             found = result(world, prompts, listeners, seed)
-            true = [preference(worth[c.first] - worth[c.second], found.log_tie) for c in found.comparisons]
+            true = [world.share(c.first, c.second) for c in found.comparisons]
             covered += [c.interval.low <= t <= c.interval.high for c, t in zip(found.comparisons, true, strict=True)]
             false += any(c.p < 0.05 for c in found.comparisons if worth[c.first] == worth[c.second])
         alike = f"{100 * false / tests:.1f} %" if worth == ALIKE else "–"
-        spread = f"{between_listeners}, {between_prompts}"
+        spread = f"{between_listeners:g}, {between_prompts:g}{'' if worth == ALIKE else '; systems differ'}"
         print(f"| {prompts} | {listeners} | {spread} | {100 * np.mean(covered):.1f} % | {alike} |", flush=True)
 
 
@@ -91,20 +95,32 @@ def balance(tests: int = 100) -> None:
 def detection(listeners: int = 2000) -> None:
     """How many listeners of each kind are excluded."""
     key, world = key_of(5), World([1.5, 0.75, 0.0, -0.75, -1.5])
+    press, listen = careless(key, listeners, 1), attentive(key, world, listeners, 1)
     kinds = {
-        "who press anything": careless(key, listeners, 1),
-        "who always press left": one_sided(key, listeners),
-        "the same, but for catch pairs": one_sided(key, listeners, catches=True),
-        "who listen": attentive(key, world, listeners, 1),
-        "who listen, and slip in 2 % of the catch pairs": attentive(key, world, listeners, 1, slips=0.02),
+        "press anything": press,
+        "press anything, and stop half way": stopped(press),
+        "press left": one_sided(key, listeners),
+        "press left, but for catch pairs": one_sided(key, listeners, catches=True),
+        "listen": listen,
+        "listen, and stop half way": stopped(listen),
+        "listen, and slip in 2 % of the catch pairs": attentive(key, world, listeners, 1, slips=0.02),
     }
+    print("| Listeners who | Excluded |")
     for kind, ballots in kinds.items():
-        print(f"{kind}: {100 * np.mean([bool(each.reason) for each in screen(ballots, key)]):.1f} % excluded")
+        print(f"| {kind} | {100 * np.mean([bool(each.reason) for each in screen(ballots, key)]):.1f} % |")
+
+
+def stopped(ballots: list[Ballot]) -> list[Ballot]:
+    """Take the first half of the answers."""
+    halves = [(each, -(-len(each.answers) // 2)) for each in ballots]
+    return [
+        each.model_copy(update={"answers": (*each.answers[:half], *[None] * (len(each.answers) - half))}) for each, half in halves
+    ]
 
 
 if __name__ == "__main__":
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     balance()
     coverage(number)
-    power(number // 3)
+    power(number)
     detection()

@@ -113,11 +113,21 @@ def test_intervals_cover_and_alike_systems_are_rarely_told_apart() -> None:
     for seed in range(30):
         found = prefer(votes_of(screen(attentive(key, world, 12, seed), key), key), 4, DRAWS, seed)
         for c in found.comparisons:
-            true = preference(world.worth[c.first] - world.worth[c.second], found.log_tie)
-            covered.append(c.interval.low <= true <= c.interval.high)
+            covered.append(c.interval.low <= world.share(c.first, c.second) <= c.interval.high)
         false += found.against(0, 1).p < 0.05
     assert np.mean(covered) > 0.92
     assert false <= 4  # of 30, expected at most 1.5
+
+
+def test_the_truth_of_a_simulated_world() -> None:
+    """Without differences between listeners and prompts the model's share; with them that of very many listeners and prompts."""
+    assert World([1.0, 0.0], 0, 0).share(0, 1) == pytest.approx(preference(1.0, -0.7))
+    world = World([2.0, 0.0], 0.6, 0.8)
+    effects = np.random.default_rng(0).normal(0, np.sqrt(2), 400_000)  # twice the sum of both variances
+    chance = probabilities(2.0 + effects, np.array(world.log_tie))
+    assert world.share(0, 1) == pytest.approx((chance[:, FIRST] + chance[:, TIE] / 2).mean(), abs=0.002)
+    assert world.share(0, 1) == pytest.approx(1 - world.share(1, 0))
+    assert world.share(0, 1) < preference(2.0, -0.7) - 0.02
 
 
 def test_a_known_order_is_found() -> None:
