@@ -63,9 +63,9 @@ PluginsOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugins",
-        metavar="DIR",
+        metavar="PATH",
         parser=path_of("--plugins"),
-        help="A folder of plug-ins, searched before $BENCH_PLUGINS. Repeatable.",
+        help="A folder of plug-ins, or the file of one, searched before $BENCH_PLUGINS. Repeatable.",
     ),
 ]
 DatasetArgument = Annotated[

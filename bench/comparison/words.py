@@ -36,7 +36,7 @@ def _summary(comparison: Comparison, run: Run) -> str:
     rest = [
         f"{counts['equal']} equal up to rounding" if counts["equal"] else "",
         f"{counts['untested']} on too few pieces or seeds for a test" if counts["untested"] else "",
-        f"{counts['not compared']} not comparable" if counts["not compared"] else "",
+        f"{counts['not compared']} more not comparable" if counts["not compared"] else "",
     ]
     return f"{head}: of {plural(compared, 'value')} {told}{''.join(f'; {text}' for text in rest if text)}."
 

@@ -65,6 +65,8 @@ def summary(judgement: Judgement) -> str:
     parts = ", ".join(f"{counts[s]} {'unchanged' if s == 'same' else s}" for s in STATUSES if counts[s])
     if not parts:
         return f"{heading}."
+    if judgement.exit_code == WORSE and (rows := sum(row.status != "new" for row in judgement.rows)):
+        heading += f", and {_plural(rows, 'row')} missing or incomplete"
     tests = f" {_plural(judgement.tests, 'test')} together, p adjusted by Holm." if judgement.tests else ""
     return f"{heading}: {parts}.{tests}"
 

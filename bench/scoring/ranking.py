@@ -117,10 +117,14 @@ class Standing:
 
     @cached_property
     def best(self) -> str | None:
-        """Model that is significantly better than every other; None if there is none, or only one. Its row must be complete."""
+        """Model that is significantly better than every other; None if there is none. Its row must be complete.
+
+        At least one other must have been trained as it was: who beats :attr:`apart` ones alone is the best of nothing.
+        """
         for name, row in self.known.items():
             own = [c for c in self.between_models if name in (c.one, c.other)]
-            if row.kind == "model" and name not in self.partial and own and all(self.winner(c) == name for c in own):
+            alike = any(not {c.one, c.other} & self.apart for c in own)
+            if row.kind == "model" and name not in self.partial and alike and all(self.winner(c) == name for c in own):
                 return name
         return None
 

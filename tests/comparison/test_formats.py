@@ -38,7 +38,7 @@ def test_the_text(comparison: Comparison) -> None:
     text = as_text(comparison)
     assert text.startswith(
         "B against A: of 79 values 6 differ significantly (0 better, 6 worse, 0 different without a better direction); "
-        "71 equal up to rounding; 1 not comparable.\n"
+        "71 equal up to rounding; 1 more not comparable.\n"
     )
     line = r"^lstm +4\.50 \[.*\] ± 0\.00 +7\.50 \[.*\] ± 0\.00 +\+3\.00 \[\+3\.00, \+3\.00\]  worse, p < 0\.001 over 12 pieces$"
     assert re.search(line, text, re.MULTILINE)

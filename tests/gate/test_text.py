@@ -42,7 +42,8 @@ def test_the_text_for_a_terminal():
         "not compared (the baseline has no yardstick beside its times): gan training_seconds\n"
         "warning: another environment: cpu is Z80, was Test CPU\n"
         "Too few to tell a regression from chance, however large: 1 comparison over 4 pieces.\n"
-        "Worse than the baseline: 1 worse, 1 lost, 1 better, 1 unclear, 1 untested, 1 new, 1 not compared, 1 unchanged. "
+        "Worse than the baseline, and 1 row missing or incomplete: "
+        "1 worse, 1 lost, 1 better, 1 unclear, 1 untested, 1 new, 1 not compared, 1 unchanged. "
         "12 tests together, p adjusted by Holm.\n"
     )
 
@@ -53,7 +54,8 @@ def test_only_regressions():
         "lstm: bits_per_note 7.96 -> 8.41 (+0.45, threshold 0.10; p = 0.001 over 74 held-out pieces): worse\n"
         "gan: pitch_w1 was 1.90: lost (no notes to compare)\n"
         "Too few to tell a regression from chance, however large: 1 comparison over 4 pieces.\n"
-        "Worse than the baseline: 1 worse, 1 lost, 1 better, 1 unclear, 1 untested, 1 new, 1 not compared, 1 unchanged. "
+        "Worse than the baseline, and 1 row missing or incomplete: "
+        "1 worse, 1 lost, 1 better, 1 unclear, 1 untested, 1 new, 1 not compared, 1 unchanged. "
         "12 tests together, p adjusted by Holm.\n"
     )
 
@@ -70,7 +72,7 @@ def test_markdown_for_a_ci_summary():
         "| gan | Average Pitch Distance | 9.60 | 2.00 | -7.60 | 0.48 | p \\< 0.001 over 50 pieces | better |\n\n"
         "- *better*: better by more than its threshold: a mistake or a leak may be behind it\n\n"
         "- warning: another environment: cpu is \\<b\\>\\|, was \\*\n\n"
-        "Worse than the baseline: 1 worse, 1 better. 12 tests together, p adjusted by Holm.\n"
+        "Worse than the baseline, and 1 row missing or incomplete: 1 worse, 1 better. 12 tests together, p adjusted by Holm.\n"
     )
 
 

@@ -64,6 +64,17 @@ def test_a_better_model_is_first_alone_and_bold() -> None:
     assert {c.other: standing.winner(c) for c in standing.between_models if c.one == "good"} == {"other": "good", "third": "good"}
 
 
+def test_who_is_better_than_a_pretrained_model_alone_is_not_bold() -> None:
+    """No difference between them is tested: the best of the models trained here is the best of one."""
+    elsewhere = row("elsewhere", noisy(1, 2))
+    (score,) = elsewhere.trials
+    elsewhere = replace(elsewhere, trials=(replace(score, trial=score.trial.model_copy(update={"pretrained": True})),))
+    rows = [row("good", noisy(-1, 1)), elsewhere]
+    standing = Standing("pitch_distance", rows)
+    assert (standing.apart, standing.best) == ({"elsewhere"}, None)
+    assert Standing("pitch_distance", [*rows, row("other", noisy(0, 3))]).best == "good"
+
+
 def test_models_whose_seeds_differ_as_much_tie() -> None:
     """On these pieces, each of them so noisy, the networks as trained differ beyond doubt; other trainings may not."""
     one, other = noisy(-0.5, 1, between=1.0), noisy(0.5, 2, between=1.0)
