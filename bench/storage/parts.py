@@ -29,7 +29,7 @@ from bench.system.disk import MOST_CORPUS
 #: Notes that are checked at a time.
 _AT_ONCE = 1 << 20
 
-#: Parts that are looked at, at most: the largest. What smaller ones hold is read again, together.
+#: Parts that are looked at, at most.
 MOST_PARTS = 1024
 
 _TEXTS = TypeAdapter(list[str])
@@ -86,6 +86,14 @@ class Part:
         return Reading(digest, notes, self._same[number])
 
 
+def _looked_at(paths: Sequence[Path]) -> Sequence[Path]:
+    """Choose from parts, ordered by size: all, or if they are too many so few that with what is read again all are looked at.
+
+    Were as many kept as are looked at, what is read again would be too much the next time, and that for ever.
+    """
+    return paths if len(paths) <= most_parts() else paths[-max(1, most_parts() // 4) :]
+
+
 def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
@@ -136,7 +144,7 @@ class Parts:
         self.folder, self._reader = folder, hashlib.sha256(reader.encode()).hexdigest()[:16]
         self._rows: dict[bytes, Row] = {}
         self._used: set[Path] = set()
-        for path in sorted(folder.glob(f"{self._reader}-*.npy"), key=_size)[-most_parts() :]:
+        for path in _looked_at(sorted(folder.glob(f"{self._reader}-*.npy"), key=_size)):
             try:
                 self._add(Part(path))
             except DAMAGE as error:

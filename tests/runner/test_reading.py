@@ -220,6 +220,22 @@ def test_a_corpus_of_many_parts_is_read_once(tmp_path: Path, monkeypatch: pytest
     assert read(paths, tmp_path) == first
 
 
+def test_a_corpus_with_too_many_parts_is_warm_after_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that a process read which may open more files."""
+    paths = fill(tmp_path / "music", 24)
+    monkeypatch.setattr(reading, "SMALLEST", 1)
+    monkeypatch.setattr(reading, "BATCH", 1)
+    first = read(paths, tmp_path)
+    assert len(parts(tmp_path)) == 24
+    monkeypatch.setattr(parts_module, "MOST_PARTS", 8)
+    pooled = PooledReading(tmp_path / "corpora" / "parts" / "toy", 2, 0)
+    assert shown(pooled(paths, ALL)) == first
+    pooled.remove_unused()
+    assert len(parts(tmp_path)) <= 8
+    monkeypatch.setattr(reading, "_batches", lambda missing, *_: [] if not missing else pytest.fail(f"{missing} are read again"))
+    assert read(paths, tmp_path) == first
+
+
 def test_parts_are_no_more_than_the_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
     for allowed, most in ((256, 128), (1024, 512), (1 << 20, 1024), (resource.RLIM_INFINITY, 1024), (3, 2)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, allowed=allowed: (allowed, allowed))
@@ -233,7 +249,7 @@ def test_small_parts_are_joined_in_time(tmp_path: Path, monkeypatch: pytest.Monk
         pooled = PooledReading(tmp_path / "corpora" / "parts" / "toy", 2, 1)
         assert shown(pooled(paths[:number], ALL)) == alone(paths[:number])
         pooled.remove_unused()
-    assert len(parts(tmp_path)) == 3
+    assert len(parts(tmp_path)) == 2
 
 
 def test_a_file_that_the_parser_dies_on_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
