@@ -88,6 +88,8 @@ class System:
         By ``name@version``: why there is no value.
     pretrained : bool
         Whether its model was trained elsewhere, so that its seeds are draws of one training; False in files of older versions.
+    processors : tuple of str
+        Kinds of processor that the trials that are done ran on; empty in files of older versions.
     """
 
     kind: str
@@ -99,6 +101,7 @@ class System:
     metrics: dict[str, Series] = field(default_factory=dict)
     undefined: dict[str, str] = field(default_factory=dict)
     pretrained: bool = False
+    processors: tuple[str, ...] = ()
 
     def group(self, metric: Metric) -> str:
         """Name the rows whose noise tells of this one's: those of the same metric and kind; draws don't tell of trainings."""
@@ -211,6 +214,7 @@ def _system(row: Row) -> System:
         metrics=metrics,
         undefined=undefined,
         pretrained=row.pretrained,
+        processors=tuple(sorted(row.processors)),
     )
 
 

@@ -12,7 +12,8 @@ is worse than all of them right, though the mean is the same. The goal of a metr
 The row ``real`` is a stretch of a training piece, so it says nothing about how much copying is right.
 
 Untrained rows are not judged, as a model that has learned nothing can't get worse. Times and speeds count in yardsticks
-(:mod:`bench.system.speed`), and of trained models only. A metric that had a value and has none now is lost, be it on some pieces
+(:mod:`bench.system.speed`), of trained models only and within one kind of processor: how fast another kind is differs from one
+program to the next, so a yardstick doesn't convert. A metric that had a value and has none now is lost, be it on some pieces
 or seeds only.
 """
 
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
+from bench.formatting import listed
 from bench.gate.baseline import Baseline, Series, System
 from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
@@ -277,7 +279,7 @@ def _pair(
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
     pieces, sides = shared(before, now)
     if metric.clocked:
-        if unclocked := _lacks_yardstick(verdict, old, new):
+        if unclocked := _unclocked(verdict, baseline, old, new):
             return Pair(unclocked)
         rows = zip(sides, (before, now), (old, new), strict=True)
         sides = [_in_yardsticks(side, series, row, metric) for side, series, row in rows]
@@ -346,15 +348,31 @@ def _missing(before: Series, now: Series, old: System, new: System) -> str:
     return f"{gone} of {whole} {before.over} {'has' if gone == 1 else 'have'} no value now" if gone > 0 else ""
 
 
-def _lacks_yardstick(verdict: Verdict, old: System, new: System) -> Verdict | None:
-    """Judge a time or speed that can't be converted to yardsticks; None if it can."""
+def _unclocked(verdict: Verdict, baseline: Baseline, old: System, new: System) -> Verdict | None:
+    """Judge a time or speed that can't be compared in yardsticks; None if it can."""
     if new.device != "cpu":
         return replace(verdict, status="not compared", reason="the yardstick measures a processor, not a GPU")
+    if reason := _other_processors(old.processors or _of_run(baseline), new.processors):
+        return replace(verdict, status="not compared", reason=reason)
     if any(str(seed) not in old.yardstick for seed in old.seeds):
         return replace(verdict, status="not compared", reason="the baseline has no yardstick beside its times")
     if any(str(seed) not in new.yardstick for seed in new.seeds):
         return replace(verdict, status="lost", reason="the run has no yardstick beside its times")
     return None
+
+
+def _of_run(baseline: Baseline) -> tuple[str, ...]:
+    """Processor of a baseline of an older version, which has none of each row."""
+    cpu = baseline.environment.get("cpu")
+    return (str(cpu),) if cpu else ()
+
+
+def _other_processors(old: Sequence[str], new: Sequence[str]) -> str:
+    """Say why a row's times aren't of one kind of processor; empty if they are, or a side's is not known."""
+    for side, kinds in (("baseline", old), ("run", new)):
+        if len(kinds) > 1:
+            return f"the {side}'s trials ran on several kinds of processor: {listed(kinds)}"
+    return f"it ran on {new[0]}, the baseline on {old[0]}" if old and new and old != new else ""
 
 
 def _in_yardsticks(values: NDArray[np.float64], series: Series, system: System, metric: Metric) -> NDArray[np.float64]:

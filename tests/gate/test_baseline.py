@@ -164,7 +164,9 @@ class TestFile:
         stored = stored_run.Stored(tmp_path / "run")
         for seed, cpu in enumerate(["Z80", "Test CPU"]):
             stored.add("gan", seed, stored_run.both(57, 70), provenance={"cpu": cpu})
-        assert take(stored.close()).environment["cpu"] == "Test CPU and Z80"
+        baseline = take(stored.close())
+        assert baseline.environment["cpu"] == "Test CPU and Z80"
+        assert baseline.systems["gan"].processors == ("Test CPU", "Z80")
 
     def test_thresholds_and_titles_do_not_change_the_spec_hash(self, tmp_path):
         hashes = set()

@@ -159,6 +159,27 @@ class TestTimes:
         status = "not compared" if side == "baseline" else "lost"
         assert (verdict.status, verdict.reason) == (status, f"the {side} has no yardstick beside its times")
 
+    @pytest.mark.parametrize(
+        ("old", "new", "reason"),
+        [
+            (("A",), ("B",), "it ran on B, the baseline on A"),
+            (("A",), ("A", "B"), "the run's trials ran on several kinds of processor: A and B"),
+            (("A", "B"), ("A",), "the baseline's trials ran on several kinds of processor: A and B"),
+            (("A", "B"), ("A", "B"), "the baseline's trials ran on several kinds of processor: A and B"),
+            ((), ("B",), "it ran on B, the baseline on Test CPU"),  # a file of an older version
+        ],
+    )
+    def test_are_compared_within_one_kind_of_processor(self, old, new, reason):
+        before, now = changed(RUN, "lstm", processors=old), changed(RUN, "lstm", processors=new)
+        verdict = one(now, metric="training_seconds", before=before)
+        assert (verdict.status, verdict.reason) == ("not compared", reason)
+        assert one(now, metric="pitch_distance", before=before).status == "same"
+
+    def test_on_the_same_kind_of_processor_are_compared(self):
+        now = changed(RUN, "lstm", processors=("Test CPU",))
+        for before in (RUN, now, replace(RUN, environment={})):
+            assert one(now, metric="training_seconds", before=before).status == "same"
+
     def test_are_not_compared_on_a_gpu(self):
         gpu = changed(RUN, "lstm", device="cuda")
         assert one(gpu, metric="training_seconds", before=gpu).reason == "the yardstick measures a processor, not a GPU"
