@@ -13,7 +13,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline, take
 from bench.scoring.score import score_run
-from bench.scoring.table import Row, Table
+from bench.scoring.table import SEVERAL, Row, Table
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, notes_digest
@@ -63,11 +63,12 @@ class Run:
         used = [(trial.trial.device, trial.result.provenance) for trial in row.done]
         return frozenset(
             (
-                str(ran.get("cpu") or self.record.provenance.machine.cpu or ""),
+                cpu,
                 int(ran.get("threads") or 0),
                 str(ran.get("device") or "an unknown GPU") if device == "cuda" else "",
             )
             for device, ran in used
+            for cpu in str(ran.get("cpu") or self.record.provenance.machine.cpu or "").split(SEVERAL)
         )
 
     def shares_gpu(self, row: Row) -> bool:

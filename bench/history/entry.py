@@ -16,7 +16,7 @@ from bench.gate.baseline import Baseline, Series, System, rounded, take
 from bench.metrics.metric import MOST
 from bench.scoring.crossed import Interval, Values, seeds_interval
 from bench.scoring.score import score_run
-from bench.scoring.table import Row, Table
+from bench.scoring.table import SEVERAL, Row, Table
 from bench.storage.records import RunRecord, package_versions
 from bench.storage.run_folder import RunFolder
 
@@ -149,7 +149,13 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
 def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
     """Make the entry of a baseline that a commit brought. It knows the processor, but neither threads nor plug-ins' sources."""
     parts = {name: part for name, part in baseline.environment.items() if isinstance(part, dict)}
-    machine = _machine(baseline.environment)
+    environment = baseline.environment
+    machines = {
+        name: ""
+        if len(system.processors) > 1
+        else _machine({**environment, **dict(zip(("cpu",), system.processors, strict=False))})
+        for name, system in baseline.systems.items()
+    }
     return Entry(
         FORMAT,
         run=baseline.run,
@@ -162,8 +168,8 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
         scale=str(baseline.terms.get("scale") or ""),
         spec_hash=baseline.spec_hash,
         terms=_hash(baseline.terms),
-        machine=machine,
-        rows={name: _row(system, "", machine) for name, system in baseline.systems.items() if system.seeds},
+        machine=_machine(environment),
+        rows={name: _row(system, "", machines[name]) for name, system in baseline.systems.items() if system.seeds},
     )
 
 
@@ -209,9 +215,9 @@ def _machine_of(row: Row, record: RunRecord) -> str:
 
 
 def _kind(device: str, ran: Mapping[str, Any], record: RunRecord) -> str:
-    """Kind of machine of a trial; empty where it is not known, or the GPU was shared."""
+    """Kind of machine of a trial; empty where it is not known or its folds had several, or the GPU was shared."""
     cpu, threads = ran.get("cpu") or record.provenance.machine.cpu, ran.get("threads")
-    if not cpu or not threads or ran.get("shares_gpu"):
+    if not cpu or SEVERAL in cpu or not threads or ran.get("shares_gpu"):
         return ""
     gpu = f", {ran.get('device') or 'an unknown GPU'}" if device == "cuda" else ""
     return f"{cpu}, {threads} {'thread' if threads == 1 else 'threads'}{gpu}"

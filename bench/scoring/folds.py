@@ -2,7 +2,7 @@
 
 Each fold is a trial of its own. Times, epochs and other figures of a training are means over the folds, peak memory is the
 maximum, speeds are over all notes of all folds. ``training.folds`` keeps each fold's own figures, and each epoch in
-``training.history`` names its fold.
+``training.history`` names its fold. Texts of the environment that differ between folds, as on several machines, are joined.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.metrics.likelihood import summarize
+from bench.scoring.table import SEVERAL
 from bench.storage.outcome import (
     ChordPlans,
     Copying,
@@ -58,9 +59,19 @@ def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> D
                 peak_gpu_bytes=max((o.memory.peak_gpu_bytes for o in outcomes if o.memory.peak_gpu_bytes), default=None),
             ),
             "remarks": tuple(dict.fromkeys(text for o in outcomes for text in o.remarks)),
+            "provenance": _provenance([o.provenance for o in outcomes]),
             "wall_seconds": math.fsum(o.wall_seconds or 0.0 for o in outcomes),
         }
     )
+
+
+def _provenance(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    united: dict[str, Any] = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        values = [part[name] for part in parts if part.get(name) is not None]
+        texts = all(isinstance(value, str) for value in values)
+        united[name] = SEVERAL.join(sorted(set(values))) if values and texts else max(values, default=None)
+    return united
 
 
 def _training(trainings: Sequence[Training], folds: Sequence[int]) -> Training:

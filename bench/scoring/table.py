@@ -25,6 +25,9 @@ WEIGHTED = likelihood.BY_PIECE | set(prediction.BY_UNIT.values())
 #: The metric that depends on the spec's `target`, in validation bits.
 TO_TARGET = "seconds_to_target"
 
+#: Between texts of a trial's environment that differ from fold to fold.
+SEVERAL = "; "
+
 #: Order of the rows: the systems under test, then those for comparison.
 KIND_ORDER = ("model", "untrained", "reference")
 
@@ -218,7 +221,7 @@ class Row:
     @property
     def processors(self) -> frozenset[str]:
         """Kinds of processor that completed trials ran on."""
-        return frozenset(str(t.result.provenance["cpu"]) for t in self.done if t.result.provenance.get("cpu"))
+        return frozenset(cpu for t in self.done for cpu in str(t.result.provenance.get("cpu") or "").split(SEVERAL) if cpu)
 
     @property
     def status(self) -> Status:

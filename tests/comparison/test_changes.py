@@ -229,9 +229,10 @@ class TestMachines:
         change = one(self.times(make, same, same), "generation_notes_per_second", system="real")
         assert change.reason == "only times of models are tested"
 
-    def test_times_of_several_machines_in_a_run_are_not(self, make: Make) -> None:
+    @pytest.mark.parametrize("cpus", [("Z80", "6502"), ("6502; Z80", "6502; Z80")])  # the second: of the folds of a seed
+    def test_times_of_several_machines_in_a_run_are_not(self, make: Make, cpus: tuple[str, str]) -> None:
         a, b = make("a"), make("b")
-        for seed, cpu in ((0, "Z80"), (1, "6502")):
+        for seed, cpu in enumerate(cpus):
             off(a, "lstm", BEFORE, seed=seed, provenance={"cpu": "Z80", "threads": 2})
             off(b, "lstm", BEFORE, seed=seed, provenance={"cpu": cpu, "threads": 2})
         assert one(compared(a.close(), b.close()), "training_seconds").reason == "several machines in B"

@@ -13,7 +13,7 @@ from bench.metrics import METRICS
 from bench.scoring.score import score_run
 from bench.storage.records import Interpreter
 from bench.storage.run_folder import RunFolder
-from tests.report.stored_run import Stored, example, many_pieces
+from tests.report.stored_run import Stored, both, example, many_pieces
 
 
 @pytest.fixture
@@ -104,3 +104,15 @@ def test_a_baseline_gives_the_same_values(folder: Path) -> None:
     assert of_baseline.rows["lstm"].metrics == of_run.rows["lstm"].metrics
     assert of_baseline.terms == of_run.terms
     assert (of_baseline.commit, of_baseline.rows["lstm"].code) == ("abc", "")
+
+
+def test_times_of_several_kinds_of_processor_belong_to_none(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "run")
+    for system, cpus in (("lstm", ["Z80", "6502"]), ("gan", ["Z80", "Z80"]), ("ngram", ["Z80; 6502", "Z80; 6502"])):
+        for seed, cpu in enumerate(cpus):
+            many = {"cpu": cpu, "threads": 2}
+            stored.add(system, seed, both(57, 70), provenance=many)
+    folder = stored.close()
+    of_run, of_baseline = entry_of_run(folder), entry_of_baseline(take(folder), "abc", "2026-01-01T00:00:00Z")
+    assert {name: row.machine for name, row in of_run.rows.items()} == {"lstm": "", "gan": "Z80, 2 threads", "ngram": ""}
+    assert {name: row.machine for name, row in of_baseline.rows.items()} == {"lstm": "", "gan": "Z80, 2 cores", "ngram": ""}

@@ -44,6 +44,12 @@ def test_times_of_several_kinds_of_processor_are_no_column(stored: Stored) -> No
     assert "not the same for all trials: processor: Test CPU (2 trials) and Z80 (1 trial)" in text
 
 
+def test_folds_on_several_kinds_of_processor_are_no_time_of_one(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1), provenance={"cpu": "Test CPU; Z80"})  # as folds are united
+    text = " ".join(written(stored.close())["report.md"].split())
+    assert "several kinds of processor (lstm: Test CPU, Z80), so times and speeds are not comparable" in text
+
+
 def test_the_last_resume_is_said(stored: Stored) -> None:
     stored.add("lstm", 0, moved(1))
     folder = stored.close()

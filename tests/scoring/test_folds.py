@@ -85,6 +85,13 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
     assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "budget", ())]
 
 
+def test_an_environment_names_what_differs_between_folds() -> None:
+    ran = [{"cpu": "Z80", "host": "b", "numpy": "2.0", "threads": 1}, {"cpu": "6502", "host": "a", "numpy": "2.0", "threads": 2}]
+    parts = [outcome(i, 2 - i).model_copy(update={"provenance": one}) for i, one in enumerate(ran, 1)]
+    both = unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
+    assert both.provenance == {"cpu": "6502; Z80", "host": "a; b", "numpy": "2.0", "threads": 2}
+
+
 def test_stages_that_every_fold_has_are_means_over_them() -> None:
     def stage(share: float, by: int) -> Stage:
         return Stage(share=share, updates=10 * by, notes=100 * by, seconds=1.0 * by)
