@@ -222,7 +222,10 @@ class Plain(Quiet):
         """Show the number of trials."""
         there = f", {event['done']} done before" if event["done"] else ""
         side = f", {event['jobs']} at a time" if event["jobs"] > 1 else ""
-        self.line(f"{event['total']} trials{there}{side}, {plural(event['threads'], 'thread')} each")
+        idle = f"; {plural(event['idle'], 'core')} idle" if event["idle"] else ""
+        # Of a run that resumes, other trials had as many threads as these: they are in a network's last digits.
+        more = f", --jobs {event['jobs']} shares out all" if idle and not event["done"] else ""
+        self.line(f"{event['total']} trials{there}{side}, {plural(event['threads'], 'thread')} each{idle}{more}")
 
     def on_trial(self, event: Event) -> None:
         """Start the time until a trial's first line, so that short trials have none."""

@@ -150,6 +150,7 @@ class Session:
                 "done": len(self.positions) - len(waiting),
                 "threads": self.threads,
                 "jobs": self.engine.at_a_time(self.scale, len(waiting)),
+                "idle": self.engine.idle_cores(self.scale, len(waiting)),
                 "trials": [trial.label for trial in waiting.values()],
             }
         )

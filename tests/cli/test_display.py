@@ -11,7 +11,8 @@ from bench.formatting import clean
 
 ABOUT = {"key": "k1", "trial": 3, "total": 21, "system": "lstm", "seed": 0, "label": "lstm, seed 0"}
 FIRST = {"epoch": 1, "seconds": 2.0, "loss": 4.21, "notes": 24600, "validation_bits": 17.904}
-PLAN = {"event": "plan", "total": 4, "done": 1, "threads": 2, "jobs": 1, "trials": ["a, seed 0", "b, seed 0", "a, seed 1"]}
+WAITING = ["a, seed 0", "b, seed 0", "a, seed 1"]
+PLAN = {"event": "plan", "total": 4, "done": 1, "threads": 2, "jobs": 1, "idle": 0, "trials": WAITING}
 EVENTS = [
     {"event": "start", "spec": "smoke", "scale": "cpu", "why": "asked for", "folder": "/there"},
     {"event": "prepare", "task": "start", "what": "chorales", "done": 0, "total": 0},
@@ -46,6 +47,21 @@ class Steps:
 
     def __call__(self):
         return self.time
+
+
+@pytest.mark.parametrize(
+    ("plan", "line"),
+    [
+        ({"done": 0, "jobs": 3, "threads": 1}, "4 trials, 3 at a time, 1 thread each"),
+        (
+            {"done": 0, "jobs": 3, "threads": 1, "idle": 13},
+            "4 trials, 3 at a time, 1 thread each; 13 cores idle, --jobs 3 shares out all",
+        ),
+        ({"jobs": 3, "threads": 1, "idle": 1}, "4 trials, 1 done before, 3 at a time, 1 thread each; 1 core idle"),
+    ],
+)
+def test_the_plan_is_what_will_run(plan, line):
+    assert shown(Plain, [{**PLAN, **plan}]).splitlines() == [line]
 
 
 def test_plain_lines():

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.runner.engines import ray, ray_driver, slurm
+from bench.runner.engines import local, ray, ray_driver, slurm
 from bench.runner.engines.choice import choose_engine, engine_options
+from bench.system import hardware
 
 
 def test_by_name_by_variable_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +29,27 @@ def test_by_name_by_variable_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_options_of_the_command_line_are_texts_where_the_engine_wants_one() -> None:
     given = ["sbatch=--time=1:00:00", "cpus=4", "detach=true"]
     assert engine_options("slurm", given) == {"sbatch": "--time=1:00:00", "cpus": 4, "detach": True}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "waiting", "at_a_time", "threads", "idle"),
+    [
+        (None, 40, 16, 1, 0),
+        (None, 3, 3, 1, 13),
+        (None, 0, 1, 1, 0),
+        (5, 5, 5, 3, 0),  # one core is left by the division
+        (5, 2, 2, 3, 10),
+        (1, 1, 1, 16, 0),
+        (32, 20, 20, 1, 0),
+    ],
+)
+def test_what_runs_here(
+    jobs: int | None, waiting: int, at_a_time: int, threads: int, idle: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "cores", lambda: 16)
+    monkeypatch.setattr(hardware, "memory_bytes", lambda: 16 * hardware.TRIAL_BYTES)
+    made = local.Engine(jobs=jobs)
+    assert (made.at_a_time("cpu", waiting), made.threads("cpu"), made.idle_cores("cpu", waiting)) == (at_a_time, threads, idle)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,10 @@ class Engine(Frozen, abc.ABC):
     def shares_gpu(self, scale: Scale) -> bool:
         """Whether several trials may compute on one GPU at a time."""
 
+    def idle_cores(self, scale: Scale, waiting: int) -> int:
+        """How many cores of this machine are idle because so few trials wait; 0 where they run elsewhere."""
+        return 0
+
     @abc.abstractmethod
     def run(self, work: Work) -> None:
         """Run every trial, each under its lease, and report its beginning, events and end.

@@ -22,15 +22,23 @@ class Engine(engine.Engine):
 
     def at_a_time(self, scale: Scale, waiting: int) -> int:
         """One a core or GPU, see :func:`bench.system.hardware.parallel_trials`, unless `jobs` says how many."""
-        return self.jobs or hardware.parallel_trials(scale)
+        return max(1, min(waiting, self._most(scale)))
 
     def threads(self, scale: Scale) -> int:
-        """Each trial's part of the cores."""
-        return max(1, hardware.cores() // self.at_a_time(scale, 0))
+        """Each trial's part of the cores, however few trials there are: a run that resumes must end in the same table."""
+        return max(1, hardware.cores() // self._most(scale))
 
     def shares_gpu(self, scale: Scale) -> bool:
-        """Whether more trials run at a time than there are GPUs."""
-        return self.at_a_time(scale, 0) > max(1, len(hardware.gpu_ids()))
+        """Whether more trials may run at a time than there are GPUs."""
+        return self._most(scale) > max(1, len(hardware.gpu_ids()))
+
+    def idle_cores(self, scale: Scale, waiting: int) -> int:
+        """Cores that no trial has, as there are fewer trials than could run at a time."""
+        few = scale != "gpu" and 0 < waiting < self._most(scale)
+        return max(0, hardware.cores() - waiting * self.threads(scale)) if few else 0
+
+    def _most(self, scale: Scale) -> int:
+        return self.jobs or hardware.parallel_trials(scale)
 
     def run(self, work: Work) -> None:
         """See :meth:`bench.runner.engines.engine.Engine.run`."""
