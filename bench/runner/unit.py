@@ -7,6 +7,7 @@ is a pipe, its end stops the trial.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -70,10 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file, events, _ = unit_files(Path(run), key)
     try:
         job = json.loads(read_file(file, MOST_RECORD))
-        for path in (job["corpus"], job["python"]):
-            Path(path).stat()
-    except FileNotFoundError as error:
-        print(f"{error.filename} can't be seen from {host()}.", file=sys.stderr)
+        Path(job["corpus"]).stat()
+        if not os.access(job["python"], os.X_OK):
+            raise FileNotFoundError(errno.ENOENT, "not executable", job["python"])
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        print(f"{error.filename} can't be used on {host()}: {error.strerror}.", file=sys.stderr)
         return UNSEEN
     unit = Unit(RunFolder(Path(run)), job, events)
     with Signals() as signals:

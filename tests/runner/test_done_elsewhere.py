@@ -94,9 +94,11 @@ def test_a_machine_without_an_interpreter_ends_the_run(work: Work, code: int, mi
 
 
 def test_the_command_of_a_trial_says_that_its_interpreter_is_missing(work: Work, capfd: pytest.CaptureFixture[str]) -> None:
+    """There is none, none can be in a file, and what isn't executable is none."""
     key = str(work.jobs[0]["key"])
     file, _, _ = unit.unit_files(work.folder.path, key)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps({**work.jobs[0], "python": "/nowhere/python"}))
-    assert unit.main([str(work.folder.path), key]) == unit.UNSEEN
-    assert "/nowhere/python can't be seen from" in capfd.readouterr().err
+    for python in ("/nowhere/python", f"{file}/python", str(file)):
+        file.write_text(json.dumps({**work.jobs[0], "python": python}))
+        assert unit.main([str(work.folder.path), key]) == unit.UNSEEN
+        assert f"{python} can't be used on " in capfd.readouterr().err

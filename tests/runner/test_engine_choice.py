@@ -13,6 +13,9 @@ import pytest
 from bench.errors import UsageError
 from bench.runner.engines import local, ray, ray_driver, slurm
 from bench.runner.engines.choice import choose_engine, engine_options
+from bench.runner.engines.engine import Work
+from bench.runner.processes import Signals
+from bench.storage.run_folder import RunFolder
 from bench.system import hardware
 
 
@@ -91,3 +94,11 @@ def test_what_a_command_says_that_can_not_start_comes_back() -> None:
     command = [sys.executable, "-c", "import os; exit(os.environ['WORD'])"]
     assert ray_driver.run_command(command, {"WORD": "no such module"}) == (1, "no such module")
     assert ray_driver.run_command([sys.executable, "-c", ""], {}) == (0, "")
+
+
+def test_a_python_for_ray_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_PYTHON_RAY", "/nowhere/python")
+    work = Work(RunFolder(tmp_path), [], [], "cpu", Signals(), lambda job, event: None)
+    with pytest.raises(UsageError, match="/nowhere/python can't be started") as refused, ray.Engine().connect(work):
+        pass
+    assert "$BENCH_PYTHON_RAY" in refused.value.hint

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import Field
 
-from bench.errors import MachineError
+from bench.errors import MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, RemoteEngine, State
 from bench.runner.unit import command, make_units
@@ -54,14 +54,20 @@ class Engine(RemoteEngine):
         units = make_units(work.folder.path, [job["key"] for job in work.jobs], "ray.log")
         python = os.environ.get("BENCH_PYTHON_RAY") or sys.executable
         with open_log(units / "ray.log") as log:
-            driver = subprocess.Popen(
-                [python, "-P", str(Path(__file__).with_name("ray_driver.py")), self.address],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,  # Ctrl-C is this process's to handle
-            )
+            try:
+                driver = subprocess.Popen(
+                    [python, "-P", str(Path(__file__).with_name("ray_driver.py")), self.address],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,  # Ctrl-C is this process's to handle
+                )
+            except OSError as error:
+                raise UsageError(
+                    f"{python} can't be started: {error.strerror or error}.",
+                    "Set $BENCH_PYTHON_RAY to a Python that has the cluster's version of Ray, or remove it.",
+                ) from error
             tasks = Tasks(self, work, driver, units / "ray.log")
             try:
                 yield tasks
