@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -94,6 +95,35 @@ def test_what_a_command_says_that_can_not_start_comes_back() -> None:
     command = [sys.executable, "-c", "import os; exit(os.environ['WORD'])"]
     assert ray_driver.run_command(command, {"WORD": "no such module"}) == (1, "no such module")
     assert ray_driver.run_command([sys.executable, "-c", ""], {}) == (0, "")
+
+
+def test_a_limit_holds_over_all_arrays_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over those of one call, those that an earlier one left, and those of trials that start again."""
+    log = tmp_path / "log"
+    answers = {
+        "sbatch": f'echo "$@" >> {log}; wc -l < {log}',
+        "scontrol": "echo MaxArraySize = 2",
+        "squeue": 'for i in 0 1; do echo "1_$i|RUNNING|None"; echo "2_$i|PENDING|Dependency"; done',
+    }
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    work = Work(RunFolder(tmp_path), [{"key": key} for key in "abcde"], [], "cpu", Signals(), lambda job, event: None)
+
+    def after(keys: str, engine: slurm.Engine, adopted: str = "") -> list[str]:
+        arrays = slurm.Arrays(engine, work)
+        assert arrays.adopt("abcde") == set(adopted)
+        before = len(log.read_text().splitlines()) if log.exists() else 0
+        arrays.submit([{"key": key} for key in keys])
+        said = log.read_text().splitlines()[before:]
+        return [next((word for word in line.split() if word.startswith("--dependency=")), "") for line in said]
+
+    limited = slurm.Engine(jobs=1)
+    assert after("abcd", limited) == ["", "--dependency=afterany:1"]
+    assert after("e", limited, adopted="abcd") == ["--dependency=afterany:1:2"]  # a new trial of the next call
+    assert after("a", limited, adopted="abcd") == ["--dependency=afterany:1:2"]  # one that was lost, beside the others
+    assert after("a", slurm.Engine(), adopted="bcd") == [""]
 
 
 def test_a_python_for_ray_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

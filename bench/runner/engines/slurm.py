@@ -114,13 +114,13 @@ class Arrays(Cluster):
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """See :class:`bench.runner.engines.remote.Cluster`."""
-        most = _most_elements()
-        before = ""
+        most, again = _most_elements(), {str(job["key"]) for job in jobs}
+        before = ":".join(sorted({element.split("_")[0] for key, element in self._element.items() if key not in again}))
         for start in range(0, len(jobs), most):
             before = self._submit_array([str(job["key"]) for job in jobs[start : start + most]], before)
 
     def _submit_array(self, keys: list[str], before: str) -> str:
-        """Submit one and return its number; a limit holds within an array alone, so with one it starts after the array before."""
+        """Submit one and return its number; a limit holds within an array, so with one it starts after the arrays before."""
         script = self._folder / f"array-{keys[0]}.sh"
         script.write_text(SCRIPT.format(keys="\n".join(keys), command=shlex.join(command(self._work.folder.path))))
         throttle = f"%{self._engine.jobs}" if self._engine.jobs else ""
