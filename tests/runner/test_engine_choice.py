@@ -132,3 +132,17 @@ def test_a_python_for_ray_that_is_none_is_named(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match="/nowhere/python can't be started") as refused, ray.Engine().connect(work):
         pass
     assert "$BENCH_PYTHON_RAY" in refused.value.hint
+
+
+def test_a_machine_that_is_large_enough_may_go() -> None:
+    def node(cpus: float, gpus: float, alive: bool = True) -> dict[str, object]:
+        return {"Alive": alive, "Resources": {"CPU": cpus, **({"GPU": gpus} if gpus else {})}}
+
+    nodes = [node(4, 0), node(64, 8), {"Alive": True, "Resources": {}}]
+    assert ray_driver.too_large(nodes, 64, 0.5) == ""
+    assert ray_driver.too_large(nodes, 65, 0) == (
+        "no machine of the Ray cluster has 65 CPUs and 0 GPUs (they have 0 and 0; 4 and 0; 64 and 8)"
+    )
+    nodes[1] = node(64, 8, alive=False)
+    assert ray_driver.too_large(nodes, 1, 0.5).endswith("has 1 CPUs and 0.5 GPUs (they have 0 and 0; 4 and 0)")
+    assert ray_driver.too_large([], 1, 0).endswith("has 1 CPUs and 0 GPUs (none is alive)")

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 #: Seconds between two looks at the tasks.
@@ -28,7 +29,7 @@ CONNECT = 10.0
 #: Seconds for a trial to end before its machine's worker is killed.
 GRACE = 10.0
 
-#: Seconds between two looks at the machines, where none is large enough: one may come.
+#: Seconds between two looks at the machines: one that is large enough for a task may come, or the only one may go.
 MACHINES = 5.0
 
 
@@ -117,7 +118,8 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
     task = ray.remote(max_retries=0)(run_command)
     waiting: list[dict[str, Any]] = []
     running: dict[Any, str] = {}
-    too_large: dict[str, tuple[float, float]] = {}
+    #: CPUs and GPUs of each task of these, and why no machine can have it, as last told.
+    asked: dict[str, tuple[float, float, str]] = {}
     looked = 0.0
     while True:
         with contextlib.suppress(queue.Empty):
@@ -131,18 +133,17 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
             message = waiting.pop(0)
             uses = {"num_cpus": message["cpus"], "num_gpus": message["gpus"]}
             running[task.options(**uses).remote(message["command"], message["environment"])] = message["key"]
-            if reason := _too_large(ray, message["cpus"], message["gpus"]):
-                too_large[message["key"]] = (message["cpus"], message["gpus"])
-                say(out, key=message["key"], state="waiting", reason=reason)
-            else:
-                say(out, key=message["key"], state="running")
-        if too_large and time.monotonic() - looked > MACHINES:
-            looked = time.monotonic()
-            for key in [key for key, uses in too_large.items() if not _too_large(ray, *uses)]:
-                del too_large[key]
-                say(out, key=key, state="running")
+            asked[message["key"]] = (message["cpus"], message["gpus"], "")
+            say(out, key=message["key"], state="running")
         for reference in ray.wait(list(running), num_returns=len(running), timeout=0)[0] if running else ():
+            del asked[running[reference]]
             _report(ray, out, reference, running.pop(reference))
+        if asked and time.monotonic() - looked > MACHINES:
+            looked, nodes = time.monotonic(), ray.nodes()
+            for key, (cpus, gpus, told) in list(asked.items()):
+                if (reason := too_large(nodes, cpus, gpus)) != told:
+                    asked[key] = (cpus, gpus, reason)
+                    say(out, key=key, state="waiting" if reason else "running", reason=reason)
     for reference in running:
         ray.cancel(reference)
     until = time.monotonic() + GRACE
@@ -151,13 +152,22 @@ def _serve(ray: Any, out: Any, lines: queue.Queue[str | None]) -> None:
             del running[reference]
 
 
-def _too_large(ray: Any, cpus: float, gpus: float) -> str:
-    """Say that no machine has what a task asks for, and what they have: Ray would wait for one for ever."""
-    machines = {(m.get("CPU", 0), m.get("GPU", 0)) for m in (node["Resources"] for node in ray.nodes() if node["Alive"])}
+def too_large(nodes: Sequence[dict[str, Any]], cpus: float, gpus: float) -> str:
+    """Say that no machine has what a task asks for, and what they have: Ray would wait for one for ever. Empty if one has.
+
+    Parameters
+    ----------
+    nodes : sequence of dict
+        What ``ray.nodes()`` returns.
+    cpus, gpus : float
+    """
+    machines = {(m.get("CPU", 0), m.get("GPU", 0)) for m in (node["Resources"] for node in nodes if node["Alive"])}
     if any(cpus <= has and gpus <= cards for has, cards in machines):
         return ""
     have = "; ".join(f"{has:g} and {cards:g}" for has, cards in sorted(machines))
-    return f"no machine of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs (they have {have})"
+    return (
+        f"no machine of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs ({f'they have {have}' if have else 'none is alive'})"
+    )
 
 
 def _report(ray: Any, out: Any, reference: Any, key: str) -> None:
