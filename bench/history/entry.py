@@ -150,12 +150,9 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
     """Make the entry of a baseline that a commit brought. It knows the processor, but neither threads nor plug-ins' sources."""
     parts = {name: part for name, part in baseline.environment.items() if isinstance(part, dict)}
     environment = baseline.environment
-    machines = {
-        name: ""
-        if len(system.processors) > 1
-        else _machine({**environment, **dict(zip(("cpu",), system.processors, strict=False))})
-        for name, system in baseline.systems.items()
-    }
+    # An older baseline knows its run's processor alone.
+    kinds = {name: system.processors or (environment.get("cpu"),) for name, system in baseline.systems.items()}
+    machines = {name: "" if len(of) > 1 else _machine({**environment, "cpu": of[0]}) for name, of in kinds.items()}
     return Entry(
         FORMAT,
         run=baseline.run,
