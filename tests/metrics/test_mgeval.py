@@ -7,7 +7,7 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from scipy import integrate, stats
 
 from bench.api import Notes
@@ -103,6 +103,7 @@ def test_a_set_that_was_moved_diverges() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=30), st.lists(st.integers(0, 50), min_size=2, max_size=30))
+@example([18, 18, 19], [18, 18, 20])
 @settings(deadline=None)
 def test_overlap_and_divergence_of_any_two_sets(one: list[int], other: list[int]) -> None:
     if len(set(one)) == 1 or len(set(other)) == 1:
@@ -114,9 +115,9 @@ def test_overlap_and_divergence_of_any_two_sets(one: list[int], other: list[int]
     assert 0 <= divergence(a, b) < 50
     assert overlap_area(a, a) == pytest.approx(1)
     assert divergence(a, a) == 0
-    # In another unit nothing changes.
+    # In another unit rounding alone may differ, and cut a kernel a point earlier: its height there is 4e-6 of its highest.
     c, d = density(np.array(one) * 0.001), density(np.array(other) * 0.001)
-    assert overlap_area(c, d) == pytest.approx(overlap_area(a, b), abs=1e-9)
+    assert overlap_area(c, d) == pytest.approx(overlap_area(a, b), abs=1e-6)
 
 
 def test_equal_distances_have_no_density() -> None:
