@@ -5,8 +5,10 @@ import sys
 import pytest
 from hypothesis import settings
 
-# A deadline is an absolute time, and the first example may pay for an import.
-settings.register_profile("untimed", deadline=None)
+# A deadline is an absolute time, and the first example may pay for an import. Examples are the same in each run, so that nobody's
+# change fails by one that chance drew: `pytest --hypothesis-profile explore` draws others.
+settings.register_profile("untimed", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("untimed")
 
 
