@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.plugins.discovery import shipped_folder
 from bench.plugins.header import CLASSES, Plugin
+from bench.plugins.opened import opened
 from bench.plugins.source import parse
 
 _HERE = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ def imported_packages(plugin: Plugin) -> dict[str, list[str]]:
 
     Such are those of ``$PYTHONPATH`` and of editable installations: their code changes without a version. Each has one path; a
     namespace package, which may lie in several checkouts, has one in each. What these import in turn from other such packages
-    isn't followed; :func:`unknown_packages` finds it once it was imported.
+    isn't followed; :func:`unknown_code` finds it once it was imported.
     """
     return _packages_of(_followed(plugin))
 
@@ -66,19 +67,45 @@ def _packages_of(followed: Mapping[Path, ast.Module]) -> dict[str, list[str]]:
     return {name: users for name, found in places.items() if (users := [str(place) for place in found if _is_users(place)])}
 
 
-def unknown_packages(packages: Mapping[str, Sequence[str]]) -> list[str]:
-    """Name what this process has imported from neither `packages`, Python, bench, a plug-in's folder nor installed packages."""
-    known = [Path(place) for places in packages.values() for place in places]
-    return sorted(
-        name
-        for name, module in list(sys.modules.items())
-        if "." not in name and name not in _OTHERS and not name.startswith("bench_plugins_")
-        if any(
-            _is_users(path := Path(place).absolute()) and not any(path.is_relative_to(package) for package in known)
-            for place in (getattr(module, "__file__", None), *getattr(module, "__path__", ()))
-            if place is not None
-        )
-    )
+def unknown_code(plugin: Plugin, packages: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name the user's code that this process used and that no digest covers: packages, and other files.
+
+    Parameters
+    ----------
+    plugin : Plugin
+        A file in its folder is named by its path from there, another one by its whole path.
+    packages : mapping of str to sequence of str
+        Those that the digest covers, see :func:`imported_packages`.
+
+    Returns
+    -------
+    list of str
+        Sorted; of files those that were opened since :func:`bench.plugins.opened.watch`.
+    """
+    folder = plugin.path.parent.absolute()
+    unknown = _unknown_packages([Path(place) for places in packages.values() for place in places])
+    known = {os.path.realpath(path) for _, path in (*_own_files(plugin, _followed(plugin)), *_files_of(packages))}
+    named = [
+        _HERE,
+        *(shipped_folder(kind).resolve() for kind in CLASSES),
+        *(place.resolve() for places in unknown.values() for place in places),
+    ]
+    real = {path: Path(os.path.realpath(path)) for path in opened() if _is_users(path)}
+    files = [path for path, at in real.items() if str(at) not in known and not any(at.is_relative_to(place) for place in named)]
+    return sorted([*unknown, *(str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in files)])
+
+
+def _unknown_packages(known: Sequence[Path]) -> dict[str, list[Path]]:
+    """Find the packages of the user's that were imported from none of the `known` places, with their places."""
+    unknown: dict[str, list[Path]] = {}
+    for name, module in list(sys.modules.items()):
+        if "." in name or name in _OTHERS or name.startswith("bench_plugins_"):
+            continue
+        places = [place for place in (getattr(module, "__file__", None), *getattr(module, "__path__", ())) if place is not None]
+        for path in (Path(place).absolute() for place in places):
+            if _is_users(path) and not any(path.is_relative_to(package) for package in known):
+                unknown.setdefault(name, []).append(path)
+    return unknown
 
 
 def _is_users(path: Path) -> bool:

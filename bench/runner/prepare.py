@@ -24,7 +24,8 @@ from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
 from bench.music.reading import reading_by
-from bench.plugins.digest import imported_packages, source_digest, unknown_packages
+from bench.plugins import opened
+from bench.plugins.digest import imported_packages, source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, load
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import import_packages_from_source
@@ -86,6 +87,7 @@ class Source:
         choice = DatasetChoice.model_validate(job["dataset"])
         plugin = get_plugin("dataset", choice.name, [Path(p) for p in job["plugins"]])
         import_packages_from_source(imported_packages(plugin))
+        opened.watch()
         try:
             dataset = load(plugin)(**choice.options)
         except TypeError as error:
@@ -433,7 +435,7 @@ def _corpus(
 
 def _with_code(splits: Splits, plugin: Plugin) -> Splits:
     """Add a remark on the code that the corpus's key doesn't know, so that a change of it would go unnoticed."""
-    if not isinstance(splits, Splits) or not (unknown := unknown_packages(imported_packages(plugin))):
+    if not isinstance(splits, Splits) or not (unknown := unknown_code(plugin, imported_packages(plugin))):
         return splits
     remark = (
         f"the dataset's plug-in uses code that isn't part of its key: {listed(unknown)}. After a change of it, empty the folder "

@@ -25,7 +25,8 @@ from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.metrics.sample_scores import store_scores
 from bench.music.codec import NoteCodec
-from bench.plugins.digest import source_digest, unknown_packages
+from bench.plugins import opened
+from bench.plugins.digest import source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, raised_by_plugin
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import import_packages_from_source
@@ -228,7 +229,7 @@ class TrialTask:
             *self._likelihood(model, kind, division),
         )
         self._remark_on_weights(samples)
-        self._remark_on_code()
+        self._remark_on_code(plugin)
         facts = self._facts(model)
         self.peak = peak_bytes()
         self.phase = "originality"  # measured here, because scoring does not read the training pieces
@@ -262,6 +263,7 @@ class TrialTask:
                 raise PluginError(f"{sys.executable} has {ours}, the runner {theirs}.", "Install the same midibench in both.")
             raise PluginError(f"{plugin.path} or a file that it shares was changed during the run.", "Start the run again.")
         import_packages_from_source(self.job.get("packages", {}))
+        opened.watch()
         return plugin
 
     def _build(self, plugin: Plugin) -> Model:
@@ -421,9 +423,9 @@ class TrialTask:
             self._remark(f"facts() gave {name} = {str(value)[:60]}; it must be a number from 0 to 10^15, so it is left out.")
         return facts
 
-    def _remark_on_code(self) -> None:
+    def _remark_on_code(self, plugin: Plugin) -> None:
         """Say which code no key knows, so that a change of it would go unnoticed."""
-        if unknown := unknown_packages(self.job.get("packages", {})):
+        if unknown := unknown_code(plugin, self.job.get("packages", {})):
             self._remark(
                 f"uses code that isn't part of its key: {listed(unknown)}. After a change of it, give the run another --out, "
                 "or import it in the plug-in's own file."

@@ -68,6 +68,36 @@ def test_a_namespace_package_in_two_checkouts(toy: Bench, monkeypatch: pytest.Mo
     assert not [*toy.folder.rglob("__pycache__")]
 
 
+WAYS = {
+    "by name": 'import importlib\nPITCH = importlib.import_module(".nets.big", __package__).PITCH',
+    "beside": 'import importlib\nPITCH = importlib.import_module(".net_big", __package__).PITCH',
+    "__import__": 'PITCH = __import__(__package__ + ".nets.big", fromlist=["PITCH"]).PITCH',
+    "by a place": (
+        "import importlib.util, pathlib\n"
+        'spec = importlib.util.spec_from_file_location("big", pathlib.Path(__file__).parent / "nets" / "big.py")\n'
+        "big = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(big)\nPITCH = big.PITCH"
+    ),
+    "runpy": 'import pathlib, runpy\nPITCH = runpy.run_path(pathlib.Path(__file__).parent / "nets" / "big.py")["PITCH"]',
+    "exec": 'import pathlib\nexec((pathlib.Path(__file__).parent / "nets" / "big.py").read_text())',
+    "elsewhere": 'import pathlib, runpy\nPITCH = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "big.py"))["PITCH"]',
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_code_that_only_a_run_finds_is_named(toy: Bench, way: str) -> None:
+    """As where a hyperparameter chooses the network."""
+    plugin = toy.folder / "own" / "played.py"
+    (plugin.parent / "nets").mkdir(parents=True)
+    plugin.write_text(MODEL.replace("from users_net.pitch import PITCH", WAYS[way]))
+    for file in (plugin.parent / "nets" / "big.py", plugin.parent / "net_big.py", toy.folder / "big.py"):
+        file.write_text('"""A network."""\nPITCH = 60\n')
+    toy.write({"played": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    name = {"beside": "net_big.py", "elsewhere": str(toy.folder / "big.py")}.get(way, "nets/big.py")
+    (remark,) = toy.outcome("played")["remarks"]
+    assert remark.startswith(f"uses code that isn't part of its key: {name}. ")
+
+
 DATASET = '''\
 """Music of one pitch, which a package says."""
 import numpy as np
