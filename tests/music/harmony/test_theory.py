@@ -65,6 +65,17 @@ def test_the_progression_that_was_given_for_a_named_key_is_used_in_minor_too():
     assert make_plan("A minor", Harmony(key="auto", progression=("i", "VI"), minor=("V",))).chords == ((4, 8, 11),)
 
 
+def test_a_low_degree_of_minor_is_low_once():
+    """``bVII`` and ``VII`` are one chord in minor, B flat in C minor; in major they are two."""
+    written = ("i", "bVII", "bVI", "bIII", "V/bVII")
+    plain = ("i", "VII", "VI", "III", "V/VII")
+    named = Harmony(key="C minor", progression=written)
+    assert named.progression == Harmony(minor=written).minor == plain
+    assert make_plan("C minor", named).chords[:4] == ((0, 3, 7), (10, 2, 5), (8, 0, 3), (3, 7, 10))
+    assert Harmony(progression=written).progression == written
+    assert make_plan("C major", Harmony(progression=("bVII", "bVI"))).chords == ((10, 2, 5), (8, 0, 3))
+
+
 @pytest.mark.parametrize("numeral", ["bVI", "viio7", "#ivø65", "III+", "V43/V", "vi64", "V9", "ii/bVII"])
 @pytest.mark.parametrize("mode", ["major", "minor"])
 def test_whatever_a_spec_may_ask_for_is_a_chord(numeral, mode):
