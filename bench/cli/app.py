@@ -173,7 +173,7 @@ def _run() -> None:
         if ending.code == 1 and not isinstance(cause, typer.Exit):
             sys.exit(BROKEN_PIPE if isinstance(cause, OSError) else INTERNAL)
         raise
-    except Exception as error:
+    except BaseException as error:  # a library's panic is no Exception, and Python would leave 1, which means worse
         if isinstance(error, ImportError) and (refused := import_refused(error, error.name or "a library")):
             _say(refused)
             sys.exit(refused.exit_code)

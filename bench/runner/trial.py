@@ -168,7 +168,7 @@ class TrialTask:
         outcome: Done | Failed
         try:
             outcome = Done(status="done", memory=Memory(), **common, **self._perform())
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:  # a plug-in may leave by sys.exit, and a library's panic is no Exception
             traceback.print_exc()
             sys.stderr.flush()
             failure = Failure(

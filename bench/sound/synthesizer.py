@@ -80,7 +80,10 @@ class Synthesizer:
         count = round(seconds * RATE)
         try:
             wave = render_wave_from(self.content, _dry(notes, seconds))
-        except RuntimeError as error:
+        except BaseException as error:
+            # What is damaged within may let the library panic, which is no Exception.
+            if not (isinstance(error, RuntimeError) or type(error).__name__ == "PanicException"):
+                raise
             raise DataError(f"{self.soundfont} can't be played ({error}); expected a SoundFont 2 file (.sf2).") from error
         stereo, _ = soundfile.read(io.BytesIO(wave), frames=count, dtype="float32", always_2d=True)
         samples = np.zeros(count, np.float32)
