@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench.cli.options import OutOption, OutputOption, RunArgument, path_of
-from bench.cli.output import find_run, make_console, print_line
+from bench.cli.output import find_run, make_console, print_line, tell_left_out
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ def _earlier(history: Path, before: Baseline, now: Baseline, folder: Path, table
     from bench.history.noise import earlier_trainings
 
     entries, problems = read(history)
-    for problem in problems:
-        print_line(make_console(stderr=True), f"left out: {problem}")
+    tell_left_out(problems)
     found = earlier_trainings(entries, before, now, entry_of_run(folder, table))
     rows: dict[str, int] = {}
     for (system, _), groups in found.items():

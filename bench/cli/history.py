@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import OutOption, RunArgument, path_of
-from bench.cli.output import find_run, make_console, print_line
+from bench.cli.output import find_run, make_console, print_line, tell_left_out
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def add(
         raise UsageError(f"{run} has nothing to keep: no trial has ended well.", "Give the same `bench run` again to resume it.")
     added = add(path, entry)
     entries, problems = read(path)
-    _tell(problems)
+    tell_left_out(problems)
     count = plural(len(entries), "run")
     print_line(make_console(stderr=True), f"{entry.run}: {'added' if added else 'there already, unchanged'}; {count} in all")
     print_line(make_console(), str(path))
@@ -83,11 +82,6 @@ def show(
         print_line(make_console(stderr=True), str(html))
 
 
-def _tell(problems: Sequence[str]) -> None:
-    for problem in problems:
-        print_line(make_console(stderr=True), f"left out: {problem}")
-
-
 def _entries(file: Path | None, baselines: Path | None, out: Path | None) -> tuple[Entry, ...]:
     from bench.history import file as history_file
     from bench.history import git
@@ -98,12 +92,12 @@ def _entries(file: Path | None, baselines: Path | None, out: Path | None) -> tup
     if baselines is None:
         path = file or Places.find(out).out / "history.jsonl"
         entries, problems = history_file.read(path)
-        _tell(problems)
+        tell_left_out(problems)
         if not entries:
             raise UsageError(f"{path} is empty.", f"Add a run: bench history add RUN --file {path}.")
         return entries
     entries, skipped = git.read(baselines)
-    _tell(skipped)
+    tell_left_out(skipped)
     if not entries:
         raise UsageError(f"No commit of this repository has a baseline at {baselines} that can be read.", "See `bench baseline`.")
     return entries

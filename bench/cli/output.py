@@ -6,7 +6,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,12 @@ def prepare_output() -> None:
 def print_line(console: Console, text: str) -> None:
     """Print a line without markup or wrapping."""
     console.print(Text(text), soft_wrap=True)
+
+
+def tell_left_out(problems: Sequence[str]) -> None:
+    """Say on stderr what of the input isn't used, and why: a line for each."""
+    for problem in problems:
+        print_line(make_console(stderr=True), f"left out: {problem}")
 
 
 def show_error(console: Console, error: BenchError, prefix: str = "") -> None:

@@ -104,8 +104,8 @@ class System:
     processors: tuple[str, ...] = ()
 
     def group(self, metric: Metric) -> str:
-        """Name the rows whose noise tells of this one's: those of the same metric and kind; draws don't tell of trainings."""
-        return f"{metric.name} {'pretrained' if self.pretrained else self.kind}"
+        """Name the rows whose noise tells of this one's, see :func:`group_of`."""
+        return group_of(metric.name, self.kind, self.pretrained)
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,11 @@ class Baseline:
     def incomplete(self) -> dict[str, str]:
         """Rows with trials that failed or did not run, and the first reason."""
         return {name: f"seed {seed}: {why}" for name, s in self.systems.items() for seed, why in list(s.failed.items())[:1]}
+
+
+def group_of(metric: str, kind: str, pretrained: bool) -> str:
+    """Name the rows whose noise tells of each other's: those of one metric and kind. Draws don't tell of trainings."""
+    return f"{metric} {'pretrained' if pretrained else kind}"
 
 
 def rounded(value: float) -> float:

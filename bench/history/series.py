@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from bench.gate.baseline import group_of
 from bench.gate.compare import JUDGED
 from bench.history.entry import Entry, EntryRow, Measured
 from bench.metrics import METRICS, Metric, skill
@@ -95,8 +96,8 @@ class Series:
 
     @property
     def group(self) -> str:
-        """Name the series whose noise tells of this one's: those of the same metric and kind; draws don't tell of trainings."""
-        return f"{self.metric.name} {'pretrained' if self.pretrained else self.kind}"
+        """Name the series whose noise tells of this one's, see :func:`bench.gate.baseline.group_of`."""
+        return group_of(self.metric.name, self.kind, self.pretrained)
 
     def first_of(self, unit: int) -> int:
         """Index of the first point of a unit."""

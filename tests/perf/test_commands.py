@@ -1,7 +1,6 @@
 """What a user waits for without a model: the report of a run, `bench list`, the start of a trial. `tox -e perf`.
 
-Processor time of the processes in yardstick-seconds, so that neither a busy nor a slow machine counts. The aims are those of two
-quiet cores of 2025.
+Processor time of the processes in yardstick-seconds, so that neither a busy nor a slow machine counts.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ ROUNDS = 3
 #: Share of an aim that any machine reaches: below it the code got slower.
 FLOOR = 1 / 4
 
-SHORT = "small or shared caches slow imports and Python down more than the yardstick"
+SHORT = "in yardstick-seconds no machine has reached it yet, and no profile says why"
 
 
 def of_children(work: Callable[[], object]) -> float:
