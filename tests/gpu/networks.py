@@ -40,13 +40,13 @@ BLOCK = 16
 def plugin(name: str) -> Any:
     model = load(find_plugins("model")[name])
     if name == "music-transformer":
-        sys.modules[model.__module__].BLOCK = BLOCK  # type: ignore[attr-defined]
+        sibling("_relative", model).BLOCK = BLOCK
     return model
 
 
-def sibling(name: str) -> Any:
-    """A module that the PyTorch models share, ``_torch`` or ``_learner``, say."""
-    return sys.modules[f"{plugin('transformer').__module__.rpartition('.')[0]}.{name}"]
+def sibling(name: str, model: Any = None) -> Any:
+    """A module that the PyTorch models share, ``_torch`` or ``_learner``, say: one that `model`, or the Transformer, imports."""
+    return sys.modules[f"{(model or plugin('transformer')).__module__.rpartition('.')[0]}.{name}"]
 
 
 def fit(name: str, folder: Path, device: str, budget: Budget, *, emit: Any = None, **params: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ def test_likelihoods_are_those_of_the_processor(name: str, device: str) -> None:
 
 def test_attention_is_tried_in_several_blocks() -> None:
     model = plugin("music-transformer")(**SHAPES["music-transformer"])
-    attention = sys.modules[type(model).__module__]
+    attention = sibling("_relative")
     for queries, keys in ((model.window, model.window), (model.span, 2 * model.span - 1)):  # in training, and in scoring
         assert len(attention.banded(queries, keys, model.span, torch.device("cpu"), attention.BLOCK)) > 1
 

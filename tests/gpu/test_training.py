@@ -50,7 +50,7 @@ def test_fast_gradients_are_near_the_exact_ones(
     model.network = model.make_network().to(model.device)
     model.network.load_state_dict(trained(name).network.state_dict())
     windows = sibling("_training").Windows(TRAIN, model.codec, model.window, 5, 0.1, 0)
-    batch = next(windows.epoch(1, model.batch))
+    batch = sibling("_batches").to_device(model.device, *next(windows.epoch(1, model.batch)))
     if device == "cpu":
         monkeypatch.setattr(shared, "autocast", lambda device: torch.autocast("cpu", torch.bfloat16))
     # The VAE's noise: the same numbers from compiled code.
@@ -72,9 +72,9 @@ def gradients(training: Any, forward: Any, batch: Any) -> tuple[float, dict[str,
     """Loss and gradients of a batch, late in training: the VAE's divergence counts in full."""
     training.network.train().zero_grad(set_to_none=True)
     torch.manual_seed(1)
-    loss = training._loss(forward, *batch, 1000)
+    loss = training._likelihood(forward, batch, 1000)
     torch.autograd.backward(loss)
-    return float(loss), {name: p.grad.clone() for name, p in training.network.named_parameters()}
+    return float(loss.detach()), {name: p.grad.clone() for name, p in training.network.named_parameters()}
 
 
 def test_nine_trainings_in_a_process_are_all_compiled(device: str, graphs: list[int], tmp_path: Path) -> None:
