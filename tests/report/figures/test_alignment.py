@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
-from bench.report.alignment import compared, orders, sentences
+from bench.report.alignment import compared, mean_ranks, orders, sentences
 from bench.report.figures import alignment
 
 from ..stored_run import REAL, Stored, both, built, example, moved, notes, written
@@ -66,3 +71,14 @@ def test_two_rows_have_no_order_worth_a_figure(stored: Stored) -> None:
     assert sentences(report) == []
     assert alignment.gallery(report).drawings == ()
     assert "Fewer than three rows" in alignment.gallery(report).note
+
+
+@given(st.lists(st.integers(0, 9).map(float), min_size=1))
+def test_mean_ranks_are_scipys(values: list[float]) -> None:
+    assert mean_ranks(values) == stats.rankdata(values).tolist()
+
+
+def test_no_report_loads_scipy_stats() -> None:
+    """It would be a tenth of the default run's report."""
+    code = "import sys, bench.report, bench.report.watch; print('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
