@@ -64,12 +64,12 @@ class Learner(UnitLearner):
 
     def losses(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Negative log probability of each event, nats, (B, T)."""
-        with self.training_precision():
+        with self.autocast():
             odds = network(inputs)
         # As one row of events: of more dimensions a GPU's kernel doesn't repeat its sums.
         return F.cross_entropy(odds.float().flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
 
-    def training_precision(self) -> Any:
+    def autocast(self) -> Any:
         """Context of a forward pass in training."""
         return _torch.autocast(self.device)
 

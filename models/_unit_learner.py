@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,11 +116,16 @@ class UnitLearner(bench.api.Model):
         self.network = training.averaged
         progress = training.progress
         for _ in progress.evaluations():
-            loss, notes = training.train()
+            with self.training_precision():
+                loss, notes = training.train()
             rate = training.optimizer.param_groups[0]["lr"]
             progress.finish(loss=loss, score=mean_nats(self.log_likelihood(valid)), notes=notes, rate=rate)
         progress.restore_best()
         self.peak_gpu_bytes = progress.peak_gpu_bytes
+
+    def training_precision(self) -> Any:
+        """Context of the updates, forwards and backwards; an evaluation between them is outside."""
+        return contextlib.nullcontext()
 
     def precision(self) -> str:
         """Precision of the products in training."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from . import _torch
 from ._event_learner import Learner
+from ._layers import Recurrent
 
 REQUIRES = ("torch",)
 FEATURES = "LSTM over performance events (Oore et al. 2018); exact likelihood of events"
@@ -76,9 +77,13 @@ class Model(Learner):
         """Make a network of these sizes; its weights are drawn now."""
         return Network(self.vocabulary.size, self.layers, self.units, self.dropout)
 
+    def autocast(self) -> Any:
+        """Nothing: autocast would run recurrent layers in float16, see :func:`models._torch.training_precision`."""
+        return contextlib.nullcontext()
+
     def training_precision(self) -> Any:
-        """Context of a forward pass in training: none on a CPU."""
-        return _torch.training_precision() if self.device.type == "cuda" else contextlib.nullcontext()
+        """TensorFloat-32 in cuDNN's recurrent layers."""
+        return _torch.training_precision()
 
     def precision(self) -> str:
         """Precision of the products in training."""
@@ -86,9 +91,9 @@ class Model(Learner):
 
 
 class State:
-    """What the recurrent layers carry, (layers, B, units); nothing before the first event."""
+    """What each recurrent layer carries, (1, B, units) twice; nothing before the first event."""
 
-    carried: tuple[Tensor, Tensor] | None = None
+    carried: list[tuple[Tensor, Tensor]] | None = None
 
 
 class Network(nn.Module):
@@ -106,16 +111,16 @@ class Network(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.hear = nn.Embedding(events + 1, units)  # and the start symbol
-        self.lstm = nn.LSTM(units, units, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.lstm = Recurrent(nn.LSTM, units, units, layers, dropout)
         self.tell = nn.Linear(units, events)
         # With PyTorch's own weights, a third of these, signals vanish: two layers learned nothing but how often each event comes.
         for name, parameter in self.lstm.named_parameters():
             for gate in parameter.chunk(4):  # input, forget, cell, output
-                if name.startswith("weight_ih"):
+                if "weight_ih" in name:
                     nn.init.xavier_uniform_(gate, gain=2.0)
-                elif name.startswith("weight_hh"):
+                elif "weight_hh" in name:
                     nn.init.orthogonal_(gate)
-            if name.startswith("bias_ih"):  # forget gates begin open (Jozefowicz et al. 2015)
+            if "bias_ih" in name:  # forget gates begin open (Jozefowicz et al. 2015)
                 nn.init.ones_(parameter.chunk(4)[1])
 
     def forward(self, events: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from . import _torch
 from ._batches import scored_notes
 from ._divergence import discrepancy, kl_to_standard
 from ._fields import FieldNetwork
+from ._layers import Recurrent
 from ._learner import Learner, padded
 
 REQUIRES = ("torch",)
@@ -314,7 +315,7 @@ class Network(FieldNetwork):
         self.span, self.latent = span, latent
         self.dropout, self.word_dropout, self.free_nats = dropout, word_dropout, free_bits * math.log(2)
         self.encoder = Encoder(width, latent)
-        self.recurrent = nn.GRU(width + latent, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.recurrent = Recurrent(nn.GRU, width + latent, width, layers, dropout)
         self.lift = nn.Linear(latent, width)
         self.norm = nn.LayerNorm(width)
         self.add_heads()
@@ -332,7 +333,7 @@ class Network(FieldNetwork):
         mean, log_variance = self.encoder(x, mask.reshape(-1, self.span))
         return mean.view(B, -1, self.latent), log_variance.view(B, -1, self.latent)
 
-    def decode(self, inputs: Tensor, z: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode(self, inputs: Tensor, z: Tensor, state: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Compute the states (B, T, C) that predict the notes after `inputs` (B, T, 4), given `z` (B, T, Z).
 
         The recurrent `state` after the notes before is passed in, that after `inputs` returned as well.
@@ -343,7 +344,7 @@ class Network(FieldNetwork):
         with torch.autocast(x.device.type, enabled=False):  # cuDNN's recurrent layers know no bfloat16, see training_precision
             y, state = self.recurrent(torch.cat([x, z], dim=-1).float(), state)
         h: Tensor = self.norm(y + self.lift(z))
-        return F.dropout(h, self.dropout, self.training) if self.dropout else h, cast("Tensor", state)
+        return F.dropout(h, self.dropout, self.training) if self.dropout else h, state
 
     def along(self, z: Tensor, notes: int) -> Tensor:
         """Each note's latent, (B, notes, Z), from those of the spans, (B, K, Z)."""

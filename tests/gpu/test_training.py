@@ -101,7 +101,7 @@ def test_a_training_repeats_and_resumes_bit_for_bit(
         if event["epoch"] == 3:
             raise KilledError
 
-    shape: dict[str, Any] = {"layers": 1, "dropout": 0.1} if name in LEARNERS else {}
+    shape: dict[str, Any] = {"layers": 2, "dropout": 0.1} if name in LEARNERS else {}
     straight, again = (fit(name, tmp_path / folder, device, budget, **shape) for folder in ("straight", "again"))
     with contextlib.suppress(KilledError):
         fit(name, tmp_path / "killed", device, budget, emit=kill, **shape)

@@ -122,3 +122,32 @@ def test_mistakes(name: str) -> None:
         MODELS[name](keys=61)
     with pytest.raises(TrialError, match="`fit` must come before"):
         MODELS[name]().log_likelihood(TRAIN)
+
+
+def test_the_lstms_forwards_and_backwards_have_one_precision(tmp_path: Path) -> None:
+    """On cuDNN the switch of TensorFloat-32 counts at the moment of each; validation between them is in float32."""
+    model = MODELS["event-lstm"](**TINY["event-lstm"])
+    make, seen = model.make_network, {"forward": set(), "backward": set(), "scored": set()}
+
+    def watched() -> Any:
+        network = make()
+
+        def switch(at: str) -> None:
+            seen[at].add(torch.backends.cudnn.allow_tf32)
+
+        def heard(module: Any, inputs: Any, output: Any) -> None:
+            switch("forward" if module.training else "scored")
+            if output.requires_grad:
+                output.register_hook(lambda gradient: switch("backward"))
+
+        network.register_forward_hook(heard)
+        return network
+
+    model.make_network = watched
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False  # as where a trial takes a GPU
+    try:
+        model.fit([walk(0)], [walk(1)], Run(0, Budget(1), tmp_path, threads=1))
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    assert seen == {"forward": {True}, "backward": {True}, "scored": {False}}

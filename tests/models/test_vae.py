@@ -47,7 +47,7 @@ def scrambled(folder: Path, **params: Any) -> Any:
 def deaf(model: Any) -> Any:
     """The model with a decoder that doesn't listen to the latent."""
     with torch.no_grad():
-        model.network.recurrent.weight_ih_l0[:, model.width :] = 0
+        model.network.recurrent[0].weight_ih_l0[:, model.width :] = 0
         model.network.lift.weight.zero_()
     return model
 
