@@ -6,7 +6,8 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from bench.runner import unit
 from bench.runner.engines import local, remote, slurm
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, State
+from bench.runner.lease import Holder
 from bench.runner.supervision import trial_task
 
 from .conftest import Bench
@@ -81,6 +83,35 @@ def test_a_process_that_ended_after_its_result_was_stored_costs_nothing(work: Wo
     (work.folder.path / "units").mkdir(exist_ok=True)
     remote._Head(slurm.Engine(), work, cluster).run()
     assert {key: (work.folder.trial_dir(key) / "outcome.json").read_bytes() for key in cluster.keys} == before
+
+
+@dataclass
+class Lost(Ended):
+    """A cluster that lost all processes; those that it is given again do their trials at once."""
+
+    undone: Mapping[Path, bytes] = field(default_factory=dict)
+    submitted: list[list[str]] = field(default_factory=list)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self.submitted.append([str(job["key"]) for job in jobs])
+        for path, content in self.undone.items():
+            path.write_bytes(content)
+
+
+def test_what_was_lost_together_starts_again_together(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the lease of one tells later that nobody has it: apart, an engine might start one after the other."""
+    monkeypatch.setattr(remote, "LOOK", 0.05)
+    keys = [str(job["key"]) for job in work.jobs]
+    undone = {path: path.read_bytes() for path in (work.folder.trial_dir(key) / "outcome.json" for key in keys)}
+    for path in undone:
+        path.unlink()
+    held = unit.unit_files(work.folder.path, keys[0])[2]
+    held.parent.mkdir(exist_ok=True)
+    held.write_text(json.dumps({**asdict(Holder.this(1.0)), "where": "another machine"}))
+    cluster = Lost(keys, State("ended", 137, "killed"), undone)
+    remote._Head(slurm.Engine(expires=1), work, cluster).run()
+    assert len(keys) > 1
+    assert cluster.submitted == [keys]
 
 
 @pytest.mark.parametrize(("code", "missing"), [(unit.UNSEEN, "python"), (127, "sys.executable")])

@@ -147,6 +147,7 @@ class _Head:
         self._readers: dict[str, EventFile] = {}
         self._attempts = dict.fromkeys(self._left, 1)
         self._gone: dict[str, float] = {}
+        self._again: set[str] = set()
         self._leases: dict[str, Lease] = {}
         self._told: set[str] = set()
         self._supervisor = Supervisor(work.folder, work.on_event)
@@ -170,8 +171,9 @@ class _Head:
                 self._tell_why_they_wait(states)
             for key in list(self._left):
                 state = states.get(key, State("ended"))
-                if state.kind != "waiting" and not self._read(key) and ask:
+                if state.kind != "waiting" and not self._read(key) and ask and key not in self._again:
                     self._judge(key, state)
+            self._submit_again()
             if self._left:
                 _sleep(LOOK, signals)
         if signals.received:
@@ -200,8 +202,18 @@ class _Head:
                 return True
         return False
 
+    def _submit_again(self) -> None:
+        """Submit what starts again, once nothing else seems lost that may join it.
+
+        Trials of one lost machine start again side by side: what is submitted later may have to wait for all that was before.
+        """
+        now, others = time.monotonic(), self._gone.keys() & self._left.keys() - self._again
+        if not any(now - self._gone[key] < 2 * self._engine.expires for key in others):  # by then its lease has told
+            self._submit([key for key in self._left if key in self._again])
+            self._again.clear()
+
     def _judge(self, key: str, state: State) -> None:
-        """Start a trial again whose process is gone without a word, unless another has it, or that happened too often."""
+        """Have a trial start again whose process is gone without a word, unless another has it, or that happened too often."""
         if state.kind in ("waiting", "running"):
             self._gone.pop(key, None)
             return
@@ -234,7 +246,7 @@ class _Head:
         self._attempts[key] += 1
         text = f"{label}: its process is gone ({reason}); it starts again"
         self._work.on_event(self._left[key], {"event": "message", "text": text})
-        self._submit([key])
+        self._again.add(key)
 
     def _tell_why_they_wait(self, states: Mapping[str, State]) -> None:
         """Tell each reason once that a person may have to remove, such as a queue that holds them."""
