@@ -67,8 +67,7 @@ def differing(sides: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[s
 def facts(run: Run) -> dict[str, Any]:
     """Collect what a run was made of, in the order of the table."""
     record, machine = run.record, run.record.provenance.machine
-    threads = sorted({threads for row in run.table.rows for _, threads, _ in run.machines(row)})
-    processors = sorted({cpu for row in run.table.rows for cpu, _, _ in run.machines(row)})
+    machines = [machine for row in run.table.rows for machine in run.machines(row)]
     return {
         "scale": record.scale,
         **_named("spec", {key: value for key, value in record.spec.items() if key not in MERGED}),
@@ -89,8 +88,8 @@ def facts(run: Run) -> dict[str, Any]:
         "memory": machine.memory_bytes,
         "GPUs": list(map(str, machine.gpus)),
         "system": machine.platform,
-        "threads of a trial": threads,
-        "processor of the trials": processors,
+        "threads of a trial": sorted({machine.threads for machine in machines}),
+        "processor of the trials": sorted({machine.processor for machine in machines}),
         "trials at a time": record.call.jobs,
     }
 

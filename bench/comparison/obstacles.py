@@ -71,7 +71,7 @@ def _of_machine(old: Row, new: Row, before: Run, now: Run) -> Iterator[str]:
     for run, row, kind in ((before, old, kinds[0]), (now, new, kinds[1])):
         if len(kind) > 1:
             yield f"several machines in {run.letter}"
-        if any(not cpu or not threads for cpu, threads, _ in kind):
+        if any(not machine.processor or not machine.threads for machine in kind):
             yield f"machine not recorded in {run.letter}"
         if run.shares_gpu(row):
             yield f"shared GPU in {run.letter}"

@@ -13,7 +13,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline, take
 from bench.scoring.score import score_run
-from bench.scoring.table import SEVERAL, Row, Table
+from bench.scoring.table import Machine, Row, Table
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target, notes_digest
@@ -58,17 +58,10 @@ class Run:
         own = [row.harmony.model_dump(mode="json") for row in self.table.rows if row.harmony is not None]
         return [harmony for i, harmony in enumerate(own) if harmony not in own[:i]]
 
-    def machines(self, row: Row) -> frozenset[tuple[str, int, str]]:
-        """Processor, number of threads and GPU of a row's trials; an unknown one is an empty text or 0."""
-        used = [(trial.trial.device, trial.result.provenance) for trial in row.done]
+    def machines(self, row: Row) -> frozenset[Machine]:
+        """Kinds of machine that a row's trials ran on; where a trial doesn't say, its processor is that of the run."""
         return frozenset(
-            (
-                cpu,
-                int(ran.get("threads") or 0),
-                str(ran.get("device") or "an unknown GPU") if device == "cuda" else "",
-            )
-            for device, ran in used
-            for cpu in str(ran.get("cpu") or self.record.provenance.machine.cpu or "").split(SEVERAL)
+            one._replace(processor=one.processor or self.record.provenance.machine.cpu or "") for one in row.machines
         )
 
     def shares_gpu(self, row: Row) -> bool:

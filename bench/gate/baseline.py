@@ -90,6 +90,8 @@ class System:
         Whether its model was trained elsewhere, so that its seeds are draws of one training; False in files of older versions.
     processors : tuple of str
         Kinds of processor that the trials that are done ran on; empty in files of older versions.
+    threads : tuple of int
+        Numbers of threads that they had; empty in files of older versions.
     """
 
     kind: str
@@ -102,6 +104,7 @@ class System:
     undefined: dict[str, str] = field(default_factory=dict)
     pretrained: bool = False
     processors: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
 
     def group(self, metric: Metric) -> str:
         """Name the rows whose noise tells of this one's, see :func:`group_of`."""
@@ -220,6 +223,7 @@ def _system(row: Row) -> System:
         undefined=undefined,
         pretrained=row.pretrained,
         processors=tuple(sorted(row.processors)),
+        threads=tuple(sorted(row.threads)),
     )
 
 

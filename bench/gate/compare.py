@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.formatting import listed
+from bench.formatting import listed, plural
 from bench.gate.baseline import Baseline, Series, System
 from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
@@ -352,7 +352,7 @@ def _unclocked(verdict: Verdict, baseline: Baseline, old: System, new: System) -
     """Judge a time or speed that can't be compared in yardsticks; None if it can."""
     if new.device != "cpu":
         return replace(verdict, status="not compared", reason="the yardstick measures a processor, not a GPU")
-    if reason := _other_processors(old.processors or _of_run(baseline), new.processors):
+    if reason := _other_machines(old, new, old.processors or _of_run(baseline)):
         return replace(verdict, status="not compared", reason=reason)
     if any(str(seed) not in old.yardstick for seed in old.seeds):
         return replace(verdict, status="not compared", reason="the baseline has no yardstick beside its times")
@@ -367,12 +367,19 @@ def _of_run(baseline: Baseline) -> tuple[str, ...]:
     return (str(cpu),) if cpu else ()
 
 
-def _other_processors(old: Sequence[str], new: Sequence[str]) -> str:
-    """Say why a row's times aren't of one kind of processor; empty if they are, or a side's is not known."""
-    for side, kinds in (("baseline", old), ("run", new)):
+def _other_machines(old: System, new: System, processors: Sequence[str]) -> str:
+    """Say why a row's times aren't of one kind of processor and number of threads; empty if they are, as far as known."""
+    for side, kinds in (("baseline", processors), ("run", new.processors)):
         if len(kinds) > 1:
             return f"the {side}'s trials ran on several kinds of processor: {listed(kinds)}"
-    return f"it ran on {new[0]}, the baseline on {old[0]}" if old and new and old != new else ""
+    for side, numbers in (("baseline", old.threads), ("run", new.threads)):
+        if len(numbers) > 1:
+            return f"the {side}'s trials had different numbers of threads: {listed(list(map(str, numbers)))}"
+    if processors and new.processors and tuple(processors) != new.processors:
+        return f"it ran on {new.processors[0]}, the baseline on {processors[0]}"
+    if old.threads and new.threads and old.threads != new.threads:
+        return f"it ran with {plural(new.threads[0], 'thread')}, the baseline with {old.threads[0]}"
+    return ""
 
 
 def _in_yardsticks(values: NDArray[np.float64], series: Series, system: System, metric: Metric) -> NDArray[np.float64]:

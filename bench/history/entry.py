@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.formatting import plural
 from bench.gate.baseline import Baseline, Series, System, rounded, take
 from bench.metrics.metric import MOST
 from bench.scoring.crossed import Interval, Values, seeds_interval
 from bench.scoring.score import score_run
-from bench.scoring.table import SEVERAL, Row, Table
+from bench.scoring.table import Row, Table
 from bench.storage.records import RunRecord, package_versions
 from bench.storage.run_folder import RunFolder
 
@@ -150,9 +151,7 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
     """Make the entry of a baseline that a commit brought. It knows the processor, but neither threads nor plug-ins' sources."""
     parts = {name: part for name, part in baseline.environment.items() if isinstance(part, dict)}
     environment = baseline.environment
-    # An older baseline knows its run's processor alone.
-    kinds = {name: system.processors or (environment.get("cpu"),) for name, system in baseline.systems.items()}
-    machines = {name: "" if len(of) > 1 else _machine({**environment, "cpu": of[0]}) for name, of in kinds.items()}
+    machines = {name: _of_system(system, environment) for name, system in baseline.systems.items()}
     return Entry(
         FORMAT,
         run=baseline.run,
@@ -168,6 +167,14 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
         machine=_machine(environment),
         rows={name: _row(system, "", machines[name]) for name, system in baseline.systems.items() if system.seeds},
     )
+
+
+def _of_system(system: System, environment: Mapping[str, Any]) -> str:
+    """Kind of machine of a baseline's row; empty where there are several. An older baseline knows its run's processor alone."""
+    processors, threads = system.processors or (environment.get("cpu"),), system.threads
+    if len(processors) > 1 or len(threads) > 1:
+        return ""
+    return ", ".join((_machine({**environment, "cpu": processors[0]}), *(plural(number, "thread") for number in threads)))
 
 
 def _row(system: System, code: str, machine: str) -> EntryRow:
@@ -207,17 +214,14 @@ def _interval(series: Series, drawn: bool) -> Interval | None:
 
 
 def _machine_of(row: Row, record: RunRecord) -> str:
-    kinds = {_kind(trial.trial.device, trial.result.provenance, record) for trial in row.done}
-    return kinds.pop() if len(kinds) == 1 else ""
-
-
-def _kind(device: str, ran: Mapping[str, Any], record: RunRecord) -> str:
-    """Kind of machine of a trial; empty where it is not known or its folds had several, or the GPU was shared."""
-    cpu, threads = ran.get("cpu") or record.provenance.machine.cpu, ran.get("threads")
-    if not cpu or SEVERAL in cpu or not threads or ran.get("shares_gpu"):
+    """Kind of machine of a row's trials; empty where it is not known or there are several, or a GPU was shared."""
+    if len(row.machines) != 1 or any(trial.result.provenance.get("shares_gpu") for trial in row.done):
         return ""
-    gpu = f", {ran.get('device') or 'an unknown GPU'}" if device == "cuda" else ""
-    return f"{cpu}, {threads} {'thread' if threads == 1 else 'threads'}{gpu}"
+    (one,) = row.machines
+    processor = one.processor or record.provenance.machine.cpu
+    if not processor or not one.threads:
+        return ""
+    return ", ".join(filter(None, (processor, plural(one.threads, "thread"), one.gpu)))
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

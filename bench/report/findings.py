@@ -56,8 +56,7 @@ def machine(report: Report) -> str:
 
 def gpus(report: Report) -> list[str]:
     """Devices that models ran on, other than the processor."""
-    devices = {str(ran(trial).get("device")) for row in _models(report) for trial in row.done}
-    return sorted(devices - {str(report.run.provenance.machine.cpu), "None"})
+    return sorted({machine.gpu for row in _models(report) for machine in row.machines if machine.gpu})
 
 
 def constant_wins(report: Report) -> Iterator[tuple[str, str, str, str, bool]]:
@@ -218,10 +217,10 @@ def close_choice(search: Search) -> bool:
 
 def unequal_threads(report: Report) -> list[str]:
     """Threads of each model, where trials differ: ``lstm: 2; gan: 1, 2``."""
-    threads = {row.system: sorted({str(ran(t)["threads"]) for t in row.done if "threads" in ran(t)}) for row in _models(report)}
+    threads = {row.system: sorted(row.threads) for row in _models(report)}
     if len({number for numbers in threads.values() for number in numbers}) < 2:
         return []
-    return ["; ".join(f"{system}: {', '.join(numbers)}" for system, numbers in threads.items() if numbers)]
+    return ["; ".join(f"{system}: {', '.join(map(str, numbers))}" for system, numbers in threads.items() if numbers)]
 
 
 def unequal_processors(report: Report) -> list[str]:

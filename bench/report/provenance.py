@@ -55,7 +55,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
     for framework, interpreter in sorted(stored.interpreters.items()):
         packages = ", ".join(f"{name} {version}" for name, version in sorted(interpreter.packages.items()))
         result.append((f"Python for {framework}", f"{interpreter.python or interpreter.error}; {packages}"))
-    threads = sorted({ran(t)["threads"] for t in done(report) if ran(t).get("threads") is not None})
+    threads = sorted({number for row in report.table.rows for number in row.threads})
     result.append(("threads", f"{listed(list(map(str, threads))) or 'unknown'} a trial"))
     result += [(f"not the same for all trials: {name}", counts) for name, counts in _differences(report)]
     result.append(("started", str(report.run.started)))

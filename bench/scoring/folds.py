@@ -2,7 +2,7 @@
 
 Each fold is a trial of its own. Times, epochs and other figures of a training are means over the folds, peak memory is the
 maximum, speeds are over all notes of all folds. ``training.folds`` keeps each fold's own figures, and each epoch in
-``training.history`` names its fold. Texts of the environment that differ between folds, as on several machines, are joined.
+``training.history`` names its fold. What of the environment differs between folds, as on several machines, is joined to a text.
 """
 
 from __future__ import annotations
@@ -69,8 +69,10 @@ def _provenance(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     united: dict[str, Any] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         values = [part[name] for part in parts if part.get(name) is not None]
-        texts = all(isinstance(value, str) for value in values)
-        united[name] = SEVERAL.join(sorted(set(values))) if values and texts else max(values, default=None)
+        if len(set(values)) > 1 and not all(isinstance(value, bool) for value in values):
+            united[name] = SEVERAL.join(sorted(map(str, set(values))))
+        else:
+            united[name] = max(values, default=None)
     return united
 
 

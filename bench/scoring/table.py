@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bench.metrics import METRICS, Value, likelihood, prediction
 from bench.music.codec import NoteCodec
@@ -30,6 +31,33 @@ SEVERAL = "; "
 
 #: Order of the rows: the systems under test, then those for comparison.
 KIND_ORDER = ("model", "untrained", "reference")
+
+
+class Machine(NamedTuple):
+    """What the times of a trial depend on: times of one kind of machine say nothing of another's.
+
+    Parameters
+    ----------
+    processor : str
+        Empty where it is not known.
+    threads : int
+        0 where that is not known.
+    gpu : str
+        Empty on a processor.
+    """
+
+    processor: str
+    threads: int
+    gpu: str
+
+
+def _machines(trial: TrialScore) -> Iterator[Machine]:
+    """Kind of machine of a trial; several where its folds differ."""
+    ran = trial.result.provenance
+    processors, threads = (str(ran.get(name) or "").split(SEVERAL) for name in ("cpu", "threads"))
+    gpus = str(ran.get("device") or "an unknown GPU").split(SEVERAL) if trial.trial.device == "cuda" else [""]
+    for processor, number, gpu in itertools.product(processors, threads, gpus):
+        yield Machine(processor, int(number or 0), gpu)
 
 
 Status = Literal["done", "partly done", "partly failed", "failed", "not run"]
@@ -219,9 +247,19 @@ class Row:
         return tuple(t for t in self.trials if t.status == "done")
 
     @property
+    def machines(self) -> frozenset[Machine]:
+        """Kinds of machine that completed trials ran on, and all of their folds."""
+        return frozenset(machine for trial in self.done for machine in _machines(trial))
+
+    @property
     def processors(self) -> frozenset[str]:
-        """Kinds of processor that completed trials ran on."""
-        return frozenset(cpu for t in self.done for cpu in str(t.result.provenance.get("cpu") or "").split(SEVERAL) if cpu)
+        """Kinds of processor that completed trials ran on, as far as known."""
+        return frozenset(machine.processor for machine in self.machines if machine.processor)
+
+    @property
+    def threads(self) -> frozenset[int]:
+        """Numbers of threads of completed trials, as far as known."""
+        return frozenset(machine.threads for machine in self.machines if machine.threads)
 
     @property
     def status(self) -> Status:

@@ -163,10 +163,11 @@ class TestFile:
     def test_its_processors_are_those_of_the_trials(self, tmp_path):
         stored = stored_run.Stored(tmp_path / "run")
         for seed, cpu in enumerate(["Z80", "Test CPU"]):
-            stored.add("gan", seed, stored_run.both(57, 70), provenance={"cpu": cpu})
+            stored.add("gan", seed, stored_run.both(57, 70), provenance={"cpu": cpu, "threads": 4 - seed})
         baseline = take(stored.close())
         assert baseline.environment["cpu"] == "Test CPU and Z80"
         assert baseline.systems["gan"].processors == ("Test CPU", "Z80")
+        assert baseline.systems["gan"].threads == (3, 4)
 
     def test_thresholds_and_titles_do_not_change_the_spec_hash(self, tmp_path):
         hashes = set()

@@ -175,6 +175,22 @@ class TestTimes:
         assert (verdict.status, verdict.reason) == ("not compared", reason)
         assert one(now, metric="pitch_distance", before=before).status == "same"
 
+    @pytest.mark.parametrize(
+        ("old", "new", "reason"),
+        [
+            ((8,), (1,), "it ran with 1 thread, the baseline with 8"),
+            ((1,), (1, 8), "the run's trials had different numbers of threads: 1 and 8"),
+            ((1, 8), (1, 8), "the baseline's trials had different numbers of threads: 1 and 8"),
+        ],
+    )
+    def test_are_compared_with_as_many_threads(self, old, new, reason):
+        """The yardstick measures one core, so it can't convert them."""
+        before, now = changed(RUN, "lstm", threads=old), changed(RUN, "lstm", threads=new)
+        verdict = one(now, metric="training_seconds", before=before)
+        assert (verdict.status, verdict.reason) == ("not compared", reason)
+        older = changed(RUN, "lstm", threads=())
+        assert one(changed(RUN, "lstm", threads=(1,)), metric="training_seconds", before=older).status == "same"
+
     def test_on_the_same_kind_of_processor_are_compared(self):
         now = changed(RUN, "lstm", processors=("Test CPU",))
         for before in (RUN, now, replace(RUN, environment={})):

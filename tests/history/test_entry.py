@@ -115,4 +115,8 @@ def test_times_of_several_kinds_of_processor_belong_to_none(tmp_path: Path) -> N
     folder = stored.close()
     of_run, of_baseline = entry_of_run(folder), entry_of_baseline(take(folder), "abc", "2026-01-01T00:00:00Z")
     assert {name: row.machine for name, row in of_run.rows.items()} == {"lstm": "", "gan": "Z80, 2 threads", "ngram": ""}
-    assert {name: row.machine for name, row in of_baseline.rows.items()} == {"lstm": "", "gan": "Z80, 2 cores", "ngram": ""}
+    assert {name: row.machine for name, row in of_baseline.rows.items()} == {
+        "lstm": "",
+        "gan": "Z80, 2 cores, 2 threads",
+        "ngram": "",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench.metrics.cost import seconds_to_target
 from bench.metrics.likelihood import summarize
 from bench.music.notes import Notes
 from bench.scoring.folds import unite
+from bench.scoring.table import Row
 from bench.storage.outcome import ChordPlans, Copying, Done, Generation, Memory, Originality, SpeedReference, Stage, Training
 from bench.storage.samples import Samples, unite_samples
 
@@ -89,7 +91,19 @@ def test_an_environment_names_what_differs_between_folds() -> None:
     ran = [{"cpu": "Z80", "host": "b", "numpy": "2.0", "threads": 1}, {"cpu": "6502", "host": "a", "numpy": "2.0", "threads": 2}]
     parts = [outcome(i, 2 - i).model_copy(update={"provenance": one}) for i, one in enumerate(ran, 1)]
     both = unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
-    assert both.provenance == {"cpu": "6502; Z80", "host": "a; b", "numpy": "2.0", "threads": 2}
+    assert both.provenance == {"cpu": "6502; Z80", "host": "a; b", "numpy": "2.0", "threads": "1; 2"}
+
+
+def test_folds_on_several_machines_are_of_several_kinds() -> None:
+    ran = [{"cpu": "Z80", "threads": 1, "device": "A100"}, {"cpu": "Z80", "threads": 8, "device": "H100"}]
+    parts = [outcome(i, 2 - i).model_copy(update={"provenance": one}) for i, one in enumerate(ran, 1)]
+    both = unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
+    trial: Any = SimpleNamespace(result=both, trial=SimpleNamespace(device="cuda"), status="done")
+    row: Any = SimpleNamespace(done=[trial])
+    found = Row.machines.fget(row)  # type: ignore[attr-defined]
+    assert {("Z80", 1, "A100"), ("Z80", 8, "H100")} <= found
+    trial.trial.device = "cpu"
+    assert Row.machines.fget(row) == {("Z80", 1, ""), ("Z80", 8, "")}  # type: ignore[attr-defined]
 
 
 def test_stages_that_every_fold_has_are_means_over_them() -> None:
