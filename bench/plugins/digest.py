@@ -20,8 +20,8 @@ from bench.plugins.source import parse
 _HERE = Path(__file__).resolve().parents[1]
 #: What decides a plug-in's result besides its own folder: a change here is a change of every plug-in.
 _SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py", "music/ticks.py")
-#: Names of the folders of installed packages: their code changes with their version.
-_INSTALLED = {"site-packages", "dist-packages"}
+#: Names of the folders of installed packages, and of the cache that uv may link them to: their code changes with their version.
+_INSTALLED = {"site-packages", "dist-packages", "archive-v0"}
 #: Names of modules that are no package of the user's, wherever they lie.
 _OTHERS = {"bench", "__main__", "__mp_main__", "sitecustomize", "usercustomize"}
 #: Where Python's own modules are, those that it makes for the platform included.
@@ -109,7 +109,11 @@ def _unknown_packages(known: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _is_users(path: Path) -> bool:
-    return not _INSTALLED & {*path.parts} and not any(path.is_relative_to(place) for place in _PYTHON)
+    """Whether code is the user's own, not installed; a link among installed packages is what it leads to."""
+    if _INSTALLED & {*path.parts}:
+        link = next((at for at in (path, *path.parents) if at.parent.name in _INSTALLED), path)
+        return link.is_symlink() and not _INSTALLED & {*Path(os.path.realpath(path)).parts}
+    return not any(path.is_relative_to(place) for place in _PYTHON)
 
 
 def _is_shipped(plugin: Plugin) -> bool:

@@ -1,6 +1,6 @@
-"""Files of code that this process opens, whichever way: imported by name at run time, loaded from a path, or executed.
+"""Files of code that this process uses, whichever way: imported by name at run time, loaded from a path, or executed.
 
-No syntax tree says what these are. Python tells of each file that it opens and of each extension that it loads.
+No syntax tree says what these are. Python tells of each file that it opens, library that it loads and program that it starts.
 """
 
 from __future__ import annotations
@@ -9,13 +9,26 @@ import contextlib
 import functools
 import importlib.util
 import os
+import shlex
 import sys
+from collections.abc import Iterable
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 from typing import Any
 
 #: Paths that were opened to be read, and to be written: what a process made itself is no code of the user's.
 _READ, _WRITTEN = set[str](), set[str]()
+
+#: Where libraries and programs of the system and of the interpreter are, which no user changes between two runs.
+_SYSTEM = (
+    *map(
+        Path, ("/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/local")
+    ),
+    *(Path(prefix, folder) for prefix in (sys.prefix, sys.base_prefix) for folder in ("bin", "lib")),
+)
+
+#: Suffixes of code that another program may be given to run.
+_SCRIPTS = (*SOURCE_SUFFIXES, ".sh", ".jl", ".R", ".r", ".pl", ".rb", ".lua", ".js", ".jar")
 
 #: Folders in which frameworks keep code that they generate.
 _GENERATED = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
@@ -41,12 +54,41 @@ def opened() -> list[Path]:
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    with contextlib.suppress(Exception):  # else what is noted would fail
+        _note_it(event, arguments)
+
+
+def _note_it(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         path, _, flags = arguments
         if isinstance(path, str) and path.endswith((*SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)):
             (_WRITTEN if flags & (os.O_WRONLY | os.O_RDWR) else _READ).add(path)
     elif event == "import" and isinstance(arguments[1], str) and arguments[1].endswith(tuple(EXTENSION_SUFFIXES)):
         _READ.add(arguments[1])
+    elif event == "ctypes.dlopen" and isinstance(arguments[0], str) and os.sep in arguments[0]:
+        _note_foreign(Path(arguments[0]))
+    elif event == "subprocess.Popen":
+        program, words, folder, _ = arguments
+        _note_command([program, words] if isinstance(words, str | bytes) else [program, *words], folder)
+    elif event in ("os.exec", "os.posix_spawn"):
+        _note_command([arguments[0], *arguments[1]], None)
+    elif event == "os.system":
+        _note_command(arguments, None)
+
+
+def _note_command(words: Iterable[Any], folder: Any) -> None:
+    """Note what of a command line is code: the program, and scripts and programs that it is given, also through a shell."""
+    for word in map(os.fsdecode, words):
+        for part in (word, *shlex.split(word)):
+            path = Path(os.fsdecode(folder) if folder else "", part)
+            if path.is_file() and (path.suffix in _SCRIPTS or os.access(path, os.X_OK)):
+                _note_foreign(path)
+
+
+def _note_foreign(path: Path) -> None:
+    path = path.absolute()
+    if not any(path.resolve().is_relative_to(place) for place in _SYSTEM):
+        _READ.add(str(path))
 
 
 def _source(path: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.storage.samples import read_targets
@@ -80,6 +82,22 @@ WAYS = {
     "runpy": 'import pathlib, runpy\nPITCH = runpy.run_path(pathlib.Path(__file__).parent / "nets" / "big.py")["PITCH"]',
     "exec": 'import pathlib\nexec((pathlib.Path(__file__).parent / "nets" / "big.py").read_text())',
     "elsewhere": 'import pathlib, runpy\nPITCH = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "big.py"))["PITCH"]',
+    "another program": (
+        "import pathlib, subprocess, sys\n"
+        'PITCH = 60 + subprocess.run([sys.executable, pathlib.Path(__file__).parent / "nets" / "big.py"]).returncode'
+    ),
+    "from its folder": (
+        "import pathlib, subprocess, sys\n"
+        'PITCH = 60 + subprocess.call([sys.executable, "big.py"], cwd=pathlib.Path(__file__).parent / "nets")'
+    ),
+    "by a shell": (
+        "import pathlib, subprocess, sys\n"
+        'PITCH = 60 + subprocess.call(f"{sys.executable} {pathlib.Path(__file__).parent}/nets/big.py", shell=True)'
+    ),
+    "system": (
+        'import os, pathlib, sys\nPITCH = 60 + os.system(f"{sys.executable} {pathlib.Path(__file__).parent}/nets/big.py")'
+    ),
+    "a library": 'import ctypes, pathlib\nctypes.CDLL(str(pathlib.Path(__file__).parent / "libbig.so"))\nPITCH = 60',
 }
 
 
@@ -91,9 +109,10 @@ def test_code_that_only_a_run_finds_is_named(toy: Bench, way: str) -> None:
     plugin.write_text(MODEL.replace("from users_net.pitch import PITCH", WAYS[way]))
     for file in (plugin.parent / "nets" / "big.py", plugin.parent / "net_big.py", toy.folder / "big.py"):
         file.write_text('"""A network."""\nPITCH = 60\n')
+    shutil.copy(np.random._common.__file__, plugin.parent / "libbig.so")
     toy.write({"played": {}})
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
-    name = {"beside": "net_big.py", "elsewhere": str(toy.folder / "big.py")}.get(way, "nets/big.py")
+    name = {"beside": "net_big.py", "a library": "libbig.so", "elsewhere": str(toy.folder / "big.py")}.get(way, "nets/big.py")
     (remark,) = toy.outcome("played")["remarks"]
     assert remark.startswith(f"uses code that isn't part of its key: {name}. ")
 
@@ -138,3 +157,23 @@ def test_a_package_that_a_dataset_imports(toy: Bench, monkeypatch: pytest.Monkey
     record = json.loads((toy.run_folder / "run.json").read_text())
     (remark,) = [text for text in record["dataset"]["remarks"] if "part of its key" in text]
     assert remark.startswith("the dataset's plug-in uses code that isn't part of its key: users_below. After a change of it")
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_a_link_among_installed_packages_is_the_users(toy: Bench, monkeypatch: pytest.MonkeyPatch, single: bool) -> None:
+    """As `flit install --symlink` makes it, of a module or of a package."""
+    plugin, installed, own = toy.folder / "played.py", toy.folder / "venv" / "site-packages", toy.folder / "own"
+    plugin.write_text(MODEL.replace("users_net.pitch", "users_net"))
+    source = own / "users_net.py" if single else own / "users_net" / "__init__.py"
+    for folder in (installed, source.parent):
+        folder.mkdir(parents=True)
+    source.touch()
+    (installed / ("users_net.py" if single else "users_net")).symlink_to(source if single else source.parent)
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(installed), *filter(None, sys.path)]))
+    toy.write({"played": {}})
+    for expected in (60, 20):
+        source.write_text(f"PITCH = {expected}\n")
+        assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+        assert set(toy.notes("played").notes[0, 0].pitch) == {expected}
+    assert not [text for text in toy.outcome("played")["remarks"] if "part of its key" in text]
