@@ -15,7 +15,7 @@ import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -28,9 +28,16 @@ from bench.music.isolation import death, limited
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
 from bench.storage.columns import release_columns
 from bench.storage.parts import Parts, most_parts, write_part
+from bench.system.hardware import memory_bytes
 
-#: Files of a batch, and bytes of them, at most: a process holds what it read of a batch, up to six times the bytes.
+#: Files of a batch, and bytes of them, at most, but for a corpus of more batches than parts are kept: its batches are larger.
 BATCH, BATCH_BYTES = 4096, 32 << 20
+
+#: Bytes of memory that a process needs for each byte of its batch, whose notes it holds; measured: seven.
+HELD = 8
+
+#: Share of the machine's memory that all processes may need together.
+SHARE = 0.5
 
 #: Files of a batch at least, and batches for each process where there are enough files, so that all end at about the same time.
 SMALLEST, EACH = 256, 4
@@ -58,11 +65,14 @@ class Batch:
         Position of the first one among all that are read.
     paths : tuple of Path
     selection : Selection
+    size : int
+        Bytes of all files.
     """
 
     first: int
     paths: tuple[Path, ...]
     selection: Selection
+    size: int = 0
 
 
 class PooledReading:
@@ -166,7 +176,7 @@ def _batches(paths: Sequence[Path], selection: Selection, processes: int) -> lis
             starts.append(at)
             size = own
     borders = [*dict.fromkeys(starts), len(paths)]
-    return [Batch(a, tuple(paths[a:b]), selection) for a, b in itertools.pairwise(borders) if a < b]
+    return [Batch(a, tuple(paths[a:b]), selection, sum(sizes[a:b])) for a, b in itertools.pairwise(borders) if a < b]
 
 
 def _size(path: Path) -> int:
@@ -262,7 +272,7 @@ def _read_apart(batches: Sequence[Batch], parts: Parts, number: int) -> Generato
     """Read batches in several processes; the results are in the order of the files."""
     waiting, ready, at = deque(batches), dict[int, Reading](), 0
     last = max((batch.first + len(batch.paths) for batch in batches), default=0)
-    processes = [_Process() for _ in range(min(number, len(batches)))]
+    processes = [_Process() for _ in range(_side_by_side(batches, number))]
     try:
         while at < last:
             for process in processes:
@@ -292,11 +302,17 @@ def _read_apart(batches: Sequence[Batch], parts: Parts, number: int) -> Generato
             process.close()
 
 
+def _side_by_side(batches: Sequence[Batch], most: int) -> int:
+    """Count the processes that the largest batches leave memory for, at least one."""
+    room = int(SHARE * memory_bytes()) // (HELD * max((batch.size for batch in batches), default=0) or 1)
+    return max(1, min(most, len(batches), room))
+
+
 def _without_blamed(process: _Process, ready: dict[int, Reading]) -> list[Batch]:
     """Return the batches of a process that has died, without the file that it died on, whose result is that."""
     number, error = process.blamed()
     (batch, _), *others = process.batches
     ready[batch.first + number] = Reading(error=error)
-    before = Batch(batch.first, batch.paths[:number], batch.selection)
-    after = Batch(batch.first + number + 1, batch.paths[number + 1 :], batch.selection)
+    before = replace(batch, paths=batch.paths[:number])
+    after = replace(batch, first=batch.first + number + 1, paths=batch.paths[number + 1 :])
     return [left for left in (*(batch for batch, _ in reversed(others)), after, before) if left.paths]

@@ -236,6 +236,33 @@ def test_a_corpus_with_too_many_parts_is_warm_after_one_reading(tmp_path: Path, 
     assert read(paths, tmp_path) == first
 
 
+@pytest.mark.parametrize(
+    ("gigabytes", "cores", "expected"),
+    [
+        (16, 16, 16),  # batches of 32 MiB: 0.25 GiB each
+        (0.5, 16, 1),
+        (16, 2, 2),
+    ],
+)
+def test_usual_batches_leave_room(monkeypatch: pytest.MonkeyPatch, gigabytes: float, cores: int, expected: int) -> None:
+    monkeypatch.setattr(reading, "memory_bytes", lambda: int(gigabytes * 2**30))
+    batches = [reading.Batch(i, (), ALL, 32 << 20) for i in range(20)]
+    assert reading._side_by_side(batches, cores) == expected
+
+
+def test_fewer_read_at_a_time_where_batches_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 42 GB in two million files a batch is 328 MB and needs 2.6 GB: on 16 cores with 64 GB twelve would need half of them."""
+    monkeypatch.setattr(reading, "most_parts", lambda: 512)
+    monkeypatch.setattr(reading, "_size", lambda path: 20_000)
+    monkeypatch.setattr(reading, "BATCH", 4096)
+    monkeypatch.setattr(reading, "memory_bytes", lambda: 64 * 10**9)
+    batches = reading._batches([Path("x")] * 210_000, ALL, 16)
+    assert {batch.size for batch in batches[:-1]} == {max(batch.size for batch in batches)}
+    large = [reading.replace(batch, size=10 * batch.size) for batch in batches]  # type: ignore[attr-defined]
+    assert reading._side_by_side(large, 16) == 32 * 10**9 // (8 * large[0].size)
+    assert 1 < reading._side_by_side(large, 16) < 16
+
+
 def test_parts_are_no_more_than_the_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
     for allowed, most in ((256, 128), (1024, 512), (1 << 20, 1024), (resource.RLIM_INFINITY, 1024), (3, 2)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, allowed=allowed: (allowed, allowed))
