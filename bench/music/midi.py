@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def read_midi(
     names : container of str, optional
         Keep only tracks of these names, here in lower case; in the file, case and spaces around a name are ignored.
     pedal : bool
-        Whether the sustain pedal lengthens the notes of its track, see :mod:`bench.music.pedal`.
+        Whether the sustain pedal lengthens the notes of its channel, see :mod:`bench.music.pedal`.
 
     Returns
     -------
@@ -170,7 +170,8 @@ def parse(raw: bytes, programs: Container[int] | None = None, names: Container[s
     if names is not None:
         pitched = [t for t in pitched if t.name.strip().casefold() in names]
     chosen = [t for t in pitched if programs is None or t.program in programs]
-    return notes_of(score, [_held(t) if pedal else t.notes.numpy() for t in chosen if len(t.notes)])
+    chosen = [t for t in chosen if len(t.notes)]
+    return notes_of(score, _held(content, every, chosen) if pedal else [t.notes.numpy() for t in chosen])
 
 
 def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
@@ -203,12 +204,34 @@ def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
     return Notes._checked(onset, length, pitch.view(np.uint8), velocity.view(np.uint8))
 
 
-def _held(track: Any) -> dict[str, NDArray[Any]]:
-    """Columns of a track's notes, as long as its pedal holds them."""
-    notes, events = track.notes.numpy(), track.controls.numpy()
-    start, length, pitch = (notes[name].astype(np.int64) for name in ("time", "duration", "pitch"))
+def _held(content: bytes, every: Any, chosen: list[Any]) -> list[dict[str, NDArray[Any]]]:
+    """Columns of the notes of the chosen tracks, as long as the pedal of their channel holds them."""
+    if len(every) == 1 and smf.may_control(content) < 2:  # as most performances are stored
+        return [_sustained(track, *_pedal(track)) for track in chosen]
+    # The parser has a track for each program on each channel of each track with notes, and doesn't say which channel that is.
+    by_channel, channels = smf.controls(content, CONTROLLER), smf.channels(content)
+    none = np.zeros(0, np.int64)
+    return [_sustained(track, *by_channel.get(_channel_of(track, channels), (none, none))) for track in chosen]
+
+
+def _pedal(track: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    events = track.controls.numpy()
     ours = events["number"] == CONTROLLER
-    time, value = events["time"][ours].astype(np.int64), events["value"][ours].astype(np.int64)
+    return events["time"][ours].astype(np.int64), events["value"][ours].astype(np.int64)
+
+
+def _channel_of(track: Any, channels: Mapping[tuple[int, int], frozenset[int]]) -> int:
+    """Channel on which most of a track's notes are struck; the first of several."""
+    notes = track.notes.numpy()
+    struck = zip(notes["time"].tolist(), notes["pitch"].tolist(), strict=True)
+    found = Counter(channel for at in struck for channel in channels.get(at, ()))
+    return min(found, key=lambda channel: (-found[channel], channel), default=-1)
+
+
+def _sustained(track: Any, time: NDArray[np.int64], value: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Columns of a track's notes, as long as a pedal holds them, given the ticks and values of its events."""
+    notes = track.notes.numpy()
+    start, length, pitch = (notes[name].astype(np.int64) for name in ("time", "duration", "pitch"))
     end = start + length
     last = max(int(end.max()), int(time.max(initial=0)))
     return {**notes, "duration": (sustained(start, end, pitch, time, value, last) - start).astype(np.int32)}

@@ -15,13 +15,14 @@ from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.errors import DataError
 
 HEADER = 14
 
 #: First bytes of events. Those of a channel's are in the upper four bits, the channel in the lower ones.
-NOTE_ON, PROGRAM_CHANGE = 0x9, 0xC
+NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x9, 0xB, 0xC
 SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
 TEMPO, END_OF_TRACK = 0x51, 0x2F
 
@@ -297,6 +298,39 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
         if (applying[last][1] if last >= 0 else 0) not in programs:
             content[velocity] = 0
     return bytes(content)
+
+
+def may_control(raw: bytes) -> int:
+    """Count the tracks that may have events of a controller: any byte counts that could begin one."""
+    values = np.frombuffer(raw, np.uint8)
+    return sum(bool((values[start:end] >> 4 == CONTROL_CHANGE).any()) for start, end in tracks(raw))
+
+
+def controls(raw: bytes, number: int) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Collect the events of a controller from all tracks: by channel, ticks and values, in their order.
+
+    A controller is the channel's, whichever track it is in.
+    """
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for span in tracks(raw):
+        for event in events(raw, span):
+            if event.status >> 4 == CONTROL_CHANGE and raw[event.data] == number:
+                found[event.status & 0xF].append((event.tick, raw[event.data + 1]))
+    return {
+        channel: (at[:, 0], at[:, 1])
+        for channel, several in found.items()
+        for at in [np.array(sorted(several, key=lambda event: event[0]), np.int64)]
+    }
+
+
+def channels(raw: bytes) -> dict[tuple[int, int], frozenset[int]]:
+    """Look up the channels on which a note is struck, by tick and pitch."""
+    found: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for span in tracks(raw):
+        for event in events(raw, span):
+            if event.status >> 4 == NOTE_ON:
+                found[event.tick, raw[event.data]].add(event.status & 0xF)
+    return {at: frozenset(several) for at, several in found.items()}
 
 
 def _may_share(raw: bytes, spans: Sequence[Span]) -> bool:

@@ -84,7 +84,7 @@ def test_in_a_file() -> None:
     assert read_midi(raw).duration.tolist() == pytest.approx([1.0, 1.0, 1.0])
     held = read_midi(raw, pedal=True)
     assert held.pitch.tolist() == [60, 70, 62]
-    assert held.duration.tolist() == pytest.approx([3.0, 1.0, 2.0]), "the pedal of one track holds no other"
+    assert held.duration.tolist() == pytest.approx([3.0, 1.0, 2.0]), "the pedal of one channel holds no other"
     with isolated():
         assert read_midi(raw, pedal=True) == held
 
@@ -93,3 +93,35 @@ def test_a_note_struck_twice_at_one_tick_counts_once() -> None:
     raw = midi([(0, pedal(100)), (0, on(60, 64)), (0, on(60, 70)), (480, off(60)), (480, off(60))])
     assert len(read_midi(raw)) == 2
     assert len(read_midi(raw, pedal=True)) == 1
+
+
+RIGHT, LEFT = ([(0, on(pitch, 64)), (120, off(pitch)), (120, on(pitch + 2, 64)), (120, off(pitch + 2))] for pitch in (72, 48))
+DOWN = [(10, pedal(127)), (1900, pedal(0))]
+MERGED = [*((0, on(pitch, 64)) for pitch in (72, 48)), (10, pedal(127)), *((d, off(p)) for d, p in ((110, 72), (0, 48)))]
+ONE = [*MERGED, (120, on(74, 64)), (0, on(50, 64)), (120, off(74)), (0, off(50)), (1550, pedal(0))]
+
+
+@pytest.mark.parametrize(
+    "tracks",
+    [
+        ([RIGHT[0], (10, pedal(127)), (110, off(72)), *RIGHT[2:], (1550, pedal(0))], LEFT),
+        (RIGHT, LEFT, DOWN),
+        (DOWN, RIGHT, [(0, program(0)), *LEFT]),
+        ([*ONE[:2], (0, program(1)), *ONE[2:]],),
+        ([*ONE[:6], (0, program(1)), *ONE[6:]],),
+    ],
+    ids=["hands", "alone", "first", "program at once", "program later"],
+)
+def test_a_pedal_is_the_channels(tracks: tuple[list[tuple[int, bytes]], ...]) -> None:
+    """Whichever track it is in, and also after the channel changed its program."""
+    assert read_midi(midi(*tracks), pedal=True) == read_midi(midi(ONE), pedal=True)
+    assert read_midi(midi(ONE), pedal=True).duration.tolist() == pytest.approx([1910 / 960] * 2 + [1670 / 960] * 2)
+    assert read_midi(midi(*tracks)).duration.tolist() == pytest.approx([0.125] * 4)
+
+
+def test_an_ambiguous_note_is_of_the_channel_of_its_track() -> None:
+    """Two channels that play in unison differ in one note, which tells them apart."""
+    other = [(0, on(72, 64, 1)), (120, off(72, 1)), (120, on(80, 64, 1)), (120, off(80, 1))]
+    found = read_midi(midi(RIGHT, other, DOWN), pedal=True)
+    by_pitch = sorted(zip(found.pitch.tolist(), found.duration.tolist(), strict=True))
+    assert by_pitch == [(72, pytest.approx(0.125)), (72, pytest.approx(1910 / 960)), (74, pytest.approx(1670 / 960)), (80, 0.125)]
