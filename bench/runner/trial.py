@@ -207,6 +207,8 @@ class TrialTask:
         stored = read_target_file(Path(self.job["targets"]))
         division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
         targets = [stored.targets[i] for i in division.places]
+        if trial.device == "cuda" and "tensorflow" in self.requires:
+            gpu.load_cusolver()
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
         if plugin.header["SEES_SAMPLES"]:

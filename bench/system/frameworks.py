@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,9 @@ gpus = [] if reason else gpus
 found = {"version": torch.__version__, "gpus": gpus, "cuda": torch.version.cuda, "error": None, "reason": reason}
 print("\\n" + json.dumps(found))
 """,
-    "tensorflow": """
+    "tensorflow": inspect.getsource(gpu.load_cusolver)
+    + """
+load_cusolver()
 import json, tensorflow as tf
 gpus = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in tf.config.list_physical_devices("GPU")]
 cuda = tf.sysconfig.get_build_info().get("cuda_version")
@@ -181,7 +184,7 @@ def framework_report(module: str, requires: Sequence[str] = (), timeout: float =
         python = interpreter(requires or (module,))
     except UsageError as error:
         return {**nothing, "error": error.message, "python": None}
-    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}  # errors: why TensorFlow can't use a GPU is one
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}  # why TensorFlow can't use a GPU is an error or a warning
     command = [python, "-P", "-c", *([_ASK[module]] if module in _ASK else [_ASK_ANY, module])]
     try:
         answer = ask(command, timeout, quiet)
@@ -195,7 +198,8 @@ def framework_report(module: str, requires: Sequence[str] = (), timeout: float =
     except (IndexError, ValueError, TypeError):
         return {**nothing, "error": "it does not respond like a Python interpreter", "python": python}
     if said and not report["gpus"] and not report["reason"]:
-        report["reason"] = said[-1].rpartition("] ")[2]  # behind the place in TensorFlow's source
+        errors = [line for line in said if re.search(r": E \S+:\d+\] ", line)]
+        report["reason"] = (errors or said)[-1].rpartition("] ")[2]  # behind the place in TensorFlow's source
     return {**report, "python": python}
 
 

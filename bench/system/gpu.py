@@ -1,4 +1,4 @@
-"""A GPU's peak rate, by its name; its energy counter, by the driver's library (NVML); whether a build has code for it.
+"""A GPU's peak rate, by its name; its energy counter, by the driver's library (NVML); what a framework's build needs for it.
 
 No framework is imported.
 """
@@ -33,6 +33,26 @@ BF16_PEAKS = {
     "NVIDIA GeForce RTX 3090": 71e12,
     "NVIDIA GeForce RTX 4090": 165e12,
 }
+
+
+def load_cusolver() -> None:
+    """Load the one library of CUDA that TensorFlow's wheel doesn't look for where pip puts it; nothing where there is none.
+
+    Without it TensorFlow uses no GPU. Its ``libtensorflow_framework.so.2`` knows the folders of the other libraries (2.21). It
+    must be called before TensorFlow first looks for GPUs.
+
+    The frameworks' interpreters, where bench may not be installed, get the text of this function.
+    """
+    import contextlib
+    import ctypes
+    import importlib.util
+    from pathlib import Path
+
+    with contextlib.suppress(ImportError, OSError):
+        spec = importlib.util.find_spec("nvidia.cusolver")
+        for place in (spec and spec.submodule_search_locations) or ():
+            for library in sorted(Path(place, "lib").glob("libcusolver.so.*")):
+                ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
 
 
 def lacking_code(name: str, capability: tuple[int, int], built: list[str]) -> str | None:

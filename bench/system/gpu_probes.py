@@ -114,7 +114,10 @@ check("GRU", lambda: recurrent(torch.nn.GRU))
 check("compiler", compiler)
 """
 
-_TENSORFLOW = """
+_TENSORFLOW = (
+    inspect.getsource(gpu.load_cusolver)
+    + """
+load_cusolver()
 import numpy, tensorflow as tf, keras
 tf.config.experimental.enable_tensor_float_32_execution(False)
 where = "/GPU:0" if gpu else "/CPU:0"
@@ -164,6 +167,7 @@ check("bfloat16", lambda: product(tf.bfloat16, 0.02))
 check("XLA", xla)
 check("LSTM", lstm)
 """
+)
 
 _PROBES = {"torch": _COMMON + _PYTORCH, "tensorflow": _COMMON + _TENSORFLOW}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.api import Budget, Run
 from bench.plugins.discovery import find_plugins, load
+from bench.system.gpu import load_cusolver
 from tests.models.pieces import music, noise
 
 SHAPES = {
@@ -23,6 +24,7 @@ SHAPES = {
 
 def main(name: str, device: str, folder: Path) -> None:
     """Train or load, score, write."""
+    load_cusolver()  # as a trial's process does
     weights, plugin = folder / "weights.npz", load(find_plugins("model")[name])
     fast = sys.modules[f"{plugin.__module__.rpartition('.')[0]}._tensorflow"]
     model = plugin(**SHAPES[name])

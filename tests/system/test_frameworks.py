@@ -1,5 +1,6 @@
 """Frameworks in interpreters of their own, without importing one here."""
 
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,6 +108,54 @@ def test_pytorch_says_why_it_can_use_no_gpu(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     report = frameworks.framework_report("torch")
     assert (report["gpus"], report["reason"], report["error"]) == (gpus, reason, None)
+
+
+TENSORFLOW = """
+import shutil
+import sys
+__version__ = "2.21.0"
+with open("/proc/self/maps") as file:
+    found = "libcusolver.so.11" in file.read()
+class config:
+    class experimental:
+        def get_device_details(gpu): return {}
+    def list_physical_devices(kind):
+        print(%r, file=sys.stderr)
+        return [type("GPU", (), {"name": "GPU 0"})] if found else []
+class sysconfig:
+    def get_build_info(): return {"cuda_version": "12.5.1"}
+class test:
+    def is_built_with_cuda(): return True
+"""
+MISSING = "2026-11-27 12:00:00.1: W tensorflow/core/common_runtime/gpu/gpu_device.cc:2343] Cannot dlopen some GPU libraries."
+OLDER = "2026-11-27 12:00:00.0: E external/xla/cuda_platform.cc:51] failed call to cuInit: INTERNAL"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_tensorflow_finds_the_library_that_its_wheel_looks_for_elsewhere(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it uses no GPU in an environment that pip has made. A library of the same name stands for it."""
+    (tmp_path / "tensorflow.py").write_text(TENSORFLOW % MISSING)
+    if there:
+        place = tmp_path / "nvidia" / "cusolver" / "lib"
+        place.mkdir(parents=True)
+        (place.parent / "__init__.py").touch()
+        shutil.copy(np.random._common.__file__, place / "libcusolver.so.11")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = frameworks.framework_report("tensorflow")
+    reason = None if there else "Cannot dlopen some GPU libraries."
+    assert (report["gpus"], report["reason"], report["error"]) == (["GPU 0"] if there else [], reason, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [(MISSING, "Cannot dlopen some GPU libraries."), (f"{OLDER}\n{MISSING}", "failed call to cuInit: INTERNAL")],
+)
+def test_tensorflow_says_why_it_can_use_no_gpu(said: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tensorflow.py").write_text(TENSORFLOW % said)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert frameworks.framework_report("tensorflow")["reason"] == reason
 
 
 def test_the_remedy_is_one_that_can_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
