@@ -58,6 +58,20 @@ class RunResult:
         return f"{shown}<p>{html.escape(str(self.folder))}</p>"
 
 
+def _texts(what: str, given: Any) -> list[Any]:
+    """Names or paths as a list; a single one counts as one, not as its letters.
+
+    Raises
+    ------
+    UsageError
+        If it is anything else.
+    """
+    several = [given] if isinstance(given, str | Path) else given
+    if not isinstance(several, Sequence) or not all(isinstance(one, str | Path) for one in several):
+        raise UsageError(f"{what} is {given!r}.", "Give a list of texts.")
+    return list(several)
+
+
 def run(
     spec: Spec | str | Path,
     *,
@@ -138,8 +152,12 @@ def run(
     >>> [row["system"] for row in result.table]
     ['real', 'codec', 'shuffle', 'median', 'unigram', 'markov', 'ngram', 'uniform']
     """
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs is {jobs}; at least 1 trial must run at a time.")
+    if not isinstance(spec, Spec | str | Path):
+        raise UsageError(f"The spec is {spec!r}.", "Give the name of a shipped spec, a YAML file, or a Spec.")
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise UsageError(f"jobs is {jobs!r}; at least 1 trial must run at a time.")
+    models, references = (None if n is None else _texts(w, n) for w, n in (("models", models), ("references", references)))
+    data, plugins = _texts("data", data), _texts("plugins", plugins)
     chosen = choose_engine(engine, {**(engine_options or {}), **({} if jobs is None else {"jobs": jobs})})
     places = Places.find(out, data, plugins)
     overrides = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
@@ -198,7 +216,7 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
 
 def _check_name(name: str, spec: Spec | str | Path, scale: Scale, places: Places) -> None:
     """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced."""
-    if not re.fullmatch(NAME, name) or name == "latest" or name.startswith(SEARCH):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or name == "latest" or name.startswith(SEARCH):
         raise UsageError(
             f"The name {name!r} can't name a run.",
             f"Give at most 100 letters, digits and _ . + -, not latest or {SEARCH}…",

@@ -42,6 +42,11 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     if not folder.is_dir():
         raise UsageError(f"There is no {path}.", "Give a baseline file, or a folder of these.")
     top = Path(_git(folder, "rev-parse", "--show-toplevel").decode().rstrip("\n"))
+    if not place.is_relative_to(top.resolve()):
+        raise UsageError(
+            f"git looks for the files of {folder} in {top}, where {path} isn't.",
+            "Unset core.worktree there, or give another folder.",
+        )
     below = place.relative_to(top.resolve()).as_posix()
     entries, skipped = [], []
     listed = _git(top, "rev-list", "--reverse", "--first-parent", "--format=%H %cI", "HEAD", "--", below).decode().splitlines()

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import PluginError
 from bench.music.notes import FIELDS, Notes
 
 PITCHES = 128
@@ -24,6 +25,9 @@ TIME_SPAN = (0.004, 8.0)
 #: Upper edge of the shortest and lower edge of the (open) longest duration class. Seconds.
 DURATION_SPAN = (0.015, 12.0)
 
+#: Least number of classes: the lowest, the highest, and one between them.
+LEAST = 3
+
 
 @dataclass(frozen=True)
 class NoteCodec:
@@ -32,7 +36,12 @@ class NoteCodec:
     Parameters
     ----------
     time_classes, duration_classes : int
-        Number of log-spaced classes of the time shift and the duration.
+        Number of log-spaced classes of the time shift and the duration, at least 3.
+
+    Raises
+    ------
+    PluginError
+        If they are fewer.
 
     Examples
     --------
@@ -48,6 +57,11 @@ class NoteCodec:
 
     time_classes: int = 64
     duration_classes: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("time_classes", "duration_classes"):
+            if getattr(self, name) < LEAST:
+                raise PluginError(f"{name} is {getattr(self, name)}; a note codec needs at least {LEAST}.")
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:

@@ -184,7 +184,7 @@ def _command_line(references: Sequence[str] | None, dataset: str | None, seeds: 
     if dataset is not None:
         choices["dataset"] = {"name": dataset}
     if seeds is not None:
-        choices["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
+        choices["seeds"] = list(seeds) if isinstance(seeds, Sequence) else seeds
     marks: dict[Address, Mark] = {}
     for key, value in choices.items():
         parts = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()

@@ -52,7 +52,7 @@ def _seeds(value: Any) -> Any:
     """Expand a number of seeds: ``3`` means 0, 1 and 2."""
     if type(value) is int and value > _MOST_SEEDS:
         raise PydanticCustomError("too_many_seeds", "too many seeds")
-    if isinstance(value, str) or (type(value) is int and value < 1):
+    if isinstance(value, str | float) or (type(value) is int and value < 1):
         raise PydanticCustomError("seeds", "not seeds")
     return tuple(range(value)) if type(value) is int else as_tuple(value)
 
@@ -79,6 +79,7 @@ class Protocol(Frozen):
     seconds: float | None = Field(
         default=None,
         gt=0,
+        le=1e9,
         description="Let distances of note from note compare only those with an onset in the first so many seconds (the paper's "
         "other reading: 90); every other column is over all notes.",
     )
@@ -238,7 +239,9 @@ class Spec(Frozen):
         Field(default=(0, 1, 2), min_length=1, description="Training seeds: a list, or how many (3 means 0, 1, 2).")
     )
     budget: BudgetChoice = Field(default_factory=BudgetChoice)
-    target: float | None = Field(default=None, gt=0, description="Validation bits per note for the column `seconds to target`.")
+    target: float | None = Field(
+        default=None, gt=0, le=1e9, description="Validation bits per note for the column `seconds to target`."
+    )
     models: Annotated[
         dict[str, ModelChoice], BeforeValidator(_defaults, json_schema_input_type=dict[str, ModelChoice | None])
     ] = Field(default_factory=dict, description="The rows; an empty one takes the plug-in's defaults.")

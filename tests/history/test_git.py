@@ -138,3 +138,13 @@ def test_a_large_file_is_not_read(repository: Path) -> None:
     made = commit(repository, "64 MiB of nothing, which are 64 kB for git")
     entries, skipped = read(repository / "b.json")
     assert (entries, skipped) == ((), (f"b.json at {made[:10]} is larger than 64 MiB: it is no baseline.",))
+
+
+def test_files_that_git_looks_for_elsewhere(repository: Path, tmp_path: Path) -> None:
+    write(repository / "smoke.json", run(lstm=system(pitch_distance=flat(9.0))))
+    commit(repository, "take it")
+    (tmp_path / "elsewhere").mkdir()
+    git(repository, "config", "core.worktree", str(tmp_path / "elsewhere"))
+    with pytest.raises(UsageError, match=r"git looks for the files of .* in .*elsewhere, where .*smoke.json isn't") as raised:
+        read(repository / "smoke.json")
+    assert "Unset core.worktree" in raised.value.hint

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.api import NoteCodec, Notes
+from bench.api import NoteCodec, Notes, PluginError
 from bench.music.codec import DURATION_SPAN, TIME_SPAN
 
 codec = NoteCodec()
@@ -61,3 +61,10 @@ def test_quantisation_error_is_within_a_class(shift, duration):
 
 def test_a_note_off_velocity_is_heard():
     assert codec.decode(np.array([[60, 0, 0, 0]])).velocity[0] == 1
+
+
+@pytest.mark.parametrize("classes", [(2, 64), (64, 2), (1, 1)])
+def test_too_few_classes_are_refused(classes: tuple[int, int]) -> None:
+    with pytest.raises(PluginError, match="needs at least 3"):
+        NoteCodec(*classes)
+    assert NoteCodec(3, 3).sizes == (128, 128, 3, 3)

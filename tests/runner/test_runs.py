@@ -23,7 +23,7 @@ from bench.cli.app import app
 from bench.cli.output import find_run
 from bench.comparison.differences import differences
 from bench.comparison.runs import read_runs
-from bench.errors import DataError, MachineError, PluginError, UsageError
+from bench.errors import BenchError, DataError, MachineError, PluginError, UsageError
 from bench.metrics.sample_scores import FILE, Comparison
 from bench.music.midi import read_midi
 from bench.scoring.score import score_run
@@ -587,3 +587,23 @@ def test_a_run_of_its_own_name(toy: Bench) -> None:
     for name, refused in (("nightly", "nightly is a run of"), ("latest", "can't name a run")):
         with pytest.raises(UsageError, match=refused):
             run_spec(other, name=name, scale="cpu", plugins=[PLUGINS], out=toy.out)
+
+
+def test_one_name_is_a_list_of_one(toy: Bench) -> None:
+    """A text is a sequence of its letters."""
+    toy.write({"steady": {}, "faulty": {}}, references=["median"])
+    result = toy.run(models="steady", references="median", plugins=str(PLUGINS), reports=False)
+    assert len(list((result.folder / "trials").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"models": 5}, {"models": {"lstm": 1}}, {"references": [1]}, {"data": 1}, {"plugins": [None]}),
+        *({"jobs": "2"}, {"jobs": 1.5}, {"seeds": 2.0}, {"name": 5}, {"spec": None}, {"spec": b"smoke"}),
+    ],
+)
+def test_arguments_of_wrong_types_are_refused_in_words(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(BenchError) as raised:
+        run_spec(**{"spec": "smoke", "out": tmp_path, **given})
+    assert repr(next(iter(given.values()))) in raised.value.message
