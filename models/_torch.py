@@ -62,6 +62,8 @@ def choose_device(name: str) -> torch.device:
     # (`warn_only`) attention wouldn't take the deterministic kernels that it has. cuBLAS repeats with a workspace of fixed size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # Without it the compiler chooses some kernels by a stopwatch, and each process may choose others.
+    torch._inductor.config.deterministic = True
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its stub lacks it
     torch.cuda.reset_peak_memory_stats()
     return torch.device("cuda")

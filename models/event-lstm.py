@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812 (PyTorch's own name for it)
 from torch import Tensor, nn
 
 from . import _torch
+from ._draws import look_up
 from ._event_learner import Learner
 from ._layers import Recurrent
 
@@ -125,7 +126,7 @@ class Network(nn.Module):
 
     def forward(self, events: Tensor) -> Tensor:
         """Log odds of each next event, (B, T, V), from events (B, T)."""
-        y, _ = self.lstm(F.dropout(self.hear(events), self.dropout, self.training))
+        y, _ = self.lstm(F.dropout(look_up(self.hear.weight, events), self.dropout, self.training))
         return cast("Tensor", self.tell(F.dropout(y, self.dropout, self.training)))
 
     def memory(self, batch: int) -> State:
@@ -134,5 +135,5 @@ class Network(nn.Module):
 
     def next(self, events: Tensor, memory: State) -> Tensor:
         """Log odds of the next events, (B, V); see :class:`EventNetwork`."""
-        y, memory.carried = self.lstm(self.hear(events)[:, None], memory.carried)
+        y, memory.carried = self.lstm(look_up(self.hear.weight, events)[:, None], memory.carried)
         return cast("Tensor", self.tell(y[:, 0]))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench.api import PluginError
 
+from ._draws import look_up
 from ._event_learner import Learner
 from ._relative import Memory, RelativeBlock, attend, attend_one
 
@@ -118,7 +119,7 @@ class Network(nn.Module):
 
     def forward(self, events: Tensor) -> Tensor:
         """Log odds of each next event, (B, T, V), from events (B, T)."""
-        x = F.dropout(self.hear(events), self.dropout, self.training)
+        x = F.dropout(look_up(self.hear.weight, events), self.dropout, self.training)
         return cast("Tensor", self.tell(attend(self, x)))
 
     def memory(self, batch: int) -> Memory:
@@ -127,4 +128,4 @@ class Network(nn.Module):
 
     def next(self, events: Tensor, memory: Memory) -> Tensor:
         """Log odds of the next events, (B, V); see :class:`EventNetwork`."""
-        return cast("Tensor", self.tell(attend_one(self, self.hear(events), memory)))
+        return cast("Tensor", self.tell(attend_one(self, look_up(self.hear.weight, events), memory)))

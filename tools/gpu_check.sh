@@ -13,7 +13,7 @@
 #   PYTHON            an interpreter with bench's dependencies, PyTorch, safetensors and pytest; by default that of `make setup GPU=1`,
 #                     else .venv's, else python3
 #   OUT               where results go, gpu-check by default
-#   MODELS            "transformer vae", say; all PyTorch models by default
+#   MODELS            "transformer vae", say; by default all PyTorch models that predict notes. Those of events are in stage 2 always
 #   GPU_CHECK_DEVICE  cpu tries the script itself: tiny sizes, on the processor
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -25,7 +25,7 @@ fi
 OUT=${OUT:-gpu-check}
 device=${GPU_CHECK_DEVICE:-cuda}
 stage_seconds=520 tests_seconds=440
-models=${MODELS:-transformer music-transformer vae gan midinet}
+models=${MODELS:-transformer music-transformer transformer-gan vae gan midinet}
 listed=$(echo "$models" | tr ' ' ,)
 case ${1:-} in
   [1-4]) stages=$1 ;;
@@ -135,6 +135,9 @@ stage2() {
       steps "steps-$spec-$model" "$model" --spec "$spec"
     done
   done
+  for row in transformer lstm; do
+    steps "steps-anchor-maestro-$row" "$row" --spec anchor-maestro
+  done
 }
 
 stage3() {
@@ -142,9 +145,14 @@ stage3() {
   little little table2 chorales "compute: {updates: $updates}, evaluations: 4, stages: [0.5], timeout: 300"
   trials straight 240 "$OUT/little.yaml" --models "$listed" --jobs "$jobs" --out "$OUT/straight" || return
   check trained 60 "$PYTHON" tools/gpu_tables.py rows "$(folder_of straight)"
+  # As in a user's trial: what was compiled before the kill is compiled anew.
+  shared=$TORCHINDUCTOR_CACHE_DIR
+  export TORCHINDUCTOR_CACHE_DIR="$OUT/inductor-killed"
   kill_halfway || return
+  export TORCHINDUCTOR_CACHE_DIR="$OUT/inductor-again"
   trials again 240 "$OUT/little.yaml" --models "$listed" --jobs "$jobs" --out "$OUT/killed" || return
   check resumed 60 "$PYTHON" tools/gpu_tables.py resumed "$(folder_of again)"
+  export TORCHINDUCTOR_CACHE_DIR="$shared"
   check same-table 60 "$PYTHON" tools/gpu_tables.py same "$(folder_of straight)" "$(folder_of again)"
 }
 

@@ -30,13 +30,13 @@ from bench.system.gpu import BF16_PEAKS
 WARM = 5
 
 #: Hyperparameters for a try on a processor, as far as a model has them.
-TINY = {"layers": 1, "width": 16, "heads": 2, "latent": 8, "window": 32, "span": 16, "distance": 8, "batch": 4}
+TINY = {"layers": 1, "width": 16, "heads": 2, "latent": 8, "units": 16, "window": 32, "span": 16, "distance": 8, "batch": 4}
 
 
 def main() -> None:
     """Measure the ceilings or one model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", help="ceilings, or a PyTorch model of the spec")
+    parser.add_argument("what", help="ceilings, or a row of the spec whose model is PyTorch's")
     parser.add_argument("--spec", default="table2-maestro")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--steps", type=int, default=50)
@@ -108,9 +108,9 @@ def music(seed: int, notes: int) -> Piece:
 
 def measured(options: argparse.Namespace, limits: dict[str, float]) -> dict[str, Any]:
     """Train, score and generate with one model; collect its speeds."""
-    spec = load_spec(options.spec, scale="gpu")
-    params = dict(spec.models[options.what].params)
-    plugin = load(find_plugins("model")[options.what])
+    spec = load_spec(options.spec, scale="gpu", models=[options.what])
+    row = spec.models[options.what]
+    params, plugin = dict(row.params), load(find_plugins("model")[row.plugin or options.what])
     siblings = plugin.__module__.rpartition(".")[0]
     if options.nondeterministic:
         torch.use_deterministic_algorithms(False)
@@ -125,10 +125,9 @@ def measured(options: argparse.Namespace, limits: dict[str, float]) -> dict[str,
     budget = Budget(updates=WARM + options.steps, evaluations=1)
     model = plugin(**params)
     start = time.perf_counter()
-    each = timed_fit(model, train, budget, options.device, options.steps)
+    each, notes = timed_fit(model, train, budget, options.device, options.steps)
     fitted = time.perf_counter() - start
     facts = dict(model.facts())
-    notes = model.batch * model.window
     result = {
         "ms_a_step": 1000 * each,
         "notes_per_second": notes / each,
@@ -140,7 +139,7 @@ def measured(options: argparse.Namespace, limits: dict[str, float]) -> dict[str,
     protocol = spec.protocol
     prompts = [piece.notes[: protocol.prompt] for piece in (music(1000 + i, length) for i in range(4 if options.tiny else 100))]
     wanted = 16 if options.tiny else protocol.notes
-    if hasattr(model, "log_likelihood"):
+    if model.likelihood:
         most = length if options.tiny else sys.modules[f"{siblings}._batches"].scored_notes(torch.device(options.device))
         scored = [music(i, length) for i in range(-(-most // length))]  # a full batch
         spent = seconds(lambda: model.log_likelihood(scored), options.device)
@@ -159,17 +158,18 @@ def utilization(facts: dict[str, Any], notes_per_second: float, device: str, lim
     return {"tflops": rate / 1e12, **({"mfu": rate / peak} if peak else {}), "of_product": rate / 1e12 / reached}
 
 
-def timed_fit(model: Any, train: Sequence[Piece], budget: Budget, device: str, steps: int) -> float:
-    """Train by the model's own loop; seconds an update, of the last `steps`, without evaluations and checkpoints."""
+def timed_fit(model: Any, train: Sequence[Piece], budget: Budget, device: str, steps: int) -> tuple[float, float]:
+    """Train by the model's own loop; seconds and notes an update, of the last `steps`, without evaluations and checkpoints."""
     progress = sys.modules[f"{type(model).__module__.rpartition('.')[0]}._training"].Progress
-    original, marks = progress.batches, list[float]()
+    original, marks, notes = progress.batches, list[float](), list[int]()
 
-    def batches(self: Any, *arguments: Any) -> Iterator[Any]:
-        for update, batch in original(self, *arguments):
+    def batches(self: Any, epoch: Any, count: Any) -> Iterator[Any]:
+        for update, batch in original(self, epoch, count):
             if update == WARM:
                 synchronize(device)
                 marks.append(time.perf_counter())
             yield update, batch
+            notes.append(count(batch))
             if update == WARM + steps - 1:
                 synchronize(device)
                 marks.append(time.perf_counter())
@@ -180,7 +180,7 @@ def timed_fit(model: Any, train: Sequence[Piece], budget: Budget, device: str, s
             model.fit(train, [music(99, 64)], Run(0, budget, Path(folder), device=device, threads=torch.get_num_threads()))
     finally:
         progress.batches = original
-    return (marks[1] - marks[0]) / steps
+    return (marks[1] - marks[0]) / steps, sum(notes[WARM:]) / steps
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "music-transformer": {"layers": 2, "width": 64, "heads": 4, "window": 64, "span": 32, "distance": 24, "batch": 16},
     "vae": {"layers": 2, "width": 64, "latent": 16, "window": 64, "span": 16, "batch": 16},
     "midinet": {"latent": 16, "width": 32, "condition": 16, "critic_width": 8, "batch": 16},
+    "event-transformer": {"layers": 2, "width": 64, "heads": 4, "distance": 24, "window": 128, "batch": 8},
+    "event-lstm": {"layers": 2, "units": 64, "window": 128, "batch": 8},
+    "frame-tcn": {"blocks": 2, "width": 32, "window": 64},
+    "frame-transformer": {"layers": 2, "width": 64, "heads": 4, "window": 64},
     "gan": {"latent": 16, "width": 32, "dilations": [1, 2], "critic_widths": [32, 32, 48, 64], "window": 64, "batch": 16},
 }
 #: Those that assign a probability to a note.

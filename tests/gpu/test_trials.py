@@ -15,6 +15,8 @@ import pytest
 import bench
 from bench.system import frameworks
 
+from .networks import SHAPES
+
 pytestmark = [pytest.mark.gpu, pytest.mark.training]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +59,7 @@ def test_exhausted_memory_is_transient(device: str, tmp_path: Path) -> None:
     assert outcome["error"]["transient"]
 
 
-PYTORCH = ("transformer", "music-transformer", "transformer-gan", "vae", "gan", "midinet")
+PYTORCH = tuple(SHAPES)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,8 @@ def suites(device: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     started: dict[str, subprocess.Popen[str]] = {}
 
     def start(name: str) -> None:
-        chosen = f"([{name}] or [{name}- or -{name}]) and not [music-{name}]"
-        chosen += " and not lstm-paper" if name == "lstm" else ""
-        chosen += " and not transformer-gan" if name in ("transformer", "gan") else ""
+        others = [other for other in (*PYTORCH, "lstm-paper") if other.startswith(f"{name}-")]
+        chosen = " and not ".join((f"([{name}] or [{name}-)", *(f"[{other}" for other in others)))
         suite = ROOT / "tests/contract"
         python = frameworks.interpreter(("torch" if name in PYTORCH else "tensorflow",))
         command = [python, "-m", "pytest", suite / "test_models.py", "-k", chosen, "-q", "--confcutdir", suite]
