@@ -345,5 +345,6 @@ def _nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
     if top_p >= 1:
         return p
     ordered, order = p.sort(descending=True)
-    beyond = ordered.cumsum(0) - ordered >= top_p
+    # On the processor: on a GPU the sums are rounded in another order each time.
+    beyond = (ordered.cpu().cumsum(0).to(p.device) - ordered) >= top_p
     return p.masked_fill(beyond.new_zeros(beyond.shape).scatter(0, order, beyond), 0.0)

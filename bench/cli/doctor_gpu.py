@@ -12,13 +12,18 @@ from bench.system import frameworks, hardware
 from bench.system.gpu_probes import CHECKS, Check, probe
 from bench.system.paths import user_folders
 
+_CUDNN = (
+    "unset LD_LIBRARY_PATH if it names another CUDA's libraries, else install {framework} with the cuDNN that it was built with, "
+    "in an environment of its own; --scale cpu does without"
+)
+
 #: What to do about a check that failed, by its name.
 _ADVICE = {
     "device": "use a newer GPU, a build of {framework} for this one, or --scale cpu; nvidia-smi lists who holds memory",
     "product": "update the driver (nvidia-smi shows its version), or install a {framework} that was built for it",
     "bfloat16": "install a {framework} that was built for this GPU; --scale cpu does without",
-    "LSTM": "install {framework} with the cuDNN that it was built with, in an environment of its own; --scale cpu does without",
-    "GRU": "install {framework} with the cuDNN that it was built with, in an environment of its own; --scale cpu does without",
+    "LSTM": _CUDNN,
+    "GRU": _CUDNN,
     "compiler": "install a C compiler and Python's headers (apt install gcc python3-dev); without them training is only slower",
     "XLA": "install {framework} with its CUDA packages ({framework}[and-cuda]); without XLA generation is only slower",
 }

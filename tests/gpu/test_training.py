@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.training]
 @pytest.fixture
 def graphs(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Sizes of the graphs compiled so far: by Inductor on a GPU; elsewhere they run as they were traced."""
+    for name in LEARNERS:
+        trained(name)  # on the processor, where nothing is compiled
     from torch._dynamo.backends.registry import lookup_backend
 
     sizes: list[int] = []
