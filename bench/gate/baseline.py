@@ -92,6 +92,8 @@ class System:
         Kinds of processor that the trials that are done ran on; empty in files of older versions.
     threads : tuple of int
         Numbers of threads that they had; empty in files of older versions.
+    gpus : tuple of str
+        Kinds of GPU that they ran on; empty in files of older versions.
     """
 
     kind: str
@@ -105,6 +107,7 @@ class System:
     pretrained: bool = False
     processors: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
 
     def group(self, metric: Metric) -> str:
         """Name the rows whose noise tells of this one's, see :func:`group_of`."""
@@ -224,6 +227,7 @@ def _system(row: Row) -> System:
         pretrained=row.pretrained,
         processors=tuple(sorted(row.processors)),
         threads=tuple(sorted(row.threads)),
+        gpus=tuple(sorted(machine.gpu for machine in row.machines if machine.gpu)),
     )
 
 

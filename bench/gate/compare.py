@@ -278,8 +278,10 @@ def _pair(
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
     pieces, sides = shared(before, now)
+    if (metric.clocked or metric.machine_bound) and (reason := _other_machines(old, new, old.processors or _of_run(baseline))):
+        return Pair(replace(verdict, status="not compared", reason=reason))
     if metric.clocked:
-        if unclocked := _unclocked(verdict, baseline, old, new):
+        if unclocked := _unclocked(verdict, old, new):
             return Pair(unclocked)
         rows = zip(sides, (before, now), (old, new), strict=True)
         sides = [_in_yardsticks(side, series, row, metric) for side, series, row in rows]
@@ -348,12 +350,10 @@ def _missing(before: Series, now: Series, old: System, new: System) -> str:
     return f"{gone} of {whole} {before.over} {'has' if gone == 1 else 'have'} no value now" if gone > 0 else ""
 
 
-def _unclocked(verdict: Verdict, baseline: Baseline, old: System, new: System) -> Verdict | None:
+def _unclocked(verdict: Verdict, old: System, new: System) -> Verdict | None:
     """Judge a time or speed that can't be compared in yardsticks; None if it can."""
     if new.device != "cpu":
         return replace(verdict, status="not compared", reason="the yardstick measures a processor, not a GPU")
-    if reason := _other_machines(old, new, old.processors or _of_run(baseline)):
-        return replace(verdict, status="not compared", reason=reason)
     if any(str(seed) not in old.yardstick for seed in old.seeds):
         return replace(verdict, status="not compared", reason="the baseline has no yardstick beside its times")
     if any(str(seed) not in new.yardstick for seed in new.seeds):
@@ -368,15 +368,19 @@ def _of_run(baseline: Baseline) -> tuple[str, ...]:
 
 
 def _other_machines(old: System, new: System, processors: Sequence[str]) -> str:
-    """Say why a row's times aren't of one kind of processor and number of threads; empty if they are, as far as known."""
+    """Say why a row's times aren't of one kind of machine and number of threads; empty if they are, as far as known."""
     for side, kinds in (("baseline", processors), ("run", new.processors)):
         if len(kinds) > 1:
             return f"the {side}'s trials ran on several kinds of processor: {listed(kinds)}"
     for side, numbers in (("baseline", old.threads), ("run", new.threads)):
         if len(numbers) > 1:
             return f"the {side}'s trials had different numbers of threads: {listed(list(map(str, numbers)))}"
-    if processors and new.processors and tuple(processors) != new.processors:
-        return f"it ran on {new.processors[0]}, the baseline on {processors[0]}"
+    for side, kinds in (("baseline", old.gpus), ("run", new.gpus)):
+        if len(kinds) > 1:
+            return f"the {side}'s trials ran on several kinds of GPU: {listed(kinds)}"
+    for now, before in ((new.processors, tuple(processors)), (new.gpus, old.gpus)):
+        if now and before and now != before:
+            return f"it ran on {now[0]}, the baseline on {before[0]}"
     if old.threads and new.threads and old.threads != new.threads:
         return f"it ran with {plural(new.threads[0], 'thread')}, the baseline with {old.threads[0]}"
     return ""

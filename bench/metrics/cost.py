@@ -41,6 +41,7 @@ METRICS = (
         1,
         group="cost",
         tolerance="off",
+        machine_bound=True,
     ),
     Metric(
         "updates",

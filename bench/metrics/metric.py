@@ -104,7 +104,7 @@ class Metric:
     clocked : bool
         Whether it is measured with a clock: a slower machine makes it worse.
     machine_bound : bool
-        Whether it is no time or speed and yet says nothing across kinds of machine, such as energy.
+        Whether it says nothing across kinds of machine and yet is no time or speed to convert, such as energy.
     counterpart : str or None
         Name of the metric that is the same figure of the real continuation, where people do it too (copying), or where the row
         `real` can't show it.

@@ -191,6 +191,20 @@ class TestTimes:
         older = changed(RUN, "lstm", threads=())
         assert one(changed(RUN, "lstm", threads=(1,)), metric="training_seconds", before=older).status == "same"
 
+    def test_in_yardsticks_already_and_energy_are_compared_within_one_kind_of_machine(self):
+        """Asked for by a threshold; the yardstick doesn't convert how fast another kind runs this program."""
+        values = {"training_yardsticks": series([60.0, 61.0], "seeds"), "gpu_energy": series([5.0, 5.1], "seeds")}
+        before, gate = run(lstm=system(pitch_distance=flat(9.0), **values)), dict.fromkeys(values, "20%")
+        for there, here, reason in (
+            ({"processors": ("A",)}, {"processors": ("B",)}, "it ran on B, the baseline on A"),
+            ({"gpus": ("H100",)}, {"gpus": ("A100",)}, "it ran on A100, the baseline on H100"),
+            ({"gpus": ("H100",)}, {"gpus": ("A100", "H100")}, "the run's trials ran on several kinds of GPU: A100 and H100"),
+        ):
+            old, new = changed(before, "lstm", **there), changed(before, "lstm", **here)
+            for metric in values:
+                assert one(new, metric=metric, before=old, gate=gate).reason == reason
+                assert one(old, metric=metric, before=old, gate=gate).status == "same"
+
     def test_on_the_same_kind_of_processor_are_compared(self):
         now = changed(RUN, "lstm", processors=("Test CPU",))
         for before in (RUN, now, replace(RUN, environment={})):
