@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import TrialError
+from bench.system.cpu_time import CpuTime
 from bench.system.disk import MOST_RECORD, open_log, read_file, write_file
 
 
@@ -253,7 +254,7 @@ class Run:
 
     @property
     def core_seconds(self) -> float:
-        """Processor time of the training so far, of all threads: unlike seconds, it is the same beside other work."""
+        """Processor time of the training so far, of all its threads and processes: it is the same beside other work."""
         return self._elapsed(1)
 
     def _elapsed(self, clock: int) -> float:
@@ -319,6 +320,9 @@ def chained(text: str, before: str) -> str:
     return f'{text[:-1]}{_CHECK}{hashlib.sha256((before + text).encode()).hexdigest()[:16]}"}}'
 
 
+_cpu = CpuTime()
+
+
 def _clocks() -> tuple[float, float]:
-    """Wall clock and processor time of this process, seconds."""
-    return time.perf_counter(), time.process_time()
+    """Wall clock, and processor time of this process and those that it started, seconds."""
+    return time.perf_counter(), _cpu.seconds()
