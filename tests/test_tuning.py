@@ -143,9 +143,12 @@ def test_a_search_finds_the_valley_keeps_every_training_and_resumes(folder):
     done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
     assert done.returncode == 0, done.stderr
     run = folder / "reports" / "runs" / "tune-valleys-cpu"
-    with (run / "trials.csv").open() as file:
+    with (run / "search.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 16
+    assert bench(folder, "report", str(run)).returncode == 0
+    with (run / "search.csv").open() as file:
+        assert list(csv.DictReader(file)) == rows, "a report of the folder leaves it"
     best = min((r for r in rows if r["row"] == "valley"), key=lambda r: float(r["score"]))
     tuned = load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu")
     assert tuned.models["valley"].params == {"size": 8, "rate": float(best["rate"])}
@@ -188,7 +191,7 @@ def test_a_search_may_go_row_by_row(folder):
     tuned = load_spec(folder / "elsewhere" / "tuned.yaml", (TOY, folder / "mine"), scale="cpu")
     assert set(tuned.tuned) == {"valley", "fixed"}
     assert (folder / "elsewhere" / "tuned.yaml").is_symlink()
-    with (folder / "reports" / "runs" / "tune-valleys-cpu" / "trials.csv").open() as file:
+    with (folder / "reports" / "runs" / "tune-valleys-cpu" / "search.csv").open() as file:
         assert [r["row"] for r in csv.DictReader(file)] == ["valley"] * 2 + ["fixed"] * 2
     latest = bench(folder, "report", "latest", "--out", "reports")
     assert latest.returncode == 2, "a search is not the latest run"

@@ -77,7 +77,7 @@ def tune(
     extends = _extends(spec, file, target)
     tuning.check_target(target, extends)
     trained = tuning.collect(RunFolder(result.folder), rows, resolved)
-    tuning.write_trials(result.folder / "trials.csv", trained)
+    tuning.write_trials(result.folder / "search.csv", trained)
     won = tuning.winners(trained)
     for row, winner in won.items():
         values = ", ".join(f"{name} {value}" for name, value in winner.params.items())

@@ -61,9 +61,19 @@ def imported_packages(plugin: Plugin) -> dict[str, list[str]]:
     return _packages_of(_followed(plugin))
 
 
-def _packages_of(followed: Mapping[Path, ast.Module]) -> dict[str, list[str]]:
+def installed_imports(plugin: Plugin) -> list[str]:
+    """Find the installed modules that a plug-in of the user's imports: none is in its digest, so their versions are recorded."""
+    return [name for name, places in _imports(_followed(plugin)).items() if places and not any(map(_is_users, places))]
+
+
+def _imports(followed: Mapping[Path, ast.Module]) -> dict[str, list[Path]]:
+    """Find the modules that are neither Python's nor bench's, with their places."""
     names = {name for tree in followed.values() for name in _absolute_imports(tree)}
-    places = {name: _places(name) for name in sorted(names - sys.stdlib_module_names - {"bench"})}
+    return {name: _places(name) for name in sorted(names - sys.stdlib_module_names - {"bench"})}
+
+
+def _packages_of(followed: Mapping[Path, ast.Module]) -> dict[str, list[str]]:
+    places = _imports(followed)
     return {name: users for name, found in places.items() if (users := [str(place) for place in found if _is_users(place)])}
 
 

@@ -26,7 +26,7 @@ from bench.metrics.likelihood import summarize
 from bench.metrics.sample_scores import store_scores
 from bench.music.codec import NoteCodec
 from bench.plugins import opened
-from bench.plugins.digest import source_digest, unknown_code
+from bench.plugins.digest import installed_imports, source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, raised_by_plugin
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import import_packages_from_source
@@ -138,8 +138,9 @@ class TrialTask:
         self.unit: prediction.Unit = "note"
         #: Name of the model's axis of randomness: all reference rows share one.
         self.axis = self.trial.model
-        #: Modules that its model requires, whose versions are recorded.
+        #: Modules that its model requires, and installed ones that it imports besides: the versions of both are recorded.
         self.requires: tuple[str, ...] = ()
+        self.imports: tuple[str, ...] = ()
 
     def run(self) -> int:
         """Run the trial and return the exit code; an exception becomes a failed outcome."""
@@ -204,6 +205,7 @@ class TrialTask:
         """Train, generate, measure, and store everything but the outcome; return the outcome's fields."""
         trial, plugin = self.trial, self._plugin()
         self.requires = tuple(plugin.header["REQUIRES"])
+        self.imports = tuple(installed_imports(plugin))
         stored = read_target_file(Path(self.job["targets"]))
         division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
         targets = [stored.targets[i] for i in division.places]
@@ -462,7 +464,13 @@ class TrialTask:
         shared = {"shares_gpu": True} if self.job.get("shares_gpu") else {}
         if host := self.job.get("host"):  # of a cluster
             here["host"] = str(host)
-        return {**frameworks.loaded(self.requires), **here, "threads": int(self.job["threads"]), "device": device, **shared}
+        return {
+            **frameworks.loaded((*self.requires, *self.imports)),
+            **here,
+            "threads": int(self.job["threads"]),
+            "device": device,
+            **shared,
+        }
 
     @property
     def _axis(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.perf
 
 ROUNDS = 3
 
-#: Share of an aim that any machine reaches: below it the code got slower. Measured, busy: 0.54 (report), 0.48 to 0.7 (list), 0.52.
+#: Share of an aim that any machine reaches: below it the code got slower. Measured: 0.54 (report), 0.48 to 0.7 (list), 0.52.
 FLOOR = 0.35
 
 SHORT = "in yardstick-seconds no machine has reached it yet, and no profile says why"

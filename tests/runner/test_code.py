@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -177,3 +178,13 @@ def test_a_link_among_installed_packages_is_the_users(toy: Bench, monkeypatch: p
         assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
         assert set(toy.notes("played").notes[0, 0].pitch) == {expected}
     assert not [text for text in toy.outcome("played")["remarks"] if "part of its key" in text]
+
+
+def test_versions_of_installed_packages_that_a_plugin_imports_are_recorded(toy: Bench) -> None:
+    plugin = toy.folder / "played.py"
+    plugin.write_text(MODEL.replace("from users_net.pitch import PITCH", "import markupsafe, json\nPITCH = 60"))
+    toy.write({"played": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    ran = toy.outcome("played")["provenance"]
+    assert ran["markupsafe"] == importlib.metadata.version("markupsafe")
+    assert "json" not in ran
