@@ -191,10 +191,14 @@ def test_cancelled_and_started_again_at_once(toy: Bench, undisturbed: Any) -> No
     assert_same(toy, undisturbed)
 
 
-def test_options_of_the_users_do_not_hide_its_jobs(toy: Bench, cluster: Cluster, undisturbed: Any) -> None:
+def test_variables_of_the_users_do_not_hide_its_jobs(
+    toy: Bench, cluster: Cluster, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if cluster.engine != "slurm":
         pytest.skip("Slurm's")
-    code, said = toy.run(sbatch="--job-name=mine --array=0-99")
+    for name, value in {"JOB_NAME": "mine", "ARRAY_INX": "0-99", "OUTPUT": "/dev/null", "OPEN_MODE": "truncate"}.items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    code, said = toy.run()
     assert code == 0, said
     assert "it starts again" not in said
     assert_same(toy, undisturbed)

@@ -62,6 +62,17 @@ def test_what_runs_here(
         ("slrum", {}, "There is no engine named 'slrum'.", "Did you mean 'slurm'?"),
         ("slurm", {"cpu": 2}, "The engine slurm has no option 'cpu'.", "Did you mean 'cpus'?"),
         ("slurm", {"cpus": 0}, "cpus: input should be greater than or equal to 1", ""),
+        ("slurm", {"sbatch": "--comment='a"}, """sbatch is "--comment='a": no closing quotation""", ""),
+        ("slurm", {"sbatch": "--time=1:00 --cpus-per-task=8"}, "sbatch has --cpus-per-task=8, but", "Use the option cpus."),
+        ("slurm", {"sbatch": "-c 8"}, "sbatch has -c, but the engine slurm sets --cpus-per-task itself", "cpus"),
+        ("slurm", {"sbatch": "-c8"}, "sbatch has -c8", "cpus"),
+        ("slurm", {"sbatch": "--array=0-9"}, "sets --array itself", "`jobs`"),
+        ("slurm", {"sbatch": "--arr 0-9"}, "sbatch has --arr, but the engine slurm sets --array itself", "`jobs`"),
+        ("slurm", {"sbatch": "-J mine"}, "sets --job-name itself", ""),
+        ("slurm", {"sbatch": "--output=/logs/%j"}, "sets --output itself", "units/slurm-*.log"),
+        ("slurm", {"sbatch": "--parsable"}, "sets --parsable itself", ""),
+        ("slurm", {"sbatch": "--open-mode=truncate"}, "sets --open-mode itself", ""),
+        ("slurm", {"sbatch": "-d afterok:7", "jobs": 2}, "sets --dependency itself", "`jobs`"),
         ("ray", {"detach": True}, "The engine ray has no option 'detach'.", ""),
         ("ray", {"gpus": 0}, "gpus: input should be greater than 0", ""),
         ("local", {"expires": 0.5}, "expires: input should be greater than or equal to 1", ""),
@@ -73,6 +84,14 @@ def test_mistakes_are_said(engine: str, options: dict[str, object], message: str
         choose_engine(engine, options)
     assert message in refused.value.message
     assert hint in refused.value.hint
+
+
+def test_options_of_sbatch_that_are_the_users() -> None:
+    """Also a dependency, as long as no limit needs one, and names that begin like those that aren't."""
+    options = "--dependency=afterok:7 -p cpu --partition=cpu --cpus-per-gpu=4 -o/dev/null"
+    with pytest.raises(UsageError, match="-o/dev/null"):
+        slurm.Engine(sbatch=options)
+    assert slurm.Engine(sbatch=options.removesuffix(" -o/dev/null")).jobs is None
 
 
 @pytest.mark.parametrize("text", ["[]", "jobs: 2", "engine: [slurm]", "a: [", "engine: 2024-01-01"])

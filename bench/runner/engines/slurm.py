@@ -13,6 +13,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
+from pydantic import model_validator
+
 from bench.errors import DataError, MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, RemoteEngine, State
@@ -29,6 +31,17 @@ RUNNING = {"RUNNING", ENDING, "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
 
 #: Slurm's reasons for which an element waits as a matter of course; any other one is told.
 USUAL = {"None", "Priority", "Resources", "JobArrayTaskLimit", "Dependency", "BeginTime", "Cleaning"}
+
+#: Options of sbatch that are set here: their short forms, and what a user can do instead.
+OWN = {
+    "array": ("-a", "The trials are its elements; `jobs` limits how many run at a time."),
+    "cpus-per-task": ("-c", "Use the option cpus."),
+    "dependency": ("-d", "With `jobs` each array waits for those before it; leave out one of the two."),
+    "job-name": ("-J", "The command finds its jobs by their name."),
+    "open-mode": ("", "A trial that starts again appends to its log."),
+    "output": ("-o", "The logs are units/slurm-*.log in the run's folder."),
+    "parsable": ("", "The command reads what sbatch prints."),
+}
 
 #: Seconds that a command of Slurm may take: its controller may be restarting.
 PATIENCE = 120.0
@@ -56,6 +69,23 @@ class Engine(RemoteEngine):
 
     sbatch: str = ""
     detach: bool = False
+
+    @model_validator(mode="after")
+    def _no_option_that_is_set_here(self) -> Engine:
+        try:
+            words = shlex.split(self.sbatch)
+        except ValueError as error:
+            raise UsageError(
+                f"The option sbatch is {self.sbatch!r}: {str(error).lower()}.", "It is read as by a shell."
+            ) from error
+        for word in words:
+            name = word[2:].split("=")[0] if word.startswith("--") else ""
+            for option, (short, instead) in OWN.items():
+                # Like sbatch, take the beginning of a name for it.
+                same = (name and option.startswith(name)) or (short and word.startswith(short))
+                if same and (self.jobs or option != "dependency"):
+                    raise UsageError(f"The option sbatch has {word}, but the engine slurm sets --{option} itself.", instead)
+        return self
 
     def waits(self) -> bool:
         """See :class:`bench.runner.engines.remote.RemoteEngine`."""
@@ -130,7 +160,6 @@ class Arrays(Cluster):
             "--requeue",
             *shlex.split(self._engine.sbatch),
             *after,
-            # Of an option that is given twice the last counts: these are how the elements are found again.
             "--parsable",
             "--open-mode=append",
             f"--array=0-{len(keys) - 1}{throttle}",
