@@ -114,6 +114,26 @@ def test_what_was_lost_together_starts_again_together(work: Work, monkeypatch: p
     assert cluster.submitted == [keys]
 
 
+def test_a_reason_to_wait_that_comes_back_is_told_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But one that comes and goes not each time, and one that stays once."""
+    keys, events = [str(job["key"]) for job in work.jobs], list[str]()
+    head = remote._Head(
+        slurm.Engine(), replace(work, on_event=lambda job, event: events.append(event["text"])), Ended(keys, State("running"))
+    )
+
+    def told(*reasons: str) -> list[str]:
+        events.clear()
+        head._tell_why_they_wait({key: State("waiting", reason=reason) for key, reason in zip(keys, reasons, strict=False)})
+        return list(events)
+
+    assert told("held", "held") == ["2 trials can't start for now: held"]
+    assert told("held", "") == told("", "") == told("held", "") == []
+    assert told("held", "down") == ["1 trial can't start for now: down"]
+    monkeypatch.setattr(remote, "AGAIN", 0.0)  # it was told five minutes ago
+    assert told("held", "down") == ["1 trial can't start for now: held"]
+    assert told("held", "down") == []
+
+
 @pytest.mark.parametrize(("code", "missing"), [(unit.UNSEEN, "python"), (127, "sys.executable")])
 def test_a_machine_without_an_interpreter_ends_the_run(work: Work, code: int, missing: str) -> None:
     """It has it no more when it is asked again."""

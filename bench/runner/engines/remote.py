@@ -39,6 +39,9 @@ LOOK = 1.0
 #: Seconds in which what another machine wrote must be seen here; NFS caches up to a minute.
 LAG = 60.0
 
+#: Seconds before a reason to wait that has come back is told again.
+AGAIN = 300.0
+
 #: Exit codes of a shell that finds no command, or may not start it.
 UNSTARTED = (126, 127)
 
@@ -149,7 +152,9 @@ class _Head:
         self._gone: dict[str, float] = {}
         self._again: set[str] = set()
         self._leases: dict[str, Lease] = {}
-        self._told: set[str] = set()
+        #: When each reason to wait was told, and which of them no trial has had since.
+        self._told: dict[str, float] = {}
+        self._lapsed: set[str] = set()
         self._supervisor = Supervisor(work.folder, work.on_event)
 
     def run(self) -> None:
@@ -249,10 +254,14 @@ class _Head:
         self._again.add(key)
 
     def _tell_why_they_wait(self, states: Mapping[str, State]) -> None:
-        """Tell each reason once that a person may have to remove, such as a queue that holds them."""
-        for reason, number in Counter(state.reason for state in states.values() if state.kind == "waiting").items():
-            if reason and reason not in self._told:
-                self._told.add(reason)
+        """Tell each reason that a person may have to remove, such as a queue that holds them: once, and if it comes back."""
+        waiting = Counter(state.reason for state in states.values() if state.kind == "waiting" and state.reason)
+        self._lapsed |= self._told.keys() - waiting.keys()
+        for reason, number in waiting.items():
+            now = time.monotonic()
+            if reason not in self._told or (reason in self._lapsed and now - self._told[reason] > AGAIN):
+                self._told[reason] = now
+                self._lapsed.discard(reason)
                 text = f"{plural(number, 'trial')} can't start for now: {reason}"
                 self._work.on_event(next(iter(self._left.values())), {"event": "message", "text": text})
 
