@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,6 +19,7 @@ from bench.runner.engines import local, remote, slurm
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, State
 from bench.runner.lease import Holder
+from bench.runner.processes import Signals, StoppedError
 from bench.runner.supervision import trial_task
 
 from .conftest import Bench
@@ -63,6 +65,7 @@ class Ended(Cluster):
 
     keys: Sequence[str]
     state: State
+    every: ClassVar[float] = 0.05
 
     def adopt(self, keys: Sequence[str]) -> set[str]:
         return set(keys)
@@ -112,6 +115,31 @@ def test_what_was_lost_together_starts_again_together(work: Work, monkeypatch: p
     remote._Head(slurm.Engine(expires=1), work, cluster).run()
     assert len(keys) > 1
     assert cluster.submitted == [keys]
+
+
+@dataclass
+class Interrupted(Ended):
+    """A cluster that is submitted to while somebody presses Ctrl-C."""
+
+    signals: Signals
+    cancelled: bool = False
+
+    def adopt(self, keys: Sequence[str]) -> set[str]:
+        return set()
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self.signals.received.append(signal.SIGINT)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def test_ctrl_c_cancels_what_a_detached_run_submits(work: Work) -> None:
+    (work.folder.path / "units").mkdir(exist_ok=True)
+    cluster = Interrupted([], State("waiting"), work.signals)
+    with pytest.raises(StoppedError):
+        remote._Head(slurm.Engine(detach=True), work, cluster).run()
+    assert cluster.cancelled
 
 
 def test_a_reason_to_wait_that_comes_back_is_told_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ class _Head:
         self._submit([key for key in self._left if key not in adopted])
         for key in adopted:
             self._readers[key] = EventFile(self._file(key))
-        if not self._engine.waits():
+        if not self._engine.waits() and not signals.received:
             raise SubmittedError(
                 f"{len(self._left)} trials are submitted; this command waits for none of them.",
                 "The same command without `detach` waits, and writes the report.",
