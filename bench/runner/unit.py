@@ -60,6 +60,11 @@ def waiting(label: str, lease: Lease, holder: Holder) -> str:
     )
 
 
+def shared_places(job: Mapping[str, Any]) -> list[str]:
+    """List what the machine of a trial must see, beside the run's folder and the interpreter, under the same paths."""
+    return [job["corpus"], *job["plugins"], *([job["weights"]] if job["weights"] else [])]
+
+
 def command(run: Path) -> list[str]:
     """Build the command of a run's trials; a trial's key follows."""
     return [sys.executable, "-P", "-m", "bench.runner.unit", str(run.resolve())]
@@ -71,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file, events, _ = unit_files(Path(run), key)
     try:
         job = json.loads(read_file(file, MOST_RECORD))
-        Path(job["corpus"]).stat()
+        for place in shared_places(job):
+            Path(place).stat()
         if not os.access(job["python"], os.X_OK):
             raise FileNotFoundError(errno.ENOENT, "not executable", job["python"])
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:

@@ -22,7 +22,7 @@ from bench.runner.lease import Holder
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.supervision import trial_task
 
-from .conftest import Bench
+from .conftest import PLUGINS, Bench
 
 
 @pytest.fixture
@@ -162,22 +162,27 @@ def test_a_reason_to_wait_that_comes_back_is_told_again(work: Work, monkeypatch:
     assert told("held", "down") == []
 
 
-@pytest.mark.parametrize(("code", "missing"), [(unit.UNSEEN, "python"), (127, "sys.executable")])
-def test_a_machine_without_an_interpreter_ends_the_run(work: Work, code: int, missing: str) -> None:
-    """It has it no more when it is asked again."""
-    cluster = Ended([str(job["key"]) for job in work.jobs], State("ended", code, "not found"))
+@pytest.mark.parametrize(
+    ("code", "missing"), [(unit.UNSEEN, "python"), (unit.UNSEEN, "plugins"), (unit.UNSEEN, "weights"), (127, "sys.executable")]
+)
+def test_a_machine_that_lacks_something_ends_the_run(work: Work, code: int, missing: str) -> None:
+    """It has it no more when it is asked again. What the cluster says of it, such as where, is told."""
+    jobs = [{**job, "weights": "/models/weights.npz"} for job in work.jobs]
+    cluster = Ended([str(job["key"]) for job in jobs], State("ended", code, "on n7"))
     (work.folder.path / "units").mkdir(exist_ok=True)
-    named = sys.executable if missing == "sys.executable" else str(work.jobs[0][missing])
-    with pytest.raises(DataError, match=f"A machine of the cluster .*{re.escape(named)}"):
-        remote._Head(slurm.Engine(), work, cluster).run()
+    named = sys.executable if missing == "sys.executable" else str(PLUGINS) if missing == "plugins" else str(jobs[0][missing])
+    with pytest.raises(DataError, match=rf"A machine of the cluster .*{re.escape(named)}.*\(on n7\)"):
+        remote._Head(slurm.Engine(), replace(work, jobs=jobs), cluster).run()
 
 
-def test_the_command_of_a_trial_says_that_its_interpreter_is_missing(work: Work, capfd: pytest.CaptureFixture[str]) -> None:
-    """There is none, none can be in a file, and what isn't executable is none."""
+def test_the_command_of_a_trial_says_what_its_machine_does_not_see(work: Work, capfd: pytest.CaptureFixture[str]) -> None:
+    """An interpreter is missing, can't be in a file, or isn't executable; or another place is missing."""
     key = str(work.jobs[0]["key"])
     file, _, _ = unit.unit_files(work.folder.path, key)
     file.parent.mkdir(exist_ok=True)
-    for python in ("/nowhere/python", f"{file}/python", str(file)):
-        file.write_text(json.dumps({**work.jobs[0], "python": python}))
+    pythons = ["/nowhere/python", f"{file}/python", str(file)]
+    others = [{name: "/nowhere/it"} for name in ("corpus", "weights")] + [{"plugins": [str(PLUGINS), "/nowhere/it"]}]
+    for changed in [*({"python": python} for python in pythons), *others]:
+        file.write_text(json.dumps({**work.jobs[0], **changed}))
         assert unit.main([str(work.folder.path), key]) == unit.UNSEEN
-        assert f"{python} can't be used on " in capfd.readouterr().err
+        assert f"{changed.get('python', '/nowhere/it')} can't be used on " in capfd.readouterr().err

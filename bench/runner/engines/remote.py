@@ -21,14 +21,14 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from bench.errors import BenchError, DataError
-from bench.formatting import plural
+from bench.formatting import listed, plural
 from bench.runner.engines import engine
 from bench.runner.engines.engine import Job, Work
 from bench.runner.events import EventReader
 from bench.runner.lease import Lease
 from bench.runner.processes import Signals, StoppedError
 from bench.runner.supervision import Supervisor, trial_task
-from bench.runner.unit import UNSEEN, unit_files
+from bench.runner.unit import UNSEEN, shared_places, unit_files
 from bench.specs.schema import Scale
 from bench.storage.files import write_json
 from bench.storage.outcome import Failed, Failure
@@ -224,9 +224,11 @@ class _Head:
             return
         if state.code == UNSEEN:
             job = self._left[key]
+            places = [str(self._work.folder.path), *shared_places(job), str(job["python"])]
             raise DataError(
-                f"A machine of the cluster doesn't see {self._work.folder.path}, {job['corpus']} or {job['python']}.",
-                "All of its machines must see them under these paths: --out DIR, $BENCH_CACHE, $BENCH_PYTHON_<MODULE>.",
+                f"A machine of the cluster doesn't see one of {listed(places)} ({state.reason}).",
+                "All of its machines must see them under these paths: --out DIR, $BENCH_CACHE, --plugins, $BENCH_WEIGHTS, "
+                "$BENCH_PYTHON_<MODULE>.",
             )
         if state.code in UNSTARTED:
             raise DataError(
