@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bench.errors import UsageError
 from bench.runner.engines import local, ray, ray_driver, slurm
 from bench.runner.engines.choice import choose_engine, engine_options
 from bench.runner.engines.engine import Work
+from bench.runner.engines.remote import State
 from bench.runner.processes import Signals
 from bench.storage.run_folder import RunFolder
 from bench.system import hardware
@@ -116,6 +118,40 @@ def test_what_a_command_says_that_can_not_start_comes_back() -> None:
     assert ray_driver.run_command([sys.executable, "-c", ""], {}) == (0, "")
 
 
+def answer_as_slurm(folder: Path, answers: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let shell scripts answer in place of Slurm's commands."""
+    for name, answer in answers.items():
+        (folder / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "reason"),
+    [
+        ("127:0", "sh: 7: /opt/python: not found\n", "exit code 127 on n7: sh: 7: /opt/python: not found"),
+        ("72:0", "earlier\n/plug can't be used on n7", "exit code 72 on n7: /plug can't be used on n7"),
+        ("3:0", None, "exit code 3 on n7"),
+        ("0:9", "Killed\n", "signal 9 on n7"),
+    ],
+)
+def test_where_an_element_failed_is_told(
+    code: str, said: str | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {
+        "sbatch": "echo 12",
+        "squeue": "echo '12_0|FAILED|NonZeroExitCode'",
+        "scontrol": f"echo JobState=FAILED ExitCode={code} ReqNodeList='(null)' ExcNodeList=n9 NodeList=n7 BatchHost=n7",
+    }
+    answer_as_slurm(tmp_path, answers, monkeypatch)
+    work = Work(RunFolder(tmp_path), [{"key": "a"}], [], "cpu", Signals(), lambda job, event: None)
+    arrays = slurm.Arrays(slurm.Engine(), work)
+    arrays.submit([{"key": "a"}])
+    if said is not None:
+        (tmp_path / "units" / "slurm-12_0.log").write_text(said)
+    assert arrays.states() == {"a": State("ended", int(code.split(":")[0]) or None, reason)}
+
+
 def test_a_limit_holds_over_all_arrays_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over those of one call, those that an earlier one left, and those of trials that start again."""
     log = tmp_path / "log"
@@ -124,10 +160,7 @@ def test_a_limit_holds_over_all_arrays_of_a_run(tmp_path: Path, monkeypatch: pyt
         "scontrol": "echo MaxArraySize = 2",
         "squeue": 'for i in 0 1; do echo "1_$i|RUNNING|None"; echo "2_$i|PENDING|Dependency"; done',
     }
-    for name, answer in answers.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    answer_as_slurm(tmp_path, answers, monkeypatch)
     work = Work(RunFolder(tmp_path), [{"key": key} for key in "abcde"], [], "cpu", Signals(), lambda job, event: None)
 
     def after(keys: str, engine: slurm.Engine, adopted: str = "") -> list[str]:

@@ -80,6 +80,9 @@ class Cluster(abc.ABC):
     #: Seconds between two questions for the states.
     every: ClassVar[float] = LOOK
 
+    #: Advice on leaving out one machine.
+    avoid: ClassVar[str] = ""
+
     @abc.abstractmethod
     def adopt(self, keys: Sequence[str]) -> set[str]:
         """Take over processes that an earlier call submitted and that haven't ended; return the keys of their trials."""
@@ -228,12 +231,13 @@ class _Head:
             raise DataError(
                 f"A machine of the cluster doesn't see one of {listed(places)} ({state.reason}).",
                 "All of its machines must see them under these paths: --out DIR, $BENCH_CACHE, --plugins, $BENCH_WEIGHTS, "
-                "$BENCH_PYTHON_<MODULE>.",
+                f"$BENCH_PYTHON_<MODULE>. {self._cluster.avoid}".rstrip(),
             )
         if state.code in UNSTARTED:
             raise DataError(
                 f"A machine of the cluster can't start {sys.executable} ({state.reason}).",
-                "All of its machines must have the Python that this command runs with, under the same path.",
+                "All of its machines must have the Python that this command runs with, under the same path. "
+                f"{self._cluster.avoid}".rstrip(),
             )
         # What it wrote last may not be visible here yet; and while its lease is touched, it or another process is at work.
         since = self._gone.setdefault(key, time.monotonic())

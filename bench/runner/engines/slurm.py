@@ -19,7 +19,7 @@ from bench.errors import DataError, MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, RemoteEngine, State
 from bench.runner.unit import command, make_units
-from bench.storage.files import FORMAT, read_json, write_json
+from bench.storage.files import FORMAT, read_json, tail, write_json
 
 #: Elements of an array where the site doesn't say how many it allows: Slurm's default.
 MOST_ELEMENTS = 1001
@@ -110,6 +110,8 @@ class Arrays(Cluster):
 
     #: One controller answers for all users.
     every = 5.0
+
+    avoid = "To leave one out, add --exclude=NODE to the option sbatch."
 
     def __init__(self, made: Engine, work: Work) -> None:
         self._engine, self._work = made, work
@@ -205,23 +207,24 @@ class Arrays(Cluster):
             return State("cancelled", reason="CANCELLED in Slurm")
         if word == "FAILED":
             if element not in self._failed:
-                self._failed[element] = _failure(element)
+                self._failed[element] = self._failure(element)
             return self._failed[element]
         return State("ended", 0 if word == "COMPLETED" else None, word or "Slurm lists it no more")
+
+    def _failure(self, element: str) -> State:
+        """Ask for the exit code of an element that failed, or for the signal that ended it, and where; read what it said last."""
+        told = _ask("scontrol", "--oneliner", "show", "job", element)
+        found, node = re.search(r"ExitCode=(\d+):(\d+)", told), re.search(r"\bNodeList=([^\s(]+)", told)
+        code, signal = map(int, found.groups()) if found else (0, 0)
+        word = f"exit code {code}" if code else f"signal {signal}" if signal else "FAILED in Slurm"
+        last = tail(self._folder / f"slurm-{element}.log").rpartition("\n")[2][-300:] if code else ""
+        reason = word + (f" on {node[1]}" if node else "") + (f": {last}" if last else "")
+        return State("ended", code or None, reason)
 
     def cancel(self) -> None:
         """See :class:`bench.runner.engines.remote.Cluster`."""
         if self._arrays:
             _ask("scancel", *self._arrays)
-
-
-def _failure(element: str) -> State:
-    """Ask for the exit code of an element that failed, or for the signal that ended it."""
-    found = re.search(r"ExitCode=(\d+):(\d+)", _ask("scontrol", "--oneliner", "show", "job", element))
-    code, signal = map(int, found.groups()) if found else (0, 0)
-    if code:
-        return State("ended", code, f"exit code {code}")
-    return State("ended", None, f"signal {signal}" if signal else "FAILED in Slurm")
 
 
 def _most_elements() -> int:
