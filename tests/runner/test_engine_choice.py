@@ -116,6 +116,31 @@ def test_what_a_command_says_that_can_not_start_comes_back() -> None:
     command = [sys.executable, "-c", "import os; exit(os.environ['WORD'])"]
     assert ray_driver.run_command(command, {"WORD": "no such module"}) == (1, "no such module")
     assert ray_driver.run_command([sys.executable, "-c", ""], {}) == (0, "")
+    code, said = ray_driver.run_command(["/nowhere/python"], {})
+    assert (code, said) == (127, f"[Errno 2] No such file or directory: '/nowhere/python' on {socket.gethostname()}")
+
+
+def test_a_machine_that_is_short_of_something_has_its_interpreter() -> None:
+    """Exit code 127 would end the whole run."""
+    code = f"""
+import contextlib, os, resource, sys, tempfile
+sys.path.insert(0, {str(Path(ray_driver.__file__).parent)!r})
+import ray_driver
+tempfile.gettempdir()
+resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+files = []
+with contextlib.suppress(OSError):
+    while True:
+        files.append(os.open("/dev/null", os.O_RDONLY))
+for file in files[-3:]:  # for its output, not for the pipes
+    os.close(file)
+try:
+    print(ray_driver.run_command([sys.executable, "-c", ""], {{}}))
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[Errno 24] Too many open files", done.stderr
 
 
 def answer_as_slurm(folder: Path, answers: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ tasks do.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -29,6 +30,9 @@ CONNECT = 10.0
 #: Seconds for a trial to end before its machine's worker is killed.
 GRACE = 10.0
 
+#: ``errno`` where a machine has no more of something for the moment.
+SHORT = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+
 #: Seconds between two looks at the machines: one that is large enough for a task may come, or the only one may go.
 MACHINES = 5.0
 
@@ -49,7 +53,9 @@ def run_command(command: list[str], environment: dict[str, str]) -> tuple[int, s
                 env={**os.environ, **environment},
             )
         except OSError as error:
-            return 127, str(error)  # as of a shell
+            if error.errno in SHORT:  # an exception of its task: the trial starts again
+                raise
+            return 127, f"{error} on {socket.gethostname()}"  # as of a shell
         try:
             code = process.wait()
         finally:  # cancelled: KeyboardInterrupt
@@ -178,7 +184,8 @@ def _report(ray: Any, out: Any, reference: Any, key: str) -> None:
         if isinstance(error, ray.exceptions.LocalRayletDiedError):  # no task can start any more
             say(out, error="the process of Ray on this machine was lost")
             raise
-        say(out, key=key, state="ended", reason=type(error).__name__)
+        cause = getattr(error, "cause", None)  # of an exception in the task itself
+        say(out, key=key, state="ended", reason=str(cause) if isinstance(cause, OSError) else type(error).__name__)
 
 
 if __name__ == "__main__":
