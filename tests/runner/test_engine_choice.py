@@ -177,6 +177,15 @@ def test_where_an_element_failed_is_told(
     assert arrays.states() == {"a": State("ended", int(code.split(":")[0]) or None, reason)}
 
 
+def test_an_option_with_which_nothing_is_submitted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm knows no array then, and each trial would count as lost."""
+    answer_as_slurm(tmp_path, {"sbatch": "echo Job 7 to start at noon >&2", "scontrol": "echo MaxArraySize = 2"}, monkeypatch)
+    work = Work(RunFolder(tmp_path), [{"key": "a"}], [], "cpu", Signals(), lambda job, event: None)
+    with pytest.raises(UsageError, match="sbatch names no job that it submitted"):
+        slurm.Arrays(slurm.Engine(sbatch="--test-only"), work).submit([{"key": "a"}])
+    assert not (tmp_path / "units" / "slurm.json").exists()
+
+
 def test_a_limit_holds_over_all_arrays_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over those of one call, those that an earlier one left, and those of trials that start again."""
     log = tmp_path / "log"

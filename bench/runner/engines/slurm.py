@@ -171,6 +171,10 @@ class Arrays(Cluster):
             str(script),
         )
         number = said.strip().split(";")[0]
+        if not number.isdecimal():  # as with --test-only
+            raise UsageError(
+                f"sbatch names no job that it submitted (it printed {said.strip()!r}).", "Change sbatch (--engine-option)."
+            )
         self._arrays[number] = keys
         self._element |= {key: f"{number}_{i}" for i, key in enumerate(keys)}
         write_json(self._file, {"format": FORMAT, "arrays": self._arrays})
