@@ -7,12 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import MachineError, UsageError
 from bench.runner.engines import local, ray, ray_driver, slurm
 from bench.runner.engines.choice import choose_engine, engine_options
 from bench.runner.engines.engine import Work
@@ -76,6 +78,7 @@ def test_what_runs_here(
         ("slurm", {"sbatch": "--open-mode=truncate"}, "sets --open-mode itself", ""),
         ("slurm", {"sbatch": "-d afterok:7", "jobs": 2}, "sets --dependency itself", "`jobs`"),
         ("ray", {"detach": True}, "The engine ray has no option 'detach'.", ""),
+        ("ray", {"address": ""}, "address: string should have at least 1 character", ""),
         ("ray", {"gpus": 0}, "gpus: input should be greater than 0", ""),
         ("local", {"expires": 0.5}, "expires: input should be greater than or equal to 1", ""),
         ("absent.yaml", {}, "can't be read", ""),
@@ -218,6 +221,32 @@ def test_a_python_for_ray_that_is_none_is_named(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match="/nowhere/python can't be started") as refused, ray.Engine().connect(work):
         pass
     assert "$BENCH_PYTHON_RAY" in refused.value.hint
+
+
+def _watch(engine: ray.Engine, folder: Path) -> NoReturn:
+    """Connect, and wait for what ends it."""
+    work = Work(RunFolder(folder), [], [], "cpu", Signals(), lambda job, event: None)
+    with engine.connect(work) as cluster:
+        while True:
+            cluster.states()
+            time.sleep(0.05)
+
+
+def test_a_python_without_ray_is_no_lost_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # no installed packages
+    python.chmod(0o755)
+    monkeypatch.setenv("BENCH_PYTHON_RAY", str(python))
+    with pytest.raises(UsageError, match=r" has no Ray\.\n.*\$BENCH_PYTHON_RAY"):
+        _watch(ray.Engine(), tmp_path)
+
+
+def test_a_cluster_that_never_answered_was_not_lost(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(MachineError, match=f"Can't connect to the Ray cluster at {address}: nothing answers at {address}"):
+            _watch(ray.Engine(address=address), tmp_path)
 
 
 def test_a_machine_that_is_large_enough_may_go() -> None:

@@ -41,7 +41,7 @@ class Engine(RemoteEngine):
         GPUs of a trial at scale gpu; with a part of one, several share it.
     """
 
-    address: str = "auto"
+    address: str = Field("auto", min_length=1)
     gpus: float = Field(1.0, gt=0)
 
     def shares_gpu(self, scale: Scale) -> bool:
@@ -91,7 +91,8 @@ class Tasks(Cluster):
     def __init__(self, made: Engine, work: Work, driver: subprocess.Popen[str], log: Path) -> None:
         self._engine, self._work, self._driver, self._log = made, work, driver, log
         self._states: dict[str, State] = {}
-        self._error = ""
+        #: What the driver said of itself: ``connected``, ``absent`` or ``error``.
+        self._said: dict[str, Any] = {}
         self._reader = threading.Thread(target=self._listen, name="ray driver", daemon=True)
         self._reader.start()
 
@@ -113,9 +114,15 @@ class Tasks(Cluster):
     def states(self) -> Mapping[str, State]:
         """See :class:`bench.runner.engines.remote.Cluster`."""
         if self._driver.poll() is not None:
-            said = self._error or "it was lost"
+            self._reader.join(GRACE)  # what it said last
+            if absent := self._said.get("absent"):
+                raise UsageError(
+                    f"{absent}.", "Run pip install 'midibench[ray]', or let $BENCH_PYTHON_RAY name a Python that has it."
+                )
+            cluster = f"the Ray cluster at {self._engine.address}"
+            fault = f"The connection to {cluster} ended" if "connected" in self._said else f"Can't connect to {cluster}"
             raise MachineError(
-                f"The connection to the Ray cluster at {self._engine.address} ended: {said}.",
+                f"{fault}: {self._said.get('error', 'its process was lost')}.",
                 f"The same command resumes on a cluster that runs, or with --engine local. See {self._log}.",
             )
         return dict(self._states)
@@ -147,8 +154,8 @@ class Tasks(Cluster):
         for line in self._driver.stdout:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 message = json.loads(line)
-                if "error" in message:
-                    self._error = str(message["error"])
+                if "key" not in message:
+                    self._said |= message
                 else:
                     self._states[message["key"]] = State(message["state"], message.get("code"), message.get("reason", ""))
 

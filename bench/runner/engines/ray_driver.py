@@ -84,7 +84,7 @@ def main() -> int:
     try:
         import ray  # no requirement of the package
     except ImportError:
-        say(out, error=f"{sys.executable} has no Ray (pip install 'midibench[ray]', or name another Python: $BENCH_PYTHON_RAY)")
+        say(out, absent=f"{sys.executable} has no Ray")
         return 1
     try:
         ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False)
@@ -92,6 +92,7 @@ def main() -> int:
         say(out, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
         return 1
     lines: queue.Queue[str | None] = queue.Queue()
+    say(out, connected=address)
     print(f"connected to node {ray.get_runtime_context().get_node_id()}", file=sys.stderr, flush=True)
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     try:
