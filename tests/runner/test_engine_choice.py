@@ -180,6 +180,22 @@ def test_where_an_element_failed_is_told(
     assert arrays.states() == {"a": State("ended", int(code.split(":")[0]) or None, reason)}
 
 
+def test_why_an_element_waits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is usual isn't, and of what no node has is told where it comes from."""
+    words = ["Priority", "JobHeldUser", "PartitionConfig"]
+    lines = [f"12_{i}|PENDING|{word}" for i, word in enumerate(words)]
+    answers = {"sbatch": "echo 12", "squeue": "\n".join(f"echo '{line}'" for line in lines), "scontrol": "echo"}
+    answer_as_slurm(tmp_path, answers, monkeypatch)
+    work = Work(RunFolder(tmp_path), [{"key": key} for key in "abc"], [], "cpu", Signals(), lambda job, event: None)
+    arrays = slurm.Arrays(slurm.Engine(cpus=4), work)
+    arrays.submit(work.jobs)
+    assert [state.reason for state in arrays.states().values()] == [
+        "",
+        "Slurm says JobHeldUser",
+        "Slurm says PartitionConfig: no node may have what cpus (4) and sbatch ask for",
+    ]
+
+
 def test_an_option_with_which_nothing_is_submitted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm knows no array then, and each trial would count as lost."""
     answer_as_slurm(tmp_path, {"sbatch": "echo Job 7 to start at noon >&2", "scontrol": "echo MaxArraySize = 2"}, monkeypatch)

@@ -32,6 +32,9 @@ RUNNING = {"RUNNING", ENDING, "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
 #: Slurm's reasons for which an element waits as a matter of course; any other one is told.
 USUAL = {"None", "Priority", "Resources", "JobArrayTaskLimit", "Dependency", "BeginTime", "Cleaning"}
 
+#: Of the other ones, those of a trial that asks for more than a node has.
+TOO_LARGE = {"PartitionConfig", "PartitionNodeLimit", "BadConstraints"}
+
 #: Options of sbatch that are set here: their short forms, and what a user can do instead.
 OWN = {
     "array": ("-a", "The trials are its elements; `jobs` limits how many run at a time."),
@@ -204,7 +207,9 @@ class Arrays(Cluster):
     def _state(self, element: str, word: str, reason: str) -> State:
         """Translate a state of Slurm; an element that it no longer lists has ended."""
         if word in WAITING:
-            return State("waiting", reason="" if reason in USUAL else f"Slurm says {reason}")
+            cpus = self._engine.threads(self._work.scale)
+            more = f": no node may have what cpus ({cpus}) and sbatch ask for" if reason in TOO_LARGE else ""
+            return State("waiting", reason="" if reason in USUAL else f"Slurm says {reason}{more}")
         if word in RUNNING:
             return State("running")
         if word == "CANCELLED":
