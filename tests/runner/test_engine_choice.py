@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 
-from bench.errors import MachineError, UsageError
+from bench.errors import BenchError, MachineError, UsageError
 from bench.runner.engines import local, ray, ray_driver, slurm
 from bench.runner.engines.choice import choose_engine, engine_options
 from bench.runner.engines.engine import Work
@@ -194,6 +194,24 @@ def test_why_an_element_waits_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         "Slurm says JobHeldUser",
         "Slurm says PartitionConfig: no node may have what cpus (4) and sbatch ask for",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("sbatch: unrecognized option '--partion=all'", UsageError),
+        ("sbatch: error: Batch job submission failed: Invalid partition name specified", UsageError),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", MachineError),
+    ],
+)
+def test_what_sbatch_refuses_is_a_wrong_option(
+    said: str, kind: type[BenchError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_as_slurm(tmp_path, {"sbatch": f'echo "{said}" >&2; exit 1', "scontrol": "echo"}, monkeypatch)
+    work = Work(RunFolder(tmp_path), [{"key": "a"}], [], "cpu", Signals(), lambda job, event: None)
+    with pytest.raises(BenchError, match="sbatch failed: sbatch: ") as refused:
+        slurm.Arrays(slurm.Engine(), work).submit(work.jobs)
+    assert type(refused.value) is kind
 
 
 def test_an_option_with_which_nothing_is_submitted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

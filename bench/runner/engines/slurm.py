@@ -263,5 +263,7 @@ def _ask(*command: str) -> str:
         hint = "The same command resumes."
         if command[0] == "sbatch":
             hint = f"If it refuses an option, change cpus or sbatch (--engine-option). {hint}"
+            if re.search("unrecognized option|invalid", done.stderr, re.IGNORECASE):
+                raise UsageError(f"sbatch failed: {done.stderr.strip()}.", hint)
         raise MachineError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
     return done.stdout
