@@ -57,7 +57,7 @@ def git_commit() -> str | None:
     root = _PACKAGE.parent
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
-    git = ["git", "-C", str(root)]
+    git = ["git", "--no-optional-locks", "-C", str(root)]
     try:
         commit = ask([*git, "rev-parse", "HEAD"], timeout=10).stdout.strip()
         changes = ask([*git, "status", "--porcelain", "--untracked-files=no"], timeout=10).stdout.strip()
