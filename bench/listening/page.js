@@ -54,6 +54,7 @@ get("next").addEventListener("click", () => {
   keep();
   enter("intro");
 });
+get("anew").addEventListener("click", () => get("next").click());
 window.addEventListener("storage", () => behind());
 document.addEventListener("keydown", (event) => {
   if (get("question").hidden || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -132,7 +133,9 @@ function complain(text) {
 function enter(id) {
   stop();
   get("start").textContent = answered() ? "Continue" : "Start";
+  get("kept").textContent = `Answered in this browser so far: ${answered()} of ${questions().length} pairs. Continue only if the answers are yours.`;
   get("numbered").hidden = answered() > 0;
+  get("kept").hidden = get("other").hidden = answered() === 0;
   for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== id;
 }
 

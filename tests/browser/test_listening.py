@@ -226,6 +226,34 @@ def test_who_has_a_number_gets_its_form(start: Any, key: Key) -> None:
     assert view.evaluate("state.form") == 0
 
 
+def test_a_second_person_begins_anew(start: Any, key: Key, tmp_path: Path) -> None:
+    """Who opens a page on which somebody stopped half way is told so, and needn't go on as that listener."""
+    view = start().page
+    view.locator("#number").fill("1")
+    view.locator("#start").click()
+    press(view, "ArrowLeft")
+    press(view, "ArrowRight")
+    save(view, "#stop", tmp_path / "first.json")
+    first = kept(view)
+    view.reload()
+    told = f"Answered in this browser so far: 2 of {len(key.forms[0])} pairs. Continue only if the answers are yours."
+    assert view.locator("#kept").inner_text() == told
+    view.locator("#anew").click()  # no question: the answers have been saved
+    assert not view.locator("#kept").is_visible()
+    assert not view.locator("#anew").is_visible()
+    view.locator("#number").fill("3")
+    view.locator("#start").click()
+    assert view.locator("#heading").inner_text().startswith("Pair 1 of ")
+    assert (view.evaluate("state.form"), view.evaluate("state.listener") == first["listener"]) == (2, False)
+    press(view, "ArrowLeft")
+    view.reload()
+    asked: list[str] = []
+    view.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    view.locator("#anew").click()
+    assert asked == ["The answers have not been saved as a file. Clear them all the same?"]
+    assert view.locator("#kept").inner_text().startswith("Answered in this browser so far: 1 of ")
+
+
 def test_what_is_played_is_what_the_key_says(start: Any, key: Key) -> None:
     """Its left and right are the page's: the analysis would be turned around otherwise."""
     view = start().page
@@ -261,11 +289,12 @@ def test_answers_of_nobody_are_not_taken_over(start: Any) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1200, "light")])
-@pytest.mark.parametrize("shown", ["intro", "question", "end"])
+@pytest.mark.parametrize("shown", ["intro", "begun", "question", "end"])
 def test_every_screen_is_accessible_and_fits(start: Any, width: int, scheme: str, shown: str) -> None:
     module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     view = start(width, scheme).page
-    view.evaluate({"intro": "enter('intro')", "question": "show(0)", "end": "finish()"}[shown])
+    begun = "state.answers[0] = 'tie'; enter('intro')"
+    view.evaluate({"intro": "enter('intro')", "begun": begun, "question": "show(0)", "end": "finish()"}[shown])
     found = module.Axe().run(view, options=RULES).response
     assert [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in found["violations"]] == []
     assert view.evaluate("document.documentElement.scrollWidth") == width
