@@ -17,7 +17,7 @@ Accommodate Ties in Paired Comparison Experiments; Cameron, Gelbach & Miller 201
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -276,12 +276,15 @@ class Preferences:
         pair = {system, other}
         return next(c for c in self.comparisons if {c.first, c.second} == pair).seen_from(system)
 
-    def ranks(self) -> dict[int, tuple[int, int]]:
-        """Compute the first and the last rank of each contestant; those that don't differ significantly share ranks."""
-        everyone = range(len(self.worth))
-        better = {one: sum(self._beats(other, one) for other in everyone if other != one) for one in everyone}
-        worse = {one: sum(self._beats(one, other) for other in everyone if other != one) for one in everyone}
-        return {one: (1 + better[one], len(self.worth) - worse[one]) for one in everyone}
+    def ranks(self, apart: Collection[int] = ()) -> dict[int, tuple[int, int]]:
+        """Compute the first and the last rank of each contestant; those that don't differ significantly share ranks.
+
+        Those that are `apart` have none, and count for nobody's.
+        """
+        ranked = [one for one in range(len(self.worth)) if one not in apart]
+        better = {one: sum(self._beats(other, one) for other in ranked if other != one) for one in ranked}
+        worse = {one: sum(self._beats(one, other) for other in ranked if other != one) for one in ranked}
+        return {one: (1 + better[one], len(ranked) - worse[one]) for one in ranked}
 
     def _beats(self, one: int, other: int) -> bool:
         comparison = self.against(one, other)

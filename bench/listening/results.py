@@ -16,7 +16,9 @@ from bench.listening.metrics import FEWEST_SYSTEMS, Agreement, agreements
 from bench.listening.preference import DRAWS, Comparison, Preferences, Votes, prefer, votes_of
 from bench.listening.screening import Listener, screen
 from bench.listening.votes import read_ballots
+from bench.report.flags import PRETRAINED
 from bench.scoring.crossed import FEWEST, Interval
+from bench.scoring.score import planned_trials
 from bench.storage.files import make_way, write_text
 from bench.storage.run_folder import RunFolder
 
@@ -42,6 +44,10 @@ class Result:
         Contestants whose samples are no longer those that were heard; metrics leave them out.
     problems : tuple of str
         Files that could not be used, with the reason.
+    pretrained : tuple of str
+        Contestants that were trained elsewhere, perhaps on the test pieces.
+    apart : bool
+        Whether these have no rank, as they compete with models that were trained here.
     """
 
     folder: Path
@@ -52,6 +58,8 @@ class Result:
     agreements: tuple[Agreement, ...]
     changed: tuple[str, ...]
     problems: tuple[str, ...]
+    pretrained: tuple[str, ...]
+    apart: bool
 
     @property
     def names(self) -> list[str]:
@@ -97,7 +105,16 @@ def analyse(run: Path, votes: Path, draws: int = DRAWS) -> Result:
     heard = still_heard(RunFolder(run), key.contestants, key.prompts)
     agreed = agreements(counted, preferences.worth, heard, run, draws)
     changed = tuple(each.name for each, still in zip(key.contestants, heard, strict=True) if still is None)
-    return Result(folder, key, listeners, counted, preferences, tuple(agreed), changed, ballots.problems)
+    pretrained, apart = _trained_elsewhere(RunFolder(run), key)
+    return Result(folder, key, listeners, counted, preferences, tuple(agreed), changed, ballots.problems, pretrained, apart)
+
+
+def _trained_elsewhere(run: RunFolder, key: Key) -> tuple[tuple[str, ...], bool]:
+    """List the contestants that were trained elsewhere, and tell whether models that were trained here compete with them."""
+    trials = {trial.system: trial for trial, _ in planned_trials(run.read())}
+    models = [trials[each.name] for each in key.contestants if each.name in trials and trials[each.name].kind == "model"]
+    elsewhere = tuple(trial.system for trial in models if trial.pretrained)
+    return elsewhere, len(elsewhere) < len(models)
 
 
 def _check(listeners: Sequence[Listener], votes: Votes, key: Key) -> None:
@@ -140,15 +157,16 @@ def write_results(result: Result) -> list[Path]:
 
 def ranking(result: Result) -> Grid:
     """Table of the systems, the most preferred first."""
-    ranks = result.preferences.ranks()
+    apart = {result.names.index(name) for name in result.pretrained} if result.apart else set()
+    ranks = result.preferences.ranks(apart)
     base = result.names.index(BASE)
     rows: list[list[str | Cell]] = []
     for system in result.preferences.order:
-        first, last = ranks[system]
-        rank = str(first) if first == last else f"{first}–{last}"
+        rank = "–".join(map(str, sorted({*ranks.get(system, ())}))) or DASH
         wins = [result.preferences.against(system, other).share for other in range(len(result.names)) if other != system]
         versus = Cell(DASH) if system == base else _share(result.preferences.against(system, base))
-        rows.append([rank, result.names[system], Cell(f"{100 * sum(wins) / len(wins):.0f} %"), versus])
+        flag = PRETRAINED if result.names[system] in result.pretrained else ""
+        rows.append([rank, result.names[system], Cell(f"{100 * sum(wins) / len(wins):.0f} %", note=flag), versus])
     return Grid(["Rank", "System", "Preferred to the others", f"Preferred to {BASE}"], rows, frozenset({0, 1}))
 
 
@@ -181,7 +199,7 @@ def metrics_table(result: Result) -> Grid:
 
 def markdown(result: Result) -> str:
     """Text of ``results.md``."""
-    lines = [f"# Listening test {result.key.test}", "", *summary(result), ""]
+    lines = [f"# Listening test {result.key.test}", "", *map(escape, summary(result)), ""]
     lines += ["## Systems", "", table(ranking(result)), "", *_PREFERENCES, ""]
     lines += ["## Pairs", "", table(comparisons(result)), ""]
     lines += ["## Which metrics agree", "", *_METRICS, ""]
@@ -196,7 +214,7 @@ def markdown(result: Result) -> str:
 
 
 def summary(result: Result) -> Iterator[str]:
-    """Say who voted, and whether sides mattered."""
+    """Say who voted, whether sides mattered, and which systems were trained elsewhere."""
     counted = [listener for listener in result.listeners if not listener.reason]
     yield (
         f"{plural(len(result.votes), 'vote')} of {plural(len(counted), 'listener')} on {plural(result.votes.prompts, 'prompt')}; "
@@ -208,6 +226,8 @@ def summary(result: Result) -> Iterator[str]:
         yield f"The left clip was chosen in {100 * lefts / sided:.0f} % of the pairs with a choice."
     if repeats:
         yield f"Pairs asked twice, sides swapped, were answered alike in {100 * again / repeats:.0f} %."
+    if result.pretrained:
+        yield f"Trained elsewhere, perhaps on the test pieces: {listed(result.pretrained)}."
 
 
 def metrics_csv(result: Result) -> str:
@@ -250,7 +270,7 @@ def _percent(interval: Interval | None) -> str:
 _PREFERENCES = (
     "Shares are of comparisons that a system wins by Davidson's model (1970), ties half; in brackets 95 % intervals over",
     "listeners and prompts. Systems share ranks unless they differ significantly (p < 0.05 by Holm's adjustment over all pairs).",
-    "One training of each model was heard: the intervals are about its music, not about other trainings of the same model.",
+    "Of each model trained here one training was heard: the intervals are about its music, not about other trainings.",
 )
 
 _METRICS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from bench.music.notes import Notes
@@ -10,8 +11,8 @@ from tests.report.stored_run import Stored, many_pieces, notes
 PIECES = 12
 
 
-def run_for_listening(folder: Path, pieces: int = PIECES, without: str = "") -> Path:
-    """`without` is a row that the run lacks."""
+def run_for_listening(folder: Path, pieces: int = PIECES, without: str = "", pretrained: Collection[str] = ()) -> Path:
+    """`without` is a row that the run lacks; `pretrained` are models that were trained elsewhere."""
     stored = Stored(folder)
     stored.enlarge(pieces)
     stored.real = [real.shifted(1.0) for real in stored.real]
@@ -19,10 +20,11 @@ def run_for_listening(folder: Path, pieces: int = PIECES, without: str = "") -> 
     for system, by, kind in (("real", 1, "reference"), ("ngram", 7, "reference"), ("lstm", 3, "model"), ("vae", 12, "model")):
         if system != without:
             if pieces == PIECES:
-                many_pieces(stored, system, lambda i, by=by: by + i % 2, kind)
+                many_pieces(stored, system, lambda i, by=by: by + i % 2, kind, pretrained=system in pretrained)
             else:
-                stored.add(system, 0, {(i, 0): moved(real, by) for i, real in enumerate(stored.real)}, kind=kind)
-    stored.add("gan", 0, {(i, 0): notes([70, 75, 71, 80]) for i in range(pieces)})
+                music = {(i, 0): moved(real, by) for i, real in enumerate(stored.real)}
+                stored.add(system, 0, music, kind=kind, pretrained=system in pretrained)
+    stored.add("gan", 0, {(i, 0): notes([70, 75, 71, 80]) for i in range(pieces)}, pretrained="gan" in pretrained)
     return stored.close()
 
 

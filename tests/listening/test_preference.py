@@ -11,6 +11,8 @@ from bench.listening.preference import (
     FIRST,
     SECOND,
     TIE,
+    Comparison,
+    Preferences,
     Votes,
     counts,
     crossed_variance,
@@ -21,6 +23,7 @@ from bench.listening.preference import (
     votes_of,
 )
 from bench.listening.screening import screen
+from bench.scoring.crossed import Interval
 from tests.listening.simulated import World, attentive, ballot, careless, key_of, one_sided
 
 #: Fewer than the command draws: a test must not take long.
@@ -139,6 +142,18 @@ def test_a_known_order_is_found() -> None:
     assert found.against(0, 3).p < 0.001
     assert found.against(3, 0).share == pytest.approx(1 - found.against(0, 3).share)
     assert found.against(3, 0).interval.high == pytest.approx(1 - found.against(0, 3).interval.low)
+
+
+def test_who_is_apart_counts_for_nobodys_rank() -> None:
+    """By hand: 0 beats everyone, 1 beats 2 and 3, and these don't differ."""
+    even = Interval(0.0, 1.0)
+    pairs = {(0, 1): 0.01, (0, 2): 0.01, (0, 3): 0.01, (1, 2): 0.01, (1, 3): 0.04, (2, 3): 0.05}
+    compared = tuple(Comparison(one, other, 0.7, even, p) for (one, other), p in pairs.items())
+    found = Preferences((3.0, 1.0, -2.0, -2.0), -1.0, compared)
+    assert found.ranks() == {0: (1, 1), 1: (2, 2), 2: (3, 4), 3: (3, 4)}
+    assert found.ranks({0}) == {1: (1, 1), 2: (2, 3), 3: (2, 3)}
+    assert found.ranks({3}) == {0: (1, 1), 1: (2, 2), 2: (3, 3)}
+    assert found.ranks({1, 2}) == {0: (1, 1), 3: (2, 2)}
 
 
 def test_the_same_votes_give_the_same_result() -> None:

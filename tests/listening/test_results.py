@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.listening.design import make_forms
 from bench.listening.key import FOLDER, Key, write_key
 from bench.listening.metrics import agreements
 from bench.listening.preference import FIRST, SECOND, TIE, Votes
-from bench.listening.results import Result, analyse, markdown, metrics_csv, write_results
+from bench.listening.results import Result, analyse, markdown, metrics_csv, ranking, write_results
 from bench.listening.votes import Ballot
 from bench.scoring.crossed import Interval
 from bench.storage.run_folder import RunFolder
@@ -46,8 +47,8 @@ def save(folder: Path, ballots: list[Ballot]) -> Path:
     return folder
 
 
-def voters(key: Key, number: int = 14) -> list[Ballot]:
-    return attentive(key, World([LIKED[each.name] for each in key.contestants]), number, 3)
+def voters(key: Key, number: int = 14, liked: Mapping[str, float] = LIKED) -> list[Ballot]:
+    return attentive(key, World([liked[each.name] for each in key.contestants]), number, 3)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,7 @@ def test_what_is_written(result: Result) -> None:
     text = paths[0].read_text()
     assert text == markdown(result)
     assert "280 votes of 14 listeners on 12 prompts; 3 listeners excluded." in text
+    assert "elsewhere" not in text
     assert max(map(len, text.splitlines())) <= 140
     order = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| ") and " %" in line][:5]
     assert order == list(LIKED)
@@ -167,6 +169,24 @@ def test_what_is_written(result: Result) -> None:
     assert rows == list(csv.DictReader(io.StringIO(metrics_csv(result))))
     (row,) = [row for row in rows if row["metric"] == "pitch_distance"]
     assert float(row["share_low"]) < float(row["share"]) < float(row["share_high"])
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "ranks", "line"),
+    [
+        (["vae"], ["–", "1", "2", "3", "4"], "vae"),
+        (["lstm", "vae", "gan"], ["1", "2", "3", "4", "5"], "lstm, vae and gan"),  # with no model trained here, as in the report
+    ],
+)
+def test_who_was_trained_elsewhere(tmp_path: Path, pretrained: list[str], ranks: list[str], line: str) -> None:
+    """It has no rank beside models trained here and takes no place among them, however much it is liked; and it is flagged."""
+    liked = {"vae": 8.0, "real": 4.0, "lstm": 0.0, "ngram": -4.0, "gan": -8.0}
+    folder = run_for_listening(tmp_path / "table2-cpu", pretrained=pretrained)
+    result = analyse(folder, save(tmp_path / "votes", voters(make_tested(folder), 20, liked)), draws=200)
+    rows = ranking(result).cells
+    assert [(name.text, rank.text) for rank, name, *_ in rows] == list(zip(liked, ranks, strict=True))
+    assert {name.text for _, name, share, _ in rows if share.note == "may have seen the test pieces"} == set(pretrained)
+    assert f"Trained elsewhere, perhaps on the test pieces: {line}." in markdown(result).splitlines()
 
 
 def test_too_few_listeners(run: Path, key: Key, tmp_path: Path) -> None:
