@@ -30,8 +30,14 @@ get("start").addEventListener("click", () => {
   const number = get("number");
   if (behind() || !number.reportValidity()) return;
   // Listeners in a row get forms in a row, which are balanced; without a number it is chance.
-  if (!answered() && number.value) state = { ...fresh((number.value - 1) % data.forms.length), revision: state.revision };
+  if (!answered() && number.value) {
+    state = { ...fresh((number.value - 1) % data.forms.length), revision: state.revision };
+    keep();
+  }
   show(Math.max(0, state.answers.indexOf(null)));
+});
+get("number").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") get("start").click();
 });
 get("back").addEventListener("click", () => show(shown - 1));
 get("stop").addEventListener("click", () => {
