@@ -13,6 +13,8 @@ const get = (id) => document.getElementById(id);
 let state = restored() || fresh();
 let shown = -1;
 let heard = {};
+// Whether this browser keeps nothing, as of blocked site data.
+let forgetful = false;
 const players = {};
 
 for (const side of SIDES) {
@@ -79,6 +81,11 @@ document.addEventListener("keydown", (event) => {
   if (!event.repeat) act();
 });
 
+window.addEventListener("beforeunload", (event) => {
+  if (forgetful && answered() && !state.saved) event.preventDefault();
+});
+
+store("bench-listening-probe", "");
 if (answered() === questions().length) finish();
 else enter("intro");
 
@@ -111,9 +118,14 @@ function restored() {
 
 function keep() {
   state.revision += 1;
+  store(place, JSON.stringify(state));
+}
+
+function store(where, text) {
   try {
-    localStorage.setItem(place, JSON.stringify(state));
+    localStorage.setItem(where, text);
   } catch {
+    forgetful = true;
     complain("This browser keeps nothing for this page: answer and save without closing it.");
   }
 }

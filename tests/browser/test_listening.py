@@ -257,6 +257,23 @@ def test_a_second_person_begins_anew(start: Any, key: Key, tmp_path: Path) -> No
     assert view.locator("#kept").inner_text().startswith("Answered in this browser so far: 1 of ")
 
 
+def test_a_browser_that_keeps_nothing_says_so_at_once(start: Any) -> None:
+    """And it asks before a page with answers is closed that are in no file."""
+    view = start().page
+    view.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('', 'SecurityError'); }})")
+    view.reload()
+    assert view.locator("#trouble").inner_text().startswith("This browser keeps nothing for this page")
+    view.locator("#start").click()
+    press(view, "ArrowLeft")
+    with view.expect_event("dialog") as asked:
+        view.close(run_before_unload=True)
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    view.locator("#stop").click()
+    with view.expect_event("close"):
+        view.close(run_before_unload=True)
+
+
 def test_what_is_played_is_what_the_key_says(start: Any, key: Key) -> None:
     """Its left and right are the page's: the analysis would be turned around otherwise."""
     view = start().page
