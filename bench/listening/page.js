@@ -56,7 +56,11 @@ get("save").addEventListener("click", (event) => {
 });
 get("next").addEventListener("click", () => {
   if (behind()) return;
-  if (!state.saved && !window.confirm("The answers have not been saved as a file. Clear them all the same?")) return;
+  // No page is told that a download was cancelled.
+  const question = state.saved
+    ? `Is the file ${fileName()} among your downloads? The answers are cleared in this browser.`
+    : "The answers have not been saved as a file. Clear them all the same?";
+  if (!window.confirm(question)) return;
   state = { ...fresh((state.form + 1) % data.forms.length), revision: state.revision };
   get("number").value = "";
   keep();
@@ -226,6 +230,10 @@ function answer(given) {
   else finish();
 }
 
+function fileName() {
+  return `votes-${data.test}-${state.listener.slice(0, 8)}.json`;
+}
+
 function finish() {
   enter("end");
   const total = questions().length;
@@ -236,7 +244,7 @@ function finish() {
   const { form, listener, answers, revision } = state;
   const votes = { bench_votes: data.version, test: data.test, form, listener, revision, answers };
   get("save").href = "data:application/json," + encodeURIComponent(JSON.stringify(votes) + "\n");
-  get("save").download = `votes-${data.test}-${state.listener.slice(0, 8)}.json`;
+  get("save").download = fileName();
   get("saved").textContent = "";
   get("done").focus();
 }

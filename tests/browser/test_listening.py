@@ -72,6 +72,14 @@ def save(page: Any, button: str, path: Path) -> None:
     download.value.save_as(path)
 
 
+def next_listener(page: Any, button: str, message: str, answer: str = "accept") -> None:
+    """Press a button, and answer the question that it asks."""
+    asked: list[str] = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), getattr(dialog, answer)()))
+    page.locator(button).click()
+    assert [text for text in asked if message in text] == asked != []
+
+
 def kept(page: Any) -> Any:
     return page.evaluate("JSON.parse(localStorage.getItem(place))")
 
@@ -118,7 +126,7 @@ def test_a_whole_session(start: Any, page: Path, run: Path, key: Key, tmp_path: 
     (ballot,) = ballots.ballots
     assert (key.forms[ballot.form], list(ballot.answers), ballot.test) == (form, expected, key.test)
     assert "is where this browser keeps its downloads" in view.locator("#saved").inner_text()
-    view.locator("#next").click()
+    next_listener(view, "#next", f"Is the file {download.value.suggested_filename} among your downloads?")
     assert view.locator("#intro").is_visible()
     assert view.locator("#start").inner_text() == "Start"
     assert (kept(view)["answers"], kept(view)["listener"] == ballot.listener) == ([None] * len(kept(view)["answers"]), False)
@@ -157,7 +165,9 @@ def test_who_stops_half_way_saves_and_counts(start: Any, key: Key, tmp_path: Pat
     ballots = read_ballots(votes, {key.test: key})
     assert ballots.problems == ("half.json: of the same listener as corrected.json, which was saved later",)
     assert ballots.ballots[0].answers[half - 1] == "tie"
-    view.locator("#next").click()  # no question: the answers have been saved
+    next_listener(view, "#next", "among your downloads?", "dismiss")  # the download may have been cancelled
+    assert view.locator("#end").is_visible()
+    next_listener(view, "#next", "among your downloads?")
     assert view.locator("#start").inner_text() == "Start"
 
 
@@ -191,7 +201,7 @@ def test_two_tabs_overwrite_nothing(start: Any, page: Path, key: Key, told: bool
     assert kept(two)["answers"][:4] == ["left", "right", "tie", None]
     one.locator("#heading", has_text="Pair 4 of ").wait_for()
     one.locator("#stop").click()
-    one.locator("#next").click()
+    next_listener(one, "#next", "among your downloads?")
     assert kept(one)["answers"] == [None] * len(kept(one)["answers"])
     if told:
         two.locator("#intro").wait_for()
@@ -223,7 +233,7 @@ def test_who_has_a_number_gets_its_form(start: Any, key: Key) -> None:
     view.locator("#start").click()
     assert view.locator("#heading").inner_text().startswith("Pair 2 of ")
     view.locator("#stop").click()
-    view.locator("#next").click()
+    next_listener(view, "#next", "among your downloads?")
     assert view.locator("#number").input_value() == ""
     view.locator("#start").click()
     assert view.evaluate("state.form") == 0
@@ -241,7 +251,7 @@ def test_a_second_person_begins_anew(start: Any, key: Key, tmp_path: Path) -> No
     view.reload()
     told = f"Answered in this browser so far: 2 of {len(key.forms[0])} pairs. Continue only if the answers are yours."
     assert view.locator("#kept").inner_text() == told
-    view.locator("#anew").click()  # no question: the answers have been saved
+    next_listener(view, "#anew", "among your downloads?")
     assert not view.locator("#kept").is_visible()
     assert not view.locator("#anew").is_visible()
     view.locator("#number").fill("3")
@@ -250,17 +260,16 @@ def test_a_second_person_begins_anew(start: Any, key: Key, tmp_path: Path) -> No
     assert (view.evaluate("state.form"), view.evaluate("state.listener") == first["listener"]) == (2, False)
     press(view, "ArrowLeft")
     view.reload()
-    asked: list[str] = []
-    view.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
-    view.locator("#anew").click()
-    assert asked == ["The answers have not been saved as a file. Clear them all the same?"]
+    next_listener(view, "#anew", "The answers have not been saved as a file. Clear them all the same?", "dismiss")
     assert view.locator("#kept").inner_text().startswith("Answered in this browser so far: 1 of ")
 
 
 def test_a_browser_that_keeps_nothing_says_so_at_once(start: Any) -> None:
     """And it asks before a page with answers is closed that are in no file."""
     view = start().page
-    view.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('', 'SecurityError'); }})")
+    view.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('', 'SecurityError'); }})"
+    )
     view.reload()
     assert view.locator("#trouble").inner_text().startswith("This browser keeps nothing for this page")
     view.locator("#start").click()
