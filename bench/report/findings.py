@@ -59,11 +59,14 @@ def gpus(report: Report) -> list[str]:
     return sorted({machine.gpu for row in _models(report) for machine in row.machines if machine.gpu})
 
 
-def constant_wins(report: Report) -> Iterator[tuple[str, str, str, str, bool]]:
-    """Distances at which the row median is below every model: title, its value, the best model, its value, significant or not."""
+def constant_wins(report: Report) -> Iterator[tuple[str, str, str, str, str, bool]]:
+    """Distances at which the row median is below every model: title, its value, the models, the best, its value, significance.
+
+    Models that were trained elsewhere, perhaps on these pieces, don't count beside others.
+    """
     for metric in HEADLINE:
         standing = report.standings[metric]
-        models = [row for row in _models(report) if row.system in standing.known]
+        models = [row for row in _models(report) if row.system in standing.known and row.system not in standing.elsewhere]
         # A mean over fewer pieces is no best. Whether the constant is below such a row, the pieces that both have say.
         ranked = [(_value(row, metric), row.system) for row in models if row.system not in standing.partial]
         if MEDIAN not in standing.known or not ranked:
@@ -72,7 +75,8 @@ def constant_wins(report: Report) -> Iterator[tuple[str, str, str, str, bool]]:
             value, best = min(ranked, key=lambda item: item[0])
             constant = number_text(metric, _value(standing.known[MEDIAN], metric))
             significant = all(standing.better(MEDIAN, row.system) for row in models)
-            yield METRICS[metric].title, constant, best, number_text(metric, value), significant
+            whom = "every model trained here" if standing.elsewhere else "every model"
+            yield METRICS[metric].title, constant, whom, best, number_text(metric, value), significant
 
 
 def beats_real_music(report: Report) -> Iterator[tuple[str, str, str]]:
@@ -141,6 +145,16 @@ def codec(report: Report) -> list[str]:
 def flagged(report: Report, flag: str) -> str:
     """Rows that have a flag, in one text."""
     return ", ".join(row.system for row in report.table.rows if any(f.name == flag for f in report.flags[row.system]))
+
+
+def apart(report: Report) -> bool:
+    """Whether a model has no rank because it was trained otherwise than the others."""
+    return any(standing.apart for standing in report.standings.values())
+
+
+def elsewhere(report: Report) -> bool:
+    """Whether a model was trained elsewhere, and others here."""
+    return any(standing.elsewhere for standing in report.standings.values())
 
 
 def has_wins(report: Report) -> bool:

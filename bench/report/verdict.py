@@ -79,13 +79,14 @@ def against_references(report: Report) -> list[str]:
 
 
 def _distance_clause(standing: Standing) -> str:
-    models = [row.system for row in standing.rows if row.kind == "model" and row.system in standing.known]
+    models = [name for name, row in standing.known.items() if row.kind == "model" and name not in standing.elsewhere]
+    here = " trained here" if standing.elsewhere else ""
     parts = []
     if models and MEDIAN in standing.known and all(standing.better(MEDIAN, name) for name in models):
-        parts.append(f"one note repeated ({MEDIAN}) is significantly better than every model")
+        parts.append(f"one note repeated ({MEDIAN}) is significantly better than every model{here}")
     if models and UNIGRAM in standing.known:
         better = [name for name in models if standing.better(name, UNIGRAM)]
-        who = f"{listed(better)} {'is' if len(better) == 1 else 'are'}" if better else "no model is"
+        who = f"{listed(better)} {'is' if len(better) == 1 else 'are'}" if better else f"no model{here} is"
         parts.append(f"{who} significantly better than notes drawn from training frequencies ({UNIGRAM})")
     return " and ".join(parts)
 

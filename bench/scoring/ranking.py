@@ -56,8 +56,14 @@ class Standing:
     @cached_property
     def apart(self) -> frozenset[str]:
         """Models that were not trained as the others: not held to the budget or, beside models trained here, elsewhere."""
-        here = any(row.kind == "model" and not row.pretrained for row in self.known.values())
-        return frozenset(name for name, row in self.known.items() if row.ignores_budget or (here and row.pretrained))
+        return self.elsewhere | {name for name, row in self.known.items() if row.ignores_budget}
+
+    @cached_property
+    def elsewhere(self) -> frozenset[str]:
+        """Models that were trained elsewhere; none where no other model has a value."""
+        models = [row for row in self.known.values() if row.kind == "model"]
+        pretrained = frozenset(row.system for row in models if row.pretrained)
+        return pretrained if len(pretrained) < len(models) else frozenset()
 
     @cached_property
     def comparisons(self) -> list[stats.Comparison]:
@@ -117,16 +123,20 @@ class Standing:
 
     @cached_property
     def best(self) -> str | None:
-        """Model that is significantly better than every other; None if there is none. Its row must be complete.
+        """Model that is significantly better than every other but those :attr:`elsewhere`; None if there is none.
 
-        At least one other must have been trained as it was: who beats :attr:`apart` ones alone is the best of nothing.
+        Its row must be complete, and at least one other trained as it was: who beats :attr:`apart` ones alone is the best of
+        nothing.
         """
-        for name, row in self.known.items():
-            own = [c for c in self.between_models if name in (c.one, c.other)]
-            alike = any(not {c.one, c.other} & self.apart for c in own)
-            if row.kind == "model" and name not in self.partial and alike and all(self.winner(c) == name for c in own):
+        for name in self.known:
+            own = [c for c in self.between_models if name in (c.one, c.other) and not {c.one, c.other} & self.elsewhere]
+            if name not in self.partial and any(map(self.alike, own)) and all(self.winner(c) == name for c in own):
                 return name
         return None
+
+    def alike(self, comparison: stats.Comparison) -> bool:
+        """Whether both of a pair were trained alike: neither is :attr:`apart`."""
+        return not {comparison.one, comparison.other} & self.apart
 
     @cached_property
     def like_references(self) -> Mapping[str, list[str]]:

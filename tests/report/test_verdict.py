@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.music.notes import Notes
+from bench.report.findings import constant_wins
 from bench.report.verdict import RULE, alone, caveats, verdict
 from bench.scoring.table import Row
 from bench.storage.samples import PieceName, Target, Targets, write_targets
@@ -22,7 +23,7 @@ def test_too_few_pieces_are_said(stored: Stored) -> None:
     assert verdict(report) == text
 
 
-def many(tmp_path: Path, **by: tuple[float, float]) -> Path:
+def many(tmp_path: Path, pretrained: Collection[str] = (), **by: tuple[float, float]) -> Path:
     """Rows on 20 pieces with two seeds each, at these distances: a half is a semitone more on every other piece."""
     stored = Stored(tmp_path / "many", seeds=[0, 1])
     references = ("median", "unigram")
@@ -31,7 +32,8 @@ def many(tmp_path: Path, **by: tuple[float, float]) -> Path:
         for seed, off in enumerate(offsets):
             steps = [int(off) + (i % 2 if off % 1 else 0) for i in range(20)]
             made = {(i, 0): Notes.from_columns(r.onset, r.duration, r.pitch + steps[i], r.velocity) for i, r in enumerate(real)}
-            stored.add(name, seed, made, kind="reference" if name in references else "model")
+            kind = "reference" if name in references else "model"
+            stored.add(name, seed, made, kind=kind, pretrained=name in pretrained)
     folder = stored.close()
     targets = tuple(Target(PieceName(i, str(i)), notes([40, 41]), r) for i, r in enumerate(real))
     write_targets(stored.run.targets, Targets(targets, test_pieces=20, usable=20))
@@ -64,6 +66,13 @@ def test_reference_rows_say_whether_a_column_measures_quality(tmp_path: Path) ->
         "Against reference rows: in average pitch distance one note repeated (median) is significantly better than every model "
         "and lstm is significantly better than notes drawn from training frequencies (unigram); in velocity"
     )
+    report = built(many(tmp_path / "c", ("seen",), lstm=(20, 20), gan=(40, 40), seen=(0, 0), unigram=(10, 10), median=(1, 1)))
+    first, *_ = caveats(report)
+    assert first.startswith(
+        "Against reference rows: in average pitch distance one note repeated (median) is significantly better than every model "
+        "trained here and no model trained here is significantly better than notes drawn from training frequencies (unigram); in"
+    ), "whatever a model does that may have seen the pieces"
+    assert [(whom, best) for _, _, whom, best, _, _ in constant_wins(report)] == [("every model trained here", "lstm")]
     first, *_ = caveats(built(many(tmp_path / "b", lstm=(40, 40), gan=(50, 50), unigram=(30, 30))))
     assert "no model is significantly better than notes drawn from training frequencies" in first
 

@@ -64,12 +64,24 @@ def test_a_better_model_is_first_alone_and_bold() -> None:
     assert {c.other: standing.winner(c) for c in standing.between_models if c.one == "good"} == {"other": "good", "third": "good"}
 
 
+def pretrained(whole: Row) -> Row:
+    """The same row as of a model that was trained elsewhere."""
+    (score,) = whole.trials
+    return replace(whole, trials=(replace(score, trial=score.trial.model_copy(update={"pretrained": True})),))
+
+
+@pytest.mark.parametrize("shift", [-3, -1, 1])
+def test_a_pretrained_model_takes_no_rank_and_no_bold_from_the_others(shift: float) -> None:
+    """Better than them, equal or worse."""
+    trained = [row("good", noisy(-1, 1)), row("other", noisy(0, 2)), row("third", noisy(0, 3))]
+    standing = Standing("pitch_distance", [*trained, pretrained(row("elsewhere", noisy(shift, 4)))])
+    assert standing.ranks == {"good": (1, 1), "other": (2, 3), "third": (2, 3)}
+    assert standing.best == "good"
+
+
 def test_who_is_better_than_a_pretrained_model_alone_is_not_bold() -> None:
     """No difference between them is tested: the best of the models trained here is the best of one."""
-    elsewhere = row("elsewhere", noisy(1, 2))
-    (score,) = elsewhere.trials
-    elsewhere = replace(elsewhere, trials=(replace(score, trial=score.trial.model_copy(update={"pretrained": True})),))
-    rows = [row("good", noisy(-1, 1)), elsewhere]
+    rows = [row("good", noisy(-1, 1)), pretrained(row("elsewhere", noisy(1, 2)))]
     standing = Standing("pitch_distance", rows)
     assert (standing.apart, standing.best) == ({"elsewhere"}, None)
     assert Standing("pitch_distance", [*rows, row("other", noisy(0, 3))]).best == "good"
