@@ -78,7 +78,7 @@ def _matrix(metric: str, standing: Standing) -> Matrix:
         for j, other in enumerate(names[1:], start=1):
             pair = pairs.get(frozenset((one, other)))
             line.append(Cell("") if j <= i else _cell(metric, standing, pair, one))
-            if j > i and pair is not None and standing.winner(pair):
+            if j > i and pair is not None and standing.alike(pair) and standing.winner(pair):
                 strong.add((i, j))
         rows.append(line)
     unit = METRICS[metric].unit
@@ -98,7 +98,7 @@ def _cell(metric: str, standing: Standing, pair: Comparison | None, one: str) ->
     mark = "≤ " if bounded[0] else "≥ " if bounded[1] else ""
     interval = "" if c.interval is None or mark else interval_text(metric, c.interval)
     wins = "" if c.wins is None else f"{c.wins:g} of {c.pairings}"
-    star = SIGNIFICANT if standing.winner(pair) else ""
+    star = SIGNIFICANT if standing.alike(pair) and standing.winner(pair) else ""
     return Cell(f"{mark}{number_text(metric, c.difference)}{star}", c.difference, interval, wins)
 
 

@@ -51,6 +51,19 @@ def test_significance_is_a_star_and_bold(three: Stored) -> None:
     assert velocity.grid.strong == frozenset()
 
 
+def test_no_star_where_one_was_trained_elsewhere(stored: Stored) -> None:
+    """Its row has no rank; the difference and its interval stay."""
+    stored.enlarge(12)
+    many_pieces(stored, "seen", lambda i: 0, pretrained=True)
+    many_pieces(stored, "lstm", lambda i: 4)
+    many_pieces(stored, "gan", lambda i: 9)
+    report = built(stored.close())
+    pitch, _ = matrices(report)
+    assert [[cell.text for cell in line] for line in pitch.grid.cells] == [["seen", "−4.00", "−9.00"], ["lstm", "", "−5.00*"]]
+    assert pitch.grid.strong == {(1, 2)}
+    assert "not where one of both has no rank because it was trained otherwise" in written(stored.run.path)["report.md"]
+
+
 def test_a_single_training_is_not_compared_with_one(three: Stored) -> None:
     pitch, _ = matrices(built(three.close()))
     assert {cell.note for line in pitch.grid.cells for cell in line} == {""}

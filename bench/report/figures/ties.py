@@ -54,14 +54,15 @@ def gallery(report: Report) -> Gallery:
 def groups(standing: Standing) -> list[list[str]]:
     """Largest groups of two models or more of which no two differ significantly, each in the order of the column.
 
-    A pair that a bound leaves undecided is not joined: it may differ. At most :data:`MOST_GROUPS` and one are found.
+    A pair that a bound leaves undecided is not joined: it may differ; nor is one of which one has no rank, as it was trained
+    otherwise. At most :data:`MOST_GROUPS` and one are found.
     """
     models = ordered(standing)
     if standing.hopeless:
         return []
     alike: dict[str, set[str]] = {name: set() for name in models}
     for c in standing.between_models:
-        if standing.winner(c) is None and not c.undecided:
+        if standing.alike(c) and standing.winner(c) is None and not c.undecided:
             alike[c.one].add(c.other)
             alike[c.other].add(c.one)
     found: list[list[str]] = []

@@ -29,12 +29,16 @@ class Fixed:
     between_models: list[Pair]
     hopeless: bool = False
     metric: str = "pitch_distance"
+    apart: frozenset[str] = frozenset()
 
     @property
     def known(self) -> dict[str, Any]:
         names = sorted({name for pair in self.between_models for name in (pair.one, pair.other)})
         cell = type("Cell", (), {"value": 1.0})
         return {name: type("Row", (), {"kind": "model", "cells": {self.metric: cell}}) for name in names}
+
+    def alike(self, pair: Pair) -> bool:
+        return not {pair.one, pair.other} & self.apart
 
     def winner(self, pair: Pair) -> str | None:
         return pair.one if pair.differ else None
@@ -137,4 +141,11 @@ def test_one_interval_far_wider_than_the_others_is_cut() -> None:
 def test_a_pair_that_a_bound_leaves_undecided_is_not_joined() -> None:
     pairs = [Pair("a", "b", differ=False), Pair("a", "c", differ=False, undecided=True), Pair("b", "c", differ=True)]
     standing: Any = Fixed(pairs)
+    assert ties.groups(standing) == [["a", "b"]]
+
+
+def test_who_was_trained_otherwise_is_not_joined() -> None:
+    """Another row than those of the verdict would be said to be like them."""
+    pairs = [Pair("a", "b", differ=False), Pair("a", "c", differ=False), Pair("b", "c", differ=False)]
+    standing: Any = Fixed(pairs, apart=frozenset("c"))
     assert ties.groups(standing) == [["a", "b"]]
