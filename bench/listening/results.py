@@ -100,7 +100,10 @@ def analyse(run: Path, votes: Path, draws: int = DRAWS) -> Result:
         _check(listeners, counted, key)
     except DataError as error:
         _write_refusal(folder, key, listeners, [*ballots.problems], error.message)
-        raise
+        if not (unused := len(ballots.problems)):
+            raise
+        why = f"{plural(unused, 'file')} could not be used; {folder / 'results.md'} says why. {error.hint}"
+        raise DataError(error.message, why) from error
     preferences = prefer(counted, len(key.contestants), draws)
     heard = still_heard(RunFolder(run), key.contestants, key.prompts)
     agreed = agreements(counted, preferences.worth, heard, run, draws)

@@ -202,6 +202,12 @@ def test_too_few_listeners(run: Path, key: Key, tmp_path: Path) -> None:
     assert "No result: 4 listeners of 5 can be counted, and 5 must be; 1 excluded" in text
     assert text.count("chose the original in 2 of 3 catch pairs") == 2, "and in the table of listeners"
     assert not (written.parent / "metrics.csv").exists()
+    (votes / "cut.json").write_text("{")
+    with pytest.raises(DataError) as refused:
+        analyse(run, votes)
+    assert refused.value.hint == (
+        f"1 file could not be used; {written} says why. Collect more votes; the same command then reads all of them."
+    )
     save(votes, voters(key, 5))
     assert analyse(run, votes, draws=50).votes.listeners == 5
 
