@@ -1,8 +1,9 @@
 """Who hears what: forms of blind pairs, balanced and seeded.
 
 A *form* is one listener's list of questions, each a pair of clips that continue one prompt. Over all forms together every pair of
-systems is heard equally often, on every prompt, and each system of a pair stands on the left as often as on the right. Some pairs
-come twice, with the sides swapped, and *catch pairs* have an answer: a composer's own continuation against random notes.
+systems is heard on every prompt once on either side; a few come once more to fill the last form, and of very many pairs not all
+are heard. Some pairs come twice, with the sides swapped, and *catch pairs* have an answer: a composer's own continuation against
+random notes.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from bench.listening.clips import still_heard
 from bench.listening.key import Key, damaged_keys, read_keys
 from bench.listening.metrics import FEWEST_SYSTEMS, Agreement, agreements
 from bench.listening.preference import DRAWS, Comparison, Preferences, Votes, prefer, votes_of
-from bench.listening.screening import Listener, screen
+from bench.listening.screening import SIDED, Listener, screen
 from bench.listening.votes import read_ballots
 from bench.report.flags import PRETRAINED
 from bench.scoring.crossed import FEWEST, Interval
@@ -285,6 +285,6 @@ _METRICS = (
 
 _LISTENERS = (
     "A listener counts who answered at least half of the pairs and two catch pairs, chose the original in every catch pair",
-    "answered, and did not choose one side throughout. Repeats exclude nobody, and only the first answer to a repeated pair is a",
-    "vote.",
+    f"answered, and did not choose one side throughout, where {SIDED} pairs or more have a choice. Repeats exclude nobody, and",
+    "only the first answer to a repeated pair is a vote.",
 )
