@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import TrialError
-from bench.system.cpu_time import CpuTime
+from bench.system.cpu_time import StartedTime
 from bench.system.disk import MOST_RECORD, open_log, read_file, write_file
 
 
@@ -124,7 +124,7 @@ class Run:
     taken: list[float] = field(default_factory=list, init=False)
     _chain: str = field(default="", init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
-    _since: tuple[float, float] | None = field(default=None, init=False)
+    _since: tuple[float, float, float] | None = field(default=None, init=False)
 
     def __post_init__(self, emit: Callable[[dict[str, Any]], None] | None, take: Callable[[float], None] | None) -> None:
         self._emit = emit or (lambda event: None)
@@ -170,8 +170,12 @@ class Run:
         Raises
         ------
         TrialError
-            If `epoch` is below 1, or was logged before.
+            If `epoch` is below 1, or was logged before; if ``updates`` are none, or a value has the engine's own name.
         """
+        if own := sorted(_OWN & values.keys()):
+            raise TrialError(f"run.log() was called with {own[0]}, which the engine logs itself.", "Give the value another name.")
+        if not 0 <= values.get("updates", 0) <= _MOST:
+            raise TrialError(f"run.log() was called with {values['updates']} updates.", "Give the number of updates made so far.")
         last = self.history[-1]["epoch"] if self.history else 0
         if not epoch > last:
             raise TrialError(
@@ -250,15 +254,20 @@ class Run:
     @property
     def seconds(self) -> float:
         """Training seconds so far, including those before a kill."""
-        return self._elapsed(0)
+        return self._before[0] + self._elapsed()[0]
 
     @property
     def core_seconds(self) -> float:
         """Processor time of the training so far, of all its threads and processes: it is the same beside other work."""
-        return self._elapsed(1)
+        _, own, others = self._elapsed()
+        return self._before[1] + own + others
 
-    def _elapsed(self, clock: int) -> float:
-        return self._before[clock] + (0.0 if self._since is None else _clocks()[clock] - self._since[clock])
+    def _elapsed(self) -> tuple[float, float, float]:
+        """By each clock, since it last began to run."""
+        if self._since is None:
+            return (0.0, 0.0, 0.0)
+        wall, own, others = (now - then for now, then in zip(_clocks(), self._since, strict=True))
+        return wall, own, others
 
     @property
     def out_of_time(self) -> bool:
@@ -320,9 +329,12 @@ def chained(text: str, before: str) -> str:
     return f'{text[:-1]}{_CHECK}{hashlib.sha256((before + text).encode()).hexdigest()[:16]}"}}'
 
 
-_cpu = CpuTime()
+#: Names in the log that the engine gives.
+_OWN = frozenset({"seconds", "core_seconds", "fold", "stage", "event", "epochs", "in_epochs"})
+
+_started = StartedTime()
 
 
-def _clocks() -> tuple[float, float]:
-    """Wall clock, and processor time of this process and those that it started, seconds."""
-    return time.perf_counter(), _cpu.seconds()
+def _clocks() -> tuple[float, float, float]:
+    """Wall clock, processor time of this process, and of those that it started, seconds."""
+    return time.perf_counter(), time.process_time(), _started.seconds()

@@ -1,4 +1,4 @@
-"""Processor time of this process and of all that it started: a training may compute in other processes too."""
+"""Processor time of the processes that this one started: a training may compute there too."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ EVERY = 0.1
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-class CpuTime:
-    """A clock of processor time, of all threads of this process and of its descendants; it never runs back.
+class StartedTime:
+    """A clock of the processor time of all descendants of this process; it never runs back.
 
     Those that it waited for count to the tick of a clock, those that run still as they were a tenth of a second ago at most. One
     that neither it nor its child waits for is seen while it runs.
@@ -23,15 +23,15 @@ class CpuTime:
 
     def __init__(self) -> None:
         self._looked = -1.0
-        self._others = 0.0
+        self._most = 0.0
 
     def seconds(self) -> float:
-        """Processor time so far."""
+        """Processor time of all of them so far."""
         if (now := time.monotonic()) - self._looked >= EVERY:
             self._looked = now
             ended = _waited_for()  # first: one that ends meanwhile is in neither, and not in both
-            self._others = max(self._others, ended + sum(map(_seconds, _descendants(os.getpid()))))
-        return time.process_time() + self._others
+            self._most = max(self._most, ended + sum(map(_seconds, _descendants(os.getpid()))))
+        return self._most
 
 
 def _waited_for() -> float:

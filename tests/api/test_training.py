@@ -222,3 +222,13 @@ def test_a_long_budget_costs_each_evaluation_no_time(tmp_path: Path) -> None:
     for epoch in range(2, 22):
         run.log(epoch, loss=1.0, notes=1)
     assert time.process_time() - before < 1.0, "computed each time: 10 s"
+
+
+@pytest.mark.parametrize(
+    "values", [{"fold": 1}, {"seconds": 2.0}, {"updates": 10**18}, {"updates": float("nan")}, {"updates": -1}]
+)
+def test_what_can_not_be_logged_is_refused_in_words(tmp_path: Path, values: dict[str, float]) -> None:
+    run = trained(tmp_path, 1)
+    with pytest.raises(TrialError, match=f"called with .*{next(iter(values))}"):
+        run.log(2, loss=1.0, notes=10, **values)
+    assert len(run.history) == 1
