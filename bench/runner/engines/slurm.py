@@ -18,7 +18,7 @@ from pydantic import model_validator
 from bench.errors import DataError, MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, RemoteEngine, State
-from bench.runner.unit import command, make_units
+from bench.runner.unit import UNSEEN, command, make_units
 from bench.storage.files import FORMAT, read_json, tail, write_json
 
 #: Elements of an array where the site doesn't say how many it allows: Slurm's default.
@@ -45,6 +45,9 @@ OWN = {
     "output": ("-o", "The logs are units/slurm-*.log in the run's folder."),
     "parsable": ("", "The command reads what sbatch prints."),
 }
+
+#: What Slurm gives as the signal that ended an element where its node can't open the log.
+UNOPENED = 53
 
 #: Seconds that a command of Slurm may take: its controller may be restarting.
 PATIENCE = 120.0
@@ -226,6 +229,8 @@ class Arrays(Cluster):
         found, node = re.search(r"ExitCode=(\d+):(\d+)", told), re.search(r"\bNodeList=([^\s(]+)", told)
         code, signal = map(int, found.groups()) if found else (0, 0)
         word = f"exit code {code}" if code else f"signal {signal}" if signal else "FAILED in Slurm"
+        if (code, signal) == (0, UNOPENED):  # which is in the run's folder
+            code, word = UNSEEN, "the log of its trial can't be opened"
         last = tail(self._folder / f"slurm-{element}.log").rpartition("\n")[2][-300:] if code else ""
         reason = word + (f" on {node[1]}" if node else "") + (f": {last}" if last else "")
         return State("ended", code or None, reason)
