@@ -346,3 +346,16 @@ class TestLikelihood:
         other.dataset = {**other.dataset, "notes": {**other.dataset["notes"], "test": 501}}
         runs = self.bits(make("a"), self.ONE), self.bits(other, self.OTHER)
         assert one(compared(*runs), "bits_per_note").reason == "other held-out pieces"
+
+
+def test_seeds_of_a_pretrained_row_are_draws(make: Make) -> None:
+    """Its interval is that of the pieces, on the means of the draws; no two of them are a sample of trainings."""
+    a, b = make("a", seeds=[0, 1]), make("b", seeds=[0, 1])
+    for run, distances in ((a, BEFORE), (b, AFTER)):
+        off(run, "lstm", distances, pretrained=True)
+        off(run, "lstm", [distance + 6 for distance in distances], seed=1, pretrained=True)
+    change = one(compared(a.close(), b.close()))
+    low, high = stats.ttest_rel(AFTER, BEFORE).confidence_interval()
+    assert change.size == pytest.approx(1.25)
+    assert (change.interval.low, change.interval.high) == pytest.approx((low, high), rel=1e-6)
+    assert (change.over, change.count) == ("pieces", 12)
