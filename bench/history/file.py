@@ -72,7 +72,7 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     -------
     tuple of Entry
     tuple of str
-        Lines that are no entry, such as half of one or the mark of a conflict, and why.
+        Lines that are no entry, such as half of one or the mark of a conflict, or are of a run that has one already, and why.
 
     Raises
     ------
@@ -97,10 +97,15 @@ def _parsed(data: bytes, path: Path) -> tuple[dict[int, Entry], list[UsageError]
     """Parse the lines that are entries, by their number from 0; refuse a file that has others alone, as it is no history."""
     entries: dict[int, Entry] = {}
     problems: list[UsageError] = []
+    lines: dict[str, int] = {}
     for number, line in enumerate(data.splitlines()):
         try:
-            if line.strip():
-                entries[number] = _entry(line, f"{path}, line {number + 1}")
+            if not line.strip():
+                continue
+            entry = _entry(line, place := f"{path}, line {number + 1}")
+            if (first := lines.setdefault(entry.identity, number)) != number:
+                raise UsageError(f"{place} is of the same run as line {first + 1}; remove one of them.")
+            entries[number] = entry
         except UsageError as error:
             problems.append(error)
     if problems and not entries:

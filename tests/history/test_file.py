@@ -73,6 +73,19 @@ def test_a_damaged_line_is_named_and_costs_itself(tmp_path: Path, line: str, sai
     assert path.read_text() == dump([first]) + line + "\n" + dump([renewed, third])
 
 
+def test_a_second_line_of_one_run_is_named_and_left_out(tmp_path: Path) -> None:
+    """As a merge conflict leaves them, whose two sides are two states of a run."""
+    path, (first, second) = tmp_path / "h.jsonl", runs("pitch_distance", [[9.5], [9.4]])
+    stale = replace(second, when="2026-01-01T12:00:00Z")
+    path.write_text(f"{dump([first])}<<<<<<< HEAD\n{dump([second])}=======\n{dump([stale])}>>>>>>> branch\n")
+    entries, problems = read(path)
+    assert entries == (first, second)
+    assert [text for text in problems if "same run" in text] == [
+        f"{path}, line 5 is of the same run as line 3; remove one of them."
+    ]
+    assert not add(path, second)
+
+
 def test_a_file_that_is_no_history_is_left_alone(tmp_path: Path) -> None:
     (path := tmp_path / "notes.md").write_text("# Notes\n")
     with pytest.raises(UsageError, match="line 1 is no entry of a history"):
