@@ -28,11 +28,18 @@ def verdict(trends: Trends) -> str:
             f"although against up to {WINDOW} runs before it alone none of {values} differs significantly."
         )
     if trends.same == trends.compared:
-        return f"The last run, {last}, repeats the trainings of the run before it: none of {values} changed."
+        return f"The last run, {last}, repeats the trainings of the run before it{_of_both(trends)}: none of {values} changed."
     same = f"; {trends.same:,} come from the same trainings as the run before" if trends.same else ""
     if not trends.last:
         return f"The last run, {last}, changed nothing significantly: {values} compared with up to {WINDOW} runs before it{same}."
     return f"The last run, {last}, changed {len(trends.last)} of {values} significantly ({_directions(trends.last)}){same}."
+
+
+def _of_both(trends: Trends) -> str:
+    """Name the rows of the last run that were compared, if it has others too."""
+    last = trends.entries[-1]
+    both = {one.system for one in trends.series if one.points[-1].entry is last and len(one.points) > 1}
+    return "" if both >= last.rows.keys() else f" in the rows that both have ({brief(listed(sorted(both)), 200)})"
 
 
 def found(trends: Trends) -> str:
