@@ -66,8 +66,9 @@ def _judged(ballot: Ballot, form: Form) -> Listener:
     pairs = [answer for question, answer in asked if question.kind == "pair"]
     lefts, sided = pairs.count("left"), len(pairs) - pairs.count("tie")
     reason = ""
-    if len(pairs) < ENOUGH * sum(question.kind == "pair" for question in form):
-        reason = f"answered {len(pairs)} pairs"
+    total = sum(question.kind == "pair" for question in form)
+    if len(pairs) < ENOUGH * total:
+        reason = f"answered {len(pairs)} of {total} pairs, repeats and catch pairs not counted"
     elif len(catches) < LEAST_CATCHES:
         reason = f"answered {plural(len(catches), 'catch pair')}"
     elif not all(catches):

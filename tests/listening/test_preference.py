@@ -199,7 +199,7 @@ def test_unanswered_questions() -> None:
 
     assert reason() == ""
     assert reason(*pairs[:5]) == ""
-    assert reason(*pairs[:6]) == "answered 4 pairs"
+    assert reason(*pairs[:6]) == "answered 4 of 10 pairs, repeats and catch pairs not counted"
     assert reason(catches[-1]) == ""
     assert reason(*catches[1:]) == "answered 1 catch pair"
     half = len(answers) // 2
