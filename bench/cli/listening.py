@@ -71,8 +71,10 @@ def _make(folder: Path, options: dict[str, Any], console: Console, quiet: bool) 
     if "systems" in options:
         rows = [planned.trial["system"] for planned in RunFolder(folder).read().trials]
         options["systems"] = parse_systems(options["systems"], rows)
-    choices = Choices(**options)
-    made = make_test(folder, choices, find_synthesizer())
+    synthesizer = find_synthesizer()
+    if not quiet:
+        print_line(console, "Playing and encoding the clips, which takes a minute or more")
+    made = make_test(folder, Choices(**options), synthesizer)
     for name in made.left_out:
         print_line(make_console(stderr=True), f"{name} is left out: it has no finished trial")
     if not quiet:

@@ -29,6 +29,7 @@ def test_from_the_page_to_the_result(call: Call, tmp_path: Path) -> None:
     assert (answer.returncode, answer.stderr) == (0, "")
     lines = answer.stdout.splitlines()
     ((test, key),) = read_keys(folder).values()
+    assert lines.pop(0) == "Playing and encoding the clips, which takes a minute or more"
     assert lines[0] == "lstm, real and ngram; 5 prompts, 15 questions a listener, about 2 minutes"
     assert lines[2].split() == ["Listeners", "5", "prompts", "10", "prompts"]
     told = [line.split() for line in lines[3:7]]
