@@ -171,7 +171,10 @@ def test_a_machine_that_lacks_something_ends_the_run(work: Work, code: int, miss
     cluster = Ended([str(job["key"]) for job in jobs], State("ended", code, "on n7"))
     (work.folder.path / "units").mkdir(exist_ok=True)
     named = sys.executable if missing == "sys.executable" else str(PLUGINS) if missing == "plugins" else str(jobs[0][missing])
-    with pytest.raises(DataError, match=rf"A machine of the cluster .*{re.escape(named)}.*\(on n7\)"):
+    cluster.avoid = "Leave it out."
+    with pytest.raises(
+        DataError, match=rf"A machine of the cluster .*{re.escape(named)}.*\(on n7\)\.\nAll of .* Leave it out\.$"
+    ):
         remote._Head(slurm.Engine(), replace(work, jobs=jobs), cluster).run()
 
 

@@ -81,7 +81,7 @@ class Cluster(abc.ABC):
     every: ClassVar[float] = LOOK
 
     #: Advice on leaving out one machine.
-    avoid: ClassVar[str] = ""
+    avoid: str = ""
 
     @abc.abstractmethod
     def adopt(self, keys: Sequence[str]) -> set[str]:

@@ -117,14 +117,13 @@ class Arrays(Cluster):
     #: One controller answers for all users.
     every = 5.0
 
-    avoid = "To leave one out, add --exclude=NODE to the option sbatch."
-
     def __init__(self, made: Engine, work: Work) -> None:
         self._engine, self._work = made, work
         self._folder = make_units(work.folder.path, [job["key"] for job in work.jobs], "slurm.json")
         self._file = self._folder / "slurm.json"
         #: By it, a folder that others made names no other job of this user.
         self._name = f"bench-{hashlib.sha256(str(work.folder.path.resolve()).encode()).hexdigest()[:12]}"
+        self.avoid = f"To leave one out: scancel --state=PENDING --name={self._name}, then --exclude=NODE in the option sbatch."
         #: Keys of each array's elements, by its number.
         self._arrays: dict[str, list[str]] = {}
         #: The element that has a trial now, such as ``17_3``.
