@@ -297,3 +297,20 @@ def test_a_machine_that_is_large_enough_may_go() -> None:
     nodes[1] = node(64, 8, alive=False)
     assert ray_driver.too_large(nodes, 1, 0.5).endswith("has 1 CPUs and 0.5 GPUs (they have 0 and 0; 4 and 0)")
     assert ray_driver.too_large([], 1, 0).endswith("has 1 CPUs and 0 GPUs (none is alive)")
+
+
+def test_what_slurm_puts_back_into_the_queue_does_not_run_besides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it ends an element, it doesn't say whether it will start it again."""
+    cancelled = tmp_path / "cancelled"
+    answers = {
+        "sbatch": "echo 12",
+        "squeue": "printf '12_0|COMPLETING|None\\n12_1|RUNNING|None\\n12_2|COMPLETED|None\\n'",
+        "scontrol": "echo MaxArraySize=1001",
+        "scancel": f'echo "$@" >> {cancelled}',
+    }
+    answer_as_slurm(tmp_path, answers, monkeypatch)
+    keys = ["a", "b", "c"]
+    work = Work(RunFolder(tmp_path), [{"key": key} for key in keys], [], "cpu", Signals(), lambda job, event: None)
+    slurm.Arrays(slurm.Engine(), work).submit(work.jobs)
+    assert slurm.Arrays(slurm.Engine(), work).adopt(keys) == {"b"}
+    assert cancelled.read_text() == "12_0\n"

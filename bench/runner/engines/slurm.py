@@ -142,7 +142,10 @@ class Arrays(Cluster):
                 self._arrays[number] = list(map(str, elements))
                 self._element |= {key: f"{number}_{i}" for i, key in enumerate(self._arrays[number]) if key in keys}
         listed = self._listed()
-        # One that Slurm is ending may have been cancelled a moment ago: its trial is submitted again.
+        # One that Slurm is ending may have been cancelled a moment ago: its trial is submitted again. Or it is put back into the
+        # queue, and would run besides.
+        if ending := [element for element in self._element.values() if listed.get(element, ("",))[0] == ENDING]:
+            _ask("scancel", *ending)
         alive = {key for key, element in self._element.items() if listed.get(element, ("",))[0] in (WAITING | RUNNING) - {ENDING}}
         self._element = {key: element for key, element in self._element.items() if key in alive}
         used = {element.split("_")[0] for element in self._element.values()}
