@@ -206,8 +206,8 @@ def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
 
 def _held(content: bytes, every: Any, chosen: list[Any]) -> list[dict[str, NDArray[Any]]]:
     """Columns of the notes of the chosen tracks, as long as the pedal of their channel holds them."""
-    if len(every) == 1 and smf.may_control(content) < 2:  # as most performances are stored
-        return [_sustained(track, *_pedal(track)) for track in chosen]
+    if len(every) == 1 and smf.may_control(content) == 1 and len((own := _pedal(every[0]))[0]):  # as most performances are stored
+        return [_sustained(track, *own) for track in chosen]
     # The parser has a track for each program on each channel of each track with notes, and doesn't say which channel that is.
     by_channel, channels = smf.controls(content, CONTROLLER), smf.channels(content)
     none = np.zeros(0, np.int64)

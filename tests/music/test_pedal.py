@@ -107,10 +107,11 @@ ONE = [*MERGED, (120, on(74, 64)), (0, on(50, 64)), (120, off(74)), (0, off(50))
         ([RIGHT[0], (10, pedal(127)), (110, off(72)), *RIGHT[2:], (1550, pedal(0))], LEFT),
         (RIGHT, LEFT, DOWN),
         (DOWN, RIGHT, [(0, program(0)), *LEFT]),
+        ([*ONE[:2], (120, off(72)), *ONE[4:-1]], DOWN),
         ([*ONE[:2], (0, program(1)), *ONE[2:]],),
         ([*ONE[:6], (0, program(1)), *ONE[6:]],),
     ],
-    ids=["hands", "alone", "first", "program at once", "program later"],
+    ids=["hands", "alone", "first", "beside one", "program at once", "program later"],
 )
 def test_a_pedal_is_the_channels(tracks: tuple[list[tuple[int, bytes]], ...]) -> None:
     """Whichever track it is in, and also after the channel changed its program."""
