@@ -35,15 +35,17 @@ USUAL = {"None", "Priority", "Resources", "JobArrayTaskLimit", "Dependency", "Be
 #: Of the other ones, those of a trial that asks for more than a node has.
 TOO_LARGE = {"PartitionConfig", "PartitionNodeLimit", "BadConstraints"}
 
-#: Options of sbatch that are set here: their short forms, and what a user can do instead.
+#: Options of sbatch that are set here, or that must not be: their short forms, and what a user can do instead.
 OWN = {
     "array": ("-a", "The trials are its elements; `jobs` limits how many run at a time."),
+    "clusters": ("-M", "Export SLURM_CLUSTERS, which all of Slurm's commands read."),
     "cpus-per-task": ("-c", "Use the option cpus."),
     "dependency": ("-d", "With `jobs` each array waits for those before it; leave out one of the two."),
     "job-name": ("-J", "The command finds its jobs by their name."),
     "open-mode": ("", "A trial that starts again appends to its log."),
     "output": ("-o", "The logs are units/slurm-*.log in the run's folder."),
     "parsable": ("", "The command reads what sbatch prints."),
+    "wait": ("-W", "The command itself waits, unless `detach` is given."),
 }
 
 #: What Slurm gives as the signal that ended an element where its node can't open the log.
@@ -90,7 +92,7 @@ class Engine(RemoteEngine):
                 # Like sbatch, take the beginning of a name for it.
                 same = (name and option.startswith(name)) or (short and word.startswith(short))
                 if same and (self.jobs or option != "dependency"):
-                    raise UsageError(f"The option sbatch has {word}, but the engine slurm sets --{option} itself.", instead)
+                    raise UsageError(f"The option sbatch has {word}, but --{option} is the engine slurm's own.", instead)
         return self
 
     def waits(self) -> bool:
