@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import stat
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -207,11 +207,15 @@ def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
 def _held(content: bytes, every: Any, chosen: list[Any]) -> list[dict[str, NDArray[Any]]]:
     """Columns of the notes of the chosen tracks, as long as the pedal of their channel holds them."""
     if len(every) == 1 and smf.may_control(content) == 1 and len((own := _pedal(every[0]))[0]):  # as most performances are stored
-        return [_sustained(track, *own) for track in chosen]
+        return _sustained(chosen, *own)
     # The parser has a track for each program on each channel of each track with notes, and doesn't say which channel that is.
-    by_channel, channels = smf.controls(content, CONTROLLER), smf.channels(content)
-    none = np.zeros(0, np.int64)
-    return [_sustained(track, *by_channel.get(_channel_of(track, channels), (none, none))) for track in chosen]
+    played, none = smf.played(content, CONTROLLER), np.zeros(0, np.int64)
+    tracks = defaultdict(list)
+    for track in chosen:
+        tracks[_channel_of(track, played)].append(track)
+    return [
+        columns for channel, own in tracks.items() for columns in _sustained(own, *played.controls.get(channel, (none, none)))
+    ]
 
 
 def _pedal(track: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -220,21 +224,35 @@ def _pedal(track: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return events["time"][ours].astype(np.int64), events["value"][ours].astype(np.int64)
 
 
-def _channel_of(track: Any, channels: Mapping[tuple[int, int], frozenset[int]]) -> int:
-    """Channel on which most of a track's notes are struck; the first of several."""
-    notes = track.notes.numpy()
-    struck = zip(notes["time"].tolist(), notes["pitch"].tolist(), strict=True)
-    found = Counter(channel for at in struck for channel in channels.get(at, ()))
-    return min(found, key=lambda channel: (-found[channel], channel), default=-1)
+def _channel_of(track: Any, played: smf.Played) -> int:
+    """Channel on which most of a track's notes are struck; of several in unison one whose pedal it has, or lacks as well."""
+    if len(played.channels) == 1:
+        return played.channels[0]
+    notes, own = track.notes.numpy(), set(_pedal(track)[0].tolist())
+    strikes = notes["time"].astype(np.int64) << 11 | notes["pitch"].astype(np.int64) << 4
+
+    def struck(channel: int) -> int:
+        at = np.searchsorted(played.strikes, strikes | channel)
+        return int(np.count_nonzero(played.strikes[np.minimum(at, len(played.strikes) - 1)] == strikes | channel))
+
+    def fits(channel: int) -> bool:
+        pressed = set(played.controls[channel][0].tolist()) if channel in played.controls else set()
+        return own <= pressed and bool(own) == bool(pressed)
+
+    return min(played.channels, key=lambda channel: (-struck(channel), not fits(channel), channel), default=-1)
 
 
-def _sustained(track: Any, time: NDArray[np.int64], value: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Columns of a track's notes, as long as a pedal holds them, given the ticks and values of its events."""
-    notes = track.notes.numpy()
-    start, length, pitch = (notes[name].astype(np.int64) for name in ("time", "duration", "pitch"))
+def _sustained(tracks: list[Any], time: NDArray[np.int64], value: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+    """Columns of the notes of a channel's tracks, as long as its pedal holds them, given the ticks and values of its events."""
+    columns = [track.notes.numpy() for track in tracks]
+    if not columns:
+        return []
+    start, length, pitch = (_joined([each[name] for each in columns]).astype(np.int64) for name in ("time", "duration", "pitch"))
     end = start + length
     last = max(int(end.max()), int(time.max(initial=0)))
-    return {**notes, "duration": (sustained(start, end, pitch, time, value, last) - start).astype(np.int32)}
+    held = (sustained(start, end, pitch, time, value, last) - start).astype(np.int32)
+    parts = np.split(held, np.cumsum([len(each["time"]) for each in columns[:-1]]))
+    return [{**each, "duration": part} for each, part in zip(columns, parts, strict=True)]
 
 
 def _score(raw: bytes) -> Any:

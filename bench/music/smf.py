@@ -9,6 +9,7 @@ Source: The Complete MIDI 1.0 Detailed Specification, MIDI Manufacturers Associa
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
@@ -306,31 +307,40 @@ def may_control(raw: bytes) -> int:
     return sum(bool((values[start:end] >> 4 == CONTROL_CHANGE).any()) for start, end in tracks(raw))
 
 
-def controls(raw: bytes, number: int) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Collect the events of a controller from all tracks: by channel, ticks and values, in their order.
+class Played(NamedTuple):
+    """What is played on which channel, whichever track it is in.
 
-    A controller is the channel's, whichever track it is in.
+    Parameters
+    ----------
+    controls : dict of int to tuple of ndarray
+        Of a controller, by channel: ticks and values of its events, in their order.
+    strikes : ndarray of int64
+        Sorted, each ``tick << 11 | pitch << 4 | channel``, once.
+    channels : tuple of int
+        Those on which a note is struck.
     """
+
+    controls: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    strikes: NDArray[np.int64]
+    channels: tuple[int, ...]
+
+
+def played(raw: bytes, controller: int) -> Played:
+    """Collect the notes that are struck and the events of a controller from all tracks."""
     found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    strikes = array("q")  # of a dense file there are millions
     for span in tracks(raw):
         for event in events(raw, span):
-            if event.status >> 4 == CONTROL_CHANGE and raw[event.data] == number:
+            if event.status >> 4 == NOTE_ON and raw[event.data + 1]:  # of velocity 0 it ends a note
+                strikes.append(event.tick << 11 | raw[event.data] << 4 | event.status & 0xF)
+            elif event.status >> 4 == CONTROL_CHANGE and raw[event.data] == controller:
                 found[event.status & 0xF].append((event.tick, raw[event.data + 1]))
-    return {
-        channel: (at[:, 0], at[:, 1])
-        for channel, several in found.items()
-        for at in [np.array(sorted(several, key=lambda event: event[0]), np.int64)]
-    }
-
-
-def channels(raw: bytes) -> dict[tuple[int, int], frozenset[int]]:
-    """Look up the channels on which a note is struck, by tick and pitch."""
-    found: dict[tuple[int, int], set[int]] = defaultdict(set)
-    for span in tracks(raw):
-        for event in events(raw, span):
-            if event.status >> 4 == NOTE_ON:
-                found[event.tick, raw[event.data]].add(event.status & 0xF)
-    return {at: frozenset(several) for at, several in found.items()}
+    controls = {}
+    for channel, several in found.items():
+        at = np.array(sorted(several, key=lambda event: event[0]), np.int64)
+        controls[channel] = at[:, 0], at[:, 1]
+    once = np.unique(np.frombuffer(strikes, np.int64)) if strikes else np.zeros(0, np.int64)
+    return Played(controls, once, tuple(np.unique(once & 0xF).tolist()))
 
 
 def _may_share(raw: bytes, spans: Sequence[Span]) -> bool:

@@ -126,3 +126,18 @@ def test_an_ambiguous_note_is_of_the_channel_of_its_track() -> None:
     found = read_midi(midi(RIGHT, other, DOWN), pedal=True)
     by_pitch = sorted(zip(found.pitch.tolist(), found.duration.tolist(), strict=True))
     assert by_pitch == [(72, pytest.approx(0.125)), (72, pytest.approx(1910 / 960)), (74, pytest.approx(1670 / 960)), (80, 0.125)]
+
+
+def test_a_key_that_another_track_of_the_channel_strikes_again() -> None:
+    right = [(0, on(60, 64)), (120, off(60)), (2000, pedal(0))]
+    left = [(0, pedal(127)), (480, on(60, 64)), (120, off(60))]
+    assert read_midi(midi(right, left), pedal=True).duration.tolist() == pytest.approx([0.5, (2120 - 480) / 960])
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_of_two_channels_in_unison_each_has_its_own_pedal(channel: int) -> None:
+    pressed, released = pedal(127, channel), pedal(0, channel)
+    both = [[(0, on(72, 64, c)), *([(10, pressed)] if c == channel else [(10, on(30, 0, c))]), (110, off(72, c))] for c in (0, 1)]
+    both[channel].append((800, released))
+    found = read_midi(midi(*both), pedal=True)
+    assert sorted(found.duration.tolist()) == pytest.approx([0.125, 920 / 960])
