@@ -232,6 +232,7 @@ class Run:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Stop the training clock for what is no part of a training, such as writing a checkpoint."""
+        _started.look()
         self._before, self._since = (self.seconds, self.core_seconds), None
         try:
             yield
@@ -254,20 +255,15 @@ class Run:
     @property
     def seconds(self) -> float:
         """Training seconds so far, including those before a kill."""
-        return self._before[0] + self._elapsed()[0]
+        return self._before[0] + (0.0 if self._since is None else time.perf_counter() - self._since[0])
 
     @property
     def core_seconds(self) -> float:
         """Processor time of the training so far, of all its threads and processes: it is the same beside other work."""
-        _, own, others = self._elapsed()
-        return self._before[1] + own + others
-
-    def _elapsed(self) -> tuple[float, float, float]:
-        """By each clock, since it last began to run."""
         if self._since is None:
-            return (0.0, 0.0, 0.0)
-        wall, own, others = (now - then for now, then in zip(_clocks(), self._since, strict=True))
-        return wall, own, others
+            return self._before[1]
+        _, own, others = self._since
+        return self._before[1] + (time.process_time() - own) + (_started.seconds() - others)
 
     @property
     def out_of_time(self) -> bool:
@@ -336,5 +332,6 @@ _started = StartedTime()
 
 
 def _clocks() -> tuple[float, float, float]:
-    """Wall clock, processor time of this process, and of those that it started, seconds."""
+    """Wall clock, processor time of this process, and of those that it started, seconds; all as of now."""
+    _started.look()
     return time.perf_counter(), time.process_time(), _started.seconds()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Seconds between two looks at the processes that this one started: a look takes as long as there are threads, about 0.1 ms.
+#: Seconds between two looks at the processes that this one started: a look takes about 0.05 ms for each of them.
 EVERY = 0.1
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -27,11 +27,15 @@ class StartedTime:
 
     def seconds(self) -> float:
         """Processor time of all of them so far."""
-        if (now := time.monotonic()) - self._looked >= EVERY:
-            self._looked = now
-            ended = _waited_for()  # first: one that ends meanwhile is in neither, and not in both
-            self._most = max(self._most, ended + sum(map(_seconds, _descendants(os.getpid()))))
+        if time.monotonic() - self._looked >= EVERY:
+            self.look()
         return self._most
+
+    def look(self) -> None:
+        """Look now."""
+        ended = _waited_for()  # first: one that ends meanwhile is in neither, and not in both
+        self._most = max(self._most, ended + sum(map(_seconds, _descendants(os.getpid()))))
+        self._looked = time.monotonic()
 
 
 def _waited_for() -> float:
@@ -58,8 +62,8 @@ def _descendants(pid: int) -> Iterator[int]:
 def _seconds(pid: int) -> float:
     """Processor time of a process and of the children that it waited for; 0 if it has ended."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return 0.0
-    # Behind the name, which may hold anything: state, and 11 numbers before user and system time, of it and of its children.
-    return sum(map(int, text.rpartition(")")[2].split()[11:15])) / _TICK
+    # Behind the name, which may hold anything, half a character too: state, and 10 numbers before the times.
+    return sum(map(int, text.rpartition(b")")[2].split()[11:15])) / _TICK
