@@ -10,7 +10,9 @@ import functools
 import importlib.util
 import os
 import shlex
+import shutil
 import sys
+import time
 from collections.abc import Iterable
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
@@ -20,15 +22,19 @@ from typing import Any
 _READ, _WRITTEN = set[str](), set[str]()
 
 #: Where libraries and programs of the system and of the interpreter are, which no user changes between two runs.
-_SYSTEM = (
-    *map(
-        Path, ("/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/local")
-    ),
-    *(Path(prefix, folder) for prefix in (sys.prefix, sys.base_prefix) for folder in ("bin", "lib")),
+_SYSTEM = tuple(
+    Path(place).resolve()
+    for place in (
+        *("/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/local"),
+        *(f"{prefix}/{folder}" for prefix in (sys.prefix, sys.base_prefix) for folder in ("bin", "lib")),
+    )
 )
 
 #: Suffixes of code that another program may be given to run.
 _SCRIPTS = (*SOURCE_SUFFIXES, ".sh", ".jl", ".R", ".r", ".pl", ".rb", ".lua", ".js", ".jar")
+
+#: What Python tells, of all that it tells.
+_EVENTS = frozenset({"open", "import", "ctypes.dlopen", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"})
 
 #: Folders in which frameworks keep code that they generate.
 _GENERATED = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
@@ -42,8 +48,13 @@ def _hook() -> None:
 def watch() -> None:
     """Note from now on what this process opens."""
     _hook()
+    global _began
+    _began = time.time()
     _READ.clear()
     _WRITTEN.clear()
+
+
+_began = 0.0
 
 
 def opened() -> list[Path]:
@@ -54,6 +65,8 @@ def opened() -> list[Path]:
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in _EVENTS:
+        return
     with contextlib.suppress(Exception):  # else what is noted would fail
         _note_it(event, arguments)
 
@@ -78,16 +91,24 @@ def _note_it(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _note_command(words: Iterable[Any], folder: Any) -> None:
     """Note what of a command line is code: the program, and scripts and programs that it is given, also through a shell."""
+    place = os.fsdecode(folder) if folder else ""
     for word in map(os.fsdecode, words):
-        for part in (word, *shlex.split(word)):
-            path = Path(os.fsdecode(folder) if folder else "", part)
-            if path.is_file() and (path.suffix in _SCRIPTS or os.access(path, os.X_OK)):
-                _note_foreign(path)
+        parts = [word]
+        with contextlib.suppress(ValueError):  # a quote that isn't closed
+            parts += shlex.split(word)
+        for part in parts:
+            path = Path(place, part)
+            with contextlib.suppress(OSError):  # too long for a path
+                if path.is_file() and (path.suffix in _SCRIPTS or os.access(path, os.X_OK)):
+                    _note_foreign(path)
 
 
 def _note_foreign(path: Path) -> None:
+    """Note a library, program or script, unless it is installed or was made since :func:`watch`."""
     path = path.absolute()
-    if not any(path.resolve().is_relative_to(place) for place in _SYSTEM):
+    real = path.resolve()
+    installed = any(real.is_relative_to(place) for place in _SYSTEM) or shutil.which(path.name) == str(path)
+    if not installed and real.stat().st_mtime < _began:
         _READ.add(str(path))
 
 

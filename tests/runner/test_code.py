@@ -188,3 +188,30 @@ def test_versions_of_installed_packages_that_a_plugin_imports_are_recorded(toy: 
     ran = toy.outcome("played")["provenance"]
     assert ran["markupsafe"] == importlib.metadata.version("markupsafe")
     assert "json" not in ran
+
+
+def test_what_a_trial_makes_and_what_is_installed_is_not_named(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper that a plug-in compiles, a compiler of a module system; and one odd word hides no other."""
+    installed = toy.folder / "apps" / "bin"
+    installed.mkdir(parents=True)
+    for name in ("cc", "tool"):
+        (installed / name).write_text("#!/bin/sh\n")
+        (installed / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{installed}:{os.environ['PATH']}")
+    plugin, own = toy.folder / "own" / "played.py", toy.folder / "elsewhere.sh"
+    plugin.parent.mkdir()
+    own.write_text("#!/bin/sh\n")
+    plugin.write_text(
+        MODEL.replace(
+            "from users_net.pitch import PITCH",
+            "import pathlib, shutil, subprocess, tempfile\n"
+            "made = pathlib.Path(tempfile.mkdtemp(), 'made.sh')\n"
+            "made.write_text('#!/bin/sh')\n"
+            "PITCH = 60 + subprocess.call(['/bin/sh', made]) + subprocess.call([shutil.which('cc')])\n"
+            f"PITCH += subprocess.call(['/bin/sh', '-c', ': it \\'; : ' + 'x' * 300, {str(own)!r}])",
+        )
+    )
+    toy.write({"played": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    (remark,) = toy.outcome("played")["remarks"]
+    assert remark.startswith(f"uses code that isn't part of its key: {own}. ")
