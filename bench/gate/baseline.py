@@ -227,7 +227,7 @@ def _system(row: Row) -> System:
         pretrained=row.pretrained,
         processors=tuple(sorted(row.processors)),
         threads=tuple(sorted(row.threads)),
-        gpus=tuple(sorted(machine.gpu for machine in row.machines if machine.gpu)),
+        gpus=tuple(sorted({machine.gpu for machine in row.machines if machine.gpu})),
     )
 
 

@@ -172,9 +172,10 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
 def _of_system(system: System, environment: Mapping[str, Any]) -> str:
     """Kind of machine of a baseline's row; empty where there are several. An older baseline knows its run's processor alone."""
     processors, threads = system.processors or (environment.get("cpu"),), system.threads
-    if len(processors) > 1 or len(threads) > 1:
+    if max(map(len, (processors, threads, system.gpus))) > 1:
         return ""
-    return ", ".join((_machine({**environment, "cpu": processors[0]}), *(plural(number, "thread") for number in threads)))
+    own = {**environment, "cpu": processors[0], **({"gpus": list(system.gpus)} if system.gpus else {})}
+    return ", ".join((_machine(own), *(plural(number, "thread") for number in threads)))
 
 
 def _row(system: System, code: str, machine: str) -> EntryRow:

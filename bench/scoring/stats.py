@@ -171,8 +171,10 @@ def detectable(parts: Variance, alpha: float, power: float = 0.8) -> float:
     df = add(*squares)[1]
 
     def lacking(effect: float) -> float:
-        # A significant difference of the wrong sign adds next to nothing, and SciPy can't compute so small a tail.
-        return 1 - float(special.nctdtr(df, effect, critical)) - power
+        # A significant difference of the wrong sign adds next to nothing, and SciPy can't compute so small a tail. Nor, far above
+        # the root, the other one where seeds are two and limits are thousands of standard errors.
+        below = float(special.nctdtr(df, effect, critical))
+        return 1 - (0.0 if math.isnan(below) else below) - power
 
     return error * float(optimize.brentq(lacking, 0.0, 4 * critical + 10))
 
