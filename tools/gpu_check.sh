@@ -34,7 +34,7 @@ case ${1:-} in
 esac
 mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 2
 # Whatever bench and the compilers keep goes there too: later runs find what earlier ones compiled.
-export PYTHONPATH="$PWD" BENCH_CACHE="$OUT/cache" TORCHINDUCTOR_CACHE_DIR="$OUT/inductor" TRITON_CACHE_DIR="$OUT/triton"
+export PYTHONPATH="$PWD" BENCH_CACHE="$OUT/cache" TRITON_CACHE_DIR="$OUT/triton"
 export PYTHONUNBUFFERED=1 COLUMNS=140
 if [ "$device" = cpu ]; then
   export BENCH_GPU_TESTS=cpu
@@ -146,13 +146,11 @@ stage3() {
   trials straight 240 "$OUT/little.yaml" --models "$listed" --jobs "$jobs" --out "$OUT/straight" || return
   check trained 60 "$PYTHON" tools/gpu_tables.py rows "$(folder_of straight)"
   # As in a user's trial: what was compiled before the kill is compiled anew.
-  shared=$TORCHINDUCTOR_CACHE_DIR
   export TORCHINDUCTOR_CACHE_DIR="$OUT/inductor-killed"
   kill_halfway || return
   export TORCHINDUCTOR_CACHE_DIR="$OUT/inductor-again"
   trials again 240 "$OUT/little.yaml" --models "$listed" --jobs "$jobs" --out "$OUT/killed" || return
   check resumed 60 "$PYTHON" tools/gpu_tables.py resumed "$(folder_of again)"
-  export TORCHINDUCTOR_CACHE_DIR="$shared"
   check same-table 60 "$PYTHON" tools/gpu_tables.py same "$(folder_of straight)" "$(folder_of again)"
 }
 
@@ -203,6 +201,7 @@ stage4() {
 for stage in $stages; do
   printf -- '--- stage %s, %s\n' "$stage" "$(date -u '+%Y-%m-%d %H:%M:%S UTC')" | tee -a "$OUT/summary.txt"
   deadline=$(($(now) + stage_seconds))
+  export TORCHINDUCTOR_CACHE_DIR="$OUT/inductor"
   "stage$stage"
 done
 printf '%s passed, %s failed, %s skipped; see %s\n' "$passed" "$failed" "$skipped" "$OUT" | tee -a "$OUT/summary.txt"

@@ -46,6 +46,7 @@ OWN = {
     "output": ("-o", "The logs are units/slurm-*.log in the run's folder."),
     "parsable": ("", "The command reads what sbatch prints."),
     "wait": ("-W", "The command itself waits, unless `detach` is given."),
+    "wrap": ("", "The trials' script is written here."),
 }
 
 #: What Slurm gives as the signal that ended an element where its node can't open the log.
@@ -272,7 +273,8 @@ def _ask(*command: str) -> str:
         hint = "The same command resumes."
         if command[0] == "sbatch":
             hint = f"If it refuses an option, change cpus or sbatch (--engine-option). {hint}"
-            if re.search("unrecognized option|invalid", done.stderr, re.IGNORECASE):
+            # A munge that is down is an invalid credential: no fault of the options.
+            if re.search("unrecognized option|invalid (?!authentication)", done.stderr, re.IGNORECASE):
                 raise UsageError(f"sbatch failed: {done.stderr.strip()}.", hint)
         raise MachineError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
     return done.stdout
