@@ -94,6 +94,10 @@ class System:
         Numbers of threads that they had; empty in files of older versions.
     gpus : tuple of str
         Kinds of GPU that they ran on; empty in files of older versions.
+    classes : tuple of int
+        Time and duration classes of its likelihood; empty without one, and in files of older versions.
+    likelihood : str
+        Kind of its likelihood, ``exact`` or ``bound``; empty without one, and in files of older versions.
     """
 
     kind: str
@@ -108,6 +112,8 @@ class System:
     processors: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    likelihood: str = ""
 
     def group(self, metric: Metric) -> str:
         """Name the rows whose noise tells of this one's, see :func:`group_of`."""
@@ -228,6 +234,8 @@ def _system(row: Row) -> System:
         processors=tuple(sorted(row.processors)),
         threads=tuple(sorted(row.threads)),
         gpus=tuple(sorted({machine.gpu for machine in row.machines if machine.gpu})),
+        classes=row.classes if row.likelihood_kind else (),
+        likelihood=row.likelihood_kind,
     )
 
 

@@ -33,7 +33,7 @@ from bench.gate.baseline import Baseline, Series, System
 from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
-from bench.scoring.table import REAL
+from bench.scoring.table import REAL, by_classes
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 
@@ -278,6 +278,8 @@ def _pair(
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
     pieces, sides = shared(before, now)
+    if by_classes(metric.name) and (reason := _other_likelihood(old, new)):
+        return Pair(replace(verdict, status="not compared", reason=reason))
     if (metric.clocked or metric.machine_bound) and (reason := _other_machines(old, new, old.processors or _of_run(baseline))):
         return Pair(replace(verdict, status="not compared", reason=reason))
     if metric.clocked:
@@ -359,6 +361,17 @@ def _unclocked(verdict: Verdict, old: System, new: System) -> Verdict | None:
     if any(str(seed) not in new.yardstick for seed in new.seeds):
         return replace(verdict, status="lost", reason="the run has no yardstick beside its times")
     return None
+
+
+def _other_likelihood(old: System, new: System) -> str:
+    """Say why a row's bits aren't of one kind; empty if they are, as far as known."""
+    if old.classes and new.classes and old.classes != new.classes:
+        now, before = (" and ".join(map(str, classes)) for classes in (new.classes, old.classes))
+        return f"it is over {now} classes of time and duration, the baseline's over {before}: fewer cost fewer bits"
+    if old.likelihood and new.likelihood and old.likelihood != new.likelihood:
+        bound, exact = ("run", "baseline") if new.likelihood == "bound" else ("baseline", "run")
+        return f"the {bound}'s is an upper bound, the {exact}'s exact"
+    return ""
 
 
 def _of_run(baseline: Baseline) -> tuple[str, ...]:

@@ -179,7 +179,9 @@ def _of_system(system: System, environment: Mapping[str, Any]) -> str:
 
 
 def _row(system: System, code: str, machine: str) -> EntryRow:
-    definition = _hash([system.definition, system.device])
+    # Bits over other classes, or a bound in place of them, begin a series of their own.
+    likelihood = [system.classes, system.likelihood] if system.likelihood else []
+    definition = _hash([system.definition, system.device, *likelihood])
     all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
     metrics = {name: measured for name, measured in all_measured if measured is not None}
     return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained)

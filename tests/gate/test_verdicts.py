@@ -140,6 +140,27 @@ def test_higher_is_better():
     assert (verdict.status, verdict.before, verdict.now) == ("worse", pytest.approx(50.5), pytest.approx(20.5))
 
 
+def test_bits_are_compared_over_the_same_classes_by_the_same_kind_of_likelihood():
+    """Fewer classes cost fewer bits whatever was learned, and a bound may fall while the bits stay."""
+    before = run(lstm=system(bits_per_note=flat(9.0), pitch_distance=flat(9.0)))
+    for there, here, reason in (
+        (
+            {"classes": (64, 64)},
+            {"classes": (4, 4)},
+            "it is over 4 and 4 classes of time and duration, the baseline's over 64 and 64",
+        ),
+        ({"likelihood": "exact"}, {"likelihood": "bound"}, "the run's is an upper bound, the baseline's exact"),
+        ({"likelihood": "bound"}, {"likelihood": "exact"}, "the baseline's is an upper bound, the run's exact"),
+    ):
+        old, new = changed(before, "lstm", **there), changed(before, "lstm", **here)
+        verdict = one(new, metric="bits_per_note", before=old)
+        assert verdict.status == "not compared"
+        assert verdict.reason.startswith(reason)
+        assert one(new, before=old).status == "same"
+        for older in (before, old):
+            assert one(old, metric="bits_per_note", before=older).status == "same"
+
+
 class TestTimes:
     def test_count_in_yardsticks(self):
         # A machine of half the speed: all takes twice as long, the yardstick too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,13 @@ def test_times_of_several_kinds_of_processor_belong_to_none(tmp_path: Path) -> N
         "gan": "Z80, 2 cores, 2 threads",
         "ngram": "",
     }
+
+
+def test_bits_over_other_classes_begin_a_series_of_their_own(folder: Path) -> None:
+    baseline = take(folder)
+    system = replace(baseline.systems["lstm"], classes=(64, 64), likelihood="exact")
+    definitions = {
+        entry_of_baseline(replace(baseline, systems={"lstm": each}), "abc", "2026-01-01T00:00:00Z").rows["lstm"].definition
+        for each in (system, replace(system, classes=(4, 4)), replace(system, likelihood="bound"))
+    }
+    assert len(definitions) == 3
