@@ -326,7 +326,7 @@ def chained(text: str, before: str) -> str:
 
 
 #: Names in the log that the engine gives.
-_OWN = frozenset({"seconds", "core_seconds", "fold", "stage", "event", "epochs", "in_epochs"})
+_OWN = frozenset({"seconds", "core_seconds", "fold", "stage"})
 
 _started = StartedTime()
 
