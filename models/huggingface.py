@@ -224,14 +224,22 @@ class Model(bench.api.Model):
                 "Continue bench's prompts where the model runs, and score the files: `bench score`.",
             )
         try:
-            network: Any = AutoModelForCausalLM.from_pretrained(
-                self.weights, local_files_only=True, dtype=torch.float32, trust_remote_code=False
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                self.weights, local_files_only=True, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
             )
+            network, found = loaded
         except (OSError, ValueError) as error:
             raise DataError(
                 f"huggingface: {self.weights} holds no causal language model of transformers: {error}",
                 "Save it by its `save_pretrained`, or fetch it again.",
             ) from error
+        if missing := sorted(found["missing_keys"]):  # transformers would draw them at random, and say so in a log
+            others = sorted(found["unexpected_keys"])
+            instead = f"; it has {others[0]}, which the model doesn't know" if others else ""
+            raise DataError(
+                f"huggingface: {self.weights} lacks {len(missing)} of the model's weights, such as {missing[0]}{instead}.",
+                "Save the whole model, with its head and without a wrapper such as torch.compile's, by its `save_pretrained`.",
+            )
         size = int(network.get_input_embeddings().num_embeddings)
         if size < len(self._tokenizer):
             raise DataError(

@@ -19,6 +19,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", reason="the adapter's tests need transformers and miditok, see tox.ini")
+safetensors_torch = pytest.importorskip("safetensors.torch")
 miditok = pytest.importorskip("miditok", reason="the adapter's tests need transformers and miditok, see tox.ini")
 
 from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, midi_bytes  # noqa: E402
@@ -289,6 +290,23 @@ def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
     miditok.CPWord(miditok.TokenizerConfig(num_velocities=16)).save_pretrained(folder)
     with pytest.raises(DataError, match="CPWord has several tokens at each position"):
         ready(folder).generate([NOTHING], 1, 0)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", ""])
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, prefix: str) -> None:
+    """As of a wrapped module, or a damaged conversion: else they are drawn at random, in each process anew."""
+    folder = made(tmp_path, "TSD")
+    file = folder / "model.safetensors"
+    weights = safetensors_torch.load_file(file)
+    name = "transformer.h.0.attn.c_attn.weight"
+    if prefix:
+        weights = {prefix + key: value for key, value in weights.items()}
+    else:
+        del weights[name]
+    safetensors_torch.save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"lacks \d+ of the model's weights, such as ") as caught:
+        ready(folder).generate([NOTHING], 1, 0)
+    assert (f"it has {prefix}" in caught.value.message) == bool(prefix)
 
 
 def test_it_conforms(tmp_path: Path) -> None:
