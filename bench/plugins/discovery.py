@@ -122,7 +122,8 @@ def _files(kind: Kind, extra: Sequence[Path]) -> Iterator[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.py") if not path.name.startswith("_") and is_file(path))
+    # Hidden files are an editor's or a file system's: `.#x.py`, `._x.py`.
+    return sorted(path for path in folder.glob("*.py") if not path.name.startswith(("_", ".")) and is_file(path))
 
 
 def _unique(paths: Iterable[Path]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.errors import PluginError, SpecError, did_you_mean
@@ -181,6 +182,7 @@ class Session:
             "threads": self.threads,
             "shares_gpu": trial.device == "cuda" and self.engine.shares_gpu(self.scale),
             "expires": self.engine.expires,
+            "place": str(Path.cwd()),
         }
 
     def _take(self, job: Job, event: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ is a pipe, its end stops the trial.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -83,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         print(f"{error.filename} can't be used on {host()}: {error.strerror}.", file=sys.stderr)
         return UNSEEN
+    with contextlib.suppress(OSError, KeyError):  # paths in a spec may begin where the command was given
+        os.chdir(job["place"])
     unit = Unit(RunFolder(Path(run)), job, events)
     with Signals() as signals:
         _stop_with_engine()

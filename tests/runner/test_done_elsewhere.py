@@ -189,3 +189,22 @@ def test_the_command_of_a_trial_says_what_its_machine_does_not_see(work: Work, c
         file.write_text(json.dumps({**work.jobs[0], **changed}))
         assert unit.main([str(work.folder.path), key]) == unit.UNSEEN
         assert f"{changed.get('python', '/nowhere/it')} can't be used on " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_trial_runs_where_the_command_was_given(
+    work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
+) -> None:
+    """Relative paths in a spec begin there; a task of Ray begins where its machine was started."""
+    place = tmp_path / "place"
+    if there:
+        place.mkdir()
+    key, seen = str(work.jobs[0]["key"]), list[Path]()
+    file, _, _ = unit.unit_files(work.folder.path, key)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({**work.jobs[0], "place": str(place)}))
+    monkeypatch.setattr(unit.Unit, "run", lambda self, signals: seen.append(Path.cwd()) or 0)
+    monkeypatch.setattr(unit, "_stop_with_engine", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert unit.main([str(work.folder.path), key]) == 0
+    assert seen == [place if there else tmp_path]
