@@ -21,6 +21,9 @@ from typing import Any
 #: Paths that were opened to be read, and to be written: what a process made itself is no code of the user's.
 _READ, _WRITTEN = set[str](), set[str]()
 
+#: When :func:`watch` was called, seconds since the epoch: what is younger a trial made itself.
+_began = 0.0
+
 #: Where libraries and programs of the system and of the interpreter are, which no user changes between two runs.
 _SYSTEM = tuple(
     Path(place).resolve()
@@ -52,9 +55,6 @@ def watch() -> None:
     _began = time.time()
     _READ.clear()
     _WRITTEN.clear()
-
-
-_began = 0.0
 
 
 def opened() -> list[Path]:
