@@ -108,10 +108,9 @@ def _files(kind: Kind, extra: Sequence[Path]) -> Iterator[Path]:
             continue
         if not folder.is_dir():
             raise PluginError(f"There is no plug-in folder {folder}.", "Give --plugins or $BENCH_PLUGINS an existing folder.")
-        subfolders = [folder / name for name in FOLDERS.values() if (folder / name).is_dir()]
-        if subfolders:
-            wanted = folder / FOLDERS[kind]
-            yield from _inside(wanted) if wanted.is_dir() else ()
+        # A folder `datasets/` of music beside the files is none of plug-ins.
+        if any(_inside(folder / name) for name in FOLDERS.values()):
+            yield from _inside(folder / FOLDERS[kind])
         elif files := _inside(folder):
             yield from files
         else:

@@ -85,6 +85,14 @@ class TestFinding:
         with pytest.raises(PluginError, match="holds no plug-in"):
             find_plugins("model", [tmp_path])
 
+    def test_a_folder_of_music_named_datasets_hides_no_file_beside_it(self, tmp_path):
+        model(tmp_path, "mine")
+        (tmp_path / "datasets").mkdir()
+        (tmp_path / "datasets" / "a.mid").write_bytes(b"")
+        assert "mine" in find_plugins("model", [tmp_path])
+        model(tmp_path / "models", "other")
+        assert {"mine", "other"} & set(find_plugins("model", [tmp_path])) == {"other"}
+
     def test_unknown_name(self):
         with pytest.raises(PluginError) as caught:
             get_plugin("model", "transfromer")
