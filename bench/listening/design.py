@@ -118,7 +118,9 @@ def _form(pairs: Sequence[Question], prompts: Sequence[int], rng: np.random.Gene
     for number, (low, high) in enumerate(_CATCH_PLACES):
         left, right = (NOISE, ORIGINAL) if (number + side) % 2 else (ORIGINAL, NOISE)
         catch = Question(kind="catch", prompt=pieces[number % len(pieces)], left=left, right=right)
-        asked.insert(round(rng.uniform(low, high) * len(asked)), catch)
+        place = round(rng.uniform(low, high) * len(asked))
+        # Of a short form, 0.4 may lie behind the last of the first half.
+        asked.insert(place if low > 0.5 else min(place, half - 1 + number), catch)
     places = {id(question): place for place, question in enumerate(asked)}
     return tuple(q.model_copy(update={"of": places[id(again[q])]}) if q.kind == "repeat" else q for q in asked)
 

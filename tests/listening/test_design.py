@@ -64,7 +64,7 @@ def test_checks_of_a_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("systems", "prompts", "questions"), [(5, 12, 20), (3, 5, 20), (4, 7, 13), (2, 5, 4), (5, 12, 200), (3, 5, 4)]
+    ("systems", "prompts", "questions"), [(5, 12, 20), (3, 5, 20), (4, 7, 13), (2, 5, 4), (5, 12, 200), (3, 5, 4), (3, 7, 5), (4, 7, 7)]
 )
 def test_who_stops_half_way_counts(systems: int, prompts: int, questions: int) -> None:
     """Half of the questions hold half of the pairs, and as many catch pairs as a listener must answer."""
@@ -73,6 +73,9 @@ def test_who_stops_half_way_counts(systems: int, prompts: int, questions: int) -
             first = Counter(q.kind for q in form[: -(-len(form) // 2)])
             assert 2 * first["pair"] >= Counter(q.kind for q in form)["pair"]
             assert first["catch"] == LEAST_CATCHES == 2
+            pairs = [place for place, q in enumerate(form) if q.kind == "pair"]
+            answered = form[: pairs[-(-len(pairs) // 2) - 1] + 1]  # to the last pair of the first half
+            assert sum(q.kind == "catch" for q in answered) == LEAST_CATCHES
 
 
 def test_no_place_is_always_repeated_or_caught() -> None:
