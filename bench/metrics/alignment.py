@@ -67,7 +67,8 @@ METRICS = (
         "Piano-roll distance",
         "%",
         "lower",
-        "Share of the time that pitches sound, on either side, during which they don't sound on both; a key struck again ends the note before.",
+        "Share of the time that pitches sound, on either side, during which they don't sound on both; a key struck again ends "
+        "the note before.",
         "1 - accuracy of Poliner & Ellis 2007, doi 10.1155/2007/48317",
         1,
         group="alignment",

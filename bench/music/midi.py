@@ -110,7 +110,7 @@ def read_midi(
     names : container of str, optional
         Keep only tracks of these names, here in lower case; in the file, case and spaces around a name are ignored.
     pedal : bool
-        Whether the sustain pedal lengthens the notes of its channel, see :mod:`bench.music.pedal`.
+        Whether the sustain pedal lengthens the notes of its instrument, see :mod:`bench.music.pedal`.
 
     Returns
     -------
@@ -163,15 +163,18 @@ def parse(raw: bytes, programs: Container[int] | None = None, names: Container[s
     if programs is not None and (silenced := smf.silenced(content, programs)) is not None:
         content, programs = silenced, None
     score = _score(content)
-    every = score.tracks
-    pitched = [t for t in every if not t.is_drum]
-    if len(every) and not pitched:
+    if len(score.tracks) and all(track.is_drum for track in score.tracks):
         raise DataError("it has only drums")
-    if names is not None:
-        pitched = [t for t in pitched if t.name.strip().casefold() in names]
-    chosen = [t for t in pitched if programs is None or t.program in programs]
-    chosen = [t for t in chosen if len(t.notes)]
-    return notes_of(score, _held(content, every, chosen) if pedal else [t.notes.numpy() for t in chosen])
+
+    def choose(tracks: Any) -> list[Any]:
+        pitched = [t for t in tracks if not t.is_drum and len(t.notes)]
+        if names is not None:
+            pitched = [t for t in pitched if t.name.strip().casefold() in names]
+        return [t for t in pitched if programs is None or t.program in programs]
+
+    if pedal:
+        return notes_of(score, _held(content, score.tracks, choose))
+    return notes_of(score, [t.notes.numpy() for t in choose(score.tracks)])
 
 
 def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
@@ -204,18 +207,11 @@ def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
     return Notes._checked(onset, length, pitch.view(np.uint8), velocity.view(np.uint8))
 
 
-def _held(content: bytes, every: Any, chosen: list[Any]) -> list[dict[str, NDArray[Any]]]:
-    """Columns of the notes of the chosen tracks, as long as the pedal of their channel holds them."""
-    if len(every) == 1 and smf.may_control(content) == 1 and len((own := _pedal(every[0]))[0]):  # as most performances are stored
-        return _sustained(chosen, *own)
-    # The parser has a track for each program on each channel of each track with notes, and doesn't say which channel that is.
-    played, none = smf.played(content, CONTROLLER), np.zeros(0, np.int64)
-    tracks = defaultdict(list)
-    for track in chosen:
-        tracks[_channel_of(track, played)].append(track)
-    return [
-        columns for channel, own in tracks.items() for columns in _sustained(own, *played.controls.get(channel, (none, none)))
-    ]
+def _held(content: bytes, tracks: Any, choose: Callable[[Any], list[Any]]) -> list[dict[str, NDArray[Any]]]:
+    """Columns of the notes of the chosen tracks, as long as the pedal of their instrument holds them."""
+    if len(tracks) == 1 and smf.one_keyboard(content) and len((own := _pedal(tracks[0]))[0]):  # as most performances are stored
+        return _sustained(choose(tracks), *own)
+    return [columns for played, pedal in _instruments(content) for columns in _sustained(choose(played), *pedal)]
 
 
 def _pedal(track: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -224,22 +220,28 @@ def _pedal(track: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return events["time"][ours].astype(np.int64), events["value"][ours].astype(np.int64)
 
 
-def _channel_of(track: Any, played: smf.Played) -> int:
-    """Channel on which most of a track's notes are struck; of several in unison one whose pedal it has, or lacks as well."""
-    if len(played.channels) == 1:
-        return played.channels[0]
-    notes, own = track.notes.numpy(), set(_pedal(track)[0].tolist())
-    strikes = notes["time"].astype(np.int64) << 11 | notes["pitch"].astype(np.int64) << 4
+def _instruments(content: bytes) -> Iterator[tuple[list[Any], tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+    """Yield the tracks of each instrument, and the events of its pedal, in whichever track they are.
 
-    def struck(channel: int) -> int:
-        at = np.searchsorted(played.strikes, strikes | channel)
-        return int(np.count_nonzero(played.strikes[np.minimum(at, len(played.strikes) - 1)] == strikes | channel))
-
-    def fits(channel: int) -> bool:
-        pressed = set(played.controls[channel][0].tolist()) if channel in played.controls else set()
-        return own <= pressed and bool(own) == bool(pressed)
-
-    return min(played.channels, key=lambda channel: (-struck(channel), not fits(channel), channel), default=-1)
+    An instrument is a channel of a port. Where tracks on one set different programs, each program is one: many programs write
+    every track on channel 1. A track without a program plays the first that another sets for its channel.
+    """
+    parts = list(smf.parts(content, CONTROLLER))
+    first: dict[tuple[int, int], int] = {}
+    for part in parts:
+        if part.program is not None:
+            first.setdefault((part.port, part.channel), part.program)
+    instruments = defaultdict(list)
+    for part in parts:
+        if part.plays:
+            program = first.get((part.port, part.channel)) if part.program is None else part.program
+            instruments[part.port, part.channel, program].append(part)
+    for (port, channel, _), own in instruments.items():
+        # A track without notes says what all of its channel do.
+        pedals = own + [part for part in parts if not part.plays and (part.port, part.channel) == (port, channel)]
+        tracks = [track for part in own for track in _score(part.content).tracks]
+        time, value = (np.concatenate([getattr(part, name) for part in pedals]) for name in ("time", "value"))
+        yield tracks, (time, value)
 
 
 def _sustained(tracks: list[Any], time: NDArray[np.int64], value: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:

@@ -9,7 +9,6 @@ Source: The Complete MIDI 1.0 Detailed Specification, MIDI Manufacturers Associa
 from __future__ import annotations
 
 import struct
-from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
@@ -23,9 +22,9 @@ from bench.errors import DataError
 HEADER = 14
 
 #: First bytes of events. Those of a channel's are in the upper four bits, the channel in the lower ones.
-NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x9, 0xB, 0xC
+NOTE_OFF, NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x8, 0x9, 0xB, 0xC
 SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
-TEMPO, END_OF_TRACK = 0x51, 0x2F
+TRACK_NAME, PORT, TEMPO, END_OF_TRACK = 0x03, 0x21, 0x51, 0x2F
 
 #: Data bytes of messages that are not allowed in files, by their first byte, and whose size the parser doesn't know.
 COMMON = {0xF1: 1, 0xF2: 2, 0xF3: 1}
@@ -301,46 +300,107 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
     return bytes(content)
 
 
-def may_control(raw: bytes) -> int:
-    """Count the tracks that may have events of a controller: any byte counts that could begin one."""
-    values = np.frombuffer(raw, np.uint8)
-    return sum(bool((values[start:end] >> 4 == CONTROL_CHANGE).any()) for start, end in tracks(raw))
+def one_keyboard(raw: bytes) -> bool:
+    """Whether only one track may have events of a controller, and none before it sets its last program.
+
+    Any byte counts that could begin such an event. The parser keeps those that come before a change of program with the program
+    before it, and none of it where that plays nothing.
+    """
+    values = np.frombuffer(raw, np.uint8) >> 4
+    control = [start + np.flatnonzero(values[start:end] == CONTROL_CHANGE)[:1] for start, end in tracks(raw)]
+    first = np.concatenate([np.zeros(0, np.int64), *control])
+    return len(first) == 1 and not (values[first[0] :] == PROGRAM_CHANGE).any()
 
 
-class Played(NamedTuple):
-    """What is played on which channel, whichever track it is in.
+class Part(NamedTuple):
+    """What one track does on one channel.
 
     Parameters
     ----------
-    controls : dict of int to tuple of ndarray
-        Of a controller, by channel: ticks and values of its events, in their order.
-    strikes : ndarray of int64
-        Sorted, each ``tick << 11 | pitch << 4 | channel``, once.
-    channels : tuple of int
-        Those on which a note is struck.
+    content : bytes
+        A file of its notes and programs alone, with the track's name. Times are ticks of the whole file.
+    port, channel : int
+        Each port has channels of its own.
+    program : int or None
+        The first one that the track sets for the channel.
+    plays : bool
+        Whether it has notes, silenced ones included.
+    time, value : ndarray of int64, shape (m,)
+        Ticks and values of a controller's events.
     """
 
-    controls: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
-    strikes: NDArray[np.int64]
-    channels: tuple[int, ...]
+    content: bytes
+    port: int
+    channel: int
+    program: int | None
+    plays: bool
+    time: NDArray[np.int64]
+    value: NDArray[np.int64]
 
 
-def played(raw: bytes, controller: int) -> Played:
-    """Collect the notes that are struck and the events of a controller from all tracks."""
-    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    strikes = array("q")  # of a dense file there are millions
+def parts(raw: bytes, controller: int) -> Iterator[Part]:
+    """Take a file apart, as the parser doesn't say which channel a note is on, and drops events of a controller without notes.
+
+    Parameters
+    ----------
+    raw : bytes
+        As from :func:`checked`.
+    controller : int
+        Number of the controller whose events are wanted.
+    """
     for span in tracks(raw):
+        name, port = b"", 0
+        gathered: dict[int, _Gathered] = defaultdict(_Gathered)
         for event in events(raw, span):
-            if event.status >> 4 == NOTE_ON and raw[event.data + 1]:  # of velocity 0 it ends a note
-                strikes.append(event.tick << 11 | raw[event.data] << 4 | event.status & 0xF)
-            elif event.status >> 4 == CONTROL_CHANGE and raw[event.data] == controller:
-                found[event.status & 0xF].append((event.tick, raw[event.data + 1]))
-    controls = {}
-    for channel, several in found.items():
-        at = np.array(sorted(several, key=lambda event: event[0]), np.int64)
-        controls[channel] = at[:, 0], at[:, 1]
-    once = np.unique(np.frombuffer(strikes, np.int64)) if strikes else np.zeros(0, np.int64)
-    return Played(controls, once, tuple(np.unique(once & 0xF).tolist()))
+            if event.kind == TRACK_NAME:  # the last one counts, as for the parser
+                name = raw[event.data : event.data + event.size]
+            elif event.kind == PORT and event.size:
+                port = raw[event.data]
+            elif event.status < SYSEX:
+                gathered[event.status & 0xF].take(raw, event, controller)
+        for channel, own in sorted(gathered.items()):
+            played = bytes(own.played)
+            content = b"".join((_delta(0), bytes([META, TRACK_NAME]), _delta(len(name)), name, played, b"\0\xff\x2f\0"))
+            header = BEGINNING + struct.pack(">HH", 1, 1) + raw[12:HEADER] + b"MTrk" + struct.pack(">I", len(content))
+            time, value = np.array(own.controls, np.int64).reshape(-1, 2).T
+            yield Part(header + content, port, channel, own.program, own.plays, time, value)
+
+
+class _Gathered:
+    """The events of a channel in a track."""
+
+    def __init__(self) -> None:
+        self.played = bytearray()
+        self.controls: list[tuple[int, int]] = []
+        self.program: int | None = None
+        self.plays = False
+        self._tick = 0
+
+    def take(self, raw: bytes, event: Event, controller: int) -> None:
+        kind = event.status >> 4
+        if kind == CONTROL_CHANGE:
+            if raw[event.data] == controller:
+                self.controls.append((event.tick, raw[event.data + 1]))
+            return
+        if kind == PROGRAM_CHANGE and self.program is None:
+            self.program = raw[event.data]
+        elif kind not in (NOTE_OFF, NOTE_ON, PROGRAM_CHANGE):
+            return
+        self.plays |= kind == NOTE_ON
+        self.played += _delta(event.tick - self._tick)
+        self.played.append(event.status)
+        self.played += raw[event.data : event.data + event.size]
+        self._tick = event.tick
+
+
+def _delta(value: int) -> bytes:
+    """Encode a delta time as a number of variable length; one of more than four bytes with empty texts in between."""
+    if value >> 28:
+        return b"\xff\xff\xff\x7f\xff\x01\0" + _delta(value - (1 << 28) + 1)
+    digits = [value & 0x7F]
+    while value := value >> 7:
+        digits.append(value & 0x7F | 0x80)
+    return bytes(reversed(digits))
 
 
 def _may_share(raw: bytes, spans: Sequence[Span]) -> bool:

@@ -64,7 +64,8 @@ def test_checks_of_a_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("systems", "prompts", "questions"), [(5, 12, 20), (3, 5, 20), (4, 7, 13), (2, 5, 4), (5, 12, 200), (3, 5, 4), (3, 7, 5), (4, 7, 7)]
+    ("systems", "prompts", "questions"),
+    [(5, 12, 20), (3, 5, 20), (4, 7, 13), (2, 5, 4), (5, 12, 200), (3, 5, 4), (3, 7, 5), (4, 7, 7)],
 )
 def test_who_stops_half_way_counts(systems: int, prompts: int, questions: int) -> None:
     """Half of the questions hold half of the pairs, and as many catch pairs as a listener must answer."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from symusic import Score
 
+from bench.errors import DataError
 from bench.music.isolation import isolated
 from bench.music.midi import read_midi
 from bench.music.pedal import sustained
+from bench.music.smf import parts
 
-from .test_midi import midi, off, on, program, tempo
+from .test_midi import chunk, midi, off, on, program, tempo
 
 Row = tuple[int, int, int]
 
@@ -120,18 +125,93 @@ def test_a_pedal_is_the_channels(tracks: tuple[list[tuple[int, bytes]], ...]) ->
     assert read_midi(midi(*tracks)).duration.tolist() == pytest.approx([0.125] * 4)
 
 
-def test_an_ambiguous_note_is_of_the_channel_of_its_track() -> None:
-    """Two channels that play in unison differ in one note, which tells them apart."""
-    other = [(0, on(72, 64, 1)), (120, off(72, 1)), (120, on(80, 64, 1)), (120, off(80, 1))]
-    found = read_midi(midi(RIGHT, other, DOWN), pedal=True)
-    by_pitch = sorted(zip(found.pitch.tolist(), found.duration.tolist(), strict=True))
-    assert by_pitch == [(72, pytest.approx(0.125)), (72, pytest.approx(1910 / 960)), (74, pytest.approx(1670 / 960)), (80, 0.125)]
-
-
 def test_a_key_that_another_track_of_the_channel_strikes_again() -> None:
     right = [(0, on(60, 64)), (120, off(60)), (2000, pedal(0))]
     left = [(0, pedal(127)), (480, on(60, 64)), (120, off(60))]
     assert read_midi(midi(right, left), pedal=True).duration.tolist() == pytest.approx([0.5, (2120 - 480) / 960])
+
+
+def voice(channel: int, number: int | None, pressed: bool) -> list[tuple[int, bytes]]:
+    """Two short notes from tick 0 and 240, and a pedal from 10 to 1200."""
+    events = [] if number is None else [(0, program(number, channel))]
+    events += [(0, on(72, 64, channel)), (10, pedal(127 * pressed, channel)), (110, off(72, channel))]
+    return [*events, (120, on(74, 64, channel)), (120, off(74, channel)), (840, pedal(0, channel))]
+
+
+def durations(*tracks: list[tuple[int, bytes]], programs: range | None = None) -> list[int]:
+    """Lengths in ticks, sorted."""
+    return sorted((read_midi(midi(*tracks), programs, pedal=True).duration * 960).round().astype(int).tolist())
+
+
+#: The notes of a voice alone; their lengths, and those under its pedal.
+KEYS = [(0, on(72, 64)), (120, off(72)), (120, on(74, 64)), (120, off(74))]
+SHORT, LONG = [120, 120], [960, 1200]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_voices_in_unison_with_the_same_pedal_keep_all_notes(apart: bool) -> None:
+    """As a digital piano writes its layers, each on a channel of its own."""
+    one, other = voice(0, 0, True), voice(1, 48, True)
+    merged = [event for (delta, first), (_, second) in zip(one, other, strict=True) for event in ((delta, first), (0, second))]
+    assert durations(*([one, other] if apart else [merged])) == sorted(LONG * 2)
+
+
+def test_each_port_has_channels_of_its_own() -> None:
+    second: list[tuple[int, bytes]] = [(0, b"\xff\x21\x01\x01")]
+    assert durations([(0, b"\xff\x21\x01\0"), *voice(0, 0, True)], second + voice(0, 0, False)) == SHORT + LONG
+    assert durations(second + KEYS, second + DOWN) == [1670, 1910], "the pedal's track names its port too"
+    assert durations(second + KEYS, DOWN) == SHORT
+
+
+def test_tracks_of_one_channel_with_programs_of_their_own_are_instruments() -> None:
+    violin, piano = voice(0, 40, False), voice(0, 0, True)
+    assert durations(violin, piano) == SHORT + LONG
+    assert durations(violin, piano, programs=range(8)) == LONG
+    assert durations(violin, piano, programs=range(40, 48)) == SHORT
+    assert durations([(0, program(40)), *KEYS], piano, DOWN, programs=range(40, 48)) == [1670, 1910], "its track plays nothing"
+
+
+def test_a_pedal_pressed_before_the_program_is_set() -> None:
+    """The parser keeps what comes before with the program before, which plays nothing here."""
+    assert durations([(0, pedal(127)), (0, program(4)), *KEYS, (840, pedal(0)), (0, pedal(127)), (10, pedal(0))]) == LONG
+
+
+@pytest.mark.parametrize("ticks", [0, 127, 128, (1 << 28) - 1, 1 << 28, 3 << 28])
+def test_a_channel_that_pauses_for_longer_than_a_delta_can_say(ticks: int) -> None:
+    waits = [b"\xff\xff\xff\x7f" + on(80, 0, 1)] * (ticks // ((1 << 28) - 1))
+    rest = ticks % ((1 << 28) - 1)
+    digits = bytes([0x80 | rest >> 21, 0x80 | rest >> 14 & 0x7F, 0x80 | rest >> 7 & 0x7F, rest & 0x7F])
+    body = b"".join([*waits, digits, on(60, 64), b"\x60", off(60), b"\0\xff\x2f\0"])
+    raw = midi()[:10] + b"\0\1" + midi()[12:] + chunk(b"MTrk", body)
+    (part,) = [part for part in parts(raw, 64) if part.channel == 0]
+    (track,) = Score.from_midi(part.content, ttype="Tick").tracks
+    assert [(note.time, note.duration, note.pitch, note.velocity) for note in track.notes] == [(ticks, 96, 60, 64)]
+
+
+channels = st.integers(0, 2) | st.just(9)
+messages = st.one_of(
+    st.builds(on, st.integers(60, 62), st.integers(0, 3), channels),
+    st.builds(off, st.integers(60, 62), channels),
+    st.builds(program, st.sampled_from([0, 40]), channels),
+    st.sampled_from([b"\xff\x03\x01a", b"\xff\x03\x01b", b"\xff\x21\x01\x01", b"\xb0\x07\x40", b"\xe1\0\x40", b"\xff\x01\0"]),
+)
+files = st.lists(st.lists(st.tuples(st.integers(0, 300), messages), max_size=20), min_size=1, max_size=3)
+
+
+@given(files, st.sampled_from([None, range(8)]), st.sampled_from([None, ("a",)]))
+def test_without_a_pedal_nothing_changes(
+    tracks: list[list[tuple[int, bytes]]], programs: range | None, names: tuple[str, ...] | None
+) -> None:
+    """Each note is found again in the part of its track and channel, under its program and name."""
+    found: list[Sequence[object]] = []
+    for extend in (False, True):
+        try:
+            notes = read_midi(midi(*tracks), programs, names, pedal=extend)
+            columns = (notes.onset, notes.duration, notes.pitch, notes.velocity)
+            found.append(sorted(zip(*(column.tolist() for column in columns), strict=True)))
+        except DataError as error:  # only drums
+            found.append([str(error)])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("channel", [0, 1])
