@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -100,6 +101,51 @@ def test_options_of_sbatch_that_are_the_users() -> None:
     with pytest.raises(UsageError, match="-o/dev/null"):
         slurm.Engine(sbatch=options)
     assert slurm.Engine(sbatch=options.removesuffix(" -o/dev/null")).jobs is None
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands of Slurm that fail, and say what is in the variable SAID."""
+    for tool in ("sbatch", "squeue", "scancel", "scontrol"):
+        (tmp_path / tool).write_text('#!/bin/sh\nprintf "%s\\n" "$SAID" >&2\nexit 1\n')
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        # As in slurm_errno.c.
+        ("Batch job submission failed: Requested reservation is invalid", UsageError),
+        ("Batch job submission failed: Node count specification invalid", UsageError),
+        ("Batch job submission failed: Invalid partition name specified", UsageError),
+        ("Invalid --mail-type specification", UsageError),
+        ("unrecognized option '--foo'", UsageError),
+        ("Batch job submission failed: Invalid job credential", MachineError),
+        ("authentication: Invalid authentication credential", MachineError),
+        ("Munge decode failed: Invalid credential", MachineError),
+        ("Batch job submission failed: Unable to contact slurm controller (connect failure)", MachineError),
+    ],
+)
+@pytest.mark.usefixtures("stand_ins")
+def test_what_sbatch_refuses_is_the_users_or_the_machines(
+    said: str, error: type[BenchError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that tries again what failed on a machine must not do so for ever with a wrong option."""
+    monkeypatch.setenv("SAID", f"sbatch: error: {said}")
+    with pytest.raises(error, match=re.escape(said)):
+        slurm._ask("sbatch", "--parsable")
+
+
+@pytest.mark.parametrize(("name", "hint"), [("SBATCH_CLUSTERS", "Export SLURM_CLUSTERS"), ("SBATCH_WAIT", "`detach`")])
+@pytest.mark.usefixtures("stand_ins")
+def test_variables_that_only_sbatch_reads(name: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    work = Work(RunFolder(tmp_path), [], [], "cpu", Signals(), lambda job, event: None)
+    with pytest.raises(UsageError, match=rf"\${name} is set") as refused, slurm.Engine().connect(work):
+        pass
+    assert hint in refused.value.hint
 
 
 @pytest.mark.parametrize("text", ["[]", "jobs: 2", "engine: [slurm]", "a: [", "engine: 2024-01-01"])

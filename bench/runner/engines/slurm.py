@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -105,6 +106,9 @@ class Engine(RemoteEngine):
         """See :class:`bench.runner.engines.remote.RemoteEngine`."""
         if missing := next((tool for tool in ("sbatch", "squeue", "scancel", "scontrol") if shutil.which(tool) is None), None):
             raise UsageError(f"The engine slurm needs {missing}, which isn't here.", "Run it on a machine that submits jobs.")
+        for option in ("clusters", "wait"):  # sbatch alone reads these
+            if (name := f"SBATCH_{option.upper()}") in os.environ:
+                raise UsageError(f"${name} is set, but --{option} is the engine slurm's own.", f"Unset it. {OWN[option][1]}")
         yield Arrays(self, work)
 
 
@@ -273,8 +277,8 @@ def _ask(*command: str) -> str:
         hint = "The same command resumes."
         if command[0] == "sbatch":
             hint = f"If it refuses an option, change cpus or sbatch (--engine-option). {hint}"
-            # A munge that is down is an invalid credential: no fault of the options.
-            if re.search("unrecognized option|invalid (?!authentication)", done.stderr, re.IGNORECASE):
+            # A munge that is down, or has another key or clock, is an invalid credential: no fault of the options.
+            if re.search(r"unrecognized option|invalid\b(?! [\w ]*credential)", done.stderr, re.IGNORECASE):
                 raise UsageError(f"sbatch failed: {done.stderr.strip()}.", hint)
         raise MachineError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
     return done.stdout
