@@ -8,21 +8,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import itertools
 import os
-import shlex
+import re
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 #: Paths that were opened to be read, and to be written: what a process made itself is no code of the user's.
 _READ, _WRITTEN = set[str](), set[str]()
 
 #: When :func:`watch` was called, seconds since the epoch: what is younger a trial made itself.
 _began = 0.0
+
+#: This process, and the file in which its forks note what they open.
+_forked: tuple[int, IO[bytes]] | None = None
 
 #: Where libraries and programs of the system and of the interpreter are, which no user changes between two runs.
 _SYSTEM = tuple(
@@ -35,6 +40,15 @@ _SYSTEM = tuple(
 
 #: Suffixes of code that another program may be given to run.
 _SCRIPTS = (*SOURCE_SUFFIXES, ".sh", ".jl", ".R", ".r", ".pl", ".rb", ".lua", ".js", ".jar")
+
+#: What make reads in the folder that it runs in.
+_MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
+
+#: Words of a command line that are looked at: of one with thousands of files, the first.
+MOST_WORDS = 1000
+
+#: What parts the words of a command line: blanks, and signs of a shell and of options.
+_PUNCTUATION = re.compile(r"[\s;&|()<>{}'\"`$=,]+")
 
 #: What Python tells, of all that it tells.
 _EVENTS = frozenset({"open", "import", "ctypes.dlopen", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"})
@@ -49,16 +63,21 @@ def _hook() -> None:
 
 
 def watch() -> None:
-    """Note from now on what this process opens."""
+    """Note from now on what this process opens, and its forks do."""
     _hook()
-    global _began
+    global _began, _forked
     _began = time.time()
+    _forked = os.getpid(), tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (closed with the process)
     _READ.clear()
     _WRITTEN.clear()
 
 
 def opened() -> list[Path]:
     """List the files of code that were opened or loaded since :func:`watch`, without those that the process has written."""
+    if _forked is not None:
+        _forked[1].seek(0)
+        for line in _forked[1].read().split(b"\0")[:-1]:
+            (_WRITTEN if line[:1] == b"w" else _READ).add(os.fsdecode(line[1:]))
     generated = [Path(place).absolute() for name in _GENERATED if (place := os.environ.get(name))]
     paths = {Path(path).absolute() for path in map(_source, _READ - _WRITTEN)}
     return sorted(path for path in paths if not any(path.is_relative_to(place) for place in generated))
@@ -75,32 +94,56 @@ def _note_it(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         path, _, flags = arguments
         if isinstance(path, str) and path.endswith((*SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)):
-            (_WRITTEN if flags & (os.O_WRONLY | os.O_RDWR) else _READ).add(path)
+            _add(path, written=bool(flags & (os.O_WRONLY | os.O_RDWR)))
     elif event == "import" and isinstance(arguments[1], str) and arguments[1].endswith(tuple(EXTENSION_SUFFIXES)):
-        _READ.add(arguments[1])
+        _add(arguments[1])
     elif event == "ctypes.dlopen" and isinstance(arguments[0], str) and os.sep in arguments[0]:
         _note_foreign(Path(arguments[0]))
     elif event == "subprocess.Popen":
-        program, words, folder, _ = arguments
-        _note_command([program, words] if isinstance(words, str | bytes) else [program, *words], folder)
+        program, words, folder, environment = arguments
+        _note_command([program, words] if isinstance(words, str | bytes) else [program, *words], folder, environment)
     elif event in ("os.exec", "os.posix_spawn"):
-        _note_command([arguments[0], *arguments[1]], None)
+        program, words, environment = arguments
+        _note_command([program, *words], None, environment)
     elif event == "os.system":
-        _note_command(arguments, None)
+        _note_command(arguments, None, None)
 
 
-def _note_command(words: Iterable[Any], folder: Any) -> None:
-    """Note what of a command line is code: the program, and scripts and programs that it is given, also through a shell."""
-    place = os.fsdecode(folder) if folder else ""
-    for word in map(os.fsdecode, words):
-        parts = [word]
-        with contextlib.suppress(ValueError):  # a quote that isn't closed
-            parts += shlex.split(word)
-        for part in parts:
-            path = Path(place, part)
-            with contextlib.suppress(OSError):  # too long for a path
-                if path.is_file() and (path.suffix in _SCRIPTS or os.access(path, os.X_OK)):
-                    _note_foreign(path)
+def _note_command(words: Iterable[Any], folder: Any, environment: Mapping[Any, Any] | None) -> None:
+    """Note what of a command line is code: programs, scripts, modules, and what a folder that it names runs by itself.
+
+    A shell is not imitated: each word counts, below each folder that is named. One file too many is named rather than none.
+    """
+    given = os.environ if environment is None else environment
+    values = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
+    lines = [os.fsdecode(word) for word in words]
+    every = dict.fromkeys(part for line in lines for part in (line, *_PUNCTUATION.split(line)) if part)
+    parts = list(itertools.islice(every, MOST_WORDS))
+    place = Path(os.fsdecode(folder)) if folder else Path()
+    folders = [place, *(path for part in parts if _is_folder(path := place / part))]
+    by_themselves = ("__main__.py", *(_MAKEFILES if any(Path(part).name in ("make", "gmake") for part in parts) else ()))
+    # In the trial's own folder, where no other is named.
+    for path, name in itertools.product(folders if folder else folders[1:] or folders, by_themselves):
+        _note_script(path / name, also=_MAKEFILES)
+    for part in parts:
+        module = part.replace(".", os.sep)
+        for path in (*folders, *map(Path, filter(None, values.get("PYTHONPATH", "").split(os.pathsep)))):
+            for name in (part, f"{module}.py", f"{module}/__main__.py"):
+                _note_script(path / name)
+        if found := shutil.which(part, path=values.get("PATH")):
+            _note_foreign(Path(found))
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # too long for a path, or with a NUL
+        return path.is_dir()
+    return False
+
+
+def _note_script(path: Path, also: Container[str] = ()) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_file() and (path.suffix in _SCRIPTS or path.name in also or os.access(path, os.X_OK)):
+            _note_foreign(path)
 
 
 def _note_foreign(path: Path) -> None:
@@ -109,7 +152,13 @@ def _note_foreign(path: Path) -> None:
     real = path.resolve()
     installed = any(real.is_relative_to(place) for place in _SYSTEM) or shutil.which(path.name) == str(path)
     if not installed and real.stat().st_mtime < _began:
-        _READ.add(str(path))
+        _add(str(path))
+
+
+def _add(path: str, written: bool = False) -> None:
+    (_WRITTEN if written else _READ).add(path)
+    if _forked is not None and os.getpid() != _forked[0]:  # a fork, whose memory nobody reads
+        os.write(_forked[1].fileno(), b"rw"[written : written + 1] + os.fsencode(Path(path).absolute()) + b"\0")
 
 
 def _source(path: str) -> str:

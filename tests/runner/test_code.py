@@ -98,6 +98,34 @@ WAYS = {
     "system": (
         'import os, pathlib, sys\nPITCH = 60 + os.system(f"{sys.executable} {pathlib.Path(__file__).parent}/nets/big.py")'
     ),
+    "redirected": (
+        "import os, pathlib, sys\n"
+        'PITCH = 60 + os.system(f"({sys.executable} {pathlib.Path(__file__).parent}/nets/big.py)>/dev/null; true")'
+    ),
+    "after cd": (
+        'import os, pathlib, sys\nPITCH = 60 + os.system(f"cd {pathlib.Path(__file__).parent}/nets && {sys.executable} big.py")'
+    ),
+    "as a module": (
+        "import pathlib, subprocess, sys\n"
+        'PITCH = 60 + subprocess.call([sys.executable, "-m", "nets.big"], cwd=pathlib.Path(__file__).parent)'
+    ),
+    "on another path": (
+        "import os, pathlib, subprocess, sys\n"
+        'own = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)}\n'
+        'PITCH = 60 + subprocess.call([sys.executable, "-m", "nets.big"], env=own)'
+    ),
+    "from a fork": (
+        "import os, pathlib, sys\n"
+        'PITCH = 60 + os.spawnv(os.P_WAIT, sys.executable, ["python", f"{pathlib.Path(__file__).parent}/nets/big.py"])'
+    ),
+    "a folder": (
+        "import pathlib, subprocess, sys\n"
+        'PITCH = 60 + subprocess.call([sys.executable, str(pathlib.Path(__file__).parent / "nets")])'
+    ),
+    "make": (
+        "import pathlib, subprocess\n"
+        'PITCH = 60 + subprocess.call(["make", "--silent", "-C", str(pathlib.Path(__file__).parent / "nets")])'
+    ),
     "a library": 'import ctypes, pathlib\nctypes.CDLL(str(pathlib.Path(__file__).parent / "libbig.so"))\nPITCH = 60',
 }
 
@@ -110,12 +138,22 @@ def test_code_that_only_a_run_finds_is_named(toy: Bench, way: str) -> None:
     plugin.write_text(MODEL.replace("from users_net.pitch import PITCH", WAYS[way]))
     for file in (plugin.parent / "nets" / "big.py", plugin.parent / "net_big.py", toy.folder / "big.py"):
         file.write_text('"""A network."""\nPITCH = 60\n')
+    (plugin.parent / "nets" / "__main__.py").touch()
+    (plugin.parent / "nets" / "Makefile").write_text("all:\n\t@true\n")
     shutil.copy(np.random._common.__file__, plugin.parent / "libbig.so")
     toy.write({"played": {}})
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
-    name = {"beside": "net_big.py", "a library": "libbig.so", "elsewhere": str(toy.folder / "big.py")}.get(way, "nets/big.py")
+    others = {
+        "beside": "net_big.py",
+        "a library": "libbig.so",
+        "elsewhere": str(toy.folder / "big.py"),
+        "a folder": "nets/__main__.py",
+        "make": "nets/Makefile",
+    }
     (remark,) = toy.outcome("played")["remarks"]
-    assert remark.startswith(f"uses code that isn't part of its key: {name}. ")
+    named = remark.removeprefix("uses code that isn't part of its key: ").split(". After")[0].split(" and ")
+    assert others.get(way, "nets/big.py") in named
+    assert set(named) <= {others.get(way, "nets/big.py"), "nets/__main__.py"}
 
 
 DATASET = '''\
