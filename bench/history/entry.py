@@ -62,6 +62,8 @@ class EntryRow:
         By ``name@version``.
     pretrained : bool
         Whether its model was trained elsewhere, so that its seeds are draws of one training; False in lines of older versions.
+    likelihood : str
+        Kind of its likelihood and the classes that it is over; empty without one, and in lines of older versions.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class EntryRow:
     machine: str
     metrics: dict[str, Measured]
     pretrained: bool = False
+    likelihood: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
 
 
 def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
-    """Make the entry of a baseline that a commit brought. It knows the processor, but neither threads nor plug-ins' sources."""
+    """Make the entry of a baseline that a commit brought. It doesn't know the plug-ins' sources, an older one no threads either."""
     parts = {name: part for name, part in baseline.environment.items() if isinstance(part, dict)}
     environment = baseline.environment
     machines = {name: _of_system(system, environment) for name, system in baseline.systems.items()}
@@ -179,12 +182,11 @@ def _of_system(system: System, environment: Mapping[str, Any]) -> str:
 
 
 def _row(system: System, code: str, machine: str) -> EntryRow:
-    # Bits over other classes, or a bound in place of them, begin a series of their own.
-    likelihood = [system.classes, system.likelihood] if system.likelihood else []
-    definition = _hash([system.definition, system.device, *likelihood])
+    definition = _hash([system.definition, system.device])
     all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
     metrics = {name: measured for name, measured in all_measured if measured is not None}
-    return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained)
+    likelihood = " ".join(map(str, (system.likelihood, *system.classes)))
+    return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained, likelihood)
 
 
 def _measured(series: Series, drawn: bool) -> Measured | None:

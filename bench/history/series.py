@@ -1,7 +1,8 @@
 """A history as series: one metric of one row, as long as nothing but code, versions and machines changed.
 
 Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, have series
-of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine.
+of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine, bits one for each kind
+of likelihood and set of classes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from bench.gate.compare import JUDGED
 from bench.history.entry import Entry, EntryRow, Measured
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
+from bench.scoring.table import by_classes
 
-#: What the values of a series have in common: terms, system, kind, definition, metric, machine, and whether it is pretrained.
-_Key = tuple[str, str, str, str, str, str, bool]
+#: What the values of a series have in common: terms, system, kind, definition, metric, machine, likelihood, and whether it is
+#: pretrained.
+_Key = tuple[str, str, str, str, str, str, str, bool]
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
-                        key = (entry.terms, system, row.kind, row.definition, metric.name, machine, row.pretrained)
+                        likelihood = row.likelihood if by_classes(metric.name) else ""
+                        key = (entry.terms, system, row.kind, row.definition, metric.name, machine, likelihood, row.pretrained)
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]
 
@@ -140,7 +144,7 @@ def _belongs(metric: Metric, row: EntryRow) -> bool:
 
 
 def _series(key: _Key, found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Series:
-    terms, system, kind, _, name, machine, pretrained = key
+    terms, system, kind, _, name, machine, _, pretrained = key
     points: list[Point] = []
     for entry, _, measured in found:
         before = points[-1] if points else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.formatting import brief, listed, plural
 from bench.history.changes import WINDOW, Change, Trends
-from bench.history.entry import Entry
+from bench.history.entry import Entry, EntryRow
 
 
 def title(trends: Trends) -> str:
@@ -54,14 +54,28 @@ def found(trends: Trends) -> str:
 
 
 def rows(trends: Trends) -> str:
-    """Name rows that the last run has and the run of its spec before it lacks, and the other way round; empty without any."""
+    """Name the rows that only one of the last run and the run of its spec before it has, and those that can't be compared."""
     *earlier, last = trends.entries
     before = next((e for e in reversed(earlier) if (e.spec, e.scale) == (last.spec, last.scale)), None)
     if before is None:
         return ""
-    changes = (("New", [s for s in last.rows if s not in before.rows]), ("Gone", [s for s in before.rows if s not in last.rows]))
+    both = {s: (before.rows[s], row) for s, row in last.rows.items() if s in before.rows}
+    other = [s for s, (old, new) in both.items() if old.definition != new.definition]
+    changes = (
+        ("New", [s for s in last.rows if s not in before.rows]),
+        ("Gone", [s for s in before.rows if s not in last.rows]),
+        ("With other hyperparameters, or another budget or device,", other),
+        (
+            "With bits of another kind or over other classes",
+            [s for s, rows in both.items() if _other_bits(*rows) and s not in other],
+        ),
+    )
     said = [f"{word} since {run_name(before)}: {brief(listed(names), 400)}." for word, names in changes if names]
     return " ".join(said)
+
+
+def _other_bits(old: EntryRow, new: EntryRow) -> bool:
+    return bool(old.likelihood and new.likelihood) and old.likelihood != new.likelihood
 
 
 def _directions(changes: Sequence[Change]) -> str:

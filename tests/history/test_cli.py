@@ -143,6 +143,21 @@ def test_rows_that_are_new_or_gone_are_named(tmp_path: Path) -> None:
     assert said in (tmp_path / "h.html").read_text()
 
 
+def test_rows_that_can_not_be_compared_are_named(tmp_path: Path) -> None:
+    lstm = row({"pitch_distance": [9.0, 9.1]}, likelihood="exact 64 64")
+    history = [entry(0, {"gan": lstm, "lstm": lstm, "vae": lstm})]
+    history.append(
+        entry(1, {**history[0].rows, "gan": replace(lstm, definition="e"), "vae": replace(lstm, likelihood="exact 4 4")})
+    )
+    (tmp_path / "h.jsonl").write_text(dump(history))
+    shown = bench(tmp_path, "history", "show", "--file", "h.jsonl").stdout
+    assert (
+        "\nWith other hyperparameters, or another budget or device, since run-0 (0000000000): gan. With bits of another kind"
+        in shown
+    )
+    assert "or over other classes since run-0 (0000000000): vae.\n" in shown
+
+
 def test_nothing_changed_is_not_said_at_a_change_point() -> None:
     found = trends(runs("pitch_distance", [[9.0, 9.1, 9.2], [9.1, 9.0, 9.2], [9.2, 9.0, 9.1], [9.9, 10.0, 10.1]]))
     assert found.changes[-1].first_after.entry is found.entries[-1]

@@ -9,11 +9,13 @@ import pytest
 
 from bench.export.contents import read_contents
 from bench.gate.baseline import take
-from bench.history.entry import entry_of_baseline, entry_of_run
+from bench.history.entry import Measured, entry_of_baseline, entry_of_run
+from bench.history.series import all_series
 from bench.metrics import METRICS
 from bench.scoring.score import score_run
 from bench.storage.records import Interpreter
 from bench.storage.run_folder import RunFolder
+from tests.history.handmade import entry
 from tests.report.stored_run import Stored, both, example, many_pieces
 
 
@@ -124,10 +126,24 @@ def test_times_of_several_kinds_of_processor_belong_to_none(tmp_path: Path) -> N
 
 
 def test_bits_over_other_classes_begin_a_series_of_their_own(folder: Path) -> None:
+    """Other metrics of the row go on: they don't ask how its likelihood is counted."""
     baseline = take(folder)
     system = replace(baseline.systems["lstm"], classes=(64, 64), likelihood="exact")
-    definitions = {
-        entry_of_baseline(replace(baseline, systems={"lstm": each}), "abc", "2026-01-01T00:00:00Z").rows["lstm"].definition
-        for each in (system, replace(system, classes=(4, 4)), replace(system, likelihood="bound"))
+    each = (
+        system,
+        replace(system, classes=(4, 4)),
+        replace(system, likelihood="bound"),
+        replace(system, classes=(), likelihood=""),
+    )
+    rows = [
+        entry_of_baseline(replace(baseline, systems={"lstm": one}), "abc", "2026-01-01T00:00:00Z").rows["lstm"] for one in each
+    ]
+    assert [row.likelihood for row in rows] == ["exact 64 64", "exact 4 4", "bound 64 64", ""]
+    assert len({row.definition for row in rows}) == 1
+    name = next(name for name, metric in METRICS.items() if metric.group == "likelihood" and metric.better)
+    bits = METRICS[name].id
+    rows = [replace(row, metrics={**row.metrics, bits: Measured(14.0, seeds={"0": 14.0})}) for row in rows]
+    lengths = {
+        series.metric.name: len(series.points) for series in all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])
     }
-    assert len(definitions) == 3
+    assert {name: length for name, length in lengths.items() if length != 4} == {name: 1, "seconds_to_target": 1}
