@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     folder = place if place.is_dir() else place.parent
     if not folder.is_dir():
         raise UsageError(f"There is no {path}.", "Give a baseline file, or a folder of these.")
-    top = Path(_git(folder, "rev-parse", "--show-toplevel").decode().rstrip("\n"))
+    top = Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
     if not place.is_relative_to(top.resolve()):
         raise UsageError(
             f"git looks for the files of {folder} in {top}, where {path} isn't.",

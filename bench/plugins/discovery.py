@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -136,7 +137,7 @@ def _unique(paths: Iterable[Path]) -> Iterator[Path]:
 def _package(folder: Path) -> str:
     """Name of the package that stands for a folder; created on first use."""
     folder = folder.resolve()
-    name = "bench_plugins_" + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    name = "bench_plugins_" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     if name not in sys.modules:
         package = ModuleType(name, f"Plug-ins of {folder}.")
         package.__path__ = [str(folder)]

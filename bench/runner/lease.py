@@ -226,8 +226,8 @@ def _where() -> str:
 def _started(pid: int) -> int | None:
     """Start of a process, clock ticks since boot; None if there is none, or it has ended and nobody has collected it yet."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_bytes()  # with its name, which it can choose
     except OSError:
         return None
-    state, *rest = text.rpartition(")")[2].split()
-    return None if state in "ZX" else int(rest[18])
+    state, *rest = text.rpartition(b")")[2].split()
+    return None if state in b"ZX" else int(rest[18])

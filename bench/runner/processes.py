@@ -322,7 +322,8 @@ def end_all(children: Iterable[Child], signals: Signals) -> None:
 def peak_bytes(pid: int) -> int | None:
     """Peak resident memory of a process, bytes; None if it has ended."""
     try:
-        peak = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        # Bytes: a process can give itself any name.
+        peak = re.search(rb"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_bytes(), re.MULTILINE)
     except OSError:
         return None
     return int(peak[1]) * 1024 if peak else None

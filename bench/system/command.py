@@ -9,5 +9,12 @@ from collections.abc import Mapping
 def ask(command: list[str], timeout: float, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command and capture its output as text; it can't read stdin."""
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, env=environment, check=False
+        command,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",  # as in names of files
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        check=False,
     )

@@ -124,7 +124,7 @@ def parallel_trials(scale: str) -> int:
 def cpu_model() -> str:
     """Name of the processor, from /proc/cpuinfo, else from the platform."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:
         text = ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
@@ -147,7 +147,7 @@ def _cgroups(controller: str) -> list[Path]:
     root = Path("/sys/fs/cgroup")
     folders = [root, root / controller]
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = os.fsdecode(Path("/proc/self/cgroup").read_bytes()).splitlines()
     except OSError:
         return folders
     for line in lines:

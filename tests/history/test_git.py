@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,16 @@ def test_one_entry_for_each_commit_that_changed_it(repository: Path) -> None:
         assert ([entry.commit for entry in entries], skipped) == (commits, ())
         assert [entry.rows["lstm"].metrics["pitch_distance@1"].mean for entry in entries] == pytest.approx([9.595, 9.495])
         assert entries[0].when.startswith("20")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_repository_in_a_folder_of_another_encoding(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"r\xfc") / "smoke.json"
+    place.parent.mkdir()
+    git(place.parent, "init", "--quiet")
+    write(place, run(lstm=system(pitch_distance=flat(9.5))))
+    made = commit(place.parent, "take it")
+    assert [entry.commit for entry in read(place)[0]] == [made]
 
 
 def test_what_can_not_be_read_is_told(repository: Path) -> None:

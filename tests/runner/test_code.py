@@ -218,6 +218,18 @@ def test_a_link_among_installed_packages_is_the_users(toy: Bench, monkeypatch: p
     assert not [text for text in toy.outcome("played")["remarks"] if "part of its key" in text]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_names_that_are_no_text(toy: Bench) -> None:
+    """Of a folder of another encoding, and of a process whose title (as setproctitle gives one) is cut within a character."""
+    plugin = toy.folder / os.fsdecode(b"r\xfc") / "played.py"
+    plugin.parent.mkdir()
+    named = 'import ctypes, time\nctypes.CDLL(None).prctl(15, "a训练模型训练".encode()[:15])\ntime.sleep(1)\nPITCH = 60'
+    plugin.write_text(MODEL.replace("from users_net.pitch import PITCH", named))
+    toy.write({"played": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    assert toy.outcome("played")["memory"]["peak_bytes"] > 1 << 20
+
+
 def test_versions_of_installed_packages_that_a_plugin_imports_are_recorded(toy: Bench) -> None:
     plugin = toy.folder / "played.py"
     plugin.write_text(MODEL.replace("from users_net.pitch import PITCH", "import markupsafe, json\nPITCH = 60"))

@@ -46,6 +46,20 @@ def test_that_of_a_process_of_this_machine_that_ended_is_free_at_once(file: Path
     assert Lease(file).take()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the holder's start isn't known")
+def test_a_holder_whose_name_is_no_text_is_alive(file: Path) -> None:
+    code = (
+        "import ctypes, sys; from pathlib import Path; from bench.runner.lease import Lease; libc = ctypes.CDLL(None)\n"
+        f"print(libc.prctl(15, b'a\\xe8\\xae'), Lease(Path({str(file)!r})).take(), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "0 True\n"
+        assert not Lease(file).take()
+        holder.communicate("")
+    assert Lease(file).take()
+
+
 @pytest.mark.parametrize("change", [{"where": "another machine"}, {"where": ""}])
 def test_that_of_another_machine_is_free_when_nobody_touched_it_for_as_long_as_it_said(
     file: Path, change: dict[str, str]

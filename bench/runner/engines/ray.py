@@ -61,6 +61,7 @@ class Engine(RemoteEngine):
                     stdout=subprocess.PIPE,
                     stderr=log,
                     text=True,
+                    errors="replace",
                     start_new_session=True,  # Ctrl-C is this process's to handle
                 )
             except OSError as error:

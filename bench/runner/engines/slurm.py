@@ -129,7 +129,7 @@ class Arrays(Cluster):
         self._folder = make_units(work.folder.path, [job["key"] for job in work.jobs], "slurm.json")
         self._file = self._folder / "slurm.json"
         #: By it, a folder that others made names no other job of this user.
-        self._name = f"bench-{hashlib.sha256(str(work.folder.path.resolve()).encode()).hexdigest()[:12]}"
+        self._name = f"bench-{hashlib.sha256(os.fsencode(work.folder.path.resolve())).hexdigest()[:12]}"
         self.avoid = f"To leave one out: scancel --state=PENDING --name={self._name}, then --exclude=NODE in the option sbatch."
         #: Keys of each array's elements, by its number.
         self._arrays: dict[str, list[str]] = {}
@@ -263,6 +263,7 @@ def _ask(*command: str) -> str:
             command,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=PATIENCE,
             stdin=subprocess.DEVNULL,
             check=False,
