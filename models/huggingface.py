@@ -225,7 +225,12 @@ class Model(bench.api.Model):
             )
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.weights, local_files_only=True, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+                self.weights,
+                local_files_only=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
             network, found = loaded
         except (OSError, ValueError) as error:
@@ -233,13 +238,7 @@ class Model(bench.api.Model):
                 f"huggingface: {self.weights} holds no causal language model of transformers: {error}",
                 "Save it by its `save_pretrained`, or fetch it again.",
             ) from error
-        if missing := sorted(found["missing_keys"]):  # transformers would draw them at random, and say so in a log
-            others = sorted(found["unexpected_keys"])
-            instead = f"; it has {others[0]}, which the model doesn't know" if others else ""
-            raise DataError(
-                f"huggingface: {self.weights} lacks {len(missing)} of the model's weights, such as {missing[0]}{instead}.",
-                "Save the whole model, with its head and without a wrapper such as torch.compile's, by its `save_pretrained`.",
-            )
+        self._check(found)
         size = int(network.get_input_embeddings().num_embeddings)
         if size < len(self._tokenizer):
             raise DataError(
@@ -251,6 +250,29 @@ class Model(bench.api.Model):
         self._network = network.eval().to(self.device)
         self._types, forbidden = self._rules(size)
         self._forbidden = {kind: mask.to(self.device) for kind, mask in forbidden.items()}
+
+    def _check(self, found: Mapping[str, Any]) -> None:
+        """Refuse weights that aren't the model's: transformers draws what is missing, passes over the rest, and logs it."""
+        missing, others = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+        if resized := sorted(found["mismatched_keys"]):
+            name, saved, built = resized[0]
+            raise DataError(
+                f"huggingface: {len(resized)} of the weights in {self.weights} don't fit its config.json, such as {name} "
+                f"with the shape {tuple(saved)} instead of {tuple(built)}.",
+                "They are not of one model: fetch or save both again.",
+            )
+        if missing:
+            instead = f"; it has {others[0]}, which the model doesn't know" if others else ""
+            raise DataError(
+                f"huggingface: {self.weights} lacks {len(missing)} of the model's weights, such as {missing[0]}{instead}.",
+                "Save the whole model, with its head and without a wrapper such as torch.compile's, by its `save_pretrained`.",
+            )
+        if others:
+            raise DataError(
+                f"huggingface: {self.weights} has {len(others)} weights that the model of its config.json doesn't know, such as "
+                f"{others[0]}.",
+                "Correct config.json, such as the number of layers; if they are no part of the model, load and save it once.",
+            )
 
     def _rules(self, size: int) -> tuple[dict[int, str], dict[str, torch.Tensor]]:
         """Type of each token, and for each type the tokens that may not follow, as a mask (size,).

@@ -309,6 +309,25 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, prefix: str)
     assert (f"it has {prefix}" in caught.value.message) == bool(prefix)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"n_layer": 0}, r"has \d+ weights that the model of its config.json doesn't know, such as transformer\.h\.0\."),
+        (
+            {"n_inner": 48},
+            r"\d+ of the weights in .* don't fit its config.json, such as transformer\.h\.0\.mlp\.",
+        ),
+    ],
+)
+def test_a_config_of_another_size_is_refused(tmp_path: Path, change: dict[str, int], said: str) -> None:
+    """Else a part of the network runs under the whole one's name."""
+    folder = made(tmp_path, "TSD")
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(DataError, match=said):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
 def test_it_conforms(tmp_path: Path) -> None:
     made(tmp_path / "weights", "TSD")
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-n0", "tests/contract", "-k", "huggingface"]
