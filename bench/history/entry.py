@@ -151,7 +151,7 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
 
 
 def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
-    """Make the entry of a baseline that a commit brought. It doesn't know the plug-ins' sources, an older one no threads either."""
+    """Make the entry of a baseline that a commit brought. It knows no plug-in's source, an older one no threads."""
     parts = {name: part for name, part in baseline.environment.items() if isinstance(part, dict)}
     environment = baseline.environment
     machines = {name: _of_system(system, environment) for name, system in baseline.systems.items()}

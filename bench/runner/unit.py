@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file, events, _ = unit_files(Path(run), key)
     try:
         job = json.loads(read_file(file, MOST_RECORD))
+        with contextlib.suppress(OSError, KeyError):  # paths in a spec may begin where the command was given
+            os.chdir(job["place"])
         for place in shared_places(job):
             Path(place).stat()
         if not os.access(job["python"], os.X_OK):
@@ -84,8 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         print(f"{error.filename} can't be used on {host()}: {error.strerror}.", file=sys.stderr)
         return UNSEEN
-    with contextlib.suppress(OSError, KeyError):  # paths in a spec may begin where the command was given
-        os.chdir(job["place"])
     unit = Unit(RunFolder(Path(run)), job, events)
     with Signals() as signals:
         _stop_with_engine()

@@ -155,6 +155,20 @@ def test_a_file_that_names_no_engine(tmp_path: Path, text: str) -> None:
         choose_engine(tmp_path / "cluster.yaml")
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cluster.yaml")
+    with pytest.raises(UsageError, match="is no file"):
+        choose_engine(tmp_path / "cluster.yaml")
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_users_view_of_the_queue_hides_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "squeue").write_text('#!/bin/sh\necho "${SQUEUE_PARTITION:-all} $SLURM_CLUSTERS"\n')
+    monkeypatch.setenv("SQUEUE_PARTITION", "mine")
+    monkeypatch.setenv("SLURM_CLUSTERS", "cm4")
+    assert slurm._ask("squeue") == "all cm4\n"
+
+
 def test_a_cluster_of_ray_that_does_not_answer_is_said_at_once() -> None:
     """Ray itself tries for minutes, and says nothing."""
     with socket.socket() as held:

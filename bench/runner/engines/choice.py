@@ -93,6 +93,8 @@ def _of_file(file: Path) -> tuple[str, Mapping[str, Any]]:
     from bench.specs.document import parse_yaml
 
     try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise UsageError(f"The engine's file {file} is no file.")
         values = parse_yaml(file.read_text(), str(file))
     except OSError as error:
         raise UsageError(f"The engine's file {file} can't be read: {error.strerror}.") from error

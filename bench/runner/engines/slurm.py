@@ -257,6 +257,8 @@ def _most_elements() -> int:
 
 def _ask(*command: str) -> str:
     """Run a command of Slurm and return what it prints."""
+    # What would hide trials from it, or print them otherwise.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
     try:
         # Of a session of its own: Ctrl-C is this process's to handle, and cancels what was submitted.
         done = subprocess.run(
@@ -266,6 +268,7 @@ def _ask(*command: str) -> str:
             errors="replace",
             timeout=PATIENCE,
             stdin=subprocess.DEVNULL,
+            env=environment,
             check=False,
             start_new_session=True,
         )
