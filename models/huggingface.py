@@ -233,9 +233,12 @@ class Model(bench.api.Model):
                 ignore_mismatched_sizes=True,  # they are refused below, by name
             )
             network, found = loaded
-        except (OSError, ValueError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # of transformers, safetensors, torch and pickle, each with its own
+            why = str(error) or type(error).__name__
             raise DataError(
-                f"huggingface: {self.weights} holds no causal language model of transformers: {error}",
+                f"huggingface: {self.weights} holds no causal language model of transformers: {why}",
                 "Save it by its `save_pretrained`, or fetch it again.",
             ) from error
         self._check(found)

@@ -283,7 +283,11 @@ def test_another_tokenizer_is_other_weights_and_a_larger_one_refused(tmp_path: P
 
 def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
     folder = made(tmp_path, "TSD")
-    (folder / "model.safetensors").unlink()
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(DataError, match="holds no causal language model of transformers: Error while deserializing"):
+        ready(folder).generate([NOTHING], 1, 0)
+    weights.unlink()
     with pytest.raises(DataError, match="holds no causal language model of transformers") as caught:
         ready(folder).generate([NOTHING], 1, 0)
     assert "fetch it again" in caught.value.hint
