@@ -212,4 +212,6 @@ def _code_below(root: Path) -> Iterator[Path]:
             below.clear()
             continue
         entered.add(real)
-        yield from (Path(folder, name) for name in files if name.endswith((".py", *EXTENSION_SUFFIXES)))
+        # No module's name begins with a dot: such files are an editor's or a file system's.
+        code = (name for name in files if name.endswith((".py", *EXTENSION_SUFFIXES)) and not name.startswith("."))
+        yield from (Path(folder, name) for name in code)

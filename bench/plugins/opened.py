@@ -41,6 +41,9 @@ _SYSTEM = tuple(
 #: Suffixes of code that another program may be given to run.
 _SCRIPTS = (*SOURCE_SUFFIXES, ".sh", ".jl", ".R", ".r", ".pl", ".rb", ".lua", ".js", ".jar")
 
+#: Linux's clock of the last tick, which Python has no name for.
+_COARSE = 5
+
 #: What make reads in the folder that it runs in.
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
@@ -66,7 +69,8 @@ def watch() -> None:
     """Note from now on what this process opens, and its forks do."""
     _hook()
     global _began, _forked
-    _began = time.time()
+    # Times of files are those of the last tick.
+    _began = time.clock_gettime(_COARSE) if sys.platform == "linux" else time.time()
     _forked = os.getpid(), tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (closed with the process)
     _READ.clear()
     _WRITTEN.clear()
@@ -151,7 +155,7 @@ def _note_foreign(path: Path) -> None:
     path = path.absolute()
     real = path.resolve()
     installed = any(real.is_relative_to(place) for place in _SYSTEM) or shutil.which(path.name) == str(path)
-    if not installed and real.stat().st_mtime < _began:
+    if not installed and real.stat().st_ctime < _began:
         _add(str(path))
 
 

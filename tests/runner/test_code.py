@@ -41,6 +41,7 @@ def test_a_package_of_the_users(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     pitch.write_text("import users_deeper\nPITCH = 60\n")
     monkeypatch.syspath_prepend(library)
     monkeypatch.setenv("PYTHONPATH", ":".join([str(library), *filter(None, sys.path)]))
+    (pitch.parent / ".#pitch.py").symlink_to("user@host.1234:5678")  # as Emacs locks a file that is edited
     toy.write({"played": {}})
     for expected in (60, 20):
         pitch.write_text(f"import users_deeper\nPITCH = {expected}\n")
@@ -244,9 +245,8 @@ def test_what_a_trial_makes_and_what_is_installed_is_not_named(toy: Bench, monke
     """A helper that a plug-in compiles, a compiler of a module system; and one odd word hides no other."""
     installed = toy.folder / "apps" / "bin"
     installed.mkdir(parents=True)
-    for name in ("cc", "tool"):
-        (installed / name).write_text("#!/bin/sh\n")
-        (installed / name).chmod(0o755)
+    (installed / "cc").write_text("#!/bin/sh\n")
+    (installed / "cc").chmod(0o755)
     monkeypatch.setenv("PATH", f"{installed}:{os.environ['PATH']}")
     plugin, own = toy.folder / "own" / "played.py", toy.folder / "elsewhere.sh"
     plugin.parent.mkdir()
@@ -257,7 +257,9 @@ def test_what_a_trial_makes_and_what_is_installed_is_not_named(toy: Bench, monke
             "import pathlib, shutil, subprocess, tempfile\n"
             "made = pathlib.Path(tempfile.mkdtemp(), 'made.sh')\n"
             "made.write_text('#!/bin/sh')\n"
-            "PITCH = 60 + subprocess.call(['/bin/sh', made]) + subprocess.call([shutil.which('cc')])\n"
+            f"copied = shutil.copy2({str(own)!r}, made.with_name('copied.sh'))\n"
+            "PITCH = 60 + subprocess.call(['/bin/sh', made]) + subprocess.call(['/bin/sh', copied])\n"
+            "PITCH += subprocess.call([shutil.which('cc')])\n"
             f"PITCH += subprocess.call(['/bin/sh', '-c', ': it \\'; : ' + 'x' * 300, {str(own)!r}])",
         )
     )
