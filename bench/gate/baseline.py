@@ -95,7 +95,7 @@ class System:
     gpus : tuple of str
         Kinds of GPU that they ran on; empty in files of older versions.
     classes : tuple of int
-        Time and duration classes of its likelihood; empty without one, and in files of older versions.
+        Time and duration classes of its bits; empty without any, and in files of older versions.
     likelihood : str
         Kind of its likelihood, ``exact`` or ``bound``; empty without one, and in files of older versions.
     """
@@ -234,7 +234,7 @@ def _system(row: Row) -> System:
         processors=tuple(sorted(row.processors)),
         threads=tuple(sorted(row.threads)),
         gpus=tuple(sorted({machine.gpu for machine in row.machines if machine.gpu})),
-        classes=row.classes if row.likelihood_kind else (),
+        classes=row.classes if row.likelihood_kind or row.validates_bits else (),
         likelihood=row.likelihood_kind,
     )
 

@@ -182,7 +182,7 @@ class Session:
             "threads": self.threads,
             "shares_gpu": trial.device == "cuda" and self.engine.shares_gpu(self.scale),
             "expires": self.engine.expires,
-            "place": str(Path.cwd()),
+            "place": _place(),
         }
 
     def _take(self, job: Job, event: dict[str, Any]) -> None:
@@ -220,3 +220,11 @@ class Session:
 def _model_name(trial: Trial) -> str:
     """Name of a model with some hyperparameters."""
     return json.dumps([trial.model, trial.params], sort_keys=True)
+
+
+def _place() -> str:
+    """Folder that the command was given in, where relative paths of a spec begin; empty if it was removed."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""

@@ -73,8 +73,9 @@ def command(run: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one trial; see the module for the exit codes."""
-    run, key = sys.argv[1:] if arguments is None else arguments
-    file, events, _ = unit_files(Path(run), key)
+    given, key = sys.argv[1:] if arguments is None else arguments
+    run = Path(given).absolute()
+    file, events, _ = unit_files(run, key)
     try:
         job = json.loads(read_file(file, MOST_RECORD))
         with contextlib.suppress(OSError, KeyError):  # paths in a spec may begin where the command was given
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         print(f"{error.filename} can't be used on {host()}: {error.strerror}.", file=sys.stderr)
         return UNSEEN
-    unit = Unit(RunFolder(Path(run)), job, events)
+    unit = Unit(RunFolder(run), job, events)
     with Signals() as signals:
         _stop_with_engine()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -178,8 +179,11 @@ def test_a_machine_that_lacks_something_ends_the_run(work: Work, code: int, miss
         remote._Head(slurm.Engine(), replace(work, jobs=jobs), cluster).run()
 
 
-def test_the_command_of_a_trial_says_what_its_machine_does_not_see(work: Work, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_of_a_trial_says_what_its_machine_does_not_see(
+    work: Work, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An interpreter is missing, can't be in a file, or isn't executable; or another place is missing."""
+    monkeypatch.chdir(work.folder.path)
     key = str(work.jobs[0]["key"])
     file, _, _ = unit.unit_files(work.folder.path, key)
     file.parent.mkdir(exist_ok=True)
@@ -206,5 +210,5 @@ def test_a_trial_runs_where_the_command_was_given(
     monkeypatch.setattr(unit.Unit, "run", lambda self, signals: seen.append(Path.cwd()) or 0)
     monkeypatch.setattr(unit, "_stop_with_engine", lambda: None)
     monkeypatch.chdir(tmp_path)
-    assert unit.main([str(work.folder.path), key]) == 0
+    assert unit.main([os.path.relpath(work.folder.path), key]) == 0, "also where the trial begins in another folder"
     assert seen == [place if there else tmp_path]
