@@ -24,7 +24,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
 from bench.errors import DataError, SpecError, UsageError
-from bench.scoring.grid_search import SCORES, best_score
+from bench.scoring.grid_search import SCORES, best_score, classes_of
 from bench.specs.document import parse_yaml
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
 from bench.storage.files import write_data
@@ -76,6 +76,8 @@ class Trained:
         Updates that the budget pays for, if it is in yardstick-seconds.
     seconds : float or None
         Training time.
+    classes : tuple of int
+        Classes of time and duration that the score is over; empty for none.
     """
 
     row: str
@@ -85,6 +87,7 @@ class Trained:
     scored_by: str = ""
     updates: int | None = None
     seconds: float | None = None
+    classes: tuple[int, ...] = ()
 
 
 def points(space: Space, number: int, seed: int) -> list[dict[str, Any]]:
@@ -191,18 +194,19 @@ def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | F
             spent *= STANDARD / speed.core
         updates = round(training.updates * compute.seconds / spent) if spent else None
     score, scored_by = scores[0] if scores else (None, "")
-    return Trained(row, number, params, score, scored_by, updates, training.seconds)
+    return Trained(row, number, params, score, scored_by, updates, training.seconds, classes_of(outcome, scored_by))
 
 
 def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
     """Choose the training with the lowest validation score of each row.
 
-    A row has none if no training has a score, or if they have scores of different kinds, which don't compare.
+    A row has none if no training has a score, or if they have scores of different kinds or over different classes, which
+    don't compare.
     """
     best: dict[str, Trained] = {}
     for row in dict.fromkeys(t.row for t in trained):
         scored = [t for t in trained if t.row == row and t.score is not None]
-        if len({t.scored_by for t in scored}) == 1:
+        if len({(t.scored_by, t.classes) for t in scored}) == 1:
             best[row] = min(scored, key=lambda t: t.score or 0.0)
     return best
 

@@ -126,12 +126,14 @@ def test_the_lowest_score_wins_and_a_failed_training_can_not():
 def test_scores_of_different_kinds_choose_nothing():
     trained = [Trained("a", 1, {}, 7.5, "validation_bits"), Trained("a", 2, {}, 0.1, "validation_distance")]
     assert winners(trained) == {}
+    bits = [Trained("a", number, {}, 7.5 - number, "validation_bits", classes=(16 * number, 64)) for number in (1, 2)]
+    assert winners(bits) == {}, "fewer classes cost fewer bits"
 
 
 def test_what_the_budget_pays_for_is_the_median_over_the_trainings_of_that_size():
     space = Space(sizes=({"units": 1}, {"units": 2}), ranges={"rate": Range(low=0.1, high=1)})
     trained = [
-        Trained("a", number, {"units": units, "rate": rate}, 7.0, "validation_bits", updates)
+        Trained("a", number, {"units": units, "rate": rate}, 7.0, "validation_bits", updates=updates)
         for number, (units, rate, updates) in enumerate([(1, 0.2, 400), (1, 0.5, 440), (2, 0.2, 90), (1, 0.9, 410)])
     ]
     assert updates_paid(trained[1], trained, space) == 410

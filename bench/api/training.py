@@ -182,6 +182,7 @@ class Run:
                 f"run.log() was called with epoch {epoch} after epoch {last}.",
                 "Epochs count from 1 and rise; begin(epochs_done) tells where a resumed training continues.",
             )
+        _started.look()  # what workers had until now
         times = {"seconds": self.seconds, "core_seconds": self.core_seconds}
         entry = {"epoch": int(epoch), **times, "loss": float(loss), "notes": int(notes)}
         entry |= {k: float(v) for k, v in values.items()}

@@ -211,7 +211,11 @@ def _held(content: bytes, tracks: Any, choose: Callable[[Any], list[Any]]) -> li
     """Columns of the notes of the chosen tracks, as long as the pedal of their instrument holds them."""
     if len(tracks) == 1 and smf.one_keyboard(content) and len((own := _pedal(tracks[0]))[0]):  # as most performances are stored
         return _sustained(choose(tracks), *own)
-    return [columns for played, pedal in _instruments(content) for columns in _sustained(choose(played), *pedal)]
+    found = []
+    for played, pedal in _instruments(content):
+        kept = set(map(id, choose(played)))  # the others strike its keys too
+        found += [columns for track, columns in zip(played, _sustained(played, *pedal), strict=True) if id(track) in kept]
+    return found
 
 
 def _pedal(track: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -239,7 +243,7 @@ def _instruments(content: bytes) -> Iterator[tuple[list[Any], tuple[NDArray[np.i
     for (port, channel, _), own in instruments.items():
         # A track without notes says what all of its channel do.
         pedals = own + [part for part in parts if not part.plays and (part.port, part.channel) == (port, channel)]
-        tracks = [track for part in own for track in _score(part.content).tracks]
+        tracks = [track for part in own for track in _score(part.content).tracks if len(track.notes)]
         time, value = (np.concatenate([getattr(part, name) for part in pedals]) for name in ("time", "value"))
         yield tracks, (time, value)
 

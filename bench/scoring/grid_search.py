@@ -34,7 +34,7 @@ class Search:
     scores : tuple of tuple of float
         For each cell, the best evaluation's score of every seed; fewer than its trials if some failed.
     mixed : bool
-        Whether the cells have different scores.
+        Whether the cells have different scores, or scores over different classes of time and duration.
     """
 
     row: str
@@ -77,10 +77,16 @@ def without_losers(table: Table) -> Table:
 def _search(name: str, rows: Sequence[Row]) -> Search:
     done = [t for row in rows for t in row.done]
     logged = {tuple(s for s in SCORES if best_score(t.result, s) is not None) for t in done}
-    mixed = len(logged) > 1
-    score = "" if mixed or not logged else next(iter(logged.pop()), "")
+    score = next(iter(next(iter(logged), ())), "")
+    mixed = len(logged) > 1 or len({classes_of(t.result, score) for t in done}) > 1
+    score = "" if mixed else score
     best = [[best_score(t.result, score) for t in row.done] for row in rows]
     return Search(name, score, tuple(rows), tuple(tuple(v for v in seeds if v is not None) for seeds in best), mixed)
+
+
+def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
+    """Classes of time and duration that a score is over, of which fewer cost fewer bits whatever was learned; empty for none."""
+    return () if score == "validation_distance" else outcome.classes or ()
 
 
 def best_score(outcome: Done, score: str) -> float | None:

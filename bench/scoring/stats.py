@@ -170,11 +170,14 @@ def detectable(parts: Variance, alpha: float, power: float = 0.8) -> float:
     ]
     df = add(*squares)[1]
 
+    # Where seeds are two, limits may be thousands of standard errors, for which SciPy has no values. The difference itself then
+    # varies by next to nothing beside the limit, whose square is about a chi-square.
+    if critical > 1e3:
+        return error * critical * math.sqrt(float(special.chdtri(df, 1 - power)) / df)
+
     def lacking(effect: float) -> float:
-        # A significant difference of the wrong sign adds next to nothing, and SciPy can't compute so small a tail. Nor, far above
-        # the root, the other one where seeds are two and limits are thousands of standard errors.
-        below = float(special.nctdtr(df, effect, critical))
-        return 1 - (0.0 if math.isnan(below) else below) - power
+        # A significant difference of the wrong sign adds next to nothing, and SciPy can't compute so small a tail.
+        return 1 - float(special.nctdtr(df, effect, critical)) - power
 
     return error * float(optimize.brentq(lacking, 0.0, 4 * critical + 10))
 

@@ -171,6 +171,12 @@ def test_tracks_of_one_channel_with_programs_of_their_own_are_instruments() -> N
     assert durations([(0, program(40)), *KEYS], piano, DOWN, programs=range(40, 48)) == [1670, 1910], "its track plays nothing"
 
 
+def test_a_key_that_a_track_that_is_not_read_strikes_again() -> None:
+    right: list[tuple[int, bytes]] = [(0, b"\xff\x03\x05right"), *KEYS[:2], (1900, pedal(0))]
+    left: list[tuple[int, bytes]] = [(0, pedal(127)), (480, on(72, 64)), (120, off(72))]
+    assert read_midi(midi(right, left), names=("right",), pedal=True).duration.tolist() == [0.5]
+
+
 def test_a_pedal_pressed_before_the_program_is_set() -> None:
     """The parser keeps what comes before with the program before, which plays nothing here."""
     assert durations([(0, pedal(127)), (0, program(4)), *KEYS, (840, pedal(0)), (0, pedal(127)), (10, pedal(0))]) == LONG

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -191,6 +193,19 @@ class TestDetectable:
     def test_of_a_known_design(self) -> None:
         """G*Power 3.1: a paired t-test with 34 pairs finds d = 0.5 with 81 % power, with 33 pairs 80 %."""
         assert detectable(Variance(0.0, 1e9, 1 / 33, 32, 0.0, 1e9), 0.05) == pytest.approx(0.5, abs=0.005)
+
+    @pytest.mark.parametrize("rows", [64, 130, 300])
+    def test_of_two_seeds_among_many_rows(self, rows: int) -> None:
+        """A t of one degree of freedom is a tangent, and a normal value is within 1.2816 four times in five."""
+        alpha = 0.05 / math.comb(rows, 2)
+        found = detectable(Variance(1.0, 1, 1e-12, 49, 0.0, 49), alpha)
+        assert found == pytest.approx(1.2815516 / math.tan(math.pi * alpha / 2), rel=1e-5)
+
+    def test_it_is_smooth_where_the_method_changes(self) -> None:
+        around = [
+            detectable(Variance(1.0, 1, 1e-12, 49, 0.0, 49), 2 / (math.pi * critical)) / critical for critical in (990, 1010)
+        ]
+        assert around == pytest.approx([1.2815516] * 2, rel=1e-4)
 
     def test_training_variance_raises_it(self) -> None:
         calm, wild = (detectable(Variance(seeds, 8, 0.01, 49, 0.0, 196), 0.001) for seeds in (0.0, 0.03))

@@ -24,7 +24,14 @@ def stored(tmp_path: Path) -> Stored:
 
 
 def cell(
-    run: Stored, dropout: float, seed: int, best: Sequence[float], by: int = 5, score: str = "validation_bits", **more: float
+    run: Stored,
+    dropout: float,
+    seed: int,
+    best: Sequence[float],
+    by: int = 5,
+    score: str = "validation_bits",
+    classes: tuple[int, int] | None = None,
+    **more: float,
 ) -> None:
     """A trial of one cell, whose epochs had these scores, and `more`; its notes are `by` semitones off."""
     told = done(seed, 15.0)["training"]
@@ -40,6 +47,7 @@ def cell(
         cell_of="lstm",
         params={"dropout": dropout, "units": 8},
         bits=15.0,
+        classes=classes,
         training=told | {"history": history},
     )
 
@@ -135,6 +143,16 @@ def test_losses_over_other_fields_are_not_compared(stored: Stored) -> None:
         cell(stored, 0.1, seed, [2.0], score="validation_loss")
         cell(stored, 0.2, seed, [5.0], score="validation_loss", validation_bits=7.2)
     assert "Nothing is chosen yet: the cells log different validation scores" in told(stored.close())
+
+
+def test_bits_over_fewer_classes_are_not_compared(stored: Stored) -> None:
+    """A hyperparameter of a plug-in may set them under any name."""
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [14.9], classes=(64, 64))
+        cell(stored, 0.2, seed, [13.5], classes=(4, 4))
+    assert "Nothing is chosen yet: the cells log different validation scores, or scores over different classes" in told(
+        stored.close()
+    )
 
 
 def test_a_run_without_a_grid_has_none(stored: Stored) -> None:
