@@ -42,7 +42,8 @@ def parse(path: Path) -> ast.Module:
     except OSError as error:
         raise refusal(error, PluginError(f"{path} can't be read: {error.strerror}.")) from error
     except SyntaxError as error:
-        raise PluginError(f"{path}:{error.lineno}: not valid Python: {error.msg}.") from error
+        at = path if error.lineno is None else f"{path}:{error.lineno}"  # of a NUL there is no line
+        raise PluginError(f"{at}: not valid Python: {error.msg}.") from error
     except ValueError as error:
         raise PluginError(f"{path}: not valid Python: {error}.") from error
 
@@ -160,7 +161,9 @@ def _fields(owner: _Class) -> dict[str, _Field]:
 def _parameter(name: str, written: _Field) -> Parameter:
     annotation, default = written.annotation, written.default
     if default is None:
-        raise PluginError(f"{written.path}:{written.line}: parameter {name!r} has no default.", f"Give it one: {name}: int = 1")
+        raise PluginError(
+            f"{written.path}:{written.line}: parameter {name!r} has no default.", f"Give it one, such as {name}: int = 1"
+        )
     # A quoted annotation says the same as a bare one.
     quoted = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
     text = annotation.value if quoted else ast.unparse(annotation) if annotation else "Any"  # type: ignore[union-attr]

@@ -174,7 +174,7 @@ class TestHeader:
     def test_binary_content(self, tmp_path):
         path = tmp_path / "mine.py"
         path.write_bytes(b"x\0y")
-        with pytest.raises(PluginError, match="not valid Python"):
+        with pytest.raises(PluginError, match=f"^{re.escape(str(path))}: not valid Python"):
             read_plugin(path)
 
     def test_neither_class(self, tmp_path):
@@ -298,7 +298,7 @@ class TestParameters:
         path = model(tmp_path, body="    def __init__(self, units: int): ...\n")
         with pytest.raises(PluginError) as caught:
             read_plugin(path)
-        assert str(caught.value) == f"{path}:5: parameter 'units' has no default.\nGive it one: units: int = 1"
+        assert str(caught.value) == f"{path}:5: parameter 'units' has no default.\nGive it one, such as units: int = 1"
 
 
 class TestLoading:
