@@ -167,7 +167,7 @@ def _trials(run: RunFolder, record: RunRecord, targets: Sequence[Target]) -> Ite
         for fold, key in folds.items():
             checkpoint = run.trial_dir(key) / "checkpoint"
             resumes = trial.kind == "model" and checkpoint.is_dir() and any(checkpoint.iterdir())
-            remedy = "it resumes from its checkpoint" if resumes else "it runs again"
+            remedy = "it resumes from its checkpoint" if resumes else "it runs"
             label = trial.model_copy(update={"fold": fold or None}).label
             yield Finding(label, run.fault(key, targets), remedy)
             if (fault := _described(run, key)) is not None:
