@@ -52,9 +52,11 @@ class Medians:
     @classmethod
     def of(cls, pieces: Sequence[Notes]) -> Medians:
         """Compute the medians over all notes of all pieces."""
-        shift = np.median(np.concatenate([np.diff(x.onset, prepend=x.onset[:1]) for x in pieces]))
+        # In place: of a large corpus one column is gigabytes, and there is no second one.
+        shift = np.median(np.concatenate([np.diff(x.onset, prepend=x.onset[:1]) for x in pieces]), overwrite_input=True)
         duration, pitch, velocity = (
-            np.median(np.concatenate(c)) for c in zip(*((x.duration, x.pitch, x.velocity) for x in pieces), strict=True)
+            np.median(np.concatenate(c), overwrite_input=True)
+            for c in zip(*((x.duration, x.pitch, x.velocity) for x in pieces), strict=True)
         )
         return cls(float(shift), float(duration), int(pitch), int(velocity))
 
