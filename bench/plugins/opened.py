@@ -11,14 +11,16 @@ import importlib.util
 import itertools
 import os
 import re
+import shlex
 import shutil
+import string
 import sys
 import tempfile
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 #: Paths that were opened to be read, and to be written: what a process made itself is no code of the user's.
 _READ, _WRITTEN = set[str](), set[str]()
@@ -26,8 +28,22 @@ _READ, _WRITTEN = set[str](), set[str]()
 #: When :func:`watch` was called, seconds since the epoch: what is younger a trial made itself.
 _began = 0.0
 
-#: This process, and the file in which its forks note what they open.
-_forked: tuple[int, IO[bytes]] | None = None
+
+class _Notes(NamedTuple):
+    """The process that watches, and the file in which its forks, whose memory nobody reads, note what they open."""
+
+    process: int
+    file: IO[bytes]
+    identity: os.stat_result
+
+    def are_there(self) -> bool:
+        """Whether the file is open: a process may close all that it has inherited, and open others under their numbers."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(self.file.fileno()), self.identity)
+        return False
+
+
+_forked: _Notes | None = None
 
 #: Where libraries and programs of the system and of the interpreter are, which no user changes between two runs.
 _SYSTEM = tuple(
@@ -47,8 +63,8 @@ _COARSE = 5
 #: What make reads in the folder that it runs in.
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
-#: Words of a command line that are looked at: of one with thousands of files, the first.
-MOST_WORDS = 1000
+#: Words of a command line that are looked at, and folders among them that are looked into: of one with thousands, the first.
+MOST_WORDS, MOST_FOLDERS = 500, 8
 
 #: What parts the words of a command line: blanks, and signs of a shell and of options.
 _PUNCTUATION = re.compile(r"[\s;&|()<>{}'\"`$=,]+")
@@ -71,16 +87,17 @@ def watch() -> None:
     global _began, _forked
     # Times of files are those of the last tick.
     _began = time.clock_gettime(_COARSE) if sys.platform == "linux" else time.time()
-    _forked = os.getpid(), tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (closed with the process)
+    notes = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (closed with the process)
+    _forked = _Notes(os.getpid(), notes, os.fstat(notes.fileno()))
     _READ.clear()
     _WRITTEN.clear()
 
 
 def opened() -> list[Path]:
     """List the files of code that were opened or loaded since :func:`watch`, without those that the process has written."""
-    if _forked is not None:
-        _forked[1].seek(0)
-        for line in _forked[1].read().split(b"\0")[:-1]:
+    if _forked is not None and _forked.are_there():
+        _forked.file.seek(0)
+        for line in _forked.file.read().split(b"\0")[:-1]:
             (_WRITTEN if line[:1] == b"w" else _READ).add(os.fsdecode(line[1:]))
     generated = [Path(place).absolute() for name in _GENERATED if (place := os.environ.get(name))]
     paths = {Path(path).absolute() for path in map(_source, _READ - _WRITTEN)}
@@ -120,22 +137,36 @@ def _note_command(words: Iterable[Any], folder: Any, environment: Mapping[Any, A
     """
     given = os.environ if environment is None else environment
     values = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
-    lines = [os.fsdecode(word) for word in words]
-    every = dict.fromkeys(part for line in lines for part in (line, *_PUNCTUATION.split(line)) if part)
-    parts = list(itertools.islice(every, MOST_WORDS))
+    parts = list(
+        itertools.islice(dict.fromkeys(part for word in words for part in _parts(os.fsdecode(word), values)), MOST_WORDS)
+    )
     place = Path(os.fsdecode(folder)) if folder else Path()
-    folders = [place, *(path for part in parts if _is_folder(path := place / part))]
+    named = list(itertools.islice((path for part in parts if _is_folder(path := place / part)), MOST_FOLDERS))
     by_themselves = ("__main__.py", *(_MAKEFILES if any(Path(part).name in ("make", "gmake") for part in parts) else ()))
     # In the trial's own folder, where no other is named.
-    for path, name in itertools.product(folders if folder else folders[1:] or folders, by_themselves):
+    for path, name in itertools.product([place, *named] if folder else named or [place], by_themselves):
         _note_script(path / name, also=_MAKEFILES)
-    for part in parts:
+    modules = map(Path, filter(None, values.get("PYTHONPATH", "").split(os.pathsep)))
+    for path, part in itertools.product([place, *named, *modules], parts):
         module = part.replace(".", os.sep)
-        for path in (*folders, *map(Path, filter(None, values.get("PYTHONPATH", "").split(os.pathsep)))):
-            for name in (part, f"{module}.py", f"{module}/__main__.py"):
-                _note_script(path / name)
-        if found := shutil.which(part, path=values.get("PATH")):
+        for name in (part, f"{module}.py", f"{module}/__main__.py"):
+            _note_script(path / name)
+    for part in parts:
+        if os.sep not in part and (found := shutil.which(part, path=values.get("PATH"))):
             _note_foreign(Path(found))
+
+
+def _parts(word: str, values: Mapping[str, str]) -> Iterator[str]:
+    """Yield a word of a command line, and what it consists of if a shell reads it, with its variables."""
+    yield word
+    line = string.Template(word).safe_substitute(values)
+    with contextlib.suppress(ValueError):  # a quotation mark that isn't closed
+        yield from map(_home, shlex.split(line))
+    yield from (_home(part) for part in _PUNCTUATION.split(line) if part)
+
+
+def _home(part: str) -> str:
+    return os.path.expanduser(part) if part.startswith("~") else part  # noqa: PTH111 (a word, of no path perhaps)
 
 
 def _is_folder(path: Path) -> bool:
@@ -155,14 +186,14 @@ def _note_foreign(path: Path) -> None:
     path = path.absolute()
     real = path.resolve()
     installed = any(real.is_relative_to(place) for place in _SYSTEM) or shutil.which(path.name) == str(path)
-    if not installed and real.stat().st_ctime < _began:
+    if not installed and not _began <= real.stat().st_mtime <= time.time():
         _add(str(path))
 
 
 def _add(path: str, written: bool = False) -> None:
     (_WRITTEN if written else _READ).add(path)
-    if _forked is not None and os.getpid() != _forked[0]:  # a fork, whose memory nobody reads
-        os.write(_forked[1].fileno(), b"rw"[written : written + 1] + os.fsencode(Path(path).absolute()) + b"\0")
+    if _forked is not None and os.getpid() != _forked.process and _forked.are_there():
+        os.write(_forked.file.fileno(), b"rw"[written : written + 1] + os.fsencode(Path(path).absolute()) + b"\0")
 
 
 def _source(path: str) -> str:
