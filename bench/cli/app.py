@@ -143,6 +143,7 @@ def main() -> None:
     :class:`EOFError`; a script could not tell these from a regression, so they get codes of their own.
     """
     prepare_output()
+    os.environ["MPLBACKEND"] = "agg"  # figures are files; a notebook's own lets matplotlib fail where it isn't installed
     try:
         _run()
     finally:

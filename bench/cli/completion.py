@@ -1,11 +1,13 @@
 """What a shell offers for a word that is being typed: the names of specs, models, datasets and runs as they are now.
 
-None of it prints or raises: a shell shows nothing where nothing is found.
+None of it prints or raises: a shell shows nothing where nothing is found. Names of files may be others', and shells evaluate what
+they are offered: only names that no shell takes for more are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,11 +16,13 @@ import typer
 from bench.errors import BenchError
 from bench.plugins.header import Kind
 
+_PLAIN = re.compile(r"\w[\w.+-]*")
+
 
 def _offered(names: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         with contextlib.suppress(BenchError, OSError):
-            return sorted(name for name in names(ctx) if name.startswith(incomplete))
+            return sorted(name for name in names(ctx) if name.startswith(incomplete) and _PLAIN.fullmatch(name))
         return []
 
     return complete

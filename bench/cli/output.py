@@ -130,12 +130,19 @@ def find_run(run: str, reports: Path) -> Path:
     if not run:
         raise UsageError("RUN is empty.", "Give a run's folder, its name, or `latest`.")
     runs = {folder.name: folder for folder in sorted((reports / "runs").glob("[!.]*")) if is_file(folder / "run.json")}
-    if is_file(Path(run) / "run.json"):
-        return Path(run)
-    if run in runs:
-        return runs[run]
     finished = [folder for name, folder in runs.items() if not name.startswith(SEARCH)]
+    found = runs.get(run)
     if run == "latest" and finished:
-        return max(finished, key=lambda folder: (folder / "run.json").stat().st_mtime)
+        found = max(finished, key=lambda folder: (folder / "run.json").stat().st_mtime)
+    here = Path(run)
+    if is_file(here / "run.json"):
+        if found is not None and not found.samefile(here):
+            raise UsageError(
+                f"{run!r} is the run {found}, and a folder here that holds a run.",
+                f"Give the folder as ./{run}, the run as {found}.",
+            )
+        return here
+    if found is not None:
+        return found
     hint = did_you_mean(run, runs) if runs else f"{reports / 'runs'} holds no run."
     raise UsageError(f"There is no run {run!r}.", f"{hint} Or give --out DIR.")

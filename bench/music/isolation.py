@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Container, Iterator
 from multiprocessing.connection import Connection
@@ -78,9 +79,24 @@ class Reader:
     def _start(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
         ours, its = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(its,), daemon=True)
-        process.start()
+        with safe_path():
+            process.start()
         its.close()
         return process, ours
+
+
+@contextlib.contextmanager
+def safe_path() -> Iterator[None]:
+    """Let processes that begin here import nothing from the current folder, which may be full of what others made."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextlib.contextmanager

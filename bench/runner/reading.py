@@ -24,7 +24,7 @@ from typing import Any
 from bench.api import Progress
 from bench.errors import DataError, MachineError, UsageError, machine_error, refusal
 from bench.music import midi
-from bench.music.isolation import death, limited
+from bench.music.isolation import death, limited, safe_path
 from bench.music.reading import Reading, Selection, midi_digest, read_midi_file
 from bench.storage.columns import release_columns
 from bench.storage.parts import Parts, most_parts, write_part
@@ -221,7 +221,8 @@ class _Process:
         self.batches: deque[tuple[Batch, Path]] = deque()
         self._at = context.RawValue("i", _IDLE)
         self._process = context.Process(target=_serve, args=(its, self._at), daemon=True)
-        self._process.start()
+        with safe_path():
+            self._process.start()
         its.close()
 
     def send(self, batch: Batch, part: Path) -> None:

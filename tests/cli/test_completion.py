@@ -24,6 +24,7 @@ def completed(folder: Path, *words: str) -> list[str]:
     [
         (("run", "smo"), ["smoke"]),
         (("run", "my"), ["my-spec.yaml"]),
+        (("run", "x"), []),
         (("run", "smoke", "--models", "lstm,music"), ["lstm,music-transformer"]),
         (("run", "smoke", "--models", "vae,va"), []),
         (("run", "smoke", "--dataset", "ch"), ["chorales"]),
@@ -37,7 +38,9 @@ def completed(folder: Path, *words: str) -> list[str]:
 )
 def test_names_are_completed(tmp_path: Path, words: tuple[str, ...], offered: list[str]) -> None:
     (tmp_path / "my-spec.yaml").touch()
-    for name in ("one", ".draft"):
+    for name in ("x$(touch pwned).yaml", "x\\$(touch pwned).yaml", "x`touch pwned`.yaml", "x y.yaml", "x;y.yaml", "-x.yaml"):
+        (tmp_path / name).touch()  # names of others, which shells evaluate
+    for name in ("one", ".draft", "o$(touch pwned)"):
         (tmp_path / "reports" / "runs" / name).mkdir(parents=True)
         (tmp_path / "reports" / "runs" / name / "run.json").touch()
     assert completed(tmp_path, *words) == offered

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +100,28 @@ def test_names_of_tracks() -> None:
     assert len(read_midi(raw, range(40, 48), ("melody",))) == 0
     with isolated():
         assert read_midi(raw, names=("bridge", "melody")).pitch.tolist() == [60, 70]
+
+
+def test_a_reader_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    """Which may be full of what others made, as for `bench score`."""
+    (tmp_path / "here").mkdir()
+    for name in ("signal", "socket", "pickle"):
+        (tmp_path / "here" / f"{name}.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "note.mid").write_bytes(midi([(0, on(60, 64)), (480, off(60))]))
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom pathlib import Path\nfrom bench.music.isolation import isolated\n"
+        "from bench.music.midi import read_midi\n"
+        "if __name__ == '__main__':\n    with isolated():\n        print(len(read_midi(Path(sys.argv[1]))))\n"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "PYTHONPATH": path}
+    environment.pop("PYTHONSAFEPATH", None)
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "note.mid"], cwd=tmp_path / "here", env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+    assert not (tmp_path / "here" / "ran").exists()
 
 
 def test_tracks_are_merged_in_order() -> None:

@@ -563,7 +563,7 @@ def test_versions_of_what_a_model_requires_are_recorded_and_compared(toy: Bench)
     assert found == {"version: psutil": (psutil.__version__, "0.1")}
 
 
-def test_a_run_of_its_own_name(toy: Bench) -> None:
+def test_a_run_of_its_own_name(toy: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.write({"ready": {}})
     where = ["--plugins", str(PLUGINS), "--out", str(toy.out)]
 
@@ -577,6 +577,14 @@ def test_a_run_of_its_own_name(toy: Bench) -> None:
     assert [folder.name for folder in (toy.out / "runs").iterdir() if folder.is_dir()] == ["nightly"]
     assert find_run("latest", toy.out) == find_run("nightly", toy.out) == toy.out / "runs" / "nightly"
     assert "--name nightly" in (toy.out / "runs" / "nightly" / "report.md").read_text()
+    for name in ("latest", "nightly"):
+        shutil.copytree(toy.out / "runs" / "nightly", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for name in ("latest", "nightly"):
+        with pytest.raises(UsageError, match=f"^'{name}' is the run .*nightly, and a folder here that holds a run") as two:
+            find_run(name, toy.out)
+        assert f"./{name}" in two.value.hint
+        assert find_run(f"./{name}", toy.out) == Path(name)
     other = toy.folder / "other.yaml"
     other.write_text(toy.spec.read_text())
     for refused in (run("nightly", spec=other), run("nightly", scale="smoke")):
