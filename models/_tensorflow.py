@@ -22,6 +22,10 @@ from bench.api import Notes, Run, TrialError, read_sealed, write_sealed
 from . import _training
 from ._training import B
 
+# Whatever the user's keras.json says, which is for other programs.
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+
 #: Version of the checkpoint's layout; another one is refused.
 FORMAT = 1
 

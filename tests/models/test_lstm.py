@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,17 @@ def test_the_gpus_path_through_keras_layers_equals_the_recurrence() -> None:
         results.append([losses, *tf.nest.flatten(after), *map(tf.convert_to_tensor, gradients)])
     for got, want in zip(*results, strict=True):
         np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)
+
+
+def test_a_users_settings_of_keras_are_for_other_programs(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text('{"floatx": "float16", "epsilon": 0.01, "backend": "tensorflow"}')
+    code = (
+        "from bench.plugins.discovery import get_plugin, load; load(get_plugin('model', 'lstm')); import keras; "
+        "print(keras.config.floatx(), keras.config.epsilon())"
+    )
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["float32", "1e-07"], done.stderr
 
 
 def test_without_cudnn_its_layer_fails_loudly_and_the_model_goes_on_without(tmp_path: Path) -> None:

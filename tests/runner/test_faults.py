@@ -319,7 +319,7 @@ def test_no_value_that_a_plugin_logs_stops_the_display(toy: Bench) -> None:
     assert toy.run_folder.joinpath("report.md").exists()
 
 
-def test_the_environment_of_a_worker() -> None:
+def test_the_environment_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.runner.processes import environment
 
     made = environment(3, "cpu")
@@ -329,6 +329,10 @@ def test_the_environment_of_a_worker() -> None:
     assert made["OMP_DYNAMIC"] == made["MKL_DYNAMIC"] == "FALSE", "or results depend on how busy the machine is"
     assert made["MKL_CBWR"] == os.environ.get("MKL_CBWR", "AUTO")
     assert made["CUDA_VISIBLE_DEVICES"] == ""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a notebook's commands have it
+    made = environment(3, "cpu")
+    assert (made["KERAS_BACKEND"], made["MPLBACKEND"]) == ("tensorflow", "agg")
     assert environment(1, "cuda").get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
