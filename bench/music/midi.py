@@ -209,6 +209,8 @@ def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
 
 def _held(content: bytes, tracks: Any, choose: Callable[[Any], list[Any]]) -> list[dict[str, NDArray[Any]]]:
     """Columns of the notes of the chosen tracks, as long as the pedal of their instrument holds them."""
+    if not smf.may_control(content):
+        return [track.notes.numpy() for track in choose(tracks)]
     if len(tracks) == 1 and smf.one_keyboard(content) and len((own := _pedal(tracks[0]))[0]):  # as most performances are stored
         return _sustained(choose(tracks), *own)
     found = []

@@ -300,6 +300,11 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
     return bytes(content)
 
 
+def may_control(raw: bytes) -> bool:
+    """Whether a track may have events of a controller: any byte counts that could begin one."""
+    return bool((np.frombuffer(raw, np.uint8) >> 4 == CONTROL_CHANGE).any())
+
+
 def one_keyboard(raw: bytes) -> bool:
     """Whether only one track may have events of a controller, and none before it sets its last program.
 
