@@ -185,7 +185,7 @@ def _row(system: System, code: str, machine: str) -> EntryRow:
     definition = _hash([system.definition, system.device])
     all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
     metrics = {name: measured for name, measured in all_measured if measured is not None}
-    likelihood = " ".join(map(str, (system.likelihood, *system.classes)))
+    likelihood = " ".join(map(str, (system.likelihood, *system.classes))).strip()
     return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained, likelihood)
 
 

@@ -75,7 +75,7 @@ def rows(trends: Trends) -> str:
 
 
 def _other_bits(old: EntryRow, new: EntryRow) -> bool:
-    return bool(old.likelihood and new.likelihood) and old.likelihood != new.likelihood
+    return bool(old.likelihood) and old.likelihood != new.likelihood  # an older line doesn't say
 
 
 def _directions(changes: Sequence[Change]) -> str:

@@ -40,7 +40,7 @@ def walk(seed: int, n: int) -> Notes:
     return music(seed, n).notes
 
 
-def made(folder: Path, kind: str = "REMI", positions: int = 256, trained: bool = False) -> Path:
+def made(folder: Path, kind: str = "REMI", positions: int = 256, trained: bool = False, layers: int = 1) -> Path:
     """A tiny GPT-2 with random weights and a tokenizer, saved as their libraries save them."""
     config = miditok.TokenizerConfig(num_velocities=16, use_programs=False)
     tokenizer = getattr(miditok, kind)(config)
@@ -52,7 +52,7 @@ def made(folder: Path, kind: str = "REMI", positions: int = 256, trained: bool =
             files[-1].write_bytes(midi_bytes(walk(seed, 200)))
         tokenizer.train(vocab_size=len(tokenizer) + 40, files_paths=files)
     torch.manual_seed(0)
-    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": positions}
+    sizes = {"n_embd": 16, "n_layer": layers, "n_head": 2, "n_positions": positions}
     network = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=len(tokenizer), **sizes))
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -316,7 +316,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, prefix: str)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"n_layer": 0}, r"has \d+ weights that the model of its config.json doesn't know, such as transformer\.h\.0\."),
+        ({"n_layer": 1}, r"has \d+ weights for which the model of its config.json has no place, such as transformer\.h\.1\."),
         (
             {"n_inner": 48},
             r"\d+ of the weights in .* don't fit its config.json, such as transformer\.h\.0\.mlp\.",
@@ -325,11 +325,21 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, prefix: str)
 )
 def test_a_config_of_another_size_is_refused(tmp_path: Path, change: dict[str, int], said: str) -> None:
     """Else a part of the network runs under the whole one's name."""
-    folder = made(tmp_path, "TSD")
+    folder = made(tmp_path, "TSD", layers=2)
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(DataError, match=said):
         ready(folder).generate([NOTHING], 1, 0)
+
+
+def test_constants_that_older_versions_saved_are_no_weights(tmp_path: Path) -> None:
+    folder = made(tmp_path, "TSD")
+    file = folder / "model.safetensors"
+    weights = safetensors_torch.load_file(file)
+    before = ready(folder).generate([NOTHING], 4, 0)
+    weights["transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    safetensors_torch.save_file(weights, file, metadata={"format": "pt"})
+    assert ready(folder).generate([NOTHING], 4, 0) == before
 
 
 def test_it_conforms(tmp_path: Path) -> None:
