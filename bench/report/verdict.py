@@ -51,7 +51,18 @@ def verdict(report: Report) -> str:
     if not text:
         return alone(report)
     tested = any(not standing.hopeless for _, standing in compared)
-    return f"{text[:1].upper()}{text[1:]}.{f' {RULE}' if tested else ''}"
+    said = [f"{text[:1].upper()}{text[1:]}.", RULE if tested else "", _once(report) if tested else ""]
+    return " ".join(filter(None, said))
+
+
+def _once(report: Report) -> str:
+    """Say which models were trained once: what is said of their differences ignores how trainings vary."""
+    models = [row for row in report.table.rows if row.kind == "model" and row.done and not row.pretrained]
+    once = [row.system for row in models if len({trial.trial.seed for trial in row.done}) == 1]
+    if not once:
+        return ""
+    who = "Every model was" if len(once) == len(models) > 1 else f"{listed(once)} {'was' if len(once) == 1 else 'were'}"
+    return f"{who} trained once: this holds for these trainings, not for others."
 
 
 def against_references(report: Report) -> list[str]:

@@ -86,7 +86,7 @@ def _search(name: str, rows: Sequence[Row]) -> Search:
 
 def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
     """Classes of time and duration that a score is over, of which fewer cost fewer bits whatever was learned; empty for none."""
-    return () if score == "validation_distance" else outcome.classes or ()
+    return () if score in ("", "validation_distance") else outcome.classes or ()
 
 
 def best_score(outcome: Done, score: str) -> float | None:

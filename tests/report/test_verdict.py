@@ -23,7 +23,7 @@ def test_too_few_pieces_are_said(stored: Stored) -> None:
     assert verdict(report) == text
 
 
-def many(tmp_path: Path, pretrained: Collection[str] = (), **by: tuple[float, float]) -> Path:
+def many(tmp_path: Path, pretrained: Collection[str] = (), **by: tuple[float, ...]) -> Path:
     """Rows on 20 pieces with two seeds each, at these distances: a half is a semitone more on every other piece."""
     stored = Stored(tmp_path / "many", seeds=[0, 1])
     references = ("median", "unigram")
@@ -58,6 +58,19 @@ def test_the_best_is_named(tmp_path: Path, by: Mapping[str, tuple[float, float]]
     assert (
         verdict(report) == f"In average pitch distance {pitch}; in velocity average distance {same} differ significantly. {RULE}"
     )
+
+
+@pytest.mark.parametrize(
+    ("by", "once"),
+    [
+        ({"lstm": (1,), "gan": (5,)}, "Every model was"),
+        ({"lstm": (1,), "gan": (5, 5.5)}, "lstm was"),
+        ({"lstm": (1,), "gan": (5,), "vae": (9, 9.5)}, "lstm and gan were"),
+    ],
+)
+def test_of_one_training_nothing_is_said_of_others(tmp_path: Path, by: Mapping[str, tuple[float, ...]], once: str) -> None:
+    text = verdict(built(many(tmp_path, **by)))
+    assert text.endswith(f" {RULE} {once} trained once: this holds for these trainings, not for others.")
 
 
 def test_reference_rows_say_whether_a_column_measures_quality(tmp_path: Path) -> None:
