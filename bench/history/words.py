@@ -103,8 +103,8 @@ def notes(trends: Trends) -> list[str]:
         "p is adjusted over all places and all series: at one look, at most 5 % of histories without a change show one. No "
         "change point is no sign that nothing changed.",
         *([f"A seed of a pretrained row ({drawn}) trains nothing: the noise of such rows is that of draws."] if drawn else []),
-        "What changed lies between the two runs that are named: the commits of bench between them, a plug-in's code, other versions, or "
-        "another machine.",
+        "What changed lies between the two runs that are named: the commits of bench between them, a plug-in's code, other "
+        "versions, or another machine.",
         "Times, speeds and energy are compared only on one kind of machine (processor, threads, GPU), by the noise of runs.",
         "Rows with other hyperparameters or another budget, and runs on other music, have series of their own.",
     ]
