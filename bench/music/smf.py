@@ -308,8 +308,8 @@ def may_control(raw: bytes) -> bool:
 def one_keyboard(raw: bytes) -> bool:
     """Whether only one track may have events of a controller, and none before it sets its last program.
 
-    Any byte counts that could begin such an event. The parser keeps those that come before a change of program with the program
-    before it, and none of it where that plays nothing.
+    Any byte counts that could begin such an event. The parser loses those that come after a change of program if nothing is
+    played after it.
     """
     values = np.frombuffer(raw, np.uint8) >> 4
     control = [start + np.flatnonzero(values[start:end] == CONTROL_CHANGE)[:1] for start, end in tracks(raw)]

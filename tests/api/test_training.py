@@ -1,15 +1,19 @@
 """Run: the log of epochs, the shares of its budget, and its state after a kill or a power cut."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.api import Budget, Run, TrialError
+from bench.system import cpu_time
 
 
 def trained(folder: Path, epochs: int, **options: Any) -> Run:
@@ -222,6 +226,21 @@ def test_a_long_budget_costs_each_evaluation_no_time(tmp_path: Path) -> None:
     for epoch in range(2, 22):
         run.log(epoch, loss=1.0, notes=1)
     assert time.process_time() - before < 1.0, "computed each time: 10 s"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only ended processes tell their time")
+def test_a_log_has_what_a_worker_used_until_then(tmp_path: Path) -> None:
+    """Not only what it had used when it was last looked at, up to a tenth of a second before."""
+    busy = "import sys, time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\nsys.stdin.read()"
+    run = Run(0, Budget(2), tmp_path)
+    run.begin()
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        with mock.patch.object(cpu_time, "EVERY", 60.0):
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            run.log(1, loss=1.0, notes=1)
+        worker.communicate("")
+    assert run.history[0]["core_seconds"] >= 0.35
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,27 @@ def test_a_key_that_a_track_that_is_not_read_strikes_again() -> None:
 
 
 def test_a_pedal_pressed_before_the_program_is_set() -> None:
-    """The parser keeps what comes before with the program before, which plays nothing here."""
     assert durations([(0, pedal(127)), (0, program(4)), *KEYS, (840, pedal(0)), (0, pedal(127)), (10, pedal(0))]) == LONG
+
+
+def test_a_pedal_released_after_the_program_was_changed() -> None:
+    """The parser loses what comes after the change, as nothing is played then."""
+    assert durations([*KEYS[:3], (10, pedal(127)), (110, off(74)), (10, program(4)), (830, pedal(0)), (50, pedal(0))]) == [
+        120,
+        960,
+    ]
+
+
+def test_a_track_without_a_program_plays_what_another_sets_for_its_channel() -> None:
+    hand: list[tuple[int, bytes]] = [(0, on(48, 64)), (120, off(48))]
+    assert durations(hand, voice(0, 0, True), voice(0, 40, False)) == sorted([*SHORT, *LONG, 1200])
+
+
+def test_of_one_track_with_a_pedal_only_what_is_asked_for_is_read() -> None:
+    track = [(0, b"\xff\x03\x05right"), *voice(0, 4, True)]
+    assert len(read_midi(midi(track), names=("right",), pedal=True)) == 2
+    assert len(read_midi(midi(track), names=("left",), pedal=True)) == 0
+    assert len(read_midi(midi(track), range(8, 16), pedal=True)) == 0
 
 
 @pytest.mark.parametrize("ticks", [0, 127, 128, (1 << 28) - 1, 1 << 28, 3 << 28])

@@ -125,15 +125,15 @@ def test_nothing_is_chosen_while_a_trial_lacks(stored: Stored) -> None:
 
 def test_a_family_without_a_likelihood_is_chosen_by_its_distance(stored: Stored) -> None:
     for seed in (0, 1):
-        cell(stored, 0.1, seed, [3.0], score="validation_distance")
-        cell(stored, 0.2, seed, [2.0], score="validation_distance")
+        cell(stored, 0.1, seed, [3.0], score="validation_distance", classes=(64, 64))
+        cell(stored, 0.2, seed, [2.0], score="validation_distance", classes=(4, 4))
     assert "Chosen: lstm dropout=0.2, which has the lowest validation distance" in told(stored.close())
 
 
 def test_a_model_that_logs_no_validation_score_is_not_chosen_from(stored: Stored) -> None:
     for seed in (0, 1):
-        cell(stored, 0.1, seed, [3.0], score="accuracy")
-        cell(stored, 0.2, seed, [2.0], score="accuracy")
+        cell(stored, 0.1, seed, [3.0], score="accuracy", classes=(64, 64))
+        cell(stored, 0.2, seed, [2.0], score="accuracy", classes=(4, 4))
     assert "Nothing is chosen yet: the model logs no validation score." in told(stored.close())
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench.system import provenance
+from bench.system.command import ask
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
@@ -43,3 +45,8 @@ def test_the_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.M
     assert index.read_bytes() == before
     file.write_text("2\n")
     assert provenance.git_commit.__wrapped__() == git("rev-parse", "HEAD") + "+changes"
+
+
+def test_what_a_command_prints_may_be_no_text() -> None:
+    """As names of files, of which git prints some."""
+    assert ask([sys.executable, "-c", "import sys; sys.stdout.buffer.write(b'r\\xfc')"], timeout=60).stdout == "r\udcfc"
