@@ -34,13 +34,15 @@ class _Notes(NamedTuple):
 
     process: int
     file: IO[bytes]
-    identity: os.stat_result
+    token: bytes
 
-    def are_there(self) -> bool:
-        """Whether the file is open: a process may close all that it has inherited, and open others under their numbers."""
+    def read(self) -> bytes | None:
+        """Read the notes; None if the file isn't open: a process may close all that it has, and open others in their place."""
         with contextlib.suppress(OSError):
-            return os.path.samestat(os.fstat(self.file.fileno()), self.identity)
-        return False
+            number = self.file.fileno()
+            if os.pread(number, len(self.token), 0) == self.token:
+                return os.pread(number, os.fstat(number).st_size, len(self.token))
+        return None
 
 
 _forked: _Notes | None = None
@@ -66,6 +68,9 @@ _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 #: Words of a command line that are looked at, and folders among them that are looked into: of one with thousands, the first.
 MOST_WORDS, MOST_FOLDERS = 500, 8
 
+#: Characters of a word that is taken apart as a shell does.
+LONGEST_WORD = 4096
+
 #: What parts the words of a command line: blanks, and signs of a shell and of options.
 _PUNCTUATION = re.compile(r"[\s;&|()<>{}'\"`$=,]+")
 
@@ -88,17 +93,16 @@ def watch() -> None:
     # Times of files are those of the last tick.
     _began = time.clock_gettime(_COARSE) if sys.platform == "linux" else time.time()
     notes = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 (closed with the process)
-    _forked = _Notes(os.getpid(), notes, os.fstat(notes.fileno()))
+    _forked = _Notes(os.getpid(), notes, os.urandom(16))
+    notes.write(_forked.token)
     _READ.clear()
     _WRITTEN.clear()
 
 
 def opened() -> list[Path]:
     """List the files of code that were opened or loaded since :func:`watch`, without those that the process has written."""
-    if _forked is not None and _forked.are_there():
-        _forked.file.seek(0)
-        for line in _forked.file.read().split(b"\0")[:-1]:
-            (_WRITTEN if line[:1] == b"w" else _READ).add(os.fsdecode(line[1:]))
+    for line in ((_forked.read() if _forked else None) or b"").split(b"\0")[:-1]:
+        (_WRITTEN if line[:1] == b"w" else _READ).add(os.fsdecode(line[1:]))
     generated = [Path(place).absolute() for name in _GENERATED if (place := os.environ.get(name))]
     paths = {Path(path).absolute() for path in map(_source, _READ - _WRITTEN)}
     return sorted(path for path in paths if not any(path.is_relative_to(place) for place in generated))
@@ -137,11 +141,14 @@ def _note_command(words: Iterable[Any], folder: Any, environment: Mapping[Any, A
     """
     given = os.environ if environment is None else environment
     values = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
-    parts = list(
-        itertools.islice(dict.fromkeys(part for word in words for part in _parts(os.fsdecode(word), values)), MOST_WORDS)
-    )
+    lines = [os.fsdecode(word) for word in words]
+    every = itertools.chain(lines, *(_parts(line, values) for line in lines))
+    parts = list(dict.fromkeys(itertools.islice(every, MOST_WORDS)))
     place = Path(os.fsdecode(folder)) if folder else Path()
-    named = list(itertools.islice((path for part in parts if _is_folder(path := place / part)), MOST_FOLDERS))
+    named = list[Path]()
+    for part in parts:  # one after another, as a shell enters them
+        found = [path for base in (place, *named) if _is_folder(path := base / part) and path not in named]
+        named += found[: MOST_FOLDERS - len(named)]
     by_themselves = ("__main__.py", *(_MAKEFILES if any(Path(part).name in ("make", "gmake") for part in parts) else ()))
     # In the trial's own folder, where no other is named.
     for path, name in itertools.product([place, *named] if folder else named or [place], by_themselves):
@@ -152,16 +159,21 @@ def _note_command(words: Iterable[Any], folder: Any, environment: Mapping[Any, A
         for name in (part, f"{module}.py", f"{module}/__main__.py"):
             _note_script(path / name)
     for part in parts:
-        if os.sep not in part and (found := shutil.which(part, path=values.get("PATH"))):
-            _note_foreign(Path(found))
+        if os.sep not in part and (program := shutil.which(part, path=values.get("PATH"))):
+            _note_foreign(Path(program))
 
 
 def _parts(word: str, values: Mapping[str, str]) -> Iterator[str]:
-    """Yield a word of a command line, and what it consists of if a shell reads it, with its variables."""
-    yield word
+    """Yield what a word of a command line consists of if a shell reads it, with its variables."""
     line = string.Template(word).safe_substitute(values)
-    with contextlib.suppress(ValueError):  # a quotation mark that isn't closed
-        yield from map(_home, shlex.split(line))
+    if len(line) < LONGEST_WORD:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        with contextlib.suppress(ValueError):  # a quotation mark that isn't closed
+            for part in lexer:
+                yield from map(_home, (part, *part.split("=")[1:]))
+                if part != line and _PUNCTUATION.search(part):  # another shell's line
+                    yield from _parts(part, values)
     yield from (_home(part) for part in _PUNCTUATION.split(line) if part)
 
 
@@ -192,7 +204,7 @@ def _note_foreign(path: Path) -> None:
 
 def _add(path: str, written: bool = False) -> None:
     (_WRITTEN if written else _READ).add(path)
-    if _forked is not None and os.getpid() != _forked.process and _forked.are_there():
+    if _forked is not None and os.getpid() != _forked.process and _forked.read() is not None:
         os.write(_forked.file.fileno(), b"rw"[written : written + 1] + os.fsencode(Path(path).absolute()) + b"\0")
 
 

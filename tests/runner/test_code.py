@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -99,6 +100,23 @@ WAYS = {
     "system": (
         'import os, pathlib, sys\nPITCH = 60 + os.system(f"{sys.executable} {pathlib.Path(__file__).parent}/nets/big.py")'
     ),
+    "quoted": (
+        "import os, pathlib, sys\n"
+        'PITCH = 60 + os.system(f"cd {pathlib.Path(__file__).parent}; python \\"my nets/big.py\\"; true; # don\'t")'
+    ),
+    "in a variable": (
+        "import os, pathlib, sys\n"
+        'os.environ["NETS"] = f"{pathlib.Path(__file__).parent}/my nets"\n'
+        'PITCH = 60 + os.system("bash -c \'cd \\"$NETS\\" && python --version big.py\'>/dev/null")'
+    ),
+    "behind an option": (
+        "import os, pathlib, sys\n"
+        "PITCH = 60 + os.system(f\"echo --script='{pathlib.Path(__file__).parent}/my nets/big.py'>/dev/null\")"
+    ),
+    "one after another": (
+        "import os, pathlib, sys\n"
+        'PITCH = 60 + os.system(f"cd {pathlib.Path(__file__).parent} && cd nets && {sys.executable} big.py")'
+    ),
     "redirected": (
         "import os, pathlib, sys\n"
         'PITCH = 60 + os.system(f"({sys.executable} {pathlib.Path(__file__).parent}/nets/big.py)>/dev/null; true")'
@@ -139,6 +157,8 @@ def test_code_that_only_a_run_finds_is_named(toy: Bench, way: str) -> None:
     plugin.write_text(MODEL.replace("from users_net.pitch import PITCH", WAYS[way]))
     for file in (plugin.parent / "nets" / "big.py", plugin.parent / "net_big.py", toy.folder / "big.py"):
         file.write_text('"""A network."""\nPITCH = 60\n')
+    (plugin.parent / "my nets").mkdir()
+    (plugin.parent / "my nets" / "big.py").write_text("PITCH = 60\n")
     (plugin.parent / "nets" / "__main__.py").touch()
     (plugin.parent / "nets" / "Makefile").write_text("all:\n\t@true\n")
     shutil.copy(np.random._common.__file__, plugin.parent / "libbig.so")
@@ -149,12 +169,32 @@ def test_code_that_only_a_run_finds_is_named(toy: Bench, way: str) -> None:
         "a library": "libbig.so",
         "elsewhere": str(toy.folder / "big.py"),
         "a folder": "nets/__main__.py",
+        **dict.fromkeys(("quoted", "in a variable", "behind an option"), "my nets/big.py"),
         "make": "nets/Makefile",
     }
     (remark,) = toy.outcome("played")["remarks"]
     named = remark.removeprefix("uses code that isn't part of its key: ").split(". After")[0].split(" and ")
     assert others.get(way, "nets/big.py") in named
-    assert set(named) <= {others.get(way, "nets/big.py"), "nets/__main__.py"}
+    assert set(named) <= {others.get(way, "nets/big.py"), "nets/big.py", "nets/__main__.py"}, "at most one that another word fits"
+
+
+@pytest.mark.parametrize("whose", ["fork's", "trial's"])
+def test_what_a_process_opens_in_place_of_what_it_inherited_is_its_own(tmp_path: Path, whose: str) -> None:
+    """A daemon closes all files; the next one that is opened has the number of bench's notes, and perhaps its inode."""
+    (tmp_path / "module.py").touch()
+    closing = (
+        f"os.closerange(3, 256)\nmine = os.open({str(tmp_path / 'mine')!r}, os.O_RDWR | os.O_CREAT)\nos.write(mine, b'mine')"
+    )
+    first, then = (closing, "") if whose == "trial's" else ("", closing)
+    code = (
+        f"import os\nfrom bench.plugins import opened\nopened.watch()\n{first}\nchild = os.fork()\n"
+        f"if not child:\n    exec({then!r})\n    open({str(tmp_path / 'module.py')!r}).close()\n    os._exit(0)\n"
+        "os.waitpid(child, 0)\nopened.opened()\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine").read_bytes() == b"mine"
 
 
 DATASET = '''\
