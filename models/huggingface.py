@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,12 @@ CHECKSUMS, OTHERS = "sha256.json", ("*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tf
 
 #: What a pinned revision looks like: branches and tags can move.
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+#: Constants that older versions of transformers saved with a model, such as masks, and heads of BERT's other tasks.
+_CONSTANT = re.compile(
+    r"(.*\.)?(masked_bias|attn\.bias|attention\.bias|inv_freq|position_ids|version)|(.*\.)?(pooler|seq_relationship)\..*"
+)
 
 
 @dataclass
@@ -241,7 +247,7 @@ class Model(bench.api.Model):
                 f"huggingface: {self.weights} holds no causal language model of transformers: {why}",
                 "Save it by its `save_pretrained`, or fetch it again.",
             ) from error
-        self._check(found, network.state_dict())
+        self._check(found)
         size = int(network.get_input_embeddings().num_embeddings)
         if size < len(self._tokenizer):
             raise DataError(
@@ -254,8 +260,8 @@ class Model(bench.api.Model):
         self._types, forbidden = self._rules(size)
         self._forbidden = {kind: mask.to(self.device) for kind, mask in forbidden.items()}
 
-    def _check(self, found: Mapping[str, Any], known: Collection[str]) -> None:
-        """Refuse weights that aren't the model's, which has those `known`: transformers draws what is missing, and logs it."""
+    def _check(self, found: Mapping[str, Any]) -> None:
+        """Refuse weights that aren't the model's: transformers draws what is missing, passes over the rest, and logs it."""
         missing, others = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
         if resized := sorted(found["mismatched_keys"]):
             name, saved, built = resized[0]
@@ -270,13 +276,11 @@ class Model(bench.api.Model):
                 f"huggingface: {self.weights} lacks {len(missing)} of the model's weights, such as {missing[0]}{instead}.",
                 "Save the whole model, with its head and without a wrapper such as torch.compile's, by its `save_pretrained`.",
             )
-        # Older versions saved constants with a model, such as masks: only a weight of a further layer shows a wrong config.
-        own = {re.sub(r"\d+", "#", name) for name in known}
-        if further := [name for name in others if re.sub(r"\d+", "#", name) in own]:
+        if further := [name for name in others if not _CONSTANT.fullmatch(name)]:
             raise DataError(
                 f"huggingface: {self.weights} has {len(further)} weights for which the model of its config.json has no place, "
                 f"such as {further[0]}.",
-                "Correct config.json, such as the number of layers.",
+                "Correct config.json, such as the number of layers; if they are no part of the model, load and save it once.",
             )
 
     def _rules(self, size: int) -> tuple[dict[int, str], dict[str, torch.Tensor]]:

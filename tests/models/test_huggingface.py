@@ -316,6 +316,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, prefix: str)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"n_layer": 0}, r"has \d+ weights for which"),
         ({"n_layer": 1}, r"has \d+ weights for which the model of its config.json has no place, such as transformer\.h\.1\."),
         (
             {"n_inner": 48},
@@ -329,6 +330,18 @@ def test_a_config_of_another_size_is_refused(tmp_path: Path, change: dict[str, i
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(DataError, match=said):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
+def test_a_config_without_biases_that_the_weights_have_is_refused(tmp_path: Path) -> None:
+    folder = made(tmp_path, "TSD")
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": size}
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(attention_bias=True, **sizes)).save_pretrained(folder)
+    assert ready(folder).generate([NOTHING], 1, 0)
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "attention_bias": False}))
+    with pytest.raises(DataError, match=r"has \d+ weights for which the model of its config.json has no place"):
         ready(folder).generate([NOTHING], 1, 0)
 
 
