@@ -66,7 +66,7 @@ def rows(trends: Trends) -> str:
         ("Gone", [s for s in before.rows if s not in last.rows]),
         ("With other hyperparameters, or another budget or device,", other),
         (
-            "With bits of another kind or over other classes",
+            "Without bits, or with bits of another kind or over other classes,",
             [s for s, rows in both.items() if _other_bits(*rows) and s not in other],
         ),
     )

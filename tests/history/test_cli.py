@@ -152,10 +152,10 @@ def test_rows_that_can_not_be_compared_are_named(tmp_path: Path) -> None:
     (tmp_path / "h.jsonl").write_text(dump(history))
     shown = bench(tmp_path, "history", "show", "--file", "h.jsonl").stdout
     assert (
-        "\nWith other hyperparameters, or another budget or device, since run-0 (0000000000): gan. With bits of another kind"
+        "\nWith other hyperparameters, or another budget or device, since run-0 (0000000000): gan. Without bits, or with bits"
         in shown
     )
-    assert "or over other classes since run-0 (0000000000): vae.\n" in shown
+    assert "of another kind or over other classes, since run-0 (0000000000): vae.\n" in shown
 
 
 def test_nothing_changed_is_not_said_at_a_change_point() -> None:
