@@ -277,7 +277,7 @@ def write_tuned(
         # All hyperparameters, as those that weren't searched decide what the budget pays for.
         params = {**spec.models[row].params, **winner.params}
         changes["models"][row] = {"params": params, **({"budget": budget} if budget else {})}
-        changes["tuned"][row] = found.model_dump(exclude_none=True)
+        changes["tuned"][row] = found.model_dump(exclude_none=True, exclude={"former"})
     text = io.StringIO()
     writer = YAML()
     writer.width = 120

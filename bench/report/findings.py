@@ -263,7 +263,7 @@ def tuned(report: Report) -> Iterator[tuple[int, str, str, str, str]]:
     searched: dict[tuple[int, str], dict[str, str]] = {}
     models = [row.system for row in _models(report)]
     for row, entry in (report.spec.get("tuned") or {}).items():
-        if row in models:
+        if row in models and not entry.get("former"):
             searched.setdefault((int(entry["trials"]), str(entry["dataset"])), {})[row] = str(entry["score"])
     others = [row for row in models if not any(row in rows for rows in searched.values())]
     for (trials, dataset), scores in searched.items():

@@ -37,7 +37,8 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two layers of a spec; options and hyperparameters don't pass from one plug-in to another that replaces it.
 
     Nor does a budget pass to one in another unit: `compute` replaces the epochs below it, those of single rows too, and epochs
-    replace a `compute`. What `bench tune` measured doesn't pass to a row of other hyperparameters, nor to other music.
+    replace a `compute`. What `bench tune` measured doesn't pass to a row of other hyperparameters, nor to other music; that
+    it was searched does.
 
     Examples
     --------
@@ -54,6 +55,9 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     rows, changes = _mapping(kept, "models"), _mapping(over, "models")
     if rows:
         kept["models"] = {row: _without_params(row, choice, _mapping(changes, row)) for row, choice in rows.items()}
+    if spaces := _mapping(_mapping(kept, "search"), "models"):
+        gone = {row for row in spaces if _is_replaced(row, rows.get(row), _mapping(changes, row))}
+        kept["search"] = {**kept["search"], "models": {row: space for row, space in spaces.items() if row not in gone}}
     return merge(kept, over)
 
 
@@ -84,20 +88,29 @@ def _in_other_unit(budget: Any, change: Mapping[str, Any]) -> Any:
 
 
 def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop `updates` and `tuned` of the rows that `over` makes others: other hyperparameters, plug-in, music, budget."""
+    """Drop `updates` of the rows that `over` makes others: other hyperparameters, plug-in, music, budget; mark their `tuned`.
+
+    What a search chose on stays known, as most of what it chose stays too.
+    """
     name, changes = _mapping(over, "dataset").get("name"), _mapping(over, "models")
     all_rows = (
         not _keeps_budget(base, over) or name not in (None, _mapping(base, "dataset").get("name")) or _other_options(base, over)
     )
     rows, tuned = _mapping(base, "models"), _mapping(base, "tuned")
-    changed = {row for row in rows if all_rows or _mapping(changes, row).keys() & {"params", "plugin"}}
+    replaced = {row for row, choice in rows.items() if _is_replaced(row, choice, _mapping(changes, row))}
+    changed = {row for row in rows if all_rows or "params" in _mapping(changes, row)} | replaced
     kept = dict(base)
     for row in changed:
         if isinstance(rows[row], dict) and isinstance(rows[row].get("budget"), dict):
             own = {key: value for key, value in rows[row]["budget"].items() if key != "updates"}
             kept["models"] = {**kept["models"], row: {**rows[row], "budget": own}}
     if tuned:
-        kept["tuned"] = {row: entry for row, entry in tuned.items() if row not in changed}
+        gone = replaced | (changed & _mapping(over, "tuned").keys())
+        kept["tuned"] = {
+            row: {**entry, "former": True} if row in changed and isinstance(entry, dict) else entry
+            for row, entry in tuned.items()
+            if row not in gone
+        }
     return kept
 
 
@@ -119,9 +132,15 @@ def _other_options(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
 
 def _without_params(row: str, choice: Any, change: Mapping[str, Any]) -> Any:
     """Drop the hyperparameters of a row if `change` names another plug-in."""
-    if not isinstance(choice, dict) or change.get("plugin") in (None, choice.get("plugin") or row):
+    if not isinstance(choice, dict) or not _is_replaced(row, choice, change):
         return choice
     return {key: value for key, value in choice.items() if key != "params"}
+
+
+def _is_replaced(row: str, choice: Any, change: Mapping[str, Any]) -> bool:
+    """Whether `change` names another plug-in for a row."""
+    before = choice.get("plugin") if isinstance(choice, dict) else None
+    return change.get("plugin") not in (None, before or row)
 
 
 def _mapping(data: Any, key: str) -> dict[str, Any]:

@@ -221,6 +221,9 @@ class Tuned(Frozen):
     best: float = Field(description="Score of the winner.")
     median: float = Field(description="Median score.")
     updates: int | None = Field(default=None, description="Updates that the budget pays for at the winner's sizes.")
+    former: bool = Field(
+        default=False, description="Whether the row has other hyperparameters, music or budget since: it still knows what chose."
+    )
 
 
 class Spec(Frozen):

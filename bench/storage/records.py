@@ -199,6 +199,7 @@ class _Tuned(_Strict):
     trials: Count
     dataset: str
     score: str
+    former: bool = False
 
 
 class _Space(_Strict):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.music.notes import Notes
-from bench.report.findings import constant_wins
+from bench.report.findings import constant_wins, tuned
 from bench.report.verdict import RULE, alone, caveats, verdict
 from bench.scoring.table import Row
 from bench.storage.samples import PieceName, Target, Targets, write_targets
@@ -156,3 +156,15 @@ def test_searches_that_saw_the_held_out_pieces_or_were_unequal_are_told(
     said = [text for text in caveats(built(stored.close())) if text.startswith("Hyperparameters")]
     assert [text.rpartition(": ")[2] for text in said] == expected
     assert all("held out here in turn" in text or "unequal numbers" in text for text in said)
+
+
+def test_a_search_for_another_budget_chose_on_its_pieces_all_the_same(stored: Stored) -> None:
+    stored.spec["protocol"]["folds"] = 2
+    entry = {"dataset": "four", "score": "validation bits per note", "best": 9.0, "median": 9.5}
+    stored.spec["tuned"] = {"lstm": {**entry, "trials": 12}, "gan": {**entry, "trials": 3, "former": True}}
+    for name in ("lstm", "gan"):
+        stored.add(name, 0, moved(1))
+    report = built(stored.close())
+    said = [text for text in caveats(report) if text.startswith("Hyperparameters")]
+    assert [text.rpartition(": ")[2] for text in said] == ["lstm and gan."], "nor are unequal trials said of what is former"
+    assert [rows for _, _, rows, _, _ in tuned(report)] == ["lstm"]

@@ -69,25 +69,38 @@ class TestWhatWasMeasured:
         spec = load_spec(path, scale="cpu")
         assert spec.models["lstm"].budget.updates is None
         assert spec.models["gan"].budget.updates is not None
+        assert {row for row, tuned in spec.tuned.items() if tuned.former} == {"lstm"}
+        assert set(spec.tuned) == set(spec.models)
+
+    def test_another_plugin_was_not_searched(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("extends: table2\ntitle: Mine\nmodels: {lstm: {plugin: event-lstm}, gan: {plugin: gan}}\n")
+        spec = load_spec(path, scale="cpu")
         assert set(spec.tuned) == set(spec.models) - {"lstm"}
+        assert not spec.tuned["gan"].former, "the same again replaces nothing"
+        assert "lstm" not in spec.search.models
 
     def test_other_music_loses_it(self):
         spec = load_spec("table2-midiworld", scale="cpu")
         assert [choice.budget.updates for choice in spec.models.values()] == [None] * len(spec.models)
-        assert spec.tuned == {}
+        assert {row: (tuned.dataset, tuned.former) for row, tuned in spec.tuned.items()} == dict.fromkeys(
+            spec.models, ("chorales", True)
+        )
 
     def test_other_music_may_have_its_own(self):
         spec = load_spec("table2-maestro", scale="cpu")
-        assert {row: tuned.dataset for row, tuned in spec.tuned.items()} == dict.fromkeys(spec.models, "maestro")
+        assert {row: (tuned.dataset, tuned.former) for row, tuned in spec.tuned.items()} == dict.fromkeys(
+            spec.models, ("maestro", False)
+        )
 
     def test_a_selection_of_the_music_loses_it(self):
         below = {"dataset": {"name": "chorales"}, "models": {"lstm": {}}, "tuned": {"lstm": {"trials": 1}}}
-        assert overlay(below, {"dataset": {"options": {"limit": 40}}})["tuned"] == {}
+        assert overlay(below, {"dataset": {"options": {"limit": 40}}})["tuned"] == {"lstm": {"trials": 1, "former": True}}
 
     @pytest.mark.parametrize("budget", [{"compute": {"seconds": 48}}, {"epochs": 3}])
     def test_another_budget_loses_it(self, budget):
         below = {"budget": {"compute": {"seconds": 24}}, "models": {"lstm": {}}, "tuned": {"lstm": {"trials": 1}}}
-        assert overlay(below, {"budget": budget})["tuned"] == {}
+        assert overlay(below, {"budget": budget})["tuned"] == {"lstm": {"trials": 1, "former": True}}
         assert overlay(below, {"budget": {"compute": {"seconds": 24}, "timeout": 9}})["tuned"] == below["tuned"]
 
     def test_what_the_upper_layer_measured_stands(self):
