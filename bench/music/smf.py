@@ -260,7 +260,7 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
     """Silence the notes of other programs, if a track plays on a channel whose program only another track sets.
 
     The parser knows only the program changes of a note's own track. A track's own changes take precedence here too: programs that
-    write every track on channel 1 mean each track's own instrument.
+    write every track on channel 1 mean each track's own instrument. Each port has channels of its own.
 
     Parameters
     ----------
@@ -277,12 +277,16 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
     spans = tracks(raw)
     if len(spans) < 2 or not _may_share(raw, spans):
         return None
-    changes: dict[tuple[int | None, int], list[tuple[int, int]]] = defaultdict(list)  # by track (or None for all) and channel
+    # By track (or None for all), and by port and channel in one number.
+    changes: dict[tuple[int | None, int], list[tuple[int, int]]] = defaultdict(list)
     strikes: list[tuple[int, int, int, int]] = []
     for track, span in enumerate(spans):
+        port = 0
         for event in events(raw, span):
-            channel = event.status & 0xF
-            if event.status >> 4 == PROGRAM_CHANGE:
+            channel = port << 4 | event.status & 0xF
+            if event.kind == PORT and event.size:
+                port = raw[event.data]
+            elif event.status >> 4 == PROGRAM_CHANGE:
                 changes[track, channel].append((event.tick, raw[event.data]))
                 changes[None, channel].append((event.tick, raw[event.data]))
             elif event.status >> 4 == NOTE_ON:

@@ -109,6 +109,14 @@ def test_programs_set_by_another_track() -> None:
     assert read_midi(raw, range(40, 48)).pitch.tolist() == [60]
 
 
+@pytest.mark.parametrize(("port", "program_0", "program_40"), [(0, [], [50, 72]), (1, [72], [50])])
+def test_a_port_has_channels_of_its_own(port: int, program_0: list[int], program_40: list[int]) -> None:
+    first = [(0, b"\xff\x21\x01\0"), (0, program(40)), (0, on(50, 64)), (480, off(50))]
+    second = [(0, bytes([0xFF, 0x21, 1, port])), (0, on(72, 64)), (480, off(72))]
+    assert read_midi(midi(first, second), {0}).pitch.tolist() == program_0
+    assert read_midi(midi(first, second), {40}).pitch.tolist() == program_40
+
+
 def test_a_tracks_own_program_takes_precedence() -> None:
     """Sequencers that write every track on channel 1 mean each track's own instrument."""
     raw = midi([(0, program(40)), *NOTE], [(0, program(0)), (0, on(72, 64)), (480, off(72))])
