@@ -36,13 +36,17 @@ class _Notes(NamedTuple):
     file: IO[bytes]
     token: bytes
 
-    def read(self) -> bytes | None:
-        """Read the notes; None if the file isn't open: a process may close all that it has, and open others in their place."""
+    def are_open(self) -> bool:
+        """Whether the file is open: a process may close all that it has, and open others in their place."""
         with contextlib.suppress(OSError):
-            number = self.file.fileno()
-            if os.pread(number, len(self.token), 0) == self.token:
-                return os.pread(number, os.fstat(number).st_size, len(self.token))
-        return None
+            return os.pread(self.file.fileno(), len(self.token), 0) == self.token
+        return False
+
+    def read(self) -> bytes:
+        """Read the notes; none if the file isn't open."""
+        if not self.are_open():
+            return b""
+        return os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, len(self.token))
 
 
 _forked: _Notes | None = None
@@ -101,7 +105,7 @@ def watch() -> None:
 
 def opened() -> list[Path]:
     """List the files of code that were opened or loaded since :func:`watch`, without those that the process has written."""
-    for line in ((_forked.read() if _forked else None) or b"").split(b"\0")[:-1]:
+    for line in (_forked.read() if _forked else b"").split(b"\0")[:-1]:
         (_WRITTEN if line[:1] == b"w" else _READ).add(os.fsdecode(line[1:]))
     generated = [Path(place).absolute() for name in _GENERATED if (place := os.environ.get(name))]
     paths = {Path(path).absolute() for path in map(_source, _READ - _WRITTEN)}
@@ -204,7 +208,7 @@ def _note_foreign(path: Path) -> None:
 
 def _add(path: str, written: bool = False) -> None:
     (_WRITTEN if written else _READ).add(path)
-    if _forked is not None and os.getpid() != _forked.process and _forked.read() is not None:
+    if _forked is not None and os.getpid() != _forked.process and _forked.are_open():
         os.write(_forked.file.fileno(), b"rw"[written : written + 1] + os.fsencode(Path(path).absolute()) + b"\0")
 
 
