@@ -237,14 +237,15 @@ def _instruments(content: bytes) -> Iterator[tuple[list[Any], tuple[NDArray[np.i
     for part in parts:
         if part.program is not None:
             first.setdefault((part.port, part.channel), part.program)
-    instruments = defaultdict(list)
+    instruments, silent = defaultdict(list), defaultdict(list)
     for part in parts:
         if part.plays:
             program = first.get((part.port, part.channel)) if part.program is None else part.program
             instruments[part.port, part.channel, program].append(part)
+        else:
+            silent[part.port, part.channel].append(part)
     for (port, channel, _), own in instruments.items():
-        # A track without notes says what all of its channel do.
-        pedals = own + [part for part in parts if not part.plays and (part.port, part.channel) == (port, channel)]
+        pedals = own + silent[port, channel]  # a track without notes says what all of its channel do
         tracks = [track for part in own for track in _score(part.content).tracks if len(track.notes)]
         time, value = (np.concatenate([getattr(part, name) for part in pedals]) for name in ("time", "value"))
         yield tracks, (time, value)

@@ -144,20 +144,25 @@ def test_a_file_of_four_gibibytes_is_refused_by_its_size(tmp_path: Path) -> None
     assert MOST_BYTES < 1 << 25
 
 
+@pytest.mark.parametrize("pedal", [False, True])
 @pytest.mark.parametrize(
     "raw",
     [
         midi([(0, b"\xf0" * 400_000)]),
         midi(*[[]] * 60_000, [(0, sysex(b"\xf7"))] * 20_000),
         midi(*[[(0, on(60, 64)), (0, program(1))]] * 20_000),
+        midi(
+            *[[(0, bytes([0xFF, 0x21, 1, i // 16])), (0, on(60, 64, i % 16)), (9, off(60, i % 16))] for i in range(2_048)],
+            *[[(0, bytes([0xB0 | c, 64, 0])) for c in range(16)]] * 5_000,
+        ),
     ],
-    ids=["lengths without an end", "SysEx events behind many tracks", "programs in many tracks"],
+    ids=["lengths without an end", "SysEx events behind many tracks", "programs in many tracks", "pedals of many instruments"],
 )
-def test_no_small_file_takes_long(raw: bytes) -> None:
+def test_no_small_file_takes_long(raw: bytes, pedal: bool) -> None:
     """The time is proportional to the file's size, whatever it holds."""
     start = time.process_time()
     with contextlib.suppress(DataError):
-        read_midi(raw, range(8))
+        read_midi(raw, range(8), pedal=pedal)
     assert time.process_time() - start < 5
 
 
