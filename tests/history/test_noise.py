@@ -44,6 +44,17 @@ def test_only_of_the_same_row_code_and_machine(other: dict[str, str]) -> None:
     assert taken(history(10, **other)) == {}
 
 
+def test_bits_over_other_classes_say_nothing_of_these() -> None:
+    values = {"pitch_distance": [9.0, 9.2], "bits_per_note": [8.0, 8.1]}
+    now, old = (row(values, first_seed=seed, likelihood="exact 64 64") for seed in (99, 10))
+    coarse = replace(old, likelihood="exact 4 4")
+    metrics = [
+        {name for _, name in earlier_trainings([entry(10, {"lstm": other})], SIDE, SIDE, entry(99, {"lstm": now}))}
+        for other in (old, coarse)
+    ]
+    assert metrics == [{"pitch_distance", "bits_per_note"}, {"pitch_distance"}]
+
+
 def test_only_on_the_same_music() -> None:
     assert taken(replace(history(10), terms="other")) == {}
 

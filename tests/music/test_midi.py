@@ -102,7 +102,17 @@ def test_names_of_tracks() -> None:
         assert read_midi(raw, names=("bridge", "melody")).pitch.tolist() == [60, 70]
 
 
-def test_a_reader_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "read",
+    [
+        "from bench.music.isolation import isolated\nfrom bench.music.midi import read_midi\n"
+        "def read(path):\n    with isolated():\n        return [read_midi(path)]\n",
+        "from bench.music.reading import Selection\nfrom bench.runner.reading import PooledReading\n"
+        "def read(path):\n    return [r.notes for r in PooledReading(path.parent / 'parts', 2, 0)([path], Selection())]\n",
+    ],
+    ids=["score", "corpus"],
+)
+def test_a_reader_imports_nothing_from_the_current_folder(tmp_path: Path, read: str) -> None:
     """Which may be full of what others made, as for `bench score`."""
     (tmp_path / "here").mkdir()
     for name in ("signal", "socket", "pickle"):
@@ -110,9 +120,7 @@ def test_a_reader_imports_nothing_from_the_current_folder(tmp_path: Path) -> Non
     (tmp_path / "note.mid").write_bytes(midi([(0, on(60, 64)), (480, off(60))]))
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys\nfrom pathlib import Path\nfrom bench.music.isolation import isolated\n"
-        "from bench.music.midi import read_midi\n"
-        "if __name__ == '__main__':\n    with isolated():\n        print(len(read_midi(Path(sys.argv[1]))))\n"
+        f"import sys\nfrom pathlib import Path\n{read}if __name__ == '__main__':\n    print(*map(len, read(Path(sys.argv[1]))))\n"
     )
     path = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, "PYTHONPATH": path}

@@ -55,9 +55,12 @@ def test_draws_of_a_pretrained_model_are_no_trainings(stored: Stored) -> None:
     stored.spec |= {"published": "bai2018", "seeds": [0, 1, 2], "dataset": {"name": "jsb"}}
     for seed in range(3):
         stored.add("lstm", seed, moved(8), prediction=predicted(8.40), pretrained=True)
-    (lstm,) = anchored(written(stored.close())["report.md"])
+    text = written(stored.close())["report.md"]
+    (lstm,) = anchored(text)
     assert [lstm[name] for name in ("95 % interval over trainings", "A further training", "Inside")] == ["–", "–", "–"]
     assert lstm["Difference"] == "−0.05"
+    assert "No model of this run was trained here." in text
+    assert "The models have no common budget" not in text
 
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
