@@ -249,7 +249,14 @@ def padded(segments: Sequence[Events], start: int) -> tuple[Events, Events, NDAr
 
 
 def segmented(vocabulary: Vocabulary, pieces: Sequence[Piece], window: int) -> tuple[list[Events], list[int]]:
-    """Divide pieces into segments of `window` events, the last of each shorter; and the piece of each segment."""
+    """Divide pieces into segments of `window` events, the last of each shorter; and the piece of each segment.
+
+    Raises
+    ------
+    DataError
+        If a piece has a note that the vocabulary lacks: a likelihood without it would be too good.
+    """
+    check_keys(vocabulary, pieces)
     encoded = [vocabulary.encode(piece.notes)[0] for piece in pieces]
     places = [(i, at) for i, events in enumerate(encoded) for at in range(0, len(events), window)]
     return [encoded[i][at : at + window] for i, at in places], [i for i, _ in places]
@@ -264,11 +271,23 @@ def joined(parts: Sequence[NDArray[np.float64]], owners: Sequence[int], pieces: 
 
 
 def check_splits(model: str, vocabulary: Vocabulary, train: Sequence[Piece], valid: Sequence[Piece]) -> None:
-    """Raise a DataError if there is no event to train on, or to select the best evaluation by."""
-    low, high = RANGES[vocabulary.keys]
+    """Raise a DataError if there is no event to train on or to select by, or a note that the vocabulary lacks."""
     for name, pieces in (("training", train), ("validation", valid)):
-        if not any(((piece.notes.pitch >= low) & (piece.notes.pitch <= high)).any() for piece in pieces):
-            raise DataError(f"{model}: the {name} split has no note between the MIDI pitches {low} and {high}.")
+        if not any(len(piece.notes) for piece in pieces):
+            raise DataError(f"{model}: the {name} split has no note.")
+        check_keys(vocabulary, pieces)
+
+
+def check_keys(vocabulary: Vocabulary, pieces: Sequence[Piece]) -> None:
+    """Raise a DataError if a piece has a note that the vocabulary lacks."""
+    low, high = RANGES[vocabulary.keys]
+    for piece in pieces:
+        if outside := int(np.count_nonzero((piece.notes.pitch < low) | (piece.notes.pitch > high))):
+            raise DataError(
+                f"The piece {piece.id!r} has {outside} note{'s' * (outside > 1)} outside of the MIDI pitches {low} to {high}: "
+                f"{vocabulary.keys} keys give them no probability.",
+                f"Set keys: {max(RANGES)}, or leave the piece out.",
+            )
 
 
 def continued(

@@ -7,7 +7,7 @@ which are over the classes of the shared codec.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from bench.metrics.metric import Metric, Undefined, Value
@@ -91,30 +91,31 @@ def by_piece(samples: Samples, prediction: Prediction | None) -> dict[str, dict[
     return {BY_UNIT[prediction.unit]: dict(zip(pieces.tolist(), nats.tolist(), strict=True))}
 
 
-def summarize(samples: Samples, unit: Unit, pieces: Sequence[Piece]) -> Prediction | None:
+def summarize(samples: Samples, unit: Unit, pieces: Mapping[int, Piece]) -> Prediction | None:
     """Sum the predictions of all held-out pieces.
 
     Parameters
     ----------
     samples : Samples
     unit : {"note", "frame", "event"}
-    pieces : sequence of Piece
-        Those that were predicted. Their duration is that from the first onset to the end of the last note.
+    pieces : mapping of int to Piece
+        The held-out ones, by their numbers. Those of which something was predicted count, from the first onset to the last end.
 
     Returns
     -------
     Prediction or None
         None for notes, and without a likelihood.
     """
-    if unit == "note" or samples.likelihood_sum is None or samples.likelihood_notes is None:
+    if unit == "note" or samples.likelihood_sum is None or samples.likelihood_notes is None or samples.likelihood_piece is None:
         return None
+    predicted = [pieces[number].notes for number in samples.likelihood_piece.tolist()]
     return Prediction(
         unit=unit,
         pieces=len(samples.likelihood_notes),
         predictions=int(samples.likelihood_notes.sum()),
         nats=-float(samples.likelihood_sum.sum()),
-        notes=sum(len(piece.notes) for piece in pieces),
-        seconds=math.fsum(float((piece.notes.onset + piece.notes.duration).max() - piece.notes.onset[0]) for piece in pieces),
+        notes=sum(map(len, predicted)),
+        seconds=math.fsum(float((notes.onset + notes.duration).max() - notes.onset[0]) for notes in predicted),
     )
 
 

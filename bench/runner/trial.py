@@ -251,7 +251,7 @@ class TrialTask:
             "generation": generation,
             "yardstick": yardstick,
             "likelihood": summarize(samples, kind),
-            "prediction": prediction.summarize(samples, self.unit, [p for p in division.corpus.test if len(p.notes)]),
+            "prediction": prediction.summarize(samples, self.unit, dict(zip(division.pieces, division.corpus.test, strict=True))),
             "facts": facts,
             "originality": copied,
             "stages": () if self.training is None else self.training.stages(),

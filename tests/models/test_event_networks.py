@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from bench.api import Budget, Piece, PluginError, Run, TrialError
+from bench.api import Budget, DataError, Piece, PluginError, Run, TrialError
 from bench.plugins.discovery import find_plugins, load
 
 from .test_events import FULL, trained, walk
@@ -108,10 +108,13 @@ def test_a_piano_has_fewer_events(name: str, tmp_path: Path) -> None:
 
 
 @both
-def test_a_piece_of_which_nothing_is_predicted(name: str, tmp_path: Path) -> None:
+def test_a_note_without_a_probability_is_refused(name: str, tmp_path: Path) -> None:
     model, _ = fitted(name, tmp_path, 0, keys=88)
-    low = Piece(VALID[0].notes.from_columns([0.0], [1.0], [5], [64]), "low")
-    assert len(model.log_likelihood([low, VALID[0]])[0]) == 0
+    low = Piece(VALID[0].notes.from_columns([0.0, 1.0], [1.0, 1.0], [60, 5], [64, 64]), "low")
+    with pytest.raises(DataError, match="The piece 'low' has 1 note outside of the MIDI pitches 21 to 108"):
+        model.log_likelihood([low, VALID[0]])
+    with pytest.raises(DataError, match="Set keys: 128"):
+        MODELS[name](keys=88).sequences([low], VALID, 0)
 
 
 @both

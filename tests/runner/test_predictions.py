@@ -54,6 +54,8 @@ def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Ben
     stored = outcome["prediction"]
     assert (stored["unit"], stored["pieces"], stored["predictions"]) == ("frame", 3, 13 + 1 + 2)
     assert outcome["likelihood"] is None
+    # Of the pieces of which something is predicted: not of the chord of 40 notes.
+    assert (stored["notes"], stored["seconds"]) == (3 * (14 + 2 + 3), pytest.approx((14 + 2 + 3) / 2))
     # (13 + 1 + 2)^2 / (169 + 1 + 4)
     (said,) = outcome["remarks"]
     assert said.endswith("frames of 3 held-out pieces, and as good as one over 1.5: the longest has 81% of them.")
