@@ -57,7 +57,9 @@ class Notes:
 
     def __post_init__(self) -> None:
         for name, dtype in (("onset", np.float64), ("duration", np.float64), ("pitch", np.uint8), ("velocity", np.uint8)):
-            column = np.asarray(getattr(self, name), dtype).view()
+            given = np.asarray(getattr(self, name), dtype)
+            # A caller may use its own arrays again, as for the next continuation.
+            column = given.copy() if given.flags.writeable else given.view()
             column.flags.writeable = False
             object.__setattr__(self, name, column)
         check_columns(self.onset, self.duration, self.pitch, self.velocity)

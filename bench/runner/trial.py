@@ -389,7 +389,7 @@ class TrialTask:
         index = [i for i, piece in enumerate(division.corpus.test) if len(piece.notes)]
         pieces = [division.corpus.test[i] for i in index]
         self.emit({"event": "likelihood", "pieces": len(pieces)})
-        parts = list(model.log_likelihood(pieces))
+        parts = [np.array(part) for part in model.log_likelihood(pieces)]  # a generator may fill one array again and again
         check_likelihood(parts, pieces, self.unit)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         sums = np.array([part.reshape(len(part), -1).sum(0) for _, part in predicted])  # (pieces, 4 or 1)

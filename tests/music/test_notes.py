@@ -40,9 +40,10 @@ def test_columns_cannot_be_written():
 
 
 def test_making_notes_leaves_the_callers_array_writable():
-    onset = np.zeros(1)
-    Notes(onset, np.ones(1), np.array([60]), np.array([64]))
-    onset[0] = 1.0
+    onset, duration, pitch, velocity = np.zeros(1), np.ones(1), np.array([60], np.uint8), np.array([64], np.uint8)
+    notes = Notes(onset, duration, pitch, velocity)
+    onset[0], duration[0], pitch[0], velocity[0] = 1.0, 2.0, 61, 65
+    assert notes == Notes.from_columns([0.0], [1.0], [60], [64]), "which may be used again, as for the next continuation"
 
 
 @pytest.mark.parametrize(
