@@ -200,8 +200,8 @@ def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | F
 def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
     """Choose the training with the lowest validation score of each row.
 
-    A row has none if no training has a score, or if they have scores of different kinds or over different classes, which
-    don't compare.
+    A row has none if no training has a score, or if they have scores of different kinds or over different classes or events,
+    which don't compare.
     """
     best: dict[str, Trained] = {}
     for row in dict.fromkeys(t.row for t in trained):

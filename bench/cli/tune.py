@@ -83,7 +83,7 @@ def tune(
         values = ", ".join(f"{name} {value}" for name, value in winner.params.items())
         print_line(console, f"{row}: {winner.score:.4g} with {values}")
     for row in dict.fromkeys(t.row for t in trained if t.row not in won):
-        why = "no training has a score, or their scores are of different kinds or over different classes"
+        why = "no training has a score, or their scores are of different kinds or over different classes or events"
         print_line(console, f"{row}: nothing chosen, as {why}")
     tuning.write_tuned(target, extends, chosen, trained, resolved, write_named_data if to else write_data)
     print_line(console, str(target))

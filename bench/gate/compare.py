@@ -278,6 +278,8 @@ def _pair(
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
     pieces, sides = shared(before, now)
+    if reason := _other_counts(pieces, before, now):
+        return Pair(replace(verdict, status="not compared", reason=reason))
     if by_classes(metric.name) and (reason := _other_likelihood(old, new)):
         return Pair(replace(verdict, status="not compared", reason=reason))
     if (metric.clocked or metric.machine_bound) and (reason := _other_machines(old, new, old.processors or _of_run(baseline))):
@@ -339,6 +341,14 @@ def weights_of(pieces: Sequence[int], *sides: Series) -> NDArray[np.float64] | N
             weights = dict(zip(side.at, side.weights, strict=True))
             return np.array([weights[piece] for piece in pieces])
     return None
+
+
+def _other_counts(pieces: Sequence[int], before: Series, now: Series) -> str:
+    """Say why means are over other notes, frames or events of the same pieces; empty if they aren't, as far as known."""
+    was, is_now = weights_of(pieces, before), weights_of(pieces, now)
+    if was is None or is_now is None or np.array_equal(was, is_now):
+        return ""
+    return f"it is a mean over {is_now.sum():,.0f} predictions of these pieces, the baseline's over {was.sum():,.0f}"
 
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 
 from bench.formatting import plural
 from bench.gate.baseline import Baseline, Series, System, rounded, take
-from bench.metrics.metric import MOST
+from bench.metrics import METRICS
+from bench.metrics.metric import MOST, Metric
+from bench.metrics.prediction import BY_UNIT
 from bench.scoring.crossed import Interval, Values, seeds_interval
 from bench.scoring.score import score_run
-from bench.scoring.table import Row, Table
+from bench.scoring.table import Row, Table, by_classes
 from bench.storage.records import RunRecord, package_versions
 from bench.storage.run_folder import RunFolder
 
@@ -63,7 +65,8 @@ class EntryRow:
     pretrained : bool
         Whether its model was trained elsewhere, so that its seeds are draws of one training; False in lines of older versions.
     likelihood : str
-        Kind of its likelihood and the classes that it is over; empty without one, and in lines of older versions.
+        Kind of its likelihood and the classes that it is over, or the number of frames or events that it predicts; empty without
+        one, and in lines of older versions.
     """
 
     kind: str
@@ -185,8 +188,21 @@ def _row(system: System, code: str, machine: str) -> EntryRow:
     definition = _hash([system.definition, system.device])
     all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
     metrics = {name: measured for name, measured in all_measured if measured is not None}
-    likelihood = " ".join(map(str, (system.likelihood, *system.classes))).strip()
+    likelihood = " ".join(map(str, (system.likelihood, *system.classes, *_predictions(system)))).strip()
     return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained, likelihood)
+
+
+def _predictions(system: System) -> Iterator[str]:
+    """Yield the number of frames or events that the held-out pieces are for a model of these."""
+    for unit, name in BY_UNIT.items():
+        series = system.metrics.get(METRICS[name].id)
+        if series is not None and series.weights is not None:
+            yield f"{sum(series.weights):.0f} {unit}s"
+
+
+def depends_on_likelihood(metric: Metric) -> bool:
+    """Whether a metric's values compare only between rows whose :attr:`EntryRow.likelihood` is the same."""
+    return by_classes(metric.name) or metric.name in BY_UNIT.values()
 
 
 def _measured(series: Series, drawn: bool) -> Measured | None:

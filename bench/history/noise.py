@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from bench.gate.baseline import Baseline
 from bench.gate.compare import Earlier
-from bench.history.entry import Entry, EntryRow
+from bench.history.entry import Entry, EntryRow, depends_on_likelihood
 from bench.metrics import METRICS
-from bench.scoring.table import by_classes
 
 
 def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline, entry: Entry) -> Earlier:
@@ -57,7 +56,7 @@ def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline,
             for metric in METRICS.values():
                 if metric.better is None or metric.clocked or metric.machine_bound or metric.id not in other.metrics:
                     continue
-                if by_classes(metric.name) and other.likelihood != row.likelihood:
+                if depends_on_likelihood(metric) and other.likelihood != row.likelihood:
                     continue
                 seeds = {seed: value for seed, value in other.metrics[metric.id].seeds.items() if seed not in used}
                 taken |= seeds.keys()

@@ -2,7 +2,7 @@
 
 Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, have series
 of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine, bits one for each kind
-of likelihood and set of classes.
+of likelihood and set of classes, nats a frame or event one for each number of these.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from functools import cached_property
 
 from bench.gate.baseline import group_of
 from bench.gate.compare import JUDGED
-from bench.history.entry import Entry, EntryRow, Measured
+from bench.history.entry import Entry, EntryRow, Measured, depends_on_likelihood
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
-from bench.scoring.table import by_classes
 
 #: What the values of a series have in common: terms, system, kind, definition, metric, machine, likelihood, and whether it is
 #: pretrained.
@@ -132,7 +131,7 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
-                        likelihood = row.likelihood if by_classes(metric.name) else ""
+                        likelihood = row.likelihood if depends_on_likelihood(metric) else ""
                         key = (entry.terms, system, row.kind, row.definition, metric.name, machine, likelihood, row.pretrained)
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]

@@ -60,14 +60,16 @@ def rows(trends: Trends) -> str:
     if before is None:
         return ""
     both = {s: (before.rows[s], row) for s, row in last.rows.items() if s in before.rows}
-    other = [s for s, (old, new) in both.items() if old.definition != new.definition]
+    other = [s for s, (old, new) in both.items() if (old.definition, old.kind) != (new.definition, new.kind)]
+    trained = [s for s, (old, new) in both.items() if old.pretrained != new.pretrained and s not in other]
     changes = (
         ("New", [s for s in last.rows if s not in before.rows]),
         ("Gone", [s for s in before.rows if s not in last.rows]),
         ("With other hyperparameters, or another budget or device,", other),
+        ("Trained elsewhere, or no more,", trained),
         (
             "Without bits, or with bits of another kind or over other classes,",
-            [s for s, rows in both.items() if _other_bits(*rows) and s not in other],
+            [s for s, rows in both.items() if _other_bits(*rows) and s not in (*other, *trained)],
         ),
     )
     said = [f"{word} since {run_name(before)}: {brief(listed(names), 400)}." for word, names in changes if names]

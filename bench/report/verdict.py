@@ -56,13 +56,15 @@ def verdict(report: Report) -> str:
 
 
 def _once(report: Report) -> str:
-    """Say which models were trained once: what is said of their differences ignores how trainings vary."""
+    """Say which models were trained with one seed: what is said of their differences ignores how trainings vary."""
     models = [row for row in report.table.rows if row.kind == "model" and row.cells["training_seconds"].value]
     once = [row.system for row in models if len({trial.trial.seed for trial in row.done}) == 1]
     if not once:
         return ""
     who = "Every model was" if len(once) == len(models) > 1 else f"{listed(once)} {'was' if len(once) == 1 else 'were'}"
-    return f"{who} trained once: this holds for {'this training' if len(once) == 1 else 'these trainings'}, not for others."
+    return (
+        f"{who} trained with one seed: this holds for {'this training' if len(once) == 1 else 'these trainings'}, not for others."
+    )
 
 
 def against_references(report: Report) -> list[str]:

@@ -34,7 +34,7 @@ class Search:
     scores : tuple of tuple of float
         For each cell, the best evaluation's score of every seed; fewer than its trials if some failed.
     mixed : bool
-        Whether the cells have different scores, or scores over different classes of time and duration.
+        Whether the cells have different scores, or scores over different classes of time and duration, or other events.
     """
 
     row: str
@@ -85,8 +85,13 @@ def _search(name: str, rows: Sequence[Row]) -> Search:
 
 
 def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
-    """Classes of time and duration that a score is over, of which fewer cost fewer bits whatever was learned; empty for none."""
-    return () if score in ("", "validation_distance") else outcome.classes or ()
+    """Return what a score is over: classes of time and duration, or the number of frames or events; empty for none.
+
+    Of fewer classes each note costs fewer bits, and of more events each costs fewer, whatever was learned.
+    """
+    if score in ("", "validation_distance"):
+        return ()
+    return outcome.classes or () if outcome.prediction is None else (outcome.prediction.predictions,)
 
 
 def best_score(outcome: Done, score: str) -> float | None:

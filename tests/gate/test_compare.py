@@ -156,6 +156,18 @@ class TestWeights:
         short = replace(flat(8.0, 6), at=(0, 2, 3, 4, 5, 9), weights=(1.0, 3.0, 4.0, 5.0, 6.0, 7.0))
         assert self.weights(long, short).tolist() == [1, 3, 4, 5, 6]
 
+    @pytest.mark.parametrize("name", ["nats_per_event", "bits_per_note"])
+    def test_means_over_other_counts_are_not_compared(self, name):
+        """Of a finer vocabulary each event costs less, whatever was learned."""
+        coarse = replace(flat(3.3, 5), over="held-out pieces", weights=(100.0,) * 5)
+        fine = replace(flat(1.5, 5), over="held-out pieces", weights=(150.0, 100.0, 100.0, 100.0, 100.0))
+        sides = (run(lstm=system(**{name: one})) for one in (coarse, fine))
+        (pair,) = [
+            pair for pair in pairs_of(*sides, "lstm", choose_all(METRICS.values(), {})) if pair.verdict.metric.name == name
+        ]
+        assert (pair.verdict.status, pair.pieces) == ("not compared", None)
+        assert pair.verdict.reason == "it is a mean over 550 predictions of these pieces, the baseline's over 500"
+
     def test_an_older_baseline_has_none_and_takes_the_run_s(self):
         assert self.weights(flat(8.0, 5), replace(flat(8.0, 5), weights=(1.0, 2.0, 3.0, 4.0, 5.0))).tolist() == [1, 2, 3, 4, 5]
         assert self.weights(flat(8.0, 5), flat(8.0, 5)) is None

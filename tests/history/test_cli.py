@@ -145,19 +145,20 @@ def test_rows_that_are_new_or_gone_are_named(tmp_path: Path) -> None:
 
 def test_rows_that_can_not_be_compared_are_named(tmp_path: Path) -> None:
     lstm = row({"pitch_distance": [9.0, 9.1]}, likelihood="exact 64 64")
-    before = dict.fromkeys(("gan", "gru", "lstm", "vae"), lstm) | {"older": replace(lstm, likelihood="")}
+    before = dict.fromkeys(("gan", "gru", "lstm", "scored", "vae"), lstm) | {"older": replace(lstm, likelihood="")}
     after = {
         **dict.fromkeys(before, lstm),
         "gan": replace(lstm, definition="e"),
         "gru": replace(lstm, likelihood=""),
+        "scored": replace(lstm, pretrained=True),
         "vae": replace(lstm, likelihood="exact 4 4"),
     }
     history = [entry(0, before), entry(1, after)]
     (tmp_path / "h.jsonl").write_text(dump(history))
     shown = bench(tmp_path, "history", "show", "--file", "h.jsonl").stdout
     assert (
-        "\nWith other hyperparameters, or another budget or device, since run-0 (0000000000): gan. Without bits, or with bits"
-        in shown
+        "\nWith other hyperparameters, or another budget or device, since run-0 (0000000000): gan. Trained elsewhere, or no"
+        " more, since run-0 (0000000000): scored. Without bits, or with bits" in shown
     )
     assert "of another kind or over other classes, since run-0 (0000000000): gru and vae.\n" in shown
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.export.contents import read_contents
-from bench.gate.baseline import take
+from bench.gate.baseline import Series, take
 from bench.history.entry import Measured, entry_of_baseline, entry_of_run
 from bench.history.series import all_series
 from bench.metrics import METRICS
@@ -147,3 +147,17 @@ def test_bits_over_other_classes_begin_a_series_of_their_own(folder: Path) -> No
         series.metric.name: len(series.points) for series in all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])
     }
     assert {name: length for name, length in lengths.items() if length != 4} == {name: 1, "seconds_to_target": 1}
+
+
+def test_nats_over_more_events_begin_a_series_of_their_own(folder: Path) -> None:
+    baseline = take(folder)
+    rows = []
+    for number in (100.0, 100.0, 150.0):
+        nats = Series(3.3, "held-out pieces", (0,), (0, 1), ((3.2, 3.4),), (number, number))
+        metrics = {METRICS["nats_per_event"].id: nats, METRICS["event_bits_per_note"].id: replace(nats, weights=None)}
+        system = replace(baseline.systems["lstm"], metrics=metrics, classes=(), likelihood="")
+        rows.append(entry_of_baseline(replace(baseline, systems={"lstm": system}), "abc", "2026-01-01T00:00:00Z").rows["lstm"])
+    assert [row.likelihood for row in rows] == ["200 events", "200 events", "300 events"]
+    series = all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])
+    lengths = sorted((one.metric.name, len(one.points)) for one in series)
+    assert lengths == [("event_bits_per_note", 3), ("nats_per_event", 1), ("nats_per_event", 2)]

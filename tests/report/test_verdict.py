@@ -71,7 +71,7 @@ def test_the_best_is_named(tmp_path: Path, by: Mapping[str, tuple[float, float]]
 def test_of_one_training_nothing_is_said_of_others(tmp_path: Path, by: Mapping[str, tuple[float, ...]], once: str) -> None:
     text = verdict(built(many(tmp_path, **by)))
     these = "this training" if once == "lstm was" else "these trainings"
-    assert text.endswith(f" {RULE} {once} trained once: this holds for {these}, not for others.")
+    assert text.endswith(f" {RULE} {once} trained with one seed: this holds for {these}, not for others.")
 
 
 def test_reference_rows_say_whether_a_column_measures_quality(tmp_path: Path) -> None:

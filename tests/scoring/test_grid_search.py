@@ -31,6 +31,7 @@ def cell(
     by: int = 5,
     score: str = "validation_bits",
     classes: tuple[int, int] | None = None,
+    events: int | None = None,
     **more: float,
 ) -> None:
     """A trial of one cell, whose epochs had these scores, and `more`; its notes are `by` semitones off."""
@@ -49,6 +50,7 @@ def cell(
         bits=15.0,
         classes=classes,
         training=told | {"history": history},
+        prediction=events and {"unit": "event", "pieces": 2, "predictions": events, "nats": 9.0, "notes": 40, "seconds": 9.0},
     )
 
 
@@ -153,6 +155,15 @@ def test_bits_over_fewer_classes_are_not_compared(stored: Stored) -> None:
     assert "Nothing is chosen yet: the cells log different validation scores, or scores over different classes" in told(
         stored.close()
     )
+
+
+@pytest.mark.parametrize(("others", "told_of"), [(1000, "Chosen: lstm dropout=0.2"), (1500, "Nothing is chosen yet: the cells")])
+def test_a_loss_over_more_events_is_not_compared(stored: Stored, others: int, told_of: str) -> None:
+    """Of a finer vocabulary each event costs less, whatever was learned."""
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [3.3], score="validation_loss", events=1000)
+        cell(stored, 0.2, seed, [1.5], score="validation_loss", events=others)
+    assert told_of in told(stored.close())
 
 
 def test_a_run_without_a_grid_has_none(stored: Stored) -> None:
