@@ -67,7 +67,7 @@ def quiet(done: int, total: int, what: str) -> None:
     """Show no progress."""
 
 
-def alike(pieces: Sequence[Notes], progress: Progress = quiet) -> tuple[list[list[int]], list[int]]:
+def alike(pieces: Sequence[Notes], progress: Progress = quiet) -> tuple[list[list[int]], dict[int, list[int]]]:
     """Find the groups of two and more pieces that are alike, or linked by others that are.
 
     Parameters
@@ -79,8 +79,8 @@ def alike(pieces: Sequence[Notes], progress: Progress = quiet) -> tuple[list[lis
     -------
     groups : list of list of int
         Indices, ascending; a piece is in one group at most. Which pieces are grouped does not depend on their order.
-    medleys : list of int
-        Pieces that hold parts of at least :data:`MEDLEY` others, such as an album. They are in no group: they
+    medleys : dict of int to list of int
+        Pieces that hold parts of at least :data:`MEDLEY` others, such as an album, and these others. They are in no group: they
         would make one of all that they quote.
 
     Examples
@@ -90,24 +90,24 @@ def alike(pieces: Sequence[Notes], progress: Progress = quiet) -> tuple[list[lis
     >>> theme, other = squares(37), squares(41)
     >>> higher = Notes.from_columns(theme.onset * 0.8, theme.duration, theme.pitch + 3, theme.velocity)
     >>> alike([theme, other, higher])
-    ([[0, 2]], [])
+    ([[0, 2]], {})
     """
     part = max(1, math.ceil(sum(max(0, len(notes) - LENGTH + 1) for notes in pieces) / MOST))
     hashes: list[Hashes] = []
     for batch in _batches(pieces):
         progress(len(hashes), len(pieces), "comparing pieces")
         hashes += [_distinct(one[one % np.uint64(part) == 0] if part > 1 else one) for one in _in_order(batch)]
-    medleys: set[int] = set()
+    medleys: dict[int, list[int]] = {}
     # Again without those found: they may have stood between two takes of a work, or between a work and another medley.
     while found := _medleys(pieces, hashes, others := _Comparison(pieces, hashes, FEWEST / part).neighbours()):
-        medleys |= found
+        medleys |= {at: sorted(others[at]) for at in found}
         for at in found:
             hashes[at] = hashes[at][:0]
     linked = UnionFind(map(str, range(len(pieces))))
     for one, near in others.items():
         for other in near:
             linked.join(str(one), str(other))
-    return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), sorted(medleys)
+    return sorted(sorted(map(int, group)) for group in linked.groups() if len(group) > 1), dict(sorted(medleys.items()))
 
 
 class _Comparison:

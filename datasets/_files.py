@@ -221,8 +221,8 @@ def gather(splits: Splits, key: Callable[[Piece], str], progress: Progress = qui
     """Group pieces that are the same music: of one key, such as the composition, or alike in their notes.
 
     Each group goes to the split of one member, which a hash of the members' content chooses: a piece's split depends on no
-    other group. A medley is left out: with it, all that it quotes would be one group. An empty test or validation split then
-    takes one group of training pieces, so that a small folder is usable.
+    other group. A medley is left out: with it, all that it quotes would be one group; where the split stays, it is. An empty
+    test or validation split then takes one group of training pieces, so that a small folder is usable.
 
     Parameters
     ----------
@@ -239,10 +239,12 @@ def gather(splits: Splits, key: Callable[[Piece], str], progress: Progress = qui
     for at, (piece, _) in enumerate(pieces):
         linked.join(str(at), str(first.setdefault(key(piece), at)))
     found, medleys = alike([piece.notes for piece, _ in pieces], progress)
-    for one, *others in found:
+    same = [*found, *([] if move else ([at, *quoted] for at, quoted in medleys.items()))]
+    for one, *others in same:
         for other in others:
             linked.join(str(one), str(other))
     left_out = set(medleys) if move else set()
+    remarks = [] if move else _kept([(pieces[at][0].id, pieces[at][1]) for at in medleys])
     groups = [kept for group in linked.groups() if (kept := sorted(set(map(int, group)) - left_out))]
     skipped = (*splits.skipped, *(Skipped(pieces[at][0].id, MEDLEY) for at in sorted(left_out)))
     strangers = []
@@ -253,8 +255,10 @@ def gather(splits: Splits, key: Callable[[Piece], str], progress: Progress = qui
             pieces[at] = replace(pieces[at][0], group=_content(leader)), split if move else pieces[at][1]
     pieces = [piece for at, piece in enumerate(pieces) if at not in left_out]
     train, validation, test = (tuple(piece for piece, split in pieces if split == name) for name in SPLITS)
-    remarks = (*splits.remarks, *_grouped(list(map(len, groups)), strangers, move=move))
-    gathered = replace(splits, train=train, validation=validation, test=test, remarks=remarks, skipped=skipped)
+    remarks = [*_grouped(list(map(len, groups)), strangers, move=move), *remarks]
+    gathered = replace(
+        splits, train=train, validation=validation, test=test, remarks=(*splits.remarks, *remarks), skipped=skipped
+    )
     return fill_empty(gathered, lambda piece: piece.group) if move else gathered
 
 
@@ -275,6 +279,13 @@ def _grouped(sizes: Sequence[int], strangers: Sequence[int], *, move: bool) -> l
     if move:
         return [f"{same}, each in one split and one fold. Pieces that changed their split for it: {sum(strangers)}."]
     return [f"{same}, each in one fold. The split is the dataset's own; groups that it separates: {sum(map(bool, strangers))}."]
+
+
+def _kept(medleys: Sequence[tuple[str, str]]) -> list[str]:
+    """Remark on the medleys of a split that is the dataset's own, and where each is."""
+    named = ", ".join(f"{name} ({split})" for name, split in medleys[:5])
+    others = f" and {len(medleys) - 5} more" if len(medleys) > 5 else ""
+    return [f"Holds parts of several other pieces, with which it is in one fold: {named}{others}."] if medleys else []
 
 
 def fill_empty(splits: Splits, group: Callable[[Piece], str]) -> Splits:

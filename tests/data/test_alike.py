@@ -24,10 +24,15 @@ from bench.system.paths import Places
 from .conftest import dataset_class, dataset_module
 
 module = dataset_module("folder", "_alike")
-alike_or_medley, patterns = module.alike, module.patterns
+patterns = module.patterns
 files = dataset_module("folder", "_files")
 Folder = dataset_class("folder")
 Quiet = Callable[[int, int, str], None]
+
+
+def alike_or_medley(pieces: Sequence[Notes]) -> tuple[list[list[int]], list[int]]:
+    groups, medleys = module.alike(pieces)
+    return groups, list(medleys)
 
 
 def alike(pieces: Sequence[Notes]) -> list[list[int]]:
@@ -219,6 +224,24 @@ def test_an_album_costs_itself(tmp_path: Path, quiet: Quiet, n: int) -> None:
     splits = Folder().load(tmp_path, quiet)
     assert [s.source for s in splits.skipped] == ["album.mid", "best of.mid"]
     assert in_splits(splits) == whole
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_an_album_in_a_split_that_stays_is_held_out_with_what_it_quotes(quiet: Quiet, n: int) -> None:
+    works = [Piece(melody(at), f"work {at}") for at in range(24)]
+    whole = Piece(album([piece.notes for piece in works[:6]], n), "Complete Etudes")
+    own = files.gather(
+        Splits((*works[:4], *works[6:20], whole), works[20:], works[4:6]), lambda piece: piece.id, quiet, move=False
+    )
+    assert [piece.id for piece in own.test] == ["work 4", "work 5"]
+    assert not own.skipped
+    assert own.remarks[1] == "Holds parts of several other pieces, with which it is in one fold: Complete Etudes (train)."
+    groups = {piece.id: composition(piece) for piece in (*own.train, *own.validation, *own.test)}
+    assert {name for name, group in groups.items() if group == groups["Complete Etudes"]} == {
+        "Complete Etudes",
+        *(f"work {at}" for at in range(6)),
+    }
+    assert len(set(groups.values())) == 24 - 6 + 1
 
 
 def test_an_album_leaves_the_order_of_all_else(tmp_path: Path, quiet: Quiet) -> None:
