@@ -93,7 +93,9 @@ class External:
     rule: PromptRule = "auto"
 
 
-def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: PromptRule = "auto") -> External:
+def read_external(
+    folder: Path, targets: Sequence[Target], n_notes: int, rule: PromptRule = "auto", pedal: bool = False
+) -> External:
     """Read every MIDI file of a folder as continuations of the targets' prompts.
 
     Parameters
@@ -105,6 +107,8 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
         Notes that each continuation must have; the first `n_notes` count.
     rule : PromptRule
         How to treat prompts in the files, see :func:`bench.external.prompt_match.continuation`.
+    pedal : bool
+        Whether notes last while a sustain pedal holds them, as those of the pieces.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def read_external(folder: Path, targets: Sequence[Target], n_notes: int, rule: P
     for path in sorted(places, key=lambda p: (places[p], p.name)):
         piece, sample = places[path]
         try:
-            file_and_notes = read_continuation(path, (piece, sample), prompts, n_notes, rule)
+            file_and_notes = read_continuation(path, (piece, sample), prompts, n_notes, rule, pedal)
         except DataError as error:
             bad[path.name] = error.message
         else:
@@ -197,7 +201,7 @@ def samples_a_piece(counts: Sequence[int]) -> int:
 
 
 def read_continuation(
-    path: Path, place: tuple[int, int], prompts: Sequence[Notes], n_notes: int, rule: PromptRule
+    path: Path, place: tuple[int, int], prompts: Sequence[Notes], n_notes: int, rule: PromptRule, pedal: bool = False
 ) -> tuple[File, Notes]:
     """Read the continuation in a file: its first `n_notes` notes, without the prompt.
 
@@ -210,6 +214,8 @@ def read_continuation(
         Of all pieces, as read from files.
     n_notes : int
     rule : PromptRule
+    pedal : bool
+        Whether notes last while a sustain pedal holds them.
 
     Raises
     ------
@@ -217,7 +223,7 @@ def read_continuation(
         If it isn't MIDI, has too few notes, begins with another piece's prompt (it would be compared with the wrong music), or
         with nearly its own, and no rule says whether that counts.
     """
-    notes, (piece, sample) = read_midi(path), place
+    notes, (piece, sample) = read_midi(path, pedal=pedal), place
     if not len(notes):
         raise DataError("it holds no notes")
     if notes.onset[-1] >= LATEST:

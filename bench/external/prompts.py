@@ -9,6 +9,7 @@ piece add a second number: ``prompt-007-1.mid``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ def numbers_in(stem: str) -> tuple[int, int] | None:
     """Parse piece and sample from a file's name without its suffix; sample 0 if there is none; None without a piece."""
     numbers = _NUMBERED.search(stem) or _BARE.fullmatch(stem)
     return None if numbers is None else (int(numbers[1]), int(numbers[2] or 0))
+
+
+def extends_notes(options: Mapping[str, Any]) -> bool:
+    """Whether notes of a dataset with these options last while a sustain pedal holds them, so that another system's do too."""
+    return options.get("pedal") == "extend"
 
 
 def as_file(notes: Notes) -> Notes:
@@ -110,7 +116,7 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
         write_json(folder / INDEX, index)  # first: by it a run knows that these files are no music to learn from
         for path, content in files.items():
             write_file(path, content)
-        write_text(folder / README, _readme(index, score, with_targets))
+        write_text(folder / README, _readme(index, score, with_targets, extends_notes(held_out.spec.dataset.options)))
     except OSError as error:
         place = UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.")
         raise refusal(error, place) from error
@@ -180,7 +186,7 @@ def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
     }
 
 
-def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
+def _readme(index: dict[str, Any], score: str, with_targets: bool, pedal: bool) -> str:
     protocol, pieces = index["protocol"], len(index["pieces"])
     notes, last = protocol["notes"], prompt_name(pieces - 1)
     task = (
@@ -195,6 +201,8 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
         "",
         f"How long: at least {notes} notes after the prompt; the first {notes}, sorted by (onset, pitch), are compared.",
         "Notes of all pitched tracks count, drums do not. A file with fewer has failed.",
+        "Durations: a sustain pedal (controller 64) "
+        + ("holds the notes, here as in the files that are scored." if pedal else "is passed over."),
         "Names: a continuation keeps its prompt's file name, or has it in its own: prompt-007.mid, mine-prompt-007.mid.",
         "Several samples of one piece: prompt-007-1.mid, prompt-007-2.mid; as many for every piece.",
         "The prompt: a file may begin with the prompt or hold the continuation alone. It is cut off where the first notes have",

@@ -21,7 +21,7 @@ from bench.errors import DataError, UsageError
 from bench.external.folder import External, midi_files, read_external
 from bench.external.messages import at_row, counts, in_report
 from bench.external.prompt_match import PromptRule
-from bench.external.prompts import INDEX, check_index
+from bench.external.prompts import INDEX, check_index, extends_notes
 from bench.music.isolation import isolated
 from bench.plugins.discovery import find_plugins
 from bench.runner import prepare
@@ -32,7 +32,7 @@ from bench.scoring.score import planned_trials
 from bench.specs.check import ValidNames
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
-from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol
+from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
 from bench.specs.trials import Trial
 from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import FORMAT, write_json
@@ -166,7 +166,7 @@ def score_folder(
     # Before the run's folder is made: a folder that is refused leaves none behind and changes no earlier run.
     held_out = hold_out(resolved, places, fetch=fetch, display=show)
     identified = _identified(folder, prompts, held_out.targets)
-    checked = _check(system, folder, held_out.targets, Path(held_out.prepared.corpus), resolved.protocol.notes, prompt)
+    checked = _check(system, folder, held_out.targets, Path(held_out.prepared.corpus), resolved, prompt)
     if not identified:
         _refuse_unknown(checked.external, held_out.targets)
     where: dict[str, Any] = {"dataset": dataset, "data": data, "plugins": plugins}
@@ -216,11 +216,11 @@ def score_beside(
     places = Places.find(out)
     _check_unused(system, {planned.trial["system"] for planned in record.trials}, places)
     planned_trials(record)  # here and below, before the run's folder is made: a run that is refused leaves none behind
-    protocol = _terms(record).protocol
+    terms = _terms(record)
     corpus = _corpus(record, places)
     targets = base.read_targets()
     _identified(folder, prompts, targets)
-    checked = _check(system, folder, targets, corpus, protocol.notes, prompt)
+    checked = _check(system, folder, targets, corpus, terms, prompt)
     run = _beside(places, source, system, record)
     with run.lock():
         for key in (planned.key for planned in record.trials):
@@ -269,11 +269,11 @@ def _refuse_unknown(external: External, targets: Targets) -> None:
         )
 
 
-def _check(system: str, folder: Path, targets: Targets, corpus: Path, n_notes: int, prompt: PromptRule) -> CheckedFolder:
-    """Read the folder; refuse here whatever can be refused."""
+def _check(system: str, folder: Path, targets: Targets, corpus: Path, terms: Spec | _Terms, prompt: PromptRule) -> CheckedFolder:
+    """Read the folder as the dataset was read; refuse here whatever can be refused."""
     music = load_corpus(corpus)
     with isolated():
-        external = read_external(folder, targets.targets, n_notes, prompt)
+        external = read_external(folder, targets.targets, terms.protocol.notes, prompt, extends_notes(terms.dataset.options))
     try:
         divisions = divide(music, targets)
     except (ValidationError, IndexError) as error:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from symusic import ControlChange, Score
 
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
@@ -127,6 +129,38 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     before = (folder / "report.csv").read_bytes()
     assert call("score", "mine", "--spec", "toy.yaml", "--out", "out").returncode == 0
     assert (folder / "report.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("pedal", ["extend", "ignore"])
+def test_a_sustain_pedal_counts_as_in_the_music(call: Call, tmp_path: Path, pedal: str) -> None:
+    """Scored are the held-out files themselves, note for note and pedal for pedal."""
+    (tmp_path / "music").mkdir()
+    for at in range(24):
+        notes = Notes.from_columns(np.arange(40) / 4, np.full(40, 0.1), 40 + np.arange(40) * (at + 3) % 37, np.full(40, 64))
+        score = Score.from_midi(midi_bytes(notes))
+        for beat in range(0, score.end(), 2 * score.ticks_per_quarter):
+            score.tracks[0].controls.append(ControlChange(beat, 64, 127))
+            score.tracks[0].controls.append(ControlChange(beat + score.ticks_per_quarter, 64, 0))
+        score.dump_midi(tmp_path / "music" / f"{at:02}.mid")
+    spec = {
+        "title": "Pedal",
+        "dataset": {"name": "folder", "options": {"pedal": pedal}},
+        "protocol": {"prompt": 10, "notes": 20, "pieces": 3},
+        "references": ["real", "codec"],
+    }
+    (tmp_path / "pedal.yaml").write_text(json.dumps(spec))
+    assert call("prompts", "pedal.yaml", "--to", "given", "--data", "music").returncode == 0
+    readme = (tmp_path / "given" / "README.txt").read_text()
+    assert ("holds the notes, here as in the files that are scored." in readme) == (pedal == "extend")
+    (tmp_path / "perfect").mkdir()
+    for piece in json.loads((tmp_path / "given" / "prompts.json").read_text())["pieces"]:
+        shutil.copy(tmp_path / "music" / f"{piece['id']}", tmp_path / "perfect" / piece["file"])
+    for words in (("--spec", "pedal.yaml", "--data", "music"), ("--run", "pedal-cpu-scored-perfect", "--name", "again")):
+        done = call("score", "perfect", *words, "--out", "out")
+        assert (done.returncode, done.stderr) == (0, "")
+    perfect = rows(tmp_path / "out" / "runs" / "pedal-cpu-scored-perfect-scored-again")
+    for name in ("perfect", "again"):
+        assert [float(perfect[name][f"{what}_w1"]) for what in ("pitch", "duration", "ioi")] == [0, 0, 0], name
 
 
 @pytest.mark.parametrize("later", [-1.0, 60.0])
