@@ -15,6 +15,7 @@ import numpy as np
 from bench.audit.corruptions import CORRUPTIONS
 from bench.audit.report import rewarded, seen
 from bench.audit.responses import Audit, Cell
+from bench.system.drawing import load_matplotlib
 
 #: Size in inches of one cell (a corruption's five strengths, a metric's two lines), and of the margins.
 CELL = (0.62, 0.36)
@@ -43,6 +44,7 @@ def draw(audit: Audit, kind: str) -> bytes:
 
     Each metric has two lines: its five strengths as colours, weakest first, and under them the number at full strength.
     """
+    load_matplotlib()
     import matplotlib
     from matplotlib.figure import Figure
 

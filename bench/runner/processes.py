@@ -368,9 +368,7 @@ def environment(threads: int, device: str, compiled: Path | None = None) -> dict
         **dict.fromkeys((*pools, "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), number),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        # A user's own choice of these may be for other programs, or be inherited from a notebook.
-        "KERAS_BACKEND": "tensorflow",
-        "MPLBACKEND": "agg",
+        "MPLBACKEND": "agg",  # a user's own choice may be a notebook's
         # Without it, some cuBLAS results differ from run to run.
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         # Likewise for PyTorch's products on a CPU: MKL may otherwise choose threads and order of summation dynamically.

@@ -45,6 +45,7 @@ from bench.storage.run_folder import result_digests, samples_file
 from bench.storage.samples import Samples, Target, read_target_file, write_samples
 from bench.storage.stored import first_problem
 from bench.system import frameworks, gpu, hardware, provenance, speed
+from bench.system.drawing import load_matplotlib
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -209,8 +210,11 @@ class TrialTask:
         stored = read_target_file(Path(self.job["targets"]))
         division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
         targets = [stored.targets[i] for i in division.places]
-        if trial.device == "cuda" and "tensorflow" in self.requires:
-            gpu.load_cusolver()
+        if "tensorflow" in self.requires:
+            load_matplotlib()
+            os.environ["KERAS_BACKEND"] = "tensorflow"  # the user's own choice may be for other programs
+            if trial.device == "cuda":
+                gpu.load_cusolver()
         takes_prompt = bool(plugin.header["PROMPT"])
         model = self._build(plugin)
         if plugin.header["SEES_SAMPLES"]:

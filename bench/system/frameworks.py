@@ -19,6 +19,7 @@ from typing import Any
 from bench.errors import TrialError, UsageError
 from bench.system import gpu
 from bench.system.command import ask
+from bench.system.drawing import load_matplotlib
 from bench.system.hardware import cpu_model
 
 #: Arguments to pip that install a module where there is no GPU; another module is assumed to be called as its package.
@@ -88,8 +89,10 @@ found = {"version": torch.__version__, "gpus": gpus, "cuda": torch.version.cuda,
 print("\\n" + json.dumps(found))
 """,
     "tensorflow": inspect.getsource(gpu.load_cusolver)
+    + inspect.getsource(load_matplotlib)
     + """
 load_cusolver()
+load_matplotlib()
 import json, tensorflow as tf
 gpus = [tf.config.experimental.get_device_details(g).get("device_name", g.name) for g in tf.config.list_physical_devices("GPU")]
 cuda = tf.sysconfig.get_build_info().get("cuda_version")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from bench.errors import UsageError
 from bench.system import gpu
+from bench.system.drawing import load_matplotlib
 from bench.system.frameworks import interpreter
 from bench.system.paths import Places
 
@@ -116,8 +117,11 @@ check("compiler", compiler)
 
 _TENSORFLOW = (
     inspect.getsource(gpu.load_cusolver)
+    + inspect.getsource(load_matplotlib)
     + """
 load_cusolver()
+load_matplotlib()
+os.environ["KERAS_BACKEND"] = "tensorflow"
 import numpy, tensorflow as tf, keras
 tf.config.experimental.enable_tensor_float_32_execution(False)
 where = "/GPU:0" if gpu else "/CPU:0"

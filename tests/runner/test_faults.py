@@ -30,7 +30,7 @@ from bench.storage.outcome import Failure
 from bench.storage.samples import PieceName, Target, read_samples
 from bench.verification import verify_run
 
-from .conftest import Bench, until, workers
+from .conftest import PLUGINS, PROTOCOL, Bench, until, workers
 
 EARLY = "begins at 0.000 s, before the prompt's last onset"
 
@@ -329,10 +329,8 @@ def test_the_environment_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made["OMP_DYNAMIC"] == made["MKL_DYNAMIC"] == "FALSE", "or results depend on how busy the machine is"
     assert made["MKL_CBWR"] == os.environ.get("MKL_CBWR", "AUTO")
     assert made["CUDA_VISIBLE_DEVICES"] == ""
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a notebook's commands have it
-    made = environment(3, "cpu")
-    assert (made["KERAS_BACKEND"], made["MPLBACKEND"]) == ("tensorflow", "agg")
+    assert environment(3, "cpu")["MPLBACKEND"] == "agg"
     assert environment(1, "cuda").get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
@@ -418,8 +416,6 @@ def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path)
     folder.mkdir(parents=True)
     (folder / "free.py").write_text(source.replace('FEATURES = "a fault"', 'FEATURES = "free"\nPROMPT = False'))
     toy.write({"free": {"params": {"how": "early"}}})
-    from .conftest import PLUGINS
-
     assert toy.run(plugins=[PLUGINS, tmp_path / "extra"]).failed == 0
     made = toy.trials()["free", 0]
     midi = read_midi(made / "midi" / "piece-000.mid")
@@ -574,3 +570,63 @@ def test_strays_beside_a_trials_results_cost_nothing(toy: Bench) -> None:
         (place / "midi" / name).write_bytes(b"of the desktop")
     assert toy.run().failed == 0
     assert toy.run().failed == 0
+
+
+MODEL = """
+import os
+import numpy as np
+import bench.api
+from bench.api import FIELDS, Notes
+
+FEATURES = "its backend of Keras"
+LIKELIHOOD = "exact"
+REQUIRES = {requires}
+
+
+class Model(bench.api.Model):
+    def generate(self, prompts, n_notes, seed, constraint=None):
+        if not hasattr(self, "buffers"):
+            self.buffers = [np.zeros((len(prompts), n_notes), kind) for kind in (float, float, np.uint8, np.uint8)]
+        for prompt, onset, duration, pitch, velocity in zip(prompts, *self.buffers):
+            onset[:] = prompt.onset[-1] + np.arange(n_notes) / 4
+            duration[:], velocity[:] = 0.25, 64
+            pitch[:] = np.random.default_rng(seed).integers(40, 80, n_notes)
+        return [Notes(*columns) for columns in zip(*self.buffers)]
+
+    def log_likelihood(self, pieces):
+        buffer = np.zeros((max(len(piece.notes) for piece in pieces), len(FIELDS)))
+        for number, piece in enumerate(pieces):
+            buffer[:] = -1 - number
+            yield buffer[: len(piece.notes)]
+
+    def facts(self):
+        return {{"backend": os.environ.get("KERAS_BACKEND", "")}}
+"""
+
+
+def test_arrays_that_a_model_fills_again_are_not_stored_for_others(toy: Bench) -> None:
+    plugin = toy.folder / "fills.py"
+    plugin.write_text(MODEL.format(requires="()"))
+    toy.write({"fills": {}}, protocol={**PROTOCOL, "samples": 3})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    samples = toy.notes("fills")
+    assert len({tuple(notes.pitch) for (piece, _), notes in samples.notes.items() if piece == 0}) == 3
+    assert samples.likelihood_sum is not None
+    assert samples.likelihood_notes is not None
+    nats = samples.likelihood_sum[:, 0] / samples.likelihood_notes
+    assert nats.tolist() == [-1.0 - number for number in range(len(nats))]
+    assert len(nats) > 1
+
+
+@pytest.mark.parametrize(("requires", "backend"), [("()", "jax"), ("('tensorflow',)", "tensorflow")])
+def test_keras_has_the_users_backend_but_in_plugins_for_tensorflow(
+    toy: Bench, monkeypatch: pytest.MonkeyPatch, requires: str, backend: str
+) -> None:
+    if requires != "()":
+        pytest.importorskip("tensorflow")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    plugin = toy.folder / "fills.py"
+    plugin.write_text(MODEL.format(requires=requires))
+    toy.write({"fills": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    assert toy.outcome("fills")["facts"]["backend"] == backend

@@ -17,6 +17,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bench.system.drawing import load_matplotlib
+
 #: Width of a figure, inches: it is legible on a telephone as it is; a wide page sets several side by side.
 WIDTH = 3.75
 
@@ -136,11 +138,12 @@ def drawing(name: str, height: float, paint: Callable[[Any], None], label: str, 
     label, caption : str
     """
     with _quiet():
+        load_matplotlib()
         from matplotlib import style
         from matplotlib.figure import Figure
 
     out = io.BytesIO()
-    # After "default", so that a reader's own matplotlibrc changes nothing.
+    # After "default", as a notebook may have loaded its own.
     with _quiet(), style.context(["default", _SETTINGS]):
         figure = Figure(figsize=(WIDTH, height))
         paint(figure)

@@ -1,0 +1,31 @@
+"""Import of matplotlib, whose settings are this project's own."""
+
+
+def load_matplotlib() -> None:
+    """Import matplotlib, if it is installed and not imported already, with its own defaults.
+
+    It would read a file ``matplotlibrc`` of the current folder, else of the user: in a folder that others made it may be damaged,
+    or a named pipe, whose end never comes. Keras imports it too.
+
+    The frameworks' interpreters, where bench may not be installed, get the text of this function.
+    """
+    import importlib.util
+    import os
+    import sys
+    from pathlib import Path
+
+    if "matplotlib" in sys.modules or importlib.util.find_spec("matplotlib") is None:
+        return
+    before = os.environ.get("MATPLOTLIBRC")
+    here = os.open(".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        os.environ["MATPLOTLIBRC"] = os.devnull
+        os.chdir(Path(os.__file__).parent)
+        importlib.import_module("matplotlib")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        if before is None:
+            del os.environ["MATPLOTLIBRC"]
+        else:
+            os.environ["MATPLOTLIBRC"] = before

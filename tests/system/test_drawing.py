@@ -1,0 +1,49 @@
+"""Settings of matplotlib that lie in the current folder are not read."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.system.frameworks import framework_report
+
+CODE = """
+import os
+from pathlib import Path
+from bench.system.drawing import load_matplotlib
+before = Path.cwd()
+load_matplotlib()
+import matplotlib
+print(matplotlib.rcParams["lines.linewidth"], Path.cwd() == before, "MATPLOTLIBRC" in os.environ)
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "other encoding", "setting", "home"])
+def test_settings_of_others_are_not_read(kind: str, tmp_path: Path) -> None:
+    """Of a received folder they may be damaged, or a named pipe, whose end never comes."""
+    (tmp_path / "here").mkdir()
+    file = tmp_path / ("home" if kind == "home" else "here") / "matplotlibrc"
+    file.parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_bytes(b"lines.linewidth: 7\n" if kind == "setting" else b"# f\xfcr mich\nlines.linewidth: 7\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MPLCONFIGDIR": str(tmp_path / "home")}
+    environment.pop("MATPLOTLIBRC", None)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", CODE], cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.returncode) == ("1.5 True False\n", 0), done.stderr
+
+
+def test_a_framework_that_imports_it_is_seen_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorflow")
+    os.mkfifo(tmp_path / "matplotlibrc")
+    monkeypatch.chdir(tmp_path)
+    report = framework_report("tensorflow", ("tensorflow",), timeout=60)
+    assert (report["error"], report["version"]) == (None, importlib.metadata.version("tensorflow-cpu"))
