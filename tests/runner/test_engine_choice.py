@@ -288,6 +288,21 @@ def test_an_option_with_which_nothing_is_submitted_is_refused(tmp_path: Path, mo
     assert not (tmp_path / "units" / "slurm.json").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_folder_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    answers = {"sbatch": f'printf "%s\\0" "$@" > {log}; echo 1', "scontrol": "echo MaxArraySize = 2"}
+    answer_as_slurm(tmp_path, answers, monkeypatch)
+    folder = tmp_path / os.fsdecode(b"r\xfc 100%")
+    folder.mkdir()
+    work = Work(RunFolder(folder), [{"key": "a"}], [], "cpu", Signals(), lambda job, event: None)
+    slurm.Arrays(slurm.Engine(), work).submit([{"key": "a"}])
+    (script,) = (folder / "units").glob("array-*.sh")
+    assert b"r\xfc 100%" in script.read_bytes()
+    subprocess.run(["/bin/sh", "-n", script], check=True)
+    assert b"--output=%s" % os.fsencode(folder.resolve() / "units").replace(b"%", b"%%") in log.read_bytes()
+
+
 def test_a_limit_holds_over_all_arrays_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over those of one call, those that an earlier one left, and those of trials that start again."""
     log = tmp_path / "log"

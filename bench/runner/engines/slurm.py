@@ -169,7 +169,8 @@ class Arrays(Cluster):
     def _submit_array(self, keys: list[str], before: str) -> str:
         """Submit one and return its number; a limit holds within an array, so with one it starts after the arrays before."""
         script = self._folder / f"array-{keys[0]}.sh"
-        script.write_text(SCRIPT.format(keys="\n".join(keys), command=shlex.join(command(self._work.folder.path))))
+        text = SCRIPT.format(keys="\n".join(keys), command=shlex.join(command(self._work.folder.path)))
+        script.write_bytes(os.fsencode(text))  # a path may be no text
         throttle = f"%{self._engine.jobs}" if self._engine.jobs else ""
         after = [f"--dependency=afterany:{before}"] if throttle and before else []
         said = _ask(
@@ -182,7 +183,7 @@ class Arrays(Cluster):
             f"--array=0-{len(keys) - 1}{throttle}",
             f"--job-name={self._name}",
             f"--cpus-per-task={self._engine.threads(self._work.scale)}",
-            f"--output={self._folder.resolve()}/slurm-%A_%a.log",
+            f"--output={str(self._folder.resolve()).replace('%', '%%')}/slurm-%A_%a.log",
             str(script),
         )
         number = said.strip().split(";")[0]
