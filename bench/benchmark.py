@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.errors import BenchError, DataError, UsageError
+from bench.errors import BenchError, DataError, StoppedError, UsageError
 from bench.formatting import Grid, html_table
 from bench.runner.datasets import Sink
 from bench.runner.engines.choice import choose_engine
-from bench.runner.processes import Signals, StoppedError
+from bench.runner.processes import Signals
 from bench.runner.session import Session
 from bench.specs.load import load_spec, shipped_specs
 from bench.specs.scales import choose_scale
@@ -186,7 +186,10 @@ def run(
             session.run(fetch)
             if sound:
                 render_after_run(folder.path, show)
-            return report(folder.path, show) if reports else RunResult(folder.path)
+            result = report(folder.path, show) if reports else RunResult(folder.path)
+            if signals.received:  # where a library's callback can only pass it over
+                raise StoppedError(signals.received[0])
+            return result
         except StoppedError as stopped:
             raise StoppedError(stopped.number, f"The same command resumes from here: {folder.path}") from None
 

@@ -11,6 +11,7 @@ import errno
 import json
 import re
 import shlex
+import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -55,6 +56,30 @@ class BenchError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class StoppedError(BaseException):
+    """The user or the system stopped the run. Finished trials are kept.
+
+    Like KeyboardInterrupt no Exception, so that nothing which catches what a library or a file does takes it for that.
+
+    Parameters
+    ----------
+    number : int
+        Number of the signal.
+    hint : str
+        How to resume.
+    """
+
+    def __init__(self, number: int, hint: str = "") -> None:
+        self.message = f"Stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}."
+        super().__init__(self.message)
+        self.number = number
+        self.hint = hint
+        self.exit_code = 128 + number
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

@@ -16,7 +16,7 @@ import typer
 
 from bench.cli import audit, compare, data, export, external, gate, history, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
-from bench.errors import BenchError, import_refused
+from bench.errors import BenchError, StoppedError, import_refused
 
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
 #: two as a shell reports the signals.
@@ -163,8 +163,8 @@ def _settle_output() -> None:
 def _run() -> None:
     try:
         app(prog_name="bench")
-    except (BenchError, OSError, MemoryError) as error:
-        known = as_bench_error(error)
+    except (BenchError, StoppedError, OSError, MemoryError) as error:
+        known = error if isinstance(error, StoppedError) else as_bench_error(error)
         _say(known)
         sys.exit(known.exit_code)
     except KeyboardInterrupt:
@@ -185,7 +185,7 @@ def _run() -> None:
         sys.exit(INTERNAL)
 
 
-def _say(error: BenchError) -> None:
+def _say(error: BenchError | StoppedError) -> None:
     """Print an error; where nothing can be printed, as on a full disk, the exit code still tells."""
     with contextlib.suppress(OSError):
         show_error(make_console(stderr=True), error)

@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from bench.errors import INCOMPLETE, NOT_COMPARABLE, BenchError, UsageError, did_you_mean, machine_error, refusal
+from bench.errors import INCOMPLETE, NOT_COMPARABLE, BenchError, StoppedError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
 from bench.system.disk import is_file
 from bench.system.paths import SEARCH
@@ -81,7 +81,7 @@ def tell_left_out(problems: Sequence[str]) -> None:
         print_line(make_console(stderr=True), f"left out: {problem}")
 
 
-def show_error(console: Console, error: BenchError, prefix: str = "") -> None:
+def show_error(console: Console, error: BenchError | StoppedError, prefix: str = "") -> None:
     """Print an error's message and its hint."""
     console.print(Text.assemble(("error: ", "bold red"), prefix + error.message), soft_wrap=True)
     if error.hint:

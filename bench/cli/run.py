@@ -45,7 +45,6 @@ def run_all(
     """
     from bench.runner.engines.choice import engine_options
     from bench.runner.engines.remote import SubmittedError
-    from bench.runner.processes import StoppedError
     from bench.specs.load import load_spec, shipped_specs
     from bench.specs.scales import choose_scale
     from bench.system.paths import Places
@@ -66,8 +65,6 @@ def run_all(
         try:
             where = {"data": data or (), "plugins": plugins or (), "out": out}
             result = _run(console, quiet, name, scale=scale, jobs=jobs, sound=sound, **where, **started)
-        except StoppedError:
-            raise
         except SubmittedError as submitted:
             print_line(console, f"{name}: {submitted}")
         except (BenchError, OSError, MemoryError) as error:

@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import Verified
-from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, TrialError, UsageError, did_you_mean
+from bench.errors import (
+    BenchError,
+    DataError,
+    MachineError,
+    PluginError,
+    SpecError,
+    StoppedError,
+    TrialError,
+    UsageError,
+    did_you_mean,
+)
 from bench.formatting import brief
 from bench.plugins.header import Plugin
 from bench.runner import processes
-from bench.runner.processes import Ending, Signals, StoppedError, Task
+from bench.runner.processes import Ending, Signals, Task
 from bench.storage.files import tail
 from bench.storage.records import Prepared
 from bench.system import hardware

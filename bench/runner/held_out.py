@@ -6,8 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import StoppedError
 from bench.runner.datasets import Sink, prepare_dataset
-from bench.runner.processes import Signals, StoppedError
+from bench.runner.processes import Signals
 from bench.specs.schema import Spec
 from bench.storage.corpus import Corpus, load_corpus
 from bench.storage.records import Prepared

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.errors import BenchError, UsageError, refusal
+from bench.errors import StoppedError, UsageError, refusal
 from bench.runner.events import LAST_TURNS, EventReader
 from bench.storage.files import write_json
 from bench.system.disk import open_log
@@ -36,23 +36,6 @@ TICK = 0.2
 SHORT_TICK = 0.01
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-
-
-class StoppedError(BenchError):
-    """The user or the system stopped the run. Finished trials are kept.
-
-    Parameters
-    ----------
-    number : int
-        Number of the signal.
-    hint : str
-        How to resume.
-    """
-
-    def __init__(self, number: int, hint: str = "") -> None:
-        super().__init__(f"Stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}.", hint)
-        self.number = number
-        self.exit_code = 128 + number
 
 
 class Signals:

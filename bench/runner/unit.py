@@ -21,10 +21,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, StoppedError
 from bench.runner import processes
 from bench.runner.lease import TAKEOVER, Holder, Lease, host
-from bench.runner.processes import Signals, StoppedError
+from bench.runner.processes import Signals
 from bench.runner.supervision import Supervisor, trial_task
 from bench.storage.files import make_way
 from bench.storage.outcome import Done

@@ -23,13 +23,13 @@ CLOCKED = ("seconds", "yardsticks", "rate", "memory", "per_second")
 
 CODE = """
 import json, os, sys, bench
-from bench.errors import BenchError
+from bench.errors import BenchError, StoppedError
 def show(event):
     print(event["event"], event.get("label", ""), event.get("text", ""), event.get("message", ""), flush=True)
 try:
     result = bench.run(**json.loads(os.environ["GIVEN"]), display=show)
-except BenchError as error:
-    print(error, getattr(error, "hint", ""), file=sys.stderr)
+except (BenchError, StoppedError) as error:
+    print(error, error.hint, file=sys.stderr)
     sys.exit(error.exit_code)
 from bench.storage.run_folder import RunFolder
 failed = [o for o in RunFolder(result.folder).outcomes().values() if o.status == "failed"]

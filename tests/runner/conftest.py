@@ -58,11 +58,11 @@ class Bench:
         """Run the spec in a process of its own; it exits as the command line does."""
         code = textwrap.dedent(f"""
             import sys, bench
-            from bench.errors import BenchError
+            from bench.errors import BenchError, StoppedError
             try:
                 result = bench.run({str(self.spec)!r}, scale="cpu", sound=False, plugins=[{str(PLUGINS)!r}],
                                    out={str(self.out)!r}, jobs={jobs})
-            except BenchError as error:
+            except (BenchError, StoppedError) as error:
                 print(error, file=sys.stderr)
                 sys.exit(error.exit_code)
             sys.exit(3 if result.failed else 0)

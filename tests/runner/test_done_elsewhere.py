@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench.errors import DataError
+from bench.errors import DataError, StoppedError
 from bench.runner import unit
 from bench.runner.engines import local, remote, slurm
 from bench.runner.engines.engine import Job, Work
 from bench.runner.engines.remote import Cluster, State
 from bench.runner.lease import Holder
-from bench.runner.processes import Signals, StoppedError
+from bench.runner.processes import Signals
 from bench.runner.supervision import trial_task
 
 from .conftest import PLUGINS, Bench

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from bench.errors import StoppedError
 from bench.runner.events import EventReader, parse_event
-from bench.runner.processes import Ending, Signals, StoppedError, Task, run_tasks
+from bench.runner.processes import Ending, Signals, Task, run_tasks
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.errors import StoppedError
 from bench.runner.engines import local
-from bench.runner.processes import StoppedError
 from bench.runner.unit import DONE, STOPPED, command, unit_files
 from bench.storage.files import BusyError, write_json
 from bench.storage.run_folder import RunFolder

@@ -1,8 +1,15 @@
 """Sound at the end of a run: one line, never an error."""
 
+import os
+import signal
+from types import SimpleNamespace
+
 import pytest
+from symusic import Score
 
 from bench.benchmark import render_after_run
+from bench.errors import StoppedError
+from bench.runner.processes import Signals
 
 from .sample_run import SYNTHESIZER, run_with_midi
 
@@ -47,3 +54,20 @@ def test_one_damaged_midi_file(run):
 def test_a_refusal_of_the_machine_costs_the_sound_only(run, monkeypatch):
     monkeypatch.setenv("BENCH_SOUNDFONT", "/proc/self/mem")  # its first byte can't be read: EIO
     assert messages(run)[0].startswith("no sound: Input/output error. When that is fixed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_and_is_no_damage_of_the_music(run, monkeypatch, number):
+    parsed = []
+
+    def parse(raw, ttype):
+        parsed.append(raw)
+        if len(parsed) == 2:
+            os.kill(os.getpid(), number)
+        return Score.from_midi(raw, ttype=ttype)
+
+    monkeypatch.setattr("symusic.Score", SimpleNamespace(from_midi=parse))
+    with Signals(), pytest.raises(StoppedError) as stopped:
+        messages(run)
+    assert (stopped.value.exit_code, len(parsed)) == (128 + number, 2)
+    assert "Stopped" not in "".join(path.read_text() for path in run.rglob("*.json"))

@@ -20,13 +20,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, StoppedError
 from bench.formatting import listed, plural
 from bench.runner.engines import engine
 from bench.runner.engines.engine import Job, Work
 from bench.runner.events import EventReader
 from bench.runner.lease import Lease
-from bench.runner.processes import Signals, StoppedError
+from bench.runner.processes import Signals
 from bench.runner.supervision import Supervisor, trial_task
 from bench.runner.unit import UNSEEN, shared_places, unit_files
 from bench.specs.schema import Scale
