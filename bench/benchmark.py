@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,10 @@ from bench.runner.processes import Signals
 from bench.runner.session import Session
 from bench.specs.load import load_spec, shipped_specs
 from bench.specs.scales import choose_scale
-from bench.specs.schema import NAME, Scale, Spec
+from bench.specs.schema import Scale, Spec
 from bench.storage.files import read_json
 from bench.storage.run_folder import RunFolder
-from bench.system.paths import SEARCH, Places
+from bench.system.paths import SEARCH, Places, check_run_name
 
 
 @dataclass(frozen=True)
@@ -169,6 +168,11 @@ def run(
         folder_name = name
     elif name is not None:
         folder_name = _free_name(name, file or spec, resolved, places)
+    elif folder_name.startswith(SEARCH):
+        raise UsageError(
+            f"The spec's name {resolved.name!r} begins with {SEARCH}, as folders of searches do, which are never the latest run.",
+            "Rename its file, or name the run: --name.",
+        )
     folder = RunFolder(places.out / "runs" / folder_name)
     with folder.lock(), Signals() as signals:
         call = {
@@ -219,11 +223,7 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
 
 def _check_name(name: str, spec: Spec | str | Path, scale: Scale, places: Places) -> None:
     """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced."""
-    if not isinstance(name, str) or not re.fullmatch(NAME, name) or name == "latest" or name.startswith(SEARCH):
-        raise UsageError(
-            f"The name {name!r} can't name a run.",
-            f"Give at most 100 letters, digits and _ . + -, not latest or {SEARCH}…",
-        )
+    check_run_name(name)
     folder = RunFolder(places.out / "runs" / name)
     stored = folder.read_if_intact()
     if stored is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 
 from bench.errors import DataError, UsageError
 from bench.formatting import listed
-from bench.specs.schema import NAME, Spec
+from bench.specs.schema import Spec
 from bench.specs.trials import Trial, in_folds, trial_key, unfold
 from bench.storage.files import FORMAT, DamagedError, timestamp, write_json
 from bench.storage.outcome import Done
@@ -24,6 +23,7 @@ from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
 from bench.storage.stored import first_problem
 from bench.system.disk import copy_file, exists, file_digest
+from bench.system.paths import check_run_name
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
 _ROWS = ("models", "references", "seeds", "title", "description", "tuned", "search", "extends", "suits", "name")
@@ -81,8 +81,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     for i, run in enumerate(runs):
         if any(run.exists() and other.exists() and run.samefile(other) for other in runs[:i]):
             raise UsageError(f"{run} is given twice.", "Name each run once.")
-    if not re.fullmatch(NAME, into.name):
-        raise UsageError(f"{into.name!r} can't name a run: at most 100 letters, digits and _ . + -, beginning with no sign.")
+    check_run_name(into.name)
     if exists(into):
         raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
     folders = [RunFolder(run) for run in runs]

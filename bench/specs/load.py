@@ -21,8 +21,9 @@ from bench.specs.check import ValidNames, check_names
 from bench.specs.document import Address, Document, Mark, read_yaml
 from bench.specs.layers import at_scale, fold, fold_at
 from bench.specs.messages import spec_error
-from bench.specs.schema import FIXED, NAME, Scale, Spec
+from bench.specs.schema import FIXED, Scale, Spec
 from bench.specs.trials import row_of
+from bench.system.paths import NAME
 
 SPECS = Path(__file__).resolve().parent
 

@@ -12,6 +12,7 @@ from bench.config import Frozen, as_tuple
 from bench.metrics.thresholds import parse
 from bench.music.harmony.settings import Harmony
 from bench.specs.layers import overlay
+from bench.system.paths import NAME
 
 Scale = Literal["smoke", "cpu", "gpu"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -24,9 +25,6 @@ LEAVE_ONE_OUT = "leave-one-out"
 
 #: Keys that no scale can override: they name the spec, not what is run.
 FIXED = ("name", "extends", "suits", "scales")
-
-#: Names of specs, which are names of folders too: no path leads out of one.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
 
 #: Most seeds that a number may stand for.
 _MOST_SEEDS = 10_000

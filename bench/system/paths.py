@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,25 @@ from typing import Any
 from bench.errors import UsageError
 from bench.music.folders import folders
 
+#: Names of specs and runs, which are names of folders too: no path leads out of one.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
+
 #: Beginning of the name of a search's folder, see `bench tune`.
 SEARCH = "tune-"
+
+
+def check_run_name(name: object) -> None:
+    """Refuse a name that is no folder's, that stands for a run, or that says that the folder is a search's.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or name == "latest" or name.startswith(SEARCH):
+        raise UsageError(
+            f"The name {name!r} can't name a run.",
+            f"Give at most 100 letters, digits and _ . + -, beginning with no sign, and not latest or {SEARCH}…",
+        )
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,9 @@ def test_a_link_where_the_draft_lies_leads_nowhere(made: dict[str, Path], tmp_pa
 def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="exists already"):
         merge_runs([made["first"], made["second"]], made["whole"])
+    for name in ("latest", "tune-both", "a b"):
+        with pytest.raises(UsageError, match="can't name a run"):
+            merge_runs([made["first"], made["second"]], made["whole"].with_name(name))
     with pytest.raises(UsageError, match="is given twice"):
         merge_runs([made["first"], made["second"], made["first"] / ".." / "first"], made["whole"].with_name("new"))
     with pytest.raises(UsageError, match="two runs or more"):

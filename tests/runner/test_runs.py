@@ -590,11 +590,15 @@ def test_a_run_of_its_own_name(toy: Bench, tmp_path: Path, monkeypatch: pytest.M
     for refused in (run("nightly", spec=other), run("nightly", scale="smoke")):
         assert isinstance(refused.exception, UsageError)
         assert "nightly is a run of" in str(refused.exception)
-    for name in ("latest", "../up", "", "a b"):
+    for name in ("latest", "../up", "", "a b", "tune-x"):
         assert "can't name a run" in str(run(name).exception)
     for name, refused in (("nightly", "nightly is a run of"), ("latest", "can't name a run")):
         with pytest.raises(UsageError, match=refused):
             run_spec(other, name=name, scale="cpu", plugins=[PLUGINS], out=toy.out)
+    search = toy.folder / "tune-rates.yaml"  # its run would pass for a search, and never be the latest
+    search.write_text(toy.spec.read_text())
+    with pytest.raises(UsageError, match="'tune-rates' begins with tune-"):
+        run_spec(search, scale="cpu", plugins=[PLUGINS], out=toy.out)
 
 
 def test_one_name_is_a_list_of_one(toy: Bench) -> None:
