@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -88,6 +88,8 @@ class Model(bench.api.Model):
         Sampling temperature; probability of the nucleus drawn from.
     grammar : bool
         Draw no token that the tokenizer's own grammar forbids after the one before. Has no effect with merged tokens (BPE).
+    pedal : {"", "ignore"}
+        What becomes of a sustain pedal that the model writes: it can only be ignored, which must be said.
 
     Raises
     ------
@@ -103,6 +105,7 @@ class Model(bench.api.Model):
     temperature: float = 1.0
     top_p: float = 1.0
     grammar: bool = True
+    pedal: Literal["", "ignore"] = ""
 
     def __post_init__(self) -> None:
         if self.is_id and not COMMIT.fullmatch(self.revision):
@@ -116,6 +119,8 @@ class Model(bench.api.Model):
                 raise PluginError(f"huggingface: {name} is {getattr(self, name)}, must be above 0 and finite.")
         if self.context != int(self.context) or self.context < 2:
             raise PluginError(f"huggingface: context is {self.context}, must be a whole number of 2 or more.")
+        if self.pedal not in ("", "ignore"):
+            raise PluginError(f"huggingface: pedal is {self.pedal!r}, must be 'ignore' or be left out.")
         if not 0 < self.top_p <= 1:
             raise PluginError(f"huggingface: top_p is {self.top_p}, must be above 0 and at most 1.")
         self.device = torch.device("cpu")
@@ -228,6 +233,11 @@ class Model(bench.api.Model):
             raise DataError(
                 f"huggingface: {type(self._tokenizer).__name__} has several tokens at each position, a language model has one.",
                 "Continue bench's prompts where the model runs, and score the files: `bench score`.",
+            )
+        if self._tokenizer.config.use_sustain_pedals and self.pedal != "ignore":
+            raise DataError(
+                "huggingface: the model writes a sustain pedal, and its notes would last only as long as their keys are down.",
+                "Set pedal: ignore if the dataset's is ignored too; else score files of it, whose pedal counts: `bench score`.",
             )
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(

@@ -181,6 +181,7 @@ def test_a_narrow_nucleus_repeats_itself(tmp_path: Path) -> None:
         ({"top_p": 1.5}, "top_p is 1.5, must be above 0 and at most 1"),
         ({"context": 1}, "context is 1, must be a whole number of 2 or more"),
         ({"context": 2.5}, "context is 2.5, must be a whole number of 2 or more"),
+        ({"pedal": "extend"}, "pedal is 'extend', must be 'ignore' or be left out"),
         ({"tempo": math.inf}, "tempo is inf, must be above 0 and finite"),
     ],
 )
@@ -279,6 +280,16 @@ def test_another_tokenizer_is_other_weights_and_a_larger_one_refused(tmp_path: P
     (other / "tokenizer.json").unlink()
     with pytest.raises(DataError, match="there is no tokenizer of MidiTok at"):
         model.generate([NOTHING], 1, 0)
+
+
+def test_a_model_that_writes_a_pedal_is_one_that_ignores_it(tmp_path: Path) -> None:
+    folder = made(tmp_path / "model", "REMI")
+    miditok.REMI(miditok.TokenizerConfig(num_velocities=16, use_sustain_pedals=True)).save_pretrained(folder)
+    with pytest.raises(DataError, match="the model writes a sustain pedal") as caught:
+        ready(folder).generate([NOTHING], 1, 0)
+    assert "pedal: ignore" in caught.value.hint
+    with pytest.raises(DataError, match=r"the tokenizer has \d+ tokens, the model \d+"):  # further on: it isn't this model's
+        ready(folder, pedal="ignore").generate([NOTHING], 1, 0)
 
 
 def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
