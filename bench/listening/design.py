@@ -90,9 +90,11 @@ def _cells(contestants: int, prompts: Sequence[int], rng: np.random.Generator) -
     pairs = list(combinations(range(contestants), 2))
     order = [rng.permutation(prompts).tolist() for _ in pairs]  # each pair meets the prompts in an order of its own
     first_left = rng.integers(0, 2, len(pairs))
+    # The same in both halves: so a pair on a prompt comes again after half of the cells, and no form has it twice.
+    turns = [rng.permutation(len(pairs)).tolist() for _ in prompts]
     cells = []
     for turn in range(2 * len(prompts)):
-        for i in rng.permutation(len(pairs)).tolist():
+        for i in turns[turn % len(prompts)]:
             # Sides alternate from prompt to prompt; in the second half each prompt has the other side.
             swapped = (turn + turn // len(prompts) * (1 + len(prompts) % 2) + first_left[i]) % 2
             left, right = pairs[i][::-1] if swapped else pairs[i]

@@ -79,6 +79,15 @@ def test_who_stops_half_way_counts(systems: int, prompts: int, questions: int) -
             assert sum(q.kind == "catch" for q in answered) == LEAST_CATCHES
 
 
+@pytest.mark.parametrize("systems", [2, 3, 4, 6])
+def test_no_form_asks_a_pair_on_a_prompt_twice(systems: int) -> None:
+    for questions in range(1, 40):
+        for seed in range(3):
+            for form in make_forms(systems, range(5), questions, seed):
+                asked = [(q.prompt, *sorted((q.left, q.right))) for q in form if q.kind == "pair"]
+                assert len(set(asked)) == len(asked)
+
+
 def test_no_place_is_always_repeated_or_caught() -> None:
     """Who knows the design knows neither which pairs come again nor which prompt the random notes follow."""
     forms = make_forms(5, range(12), 20, seed=3)
