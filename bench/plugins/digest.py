@@ -111,8 +111,12 @@ def _unknown_packages(known: Sequence[Path]) -> dict[str, list[Path]]:
     for name, module in list(sys.modules.items()):
         if "." in name or name in _OTHERS or name.startswith("bench_plugins_"):
             continue
-        places = [place for place in (getattr(module, "__file__", None), *getattr(module, "__path__", ())) if place is not None]
-        for path in (Path(place).absolute() for place in places):
+        try:
+            found = (getattr(module, "__file__", None), *getattr(module, "__path__", ()))
+            places = [Path(place).absolute() for place in found if place is not None]
+        except Exception:  # what a library puts there in place of a module may have anything for these
+            continue
+        for path in places:
             if _is_users(path) and not any(path.is_relative_to(package) for package in known):
                 unknown.setdefault(name, []).append(path)
     return unknown

@@ -60,6 +60,9 @@ _SYSTEM = tuple(
     )
 )
 
+#: The same as texts, for a quick look.
+_INSTALLED = tuple(f"{place}{os.sep}" for place in _SYSTEM)
+
 #: Suffixes of code that another program may be given to run.
 _SCRIPTS = (*SOURCE_SUFFIXES, ".sh", ".jl", ".R", ".r", ".pl", ".rb", ".lua", ".js", ".jar")
 
@@ -207,9 +210,18 @@ def _note_foreign(path: Path) -> None:
 
 
 def _add(path: str, written: bool = False) -> None:
-    (_WRITTEN if written else _READ).add(path)
-    if _forked is not None and os.getpid() != _forked.process and _forked.are_open():
+    paths = _WRITTEN if written else _READ
+    if path in paths:
+        return
+    paths.add(path)
+    # A child may import thousands of installed modules, and there may be hundreds of children.
+    if _forked is not None and os.getpid() != _forked.process and not _is_installed(path) and _forked.are_open():
         os.write(_forked.file.fileno(), b"rw"[written : written + 1] + os.fsencode(Path(path).absolute()) + b"\0")
+
+
+def _is_installed(path: str) -> bool:
+    """Whether a file, or what it is a link to, is of the system or the interpreter."""
+    return os.path.realpath(path).startswith(_INSTALLED)
 
 
 def _source(path: str) -> str:
