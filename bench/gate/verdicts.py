@@ -114,7 +114,7 @@ def judge(
     pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds, earlier)]
     tested, tests = _test(pairs, alpha)
     compared = {v.system for v in tested if v.before is not None and v.now is not None}
-    if not compared:
+    if not compared and not now.incomplete:  # else these rows say what is missing
         return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
     rows = tuple(_rows(before, now, compared))
     return Judgement(before.run, now.run, (), tuple(warnings(before, now)), rows, tuple(tested), tests)

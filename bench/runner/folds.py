@@ -51,8 +51,12 @@ class Division:
 
 
 def pooled(corpus: Corpus) -> Corpus:
-    """Move all pieces of a corpus into its test split: training, validation, then test pieces. The noise is of its own split."""
-    return replace(corpus, train=(), validation=(), test=(*corpus.train, *corpus.validation, *corpus.test), noise=None)
+    """Move all pieces of a corpus into its test split: training, validation, then test pieces.
+
+    Noise and entropy are of its own test pieces, and dropped.
+    """
+    pieces = (*corpus.train, *corpus.validation, *corpus.test)
+    return replace(corpus, train=(), validation=(), test=pieces, noise=None, entropy=None)
 
 
 def composition(piece: Piece) -> str:

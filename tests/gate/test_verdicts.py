@@ -412,6 +412,13 @@ class TestTerms:
         judged = judge(run(lstm=system(pitch_distance=flat(1.0))), run(gan=system(pitch_distance=flat(1.0))))
         assert (judged.obstacles, judged.exit_code) == (("no value is in both runs",), 4)
 
+    def test_a_run_of_which_every_trial_failed_is_incomplete(self):
+        judged = judge(RUN, changed(RUN, "lstm", seeds=(), metrics={}, failed={"0": "out of memory", "1": "out of memory"}))
+        assert (judged.obstacles, judged.exit_code) == ((), 3)
+        (failed,) = [row for row in judged.rows if row.system == "lstm"]
+        assert failed.status == "failed"
+        assert "out of memory" in failed.reason
+
 
 @given(by=st.floats(-20, 20), metric=st.sampled_from(["pitch_distance", "pitch_sd_ratio", "unique_pitches"]))
 def test_worse_one_way_is_better_the_other(by, metric):

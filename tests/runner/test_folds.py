@@ -217,6 +217,8 @@ def test_pooled_keeps_all() -> None:
     given = corpus([piece("a")], [piece("b")], [piece("c")])
     assert [p.id for p in pooled(given).test] == ["a", "b", "c"]
     assert pooled(given).train == pooled(given).validation == ()
+    alone = replace(given, noise={"total": 1.0}, entropy={"total": 7.0})
+    assert (pooled(alone).noise, pooled(alone).entropy) == (None, None), "of its test pieces"
 
 
 @pytest.mark.parametrize("group", [None, "", "  "])
