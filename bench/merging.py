@@ -16,7 +16,7 @@ from bench.errors import DataError, UsageError
 from bench.formatting import listed
 from bench.specs.schema import Spec
 from bench.specs.trials import Trial, in_folds, trial_key, unfold
-from bench.storage.files import FORMAT, DamagedError, timestamp, write_json
+from bench.storage.files import FORMAT, DamagedError, NoLocksError, hold, timestamp, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
@@ -225,19 +225,23 @@ def _sources(
 @contextlib.contextmanager
 def _draft(into: Path) -> Iterator[RunFolder]:
     """Make a folder beside `into` that takes its name at the end of the block, and is removed if that fails."""
-    path = into.with_name(f".{into.name}.merging")
-    if path.is_symlink():  # someone else's: nothing is written through it
-        path.unlink()
-    shutil.rmtree(path, ignore_errors=True)  # of a merge that was killed
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir()
-    (path / "trials").mkdir()
-    try:
-        yield RunFolder(path)
-        path.rename(into)
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
+    path, lock = into.with_name(f".{into.name}.merging"), into.with_name(f".{into.name}.merging.lock")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(NoLocksError):
+            held.enter_context(hold(lock, path))
+        held.callback(lock.unlink, missing_ok=True)
+        if path.is_symlink():  # someone else's: nothing is written through it
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)  # of a merge that was killed
+        path.mkdir()
+        (path / "trials").mkdir()
+        try:
+            yield RunFolder(path)
+            path.rename(into)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
 
 
 def _copy(source: Path, to: Path, names: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from bench.cli.app import app
 from bench.errors import DataError, UsageError
 from bench.merging import merge_runs
 from bench.scoring.score import score_run
-from bench.storage.files import write_json
+from bench.storage.files import BusyError, hold, write_json
 from bench.storage.run_folder import RunFolder
 from bench.system.disk import MOST_RESULT, DamagedFileError
 from bench.verification import verify_run
@@ -177,6 +177,14 @@ def test_a_merge_that_fails_leaves_nothing(made: dict[str, Path], tmp_path: Path
         merge_runs([made["first"], made["second"]], into / "again")
     (made["second"] / "trials" / key / "midi" / "large.mid").unlink()
     assert [path.name for path in into.iterdir()] == [merged.folder.name]
+
+
+def test_of_two_merges_to_one_name_one_goes_on(made: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with hold(tmp_path / "runs" / ".both.merging.lock", tmp_path), pytest.raises(BusyError, match="Another bench"):
+        merge_runs([made["first"], made["second"]], tmp_path / "runs" / "both")
+    merge_runs([made["first"], made["second"]], tmp_path / "runs" / "both")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["both"]
 
 
 def test_a_link_where_the_draft_lies_leads_nowhere(made: dict[str, Path], tmp_path: Path) -> None:
