@@ -87,9 +87,9 @@ def _search(name: str, rows: Sequence[Row]) -> Search:
 def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
     """Return what a score is over: classes of time and duration, or the number of frames or events; empty for none.
 
-    Of fewer classes each note costs fewer bits, and of more events each costs fewer, whatever was learned.
+    Of fewer classes each note costs fewer bits, and distances of these classes are shorter; of more events each costs fewer bits.
     """
-    if score in ("", "validation_distance"):
+    if not score:
         return ()
     return outcome.classes or () if outcome.prediction is None else (outcome.prediction.predictions,)
 
