@@ -235,7 +235,7 @@ def _system(row: Row) -> System:
         threads=tuple(sorted(row.threads)),
         gpus=tuple(sorted({machine.gpu for machine in row.machines if machine.gpu})),
         classes=row.classes if row.likelihood_kind or row.validates_bits else (),
-        likelihood=row.likelihood_kind,
+        likelihood=row.likelihood_kind or row.prediction_kind,
     )
 
 

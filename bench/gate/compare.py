@@ -280,7 +280,7 @@ def _pair(
     pieces, sides = shared(before, now)
     if reason := _other_counts(pieces, before, now):
         return Pair(replace(verdict, status="not compared", reason=reason))
-    if by_classes(metric.name) and (reason := _other_likelihood(old, new)):
+    if (by_classes(metric.name) or metric.group == "prediction") and (reason := _other_likelihood(old, new)):
         return Pair(replace(verdict, status="not compared", reason=reason))
     if (metric.clocked or metric.machine_bound) and (reason := _other_machines(old, new, old.processors or _of_run(baseline))):
         return Pair(replace(verdict, status="not compared", reason=reason))

@@ -91,13 +91,17 @@ def by_piece(samples: Samples, prediction: Prediction | None) -> dict[str, dict[
     return {BY_UNIT[prediction.unit]: dict(zip(pieces.tolist(), nats.tolist(), strict=True))}
 
 
-def summarize(samples: Samples, unit: Unit, pieces: Mapping[int, Piece]) -> Prediction | None:
+def summarize(
+    samples: Samples, unit: Unit, kind: Literal["exact", "bound"] | None, pieces: Mapping[int, Piece]
+) -> Prediction | None:
     """Sum the predictions of all held-out pieces.
 
     Parameters
     ----------
     samples : Samples
     unit : {"note", "frame", "event"}
+    kind : {"exact", "bound"} or None
+        None for a family without a likelihood.
     pieces : mapping of int to Piece
         The held-out ones, by their numbers. Those of which something was predicted count, from the first onset to the last end.
 
@@ -106,7 +110,13 @@ def summarize(samples: Samples, unit: Unit, pieces: Mapping[int, Piece]) -> Pred
     Prediction or None
         None for notes, and without a likelihood.
     """
-    if unit == "note" or samples.likelihood_sum is None or samples.likelihood_notes is None or samples.likelihood_piece is None:
+    if (
+        unit == "note"
+        or kind is None
+        or samples.likelihood_sum is None
+        or samples.likelihood_notes is None
+        or samples.likelihood_piece is None
+    ):
         return None
     predicted = [pieces[number].notes for number in samples.likelihood_piece.tolist()]
     return Prediction(
@@ -116,6 +126,7 @@ def summarize(samples: Samples, unit: Unit, pieces: Mapping[int, Piece]) -> Pred
         nats=-float(samples.likelihood_sum.sum()),
         notes=sum(map(len, predicted)),
         seconds=math.fsum(float((notes.onset + notes.duration).max() - notes.onset[0]) for notes in predicted),
+        kind=kind,
     )
 
 

@@ -106,7 +106,7 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
         },
         **{f"published_{name}": report.published_value(row, name) for name in (*HEADLINE, *prediction.BY_UNIT.values())},
         "bits_below_ngram_percent": report.bits_below_ngram(row),
-        "likelihood": row.likelihood_kind,
+        "likelihood": row.likelihood_kind or row.prediction_kind,
         "flags": "; ".join(flag.name for flag in report.flags[row.system]),
         "features": report.features(row),
         "error": "; ".join(errors),

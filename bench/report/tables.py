@@ -80,7 +80,8 @@ THEMES = (
         "prediction",
         "Against published values",
         "What each model needs to predict held-out music in its own units, as published tables count it. A published value is "
-        "that of one training: it is inside if it lies in the range in which a further training of ours falls (95 %).",
+        "that of one training: it is inside if it lies in the range in which a further training of ours falls "
+        "(95 %); of an upper bound (≤) nothing is said.",
         leads=True,
     ),
     Theme(
@@ -179,7 +180,7 @@ def _anchored(report: Report, theme: Theme) -> Grid:
         for metric in theme.metrics:
             cell, digits = row.cells[metric], METRICS[metric].digits
             seeds = [] if row.pretrained else list(cell.seed_means.values())  # draws tell nothing of trainings
-            line += [table_cell(metric, cell), _range(seeds_interval(seeds), digits)]
+            line += [table_cell(metric, cell, mark=value_mark(row, metric)), _range(seeds_interval(seeds), digits)]
             if not _is_published(report, metric):
                 continue
             further = rerun_interval(seeds, trainings=1)
@@ -190,6 +191,7 @@ def _anchored(report: Report, theme: Theme) -> Grid:
             else:
                 difference = cell.value - published
                 told = further is not None and report.published is not None and report.published.same_pieces
+                told = told and not row.bounded(metric)
                 inside = DASH if not told or further is None else "no" if further.excludes(published) else "yes"
                 line += [Cell(f"{difference:+.2f}".replace("-", "−"), difference), inside]
         rows.append(line)

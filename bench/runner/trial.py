@@ -255,7 +255,9 @@ class TrialTask:
             "generation": generation,
             "yardstick": yardstick,
             "likelihood": summarize(samples, kind),
-            "prediction": prediction.summarize(samples, self.unit, dict(zip(division.pieces, division.corpus.test, strict=True))),
+            "prediction": prediction.summarize(
+                samples, self.unit, kind, dict(zip(division.pieces, division.corpus.test, strict=True))
+            ),
             "facts": facts,
             "originality": copied,
             "stages": () if self.training is None else self.training.stages(),

@@ -114,7 +114,7 @@ def _prediction(parts: Sequence[Prediction]) -> Prediction | None:
     if not parts:
         return None
     sums = {name: sum(getattr(part, name) for part in parts) for name in ("pieces", "predictions", "nats", "notes", "seconds")}
-    return Prediction(unit=parts[0].unit, **sums)
+    return Prediction(unit=parts[0].unit, kind="bound" if any(part.kind == "bound" for part in parts) else "exact", **sums)
 
 
 def _generation(parts: Sequence[Generation]) -> Generation:

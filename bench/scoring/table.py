@@ -277,9 +277,16 @@ class Row:
         kinds = {stored.kind for t in self.done if (stored := t.result.likelihood)}
         return "bound" if "bound" in kinds else "".join(kinds)
 
+    @property
+    def prediction_kind(self) -> str:
+        """The same of what it predicts in other units than notes."""
+        kinds = {stored.kind for t in self.done if (stored := t.result.prediction)}
+        return "bound" if "bound" in kinds else "".join(kinds)
+
     def bounded(self, metric: str) -> bool:
         """Whether its value of `metric` is an upper bound of the true one."""
-        return METRICS[metric].group == "likelihood" and self.likelihood_kind == "bound"
+        kinds = {"likelihood": self.likelihood_kind, "prediction": self.prediction_kind}
+        return kinds.get(METRICS[metric].group) == "bound"
 
     @property
     def classes(self) -> tuple[int, int]:

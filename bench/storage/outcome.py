@@ -147,6 +147,8 @@ class Prediction(Stored):
         Notes of the pieces.
     seconds : float
         Duration of the pieces.
+    kind : {"exact", "bound"}
+        Whether the probabilities are the model's, or lower bounds of these.
     """
 
     unit: Literal["frame", "event"]
@@ -155,6 +157,7 @@ class Prediction(Stored):
     nats: Number
     notes: Annotated[int, Field(ge=1, le=10**15)]
     seconds: Number
+    kind: Literal["exact", "bound"] = "exact"
 
 
 class Copying(Stored):

@@ -168,6 +168,14 @@ class TestWeights:
         assert (pair.verdict.status, pair.pieces) == ("not compared", None)
         assert pair.verdict.reason == "it is a mean over 550 predictions of these pieces, the baseline's over 500"
 
+    @pytest.mark.parametrize("name", ["nats_per_frame", "bits_per_note"])
+    def test_a_bound_is_not_compared_with_what_it_bounds(self, name):
+        before = run(lstm=replace(system(**{name: flat(3.3, 5)}), likelihood="exact"))
+        now = run(lstm=replace(system(**{name: flat(3.9, 5)}), likelihood="bound"))
+        pairs = pairs_of(before, now, "lstm", choose_all(METRICS.values(), {}))
+        (pair,) = [pair for pair in pairs if pair.verdict.metric.name == name]
+        assert (pair.verdict.status, pair.verdict.reason) == ("not compared", "the run's is an upper bound, the baseline's exact")
+
     def test_an_older_baseline_has_none_and_takes_the_run_s(self):
         assert self.weights(flat(8.0, 5), replace(flat(8.0, 5), weights=(1.0, 2.0, 3.0, 4.0, 5.0))).tolist() == [1, 2, 3, 4, 5]
         assert self.weights(flat(8.0, 5), flat(8.0, 5)) is None

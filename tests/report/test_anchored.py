@@ -63,6 +63,19 @@ def test_draws_of_a_pretrained_model_are_no_trainings(stored: Stored) -> None:
     assert "The models have no common budget" not in text
 
 
+def test_upper_bounds_are_marked_and_inside_nothing(stored: Stored) -> None:
+    stored.spec |= {"published": "bai2018", "seeds": [0, 1], "dataset": {"name": "jsb"}}
+    for seed, nats in enumerate((8.40, 8.44)):
+        stored.add("frame-lstm", seed, moved(8), prediction=predicted(nats, kind="bound"))
+        stored.add("lstm", seed, moved(8), prediction=predicted(nats))
+    files = written(stored.close())
+    bound, exact = anchored(files["report.md"])
+    name = next(name for name in bound if name.startswith("Nats per frame"))
+    assert (bound[name], bound["Inside"]) == (f"≤ {exact[name]}", "–")
+    table = rows(files["report.csv"])
+    assert [row["likelihood"] for row in table if row["kind"] == "model"] == ["bound", "exact"]
+
+
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
 def test_a_smaller_scale_says_that_its_numbers_are_not_the_anchors(stored: Stored, scale: str) -> None:
     stored.spec |= {"published": "hawthorne2019", "dataset": {"name": "maestro", "options": MAESTRO}}

@@ -53,6 +53,7 @@ def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Ben
     outcome = toy.outcome("markov-keys")
     stored = outcome["prediction"]
     assert (stored["unit"], stored["pieces"], stored["predictions"]) == ("frame", 3, 13 + 1 + 2)
+    assert stored["kind"] == "exact"
     assert outcome["likelihood"] is None
     # Of the pieces of which something is predicted: not of the chord of 40 notes.
     assert (stored["notes"], stored["seconds"]) == (3 * (14 + 2 + 3), pytest.approx((14 + 2 + 3) / 2))
