@@ -200,9 +200,11 @@ def _predictions(system: System) -> Iterator[str]:
             yield f"{sum(series.weights):.0f} {unit}s"
 
 
-def depends_on_likelihood(metric: Metric) -> bool:
-    """Whether a metric's values compare only between rows whose :attr:`EntryRow.likelihood` is the same."""
-    return by_classes(metric.name) or metric.name in BY_UNIT.values()
+def likelihood_of(metric: Metric, row: EntryRow) -> str:
+    """Return what of :attr:`EntryRow.likelihood` must be the same for values of a metric to compare; empty for nothing."""
+    if by_classes(metric.name) or metric.name in BY_UNIT.values():
+        return row.likelihood
+    return row.likelihood.partition(" ")[0] if metric.group == "prediction" else ""  # of all events, whatever their number
 
 
 def _measured(series: Series, drawn: bool) -> Measured | None:

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from bench.gate.baseline import group_of
 from bench.gate.compare import JUDGED
-from bench.history.entry import Entry, EntryRow, Measured, depends_on_likelihood
+from bench.history.entry import Entry, EntryRow, Measured, likelihood_of
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
 
@@ -131,7 +131,7 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
-                        likelihood = row.likelihood if depends_on_likelihood(metric) else ""
+                        likelihood = likelihood_of(metric, row)
                         key = (entry.terms, system, row.kind, row.definition, metric.name, machine, likelihood, row.pretrained)
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]

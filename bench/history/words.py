@@ -66,9 +66,9 @@ def rows(trends: Trends) -> str:
         ("New", [s for s in last.rows if s not in before.rows]),
         ("Gone", [s for s in before.rows if s not in last.rows]),
         ("With other hyperparameters, or another budget or device,", other),
-        ("Trained elsewhere, or no more,", trained),
+        ("Trained elsewhere, or no longer,", trained),
         (
-            "Without bits, or with bits of another kind or over other classes,",
+            "Without bits or nats, or with those of another kind or over other classes or events,",
             [s for s, rows in both.items() if _other_bits(*rows) and s not in (*other, *trained)],
         ),
     )

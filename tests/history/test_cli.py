@@ -158,9 +158,9 @@ def test_rows_that_can_not_be_compared_are_named(tmp_path: Path) -> None:
     shown = bench(tmp_path, "history", "show", "--file", "h.jsonl").stdout
     assert (
         "\nWith other hyperparameters, or another budget or device, since run-0 (0000000000): gan. Trained elsewhere, or no"
-        " more, since run-0 (0000000000): scored. Without bits, or with bits" in shown
+        " longer, since run-0 (0000000000): scored. Without bits or nats, or with those" in shown
     )
-    assert "of another kind or over other classes, since run-0 (0000000000): gru and vae.\n" in shown
+    assert "of another kind or over other classes or events, since run-0 (0000000000): gru and vae.\n" in shown
 
 
 def test_nothing_changed_is_not_said_at_a_change_point() -> None:

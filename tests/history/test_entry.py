@@ -155,9 +155,13 @@ def test_nats_over_more_events_begin_a_series_of_their_own(folder: Path) -> None
     for number in (100.0, 100.0, 150.0):
         nats = Series(3.3, "held-out pieces", (0,), (0, 1), ((3.2, 3.4),), (number, number))
         metrics = {METRICS["nats_per_event"].id: nats, METRICS["event_bits_per_note"].id: replace(nats, weights=None)}
-        system = replace(baseline.systems["lstm"], metrics=metrics, classes=(), likelihood="")
+        system = replace(baseline.systems["lstm"], metrics=metrics, classes=(), likelihood="exact")
         rows.append(entry_of_baseline(replace(baseline, systems={"lstm": system}), "abc", "2026-01-01T00:00:00Z").rows["lstm"])
-    assert [row.likelihood for row in rows] == ["200 events", "200 events", "300 events"]
+    assert [row.likelihood for row in rows] == ["exact 200 events", "exact 200 events", "exact 300 events"]
     series = all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])
     lengths = sorted((one.metric.name, len(one.points)) for one in series)
     assert lengths == [("event_bits_per_note", 3), ("nats_per_event", 1), ("nats_per_event", 2)]
+    rows = [replace(row, likelihood=f"{kind} 200 events") for row, kind in zip(rows, ("exact", "exact", "bound"), strict=True)]
+    series = all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])
+    lengths = sorted((one.metric.name, len(one.points)) for one in series)
+    assert lengths == [(name, number) for name in ("event_bits_per_note", "nats_per_event") for number in (1, 2)]

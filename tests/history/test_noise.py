@@ -55,6 +55,17 @@ def test_bits_over_other_classes_say_nothing_of_these() -> None:
     assert metrics == [{"pitch_distance", "bits_per_note"}, {"pitch_distance"}]
 
 
+def test_what_bounds_bits_of_events_says_nothing_of_exact_ones() -> None:
+    values = {"event_bits_per_note": [8.0, 8.1], "nats_per_event": [3.0, 3.1]}
+    now = row(values, first_seed=99, likelihood="exact 200 events")
+    likelihoods = ("exact 200 events", "exact 300 events", "bound 200 events")
+    metrics = [
+        {name for _, name in earlier_trainings([entry(10, {"lstm": old})], SIDE, SIDE, entry(99, {"lstm": now}))}
+        for old in (row(values, first_seed=10, likelihood=likelihood) for likelihood in likelihoods)
+    ]
+    assert metrics == [{"event_bits_per_note", "nats_per_event"}, {"event_bits_per_note"}, set()]
+
+
 def test_only_on_the_same_music() -> None:
     assert taken(replace(history(10), terms="other")) == {}
 
