@@ -194,13 +194,13 @@ def test_too_few_listeners(run: Path, key: Key, tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         analyse(run, votes)
     assert refused.value.message == (
-        "4 listeners of 5 can be counted, and 5 must be; 1 excluded, the first: chose the original in 2 of 3 catch pairs."
+        "4 listeners of 5 can be counted, and 5 must be; 1 excluded, the first: chose the original in 1 of 3 catch pairs."
     )
     assert refused.value.hint == "Collect more votes; the same command then reads all of them."
     (written,) = run.glob("listening/*/results.md")
     text = written.read_text()
     assert "No result: 4 listeners of 5 can be counted, and 5 must be; 1 excluded" in text
-    assert text.count("chose the original in 2 of 3 catch pairs") == 2, "and in the table of listeners"
+    assert text.count("chose the original in 1 of 3 catch pairs") == 2, "and in the table of listeners"
     assert not (written.parent / "metrics.csv").exists()
     (votes / "cut.json").write_text("{")
     with pytest.raises(DataError) as refused:
