@@ -25,6 +25,7 @@ from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
 from bench.metrics.sample_scores import store_scores
 from bench.music.codec import NoteCodec
+from bench.music.notes import COLUMNS
 from bench.plugins import opened
 from bench.plugins.digest import installed_imports, source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, raised_by_plugin
@@ -113,6 +114,10 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or any(words in str(error) for words in _MEMORY_SAID)
+
+
+def _copy(notes: Notes) -> Notes:
+    return Notes(*(getattr(notes, name).copy() for name in COLUMNS))
 
 
 class TrialTask:
@@ -210,8 +215,9 @@ class TrialTask:
         stored = read_target_file(Path(self.job["targets"]))
         division = choose_division(load_corpus(Path(self.job["corpus"])), stored, trial.fold)
         targets = [stored.targets[i] for i in division.places]
-        if "tensorflow" in self.requires:
+        if {"tensorflow", "keras"} & {*self.requires}:
             load_matplotlib()
+        if "tensorflow" in self.requires:
             os.environ["KERAS_BACKEND"] = "tensorflow"  # the user's own choice may be for other programs
             if trial.device == "cuda":
                 gpu.load_cusolver()
@@ -344,7 +350,8 @@ class TrialTask:
             parts, spent = timed(sample)
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
-            generated |= {(piece, sample): notes for piece, notes in enumerate(parts)}
+            # Copies: a model may use its arrays again, whose views :class:`Notes` may hold.
+            generated |= {(piece, sample): _copy(notes) for piece, notes in enumerate(parts)}
         notes = len(generated) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
         generation = Generation(
             seconds=seconds,
@@ -395,7 +402,11 @@ class TrialTask:
         index = [i for i, piece in enumerate(division.corpus.test) if len(piece.notes)]
         pieces = [division.corpus.test[i] for i in index]
         self.emit({"event": "likelihood", "pieces": len(pieces)})
-        parts = [np.array(part) for part in model.log_likelihood(pieces)]  # a generator may fill one array again and again
+        try:
+            parts = [np.array(part) for part in model.log_likelihood(pieces)]  # a generator may fill one array again and again
+        except DataError as error:  # such as a note that its vocabulary lacks: no reason to lose the trial
+            self._remark(f"has no likelihood: {error.message}")
+            return ()
         check_likelihood(parts, pieces, self.unit)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         sums = np.array([part.reshape(len(part), -1).sum(0) for _, part in predicted])  # (pieces, 4 or 1)
@@ -443,6 +454,8 @@ class TrialTask:
 
     def _remark(self, text: str) -> None:
         text = _cut(text)
+        if text in self.remarks:
+            return
         self.remarks.append(text)
         print(text, file=sys.stderr, flush=True)
         self.emit({"event": "message", "text": f"{self.trial.label}: {text}"})

@@ -9,6 +9,7 @@ def load_matplotlib() -> None:
 
     The frameworks' interpreters, where bench may not be installed, get the text of this function.
     """
+    import contextlib
     import importlib.util
     import os
     import sys
@@ -21,7 +22,8 @@ def load_matplotlib() -> None:
     try:
         os.environ["MATPLOTLIBRC"] = os.devnull
         os.chdir(Path(os.__file__).parent)
-        importlib.import_module("matplotlib")
+        with contextlib.suppress(ImportError):  # it is said where matplotlib is needed
+            importlib.import_module("matplotlib")
     finally:
         os.fchdir(here)
         os.close(here)

@@ -101,12 +101,16 @@ print("\\n" + json.dumps({"version": tf.__version__, "gpus": gpus, "cuda": cuda,
 """,
 }
 
-_ASK_ANY = """
+_ASK_ANY = (
+    inspect.getsource(load_matplotlib)
+    + """
+load_matplotlib()
 import importlib, json, sys
 module = importlib.import_module(sys.argv[1])
 version = str(getattr(module, "__version__", "of unknown version"))
 print("\\n" + json.dumps({"version": version, "gpus": [], "cuda": None, "error": None}))
 """
+)
 
 _LACKING = """
 import importlib.util, json, sys

@@ -40,7 +40,7 @@ CHECKS = {
 }
 
 _COMMON = (
-    "import json, re, sys\n"
+    "import json, os, re, sys\n"
     + inspect.getsource(gpu.lacking_code)
     + """
 gpu = sys.argv[1] == "cuda"

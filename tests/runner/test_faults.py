@@ -589,9 +589,11 @@ class Model(bench.api.Model):
             self.buffers = [np.zeros((len(prompts), n_notes), kind) for kind in (float, float, np.uint8, np.uint8)]
         for prompt, onset, duration, pitch, velocity in zip(prompts, *self.buffers):
             onset[:] = prompt.onset[-1] + np.arange(n_notes) / 4
-            duration[:], velocity[:] = 0.25, 64
+            duration[:], velocity[:] = 0.25, 1 + seed % 127
             pitch[:] = np.random.default_rng(seed).integers(40, 80, n_notes)
-        return [Notes(*columns) for columns in zip(*self.buffers)]
+        *others, velocity = self.buffers
+        lasting = np.broadcast_to(velocity[:1], velocity.shape)  # a view that can't be written, of what can
+        return [Notes(*columns) for columns in zip(*others, lasting)]
 
     def log_likelihood(self, pieces):
         buffer = np.zeros((max(len(piece.notes) for piece in pieces), len(FIELDS)))
@@ -611,6 +613,7 @@ def test_arrays_that_a_model_fills_again_are_not_stored_for_others(toy: Bench) -
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
     samples = toy.notes("fills")
     assert len({tuple(notes.pitch) for (piece, _), notes in samples.notes.items() if piece == 0}) == 3
+    assert len({tuple(notes.velocity) for (piece, _), notes in samples.notes.items() if piece == 0}) == 3
     assert samples.likelihood_sum is not None
     assert samples.likelihood_notes is not None
     nats = samples.likelihood_sum[:, 0] / samples.likelihood_notes
@@ -618,15 +621,18 @@ def test_arrays_that_a_model_fills_again_are_not_stored_for_others(toy: Bench) -
     assert len(nats) > 1
 
 
-@pytest.mark.parametrize(("requires", "backend"), [("()", "jax"), ("('tensorflow',)", "tensorflow")])
+@pytest.mark.parametrize(("requires", "backend"), [("()", "jax"), ("('keras',)", "jax"), ("('tensorflow',)", "tensorflow")])
 def test_keras_has_the_users_backend_but_in_plugins_for_tensorflow(
     toy: Bench, monkeypatch: pytest.MonkeyPatch, requires: str, backend: str
 ) -> None:
     if requires != "()":
         pytest.importorskip("tensorflow")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.chdir(toy.folder)
+    os.mkfifo("matplotlibrc")
     plugin = toy.folder / "fills.py"
-    plugin.write_text(MODEL.format(requires=requires))
+    imports = "import matplotlib\n" if "keras" in requires or "tensorflow" in requires else ""  # as Keras does
+    plugin.write_text(imports + MODEL.format(requires=requires))
     toy.write({"fills": {}})
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
     assert toy.outcome("fills")["facts"]["backend"] == backend

@@ -73,6 +73,29 @@ def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Ben
     assert "validation_loss" in history[0]
 
 
+def test_a_held_out_note_without_a_probability_costs_the_likelihood_alone(toy: Bench, tmp_path: Path) -> None:
+    plugins = tmp_path / "plugins" / "datasets"
+    plugins.mkdir(parents=True)
+    low = CHORDS.replace(
+        "pitch = 60 + (np.arange(n) * 5) % 24", 'pitch = (5 if name == "third" else 60) + (np.arange(n) * 5) % 24'
+    )
+    (plugins / "chords.py").write_text(low)
+    toy.write(
+        {"events": {"plugin": "event-counts", "params": {"keys": 88}}, "all": {"plugin": "event-counts"}},
+        dataset={"name": "chords"},
+        protocol={"prompt": 6, "notes": 12, "pieces": 3},
+    )
+    result = toy.run(plugins=[tmp_path / "plugins"])
+    assert not result.failed
+    (said,) = [text for text in toy.outcome("events")["remarks"] if "no likelihood" in text]
+    assert said.startswith("has no likelihood: The piece 'third' has ")
+    assert toy.outcome("events")["prediction"] is None
+    by = {row["system"]: row for row in result.table}
+    assert by["events"]["event_bits_per_note"] is None
+    assert by["events"]["pitch_distance"] is not None
+    assert by["all"]["event_bits_per_note"] > 0
+
+
 def test_predictions_are_checked() -> None:
     from bench.api import Notes, Piece
 
