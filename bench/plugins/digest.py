@@ -109,7 +109,7 @@ def _unknown_packages(known: Sequence[Path]) -> dict[str, list[Path]]:
     """Find the packages of the user's that were imported from none of the `known` places, with their places."""
     unknown: dict[str, list[Path]] = {}
     for name, module in list(sys.modules.items()):
-        if "." in name or name in _OTHERS or name.startswith("bench_plugins_"):
+        if not isinstance(name, str) or "." in name or name in _OTHERS or name.startswith("bench_plugins_"):
             continue
         try:
             found = (getattr(module, "__file__", None), *getattr(module, "__path__", ()))

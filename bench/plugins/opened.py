@@ -60,8 +60,9 @@ _SYSTEM = tuple(
     )
 )
 
-#: The same as texts, for a quick look.
-_INSTALLED = tuple(f"{place}{os.sep}" for place in _SYSTEM)
+#: Parts of the paths of installed modules, and the beginning of those of Python's own.
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages", "archive-v0"))
+_PYTHON = f"{Path(os.__file__).resolve().parent}{os.sep}"
 
 #: Suffixes of code that another program may be given to run.
 _SCRIPTS = (*SOURCE_SUFFIXES, ".sh", ".jl", ".R", ".r", ".pl", ".rb", ".lua", ".js", ".jar")
@@ -75,11 +76,17 @@ _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 #: Words of a command line that are looked at, and folders among them that are looked into: of one with thousands, the first.
 MOST_WORDS, MOST_FOLDERS = 500, 8
 
+#: Shells that a command line may start one within another.
+MOST_SHELLS = 8
+
 #: Characters of a word that is taken apart as a shell does.
 LONGEST_WORD = 4096
 
 #: What parts the words of a command line: blanks, and signs of a shell and of options.
 _PUNCTUATION = re.compile(r"[\s;&|()<>{}'\"`$=,]+")
+
+#: What is in a word that is a line of a shell itself.
+_SEPARATOR = re.compile(r"[\s;&|()<>`$]")
 
 #: What Python tells, of all that it tells.
 _EVENTS = frozenset({"open", "import", "ctypes.dlopen", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"})
@@ -150,7 +157,7 @@ def _note_command(words: Iterable[Any], folder: Any, environment: Mapping[Any, A
     values = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
     lines = [os.fsdecode(word) for word in words]
     every = itertools.chain(lines, *(_parts(line, values) for line in lines))
-    parts = list(dict.fromkeys(itertools.islice(every, MOST_WORDS)))
+    parts = list(itertools.islice(_distinct(every), MOST_WORDS))
     place = Path(os.fsdecode(folder)) if folder else Path()
     named = list[Path]()
     for part in parts:  # one after another, as a shell enters them
@@ -170,17 +177,25 @@ def _note_command(words: Iterable[Any], folder: Any, environment: Mapping[Any, A
             _note_foreign(Path(program))
 
 
-def _parts(word: str, values: Mapping[str, str]) -> Iterator[str]:
+def _distinct(words: Iterable[str]) -> Iterator[str]:
+    seen = set[str]()
+    for word in words:
+        if word not in seen:
+            seen.add(word)
+            yield word
+
+
+def _parts(word: str, values: Mapping[str, str], depth: int = 0) -> Iterator[str]:
     """Yield what a word of a command line consists of if a shell reads it, with its variables."""
     line = string.Template(word).safe_substitute(values)
     if len(line) < LONGEST_WORD:
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
+        lexer.whitespace_split, lexer.commenters = True, ""  # a shell's comment begins at a word's beginning alone
         with contextlib.suppress(ValueError):  # a quotation mark that isn't closed
             for part in lexer:
                 yield from map(_home, (part, *part.split("=")[1:]))
-                if part != line and _PUNCTUATION.search(part):  # another shell's line
-                    yield from _parts(part, values)
+                if part != line and depth < MOST_SHELLS and _SEPARATOR.search(part):  # another shell's line
+                    yield from _parts(part, values, depth + 1)
     yield from (_home(part) for part in _PUNCTUATION.split(line) if part)
 
 
@@ -220,8 +235,9 @@ def _add(path: str, written: bool = False) -> None:
 
 
 def _is_installed(path: str) -> bool:
-    """Whether a file, or what it is a link to, is of the system or the interpreter."""
-    return os.path.realpath(path).startswith(_INSTALLED)
+    """Whether a module, or what it is a link to, is Python's or an installed package's."""
+    real = os.path.realpath(path)
+    return real.startswith(_PYTHON) or any(part in real for part in _INSTALLED)
 
 
 def _source(path: str) -> str:

@@ -104,6 +104,10 @@ WAYS = {
         "import os, pathlib, sys\n"
         'PITCH = 60 + os.system(f"cd {pathlib.Path(__file__).parent}; python \\"my nets/big.py\\"; true; # don\'t")'
     ),
+    "behind a hash": (
+        "import os, pathlib, sys\n"
+        'PITCH = 60 + os.system(f"echo a#b>/dev/null; python \\"{pathlib.Path(__file__).parent}/my nets/big.py\\"")'
+    ),
     "in a variable": (
         "import os, pathlib, sys\n"
         'os.environ["NETS"] = f"{pathlib.Path(__file__).parent}/my nets"\n'
@@ -169,7 +173,7 @@ def test_code_that_only_a_run_finds_is_named(toy: Bench, way: str) -> None:
         "a library": "libbig.so",
         "elsewhere": str(toy.folder / "big.py"),
         "a folder": "nets/__main__.py",
-        **dict.fromkeys(("quoted", "in a variable", "behind an option"), "my nets/big.py"),
+        **dict.fromkeys(("quoted", "behind a hash", "in a variable", "behind an option"), "my nets/big.py"),
         "make": "nets/Makefile",
     }
     (remark,) = toy.outcome("played")["remarks"]
