@@ -22,7 +22,7 @@ from bench.specs.scales import choose_scale
 from bench.specs.schema import Scale, Spec
 from bench.storage.files import read_json
 from bench.storage.run_folder import RunFolder
-from bench.system.paths import SEARCH, Places, check_run_name
+from bench.system.paths import SEARCH, Places, check_run_name, no_search
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,7 @@ def run(
     elif name is not None:
         folder_name = _free_name(name, file or spec, resolved, places)
     elif folder_name.startswith(SEARCH):
-        raise UsageError(
-            f"The spec's name {resolved.name!r} begins with {SEARCH}, as folders of searches do, which are never the latest run.",
-            "Rename its file, or name the run: --name.",
-        )
+        raise no_search(resolved.name)
     folder = RunFolder(places.out / "runs" / folder_name)
     with folder.lock(), Signals() as signals:
         call = {

@@ -231,6 +231,8 @@ def _draft(into: Path) -> Iterator[RunFolder]:
         with contextlib.suppress(NoLocksError):
             held.enter_context(hold(lock, path))
         held.callback(lock.unlink, missing_ok=True)
+        if exists(into):  # since it was looked at
+            raise UsageError(f"{into} exists already.", "Another merge made it: give another --name.")
         if path.is_symlink():  # someone else's: nothing is written through it
             path.unlink()
         shutil.rmtree(path, ignore_errors=True)  # of a merge that was killed

@@ -348,6 +348,8 @@ def _other_counts(pieces: Sequence[int], before: Series, now: Series) -> str:
     was, is_now = weights_of(pieces, before), weights_of(pieces, now)
     if was is None or is_now is None or np.array_equal(was, is_now):
         return ""
+    if was.sum() == is_now.sum():
+        return "it is a mean over other numbers of predictions of each piece than the baseline's"
     return f"it is a mean over {is_now.sum():,.0f} predictions of these pieces, the baseline's over {was.sum():,.0f}"
 
 

@@ -62,9 +62,8 @@ def _once(report: Report) -> str:
     if not once:
         return ""
     who = "Every model was" if len(once) == len(models) > 1 else f"{listed(once)} {'was' if len(once) == 1 else 'were'}"
-    return (
-        f"{who} trained with one seed: this holds for {'this training' if len(once) == 1 else 'these trainings'}, not for others."
-    )
+    one = len(once) == 1 and report.spec["protocol"].get("folds") is None
+    return f"{who} trained with one seed: this holds for {'this training' if one else 'these trainings'}, not for others."
 
 
 def against_references(report: Report) -> list[str]:

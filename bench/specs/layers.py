@@ -105,7 +105,7 @@ def _without_measures(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[
             own = {key: value for key, value in rows[row]["budget"].items() if key != "updates"}
             kept["models"] = {**kept["models"], row: {**rows[row], "budget": own}}
     if tuned:
-        gone = replaced | (changed & _mapping(over, "tuned").keys())
+        gone = replaced | _mapping(over, "tuned").keys()  # an entry is of one search
         kept["tuned"] = {
             row: {**entry, "former": True} if row in changed and isinstance(entry, dict) else entry
             for row, entry in tuned.items()

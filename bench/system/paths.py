@@ -33,6 +33,14 @@ def check_run_name(name: object) -> None:
         )
 
 
+def no_search(spec: str) -> UsageError:
+    """Make the error for a spec whose runs would have names of searches, which are never the latest run."""
+    return UsageError(
+        f"The spec's name {spec!r} begins with {SEARCH}, as folders of searches do, which are never the latest run.",
+        "Rename its file, or name the run: --name.",
+    )
+
+
 @dataclass(frozen=True)
 class Places:
     """Folders that a run reads from and writes to.

@@ -131,6 +131,14 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     assert (folder / "report.csv").read_bytes() == before
 
 
+def test_a_spec_whose_runs_would_pass_for_searches(call: Call, tmp_path: Path, prompts: Path) -> None:
+    continued(prompts, tmp_path / "mine")
+    (tmp_path / "tune-toy.yaml").write_text(SPEC)
+    done = call("score", "mine", "--spec", "tune-toy.yaml", "--out", "out")
+    assert (done.returncode, "begins with tune-" in done.stderr) == (2, True)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 @pytest.mark.parametrize("pedal", ["extend", "ignore"])
 def test_a_sustain_pedal_counts_as_in_the_music(call: Call, tmp_path: Path, pedal: str) -> None:
     """Scored are the held-out files themselves, note for note and pedal for pedal."""

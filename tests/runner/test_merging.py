@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import bench.merging
 from bench.cli.app import app
 from bench.errors import DataError, UsageError
 from bench.merging import merge_runs
@@ -179,12 +180,22 @@ def test_a_merge_that_fails_leaves_nothing(made: dict[str, Path], tmp_path: Path
     assert [path.name for path in into.iterdir()] == [merged.folder.name]
 
 
-def test_of_two_merges_to_one_name_one_goes_on(made: dict[str, Path], tmp_path: Path) -> None:
+def test_of_two_merges_to_one_name_one_goes_on(made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").mkdir()
     with hold(tmp_path / "runs" / ".both.merging.lock", tmp_path), pytest.raises(BusyError, match="Another bench"):
         merge_runs([made["first"], made["second"]], tmp_path / "runs" / "both")
     merge_runs([made["first"], made["second"]], tmp_path / "runs" / "both")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["both"]
+    again, sources = tmp_path / "runs" / "again", bench.merging._sources
+
+    def overtaken(*given: Any) -> Any:
+        again.mkdir()
+        return sources(*given)
+
+    monkeypatch.setattr(bench.merging, "_sources", overtaken)
+    with pytest.raises(UsageError, match="again exists already"):
+        merge_runs([made["first"], made["second"]], again)
+    assert not [*again.iterdir()]
 
 
 def test_a_link_where_the_draft_lies_leads_nowhere(made: dict[str, Path], tmp_path: Path) -> None:

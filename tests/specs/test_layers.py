@@ -107,3 +107,8 @@ class TestWhatWasMeasured:
         below = {"models": {"lstm": {"params": {"units": 1}, "budget": {"updates": 400}}}, "tuned": {"lstm": {"trials": 1}}}
         above = {"models": {"lstm": {"params": {"units": 2}, "budget": {"updates": 90}}}, "tuned": {"lstm": {"trials": 5}}}
         assert overlay(below, above) == above
+
+    def test_a_later_search_replaces_what_an_earlier_one_measured(self):
+        below = {"models": {"lstm": {}}, "tuned": {"lstm": {"trials": 1, "updates": 400, "former": True}, "gan": {"trials": 1}}}
+        above = {"tuned": {"lstm": {"trials": 5}}}
+        assert overlay(below, above)["tuned"] == {"lstm": {"trials": 5}, "gan": {"trials": 1}}
