@@ -87,6 +87,8 @@ class Model(ABC):
         ------
         PluginError
             If the plug-in doesn't define it.
+        DataError
+            If a piece has something that it gives no probability: the trial then has no likelihood, and a remark says why.
         """
         raise PluginError(
             f"{type(self).__module__.rpartition('.')[2]} has no log_likelihood().",
