@@ -6,6 +6,7 @@ import csv
 import math
 import os
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ def test_the_shipped_rows() -> None:
     assert set(PLUGINS) == {"real", "codec", "shuffle", "median", "unigram", "markov", "ngram", "published-sample", "uniform"}
     assert {name for name, plugin in PLUGINS.items() if plugin.header["SEES_TARGET"]} == {"codec", "shuffle"}
     assert {name for name, plugin in PLUGINS.items() if plugin.header["SEES_SAMPLES"]} == {"published-sample"}
+
+
+def test_the_medians_of_a_large_corpus_need_memory_for_one_column() -> None:
+    """And for half of one, to find its middle, not for two of float64: a corpus may be as large as the memory."""
+    pieces = [music(seed, 1_000) for seed in range(300)]
+    model = load(PLUGINS["median"])()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(0, Budget(1), Path(folder))
+        split = [Piece(each, str(at)) for at, each in enumerate(pieces)]
+        tracemalloc.start()
+        model.fit(split, [], run)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 14 * sum(map(len, pieces))
 
 
 def test_median_repeats_one_note() -> None:
