@@ -18,15 +18,19 @@ def load_matplotlib() -> None:
     if "matplotlib" in sys.modules or importlib.util.find_spec("matplotlib") is None:
         return
     before = os.environ.get("MATPLOTLIBRC")
-    here = os.open(".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY))
+    here = None
+    with contextlib.suppress(OSError):  # a folder that can't be entered holds nothing that can be read
+        here = os.open(".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY))
     try:
         os.environ["MATPLOTLIBRC"] = os.devnull
-        os.chdir(Path(os.__file__).parent)
+        if here is not None:
+            os.chdir(Path(os.__file__).parent)
         with contextlib.suppress(ImportError):  # it is said where matplotlib is needed
             importlib.import_module("matplotlib")
     finally:
-        os.fchdir(here)
-        os.close(here)
+        if here is not None:
+            os.fchdir(here)
+            os.close(here)
         if before is None:
             del os.environ["MATPLOTLIBRC"]
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,25 @@ load_matplotlib()
 import matplotlib
 print(matplotlib.rcParams["lines.linewidth"], Path.cwd() == before, "MATPLOTLIBRC" in os.environ)
 """
+
+
+LOADED = (
+    "from bench.system.drawing import load_matplotlib as l; l(); import matplotlib as m; print(m.rcParams['lines.linewidth'])"
+)
+
+PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def test_a_folder_that_cannot_be_entered(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    rights = "-dac_override,-dac_read_search"
+    without = ["setpriv", f"--inh-caps={rights}", f"--bounding-set={rights}"] if os.geteuid() == 0 else []
+    if without and (not shutil.which("setpriv") or subprocess.run([*without, "true"], capture_output=True).returncode):
+        pytest.skip("the superuser may enter each")
+    code = f"import os; os.chdir({str(tmp_path / 'here')!r}); os.chmod('.', 0); {LOADED}"
+    done = subprocess.run([*without, sys.executable, "-P", "-c", code], env=PATHS, capture_output=True, text=True, timeout=60)
+    (tmp_path / "here").chmod(0o755)
+    assert (done.stdout, done.returncode) == ("1.5\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("kind", ["pipe", "other encoding", "setting", "home"])
