@@ -47,7 +47,7 @@ def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> D
             "training": _training([o.training for o in outcomes], folds),
             "generation": _generation([o.generation for o in outcomes]),
             "likelihood": summarize(samples, next((o.likelihood.kind for o in outcomes if o.likelihood), None)),
-            "prediction": _prediction([o.prediction for o in outcomes if o.prediction]),
+            "prediction": _prediction([o.prediction for o in outcomes]),
             "facts": _facts([o.facts for o in outcomes]),
             "yardstick": _speed([o.yardstick for o in outcomes if o.yardstick]),
             "originality": _originality(outcomes),
@@ -110,8 +110,9 @@ def _stages(parts: Sequence[Sequence[Stage]]) -> tuple[Stage, ...]:
     )
 
 
-def _prediction(parts: Sequence[Prediction]) -> Prediction | None:
-    if not parts:
+def _prediction(found: Sequence[Prediction | None]) -> Prediction | None:
+    parts = [part for part in found if part is not None]
+    if not parts or len(parts) < len(found):
         return None
     sums = {name: sum(getattr(part, name) for part in parts) for name in ("pieces", "predictions", "nats", "notes", "seconds")}
     return Prediction(unit=parts[0].unit, kind="bound" if any(part.kind == "bound" for part in parts) else "exact", **sums)

@@ -223,14 +223,17 @@ def incomplete(samples: Samples, pieces: Mapping[int, str], per_piece: int, n_no
 
 
 def unite_samples(parts: Sequence[Samples]) -> Samples:
-    """Combine the samples of all folds, held-out pieces in ascending order."""
+    """Combine the samples of all folds, held-out pieces in ascending order.
+
+    They have a likelihood if each fold has: a mean over the others would leave out what a model finds impossible.
+    """
     notes: dict[tuple[int, int], Notes] = {}
     for part in parts:
         notes |= part.notes
     sums = [p.likelihood_sum for p in parts if p.likelihood_sum is not None]
     counts = [p.likelihood_notes for p in parts if p.likelihood_notes is not None]
     index = [p.likelihood_piece for p in parts if p.likelihood_piece is not None]
-    if not sums:
+    if len(sums) < len(parts):
         return Samples(notes)
     pieces = np.concatenate(index)
     order = np.argsort(pieces)

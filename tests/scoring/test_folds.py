@@ -15,7 +15,18 @@ from bench.metrics.likelihood import summarize
 from bench.music.notes import Notes
 from bench.scoring.folds import unite
 from bench.scoring.table import Row
-from bench.storage.outcome import ChordPlans, Copying, Done, Generation, Memory, Originality, SpeedReference, Stage, Training
+from bench.storage.outcome import (
+    ChordPlans,
+    Copying,
+    Done,
+    Generation,
+    Memory,
+    Originality,
+    Prediction,
+    SpeedReference,
+    Stage,
+    Training,
+)
 from bench.storage.samples import Samples, unite_samples
 
 MUSIC = Notes.from_columns([0.0], [0.5], [60], [64])
@@ -169,3 +180,14 @@ class TestSecondsToTarget:
 
     def test_one_fold_that_never_reached_it(self, whole: Done) -> None:
         assert seconds_to_target(whole.training.history, 11.0) == Undefined("the target was not reached in 1 of 2 folds")
+
+
+def test_a_fold_without_a_likelihood_leaves_the_row_none() -> None:
+    """What it lost are the pieces that the model finds impossible: a mean over the others would be too good."""
+    predicted = Prediction(unit="event", pieces=1, predictions=40, nats=40.0, notes=20, seconds=9.0)
+    parts = [outcome(1, 1).model_copy(update={"prediction": predicted}), outcome(2, 0).model_copy(update={"likelihood": None})]
+    both = unite(parts, [1, 2], unite_samples([samples(1, 1), Samples({(0, 0): MUSIC})]))
+    assert (both.likelihood, both.prediction) == (None, None)
+    complete = unite([parts[0], parts[0]], [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
+    assert complete.prediction is not None
+    assert (complete.prediction.predictions, complete.prediction.nats) == (80, 80.0)
