@@ -7,25 +7,20 @@ import hashlib
 import importlib.util
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from bench.plugins.discovery import shipped_folder
 from bench.plugins.header import CLASSES, Plugin
-from bench.plugins.opened import opened
+from bench.plugins.opened import is_users_code, opened
 from bench.plugins.source import parse
 
 _HERE = Path(__file__).resolve().parents[1]
 #: What decides a plug-in's result besides its own folder: a change here is a change of every plug-in.
 _SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py", "music/ticks.py")
-#: Names of the folders of installed packages, and of the cache that uv may link them to: their code changes with their version.
-_INSTALLED = {"site-packages", "dist-packages", "archive-v0"}
 #: Names of modules that are no package of the user's, wherever they lie.
 _OTHERS = {"bench", "__main__", "__mp_main__", "sitecustomize", "usercustomize"}
-#: Where Python's own modules are, those that it makes for the platform included.
-_PYTHON = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 
 def source_digest(plugin: Plugin, packages: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -63,7 +58,7 @@ def imported_packages(plugin: Plugin) -> dict[str, list[str]]:
 
 def installed_imports(plugin: Plugin) -> list[str]:
     """Find the installed modules that a plug-in of the user's imports: none is in its digest, so their versions are recorded."""
-    return [name for name, places in _imports(_followed(plugin)).items() if places and not any(map(_is_users, places))]
+    return [name for name, places in _imports(_followed(plugin)).items() if places and not any(map(is_users_code, places))]
 
 
 def _imports(followed: Mapping[Path, ast.Module]) -> dict[str, list[Path]]:
@@ -74,7 +69,7 @@ def _imports(followed: Mapping[Path, ast.Module]) -> dict[str, list[Path]]:
 
 def _packages_of(followed: Mapping[Path, ast.Module]) -> dict[str, list[str]]:
     places = _imports(followed)
-    return {name: users for name, found in places.items() if (users := [str(place) for place in found if _is_users(place)])}
+    return {name: users for name, found in places.items() if (users := [str(place) for place in found if is_users_code(place)])}
 
 
 def unknown_code(plugin: Plugin, packages: Mapping[str, Sequence[str]]) -> list[str]:
@@ -100,7 +95,7 @@ def unknown_code(plugin: Plugin, packages: Mapping[str, Sequence[str]]) -> list[
         *(shipped_folder(kind).resolve() for kind in CLASSES),
         *(place.resolve() for places in unknown.values() for place in places),
     ]
-    real = {path: Path(os.path.realpath(path)) for path in opened() if _is_users(path)}
+    real = {path: Path(os.path.realpath(path)) for path in opened() if is_users_code(path)}
     files = [path for path, at in real.items() if str(at) not in known and not any(at.is_relative_to(place) for place in named)]
     return sorted([*unknown, *(str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in files)])
 
@@ -117,17 +112,9 @@ def _unknown_packages(known: Sequence[Path]) -> dict[str, list[Path]]:
         except Exception:  # what a library puts there in place of a module may have anything for these
             continue
         for path in places:
-            if _is_users(path) and not any(path.is_relative_to(package) for package in known):
+            if is_users_code(path) and not any(path.is_relative_to(package) for package in known):
                 unknown.setdefault(name, []).append(path)
     return unknown
-
-
-def _is_users(path: Path) -> bool:
-    """Whether code is the user's own, not installed; a link among installed packages is what it leads to."""
-    if _INSTALLED & {*path.parts}:
-        link = next((at for at in (path, *path.parents) if at.parent.name in _INSTALLED), path)
-        return link.is_symlink() and not _INSTALLED & {*Path(os.path.realpath(path)).parts}
-    return not any(path.is_relative_to(place) for place in _PYTHON)
 
 
 def _is_shipped(plugin: Plugin) -> bool:

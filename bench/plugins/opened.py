@@ -15,6 +15,7 @@ import shlex
 import shutil
 import string
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -60,9 +61,11 @@ _SYSTEM = tuple(
     )
 )
 
-#: Parts of the paths of installed modules, and the beginning of those of Python's own.
-_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages", "archive-v0"))
-_PYTHON = f"{Path(os.__file__).resolve().parent}{os.sep}"
+#: Names of the folders of installed packages, and of the cache that uv may link them to: their code changes with their version.
+_INSTALLED = {"site-packages", "dist-packages", "archive-v0"}
+
+#: Where Python's own modules are, those that it makes for the platform included.
+_PYTHON = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 
 #: Suffixes of code that another program may be given to run.
 _SCRIPTS = (*SOURCE_SUFFIXES, ".sh", ".jl", ".R", ".r", ".pl", ".rb", ".lua", ".js", ".jar")
@@ -118,7 +121,7 @@ def opened() -> list[Path]:
     for line in (_forked.read() if _forked else b"").split(b"\0")[:-1]:
         (_WRITTEN if line[:1] == b"w" else _READ).add(os.fsdecode(line[1:]))
     generated = [Path(place).absolute() for name in _GENERATED if (place := os.environ.get(name))]
-    paths = {Path(path).absolute() for path in map(_source, _READ - _WRITTEN)}
+    paths = {Path(path) for path in map(_source, _READ - _WRITTEN)}
     return sorted(path for path in paths if not any(path.is_relative_to(place) for place in generated))
 
 
@@ -224,20 +227,29 @@ def _note_foreign(path: Path) -> None:
         _add(str(path))
 
 
-def _add(path: str, written: bool = False) -> None:
+def _add(name: str, written: bool = False) -> None:
+    path = Path(name).absolute()  # now: the process may go on in another folder
     paths = _WRITTEN if written else _READ
-    if path in paths:
+    if str(path) in paths:
         return
-    paths.add(path)
+    paths.add(str(path))
     # A child may import thousands of installed modules, and there may be hundreds of children.
-    if _forked is not None and os.getpid() != _forked.process and not _is_installed(path) and _forked.are_open():
-        os.write(_forked.file.fileno(), b"rw"[written : written + 1] + os.fsencode(Path(path).absolute()) + b"\0")
+    if _forked is not None and os.getpid() != _forked.process and is_users_code(path) and _forked.are_open():
+        os.write(_forked.file.fileno(), b"rw"[written : written + 1] + os.fsencode(path) + b"\0")
 
 
-def _is_installed(path: str) -> bool:
-    """Whether a module, or what it is a link to, is Python's or an installed package's."""
-    real = os.path.realpath(path)
-    return real.startswith(_PYTHON) or any(part in real for part in _INSTALLED)
+def is_users_code(path: Path) -> bool:
+    """Whether code is the user's own, not installed; a link among installed packages is what it leads to.
+
+    Parameters
+    ----------
+    path : Path
+        Absolute.
+    """
+    if _INSTALLED & {*path.parts}:
+        link = next((at for at in (path, *path.parents) if at.parent.name in _INSTALLED), path)
+        return link.is_symlink() and not _INSTALLED & {*Path(os.path.realpath(path)).parts}
+    return not any(path.is_relative_to(place) for place in _PYTHON)
 
 
 def _source(path: str) -> str:

@@ -201,6 +201,19 @@ def test_what_a_process_opens_in_place_of_what_it_inherited_is_its_own(tmp_path:
     assert (tmp_path / "mine").read_bytes() == b"mine"
 
 
+def test_a_relative_name_is_noted_in_each_folder(tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "module.py").touch()
+    code = (
+        "import os\nfrom bench.plugins import opened\nopened.watch()\nopen('module.py').close()\nchild = os.fork()\n"
+        "if not child:\n    os.chdir('../other')\n    open('module.py').close()\n    os._exit(0)\n"
+        "os.waitpid(child, 0)\nos.chdir('..')\nprint(*opened.opened(), sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "one", capture_output=True, text=True)
+    assert done.stdout.splitlines() == [f"{tmp_path}/one/module.py", f"{tmp_path}/other/module.py"], done.stderr
+
+
 DATASET = '''\
 """Music of one pitch, which a package says."""
 import numpy as np
