@@ -39,7 +39,7 @@ class Notes:
     Raises
     ------
     DataError
-        If a column has the wrong length or range, or the notes are not sorted.
+        If a column has the wrong length or range, pitches or velocities are no whole numbers, or the notes are not sorted.
 
     Examples
     --------
@@ -56,8 +56,8 @@ class Notes:
     velocity: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        for name, dtype in (("onset", np.float64), ("duration", np.float64), ("pitch", np.uint8), ("velocity", np.uint8)):
-            given = np.asarray(getattr(self, name), dtype)
+        for name in COLUMNS:
+            given = (_seconds if name in ("onset", "duration") else _whole)(name, getattr(self, name))
             # A caller may use its own arrays again, as for the next continuation.
             column = given.copy() if given.flags.writeable else given.view()
             column.flags.writeable = False
@@ -79,15 +79,18 @@ class Notes:
 
     @classmethod
     def from_columns(cls, onset: ArrayLike, duration: ArrayLike, pitch: ArrayLike, velocity: ArrayLike) -> Notes:
-        """Make notes from columns in any order: sorted by (onset, pitch), ties keep their order."""
-        onset_, pitch_ = np.asarray(onset, np.float64), np.asarray(pitch)
-        if pitch_.size and (pitch_.min() < 0 or pitch_.max() > 127):
-            raise DataError(f"Pitch runs from {pitch_.min()} to {pitch_.max()}, MIDI from 0 to 127.")
-        velocity_ = np.asarray(velocity)
-        if velocity_.size and (velocity_.min() < 1 or velocity_.max() > 127):
-            raise DataError(f"Velocity runs from {velocity_.min()} to {velocity_.max()}, MIDI from 1 to 127.")
+        """Make notes from columns in any order: sorted by (onset, pitch), ties keep their order.
+
+        Raises
+        ------
+        DataError
+            If a column has the wrong length or range, or pitches or velocities are no whole numbers.
+        """
+        onset_, duration_ = _seconds("onset", onset), _seconds("duration", duration)
+        pitch_, velocity_ = _whole("pitch", pitch), _whole("velocity", velocity)
+        _check_shapes((onset_, duration_, pitch_, velocity_))
         order = np.lexsort((pitch_, onset_))
-        return cls(onset_[order], np.asarray(duration, np.float64)[order], pitch_[order], velocity_[order])
+        return cls(onset_[order], duration_[order], pitch_[order], velocity_[order])
 
     @classmethod
     def concatenate(cls, parts: Sequence[Notes]) -> Notes:
@@ -132,11 +135,8 @@ def check_columns(
     DataError
         If a column has the wrong length or range, or the notes are not sorted.
     """
+    _check_shapes((onset, duration, pitch, velocity))
     n = len(onset)
-    columns: tuple[NDArray[Any], ...] = (onset, duration, pitch, velocity)
-    for name, column in zip(COLUMNS, columns, strict=True):
-        if column.shape != (n,):
-            raise DataError(f"Notes.{name} has shape {column.shape}, expected ({n},) as Notes.onset.")
     if n == 0:
         return
     # min and max propagate a NaN, so that one pass each also finds values that aren't finite.
@@ -153,3 +153,31 @@ def check_columns(
         unsorted[starts[(starts > 0) & (starts < n)] - 1] = False
     if unsorted.any():
         raise DataError("Notes are not sorted by (onset, pitch); Notes.from_columns sorts.")
+
+
+def _check_shapes(columns: Sequence[NDArray[Any]]) -> None:
+    """Refuse columns that don't have one length."""
+    shape = (columns[0].size,)
+    for name, column in zip(COLUMNS, columns, strict=True):
+        if column.shape != shape:
+            raise DataError(f"Notes.{name} has shape {column.shape}, expected {shape} as Notes.onset.")
+
+
+def _seconds(name: str, given: ArrayLike) -> NDArray[np.float64]:
+    column = np.asarray(given)
+    if column.dtype.kind not in "fiu":
+        raise DataError(f"Notes.{name} has the type {column.dtype}, expected numbers.")
+    return column.astype(np.float64, copy=False)
+
+
+def _whole(name: str, given: ArrayLike) -> NDArray[np.uint8]:
+    """Refuse what isn't a whole number of MIDI's: converted, 300 would be 44, and NaN 0."""
+    column = np.asarray(given)
+    if column.dtype == np.uint8 or not column.size:
+        return column.astype(np.uint8, copy=False)
+    if column.dtype.kind not in "fiu":
+        raise DataError(f"Notes.{name} has the type {column.dtype}, expected numbers.")
+    wrong = ~((column >= 0) & (column <= 127) & (column == np.trunc(column)))
+    if wrong.any():
+        raise DataError(f"Notes.{name} has {column[wrong][0]}, expected whole numbers from 0 to 127.")
+    return column.astype(np.uint8)

@@ -1,5 +1,7 @@
 """Notes: validation, order, immutability."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,9 +71,32 @@ def test_a_chord_is_sorted_by_pitch():
         Notes(np.zeros(2), np.ones(2), np.array([64, 60]), np.array([1, 1]))
 
 
-def test_no_wrap_around_of_pitches_out_of_range():
-    with pytest.raises(DataError, match="from 0 to 127"):
-        Notes.from_columns([0.0], [1.0], [300], [64])
+@pytest.mark.parametrize("make", [Notes, Notes.from_columns])
+@pytest.mark.parametrize("column", ["onset", "duration", "pitch", "velocity"])
+@given(value=st.one_of(st.integers(-600, 600), st.floats(-600, 600), st.just(float("nan")), st.sampled_from([math.inf, 2**70])))
+def test_a_number_is_kept_or_refused(make, column, value):
+    """Converted to a byte, 300 would be 44, and NaN 0."""
+    numbers = {"onset": 0.0, "duration": 1.0, "pitch": 60, "velocity": 64} | {column: value}
+    possible = {
+        "onset": 0 <= value < 1e5,
+        "duration": 0 < value < 1e5,
+        "pitch": 0 <= value <= 127 and int(value) == value,
+        "velocity": 1 <= value <= 127 and int(value) == value,
+    }
+    if possible[column]:
+        assert getattr(make(**{name: np.array([number]) for name, number in numbers.items()}), column).tolist() == [value]
+    else:
+        with pytest.raises(DataError, match=column):
+            make(**{name: np.array([number]) for name, number in numbers.items()})
+
+
+@pytest.mark.parametrize("make", [Notes, Notes.from_columns])
+@pytest.mark.parametrize("column", ["onset", "duration", "pitch", "velocity"])
+@pytest.mark.parametrize("value", [[60 + 0j, 61 + 0j], [True, True], ["60", "61"], [60, 61, 62], [60], [[60, 61]], 60])
+def test_what_is_no_column_is_refused(make, column, value):
+    good = {"onset": [0.0, 1.0], "duration": [1.0, 1.0], "pitch": [60, 62], "velocity": [64, 64]}
+    with pytest.raises(DataError, match=r"Notes\.\w+ has"):
+        make(**good | {column: value})
 
 
 def test_concatenate_sorts_tracks_together():
