@@ -88,9 +88,9 @@ def checked(raw: bytes) -> bytes:
     ------
     DataError
         If there is no header of format 0 to 2 with ticks of a quarter note, or another number of tracks than it says, they are
-        independent sequences (format 2), a status byte is missing after a SysEx event, a tempo doesn't have three bytes, an event
-        that would be misread is not allowed in files, or there are more ticks than the parser can count, or more instruments than
-        it has memory for.
+        independent sequences (format 2), a status byte is missing after a SysEx event, a tempo doesn't have three bytes or its
+        length isn't written as one, an event that would be misread is not allowed in files, or there are more ticks than the
+        parser can count, or more instruments than it has memory for.
     """
     spans = tracks(raw)
     if not (_doubtful(raw, spans) or _may_overflow(raw) or _may_be_an_orchestra(raw)):
@@ -105,6 +105,8 @@ def checked(raw: bytes) -> bytes:
                     raise DataError(f"it has more than {MOST_INSTRUMENTS:,} instruments")
             if event.kind == TEMPO and event.size != 3:
                 raise damaged(f"a tempo of {event.size} bytes, not 3")
+            if event.kind == TEMPO and raw[event.at + 2] != 3:  # the parser takes that byte for the length
+                raise DataError("it has a tempo whose length is written with leading zeros")
             if event.tick >= MOST_TICKS:
                 raise DataError("it lasts 2^31 ticks or more")
             if event.status == ESCAPE:

@@ -48,6 +48,12 @@ def test_a_tempo_has_three_bytes(data: bytes) -> None:
         read_midi(midi([(0, b"\xff\x51" + bytes([len(data)]) + data), *NOTE]))
 
 
+@pytest.mark.parametrize("length", [b"\x80\3", b"\x80\x80\3", b"\x80\x80\x80\3"])
+def test_a_tempo_whose_length_has_leading_zeros(length: bytes) -> None:
+    with pytest.raises(DataError, match="tempo whose length is written with leading zeros"):
+        read_midi(midi([(0, b"\xff\x51" + length + b"\x0f\x42\x40"), *NOTE]))
+
+
 def test_a_tempo_is_not_zero() -> None:
     with pytest.raises(DataError, match="a tempo of 0"):
         read_midi(midi([(0, tempo(0)), *NOTE]))
