@@ -109,6 +109,10 @@ class DataError(BenchError):
     exit_code = 3
 
 
+class NoProbabilityError(DataError):
+    """A piece with something that a model gives no probability, so that it has no likelihood."""
+
+
 class TrialError(BenchError):
     """A trial that could not be finished."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api import DataError, Notes, Piece, PluginError
+from bench.api import DataError, NoProbabilityError, Notes, Piece, PluginError
 
 #: Steps in a second, most steps of a shift, and classes of velocity.
 STEPS, SHIFTS, VELOCITIES = 100, 100, 32
@@ -253,7 +253,7 @@ def segmented(vocabulary: Vocabulary, pieces: Sequence[Piece], window: int) -> t
 
     Raises
     ------
-    DataError
+    NoProbabilityError
         If a piece has a note that the vocabulary lacks: a likelihood without it would be too good.
     """
     check_keys(vocabulary, pieces)
@@ -279,11 +279,11 @@ def check_splits(model: str, vocabulary: Vocabulary, train: Sequence[Piece], val
 
 
 def check_keys(vocabulary: Vocabulary, pieces: Sequence[Piece]) -> None:
-    """Raise a DataError if a piece has a note that the vocabulary lacks."""
+    """Raise a NoProbabilityError if a piece has a note that the vocabulary lacks."""
     low, high = RANGES[vocabulary.keys]
     for piece in pieces:
         if outside := int(np.count_nonzero((piece.notes.pitch < low) | (piece.notes.pitch > high))):
-            raise DataError(
+            raise NoProbabilityError(
                 f"The piece {piece.id!r} has {outside} note{'s' * (outside > 1)} outside of the MIDI pitches {low} to {high}: "
                 f"{vocabulary.keys} keys give them no probability.",
                 f"Set keys: {max(RANGES)}, or leave the piece out.",

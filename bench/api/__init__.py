@@ -36,7 +36,7 @@ from bench.api.dataset import Dataset, Piece, Progress, Skipped, Splits, Verifie
 from bench.api.model import Model
 from bench.api.training import Budget, Run, seed_for
 from bench.api.weights import compared, content_digest, download, file_sha256
-from bench.errors import BenchError, DataError, PluginError, TrialError, fetch_command
+from bench.errors import BenchError, DataError, NoProbabilityError, PluginError, TrialError, fetch_command
 from bench.music.codec import NoteCodec
 from bench.music.midi import midi_bytes, midi_content, read_midi, walk
 from bench.music.notes import FIELDS, Notes
@@ -52,6 +52,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Model",
+    "NoProbabilityError",
     "NoteCodec",
     "Notes",
     "Piece",

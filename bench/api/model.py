@@ -87,7 +87,7 @@ class Model(ABC):
         ------
         PluginError
             If the plug-in doesn't define it.
-        DataError
+        NoProbabilityError
             If a piece has something that it gives no probability: the trial then has no likelihood, and a remark says why.
         """
         raise PluginError(

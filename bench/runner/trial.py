@@ -18,7 +18,18 @@ import numpy as np
 from pydantic import ValidationError
 
 from bench.api import Model, Notes, seed_for
-from bench.errors import BenchError, DataError, PluginError, UsageError, is_denied, is_machines, is_users, machine_error, refusal
+from bench.errors import (
+    BenchError,
+    DataError,
+    NoProbabilityError,
+    PluginError,
+    UsageError,
+    is_denied,
+    is_machines,
+    is_users,
+    machine_error,
+    refusal,
+)
 from bench.formatting import listed
 from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
@@ -404,7 +415,7 @@ class TrialTask:
         self.emit({"event": "likelihood", "pieces": len(pieces)})
         try:
             parts = [np.array(part) for part in model.log_likelihood(pieces)]  # a generator may fill one array again and again
-        except DataError as error:  # such as a note that its vocabulary lacks: no reason to lose the trial
+        except NoProbabilityError as error:  # such as a note that its vocabulary lacks: no reason to lose the trial
             self._remark(f"has no likelihood: {error.message}")
             return ()
         check_likelihood(parts, pieces, self.unit)

@@ -621,6 +621,18 @@ def test_arrays_that_a_model_fills_again_are_not_stored_for_others(toy: Bench) -
     assert len(nats) > 1
 
 
+def test_a_likelihood_is_left_out_for_what_has_no_probability_not_for_a_mistake(toy: Bench) -> None:
+    """A note that can't be is a DataError as well, wherever a plug-in makes it."""
+    body = MODEL.format(requires="()").partition("        buffer = np.zeros((max")[0]
+    own = toy.folder / "mistaken.py", toy.folder / "refusing.py"
+    own[0].write_text(body + "        Notes.from_columns([0.0], [1.0], [129], [64])\n")
+    own[1].write_text(body + "        raise bench.api.NoProbabilityError('it lacks the word forte')\n")
+    toy.write({"mistaken": {}, "refusing": {}})
+    assert toy.run(plugins=[PLUGINS, *own]).failed == 1
+    assert "129" in toy.outcome("mistaken")["error"]["message"]
+    assert any(text == "has no likelihood: it lacks the word forte" for text in toy.outcome("refusing")["remarks"])
+
+
 @pytest.mark.parametrize(("requires", "backend"), [("()", "jax"), ("('keras',)", "jax"), ("('tensorflow',)", "tensorflow")])
 def test_keras_has_the_users_backend_but_in_plugins_for_tensorflow(
     toy: Bench, monkeypatch: pytest.MonkeyPatch, requires: str, backend: str
