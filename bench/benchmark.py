@@ -22,7 +22,7 @@ from bench.specs.scales import choose_scale
 from bench.specs.schema import Scale, Spec
 from bench.storage.files import read_json
 from bench.storage.run_folder import RunFolder
-from bench.system.paths import SEARCH, Places, check_run_name, no_search
+from bench.system.paths import Places, check_run_name, check_spec_name
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ def run(
         folder_name = name
     elif name is not None:
         folder_name = _free_name(name, file or spec, resolved, places)
-    elif folder_name.startswith(SEARCH):
-        raise no_search(resolved.name)
+    else:
+        check_spec_name(resolved.name)
     folder = RunFolder(places.out / "runs" / folder_name)
     with folder.lock(), Signals() as signals:
         call = {

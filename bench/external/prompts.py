@@ -116,7 +116,7 @@ def export_prompts(held_out: HeldOut, folder: Path, *, scale: str, score: str, w
         write_json(folder / INDEX, index)  # first: by it a run knows that these files are no music to learn from
         for path, content in files.items():
             write_file(path, content)
-        write_text(folder / README, _readme(index, score, with_targets, extends_notes(held_out.spec.dataset.options)))
+        write_text(folder / README, _readme(index, score, with_targets))
     except OSError as error:
         place = UsageError(f"{folder} can't be written: {error.strerror or error}.", "Give another --to.")
         raise refusal(error, place) from error
@@ -186,9 +186,11 @@ def _index(held_out: HeldOut, scale: str) -> dict[str, Any]:
     }
 
 
-def _readme(index: dict[str, Any], score: str, with_targets: bool, pedal: bool) -> str:
+def _readme(index: dict[str, Any], score: str, with_targets: bool) -> str:
     protocol, pieces = index["protocol"], len(index["pieces"])
     notes, last = protocol["notes"], prompt_name(pieces - 1)
+    held = extends_notes(index["dataset"]["options"])
+    pedal = "holds the notes, here as in the files that are scored" if held else "is passed over"
     task = (
         f"{prompt_name(0)} to {last} hold the first {protocol['prompt']} notes of {pieces} held-out pieces. Continue each."
         if protocol["prompt"]
@@ -201,8 +203,7 @@ def _readme(index: dict[str, Any], score: str, with_targets: bool, pedal: bool) 
         "",
         f"How long: at least {notes} notes after the prompt; the first {notes}, sorted by (onset, pitch), are compared.",
         "Notes of all pitched tracks count, drums do not. A file with fewer has failed.",
-        "Durations: a sustain pedal (controller 64) "
-        + ("holds the notes, here as in the files that are scored." if pedal else "is passed over."),
+        f"Durations: a sustain pedal (controller 64) {pedal}.",
         "Names: a continuation keeps its prompt's file name, or has it in its own: prompt-007.mid, mine-prompt-007.mid.",
         "Several samples of one piece: prompt-007-1.mid, prompt-007-2.mid; as many for every piece.",
         "The prompt: a file may begin with the prompt or hold the continuation alone. It is cut off where the first notes have",

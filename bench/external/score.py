@@ -42,7 +42,7 @@ from bench.storage.run_folder import RunFolder, result_digests
 from bench.storage.samples import Samples, Target, Targets, read_targets, write_samples
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import copy_file
-from bench.system.paths import SEARCH, Places, no_search
+from bench.system.paths import Places, check_spec_name
 
 #: The model of every external row, in place of a plug-in's name.
 EXTERNAL = "external"
@@ -160,8 +160,7 @@ def score_folder(
     places = Places.find(out, data, plugins)
     chosen, _ = choose_scale(scale, spec, places.plugins)
     resolved = load_spec(spec, places.plugins, scale=chosen, models=[], dataset=dataset)
-    if resolved.name.startswith(SEARCH):
-        raise no_search(resolved.name)
+    check_spec_name(resolved.name)
     references = dict.fromkeys([*(kind for kind in resolved.references if kind != "untrained"), *YARDSTICKS])
     _check_unused(system, references, places)
     show = display or (lambda event: None)

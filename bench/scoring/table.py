@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ from bench.music.codec import NoteCodec
 from bench.music.harmony.settings import Harmony
 from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
 from bench.specs.trials import Trial
-from bench.storage.outcome import Done, Failed
+from bench.storage.outcome import Done, Failed, Likelihood, Prediction
 
 #: Systems of the row that skill is relative to, of the row of other real music, and of the target through the codec.
 MEDIAN, REAL, CODEC = "median", "real", "codec"
@@ -274,14 +274,12 @@ class Row:
     @property
     def likelihood_kind(self) -> str:
         """Kind of its likelihood: ``exact``, ``bound``, or empty."""
-        kinds = {stored.kind for t in self.done if (stored := t.result.likelihood)}
-        return "bound" if "bound" in kinds else "".join(kinds)
+        return _kind(t.result.likelihood for t in self.done)
 
     @property
     def prediction_kind(self) -> str:
         """The same of what it predicts in other units than notes."""
-        kinds = {stored.kind for t in self.done if (stored := t.result.prediction)}
-        return "bound" if "bound" in kinds else "".join(kinds)
+        return _kind(t.result.prediction for t in self.done)
 
     def bounded(self, metric: str) -> bool:
         """Whether its value of `metric` is an upper bound of the true one."""
@@ -340,6 +338,11 @@ class Row:
     def coverage(self) -> str:
         """Text like ``12 of 16 pieces``; empty if none is missing."""
         return f"{self.pieces} of {self.pieces + len(self.absent)} pieces" if self.absent else ""
+
+
+def _kind(stored: Iterable[Likelihood | Prediction | None]) -> str:
+    kinds = {part.kind for part in stored if part}
+    return "bound" if "bound" in kinds else "".join(kinds)
 
 
 def by_classes(metric: str) -> bool:

@@ -33,12 +33,18 @@ def check_run_name(name: object) -> None:
         )
 
 
-def no_search(spec: str) -> UsageError:
-    """Make the error for a spec whose runs would have names of searches, which are never the latest run."""
-    return UsageError(
-        f"The spec's name {spec!r} begins with {SEARCH}, as folders of searches do, which are never the latest run.",
-        "Rename its file, or name the run: --name.",
-    )
+def check_spec_name(name: str | None) -> None:
+    """Refuse a spec whose runs would have names of searches, which are never the latest run.
+
+    Raises
+    ------
+    UsageError
+    """
+    if name and f"{name}-".startswith(SEARCH):
+        raise UsageError(
+            f"Runs of the spec {name!r} would be named {SEARCH}…, as folders of searches are, which are never the latest run.",
+            "Rename its file, or name the run: --name.",
+        )
 
 
 @dataclass(frozen=True)

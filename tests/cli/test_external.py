@@ -131,11 +131,12 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     assert (folder / "report.csv").read_bytes() == before
 
 
-def test_a_spec_whose_runs_would_pass_for_searches(call: Call, tmp_path: Path, prompts: Path) -> None:
+@pytest.mark.parametrize("name", ["tune-toy", "tune"])
+def test_a_spec_whose_runs_would_pass_for_searches(call: Call, tmp_path: Path, prompts: Path, name: str) -> None:
     continued(prompts, tmp_path / "mine")
-    (tmp_path / "tune-toy.yaml").write_text(SPEC)
-    done = call("score", "mine", "--spec", "tune-toy.yaml", "--out", "out")
-    assert (done.returncode, "begins with tune-" in done.stderr) == (2, True)
+    (tmp_path / f"{name}.yaml").write_text(SPEC)
+    done = call("score", "mine", "--spec", f"{name}.yaml", "--out", "out")
+    assert (done.returncode, "would be named tune-" in done.stderr) == (2, True)
     assert not (tmp_path / "out" / "runs").exists()
 
 

@@ -595,10 +595,11 @@ def test_a_run_of_its_own_name(toy: Bench, tmp_path: Path, monkeypatch: pytest.M
     for name, refused in (("nightly", "nightly is a run of"), ("latest", "can't name a run")):
         with pytest.raises(UsageError, match=refused):
             run_spec(other, name=name, scale="cpu", plugins=[PLUGINS], out=toy.out)
-    search = toy.folder / "tune-rates.yaml"  # its run would pass for a search, and never be the latest
-    search.write_text(toy.spec.read_text())
-    with pytest.raises(UsageError, match="'tune-rates' begins with tune-"):
-        run_spec(search, scale="cpu", plugins=[PLUGINS], out=toy.out)
+    for name in ("tune-rates", "tune"):  # its run would pass for a search, and never be the latest
+        search = toy.folder / f"{name}.yaml"
+        search.write_text(toy.spec.read_text())
+        with pytest.raises(UsageError, match=f"'{name}' would be named tune-"):
+            run_spec(search, scale="cpu", plugins=[PLUGINS], out=toy.out)
 
 
 def test_one_name_is_a_list_of_one(toy: Bench) -> None:
