@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.report.histories import best_entry, histories, score_name
 from bench.scoring.table import REAL, Row
-from bench.storage.outcome import Epoch
+from bench.storage.outcome import MOST_SHARE, Epoch
 
 #: Length of a verbatim run, in notes, that is no accident whatever real music shares.
 LONG_COPY = 16
@@ -181,8 +181,8 @@ FLAGS = (
     ),
     Flag(
         NOT_HELD,
-        "Its trainings logged no share of the budget that models have in common, as those of a plug-in that knows epochs only: "
-        "they may have taken much less or more of it. The row has no rank and is never bold.",
+        "Its trainings logged no share of the budget that models have in common, as those of a plug-in that knows epochs only, "
+        f"or took more than {MOST_SHARE:g} times the budget: it isn't a row at this budget. It has no rank and is never bold.",
         lambda row, values: row.ignores_budget,
     ),
     Flag(

@@ -130,6 +130,7 @@ class TrainingRun(Run):
             best_validation_bits=best_bits,
             stopped=self._stopped(),
             resumed=self.resumed,
+            share=self._used(),
             history=tuple(history),
         )
 
@@ -142,6 +143,16 @@ class TrainingRun(Run):
             notes, last = sum(int(e["notes"]) for e in self.history[: place + 1]), self.history[place]
             stages.append(Stage(share=share, updates=int(last["updates"]), notes=notes, seconds=last["seconds"]))
         return tuple(stages)
+
+    def _used(self) -> float | None:
+        """Share of the budget that was used, as logged or as counted here, whichever is more; None if none was logged."""
+        last, budget = self.history[-1] if self.history else {}, self.budget
+        if budget.in_epochs or "share" not in last:
+            return None
+        seconds = last["seconds" if self.device == "cuda" else "core_seconds"]
+        notes = sum(entry["notes"] for entry in self.history)
+        counted = (budget.updates, last.get("updates", 0.0)), (budget.notes, notes), (budget.seconds, seconds)
+        return max(float(last["share"]), *(float(used) / limit for limit, used in counted if limit is not None))
 
     def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0

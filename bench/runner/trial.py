@@ -328,6 +328,8 @@ class TrialTask:
                 f"The model logged no share of the budget: it seems to know epochs only. It trained {training.epochs:g} of them: "
                 "its row isn't one at this budget."
             )
+        elif run.history and not budget.in_epochs and not training.held_to_budget:
+            self._remark(f"The model took {training.share:.3g} times the budget: its row isn't one at this budget.")
         return training
 
     def _joules(self) -> float | None:

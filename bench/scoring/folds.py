@@ -90,6 +90,7 @@ def _training(trainings: Sequence[Training], folds: Sequence[int]) -> Training:
         notes_per_second=_rate(sum(t.notes or 0 for t in trainings), math.fsum(t.seconds or 0.0 for t in trainings)),
         stopped=stops[0] if len(stops) == 1 else "mixed",
         resumed=sum(t.resumed or 0 for t in trainings),
+        share=None if any(t.share is None for t in trainings) else max(t.share or 0.0 for t in trainings),
         folds=tuple(t.model_copy(update={"fold": fold, "history": ()}) for fold, t in zip(folds, trainings, strict=True)),
         history=tuple({"fold": fold, **epoch} for fold, t in zip(folds, trainings, strict=True) for epoch in t.history),
     )

@@ -311,11 +311,9 @@ class Row:
 
     @property
     def ignores_budget(self) -> bool:
-        """Whether a training logged no share of the budget that models have in common, and so was not held to it."""
+        """Whether a training wasn't held to the budget that models have in common."""
         return self.kind == "model" and any(
-            t.trial.budget.compute is not None
-            and t.result.training.stopped is not None
-            and "share" not in (t.result.training.history or ({},))[-1]
+            t.trial.budget.compute is not None and t.result.training.stopped is not None and not t.result.training.held_to_budget
             for t in self.done
         )
 

@@ -38,6 +38,10 @@ RESULT = re.compile(r"samples\.npz|(stages|midi)/[\w-][\w.-]*")
 Epoch = Mapping[str, Any]
 
 
+#: Greatest part of a budget that a training takes which is held to it: an update or an evaluation may end behind its end.
+MOST_SHARE = 1.1
+
+
 class Training(Stored):
     """One training, or the mean over a trial's folds.
 
@@ -54,6 +58,9 @@ class Training(Stored):
         Why training ended: its ``budget`` was used, ``early``, ``clock``, ``untrained``; ``mixed`` where folds differ.
     resumed : int
         How often it resumed from a checkpoint.
+    share : number or None
+        Part of a budget in updates, notes or seconds that was used: as logged or, where that is more, as counted. With folds, the
+        most of any; None where a training logged none.
     fold : int or None
         Number of the fold, from 1.
     folds : tuple of Training
@@ -73,9 +80,16 @@ class Training(Stored):
     best_validation_bits: Number | None = None
     stopped: Literal["budget", "early", "clock", "untrained", "mixed"] | None = None
     resumed: Count | None = 0
+    share: Number | None = None
     fold: FoldNumber | None = None
     folds: tuple[Training, ...] = ()
     history: tuple[Epoch, ...] = ()
+
+    @property
+    def held_to_budget(self) -> bool:
+        """Whether it knew of a budget in updates, notes or seconds, and ended there."""
+        ends = {entry.get("fold"): entry.get("share") for entry in self.history}
+        return bool(ends) and all(share is not None and share <= MOST_SHARE for share in (*ends.values(), self.share or 0.0))
 
     @field_validator("history")
     @classmethod

@@ -12,7 +12,7 @@ from bench.api import Notes
 from bench.scoring.score import score_run
 from bench.storage.run_folder import RunFolder, samples_file
 
-from .conftest import PROTOCOL, Bench
+from .conftest import PLUGINS, PROTOCOL, Bench
 
 #: Shares 1/8, 1/4, 1/2, 3/4 and 1: updates 1, 2, 4, 6 and 8.
 BUDGET: dict[str, Any] = {"compute": {"updates": 8}, "evaluations": 4, "stages": [0.125, 0.5], "timeout": 60}
@@ -45,6 +45,18 @@ def test_stages_are_taken_stored_and_scored(toy: Bench) -> None:
     assert trial.values["bits_per_note"] == pytest.approx(4.0)
     assert toy.outcome("untrained staged")["stages"] == []
     assert [event["in_epochs"] for event in toy.events if event["event"] == "epoch"] == [False] * 5
+
+
+def test_a_training_that_goes_on_after_its_end_is_no_row_at_the_budget(toy: Bench) -> None:
+    own = toy.folder / "own"
+    own.mkdir()
+    late = (PLUGINS / "models" / "staged.py").read_text().replace("while share < due:", "while share < 1.5 * due:")
+    (own / "late.py").write_text(late)
+    toy.write({"staged": {}, "late": {}}, budget=BUDGET)
+    assert toy.run(plugins=[PLUGINS, own / "late.py"]).failed == 0
+    assert "The model took 1.5 times the budget: its row isn't one at this budget." in toy.outcome("late")["remarks"]
+    table = score_run(toy.run_folder)
+    assert [table[name].ignores_budget for name in ("staged", "late")] == [False, True]
 
 
 def test_killed_while_a_stage_is_taken_it_resumes_to_the_same_results(toy: Bench) -> None:

@@ -84,6 +84,34 @@ def test_a_stage_that_was_taken_and_is_lost_is_not_passed_over(tmp_path: Path, d
 
 
 @pytest.mark.parametrize(
+    ("budget", "logged", "share", "held"),
+    [
+        (Budget(updates=40), {"updates": 40, "share": 1.0}, 1.0, True),
+        (Budget(updates=40), {"updates": 20, "share": 0.5}, 0.5, True),
+        (Budget(updates=40), {"updates": 80, "share": 2.0}, 2.0, False),
+        (Budget(updates=40), {"updates": 80, "share": 1.0}, 2.0, False),
+        (Budget(updates=40), {"share": 1.0}, 1.0, True),
+        (Budget(updates=40), {"updates": 40}, None, False),
+        (Budget(notes=200), {"share": 1.0}, 1.0, True),
+        (Budget(notes=100), {"share": 1.0}, 2.0, False),
+        (Budget(seconds=100.0), {"share": 1.05}, 1.05, True),
+        (Budget(seconds=1e-9), {"share": 1.0}, None, False),
+    ],
+)
+def test_the_share_of_a_budget_is_counted_whatever_was_logged(
+    tmp_path: Path, budget: Budget, logged: dict[str, float], share: float | None, held: bool
+) -> None:
+    run = run_in(tmp_path, budget)
+    run.begin()
+    run.log(1, loss=1.0, notes=100)
+    run.log(2, loss=1.0, notes=100, **logged)
+    summary = run.summary(wall=1.0)
+    if budget.seconds != 1e-9:
+        assert summary.share == share
+    assert summary.held_to_budget == held
+
+
+@pytest.mark.parametrize(
     ("budget", "numbers", "share", "stopped"),
     [
         (Budget(3), 3, 1.0, "budget"),
