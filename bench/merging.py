@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -103,6 +104,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         **records[0].model_dump(),
         "spec": spec,
         "started": min((r.started for r in records if r.started), default=None),
+        "token": hashlib.sha256("\n".join(sorted(r.token for r in records)).encode()).hexdigest()[:16],
         "resumed": None,
         "finished": timestamp() if done.keys() >= planned.keys() else None,
         "call": call,

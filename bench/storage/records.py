@@ -281,6 +281,8 @@ class RunRecord(Stored):
         The resolved spec, see :class:`bench.specs.schema.Spec`.
     started, finished : str or None
         UTC, ISO 8601; `finished` is None until every trial has ended.
+    token : str
+        Drawn when it was first started, as runs on several machines may start in one second; of merged runs, a hash of theirs.
     resumed : str or None
         When it was last started again with trials left to run; None if it never was.
     scale, why : str
@@ -301,6 +303,7 @@ class RunRecord(Stored):
     format: int
     spec: Mapping[str, Any]
     started: str | None = None
+    token: str = Field("", max_length=64)
     resumed: str | None = None
     finished: str | None = None
     scale: str
@@ -320,7 +323,7 @@ class RunRecord(Stored):
         name : str
             Of the run's folder.
         """
-        parts = [name, self.started, self.scale, self.spec, self.plugins]
+        parts = [name, self.started, self.scale, self.spec, self.plugins, *([self.token] if self.token else [])]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     @field_validator("spec")

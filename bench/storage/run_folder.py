@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,9 +151,9 @@ class RunFolder:
     def create(self, spec: Mapping[str, Any], provenance: Mapping[str, Any], *, idle: bool = False, **more: Any) -> RunRecord:
         """Create the folder and write run.json: the resolved spec, the provenance, and `more` fields.
 
-        The time of start is taken over from an earlier run.json, whose finished trials count, and now is when the run was last
-        resumed. If no trial is left to run (`idle`), all times, the call and the provenance are taken over, because nothing is
-        computed now.
+        The time of start and the token are taken over from an earlier run.json, whose finished trials count, and now is when the
+        run was last resumed. If no trial is left to run (`idle`), all times, the call and the provenance are taken over, because
+        nothing is computed now.
 
         Raises
         ------
@@ -164,11 +165,12 @@ class RunFolder:
         spec = plain(spec)
         kept: tuple[str, ...] = ()
         if before is not None:
-            kept = ("started", "resumed", "finished", "call", "provenance") if idle else ("started",)
+            kept = ("started", "token", *(("resumed", "finished", "call", "provenance") if idle else ()))
         run = {
             "format": FORMAT,
             "spec": spec,
             "started": timestamp(),
+            "token": secrets.token_hex(8),
             "resumed": None if before is None else timestamp(),
             "finished": None,
             **more,

@@ -54,6 +54,22 @@ def test_add_and_show(make: Make, tmp_path: Path) -> None:
     assert "2222222222 → 3333333333" in shown.stdout
 
 
+def test_runs_that_began_in_one_second_are_two(tmp_path: Path) -> None:
+    """As those of two machines: same name, same spec, same code."""
+    for number, place in enumerate(("here", "there"), 1):
+        stored = Stored(tmp_path / place / "runs" / "same")
+        stored.enlarge(12)
+        many_pieces(stored, "lstm", lambda i: 4 + i % 3, seed=0)
+        folder = stored.close()
+        token = stored.run.read().token
+        added = bench(tmp_path, "history", "add", str(folder))
+        assert added.stderr == f"same: added; {number} run{'s' if number > 1 else ''} in all\n"
+    stored.close()  # as a run that is started again
+    assert stored.run.read().token == token
+    again = bench(tmp_path, "history", "add", str(folder))
+    assert again.stderr == "same: there already, unchanged; 2 runs in all\n"
+
+
 def test_a_comment_with_the_verdict_first(tmp_path: Path) -> None:
     values = [[9.0, 9.1, 9.2], [9.1, 9.0, 9.2], [9.2, 9.0, 9.1], [9.9, 10.0, 10.1]]
     (tmp_path / "h.jsonl").write_text(dump(runs("pitch_distance", values)))
