@@ -170,12 +170,19 @@ class Run:
         Raises
         ------
         TrialError
-            If `epoch` is below 1, or was logged before; if ``updates`` are none, or a value has the engine's own name.
+            If the clock wasn't started by :meth:`begin`; if `epoch` is below 1, or was logged before; if `notes` or ``updates``
+            are no number of them, or a value has the engine's own name.
         """
+        if self._since is None:
+            raise TrialError("run.log() was called before run.begin().", "Call run.begin() right before the first step.")
         if own := sorted(_OWN & values.keys()):
             raise TrialError(f"run.log() was called with {own[0]}, which the engine logs itself.", "Give the value another name.")
         if not 0 <= values.get("updates", 0) <= _MOST:
             raise TrialError(f"run.log() was called with {values['updates']} updates.", "Give the number of updates made so far.")
+        if not 0 <= notes <= _MOST:
+            raise TrialError(
+                f"run.log() was called with {notes} notes.", "Give the number of notes trained on since the last time."
+            )
         last = self.history[-1]["epoch"] if self.history else 0
         if not epoch > last:
             raise TrialError(

@@ -243,6 +243,21 @@ def test_a_log_has_what_a_worker_used_until_then(tmp_path: Path) -> None:
     assert run.history[0]["core_seconds"] >= 0.35
 
 
+def test_nothing_is_logged_before_the_clock_runs(tmp_path: Path) -> None:
+    """Its training would have taken no time, and a budget in seconds no end."""
+    run = Run(0, Budget(2), tmp_path)
+    with pytest.raises(TrialError, match=r"run.log\(\) was called before run.begin\(\)"):
+        run.log(1, loss=1.0, notes=10)
+
+
+@pytest.mark.parametrize("notes", [-1, 10**18, float("nan")])
+def test_notes_are_a_number_of_them(tmp_path: Path, notes: float) -> None:
+    run = trained(tmp_path, 1)
+    with pytest.raises(TrialError, match=r"called with .* notes"):
+        run.log(2, loss=1.0, notes=notes)  # type: ignore[arg-type]
+    assert len(run.history) == 1
+
+
 @pytest.mark.parametrize(
     "values", [{"fold": 1}, {"seconds": 2.0}, {"updates": 10**18}, {"updates": float("nan")}, {"updates": -1}]
 )
