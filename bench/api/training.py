@@ -120,8 +120,8 @@ class Run:
     emit: InitVar[Callable[[dict[str, Any]], None] | None] = None
     take: InitVar[Callable[[float], None] | None] = None
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
-    #: Shares of the budget at which results were taken, in this training so far.
-    taken: list[float] = field(default_factory=list, init=False)
+    #: Shares of the budget at which results were taken, in this training so far, with the numbers of the evaluations before them.
+    taken: dict[float, int] = field(default_factory=dict, init=False)
     _chain: str = field(default="", init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _since: tuple[float, float, float] | None = field(default=None, init=False)
@@ -143,7 +143,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [e for e in self._logged() if e["epoch"] <= epochs_done] if epochs_done else []
         self.history = [e for e in kept if "stage" not in e]
-        self.taken = [e["stage"] for e in kept if "stage" in e]
+        self.taken = {e["stage"]: e["epoch"] for e in kept if "stage" in e}
         if epochs_done and (not self.history or self.history[-1]["epoch"] < epochs_done):
             raise TrialError(f"{self._file} is damaged: it doesn't hold evaluation {epochs_done}, which the checkpoint follows.")
         self._chain = ""
@@ -226,16 +226,19 @@ class Run:
         Raises
         ------
         TrialError
-            If the evaluation was not logged with its number of ``updates``.
+            If the evaluation was not logged with its number of ``updates``, or was before that share.
         """
         if share not in self.budget.stages:
             return
-        if not self.history or "updates" not in self.history[-1]:
+        last = self.history[-1] if self.history else {}
+        if "updates" not in last:
             raise TrialError(f"run.stage({share}) needs the number of updates.", "Call run.log(..., updates=...) before it.")
+        if last.get("share", share) < share - 1e-9:
+            raise TrialError(f"run.stage({share}) was called at {last['share']:.4g} of the budget.", "Train on until its share.")
         with self.paused():
             self._take(share)
-            self.taken.append(share)
-            self._append({"epoch": self.history[-1]["epoch"], "stage": share})
+            self.taken[share] = last["epoch"]
+            self._append({"epoch": last["epoch"], "stage": share})
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

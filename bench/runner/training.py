@@ -138,8 +138,7 @@ class TrainingRun(Run):
         """Results at shares of the budget that were taken, by this process or before a kill: one is taken where it was logged."""
         stages = []
         for share in sorted(self.taken):
-            number = 1 + self.budget.shares.index(share)
-            place = next(i for i, entry in enumerate(self.history) if entry["epoch"] >= number)
+            place = next(i for i, entry in enumerate(self.history) if entry["epoch"] == self.taken[share])
             notes, last = sum(int(e["notes"]) for e in self.history[: place + 1]), self.history[place]
             stages.append(Stage(share=share, updates=int(last["updates"]), notes=notes, seconds=last["seconds"]))
         return tuple(stages)

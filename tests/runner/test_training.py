@@ -72,6 +72,30 @@ def test_stages_are_those_that_were_taken(tmp_path: Path) -> None:
     assert [entry["epoch"] for entry in resumed.history] == [2, 3]
 
 
+def test_a_stage_has_the_figures_of_the_evaluation_before_it_however_these_are_numbered(tmp_path: Path) -> None:
+    run = run_in(tmp_path, Budget(updates=100, evaluations=4, stages=(0.5,)))
+    run.begin()
+    for number in range(10, 101, 10):
+        run.log(number, loss=1.0, notes=100, updates=number, share=number / 100)
+        if number == 50:
+            run.stage(0.5)
+    (stage,) = run.stages()
+    assert stage == Stage(share=0.5, updates=50, notes=500, seconds=run.history[4]["seconds"])
+    again = run_in(tmp_path, run.budget)
+    again.begin(70)
+    assert again.stages() == (stage,)
+
+
+def test_no_stage_before_its_share(tmp_path: Path) -> None:
+    run = run_in(tmp_path, STAGED)
+    run.begin()
+    run.log(1, loss=1.0, notes=100, updates=4, share=0.1)
+    run.stage(0.1)
+    with pytest.raises(TrialError, match=r"run.stage\(0.25\) was called at 0.1 of the budget"):
+        run.stage(0.25)
+    assert [stage.share for stage in run.stages()] == [0.1]
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
 def test_a_stage_that_was_taken_and_is_lost_is_not_passed_over(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     run = run_in(tmp_path, STAGED)
