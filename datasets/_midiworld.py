@@ -141,9 +141,9 @@ class _AnchorReader(HTMLParser):
             self.reset()  # nothing of an earlier tag is left, however odd it was
             self.feed(f"<{tag}>")
         elif text and self._inside:
-            self.anchors[-1].text = (self.anchors[-1].text + html.unescape(text))[:LONGEST_TEXT]
+            self.anchors[-1].text = (self.anchors[-1].text + _unescaped(text))[:LONGEST_TEXT]
         elif text and self._item is not None:
-            self._item = (self._item + html.unescape(text))[:LONGEST_TEXT]
+            self._item = (self._item + _unescaped(text))[:LONGEST_TEXT]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin a list item, or a link's text."""
@@ -160,6 +160,11 @@ class _AnchorReader(HTMLParser):
         self._inside = False
         if tag == "li":
             self._item = None
+
+
+def _unescaped(text: str) -> str:
+    """Replace a text's character references, of a long one those at its beginning: thousands of digits are an error."""
+    return html.unescape(text[:LONGEST_TEXT])
 
 
 def _same_site(links: list[tuple[str, str, str]], url: str) -> list[Link]:

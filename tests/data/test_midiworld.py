@@ -396,6 +396,16 @@ def test_comments_scripts_and_odd_tags() -> None:
     assert [(link.url, link.title, link.composer) for link in links] == [(f"http://h/download/{n}", t, c) for n, t, c in expected]
 
 
+def test_a_character_of_thousands_of_digits_costs_its_text_alone() -> None:
+    """Python refuses to make a number of them."""
+    digits = "&#" + "1" * 5000 + ";"
+    items = (f"<li>Tune {n} - by B - <a href='/download/{n}'>{digits if n == 1 else 'x'}</a></li>" for n in range(3))
+    page = f"<ul><li>{digits} - by B - <a href='/download/9'>x</a></li>{''.join(items)}</ul>"
+    assert [link.url for link in pages.parse_search(page.encode(), "http://h/search/1/")] == [
+        f"http://h/download/{n}" for n in (9, 0, 1, 2)
+    ]
+
+
 def test_names_of_composers_pages_are_names() -> None:
     page = b'<a href="bach.htm">B</a><a href="&#27;[2J.htm">x</a><a href="classic.htm">c</a><a href="/old/de_falla.htm">F</a>'
     assert pages.composers(page) == ["bach", "de_falla"]
