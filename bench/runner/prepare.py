@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 
 from bench.api import Dataset, Piece, Splits, Verified
 from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
-from bench.formatting import listed
+from bench.formatting import listed, plural
 from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
@@ -265,8 +266,8 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     own_split = corpus
     if protocol.folds is not None:
         corpus = pooled(corpus)
-    elif not corpus.train:
-        raise DataError("The dataset has no training piece.", corpus.summary())
+    elif not any(lengths(corpus.train)):
+        raise DataError(f"The dataset has no training {'note' if corpus.train else 'piece'}.", corpus.summary())
     needed = protocol.prompt + protocol.notes
     usable = [i for i, length in enumerate(lengths(corpus.test)) if length >= needed]
     if not usable:
@@ -288,14 +289,16 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         "used": len(chosen),
         "too_short": len(corpus.test) - len(usable),
         "skipped_files": len(corpus.skipped),
-        "remarks": [*corpus.remarks, *_remarks(corpus, protocol, len(usable))],
+        "remarks": [*corpus.remarks, *_remarks(corpus, protocol, usable)],
         "entropy": corpus.entropy,
         "noise": corpus.noise,
     }
     if protocol.folds is not None:
         folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)
         facts["folds"] = Folds(asked=protocol.folds, too_short=short, folds=folds).model_dump()
-        remarks = fold_remarks(folds, own_split, short, needed)
+        known = {index: fold.number for fold in folds for index in fold.test}
+        places = [known.get(index) for index in range(len(corpus.test))]
+        remarks = [*fold_remarks(folds, own_split, short, needed), *_learned(corpus.test, places, usable)]
         facts["remarks"] = [*corpus.remarks, *remarks, *_few(protocol, len(usable)), *_unequal(corpus.test)]
     return Targets(
         tuple(_target(i, corpus.test[i], protocol) for i in chosen),
@@ -417,11 +420,17 @@ def _corpus(
     pooled_reading = PooledReading(folder / "parts" / source.plugin.name, hardware.cores(), 0 if apart else FEW)
     with isolated() if apart else limited(), refused_reads() as refused, reading_by(pooled_reading):
         splits = source.dataset.load(origin, releasing(progress_events(emit, "parse")))
+    if not isinstance(splits, Splits):
+        raise PluginError(f"{source.plugin.path}: load() returned a {type(splits).__name__}; it must be bench.api.Splits.")
     if odd := next((path for path in refused if path not in unreadable), None):
         why = refused[odd].strerror or refused[odd]
         raise MachineError(f"{odd}: {why}, though it could be read a moment ago.", "Give the same command again.")
     if corpus_key(source, job["dataset"]["options"], origin) != key:
-        raise DataError(f"The music in {origin} was changed while it was read.", "Give the same command again.")
+        music = source.plugin.name if origin is None else origin
+        raise DataError(
+            f"The music of {music} was changed while it was read.",
+            "Give the same command again. If that doesn't help, fingerprint() of the plug-in isn't the same for the same music.",
+        )
     with written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Not those of a data set whose name begins alike: another process may be writing them.
@@ -435,7 +444,7 @@ def _corpus(
 
 def _with_code(splits: Splits, plugin: Plugin) -> Splits:
     """Add a remark on the code that the corpus's key doesn't know, so that a change of it would go unnoticed."""
-    if not isinstance(splits, Splits) or not (unknown := unknown_code(plugin, imported_packages(plugin))):
+    if not (unknown := unknown_code(plugin, imported_packages(plugin))):
         return splits
     remark = (
         f"the dataset's plug-in uses code that isn't part of its key: {listed(unknown)}. After a change of it, empty the folder "
@@ -454,16 +463,44 @@ def _target(index: int, piece: Piece, protocol: Protocol) -> Target:
     return Target(PieceName(index, piece.id, piece.title, piece.composer), piece.notes[:first], piece.notes[first:last])
 
 
-def _remarks(corpus: Corpus, protocol: Protocol, usable: int) -> list[str]:
+def _remarks(corpus: Corpus, protocol: Protocol, usable: Sequence[int]) -> list[str]:
     sentences = []
-    if short := len(corpus.test) - usable:
+    if short := len(corpus.test) - len(usable):
         sentences.append(
             f"{short} of {len(corpus.test)} test pieces have fewer than {protocol.prompt + protocol.notes} notes: left out"
         )
-    sentences += _few(protocol, usable)
+    every = (*corpus.test, *corpus.train, *corpus.validation)
+    sentences += _learned(every, [index < len(corpus.test) for index in range(len(every))], usable)
+    sentences += _few(protocol, len(usable))
     if not corpus.validation:
         sentences.append("the dataset has no validation piece: nothing can be chosen by it")
     return sentences + _unequal(corpus.train)
+
+
+def _learned(pieces: Sequence[Piece], places: Sequence[Any], held: Sequence[int]) -> list[str]:
+    """Remark on held-out pieces that models learn from too, as a plug-in or a split may have it: a copy wins there.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    places : sequence
+        Of each piece its fold, or whether it is a test piece.
+    held : sequence of int
+        Indices of the pieces that may be compared.
+    """
+    contents, found = [_content(piece.notes) for piece in pieces], defaultdict[bytes, set[Any]](set)
+    for content, place in zip(contents, places, strict=True):
+        found[content].add(place)
+    if not (also := sum(len(found[contents[index]]) > 1 for index in held)):
+        return []
+    are = "is" if also == 1 else "are"
+    return [f"{also} of {plural(len(held), 'held-out piece')} {are} among the music that models learn from too, note for note"]
+
+
+def _content(notes: Notes) -> bytes:
+    """Hash pitches, velocities and times from the first onset, to a millisecond."""
+    times = np.rint(1000 * np.stack([notes.onset - notes.onset[:1].sum(), notes.duration])).astype(np.int64)
+    return hashlib.sha256(b"".join(part.tobytes() for part in (times, notes.pitch, notes.velocity))).digest()
 
 
 def _unequal(pieces: Sequence[Piece]) -> list[str]:

@@ -228,8 +228,8 @@ def _columns(splits: Splits, fingerprint: str) -> dict[str, Column]:
         "pieces": [{k: getattr(p, k) for k in FACTS} for p in pieces],
         "skipped": [[s.source, s.reason] for s in splits.skipped],
         "remarks": list(splits.remarks),
-        "entropy": None if splits.entropy is None else dict(splits.entropy),
-        "noise": None if splits.noise is None else dict(splits.noise),
+        "entropy": _numbers(splits.entropy),
+        "noise": _numbers(splits.noise),
         "fingerprint": fingerprint,
         "parsed": parsed_digest([piece for group in groups[:3] for piece in group]),
     }
@@ -241,6 +241,11 @@ def _columns(splits: Splits, fingerprint: str) -> dict[str, Column]:
     }
     notes = {name: Column(dtype, int(offsets[-1]), partial(_parts, pieces, name)) for name, dtype in NOTE_TYPES.items()}
     return notes | {name: Column.of(array) for name, array in arrays.items()}
+
+
+def _numbers(bits: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Convert to numbers that JSON has: a plug-in may have computed them with NumPy."""
+    return None if bits is None else {name: float(value) for name, value in bits.items()}
 
 
 def _batches(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:

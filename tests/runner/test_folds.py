@@ -33,7 +33,7 @@ def corpus(train: Sequence[Piece], validation: Sequence[Piece] = (), test: Seque
     return Corpus(tuple(train), tuple(validation), tuple(test), (), ("a remark",), "f", None)
 
 
-def protocol(folds: int | str = "leave-one-out", **more: object) -> Protocol:
+def protocol(folds: int | str | None = "leave-one-out", **more: object) -> Protocol:
     return Protocol(prompt=1, notes=3, **{"folds": folds, **more})  # type: ignore[arg-type]
 
 
@@ -146,12 +146,32 @@ class TestChoose:
             "All pieces of the dataset are assigned to folds: its own split, and its remarks on that split, do not apply",
             "1 of 4 pieces has fewer than 4 notes, too few to be continued: it is not compared",
             "1 of 4 pieces is never held out, only used for training or validation",
+            "3 of 3 held-out pieces are among the music that models learn from too, note for note",
             "3 test pieces are compared; the protocol asks for up to 50",
         ]
 
     def test_only_as_many_folds_as_pieces_are_compared(self) -> None:
         stored = choose(corpus([piece(f"p{i}") for i in range(9)]), protocol(pieces=3), "key")
         assert [fold.test for fold in read_folds(stored.facts)] == [(0,), (4,), (8,)]
+
+    @pytest.mark.parametrize("folds", [None, "leave-one-out"])
+    def test_what_models_learn_from_too_is_remarked_on(self, folds: str | None) -> None:
+        """The split of a plug-in may be anything."""
+        other = Piece(notes([50, 52, 53, 55]), "other", composer="A")
+        later, slower = other.notes.shifted(2.0), Notes.from_columns(np.arange(4), np.full(4, 0.25), other.notes.pitch, [64] * 4)
+        given = corpus(
+            [piece("a"), Piece(slower, "slower")], [other], [piece("again"), Piece(later, "later"), piece("longer", 5)]
+        )
+        stored = choose(given, Protocol(prompt=1, notes=3, folds=folds), "key")
+        number, held = (4, 6) if folds else (2, 3)
+        said = f"{number} of {held} held-out pieces are among the music that models learn from too, note for note"
+        assert said in stored.facts["remarks"]
+        given = corpus([piece("a")], [], [Piece(slower, "slower"), other])
+        assert not any("note for note" in remark for remark in choose(given, protocol(folds), "key").facts["remarks"])
+
+    def test_training_pieces_without_a_note(self) -> None:
+        with pytest.raises(DataError, match="The dataset has no training note"):
+            choose(corpus([piece("a", 0)], [piece("b")], [piece("c")]), Protocol(prompt=1, notes=3), "key")
 
     def test_without_folds_nothing_is_said_of_them(self) -> None:
         stored = choose(corpus([piece("a")], [piece("b")], [piece("c")]), Protocol(prompt=1, notes=3), "key")
@@ -201,7 +221,7 @@ def test_training_music_that_is_mostly_one_piece_is_remarked_on() -> None:
             choose(corpus(train, short[:1], [piece("t", n=20)]), protocol, "key").facts["remarks"]
             for train in (short, [*short, long])
         )
-        assert not any("learn" in remark for remark in even)
+        assert not any("of one length" in remark for remark in even)
         assert re.fullmatch(
             r"models learn from 2[13] pieces as from 1\.1 of one length: two hours has 96% of their notes", uneven[-1]
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.errors import TrialError
+from bench.errors import BenchError, TrialError
 from bench.runner.contract import check_likelihood
 
 from .conftest import Bench
@@ -94,6 +94,31 @@ def test_a_held_out_note_without_a_probability_costs_the_likelihood_alone(toy: B
     assert by["events"]["event_bits_per_note"] is None
     assert by["events"]["pitch_distance"] is not None
     assert by["all"]["event_bits_per_note"] > 0
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("return Splits(train, (", "return (train, (", "load() returned a tuple; it must be bench.api.Splits"),
+        ('return "chords"', "return str(np.random.default_rng().random())", "fingerprint() of the plug-in isn't the same"),
+    ],
+)
+def test_what_a_dataset_returns_is_checked(toy: Bench, tmp_path: Path, was: str, now: str, said: str) -> None:
+    plugin = tmp_path / "plugins" / "datasets" / "chords.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(CHORDS.replace(was, now))
+    toy.write({}, dataset={"name": "chords"}, references=["real"])
+    with pytest.raises(BenchError) as caught:
+        toy.run(plugins=[tmp_path / "plugins"])
+    assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_bits_of_a_source_may_be_numpys(toy: Bench, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugins" / "datasets" / "chords.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(CHORDS.replace("15),), test)", '15),), test, noise={"velocity": np.float32(0.5)})'))
+    toy.write({}, dataset={"name": "chords"}, references=["real"], protocol={"prompt": 6, "notes": 12, "pieces": 3})
+    assert not toy.run(plugins=[tmp_path / "plugins"]).failed
 
 
 def test_predictions_are_checked() -> None:
