@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from bench.config import Frozen, as_tuple
@@ -13,7 +13,6 @@ from bench.config import Frozen, as_tuple
 #: A degree of the scale, altered or not, with its quality and figures, and another degree that it belongs to: ``V7/V``.
 _DEGREE = r"[#b]?(?:VII|VI|V|IV|III|II|I|vii|vi|v|iv|iii|ii|i)"
 _NUMERAL = re.compile(rf"{_DEGREE}(?:o|ø|\+)?(?:2|42|43|4|6|64|65|7|9|11|13)?(?:/{_DEGREE})?")
-_LOW = re.compile("b(?=(?:VII|VI|III|vii|vi|iii)(?![IVXiv]))")
 _KEY = re.compile(r"auto|[A-G][#b]? (?:major|minor)")
 
 
@@ -21,11 +20,6 @@ def _numeral(text: str) -> str:
     if not _NUMERAL.fullmatch(text):
         raise PydanticCustomError("roman_numeral", "not a roman numeral")
     return text
-
-
-def _of_minor(text: str) -> str:
-    """Take away a flat of the degrees that are low in minor: ``VII`` and ``bVII`` are written for one chord, B♭ in C minor."""
-    return _LOW.sub("", text)
 
 
 def _key(text: str) -> str:
@@ -42,10 +36,6 @@ def _sections(text: str) -> str:
 
 Progression = Annotated[
     tuple[Annotated[str, AfterValidator(_numeral)], ...], BeforeValidator(as_tuple, json_schema_input_type=list[str])
-]
-Minor = Annotated[
-    tuple[Annotated[str, AfterValidator(_numeral), AfterValidator(_of_minor)], ...],
-    BeforeValidator(as_tuple, json_schema_input_type=list[str]),
 ]
 
 
@@ -86,7 +76,7 @@ class Harmony(Frozen):
         description="Chords, roman numerals; it begins anew at its end. With key auto those of pieces in major; of a key that is "
         "named, in major or minor.",
     )
-    minor: Minor = Field(
+    minor: Progression = Field(
         default=("i", "V", "VI", "iv"),
         min_length=1,
         description="Chords of pieces in minor. Of a minor key that is named only where `progression` is left as it comes.",
@@ -96,11 +86,6 @@ class Harmony(Frozen):
     scale: float = Field(default=1.5, gt=0, allow_inf_nan=False, description="Weight of the key's other tones.")
     other: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="Weight of all other tones.")
     form: Form | None = Field(default=None, description="Sections that the melody is split into and repeated; none by default.")
-
-    @field_validator("progression")
-    @classmethod
-    def _of_its_key(cls, progression: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        return tuple(map(_of_minor, progression)) if str(info.data.get("key")).endswith(" minor") else progression
 
     def chords(self, mode: str) -> tuple[str, ...]:
         """Roman numerals in a key of that mode, ``major`` or ``minor``.

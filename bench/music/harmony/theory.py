@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,16 +54,41 @@ def make_plan(key: str, harmony: Harmony) -> Plan:
         Gives the progression for the key's mode, and the notes under each chord.
     """
     from music21 import key as keys
-    from music21 import roman
 
     tonic, mode = key.split()
     tonality = keys.Key(tonic[0] + tonic[1:].replace("b", "-"), mode)
     numerals = harmony.chords(mode)
-    chords = [_classes(roman.RomanNumeral(numeral, tonality).pitches) for numeral in numerals]
+    chords = [_classes(_chord(numeral, tonality)) for numeral in numerals]
     scale = tuple(sorted({p.pitchClass for p in tonality.pitches}))
     return Plan(
         f"{tonality.tonic.name.replace('-', '♭').replace('#', '♯')} {mode}", scale, tuple(chords), harmony.notes_per_chord
     )
+
+
+def _chord(numeral: str, tonality: Any) -> Sequence[Any]:
+    """Pitches of a roman numeral, in the key of the degree behind its slash if it has one: ``bVII/V`` in C minor is F, A and C."""
+    from music21 import key as keys
+
+    own, _, degree = numeral.partition("/")
+    if degree:
+        applied = _roman(degree, tonality)
+        minor = applied.semitonesFromChordStep(3) == 3
+        tonality = keys.Key(applied.root().name, "minor" if minor else "major")
+    return tuple(_roman(own, tonality).pitches)
+
+
+def _roman(numeral: str, tonality: Any) -> Any:
+    """Read a numeral without a slash. In minor the flats of III, VI and VII, and the sharps of vi and vii, are courtesy.
+
+    ``VII`` and ``bVII`` are written for one chord, B♭ in C minor; music21's default lowers the second by another semitone, and it
+    has no choice for the third degree.
+    """
+    from music21 import roman
+
+    if tonality.mode == "minor":
+        numeral = re.sub("^b(?=(?:III|iii))", "", numeral)
+    courtesy = roman.Minor67Default.CAUTIONARY
+    return roman.RomanNumeral(numeral, tonality, sixthMinor=courtesy, seventhMinor=courtesy)
 
 
 def _classes(pitches: Sequence[Any]) -> tuple[int, ...]:

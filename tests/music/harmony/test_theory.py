@@ -69,11 +69,45 @@ def test_a_low_degree_of_minor_is_low_once():
     """``bVII`` and ``VII`` are one chord in minor, B flat in C minor; in major they are two."""
     written = ("i", "bVII", "bVI", "bIII", "V/bVII")
     plain = ("i", "VII", "VI", "III", "V/VII")
-    named = Harmony(key="C minor", progression=written)
-    assert named.progression == Harmony(minor=written).minor == plain
-    assert make_plan("C minor", named).chords[:4] == ((0, 3, 7), (10, 2, 5), (8, 0, 3), (3, 7, 10))
-    assert Harmony(progression=written).progression == written
+    chords = make_plan("C minor", Harmony(key="C minor", progression=written)).chords
+    assert chords == ((0, 3, 7), (10, 2, 5), (8, 0, 3), (3, 7, 10), (5, 9, 0))
+    assert make_plan("C minor", Harmony(minor=written)).chords == chords
+    assert make_plan("C minor", Harmony(minor=plain)).chords == chords
     assert make_plan("C major", Harmony(progression=("bVII", "bVI"))).chords == ((10, 2, 5), (8, 0, 3))
+
+
+@pytest.mark.parametrize(
+    ("key", "numeral", "tones"),
+    [
+        ("C minor", "bVII/V", "F A C"),
+        ("C minor", "bVI/V", "Eb G Bb"),
+        ("C minor", "bIII/V", "Bb D F"),
+        ("C minor", "bVII/III", "Db F Ab"),
+        ("C minor", "bVI/I", "Ab C Eb"),
+        ("C minor", "bvi", "Ab B Eb"),
+        ("C minor", "bvii", "Bb Db F"),
+        ("C minor", "biii", "Eb Gb Bb"),
+        ("C minor", "vi", "A C E"),
+        ("C minor", "#vi", "A C E"),
+        ("C minor", "viio", "B D F"),
+        ("C minor", "#viio7", "B D F Ab"),
+        ("C minor", "bVII/iv", "Eb G Bb"),
+        ("C minor", "V7/bVII", "F A C Eb"),
+        ("C minor", "V/bIII", "Bb D F"),
+        ("C major", "bVII/iv", "Eb G Bb"),
+        ("C major", "bVII/i", "Bb D F"),
+        ("C major", "bVI/vi", "F A C"),
+        ("C major", "bIII/iv", "Ab C Eb"),
+        ("C major", "bVII/V", "F A C"),
+        ("C major", "VII/V", "Gb Bb Db"),
+        ("C major", "V/vi", "E Ab B"),
+    ],
+)
+def test_a_flat_counts_in_the_key_that_the_numeral_is_in(key: str, numeral: str, tones: str) -> None:
+    """By hand, in pitch classes."""
+    names = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+    harmony = Harmony(key=key, progression=(numeral,))
+    assert make_plan(key, harmony).chords == (tuple(map(names.index, tones.split())),)
 
 
 @pytest.mark.parametrize("numeral", ["bVI", "viio7", "#ivø65", "III+", "V43/V", "vi64", "V9", "ii/bVII"])
