@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from bench.errors import PluginError, did_you_mean
 from bench.plugins.parameters import Parameter
-from bench.plugins.source import class_parameters, parse
+from bench.plugins.source import class_parameters, parse, too_deep
 
 Kind = Literal["model", "dataset"]
 Header = dict[str, Any]
@@ -133,6 +133,13 @@ def read_plugin(path: Path, kind: Kind | None = None) -> Plugin | None:
     PluginError
         With file, line and what is expected, if it is neither or its header isn't literals.
     """
+    try:
+        return _read_plugin(path, kind)
+    except RecursionError as error:
+        raise too_deep(path) from error
+
+
+def _read_plugin(path: Path, kind: Kind | None) -> Plugin | None:
     tree = parse(path)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     kinds: list[Kind] = [k for k, name in CLASSES.items() if name in classes]

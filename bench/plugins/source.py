@@ -46,6 +46,13 @@ def parse(path: Path) -> ast.Module:
         raise PluginError(f"{at}: not valid Python: {error.msg}.") from error
     except ValueError as error:
         raise PluginError(f"{path}: not valid Python: {error}.") from error
+    except (RecursionError, MemoryError) as error:  # of a few kilobytes already: the parser's stack is full
+        raise too_deep(path) from error
+
+
+def too_deep(path: Path) -> PluginError:
+    """Make the error for a file whose syntax tree is too deep to be read."""
+    return PluginError(f"{path}: it is nested too deeply to be read.", "Break its longest expression or chain of elif.")
 
 
 def class_parameters(node: ast.ClassDef, tree: ast.Module, path: Path) -> dict[str, Parameter]:

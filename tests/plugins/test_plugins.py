@@ -171,6 +171,12 @@ class TestHeader:
         with pytest.raises(PluginError, match=f"{path}:2: not valid Python: invalid syntax"):
             read_plugin(path)
 
+    @pytest.mark.parametrize("text", ["+".join(["1"] * 700), "+".join(["1"] * 20_000), "-" * 5000 + "1", "(" * 300 + ")" * 300])
+    def test_what_is_nested_too_deeply(self, tmp_path, text):
+        path = model(tmp_path, body=f"    def __init__(self, x: int = {text}): ...\n")
+        with pytest.raises(PluginError, match=f"^{re.escape(str(path))}:.* nested"):
+            read_plugin(path)
+
     def test_binary_content(self, tmp_path):
         path = tmp_path / "mine.py"
         path.write_bytes(b"x\0y")
