@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import PluginError
+from bench.errors import DataError, PluginError
 from bench.music.notes import FIELDS, Notes
 
 PITCHES = 128
@@ -25,8 +25,8 @@ TIME_SPAN = (0.004, 8.0)
 #: Upper edge of the shortest and lower edge of the (open) longest duration class. Seconds.
 DURATION_SPAN = (0.015, 12.0)
 
-#: Least number of classes: the lowest, the highest, and one between them.
-LEAST = 3
+#: Least number of classes: the lowest, the highest, and one between them. And the most that a code has the digits for.
+LEAST, MOST = 3, 2**15
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class NoteCodec:
     Parameters
     ----------
     time_classes, duration_classes : int
-        Number of log-spaced classes of the time shift and the duration, at least 3.
+        Number of log-spaced classes of the time shift and the duration, 3 to 32,768.
 
     Raises
     ------
     PluginError
-        If they are fewer.
+        If they are others.
 
     Examples
     --------
@@ -60,8 +60,10 @@ class NoteCodec:
 
     def __post_init__(self) -> None:
         for name in ("time_classes", "duration_classes"):
-            if getattr(self, name) < LEAST:
-                raise PluginError(f"{name} is {getattr(self, name)}; a note codec needs at least {LEAST}.")
+            given = getattr(self, name)
+            if not (isinstance(given, int | np.integer) and LEAST <= given <= MOST):
+                raise PluginError(f"{name} is {given!r}; a note codec needs a whole number from {LEAST} to {MOST:,}.")
+            object.__setattr__(self, name, int(given))
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -130,8 +132,16 @@ class NoteCodec:
         -------
         Notes
             n notes, sorted by (onset, pitch).
+
+        Raises
+        ------
+        DataError
+            If a code is none of its field's classes.
         """
         codes = np.asarray(codes)
+        for column, (field, size) in enumerate(zip(FIELDS, self.sizes, strict=True)):
+            if len(codes) and not (codes[:, column].min() >= 0 and codes[:, column].max() < size):  # -1 would be the last class
+                raise DataError(f"A code of {field} isn't from 0 to {size - 1}.")
         return Notes.from_columns(
             onset=start + np.cumsum(self.time_values[codes[:, 2]]),
             duration=self.duration_values[codes[:, 3]],

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import ValidationError
@@ -514,8 +514,8 @@ def _classes(model: Model) -> tuple[int, int] | None:
     """Classes of time and duration of a model's codec, or its attributes of the same names; None without."""
     codec = getattr(model, "codec", None)
     stated = codec if isinstance(codec, NoteCodec) else model
-    time, duration = (getattr(stated, name, None) for name in ("time_classes", "duration_classes"))
-    return (time, duration) if isinstance(time, int) and isinstance(duration, int) else None
+    time, duration = (cast(Any, getattr(stated, name, None)) for name in ("time_classes", "duration_classes"))
+    return (int(time), int(duration)) if _is_count(time) and _is_count(duration) else None
 
 
 def peak_bytes() -> int:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.api import NoteCodec, Notes, PluginError
+from bench.api import DataError, NoteCodec, Notes, PluginError
 from bench.music.codec import DURATION_SPAN, TIME_SPAN
 
 codec = NoteCodec()
@@ -63,8 +63,26 @@ def test_a_note_off_velocity_is_heard():
     assert codec.decode(np.array([[60, 0, 0, 0]])).velocity[0] == 1
 
 
-@pytest.mark.parametrize("classes", [(2, 64), (64, 2), (1, 1)])
-def test_too_few_classes_are_refused(classes: tuple[int, int]) -> None:
-    with pytest.raises(PluginError, match="needs at least 3"):
+@pytest.mark.parametrize("classes", [(2, 64), (64, 2), (1, 1), (64, 32_769), (8.0, 8.0), (True, 8), ("8", 8)])
+def test_other_numbers_of_classes_are_refused(classes: tuple[int, int]) -> None:
+    with pytest.raises(PluginError, match="needs a whole number from 3 to 32,768"):
         NoteCodec(*classes)
     assert NoteCodec(3, 3).sizes == (128, 128, 3, 3)
+
+
+def test_numpys_numbers_of_classes_are_numbers() -> None:
+    sizes = NoteCodec(*np.array([8, 4])).sizes
+    assert (sizes, {type(size) for size in sizes}) == ((128, 128, 8, 4), {int})
+
+
+def test_the_last_of_the_most_classes_has_a_code_of_its_own() -> None:
+    fine = NoteCodec(2**15, 2**15)
+    codes = fine.encode(Notes.from_columns([0.0, 1000.0], [1000.0, 1000.0], [60, 60], [1, 1]))
+    assert codes[1].tolist() == [60, 1, 2**15 - 1, 2**15 - 1]
+
+
+@pytest.mark.parametrize("codes", [[-1, 1, 0, 0], [128, 1, 0, 0], [0, 128, 0, 0], [60, 1, -1, 0], [60, 1, 64, 0], [60, 1, 0, -1]])
+def test_codes_that_there_are_not_are_refused(codes: list[int]) -> None:
+    """As an index -1 is the last."""
+    with pytest.raises(DataError, match=r"A code of (pitch|velocity|time|duration) isn't from 0 to"):
+        codec.decode(np.array([[60, 1, 0, 0], codes]))
