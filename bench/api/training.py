@@ -123,6 +123,7 @@ class Run:
     #: Shares of the budget at which results were taken, in this training so far, with the numbers of the evaluations before them.
     taken: dict[float, int] = field(default_factory=dict, init=False)
     _chain: str = field(default="", init=False)
+    _size: int = field(default=0, init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _since: tuple[float, float, float] | None = field(default=None, init=False)
 
@@ -147,7 +148,9 @@ class Run:
         if epochs_done and (not self.history or self.history[-1]["epoch"] < epochs_done):
             raise TrialError(f"{self._file} is damaged: it doesn't hold evaluation {epochs_done}, which the checkpoint follows.")
         self._chain = ""
-        write_file(self._file, b"".join(map(self._line, kept)))
+        content = b"".join(map(self._line, kept))
+        self._size = len(content)
+        write_file(self._file, content)
         last = self.history[-1] if self.history else {"seconds": 0.0}
         self._before = last["seconds"], last.get("core_seconds", 0.0)
         self._since = _clocks()
@@ -171,7 +174,7 @@ class Run:
         ------
         TrialError
             If the clock wasn't started by :meth:`begin`; if `epoch` is below 1, or was logged before; if `notes` or ``updates``
-            are no number of them, or a value has the engine's own name.
+            are no number of them, or a value has the engine's own name; after 32 MiB, some 200,000 evaluations.
         """
         if self._since is None:
             raise TrialError("run.log() was called before run.begin().", "Call run.begin() right before the first step.")
@@ -195,8 +198,8 @@ class Run:
         entry |= {k: float(v) for k, v in values.items()}
         # A training that diverges may log anything; what no figure can show counts as infinite.
         entry = {k: math.copysign(math.inf, v) if abs(v) > _MOST else v for k, v in entry.items()}
-        self.history.append(entry)
         self._append(entry)
+        self.history.append(entry)
         self._emit({**entry, "event": "epoch", "epochs": len(self.budget.shares), "in_epochs": self.budget.in_epochs})
 
     def share(self, *, updates: int = 0, notes: int = 0, passes: float = 0.0) -> float:
@@ -251,8 +254,15 @@ class Run:
             self._since = _clocks()
 
     def _append(self, entry: Mapping[str, Any]) -> None:
+        line = self._line(entry)
+        self._size += len(line)
+        if self._size > MOST_LOG:
+            raise TrialError(
+                f"run.log() was called with evaluation {entry['epoch']}, and {MOST_LOG >> 20} MiB are logged already.",
+                "Log evaluations, such as those at run.budget.shares, not each update.",
+            )
         with open_log(self._file) as out:
-            out.write(self._line(entry))
+            out.write(line)
             # On disk before the checkpoint that follows: a power cut must not leave a checkpoint ahead of its history.
             out.flush()
             os.fsync(out.fileno())
@@ -313,6 +323,9 @@ def seed_for(*names: object) -> int:
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
+
+#: Bytes of a training's log: it is part of the outcome, and sent as events, which may be twice as much.
+MOST_LOG = 1 << 25
 
 #: Greatest value of a log that is kept.
 _MOST = 1e15

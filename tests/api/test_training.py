@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.api import Budget, Run, TrialError
+from bench.api import Budget, Run, TrialError, training
 from bench.system import cpu_time
 
 
@@ -248,6 +248,27 @@ def test_nothing_is_logged_before_the_clock_runs(tmp_path: Path) -> None:
     run = Run(0, Budget(2), tmp_path)
     with pytest.raises(TrialError, match=r"run.log\(\) was called before run.begin\(\)"):
         run.log(1, loss=1.0, notes=10)
+
+
+def test_a_log_of_each_update_is_refused_before_nothing_can_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MOST_LOG", 4000)
+    run = Run(0, Budget(epochs=1000), tmp_path)
+    run.begin()
+
+    def log() -> None:
+        for epoch in range(1, 1000):
+            run.log(epoch, loss=1.0, notes=10)
+
+    with pytest.raises(TrialError, match="MiB are logged already") as caught:
+        log()
+    assert "Log evaluations" in caught.value.hint
+    kept = len(run.history)
+    assert 20 < kept < 60
+    resumed = Run(0, run.budget, tmp_path)
+    resumed.begin(kept - 1)
+    resumed.log(kept, loss=1.0, notes=10)
+    with pytest.raises(TrialError, match="MiB are logged already"):
+        resumed.log(kept + 1, loss=1.0, notes=10)
 
 
 @pytest.mark.parametrize("notes", [-1, 10**18, float("nan")])
