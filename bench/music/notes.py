@@ -30,7 +30,7 @@ class Notes:
     onset : ndarray of float64, shape (n,)
         Seconds, at least 0.
     duration : ndarray of float64, shape (n,)
-        Seconds, above 0.
+        Seconds, above 0; `onset` + `duration` is above `onset`.
     pitch : ndarray of uint8, shape (n,)
         MIDI note number, 0-127.
     velocity : ndarray of uint8, shape (n,)
@@ -144,6 +144,8 @@ def check_columns(
         raise DataError(f"Notes.onset must be at least 0 s and below {LONGEST:,.0f} s.")
     if not (duration.min() > 0 and duration.max() < LONGEST):
         raise DataError(f"Notes.duration must be above 0 s and below {LONGEST:,.0f} s.")
+    if not (onset + duration > onset).all():
+        raise DataError("Notes.duration is too short for some note to end after its onset, in double precision.")
     if pitch.max() > 127:
         raise DataError(f"Notes.pitch has {pitch.max()}, MIDI ends at 127.")
     if velocity.min() < 1 or velocity.max() > 127:

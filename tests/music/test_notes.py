@@ -55,6 +55,7 @@ def test_making_notes_leaves_the_callers_array_writable():
         ("onset", [0.0, np.nan], "onset must be at least 0 s and below"),
         ("onset", [1.0, 0.0], "not sorted"),
         ("duration", [0.0, 1.0], "duration must be above 0 s and below"),
+        ("duration", [1.0, 1e-20], "duration is too short"),
         ("velocity", [0, 64], "velocity must be 1-127"),
         ("pitch", [60], r"Notes\.pitch has shape \(1,\), expected \(2,\)"),
         ("pitch", [128, 60], "pitch has 128"),
@@ -79,7 +80,7 @@ def test_a_number_is_kept_or_refused(make, column, value):
     numbers = {"onset": 0.0, "duration": 1.0, "pitch": 60, "velocity": 64} | {column: value}
     possible = {
         "onset": 0 <= value < 1e5,
-        "duration": 0 < value < 1e5,
+        "duration": 0 < value < 1e5,  # the onset is 0
         "pitch": 0 <= value <= 127 and int(value) == value,
         "velocity": 1 <= value <= 127 and int(value) == value,
     }
