@@ -66,7 +66,7 @@ def make_plan(key: str, harmony: Harmony) -> Plan:
 
 
 def _chord(numeral: str, tonality: Any) -> Sequence[Any]:
-    """Pitches of a roman numeral, in the key of the degree behind its slash if it has one: ``bVII/V`` in C minor is F, A and C."""
+    """Pitches of a roman numeral, in the key of the degree behind its slash if it has one: ``bVII/V`` in C minor is F A C."""
     from music21 import key as keys
 
     own, _, degree = numeral.partition("/")
