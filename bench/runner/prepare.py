@@ -36,7 +36,7 @@ from bench.specs.schema import DatasetChoice, Protocol
 from bench.storage.corpus import Corpus, lengths, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
-from bench.storage.samples import PieceName, Target, Targets, read_target_file, write_targets
+from bench.storage.samples import MOST_NOTES, PieceName, Target, Targets, read_target_file, write_targets
 from bench.system import hardware
 from bench.system.disk import file_digest, is_file, write_file
 from bench.system.paths import closed_folders
@@ -279,6 +279,8 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         )
     at = np.linspace(0, len(usable) - 1, min(protocol.pieces, len(usable)))
     chosen = [usable[i] for i in np.round(at).astype(int)]
+    folds = () if protocol.folds is None else deal(corpus.test, chosen, protocol)
+    _check_storable(max((len({*fold.test} & {*chosen}) for fold in folds), default=len(chosen)), protocol)
     facts = {
         "corpus_key": key,
         "parsed": own_split.parsed,
@@ -294,7 +296,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         "noise": corpus.noise,
     }
     if protocol.folds is not None:
-        folds, short = deal(corpus.test, chosen, protocol), len(corpus.test) - len(usable)
+        short = len(corpus.test) - len(usable)
         facts["folds"] = Folds(asked=protocol.folds, too_short=short, folds=folds).model_dump()
         known = {index: fold.number for fold in folds for index in fold.test}
         places = [known.get(index) for index in range(len(corpus.test))]
@@ -456,6 +458,17 @@ def _with_code(splits: Splits, plugin: Plugin) -> Splits:
 def _end(text: str) -> str:
     """End of a text, which of a path says most: a hundred thousand names with their paths would be too much for a record."""
     return text if len(text) <= LONGEST_LISTED else f"…{text[1 - LONGEST_LISTED :]}"
+
+
+def _check_storable(pieces: int, protocol: Protocol) -> None:
+    """Refuse samples that no file can hold before anything is trained."""
+    notes = pieces * protocol.samples * protocol.notes
+    if notes > MOST_NOTES:
+        raise SpecError(
+            f"{protocol.samples:,} samples of {protocol.notes:,} notes for each of {plural(pieces, 'piece')} are {notes:,} "
+            f"notes a trial; at most {MOST_NOTES:,} can be stored.",
+            "Lower protocol.samples, protocol.notes or protocol.pieces.",
+        )
 
 
 def _target(index: int, piece: Piece, protocol: Protocol) -> Target:

@@ -18,6 +18,7 @@ from bench.formatting import clean_fields
 from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.arrays import (
     DAMAGE,
+    NOTE_TYPES,
     Arrays,
     column,
     json_bytes,
@@ -134,6 +135,10 @@ class Samples:
     def by_field(self) -> bool:
         """Whether it has likelihoods of notes."""
         return self.likelihood_sum is not None and self.likelihood_sum.shape[1] == len(FIELDS)
+
+
+#: Notes of a trial's samples that can be stored: beside them a little is, such as likelihoods.
+MOST_NOTES = (MOST_RESULT - (1 << 24)) // sum(np.dtype(kind).itemsize for kind in NOTE_TYPES.values())
 
 
 def notes_digest(parts: Sequence[Notes]) -> str:

@@ -12,12 +12,14 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from bench.api import DataError, Notes, Piece
+from bench.errors import SpecError
 from bench.metrics.copying import measure_samples
 from bench.runner.folds import composition, deal, divide, measure_divisions, pooled, read_folds
 from bench.runner.prepare import choose
 from bench.specs.schema import Protocol
 from bench.storage.corpus import Corpus
 from bench.storage.records import Fold, Folds
+from bench.storage.samples import MOST_NOTES
 
 
 def notes(pitch: Sequence[int]) -> Notes:
@@ -168,6 +170,15 @@ class TestChoose:
         assert said in stored.facts["remarks"]
         given = corpus([piece("a")], [], [Piece(slower, "slower"), other])
         assert not any("note for note" in remark for remark in choose(given, protocol(folds), "key").facts["remarks"])
+
+    @pytest.mark.parametrize(("folds", "most"), [(None, 6), (2, 3)])
+    def test_samples_that_can_not_be_stored_are_refused_before_anything_is_trained(self, folds: int | None, most: int) -> None:
+        """Of the pieces of one trial, which are those of a fold."""
+        given = corpus([piece("t", 5)], [piece("v", 6)], [piece(f"p{i}", 7 + i) for i in range(6)])
+        limits = Protocol(prompt=1, notes=6, pieces=6, folds=folds, samples=MOST_NOTES // (most * 6))
+        assert len(choose(given, limits, "key").targets) == 6
+        with pytest.raises(SpecError, match=r"notes a trial; at most [\d,]+ can be stored"):
+            choose(given, limits.model_copy(update={"samples": limits.samples + 1}), "key")
 
     def test_training_pieces_without_a_note(self) -> None:
         with pytest.raises(DataError, match="The dataset has no training note"):
