@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.gate.baseline_file import parse
 from bench.history.entry import Entry, entry_of_baseline
+from bench.system import git
 from bench.system.disk import MOST_RECORD
 
 #: Seconds that git may take for one answer.
@@ -18,9 +19,6 @@ LONGEST = 120.0
 #: A repository may be someone else's: none of its settings may name a program, and nothing is fetched. A folder of a clone that
 #: looks like a repository is none. Only plumbing is called, which verifies no signatures and has no pagers, filters or aliases.
 CAUTION = ("safe.bareRepository=explicit", "core.fsmonitor=false", "core.hooksPath=/dev/null", "protocol.allow=never")
-
-#: Variables by which git, in a hook, names the repository that it was called in.
-_OTHER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
 
 
 def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
@@ -78,8 +76,7 @@ def _blob(top: Path, blob: str, name: str) -> bytes:
 
 def _git(folder: Path, *words: str) -> bytes:
     settings = [word for setting in CAUTION for word in ("-c", setting)]
-    inherited = {name: value for name, value in os.environ.items() if name not in _OTHER}
-    environment = {**inherited, "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+    environment = {**git.environment(), "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     command = ["git", "--literal-pathspecs", *settings, "-C", str(folder), *words]
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=LONGEST, env=environment).stdout

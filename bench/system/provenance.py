@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.system import git
 from bench.system.command import ask
 from bench.system.frameworks import versions
 from bench.system.hardware import machine
@@ -57,10 +58,13 @@ def git_commit() -> str | None:
     root = _PACKAGE.parent
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
-    git = ["git", "--no-optional-locks", "-C", str(root)]
     try:
-        commit = ask([*git, "rev-parse", "HEAD"], timeout=10).stdout.strip()
-        changes = ask([*git, "status", "--porcelain", "--untracked-files=no"], timeout=10).stdout.strip()
+        commit, changes = (
+            ask(["git", "--no-optional-locks", "-C", str(root), *words], timeout=10, environment=git.environment())
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return (commit + ("+changes" if changes else "")) or None
+    if commit.returncode or changes.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")

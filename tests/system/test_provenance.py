@@ -44,7 +44,14 @@ def test_the_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.M
     assert provenance.git_commit.__wrapped__() == git("rev-parse", "HEAD")
     assert index.read_bytes() == before
     file.write_text("2\n")
-    assert provenance.git_commit.__wrapped__() == git("rev-parse", "HEAD") + "+changes"
+    changed = git("rev-parse", "HEAD") + "+changes"
+    assert provenance.git_commit.__wrapped__() == changed
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "other")], check=True)
+    for name, value in (("GIT_DIR", tmp_path / "other" / ".git"), ("GIT_WORK_TREE", "/"), ("GIT_INDEX_FILE", "/nothing")):
+        monkeypatch.setenv(name, str(value))  # as in a hook of another repository
+    assert provenance.git_commit.__wrapped__() == changed
+    index.write_bytes(b"damaged")
+    assert provenance.git_commit.__wrapped__() is None
 
 
 def test_what_a_command_prints_may_be_no_text() -> None:
