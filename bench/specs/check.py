@@ -13,7 +13,7 @@ from bench.plugins.parameters import accepts, type_text
 from bench.specs.document import Address, Document
 from bench.specs.messages import no_effect, short_repr
 from bench.specs.schema import UNTRAINED, DatasetChoice, ModelChoice, Spec
-from bench.specs.trials import combinations
+from bench.specs.trials import number_of_cells
 
 #: Most cells in the grid of one row: more is a slip.
 MOST_CELLS = 256
@@ -122,8 +122,8 @@ def _check_grid(spec: Spec, document: Document, names: ValidNames) -> None:
         if any(value in values[:i] for i, value in enumerate(values)):  # 0 and 0.0 are one value
             raise document.error(("grid", key), "the same value is listed twice.")
     for row in spec.models:
-        if (cells := len(combinations(row, spec.grid))) > MOST_CELLS:
-            raise document.error(("grid",), f"{cells} combinations for the row {row!r}; at most {MOST_CELLS} can be searched.")
+        if (cells := number_of_cells(row, spec.grid)) > MOST_CELLS:
+            raise document.error(("grid",), f"{cells:,} combinations for the row {row!r}; at most {MOST_CELLS} can be searched.")
 
 
 def _check_search(spec: Spec, document: Document, names: ValidNames) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -11,10 +12,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.config import Frozen
+from bench.errors import SpecError
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.music.harmony.settings import Harmony
 from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
 from bench.storage.files import FORMAT
+from bench.storage.records import MOST_TRIALS
 
 Kind = Literal["model", "reference", "untrained"]
 Device = Literal["cpu", "cuda"]
@@ -83,7 +86,14 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
     headers : mapping, optional
         Headers of the model plug-ins by name. They tell which rows are not trained here (a reference row with a constraint of its
         own, and a pretrained model), and which have no velocity.
+
+    Raises
+    ------
+    SpecError
+        If they are more than a run may have.
     """
+    rows = len(spec.references) + sum(max(1, number_of_cells(row, spec.grid)) for row in spec.models)
+    _check_number(rows * len(spec.seeds), "rows, cells of a grid, and seeds")  # before they fill the memory
     make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
     clock = BudgetChoice(timeout=spec.budget.timeout)
     trials = [
@@ -113,8 +123,22 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
 
 
 def in_folds(trials: Sequence[Trial], folds: Sequence[int]) -> list[Trial]:
-    """Each trial once a fold; the trials themselves where the dataset's own split is used (no folds)."""
+    """Each trial once a fold; the trials themselves where the dataset's own split is used (no folds).
+
+    Raises
+    ------
+    SpecError
+        If they are more than a run may have.
+    """
+    _check_number(len(trials) * max(1, len(folds)), "rows, cells of a grid, seeds and folds")
     return [trial.model_copy(update={"fold": fold}) for trial in trials for fold in folds] if folds else list(trials)
+
+
+def _check_number(trials: int, by: str) -> None:
+    if trials > MOST_TRIALS:
+        raise SpecError(
+            f"The spec asks for {trials:,} trials ({by}); a run has at most {MOST_TRIALS:,}.", "Divide it into several."
+        )
 
 
 def _row(spec: Spec, make: Callable[..., Trial], row: str, changed: Mapping[str, Any] | None = None, **values: Any) -> Trial:
@@ -136,8 +160,18 @@ def combinations(row: str, grid: Mapping[str, Sequence[Any]]) -> list[dict[str, 
     >>> combinations("lstm", {"lstm.units": [8, 16], "lstm.dropout": [0.1], "gan.latent": [4, 8]})
     [{'units': 8, 'dropout': 0.1}, {'units': 16, 'dropout': 0.1}]
     """
-    axes = {key.partition(".")[2]: values for key, values in grid.items() if row_of(key) == row}
+    axes = _axes(row, grid)
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
+
+
+def number_of_cells(row: str, grid: Mapping[str, Sequence[Any]]) -> int:
+    """Count what :func:`combinations` lists, which may be more than the memory holds."""
+    axes = _axes(row, grid)
+    return math.prod(map(len, axes.values())) if axes else 0
+
+
+def _axes(row: str, grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    return {key.partition(".")[2]: values for key, values in grid.items() if row_of(key) == row}
 
 
 def cell_name(row: str, params: Mapping[str, Any]) -> str:

@@ -158,7 +158,7 @@ class RunFolder:
         Raises
         ------
         DataError
-            If the folder holds a run.json of another format.
+            If the folder holds a run.json of another format, or what is to be recorded can't be.
         """
         self.make()
         before = self.read_if_intact()
@@ -177,6 +177,10 @@ class RunFolder:
             "provenance": dict(provenance),
             **{key: plain(before.model_dump()[key]) for key in kept if before is not None},
         }
+        try:
+            RunRecord.model_validate(plain(run))  # before the last record, which may be of finished trials, is overwritten
+        except ValidationError as error:
+            raise DataError(f"This run can't be recorded: {first_problem(error)}.") from error
         write_json(self.run_file, run)
         return self.read()
 

@@ -23,7 +23,7 @@ from bench.cli.app import app
 from bench.cli.output import find_run
 from bench.comparison.differences import differences
 from bench.comparison.runs import read_runs
-from bench.errors import BenchError, DataError, MachineError, PluginError, UsageError
+from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError
 from bench.metrics.sample_scores import FILE, Comparison
 from bench.music.midi import read_midi
 from bench.scoring.score import score_run
@@ -33,6 +33,7 @@ from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
 from bench.storage.corpus import load_corpus, save_corpus
 from bench.storage.files import FORMAT, DamagedError, hold
+from bench.storage.records import MOST_TRIALS
 from bench.storage.samples import read_samples, read_target_file, read_targets, write_targets
 from bench.system import hardware, provenance
 from bench.system.paths import Places
@@ -41,7 +42,7 @@ from tests.descriptors import few
 from tests.storage.sealed import edited_json
 from tests.system.scripts import nvml, script
 
-from .conftest import PLUGINS, Bench, workers
+from .conftest import PLUGINS, PROTOCOL, Bench, workers
 
 
 def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
@@ -600,6 +601,21 @@ def test_a_run_of_its_own_name(toy: Bench, tmp_path: Path, monkeypatch: pytest.M
         search.write_text(toy.spec.read_text())
         with pytest.raises(UsageError, match=f"'{name}' would be named tune-"):
             run_spec(search, scale="cpu", plugins=[PLUGINS], out=toy.out)
+
+
+@pytest.mark.parametrize("folds", [None, 2])
+def test_more_trials_than_a_run_may_have_cost_no_earlier_run(toy: Bench, folds: int | None) -> None:
+    toy.write({}, references=["median"], protocol={**PROTOCOL, "folds": folds}, seeds=[0])
+    assert toy.run().failed == 0
+    before = toy.run_folder.joinpath("run.json").read_bytes()
+    many = 9000
+    rows = [f"steady-{i}" for i in range(MOST_TRIALS // many // (folds or 1))]
+    toy.write(
+        {row: {"plugin": "steady"} for row in rows}, references=["median"], protocol={**PROTOCOL, "folds": folds}, seeds=many
+    )
+    with pytest.raises(SpecError, match=r"The spec asks for [\d,]+ trials .*; a run has at most 65,536"):
+        toy.run()
+    assert toy.run_folder.joinpath("run.json").read_bytes() == before
 
 
 def test_one_name_is_a_list_of_one(toy: Bench) -> None:

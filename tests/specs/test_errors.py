@@ -86,6 +86,8 @@ def refusal(folder, text, **changes):
         ("protocol: {folds: 2}\ngrid: {lstm.units: [1, 2]}", "mine.yaml:7: grid: a grid search and protocol.folds can't be "
          "combined: one fold's validation pieces are another's test pieces, so a choice over all folds would see what it is "
          "tested on.\nLeave one of them out."),
+        (f"grid: {{{', '.join(f'lstm.{name}: {[*range(1, 11)]}' for name in ('units', 'batch', 'layers', 'window'))}}}",
+         "mine.yaml:6: grid: 10,000 combinations for the row 'lstm'; at most 256 can be searched."),
         ("grid: {lstm.units: []}", "mine.yaml:6: grid.lstm.units: expected at least one."),
         ("grid: {lstm.units: 8}", "mine.yaml:6: grid.lstm.units: expected a list, got 8."),
         ("suits: [laptop]", "mine.yaml:6: suits[0]: unknown value 'laptop'.\nValid: cpu, gpu, smoke."),
