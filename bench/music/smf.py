@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -274,14 +275,16 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
     Returns
     -------
     bytes or None
-        The content with velocity 0 for all notes of other programs; None if every track sets its own.
+        The content with beginnings and ends of all notes of other programs as ends of a pitch that nothing plays; None if every
+        track sets its own.
     """
     spans = tracks(raw)
     if len(spans) < 2 or not _may_share(raw, spans):
         return None
     # By track (or None for all), and by port and channel in one number.
     changes: dict[tuple[int | None, int], list[tuple[int, int]]] = defaultdict(list)
-    strikes: list[tuple[int, int, int, int]] = []
+    strikes: list[_Strike] = []
+    sounding: dict[tuple[int, int, int], deque[_Strike]] = defaultdict(deque)  # by track, channel without its port, and pitch
     for track, span in enumerate(spans):
         port = 0
         for event in events(raw, span):
@@ -291,19 +294,42 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
             elif event.status >> 4 == PROGRAM_CHANGE:
                 changes[track, channel].append((event.tick, raw[event.data]))
                 changes[None, channel].append((event.tick, raw[event.data]))
-            elif event.status >> 4 == NOTE_ON:
-                strikes.append((track, channel, event.tick, event.data + 1))
-    if all((track, channel) in changes or (None, channel) not in changes for track, channel, _, _ in strikes):
+            elif event.status >> 4 in (NOTE_ON, NOTE_OFF):
+                waiting = sounding[track, event.status & 0xF, raw[event.data]]
+                if event.status >> 4 == NOTE_ON and raw[event.data + 1]:
+                    strikes.append(_Strike(track, channel, event.tick, event.data))
+                    waiting.append(strikes[-1])
+                elif waiting:  # the first one ends, as for the parser
+                    waiting.popleft().end = event.data
+    if all((each.track, each.channel) in changes or (None, each.channel) not in changes for each in strikes):
         return None
     for several in changes.values():
         several.sort(key=lambda change: change[0])
     content = bytearray(raw)
-    for track, channel, tick, velocity in strikes:
-        applying = changes.get((track, channel)) or changes.get((None, channel)) or []
-        last = bisect_right(applying, tick, key=lambda change: change[0]) - 1
+    idle: dict[tuple[int, int], set[int]] = defaultdict(lambda: set(range(128)))
+    for each in strikes:
+        idle[each.track, each.channel & 0xF].discard(raw[each.begin])
+    for each in strikes:
+        applying = changes.get((each.track, each.channel)) or changes.get((None, each.channel)) or []
+        last = bisect_right(applying, each.tick, key=lambda change: change[0]) - 1
         if (applying[last][1] if last >= 0 else 0) not in programs:
-            content[velocity] = 0
+            # A velocity of 0 alone would end another note of that pitch, and so would the end that is left.
+            pitch = next(iter(idle[each.track, each.channel & 0xF]), raw[each.begin])
+            content[each.begin], content[each.begin + 1] = pitch, 0
+            if each.end is not None:
+                content[each.end] = pitch
     return bytes(content)
+
+
+@dataclass(slots=True)
+class _Strike:
+    """A note's track, channel with the port, and onset; where its data begin, and those of its end, if it has one."""
+
+    track: int
+    channel: int
+    tick: int
+    begin: int
+    end: int | None = None
 
 
 def may_control(raw: bytes) -> bool:

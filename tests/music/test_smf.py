@@ -115,6 +115,44 @@ def test_programs_set_by_another_track() -> None:
     assert read_midi(raw, range(40, 48)).pitch.tolist() == [60]
 
 
+def test_a_note_of_another_program_ends_no_other(tmp_path: Path) -> None:
+    """The violin's note begins and ends while the piano's of that pitch sounds."""
+    track = [(0, on(60, 64)), (240, on(60, 80)), (240, off(60)), (480, off(60))]
+    raw = midi([(0, program(0)), (120, program(40))], track)
+    assert read_midi(raw, range(8)).duration.tolist() == [0.5]
+    assert read_midi(raw, range(40, 48)).duration.tolist() == [0.75]
+    endless = midi([(0, program(0)), (120, program(40))], [(0, on(62, 64)), (240, on(62, 80)), *NOTE])
+    assert len(read_midi(endless, range(8))) == 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.sampled_from([0, 40])), max_size=4),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6), st.integers(60, 61), st.integers(1, 127)), min_size=1, max_size=8),
+)
+def test_programs_of_another_track_are_as_those_of_the_own(changes: list[tuple[int, int]], notes: list[tuple[int, ...]]) -> None:
+    """Also where notes of one pitch overlap."""
+
+    def track(*parts: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        events = sorted((event for part in parts for event in part), key=lambda event: event[0])
+        ticks = [0, *(tick for tick, _ in events)]
+        return [(240 * (tick - before), content) for before, (tick, content) in zip(ticks, events, strict=False)]
+
+    setting = [(tick, program(number)) for tick, number in sorted(changes, key=lambda change: change[0])]
+    ends = [(onset + length, off(pitch)) for onset, length, pitch, _ in notes]
+    begins = [(onset, on(pitch, velocity)) for onset, _, pitch, velocity in notes]
+
+    def read(*tracks: list[tuple[int, bytes]]) -> object:
+        try:
+            found = read_midi(midi(*tracks), range(8))
+        except DataError:
+            return None
+        return sorted(
+            zip(found.onset.tolist(), found.pitch.tolist(), found.duration.tolist(), found.velocity.tolist(), strict=True)
+        )
+
+    assert read(track(setting), track(ends, begins)) == read(track(setting, ends, begins))
+
+
 @pytest.mark.parametrize(("port", "program_0", "program_40"), [(0, [], [50, 72]), (1, [72], [50])])
 def test_a_port_has_channels_of_its_own(port: int, program_0: list[int], program_40: list[int]) -> None:
     first = [(0, b"\xff\x21\x01\0"), (0, program(40)), (0, on(50, 64)), (480, off(50))]
