@@ -173,9 +173,15 @@ class Run:
         Raises
         ------
         TrialError
-            If the clock wasn't started by :meth:`begin`; if `epoch` is below 1, or was logged before; if `notes` or ``updates``
-            are no number of them, or a value has the engine's own name; after 32 MiB, some 200,000 evaluations.
+            If the budget is 0 epochs, or the clock wasn't started by :meth:`begin`; if `epoch` is below 1, or was logged before;
+            if `notes` or ``updates`` are no number of them, or a value has the engine's own name; after 32 MiB, some 200,000
+            evaluations.
         """
+        if self.budget.untrained:
+            raise TrialError(
+                "run.log() was called, but the budget is 0 epochs: the row is the network with its initial weights.",
+                "Return from fit() before any training where run.budget.untrained is true.",
+            )
         if self._since is None:
             raise TrialError("run.log() was called before run.begin().", "Call run.begin() right before the first step.")
         if own := sorted(_OWN & values.keys()):

@@ -271,6 +271,14 @@ def test_a_log_of_each_update_is_refused_before_nothing_can_be_stored(tmp_path: 
         resumed.log(kept + 1, loss=1.0, notes=10)
 
 
+def test_an_untrained_network_logs_nothing(tmp_path: Path) -> None:
+    """A plug-in that trains all the same would fill the row of initial weights with a trained network."""
+    run = Run(0, Budget(0), tmp_path)
+    run.begin()
+    with pytest.raises(TrialError, match="the budget is 0 epochs"):
+        run.log(1, loss=1.0, notes=10)
+
+
 @pytest.mark.parametrize("notes", [-1, 10**18, float("nan")])
 def test_notes_are_a_number_of_them(tmp_path: Path, notes: float) -> None:
     run = trained(tmp_path, 1)
