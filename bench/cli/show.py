@@ -73,10 +73,11 @@ def merge(
     """
     from bench.benchmark import report as write_report
     from bench.merging import merge_runs
-    from bench.system.paths import Places
+    from bench.system.paths import Places, check_run_name
 
     console = make_console()
     reports = Places.find(out).out
+    check_run_name(name)
     merged = merge_runs([find_run(run, reports) for run in runs], reports / "runs" / name)
     for label in merged.left_out:
         print_line(console, f"left out: {label}: the united spec has no such trial")

@@ -40,6 +40,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.formatting import clean
 from bench.metrics import HEADLINE, METRICS, Undefined, prediction
 from bench.report import budget, pairs
 from bench.report.contents import Report
@@ -151,6 +152,6 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.10g}"
-    text = " ".join(str(value).split())
+    text = " ".join(clean(value).split())
     # A spreadsheet would evaluate such a text as a formula.
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text

@@ -207,6 +207,14 @@ def test_a_link_where_the_draft_lies_leads_nowhere(made: dict[str, Path], tmp_pa
     assert not [*(tmp_path / "theirs").iterdir()]
 
 
+@pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "a/b", ".."])
+def test_a_merged_run_is_among_the_others(made: dict[str, Path], tmp_path: Path, name: str) -> None:
+    runs = [str(made[which]) for which in ("first", "second")]
+    refused = CliRunner().invoke(app, ["merge", *runs, "--name", name, "--out", str(tmp_path / "reports")])
+    assert isinstance(refused.exception, UsageError)
+    assert "can't name a run" in str(refused.exception)
+
+
 def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="exists already"):
         merge_runs([made["first"], made["second"]], made["whole"])
