@@ -99,6 +99,11 @@ class Verified:
         Number of files that exist and have no known checksum.
     remark : str
         What was examined where no checksum is known.
+
+    Raises
+    ------
+    DataError
+        If a number is below 0.
     """
 
     differences: tuple[str, ...] = ()
@@ -107,6 +112,9 @@ class Verified:
     remark: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("compared", "there"):
+            if not getattr(self, name) >= 0:
+                raise DataError(f"Verified.{name} is {getattr(self, name)}, must be a number of files.")
         object.__setattr__(self, "differences", tuple(map(clean, self.differences)))
         clean_fields(self, "remark")
 

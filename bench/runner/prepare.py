@@ -112,7 +112,7 @@ class Source:
         if self.needs == "nothing":
             return None
         # A `folder` dataset accepts any folder of MIDI files, so it must not search our downloads.
-        own = [self.downloads, self.downloads.parent] if self.needs == "download" else []
+        own = self._own if self.needs == "download" else []
         folder: Path | None = self.dataset.find([*self.data, *own])
         return folder
 
@@ -152,14 +152,18 @@ class Source:
             )
         licence = self.plugin.header["LICENSE"]
         emit({"event": "message", "text": f"{name} was not found: downloading it into {self.downloads}. Licence: {licence}"})
-        self.fetch(emit)
-        source = self.find()
-        if source is None:
-            raise DataError(f"The dataset {name!r} was downloaded into {self.downloads}, but was not found there.")
-        return source
+        return self.fetch(emit)
 
-    def fetch(self, emit: Emit) -> None:
-        """Download the dataset; a UsageError if it has no download."""
+    def fetch(self, emit: Emit) -> Path:
+        """Download the dataset, and find the folder that holds it.
+
+        Raises
+        ------
+        UsageError
+            If it has no download.
+        DataError
+            If it isn't found where it was downloaded.
+        """
         if self.needs == "folder":
             raise UsageError(
                 f"The dataset {self.plugin.name!r} is a folder of yours: there is nothing to fetch.",
@@ -170,6 +174,15 @@ class Source:
         make_cache(self.downloads.parent.parent)
         self.downloads.mkdir(parents=True, exist_ok=True)
         self.dataset.fetch(self.downloads, progress_events(emit, "fetch"))
+        found: Path | None = self.dataset.find(self._own)
+        if found is None:
+            raise DataError(f"The dataset {self.plugin.name!r} was downloaded into {self.downloads}, but was not found there.")
+        return found
+
+    @property
+    def _own(self) -> list[Path]:
+        """Where a download may be found."""
+        return [self.downloads, self.downloads.parent]
 
 
 def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.errors import BenchError, TrialError
+from bench.errors import BenchError, DataError, TrialError
 from bench.runner.contract import check_likelihood
+from bench.runner.datasets import fetch_dataset
 
 from .conftest import Bench
 
@@ -111,6 +112,19 @@ def test_what_a_dataset_returns_is_checked(toy: Bench, tmp_path: Path, was: str,
     with pytest.raises(BenchError) as caught:
         toy.run(plugins=[tmp_path / "plugins"])
     assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_download_that_brings_nothing_is_no_dataset(toy: Bench, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugins" / "datasets" / "chords.py"
+    plugin.parent.mkdir(parents=True)
+    fetching = "    def fetch(self, target, progress):\n        pass\n\n    def find(self, roots):\n        return None\n\n"
+    source = CHORDS.replace('NEEDS = "nothing"', 'NEEDS = "download"')
+    plugin.write_text(source.replace("    def fingerprint", f"{fetching}    def fingerprint"))
+    with pytest.raises(DataError, match=r"was downloaded into .*, but was not found there"):
+        fetch_dataset("chords", plugins=[tmp_path / "plugins"])
+    toy.write({}, dataset={"name": "chords"}, references=["real"])
+    with pytest.raises(DataError, match=r"was downloaded into .*, but was not found there"):
+        toy.run(plugins=[tmp_path / "plugins"])
 
 
 def test_bits_of_a_source_may_be_numpys(toy: Bench, tmp_path: Path) -> None:
