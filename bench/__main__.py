@@ -1,16 +1,40 @@
 """``python -m bench`` and the command ``bench``."""
 
+import contextlib
 import sys
+import traceback
 
 
 def main() -> None:
-    """Load the command line and run it; Ctrl-C while it loads leaves 130 as later, without a traceback."""
+    """Load the command line and run it; what fails while it loads leaves the codes of later, as Python's 1 means worse here."""
     try:
         from bench.cli.app import main as run
-
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BaseException as error:  # of any library, whatever it is
+        sys.exit(_failed(error))
+    try:
         run()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _failed(error: BaseException) -> int:
+    """Say why the command line couldn't be loaded; the exit code: of the memory, else of a bug."""
+    refused = isinstance(error, MemoryError)
+    with contextlib.suppress(Exception):
+        from bench.errors import import_refused
+
+        refused |= isinstance(error, ImportError) and import_refused(error, error.name or "a library") is not None
+    with contextlib.suppress(OSError):
+        if refused:
+            sys.stderr.write(
+                "error: Out of memory while bench is loaded.\nClose other programs. Then give the same command again.\n"
+            )
+        else:
+            traceback.print_exception(error)
+            sys.stderr.write("error: bench can't be loaded: see above. Is it installed whole, and with what it needs?\n")
+    return 3 if refused else 70
 
 
 if __name__ == "__main__":

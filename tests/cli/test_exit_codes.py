@@ -197,6 +197,26 @@ def test_70_is_a_module_that_is_missing(folder: Path) -> None:
     assert "memory" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("import nosuch", 70),
+        ("raise RuntimeError('boom')", 70),
+        ("raise SystemExit(1)", 70),
+        ("raise MemoryError", 3),
+        ("raise ImportError('libz.so: failed to map segment from shared object')", 3),
+        ("raise KeyboardInterrupt", 130),
+    ],
+)
+def test_no_failure_while_bench_is_loaded_means_worse(folder: Path, tmp_path: Path, content: str, code: int) -> None:
+    """As of a dependency that is missing, half installed or shadowed."""
+    (tmp_path / "colorsys.py").write_text(content + "\n")
+    done = bench(folder, "check", "toy-cpu", "--baseline", "b.json", PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
+    assert done.returncode == code, done.stderr
+    assert ("Traceback" in done.stderr) == (code == 70)
+    assert ("error: " in done.stderr) == (code != 130)
+
+
 def test_70_is_a_bug(folder: Path) -> None:
     code = "import bench.cli.show as s; s.find_run = lambda *_: 1 / 0\nfrom bench.cli.app import app, main\nmain()"
     done = subprocess.run(
