@@ -167,6 +167,11 @@ def mean_nats(parts: Sequence[NDArray[np.float64]]) -> float:
     return float(-np.concatenate(parts).mean())
 
 
+def validation(parts: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    """Mean nats of the validation pieces, and the number of predictions: means over other numbers can't be compared."""
+    return {"validation_loss": mean_nats(parts), "validation_predictions": sum(map(len, parts))}
+
+
 def continued(predict: Predict, prompts: Sequence[Notes], n_notes: int, seed: int, temperature: float = 1.0) -> list[Notes]:
     """Continue each prompt by exactly `n_notes` notes, all prompts together; see :class:`bench.api.Model`.
 

@@ -19,7 +19,7 @@ from bench.api import Piece, Run, TrialError
 
 from . import _torch
 from ._batches import to_device
-from ._frames import mean_nats
+from ._frames import validation
 from ._training import averaging, check_ranges, initial_seed, warmed
 
 #: Inputs, targets, and a mask that is 0 where they are padded, (B, T).
@@ -119,7 +119,8 @@ class UnitLearner(bench.api.Model):
             with self.training_precision():
                 loss, notes = training.train()
             rate = training.optimizer.param_groups[0]["lr"]
-            progress.finish(loss=loss, score=mean_nats(self.log_likelihood(valid)), notes=notes, rate=rate)
+            score = validation(self.log_likelihood(valid))
+            progress.finish(loss=loss, score=score.pop("validation_loss"), notes=notes, rate=rate, **score)
         progress.restore_best()
         self.peak_gpu_bytes = progress.peak_gpu_bytes
 

@@ -12,7 +12,7 @@ import bench.api
 from bench.api import Notes, Piece, PluginError, Run
 
 from ._events import Events, Vocabulary, check_splits, continued, joined, segmented
-from ._frames import mean_nats
+from ._frames import mean_nats, validation
 
 FEATURES = "each event by how often it comes in training: at all (order 0), or after the event before (order 1)"
 PROMPT = True
@@ -64,14 +64,14 @@ class Model(bench.api.Model):
         share = (counts.sum(0) + 1) / (counts.sum() + counts.shape[1])
         if self.order == 0:
             counts = np.zeros_like(counts)
-        scores = {}
+        scores: dict[float, dict[str, float]] = {}
         for pseudo_count in PSEUDO_COUNTS:
             self.log_p = _smoothed(counts, share, pseudo_count)
-            scores[pseudo_count] = mean_nats(self.log_likelihood(valid))
-        self.pseudo_count = min(PSEUDO_COUNTS, key=scores.__getitem__)
+            scores[pseudo_count] = validation(self.log_likelihood(valid))
+        self.pseudo_count = min(PSEUDO_COUNTS, key=lambda count: scores[count]["validation_loss"])
         self.log_p = _smoothed(counts, share, self.pseudo_count)
         loss, notes = mean_nats(self.log_likelihood(train)), sum(len(piece.notes) for piece in train)
-        run.log(1, loss=loss, notes=notes, validation_loss=scores[self.pseudo_count], share=1.0)
+        run.log(1, loss=loss, notes=notes, share=1.0, **scores[self.pseudo_count])
 
     def generate(self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: object = None) -> list[Notes]:
         """Continue each prompt by `n_notes` notes. See :class:`bench.api.Model`."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import bench.api
 from bench.api import Notes, Piece, PluginError, Run
 
-from ._frames import KEYS, Frames, before, check_splits, continued, mean_nats, to_frames
+from ._frames import KEYS, Frames, before, check_splits, continued, mean_nats, to_frames, validation
 
 FEATURES = "each key by how often it sounds in training: at all (order 0), or after frames with, and without, it (order 1)"
 PROMPT = True
@@ -57,14 +57,14 @@ class Model(bench.api.Model):
         share = (counts[:, 1].sum() + 1) / (counts.sum() + 2)  # of all keys those that sound
         if self.order == 0:
             counts = np.broadcast_to(counts.sum(0), counts.shape)
-        scores = {}
+        scores: dict[float, dict[str, float]] = {}
         for pseudo_count in PSEUDO_COUNTS:
             self.odds = _log_odds(counts, pseudo_count * share, pseudo_count * (1 - share))
-            scores[pseudo_count] = mean_nats(self.log_likelihood(valid))
-        self.pseudo_count = min(PSEUDO_COUNTS, key=scores.__getitem__)
+            scores[pseudo_count] = validation(self.log_likelihood(valid))
+        self.pseudo_count = min(PSEUDO_COUNTS, key=lambda count: scores[count]["validation_loss"])
         self.odds = _log_odds(counts, self.pseudo_count * share, self.pseudo_count * (1 - share))
         loss, notes = mean_nats(self.log_likelihood(train)), int(sum(part.sum() for part in frames))
-        run.log(1, loss=loss, notes=notes, validation_loss=scores[self.pseudo_count], share=1.0)
+        run.log(1, loss=loss, notes=notes, share=1.0, **scores[self.pseudo_count])
 
     def generate(self, prompts: Sequence[Notes], n_notes: int, seed: int, constraint: object = None) -> list[Notes]:
         """Continue each prompt by `n_notes` notes. See :class:`bench.api.Model`."""

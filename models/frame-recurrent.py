@@ -22,7 +22,7 @@ import bench.api
 from bench.api import Notes, Piece, PluginError, Run, TrialError
 
 from . import _tensorflow as fast
-from ._frames import KEYS, ODDS, Sequences, batched, before, check_splits, continued, mean_nats, padded, to_frames
+from ._frames import KEYS, ODDS, Sequences, batched, before, check_splits, continued, padded, to_frames, validation
 from ._scan import CELLS, scan
 from ._training import check_ranges, initial_seed, warmed
 
@@ -202,7 +202,8 @@ class _Training:
                 losses.append(self._update(*batch, self.optimizer.rates(rate, update + 1), seed))
             loss, notes = float(np.mean([x.numpy() for x in losses])), self.progress.notes_done - notes_before
             with self.progress.evaluating(self.optimizer.averaged()):
-                self.progress.finish(loss=loss, score=mean_nats(model.log_likelihood(self.valid)), notes=notes, rate=rate)
+                score = validation(model.log_likelihood(self.valid))
+                self.progress.finish(loss=loss, score=score.pop("validation_loss"), notes=notes, rate=rate, **score)
         self.progress.restore_best()
         model.peak_gpu_bytes = fast.peak_gpu_bytes()
 

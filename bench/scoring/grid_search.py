@@ -32,7 +32,8 @@ class Search:
     cells : tuple of Row
         Rows of the table, in the grid's order.
     scores : tuple of tuple of float
-        For each cell, the best evaluation's score of every seed; fewer than its trials if some failed.
+        For each cell, the best evaluation's score of every seed, infinite without a finite one; fewer than its trials if some
+        failed.
     mixed : bool
         Whether the cells have different scores, or scores over different classes of time and duration, or other events.
     """
@@ -47,15 +48,19 @@ class Search:
     def chosen(self) -> Row | None:
         """Cell with the lowest mean over seeds, the first one of equals; None while any trial of the search is missing.
 
-        A choice among only the finished cells would not be the search that the spec asks for.
+        A choice among only the finished cells would not be the search that the spec asks for. A cell of which a training had no
+        finite score has diverged, and is not chosen.
         """
         if any(len(seeds) < len(cell.trials) for cell, seeds in zip(self.cells, self.scores, strict=True)):
             return None
-        return min(zip(self.cells, self.scores, strict=True), key=lambda pair: math.fsum(pair[1]) / len(pair[1]))[0]
+        cell, seeds = min(zip(self.cells, self.scores, strict=True), key=lambda pair: math.fsum(pair[1]) / len(pair[1]))
+        return cell if math.isfinite(math.fsum(seeds)) else None
 
     def mean(self, cell: int) -> tuple[float, float | None] | None:
-        """Mean and standard deviation over the seeds of one cell; None if no seed has a score."""
+        """Mean and standard deviation over the seeds of one cell; None if no seed has a score, or one is infinite."""
         seeds = self.scores[cell]
+        if not math.isfinite(math.fsum(seeds)):
+            return None
         return (math.fsum(seeds) / len(seeds), standard_deviation(seeds)) if seeds else None
 
 
@@ -76,12 +81,20 @@ def without_losers(table: Table) -> Table:
 
 def _search(name: str, rows: Sequence[Row]) -> Search:
     done = [t for row in rows for t in row.done]
-    logged = {tuple(s for s in SCORES if best_score(t.result, s) is not None) for t in done}
+    logged = {tuple(s for s in SCORES if _logs(t.result, s)) for t in done}
     score = next(iter(next(iter(logged), ())), "")
     mixed = len(logged) > 1 or len({classes_of(t.result, score) for t in done}) > 1
     score = "" if mixed else score
-    best = [[best_score(t.result, score) for t in row.done] for row in rows]
-    return Search(name, score, tuple(rows), tuple(tuple(v for v in seeds if v is not None) for seeds in best), mixed)
+    best = [[_best(t.result, score) for t in row.done if _logs(t.result, score)] for row in rows]
+    return Search(name, score, tuple(rows), tuple(map(tuple, best)), mixed)
+
+
+def _logs(outcome: Done, score: str) -> bool:
+    return any(score in entry for entry in outcome.training.history)
+
+
+def _best(outcome: Done, score: str) -> float:
+    return math.inf if (best := best_score(outcome, score)) is None else best
 
 
 def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
@@ -91,6 +104,8 @@ def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
     """
     if not score:
         return ()
+    if outcome.training.history and (number := outcome.training.history[-1].get("validation_predictions")) is not None:
+        return (int(number),)
     return outcome.classes or () if outcome.prediction is None else (outcome.prediction.predictions,)
 
 

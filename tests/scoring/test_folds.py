@@ -93,6 +93,7 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
         "notes_per_second": 200 / 6,
         "stopped": "mixed",
         "resumed": 2,
+        "share": None,
     }
     assert [(e["fold"], e["epoch"], e["seconds"]) for e in training.history] == [(1, 1, 1.0), (2, 1, 2.0)]
     assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "budget", ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -169,6 +170,32 @@ def test_a_loss_over_more_events_is_not_compared(stored: Stored, others: int, to
         cell(stored, 0.1, seed, [3.3], score="validation_loss", events=1000)
         cell(stored, 0.2, seed, [1.5], score="validation_loss", events=others)
     assert told_of in told(stored.close())
+
+
+@pytest.mark.parametrize(("others", "told_of"), [(1000, "Chosen: lstm dropout=0.2"), (1500, "Nothing is chosen yet: the cells")])
+def test_nor_without_a_likelihood_of_held_out_pieces(stored: Stored, others: int, told_of: str) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [3.3], score="validation_loss", validation_predictions=1000)
+        cell(stored, 0.2, seed, [1.5], score="validation_loss", validation_predictions=others)
+    assert told_of in told(stored.close())
+
+
+def test_a_cell_that_diverged_is_not_chosen_and_hinders_no_choice(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [9.0])
+        cell(stored, 0.2, seed, [math.nan, math.inf] if seed else [8.0])
+    text = told(stored.close())
+    assert "Chosen: lstm dropout=0.1" in text
+    assert "not comparable" not in text
+
+
+def test_nothing_is_chosen_of_cells_that_all_diverged(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [math.nan])
+        cell(stored, 0.2, seed, [math.inf])
+    text = told(stored.close())
+    assert "Nothing is chosen" in text
+    assert "not comparable" not in text
 
 
 def test_a_run_without_a_grid_has_none(stored: Stored) -> None:
