@@ -302,6 +302,7 @@ class TrialTask:
                 raise DataError(
                     f"The weights in {source} were changed during the run.", "Start the run again: they are another trial."
                 )
+        _check_likelihood(model, plugin)  # before a training that would be lost by it
         return model
 
     def _fit(self, model: Model, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:
@@ -508,6 +509,18 @@ class TrialTask:
     def _axis(self) -> tuple[str, ...]:
         """Names that a fold adds to a seed, so that no two folds share initial weights, order of data or random draws."""
         return () if self.trial.fold is None else ("fold", str(self.trial.fold))
+
+
+def _check_likelihood(model: Model, plugin: Plugin) -> None:
+    """Refuse a likelihood that a model claims and can't have."""
+    kind = model.likelihood
+    if kind not in (None, "exact", "bound"):
+        raise PluginError(f"{plugin.path}: the model's likelihood is {kind!r}.", 'Valid: "exact", "bound", None.')
+    if kind is not None and type(model).log_likelihood is Model.log_likelihood:
+        raise PluginError(
+            f"{plugin.path}: LIKELIHOOD is {kind!r}, and the model has no log_likelihood().",
+            "Define it, or set LIKELIHOOD = None.",
+        )
 
 
 def _classes(model: Model) -> tuple[int, int] | None:

@@ -633,6 +633,22 @@ def test_a_likelihood_is_left_out_for_what_has_no_probability_not_for_a_mistake(
     assert any(text == "has no likelihood: it lacks the word forte" for text in toy.outcome("refusing")["remarks"])
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("def log_likelihood", "def another", "LIKELIHOOD is 'exact', and the model has no log_likelihood()"),
+        ("    def facts", "    likelihood = 'upper'\n\n    def facts", "the model's likelihood is 'upper'"),
+    ],
+)
+def test_a_likelihood_that_can_not_be_is_refused_before_the_training(toy: Bench, was: str, now: str, said: str) -> None:
+    plugin = toy.folder / "claims.py"
+    plugin.write_text(MODEL.format(requires="()").replace(was, now))
+    toy.write({"claims": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 1
+    error = toy.outcome("claims")["error"]
+    assert (error["kind"], said in error["message"], error["phase"]) == ("PluginError", True, "load")
+
+
 @pytest.mark.parametrize(("requires", "backend"), [("()", "jax"), ("('keras',)", "jax"), ("('tensorflow',)", "tensorflow")])
 def test_keras_has_the_users_backend_but_in_plugins_for_tensorflow(
     toy: Bench, monkeypatch: pytest.MonkeyPatch, requires: str, backend: str
