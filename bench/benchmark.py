@@ -164,7 +164,7 @@ def run(
     scale, why = choose_scale(scale, spec, places.plugins, **given)
     resolved, folder_name = resolve(spec, scale, places, given)
     if name is not None and if_taken == "refuse":
-        _check_name(name, file or spec, scale, places)
+        _check_name(name, file or spec, resolved, scale, places)
         folder_name = name
     elif name is not None:
         folder_name = _free_name(name, file or spec, resolved, places)
@@ -218,8 +218,11 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
     return resolved, _hashed(name, content)
 
 
-def _check_name(name: str, spec: Spec | str | Path, scale: Scale, places: Places) -> None:
-    """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced."""
+def _check_name(name: str, spec: Spec | str | Path, resolved: Spec, scale: Scale, places: Places) -> None:
+    """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced.
+
+    A spec that is the same word for word is no other one, as after its folder was moved.
+    """
     check_run_name(name)
     folder = RunFolder(places.out / "runs" / name)
     stored = folder.read_if_intact()
@@ -227,6 +230,7 @@ def _check_name(name: str, spec: Spec | str | Path, scale: Scale, places: Places
         return
     own, call = _spec_names(spec), stored.call
     same = own["file"] == call.file and (own["file"] is not None or own["spec"] == call.spec)
+    same |= stored.spec == resolved.model_dump(mode="json")
     if not same or stored.scale != scale:
         of = call.file or call.spec or "another spec"
         raise UsageError(f"{folder.path} is a run of {of} at scale {stored.scale}.", "Give another name.")

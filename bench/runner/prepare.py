@@ -114,7 +114,7 @@ class Source:
         # A `folder` dataset accepts any folder of MIDI files, so it must not search our downloads.
         own = self._own if self.needs == "download" else []
         folder: Path | None = self.dataset.find([*self.data, *own])
-        return folder
+        return None if folder is None else folder.absolute()  # as an option may name it
 
     def require(self, emit: Emit, may_fetch: bool) -> Path | None:
         """Find the folder that holds the dataset; download it if it is missing and `may_fetch`.

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from bench.api import Splits, seed_for
+from bench.api import Notes, Splits, midi_bytes, seed_for
 from bench.benchmark import resolve
 from bench.benchmark import run as run_spec
 from bench.cli.app import app
@@ -601,6 +601,35 @@ def test_a_run_of_its_own_name(toy: Bench, tmp_path: Path, monkeypatch: pytest.M
         search.write_text(toy.spec.read_text())
         with pytest.raises(UsageError, match=f"'{name}' would be named tune-"):
             run_spec(search, scale="cpu", plugins=[PLUGINS], out=toy.out)
+
+
+def test_a_named_run_is_resumed_after_its_spec_was_moved(toy: Bench) -> None:
+    """As where a folder is mounted at another place in a container."""
+    toy.write({}, references=["median"])
+    assert toy.run(name="nightly").failed == 0
+    (toy.folder / "there").mkdir()
+    moved = toy.spec.rename(toy.folder / "there" / toy.spec.name)
+    assert run_spec(moved, name="nightly", scale="cpu", plugins=[PLUGINS], out=toy.out, sound=False).failed == 0
+    moved.write_text(moved.read_text().replace('"Toy"', '"Tox"'))
+    with pytest.raises(UsageError, match="nightly is a run of"):
+        run_spec(moved, name="nightly", scale="cpu", plugins=[PLUGINS], out=toy.out)
+
+
+def test_a_relative_folder_of_music_in_a_spec_is_another_one_elsewhere(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.write({}, references=["median"], dataset={"name": "folder", "options": {"path": "music"}})
+    rng = np.random.default_rng(0)
+    for place in ("here", "there"):
+        (toy.folder / place / "music").mkdir(parents=True)
+        for number in range(6):
+            notes = Notes.from_columns(np.arange(60) / 4, np.full(60, 0.2), rng.integers(40, 90, 60), np.full(60, 64))
+            (toy.folder / place / "music" / f"{number}.mid").write_bytes(midi_bytes(notes))
+    monkeypatch.chdir(toy.folder / "here")
+    assert toy.run().failed == 0
+    before = toy.run_folder.joinpath("run.json").read_bytes()
+    monkeypatch.chdir(toy.folder / "there")
+    with pytest.raises(UsageError, match=r"holds results on the music of .*/here/music, not of .*/there/music"):
+        toy.run()
+    assert toy.run_folder.joinpath("run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("folds", [None, 2])
