@@ -15,6 +15,7 @@ from bench.plugins.discovery import shipped_folder
 from bench.plugins.header import CLASSES, Plugin
 from bench.plugins.opened import is_users_code, opened
 from bench.plugins.source import parse
+from bench.system.disk import is_file
 
 _HERE = Path(__file__).resolve().parents[1]
 #: What decides a plug-in's result besides its own folder: a change here is a change of every plug-in.
@@ -145,7 +146,8 @@ def _own_files(plugin: Plugin, followed: Iterable[Path]) -> Iterator[tuple[str, 
     folder = plugin.path.parent
     subfolders = {parts[0] for path in followed if len(parts := path.relative_to(folder).parts) > 1}
     below = sorted(file for name in subfolders for file in _code_below(folder / name))
-    files = dict.fromkeys([plugin.path, *sorted(folder.glob("_*.py")), *sorted(followed), *below])
+    helpers = sorted(filter(is_file, folder.glob("_*.py")))  # of a pipe of such a name nothing would ever come
+    files = dict.fromkeys([plugin.path, *helpers, *sorted(followed), *below])
     yield from ((path.relative_to(folder).as_posix(), path) for path in files)
 
 
@@ -205,4 +207,4 @@ def _code_below(root: Path) -> Iterator[Path]:
         entered.add(real)
         # No module's name begins with a dot: such files are an editor's or a file system's.
         code = (name for name in files if name.endswith((".py", *EXTENSION_SUFFIXES)) and not name.startswith("."))
-        yield from (Path(folder, name) for name in code)
+        yield from filter(is_file, (Path(folder, name) for name in code))

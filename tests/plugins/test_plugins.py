@@ -466,6 +466,18 @@ class TestDigest:
         monkeypatch.setattr(sys, "meta_path", [Editable, *sys.meta_path])
         assert imported_packages(read_plugin(model(tmp_path, header=f"{HEADER}import moved_away\n"))) == {}
 
+    def test_what_is_no_file_does_not_count(self, tmp_path):
+        """A pipe would be waited for, and a folder can't be read."""
+        plugin = read_plugin(model(tmp_path, body="    from .nets import big\n"))
+        (tmp_path / "nets").mkdir()
+        (tmp_path / "nets" / "big.py").touch()
+        before = source_digest(plugin)
+        for folder in (tmp_path, tmp_path / "nets"):
+            os.mkfifo(folder / "_pipe.py")
+            (folder / "_folder.py").mkdir()
+            (folder / "_gone.py").symlink_to("nowhere.py")
+        assert source_digest(plugin) == before
+
     def test_another_plugin_does_not(self, tmp_path):
         path = model(tmp_path)
         before = source_digest(read_plugin(path))
