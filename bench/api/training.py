@@ -174,8 +174,8 @@ class Run:
         ------
         TrialError
             If the budget is 0 epochs, or the clock wasn't started by :meth:`begin`; if `epoch` is below 1, or was logged before;
-            if `notes` or ``updates`` are no number of them, or a value has the engine's own name; after 32 MiB, some 200,000
-            evaluations.
+            if `notes`, ``updates`` or ``share`` are no number of them, or a value has the engine's own name; after 32 MiB, some
+            200,000 evaluations.
         """
         if self.budget.untrained:
             raise TrialError(
@@ -188,6 +188,8 @@ class Run:
             raise TrialError(f"run.log() was called with {own[0]}, which the engine logs itself.", "Give the value another name.")
         if not 0 <= values.get("updates", 0) <= _MOST:
             raise TrialError(f"run.log() was called with {values['updates']} updates.", "Give the number of updates made so far.")
+        if not 0 <= values.get("share", 0.0) <= _MOST:
+            raise TrialError(f"run.log() was called with a share of {values['share']}.", "Give run.share(...).")
         if not 0 <= notes <= _MOST:
             raise TrialError(
                 f"run.log() was called with {notes} notes.", "Give the number of notes trained on since the last time."

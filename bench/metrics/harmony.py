@@ -23,7 +23,8 @@ METRICS = (
         "%",
         None,
         "Share of a sample's notes whose pitch class is in the chord that the plan has under them. Notes are counted by onset, "
-        "then pitch.",
+        "then pitch, not as the model wrote those of one onset: where the plan goes on to its next chord among these, a plan "
+        "that was kept may have less than 100 %.",
         SOURCE,
         1,
         group="harmony",

@@ -53,7 +53,11 @@ def check_names(spec: Spec, document: Document, names: ValidNames) -> None:
     _check_dataset(spec.dataset, document, names, ("dataset",))
     for row, choice in spec.models.items():
         if not _ROW.fullmatch(row) or row in names.references:
-            reason = "is the name of a reference" if row in names.references else "may hold only letters, digits and _ . + -"
+            reason = (
+                "is the name of a reference"
+                if row in names.references
+                else "may hold only letters, digits and _ . + -, and begins with none of these signs"
+            )
             raise document.error(("models", row), f"a model's row can't be named {row!r}: it {reason}.")
         at: Address = ("models", row, "plugin") if choice.plugin else ("models", row)
         name = choice.plugin or row

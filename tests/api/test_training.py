@@ -288,7 +288,16 @@ def test_notes_are_a_number_of_them(tmp_path: Path, notes: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"fold": 1}, {"seconds": 2.0}, {"updates": 10**18}, {"updates": float("nan")}, {"updates": -1}]
+    "values",
+    [
+        {"fold": 1},
+        {"seconds": 2.0},
+        {"updates": 10**18},
+        {"updates": float("nan")},
+        {"updates": -1},
+        {"share": float("nan")},
+        {"share": -1},
+    ],
 )
 def test_what_can_not_be_logged_is_refused_in_words(tmp_path: Path, values: dict[str, float]) -> None:
     run = trained(tmp_path, 1)

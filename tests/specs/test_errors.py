@@ -154,7 +154,7 @@ def test_a_missing_key(tmp_path):
          "without `compute`.\nRemove it, or state such a budget."),
         ("lstm:", "markov:", "mine.yaml:4: models.markov: a model's row can't be named 'markov': it is the name of a reference."),
         ("lstm:", "my lstm:", "mine.yaml:4: models.my lstm: a model's row can't be named 'my lstm': "
-         "it may hold only letters, digits and _ . + -."),
+         "it may hold only letters, digits and _ . + -, and begins with none of these signs."),
     ],
 )  # fmt: skip
 def test_names_that_only_the_plugins_know(tmp_path, old, new, message):
