@@ -72,11 +72,18 @@ class StoppedError(BaseException):
         Number of the signal.
     hint : str
         How to resume.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> print(pickle.loads(pickle.dumps(StoppedError(signal.SIGINT, "The same command resumes."))))
+    Stopped by Ctrl-C.
+    The same command resumes.
     """
 
     def __init__(self, number: int, hint: str = "") -> None:
         self.message = f"Stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}."
-        super().__init__(self.message)
+        super().__init__(number, hint)  # what it is made of, so that it can be pickled
         self.number = number
         self.hint = hint
         self.exit_code = 128 + number

@@ -209,6 +209,8 @@ def _checked_members(
             continue
         if not inside:
             raise _member_error(archive, info, f"which is outside {name}/")
+        if not _is_inside("/".join(parts[1:])):
+            raise _member_error(archive, info, "a name that no file can have")
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
             raise _member_error(archive, info, "which is a link or a device")
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
