@@ -124,6 +124,9 @@ class Run:
     taken: dict[float, int] = field(default_factory=dict, init=False)
     _chain: str = field(default="", init=False)
     _size: int = field(default=0, init=False)
+    #: Updates at the last call of :meth:`share`, None after a resumption; and when it found the budget used, with the share then.
+    _asked: int | None = field(default=0, init=False)
+    _over: tuple[int, float] | None = field(default=None, init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _since: tuple[float, float, float] | None = field(default=None, init=False)
 
@@ -153,6 +156,8 @@ class Run:
         write_file(self._file, content)
         last = self.history[-1] if self.history else {"seconds": 0.0}
         self._before = last["seconds"], last.get("core_seconds", 0.0)
+        self._asked = None if epochs_done else 0
+        self._over = (int(last.get("updates", 0)), last["over"]) if "over" in last else None
         self._since = _clocks()
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
@@ -204,6 +209,9 @@ class Run:
         times = {"seconds": self.seconds, "core_seconds": self.core_seconds}
         entry = {"epoch": int(epoch), **times, "loss": float(loss), "notes": int(notes)}
         entry |= {k: float(v) for k, v in values.items()}
+        if self._over is not None:
+            at, over = self._over
+            entry["over"] = float(entry.get("share", over)) if entry.get("updates", at) > at else over
         # A training that diverges may log anything; what no figure can show counts as infinite.
         entry = {k: math.copysign(math.inf, v) if abs(v) > _MOST else v for k, v in entry.items()}
         self._append(entry)
@@ -224,9 +232,14 @@ class Run:
             return updates / budget.updates
         if budget.notes is not None:
             return notes / budget.notes
-        if budget.seconds is not None:
-            return (self.seconds if self.device == "cuda" else self.core_seconds) / budget.seconds
-        return passes / max(budget.epochs, 1)
+        if budget.seconds is None:
+            return passes / max(budget.epochs, 1)
+        share = (self.seconds if self.device == "cuda" else self.core_seconds) / budget.seconds
+        if share >= 1 and self._over is None:
+            # One update, or an evaluation, may go on behind the end; how long they take beside the budget depends on the machine.
+            self._over = updates, share if self._asked is not None and updates > self._asked + 1 else 1.0
+        self._asked = updates
+        return share
 
     def stage(self, share: float) -> None:
         """Let the engine take a result at a share of the budget that is among its `stages`: it generates and scores.
@@ -358,7 +371,7 @@ def chained(text: str, before: str) -> str:
 
 
 #: Names in the log that the engine gives.
-_OWN = frozenset({"seconds", "core_seconds", "fold", "stage"})
+_OWN = frozenset({"seconds", "core_seconds", "fold", "stage", "over"})
 
 _started = StartedTime()
 

@@ -144,14 +144,20 @@ class TrainingRun(Run):
         return tuple(stages)
 
     def _used(self) -> float | None:
-        """Share of the budget that was used, as logged or as counted here, whichever is more; None if none was logged."""
+        """Share of the budget that training used, without the update and evaluation that ended it; None if none was logged."""
         last, budget = self.history[-1] if self.history else {}, self.budget
         if budget.in_epochs or "share" not in last:
             return None
-        seconds = last["seconds" if self.device == "cuda" else "core_seconds"]
-        notes = sum(entry["notes"] for entry in self.history)
-        counted = (budget.updates, last.get("updates", 0.0)), (budget.notes, notes), (budget.seconds, seconds)
-        return max(float(last["share"]), *(float(used) / limit for limit, used in counted if limit is not None))
+        updates = last.get("updates", 0.0)
+        if budget.updates is not None:
+            return float(max(last["share"], updates / budget.updates))
+        if budget.notes is not None:
+            used = max(last["share"], sum(entry["notes"] for entry in self.history) / budget.notes)
+        elif "over" in last:
+            return float(last["over"])
+        else:
+            used = max(last["share"], last["seconds" if self.device == "cuda" else "core_seconds"] / (budget.seconds or math.inf))
+        return float(used * (1 - 1 / updates) if updates >= 1 else used)
 
     def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0

@@ -38,7 +38,7 @@ RESULT = re.compile(r"samples\.npz|(stages|midi)/[\w-][\w.-]*")
 Epoch = Mapping[str, Any]
 
 
-#: Greatest part of a budget that a training takes which is held to it: an update or an evaluation may end behind its end.
+#: Greatest part of a budget, see :attr:`Training.share`, that a training takes which is held to it.
 MOST_SHARE = 1.1
 
 
@@ -59,8 +59,8 @@ class Training(Stored):
     resumed : int
         How often it resumed from a checkpoint.
     share : number or None
-        Part of a budget in updates, notes or seconds that was used: as logged or, where that is more, as counted. With folds, the
-        most of any; None where a training logged none.
+        Part of a budget in updates, notes or seconds that training used: as logged or, where that is more, as counted, without
+        the update and the evaluation that end behind the budget's end. With folds, the most of any; None where one logged none.
     fold : int or None
         Number of the fold, from 1.
     folds : tuple of Training
@@ -89,7 +89,7 @@ class Training(Stored):
     def held_to_budget(self) -> bool:
         """Whether it knew of a budget in updates, notes or seconds, and ended there."""
         ends = {entry.get("fold"): entry.get("share") for entry in self.history}
-        return bool(ends) and all(share is not None and share <= MOST_SHARE for share in (*ends.values(), self.share or 0.0))
+        return bool(ends) and None not in ends.values() and (self.share or 0.0) <= MOST_SHARE
 
     @field_validator("history")
     @classmethod

@@ -135,6 +135,50 @@ def test_the_share_of_a_budget_is_counted_whatever_was_logged(
     assert summary.held_to_budget == held
 
 
+Step = tuple[int, float, bool]
+
+
+@pytest.mark.parametrize(
+    ("steps", "used"),
+    [
+        # Updates and seconds until a call of share(), and whether an evaluation is logged then.
+        ([(1, 4.0, True), (2, 9.0, False), (3, 14.0, True)], 1.0),  # the last update ended behind the end
+        ([(1, 4.0, True), (2, 9.0, False), (2, 13.0, True)], 1.0),  # the last evaluation did
+        ([(9, 9.0, True), (19, 10.5, True)], 1.05),  # it was asked for after ten updates
+        ([(50, 50.0, True)], 5.0),  # after a whole pass, once
+        ([(1, 5.0, False), (2, 10.0, True), (3, 15.0, False), (4, 20.0, True)], 2.0),  # it went on
+    ],
+)
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_ends_a_budget_in_seconds_may_end_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[Step], used: float, killed: bool
+) -> None:
+    """How long an update and an evaluation take beside the budget depends on the machine, and so would a row's rank."""
+    now = 0.0
+    monkeypatch.setattr(TrainingRun, "core_seconds", property(lambda run: now))
+    run, number = run_in(tmp_path, Budget(seconds=10.0)), 0
+    run.begin()
+    for updates, now, logged in steps:  # noqa: B007 (what the clock shows)
+        share = run.share(updates=updates)
+        if logged:
+            number += 1
+            run.log(number, loss=1.0, notes=10, updates=updates, share=share)
+    if killed:  # after its last checkpoint
+        run = run_in(tmp_path, run.budget)
+        run.begin(number)
+        run.share(updates=updates)
+    summary = run.summary(wall=1.0)
+    assert (summary.share, summary.held_to_budget) == (pytest.approx(used), used <= 1.1)
+
+
+def test_the_last_update_of_a_budget_in_notes_may_end_behind_it(tmp_path: Path) -> None:
+    for updates, held in ((1, True), (4, False)):
+        run = run_in(tmp_path / str(updates), Budget(notes=100))
+        run.begin()
+        run.log(1, loss=1.0, notes=300, updates=updates, share=3.0)
+        assert run.summary(wall=1.0).held_to_budget == held
+
+
 @pytest.mark.parametrize(
     ("budget", "numbers", "share", "stopped"),
     [
