@@ -129,6 +129,7 @@ class Run:
     _over: tuple[int, float] | None = field(default=None, init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _since: tuple[float, float, float] | None = field(default=None, init=False)
+    _begun: bool = field(default=False, init=False)
 
     def __post_init__(self, emit: Callable[[dict[str, Any]], None] | None, take: Callable[[float], None] | None) -> None:
         self._emit = emit or (lambda event: None)
@@ -156,7 +157,7 @@ class Run:
         write_file(self._file, content)
         last = self.history[-1] if self.history else {"seconds": 0.0}
         self._before = last["seconds"], last.get("core_seconds", 0.0)
-        self._asked = None if epochs_done else 0
+        self._begun, self._asked = True, None if epochs_done else 0
         self._over = (int(last.get("updates", 0)), last["over"]) if "over" in last else None
         self._since = _clocks()
 
@@ -187,7 +188,7 @@ class Run:
                 "run.log() was called, but the budget is 0 epochs: the row is the network with its initial weights.",
                 "Return from fit() before any training where run.budget.untrained is true.",
             )
-        if self._since is None:
+        if not self._begun:
             raise TrialError("run.log() was called before run.begin().", "Call run.begin() right before the first step.")
         if own := sorted(_OWN & values.keys()):
             raise TrialError(f"run.log() was called with {own[0]}, which the engine logs itself.", "Give the value another name.")
@@ -268,11 +269,12 @@ class Run:
     def paused(self) -> Iterator[None]:
         """Stop the training clock for what is no part of a training, such as writing a checkpoint."""
         _started.look()
+        running = self._since is not None  # else it stands already, for a block around this one
         self._before, self._since = (self.seconds, self.core_seconds), None
         try:
             yield
         finally:
-            self._since = _clocks()
+            self._since = _clocks() if running else None
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = self._line(entry)

@@ -271,6 +271,22 @@ def test_a_log_of_each_update_is_refused_before_nothing_can_be_stored(tmp_path: 
         resumed.log(kept + 1, loss=1.0, notes=10)
 
 
+def test_a_clock_that_stands_goes_on_after_the_outermost_block_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    run = Run(0, Budget(updates=4, evaluations=2, stages=(0.5,)), tmp_path)
+    run.begin()
+    now = 3.0
+    with run.paused():
+        now = 5.0
+        run.log(1, loss=1.0, notes=10, updates=2)
+        run.stage(0.5)
+        now = 9.0
+    now = 10.0
+    assert run.seconds == 4.0
+    assert run.history[0]["seconds"] == 3.0
+
+
 def test_an_untrained_network_logs_nothing(tmp_path: Path) -> None:
     """A plug-in that trains all the same would fill the row of initial weights with a trained network."""
     run = Run(0, Budget(0), tmp_path)
