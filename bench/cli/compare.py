@@ -8,7 +8,7 @@ import typer
 
 from bench.cli import completion
 from bench.cli.options import OutOption, OutputOption
-from bench.cli.output import find_run, make_console, print_line
+from bench.cli.output import check_output, find_run, make_console, print_line
 from bench.errors import NOT_COMPARABLE
 
 Format = Literal["text", "markdown", "html", "json"]
@@ -32,7 +32,9 @@ def compare(
     from bench.system.paths import Places
 
     reports = Places.find(out).out
-    comparison = compare(read_runs([find_run(run, reports) for run in runs]))
+    folders = [find_run(run, reports) for run in runs]
+    check_output(output, *folders)
+    comparison = compare(read_runs(folders))
     result = FORMATS[format](comparison)
     console = make_console()
     if output is None:

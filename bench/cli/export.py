@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench.cli.options import OutOption, RunArgument
-from bench.cli.output import find_run, make_console, print_line
+from bench.cli.output import check_output, find_run, make_console, print_line
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def export(
     if output == "":
         raise UsageError("--output is empty.", "Give a path; the current folder is `.`.")
     reports = Places.find(out).out
-    contents = read_contents(find_run(run, reports))
+    folder = find_run(run, reports)
+    check_output(Path(output) if output and to in ("csv", "parquet") else None, folder)
+    contents = read_contents(folder)
     exported = _export(contents, to, output, reports / "exports")
     console = make_console()
     if not exported.written:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench.cli.options import OutOption, OutputOption, RunArgument, path_of
-from bench.cli.output import find_run, make_console, print_line, tell_left_out
+from bench.cli.output import check_output, find_run, make_console, print_line, tell_left_out
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def check(
 
     before = read(baseline)
     folder = find_run(run, Places.find(out).out)
+    check_output(output, baseline, history, folder)
     table = score_run(folder)
     now = take(folder, table)
     earlier = None if history is None else _earlier(history, before, now, folder, table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import OutOption, RunArgument, path_of
-from bench.cli.output import find_run, make_console, print_line, tell_left_out
+from bench.cli.output import check_output, find_run, make_console, print_line, tell_left_out
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def show(
     from bench.gate.baseline_file import save
     from bench.history import formats
     from bench.history.changes import trends
+    from bench.system.paths import Places
 
+    check_output(html, file or Places.find(out).out / "history.jsonl", baselines)
     found = trends(_entries(file, baselines, out))
     console = make_console()
     text = formats.as_markdown(found) if markdown else formats.as_text(found)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bench.errors import INCOMPLETE, NOT_COMPARABLE, BenchError, StoppedError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
-from bench.system.disk import is_file
+from bench.system.disk import exists, is_file
 from bench.system.paths import SEARCH
 
 if TYPE_CHECKING:  # only shown here; a command that verifies has loaded it
@@ -41,6 +41,10 @@ class CleanConsole(Console):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2 if self.stderr else 1)
         os.close(nowhere)
+
+
+#: What of a run's folder is no report, and made by trials.
+_STORED = {"run.json", "targets.npz", "trials", "midi", "prepare.json"}
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -123,6 +127,27 @@ def _homeless() -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def check_output(output: Path | None, *read: Path | None) -> None:
+    """Refuse to write over what the command reads: a history or a finished trial is made by nothing again.
+
+    Parameters
+    ----------
+    output : Path or None
+    *read : Path or None
+        Files, and folders of runs.
+
+    Raises
+    ------
+    UsageError
+    """
+    if output is None or not exists(output):
+        return
+    at = output.resolve()
+    for place in (path.resolve() for path in read if path is not None):
+        if at == place or (at.is_relative_to(place) and at.relative_to(place).parts[0] in _STORED):
+            raise UsageError(f"{output} is read by this command, which would write over it.", "Name another file for the output.")
 
 
 def find_run(run: str, reports: Path) -> Path:

@@ -85,6 +85,23 @@ def test_0_is_success_and_4_is_not_comparable(folder: Path) -> None:
     assert bench(folder, "compare", "toy-cpu", "other-cpu").returncode == 4
 
 
+def test_2_is_an_output_over_what_the_command_reads(folder: Path) -> None:
+    assert bench(folder, *RUN).returncode == 0
+    assert bench(folder, "baseline", "toy-cpu", "--file", "c.json").returncode == 0
+    run = folder / "reports" / "runs" / "toy-cpu"
+    outcome = next(run.glob("trials/*/outcome.json"))
+    for words, file in (
+        (("check", "toy-cpu", "--baseline", "c.json"), folder / "c.json"),
+        (("check", "toy-cpu", "--baseline", "c.json"), outcome),
+        (("export", "toy-cpu", "--to", "csv"), run / "run.json"),
+        (("compare", "toy-cpu", "toy-cpu"), run / "targets.npz"),
+    ):
+        before = file.read_bytes()
+        refused = bench(folder, *words, "--output", str(file))
+        assert (refused.returncode, "is read by this command" in refused.stderr) == (2, True), refused.stderr
+        assert file.read_bytes() == before
+
+
 def test_1_is_worse_than_the_baseline(folder: Path) -> None:
     (folder / "models").mkdir()
     (folder / "flat.yaml").write_text(SPEC)

@@ -84,6 +84,17 @@ def test_a_comment_with_the_verdict_first(tmp_path: Path) -> None:
     )
 
 
+def test_a_page_is_not_written_over_the_history(make: Make, tmp_path: Path) -> None:
+    make("first", (0, 1, 2))
+    bench(tmp_path, "history", "add", "first")
+    file = tmp_path / "reports" / "history.jsonl"
+    before = file.read_bytes()
+    for words in (("--html", str(file)), ("--file", str(file), "--html", "reports/../reports/history.jsonl")):
+        refused = bench(tmp_path, "history", "show", *words)
+        assert (refused.returncode, "is read by this command" in refused.stderr) == (2, True)
+    assert file.read_bytes() == before
+
+
 def test_a_night_in_which_nothing_changed(tmp_path: Path) -> None:
     nights = [entry(i, {"lstm": row({"pitch_distance": [9.0, 9.1]})}) for i in range(3)]
     (tmp_path / "h.jsonl").write_text(dump(nights))
