@@ -35,13 +35,21 @@ def add(
     from bench.formatting import plural
     from bench.history.entry import entry_of_run
     from bench.history.file import add, read
+    from bench.scoring.score import score_run
     from bench.system.paths import Places
 
     reports = Places.find(out).out
     path = file or reports / "history.jsonl"
-    entry = entry_of_run(find_run(run, reports))
+    folder = find_run(run, reports)
+    table = score_run(folder)
+    entry = entry_of_run(folder, table)
     if not entry.rows:
         raise UsageError(f"{run} has nothing to keep: no trial has ended well.", "Give the same `bench run` again to resume it.")
+    if lacking := sum(len(row.trials) - len(row.done) for row in table.rows):
+        console = make_console(stderr=True)
+        print_line(
+            console, f"{run} is incomplete: {plural(lacking, 'trial')} failed or did not run, and its rows lack these seeds"
+        )
     added = add(path, entry)
     entries, problems = read(path)
     tell_left_out(problems)

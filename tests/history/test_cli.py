@@ -84,6 +84,18 @@ def test_a_comment_with_the_verdict_first(tmp_path: Path) -> None:
     )
 
 
+def test_an_incomplete_run_is_added_and_called_so(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "reports" / "runs" / "part")
+    stored.enlarge(12)
+    many_pieces(stored, "lstm", lambda i: 4 + i % 3, seed=0)
+    stored.add("lstm", 1, None, error="the disk")
+    stored.close()
+    added = bench(tmp_path, "history", "add", "part")
+    assert added.stderr == (
+        "part is incomplete: 1 trial failed or did not run, and its rows lack these seeds\npart: added; 1 run in all\n"
+    )
+
+
 def test_a_page_is_not_written_over_the_history(make: Make, tmp_path: Path) -> None:
     make("first", (0, 1, 2))
     bench(tmp_path, "history", "add", "first")
