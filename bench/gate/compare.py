@@ -34,6 +34,7 @@ from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
 from bench.scoring.table import REAL, by_classes
+from bench.storage.outcome import MOST_SHARE
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 
@@ -277,6 +278,8 @@ def _pair(
     before, now = old.metrics[metric.id], new.metrics[metric.id]
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
+    if reason := _other_budget(old, new):
+        return Pair(replace(verdict, status="not compared", reason=reason))
     pieces, sides = shared(before, now)
     if reason := _other_counts(pieces, before, now):
         return Pair(replace(verdict, status="not compared", reason=reason))
@@ -373,6 +376,14 @@ def _unclocked(verdict: Verdict, old: System, new: System) -> Verdict | None:
     if any(str(seed) not in new.yardstick for seed in new.seeds):
         return replace(verdict, status="lost", reason="the run has no yardstick beside its times")
     return None
+
+
+def _other_budget(old: System, new: System) -> str:
+    """Say that one side's trainings went on beyond the budget; empty if none did, or both as far."""
+    least, most = sorted((old.over, new.over))
+    if most <= MOST_SHARE * max(least, 1.0):
+        return ""
+    return f"the {'run' if new.over > old.over else 'baseline'}'s training took {most:.3g} times the budget"
 
 
 def _other_likelihood(old: System, new: System) -> str:

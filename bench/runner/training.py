@@ -148,16 +148,16 @@ class TrainingRun(Run):
         last, budget = self.history[-1] if self.history else {}, self.budget
         if budget.in_epochs or "share" not in last:
             return None
-        updates = last.get("updates", 0.0)
-        if budget.updates is not None:
-            return float(max(last["share"], updates / budget.updates))
-        if budget.notes is not None:
-            used = max(last["share"], sum(entry["notes"] for entry in self.history) / budget.notes)
-        elif "over" in last:
+        if "over" in last:
             return float(last["over"])
-        else:
-            used = max(last["share"], last["seconds" if self.device == "cuda" else "core_seconds"] / (budget.seconds or math.inf))
-        return float(used * (1 - 1 / updates) if updates >= 1 else used)
+        share, updates = float(last["share"]), last.get("updates", 0.0)
+        if budget.updates is not None:
+            return float(max(share, updates / budget.updates))
+        if updates < 1:  # such as of a row that counts: one pass, whatever the budget
+            return share
+        if budget.notes is not None:
+            share = max(share, sum(entry["notes"] for entry in self.history) / budget.notes)
+        return float(share * (1 - 1 / updates))
 
     def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0

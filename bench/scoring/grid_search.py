@@ -49,7 +49,7 @@ class Search:
         """Cell with the lowest mean over seeds, the first one of equals; None while any trial of the search is missing.
 
         A choice among only the finished cells would not be the search that the spec asks for. A cell of which a training had no
-        finite score has diverged, and is not chosen.
+        finite score has diverged, and is not chosen; nor is one of which a training went on beyond its budget.
         """
         if any(len(seeds) < len(cell.trials) for cell, seeds in zip(self.cells, self.scores, strict=True)):
             return None
@@ -105,11 +105,16 @@ def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
     if not score:
         return ()
     if outcome.training.history and (number := outcome.training.history[-1].get("validation_predictions")) is not None:
-        return (int(number),)
+        return (*(outcome.classes or ()), int(number))
     return outcome.classes or () if outcome.prediction is None else (outcome.prediction.predictions,)
 
 
 def best_score(outcome: Done, score: str) -> float | None:
-    """Find the lowest finite value of `score` over a trial's evaluations; None if none has one."""
+    """Find the lowest finite value of `score` over a trial's evaluations.
+
+    None if none has one, or the training went on beyond its budget.
+    """
+    if outcome.training.over:
+        return None
     values = [e.get(score) for e in outcome.training.history]
     return min((float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)), default=None)
