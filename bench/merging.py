@@ -100,11 +100,12 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     asked = {(record.call.spec, record.call.file) for record in records}
     origin = dict(zip(("spec", "file"), asked.pop(), strict=True)) if len(asked) == 1 else {}
     call = {**origin, "command": ["bench", "merge", *map(str, runs), "--name", into.name]}
+    tokens = sorted(filter(None, (record.token for record in records)))
     merged = {
         **records[0].model_dump(),
         "spec": spec,
         "started": min((r.started for r in records if r.started), default=None),
-        "token": hashlib.sha256("\n".join(sorted(r.token for r in records)).encode()).hexdigest()[:16],
+        "token": hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:16] if tokens else "",
         "resumed": None,
         "finished": timestamp() if done.keys() >= planned.keys() else None,
         "call": call,

@@ -316,14 +316,17 @@ class RunRecord(Stored):
     provenance: Provenance
 
     def identity(self, name: str) -> str:
-        """Hash of what stays the same while a run is resumed or moved: with another spec or other code the folder holds another.
+        """Hash of what stays the same while a run is resumed or moved.
+
+        With another spec, other code or other music the folder holds another run.
 
         Parameters
         ----------
         name : str
             Of the run's folder.
         """
-        parts = [name, self.started, self.scale, self.spec, self.plugins, *([self.token] if self.token else [])]
+        keys = sorted(planned.key for planned in self.trials)  # of music, weights, and another system's files too
+        parts = [name, self.started, self.scale, self.spec, self.plugins, self.token, keys]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     @field_validator("spec")
