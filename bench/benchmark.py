@@ -221,7 +221,7 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
 def _check_name(name: str, spec: Spec | str | Path, resolved: Spec, scale: Scale, places: Places) -> None:
     """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced.
 
-    A spec that is the same word for word is no other one, as after its folder was moved.
+    A spec of the same name and content is no other one, as after its folder was moved.
     """
     check_run_name(name)
     folder = RunFolder(places.out / "runs" / name)

@@ -30,9 +30,10 @@ from bench.plugins.digest import imported_packages, source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, load
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import import_packages_from_source
-from bench.runner.folds import deal, fold_remarks, pooled
+from bench.runner.folds import deal, fold_remarks, pooled, read_folds
 from bench.runner.reading import FEW, PooledReading, reader_version, releasing, written_to
 from bench.specs.schema import DatasetChoice, Protocol
+from bench.specs.trials import check_number
 from bench.storage.corpus import Corpus, lengths, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
@@ -113,8 +114,7 @@ class Source:
             return None
         # A `folder` dataset accepts any folder of MIDI files, so it must not search our downloads.
         own = self._own if self.needs == "download" else []
-        folder: Path | None = self.dataset.find([*self.data, *own])
-        return None if folder is None else folder.absolute()  # as an option may name it
+        return _absolute(self.dataset.find([*self.data, *own]))
 
     def require(self, emit: Emit, may_fetch: bool) -> Path | None:
         """Find the folder that holds the dataset; download it if it is missing and `may_fetch`.
@@ -174,7 +174,7 @@ class Source:
         make_cache(self.downloads.parent.parent)
         self.downloads.mkdir(parents=True, exist_ok=True)
         self.dataset.fetch(self.downloads, progress_events(emit, "fetch"))
-        found: Path | None = self.dataset.find(self._own)
+        found = _absolute(self.dataset.find(self._own))
         if found is None:
             raise DataError(f"The dataset {self.plugin.name!r} was downloaded into {self.downloads}, but was not found there.")
         return found
@@ -183,6 +183,11 @@ class Source:
     def _own(self) -> list[Path]:
         """Where a download may be found."""
         return [self.downloads, self.downloads.parent]
+
+
+def _absolute(found: Path | str | None) -> Path | None:
+    """Where a plug-in found its music: an option may have named it by a path from the current folder."""
+    return None if found is None else Path(found).absolute()
 
 
 def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
@@ -223,6 +228,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         path, corpus = _corpus(source, folder, key, job, emit, unreadable, alone=alone)
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
+    check_number(int(job.get("trials", 1)) * max(1, len(read_folds(targets.facts))))  # before anything is overwritten
     file = Path(job["folder"]) / "targets.npz"
     if not _same(file, targets):
         write_targets(file, targets)
@@ -248,10 +254,10 @@ def _check_same_music(before: Mapping[str, Any], key: str, folder: Path | None) 
 
     If the files in the folder or the version of the plug-in changed, the run is resumed.
     """
-    source = None if folder is None else str(folder)
-    if before and before.get("corpus_key") != key and before.get("source") != source:
+    earlier = _absolute(before.get("source"))  # older runs have it as it was given
+    if before and before.get("corpus_key") != key and earlier != folder:
         raise UsageError(
-            f"This run's folder holds results on the music of {before.get('source')}, not of {source}.",
+            f"This run's folder holds results on the music of {earlier}, not of {folder}.",
             "Give another folder: --out DIR. Or remove the run's folder.",
         )
 
@@ -519,8 +525,8 @@ def _learned(pieces: Sequence[Piece], places: Sequence[Any], held: Sequence[int]
         found[content].add(place)
     if not (also := sum(len(found[contents[index]]) > 1 for index in held)):
         return []
-    are = "is" if also == 1 else "are"
-    return [f"{also} of {plural(len(held), 'held-out piece')} {are} among the music that models learn from too, note for note"]
+    shared = f"{also} of {plural(len(held), 'held-out piece')} {'is' if also == 1 else 'are'}"
+    return [f"{shared} among the music that models learn from or choose by too, note for note"]
 
 
 def _content(notes: Notes) -> bytes:

@@ -73,7 +73,7 @@ class Session:
             {"event": "start", "spec": self.spec.name, "scale": self.scale, "why": self.why, "folder": str(self.folder.path)}
         )
         planned = [self._with_weights(trial) for trial in planned]
-        prepared = self._prepare(fetch)
+        prepared = self._prepare(fetch, len(planned))
         planned = in_folds(planned, [fold.number for fold in prepared.folds.folds] if prepared.folds else [])
         self.trials = trials = {self._key(trial, prepared.music): trial for trial in planned}
         self.positions = {key: i for i, key in enumerate(trials, 1)}
@@ -113,7 +113,7 @@ class Session:
                 make_way(self.folder.trial_dir(key), path.name)
                 write_json(path, trials[key].model_dump(mode="json"))
 
-    def _prepare(self, fetch: bool) -> Prepared:
+    def _prepare(self, fetch: bool, trials: int) -> Prepared:
         self.display({"event": "prepare", "task": "start", "what": self.spec.dataset.name, "done": 0, "total": 0})
         stored = self.folder.read_if_intact()
         before = {} if stored is None else stored.dataset.model_dump(include={"corpus_key", "source"})
@@ -123,6 +123,7 @@ class Session:
             "dataset": self.spec.dataset.model_dump(mode="json"),
             "protocol": self.spec.protocol.model_dump(mode="json"),
             "fetch": fetch,
+            "trials": trials,  # without folds
             "before": before,
             "file": self.call.get("file"),
             "spec": self.spec.model_dump(mode="json"),

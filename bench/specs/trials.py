@@ -92,8 +92,8 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
     SpecError
         If they are more than a run may have.
     """
-    rows = len(spec.references) + sum(max(1, number_of_cells(row, spec.grid)) for row in spec.models)
-    _check_number(rows * len(spec.seeds), "rows, cells of a grid, and seeds")  # before they fill the memory
+    rows = len({*spec.references} - {UNTRAINED}) + sum(max(1, number_of_cells(row, spec.grid)) for row in spec.models)
+    check_number(rows * len(spec.seeds), "rows, cells of a grid, and seeds")  # before they fill the memory
     make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
     clock = BudgetChoice(timeout=spec.budget.timeout)
     trials = [
@@ -130,11 +130,17 @@ def in_folds(trials: Sequence[Trial], folds: Sequence[int]) -> list[Trial]:
     SpecError
         If they are more than a run may have.
     """
-    _check_number(len(trials) * max(1, len(folds)), "rows, cells of a grid, seeds and folds")
+    check_number(len(trials) * max(1, len(folds)))
     return [trial.model_copy(update={"fold": fold}) for trial in trials for fold in folds] if folds else list(trials)
 
 
-def _check_number(trials: int, by: str) -> None:
+def check_number(trials: int, by: str = "rows, cells of a grid, seeds and folds") -> None:
+    """Refuse more trials than a run may have.
+
+    Raises
+    ------
+    SpecError
+    """
     if trials > MOST_TRIALS:
         raise SpecError(
             f"The spec asks for {trials:,} trials ({by}); a run has at most {MOST_TRIALS:,}.", "Divide it into several."

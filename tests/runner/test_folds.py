@@ -148,7 +148,7 @@ class TestChoose:
             "All pieces of the dataset are assigned to folds: its own split, and its remarks on that split, do not apply",
             "1 of 4 pieces has fewer than 4 notes, too few to be continued: it is not compared",
             "1 of 4 pieces is never held out, only used for training or validation",
-            "3 of 3 held-out pieces are among the music that models learn from too, note for note",
+            "3 of 3 held-out pieces are among the music that models learn from or choose by too, note for note",
             "3 test pieces are compared; the protocol asks for up to 50",
         ]
 
@@ -166,7 +166,7 @@ class TestChoose:
         )
         stored = choose(given, Protocol(prompt=1, notes=3, folds=folds), "key")
         number, held = (4, 6) if folds else (2, 3)
-        said = f"{number} of {held} held-out pieces are among the music that models learn from too, note for note"
+        said = f"{number} of {held} held-out pieces are among the music that models learn from or choose by too, note for note"
         assert said in stored.facts["remarks"]
         given = corpus([piece("a")], [], [Piece(slower, "slower"), other])
         assert not any("note for note" in remark for remark in choose(given, protocol(folds), "key").facts["remarks"])

@@ -636,7 +636,7 @@ def test_a_relative_folder_of_music_in_a_spec_is_another_one_elsewhere(toy: Benc
 def test_more_trials_than_a_run_may_have_cost_no_earlier_run(toy: Bench, folds: int | None) -> None:
     toy.write({}, references=["median"], protocol={**PROTOCOL, "folds": folds}, seeds=[0])
     assert toy.run().failed == 0
-    before = toy.run_folder.joinpath("run.json").read_bytes()
+    before = [toy.run_folder.joinpath(name).read_bytes() for name in ("run.json", "targets.npz")]
     many = 9000
     rows = [f"steady-{i}" for i in range(MOST_TRIALS // many // (folds or 1))]
     toy.write(
@@ -644,7 +644,7 @@ def test_more_trials_than_a_run_may_have_cost_no_earlier_run(toy: Bench, folds: 
     )
     with pytest.raises(SpecError, match=r"The spec asks for [\d,]+ trials .*; a run has at most 65,536"):
         toy.run()
-    assert toy.run_folder.joinpath("run.json").read_bytes() == before
+    assert [toy.run_folder.joinpath(name).read_bytes() for name in ("run.json", "targets.npz")] == before
 
 
 def test_one_name_is_a_list_of_one(toy: Bench) -> None:
