@@ -165,11 +165,21 @@ def _check_shapes(columns: Sequence[NDArray[Any]]) -> None:
             raise DataError(f"Notes.{name} has shape {column.shape}, expected {shape} as Notes.onset.")
 
 
-def _seconds(name: str, given: ArrayLike) -> NDArray[np.float64]:
+def _number(name: str, given: ArrayLike) -> NDArray[Any]:
+    """Convert to numbers, such as fractions of music21; refuse complex numbers, truth values and text."""
     column = np.asarray(given)
-    if column.dtype.kind not in "fiu":
-        raise DataError(f"Notes.{name} has the type {column.dtype}, expected numbers.")
-    return column.astype(np.float64, copy=False)
+    if column.dtype.kind in "fiu":
+        return column
+    try:
+        if column.dtype.kind in "OV":  # of objects, or of a type that NumPy doesn't know, as bfloat16
+            return column.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise DataError(f"Notes.{name} has the type {column.dtype}, expected numbers.")
+
+
+def _seconds(name: str, given: ArrayLike) -> NDArray[np.float64]:
+    return _number(name, given).astype(np.float64, copy=False)
 
 
 def _whole(name: str, given: ArrayLike) -> NDArray[np.uint8]:
@@ -177,8 +187,7 @@ def _whole(name: str, given: ArrayLike) -> NDArray[np.uint8]:
     column = np.asarray(given)
     if column.dtype == np.uint8 or not column.size:
         return column.astype(np.uint8, copy=False)
-    if column.dtype.kind not in "fiu":
-        raise DataError(f"Notes.{name} has the type {column.dtype}, expected numbers.")
+    column = _number(name, column)
     wrong = ~((column >= 0) & (column <= 127) & (column == np.trunc(column)))
     if wrong.any():
         raise DataError(f"Notes.{name} has {column[wrong][0]}, expected whole numbers from 0 to 127.")

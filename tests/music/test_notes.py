@@ -1,6 +1,8 @@
 """Notes: validation, order, immutability."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -93,11 +95,21 @@ def test_a_number_is_kept_or_refused(make, column, value):
 
 @pytest.mark.parametrize("make", [Notes, Notes.from_columns])
 @pytest.mark.parametrize("column", ["onset", "duration", "pitch", "velocity"])
-@pytest.mark.parametrize("value", [[60 + 0j, 61 + 0j], [True, True], ["60", "61"], [60, 61, 62], [60], [[60, 61]], 60])
+@pytest.mark.parametrize(
+    "value", [[60 + 0j, 61 + 0j], [True, True], ["60", "61"], [None, 60], [60, 61, 62], [60], [[60, 61]], 60]
+)
 def test_what_is_no_column_is_refused(make, column, value):
     good = {"onset": [0.0, 1.0], "duration": [1.0, 1.0], "pitch": [60, 62], "velocity": [64, 64]}
-    with pytest.raises(DataError, match=r"Notes\.\w+ has"):
+    with pytest.raises(DataError, match=r"Notes\.\w+ (has|must)"):
         make(**good | {column: value})
+
+
+def test_numbers_of_other_kinds_are_numbers():
+    """As those of music21, of decimals, or of a matrix of objects."""
+    notes = Notes.from_columns(
+        [Fraction(1, 2), 0], [Decimal("0.25"), 1.0], np.array([64, 60], object), np.array([80, 70.0], object)
+    )
+    assert notes == Notes.from_columns([0.0, 0.5], [1.0, 0.25], [60, 64], [70, 80])
 
 
 def test_concatenate_sorts_tracks_together():
