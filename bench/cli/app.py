@@ -171,9 +171,12 @@ def _run() -> None:
         sys.exit(INTERRUPTED)
     except SystemExit as ending:
         cause = ending.__context__
-        if ending.code == 1 and not isinstance(cause, typer.Exit):
-            sys.exit(BROKEN_PIPE if isinstance(cause, OSError) else INTERNAL)
-        raise
+        # Typer's own, of a command, a wrong argument or a completion; all others are a library's.
+        if isinstance(cause, typer.Exit) or ending.code not in (None, 0, 1, str(ending.code)) or "_BENCH_COMPLETE" in os.environ:
+            raise
+        if not isinstance(cause, OSError) and isinstance(ending.code, str):  # a library's last words, which Python would print
+            _say(BenchError(ending.code))
+        sys.exit(BROKEN_PIPE if isinstance(cause, OSError) else INTERNAL)
     except BaseException as error:  # a library's panic is no Exception, and Python would leave 1, which means worse
         if isinstance(error, ImportError) and (refused := import_refused(error, error.name or "a library")):
             _say(refused)

@@ -234,6 +234,15 @@ def test_no_failure_while_bench_is_loaded_means_worse(folder: Path, tmp_path: Pa
     assert ("error: " in done.stderr) == (code != 130)
 
 
+@pytest.mark.parametrize("content", ["sys.exit(0)", "sys.exit()", "sys.exit(1)", "sys.exit('no licence')"])
+def test_70_is_a_library_that_ends_the_process(folder: Path, content: str) -> None:
+    code = f"import sys\nimport bench.cli.show as s\ndef find(*_): {content}\ns.find_run = find\n"
+    code += "from bench.cli.app import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, "verify", "x"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 70
+    assert ("no licence" in done.stderr) == ("licence" in content)
+
+
 def test_70_is_a_bug(folder: Path) -> None:
     code = "import bench.cli.show as s; s.find_run = lambda *_: 1 / 0\nfrom bench.cli.app import app, main\nmain()"
     done = subprocess.run(
