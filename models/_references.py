@@ -68,6 +68,8 @@ def continued(codec: NoteCodec, prompts: Sequence[Notes], draw: Callable[[list[C
 
 def log_fit(run: Run, nats: Callable[[Codes], Floats], train: Sequence[Codes], valid: Sequence[Codes]) -> None:
     """Log the single pass of a row that counts: nats per note of the training pieces, bits per note of the validation pieces."""
+    if run.budget.untrained:  # nothing to log; it counts all the same
+        return
     loss, held_out = (-mean_nats([nats(codes) for codes in part]) for part in (train, valid))
     values = {"validation_bits": held_out / math.log(2)} if any(map(len, valid)) else {}
     run.log(1, loss=loss, notes=sum(map(len, train)), **values)

@@ -245,15 +245,16 @@ class Run:
     def stage(self, share: float) -> None:
         """Let the engine take a result at a share of the budget that is among its `stages`: it generates and scores.
 
-        Call it after :meth:`log` and before the checkpoint, with the weights in place that the training would end with, if it
-        ended there: only a model whose learning rate doesn't depend on the budget's end can. The training clock stands still.
+        Each is taken once. Call it after :meth:`log` and before the checkpoint, with the weights in place that the training would
+        end with, if it ended there: only a model whose learning rate doesn't depend on the budget's end can. The training clock
+        stands still.
 
         Raises
         ------
         TrialError
             If the evaluation was not logged with its number of ``updates``, or was before that share.
         """
-        if share not in self.budget.stages:
+        if share not in self.budget.stages or share in self.taken:
             return
         last = self.history[-1] if self.history else {}
         if "updates" not in last:

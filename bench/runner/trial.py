@@ -516,7 +516,7 @@ def _check_likelihood(model: Model, plugin: Plugin) -> None:
     kind = model.likelihood
     if kind not in (None, "exact", "bound"):
         raise PluginError(f"{plugin.path}: the model's likelihood is {kind!r}.", 'Valid: "exact", "bound", None.')
-    if kind is not None and type(model).log_likelihood is Model.log_likelihood:
+    if kind is not None and getattr(model.log_likelihood, "__func__", None) is Model.log_likelihood:
         raise PluginError(
             f"{plugin.path}: LIKELIHOOD is {kind!r}, and the model has no log_likelihood().",
             "Define it, or set LIKELIHOOD = None.",

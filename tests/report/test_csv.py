@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from bench.metrics import METRICS
+from bench.report.csv import csv_text
 
 from .stored_run import Stored, example, rows, written
 
@@ -20,6 +21,11 @@ def test_csv_columns_are_stable_and_documented(tmp_path: Path) -> None:
     assert [c for c in header if c in METRICS] == list(METRICS)
     plain = [c for c in header if c not in measured]
     assert all(c in (module.__doc__ or "") for c in plain if not c.startswith(("published_", "rank_")))
+
+
+def test_csv_holds_no_control_characters() -> None:
+    (row,) = rows(csv_text([{"error": "\x1b[31mred\x00"}]))
+    assert row["error"] == "�[31mred�"
 
 
 def test_csv_does_not_start_a_formula(stored: Stored) -> None:
