@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.export.contents import Exported, RunContents, failures_of, optional
+from bench.formatting import clean
 from bench.gate.baseline_file import save
 from bench.metrics import METRICS, Undefined, Value
 from bench.report.csv import csv_text
@@ -67,8 +68,8 @@ def export_parquet(run: RunContents, place: Path) -> Exported:
 
 
 def _encodable(value: Any) -> Any:
-    """Replace lone surrogates, such as bytes of a folder's name that are no UTF-8, as in CSV."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    """Replace what can't be encoded or shown, such as bytes of a folder's name that are no UTF-8, as in CSV."""
+    return clean(value) if isinstance(value, str) else value
 
 
 def records(run: RunContents) -> Iterator[dict[str, Any]]:

@@ -106,7 +106,9 @@ def test_a_run_that_was_resumed_is_replaced(tmp_path: Path, store: Path, runs: C
     other = Stored(tmp_path / "other" / "run")
     other.add("lstm", 0, moved(8))
     other.add("lstm", 1, moved(9))
-    export(read_contents(other.close()), str(store))
+    resumed = RunFolder(other.close())
+    resumed.write(resumed.read().change(token=unfinished.read().token))
+    export(read_contents(resumed.path), str(store))
     assert [found.info.status for found in runs()] == ["FINISHED"] * 3
 
 

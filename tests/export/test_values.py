@@ -96,7 +96,7 @@ def test_names_that_are_no_text_are_replaced_in_parquet_as_in_csv(tmp_path: Path
         read = list(csv.DictReader(file))
     table = parquet.read_table(tmp_path / "values.parquet").to_pylist()
     names = [[(row["run"], row["system"]) for row in rows] for rows in (read, table)]
-    assert names[0] == names[1] == [("n?", "odd ?")]
+    assert names[0] == names[1] == [("n�", "odd �")]
 
 
 def test_a_number_that_parquet_refuses_is_told(tmp_path: Path) -> None:
