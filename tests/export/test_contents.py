@@ -71,6 +71,9 @@ def test_the_identity_outlives_a_resumed_run_and_the_content_does_not(tmp_path: 
         changed = read_contents(folders[1]).identity
         assert changed not in (before.identity, later.identity)
         later = read_contents(folders[1])
+    record = run.read()
+    keys = tuple(planned.model_copy(update={"key": f"{planned.key}-of-other-music"}) for planned in record.trials)
+    assert record.change(trials=keys).identity("run") != record.identity("run")
 
 
 def test_a_run_without_results(tmp_path: Path) -> None:

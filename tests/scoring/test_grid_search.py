@@ -33,6 +33,7 @@ def cell(
     score: str = "validation_bits",
     classes: tuple[int, int] | None = None,
     events: int | None = None,
+    share: float | None = None,
     **more: float,
 ) -> None:
     """A trial of one cell, whose epochs had these scores, and `more`; its notes are `by` semitones off."""
@@ -50,7 +51,7 @@ def cell(
         params={"dropout": dropout, "units": 8},
         bits=15.0,
         classes=classes,
-        training=told | {"history": history},
+        training=told | {"history": history, "share": share},
         prediction=events and {"unit": "event", "pieces": 2, "predictions": events, "nats": 9.0, "notes": 40, "seconds": 9.0},
     )
 
@@ -187,6 +188,13 @@ def test_a_cell_that_diverged_is_not_chosen_and_hinders_no_choice(stored: Stored
     text = told(stored.close())
     assert "Chosen: lstm dropout=0.1" in text
     assert "not comparable" not in text
+
+
+def test_a_cell_that_went_on_beyond_its_budget_is_not_chosen(stored: Stored) -> None:
+    for seed in (0, 1):
+        cell(stored, 0.1, seed, [9.0], share=1.0)
+        cell(stored, 0.2, seed, [8.0], share=5.0)
+    assert "Chosen: lstm dropout=0.1" in told(stored.close())
 
 
 def test_nothing_is_chosen_of_cells_that_all_diverged(stored: Stored) -> None:
