@@ -96,6 +96,9 @@ class Run:
     device : {"cpu", "cuda"}
     threads : int
         Threads that this trial may use.
+    yardstick : float, optional
+        The engine's: processor seconds of :mod:`bench.system.speed`'s workload on this machine. A training that resumes on a
+        faster or slower one counts what it used before in seconds of that one.
     emit : callable, optional
         The engine's: called with each event (a dict) for the progress display. A model sends them by :meth:`log` alone.
     take : callable, optional
@@ -117,6 +120,7 @@ class Run:
     folder: Path
     device: str = "cpu"
     threads: int = 1
+    yardstick: float | None = None
     emit: InitVar[Callable[[dict[str, Any]], None] | None] = None
     take: InitVar[Callable[[float], None] | None] = None
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
@@ -147,7 +151,7 @@ class Run:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [e for e in self._logged() if e["epoch"] <= epochs_done] if epochs_done else []
-        self.history = [e for e in kept if "stage" not in e]
+        self.history = [self._in_seconds_of_this_machine(e) for e in kept if "stage" not in e]
         self.taken = {e["stage"]: e["epoch"] for e in kept if "stage" in e}
         if epochs_done and (not self.history or self.history[-1]["epoch"] < epochs_done):
             raise TrialError(f"{self._file} is damaged: it doesn't hold evaluation {epochs_done}, which the checkpoint follows.")
@@ -291,8 +295,16 @@ class Run:
             out.flush()
             os.fsync(out.fileno())
 
+    def _in_seconds_of_this_machine(self, entry: dict[str, Any]) -> dict[str, Any]:
+        then = entry.pop(_YARDSTICK, None)
+        if then is not None and self.yardstick is not None:
+            entry["core_seconds"] *= self.yardstick / then
+        return entry
+
     def _line(self, entry: Mapping[str, Any]) -> bytes:
         """Write the next line of the history: JSON with a checksum of it and of all lines before."""
+        if "core_seconds" in entry and self.yardstick is not None:
+            entry = {**entry, _YARDSTICK: self.yardstick}
         line = chained(json.dumps(entry), self._chain)
         self._chain = line
         return f"{line}\n".encode()
@@ -364,8 +376,9 @@ def _is_evaluation(entry: Any) -> bool:
         return False
     if "stage" in entry:
         return isinstance(entry["stage"], float)
-    numbers = [entry.get("seconds"), entry.get("core_seconds", 0.0), entry.get("notes")]
-    return isinstance(entry.get("loss"), float) and all(type(n) in (int, float) and 0 <= n < 1e15 for n in numbers)
+    numbers = [entry.get("seconds"), entry.get("core_seconds", 0.0), entry.get("notes"), entry.get(_YARDSTICK, 1.0)]
+    counts = all(type(n) in (int, float) and 0 <= n < 1e15 for n in numbers)
+    return counts and isinstance(entry.get("loss"), float) and numbers[-1] > 0
 
 
 def chained(text: str, before: str) -> str:
@@ -373,8 +386,11 @@ def chained(text: str, before: str) -> str:
     return f'{text[:-1]}{_CHECK}{hashlib.sha256((before + text).encode()).hexdigest()[:16]}"}}'
 
 
+#: In history.jsonl alone, beside an evaluation's processor time: the yardstick of the machine that it ran on.
+_YARDSTICK = "yardstick"
+
 #: Names in the log that the engine gives.
-_OWN = frozenset({"seconds", "core_seconds", "fold", "stage", "over"})
+_OWN = frozenset({"seconds", "core_seconds", "fold", "stage", "over", _YARDSTICK})
 
 _started = StartedTime()
 

@@ -315,6 +315,7 @@ class TrialTask:
             folder=self.folder / "checkpoint",
             device=trial.device,
             threads=int(self.job["threads"]),
+            yardstick=yardstick,
             emit=self.emit,
             take=take,
         )

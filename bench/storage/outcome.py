@@ -49,7 +49,8 @@ class Training(Stored):
     ----------
     seconds, core_seconds, epochs, notes, updates : number or None
         Wall clock, processor time, passes over the music, notes trained on, updates of the weights; None where unknown, as for
-        a system that was trained elsewhere.
+        a system that was trained elsewhere. Processor time of a training that resumed on another machine is in seconds of the
+        last one.
     joules : number or None
         Energy of the GPU; None without one, beside other trials on it, and after a kill.
     best_epoch : number or None

@@ -176,6 +176,25 @@ def test_a_budget_in_seconds_is_of_processor_time_on_a_cpu_only(tmp_path: Path, 
     assert (again.seconds, again.core_seconds, again.share()) == (9.0, 4.5, 0.45)
 
 
+@pytest.mark.parametrize(("there", "used"), [(None, 4.0), (0.1, 4.0), (0.2, 8.0), (0.05, 2.0)])
+def test_a_training_that_moves_to_another_machine_keeps_its_share_of_the_budget(
+    tmp_path: Path, clock: Clock, there: float | None, used: float
+) -> None:
+    """A machine that needs twice as long for the yardstick has twice the seconds, of which the first's count twice."""
+    run = Run(0, Budget(seconds=10.0), tmp_path, yardstick=0.1)
+    run.begin()
+    clock.time += 8  # 4 s of processor time
+    run.log(1, loss=1.0, notes=10, updates=1, share=run.share(updates=1))
+    for _ in range(2):  # nothing is lost by a second move
+        again = Run(0, Budget(seconds=10.0 if there is None else 100 * there), tmp_path, yardstick=there)
+        again.begin(1)
+    assert [entry["core_seconds"] for entry in again.history] == [used]
+    assert "yardstick" not in again.history[0]
+    assert (again.seconds, again.core_seconds, again.share()) == (8.0, used, 0.4)
+    clock.time += 8
+    assert again.share(updates=2) == (used + 4) / again.budget.seconds
+
+
 def test_a_stage_is_taken_where_it_is_due_while_the_clock_stands_still(tmp_path: Path, clock: Clock) -> None:
     taken: list[float] = []
 
