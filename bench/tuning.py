@@ -237,11 +237,12 @@ def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
 
 def write_tuned(
     path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec, write: Callable[[Path, str], None] = write_data
-) -> None:
+) -> frozenset[str]:
     """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
-    Other rows and scales that an earlier search of the same spec wrote there stay: a search may go row by row. The budget and the
-    other hyperparameters are written too, since the winners are those of that budget: rows that were found for another one go.
+    What an earlier search of the same spec wrote there stays, but for rows that have a new winner: a search may go row by row,
+    and one whose trainings fail takes nothing away. The budget and the other hyperparameters are written too, since the winners
+    are those of that budget: rows that were found for another one go.
 
     Parameters
     ----------
@@ -255,6 +256,11 @@ def write_tuned(
     write : callable
         Writes the text to the path.
 
+    Returns
+    -------
+    frozenset of str
+        All rows that have a winner there now, at that scale.
+
     Raises
     ------
     UsageError
@@ -265,9 +271,6 @@ def write_tuned(
     if scale not in scales or scales[scale]["budget"] != length:
         scales[scale] = {"budget": length, "models": {}, "tuned": {}}
     changes = scales[scale]
-    for row in {t.row for t in trained}:
-        changes["models"].pop(row, None)
-        changes["tuned"].pop(row, None)
     for row, winner in winners(trained).items():
         found = summary(winner, trained, spec)
         own = spec.models[row].budget.model_dump(
@@ -283,6 +286,7 @@ def write_tuned(
     writer.width = 120
     writer.dump({"extends": extends, "scales": scales}, text)
     write(path, f"{WRITTEN}{text.getvalue()}")
+    return frozenset(changes["models"])
 
 
 def _written(path: Path, extends: str) -> dict[str, Any]:

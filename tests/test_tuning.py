@@ -329,7 +329,7 @@ def test_a_row_keeps_the_compute_of_its_own_that_it_was_searched_with(folder):
         assert (budget.compute, budget.updates) == (Compute(seconds=6), 1499)
 
 
-def test_other_scales_stay_and_a_row_without_a_winner_loses_its_old_one(folder):
+def test_other_scales_stay_and_a_row_without_a_new_winner_keeps_its_old_one(folder):
     write(folder)
     spec = load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu")
     found = [Trained("valley", 1, {"size": 4, "rate": 0.1}, 7.0, "validation_bits")]
@@ -337,9 +337,9 @@ def test_other_scales_stay_and_a_row_without_a_winner_loses_its_old_one(folder):
     for scale in ("cpu", "gpu"):
         write_tuned(to, "valleys.yaml", scale, found, spec)
     assert load_spec(to, (TOY, folder / "mine"), scale="cpu").tuned.keys() == {"valley"}
-    write_tuned(to, "valleys.yaml", "gpu", [Trained("valley", 1, {"size": 4, "rate": 0.1})], spec)
+    assert write_tuned(to, "valleys.yaml", "gpu", [Trained("valley", 1, {"size": 4, "rate": 0.1})], spec) == {"valley"}
     assert load_spec(to, (TOY, folder / "mine"), scale="cpu").tuned.keys() == {"valley"}
-    assert load_spec(to, (TOY, folder / "mine"), scale="gpu").tuned == {}
+    assert load_spec(to, (TOY, folder / "mine"), scale="gpu").tuned["valley"].best == 7.0
 
 
 def test_a_row_whose_trainings_all_fail_does_not_cost_the_others_their_winner(folder):
@@ -348,6 +348,7 @@ def test_a_row_whose_trainings_all_fail_does_not_cost_the_others_their_winner(fo
     done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
     assert done.returncode == 3
     assert "fixed: nothing chosen" in done.stdout
+    assert "earlier search" not in done.stdout
     assert set(load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu").tuned) == {"valley"}
 
 
