@@ -520,10 +520,12 @@ def _learned(pieces: Sequence[Piece], places: Sequence[Any], held: Sequence[int]
     held : sequence of int
         Indices of the pieces that may be compared.
     """
-    contents, found = [_content(piece.notes) for piece in pieces], defaultdict[bytes, set[Any]](set)
-    for content, place in zip(contents, places, strict=True):
-        found[content].add(place)
-    if not (also := sum(len(found[contents[index]]) > 1 for index in held)):
+    lengths = {len(pieces[index].notes) for index in held}  # the notes of most others needn't be read
+    alike = {index: _content(piece.notes) for index, piece in enumerate(pieces) if len(piece.notes) in lengths}
+    found = defaultdict[bytes, set[Any]](set)
+    for index, content in alike.items():
+        found[content].add(places[index])
+    if not (also := sum(len(found[alike[index]]) > 1 for index in held)):
         return []
     shared = f"{also} of {plural(len(held), 'held-out piece')} {'is' if also == 1 else 'are'}"
     return [f"{shared} among the music that models learn from or choose by too, note for note"]
