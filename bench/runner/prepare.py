@@ -30,6 +30,7 @@ from bench.plugins.digest import imported_packages, source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, load
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import import_packages_from_source
+from bench.runner import forks
 from bench.runner.folds import deal, fold_remarks, pooled, read_folds
 from bench.runner.reading import FEW, PooledReading, reader_version, releasing, written_to
 from bench.specs.schema import DatasetChoice, Protocol
@@ -441,6 +442,7 @@ def _corpus(
     pooled_reading = PooledReading(folder / "parts" / source.plugin.name, hardware.cores(), 0 if apart else FEW)
     with isolated() if apart else limited(), refused_reads() as refused, reading_by(pooled_reading):
         splits = source.dataset.load(origin, releasing(progress_events(emit, "parse")))
+    forks.end()
     if not isinstance(splits, Splits):
         raise PluginError(f"{source.plugin.path}: load() returned a {type(splits).__name__}; it must be bench.api.Splits.")
     if odd := next((path for path in refused if path not in unreadable), None):

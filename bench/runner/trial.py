@@ -42,7 +42,7 @@ from bench.plugins.digest import installed_imports, source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, raised_by_plugin
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import import_packages_from_source
-from bench.runner import processes
+from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
 from bench.runner.contract import check_likelihood, check_samples
 from bench.runner.folds import Division, choose_division
@@ -189,6 +189,7 @@ class TrialTask:
         except BaseException as error:  # a plug-in may leave by sys.exit, and a library's panic is no Exception
             traceback.print_exc()
             sys.stderr.flush()
+            forks.end()
             failure = Failure(
                 **describe(error),
                 phase=self.phase,
@@ -260,6 +261,7 @@ class TrialTask:
         self.phase = "originality"  # measured here, because scoring does not read the training pieces
         copied = measure_samples(division.corpus.train, generated, targets, takes_prompt)
         self.phase = "write"
+        forks.end()
         write_samples(self.folder / "samples.npz", samples)
         self._write_midi(samples.notes, division, stored.targets, conductor, takes_prompt)
         if trial.fold is None:
@@ -324,6 +326,7 @@ class TrialTask:
         self.emit({"event": "fit", "epochs": len(budget.shares)})
         start, before = time.perf_counter(), self._joules()
         model.fit(division.corpus.train, division.corpus.validation, run)
+        forks.end()
         training = run.summary(time.perf_counter() - start, _difference(before, self._joules()))
         if run.history and not budget.in_epochs and "share" not in run.history[-1]:
             self._remark(
@@ -400,9 +403,11 @@ class TrialTask:
             self.compile_seconds = time.perf_counter() - start
         check_samples(parts, targets, self.trial.protocol.notes, takes_prompt)
         notes = {(division.places[piece], 0): notes for piece, notes in enumerate(parts)}
+        samples = Samples(notes, *self._likelihood(model, kind, division))
+        forks.end()
         path = samples_file(self.folder, share)
         path.parent.mkdir(exist_ok=True)
-        write_samples(path, Samples(notes, *self._likelihood(model, kind, division)))
+        write_samples(path, samples)
         self.phase = "fit"
 
     def _likelihood(self, model: Model, kind: Literal["exact", "bound"] | None, division: Division) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from bench.runner import prepare, weights
+from bench.runner import forks, prepare, weights
 from bench.runner.trial import DONE, FAILED, TrialTask, describe
 from bench.system.disk import MOST_RECORD, read_file
 
@@ -40,6 +40,7 @@ class Channel:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the task of one job file; exit code 0 if it was completed, 3 if it failed and reported the reason."""
     (path,) = sys.argv[1:] if arguments is None else arguments
+    forks.begin()
     emit = _take_stdout()
     _end_with_runner()
     try:
@@ -47,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if job["task"] == "trial":
             return TrialTask(job, emit).run()
         task = {"prepare": prepare.prepare, "fetch": prepare.fetch, "verify": prepare.verify, **weights.TASKS}[job["task"]]
-        emit({"event": "result", **task(job, emit)})
+        result = task(job, emit)
+        forks.end()
+        emit({"event": "result", **result})
     except Exception as error:
+        forks.end()
         traceback.print_exc()
         emit({"event": "error", **describe(error)})
         return FAILED

@@ -122,6 +122,24 @@ def test_noise_on_stdout_disturbs_nothing_and_is_kept(toy: Bench) -> None:
     assert log.count(b"garbage") == 20_000
 
 
+@pytest.mark.parametrize("how", ["fork in fit", "fork in generate", "fork in generate, then exit"])
+def test_a_fork_that_comes_back_is_ended(toy: Bench, tmp_path: Path, how: str) -> None:
+    """Else it is a second writer: which pitch is stored depends on who is faster, and an exit may fail a trial that is done."""
+    toy.write({"faulty": {"params": {"how": how, "path": str(tmp_path / "status")}}})
+    assert toy.run().failed == 0
+    folder = toy.trials()["faulty", 0]
+    assert {60} == {int(pitch) for notes in read_samples(folder / "samples.npz").notes.values() for pitch in notes.pitch}
+    assert os.waitstatus_to_exitcode(int((tmp_path / "status").read_text())) == 1
+    assert b"came back" in (folder / "stderr.log").read_bytes()
+
+
+def test_a_fork_of_a_dataset_that_comes_back_is_ended(toy: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "status"))
+    toy.write({}, references=["median"], dataset={"name": "toy", "options": {"fault": "fork"}})
+    assert toy.run().failed == 0
+    assert (tmp_path / "status").read_text() == "1"
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_events_that_no_worker_sends_are_dropped(toy: Bench, terminal: bool) -> None:
     toy.write({"faulty": {"params": {"how": "odd events"}}, "steady": {}})

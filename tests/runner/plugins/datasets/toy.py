@@ -30,7 +30,10 @@ class Dataset(bench.api.Dataset):
             Path(self.fault.removeprefix("open ")).read_bytes()
         if self.fault == "connect":
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        if self.fault:
+        if self.fault == "fork":
+            if fork := os.fork():
+                Path(os.environ["TOY_LOG"]).write_text(str(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])))
+        elif self.fault:
             raise ZeroDivisionError(self.fault)
         progress(1, 1, "toy")
         train = tuple(self._piece(f"train {i}", i) for i in range(4))

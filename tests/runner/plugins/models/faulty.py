@@ -56,6 +56,13 @@ def _events() -> int:
     raise RuntimeError("there is no pipe")
 
 
+def _fork(path: str) -> int:
+    """Fork, and come back from it twice: in the fork, and in the process itself when that has ended."""
+    if fork := os.fork():
+        Path(path).write_text(str(os.waitpid(fork, 0)[1]))
+    return fork
+
+
 class Model(bench.api.Model):
     def __init__(self, how: str = "crash", path: str = "") -> None:
         self.how, self.path = how, path
@@ -101,6 +108,8 @@ class Model(bench.api.Model):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "segfault":
                 ctypes.string_at(0)
+            case "fork in fit":
+                _fork(self.path)
             case "exit":
                 sys.exit("no more")
             case "vanish":
@@ -127,7 +136,10 @@ class Model(bench.api.Model):
             start = 1e5 - 1
         if self.how == "open":
             Path(self.path).read_bytes()
-        notes = Notes(start + np.arange(n) * 0.1, np.full(n, 0.1), np.full(n, 60), np.full(n, 64))
+        fork = not _fork(self.path) if self.how.startswith("fork in generate") else False
+        if fork and self.how.endswith("exit"):
+            sys.exit(0)
+        notes = Notes(start + np.arange(n) * 0.1, np.full(n, 0.1), np.full(n, 72 if fork else 60), np.full(n, 64))
         if self.how == "few":
             return [notes]
         return [[60] * n if self.how == "type" else notes for _ in prompts]
