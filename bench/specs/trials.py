@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -48,7 +49,8 @@ class Trial(Frozen):
         unset = {name: True for name in ("harmony", "fold", "pretrained", "weights") if not getattr(self, name)}
         unset |= {"velocity": True} if self.velocity else {}
         left_out: dict[str, Any] = {"budget": {"timeout"}} | unset
-        text = "\x1f".join([self.model_dump_json(exclude=left_out), *more])
+        own = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)  # in whatever order a spec has them
+        text = "\x1f".join([own, *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

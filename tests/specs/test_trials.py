@@ -193,6 +193,12 @@ class TestBudgets:
         wide = unfold(load(tmp_path, row, "row.yaml", scale="cpu"))[-1]
         assert (wide.budget.compute, wide.budget.epochs) == (None, 3)
 
+    def test_the_order_in_a_spec_does_not_matter(self, tmp_path):
+        orders = ["{limit: 40, seed: 1}", "{seed: 1, limit: 40}"], ["{units: 8, layers: 1}", "{layers: 1, units: 8}"]
+        text = "title: T\ndataset: {{name: chorales, options: {}}}\nmodels: {{lstm: {{params: {}}}}}\n"
+        keys = {unfold(load(tmp_path, text.format(*pair), scale="cpu"))[-1].digest() for pair in zip(*orders, strict=True)}
+        assert len(keys) == 1
+
     def test_other_updates_are_another_trial(self, tmp_path):
         texts = [self.COMPUTE, self.COMPUTE.replace("updates: 40", "updates: 41")]
         keys = [{t.system: t.digest() for t in unfold(load(tmp_path, text, scale="cpu"))} for text in texts]
