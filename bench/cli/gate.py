@@ -104,6 +104,8 @@ def check(
     before = read(baseline)
     folder = find_run(run, Places.find(out).out)
     check_output(output, baseline, history, folder)
+    if run == "latest":
+        print_line(make_console(stderr=True), f"run: {folder}")
     table = score_run(folder)
     now = take(folder, table)
     earlier = None if history is None else _earlier(history, before, now, folder, table)

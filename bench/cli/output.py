@@ -151,16 +151,19 @@ def check_output(output: Path | None, *read: Path | None) -> None:
 
 
 def find_run(run: str, reports: Path) -> Path:
-    """Find the folder of a run by its path, its name or `latest`, which is never the folder of a search."""
+    """Find the folder of a run by its path, its name or `latest`, which is never the folder of a search.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or the system can't say: what can't be entered may be the latest run.
+    """
     if not run:
         raise UsageError("RUN is empty.", "Give a run's folder, its name, or `latest`.")
-    runs = {folder.name: folder for folder in sorted((reports / "runs").glob("[!.]*")) if is_file(folder / "run.json")}
-    finished = [folder for name, folder in runs.items() if not name.startswith(SEARCH)]
-    found = runs.get(run)
-    if run == "latest" and finished:
-        found = max(finished, key=lambda folder: (folder / "run.json").stat().st_mtime)
-    here = Path(run)
-    if is_file(here / "run.json"):
+    runs, here = _folders(reports / "runs"), Path(run)
+    wanted = [name for name in runs if not name.startswith(SEARCH)] if run == "latest" else [run] if run in runs else []
+    found = max((runs[name] for name in wanted if _holds_run(runs[name])), key=_written, default=None)
+    if _holds_run(here):
         if found is not None and not found.samefile(here):
             raise UsageError(
                 f"{run!r} is the run {found}, and a folder here that holds a run.",
@@ -169,5 +172,30 @@ def find_run(run: str, reports: Path) -> Path:
         return here
     if found is not None:
         return found
-    hint = did_you_mean(run, runs) if runs else f"{reports / 'runs'} holds no run."
+    names = [name for name, folder in runs.items() if is_file(folder / "run.json")]
+    hint = did_you_mean(run, names) if names else f"{reports / 'runs'} holds no run."
     raise UsageError(f"There is no run {run!r}.", f"{hint} Or give --out DIR.")
+
+
+def _folders(runs: Path) -> dict[str, Path]:
+    try:
+        return {name: runs / name for name in sorted(os.listdir(runs)) if not name.startswith(".")}  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise _unread(runs, error) from error
+
+
+def _holds_run(folder: Path) -> bool:
+    try:
+        return exists(folder / "run.json") and is_file(folder / "run.json")
+    except OSError as error:
+        raise _unread(folder, error) from error
+
+
+def _written(run: Path) -> float:
+    return (run / "run.json").stat().st_mtime
+
+
+def _unread(folder: Path, error: OSError) -> BenchError:
+    return refusal(error, UsageError(f"{folder} can't be read: {error.strerror}.", "Let bench enter it, or move it away."))
