@@ -237,7 +237,7 @@ def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
 
 def write_tuned(
     path: Path, extends: str, scale: str, trained: Sequence[Trained], spec: Spec, write: Callable[[Path, str], None] = write_data
-) -> frozenset[str]:
+) -> None:
     """Write a spec file that extends another by the winners at `scale`, and says how they were found.
 
     What an earlier search of the same spec wrote there stays, but for rows that have a new winner: a search may go row by row,
@@ -255,11 +255,6 @@ def write_tuned(
         The spec that was searched.
     write : callable
         Writes the text to the path.
-
-    Returns
-    -------
-    frozenset of str
-        All rows that have a winner there now, at that scale.
 
     Raises
     ------
@@ -286,7 +281,11 @@ def write_tuned(
     writer.width = 120
     writer.dump({"extends": extends, "scales": scales}, text)
     write(path, f"{WRITTEN}{text.getvalue()}")
-    return frozenset(changes["models"])
+
+
+def written_rows(path: Path, extends: str, scale: str) -> frozenset[str]:
+    """Name the rows that have a winner in a file of :func:`write_tuned`, at one scale."""
+    return frozenset(_written(path, extends).get(scale, {}).get("models", ()))
 
 
 def _written(path: Path, extends: str) -> dict[str, Any]:
