@@ -171,8 +171,11 @@ def _run() -> None:
         sys.exit(INTERRUPTED)
     except SystemExit as ending:
         cause = ending.__context__
-        # Typer's own, of a command, a wrong argument or a completion; all others are a library's.
-        if isinstance(cause, typer.Exit) or ending.code not in (None, 0, 1, str(ending.code)) or "_BENCH_COMPLETE" in os.environ:
+        # Typer's own, of a command, a wrong argument, a completion or its installation; all others are a library's.
+        own = (
+            isinstance(cause, typer.Exit) or ending.code not in (None, 0, 1, str(ending.code)) or "_BENCH_COMPLETE" in os.environ
+        )
+        if own or (not ending.code and not _of_a_command(ending)):
             raise
         if not isinstance(cause, OSError) and isinstance(ending.code, str):  # a library's last words, which Python would print
             _say(BenchError(ending.code))
@@ -186,6 +189,11 @@ def _run() -> None:
         hint = "Please report it with the lines above, unless a file of the run or the dataset was edited by hand."
         _say(BenchError(f"bench has a bug: {type(error).__name__}: {error}.", hint))
         sys.exit(INTERNAL)
+
+
+def _of_a_command(ending: SystemExit) -> bool:
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(ending.__traceback__)]
+    return any(name.startswith("bench.") and name != __name__ for name in frames)
 
 
 def _say(error: BenchError | StoppedError) -> None:

@@ -243,6 +243,15 @@ def test_70_is_a_library_that_ends_the_process(folder: Path, content: str) -> No
     assert ("no licence" in done.stderr) == ("licence" in content)
 
 
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_0_is_a_completion_that_is_shown_or_installed(tmp_path: Path, option: str) -> None:
+    """Typer ends the process by itself then, as a library does."""
+    env = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run([sys.executable, "-m", "bench", option, "bash"], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bench" in done.stdout
+
+
 def test_70_is_a_bug(folder: Path) -> None:
     code = "import bench.cli.show as s; s.find_run = lambda *_: 1 / 0\nfrom bench.cli.app import app, main\nmain()"
     done = subprocess.run(
