@@ -128,9 +128,11 @@ class Run:
     taken: dict[float, int] = field(default_factory=dict, init=False)
     _chain: str = field(default="", init=False)
     _size: int = field(default=0, init=False)
-    #: Updates at the last call of :meth:`share`, None after a resumption; and when it found the budget used, with the share then.
-    _asked: int | None = field(default=0, init=False)
-    _over: tuple[int, float] | None = field(default=None, init=False)
+    #: Of a budget in seconds: updates, if they were given, and share when the clock was last looked at; if by :meth:`share`.
+    _looked: tuple[int | None, float] = field(default=(0, 0.0), init=False)
+    _asked: bool = field(default=False, init=False)
+    #: Updates when it was first found to be used, the share then without the update that ended it, whether that was logged.
+    _over: tuple[int | None, float, bool] | None = field(default=None, init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
     _since: tuple[float, float, float] | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
@@ -161,9 +163,11 @@ class Run:
         write_file(self._file, content)
         last = self.history[-1] if self.history else {"seconds": 0.0}
         self._before = last["seconds"], last.get("core_seconds", 0.0)
-        self._begun, self._asked = True, None if epochs_done else 0
-        self._over = (int(last.get("updates", 0)), last["over"]) if "over" in last else None
-        self._since = _clocks()
+        updates = last.get("updates") if self.history else 0
+        self._looked = (None if updates is None else int(updates), self._clock_share())
+        self._over = (self._looked[0], last["over"], True) if "over" in last else None
+        self._asked = False
+        self._begun, self._since = True, _clocks()
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
         """Record an evaluation: an epoch, or a share of a budget in updates, notes or seconds. Call it before its checkpoint.
@@ -214,37 +218,62 @@ class Run:
         times = {"seconds": self.seconds, "core_seconds": self.core_seconds}
         entry = {"epoch": int(epoch), **times, "loss": float(loss), "notes": int(notes)}
         entry |= {k: float(v) for k, v in values.items()}
-        if self._over is not None:
-            at, over = self._over
-            entry["over"] = float(entry.get("share", over)) if entry.get("updates", at) > at else over
+        if self.budget.seconds is not None and (over := self._over_at(entry)) is not None:
+            entry["over"] = over
         # A training that diverges may log anything; what no figure can show counts as infinite.
         entry = {k: math.copysign(math.inf, v) if abs(v) > _MOST else v for k, v in entry.items()}
         self._append(entry)
         self.history.append(entry)
         self._emit({**entry, "event": "epoch", "epochs": len(self.budget.shares), "in_epochs": self.budget.in_epochs})
 
-    def share(self, *, updates: int = 0, notes: int = 0, passes: float = 0.0) -> float:
+    def share(self, *, updates: int | None = None, notes: int = 0, passes: float = 0.0) -> float:
         """Share of the budget that is used, 1 at its end.
 
         Parameters
         ----------
         updates, notes : int
         passes : float
-            Updates made, notes trained on and passes over the training notes so far; only what the budget is in counts.
+            Updates made, notes trained on and passes over the training notes so far; only what the budget is in counts. Of one in
+            seconds the updates tell whether more than the last one went beyond its end.
         """
         budget = self.budget
         if budget.updates is not None:
-            return updates / budget.updates
+            return (updates or 0) / budget.updates
         if budget.notes is not None:
             return notes / budget.notes
         if budget.seconds is None:
             return passes / max(budget.epochs, 1)
-        share = (self.seconds if self.device == "cuda" else self.core_seconds) / budget.seconds
-        if share >= 1 and self._over is None:
-            # One update, or an evaluation, may go on behind the end; how long they take beside the budget depends on the machine.
-            self._over = updates, share if self._asked is not None and updates > self._asked + 1 else 1.0
-        self._asked = updates
+        share, self._asked = self._clock_share(), True
+        self._look(share, updates, _difference(updates, self._looked[0]))
         return share
+
+    def _clock_share(self) -> float:
+        """Share of a budget in seconds by the clock, 0 with another budget."""
+        spent = self.seconds if self.device == "cuda" else self.core_seconds
+        return 0.0 if self.budget.seconds is None else spent / self.budget.seconds
+
+    def _look(self, share: float, updates: int | None, since: int | None) -> None:
+        """Note how far a training is, `since` so many updates, and what it had used when the budget was first seen to be used."""
+        if share >= 1 and self._over is None:
+            # The last update, or an evaluation, may end behind the end: how long they take beside the budget is the machine's.
+            self._over = updates, without_last(self._looked[1], share, since), False
+        self._looked = updates, share
+
+    def _over_at(self, entry: Mapping[str, Any]) -> float | None:
+        """Share that was used at an evaluation, without what may end behind the end; None before that."""
+        share, updates = self._clock_share(), None if "updates" not in entry else int(entry["updates"])
+        since = _difference(updates, self._looked[0])
+        if since is None and (self._asked or not self.history):  # an evaluation alone; or what counts, in a single pass
+            since = 1
+        self._asked = False
+        self._look(share, updates, since)
+        if self._over is None:
+            return None
+        at, used, logged = self._over
+        if logged if updates is None or at is None else updates > at:  # it went on
+            used = share
+        self._over = at, used, True
+        return used
 
     def stage(self, share: float) -> None:
         """Let the engine take a result at a share of the budget that is among its `stages`: it generates and scores.
@@ -368,6 +397,19 @@ _MOST = 1e15
 
 #: Between an evaluation's values in history.jsonl and its checksum, the last of them.
 _CHECK = ', "sha256": "'
+
+
+def without_last(before: float, now: float, updates: int | None) -> float:
+    """Share of a budget that was used before the last of the `updates` between two shares; `now` if nobody knows their number.
+
+    >>> without_last(0.75, 1.25, 1), without_last(0.75, 1.25, 10), without_last(0.75, 1.25, None)
+    (0.75, 1.2, 1.25)
+    """
+    return now if updates is None else now - (now - before) / max(updates, 1)
+
+
+def _difference(updates: int | None, before: int | None) -> int | None:
+    return None if updates is None or before is None else max(0, updates - before)
 
 
 def _is_evaluation(entry: Any) -> bool:

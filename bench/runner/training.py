@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from bench.api import Budget, Run
+from bench.api.training import without_last
 from bench.errors import DataError, TrialError
 from bench.specs.schema import BudgetChoice
 from bench.storage.outcome import Stage, Training
@@ -148,16 +149,20 @@ class TrainingRun(Run):
         last, budget = self.history[-1] if self.history else {}, self.budget
         if budget.in_epochs or "share" not in last:
             return None
-        if "over" in last:
-            return float(last["over"])
-        share, updates = float(last["share"]), last.get("updates", 0.0)
+        share, updates = float(last["share"]), last.get("updates")
         if budget.updates is not None:
-            return float(max(share, updates / budget.updates))
-        if updates < 1:  # such as of a row that counts: one pass, whatever the budget
-            return share
+            return float(max(share, (updates or 0) / budget.updates))
         if budget.notes is not None:
-            share = max(share, sum(entry["notes"] for entry in self.history) / budget.notes)
-        return float(share * (1 - 1 / updates))
+            if updates is None and len(self.history) == 1:  # such as of a row that counts: one pass, whatever the budget
+                return share
+            earlier = sum(entry["notes"] for entry in self.history[:-1]) / budget.notes
+            share, made = (
+                max(share, earlier + last["notes"] / budget.notes),
+                self.history[-2].get("updates") if self.history[:-1] else 0,
+            )
+            number = None if updates is None or made is None else int(updates - made)
+            return float(max(min(share, 1.0), without_last(earlier, share, number)))
+        return float(max(min(share, 1.0), last["over"])) if "over" in last else share
 
     def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.api import Budget
+from bench.api import Budget, Run
 from bench.errors import TrialError
 from bench.runner.training import TrainingRun, limits
 from bench.specs.schema import BudgetChoice, Compute
@@ -117,9 +117,11 @@ def test_a_stage_that_was_taken_and_is_lost_is_not_passed_over(tmp_path: Path, d
         (Budget(updates=40), {"share": 1.0}, 1.0, True),
         (Budget(updates=40), {"updates": 40}, None, False),
         (Budget(notes=200), {"share": 1.0}, 1.0, True),
-        (Budget(notes=100), {"share": 1.0}, 1.0, True),  # a row that counts, in one pass
-        (Budget(notes=100), {"updates": 20, "share": 1.0}, 1.9, False),
+        (Budget(notes=100), {"share": 1.0}, 2.0, False),
+        (Budget(notes=100), {"updates": 20, "share": 1.0}, 1.95, False),
+        (Budget(notes=200), {"updates": 20, "share": 1.0}, 1.0, True),
         (Budget(seconds=100.0), {"share": 1.05}, 1.05, True),
+        (Budget(seconds=1e-9), {"share": 1.0}, None, False),
     ],
 )
 def test_the_share_of_a_budget_is_counted_whatever_was_logged(
@@ -127,10 +129,11 @@ def test_the_share_of_a_budget_is_counted_whatever_was_logged(
 ) -> None:
     run = run_in(tmp_path, budget)
     run.begin()
-    run.log(1, loss=1.0, notes=100)
+    run.log(1, loss=1.0, notes=100, **({"updates": 0} if "updates" in logged else {}))
     run.log(2, loss=1.0, notes=100, **logged)
     summary = run.summary(wall=1.0)
-    assert summary.share == share
+    if share is not None:
+        assert summary.share == share
     assert summary.held_to_budget == held
 
 
@@ -143,8 +146,8 @@ Step = tuple[int, float, bool]
         # Updates and seconds until a call of share(), and whether an evaluation is logged then.
         ([(1, 4.0, True), (2, 9.0, False), (3, 14.0, True)], 1.0),  # the last update ended behind the end
         ([(1, 4.0, True), (2, 9.0, False), (2, 13.0, True)], 1.0),  # the last evaluation did
-        ([(9, 9.0, True), (19, 10.5, True)], 1.05),  # it was asked for after ten updates
-        ([(50, 50.0, True)], 5.0),  # after a whole pass, once
+        ([(9, 9.0, True), (19, 10.5, True)], 1.035),  # it was asked for after ten updates
+        ([(50, 50.0, True)], 4.9),  # after a whole pass, once
         ([(1, 5.0, False), (2, 10.0, True), (3, 15.0, False), (4, 20.0, True)], 2.0),  # it went on
     ],
 )
@@ -170,8 +173,44 @@ def test_what_ends_a_budget_in_seconds_may_end_behind_it(
     assert (summary.share, summary.held_to_budget) == (pytest.approx(used), used <= 1.1)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(
+    ("asks", "logs", "used"),
+    [
+        (
+            lambda run, updates: run.share(updates=updates),
+            {"updates", "clamped"},
+            4.96,
+        ),  # min(1, share), each epoch of 100 updates
+        (lambda run, updates: 1.0, {"updates", "clamped"}, 4.96),  # never
+        (lambda run, updates: 1.0, {"clamped"}, 5.0),
+        (lambda run, updates: run.share(), {"clamped"}, 5.0),
+        (lambda run, updates: run.share(), {"updates"}, 5.0),
+    ],
+)
+def test_what_goes_beyond_a_budget_in_seconds_is_seen_whatever_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: Callable[[Run, int], float], logs: set[str], used: float, killed: bool
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(TrainingRun, "core_seconds", property(lambda run: now))
+    run = run_in(tmp_path, Budget(seconds=10.0))
+    run.begin()
+    asks(run, 0)
+    for number, clock in enumerate([4.0, 8.0, 50.0], 1):
+        if killed:  # before each epoch, after the checkpoint
+            run = run_in(tmp_path, run.budget)
+            run.begin(number - 1)
+        now = clock
+        share = asks(run, 100 * number)
+        counts = {"updates": 100.0 * number} if "updates" in logs else {}
+        run.log(number, loss=1.0, notes=10, share=min(1.0, share) if "clamped" in logs else share, **counts)
+    summary = run.summary(wall=1.0)
+    assert not summary.held_to_budget
+    assert summary.share == pytest.approx(used, abs=0.01)
+
+
 def test_the_last_update_of_a_budget_in_notes_may_end_behind_it(tmp_path: Path) -> None:
-    for updates, held in ((1, True), (4, False)):
+    for updates, held in ((1, True), (2, False)):
         run = run_in(tmp_path / str(updates), Budget(notes=100))
         run.begin()
         run.log(1, loss=1.0, notes=300, updates=updates, share=3.0)
