@@ -54,8 +54,23 @@ def find_plugins(kind: Kind, extra: Sequence[Path] = ()) -> dict[str, Plugin]:
     PluginError
         If a folder is missing, a file can't be read as a plug-in, or two files have the same name.
     """
+    return _read(kind, _unique(_files(kind, extra)))
+
+
+def get_plugin(kind: Kind, name: str, extra: Sequence[Path] = ()) -> Plugin:
+    """Find one plug-in, whatever is in other files: they may be written while a run is under way.
+
+    The PluginError for an unknown name suggests the nearest one.
+    """
+    plugins = _read(kind, (path for path in _unique(_files(kind, extra)) if path.stem == name))
+    if name not in plugins:
+        raise PluginError(f"There is no {kind} plug-in named {name!r}.", did_you_mean(name, find_plugins(kind, extra)))
+    return plugins[name]
+
+
+def _read(kind: Kind, paths: Iterable[Path]) -> dict[str, Plugin]:
     plugins: dict[str, Plugin] = {}
-    for path in _unique(_files(kind, extra)):
+    for path in paths:
         if (plugin := read_plugin(path, kind)) is None:
             continue
         if plugin.name in plugins:
@@ -65,14 +80,6 @@ def find_plugins(kind: Kind, extra: Sequence[Path] = ()) -> dict[str, Plugin]:
             )
         plugins[plugin.name] = plugin
     return dict(sorted(plugins.items()))
-
-
-def get_plugin(kind: Kind, name: str, extra: Sequence[Path] = ()) -> Plugin:
-    """Find one plug-in; the PluginError for an unknown name suggests the nearest one."""
-    plugins = find_plugins(kind, extra)
-    if name not in plugins:
-        raise PluginError(f"There is no {kind} plug-in named {name!r}.", did_you_mean(name, plugins))
-    return plugins[name]
 
 
 def load(plugin: Plugin) -> Any:

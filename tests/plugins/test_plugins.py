@@ -98,6 +98,15 @@ class TestFinding:
             get_plugin("model", "transfromer")
         assert str(caught.value).startswith("There is no model plug-in named 'transfromer'.\nDid you mean 'transformer'?")
 
+    def test_a_file_that_is_being_written_costs_no_other_plugin(self, tmp_path):
+        model(tmp_path, "mine")
+        (tmp_path / "next.py").write_text("class Model(")
+        assert get_plugin("model", "mine", [tmp_path]).name == "mine"
+        with pytest.raises(PluginError, match=r"next\.py:1: not valid Python"):
+            find_plugins("model", [tmp_path])
+        with pytest.raises(PluginError, match=r"next\.py:1: not valid Python"):
+            get_plugin("model", "next", [tmp_path])
+
     def test_environment_comes_after_the_options(self):
         assert user_folders([Path("a")], "b:c:") == (Path("a"), Path("b"), Path("c"))
 
