@@ -37,14 +37,24 @@ def source_digest(plugin: Plugin, packages: Mapping[str, Sequence[str]] | None =
         Paths of the user's packages that it imports, by name; by default :func:`imported_packages`.
     """
     digest = hashlib.sha256()
-    followed = _followed(plugin)
-    found = _packages_of(followed) if packages is None else packages
     shared = [(path.name, path) for name in _SHARED for path in sorted(_HERE.glob(name))]
-    for name, path in (*_own_files(plugin, followed), *_files_of(found), *shared):
+    for name, path in (*_files(plugin, packages), *shared):
         content = path.read_bytes()
         digest.update(f"{name}\x1f{len(content)}\x1f".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def file_digests(plugin: Plugin, packages: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Hash each file of the user's that :func:`source_digest` covers, by its real path."""
+    files = [path for _, path in _files(plugin, packages)]
+    return {os.path.realpath(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _files(plugin: Plugin, packages: Mapping[str, Sequence[str]] | None) -> Iterator[tuple[str, Path]]:
+    followed = _followed(plugin)
+    yield from _own_files(plugin, followed)
+    yield from _files_of(_packages_of(followed) if packages is None else packages)
 
 
 def imported_packages(plugin: Plugin) -> dict[str, list[str]]:
@@ -90,7 +100,7 @@ def unknown_code(plugin: Plugin, packages: Mapping[str, Sequence[str]]) -> list[
     """
     folder = plugin.path.parent.absolute()
     unknown = _unknown_packages([Path(place) for places in packages.values() for place in places])
-    known = {os.path.realpath(path) for _, path in (*_own_files(plugin, _followed(plugin)), *_files_of(packages))}
+    known = {os.path.realpath(path) for _, path in _files(plugin, packages)}
     named = [
         _HERE,
         *(shipped_folder(kind).resolve() for kind in CLASSES),

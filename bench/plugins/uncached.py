@@ -1,16 +1,24 @@
-"""Import of users' files from their source alone.
+"""Import of users' files from their source alone, and as it was when their digest was taken.
 
 Python takes compiled code from ``__pycache__`` for that of a file with the same length and the same second of its last change.
 A file that was edited within a second, or copied with its time, would run as it was before, under the digest of what it is now.
+One that is imported late, such as in ``generate``, may have been edited meanwhile: it would run under the digest of what it was.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+
+from bench.errors import PluginError
+
+#: Digests of files by their real paths, and those that were to be imported after a change.
+_EXPECTED, _CHANGED = dict[str, str](), list[str]()
 
 
 class _Source(SourceFileLoader):
@@ -18,8 +26,18 @@ class _Source(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        code: CodeType = self.source_to_code(self.get_data(path), path)
+        data = self.get_data(path)
+        _check(path, data)
+        code: CodeType = self.source_to_code(data, path)
         return code
+
+
+class _Extension(ExtensionFileLoader):
+    """Loader of a compiled extension."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        _check(self.path, self.get_data(self.path))
+        return super().create_module(spec)
 
 
 class _Finder:
@@ -33,7 +51,7 @@ class _Finder:
         if (own := self.packages.get(fullname.partition(".")[0])) is None:
             return None
         for folder in own if path is None else path:
-            finder = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Source, SOURCE_SUFFIXES))
+            finder = FileFinder(folder, (_Extension, EXTENSION_SUFFIXES), (_Source, SOURCE_SUFFIXES))
             if (spec := finder.find_spec(fullname)) is not None and spec.loader is not None:
                 return spec
         return None
@@ -55,6 +73,29 @@ def import_from_source(package: str, place: Path | None = None) -> None:
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     _FINDER.packages[package] = [] if place is None else [str(place.parent)]
+
+
+def expect(digests: Mapping[str, str]) -> None:
+    """Let no import by these finders take a file that isn't what it was, see :func:`bench.plugins.digest.file_digests`."""
+    _EXPECTED.update(digests)
+
+
+def check_unchanged() -> None:
+    """Refuse what a plug-in did without a file that it was refused: it may have caught the error.
+
+    Raises
+    ------
+    PluginError
+        If a file was changed and imported then.
+    """
+    if _CHANGED:
+        raise PluginError(f"{_CHANGED[0]} was changed during the run.", "Start the run again.")
+
+
+def _check(path: str, data: bytes) -> None:
+    if _EXPECTED.get(os.path.realpath(path)) not in (None, hashlib.sha256(data).hexdigest()):
+        _CHANGED.append(path)
+        check_unchanged()
 
 
 def import_packages_from_source(packages: Mapping[str, Sequence[str]]) -> None:

@@ -38,10 +38,10 @@ from bench.metrics.sample_scores import store_scores
 from bench.music.codec import NoteCodec
 from bench.music.notes import COLUMNS
 from bench.plugins import opened
-from bench.plugins.digest import installed_imports, source_digest, unknown_code
+from bench.plugins.digest import file_digests, installed_imports, source_digest, unknown_code
 from bench.plugins.discovery import get_plugin, raised_by_plugin
 from bench.plugins.header import Plugin
-from bench.plugins.uncached import import_packages_from_source
+from bench.plugins.uncached import check_unchanged, expect, import_packages_from_source
 from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
 from bench.runner.contract import check_likelihood, check_samples
@@ -261,7 +261,7 @@ class TrialTask:
         self.phase = "originality"  # measured here, because scoring does not read the training pieces
         copied = measure_samples(division.corpus.train, generated, targets, takes_prompt)
         self.phase = "write"
-        forks.end()
+        self._check_unchanged(model)
         write_samples(self.folder / "samples.npz", samples)
         self._write_midi(samples.notes, division, stored.targets, conductor, takes_prompt)
         if trial.fold is None:
@@ -286,12 +286,14 @@ class TrialTask:
 
     def _plugin(self) -> Plugin:
         plugin = get_plugin("model", self.trial.model, [Path(p) for p in self.job["plugins"]])
-        if source_digest(plugin, self.job.get("packages", {})) != self.job["digest"]:
+        packages = self.job.get("packages", {})
+        expect(file_digests(plugin, packages))  # before they are compared: what changes in between is refused when it is imported
+        if source_digest(plugin, packages) != self.job["digest"]:
             ours, theirs = provenance.installation(), self.job["bench"]
             if ours != theirs:
                 raise PluginError(f"{sys.executable} has {ours}, the runner {theirs}.", "Install the same midibench in both.")
             raise PluginError(f"{plugin.path} or a file that it shares was changed during the run.", "Start the run again.")
-        import_packages_from_source(self.job.get("packages", {}))
+        import_packages_from_source(packages)
         opened.watch()
         return plugin
 
@@ -300,12 +302,26 @@ class TrialTask:
         model = make_model(plugin, self.trial.params)
         if source := self.job.get("weights"):
             model.weights = Path(source)
-            if model.fingerprint(model.weights) != self.trial.weights:
-                raise DataError(
-                    f"The weights in {source} were changed during the run.", "Start the run again: they are another trial."
-                )
+            self._check_weights(model)
         _check_likelihood(model, plugin)  # before a training that would be lost by it
         return model
+
+    def _check_weights(self, model: Model) -> None:
+        if self.trial.weights and model.fingerprint(Path(self.job["weights"])) != self.trial.weights:
+            raise DataError(
+                f"The weights in {self.job['weights']} were changed during the run.",
+                "Start the run again: they are another trial.",
+            )
+
+    def _check_unchanged(self, model: Model) -> None:
+        """Refuse a result of other code or weights than those of its key, as of what was read late."""
+        forks.end()
+        check_unchanged()
+        try:
+            self._check_weights(model)
+        except DataError:
+            processes.remove(self.folder / "checkpoint")  # it may be that of the others
+            raise
 
     def _fit(self, model: Model, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:
         self.phase = "fit"
@@ -404,7 +420,7 @@ class TrialTask:
         check_samples(parts, targets, self.trial.protocol.notes, takes_prompt)
         notes = {(division.places[piece], 0): notes for piece, notes in enumerate(parts)}
         samples = Samples(notes, *self._likelihood(model, kind, division))
-        forks.end()
+        self._check_unchanged(model)
         path = samples_file(self.folder, share)
         path.parent.mkdir(exist_ok=True)
         write_samples(path, samples)

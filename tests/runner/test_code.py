@@ -52,6 +52,35 @@ def test_a_package_of_the_users(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert remark.startswith("uses code that isn't part of its key: users_deeper.")
 
 
+@pytest.mark.parametrize("where", ["helper", "package"])
+@pytest.mark.parametrize("caught", [False, True])
+def test_code_that_changes_before_it_is_imported(toy: Bench, monkeypatch: pytest.MonkeyPatch, where: str, caught: bool) -> None:
+    """Its result was stored under the key of the code that it was before, and was there for ever when the change was undone."""
+    plugin, library = toy.folder / "mine" / "played.py", toy.folder / "library" / "users_net"
+    helper, name = (plugin.with_name("_pitch.py"), "._pitch") if where == "helper" else (library / "pitch.py", "users_net.pitch")
+    for folder in (plugin.parent, library):
+        folder.mkdir(parents=True)
+    (library / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(library.parent), *filter(None, sys.path)]))
+    monkeypatch.syspath_prepend(library.parent)
+    late = f"        from {name} import PITCH\n"
+    if caught:
+        late = f"        try:\n    {late}        except Exception:\n            PITCH = 72\n"
+    text = MODEL.replace("from users_net.pitch import PITCH\n", "").replace("        start", f"{late}        start")
+    hold = f"    def fit(self, train, valid, run):\n        from pathlib import Path\n        file = Path({str(helper)!r})\n"
+    hold += f"        if Path({str(toy.folder / 'edit')!r}).exists():\n            file.write_text('PITCH = 84')\n"
+    plugin.write_text(text.replace("    def generate", f"{hold}    def generate"))
+    helper.write_text("PITCH = 60")
+    (toy.folder / "edit").touch()
+    toy.write({"played": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 1
+    assert f"{helper} was changed during the run." in toy.outcome("played")["error"]["message"]
+    (toy.folder / "edit").unlink()
+    helper.write_text("PITCH = 60")
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    assert set(toy.notes("played").notes[0, 0].pitch) == {60}
+
+
 def test_a_namespace_package_in_two_checkouts(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin, checkouts = toy.folder / "played.py", [toy.folder / "a", toy.folder / "b"]
     plugin.write_text(MODEL.replace("from users_net.pitch", "import users_net.common\nfrom users_net.pitch"))
