@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -170,12 +173,17 @@ def _number(name: str, given: ArrayLike) -> NDArray[Any]:
     column = np.asarray(given)
     if column.dtype.kind in "fiu":
         return column
-    try:
-        if column.dtype.kind in "OV":  # of objects, or of a type that NumPy doesn't know, as bfloat16
+    # Objects, or a type that NumPy doesn't know, as bfloat16. It would convert text and truth values among objects.
+    if (column.dtype.kind == "V" and column.dtype.names is None) or (
+        column.dtype.kind == "O" and all(map(_is_real, column.flat))
+    ):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             return column.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
-        pass
     raise DataError(f"Notes.{name} has the type {column.dtype}, expected numbers.")
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool)
 
 
 def _seconds(name: str, given: ArrayLike) -> NDArray[np.float64]:

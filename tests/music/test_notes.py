@@ -96,7 +96,16 @@ def test_a_number_is_kept_or_refused(make, column, value):
 @pytest.mark.parametrize("make", [Notes, Notes.from_columns])
 @pytest.mark.parametrize("column", ["onset", "duration", "pitch", "velocity"])
 @pytest.mark.parametrize(
-    "value", [[60 + 0j, 61 + 0j], [True, True], ["60", "61"], [None, 60], [60, 61, 62], [60], [[60, 61]], 60]
+    "value",
+    [
+        *([60 + 0j, 61 + 0j], [True, True], ["60", "61"], [None, 60], [60, 61, 62], [60], [[60, 61]], 60),
+        *(
+            np.array(pair, object)
+            for pair in (["60", "61"], ["0.5", 1], [True, 60], [np.bool_(True), 60], [60 + 0j, Fraction(61)])
+        ),
+        *(np.array([(60,), (61,)], [("pitch", kind)]) for kind in ("u1", "f8")),
+    ],
+    ids=repr,
 )
 def test_what_is_no_column_is_refused(make, column, value):
     good = {"onset": [0.0, 1.0], "duration": [1.0, 1.0], "pitch": [60, 62], "velocity": [64, 64]}
