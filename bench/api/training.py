@@ -292,8 +292,9 @@ class Run:
         last = self.history[-1] if self.history else {}
         if "updates" not in last:
             raise TrialError(f"run.stage({share}) needs the number of updates.", "Call run.log(..., updates=...) before it.")
-        if last.get("share", share) < share - 1e-9:
-            raise TrialError(f"run.stage({share}) was called at {last['share']:.4g} of the budget.", "Train on until its share.")
+        reached = last.get("share", share if self.budget.updates is None else last["updates"] / self.budget.updates)
+        if reached < share - 1e-9:
+            raise TrialError(f"run.stage({share}) was called at {reached:.4g} of the budget.", "Train on until its share.")
         with self.paused():
             self._take(share)
             self.taken[share] = last["epoch"]

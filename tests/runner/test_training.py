@@ -94,6 +94,9 @@ def test_no_stage_before_its_share(tmp_path: Path) -> None:
     with pytest.raises(TrialError, match=r"run.stage\(0.25\) was called at 0.1 of the budget"):
         run.stage(0.25)
     assert [stage.share for stage in run.stages()] == [0.1]
+    run.log(2, loss=1.0, notes=100, updates=8)  # of 40
+    with pytest.raises(TrialError, match=r"run.stage\(0.25\) was called at 0.2 of the budget"):
+        run.stage(0.25)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
