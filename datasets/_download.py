@@ -311,7 +311,7 @@ def checked_manifest(folder: Path, progress: Progress) -> Verified | None:
 def _is_inside(name: str) -> bool:
     """Whether a name can be that of a file below a folder."""
     parts = PurePosixPath(name).parts
-    short = all(len(os.fsencode(part)) < 256 for part in parts) and len(parts) < 64
+    short = all(len(os.fsencode(part)) < 256 for part in parts) and len(parts) <= 64 and len(os.fsencode(name)) < 2048
     return bool(parts) and short and "\0" not in name and ".." not in parts and not name.startswith("/")
 
 

@@ -433,7 +433,7 @@ def test_a_zip_that_leads_elsewhere_is_refused(server: Server, tmp_path: Path, q
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.name != ".maestro-v3.0.0.zip"]
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".midi", "a/" * 70 + "b.midi"])
+@pytest.mark.parametrize("name", ["x" * 300 + ".midi", "a/" * 70 + "b.midi", f"{'x' * 200}/" * 20 + "b.midi"])
 def test_a_name_that_no_file_can_have_is_the_archives_fault(server: Server, tmp_path: Path, quiet: Quiet, name: str) -> None:
     raw, sha256 = maestro_zip(extra={f"maestro-v3.0.0/{name}": b"long"})
     with pytest.raises(DataError, match="a name that no file can have") as refused:
