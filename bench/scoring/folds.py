@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bench.metrics.likelihood import summarize
 from bench.scoring.table import SEVERAL
@@ -25,6 +25,7 @@ from bench.storage.outcome import (
     SpeedReference,
     Stage,
     Training,
+    united_classes,
 )
 from bench.storage.samples import Samples
 
@@ -46,7 +47,8 @@ def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> D
         update={
             "training": _training([o.training for o in outcomes], folds),
             "generation": _generation([o.generation for o in outcomes]),
-            "likelihood": summarize(samples, next((o.likelihood.kind for o in outcomes if o.likelihood), None)),
+            "likelihood": summarize(samples, _kind({o.likelihood.kind for o in outcomes if o.likelihood})),
+            "classes": united_classes(o.classes for o in outcomes),
             "prediction": _prediction([o.prediction for o in outcomes]),
             "facts": _facts([o.facts for o in outcomes]),
             "yardstick": _speed([o.yardstick for o in outcomes if o.yardstick]),
@@ -63,6 +65,10 @@ def unite(outcomes: Sequence[Done], folds: Sequence[int], samples: Samples) -> D
             "wall_seconds": math.fsum(o.wall_seconds or 0.0 for o in outcomes),
         }
     )
+
+
+def _kind(kinds: set[Literal["exact", "bound"]]) -> Literal["exact", "bound"] | None:
+    return "bound" if "bound" in kinds else next(iter(kinds), None)
 
 
 def _provenance(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

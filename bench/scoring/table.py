@@ -14,7 +14,7 @@ from bench.music.codec import NoteCodec
 from bench.music.harmony.settings import Harmony
 from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
 from bench.specs.trials import Trial
-from bench.storage.outcome import Done, Failed, Likelihood, Prediction
+from bench.storage.outcome import Done, Failed, Likelihood, Prediction, united_classes
 
 #: Systems of the row that skill is relative to, of the row of other real music, and of the target through the codec.
 MEDIAN, REAL, CODEC = "median", "real", "codec"
@@ -287,13 +287,14 @@ class Row:
         return kinds.get(METRICS[metric].group) == "bound"
 
     @property
-    def classes(self) -> tuple[int, int]:
-        """Time and duration classes of its likelihood: what its trials stored, else what its hyperparameters say."""
-        if stated := next((classes for t in self.done if (classes := t.result.classes)), None):
-            return stated
+    def classes(self) -> tuple[int, ...]:
+        """Time and duration classes of its likelihood: what its trials stored, else what its hyperparameters say.
+
+        Where they differ, as of a vocabulary that a model makes of its training music, all of them: no other row has these.
+        """
         codec = NoteCodec()
         time, duration = (self.params.get(name, getattr(codec, name)) for name in ("time_classes", "duration_classes"))
-        return time, duration
+        return united_classes([t.result.classes or (time, duration) for t in self.done]) or (time, duration)
 
     @property
     def validates_bits(self) -> bool:

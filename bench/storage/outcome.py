@@ -343,6 +343,15 @@ class _Outcome(Stored):
         return provenance
 
 
+def united_classes(parts: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+    """Unite the classes of trials or folds: those of all, or one after another where they differ; None if none says any.
+
+    >>> united_classes([(64, 64), None, (64, 64)]), united_classes([(64, 64), (16, 16)])
+    ((64, 64), (16, 16, 64, 64))
+    """
+    return tuple(number for part in sorted({part for part in parts if part}) for number in part) or None
+
+
 class Done(_Outcome):
     """Outcome of a completed trial.
 
@@ -383,7 +392,7 @@ class Done(_Outcome):
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None
     digests: Mapping[str, str] = {}
-    classes: tuple[Count, Count] | None = None
+    classes: Annotated[tuple[Count, ...], Field(min_length=2)] | None = None
     held_out: str = ""
     features: str = ""
 

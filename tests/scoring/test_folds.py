@@ -99,6 +99,22 @@ def test_a_training_is_the_mean_of_its_folds(whole: Done) -> None:
     assert [(f.fold, f.epochs, f.stopped, f.history) for f in training.folds] == [(1, 3, "early", ()), (2, 6, "budget", ())]
 
 
+@pytest.mark.parametrize("odd", [0, 1])
+def test_what_one_fold_measures_otherwise_the_whole_does(odd: int) -> None:
+    """As of a bound, or of bits over other classes; those of the first fold counted."""
+    parts = [outcome(1, 1), outcome(2, 0)]
+    likelihood = parts[odd].likelihood
+    assert likelihood is not None
+    parts[odd] = parts[odd].model_copy(
+        update={"classes": (16, 16), "likelihood": likelihood.model_copy(update={"kind": "bound"})}
+    )
+    parts[1 - odd] = parts[1 - odd].model_copy(update={"classes": (64, 64)})
+    both = unite(parts, [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
+    assert both.classes == (16, 16, 64, 64)
+    assert both.likelihood is not None
+    assert both.likelihood.kind == "bound"
+
+
 def test_an_environment_names_what_differs_between_folds() -> None:
     ran = [{"cpu": "Z80", "host": "b", "numpy": "2.0", "threads": 1}, {"cpu": "6502", "host": "a", "numpy": "2.0", "threads": 2}]
     parts = [outcome(i, 2 - i).model_copy(update={"provenance": one}) for i, one in enumerate(ran, 1)]

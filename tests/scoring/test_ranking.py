@@ -173,6 +173,15 @@ class TestOtherClasses:
         rows = mark_classes([replace(self.FINE, trials=trials), self.SAME, self.NGRAM])
         assert [row.other_classes for row in rows] == [True, False, False]
 
+    @pytest.mark.parametrize("odd", [0, -1])
+    def test_one_trial_over_others_is_enough(self, odd: int) -> None:
+        """Those of the first counted for all: a vocabulary made of the training music differs between seeds and folds."""
+        trials = [*self.FINE.trials, *self.FINE.trials]
+        trials[odd] = replace(trials[odd], outcome=trials[odd].result.model_copy(update={"classes": (16, 16)}))
+        mixed = replace(self.FINE, trials=tuple(trials))
+        assert mixed.classes == (16, 16, 64, 64)
+        assert [row.other_classes for row in mark_classes([mixed, self.SAME, self.NGRAM])] == [True, False, False]
+
     @pytest.mark.parametrize("metric", ["bits_per_note", "bits_pitch", "bits_time", "seconds_to_target"])
     def test_all_that_depends_on_classes_is_apart(self, metric: str) -> None:
         assert [row.incomparable(metric) for row in mark_classes([self.COARSE, self.FINE, self.SAME])] == [True, False, False]
