@@ -30,6 +30,8 @@ class Piece:
     group: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.notes, Notes):
+            raise DataError(f"Piece.notes is a {type(self.notes).__name__}, expected Notes.")
         clean_fields(self, "id", "title", "composer", "source", "group")
 
 
@@ -51,7 +53,8 @@ class Splits:
     Raises
     ------
     DataError
-        If `entropy` isn't a number, finite and at least 0, for each field and for "total"; or `noise` not one for some fields.
+        If a part isn't a sequence of what it is of; if `entropy` isn't a number, finite and at least 0, for each field and for
+        "total"; or `noise` not one for some fields.
     """
 
     train: tuple[Piece, ...]
@@ -70,6 +73,9 @@ class Splits:
     samples: tuple[Piece, ...] = ()
 
     def __post_init__(self) -> None:
+        for kind, names in {Piece: ("train", "validation", "test", "samples"), Skipped: ("skipped",), str: ("remarks",)}.items():
+            for name in names:
+                object.__setattr__(self, name, _all_of(kind, f"Splits.{name}", getattr(self, name)))
         object.__setattr__(self, "remarks", tuple(map(clean, self.remarks)))
         if self.entropy is not None and set(self.entropy) != {*FIELDS, "total"}:
             raise DataError(f"Splits.entropy has {sorted(self.entropy)}, expected {', '.join(FIELDS)} and total.")
@@ -79,6 +85,14 @@ class Splits:
             for name, bits in (mapping or {}).items():
                 if not 0 <= bits < math.inf:
                     raise DataError(f"Splits.{attribute}[{name!r}] is {bits}, must be finite and at least 0 bits.")
+
+
+def _all_of(kind: type, name: str, given: object) -> tuple[object, ...]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise DataError(f"{name} is a {type(given).__name__}, expected a tuple of {kind.__name__}.")
+    if odd := {type(part).__name__ for part in given if not isinstance(part, kind)}:
+        raise DataError(f"{name} has a {min(odd)}, expected a tuple of {kind.__name__}.")
+    return tuple(given)
 
 
 #: Called with (done, total, description) while data is downloaded or read; a total of 0 means unknown.

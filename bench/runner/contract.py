@@ -8,12 +8,27 @@ from typing import Any
 import numpy as np
 
 from bench.api import FIELDS, Notes, Piece
-from bench.errors import DataError, TrialError
+from bench.errors import DataError, PluginError, TrialError
 from bench.music.notes import COLUMNS, check_columns
+from bench.plugins.header import Plugin
 from bench.storage.samples import Target
 
 #: Tolerance for onsets, seconds: some models compute them in float32 or in MIDI ticks.
 ONSET_TOLERANCE = 1e-3
+
+
+def check_fingerprint(plugin: Plugin, given: object) -> str:
+    """Refuse an identity of music or weights that is no text, such as the None of a forgotten `return`: it would never change.
+
+    Raises
+    ------
+    PluginError
+        Names the plug-in's file.
+    """
+    if not isinstance(given, str) or not given:
+        said = "an empty text" if given == "" else f"a {type(given).__name__}"
+        raise PluginError(f"{plugin.path}: fingerprint() returned {said}; it must be a text that changes with the files.")
+    return given
 
 
 def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_prompt: bool) -> None:

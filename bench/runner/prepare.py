@@ -31,6 +31,7 @@ from bench.plugins.discovery import get_plugin, load
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import import_packages_from_source
 from bench.runner import forks
+from bench.runner.contract import check_fingerprint
 from bench.runner.folds import deal, fold_remarks, pooled, read_folds
 from bench.runner.reading import FEW, PooledReading, reader_version, releasing, written_to
 from bench.specs.schema import DatasetChoice, Protocol
@@ -265,7 +266,7 @@ def _check_same_music(before: Mapping[str, Any], key: str, folder: Path | None) 
 
 def corpus_key(source: Source, options: Mapping[str, Any], folder: Path | None) -> str:
     """Hash that identifies a parsed corpus: of the plug-in's source and the reader's, its options, and its files' fingerprint."""
-    fingerprint = str(source.dataset.fingerprint(folder))
+    fingerprint = check_fingerprint(source.plugin, source.dataset.fingerprint(folder))
     code = [source_digest(source.plugin), reader_version()]
     text = json.dumps([FORMAT, *code, options, fingerprint], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

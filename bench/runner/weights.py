@@ -11,6 +11,7 @@ from bench.api import Model, Verified
 from bench.errors import DataError, PluginError, UsageError, fetch_command
 from bench.plugins.discovery import get_plugin, load
 from bench.plugins.header import Plugin
+from bench.runner.contract import check_fingerprint
 from bench.runner.prepare import Emit, make_cache, progress_events
 from bench.storage.files import hold
 
@@ -84,7 +85,7 @@ def locate(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Find the weights and identify them."""
     weights = Weights.open(job)
     source = weights.require()
-    return {"source": str(source), "fingerprint": weights.model.fingerprint(source)}
+    return {"source": str(source), "fingerprint": check_fingerprint(weights.plugin, weights.model.fingerprint(source))}
 
 
 def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:

@@ -102,6 +102,13 @@ def test_a_held_out_note_without_a_probability_costs_the_likelihood_alone(toy: B
     [
         ("return Splits(train, (", "return (train, (", "load() returned a tuple; it must be bench.api.Splits"),
         ('return "chords"', "return str(np.random.default_rng().random())", "fingerprint() of the plug-in isn't the same"),
+        ('return "chords"', "str(source)", "fingerprint() returned a NoneType; it must be a text"),
+        ('return "chords"', "return ''", "fingerprint() returned an empty text"),
+        ('(piece("valid", 15),), test)', "None, test)", "Splits.validation is a NoneType, expected a tuple of Piece."),
+        ('(piece("valid", 15),), test)', "(), [p.notes for p in test])", "Splits.test has a Notes, expected a tuple of Piece."),
+        (", test)", ", test, ['a.mid'])", "Splits.skipped has a str, expected a tuple of Skipped."),
+        (", test)", ", test, remarks='rendered')", "Splits.remarks is a str, expected a tuple of str."),
+        ("return Piece(Notes.from_columns(", "return Piece((", "Piece.notes is a tuple, expected Notes."),
     ],
 )
 def test_what_a_dataset_returns_is_checked(toy: Bench, tmp_path: Path, was: str, now: str, said: str) -> None:

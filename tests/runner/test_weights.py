@@ -164,6 +164,16 @@ def test_weights_that_change_during_a_run_are_not_used(toy: Bench, played: Path,
         )
 
 
+def test_weights_need_an_identity(toy: Bench, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "pitch.txt").write_text("50")
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path / "own"))
+    played.write_text(f"{played.read_text()}    def fingerprint(self, source): str(source)\n")
+    toy.write({"played": {}})
+    with pytest.raises(PluginError, match=r"played\.py: fingerprint\(\) returned a NoneType"):
+        toy.run(plugins=[PLUGINS, played])
+
+
 def test_no_server_and_no_address(tmp_path: Path) -> None:
     for url in ("http://127.0.0.1:9/x", "nonsense"):
         with pytest.raises(DataError, match="could not be downloaded"):
