@@ -29,6 +29,7 @@ METRICS = (
         group="likelihood",
         tolerance=0.2,
         floor=0.02,
+        every_seed=True,
     ),
     *(
         Metric(
@@ -41,6 +42,7 @@ METRICS = (
             group="likelihood",
             tolerance=0.15,
             floor=0.02,
+            every_seed=True,
         )
         for field in FIELDS
     ),
@@ -55,6 +57,7 @@ METRICS = (
         group="likelihood",
         tolerance=0.2,
         floor=0.02,
+        every_seed=True,
     ),
 )
 

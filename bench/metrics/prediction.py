@@ -33,6 +33,7 @@ METRICS = (
         group="prediction",
         tolerance=0.05,
         floor=0.02,
+        every_seed=True,
     ),
     Metric(
         "nats_per_event",
@@ -45,6 +46,7 @@ METRICS = (
         group="prediction",
         tolerance=0.05,
         floor=0.01,
+        every_seed=True,
     ),
     Metric(
         "event_bits_per_note",
@@ -56,6 +58,7 @@ METRICS = (
         group="prediction",
         tolerance=0.05,
         floor=0.05,
+        every_seed=True,
     ),
     Metric(
         "event_bits_per_second",
@@ -67,6 +70,7 @@ METRICS = (
         group="prediction",
         tolerance=0.05,
         floor=0.05,
+        every_seed=True,
     ),
 )
 

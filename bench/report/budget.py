@@ -313,8 +313,10 @@ def _scale(trial: TrialScore) -> float | None:
 
 
 def _at(row: Row, share: float, metric: str) -> list[float]:
-    """Value of each seed at a share of the budget."""
+    """Value of each seed at a share of the budget; none where one has none, of a metric that every seed must have."""
     every = [_value(trial, share, metric) for trial in row.done]
+    if METRICS[metric].every_seed and any(isinstance(value, Undefined) for value in every):
+        return []
     return [value for value in every if isinstance(value, float | int)]
 
 

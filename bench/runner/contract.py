@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.api import FIELDS, Notes, Piece
 from bench.errors import DataError, PluginError, TrialError
+from bench.music.codec import NoteCodec
 from bench.music.notes import COLUMNS, check_columns
 from bench.plugins.header import Plugin
 from bench.storage.samples import Target
@@ -60,8 +61,10 @@ def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_
             )
 
 
-def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = "note") -> None:
-    """Refuse log probabilities that have the wrong shape, are above 0 or not finite; a TrialError names the piece.
+def check_likelihood(
+    parts: Sequence[Any], pieces: Sequence[Piece], unit: str = "note", codec: NoteCodec | None = None, *, velocity: bool = True
+) -> None:
+    """Refuse log probabilities of the wrong shape, above 0, not finite or all of them 0; a TrialError names the piece or field.
 
     Parameters
     ----------
@@ -69,6 +72,10 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
         For each piece, shape (notes, 4); for a `unit` other than notes, (predictions,), where a piece may have none.
     pieces : sequence of Piece
     unit : {"note", "frame", "event"}
+    codec : NoteCodec, optional
+        Whose classes they are over; None if nobody knows which notes are of one class of time or duration.
+    velocity : bool
+        Whether the model has a velocity.
     """
     if len(parts) != len(pieces):
         raise TrialError(f"log_likelihood() returned {len(parts)} arrays for {len(pieces)} pieces.")
@@ -78,6 +85,8 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
             raise TrialError(f"log_likelihood() has shape {shape} for piece {piece.id!r}; expected {expected}.")
         if unit != "note" and len(shape) != 1:
             raise TrialError(f"log_likelihood() has shape {shape} for piece {piece.id!r}; expected one number for each {unit}.")
+        if np.iscomplexobj(part):
+            raise TrialError(f"log_likelihood() for piece {piece.id!r} is complex.")
         if np.size(part) and not (np.isfinite(part).all() and np.max(part) <= 1e-4 and np.min(part) > -1e9):
             raise TrialError(
                 f"log_likelihood() for piece {piece.id!r} runs from {np.min(part):g} to {np.max(part):g} nats; "
@@ -85,3 +94,17 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
             )
     if parts and not any(map(np.size, parts)):
         raise TrialError(f"log_likelihood() predicts no {unit} of any held-out piece.")
+    if unit != "note":
+        if not any(map(np.any, parts)):
+            raise TrialError(f"log_likelihood() gives every {unit} of the held-out pieces probability 1.")
+        return
+    certain = [i for i in range(len(FIELDS)) if not any(np.any(part[:, i]) for part in parts)]
+    if not certain:
+        return
+    codes = np.concatenate([(codec or NoteCodec()).encode(piece.notes) for piece in pieces])
+    known = {"pitch", *(["velocity"] if velocity else []), *(["time", "duration"] if codec else [])}
+    if left := [i for i in certain if FIELDS[i] in known and len(np.unique(codes[:, i])) > 1]:
+        raise TrialError(
+            f"log_likelihood() gives every {FIELDS[left[0]]} of the held-out pieces probability 1, and they differ.",
+            f"Its column {left[0]} is 0 throughout: fill it, or declare LIKELIHOOD = None.",
+        )

@@ -439,11 +439,14 @@ class TrialTask:
         pieces = [division.corpus.test[i] for i in index]
         self.emit({"event": "likelihood", "pieces": len(pieces)})
         try:
-            parts = [np.array(part) for part in model.log_likelihood(pieces)]  # a generator may fill one array again and again
+            # Copies: a generator may fill one array again and again. What is masked isn't predicted.
+            parts = [np.array(np.ma.filled(part, np.nan)) for part in model.log_likelihood(pieces)]
         except NoProbabilityError as error:  # such as a note that its vocabulary lacks: no reason to lose the trial
             self._remark(f"has no likelihood: {error.message}")
             return ()
-        check_likelihood(parts, pieces, self.unit)
+        own = getattr(model, "codec", None)
+        codec = own if isinstance(own, NoteCodec) else None if _classes(model) else NoteCodec()
+        check_likelihood(parts, pieces, self.unit, codec, velocity=self.trial.velocity)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         sums = np.array([part.reshape(len(part), -1).sum(0) for _, part in predicted])  # (pieces, 4 or 1)
         counts = np.array([len(part) for _, part in predicted], np.int64)

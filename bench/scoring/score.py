@@ -171,7 +171,8 @@ def _cell(name: str, done: Sequence[TrialScore]) -> Cell:
     if not per_seed:
         return Cell(None, reason=next(v.reason for v in values if isinstance(v, Undefined)))
     if METRICS[name].every_seed and len(per_seed) < len(values):
-        # The mean over the other seeds alone would make a model that seldom reaches the target look fast.
+        # The mean over the other seeds alone would make a model that seldom reaches the target look fast, and leave out what one
+        # finds impossible.
         reason = next(v.reason for v in values if isinstance(v, Undefined))
         missing = f"{len(values) - len(per_seed)} of {len(values)} seeds"
         return Cell(None, seeds=len(per_seed), reason=f"{reason} ({missing})")

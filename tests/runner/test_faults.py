@@ -1,5 +1,6 @@
 """Plug-ins that go wrong: the row says how, and no other row is lost."""
 
+import contextlib
 import errno
 import io
 import json
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from bench.api import NoteCodec, Piece
 from bench.cli.display import make_display
 from bench.cli.output import CleanConsole
 from bench.errors import DataError, TrialError
@@ -413,10 +415,8 @@ def test_samples_that_hold_no_contract_are_no_samples() -> None:
 
 
 def test_impossible_likelihoods_are_refused() -> None:
-    from bench.api import Piece
-
     piece = Piece(_target().target, "x")
-    check_likelihood([np.zeros((3, 4))], [piece])
+    check_likelihood([np.full((3, 4), -1e-9)], [piece])
     with pytest.raises(TrialError, match=r"shape \(3,\) for piece 'x'; expected \(3, 4\)"):
         check_likelihood([np.zeros(3)], [piece])
     with pytest.raises(TrialError, match="runs from 0 to 1 nats"):
@@ -425,6 +425,29 @@ def test_impossible_likelihoods_are_refused() -> None:
         check_likelihood([np.full((3, 4), np.nan)], [piece])
     with pytest.raises(TrialError, match="0 arrays for 1 pieces"):
         check_likelihood([], [piece])
+    with pytest.raises(TrialError, match="is complex"):
+        check_likelihood([np.full((3, 4), -1j)], [piece])
+
+
+def test_a_field_that_is_always_certain_is_refused() -> None:
+    """Such as a column of np.zeros() that nobody filled: it won the bits per note. What doesn't differ may be certain."""
+    pieces = [Piece(Notes.from_columns([0, step], [1, length], [60, pitch], [64, 64]), "x") for step, length, pitch in
+              [(1.0, 1.0, 60), (1.0, 1.001, 62)]]  # fmt: skip
+    for left, said in ((0, "every pitch"), (1, ""), (2, "every time"), (3, "")):
+        parts = [np.full((2, 4), -1.0) for _ in pieces]
+        for part in parts:
+            part[:, left] = 0
+        with pytest.raises(TrialError, match=said) if said else contextlib.nullcontext():
+            check_likelihood(parts, pieces, codec=NoteCodec())
+        if left > 1:  # an unknown number of classes may be one
+            check_likelihood(parts, pieces)
+    faster = [Piece(Notes.from_columns([0, 1], [1, 1], [60, 62], [64, 80]), "x")]
+    part = np.array([[-1.0, 0, -1, -1]] * 2)
+    check_likelihood([part], faster, velocity=False)
+    with pytest.raises(TrialError, match="every velocity of the held-out pieces probability 1"):
+        check_likelihood([part], faster)
+    with pytest.raises(TrialError, match="every frame of the held-out pieces probability 1"):
+        check_likelihood([np.zeros(4)], faster, "frame")
 
 
 def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_predictions_are_checked() -> None:
     from bench.api import Notes, Piece
 
     piece = Piece(Notes.from_columns([0.0], [1.0], [60], [64]), "x")
-    check_likelihood([np.zeros(3), np.zeros(0)], [piece, piece], "frame")
+    check_likelihood([np.array([0.0, -1, 0]), np.zeros(0)], [piece, piece], "frame")
     with pytest.raises(TrialError, match="predicts no frame of any held-out piece"):
         check_likelihood([np.zeros(0)], [piece], "frame")
     with pytest.raises(TrialError, match=r"shape \(3, 4\) for piece 'x'; expected one number for each event"):

@@ -148,6 +148,16 @@ def test_a_stage_without_a_likelihood_has_no_bits(stored: Stored) -> None:
     assert stage.values["bits_per_note"] == stage.values["bits_pitch"] == Undefined("this family has no likelihood")
 
 
+def test_bits_of_some_seeds_are_no_bits_of_the_row(stored: Stored) -> None:
+    """A mean over the others would leave out a seed that finds held-out music impossible."""
+    for seed, bits in ((0, 5.0), (1, None)):
+        stored.add("lstm", seed, moved(1), bits=bits)
+    cells = score_run(stored.close())["lstm"].cells
+    assert cells["pitch_distance"].value == 1.0
+    assert cells["bits_per_note"].value is None
+    assert cells["bits_per_note"].reason == "this family has no likelihood (1 of 2 seeds)"
+
+
 def test_the_whole_budget_is_scored_by_the_first_sample_too(tmp_path: Path) -> None:
     """First samples a semitone off, second ones three: the trial's mean is 2, the whole of the budget beside its stages 1."""
     protocol = {"prompt": 2, "notes": 4, "pieces": 2, "samples": 2, "seconds": None}
