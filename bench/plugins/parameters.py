@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Annotated, Any, NamedTuple, Optional, Union
 
@@ -44,6 +46,26 @@ def accepts(parameter: Parameter, value: Any) -> bool:
         except ValidationError:
             return False
     return True
+
+
+#: Message and hint for an address with a name or a password: records, reports, locks and baselines would hold it.
+PASSWORD = (
+    "an address with a name or a password, which every result would hold.",
+    "Leave them out; a dataset's download takes them from ~/.netrc.",
+)
+
+
+def holds_password(value: Any) -> bool:
+    """Whether a value, or one in it, is an address with a name or a password.
+
+    >>> holds_password(["http://me:secret@example.org/music"]), holds_password("http://example.org/@me")
+    (True, False)
+    """
+    if isinstance(value, Mapping):
+        return any(map(holds_password, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(holds_password, value))
+    return isinstance(value, str) and re.search(r"\w://[^/?#\s]*@", value) is not None
 
 
 @cache

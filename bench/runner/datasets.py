@@ -133,7 +133,7 @@ def choose_options(
 
 def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
     """Parse an option's value as YAML; refuse one of a type that the plug-in doesn't accept."""
-    from bench.plugins.parameters import accepts, type_text
+    from bench.plugins.parameters import PASSWORD, accepts, holds_password, type_text
     from bench.specs.document import parse_yaml
 
     if key not in plugin.parameters:
@@ -147,6 +147,9 @@ def _parse_option(plugin: Plugin, key: str, text: str) -> Any:
         raise UsageError(f"--option {key}: {brief(repr(text), 60)} is not a YAML value ({problem}).", error.hint) from None
     if not accepts(plugin.parameters[key], value):
         raise UsageError(f"--option {key}: expected {type_text(plugin.parameters[key])}, got {value!r}.")
+    if holds_password(value):
+        message, hint = PASSWORD
+        raise UsageError(f"--option {key}: {message}", hint)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import did_you_mean
 from bench.metrics.thresholds import unknown
 from bench.plugins.header import Plugin
-from bench.plugins.parameters import accepts, type_text
+from bench.plugins.parameters import PASSWORD, accepts, holds_password, type_text
 from bench.specs.document import Address, Document
 from bench.specs.messages import no_effect, short_repr
 from bench.specs.schema import UNTRAINED, DatasetChoice, ModelChoice, Spec
@@ -204,3 +204,5 @@ def _check_parameter(name: str, value: Any, plugin: Plugin, document: Document, 
     parameter = plugin.parameters[name]
     if not accepts(parameter, value):
         raise document.error(at, f"expected {type_text(parameter)}, got {short_repr(value)}.")
+    if holds_password(value):
+        raise document.error(at, *PASSWORD)

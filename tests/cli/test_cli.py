@@ -153,6 +153,18 @@ class TestWrongUse:
         assert answer.stderr.startswith("error: mine.yaml:7: dataset.options.")
         assert not (tmp_path / "reports").exists()
 
+    def test_a_password_is_no_option(self, call, tmp_path):
+        """The lock file, the report, the baseline and every message had it."""
+        address = "http://bob:s3cr3t@127.0.0.1:9/"
+        options = f"base_url: '{address}'"
+        (tmp_path / "mine.yaml").write_text(f"title: T\ndataset: {{name: midiworld, options: {{{options}}}}}\n")
+        for words in (["run", "mine.yaml"], ["data", "fetch", "midiworld", "--option", f"base_url={address}"]):
+            answer = call(*words)
+            assert answer.returncode == 2
+            assert "base_url: an address with a name or a password, which every result would hold." in answer.stderr
+            assert "s3cr3t" not in answer.stdout + answer.stderr
+        assert not (tmp_path / "reports").exists()
+
     def test_an_unknown_model(self, call, tmp_path):
         self.check(call("run", "smoke", "--models", "lstm,transfromer"), tmp_path, (
             "error: --models: unknown model 'transfromer'.\nDid you mean 'transformer'? Valid: " + ", ".join(MODELS) + ".\n"

@@ -47,6 +47,7 @@ class Server:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[tuple[float, str]] = []
+        self.authorizations: set[str | None] = set()
         self.most_at_once = 0
         #: Whether it answers nothing but 503.
         self.down = False
@@ -88,6 +89,7 @@ class Server:
         path = unquote(parts.path).lstrip("/") + (f"?{parts.query}" if parts.query else "")
         with self._lock:
             self.asked.append((time.monotonic(), path))
+            self.authorizations.add(handler.headers.get("Authorization"))
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             planned = [Answer(b"", 503)] if self.down else self.answers.get(path, [Answer(HTML, 404)])

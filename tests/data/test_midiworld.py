@@ -75,6 +75,13 @@ def test_fetch_load_and_hostile_titles(site: Server, tmp_path: Path, quiet: Quie
     assert dataset.verify(tmp_path, quiet).differences == ()
 
 
+def test_a_password_is_taken_from_netrc(site: Server, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login bob password s3cr3t\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    make(site).fetch(tmp_path / "music", quiet)
+    assert site.authorizations == {"Basic Ym9iOnMzY3IzdA=="}
+
+
 def test_lock_file(site: Server, tmp_path: Path, quiet: Quiet) -> None:
     make(site).fetch(tmp_path, quiet)
     lock = json.loads((tmp_path / "midiworld.lock.json").read_text())
