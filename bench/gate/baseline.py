@@ -12,10 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from bench.formatting import listed
 from bench.metrics import METRICS, Metric, skill
@@ -98,8 +99,9 @@ class System:
         Time and duration classes of its bits; empty without any, and in files of older versions.
     likelihood : str
         Kind of its likelihood, ``exact`` or ``bound``; empty without one, and in files of older versions.
-    over : float
-        Most of the common budget that a training took which went on beyond it; 0 without one, and in files of older versions.
+    exceeded : float
+        Share of the common budget that a training took which went on beyond it, the most of any; 0 without one, and in files of
+        older versions. A file names it ``over``.
     """
 
     kind: str
@@ -116,7 +118,7 @@ class System:
     gpus: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
     likelihood: str = ""
-    over: float = 0.0
+    exceeded: Annotated[float, Field(alias="over")] = 0.0
 
     def group(self, metric: Metric) -> str:
         """Name the rows whose noise tells of this one's, see :func:`group_of`."""
@@ -239,7 +241,7 @@ def _system(row: Row) -> System:
         gpus=tuple(sorted({machine.gpu for machine in row.machines if machine.gpu})),
         classes=row.classes if row.likelihood_kind or row.validates_bits else (),
         likelihood=row.likelihood_kind or row.prediction_kind,
-        over=rounded(max((t.result.training.over for t in row.done), default=0.0)),
+        exceeded=rounded(max((t.result.training.exceeded for t in row.done), default=0.0)),
     )
 
 

@@ -12,7 +12,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ _CONTENT = TypeAdapter(Baseline)
 
 def dump(baseline: Baseline) -> str:
     """Text of the file: one JSON object, its format and checksum in the first line, all else in the second."""
-    text = json.dumps(asdict(baseline), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_CONTENT.dump_python(baseline, by_alias=True), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # A lone surrogate, which readers of JSON refuse, becomes a question mark; all else beyond printable ASCII is escaped.
     content = re.sub("[^ -~]", _escaped, text[1:].encode("utf-8", "replace").decode()) + "\n"
     return f'{{"bench_baseline":{FORMAT},"sha256":"{hashlib.sha256(content.encode()).hexdigest()}",\n{content}'

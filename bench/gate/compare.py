@@ -380,10 +380,10 @@ def _unclocked(verdict: Verdict, old: System, new: System) -> Verdict | None:
 
 def _other_budget(old: System, new: System) -> str:
     """Say that one side's trainings went on beyond the budget; empty if none did, or both as far."""
-    least, most = sorted((old.over, new.over))
+    least, most = sorted((old.exceeded, new.exceeded))
     if most <= MOST_SHARE * max(least, 1.0):
         return ""
-    return f"the {'run' if new.over > old.over else 'baseline'}'s training took {most:.3g} times the budget"
+    return f"the {'run' if new.exceeded > old.exceeded else 'baseline'}'s training took {most:.3g} times the budget"
 
 
 def _other_likelihood(old: System, new: System) -> str:

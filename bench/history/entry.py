@@ -186,7 +186,7 @@ def _of_system(system: System, environment: Mapping[str, Any]) -> str:
 
 def _row(system: System, code: str, machine: str) -> EntryRow:
     # A training that went on beyond its budget is another row than one that didn't.
-    definition = _hash([system.definition, system.device, *([system.over] if system.over else [])])
+    definition = _hash([system.definition, system.device, *([system.exceeded] if system.exceeded else [])])
     all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
     metrics = {name: measured for name, measured in all_measured if measured is not None}
     likelihood = " ".join(map(str, (system.likelihood, *system.classes, *_predictions(system)))).strip()

@@ -114,7 +114,7 @@ def best_score(outcome: Done, score: str) -> float | None:
 
     None if none has one, or the training went on beyond its budget.
     """
-    if outcome.training.over:
+    if outcome.training.exceeded:
         return None
     values = [e.get(score) for e in outcome.training.history]
     return min((float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)), default=None)

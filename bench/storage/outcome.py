@@ -87,7 +87,7 @@ class Training(Stored):
     history: tuple[Epoch, ...] = ()
 
     @property
-    def over(self) -> float:
+    def exceeded(self) -> float:
         """Share of a common budget that it took if it went on beyond it, see :data:`MOST_SHARE`; else 0."""
         return self.share if self.share is not None and self.share > MOST_SHARE else 0.0
 
@@ -95,7 +95,7 @@ class Training(Stored):
     def held_to_budget(self) -> bool:
         """Whether it knew of a budget in updates, notes or seconds, and ended there."""
         ends = {entry.get("fold"): entry.get("share") for entry in self.history}
-        return bool(ends) and None not in ends.values() and not self.over
+        return bool(ends) and None not in ends.values() and not self.exceeded
 
     @field_validator("history")
     @classmethod

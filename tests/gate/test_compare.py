@@ -193,5 +193,5 @@ class TestWeights:
     ],
 )
 def test_a_training_beyond_its_budget_is_compared_with_none_that_was_not(before: float, now: float, said: str) -> None:
-    old, new = (System("model", {}, "cpu", (0,), over=over) for over in (before, now))
+    old, new = (System("model", {}, "cpu", (0,), exceeded=share) for share in (before, now))
     assert _other_budget(old, new) == said
