@@ -184,7 +184,8 @@ def collect(folder: RunFolder, rows: Mapping[str, tuple[str, int, dict[str, Any]
 def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | Failed, spec: Spec) -> Trained:
     if isinstance(outcome, Failed):
         return Trained(row, number, params)
-    scores = [(score, name) for name in SCORES if (score := best_score(outcome, name)) is not None]
+    names = () if outcome.training.exceeded else SCORES
+    scores = [(score, name) for name in names if (score := best_score(outcome, name)) is not None]
     training, speed, updates = outcome.training, outcome.yardstick, None
     compute = spec.models[row].budget.over(spec.budget).compute
     if compute and compute.seconds and training.updates:

@@ -241,7 +241,7 @@ def _system(row: Row) -> System:
         gpus=tuple(sorted({machine.gpu for machine in row.machines if machine.gpu})),
         classes=row.classes if row.likelihood_kind or row.validates_bits else (),
         likelihood=row.likelihood_kind or row.prediction_kind,
-        exceeded=rounded(max((t.result.training.exceeded for t in row.done), default=0.0)),
+        exceeded=rounded(max((t.exceeded for t in row.done), default=0.0)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.scoring.score import standard_deviation
-from bench.scoring.table import Row, Table
+from bench.scoring.table import Row, Table, TrialScore
 from bench.storage.outcome import Done
 
 #: Validation scores that a model may log in each evaluation, lower is better. The choice is by the first one that the cells have,
@@ -32,8 +32,8 @@ class Search:
     cells : tuple of Row
         Rows of the table, in the grid's order.
     scores : tuple of tuple of float
-        For each cell, the best evaluation's score of every seed, infinite without a finite one; fewer than its trials if some
-        failed.
+        For each cell, the best evaluation's score of every seed, infinite without a finite one and where the training went on
+        beyond its budget; fewer than its trials if some failed.
     mixed : bool
         Whether the cells have different scores, or scores over different classes of time and duration, or other events.
     """
@@ -85,7 +85,7 @@ def _search(name: str, rows: Sequence[Row]) -> Search:
     score = next(iter(next(iter(logged), ())), "")
     mixed = len(logged) > 1 or len({classes_of(t.result, score) for t in done}) > 1
     score = "" if mixed else score
-    best = [[_best(t.result, score) for t in row.done if _logs(t.result, score)] for row in rows]
+    best = [[_best(t, score) for t in row.done if _logs(t.result, score)] for row in rows]
     return Search(name, score, tuple(rows), tuple(map(tuple, best)), mixed)
 
 
@@ -93,8 +93,9 @@ def _logs(outcome: Done, score: str) -> bool:
     return any(score in entry for entry in outcome.training.history)
 
 
-def _best(outcome: Done, score: str) -> float:
-    return math.inf if (best := best_score(outcome, score)) is None else best
+def _best(trial: TrialScore, score: str) -> float:
+    best = None if trial.exceeded else best_score(trial.result, score)
+    return math.inf if best is None else best
 
 
 def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
@@ -110,11 +111,6 @@ def classes_of(outcome: Done, score: str) -> tuple[int, ...]:
 
 
 def best_score(outcome: Done, score: str) -> float | None:
-    """Find the lowest finite value of `score` over a trial's evaluations.
-
-    None if none has one, or the training went on beyond its budget.
-    """
-    if outcome.training.exceeded:
-        return None
+    """Find the lowest finite value of `score` over a trial's evaluations; None if none has one."""
     values = [e.get(score) for e in outcome.training.history]
     return min((float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)), default=None)

@@ -206,6 +206,11 @@ class TrialScore:
             return "failed"
         return "not run" if self.outcome is None else "done"
 
+    @property
+    def exceeded(self) -> float:
+        """Share of a budget in updates, notes or seconds that its training took if it went on beyond it; else 0."""
+        return 0.0 if self.trial.budget.compute is None else self.result.training.exceeded
+
 
 @dataclass(frozen=True)
 class Row:

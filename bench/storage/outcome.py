@@ -88,14 +88,22 @@ class Training(Stored):
 
     @property
     def exceeded(self) -> float:
-        """Share of a common budget that it took if it went on beyond it, see :data:`MOST_SHARE`; else 0."""
-        return self.share if self.share is not None and self.share > MOST_SHARE else 0.0
+        """Share of a common budget that it took if it went on beyond it, see :data:`MOST_SHARE`; else 0.
+
+        Where no share is stored, as by earlier versions, it is the one that was logged last.
+        """
+        share = max((end or 0.0 for end in self._ends.values()), default=0.0) if self.share is None else self.share
+        return share if share > MOST_SHARE else 0.0
 
     @property
     def held_to_budget(self) -> bool:
         """Whether it knew of a budget in updates, notes or seconds, and ended there."""
-        ends = {entry.get("fold"): entry.get("share") for entry in self.history}
-        return bool(ends) and None not in ends.values() and not self.exceeded
+        return bool(self._ends) and None not in self._ends.values() and not self.exceeded
+
+    @property
+    def _ends(self) -> dict[int | None, float | None]:
+        """Share of the budget that the training, or that of each fold, logged last."""
+        return {entry.get("fold"): entry.get("share") for entry in self.history}
 
     @field_validator("history")
     @classmethod

@@ -115,7 +115,14 @@ def test_a_plugin_that_ignores_the_budget_has_a_flag_no_rank_and_no_part_in_the_
     }
     loose = {"training": {**shared, "history": [{"epoch": 1, "seconds": 1.0, "loss": 1.0, "notes": 9}]}}
     over = {"training": {**held["training"], "share": 1.2}}
-    every = ("lstm", 9, held), ("gan", 5, held), ("toy", 1, loose | {"remarks": ["It knows epochs only."]}), ("vae", 2, over)
+    before = {"training": {**shared, "history": [{"epoch": 1, "seconds": 1.0, "loss": 1.0, "notes": 9, "share": 5.0}]}}
+    every = (
+        ("lstm", 9, held),
+        ("gan", 5, held),
+        ("toy", 1, loose | {"remarks": ["It knows epochs only."]}),
+        ("vae", 2, over),
+        ("old", 2, before),
+    )
     for system, by, more in every:
         made = {(i, 0): Notes.from_columns(r.onset, r.duration, r.pitch + by + i % 2, r.velocity) for i, r in enumerate(run.real)}
         run.add(system, 0, made, **more)
@@ -123,9 +130,13 @@ def test_a_plugin_that_ignores_the_budget_has_a_flag_no_rank_and_no_part_in_the_
     report = built(folder)
     assert [flag.name for flag in report.flags["toy"]] == ["not held to the budget"]
     assert [flag.name for flag in report.flags["vae"]] == ["not held to the budget"]
+    assert [flag.name for flag in report.flags["old"]] == ["not held to the budget"], "its version stored what was logged alone"
     standing = report.standings["pitch_distance"]
     assert standing.ranks == {"gan": (1, 1), "lstm": (2, 2)}
     assert standing.best is None, "toy is better, and no row with a rank is better than every other"
     text = written(folder)["report.md"]
-    assert "One budget for lstm and gan: 500 updates. Exceptions: toy (not held to it); vae (not held to it)." in text
+    assert (
+        "One budget for lstm and gan: 500 updates. Exceptions: toy (not held to it); vae (not held to it); old (not held to it)."
+        in text
+    )
     assert "- toy, 1 of 1 trial: It knows epochs only.\n" in text
