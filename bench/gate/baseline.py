@@ -120,6 +120,11 @@ class System:
     likelihood: str = ""
     exceeded: Annotated[float, Field(alias="over")] = 0.0
 
+    @property
+    def beyond_budget(self) -> bool:
+        """Whether a training went on beyond the common budget, by whatever share: it is compared with no row that kept to it."""
+        return self.exceeded > 0
+
     def group(self, metric: Metric) -> str:
         """Name the rows whose noise tells of this one's, see :func:`group_of`."""
         return group_of(metric.name, self.kind, self.pretrained)

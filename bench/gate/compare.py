@@ -34,7 +34,6 @@ from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
 from bench.scoring.table import REAL, by_classes
-from bench.storage.outcome import MOST_SHARE
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 
@@ -66,8 +65,16 @@ def obstacles(before: Baseline, now: Baseline) -> list[str]:
     return reasons
 
 
+def other_budget(old: System, new: System) -> str:
+    """Say that trainings of one side alone went on beyond the budget; empty if those of both or of none did."""
+    if old.beyond_budget == new.beyond_budget or not old.seeds or not new.seeds:
+        return ""
+    side, most = ("run", new.exceeded) if new.beyond_budget else ("baseline", old.exceeded)
+    return f"the {side}'s trainings took up to {most:.3g} times the budget"
+
+
 def warnings(before: Baseline, now: Baseline) -> list[str]:
-    """List differences that may explain a change (spec, environment, seeds), and metrics that are no longer measured."""
+    """List differences that may explain a change (spec, environment, seeds, budget), and metrics that are no longer measured."""
     lines = []
     if before.spec_hash != now.spec_hash:
         lines.append(f"another spec: its hash is {now.spec_hash}, was {before.spec_hash}")
@@ -77,8 +84,13 @@ def warnings(before: Baseline, now: Baseline) -> list[str]:
     if all(heard) and heard[0] != heard[1]:  # a baseline of an earlier version has none
         lines.append("other music: the held-out pieces are the same, those of the training or validation are not")
     for name, system in now.systems.items():
-        if name in before.systems and (old := before.systems[name].seeds) != system.seeds:
-            lines.append(f"{name}: seeds are {_listed(system.seeds)}, were {_listed(old)}")
+        if (old := before.systems.get(name)) is None:
+            continue
+        if old.seeds != system.seeds:
+            lines.append(f"{name}: seeds are {_listed(system.seeds)}, were {_listed(old.seeds)}")
+        if old.beyond_budget and system.beyond_budget:
+            most = f"{system.exceeded:.3g} times the budget, in the baseline {old.exceeded:.3g} times"
+            lines.append(f"{name}: trainings took up to {most}")
     measured = dict.fromkeys(key.split("@")[0] for system in before.systems.values() for key in system.metrics)
     return [*lines, *(f"the baseline's {name} is not measured any more" for name in measured if name not in METRICS)]
 
@@ -238,7 +250,7 @@ def pairs_of(
         If values are so large that their difference is not finite.
     """
     old, new = before.systems[name], now.systems[name]
-    if not new.seeds or not old.seeds or new.kind not in JUDGED:  # the row is reported as failed or new
+    if not new.seeds or not old.seeds or new.kind not in JUDGED or other_budget(old, new):  # the row is reported as such
         return []
     pairs = []
     for metric in METRICS.values():
@@ -278,8 +290,6 @@ def _pair(
     before, now = old.metrics[metric.id], new.metrics[metric.id]
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
-    if reason := _other_budget(old, new):
-        return Pair(replace(verdict, status="not compared", reason=reason))
     pieces, sides = shared(before, now)
     if reason := _other_counts(pieces, before, now):
         return Pair(replace(verdict, status="not compared", reason=reason))
@@ -376,14 +386,6 @@ def _unclocked(verdict: Verdict, old: System, new: System) -> Verdict | None:
     if any(str(seed) not in new.yardstick for seed in new.seeds):
         return replace(verdict, status="lost", reason="the run has no yardstick beside its times")
     return None
-
-
-def _other_budget(old: System, new: System) -> str:
-    """Say that one side's trainings went on beyond the budget; empty if none did, or both as far."""
-    least, most = sorted((old.exceeded, new.exceeded))
-    if most <= MOST_SHARE * max(least, 1.0):
-        return ""
-    return f"the {'run' if new.exceeded > old.exceeded else 'baseline'}'s training took {most:.3g} times the budget"
 
 
 def _other_likelihood(old: System, new: System) -> str:

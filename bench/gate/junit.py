@@ -24,7 +24,7 @@ def junit(judgement: Judgement, only_regressions: bool = False) -> str:
         _case(suite, "run", "comparable", "error", "not comparable", reason)
     for row in judgement.rows:
         if row.status != "new":
-            _case(suite, row.system, "row", "error", row.status, row_sentence(row))
+            _case(suite, row.system, "row", "error" if row.missing else "skipped", row.status, row_sentence(row))
     for verdict in judgement.verdicts:
         _verdict(suite, verdict, only_regressions)
     for name in ("failure", "error", "skipped"):

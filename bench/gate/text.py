@@ -63,9 +63,11 @@ def summary(judgement: Judgement) -> str:
         return f"{heading}."
     counts = Counter(v.status for v in judgement.verdicts)
     parts = ", ".join(f"{counts[s]} {'unchanged' if s == 'same' else s}" for s in STATUSES if counts[s])
+    if others := sum(row.status == "another budget" for row in judgement.rows):
+        parts = ", ".join(filter(None, (parts, f"{_plural(others, 'row')} of another budget")))
     if not parts:
         return f"{heading}."
-    if judgement.exit_code == WORSE and (rows := sum(row.status != "new" for row in judgement.rows)):
+    if judgement.exit_code == WORSE and (rows := sum(row.missing for row in judgement.rows)):
         heading += f", and {_plural(rows, 'row')} missing or incomplete"
     tests = f" {_plural(judgement.tests, 'test')} together, p adjusted by Holm." if judgement.tests else ""
     return f"{heading}: {parts}.{tests}"

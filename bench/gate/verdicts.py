@@ -11,7 +11,7 @@ from typing import Literal
 
 from bench.errors import INCOMPLETE, NOT_COMPARABLE
 from bench.gate.baseline import Baseline
-from bench.gate.compare import JUDGED, Earlier, Pair, Status, Verdict, obstacles, pairs_of, warnings
+from bench.gate.compare import JUDGED, Earlier, Pair, Status, Verdict, obstacles, other_budget, pairs_of, warnings
 from bench.gate.significance import ALPHA, Chance, judge_all
 from bench.metrics import METRICS
 from bench.metrics.thresholds import choose_all
@@ -26,11 +26,16 @@ FINE, WORSE = 0, 1
 
 @dataclass(frozen=True)
 class RowChange:
-    """A row that only one run has, or that is incomplete."""
+    """A row that only one run has, that is incomplete, or of which nothing can be compared."""
 
     system: str
-    status: Literal["vanished", "failed", "fewer seeds", "not compared", "new"]
+    status: Literal["vanished", "failed", "fewer seeds", "not compared", "another budget", "new"]
     reason: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether the run lacks something for it."""
+        return self.status not in ("another budget", "new")
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Judgement:
             return NOT_COMPARABLE
         if self.of("worse"):
             return WORSE
-        return INCOMPLETE if self.of("lost") or any(row.status != "new" for row in self.rows) else FINE
+        return INCOMPLETE if self.of("lost") or any(row.missing for row in self.rows) else FINE
 
 
 def can_tell(verdict: Verdict) -> bool:
@@ -114,13 +119,18 @@ def judge(
     pairs = [pair for name in now.systems if name in before.systems for pair in pairs_of(before, now, name, thresholds, earlier)]
     tested, tests = _test(pairs, alpha)
     compared = {v.system for v in tested if v.before is not None and v.now is not None}
-    if not compared and not now.incomplete:  # else these rows say what is missing
-        return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
-    rows = tuple(_rows(before, now, compared))
+    both = ((name, before.systems[name], new) for name, new in now.systems.items() if name in before.systems)
+    beyond = {name: reason for name, old, new in both if (reason := other_budget(old, new))}
+    if not now.incomplete:  # else these rows say what is missing
+        if beyond and not any(now.systems[name].kind == "model" for name in compared):  # references alone pass whatever happened
+            return Judgement(before.run, now.run, obstacles=tuple(f"{name}: {reason}" for name, reason in beyond.items()))
+        if not compared:
+            return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
+    rows = tuple(_rows(before, now, compared, beyond))
     return Judgement(before.run, now.run, (), tuple(warnings(before, now)), rows, tuple(tested), tests)
 
 
-def _rows(before: Baseline, now: Baseline, compared: set[str]) -> list[RowChange]:
+def _rows(before: Baseline, now: Baseline, compared: set[str], beyond: Mapping[str, str]) -> list[RowChange]:
     vanished = [RowChange(name, "vanished", "the run has no such row") for name in before.systems if name not in now.systems]
     failed = [RowChange(name, "failed", reason) for name, reason in now.incomplete.items()]
     fewer, new = [], []
@@ -132,9 +142,10 @@ def _rows(before: Baseline, now: Baseline, compared: set[str]) -> list[RowChange
             continue
         elif len(system.seeds) < len(was.seeds):
             fewer.append(RowChange(name, "fewer seeds", f"{len(system.seeds)} are done, the baseline has {len(was.seeds)}"))
-        elif system.kind in JUDGED and name not in compared:
+        elif system.kind in JUDGED and name not in compared and name not in beyond:
             fewer.append(RowChange(name, "not compared", "no value is in both runs"))
-    return [*vanished, *failed, *fewer, *new]
+    other = [RowChange(name, "another budget", reason) for name, reason in beyond.items()]
+    return [*vanished, *failed, *fewer, *other, *new]
 
 
 def _test(pairs: list[Pair], alpha: float) -> tuple[list[Verdict], int]:

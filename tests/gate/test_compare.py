@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.gate.baseline import System
-from bench.gate.compare import Goal, _other_budget, pairs_of
+from bench.gate.compare import Goal, pairs_of
 from bench.gate.text import sentence
 from bench.gate.verdicts import judge
 from bench.metrics import METRICS
@@ -180,18 +179,3 @@ class TestWeights:
     def test_an_older_baseline_has_none_and_takes_the_run_s(self):
         assert self.weights(flat(8.0, 5), replace(flat(8.0, 5), weights=(1.0, 2.0, 3.0, 4.0, 5.0))).tolist() == [1, 2, 3, 4, 5]
         assert self.weights(flat(8.0, 5), flat(8.0, 5)) is None
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "said"),
-    [
-        (0.0, 0.0, ""),
-        (0.0, 5.0, "the run's training took 5 times the budget"),
-        (5.0, 0.0, "the baseline's training took 5 times the budget"),
-        (5.0, 5.2, ""),
-        (1.2, 5.0, "the run's training took 5 times the budget"),
-    ],
-)
-def test_a_training_beyond_its_budget_is_compared_with_none_that_was_not(before: float, now: float, said: str) -> None:
-    old, new = (System("model", {}, "cpu", (0,), exceeded=share) for share in (before, now))
-    assert _other_budget(old, new) == said

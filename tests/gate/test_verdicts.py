@@ -1,12 +1,15 @@
 """The judgement, a case each: what is worse, what only looks so, what can't be told."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gate.verdicts import judge
+from bench.gate.junit import junit
+from bench.gate.text import summary, text
+from bench.gate.verdicts import RowChange, judge
 
 from .handmade import by_seed, changed, flat, run, series, shifted, system
 
@@ -418,6 +421,44 @@ class TestTerms:
         (failed,) = [row for row in judged.rows if row.system == "lstm"]
         assert failed.status == "failed"
         assert "out of memory" in failed.reason
+
+
+class TestBudget:
+    """A row whose trainings went on beyond the common budget, beside one that kept to it."""
+
+    BOTH = replace(RUN, systems={**RUN.systems, "gan": RUN.systems["lstm"]})
+
+    @pytest.mark.parametrize(("old", "new", "said"), [(0.0, 5.0, "the run's"), (5.0, 0.0, "the baseline's")])
+    def test_one_side_beyond_it_is_named_and_not_compared(self, old, new, said):
+        before, now = (changed(self.BOTH, "lstm", exceeded=share) for share in (old, new))
+        judged = judge(before, shifted(now, "lstm", "pitch_distance", 9.0))
+        row = RowChange("lstm", "another budget", f"{said} trainings took up to 5 times the budget")
+        assert (judged.rows, {v.system for v in judged.verdicts}) == ((row,), {"gan", "real"})
+        assert judged.exit_code == 0
+        assert text(judged).splitlines()[0] == f"lstm: another budget ({row.reason})"
+        assert re.match(r"Nothing is worse: \d+ unchanged, 1 row of another budget\.", summary(judged))
+        assert '<skipped message="lstm: another budget (' in junit(judged)
+
+    def test_a_model_that_is_worse_or_lacks_seeds_is_called_so_all_the_same(self):
+        now = changed(self.BOTH, "lstm", exceeded=5.0)
+        assert judge(self.BOTH, shifted(now, "gan", "pitch_distance", 9.0)).exit_code == 1
+        fewer = judge(self.BOTH, changed(now, "lstm", seeds=(0,)))
+        assert ([row.status for row in fewer.rows], fewer.exit_code) == (["fewer seeds", "another budget"], 3)
+
+    @pytest.mark.parametrize("without", [(), ("real",)])
+    def test_without_another_model_nothing_is_comparable(self, without):
+        """Reference rows, which are the same whatever happened to the models, would let it pass."""
+        before = replace(RUN, systems={name: row for name, row in RUN.systems.items() if name not in without})
+        judged = judge(before, changed(before, "lstm", exceeded=5.0))
+        assert judged.obstacles == ("lstm: the run's trainings took up to 5 times the budget",)
+        assert (judged.exit_code, judged.verdicts) == (4, ())
+
+    def test_both_sides_beyond_it_are_compared_with_a_warning(self):
+        before, now = (changed(RUN, "lstm", exceeded=share) for share in (1.2, 5.0))
+        judged = judge(before, now)
+        assert judged.warnings == ("lstm: trainings took up to 5 times the budget, in the baseline 1.2 times",)
+        assert (judged.rows, judged.exit_code) == ((), 0)
+        assert "lstm" in {v.system for v in judged.verdicts}
 
 
 @given(by=st.floats(-20, 20), metric=st.sampled_from(["pitch_distance", "pitch_sd_ratio", "unique_pitches"]))
