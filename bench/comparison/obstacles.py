@@ -24,7 +24,12 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
         yield f"{new.kind} rows are not tested"
     if metric.clocked and new.kind != "model":
         yield "only times of models are tested"
-    one, other = (run.baseline.systems[system].metrics.get(metric.id) for run in (before, now))
+    sides = [(run, run.baseline.systems[system]) for run in (before, now)]
+    beyond = [(run, side) for run, side in sides if side.beyond_budget]
+    if len(beyond) == 1:
+        ((run, side),) = beyond
+        yield f"{side.exceeded:.3g} times the budget in {run.letter}"
+    one, other = (side.metrics.get(metric.id) for _, side in sides)
     for run, series in ((before, one), (now, other)):
         if series is None:
             yield f"no value in {run.letter}"

@@ -41,7 +41,11 @@ def match_rows(runs: Sequence[Run]) -> tuple[RowMatch, ...]:
 
 def _match(system: str, runs: Sequence[Run]) -> RowMatch:
     sides = [run.baseline.systems[system] for run in runs if system in run.rows]
-    definitions = [{"kind": s.kind, **s.definition, "device": s.device} for s in sides]
+    definitions = [
+        {"kind": s.kind, **s.definition, "device": s.device}
+        | ({"trained beyond the budget": f"{s.exceeded:.3g} times it"} if s.beyond_budget else {})
+        for s in sides
+    ]
     differs = tuple(f"{key}: {', '.join(values)}" for key, values in differing(definitions))
     return RowMatch(system, sides[0].kind, tuple(_seeds(system, run) for run in runs), differs)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.stored_run import many_pieces
+from tests.report.stored_run import done, many_pieces
 from tests.storage.sealed import edited_json
 
 from .conftest import Make
@@ -38,6 +38,29 @@ def test_by_name_and_by_path(folder: Path) -> None:
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.startswith("B against A: of ")
     assert "worse, p " in answer.stdout
+
+
+@pytest.mark.parametrize(("before", "now"), [(1.0, 5.0), (5.0, 1.0), (1.2, 5.0)])
+def test_a_row_beyond_its_budget_is_not_compared_with_one_that_kept_to_it(
+    make: Make, tmp_path: Path, before: float, now: float
+) -> None:
+    for name, share, shift in (("old", before, 3), ("new", now, 0)):
+        stored = make(name, budget={"compute": {"updates": 100}})
+        for seed in (0, 1):
+            training = {**done(seed, None)["training"], "share": share}
+            many_pieces(stored, "lstm", lambda i, shift=shift: 4 + i % 2 + shift, seed=seed, training=training)
+        stored.close()
+    answer = bench(tmp_path, "old", "new")
+    differs, reason = {
+        (1.0, 5.0): ("–, 5 times it", "5 times the budget in B"),
+        (5.0, 1.0): ("5 times it, –", "5 times the budget in A"),
+        (1.2, 5.0): ("1.2 times it, 5 times it", ""),
+    }[before, now]
+    assert (answer.returncode, answer.stderr) == (4 if reason else 0, "")
+    assert answer.stdout.startswith("B against A: no value can be compared.\n") == bool(reason)
+    content = json.loads(bench(tmp_path, "old", "new", "--format", "json").stdout)
+    assert content["rows"][0]["differs"] == [f"trained beyond the budget: {differs}"]
+    assert {change["reason"] for change in content["changes"] if change["metric"] == "pitch_distance"} == {reason}
 
 
 def test_into_a_file(folder: Path) -> None:

@@ -198,13 +198,14 @@ def many_pieces(
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
     pretrained: bool = False,
+    **outcome: Any,
 ) -> None:
     """A row on twelve pieces (:meth:`Stored.enlarge`), `by(piece)` semitones off."""
     generated = {}
     for i in range(12):
         real = run.real[i]
         generated[i, 0] = Notes.from_columns(real.onset, real.duration, real.pitch + by(i), real.velocity)
-    run.add(system, seed, generated, kind=kind, params=params, pretrained=pretrained)
+    run.add(system, seed, generated, kind=kind, params=params, pretrained=pretrained, **outcome)
 
 
 def example(folder: Path) -> Path:
