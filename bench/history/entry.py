@@ -67,6 +67,8 @@ class EntryRow:
     likelihood : str
         Kind of its likelihood and the classes that it is over, or the number of frames or events that it predicts; empty without
         one, and in lines of older versions.
+    beyond_budget : bool
+        Whether a training went on beyond the common budget; False in lines of older versions.
     """
 
     kind: str
@@ -76,6 +78,12 @@ class EntryRow:
     metrics: dict[str, Measured]
     pretrained: bool = False
     likelihood: str = ""
+    beyond_budget: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, bool, bool]:
+        """What two runs must have in common for a row to be the same: kind, definition, `pretrained`, `beyond_budget`."""
+        return self.kind, self.definition, self.pretrained, self.beyond_budget
 
 
 @dataclass(frozen=True)
@@ -185,12 +193,11 @@ def _of_system(system: System, environment: Mapping[str, Any]) -> str:
 
 
 def _row(system: System, code: str, machine: str) -> EntryRow:
-    # A training that went on beyond its budget is another row than one that didn't.
-    definition = _hash([system.definition, system.device, *([system.exceeded] if system.exceeded else [])])
+    definition = _hash([system.definition, system.device])
     all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
     metrics = {name: measured for name, measured in all_measured if measured is not None}
     likelihood = " ".join(map(str, (system.likelihood, *system.classes, *_predictions(system)))).strip()
-    return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained, likelihood)
+    return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained, likelihood, system.beyond_budget)
 
 
 def _predictions(system: System) -> Iterator[str]:

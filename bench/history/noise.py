@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench.gate.baseline import Baseline
 from bench.gate.compare import Earlier
-from bench.history.entry import Entry, EntryRow, likelihood_of
+from bench.history.entry import Entry, likelihood_of
 from bench.metrics import METRICS
 
 
@@ -50,7 +50,11 @@ def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline,
         used = {str(seed) for seeds in sides for seed in seeds}
         for old in entries:
             other = old.rows.get(system)
-            if old.terms != entry.terms or other is None or _facts(other) != _facts(row):
+            if (
+                old.terms != entry.terms
+                or other is None
+                or (*other.key, other.code, other.machine) != (*row.key, row.code, row.machine)
+            ):
                 continue
             taken: set[str] = set()
             for metric in METRICS.values():
@@ -64,7 +68,3 @@ def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline,
                     found.setdefault((system, metric.name), []).append(np.array(list(seeds.values())))
             used |= taken
     return {place: tuple(groups) for place, groups in found.items()}
-
-
-def _facts(row: EntryRow) -> tuple[str, str, str, str, bool]:
-    return row.kind, row.definition, row.code, row.machine, row.pretrained

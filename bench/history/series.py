@@ -1,8 +1,8 @@
 """A history as series: one metric of one row, as long as nothing but code, versions and machines changed.
 
-Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, have series
-of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine, bits one for each kind
-of likelihood and set of classes, nats a frame or event one for each number of these.
+Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, or trained
+beyond it, have series of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine,
+bits one for each kind of likelihood and set of classes, nats a frame or event one for each number of these.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from bench.history.entry import Entry, EntryRow, Measured, likelihood_of
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
 
-#: What the values of a series have in common: terms, system, kind, definition, metric, machine, likelihood, and whether it is
-#: pretrained.
-_Key = tuple[str, str, str, str, str, str, str, bool]
+#: What the values of a series have in common: terms, system, the row's key, metric, machine and likelihood.
+_Key = tuple[str, str, tuple[str, str, bool, bool], str, str, str]
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
                         likelihood = likelihood_of(metric, row)
-                        key = (entry.terms, system, row.kind, row.definition, metric.name, machine, likelihood, row.pretrained)
+                        key = (entry.terms, system, row.key, metric.name, machine, likelihood)
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]
 
@@ -143,7 +142,7 @@ def _belongs(metric: Metric, row: EntryRow) -> bool:
 
 
 def _series(key: _Key, found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Series:
-    terms, system, kind, _, name, machine, _, pretrained = key
+    terms, system, (kind, _, pretrained, _), name, machine, _ = key
     points: list[Point] = []
     for entry, _, measured in found:
         before = points[-1] if points else None

@@ -62,10 +62,12 @@ def rows(trends: Trends) -> str:
     both = {s: (before.rows[s], row) for s, row in last.rows.items() if s in before.rows}
     other = [s for s, (old, new) in both.items() if (old.definition, old.kind) != (new.definition, new.kind)]
     trained = [s for s, (old, new) in both.items() if old.pretrained != new.pretrained and s not in other]
+    beyond = [s for s, (old, new) in both.items() if old.beyond_budget != new.beyond_budget]
     changes = (
         ("New", [s for s in last.rows if s not in before.rows]),
         ("Gone", [s for s in before.rows if s not in last.rows]),
         ("With other hyperparameters, or another budget or device,", other),
+        ("Trained beyond the budget, or no longer,", beyond),
         ("Trained elsewhere, or no longer,", trained),
         (
             "Without bits or nats, or with those of another kind or over other classes or events,",
@@ -108,5 +110,6 @@ def notes(trends: Trends) -> list[str]:
         "What changed lies between the two runs that are named: the commits of bench between them, a plug-in's code, other "
         "versions, or another machine.",
         "Times, speeds and energy are compared only on one kind of machine (processor, threads, GPU), by the noise of runs.",
-        "Rows with other hyperparameters or another budget, and runs on other music, have series of their own.",
+        "Rows with other hyperparameters or another budget, or trained beyond it, and runs on other music, have series of their "
+        "own.",
     ]

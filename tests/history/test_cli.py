@@ -13,7 +13,7 @@ from bench.history.changes import trends
 from bench.history.file import dump
 from bench.history.words import verdict
 from tests.cli.in_process import bench
-from tests.report.stored_run import Stored, many_pieces
+from tests.report.stored_run import Stored, done, many_pieces
 
 from .handmade import entry, row, runs
 
@@ -24,11 +24,12 @@ Make = Callable[..., Path]
 def make(tmp_path: Path) -> Make:
     """Make a run of twelve pieces; the seeds of its row, and how far each is off."""
 
-    def made(name: str, seeds: tuple[int, ...], shift: int = 0, commit: str = "") -> Path:
-        stored = Stored(tmp_path / "reports" / "runs" / name)
+    def made(name: str, seeds: tuple[int, ...], shift: int = 0, commit: str = "", share: float = 1.0) -> Path:
+        stored = Stored(tmp_path / "reports" / "runs" / name, budget={"compute": {"updates": 100}})
         stored.enlarge(12)
         for seed in seeds:
-            many_pieces(stored, "lstm", lambda i, seed=seed: 4 + i % 3 + seed % 3 + shift, seed=seed)
+            training = {**done(seed, None)["training"], "share": share}
+            many_pieces(stored, "lstm", lambda i, seed=seed: 4 + i % 3 + seed % 3 + shift, seed=seed, training=training)
         folder = stored.close()
         record = stored.run.read()
         provenance = record.provenance.model_copy(update={"git": commit or record.provenance.git})
@@ -52,6 +53,25 @@ def test_add_and_show(make: Make, tmp_path: Path) -> None:
     assert shown.stdout.startswith("The last run, run-3 (3333333333), changed ")
     assert "3 → 4" in shown.stdout
     assert "2222222222 → 3333333333" in shown.stdout
+
+
+def test_a_row_beyond_its_budget_has_a_series_of_its_own_by_whatever_share(make: Make, tmp_path: Path) -> None:
+    """Under a budget in seconds no two trainings have the same share."""
+    shown = []
+    for number, share in enumerate((1.0, 5.0, 5.01)):
+        make(f"run-{number}", (0, 1, 2), share=share)
+        bench(tmp_path, "history", "add", f"run-{number}")
+        shown.append(bench(tmp_path, "history", "show").stdout)
+    assert "run-1 (0123abc), has no value to compare" in shown[1]
+    assert "\nTrained beyond the budget, or no longer, since run-0 (0123abc): lstm.\n" in shown[1]
+    assert shown[2].startswith("The last run, run-2 (0123abc), repeats the trainings of the run before it")
+    assert "Trained beyond the budget, or no longer" not in shown[2]
+    assert "other hyperparameters" not in "".join(shown)
+    make("run-3", (3, 4, 5), share=4.9)
+    bench(tmp_path, "history", "add", "run-3")
+    bench(tmp_path, "baseline", "run-1", "--file", "b.json")
+    checked = bench(tmp_path, "check", "run-2", "--baseline", "b.json", "--history", "reports/history.jsonl")
+    assert (checked.returncode, checked.stderr) == (0, "reports/history.jsonl: 3 more trainings (lstm 3)\n")
 
 
 def test_runs_that_began_in_one_second_are_two(tmp_path: Path) -> None:

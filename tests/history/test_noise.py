@@ -39,8 +39,10 @@ def test_a_seed_counts_once() -> None:
     assert taken(history(1)) == {("lstm", "pitch_distance"): [[9.2, 9.1]]}
 
 
-@pytest.mark.parametrize("other", [{"code": "x"}, {"machine": "x"}, {"definition": "x"}, {"kind": "reference"}])
-def test_only_of_the_same_row_code_and_machine(other: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "other", [{"code": "x"}, {"machine": "x"}, {"definition": "x"}, {"kind": "reference"}, {"beyond_budget": True}]
+)
+def test_only_of_the_same_row_code_and_machine(other: dict[str, Any]) -> None:
     assert taken(history(10, **other)) == {}
 
 
