@@ -24,6 +24,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
 from bench.errors import DataError, SpecError, UsageError
+from bench.formatting import plural
 from bench.scoring.grid_search import SCORES, best_score, classes_of
 from bench.specs.document import parse_yaml
 from bench.specs.schema import ModelChoice, Search, Space, Spec, Tuned
@@ -69,7 +70,7 @@ class Trained:
     params : mapping
         Hyperparameters that were searched.
     score : float or None
-        Lowest score on the validation pieces; None if it failed.
+        Lowest score on the validation pieces; None without one, and where training went on beyond its budget.
     scored_by : str
         Name of that score, one of :data:`bench.scoring.grid_search.SCORES`.
     updates : int or None
@@ -78,6 +79,8 @@ class Trained:
         Training time.
     classes : tuple of int
         Classes of time and duration that the score is over; empty for none.
+    exceeded : float
+        Share of the budget that training took if it went on beyond it; else 0.
     """
 
     row: str
@@ -88,6 +91,12 @@ class Trained:
     updates: int | None = None
     seconds: float | None = None
     classes: tuple[int, ...] = ()
+    exceeded: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has no score, and didn't go on beyond its budget."""
+        return self.score is None and not self.exceeded
 
 
 def points(space: Space, number: int, seed: int) -> list[dict[str, Any]]:
@@ -184,8 +193,8 @@ def collect(folder: RunFolder, rows: Mapping[str, tuple[str, int, dict[str, Any]
 def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | Failed, spec: Spec) -> Trained:
     if isinstance(outcome, Failed):
         return Trained(row, number, params)
-    names = () if outcome.training.exceeded else SCORES
-    scores = [(score, name) for name in names if (score := best_score(outcome, name)) is not None]
+    exceeded = outcome.training.exceeded
+    scores = [(score, name) for name in (() if exceeded else SCORES) if (score := best_score(outcome, name)) is not None]
     training, speed, updates = outcome.training, outcome.yardstick, None
     compute = spec.models[row].budget.over(spec.budget).compute
     if compute and compute.seconds and training.updates:
@@ -195,14 +204,14 @@ def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | F
             spent *= STANDARD / speed.core
         updates = round(training.updates * compute.seconds / spent) if spent else None
     score, scored_by = scores[0] if scores else (None, "")
-    return Trained(row, number, params, score, scored_by, updates, training.seconds, classes_of(outcome, scored_by))
+    return Trained(row, number, params, score, scored_by, updates, training.seconds, classes_of(outcome, scored_by), exceeded)
 
 
 def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
     """Choose the training with the lowest validation score of each row.
 
-    A row has none if no training has a score, or if they have scores of different kinds or over different classes or events,
-    which don't compare.
+    A row has none if no training has a score, as :func:`why_none` says, or if they have scores of different kinds or over
+    different classes or events, which don't compare.
     """
     best: dict[str, Trained] = {}
     for row in dict.fromkeys(t.row for t in trained):
@@ -210,6 +219,20 @@ def winners(trained: Sequence[Trained]) -> dict[str, Trained]:
         if len({(t.scored_by, t.classes) for t in scored}) == 1:
             best[row] = min(scored, key=lambda t: t.score or 0.0)
     return best
+
+
+def why_none(trained: Sequence[Trained]) -> str:
+    """Say why these trainings of a row have no winner."""
+    if any(t.score is not None for t in trained):
+        return "the scores of its trainings are of different kinds or over different classes or events"
+    beyond = beyond_budget(trained)
+    return f"no training that kept to the budget has a score, and {beyond}" if beyond else "no training has a score"
+
+
+def beyond_budget(trained: Sequence[Trained]) -> str:
+    """Say how many of these trainings went on beyond the budget; empty if none did."""
+    shares = [t.exceeded for t in trained if t.exceeded]
+    return f"{len(shares)} of {plural(len(trained), 'training')} took up to {max(shares):.3g} times the budget" if shares else ""
 
 
 def updates_paid(winner: Trained, trained: Sequence[Trained], space: Space) -> int | None:
@@ -228,7 +251,7 @@ def summary(winner: Trained, trained: Sequence[Trained], spec: Spec) -> Tuned:
     return Tuned(
         dataset=(search.dataset or spec.dataset).name,
         trials=len(own),
-        failed=len(own) - len(scores),
+        failed=sum(t.failed for t in own),
         score=SCORES[winner.scored_by],
         best=round(min(scores), 4),
         median=round(statistics.median(scores), 4),

@@ -357,6 +357,29 @@ def test_a_row_whose_trainings_all_fail_does_not_cost_the_others_their_winner(fo
         assert re.findall("fixed: .*its winner of an earlier search (.*)", done.stdout) == [said]
 
 
+@pytest.mark.parametrize(("least", "code"), [(0.02, 0), (0.0, 3)])
+def test_a_training_beyond_its_budget_is_not_chosen_and_has_not_failed(folder, least, code):
+    """By its score it would be: its rates, from `least` on, are nearest to the bottom."""
+    beyond = VALLEY.replace("updates=10 * number", f"updates=(50 if self.rate >= {least} else 10) * number, share=share")
+    beyond = beyond.replace("self.rate / 0.01", "self.rate / 0.1")
+    (folder / "mine" / "models" / "valley.py").write_text(beyond)
+    write(folder, search={"trials": 6, "models": {"valley": {"ranges": {"rate": {"low": 0.005, "high": 0.1}}}}})
+    done = tune(folder, "--to", "tuned.yaml", "--out", "reports")
+    assert (done.returncode, "failed" in done.stdout) == (code, False), done.stderr
+    if code:
+        assert (
+            "valley: nothing chosen, as no training that kept to the budget has a score, and 6 of 6 trainings took up to 5 "
+            "times the budget\n"
+        ) in done.stdout
+        return
+    assert re.search(
+        r"valley: [\d.]+ with rate 0\.0[01]\d+; \d of 6 trainings took up to 5 times the budget, and can't", done.stdout
+    )
+    tuned = load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu")
+    assert tuned.models["valley"].params["rate"] < least
+    assert (tuned.tuned["valley"].trials, tuned.tuned["valley"].failed) == (6, 0)
+
+
 def test_a_training_that_fails_loses_its_point_only(folder):
     search = {"trials": 6, "models": {"valley": {"ranges": {"rate": {"low": 0.01, "high": 10.0}}}}}
     write(folder, search=search)

@@ -81,18 +81,20 @@ def tune(
     won = tuning.winners(trained)
     for row, winner in won.items():
         values = ", ".join(f"{name} {value}" for name, value in winner.params.items())
-        print_line(console, f"{row}: {winner.score:.4g} with {values}")
+        beyond = tuning.beyond_budget([t for t in trained if t.row == row])
+        left_out = f"; {beyond}, and can't be chosen" if beyond else ""
+        print_line(console, f"{row}: {winner.score:.4g} with {values}{left_out}")
     before = tuning.written_rows(target, extends, chosen)
     tuning.write_tuned(target, extends, chosen, trained, resolved, write_named_data if to else write_data)
     after = tuning.written_rows(target, extends, chosen)
     for row in dict.fromkeys(t.row for t in trained if t.row not in won):
-        why = "no training has a score, or their scores are of different kinds or over different classes or events"
+        why = tuning.why_none([t for t in trained if t.row == row])
         stays = f"; its winner of an earlier search stays in {target}" if row in after else ""
         print_line(console, f"{row}: nothing chosen, as {why}{stays}")
     for row in sorted(before - after):
         print_line(console, f"{row}: its winner of an earlier search was for another budget, and is no longer in {target}")
     print_line(console, str(target))
-    if any(t.score is None for t in trained) or len(trained) < len(rows) or len(won) < len({t.row for t in trained}):
+    if any(t.failed for t in trained) or len(trained) < len(rows) or len(won) < len({t.row for t in trained}):
         raise typer.Exit(INCOMPLETE)
 
 
