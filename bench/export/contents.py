@@ -305,7 +305,8 @@ def _history(outcome: Done) -> Iterator[Evaluation]:
 
 
 def _is_measured(name: str, value: Any) -> bool:
-    return name not in ("epoch", "fold") and value is not None and math.isfinite(value)
+    # Nor is the share of the budget that the engine counts at its end: it tells nothing of how a training goes.
+    return name not in ("epoch", "fold", "over") and value is not None and math.isfinite(value)
 
 
 def _since_1970(timestamp: str | None) -> float:

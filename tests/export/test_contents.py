@@ -55,6 +55,14 @@ def test_folds_are_told_apart(tmp_path: Path) -> None:
     assert [sorted(e.values) for e in trial.history] == [[f"training/fold {n}/loss", f"training/fold {n}/notes"] for n in (1, 2)]
 
 
+def test_what_the_engine_counts_at_the_end_of_a_budget_is_no_curve(tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "run")
+    history = [{"epoch": number, "seconds": 1.0, "loss": 5.0, "notes": 10, "over": 1.0} for number in (1, 2)]
+    stored.add("lstm", 0, moved(8), training={"history": history})
+    (trial,) = read_contents(stored.close()).trials
+    assert [sorted(e.values) for e in trial.history] == [["training/loss", "training/notes", "training/seconds"]] * 2
+
+
 def test_the_identity_outlives_a_resumed_run_and_the_content_does_not(tmp_path: Path) -> None:
     folders = [tmp_path / place / "run" for place in ("one", "other")]
     example(folders[0])
