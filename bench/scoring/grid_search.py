@@ -45,6 +45,11 @@ class Search:
     mixed: bool = False
 
     @property
+    def incomplete(self) -> bool:
+        """Whether a trial of the search failed or did not run."""
+        return any(len(cell.done) < len(cell.trials) for cell in self.cells)
+
+    @property
     def chosen(self) -> Row | None:
         """Cell with the lowest mean over seeds, the first one of equals; None while any trial of the search is missing.
 

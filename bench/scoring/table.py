@@ -316,6 +316,11 @@ class Row:
         return max((c.pieces for name, c in self.cells.items() if name not in WEIGHTED), default=0)
 
     @property
+    def beyond_budget(self) -> bool:
+        """Whether a training went on beyond a budget in updates, notes or seconds."""
+        return any(t.exceeded for t in self.done)
+
+    @property
     def ignores_budget(self) -> bool:
         """Whether a training wasn't held to the budget that models have in common."""
         return self.kind == "model" and any(
