@@ -368,13 +368,10 @@ def _other_counts(pieces: Sequence[int], before: Series, now: Series) -> str:
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:
     """``11 of 16 pieces have no value now``; empty if none is lost. Seeds that were not run at all are the row's matter."""
-    if before.over == "seeds":
-        whole = len(before.seeds)
-        gone = whole - len(now.seeds) - max(0, len(old.seeds) - len(new.seeds))
-    else:
-        whole = len(before.at)
-        gone = len(set(before.at) - set(now.at))
-    return f"{gone} of {whole} {before.over} {'has' if gone == 1 else 'have'} no value now" if gone > 0 else ""
+    pieces = len(set(before.at) - set(now.at))
+    seeds = len(before.seeds) - len(now.seeds) - max(0, len(old.seeds) - len(new.seeds))
+    gone, whole, of = (pieces, len(before.at), before.over) if pieces else (seeds, len(before.seeds), "seeds")
+    return f"{gone} of {whole} {of} {'has' if gone == 1 else 'have'} no value now" if gone > 0 else ""
 
 
 def _unclocked(verdict: Verdict, old: System, new: System) -> Verdict | None:

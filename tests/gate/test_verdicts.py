@@ -324,6 +324,20 @@ class TestRows:
         now = shifted(fewer, "lstm", "pitch_distance", by)
         return one(now), judge(RUN, now)
 
+    def test_a_seed_without_a_value(self):
+        """As of a training that finds a held-out piece impossible; only pieces counted."""
+        three = changed(run(lstm=system(pitch_distance=flat(9.0))), "lstm", seeds=(0, 1, 2))
+        whole = three.systems["lstm"].metrics["pitch_distance@1"]
+        whole = replace(whole, seeds=(0, 1, 2), values=whole.values[:1] * 3)
+        before, now = (
+            changed(three, "lstm", metrics={"pitch_distance@1": replace(whole, seeds=seeds, values=whole.values[: len(seeds)])})
+            for seeds in ((0, 1, 2), (0, 2))
+        )
+        judged = judge(before, now)
+        assert [v.reason for v in judged.of("lost")] == ["1 of 3 seeds has no value now"]
+        assert judged.exit_code == 3
+        assert not judge(before, changed(now, "lstm", seeds=(0, 2))).of("lost"), "a seed that was not run is the row's matter"
+
     def test_a_target_that_a_seed_did_not_reach(self):
         before = changed(
             run(lstm=system(seconds_to_target=series([10, 11, 12], "seeds"), pitch_distance=flat(9.0))), "lstm", seeds=(0, 1, 2)
