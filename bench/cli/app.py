@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -170,30 +170,30 @@ def _run() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SystemExit as ending:
-        cause = ending.__context__
-        # Typer's own, of a command, a wrong argument, a completion or its installation; all others are a library's.
-        own = (
-            isinstance(cause, typer.Exit) or ending.code not in (None, 0, 1, str(ending.code)) or "_BENCH_COMPLETE" in os.environ
-        )
-        if own or (not ending.code and not _of_a_command(ending)):
-            raise
-        if not isinstance(cause, OSError) and isinstance(ending.code, str):  # a library's last words, which Python would print
-            _say(BenchError(ending.code))
-        sys.exit(BROKEN_PIPE if isinstance(cause, OSError) else INTERNAL)
+        if _of_a_command(ending):
+            _exit_as_bug(ending)
+        if ending.code == 1 and not isinstance(ending.__context__, typer.Exit):
+            sys.exit(BROKEN_PIPE if isinstance(ending.__context__, OSError) else INTERNAL)
+        raise
     except BaseException as error:  # a library's panic is no Exception, and Python would leave 1, which means worse
         if isinstance(error, ImportError) and (refused := import_refused(error, error.name or "a library")):
             _say(refused)
             sys.exit(refused.exit_code)
-        with contextlib.suppress(OSError):
-            traceback.print_exc()
-        hint = "Please report it with the lines above, unless a file of the run or the dataset was edited by hand."
-        _say(BenchError(f"bench has a bug: {type(error).__name__}: {error}.", hint))
-        sys.exit(INTERNAL)
+        _exit_as_bug(error)
 
 
 def _of_a_command(ending: SystemExit) -> bool:
+    """Whether a library ended the process inside a command, which raises :class:`typer.Exit`, for Typer to end it outside."""
     frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(ending.__traceback__)]
     return any(name.startswith("bench.") and name != __name__ for name in frames)
+
+
+def _exit_as_bug(error: BaseException) -> NoReturn:
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error)
+    hint = "Please report it with the lines above, unless a file of the run or the dataset was edited by hand."
+    _say(BenchError(f"bench has a bug: {type(error).__name__}: {error}.", hint))
+    sys.exit(INTERNAL)
 
 
 def _say(error: BenchError | StoppedError) -> None:

@@ -234,13 +234,23 @@ def test_no_failure_while_bench_is_loaded_means_worse(folder: Path, tmp_path: Pa
     assert ("error: " in done.stderr) == (code != 130)
 
 
-@pytest.mark.parametrize("content", ["sys.exit(0)", "sys.exit()", "sys.exit(1)", "sys.exit('no licence')"])
-def test_70_is_a_library_that_ends_the_process(folder: Path, content: str) -> None:
-    code = f"import sys\nimport bench.cli.show as s\ndef find(*_): {content}\ns.find_run = find\n"
-    code += "from bench.cli.app import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code, "verify", "x"], cwd=folder, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("code", "after"),
+    [
+        *((code, "") for code in ("", "0", "1", "4", "256", "257", "'no licence'", "ValueError('no licence')")),
+        ("'no licence'", "raise BrokenPipeError(32, 'Broken pipe')"),
+        ("1", "raise s.typer.Exit(1)"),
+    ],
+)
+def test_70_is_a_library_that_ends_the_process(folder: Path, code: str, after: str) -> None:
+    ends = f"sys.exit({code})"
+    find = f"try: {after}\n    except BaseException: {ends}" if after else ends
+    program = f"import sys\nimport bench.cli.show as s\ndef find(*_):\n    {find}\ns.find_run = find\n"
+    program += "from bench.cli.app import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", program, "verify", "x"], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 70
-    assert ("no licence" in done.stderr) == ("licence" in content)
+    assert ("bench has a bug: SystemExit: no licence." in done.stderr) == ("licence" in code)
+    assert "Traceback" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
