@@ -55,8 +55,10 @@ def baseline(
             "The same `bench run` tries again what failed; --allow-incomplete takes the run as it is.",
         )
     path = file or reports / "baselines" / f"{taken.run}.json"
-    replaced = path.is_file()
-    if replaced and not force and (other := differences(path, taken)):
+    other = differences(path, taken) if (replaced := path.is_file()) else []
+    if other:
+        check_output(path)
+    if other and not force:
         why = "; ".join(other)
         unreadable = why.removeprefix(f"{path} ")
         raise UsageError(

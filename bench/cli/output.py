@@ -43,7 +43,7 @@ class CleanConsole(Console):
         os.close(nowhere)
 
 
-#: What of a run's folder is no report, and made by trials.
+#: What of a run's folder `bench report` doesn't make again.
 _STORED = {"run.json", "targets.npz", "trials", "midi", "prepare.json"}
 
 
@@ -130,13 +130,13 @@ def _homeless() -> str:
 
 
 def check_output(output: Path | None, *read: Path | None) -> None:
-    """Refuse to write over what the command reads: a history or a finished trial is made by nothing again.
+    """Refuse to write over what the command reads, or what a run has stored: nothing makes that again.
 
     Parameters
     ----------
     output : Path or None
     *read : Path or None
-        Files, and folders of runs.
+        Files, folders of runs, and folders of baselines.
 
     Raises
     ------
@@ -146,8 +146,11 @@ def check_output(output: Path | None, *read: Path | None) -> None:
         return
     at = output.resolve()
     for place in (path.resolve() for path in read if path is not None):
-        if at == place or (at.is_relative_to(place) and at.relative_to(place).parts[0] in _STORED):
+        if at == place or (at.suffix == ".json" and at.is_relative_to(place) and not is_file(place / "run.json")):
             raise UsageError(f"{output} is read by this command, which would write over it.", "Name another file for the output.")
+    for folder in at.parents:
+        if at.relative_to(folder).parts[0] in _STORED and is_file(folder / "run.json"):
+            raise UsageError(f"{output} belongs to a stored run, and would be lost.", "Name another file for the output.")
 
 
 def find_run(run: str, reports: Path) -> Path:

@@ -90,16 +90,21 @@ def test_2_is_an_output_over_what_the_command_reads(folder: Path) -> None:
     assert bench(folder, "baseline", "toy-cpu", "--file", "c.json").returncode == 0
     run = folder / "reports" / "runs" / "toy-cpu"
     outcome = next(run.glob("trials/*/outcome.json"))
-    for words, file in (
-        (("check", "toy-cpu", "--baseline", "c.json"), folder / "c.json"),
-        (("check", "toy-cpu", "--baseline", "c.json"), outcome),
-        (("export", "toy-cpu", "--to", "csv"), run / "run.json"),
-        (("compare", "toy-cpu", "toy-cpu"), run / "targets.npz"),
+    read, lost = "is read by this command", "belongs to a stored run, and would be lost"
+    for words, file, said in (
+        (("check", "toy-cpu", "--baseline", "c.json", "--output"), folder / "c.json", read),
+        (("check", "toy-cpu", "--baseline", "c.json", "--output"), outcome, lost),
+        (("export", "toy-cpu", "--to", "csv", "--output"), run / "run.json", lost),
+        (("compare", "toy-cpu", "toy-cpu", "--output"), run / "targets.npz", lost),
+        (("baseline", "toy-cpu", "--force", "--file"), outcome, lost),
+        (("history", "show", "--baselines", str(folder), "--html"), folder / "c.json", read),
     ):
         before = file.read_bytes()
-        refused = bench(folder, *words, "--output", str(file))
-        assert (refused.returncode, "is read by this command" in refused.stderr) == (2, True), refused.stderr
+        refused = bench(folder, *words, str(file))
+        assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
         assert file.read_bytes() == before
+    for words in (("--force", "--file", str(run / "report.csv")), ("--file", str(run / "trials" / "new.json"))):
+        assert bench(folder, "baseline", "toy-cpu", *words).returncode == 0
 
 
 def test_1_is_worse_than_the_baseline(folder: Path) -> None:
