@@ -42,15 +42,21 @@ def report(
         bool, typer.Option("--watch", help="Rewrite it whenever a trial ends, until the run ends or Ctrl-C.")
     ] = False,
 ) -> None:
-    """Rewrite a run's report from stored outcomes; nothing is trained."""
-    from bench.report import write_reports
+    """Rewrite a run's report from stored outcomes; nothing is trained. Exit code 3 if trials failed or are missing."""
+    from bench.benchmark import report as write_report
+    from bench.formatting import plural
     from bench.system.paths import Places
 
     console = make_console()
     folder = find_run(run, Places.find(out).out)
     if not watch:
-        for path in write_reports(folder):
+        result = write_report(folder, lambda event: None)
+        for path in result.reports:
             print_line(console, str(path))
+        if result.failed:
+            said = f"{folder} is incomplete: {plural(result.failed, 'trial')} failed or did not run"
+            print_line(make_console(stderr=True), said)
+            raise typer.Exit(INCOMPLETE)
         return
     print_line(console, str(folder / "report.html"))
     # Ctrl-C is the intended way to end it.
@@ -59,6 +65,8 @@ def report(
 
         for progress in watch_run(folder):
             print_line(console, progress.text)
+        if progress.failed or progress.ended < progress.planned:
+            raise typer.Exit(INCOMPLETE)
 
 
 def merge(

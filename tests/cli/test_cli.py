@@ -453,6 +453,22 @@ class TestReport:
         assert "tiny-cpu/report.html" in answer.stdout
         assert table.read_text() == written
 
+    def test_of_an_incomplete_run(self, finished, tmp_path):
+        """It leaves the code of `bench run`, also where a result was damaged since."""
+        run = tmp_path / "some"
+        shutil.copytree(finished[0] / "reports" / "runs" / "tiny-cpu", run)
+        samples = next(run.glob("trials/*/samples.npz"))
+        samples.write_bytes(samples.read_bytes()[:-9])
+        (run / "report.md").unlink()
+        answer = caller(tmp_path)("report", "some")
+        assert (answer.returncode, answer.stderr) == (3, "some is incomplete: 1 trial failed or did not run\n")
+        assert answer.stdout.splitlines()[0] == "some/report.md"
+        assert "Incomplete: 1 trial failed" in (run / "report.md").read_text()
+        (samples.parent / "outcome.json").unlink()
+        answer = caller(tmp_path)("report", "some", "--watch")
+        assert answer.returncode == 3
+        assert answer.stdout.splitlines()[1:] == ["1 of 2 trials have ended; the run is finished"]
+
     def test_watching_a_finished_run_writes_once(self, finished):
         folder, _ = finished
         run = folder / "reports" / "runs" / "tiny-cpu"
