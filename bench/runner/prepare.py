@@ -153,11 +153,10 @@ class Source:
                 f"Name the folder that holds it: --data DIR. Or download it: `{fetch_command(name, self.options)}`.",
             )
         licence = self.plugin.header["LICENSE"]
-        emit({"event": "message", "text": f"{name} was not found: downloading it into {self.downloads}. Licence: {licence}"})
-        return self.fetch(emit)
+        return self.fetch(emit, f"{name} was not found: downloading it into {self.downloads}. Licence: {licence}")
 
-    def fetch(self, emit: Emit) -> Path:
-        """Download the dataset, and find the folder that holds it.
+    def fetch(self, emit: Emit, begins: str) -> Path:
+        """Say `begins`, download the dataset, and find the folder that holds it.
 
         Raises
         ------
@@ -173,6 +172,7 @@ class Source:
             )
         if self.needs != "download":
             raise UsageError(f"The dataset {self.plugin.name!r} comes with the package: there is nothing to fetch.")
+        emit({"event": "message", "text": begins})
         make_cache(self.downloads.parent.parent)
         self.downloads.mkdir(parents=True, exist_ok=True)
         self.dataset.fetch(self.downloads, progress_events(emit, "fetch"))
@@ -196,8 +196,7 @@ def fetch(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Download a dataset into the cache."""
     source = Source.open(job)
     with _exclusive(Path(job["cache"]), source.plugin.name, emit):  # two at once would replace each other's lists and archives
-        emit({"event": "message", "text": f"Downloading {source.plugin.name}. Licence: {source.plugin.header['LICENSE']}"})
-        source.fetch(emit)
+        source.fetch(emit, f"Downloading {source.plugin.name}. Licence: {source.plugin.header['LICENSE']}")
     return {"folder": str(source.downloads)}
 
 

@@ -493,6 +493,7 @@ class TestData:
         answer = call("data", "fetch", "chorales")
         assert answer.returncode == 2
         assert answer.stderr == "error: The dataset 'chorales' comes with the package: there is nothing to fetch.\n"
+        assert answer.stdout == ""
 
     def test_verify_without_the_data(self, call):
         answer = call("data", "verify", "maestro")
