@@ -51,8 +51,8 @@ def baseline(
     if taken.incomplete and not allow_incomplete:
         name, why = next(iter(taken.incomplete.items()))
         raise DataError(
-            f"{folder} is incomplete: {name}, {why}.",
-            "The same `bench run` tries again what failed; --allow-incomplete takes the run as it is.",
+            f"{folder} is incomplete: {name}, {why.splitlines()[0].rstrip('.')}.",
+            "The same `bench run` makes again what failed or is damaged; --allow-incomplete takes the run as it is.",
         )
     path = file or reports / "baselines" / f"{taken.run}.json"
     other = differences(path, taken) if (replaced := path.is_file()) else []

@@ -164,6 +164,15 @@ def test_a_model_that_fails_is_incomplete(bench):
     assert (bench.folder / "c.json").exists()
 
 
+def test_a_damaged_result_is_incomplete(bench):
+    samples = next(bench.folder.glob("reports/runs/toy-cpu/trials/*/samples.npz"))
+    samples.write_bytes(b"")
+    refused = bench("baseline", "toy-cpu", "--file", "c.json")
+    assert refused.returncode == 3
+    assert refused.stderr.count("again") == 1
+    assert ".." not in refused.stderr
+
+
 def test_a_row_that_vanished_is_incomplete(bench):
     path = bench.folder / "b.json"
     baseline = read(path)
