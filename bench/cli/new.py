@@ -29,7 +29,9 @@ def model(
     from bench.system.disk import exists, write_file
 
     if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} can't name a model.", "A name has letters, digits, _ and - alone, such as my-model.")
+        raise UsageError(
+            f"{name!r} can't name a model.", "A name has letters a-z or A-Z, digits, _ and - alone, such as my-model."
+        )
     if name in find_plugins("model"):
         raise UsageError(f"There is a model {name!r} already: it comes with bench.", "Choose another name.")
     template = Path(bench.plugins.__file__).with_name("model.py.j2").read_text(encoding="utf-8")

@@ -395,7 +395,7 @@ def _row_name(name: str | None, folder: Path) -> str:
     system = folder.resolve().name if name is None else name
     if not _NAME.fullmatch(system):
         raise UsageError(
-            f"{system!r} can't name a row and a folder: at most 60 letters, digits, _ . + - and spaces between them.",
+            f"{system!r} can't name a row and a folder: at most 60 letters a-z or A-Z, digits, _ . + - and spaces between them.",
             "Give --name NAME.",
         )
     return system

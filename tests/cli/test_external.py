@@ -497,7 +497,7 @@ def test_a_refused_folder_leaves_the_latest_run_the_latest(call: Call, tmp_path:
         (["score", "music", "--spec", "toy.yaml", "--name", "untrained"], 2, "'untrained' is the name of a reference row."),
         (["score", "music", "--spec", "toy.yaml", "--name", "untrained x"], 2, "'untrained x' is the name of a reference row."),
         (["score", "music", "--spec", "toy.yaml", "--name", "real "], 2, "'real ' can't name a row and a folder"),
-        (["score", "music", "--spec", "toy.yaml", "--name", "../up"], 2, "can't name a row and a folder"),
+        (["score", "music", "--spec", "toy.yaml", "--name", "../up"], 2, "can't name a row and a folder: at most 60 letters a-z"),
     ],
 )
 def test_mistakes_are_said_before_anything_runs(call: Call, tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
