@@ -344,7 +344,9 @@ class TrialTask:
         model.fit(division.corpus.train, division.corpus.validation, run)
         forks.end()
         training = run.summary(time.perf_counter() - start, _difference(before, self._joules()))
-        if run.history and not budget.in_epochs and "share" not in run.history[-1]:
+        if trial.kind == "model" and not (run.history or trial.pretrained or budget.untrained):
+            self._remark("fit() logged no evaluation: nothing shows that the model was trained.")
+        elif run.history and not budget.in_epochs and "share" not in run.history[-1]:
             self._remark(
                 f"The model logged no share of the budget: it seems to know epochs only. It trained {training.epochs:g} of them: "
                 "its row isn't one at this budget."

@@ -24,6 +24,7 @@ import bench.api
 from bench.api import Notes
 from users_net.pitch import PITCH
 FEATURES = "one pitch"
+PRETRAINED = True
 class Model(bench.api.Model):
     def generate(self, prompts, n_notes, seed, constraint=None):
         start = [p.onset[-1] if len(p) else 0.0 for p in prompts]

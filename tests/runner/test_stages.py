@@ -119,3 +119,14 @@ def test_a_plugin_that_knows_epochs_only_trains_one_and_says_so(toy: Bench) -> N
     assert (outcome["training"]["epochs"], outcome["training"]["stopped"], outcome["stages"]) == (1, "early", [])
     (remark,) = outcome["remarks"]
     assert remark.startswith("The model logged no share of the budget: it seems to know epochs only.")
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 2}, BUDGET])
+def test_a_model_that_logs_no_evaluation_may_have_learned_nothing_and_says_so(toy: Bench, budget: dict[str, Any]) -> None:
+    ready = (PLUGINS / "models" / "ready.py").read_text()
+    (toy.folder / "misspelt.py").write_text(ready.replace("PRETRAINED = True\n", "") + "\n    def fti(self): ...\n")
+    toy.write({"misspelt": {}, "ready": {}}, budget=budget, references=["median", "ngram", "untrained"])
+    assert toy.run(plugins=[PLUGINS, toy.folder / "misspelt.py"]).failed == 0
+    said = {system: toy.outcome(system)["remarks"] for system, _ in toy.trials()}
+    assert said.pop("misspelt") == ["fit() logged no evaluation: nothing shows that the model was trained."]
+    assert said == {"ready": [], "median": [], "ngram": [], "untrained misspelt": []}
