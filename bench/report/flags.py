@@ -182,8 +182,8 @@ FLAGS = (
     Flag(
         NOT_HELD,
         "Its trainings logged no share of the budget that models have in common, as those of a plug-in that knows epochs only "
-        f"or learns nothing, or took more than {MOST_SHARE:g} times the budget: it isn't a row at this budget. It has no rank and "
-        "is never bold.",
+        f"or learns nothing, or took more than {MOST_SHARE:g} times the budget: it isn't a row at this budget. It has no rank "
+        "and is never bold.",
         lambda row, values: row.ignores_budget,
     ),
     Flag(

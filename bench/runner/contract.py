@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.api import FIELDS, Notes, Piece
 from bench.errors import DataError, PluginError, TrialError
@@ -16,6 +18,9 @@ from bench.storage.samples import Target
 
 #: Tolerance for onsets, seconds: some models compute them in float32 or in MIDI ticks.
 ONSET_TOLERANCE = 1e-3
+
+#: Notes that a piece begins with where a likelihood is probed, and tolerance of a sum of probabilities in float32.
+PROBED, SUM_TOLERANCE = 16, 0.01
 
 
 def check_fingerprint(plugin: Plugin, given: object) -> str:
@@ -107,4 +112,44 @@ def check_likelihood(
         raise TrialError(
             f"log_likelihood() gives every {FIELDS[left[0]]} of the held-out pieces probability 1, and they differ.",
             f"Its column {left[0]} is 0 throughout: fill it, or declare LIKELIHOOD = None.",
+        )
+
+
+def every_pitch(pieces: Sequence[Piece]) -> list[Piece]:
+    """Begin a piece 128 times, its last note with another pitch in each; nothing if none has two notes one after another."""
+    for piece in pieces:
+        head = piece.notes[:PROBED]
+        if (later := np.flatnonzero(np.diff(head.onset) > 0)).size:
+            last = int(later[-1]) + 1
+            columns = [getattr(head, name)[: last + 1].copy() for name in COLUMNS]
+            return [replace(piece, notes=_at_pitch(columns, pitch)) for pitch in range(128)]
+    return []
+
+
+def _at_pitch(columns: Sequence[NDArray[Any]], pitch: int) -> Notes:
+    onset, duration, pitches, velocity = (column.copy() for column in columns)
+    pitches[-1] = pitch
+    return Notes(onset, duration, pitches, velocity)
+
+
+def check_sum(nats: Sequence[float]) -> None:
+    """Refuse an exact likelihood that gives all pitches of a note more than 1 together.
+
+    As one in base-10 logarithms does, or one that sees the note that it predicts.
+
+    Parameters
+    ----------
+    nats : sequence of float
+        Log probabilities of the last note's pitch in :func:`every_pitch`.
+
+    Raises
+    ------
+    TrialError
+        Names the sum.
+    """
+    total = float(np.exp(np.array(nats, np.float64)).sum())
+    if not total <= 1 + SUM_TOLERANCE:
+        raise TrialError(
+            f"log_likelihood() gives the 128 pitches that a note may have the probability {total:.3g} in all; it is 1 at most.",
+            "Are they natural logarithms, and does the model see nothing of a note that it predicts?",
         )

@@ -44,7 +44,7 @@ from bench.plugins.header import Plugin
 from bench.plugins.uncached import check_unchanged, expect, import_packages_from_source
 from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
-from bench.runner.contract import check_likelihood, check_samples
+from bench.runner.contract import check_likelihood, check_samples, check_sum, every_pitch
 from bench.runner.folds import Division, choose_division
 from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
 from bench.runner.training import TrainingRun, limits, rate
@@ -254,6 +254,7 @@ class TrialTask:
             {(division.places[piece], sample): notes for (piece, sample), notes in generated.items()},
             *self._likelihood(model, kind, division),
         )
+        self._probe(model, kind, division)
         self._remark_on_weights(samples)
         self._remark_on_code(plugin)
         facts = self._facts(model)
@@ -453,6 +454,17 @@ class TrialTask:
         sums = np.array([part.reshape(len(part), -1).sum(0) for _, part in predicted])  # (pieces, 4 or 1)
         counts = np.array([len(part) for _, part in predicted], np.int64)
         return sums, counts, np.array([division.pieces[i] for i, _ in predicted], np.int64)
+
+    def _probe(self, model: Model, kind: Literal["exact", "bound"] | None, division: Division) -> None:
+        """Ask for the probability of each pitch that a note may have: together they are 1 at most, if they are probabilities."""
+        if kind != "exact" or self.unit != "note" or not (pieces := every_pitch(division.corpus.test)):
+            return
+        try:
+            nats = [float(np.asarray(part)[-1, 0]) for part in model.log_likelihood(pieces)]
+        except Exception:  # such as of a vocabulary that lacks a pitch
+            traceback.print_exc()
+            return
+        check_sum(nats)
 
     def _remark_on_weights(self, samples: Samples) -> None:
         """Say if a mean over all predictions is that of a few pieces, such as files of an hour of long notes among short ones."""

@@ -69,7 +69,7 @@ def test_every_piece_is_continued_once_by_a_network_of_its_fold(straight: tuple[
     likelihood = toy.scored("steady").likelihood
     assert likelihood is not None
     assert likelihood.pieces == 8
-    assert likelihood.bits_per_note == pytest.approx(8.0)  # four fields of log 4
+    assert likelihood.bits_per_note == pytest.approx(28.0)  # four fields of log 128
 
 
 def test_the_curves_of_all_folds_are_kept(straight: tuple[Bench, RunResult]) -> None:

@@ -24,7 +24,7 @@ from bench.errors import DataError, TrialError
 from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.runner import datasets
-from bench.runner.contract import check_likelihood, check_samples
+from bench.runner.contract import check_likelihood, check_samples, every_pitch
 from bench.runner.lease import TAKEOVER, Holder
 from bench.runner.processes import Ending
 from bench.scoring.score import score_run
@@ -448,6 +448,45 @@ def test_a_field_that_is_always_certain_is_refused() -> None:
         check_likelihood([part], faster)
     with pytest.raises(TrialError, match="every frame of the held-out pieces probability 1"):
         check_likelihood([np.zeros(4)], faster, "frame")
+
+
+LIKELIHOOD = """
+    def log_likelihood(self, pieces):
+        uniform = -np.log([128.0, 128, 64, 64])
+        return [{} for piece in pieces]
+"""
+
+
+@pytest.mark.parametrize(
+    ("gives", "total"),
+    [
+        ("np.tile(uniform, (len(piece.notes), 1))", ""),
+        ("np.tile(uniform / np.log(10), (len(piece.notes), 1))", "15.6"),  # 128 * 128 ** -(1 / ln 10)
+        ("np.tile(uniform * [1e-9, 1, 1, 1], (len(piece.notes), 1))", "128"),  # sees the pitch
+        # A vocabulary that lacks a pitch says nothing of the sum.
+        ("np.tile(uniform, (len(piece.notes), 1)) / (set(piece.notes.pitch) <= set(range(1, 128)))", ""),
+    ],
+)
+def test_an_exact_likelihood_gives_all_pitches_of_a_note_1_at_most(toy: Bench, gives: str, total: str) -> None:
+    """Base-10 logarithms have fewer bits than any model, and ranked first."""
+    own = toy.folder / "probed.py"
+    source = (PLUGINS / "models" / "faulty.py").read_text().replace("    def facts", f"{LIKELIHOOD.format(gives)}\n    def facts")
+    own.write_text(source.replace('FEATURES = "a fault"', 'FEATURES = "bits"\nLIKELIHOOD = "exact"'))
+    toy.write({"probed": {"params": {"how": "nothing"}}})
+    assert toy.run(plugins=[PLUGINS, own]).failed == bool(total)
+    if total:
+        said = f"log_likelihood() gives the 128 pitches that a note may have the probability {total} in all; it is 1 at most."
+        assert toy.outcome("probed")["error"]["message"] == said
+    else:
+        assert toy.outcome("probed")["likelihood"]["bits_per_note"] == pytest.approx(26)
+
+
+def test_chords_alone_are_not_probed() -> None:
+    chord = Piece(Notes.from_columns([0, 0, 0], [1, 1, 1], [60, 64, 67], [64] * 3), "chord")
+    two = Piece(Notes.from_columns([0, 0, 1, 1], [1] * 4, [60, 64, 67, 70], [64] * 4), "two")
+    assert every_pitch([chord]) == []
+    probed = every_pitch([chord, two])
+    assert [piece.notes.pitch.tolist() for piece in probed[66:68]] == [[60, 64, 66], [60, 64, 67]]
 
 
 def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path) -> None:

