@@ -30,7 +30,7 @@ from bench.errors import (
     machine_error,
     refusal,
 )
-from bench.formatting import listed
+from bench.formatting import listed, plural
 from bench.metrics import prediction
 from bench.metrics.copying import measure_samples
 from bench.metrics.likelihood import summarize
@@ -451,6 +451,12 @@ class TrialTask:
         codec = own if isinstance(own, NoteCodec) else None if _classes(model) else NoteCodec()
         check_likelihood(parts, pieces, self.unit, codec, velocity=self.trial.velocity)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
+        if left := sum(
+            not len(part) and len(np.unique(piece.notes.onset)) > 1 for part, piece in zip(parts, pieces, strict=True)
+        ):
+            self._remark(
+                f"predicts nothing of {left} of {plural(len(pieces), 'held-out piece')}: its {self.unit}s are those of others."
+            )
         sums = np.array([part.reshape(len(part), -1).sum(0) for _, part in predicted])  # (pieces, 4 or 1)
         counts = np.array([len(part) for _, part in predicted], np.int64)
         return sums, counts, np.array([division.pieces[i] for i, _ in predicted], np.int64)

@@ -74,6 +74,38 @@ def test_frames_are_stored_and_a_piece_without_predictions_costs_itself(toy: Ben
     assert "validation_loss" in history[0]
 
 
+SKIPPING = '''
+"""Predicts what it likes."""
+import numpy as np
+import bench.api
+from bench.api import Notes
+
+FEATURES = "frames"
+UNIT = "frame"
+LIKELIHOOD = "exact"
+PRETRAINED = True
+
+
+class Model(bench.api.Model):
+    def log_likelihood(self, pieces):
+        return [np.full(9, -1.0) if len(piece.notes) > 20 else np.zeros(0) for piece in pieces]
+
+    def generate(self, prompts, n, seed, constraint=None):
+        onset = np.arange(n) * 0.1
+        return [Notes.from_columns(p.onset[-1] + onset, np.ones(n), np.full(n, 60), np.full(n, 64)) for p in prompts]
+'''
+
+
+def test_pieces_of_which_nothing_is_predicted_are_counted(toy: Bench, tmp_path: Path) -> None:
+    """A mean over the pieces that a vocabulary likes stood beside means over all. One chord is nothing to predict."""
+    for name, text in (("datasets/chords.py", CHORDS), ("models/skipping.py", SKIPPING)):
+        (tmp_path / "plugins" / name).parent.mkdir(parents=True)
+        (tmp_path / "plugins" / name).write_text(text)
+    toy.write({"skipping": {}}, dataset={"name": "chords"}, protocol={"prompt": 6, "notes": 12, "pieces": 3})
+    assert not toy.run(plugins=[tmp_path / "plugins"]).failed
+    assert "predicts nothing of 2 of 4 held-out pieces: its frames are those of others." in toy.outcome("skipping")["remarks"]
+
+
 def test_a_held_out_note_without_a_probability_costs_the_likelihood_alone(toy: Bench, tmp_path: Path) -> None:
     plugins = tmp_path / "plugins" / "datasets"
     plugins.mkdir(parents=True)
