@@ -209,6 +209,12 @@ def _header(tree: ast.Module, path: Path, kind: Kind) -> Header:
     for name, (line, _) in nodes.items():
         _refuse_near_miss(name, nodes, rules, path, line)
     header = {}
+    for name, line in _other_bindings(tree):
+        if name in rules:
+            raise PluginError(
+                f"{path}:{line}: {name} must be assigned a literal by itself at the top of the file, as it is read without "
+                f"importing it; expected {rules[name].expected}."
+            )
     for name, rule in rules.items():
         if name not in nodes:
             if rule.default is _Missing:
@@ -233,10 +239,27 @@ def _header(tree: ast.Module, path: Path, kind: Kind) -> Header:
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, tuple[int, ast.expr]]]:
     """Top-level ``NAME = value`` and ``NAME: type = value``."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        for target in targets:
+        for target in _targets(node):
             if isinstance(target, ast.Name) and target.id.isupper() and (value := getattr(node, "value", None)) is not None:
                 yield target.id, (node.lineno, value)
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    return node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+def _other_bindings(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Names that the file binds in another way, such as by an import or in an ``if``, with their lines."""
+    read = {id(target) for node in tree.body for target in _targets(node)}
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in read:
+            yield node.id, node.lineno
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name, node.lineno
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
 
 
 def _refuse_near_miss(name: str, present: Iterable[str], rules: dict[str, _Rule], path: Path, line: int) -> None:

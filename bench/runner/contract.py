@@ -66,9 +66,7 @@ def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_
             )
 
 
-def check_likelihood(
-    parts: Sequence[Any], pieces: Sequence[Piece], unit: str = "note", codec: NoteCodec | None = None, *, velocity: bool = True
-) -> None:
+def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = "note", codec: NoteCodec | None = None) -> None:
     """Refuse log probabilities of the wrong shape, above 0, not finite or all of them 0; a TrialError names the piece or field.
 
     Parameters
@@ -79,8 +77,6 @@ def check_likelihood(
     unit : {"note", "frame", "event"}
     codec : NoteCodec, optional
         Whose classes they are over; None if nobody knows which notes are of one class of time or duration.
-    velocity : bool
-        Whether the model has a velocity.
     """
     if len(parts) != len(pieces):
         raise TrialError(f"log_likelihood() returned {len(parts)} arrays for {len(pieces)} pieces.")
@@ -107,7 +103,7 @@ def check_likelihood(
     if not certain:
         return
     codes = np.concatenate([(codec or NoteCodec()).encode(piece.notes) for piece in pieces])
-    known = {"pitch", *(["velocity"] if velocity else []), *(["time", "duration"] if codec else [])}
+    known = {"pitch", "velocity", *(["time", "duration"] if codec else [])}
     if left := [i for i in certain if FIELDS[i] in known and len(np.unique(codes[:, i])) > 1]:
         raise TrialError(
             f"log_likelihood() gives every {FIELDS[left[0]]} of the held-out pieces probability 1, and they differ.",

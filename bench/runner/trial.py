@@ -449,7 +449,7 @@ class TrialTask:
             return ()
         own = getattr(model, "codec", None)
         codec = own if isinstance(own, NoteCodec) else None if _classes(model) else NoteCodec()
-        check_likelihood(parts, pieces, self.unit, codec, velocity=self.trial.velocity)
+        check_likelihood(parts, pieces, self.unit, codec)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         if left := sum(
             not len(part) and len(np.unique(piece.notes.onset)) > 1 for part, piece in zip(parts, pieces, strict=True)

@@ -165,6 +165,11 @@ class TestHeader:
             (HEADER + "PROMPT = 1\n", "{}:4: PROMPT is 1; expected one of True, False."),
             (HEADER + "PROMPT = bool(1)\n", "{}:4: PROMPT must be a literal, as it is read without importing the file; "
              "expected one of True, False."),
+            *((HEADER + f"{bound}\n", f"{{}}:{line}: PROMPT must be assigned a literal by itself at the top of the file, "
+              "as it is read without importing it; expected one of True, False.")
+              for line, bound in ((4, "from bench.api import PROMPT"), (4, "import bench as PROMPT"), (4, "PROMPT, X = True, 1"),
+                                  (5, "if True:\n    PROMPT = True"), (5, "PROMPT = True\nPROMPT |= False"),
+                                  (4, "for PROMPT in (): pass"))),
             (HEADER + 'LIKELYHOOD = "exact"\n', "{}:4: unknown header name LIKELYHOOD."),
             ('FEATURES = " "\n', "{}:1: FEATURES is ' '; expected a text in quotes."),
         ],
