@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from bench.plugins.header import Plugin
 from bench.runner.contract import check_fingerprint
 from bench.runner.prepare import Emit, make_cache, progress_events
 from bench.storage.files import hold
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,40 @@ class Weights:
 
 
 def make_model(plugin: Plugin, params: Mapping[str, Any]) -> Model:
-    """Import a model plug-in and make its model with these hyperparameters; a PluginError if it does not accept them."""
+    """Import a model plug-in and make its model with these hyperparameters.
+
+    Raises
+    ------
+    PluginError
+        If it does not accept them, or a method takes the contract's arguments in another order.
+    """
     try:
         model = load(plugin)(**params)
     except TypeError as error:
         raise PluginError(f"The model {plugin.name!r} can't be made with {dict(params)}: {error}.") from error
     if not isinstance(model, Model):
         raise PluginError(f"{plugin.path}: its Model isn't a bench.api.Model.", "Derive it: `class Model(bench.api.Model):`.")
+    for name, method in vars(Model).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            _check_order(plugin, name, [*inspect.signature(method).parameters][1:], getattr(model, name))
     return model
+
+
+def _check_order(plugin: Plugin, name: str, expected: list[str], method: Any) -> None:
+    """Refuse a method in which an argument of the contract has another's position, as all are given by position.
+
+    A plug-in's own names are its own business, such as `_seed`.
+    """
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):  # nothing that is called by a signature
+        return
+    given = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
+    if any(argument in expected and expected.index(argument) != place for place, argument in enumerate(given)):
+        raise PluginError(
+            f"{plugin.path}: {name}({', '.join(given)}) doesn't have its arguments in the order of bench.api.Model.",
+            f"They are given by position: {name}({', '.join(expected)}).",
+        )
 
 
 def locate(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:

@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 from bench.api import FIELDS, Budget, Notes, Piece, Run
-from bench.plugins.discovery import find_plugins, load
+from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
+from bench.runner.weights import make_model
 from bench.system import frameworks
 from bench.system.paths import Places, user_folders
 
@@ -52,7 +53,7 @@ class Case:
         return self.name
 
     def make(self) -> Any:
-        model = load(self.plugin)(**self.params)
+        model: Any = make_model(self.plugin, self.params)
         if self.plugin.header["NEEDS"] != "nothing":
             model.weights = model.find(Places.find().weights)
             if model.weights is None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench.api import compared, content_digest, download
+from bench.api import Model, compared, content_digest, download
 from bench.cli.app import app
 from bench.cli.listing import lacking_weights
 from bench.comparison.differences import differences
@@ -20,6 +20,7 @@ from bench.errors import DataError, PluginError, UsageError
 from bench.merging import merge_runs
 from bench.plugins.header import read_plugin
 from bench.runner.models import fetch_weights, verify_weights
+from bench.runner.weights import make_model
 from bench.system.paths import Places
 from tests.data.servers import Answer, Server, serving
 
@@ -255,3 +256,43 @@ def test_models_without_weights(toy: Bench) -> None:
         verify_weights("steady", **where)
     with pytest.raises(PluginError, match="no model plug-in named 'steadi'"):
         fetch_weights("steadi", **where)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("generate(self, prompts, seed, n_notes, constraint=None)", "generate(prompts, seed, n_notes, constraint)"),
+        ("generate(self, prompts, temperature, n_notes=8, seed=0)", "generate(prompts, temperature, n_notes, seed)"),
+        ("fit(self, valid, train, run)", "fit(valid, train, run)"),
+    ],
+)
+def test_arguments_in_another_order_are_refused_before_they_are_mixed_up(tmp_path: Path, body: str, said: str) -> None:
+    generate = "" if body.startswith("generate") else "    def generate(self, prompts, n_notes, seed): ...\n"
+    with pytest.raises(PluginError, match=r"in the order of bench\.api") as caught:
+        make(tmp_path, f"{generate}    def {body}: ...\n")
+    expected = {"generate": "generate(prompts, n_notes, seed, constraint)", "fit": "fit(train, valid, run)"}
+    assert caught.value.message.startswith(f"{tmp_path / 'mine.py'}: {said} ")
+    assert caught.value.hint == f"They are given by position: {expected[body.partition('(')[0]]}."
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "prompts, n_notes, seed",
+        "prompts, n, _seed, constraint=None",
+        "given, n, seed, *, constraint=None",
+        "*arguments",
+        "prompts, *more",
+    ],
+)
+def test_names_of_ones_own_for_arguments_are_allowed(tmp_path: Path, arguments: str) -> None:
+    assert make(tmp_path, f"    def generate(self, {arguments}): ...\n")
+
+
+def make(folder: Path, body: str) -> Model:
+    """Make the model of a plug-in whose class has this body."""
+    path = folder / "mine.py"
+    path.write_text(f'"""A model."""\nimport bench.api\nFEATURES = "few"\nclass Model(bench.api.Model):\n{body}')
+    plugin = read_plugin(path)
+    assert plugin is not None
+    return make_model(plugin, {})
