@@ -128,6 +128,15 @@ def test_a_real_table_stands_at_the_top():
     assert "| *median* |" in top
 
 
+def test_the_budget_is_that_of_the_example_in_its_unit():
+    report = (ROOT / "reports/example/report.md").read_text()
+    (budget,) = re.findall(r"One budget for every model: (\d+) yardstick-seconds", report)
+    (spent,) = re.findall(r"Really spent.*: ([\d.]+) \(\w+\) to ([\d.]+) \(\w+\) yardstick-seconds", report)
+    (sentence,) = re.findall(r"^Every network had the same budget.*?\.$", TEXTS[README], re.DOTALL | re.MULTILINE)
+    assert f"{budget} [yardstick-seconds](docs/specs.md#budget) a training" in sentence
+    assert " to ".join(spent) in sentence
+
+
 def test_the_example_conforms():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/contract", "-k", "echo"]
     environment = os.environ | {"BENCH_PLUGINS": str(ROOT / "examples/plugins")}
