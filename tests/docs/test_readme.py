@@ -1,5 +1,6 @@
 """The README and the manual agree with the project: commands, links, specs, paths and the example plug-in."""
 
+import fnmatch
 import os
 import re
 import subprocess
@@ -135,6 +136,11 @@ def test_the_budget_is_that_of_the_example_in_its_unit():
     (sentence,) = re.findall(r"^Every network had the same budget.*?\.$", TEXTS[README], re.DOTALL | re.MULTILINE)
     assert f"{budget} [yardstick-seconds](docs/specs.md#budget) a training" in sentence
     assert " to ".join(spent) in sentence
+
+
+def test_the_wheel_of_the_readme_is_no_file_for_git():
+    (wheel,) = re.findall(r"\./(midibench-\S+\.whl)", TEXTS[README])
+    assert any(fnmatch.fnmatch(f"/{wheel}", line) for line in (ROOT / ".gitignore").read_text().splitlines())
 
 
 def test_the_example_conforms():
