@@ -19,7 +19,7 @@ from bench.specs.schema import Spec
 from bench.specs.trials import Trial, in_folds, trial_key, unfold
 from bench.storage.files import FORMAT, DamagedError, NoLocksError, hold, timestamp, write_json
 from bench.storage.outcome import Done
-from bench.storage.records import RunRecord
+from bench.storage.records import Call, RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
 from bench.storage.stored import first_problem
@@ -47,7 +47,7 @@ class Merged:
     left_out : tuple of str
         Trials of a run that the merged spec doesn't have, with the run.
     repeat : str
-        Command that runs what is missing; empty if the runs were made from several specs.
+        Command that runs what is missing; empty if they were made from several specs, or from Python.
     """
 
     folder: Path
@@ -96,10 +96,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     sources = tried | done
     headers = {name: header for record in records for name, header in record.headers.items()}
     plugins = {name: digest for record in records for name, digest in record.plugins.items()}
-    # With the spec that all were made from, `bench run SPEC --name` goes on with what is missing.
-    asked = {(record.call.spec, record.call.file) for record in records}
-    origin = dict(zip(("spec", "file"), asked.pop(), strict=True)) if len(asked) == 1 else {}
-    call = {**origin, "command": ["bench", "merge", *map(str, runs), "--name", into.name]}
+    call = _asked([record.call for record in records], into.name)
     tokens = sorted(filter(None, (record.token for record in records)))
     merged = {
         **records[0].model_dump(),
@@ -108,7 +105,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         "token": hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:16] if tokens else "",
         "resumed": None,
         "finished": timestamp() if done.keys() >= planned.keys() else None,
-        "call": call,
+        "call": {**call.model_dump(), "command": ["bench", "merge", *map(str, runs), "--name", into.name]},
         "plugins": plugins,
         "headers": headers,
         "trials": [{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in planned.items()],
@@ -126,17 +123,28 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         len(planned.keys() & done.keys()),
         tuple(trial.label for key, trial in planned.items() if key not in done),
         tuple(f"{labels[key]} ({folder.path})" for key, folder in sources.items() if key not in planned),
-        _repeat(origin, spec, records[0].scale, into.name),
+        _repeat(call, spec, records[0].scale),
     )
 
 
-def _repeat(origin: Mapping[str, str | None], spec: Mapping[str, Any], scale: str, name: str) -> str:
-    """Build the command that goes on with a merged run; seeds have a comma at least, as one number would count them."""
-    if not (source := origin.get("file") or origin.get("spec")):
-        return ""
-    rows, seeds = ",".join(spec["models"]) or "none", ",".join(map(str, spec["seeds"]))
-    words = ["bench", "run", source, "--scale", scale, "--models", rows, "--seeds", f"{seeds},", "--name", name]
-    return shlex.join(words)
+def _asked(calls: Sequence[Call], name: str) -> Call:
+    """Unite what the runs were asked for: the spec that all were made from, if it is one, and the folders of each."""
+    one = len({(call.spec, call.file) for call in calls}) == 1
+    return Call(
+        spec=calls[0].spec if one else None,
+        file=calls[0].file if one else None,
+        references=next((call.references for call in calls if call.references is not None), None),
+        dataset=calls[0].dataset,
+        name=name,
+        data=tuple(dict.fromkeys(folder for call in calls for folder in call.data)),
+        plugins=tuple(dict.fromkeys(folder for call in calls for folder in call.plugins)),
+    )
+
+
+def _repeat(call: Call, spec: Mapping[str, Any], scale: str) -> str:
+    """Build the command that goes on with a merged run."""
+    rows = {"spec": call.file or call.spec, "models": tuple(spec["models"]), "seeds": tuple(spec["seeds"])}
+    return shlex.join(call.model_copy(update=rows).run_command(scale))
 
 
 def _sound(folder: RunFolder, record: RunRecord) -> RunRecord:

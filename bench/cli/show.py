@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -92,7 +93,8 @@ def merge(
     for label in merged.missing:
         print_line(console, f"missing: {label}: no run has done it")
     if merged.missing and merged.repeat:
-        print_line(console, f"`{merged.repeat}` runs what is missing")
+        where = "" if out is None else f" {shlex.join(['--out', str(out)])}"
+        print_line(console, f"`{merged.repeat}{where}` runs what is missing")
     result = write_report(merged.folder, lambda event: None)
     if not quiet:
         print_line(console, f"{merged.trials} trials are done")

@@ -17,26 +17,8 @@ MIB = 2**20
 def command(report: Report) -> str:
     """Command that reproduces this run; the Python call for a run without a command."""
     call = report.run.call
-    if call.command is not None:
-        return shlex.join(call.command)
-    if call.spec is None or call.references is not None:
-        return f"bench.run(...) from Python, with the spec in {report.folder.name}/run.json"
-    words = ["bench", "run", call.spec, "--scale", report.run.scale]
-    if call.models is not None:
-        words += ["--models", ",".join(call.models) or "none"]
-    if call.dataset is not None:
-        words += ["--dataset", call.dataset]
-    if (seeds := call.seeds) is not None:
-        # One seed alone needs its comma: `5` asks for five.
-        words += ["--seeds", str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
-    for option, folders in (("data", call.data), ("plugins", call.plugins)):
-        for folder in folders:
-            words += [f"--{option}", folder]
-    if call.name is not None:
-        words += ["--name", call.name]
-    if call.jobs is not None:
-        words += ["--jobs", str(call.jobs)]
-    return shlex.join(words)
+    words = call.run_command(report.run.scale) if call.command is None else call.command
+    return shlex.join(words) or f"bench.run(...) from Python, with the spec in {report.folder.name}/run.json"
 
 
 def rows(report: Report) -> list[tuple[str, str]]:

@@ -270,6 +270,27 @@ class Call(Stored):
     jobs: int | None = None
     command: tuple[str, ...] | None = None
 
+    def run_command(self, scale: str) -> list[str]:
+        """Compose the `bench run` that asks for the same; empty where only Python can."""
+        if self.spec is None or self.references is not None:
+            return []
+        words = ["bench", "run", self.spec, "--scale", scale]
+        if self.models is not None:
+            words += ["--models", ",".join(self.models) or "none"]
+        if self.dataset is not None:
+            words += ["--dataset", self.dataset]
+        if (seeds := self.seeds) is not None:
+            # One seed alone needs its comma: `5` asks for five.
+            words += ["--seeds", str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
+        for option, folders in (("data", self.data), ("plugins", self.plugins)):
+            for folder in folders:
+                words += [f"--{option}", folder]
+        if self.name is not None:
+            words += ["--name", self.name]
+        if self.jobs is not None:
+            words += ["--jobs", str(self.jobs)]
+        return words
+
 
 class RunRecord(Stored):
     """``run.json``.

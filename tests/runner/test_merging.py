@@ -1,6 +1,7 @@
 """Runs of one spec, made apart, become the run that one machine would have made."""
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from bench.storage.run_folder import RunFolder
 from bench.system.disk import MOST_RESULT, DamagedFileError
 from bench.verification import verify_run
 
-from .conftest import PLUGINS, Bench
+from .conftest import Bench
 
 CLOCKED = ("seconds", "yardsticks", "rate", "memory", "per_second")
 
@@ -77,15 +78,15 @@ def test_what_is_missing_is_run_by_the_command_that_is_said(toy: Bench) -> None:
     toy.write({"steady": {}, "staged": {}}, references=["median"])
     for name, models, seeds in (("first", ["steady"], [0, 1]), ("second", ["staged"], [2])):
         toy.run(reports=False, name=name, models=models, seeds=seeds)
-    merged = merge_runs([toy.out / "runs" / name for name in ("first", "second")], toy.out / "runs" / "both")
-    assert merged.missing
-    words = shlex.split(merged.repeat)
+    said = CliRunner().invoke(app, ["merge", "first", "second", "--name", "both", "--out", str(toy.out)])
+    assert (said.exit_code, said.output.count("missing: ")) == (3, 3), said.output
+    words = shlex.split(re.findall(r"`(.*)` runs what is missing", said.output)[0])
     assert words[:2] == ["bench", "run"]
-    done = CliRunner().invoke(app, [*words[1:], "--plugins", str(PLUGINS), "--out", str(toy.out), "--no-sound", "--quiet"])
+    done = CliRunner().invoke(app, [*words[1:], "--no-sound", "--quiet"])
     assert done.exit_code == 0, done.output
-    record = RunFolder(merged.folder).read()
-    assert len(record.trials) == merged.trials + len(merged.missing)
-    assert all(RunFolder(merged.folder).outcome(planned.key) for planned in record.trials)
+    both = RunFolder(toy.out / "runs" / "both")
+    assert len(planned := both.read().trials) == 9
+    assert all(both.outcome(trial.key) for trial in planned)
 
 
 @pytest.mark.parametrize(
