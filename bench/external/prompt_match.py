@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -48,7 +48,7 @@ class Opening:
     rest : Notes or None
         The notes after the prompt, on its clock, if the file begins with it in any transposition; else None.
     remark : str
-        Why it is suspicious; empty for ``prompt`` and ``other``.
+        Why it is suspicious; empty for ``other``, and for ``prompt`` unless the user says that there is none.
     """
 
     start: Start
@@ -98,11 +98,13 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
     rule : PromptRule
         ``auto`` cuts off the prompt if the file begins with its pitches, in order and untransposed; where it begins with nearly
         the prompt, the opening has a remark, and what counts is in doubt. ``included`` also cuts off a transposed prompt, and as
-        many notes as the prompt has where it isn't recognised. ``absent`` cuts nothing.
+        many notes as the prompt has where it isn't recognised. ``absent`` cuts nothing, but what begins with the prompt has a
+        remark, unless the prompt is short enough to begin a file by chance.
     """
     begin = opening(notes, prompt)
-    if rule == "absent":  # the user knows that any similarity is chance
-        return _behind(notes, prompt), Opening(begin.start, begin.rest), False
+    if rule == "absent":
+        found = begin.remark or ("it begins with the prompt" if begin.start == "prompt" and len(prompt) >= TELLING else "")
+        return _behind(notes, prompt), replace(begin, remark=found and f"{found}: counted nevertheless"), False
     if begin.rest is not None and (rule == "included" or begin.start == "prompt"):
         remark = f"{begin.remark}: cut off" if begin.remark else ""
         return begin.rest, Opening(begin.start, begin.rest, remark), True

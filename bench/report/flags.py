@@ -239,8 +239,8 @@ FLAGS = (
     ),
     Flag(
         "prompt in doubt",
-        "Some files of this system begin with nearly the prompt, or with it in another key, so it is doubtful where their "
-        "continuation begins, and what the row's numbers are worth.",
+        "Some files of this system begin with nearly the prompt, with it in another key, or with it though it was said to be "
+        "absent, so it is doubtful where their continuation begins, and what the row's numbers are worth.",
         _begins_oddly,
     ),
 )

@@ -364,6 +364,7 @@ def test_continuations_that_restate_their_prompt_are_scored_whole(call: Call, tm
     assert trial["params"] == {"prompt": "absent"}
     report = (folder / "report.md").read_text()
     assert "--prompt absent --scale cpu" in report
+    assert rows(folder)["mine"]["flags"].endswith("prompt in doubt")
     assert "As asked (--prompt absent), nothing was cut off" in report
 
 

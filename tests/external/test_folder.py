@@ -434,14 +434,24 @@ class TestTheRuleForPrompts:
         ]
         assert treated(self.read(mixed, "included")) == "As asked (--prompt included), the prompt was cut off all of them"
 
-    def test_what_the_user_knows_is_not_odd(self, mixed: Path) -> None:
-        """A continuation may begin as its prompt does, or as another's."""
+    def test_a_prompt_that_counts_as_continuation_is_odd(self, mixed: Path) -> None:
+        """The user says that there is none; a continuation may begin as another piece's prompt does."""
+        put(mixed, "2.mid", 60, 64, 62, 65, 67, 69, 72, 71, 60)  # nearly the prompt
         found = self.read(mixed, "absent")
-        assert (warnings(found), counts(found)["odd"]) == ([], 0)
+        assert warnings(found) == [
+            "looks odd: 0.mid: it begins with the prompt: counted nevertheless",
+            "looks odd: 1.mid: its first 8 notes are the prompt's, 2 semitones up: counted nevertheless",
+            "looks odd: 2.mid: its first 8 notes are nearly the prompt's (8 pitches), but not in its order: counted nevertheless",
+        ]
+        assert counts(found)["odd"] == 3
         assert treated(found) == "As asked (--prompt absent), nothing was cut off: all their notes count as continuation"
         others = [target(i, line(*(p + 5 * i for p in LONG))) for i in range(2)]
         put(mixed, "1.mid", *LONG)
         assert read_external(mixed, others, N, "absent").notes[1, 0].pitch.tolist() == [60, 62, 64, 65]
+
+    def test_a_short_prompt_may_begin_a_continuation_by_chance(self, folder: Path) -> None:
+        put(folder, "0.mid", 60, 62, 64, 65, 67)
+        assert warnings(read_external(folder, [target(0, line(60, 62))], N, "absent")) == []
 
     def test_a_continuation_that_restates_its_prompt_is_whole(self, folder: Path) -> None:
         """With auto its 8 notes would be taken for the prompt, and none be left."""
