@@ -435,7 +435,10 @@ def _corpus(
     for place in places:
         try:
             if (place / name).is_file():
-                return place / name, load_corpus(place / name)
+                corpus = load_corpus(place / name)
+                if corpus.fingerprint == key:
+                    return place / name, corpus
+                raise DataError(f"{place / name} holds other music than its name says.")
         except DataError as error:
             emit({"event": "message", "text": f"{error.message} It is parsed again."})
     apart = bool(job.get("isolated"))

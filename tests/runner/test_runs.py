@@ -329,6 +329,18 @@ def test_a_damaged_cache_is_parsed_again(toy: Bench) -> None:
     assert read_target_file(toy.run_folder / "targets.npz").facts["pieces"]["train"] == 4
 
 
+def test_a_parsed_dataset_under_the_name_of_another_is_parsed_again(toy: Bench) -> None:
+    toy.write({"steady": {}})
+    toy.run()
+    (corpus,) = (toy.out / ".cache" / "corpora").glob("*.npy")
+    good = corpus.read_bytes()
+    save_corpus(corpus, Splits((), (), load_corpus(corpus).test), "of other options")
+    toy.run()
+    said = f"{corpus} holds other music than its name says. It is parsed again."
+    assert said in [event.get("text") for event in toy.events]
+    assert corpus.read_bytes() == good
+
+
 def test_results_belong_to_the_music_as_it_was_read(toy: Bench) -> None:
     toy.write({"steady": {}})
     assert toy.run().failed == 0
