@@ -26,12 +26,15 @@ def model(
     import bench.plugins
     from bench.plugins.discovery import find_plugins
     from bench.plugins.header import NAME
+    from bench.specs.schema import UNTRAINED
     from bench.system.disk import exists, write_file
 
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} can't name a model.", "A name has letters a-z or A-Z, digits, _ and - alone, such as my-model."
         )
+    if meaning := {"none": "`--models none` means no model at all", UNTRAINED: "it is the name of a reference row"}.get(name):
+        raise UsageError(f"{name!r} can't name a model: {meaning}.", f"Choose another name, such as my-{name}.")
     if name in find_plugins("model"):
         raise UsageError(f"There is a model {name!r} already: it comes with bench.", "Choose another name.")
     template = Path(bench.plugins.__file__).with_name("model.py.j2").read_text(encoding="utf-8")

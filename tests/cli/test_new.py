@@ -95,6 +95,8 @@ def test_a_folder_of_its_name_is_no_module(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("lstm", "There is a model 'lstm' already: it comes with bench."),
+        ("none", "'none' can't name a model: `--models none` means no model at all."),
+        ("untrained", "'untrained' can't name a model: it is the name of a reference row."),
         ("bench", "'bench' is the name of a module, which bench.py could hide from Python."),
         ("random", "'random' is the name of a module, which random.py could hide from Python."),
         ("sys", "'sys' is the name of a module, which sys.py could hide from Python."),
