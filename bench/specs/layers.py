@@ -150,7 +150,7 @@ def _mapping(data: Any, key: str) -> dict[str, Any]:
 
 
 def fold(layers: Sequence[Document]) -> Document:
-    """Overlay each layer on those before it, and keep the positions of its keys."""
+    """Overlay each layer on those before it, and keep the positions of its keys; a SpecError for null instead of a row."""
     return reduce(_overlaid, layers)
 
 
@@ -165,6 +165,14 @@ def at_scale(layers: Sequence[Document], scale: str | None) -> list[Document]:
 
 
 def _overlaid(base: Document, over: Document) -> Document:
+    rows = _mapping(base.data, "models")
+    for row, choice in _mapping(over.data, "models").items():
+        if choice is None and row in rows:  # it would stay as it is, and who writes this hardly means that
+            raise over.error(
+                ("models", row),
+                f"null doesn't remove the row {row}: the spec has it already, and it would run as it is.",
+                "Leave it out here, and name the rows to run: --models.",
+            )
     # A key that no layer has is reported as missing from the first layer.
     marks = {address: mark for address, mark in over.marks.items() if address}
     return Document(overlay(base.data, over.data), base.marks | marks)

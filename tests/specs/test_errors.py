@@ -282,3 +282,23 @@ class TestExtends:
     def test_a_mistake_in_this_file_is_named_here(self, tmp_path):
         said = refusal(tmp_path, "extends: smoke\nmodels:\n  lstm:\n    params:\n      unitz: 1\n")
         assert said.startswith("mine.yaml:5: models.lstm.params.unitz: the model 'lstm'")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("extends: table2\ntitle: Mine\nmodels:\n  lstm:\n  vae: null\n", "mine.yaml:4: models.lstm"),
+        (GOOD + "scales:\n  smoke:\n    models: {lstm: null}\n", "mine.yaml:8: models.lstm"),
+    ],
+)
+def test_null_for_a_row_that_is_there(tmp_path, text, place):
+    assert refusal(tmp_path, text) == (
+        f"{place}: null doesn't remove the row lstm: the spec has it already, and it would run as it is.\n"
+        "Leave it out here, and name the rows to run: --models."
+    )
+
+
+def test_an_empty_row_that_is_new_takes_the_defaults(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: dropout-grid\nmodels: {vae: null}\n")
+    assert load_spec(path, scale=None).models["vae"].params == {}
