@@ -7,12 +7,13 @@ trial's key, so a completed trial is never repeated, and an interrupted one resu
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import PluginError, SpecError, did_you_mean
+from bench.formatting import listed
 from bench.plugins.digest import imported_packages, source_digest
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
@@ -26,7 +27,7 @@ from bench.storage.files import FORMAT, is_intact_file, make_way, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import Prepared
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import read_targets, targets_digest
+from bench.storage.samples import Target, read_targets, targets_digest
 from bench.system import frameworks, provenance
 from bench.system.paths import Places
 
@@ -79,6 +80,7 @@ class Session:
         self.positions = {key: i for i, key in enumerate(trials, 1)}
         targets = read_targets(self.folder.targets)
         waiting = {key: trial for key, trial in trials.items() if not self.folder.is_done(key, targets)}
+        self._name_left_out(targets)
         record = self.folder.create(
             self.spec.model_dump(mode="json"),
             provenance.collect(pythons),
@@ -94,6 +96,19 @@ class Session:
         self._run_trials(waiting, pythons, prepared)
         self._describe_done(trials.keys() - waiting.keys(), trials)
         self.folder.finish(record)
+
+    def _name_left_out(self, targets: Sequence[Target]) -> None:
+        """Name finished rows and seeds of the folder's run that this one hasn't, as of one that was merged or scored."""
+        before = self.folder.read_if_intact()
+        planned = {(trial.system, trial.seed) for trial in self.trials.values()}
+        rows: dict[str, None] = {}
+        for entry in before.trials if before else ():
+            system, seed = entry.trial["system"], entry.trial["seed"]
+            if (system, seed) not in planned and self.folder.is_done(entry.key, targets):
+                rows[f"{system}, seed {seed}"] = None
+        if rows:
+            text = f"No longer in this run, though done: {listed(list(rows))}. Their results stay in trials/."
+            self.display({"event": "message", "text": text})
 
     def _with_weights(self, trial: Trial) -> Trial:
         """Identify the weights that a trial's model comes with, before anything starts: so missing ones are reported at once."""

@@ -587,6 +587,9 @@ def test_a_run_of_its_own_name(toy: Bench, tmp_path: Path, monkeypatch: pytest.M
     assert run("nightly").exit_code == 0
     assert (toy.out / "runs" / "nightly" / "report.html").is_file()
     assert run("nightly", "--seeds", "2").exit_code == 0, "the same spec with other options goes on there"
+    toy.run(name="nightly", seeds=[0])
+    (said,) = [event["text"] for event in toy.events if event["event"] == "message" and "No longer" in event["text"]]
+    assert said == "No longer in this run, though done: ready, seed 1. Their results stay in trials/."
     assert [folder.name for folder in (toy.out / "runs").iterdir() if folder.is_dir()] == ["nightly"]
     assert find_run("latest", toy.out) == find_run("nightly", toy.out) == toy.out / "runs" / "nightly"
     assert "--name nightly" in (toy.out / "runs" / "nightly" / "report.md").read_text()
