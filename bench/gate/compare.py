@@ -100,11 +100,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
 
     >>> list(differences({"notes": 64, "budget": {"epochs": 3}}, {"notes": 64, "budget": {"epochs": 5}}))
     ['budget.epochs is 5, was 3']
+    >>> list(differences({"torch": {"torch": "2.13.0", "python": "3.11"}}, {"keras": {"keras": "3.1"}}))
+    ['torch is missing', 'keras is new']
     """
     for key in dict.fromkeys((*before, *now)):
         old, new = before.get(key, NOTHING), now.get(key, NOTHING)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from differences(old, new, f"{prefix}{key}.")
+        elif isinstance(old, Mapping) or isinstance(new, Mapping):  # as of a framework that no row of one side uses
+            yield f"{prefix}{key} is {'missing' if new is NOTHING else 'new'}"
         elif old != new:
             yield f"{prefix}{key} is {new}, was {old}"
 
