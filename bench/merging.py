@@ -128,7 +128,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
 
 
 def _asked(calls: Sequence[Call], name: str) -> Call:
-    """Unite what the runs were asked for: the spec that all were made from, if it is one, and the folders of each."""
+    """Unite what the runs were asked for: the spec that all were made from, if it is one, and the folders that are here."""
     one = len({(call.spec, call.file) for call in calls}) == 1
     return Call(
         spec=calls[0].spec if one else None,
@@ -136,9 +136,24 @@ def _asked(calls: Sequence[Call], name: str) -> Call:
         references=next((call.references for call in calls if call.references is not None), None),
         dataset=calls[0].dataset,
         name=name,
-        data=tuple(dict.fromkeys(folder for call in calls for folder in call.data)),
-        plugins=tuple(dict.fromkeys(folder for call in calls for folder in call.plugins)),
+        data=_here(folder for call in calls for folder in call.data),
+        plugins=_without_copies(_here(folder for call in calls for folder in call.plugins)),
     )
+
+
+def _here(folders: Iterable[str]) -> tuple[str, ...]:
+    """Drop folders of other machines, which a command refuses."""
+    return tuple(folder for folder in dict.fromkeys(folders) if Path(folder).exists())
+
+
+def _without_copies(folders: Sequence[str]) -> tuple[str, ...]:
+    """Drop folders of plug-ins that one before them has too, as another checkout: two of one name are refused."""
+    kept: dict[str, set[str]] = {}
+    for folder in folders:
+        files = {path.name for path in ([Path(folder)] if Path(folder).is_file() else Path(folder).rglob("[!_.]*.py"))}
+        if not any(files & others for others in kept.values()):
+            kept[folder] = files
+    return tuple(kept)
 
 
 def _repeat(call: Call, spec: Mapping[str, Any], scale: str) -> str:

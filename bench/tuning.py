@@ -193,10 +193,10 @@ def collect(folder: RunFolder, rows: Mapping[str, tuple[str, int, dict[str, Any]
 def _trained(row: str, number: int, params: Mapping[str, Any], outcome: Done | Failed, spec: Spec) -> Trained:
     if isinstance(outcome, Failed):
         return Trained(row, number, params)
-    exceeded = outcome.training.exceeded
+    compute = spec.models[row].budget.over(spec.budget).compute
+    exceeded = 0.0 if compute is None else outcome.training.exceeded
     scores = [(score, name) for name in (() if exceeded else SCORES) if (score := best_score(outcome, name)) is not None]
     training, speed, updates = outcome.training, outcome.yardstick, None
-    compute = spec.models[row].budget.over(spec.budget).compute
     if compute and compute.seconds and training.updates:
         on_gpu = outcome.trial.get("device") == "cuda"
         spent = training.seconds if on_gpu else training.core_seconds

@@ -263,7 +263,9 @@ class Run:
         """Share that was used at an evaluation, without what may end behind the end; None before that."""
         share, updates = self._clock_share(), None if "updates" not in entry else int(entry["updates"])
         since = _difference(updates, self._looked[0])
-        if since is None and (self._asked or not self.history):  # an evaluation alone; or what counts, in a single pass
+        # Where nobody tells the updates: an evaluation alone, after the share was asked for; or a row that counts, in one pass.
+        counts = not (self.history or self._asked) and entry.get("share", 1.0) <= 1
+        if since is None and (counts or (self._asked and self._looked[1] >= _NEARLY)):
             since = 1
         self._asked = False
         self._look(share, updates, since)
@@ -392,6 +394,9 @@ def seed_for(*names: object) -> int:
 
 #: Bytes of a training's log: it is part of the outcome, and sent as events, which may be twice as much.
 MOST_LOG = 1 << 25
+
+#: Share of a budget in seconds at which what follows may be the last update and evaluation, where nobody tells the updates.
+_NEARLY = 0.9
 
 #: Greatest value of a log that is kept.
 _MOST = 1e15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -193,6 +194,8 @@ def _holds_run(folder: Path) -> bool:
     try:
         return exists(folder / "run.json") and is_file(folder / "run.json")
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no file can have that name
+            return False
         raise _unread(folder, error) from error
 
 

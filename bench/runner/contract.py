@@ -112,13 +112,19 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
 
 
 def every_pitch(pieces: Sequence[Piece]) -> list[Piece]:
-    """Begin a piece 128 times, its last note with another pitch in each; nothing if none has two notes one after another."""
+    """Begin a piece again and again, its last note with another pitch that occurs in the pieces each time.
+
+    Nothing if no piece has two notes one after another.
+    """
     for piece in pieces:
         head = piece.notes[:PROBED]
         if (later := np.flatnonzero(np.diff(head.onset) > 0)).size:
-            last = int(later[-1]) + 1
-            columns = [getattr(head, name)[: last + 1].copy() for name in COLUMNS]
-            return [replace(piece, notes=_at_pitch(columns, pitch)) for pitch in range(128)]
+            columns = [getattr(head, name)[: int(later[-1]) + 2] for name in COLUMNS]
+            occurring = np.unique(np.concatenate([one.notes.pitch for one in pieces]))
+            # Each with an identity of its own: a model may keep what it made of a piece.
+            return [
+                replace(piece, id=f"{piece.id}, pitch {pitch}", notes=_at_pitch(columns, pitch)) for pitch in occurring.tolist()
+            ]
     return []
 
 
@@ -129,7 +135,7 @@ def _at_pitch(columns: Sequence[NDArray[Any]], pitch: int) -> Notes:
 
 
 def check_sum(nats: Sequence[float]) -> None:
-    """Refuse an exact likelihood that gives all pitches of a note more than 1 together.
+    """Refuse an exact likelihood that gives several pitches of one note more than 1 together.
 
     As one in base-10 logarithms does, or one that sees the note that it predicts.
 
@@ -143,9 +149,10 @@ def check_sum(nats: Sequence[float]) -> None:
     TrialError
         Names the sum.
     """
-    total = float(np.exp(np.array(nats, np.float64)).sum())
-    if not total <= 1 + SUM_TOLERANCE:
+    given = np.array(nats, np.float64)
+    total = float(np.exp(given[np.isfinite(given)]).sum())
+    if total > 1 + SUM_TOLERANCE:
         raise TrialError(
-            f"log_likelihood() gives the 128 pitches that a note may have the probability {total:.3g} in all; it is 1 at most.",
+            f"log_likelihood() gives {len(given)} pitches of one note the probability {total:.3g} in all; it is 1 at most.",
             "Are they natural logarithms, and does the model see nothing of a note that it predicts?",
         )

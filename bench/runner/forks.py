@@ -15,12 +15,13 @@ def begin() -> None:
     _worker = os.getpid()
 
 
-def end() -> None:
+def end(error: BaseException | None = None) -> None:
     """End this process if it is a fork of the worker; call it after a plug-in's code, before anything is stored.
 
-    The lock of the trial's folder is no help: a fork has it too.
+    The lock of the trial's folder is no help: a fork has it too. The exit code is 1, or that of a SystemExit.
     """
     if _worker not in (None, os.getpid()):
         print(f"Process {os.getpid()}, a fork of the plug-in's code, came back from it: it is ended here.", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(1)
+        code = getattr(error, "code", 1) or 0  # of sys.exit() it is None
+        os._exit(code if isinstance(code, int) else 1)

@@ -189,7 +189,7 @@ class TrialTask:
         except BaseException as error:  # a plug-in may leave by sys.exit, and a library's panic is no Exception
             traceback.print_exc()
             sys.stderr.flush()
-            forks.end()
+            forks.end(error)
             failure = Failure(
                 **describe(error),
                 phase=self.phase,
@@ -254,11 +254,11 @@ class TrialTask:
             {(division.places[piece], sample): notes for (piece, sample), notes in generated.items()},
             *self._likelihood(model, kind, division),
         )
-        self._probe(model, kind, division)
         self._remark_on_weights(samples)
         self._remark_on_code(plugin)
         facts = self._facts(model)
         self.peak = peak_bytes()
+        self._probe(model, kind, division)
         self.phase = "originality"  # measured here, because scoring does not read the training pieces
         copied = measure_samples(division.corpus.train, generated, targets, takes_prompt)
         self.phase = "write"
@@ -304,6 +304,7 @@ class TrialTask:
         if source := self.job.get("weights"):
             model.weights = Path(source)
             self._check_weights(model)
+        forks.end()
         _check_likelihood(model, plugin)  # before a training that would be lost by it
         return model
 
@@ -462,12 +463,13 @@ class TrialTask:
         return sums, counts, np.array([division.pieces[i] for i, _ in predicted], np.int64)
 
     def _probe(self, model: Model, kind: Literal["exact", "bound"] | None, division: Division) -> None:
-        """Ask for the probability of each pitch that a note may have: together they are 1 at most, if they are probabilities."""
+        """Ask for the probabilities of pitches that a note may have: together they are 1 at most, if they are probabilities."""
         if kind != "exact" or self.unit != "note" or not (pieces := every_pitch(division.corpus.test)):
             return
+        self.phase = "likelihood"
         try:
             nats = [float(np.asarray(part)[-1, 0]) for part in model.log_likelihood(pieces)]
-        except Exception:  # such as of a vocabulary that lacks a pitch
+        except Exception:  # such as of a model that knows the held-out pieces alone
             traceback.print_exc()
             return
         check_sum(nats)

@@ -103,7 +103,8 @@ def _check_order(plugin: Plugin, name: str, expected: list[str], method: Any) ->
     except (TypeError, ValueError):  # nothing that is called by a signature
         return
     given = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
-    if any(argument in expected and expected.index(argument) != place for place, argument in enumerate(given)):
+    taken = [argument for argument in expected if argument != "constraint" or plugin.header["CONSTRAINT"]]
+    if any(argument in taken and taken.index(argument) != place for place, argument in enumerate(given)):
         raise PluginError(
             f"{plugin.path}: {name}({', '.join(given)}) doesn't have its arguments in the order of bench.api.Model.",
             f"They are given by position: {name}({', '.join(expected)}).",

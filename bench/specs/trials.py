@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -49,8 +48,10 @@ class Trial(Frozen):
         unset = {name: True for name in ("harmony", "fold", "pretrained", "weights") if not getattr(self, name)}
         unset |= {"velocity": True} if self.velocity else {}
         left_out: dict[str, Any] = {"budget": {"timeout"}} | unset
-        own = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)  # in whatever order a spec has them
-        text = "\x1f".join([own, *more])
+        # Hyperparameters and options are given by name, so a spec's order is none of theirs; what is in one may have an order.
+        dataset = self.dataset.model_copy(update={"options": dict(sorted(self.dataset.options.items()))})
+        ordered = self.model_copy(update={"params": dict(sorted(self.params.items())), "dataset": dataset})
+        text = "\x1f".join([ordered.model_dump_json(exclude=left_out), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

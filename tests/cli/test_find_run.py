@@ -32,6 +32,8 @@ def test_the_latest_is_no_search_and_no_hidden_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no run 'ol'") as missing:
         find_run("ol", tmp_path)
     assert missing.value.hint.startswith("Did you mean 'old'?")
+    with pytest.raises(UsageError, match="There is no run 'xxx"):
+        find_run("x" * 300, tmp_path)
 
 
 @pytest.mark.parametrize(

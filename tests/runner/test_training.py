@@ -212,6 +212,30 @@ def test_what_goes_beyond_a_budget_in_seconds_is_seen_whatever_is_logged(
     assert summary.share == pytest.approx(used, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("asked", "share", "used"),
+    [
+        (None, 1.0, 1.0),  # a row that counts, in a single pass
+        (None, 5.0, 5.0),  # as it says itself
+        (1.0, 1.0, 5.0),  # the rest wasn't asked for
+        (9.5, 5.0, 1.0),  # the last update and the evaluation
+    ],
+)
+def test_a_single_evaluation_without_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: float | None, share: float, used: float
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(TrainingRun, "core_seconds", property(lambda run: now))
+    run = run_in(tmp_path, Budget(seconds=10.0))
+    run.begin()
+    if asked is not None:
+        now = asked
+        run.share()
+    now = 50.0
+    run.log(1, loss=1.0, notes=10, share=share)
+    assert run.summary(wall=1.0).share == used
+
+
 def test_the_last_update_of_a_budget_in_notes_may_end_behind_it(tmp_path: Path) -> None:
     for updates, held in ((1, True), (2, False)):
         run = run_in(tmp_path / str(updates), Budget(notes=100))

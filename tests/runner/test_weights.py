@@ -283,6 +283,7 @@ def test_arguments_in_another_order_are_refused_before_they_are_mixed_up(tmp_pat
         "given, n, seed, *, constraint=None",
         "*arguments",
         "prompts, *more",
+        "prompts, n_notes, seed, temperature=1.0, constraint=None",  # its header says that it gets no constraint
     ],
 )
 def test_names_of_ones_own_for_arguments_are_allowed(tmp_path: Path, arguments: str) -> None:

@@ -198,6 +198,11 @@ class TestBudgets:
         text = "title: T\ndataset: {{name: chorales, options: {}}}\nmodels: {{lstm: {{params: {}}}}}\n"
         keys = {unfold(load(tmp_path, text.format(*pair), scale="cpu"))[-1].digest() for pair in zip(*orders, strict=True)}
         assert len(keys) == 1
+        trial = unfold(load(tmp_path, text.format("{limit: 40}", "{layers: 1}"), scale="cpu"))[-1]
+        nested = [
+            trial.model_copy(update={"params": {"layers": dict(pairs)}}) for pairs in ((("a", 1), ("b", 2)), (("b", 2), ("a", 1)))
+        ]
+        assert nested[0].digest() != nested[1].digest(), "what is in one may have an order"
 
     def test_other_updates_are_another_trial(self, tmp_path):
         texts = [self.COMPUTE, self.COMPUTE.replace("updates: 40", "updates: 41")]
