@@ -143,10 +143,10 @@ def test_samples_continue_their_prompts_and_are_written_as_midi(toy: Bench) -> N
     assert samples.likelihood_piece is not None
     assert samples.likelihood_piece.tolist() == [0, 1, 2, 3, 4]
     lengths = np.array([60, 15, 60, 15, 60])
-    np.testing.assert_allclose(samples.likelihood_sum, np.outer(lengths, np.full(4, -math.log(4))))
+    np.testing.assert_allclose(samples.likelihood_sum, np.outer(lengths, np.full(4, -math.log(128))))
     likelihood = toy.outcome("steady")["likelihood"]
     assert (likelihood["pieces"], likelihood["notes"]) == (5, 210)
-    assert likelihood["bits_per_note"] == pytest.approx(8)
+    assert likelihood["bits_per_note"] == pytest.approx(28)
     midi = read_midi(toy.trials()["steady", 0] / "midi" / "piece-002.mid")
     assert midi.pitch.tolist() == [*targets[2].prompt.pitch, *samples.notes[2, 0].pitch]
 
