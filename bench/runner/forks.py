@@ -23,5 +23,5 @@ def end(error: BaseException | None = None) -> None:
     if _worker not in (None, os.getpid()):
         print(f"Process {os.getpid()}, a fork of the plug-in's code, came back from it: it is ended here.", file=sys.stderr)
         sys.stderr.flush()
-        code = getattr(error, "code", 1) or 0  # of sys.exit() it is None
+        code = (error.code or 0) if isinstance(error, SystemExit) else 1
         os._exit(code if isinstance(code, int) else 1)
