@@ -156,10 +156,8 @@ class TrainingRun(Run):
             if updates is None and len(self.history) == 1:  # such as of a row that counts: one pass, whatever the budget
                 return share
             earlier = sum(entry["notes"] for entry in self.history[:-1]) / budget.notes
-            share, made = (
-                max(share, earlier + last["notes"] / budget.notes),
-                self.history[-2].get("updates") if self.history[:-1] else 0,
-            )
+            share = max(share, earlier + last["notes"] / budget.notes)
+            made = self.history[-2].get("updates") if self.history[:-1] else 0
             number = None if updates is None or made is None else int(updates - made)
             return float(max(min(share, 1.0), without_last(earlier, share, number)))
         return float(max(min(share, 1.0), last["over"])) if "over" in last else share

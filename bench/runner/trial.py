@@ -318,11 +318,11 @@ class TrialTask:
     def _check_unchanged(self, model: Model) -> None:
         """Refuse a result of other code or weights than those of its key, as of what was read late."""
         forks.end()
-        check_unchanged()
         try:
+            check_unchanged()
             self._check_weights(model)
-        except DataError:
-            processes.remove(self.folder / "checkpoint")  # it may be that of the others
+        except (DataError, PluginError):
+            processes.remove(self.folder / "checkpoint")  # it may be that of the others, and so may results that were taken
             raise
 
     def _fit(self, model: Model, division: Division, yardstick: float | None, take: Callable[[float], None]) -> Training:
@@ -424,7 +424,7 @@ class TrialTask:
         check_samples(parts, targets, self.trial.protocol.notes, takes_prompt)
         notes = {(division.places[piece], 0): notes for piece, notes in enumerate(parts)}
         samples = Samples(notes, *self._likelihood(model, kind, division))
-        self._check_unchanged(model)
+        forks.end()
         path = samples_file(self.folder, share)
         path.parent.mkdir(exist_ok=True)
         write_samples(path, samples)
