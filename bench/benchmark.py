@@ -43,6 +43,8 @@ class RunResult:
         Which differences between models are significant, in a sentence; empty without reports.
     table2 : Grid or None
         The report's first table as texts; None without reports. A notebook shows it with the verdict.
+    flags : dict of str to str
+        The rows that have a flag, by the flag; empty without reports.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class RunResult:
     reports: list[Path] = field(default_factory=list)
     verdict: str = ""
     table2: Grid | None = field(default=None, repr=False)
+    flags: dict[str, str] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         shown = "" if self.table2 is None else f"<p>{html.escape(self.verdict)}</p>\n{html_table(self.table2)}\n"
@@ -305,6 +308,7 @@ def report(folder: Path, display: Sink) -> RunResult:
     """Score the run in `folder` and write its reports."""
     # Imported here so that an invalid spec is refused without loading SciPy and the templates.
     from bench.report import build_report, write
+    from bench.report.findings import flagged
     from bench.report.tables import table2
     from bench.report.verdict import verdict
     from bench.scoring.score import score_run
@@ -313,4 +317,5 @@ def report(folder: Path, display: Sink) -> RunResult:
     table = score_run(folder)
     failed = sum(trial.status != "done" for row in table.rows for trial in row.trials)
     built = build_report(folder, table)
-    return RunResult(folder, failed, table.records(), write(built), verdict(built), table2(built))
+    flags = {flag.name: flagged(built, flag.name) for flag in built.raised}
+    return RunResult(folder, failed, table.records(), write(built), verdict(built), table2(built), flags)

@@ -159,6 +159,8 @@ def _show(console: Console, errors: Console, scored: Scored, quiet: bool) -> Non
 
     if not quiet:
         console.print(listing.summary(scored.result.table))
+        for flag, systems in scored.result.flags.items():
+            print_line(console, f"{flag}: {systems}")
         for line in messages.matched(scored.external):
             print_line(console, line)
     for line in messages.warnings(scored.external):

@@ -159,6 +159,8 @@ def _show_result(console: Console, quiet: bool, result: RunResult) -> bool:
         from bench.cli import listing
 
         console.print(listing.summary(result.table))
+        for flag, systems in result.flags.items():
+            print_line(console, f"{flag}: {systems}")
         if result.verdict:
             console.print(Text(result.verdict))
         if result.failed:

@@ -27,7 +27,7 @@ function sorted(rows, column, sign) {
   const numbers = rows.some((row) => row.cells[column].dataset.value !== undefined);
   const keyed = rows.map((row) => {
     const cell = row.cells[column];
-    const text = cell.textContent.trim();
+    const text = (cell.querySelector("bdi") ?? cell).textContent.trim(); // a row's name without its flags
     const key = numbers ? (cell.dataset.value === undefined ? null : Number(cell.dataset.value)) : text || null;
     return { row, key };
   });

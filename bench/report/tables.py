@@ -103,11 +103,17 @@ THEMES = (
 )
 
 
-def table2(report: Report) -> Grid:
-    """Table 2: the paper's columns and bits with intervals, ranks and flags, the published values beside ours."""
+def table2(report: Report, *, flags_below: bool = False) -> Grid:
+    """Table 2: the paper's columns and bits with intervals, ranks and flags, the published values beside ours.
+
+    Flags are a column of their own, or `flags_below` the rows' names, where they are read at any width of a page.
+    """
     table, known = [row for row in report.table.rows if row.kind != "untrained"], _known(report)
+    flags = [", ".join(flag.name for flag in report.flags[row.system]) for row in table]
     headers, strong = ["Model"], set()
-    rows: list[list[str | Cell]] = [[row_name(row)] for row in table]
+    rows: list[list[str | Cell]] = [
+        [Cell(row_name(row), note=raised if flags_below else "")] for row, raised in zip(table, flags, strict=True)
+    ]
     for metric in known:
         standing = report.standings.get(metric)
         headers += [_heading(metric), *(["Rank"] if standing else [])]
@@ -120,11 +126,11 @@ def table2(report: Report) -> Grid:
             for line, row in zip(rows, table, strict=True):
                 value = report.published_value(row, metric)
                 line.append(Cell(DASH if value is None else f"{value:.2f}", value))
-    headers += ["Training time", "Flags", "Features"]
-    for line, row in zip(rows, table, strict=True):
-        raised = ", ".join(flag.name for flag in report.flags[row.system])
-        line += [table_cell("training_seconds", row.cells["training_seconds"]), raised, report.features(row)]
-    return Grid(headers, rows, frozenset({0, len(headers) - 2, len(headers) - 1}), frozenset(strong))
+    headers += ["Training time", *([] if flags_below else ["Flags"]), "Features"]
+    for line, row, raised in zip(rows, table, flags, strict=True):
+        line.append(table_cell("training_seconds", row.cells["training_seconds"]))
+        line += [*([] if flags_below else [raised]), report.features(row)]
+    return Grid(headers, rows, frozenset({0, *([] if flags_below else [len(headers) - 2]), len(headers) - 1}), frozenset(strong))
 
 
 def untrained(report: Report) -> Grid:

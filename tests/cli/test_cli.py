@@ -332,6 +332,7 @@ class TestRun:
         assert lines[1] == f"tiny: {run}"
         assert lines[2] == "prepare chorales"
         assert any(re.fullmatch(r"\[1/2\] median, seed 0: done in [\d.]+ s.*", line) for line in lines)
+        assert "repeats itself: median" in lines, "a low distance isn't shown without what it hides"
         assert lines[-1] == f"{run}/report.html"
         assert "Tiny [bold]run[/bold]" in (run / "report.md").read_text().replace("\\", "")
 

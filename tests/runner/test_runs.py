@@ -359,6 +359,7 @@ def test_a_result_shows_itself_in_a_notebook(toy: Bench) -> None:
     result = toy.run()
     assert result.verdict
     assert result.verdict in (toy.run_folder / "report.md").read_text().replace("\\", "")
+    assert result.flags["repeats itself"].split(", ")[-1] == "median"
     shown = result._repr_html_()
     assert all(part in shown for part in ("<table>", "<td>steady", "<td style=", result.verdict, str(result.folder)))
     assert toy.run(reports=False)._repr_html_() == f"<p>{result.folder}</p>"
