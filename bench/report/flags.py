@@ -216,6 +216,13 @@ FLAGS = (
         _any_training(best_early),
     ),
     Flag(
+        "the true continuation",
+        "In more than half of the pieces its notes have the pitches and velocities of the true continuation, one by one: it was "
+        "given what it should predict, as where the wrong folder was scored, or a plug-in reads the held-out pieces. It has no "
+        "rank and is never bold.",
+        lambda row, values: row.is_target,
+    ),
+    Flag(
         "regresses to the median",
         "The pitches of its samples spread less than half as far as those of real music (pitch SD ratio below 0.5): a low pitch "
         "distance then comes from playing the middle.",

@@ -36,9 +36,10 @@ class Standing:
     def known(self) -> dict[str, Row]:
         """Rows with a value that can be compared, by system.
 
-        Without the codec's, which is the target itself, so that no rank means anything beside it, and :attr:`incomparable` ones.
+        Without the codec's and others that are the target itself, so that no rank means anything beside them, and
+        :attr:`incomparable` ones.
         """
-        without = {CODEC, *self.incomparable}
+        without = {CODEC, *self.incomparable, *(row.system for row in self.rows if row.is_target)}
         return {row.system: row for row in self.rows if row.cells[self.metric].by_piece and row.system not in without}
 
     @cached_property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from bench.metrics import METRICS, Value, likelihood, prediction
+from bench.metrics import HEADLINE, METRICS, Value, likelihood, prediction
 from bench.music.codec import NoteCodec
 from bench.music.harmony.settings import Harmony
 from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
@@ -337,6 +337,16 @@ class Row:
     def without_velocity(self) -> bool:
         """Whether its notes have no velocity of their own, so that no column measures it."""
         return not self.trials[0].trial.velocity
+
+    @property
+    def is_target(self) -> bool:
+        """Whether more than half of its pieces are the true continuation, note by note: it was given what it should predict.
+
+        References are what they are said to be: of music of one note repeated the median row is no leak.
+        """
+        pitch, velocity = (self.cells[name].by_piece for name in HEADLINE)
+        same = [piece for piece, distance in pitch.items() if distance == 0 and velocity.get(piece, 0) == 0]
+        return self.kind != "reference" and len(same) > len(pitch) / 2
 
     @property
     def absent(self) -> frozenset[int]:

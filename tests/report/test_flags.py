@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.music.notes import Notes
 from bench.report.flags import GAIN, diverged, still_improving
 
-from .stored_run import Stored, built, done, moved, written
+from .stored_run import Stored, built, done, many_pieces, moved, written
 
 
 def bits(*values: float) -> list[dict[str, float]]:
@@ -104,6 +104,20 @@ def test_a_row_without_bits_is_flagged_by_its_own_score(stored: Stored) -> None:
     stored.add("gan", 0, moved(1), training={**done(0, None)["training"], "history": history})
     (flag,) = built(stored.close()).flags["gan"]
     assert flag.name == "validation score still falling"
+
+
+@pytest.mark.parametrize(("same", "flagged"), [(12, True), (7, True), (6, False)])
+def test_what_was_given_the_true_continuation_has_a_flag_and_no_rank(stored: Stored, same: int, flagged: bool) -> None:
+    stored.enlarge(12)
+    many_pieces(stored, "leaks", lambda i: 0 if i < same else 4)
+    many_pieces(stored, "lstm", lambda i: 9)
+    many_pieces(stored, "codec", lambda i: 0, kind="reference")
+    report = built(stored.close())
+    assert ["the true continuation" in [flag.name for flag in report.flags[name]] for name in ("leaks", "codec")] == [
+        flagged,
+        False,
+    ]
+    assert ("leaks" in report.standings["pitch_distance"].ranks) is not flagged
 
 
 def test_a_plugin_that_ignores_the_budget_has_a_flag_no_rank_and_no_part_in_the_one_budget(tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ def test_significance_is_a_star_and_bold(three: Stored) -> None:
 def test_no_star_where_one_was_trained_elsewhere(stored: Stored) -> None:
     """Its row has no rank; the difference and its interval stay."""
     stored.enlarge(12)
-    many_pieces(stored, "seen", lambda i: 0, pretrained=True)
-    many_pieces(stored, "lstm", lambda i: 4)
-    many_pieces(stored, "gan", lambda i: 9)
+    many_pieces(stored, "seen", lambda i: 1, pretrained=True)
+    many_pieces(stored, "lstm", lambda i: 5)
+    many_pieces(stored, "gan", lambda i: 10)
     report = built(stored.close())
     pitch, _ = matrices(report)
     assert [[cell.text for cell in line] for line in pitch.grid.cells] == [["seen", "−4.00", "−9.00"], ["lstm", "", "−5.00*"]]

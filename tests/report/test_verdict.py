@@ -80,7 +80,7 @@ def test_reference_rows_say_whether_a_column_measures_quality(tmp_path: Path) ->
         "Against reference rows: in average pitch distance one note repeated (median) is significantly better than every model "
         "and lstm is significantly better than notes drawn from training frequencies (unigram); in velocity"
     )
-    report = built(many(tmp_path / "c", ("seen",), lstm=(20, 20), gan=(40, 40), seen=(0, 0), unigram=(10, 10), median=(1, 1)))
+    report = built(many(tmp_path / "c", ("seen",), lstm=(20, 20), gan=(40, 40), seen=(0.5, 0.5), unigram=(10, 10), median=(1, 1)))
     first, *_ = caveats(report)
     assert first.startswith(
         "Against reference rows: in average pitch distance one note repeated (median) is significantly better than every model "
