@@ -50,22 +50,24 @@ def accepts(parameter: Parameter, value: Any) -> bool:
 
 #: Message and hint for an address with a password: records, reports, locks and baselines would hold it.
 PASSWORD = (
-    "an address with a password, which every result would hold.",
-    "Leave name and password out; a dataset's download takes them from ~/.netrc.",
+    "an address with a password or token, which every result would hold.",
+    "Leave out all before the @; a dataset's download takes them from ~/.netrc.",
 )
 
 
 def holds_password(value: Any) -> bool:
-    """Whether a value, or one in it, is an address with a password.
+    """Whether a value, or one in it, is an address with a password, or with a name alone where that may be a token.
 
     >>> holds_password(["http://me:secret@example.org/music"]), holds_password("ssh://git@example.org/a:b@c")
     (True, False)
+    >>> holds_password("https://ghp_token@example.org/music")
+    True
     """
     if isinstance(value, Mapping):
         return any(map(holds_password, value.values()))
     if isinstance(value, list | tuple):
         return any(map(holds_password, value))
-    return isinstance(value, str) and re.search(r"\w://[^/?#\s:]*:[^/?#\s]*@", value) is not None
+    return isinstance(value, str) and re.search(r"(?:(?i:https?)://|\w://[^/?#\s:]*:)[^/?#\s]*@", value) is not None
 
 
 @cache

@@ -161,7 +161,7 @@ class TestWrongUse:
         for words in (["run", "mine.yaml"], ["data", "fetch", "midiworld", "--option", f"base_url={address}"]):
             answer = call(*words)
             assert answer.returncode == 2
-            assert "base_url: an address with a password, which every result would hold." in answer.stderr
+            assert "base_url: an address with a password or token, which every result would hold." in answer.stderr
             assert "s3cr3t" not in answer.stdout + answer.stderr
         assert not (tmp_path / "reports").exists()
 
