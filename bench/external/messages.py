@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from bench.external.folder import External
 from bench.external.prompt_match import Start
-from bench.formatting import listed, plural
+from bench.formatting import listed, plural, visible
 
 #: Most files or pieces that a message names; outcome.json has all.
 LISTED = 20
@@ -87,19 +87,19 @@ def matched(external: External) -> list[str]:
 
 def warnings(external: External) -> list[str]:
     """List lines on files that can't be used, missing pieces and suspicious files."""
-    lines = [f"can't be used: {file}: {reason}" for file, reason in list(external.bad.items())[:LISTED]]
+    lines = [f"can't be used: {visible(file)}: {reason}" for file, reason in list(external.bad.items())[:LISTED]]
     if (more := len(external.bad) - LISTED) > 0:
         lines.append(f"can't be used: {more} more")
     if external.missing:
         lines.append(
             f"missing: {plural(len(external.missing), 'piece')}: {listed([f'{piece:03}' for piece in external.missing], LISTED)}"
         )
-    odd = [f"looks odd: {f.name}: {f.remark}" for f in external.files if f.remark]
+    odd = [f"looks odd: {visible(f.name)}: {f.remark}" for f in external.files if f.remark]
     lines += odd[:LISTED]
     if (more := len(odd) - LISTED) > 0:
         lines.append(f"looks odd: {more} more")
-    cut = [f.name for f in external.files if f.prompt_cut]
-    kept = [f.name for f in external.files if not f.prompt_cut]
+    cut = [visible(f.name) for f in external.files if f.prompt_cut]
+    kept = [visible(f.name) for f in external.files if not f.prompt_cut]
     if cut and kept:
         fewer, which = (cut, "with") if len(cut) <= len(kept) else (kept, "without")
         lines.append(f"looks odd: some files begin with their prompt and some do not; {which} it: {listed(fewer, LISTED)}")

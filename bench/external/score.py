@@ -294,12 +294,13 @@ def _terms(record: RunRecord) -> _Terms:
 def _corpus(record: RunRecord, places: Places) -> Path:
     """Find the run's parsed dataset in the caches."""
     found = cached_corpora(record.dataset.corpus, (*places.seeds, places.cache))
-    if not found:
+    right = (file for file in found if record.dataset.corpus_key in (None, load_corpus(file).fingerprint))
+    if (file := next(right, None)) is None:
         raise DataError(
             f"The parsed dataset of the run is not in {places.cache}.",
             "Give --out with the folder that the run was made in, set BENCH_CACHE, or run the benchmark again.",
         )
-    return found[0]
+    return file
 
 
 def _run_references(spec: str | Path, name: str, references: Sequence[str], display: Sink, **options: Any) -> RunFolder:

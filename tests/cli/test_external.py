@@ -18,6 +18,7 @@ from symusic import ControlChange, Score
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.report.flags import PRETRAINED
+from bench.storage.corpus import load_corpus, save_corpus
 from bench.storage.run_folder import RunFolder
 from tests.cli import in_process
 from tests.storage.sealed import edited_json
@@ -298,12 +299,14 @@ def test_continuations_of_music_that_changed_since_are_refused(call: Call, tmp_p
 def test_bad_files_are_named_and_missing_pieces_counted(call: Call, tmp_path: Path, prompts: Path) -> None:
     continued(prompts, tmp_path / "mine")
     (tmp_path / "mine" / "prompt-001.mid").write_text("no music")
-    shutil.copyfile(prompts / "prompt-003.mid", tmp_path / "mine" / "prompt-003.mid")
+    for name in ("prompt-003.mid", "9\nlooks fine.mid"):
+        shutil.copyfile(prompts / "prompt-003.mid", tmp_path / "mine" / name)
     done = call("score", "mine", "--spec", "toy.yaml", "--out", "out", "-q")
     assert done.returncode == 3
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("can't be used: prompt-001.mid: not a MIDI file that can be parsed")
-    assert lines[1:3] == [
+    assert lines[0] == "can't be used: 9 looks fine.mid: its name has no piece's number, such as prompt-003.mid"
+    assert lines[1].startswith("can't be used: prompt-001.mid: not a MIDI file that can be parsed")
+    assert lines[2:4] == [
         "can't be used: prompt-003.mid: it has 0 notes after the prompt; 20 are needed",
         "missing: 2 pieces: 001 and 003",
     ]
@@ -463,7 +466,11 @@ def test_the_music_of_a_received_run_is_looked_for_in_the_cache_alone(call: Call
         record["dataset"]["corpus"] = str(tmp_path / "elsewhere" / corpus.name)
     assert call("score", "mine", "--run", "toy-cpu", "--out", "out").returncode == 0
     (tmp_path / "elsewhere").mkdir()
-    corpus.rename(tmp_path / "elsewhere" / corpus.name)
+    original = shutil.copyfile(corpus, tmp_path / "elsewhere" / corpus.name)
+    save_corpus(corpus, load_corpus(original), "0" * 16)
+    done = call("score", "mine", "--run", "toy-cpu", "--out", "out")
+    assert (done.returncode, "The parsed dataset of the run is not in" in done.stderr) == (3, True), "it has another key"
+    corpus.unlink()
     done = call("score", "mine", "--run", "toy-cpu", "--out", "out")
     assert (done.returncode, "The parsed dataset of the run is not in" in done.stderr) == (3, True), done.stderr
 
