@@ -188,8 +188,8 @@ class Run:
         ------
         TrialError
             If the budget is 0 epochs, or the clock wasn't started by :meth:`begin`; if `epoch` is below 1, or was logged before;
-            if `notes`, ``updates`` or ``share`` are no number of them, or a value has the engine's own name; after 32 MiB, some
-            200,000 evaluations.
+            if `notes`, ``updates`` or ``share`` are no number of them, ``validation_bits`` is below 0, or a value has the
+            engine's own name; after 32 MiB, some 200,000 evaluations.
         """
         if self.budget.untrained:
             raise TrialError(
@@ -207,6 +207,11 @@ class Run:
         if not 0 <= notes <= _MOST:
             raise TrialError(
                 f"run.log() was called with {notes} notes.", "Give the number of notes trained on since the last time."
+            )
+        if values.get("validation_bits", 0.0) < 0:  # a search would choose by it
+            raise TrialError(
+                f"run.log() was called with validation_bits {values['validation_bits']:.3g}: no note costs fewer than 0 bits.",
+                "Give the negative of the mean log2 probability of a note.",
             )
         last = self.history[-1]["epoch"] if self.history else 0
         if not epoch > last:

@@ -332,6 +332,7 @@ def test_notes_are_a_number_of_them(tmp_path: Path, notes: float) -> None:
         {"updates": -1},
         {"share": float("nan")},
         {"share": -1},
+        {"validation_bits": -5},
     ],
 )
 def test_what_can_not_be_logged_is_refused_in_words(tmp_path: Path, values: dict[str, float]) -> None:
