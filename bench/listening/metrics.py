@@ -102,8 +102,9 @@ def _agreement(metric: Metric, votes: Votes, worth: Floats, values: Floats, lead
     """`lead` is by how much the metric prefers the first clip of each vote; NaN where it has no value."""
     known = np.isfinite(values)
     tau = p = None
-    if known.sum() >= FEWEST_SYSTEMS and len(np.unique(values[known])) > 1:
-        result = tests.kendalltau(worth[known], values[known])
+    liked = np.round(worth[known], 6)  # equal votes give equal worths but for rounding
+    if known.sum() >= FEWEST_SYSTEMS and len(np.unique(values[known])) > 1 and len(np.unique(liked)) > 1:
+        result = tests.kendalltau(liked, values[known])
         tau, p = float(result.statistic), float(result.pvalue)
     counted = np.isfinite(lead) & (lead != 0) & (votes.outcome != TIE)
     if len(np.unique(votes.listener[counted])) < FEWEST or len(np.unique(votes.prompt[counted])) < FEWEST:

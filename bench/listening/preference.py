@@ -8,11 +8,15 @@ plus that between prompts, less what both count, each by a bootstrap; intervals 
 :mod:`bench.scoring.stats`, with listeners in the place of training seeds. To draw listeners and prompts at once would count the
 chance in single votes three times (Owen 2007).
 
+Neither interval nor test is narrower than if every vote were of a listener and a prompt of its own. Where the votes set no limit,
+as those for a system that always won, an interval ends at 0 or 1.
+
 References
 ----------
-Bradley & Terry 1952, Rank Analysis of Incomplete Block Designs; Davidson 1970, On Extending the Bradley-Terry Model to
-Accommodate Ties in Paired Comparison Experiments; Cameron, Gelbach & Miller 2011, Robust Inference with Multiway Clustering; Owen
-2007, The Pigeonhole Bootstrap.
+Bradley & Terry 1952, Rank Analysis of Incomplete Block Designs; Ford 1957, Solution of a Ranking Problem from Binary Comparisons;
+Davidson 1970, On Extending the Bradley-Terry Model to Accommodate Ties in Paired Comparison Experiments; Cameron, Gelbach &
+Miller 2011, Robust Inference with Multiway Clustering; Owen 2007, The Pigeonhole Bootstrap; Hauck & Donner 1977, Wald's Test as
+Applied to Hypotheses in Logit Analysis.
 """
 
 from __future__ import annotations
@@ -38,7 +42,14 @@ Ints = NDArray[np.int64]
 DRAWS = 1000
 
 #: Standard deviations of the prior of a log worth and of the log of the tie parameter.
-_PRIOR, _TIE_PRIOR = 2.0, 3.0
+_PRIOR, _TIE_PRIOR = 4.0, 3.0
+
+#: Degrees of freedom of a variance that is not estimated.
+_MANY = 1e6
+
+#: Votes added to either side of each pair where the variance of single votes is computed. That of unanimous votes would be the
+#: prior's alone, and no number of them a significant one (Hauck & Donner 1977).
+_ADDED = 0.1
 
 #: Largest number of weights at once.
 _AT_ONCE = 4_000_000
@@ -140,30 +151,85 @@ def fit(outcomes: Floats, systems: int) -> tuple[Floats, Floats]:
     >>> round(float(np.exp(worth[0, 0] - worth[0, 1])), 2)
     2.0
     """
-    design = np.zeros((outcomes.shape[1], systems))
-    for row, (one, other) in enumerate(combinations(range(systems), 2)):
-        design[row, one], design[row, other] = 1.0, -1.0
-    squared = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)  # (pairs, systems * systems)
-    precision = np.append(np.full(systems, _PRIOR**-2.0), _TIE_PRIOR**-2.0)
     beta = np.zeros((len(outcomes), systems + 1))
-    total = outcomes.sum(2)  # (samples, pairs)
     for _ in range(100):
-        chance = probabilities(beta[:, :systems] @ design.T, beta[:, systems:])  # (samples, pairs, 3)
-        first, tie, second = (chance[..., outcome] for outcome in (FIRST, TIE, SECOND))
-        lead = (outcomes[..., FIRST] - outcomes[..., SECOND] - total * (first - second)) / 2
-        gradient = np.concatenate([lead @ design, (outcomes[..., TIE] - total * tie).sum(1, keepdims=True)], 1) - precision * beta
-        worth = total * (first + second - (first - second) ** 2) / 4
-        cross = (-total * tie * (first - second) / 2) @ design  # (samples, systems)
-        hessian = np.zeros((len(outcomes), systems + 1, systems + 1))
-        hessian[:, :systems, :systems] = (worth @ squared).reshape(-1, systems, systems)
-        hessian[:, :systems, systems] = hessian[:, systems, :systems] = cross
-        hessian[:, systems, systems] = (total * tie * (1 - tie)).sum(1)
-        step = np.linalg.solve(hessian + np.diag(precision), gradient[..., None])[..., 0]
+        gradient, information = _slope(outcomes, beta)
+        step = np.linalg.solve(information, gradient[..., None])[..., 0]
         beta += np.clip(step, -1.0, 1.0)
         if np.abs(step).max(initial=0.0) < 1e-9:
             break
     worths = beta[:, :systems]
     return worths - worths.mean(1, keepdims=True), beta[:, systems]
+
+
+def _slope(outcomes: Floats, beta: Floats) -> tuple[Floats, Floats]:
+    """Gradient of the log posterior and its negative second derivatives, at log worths and the log of the tie parameter."""
+    systems = beta.shape[1] - 1
+    design = np.zeros((outcomes.shape[1], systems))
+    for row, (one, other) in enumerate(combinations(range(systems), 2)):
+        design[row, one], design[row, other] = 1.0, -1.0
+    squared = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)  # (pairs, systems * systems)
+    precision = np.append(np.full(systems, _PRIOR**-2.0), _TIE_PRIOR**-2.0)
+    total = outcomes.sum(2)  # (samples, pairs)
+    chance = probabilities(beta[:, :systems] @ design.T, beta[:, systems:])  # (samples, pairs, 3)
+    first, tie, second = (chance[..., outcome] for outcome in (FIRST, TIE, SECOND))
+    lead = (outcomes[..., FIRST] - outcomes[..., SECOND] - total * (first - second)) / 2
+    gradient = np.concatenate([lead @ design, (outcomes[..., TIE] - total * tie).sum(1, keepdims=True)], 1) - precision * beta
+    worth = total * (first + second - (first - second) ** 2) / 4
+    cross = (-total * tie * (first - second) / 2) @ design  # (samples, systems)
+    hessian = np.zeros((len(outcomes), systems + 1, systems + 1))
+    hessian[:, :systems, :systems] = (worth @ squared).reshape(-1, systems, systems)
+    hessian[:, :systems, systems] = hessian[:, systems, :systems] = cross
+    hessian[:, systems, systems] = (total * tie * (1 - tie)).sum(1)
+    return gradient, hessian + np.diag(precision)
+
+
+def single_votes_variance(outcomes: Floats, systems: int) -> Floats:
+    """Variance of each pair's difference of log worths if every vote were of its own, by the curvature at the estimate.
+
+    Parameters
+    ----------
+    outcomes : ndarray, shape (pairs, 3)
+    systems : int
+
+    Returns
+    -------
+    ndarray, shape (pairs,)
+    """
+    added = outcomes[None] + _ADDED * (np.arange(3) != TIE)
+    worths, log_ties = fit(added, systems)
+    (information,) = _slope(added, np.append(worths, log_ties[:, None], 1))[1]
+    covariance = np.linalg.inv(information)
+    one, other = np.array(list(combinations(range(systems), 2))).T
+    variance: Floats = covariance[one, one] + covariance[other, other] - 2 * covariance[one, other]
+    return variance
+
+
+def limited(outcomes: Floats, systems: int) -> NDArray[np.bool_]:
+    """Which differences of log worths the votes limit from above: entry (i, j) that of i less j.
+
+    They do if j was as good as i or better, once, or as good as another that was so against i, and so on (Ford 1957). A system
+    that always won may be better by any amount, and only the prior says how much.
+
+    Parameters
+    ----------
+    outcomes : ndarray, shape (pairs, 3)
+    systems : int
+
+    Examples
+    --------
+    The first won each time, against both; of the others each won once:
+
+    >>> limited(np.array([[9.0, 0, 0], [9.0, 0, 0], [1.0, 0, 1.0]]), 3)[0].tolist()
+    [True, False, False]
+    """
+    held = np.eye(systems, dtype=bool)
+    for (one, other), (first, tie, second) in zip(combinations(range(systems), 2), outcomes.tolist(), strict=True):
+        held[other, one], held[one, other] = first + tie > 0, second + tie > 0
+    for _ in range(systems):
+        held = held | ((held.astype(int) @ held.astype(int)) > 0)
+    # Entry (i, j): j held its own against i, so that i less j is limited.
+    return held
 
 
 def probabilities(difference: Floats, log_tie: Floats) -> Floats:
@@ -295,19 +361,24 @@ def prefer(votes: Votes, systems: int, draws: int = DRAWS, seed: int = 0) -> Pre
     """Order the systems by the votes, and compare every pair."""
     pairs = list(combinations(range(systems), 2))
     first, second = np.array(pairs).T
-    worths, ties = fit(counts(votes, systems), systems)
+    outcomes = counts(votes, systems)
+    worths, ties = fit(outcomes, systems)
 
     def differences(weights: Floats) -> Floats:
         drawn, _ = fit(counts(votes, systems, weights), systems)
         return drawn[:, first] - drawn[:, second]
 
-    parts = crossed_variance(votes, differences, draws, seed)
     differ = (worths[0, first] - worths[0, second]).tolist()
     log_tie = float(ties[0])
-    reach = stats.limit(parts, stats.ALPHA).tolist()
+    # Samples of unanimous votes are unanimous too and show no variance, but single votes have one, which is known.
+    single = single_votes_variance(outcomes[0], systems).tolist()
+    ways = (crossed_variance(votes, differences, draws, seed), [Variance(*[part, _MANY] * 3) for part in single])
+    above = limited(outcomes[0], systems)
+    reach = np.max([stats.limit(parts, stats.ALPHA) for parts in ways], axis=0).tolist()
     compared = []
-    p_values = stats.holm(stats.p_values(differ, parts))
+    p_values = stats.holm(np.max([stats.p_values(differ, parts) for parts in ways], axis=0).tolist())
     for (one, other), middle, far, p in zip(pairs, differ, reach, p_values, strict=True):
         low, share, high = (preference(d, log_tie) for d in (middle - far, middle, middle + far))
-        compared.append(Comparison(one, other, share, Interval(low, high), p))
+        interval = Interval(low if above[other, one] else 0.0, high if above[one, other] else 1.0)
+        compared.append(Comparison(one, other, share, interval, p))
     return Preferences(tuple(worths[0].tolist()), log_tie, tuple(compared))

@@ -23,6 +23,9 @@ STUDIES = (
     (12, 20, SPREAD, 0.4, 0.4),
     (6, 6, [0.0, 0.5, 1.0, 1.5, 2.0], 0.6, 0.6),
     (12, 40, ALIKE, 0.4, 0.8),
+    (12, 10, [0.0, 2.0, 4.0, 6.0, 8.0], 0.4, 0.4),
+    (12, 10, [0.0, 3.0, 6.0, 9.0, 12.0], 0.4, 0.4),
+    (12, 10, [0.0, 5.0, 10.0, 15.0, 20.0], 0.4, 0.4),
 )
 
 
@@ -48,7 +51,8 @@ def coverage(tests: int) -> None:
             covered += [c.interval.low <= t <= c.interval.high for c, t in zip(found.comparisons, true, strict=True)]
             false += any(c.p < 0.05 for c in found.comparisons if worth[c.first] == worth[c.second])
         alike = f"{100 * false / tests:.1f} %" if worth == ALIKE else "–"
-        spread = f"{between_listeners:g}, {between_prompts:g}{'' if worth == ALIKE else '; systems differ'}"
+        next_to = f"; neighbours' shares {100 * world.share(1, 0):.0f} %" if worth[1] >= 2 else "; systems differ"
+        spread = f"{between_listeners:g}, {between_prompts:g}{'' if worth == ALIKE else next_to}"
         print(f"| {prompts} | {listeners} | {spread} | {100 * np.mean(covered):.1f} % | {alike} |", flush=True)
 
 

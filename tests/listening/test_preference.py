@@ -17,9 +17,11 @@ from bench.listening.preference import (
     counts,
     crossed_variance,
     fit,
+    limited,
     prefer,
     preference,
     probabilities,
+    single_votes_variance,
     votes_of,
 )
 from bench.listening.screening import screen
@@ -44,7 +46,7 @@ def test_it_is_the_maximum_of_the_posterior() -> None:
 
     def minus_log_posterior(beta: np.ndarray) -> float:
         worth, tie = np.exp(beta[:4]), np.exp(beta[4])
-        total = (beta[:4] ** 2).sum() / 8 + beta[4] ** 2 / 18
+        total = (beta[:4] ** 2).sum() / 32 + beta[4] ** 2 / 18
         for (i, j), (first, tied, second) in zip(pairs, outcomes, strict=True):
             middle = tie * np.sqrt(worth[i] * worth[j])
             below = worth[i] + worth[j] + middle
@@ -120,6 +122,41 @@ def test_intervals_cover_and_alike_systems_are_rarely_told_apart() -> None:
         false += found.against(0, 1).p < 0.05
     assert np.mean(covered) > 0.92
     assert false <= 4  # of 30, expected at most 1.5
+
+
+def test_intervals_cover_where_votes_are_nearly_unanimous() -> None:
+    """True shares of 90 to 99.9 %: samples of votes that are all alike show no variance."""
+    world = World([9.0, 6.0, 3.0, 0.0], 0.4, 0.4)
+    key, covered = key_of(4), []
+    for seed in range(20):
+        found = prefer(votes_of(screen(attentive(key, world, 8, seed), key), key), 4, DRAWS, seed)
+        covered += [c.interval.low <= world.share(c.first, c.second) <= c.interval.high for c in found.comparisons]
+    assert np.mean(covered) > 0.92
+
+
+def test_of_unanimous_votes_the_interval_is_about_the_exact_one() -> None:
+    """Two systems, 16 votes of 8 listeners: exact limits of a share are 79 and 100 %."""
+    one, zero = np.ones(16, np.int64), np.zeros(16, np.int64)
+    votes = Votes(np.arange(16) // 2, np.arange(16) % 4, np.arange(16) % 4, zero, one, zero + FIRST)
+    (found,) = prefer(votes, 2, DRAWS).comparisons
+    assert found.interval.high == 1.0
+    assert 0.65 < found.interval.low < 0.85
+    assert found.share > 0.95
+    assert found.p < 0.05
+    assert found.seen_from(1).interval.low == 0.0
+
+
+def test_the_single_votes_variance_is_that_of_the_log_odds() -> None:
+    """Of two systems without ties it is 1 / wins + 1 / losses, but for the prior."""
+    variance = single_votes_variance(np.array([[60.0, 0.0, 40.0]]), 2)
+    assert variance[0] == pytest.approx(1 / 60 + 1 / 40, rel=0.05)
+
+
+def test_a_tie_or_a_third_system_limits_a_difference() -> None:
+    wins, tied = [5.0, 0.0, 0.0], [5.0, 1.0, 0.0]
+    assert not limited(np.array([wins, wins, wins]), 3)[0, 2]
+    assert limited(np.array([tied, wins, wins]), 3).tolist() == [[True, True, False], [True, True, False], [True, True, True]]
+    assert limited(np.array([tied, wins, tied]), 3).all(), "the third held its own against the second, and that against the first"
 
 
 def test_the_truth_of_a_simulated_world() -> None:
