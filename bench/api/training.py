@@ -208,7 +208,7 @@ class Run:
             raise TrialError(
                 f"run.log() was called with {notes} notes.", "Give the number of notes trained on since the last time."
             )
-        if values.get("validation_bits", 0.0) < 0:  # a search would choose by it
+        if values.get("validation_bits", 0.0) < -_ROUNDING:  # a search would choose by it
             raise TrialError(
                 f"run.log() was called with validation_bits {values['validation_bits']:.3g}: no note costs fewer than 0 bits.",
                 "Give the negative of the mean log2 probability of a note.",
@@ -405,6 +405,9 @@ _NEARLY = 0.9
 
 #: Greatest value of a log that is kept.
 _MOST = 1e15
+
+#: By how much the bits of a model that is certain of every note may be below 0.
+_ROUNDING = 1e-3
 
 #: Between an evaluation's values in history.jsonl and its checksum, the last of them.
 _CHECK = ', "sha256": "'

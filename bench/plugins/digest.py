@@ -23,6 +23,9 @@ _SHARED = ("api/*.py", "music/codec.py", "music/midi.py", "music/notes.py", "mus
 #: Names of modules that are no package of the user's, wherever they lie.
 _OTHERS = {"bench", "__main__", "__mp_main__", "sitecustomize", "usercustomize"}
 
+#: Beginnings of the names of modules of code that the key covers: plug-ins, and what ``tf.function`` makes of their functions.
+_MADE = ("bench_plugins_", "__autograph_generated_file")
+
 
 def source_digest(plugin: Plugin, packages: Mapping[str, Sequence[str]] | None = None) -> str:
     """Hash the source that decides a plug-in's result.
@@ -115,7 +118,7 @@ def _unknown_packages(known: Sequence[Path]) -> dict[str, list[Path]]:
     """Find the packages of the user's that were imported from none of the `known` places, with their places."""
     unknown: dict[str, list[Path]] = {}
     for name, module in list(sys.modules.items()):
-        if not isinstance(name, str) or "." in name or name in _OTHERS or name.startswith("bench_plugins_"):
+        if not isinstance(name, str) or "." in name or name in _OTHERS or name.startswith(_MADE):
             continue
         try:
             found = (getattr(module, "__file__", None), *getattr(module, "__path__", ()))

@@ -121,7 +121,7 @@ def opened() -> list[Path]:
     for line in (_forked.read() if _forked else b"").split(b"\0")[:-1]:
         (_WRITTEN if line[:1] == b"w" else _READ).add(os.fsdecode(line[1:]))
     generated = [Path(place).absolute() for name in _GENERATED if (place := os.environ.get(name))]
-    paths = {Path(path) for path in map(_source, _READ - _WRITTEN)}
+    paths = {Path(path) for path in {*map(_source, _READ - _WRITTEN)} - _WRITTEN}  # compiled of what it wrote is its own too
     return sorted(path for path in paths if not any(path.is_relative_to(place) for place in generated))
 
 

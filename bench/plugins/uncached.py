@@ -3,22 +3,39 @@
 Python takes compiled code from ``__pycache__`` for that of a file with the same length and the same second of its last change.
 A file that was edited within a second, or copied with its time, would run as it was before, under the digest of what it is now.
 One that is imported late, such as in ``generate``, may have been edited meanwhile: it would run under the digest of what it was.
+So would a function whose source is read again when it is first called, as ``tf.function`` and ``torch.jit.script`` do.
 """
 
 from __future__ import annotations
 
 import hashlib
+import linecache
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
+from importlib.util import decode_source
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 from bench.errors import PluginError
 
 #: Digests of files by their real paths, and those that were to be imported after a change.
 _EXPECTED, _CHANGED = dict[str, str](), list[str]()
+
+#: Lines that were compiled, by path.
+_SOURCES = dict[str, list[str]]()
+
+_read_lines = linecache.updatecache
+
+
+def _compiled_lines(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
+    """Put the lines of a file into :mod:`linecache`, by which :func:`inspect.getsource` reads: those that were compiled."""
+    if (lines := _SOURCES.get(filename)) is None:
+        return _read_lines(filename, module_globals)
+    linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)  # without a time of change it is never read again
+    return lines
 
 
 class _Source(SourceFileLoader):
@@ -29,6 +46,8 @@ class _Source(SourceFileLoader):
         data = self.get_data(path)
         _check(path, data)
         code: CodeType = self.source_to_code(data, path)
+        _SOURCES[path] = decode_source(data).splitlines(keepends=True)
+        linecache.updatecache(path)
         return code
 
 
@@ -72,6 +91,7 @@ def import_from_source(package: str, place: Path | None = None) -> None:
     """
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
+        linecache.updatecache = _compiled_lines  # tf.function drops what linecache has of a file, to read it again
     _FINDER.packages[package] = [] if place is None else [str(place.parent)]
 
 

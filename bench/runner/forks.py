@@ -23,5 +23,5 @@ def end(error: BaseException | None = None) -> None:
     if _worker not in (None, os.getpid()):
         print(f"Process {os.getpid()}, a fork of the plug-in's code, came back from it: it is ended here.", file=sys.stderr)
         sys.stderr.flush()
-        code = (error.code or 0) if isinstance(error, SystemExit) else 1
-        os._exit(code if isinstance(code, int) else 1)
+        code = error.code if isinstance(error, SystemExit) else 1
+        os._exit(0 if code is None else code & 0xFF if isinstance(code, int) else 1)

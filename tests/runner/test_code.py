@@ -353,3 +353,19 @@ def test_what_a_trial_makes_and_what_is_installed_is_not_named(toy: Bench, monke
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
     (remark,) = toy.outcome("played")["remarks"]
     assert remark.startswith(f"uses code that isn't part of its key: {own}. ")
+
+
+def test_code_whose_source_is_read_when_it_is_first_called(toy: Bench) -> None:
+    """TensorFlow makes a graph of a function's source, which may have been edited since it was imported."""
+    pytest.importorskip("tensorflow")
+    plugin = toy.folder / "played.py"
+    function = "import tensorflow as tf\n@tf.function\ndef pick(x):\n    if x > 0:\n        y = tf.constant(60)\n"
+    function += "    else:\n        y = tf.constant(61)\n    return y\n"
+    edit = "    def fit(self, train, valid, run):\n        from pathlib import Path\n        file = Path(__file__)\n"
+    edit += "        file.write_text(file.read_text().replace('t(60)', 't(84)'))\n"
+    text = MODEL.replace("from users_net.pitch import PITCH\n", function).replace("PITCH", "int(pick(tf.constant(1)))")
+    plugin.write_text(text.replace("    def generate", f"{edit}    def generate"))
+    toy.write({"played": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    assert set(toy.notes("played").notes[0, 0].pitch) == {60}, "the code that the key is of"
+    assert not [text for text in toy.outcome("played")["remarks"] if "part of its key" in text]
