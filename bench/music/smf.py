@@ -94,14 +94,19 @@ def checked(raw: bytes) -> bytes:
         parser can count, or more instruments than it has memory for.
     """
     spans = tracks(raw)
-    if not (_doubtful(raw, spans) or _may_overflow(raw) or _may_be_an_orchestra(raw)):
+    if not (_doubtful(raw, spans) or _may_overflow(raw) or _may_be_an_orchestra(raw, spans)):
         return raw
     content = bytearray(raw)
-    instruments: set[tuple[int, int, int]] = set()
+    instruments, programmed = set[tuple[int, int, int | None]](), set[tuple[int, int]]()
     for track, span in enumerate(spans):
         for event in events(raw, span):
-            if event.status >> 4 == PROGRAM_CHANGE:
-                instruments.add((track, event.status, raw[event.data]))
+            if event.status >> 4 in (NOTE_ON, PROGRAM_CHANGE):
+                part = track, event.status & 0xF
+                if event.status >> 4 == PROGRAM_CHANGE:
+                    programmed.add(part)
+                    instruments.add((*part, raw[event.data]))
+                elif part not in programmed:  # it has a program without a change to it
+                    instruments.add((*part, None))
                 if len(instruments) > MOST_INSTRUMENTS:
                     raise DataError(f"it has more than {MOST_INSTRUMENTS:,} instruments")
             if event.kind == TEMPO and event.size != 3:
@@ -217,9 +222,10 @@ def _doubtful(raw: bytes, spans: Sequence[Span]) -> bool:
     )
 
 
-def _may_be_an_orchestra(raw: bytes) -> bool:
-    """Whether there are as many bytes that could begin a change of program as there may be instruments."""
-    return bool(np.count_nonzero(np.frombuffer(raw, np.uint8) >> 4 == PROGRAM_CHANGE) > MOST_INSTRUMENTS)
+def _may_be_an_orchestra(raw: bytes, spans: Sequence[Span]) -> bool:
+    """Whether there may be too many instruments: by the channels of all tracks, and bytes that could change a program."""
+    changes = int(np.count_nonzero(np.frombuffer(raw, np.uint8) >> 4 == PROGRAM_CHANGE))
+    return 16 * len(spans) + changes > MOST_INSTRUMENTS
 
 
 def _may_overflow(raw: bytes) -> bool:
