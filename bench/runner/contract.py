@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.api import FIELDS, Notes, Piece
 from bench.errors import DataError, PluginError, TrialError
@@ -18,9 +16,6 @@ from bench.storage.samples import Target
 
 #: Tolerance for onsets, seconds: some models compute them in float32 or in MIDI ticks.
 ONSET_TOLERANCE = 1e-3
-
-#: Notes that a piece begins with where a likelihood is probed, and tolerance of a sum of probabilities in float32.
-PROBED, SUM_TOLERANCE = 16, 0.01
 
 
 def check_fingerprint(plugin: Plugin, given: object) -> str:
@@ -99,6 +94,12 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
         if not any(map(np.any, parts)):
             raise TrialError(f"log_likelihood() gives every {unit} of the held-out pieces probability 1.")
         return
+    begun = [piece.notes.pitch[0] for piece in pieces if len(piece.notes)]
+    if len(set(begun)) > 1 and not any(np.any(part[0]) for part in parts if len(part)):
+        raise TrialError(
+            "log_likelihood() gives the first note of every held-out piece probability 1, and they differ.",
+            "Predict it from nothing, such as a symbol of the start: a piece's first note counts too.",
+        )
     certain = [i for i in range(len(FIELDS)) if not any(np.any(part[:, i]) for part in parts)]
     if not certain:
         return
@@ -108,51 +109,4 @@ def check_likelihood(parts: Sequence[Any], pieces: Sequence[Piece], unit: str = 
         raise TrialError(
             f"log_likelihood() gives every {FIELDS[left[0]]} of the held-out pieces probability 1, and they differ.",
             f"Its column {left[0]} is 0 throughout: fill it, or declare LIKELIHOOD = None.",
-        )
-
-
-def every_pitch(pieces: Sequence[Piece]) -> list[Piece]:
-    """Begin a piece again and again, its last note with another pitch that occurs in the pieces each time.
-
-    Nothing if no piece has two notes one after another.
-    """
-    for piece in pieces:
-        head = piece.notes[:PROBED]
-        if (later := np.flatnonzero(np.diff(head.onset) > 0)).size:
-            columns = [getattr(head, name)[: int(later[-1]) + 2] for name in COLUMNS]
-            occurring = np.unique(np.concatenate([one.notes.pitch for one in pieces]))
-            # Each with an identity of its own: a model may keep what it made of a piece.
-            return [
-                replace(piece, id=f"{piece.id}, pitch {pitch}", notes=_at_pitch(columns, pitch)) for pitch in occurring.tolist()
-            ]
-    return []
-
-
-def _at_pitch(columns: Sequence[NDArray[Any]], pitch: int) -> Notes:
-    onset, duration, pitches, velocity = (column.copy() for column in columns)
-    pitches[-1] = pitch
-    return Notes(onset, duration, pitches, velocity)
-
-
-def check_sum(nats: Sequence[float]) -> None:
-    """Refuse an exact likelihood that gives several pitches of one note more than 1 together.
-
-    As one in base-10 logarithms does, or one that sees the note that it predicts.
-
-    Parameters
-    ----------
-    nats : sequence of float
-        Log probabilities of the last note's pitch in :func:`every_pitch`.
-
-    Raises
-    ------
-    TrialError
-        Names the sum.
-    """
-    given = np.array(nats, np.float64)
-    total = float(np.exp(given[np.isfinite(given)]).sum())
-    if total > 1 + SUM_TOLERANCE:
-        raise TrialError(
-            f"log_likelihood() gives {len(given)} pitches of one note the probability {total:.3g} in all; it is 1 at most.",
-            "Are they natural logarithms, and does the model see nothing of a note that it predicts?",
         )

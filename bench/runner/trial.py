@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import ValidationError
 
-from bench.api import Model, Notes, seed_for
+from bench.api import FIELDS, Model, Notes, seed_for
 from bench.errors import (
     BenchError,
     DataError,
@@ -44,9 +44,10 @@ from bench.plugins.header import Plugin
 from bench.plugins.uncached import check_unchanged, expect, import_packages_from_source
 from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
-from bench.runner.contract import check_likelihood, check_samples, check_sum, every_pitch
+from bench.runner.contract import check_likelihood, check_samples
 from bench.runner.folds import Division, choose_division
 from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
+from bench.runner.probes import alternatives, check_followed, check_noise, followed_otherwise
 from bench.runner.training import TrainingRun, limits, rate
 from bench.runner.weights import make_model
 from bench.specs.trials import Trial
@@ -448,9 +449,9 @@ class TrialTask:
         except NoProbabilityError as error:  # such as a note that its vocabulary lacks: no reason to lose the trial
             self._remark(f"has no likelihood: {error.message}")
             return ()
-        own = getattr(model, "codec", None)
-        codec = own if isinstance(own, NoteCodec) else None if _classes(model) else NoteCodec()
-        check_likelihood(parts, pieces, self.unit, codec)
+        check_likelihood(parts, pieces, self.unit, _codec(model))
+        if kind == "exact" and self.unit == "note":
+            check_noise(parts, division.corpus.noise)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         if left := sum(
             not len(part) and len(np.unique(piece.notes.onset)) > 1 for part, piece in zip(parts, pieces, strict=True)
@@ -463,16 +464,28 @@ class TrialTask:
         return sums, counts, np.array([division.pieces[i] for i, _ in predicted], np.int64)
 
     def _probe(self, model: Model, kind: Literal["exact", "bound"] | None, division: Division) -> None:
-        """Ask for the probabilities of pitches that a note may have: together they are 1 at most, if they are probabilities."""
-        if kind != "exact" or self.unit != "note" or not (pieces := every_pitch(division.corpus.test)):
+        """Ask for the likelihood of pieces of which something is known if it is one: see :mod:`bench.runner.probes`."""
+        if kind != "exact":
             return
         self.phase = "likelihood"
+        others = alternatives(division.corpus.test, self.unit, _codec(model))
+        followed = followed_otherwise(division.corpus.test)
+        groups = [*(other.pieces for other in others), *([followed.pieces] if followed else [])]
+        if not (asked := [piece for group in groups for piece in group]):
+            return
         try:
-            nats = [float(np.asarray(part)[-1, 0]) for part in model.log_likelihood(pieces)]
+            given = [np.array(part, np.float64) for part in model.log_likelihood(asked)]
+            if self.unit == "note":
+                given = [part.reshape(len(piece.notes), len(FIELDS)) for part, piece in zip(given, asked, strict=True)]
+            each = iter(given)
+            parts = [[next(each) for _ in group] for group in groups]
         except Exception:  # such as of a model that knows the held-out pieces alone
             traceback.print_exc()
             return
-        check_sum(nats)
+        for other, own in zip(others, parts, strict=False):
+            other.check(own)
+        if followed:
+            check_followed(parts[-1], followed, self.unit)
 
     def _remark_on_weights(self, samples: Samples) -> None:
         """Say if a mean over all predictions is that of a few pieces, such as files of an hour of long notes among short ones."""
@@ -568,6 +581,12 @@ def _check_likelihood(model: Model, plugin: Plugin) -> None:
             f"{plugin.path}: LIKELIHOOD is {kind!r}, and the model has no log_likelihood().",
             "Define it, or set LIKELIHOOD = None.",
         )
+
+
+def _codec(model: Model) -> NoteCodec | None:
+    """Codec whose classes a model's likelihood is over; None if nobody knows which notes are of one class of time or duration."""
+    own = getattr(model, "codec", None)
+    return own if isinstance(own, NoteCodec) else None if _classes(model) else NoteCodec()
 
 
 def _classes(model: Model) -> tuple[int, int] | None:

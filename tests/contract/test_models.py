@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.api import FIELDS, Budget, Notes, Piece, Run
+from bench.api import FIELDS, Budget, NoteCodec, Notes, Piece, Run
 from bench.plugins.discovery import find_plugins
 from bench.plugins.header import Plugin
+from bench.runner.probes import alternatives, check_followed, followed_otherwise
 from bench.runner.weights import make_model
 from bench.system import frameworks
 from bench.system.paths import Places, user_folders
@@ -362,6 +363,17 @@ def test_likelihood_looks_only_back(case: Case) -> None:
     known = len(first) - {"note": 0, "frame": 2, "event": 8}[case.unit]
     assert known > 2
     np.testing.assert_allclose(whole[:known], first[:known], atol=1e-4)
+
+
+def test_likelihood_stands_the_probes_of_a_trial(case: Case) -> None:
+    if case.trained.likelihood != "exact":
+        pytest.skip("no exact likelihood is claimed")
+    own = getattr(case.trained, "codec", None)
+    for each in alternatives(VALID, case.unit, own if isinstance(own, NoteCodec) else NoteCodec()):
+        each.check(case.trained.log_likelihood(each.pieces))
+    followed = followed_otherwise(VALID)
+    assert followed is not None
+    check_followed(case.trained.log_likelihood(followed.pieces), followed, case.unit)
 
 
 @pytest.mark.parametrize("history", [0, 1, 5])

@@ -41,8 +41,8 @@ def test_stages_are_taken_stored_and_scored(toy: Bench) -> None:
     # One sample a piece at a stage; with the two at the end that is all that the model generated.
     assert outcome["facts"]["calls"] == 4
     (trial,) = score_run(toy.run_folder)["staged"].trials
-    assert [stage.values["bits_per_note"] for stage in trial.stages] == pytest.approx([31.0, 13.0, 10.0])
-    assert trial.values["bits_per_note"] == pytest.approx(10.0)
+    assert [stage.values["bits_per_note"] for stage in trial.stages] == pytest.approx([52.0, 34.0, 31.0])
+    assert trial.values["bits_per_note"] == pytest.approx(31.0)
     assert toy.outcome("untrained staged")["stages"] == []
     assert [event["in_epochs"] for event in toy.events if event["event"] == "epoch"] == [False] * 5
 

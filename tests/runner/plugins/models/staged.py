@@ -60,7 +60,7 @@ class Model(bench.api.Model):
         return [Notes.from_columns(end + onset, np.full(n_notes, 0.2), pitch, np.full(n_notes, 64)) for end in ends]
 
     def log_likelihood(self, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
-        rest = -np.log(2.0) * 8 / (self.updates or 1)
+        rest = -np.log(2.0) * (7 + 8 / (self.updates or 1))
         return [np.tile([-np.log(128.0), rest, rest, rest], (len(p.notes), 1)) for p in pieces]
 
     def facts(self) -> dict[str, int]:
