@@ -48,6 +48,10 @@ def cautions(comparison: Comparison) -> list[str]:
         trials = [trial.status for row in run.table.rows for trial in row.trials]
         if lacking := len(trials) - trials.count("done"):
             lines.append(f"Run {run.letter} is incomplete: {plural(lacking, 'trial')} failed or did not run.")
+        if given := [row.system for row in run.table.rows if row.is_target]:
+            lines.append(
+                f"Run {run.letter} holds the true continuations, so that no change to it means anything: {listed(given)}."
+            )
     differing = [match.system for match in comparison.rows if match.differs]
     if differing:
         lines.append(f"Not the same system in all runs (see the rows): {listed(differing)}.")

@@ -33,7 +33,7 @@ from bench.specs.check import ValidNames
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
 from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
-from bench.specs.trials import Trial
+from bench.specs.trials import EXTERNAL, Trial
 from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import FORMAT, write_json
 from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
@@ -43,9 +43,6 @@ from bench.storage.samples import Samples, Target, Targets, read_targets, write_
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import copy_file
 from bench.system.paths import Places, check_spec_name
-
-#: The model of every external row, in place of a plug-in's name.
-EXTERNAL = "external"
 
 #: Reference rows that every external row is shown beside, whatever the spec lists.
 YARDSTICKS = ("real", "shuffle", "median")
@@ -294,13 +291,17 @@ def _terms(record: RunRecord) -> _Terms:
 def _corpus(record: RunRecord, places: Places) -> Path:
     """Find the run's parsed dataset in the caches."""
     found = cached_corpora(record.dataset.corpus, (*places.seeds, places.cache))
-    right = (file for file in found if record.dataset.corpus_key in (None, load_corpus(file).fingerprint))
-    if (file := next(right, None)) is None:
-        raise DataError(
-            f"The parsed dataset of the run is not in {places.cache}.",
-            "Give --out with the folder that the run was made in, set BENCH_CACHE, or run the benchmark again.",
-        )
-    return file
+    damaged: DataError | None = None
+    for file in found:
+        try:
+            if record.dataset.corpus_key in (None, load_corpus(file).fingerprint):
+                return file
+        except DataError as error:  # the next cache may have a good one
+            damaged = error
+    raise damaged or DataError(
+        f"The parsed dataset of the run is not in {places.cache}.",
+        "Give --out with the folder that the run was made in, set BENCH_CACHE, or run the benchmark again.",
+    )
 
 
 def _run_references(spec: str | Path, name: str, references: Sequence[str], display: Sink, **options: Any) -> RunFolder:

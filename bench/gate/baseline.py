@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.formatting import listed
-from bench.metrics import METRICS, Metric, skill
+from bench.metrics import HEADLINE, METRICS, Metric, skill
 from bench.scoring.score import score_run
 from bench.scoring.table import Cell, Row, Table, TrialScore
 from bench.storage.records import Provenance
@@ -124,6 +124,17 @@ class System:
     def beyond_budget(self) -> bool:
         """Whether a training went on beyond the common budget, by whatever share: it is compared with no row that kept to it."""
         return self.exceeded > 0
+
+    @property
+    def is_target(self) -> bool:
+        """Whether more than half of its pieces are the true continuation: see :attr:`bench.scoring.table.Row.is_target`."""
+        pitch, velocity = (self.metrics.get(METRICS[name].id) for name in HEADLINE)
+        if pitch is None or self.kind == "reference":
+            return False
+        same = np.nanmean(pitch.matrix, axis=0) == 0
+        if velocity is not None and velocity.at == pitch.at:
+            same &= np.nanmean(velocity.matrix, axis=0) == 0
+        return bool(same.mean() > 0.5)
 
     def group(self, metric: Metric) -> str:
         """Name the rows whose noise tells of this one's, see :func:`group_of`."""

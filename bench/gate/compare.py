@@ -88,6 +88,8 @@ def warnings(before: Baseline, now: Baseline) -> list[str]:
             continue
         if old.seeds != system.seeds:
             lines.append(f"{name}: seeds are {_listed(system.seeds)}, were {_listed(old.seeds)}")
+        if system.is_target:
+            lines.append(f"{name}: its notes are the true continuations: it was given what it should predict")
         if old.beyond_budget and system.beyond_budget:
             most = f"{system.exceeded:.3g} times the budget, in the baseline {old.exceeded:.3g} times"
             lines.append(f"{name}: trainings took up to {most}")

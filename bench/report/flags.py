@@ -35,6 +35,9 @@ _WATCHED = ("loss", "critic_gap", "gradient_norm")
 #: Name of the flag of a row over other classes.
 CLASSES = "bits over other classes"
 
+#: Name of the flag of a row that was given what it should predict.
+TARGET = "the true continuation"
+
 #: The validation score that has limits of its own.
 BITS = "validation_bits"
 
@@ -216,10 +219,10 @@ FLAGS = (
         _any_training(best_early),
     ),
     Flag(
-        "the true continuation",
+        TARGET,
         "In more than half of the pieces its notes have the pitches and velocities of the true continuation, one by one: it was "
-        "given what it should predict, as where the wrong folder was scored, or a plug-in reads the held-out pieces. It has no "
-        "rank and is never bold.",
+        "given what it should predict, as where the wrong folder was scored, or a plug-in reads the held-out pieces; or this "
+        "music holds no surprise. It has no rank and is never bold.",
         lambda row, values: row.is_target,
     ),
     Flag(

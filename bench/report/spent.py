@@ -113,4 +113,4 @@ def _rising(row: Row, share: float) -> bool:
 
 def _models(report: Report) -> Sequence[Row]:
     """Models that were trained here."""
-    return [row for row in report.table.rows if row.kind == "model" and row.done and not row.pretrained]
+    return [row for row in report.table.rows if row.kind == "model" and row.done and not (row.pretrained or row.external)]

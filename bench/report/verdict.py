@@ -8,7 +8,7 @@ from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS
 from bench.metrics.prediction import BY_UNIT
 from bench.report.contents import NGRAM, Report
-from bench.report.flags import BEST_EARLY, BITS_FALLING, CLASSES, DIVERGED, GAIN, NOT_HELD, PRETRAINED, SCORE_FALLING
+from bench.report.flags import BEST_EARLY, BITS_FALLING, CLASSES, DIVERGED, GAIN, NOT_HELD, PRETRAINED, SCORE_FALLING, TARGET
 from bench.report.numbers import number_text
 from bench.report.pairs import ordered
 from bench.report.spent import common_budget
@@ -32,6 +32,7 @@ MOST_GROUPS = 4
 _ENDS = {
     PRETRAINED: "Trained elsewhere, perhaps on the test pieces, so that no model trained here is ranked with it",
     CLASSES: "Bits over other classes, which fewer classes alone make lower, so that they are compared with none",
+    TARGET: "Given the true continuation, so that it is compared with none",
     NOT_HELD: "Not held to the budget, so that the verdict leaves it out",
     BITS_FALLING: f"Validation bits fell by over {GAIN} in the last evaluation, so that another budget may give another order",
     SCORE_FALLING: "Validation score (not bits) still falling when training stopped",
@@ -128,7 +129,8 @@ def _anchored(report: Report) -> list[str]:
 
 def _budgets(report: Report) -> list[str]:
     """Warning that differences between models may be differences between budgets."""
-    if sum(row.kind == "model" and bool(row.done) and not row.pretrained for row in report.table.rows) < 2:
+    trained = [row for row in report.table.rows if row.kind == "model" and row.done and not (row.pretrained or row.external)]
+    if len(trained) < 2:
         return []
     shared = common_budget(report)
     if not shared:
@@ -169,8 +171,11 @@ def alone(report: Report) -> str:
         return "No trained model has finished, so there is no difference to test."
     if len(models) == 1:
         return f"{models[0]} is the only model that has finished: there is no other to compare it with."
-    apart = [name for name in models if any(name in standing.apart for standing in report.standings.values())]
+    given = [row.system for row in report.table.rows if row.system in models and row.is_target]
+    apart = [name for name in models if name in given or any(name in s.apart for s in report.standings.values())]
     if len(models) - len(apart) < 2:
+        if given:
+            return f"No two models can be compared: see the flags of {listed(apart)}."
         return f"No two models were trained alike, so there is no difference to test: see the flags of {listed(apart)}."
     return "No column has values of two models on the same pieces, so there is no difference to test."
 
@@ -230,7 +235,8 @@ def _lowest(standing: Standing) -> str:
 def _missing(standing: Standing) -> list[str]:
     """Models that have finished and have no value in this column; of one that can't be compared, a caveat says so."""
     known = {*standing.known, *standing.incomparable}
-    return [row.system for row in standing.rows if row.kind == "model" and row.done and row.system not in known]
+    models = [row for row in standing.rows if row.kind == "model" and row.done and not row.is_target]
+    return [row.system for row in models if row.system not in known]
 
 
 def _unplaced(bounds: Sequence[str], missing: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from bench.metrics import HEADLINE, METRICS, Value, likelihood, prediction
 from bench.music.codec import NoteCodec
 from bench.music.harmony.settings import Harmony
 from bench.scoring.crossed import Interval, Over, Values, rerun_interval, seeds_interval
-from bench.specs.trials import Trial
+from bench.specs.trials import EXTERNAL, Trial
 from bench.storage.outcome import Done, Failed, Likelihood, Prediction, united_classes
 
 #: Systems of the row that skill is relative to, of the row of other real music, and of the target through the codec.
@@ -332,6 +332,11 @@ class Row:
     def pretrained(self) -> bool:
         """Whether its model was trained elsewhere, perhaps on the test pieces."""
         return self.trials[0].trial.pretrained
+
+    @property
+    def external(self) -> bool:
+        """Whether it is files that another system made, of whose training nothing is known."""
+        return self.model == EXTERNAL
 
     @property
     def without_velocity(self) -> bool:

@@ -19,6 +19,9 @@ from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol,
 from bench.storage.files import FORMAT
 from bench.storage.records import MOST_TRIALS
 
+#: The model of every row of files that another system made, in place of a plug-in's name.
+EXTERNAL = "external"
+
 Kind = Literal["model", "reference", "untrained"]
 Device = Literal["cpu", "cuda"]
 

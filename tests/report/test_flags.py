@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.gate.baseline import take
 from bench.music.notes import Notes
 from bench.report.flags import GAIN, diverged, still_improving
+from bench.report.verdict import caveats, verdict
 
 from .stored_run import Stored, built, done, many_pieces, moved, written
 
@@ -118,6 +120,21 @@ def test_what_was_given_the_true_continuation_has_a_flag_and_no_rank(stored: Sto
         False,
     ]
     assert ("leaks" in report.standings["pitch_distance"].ranks) is not flagged
+    if flagged:
+        assert verdict(report) == "No two models can be compared: see the flags of leaks."
+        assert "Given the true continuation, so that it is compared with none: leaks." in caveats(report)
+    else:
+        assert verdict(report).startswith("In average pitch distance leaks is significantly better than lstm")
+    assert take(stored.run.path).systems["leaks"].is_target is flagged
+
+
+def test_what_was_given_the_true_continuation_is_no_open_place(stored: Stored) -> None:
+    stored.enlarge(12)
+    for name, by in (("leaks", 0), ("gan", 4), ("lstm", 9)):
+        many_pieces(stored, name, lambda i, by=by: by)
+    assert verdict(built(stored.close())).startswith(
+        "In average pitch distance gan is significantly better than lstm; in velocity"
+    )
 
 
 def test_a_plugin_that_ignores_the_budget_has_a_flag_no_rank_and_no_part_in_the_one_budget(tmp_path: Path) -> None:
