@@ -1,8 +1,8 @@
 """Samples from a folder of MIDI files: which file continues which piece, which notes count, which files can't be used.
 
-A file is matched to a piece by the number in its name (see :mod:`bench.external.prompts`). If no file's name has a number, files
-are matched in sorted order, and a message reports it. Nothing is padded: a file with too few notes is bad, a piece without all
-its samples is missing.
+A file is matched to a piece by the number in its name (see :mod:`bench.external.prompts`). If no file's name has a number, as
+many files as there are pieces are matched in sorted order, and a message reports it. Nothing is padded: a file with too few notes
+is bad, a piece without all its samples is missing.
 """
 
 from __future__ import annotations
@@ -168,14 +168,23 @@ def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int
     paths : sequence of Path
         In sorted order.
     pieces : int
+
+    Raises
+    ------
+    UsageError
+        If no name has a number, and there are more files than pieces, or fewer.
     """
     numbers = {path: numbers_in(path.stem) for path in paths}
     places: dict[Path, tuple[int, int]] = {}
     bad: dict[str, str] = {}
     if not any(numbers.values()):
-        places = {path: (piece, 0) for piece, path in enumerate(paths[:pieces])}
-        bad = {path.name: f"there are only {pieces} pieces" for path in paths[pieces:]}
-        return places, bad, False
+        if len(paths) != pieces:  # one too many or too few would shift all others
+            raise UsageError(
+                f"No file's name has a piece's number, and there are {len(paths)} files for {pieces} pieces: nothing says which "
+                "continues which.",
+                f"Name them as the prompts, {prompt_name(0)} to {prompt_name(pieces - 1)}, or give one for each.",
+            )
+        return {path: (piece, 0) for piece, path in enumerate(paths)}, {}, False
     taken: dict[tuple[int, int], str] = {}
     for path, place in numbers.items():
         if place is None:

@@ -207,9 +207,22 @@ def test_sorted_order_counts_as_people_do(folder: Path) -> None:
     for name in ("take 10.mid", "take 2.mid", "take 1.midi", "._take 1.mid", "notes.txt"):
         put(folder, name, 60)
     assert [p.name for p in midi_files(folder)] == ["take 1.midi", "take 2.mid", "take 10.mid"]
-    places, bad, by_name = match(midi_files(folder), 2)
-    assert ({p.name: place for p, place in places.items()}, by_name) == ({"take 1.midi": (0, 0), "take 2.mid": (1, 0)}, False)
-    assert bad == {"take 10.mid": "there are only 2 pieces"}
+    places, bad, by_name = match(midi_files(folder), 3)
+    expected = {"take 1.midi": (0, 0), "take 2.mid": (1, 0), "take 10.mid": (2, 0)}
+    assert ({p.name: place for p, place in places.items()}, by_name, bad) == (expected, False, {})
+
+
+@pytest.mark.parametrize("pieces", [2, 4])
+def test_in_sorted_order_one_too_many_or_too_few_would_shift_the_others(folder: Path, pieces: int) -> None:
+    for name in ("all.mid", "take 1.mid", "take 2.mid"):
+        put(folder, name, 60)
+    with pytest.raises(UsageError, match=f"there are 3 files for {pieces} pieces: nothing says which continues which"):
+        match(midi_files(folder), pieces)
+
+
+def test_the_names_of_a_runs_own_files_have_numbers() -> None:
+    assert numbers_in("piece-007") == (7, 0)
+    assert numbers_in("mine-Piece-007-2") == (7, 2)
 
 
 def test_names_that_stand_for_nothing_are_bad() -> None:
