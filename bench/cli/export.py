@@ -9,7 +9,8 @@ import typer
 
 from bench.cli.options import OutOption, RunArgument
 from bench.cli.output import check_output, find_run, make_console, print_line
-from bench.errors import UsageError
+from bench.errors import INCOMPLETE, UsageError
+from bench.formatting import plural
 
 if TYPE_CHECKING:
     from bench.export.contents import Exported, RunContents
@@ -32,7 +33,10 @@ def export(
     ] = None,
     out: OutOption = None,
 ) -> None:
-    """Export a run to a tracker or a table, by the tracker's own library. Exporting it again replaces the earlier export."""
+    """Export a run to a tracker or a table, by the tracker's own library. Exporting it again replaces the earlier export.
+
+    Exit code 3 if a trial failed or did not run; it is exported without values.
+    """
     from bench.export.contents import read_contents
     from bench.system.paths import Places
 
@@ -49,6 +53,9 @@ def export(
     print_line(console, exported.place)
     if exported.view:
         print_line(console, f"Look at it: {exported.view}")
+    if lacking := sum(trial.status != "done" for row in contents.report.table.rows for trial in row.trials):
+        print_line(make_console(stderr=True), f"{contents.name} is incomplete: {plural(lacking, 'trial')} failed or did not run")
+        raise typer.Exit(INCOMPLETE)
 
 
 def _export(run: RunContents, to: Target, place: str | None, exports: Path) -> Exported:

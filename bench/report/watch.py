@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.report import write_reports
-from bench.storage.outcome import Failed
+from bench.scoring.score import score_run
 from bench.storage.run_folder import RunFolder
 
 #: Seconds between two checks of the folder.
@@ -98,8 +98,7 @@ def stamps(folder: Path) -> dict[str, Stamp]:
 
 
 def _written(folder: Path) -> Progress:
-    run = RunFolder(folder)
-    record, outcomes = run.read(), run.outcomes()
-    write_reports(folder)
-    failed = sum(isinstance(outcome, Failed) for outcome in outcomes.values())
-    return Progress(len(outcomes), failed, len(record.trials), bool(record.finished))
+    record, table = RunFolder(folder).read(), score_run(folder)  # before the reports, in which a trial that ends now would be
+    write_reports(folder, table)
+    states = [trial.status for row in table.rows for trial in row.trials]  # of trials whose results are there and whole
+    return Progress(len(states) - states.count("not run"), states.count("failed"), len(states), bool(record.finished))

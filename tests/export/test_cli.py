@@ -7,20 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Export
+from tests.report.stored_run import Stored, moved
+
+from .conftest import LACKS, Export
 
 
 def test_csv_by_default_lies_below_the_reports_folder(export: Export, tmp_path: Path) -> None:
     answer = export("table2-cpu", "--to", "csv")
     place = tmp_path / "reports" / "exports" / "table2-cpu.csv"
-    assert (answer.returncode, answer.stderr, answer.stdout) == (0, "", f"{place}\n")
+    assert (answer.returncode, answer.stderr, answer.stdout) == (3, LACKS, f"{place}\n")
     assert place.read_text().startswith("run,spec,scale,system,")
 
 
 def test_a_place_of_ones_own(export: Export, tmp_path: Path, folder: Path) -> None:
     answer = export(str(folder), "--to", "csv", "--output", "a/b.csv")
-    assert (answer.returncode, answer.stdout) == (0, "a/b.csv\n")
+    assert (answer.returncode, answer.stdout) == (3, "a/b.csv\n")
     assert (tmp_path / "a" / "b.csv").is_file()
+
+
+def test_a_complete_run_leaves_0(export: Export, tmp_path: Path) -> None:
+    stored = Stored(tmp_path / "whole")
+    stored.add("lstm", 0, moved(1))
+    answer = export(str(stored.close()), "--to", "csv", "--output", "whole.csv")
+    assert (answer.returncode, answer.stderr, answer.stdout) == (0, "", "whole.csv\n")
 
 
 @pytest.mark.parametrize(

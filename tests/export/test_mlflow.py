@@ -15,7 +15,7 @@ from bench.export.mlflow import CONTENT, TRIAL, export
 from bench.storage.run_folder import RunFolder
 from tests.report.stored_run import Stored, moved
 
-from .conftest import Export
+from .conftest import LACKS, Export
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'midibench[mlflow]'")
 
@@ -144,7 +144,7 @@ def test_many_params_and_a_long_one(tmp_path: Path, store: Path, runs: Callable[
 
 def test_the_place_is_mlflows_own_by_default(export: Export, tmp_path: Path) -> None:
     answer = export("latest", "--to", "mlflow")
-    assert (answer.returncode, answer.stderr) == (0, "")
+    assert (answer.returncode, answer.stderr) == (3, LACKS)
     assert answer.stdout.splitlines() == [
         f"sqlite:///{tmp_path}/mlflow.db",
         f"Look at it: mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Export
+from .conftest import LACKS, Export
 
 pytest.importorskip("trackio", reason="Trackio is not installed: pip install 'midibench[trackio]'")
 
@@ -29,7 +29,7 @@ def metrics(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
 
 def test_a_run_for_each_trial(export: Export, tmp_path: Path) -> None:
     answer = export("latest", "--to", "trackio", "--output", "tracked")
-    assert (answer.returncode, answer.stderr) == (0, "")
+    assert (answer.returncode, answer.stderr) == (3, LACKS)
     assert answer.stdout.splitlines() == [
         str(tmp_path / "tracked"),
         f"Look at it: TRACKIO_DIR={tmp_path}/tracked trackio show --project midibench-table2",
@@ -60,13 +60,13 @@ def test_a_run_for_each_trial(export: Export, tmp_path: Path) -> None:
 def test_twice_is_once(export: Export, tmp_path: Path) -> None:
     export("latest", "--to", "trackio", TRACKIO_DIR=str(tmp_path / "own"))
     before = metrics(tmp_path / "own")
-    assert export("latest", "--to", "trackio", TRACKIO_DIR=str(tmp_path / "own")).returncode == 0
+    assert export("latest", "--to", "trackio", TRACKIO_DIR=str(tmp_path / "own")).returncode == 3
     assert metrics(tmp_path / "own") == before
 
 
 def test_nothing_is_sent_to_a_server(export: Export, tmp_path: Path) -> None:
     place = {"TRACKIO_DIR": str(tmp_path / "own"), "TRACKIO_SERVER_URL": "http://127.0.0.1:9", "TRACKIO_SPACE_ID": "me/space"}
-    assert export("latest", "--to", "trackio", **place).returncode == 0
+    assert export("latest", "--to", "trackio", **place).returncode == 3
     assert len(metrics(tmp_path / "own")) == 11
 
 

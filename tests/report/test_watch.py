@@ -23,6 +23,15 @@ def test_watching_ends_with_the_run(stored: Stored) -> None:
     assert (folder / "report.html").exists()
 
 
+def test_watching_counts_a_result_that_is_damaged_as_missing(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+    (samples,) = folder.glob("trials/*/samples.npz")
+    samples.unlink()
+    (progress,) = watch_run(folder, every=0.01)
+    assert progress.failed or progress.ended < progress.planned == 1
+
+
 def test_watching_writes_again_when_a_trial_ends(stored: Stored) -> None:
     stored.add("lstm", 0, moved(1))
     stored.add("lstm", 1, None)
