@@ -13,8 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, PluginError, UsageError
 from bench.formatting import listed
+from bench.plugins.discovery import files_of
+from bench.plugins.header import CLASSES, Kind
 from bench.specs.schema import Spec
 from bench.specs.trials import Trial, in_folds, trial_key, unfold
 from bench.storage.files import FORMAT, DamagedError, NoLocksError, hold, timestamp, write_json
@@ -137,7 +139,7 @@ def _asked(calls: Sequence[Call], name: str) -> Call:
         dataset=calls[0].dataset,
         name=name,
         data=_here(folder for call in calls for folder in call.data),
-        plugins=_without_copies(_here(folder for call in calls for folder in call.plugins)),
+        plugins=_without_copies(folder for call in calls for folder in call.plugins),
     )
 
 
@@ -146,13 +148,14 @@ def _here(folders: Iterable[str]) -> tuple[str, ...]:
     return tuple(folder for folder in dict.fromkeys(folders) if Path(folder).exists())
 
 
-def _without_copies(folders: Sequence[str]) -> tuple[str, ...]:
-    """Drop folders of plug-ins that one before them has too, as another checkout: two of one name are refused."""
-    kept: dict[str, set[str]] = {}
-    for folder in folders:
-        files = {path.name for path in ([Path(folder)] if Path(folder).is_file() else Path(folder).rglob("[!_.]*.py"))}
-        if not any(files & others for others in kept.values()):
-            kept[folder] = files
+def _without_copies(folders: Iterable[str]) -> tuple[str, ...]:
+    """Drop folders of plug-ins that aren't here, or that one before them has too, as another checkout: both are refused."""
+    kept: dict[str, set[tuple[Kind, str]]] = {}
+    for folder in dict.fromkeys(folders):
+        with contextlib.suppress(PluginError):
+            names = {(kind, path.name) for kind in CLASSES for path in files_of(kind, Path(folder))}
+            if not any(names & others for others in kept.values()):
+                kept[folder] = names
     return tuple(kept)
 
 

@@ -111,21 +111,30 @@ def load(plugin: Plugin) -> Any:
 def _files(kind: Kind, extra: Sequence[Path]) -> Iterator[Path]:
     yield from _inside(shipped_folder(kind))
     for folder in extra:
-        if folder.is_file() and folder.suffix == ".py":
-            yield folder
-            continue
-        if not folder.is_dir():
-            raise PluginError(f"There is no plug-in folder {folder}.", "Give --plugins or $BENCH_PLUGINS an existing folder.")
-        # A folder `datasets/` of music beside the files is none of plug-ins.
-        if any(_inside(folder / name) for name in FOLDERS.values()):
-            yield from _inside(folder / FOLDERS[kind])
-        elif files := _inside(folder):
-            yield from files
-        else:
-            raise PluginError(
-                f"The plug-in folder {folder} holds no plug-in.",
-                "It needs models/ or datasets/, or *.py files of its own with a class Model or Dataset.",
-            )
+        yield from files_of(kind, folder)
+
+
+def files_of(kind: Kind, folder: Path) -> list[Path]:
+    """List the files of a folder of plug-ins that may hold one of that kind; a file is its own.
+
+    Raises
+    ------
+    PluginError
+        If there is no such folder, or no plug-in in it.
+    """
+    if folder.is_file() and folder.suffix == ".py":
+        return [folder]
+    if not folder.is_dir():
+        raise PluginError(f"There is no plug-in folder {folder}.", "Give --plugins or $BENCH_PLUGINS an existing folder.")
+    # A folder `datasets/` of music beside the files is none of plug-ins.
+    if any(_inside(folder / name) for name in FOLDERS.values()):
+        return _inside(folder / FOLDERS[kind])
+    if files := _inside(folder):
+        return files
+    raise PluginError(
+        f"The plug-in folder {folder} holds no plug-in.",
+        "It needs models/ or datasets/, or *.py files of its own with a class Model or Dataset.",
+    )
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -226,3 +226,13 @@ def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
         merge_runs([made["first"], made["second"], made["first"] / ".." / "first"], made["whole"].with_name("new"))
     with pytest.raises(UsageError, match="two runs or more"):
         merge_runs([made["first"]], made["first"].with_name("new"))
+
+
+def test_folders_of_plugins_of_one_name_are_copies_and_their_tests_are_not(tmp_path: Path) -> None:
+    for folder, name in (("a", "one"), ("b", "two"), ("c", "one")):
+        (tmp_path / folder / "models").mkdir(parents=True)
+        (tmp_path / folder / "models" / f"{name}.py").touch()
+        (tmp_path / folder / "tests").mkdir()
+        (tmp_path / folder / "tests" / "conftest.py").touch()
+    folders = [str(tmp_path / folder) for folder in ("a", "b", "c", "gone")]
+    assert bench.merging._without_copies(folders) == tuple(folders[:2])
