@@ -258,6 +258,8 @@ def _other_bindings(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield node.id, node.lineno
         elif isinstance(node, ast.alias):
             yield node.asname or node.name, node.lineno
+        elif isinstance(node, ast.comprehension):  # its own variables are none of the module's
+            waiting += [node.iter, *node.ifs]
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             waiting += ast.iter_child_nodes(node)
 

@@ -54,20 +54,25 @@ PASSWORD = (
     "Leave out all before the @; a dataset's download takes them from ~/.netrc.",
 )
 
+#: A name and a password, which may hold any character, but no port; a name alone where it may be a token.
+_SECRETS = (re.compile(r"\w://[^/?#\s:@]*:(?!\d+[/?#])[^\s@]*@"), re.compile(r"(?i:https?|ftp)://[^/?#\s]*@"))
+
 
 def holds_password(value: Any) -> bool:
     """Whether a value, or one in it, is an address with a password, or with a name alone where that may be a token.
 
     >>> holds_password(["http://me:secret@example.org/music"]), holds_password("ssh://git@example.org/a:b@c")
     (True, False)
-    >>> holds_password("https://ghp_token@example.org/music")
-    True
+    >>> holds_password("https://ghp_token@example.org/music"), holds_password("s3://key:sec/ret@bucket")
+    (True, True)
+    >>> holds_password("https://example.org:8080/@me")
+    False
     """
     if isinstance(value, Mapping):
         return any(map(holds_password, value.values()))
     if isinstance(value, list | tuple):
         return any(map(holds_password, value))
-    return isinstance(value, str) and re.search(r"(?:(?i:https?)://|\w://[^/?#\s:]*:)[^/?#\s]*@", value) is not None
+    return isinstance(value, str) and any(pattern.search(value) for pattern in _SECRETS)
 
 
 @cache

@@ -180,6 +180,10 @@ class TestHeader:
             read_plugin(path)
         assert caught.value.message == message.format(path)
 
+    def test_a_comprehensions_own_variable_binds_nothing(self, tmp_path):
+        path = model(tmp_path, header=HEADER + 'NAMES = [UNIT for UNIT in ("a", "b")]\n')
+        assert read_plugin(path).header["UNIT"] == "note"
+
     def test_a_syntax_error(self, tmp_path):
         path = write(tmp_path / "mine.py", "x = 1\ndef broken(:\n")
         with pytest.raises(PluginError, match=f"{path}:2: not valid Python: invalid syntax"):
