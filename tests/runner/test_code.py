@@ -69,6 +69,7 @@ def test_code_that_changes_before_it_is_imported(toy: Bench, monkeypatch: pytest
         late = f"        try:\n    {late}        except Exception:\n            PITCH = 72\n"
     text = MODEL.replace("from users_net.pitch import PITCH\n", "").replace("        start", f"{late}        start")
     hold = f"    def fit(self, train, valid, run):\n        from pathlib import Path\n        file = Path({str(helper)!r})\n"
+    hold += "        (run.folder / 'state').write_text('of which code?')\n"
     hold += f"        if Path({str(toy.folder / 'edit')!r}).exists():\n            file.write_text('PITCH = 84')\n"
     plugin.write_text(text.replace("    def generate", f"{hold}    def generate"))
     helper.write_text("PITCH = 60")
@@ -76,6 +77,8 @@ def test_code_that_changes_before_it_is_imported(toy: Bench, monkeypatch: pytest
     toy.write({"played": {}})
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 1
     assert f"{helper} was changed during the run." in toy.outcome("played")["error"]["message"]
+    kept = [*toy.run_folder.glob("trials/*/checkpoint/state")]
+    assert bool(kept) is not caught, "no training goes on from what was done without that file"
     (toy.folder / "edit").unlink()
     helper.write_text("PITCH = 60")
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
