@@ -27,8 +27,12 @@ NOTE_OFF, NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x8, 0x9, 0xB, 0xC
 SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
 TRACK_NAME, PORT, TEMPO, END_OF_TRACK = 0x03, 0x21, 0x51, 0x2F
 
-#: Data bytes of messages that are not allowed in files, by their first byte, and whose size the parser doesn't know.
-COMMON = {0xF1: 1, 0xF2: 2, 0xF3: 1}
+#: Messages that are not allowed in files, and whose data the parser passes over wrongly.
+COMMON = (0xF1, 0xF2, 0xF3)
+
+#: Messages without data that are not allowed in files either, such as a clock or active sensing; careless recorders write them.
+#: The parser takes what follows in running status for more of them, and loses it.
+SINGLE = frozenset({0xF6, *range(0xF8, 0xFF)})
 
 #: Data bytes of a channel's event, by the upper four bits.
 SIZES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
@@ -178,6 +182,8 @@ def events(raw: bytes, span: Span) -> Iterator[Event]:
                 size, at = _quantity(raw, at)
             elif status >> 4 in SIZES:
                 running, size = status, SIZES[status >> 4]
+            elif status in SINGLE:
+                running = size = 0
             else:
                 raise damaged(f"an event begins with 0x{status:02X}" if status else "a status byte is missing")
             if at + size > end:
@@ -215,7 +221,7 @@ def _doubtful(raw: bytes, spans: Sequence[Span]) -> bool:
         return True
     return any(
         _misread(raw, at)
-        for first in (SYSEX, ESCAPE, *COMMON)
+        for first in (SYSEX, ESCAPE, *COMMON, *SINGLE)
         for span in spans
         for at in _positions(raw, bytes([first]), *span)
         if raw.rfind(b"\xff\x51\x03", at - 5, at) < 0  # no byte of a tempo
@@ -256,11 +262,12 @@ def _positions(raw: bytes, part: bytes, start: int = HEADER, end: int | None = N
 
 def _misread(raw: bytes, at: int) -> bool:
     """Whether the parser would misread what follows the event at a position, or that event itself."""
-    first = raw[at]
+    if raw[at] in (ESCAPE, *COMMON):
+        return True
     try:
-        size, at = (COMMON[first], at + 1) if first in COMMON else _quantity(raw, at + 1)
+        size, at = (0, at + 1) if raw[at] in SINGLE else _quantity(raw, at + 1)
         _, at = _quantity(raw, at + size)
-        return first == ESCAPE or (raw[at] >= 0x80) == (first in COMMON)
+        return raw[at] < 0x80  # running status
     except IndexError:
         return True
 

@@ -88,10 +88,22 @@ def test_no_track_is_lost_silently(announced: int) -> None:
         read_midi(bytes(raw))
 
 
+@pytest.mark.parametrize("single", [0xF6, 0xF8, 0xFA, 0xFE])
+def test_messages_without_data_lose_no_notes(single: int) -> None:
+    """A clock or active sensing in a file: the parser passed over all that followed in running status."""
+    before, after = [(0, on(60, 64)), (10, on(60, 0))], [(0, on(62, 64)), (10, on(62, 0))]
+    assert len(read_midi(midi([*before, (0, bytes([single])), *after]))) == 2
+    running = [*before, (0, bytes([single])), *((delta, event[1:]) for delta, event in after)]
+    with pytest.raises(DataError, match="a status byte is missing"):
+        read_midi(midi(running))
+
+
 @pytest.mark.parametrize("first", [0xF1, 0xF2, 0xF3])
 def test_messages_that_no_file_may_hold(first: int) -> None:
     with pytest.raises(DataError, match=f"begins with 0x{first:02X}"):
-        read_midi(midi([*NOTE, (0, bytes([first, 1, 1][: 1 + smf.COMMON[first]])), *NOTE]))
+        read_midi(midi([*NOTE, (0, bytes([first, 1, 1][: 2 + (first == 0xF2)])), *NOTE]))
+    with pytest.raises(DataError, match="an event begins with 0xF"):  # without its data
+        read_midi(midi([*NOTE, (0, bytes([first])), *((delta, event[1:]) for delta, event in NOTE)]))
 
 
 def test_bytes_that_only_look_like_events() -> None:
