@@ -16,7 +16,7 @@ References
 Bradley & Terry 1952, Rank Analysis of Incomplete Block Designs; Ford 1957, Solution of a Ranking Problem from Binary Comparisons;
 Davidson 1970, On Extending the Bradley-Terry Model to Accommodate Ties in Paired Comparison Experiments; Cameron, Gelbach &
 Miller 2011, Robust Inference with Multiway Clustering; Owen 2007, The Pigeonhole Bootstrap; Hauck & Donner 1977, Wald's Test as
-Applied to Hypotheses in Logit Analysis.
+Applied to Hypotheses in Logit Analysis; Anscombe 1956, On Estimating Binomial Response Relations.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ _MANY = 1e6
 #: Votes added to either side of each pair where the variance of single votes is computed. That of unanimous votes would be the
 #: prior's alone, and no number of them a significant one (Hauck & Donner 1977).
 _ADDED = 0.1
+
+#: The same in each sample of a bootstrap: one that lacks the only vote against a system would give it the prior's worth, and the
+#: loss of that vote a large variance (Anscombe 1956).
+_ADDED_TO_SAMPLES = 0.5
 
 #: Largest number of weights at once.
 _AT_ONCE = 4_000_000
@@ -196,13 +200,19 @@ def single_votes_variance(outcomes: Floats, systems: int) -> Floats:
     -------
     ndarray, shape (pairs,)
     """
-    added = outcomes[None] + _ADDED * (np.arange(3) != TIE)
+    added = _added(outcomes[None], _ADDED)
     worths, log_ties = fit(added, systems)
     (information,) = _slope(added, np.append(worths, log_ties[:, None], 1))[1]
     covariance = np.linalg.inv(information)
     one, other = np.array(list(combinations(range(systems), 2))).T
     variance: Floats = covariance[one, one] + covariance[other, other] - 2 * covariance[one, other]
     return variance
+
+
+def _added(outcomes: Floats, votes: float) -> Floats:
+    """Add as many votes to either side of each pair."""
+    added: Floats = outcomes + votes * (np.arange(3) != TIE)
+    return added
 
 
 def limited(outcomes: Floats, systems: int) -> NDArray[np.bool_]:
@@ -365,7 +375,7 @@ def prefer(votes: Votes, systems: int, draws: int = DRAWS, seed: int = 0) -> Pre
     worths, ties = fit(outcomes, systems)
 
     def differences(weights: Floats) -> Floats:
-        drawn, _ = fit(counts(votes, systems, weights), systems)
+        drawn, _ = fit(_added(counts(votes, systems, weights), _ADDED_TO_SAMPLES), systems)
         return drawn[:, first] - drawn[:, second]
 
     differ = (worths[0, first] - worths[0, second]).tolist()

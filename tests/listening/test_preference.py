@@ -146,6 +146,18 @@ def test_of_unanimous_votes_the_interval_is_about_the_exact_one() -> None:
     assert found.seen_from(1).interval.low == 0.0
 
 
+@pytest.mark.parametrize(("wins", "losses", "listeners"), [(39, 1, 10), (79, 1, 20), (119, 1, 20)])
+def test_one_vote_against_a_system_is_no_reason_for_doubt(wins: int, losses: int, listeners: int) -> None:
+    """Samples without that vote went to the prior's worth, and 79 of 80 was not significant where 40 of 40 was."""
+    number = wins + losses
+    listener, zero = np.arange(number) % listeners, np.zeros(number, np.int64)
+    outcome = np.random.default_rng(1).permutation([FIRST] * wins + [SECOND] * losses)
+    prompt = (np.arange(number) // listeners) % 4
+    (found,) = prefer(Votes(listener, prompt, prompt, zero, zero + 1, outcome), 2, 300).comparisons
+    assert found.p < 0.05
+    assert 0.7 < found.interval.low < wins / number < found.interval.high < 1.0
+
+
 def test_the_single_votes_variance_is_that_of_the_log_odds() -> None:
     """Of two systems without ties it is 1 / wins + 1 / losses, but for the prior."""
     variance = single_votes_variance(np.array([[60.0, 0.0, 40.0]]), 2)
