@@ -18,11 +18,17 @@ from bench.music.codec import NoteCodec
 #: Notes that a piece begins with where alternatives are asked for, and tolerance of a sum of probabilities in float32.
 PROBED, SUM_TOLERANCE = 16, 0.01
 
-#: Notes of a piece of which the last are changed, and by how many nats the others' log probabilities may change, as bfloat16 may
-#: change them in another batch.
-FOLLOWED, SAME_TOLERANCE = 64, 0.02
+#: Notes of a piece of which the last are changed, no multiple of a window; and by how many nats the others' log probabilities may
+#: change, as bfloat16 may change them in another batch.
+FOLLOWED, SAME_TOLERANCE = 1021, 0.02
 
-#: Pitches that every unit has, and how long a note lasts that no unit misses, in seconds.
+#: By how much the last notes are later there, in seconds: no class of a time shift is so wide that it stays the same.
+_LATER = 0.7
+
+#: Pitches of which a long beginning is asked for, as each costs as many notes.
+MOST_LONG = 4
+
+#: Pitches that every unit has, and for how long a pitch must not have sounded, in seconds.
 _PIANO, _LONG = range(21, 109), 2.0
 
 #: Standard errors, and bits, by which a mean may be below what music needs at least.
@@ -36,12 +42,23 @@ class Alternatives:
     Parameters
     ----------
     what : str
-        What differs: a field of :data:`bench.api.FIELDS`, or the whole note.
+        What differs, a field of :data:`bench.api.FIELDS`.
     pieces : tuple of Piece
+    past : Piece, optional
+        Of units other than notes, what is the same in all pieces, without what sounds on into the last note.
+    slack : int
+        Most predictions by which that ends otherwise, such as of events that end what sounds on.
     """
 
     what: str
     pieces: tuple[Piece, ...]
+    past: Piece | None = None
+    slack: int = 0
+
+    @property
+    def asked(self) -> list[Piece]:
+        """Pieces to ask for."""
+        return [*self.pieces, *([self.past] if self.past else [])]
 
     def check(self, parts: Sequence[NDArray[np.float64]]) -> None:
         """Refuse a likelihood that gives the alternatives more than 1 together.
@@ -51,17 +68,20 @@ class Alternatives:
         Parameters
         ----------
         parts : sequence of ndarray
-            What ``log_likelihood`` gave for each piece.
+            What ``log_likelihood`` gave for each piece of :attr:`asked`.
 
         Raises
         ------
         TrialError
             Names the sum.
         """
-        if self.what in FIELDS:
+        if self.past is None:
             nats = np.array([part[-1, FIELDS.index(self.what)] for part in parts])
-        else:  # where the note's own predictions begin, nobody knows; of what is too short a model may predict nothing
-            nats = np.array([part.sum() for part in parts if len(part)])
+        else:
+            *parts, past = parts
+            # What more of the past is counted makes the sum less. Of a short piece a model of whole segments predicts nothing.
+            common = max(0, len(past) - self.slack)
+            nats = np.array([part[common:].sum() for part in parts if len(part) > len(past)])
         total = float(np.exp(nats[np.isfinite(nats)]).sum())
         if total > 1 + SUM_TOLERANCE:
             raise TrialError(
@@ -75,7 +95,7 @@ class Alternatives:
 def alternatives(pieces: Sequence[Piece], unit: str, codec: NoteCodec | None) -> list[Alternatives]:
     """Begin a piece and end it otherwise, for each field in each class that occurs in the pieces.
 
-    Nothing if no piece has two notes one after another.
+    Nothing if no piece has two notes one after another. Of a long beginning, whose end is in no first window, a few pitches.
 
     Parameters
     ----------
@@ -85,54 +105,61 @@ def alternatives(pieces: Sequence[Piece], unit: str, codec: NoteCodec | None) ->
     codec : NoteCodec or None
         Whose classes time and duration are over; they are left out where nobody knows.
     """
-    for piece in pieces:
-        head = piece.notes[:PROBED]
-        if not (later := np.flatnonzero(np.diff(head.onset) > 0)).size:
+    if unit != "note":
+        slack = 3 if unit == "frame" else PROBED + 3
+        return next((_pitches(piece, head, slack) for piece in pieces if (head := _beginning(piece, PROBED)) is not None), [])
+    own = codec or NoteCodec()
+    known = FIELDS if codec else FIELDS[:2]
+    occurring = np.concatenate([np.empty((0, len(FIELDS)), np.int64), *(own.encode(one.notes) for one in pieces)])
+    found = []
+    longest = max(pieces, key=lambda one: len(one.notes), default=None)
+    first = next((piece for piece in pieces if _beginning(piece, PROBED) is not None), None)
+    for piece, length, fields, most in ((first, PROBED, known, None), (longest, FOLLOWED, FIELDS[:1], MOST_LONG)):
+        if piece is None or (head := _beginning(piece, length)) is None or (most and len(head) <= PROBED):
             continue
-        head = head[: int(later[-1]) + 2]
-        if unit != "note":
-            return _pitches(piece, head)
-        own = codec or NoteCodec()
         codes = own.encode(head)
-        occurring = np.concatenate([own.encode(one.notes) for one in pieces])
-        found = []
-        for column, field in enumerate(FIELDS):
-            if codec is None and field in ("time", "duration"):
-                continue
-            made = []
-            for value in np.unique(occurring[:, column]).tolist():
+        for field in fields:
+            column, made = FIELDS.index(field), []
+            for value in np.unique(occurring[:, column]).tolist()[:most]:
                 other = codes.copy()
                 other[-1, column] = value
                 notes = own.decode(other)
                 if np.array_equal(own.encode(notes), other):  # not where the last note would be another's
                     # Each with an identity of its own: a model may keep what it made of a piece.
-                    made.append(replace(piece, id=f"{piece.id}, {field} {value}", notes=notes))
+                    made.append(replace(piece, id=f"{piece.id}, {length} notes, {field} {value}", notes=notes))
             found.append(Alternatives(field, tuple(made)))
-        return found
-    return []
+    return found
 
 
-def _pitches(piece: Piece, head: Notes) -> list[Alternatives]:
-    """End a piece with a long note of each pitch that doesn't sound before; whatever the units are, none takes two for one."""
-    last = head.onset[-1]
+def _beginning(piece: Piece, length: int) -> Notes | None:
+    """At most so many notes of a piece, the last with an onset of its own; None if no note has one."""
+    head = piece.notes[:length]
+    later = np.flatnonzero(np.diff(head.onset) > 0)
+    return head[: int(later[-1]) + 2] if later.size else None
+
+
+def _pitches(piece: Piece, head: Notes, slack: int) -> list[Alternatives]:
+    """End a piece with a note of each pitch that doesn't sound before, and is as long as most are: no unit takes two for one."""
+    last, long = head.onset[-1], float(np.quantile(piece.notes.duration, 0.9))
     sounding = set(head.pitch[:-1][(head.onset + head.duration)[:-1] > last - _LONG].tolist())
     made = []
     for pitch in sorted({*_PIANO} - sounding):
         pitches, durations = head.pitch.copy(), head.duration.copy()
-        pitches[-1], durations[-1] = pitch, _LONG
+        pitches[-1], durations[-1] = pitch, long
         notes = Notes.from_columns(head.onset, durations, pitches, head.velocity)
         made.append(replace(piece, id=f"{piece.id}, pitch {pitch}", notes=notes))
-    return [Alternatives("pitch and what follows", tuple(made))]
+    past = replace(piece, id=f"{piece.id}, past", notes=_ended(head[:-1], last))
+    return [Alternatives("pitch", tuple(made), past, slack)]
 
 
 @dataclass(frozen=True)
 class Followed:
-    """The beginning of a piece twice, and once with other pitches at its end.
+    """The beginning of a piece twice, and once with other notes at its end.
 
     Parameters
     ----------
     pieces : (Piece, Piece, Piece)
-        Of the same times, durations and velocities.
+        Of as many notes.
     same : int
         Number of notes before the first that is another one.
     """
@@ -142,30 +169,46 @@ class Followed:
 
 
 def followed_otherwise(pieces: Sequence[Piece]) -> Followed | None:
-    """Change the pitches of about the last quarter of a piece's beginning, each to the next lower one that occurs.
+    """Change all of the notes in about the last quarter of the longest piece's beginning: pitch, velocity, onset and duration.
 
-    None if no piece has a pitch that can be changed behind the first half of its notes, and of its time.
+    None if no note is behind three quarters of its notes, and of its time.
     """
-    occurring = np.unique(np.concatenate([np.empty(0, np.int64), *(piece.notes.pitch for piece in pieces)]))
-    lower = np.concatenate([occurring[:1], occurring[:-1]])  # the lowest stays: the order of a chord's notes is the same
-    for piece in pieces:
-        head = piece.notes[:FOLLOWED]
-        if len(head) < 2:
-            continue
-        begin, end = head.onset[[0, -1]]
-        late = (np.diff(head.onset) > 0) & (head.onset[1:] >= begin + 0.75 * (end - begin))
-        places = 1 + np.flatnonzero(late)
-        if not (places := places[places >= 0.75 * len(head)]).size:
-            continue
-        same = int(places[0])
-        pitch = head.pitch.copy()
-        pitch[same:] = lower[np.searchsorted(occurring, pitch[same:])]
-        if (pitch != head.pitch).any():
-            other = Notes(head.onset, head.duration, pitch, head.velocity)
-            made = (head, head, other)
-            one, again, changed = (replace(piece, id=f"{piece.id}, probe {i}", notes=notes) for i, notes in enumerate(made))
-            return Followed((one, again, changed), same)
-    return None
+    piece = max(pieces, key=lambda one: len(one.notes), default=None)
+    if piece is None or len(head := piece.notes[:FOLLOWED]) < 2:
+        return None
+    begin, end = head.onset[[0, -1]]
+    late = (np.diff(head.onset) > 0) & (head.onset[1:] >= begin + 0.75 * (end - begin))
+    places = 1 + np.flatnonzero(late)
+    if not (places := places[places >= 0.75 * len(head)]).size:
+        return None
+    same = int(places[0])
+    # No note lasts much longer than the last begins, so that the first half of frames and events is before the change as well.
+    head = _ended(head, end + 0.05 * (end - begin))
+    onset, duration = head.onset.copy(), head.duration.copy()
+    onset[same:] += _LATER
+    duration[same:] *= 0.5
+    lower = [
+        _lower(values, [getattr(one.notes, name) for one in pieces])
+        for name, values in (("pitch", head.pitch), ("velocity", head.velocity))
+    ]
+    pitch, velocity = (
+        np.concatenate([values[:same], other[same:]]) for values, other in zip((head.pitch, head.velocity), lower, strict=True)
+    )
+    made = (head, head, Notes(onset, duration, pitch, velocity))
+    one, again, changed = (replace(piece, id=f"{piece.id}, probe {i}", notes=notes) for i, notes in enumerate(made))
+    return Followed((one, again, changed), same)
+
+
+def _ended(notes: Notes, end: float) -> Notes:
+    """Let no note sound after `end`, which is behind all onsets."""
+    return Notes(notes.onset, np.minimum(notes.duration, end - notes.onset), notes.pitch, notes.velocity)
+
+
+def _lower(values: NDArray[np.uint8], among: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Replace each value by the next lower one that occurs; the lowest stays, so that the order of a chord's notes does too."""
+    occurring = np.unique(np.concatenate([*among, values]))
+    lower: NDArray[np.uint8] = np.concatenate([occurring[:1], occurring[:-1]])[np.searchsorted(occurring, values)]
+    return lower
 
 
 def check_followed(parts: Sequence[NDArray[np.float64]], followed: Followed, unit: str) -> None:

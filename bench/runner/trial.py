@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from bench.api import FIELDS, Model, Notes, seed_for
+from bench.api import FIELDS, Model, Notes, Piece, seed_for
 from bench.errors import (
     BenchError,
     DataError,
@@ -468,24 +469,25 @@ class TrialTask:
         if kind != "exact":
             return
         self.phase = "likelihood"
-        others = alternatives(division.corpus.test, self.unit, _codec(model))
-        followed = followed_otherwise(division.corpus.test)
-        groups = [*(other.pieces for other in others), *([followed.pieces] if followed else [])]
-        if not (asked := [piece for group in groups for piece in group]):
-            return
+        test = division.corpus.test
+        others, followed = alternatives(test, self.unit, _codec(model)), followed_otherwise(test)
+        if parts := self._ask(model, [piece for other in others for piece in other.asked]):
+            each = iter(parts)
+            for other in others:
+                other.check([next(each) for _ in other.asked])
+        if followed and (parts := self._ask(model, followed.pieces)):
+            check_followed(parts, followed, self.unit)
+
+    def _ask(self, model: Model, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
+        """Ask for log probabilities of pieces that are none of the held-out ones; nothing if the model can't say."""
         try:
-            given = [np.array(part, np.float64) for part in model.log_likelihood(asked)]
+            given = [np.array(part, np.float64) for part in model.log_likelihood(pieces)] if pieces else []
             if self.unit == "note":
-                given = [part.reshape(len(piece.notes), len(FIELDS)) for part, piece in zip(given, asked, strict=True)]
-            each = iter(given)
-            parts = [[next(each) for _ in group] for group in groups]
+                given = [part.reshape(len(piece.notes), len(FIELDS)) for part, piece in zip(given, pieces, strict=True)]
         except Exception:  # such as of a model that knows the held-out pieces alone
             traceback.print_exc()
-            return
-        for other, own in zip(others, parts, strict=False):
-            other.check(own)
-        if followed:
-            check_followed(parts[-1], followed, self.unit)
+            return []
+        return given if len(given) == len(pieces) else []
 
     def _remark_on_weights(self, samples: Samples) -> None:
         """Say if a mean over all predictions is that of a few pieces, such as files of an hour of long notes among short ones."""

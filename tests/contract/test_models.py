@@ -370,7 +370,7 @@ def test_likelihood_stands_the_probes_of_a_trial(case: Case) -> None:
         pytest.skip("no exact likelihood is claimed")
     own = getattr(case.trained, "codec", None)
     for each in alternatives(VALID, case.unit, own if isinstance(own, NoteCodec) else NoteCodec()):
-        each.check(case.trained.log_likelihood(each.pieces))
+        each.check(case.trained.log_likelihood(each.asked))
     followed = followed_otherwise(VALID)
     assert followed is not None
     check_followed(case.trained.log_likelihood(followed.pieces), followed, case.unit)

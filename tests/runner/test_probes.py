@@ -36,7 +36,7 @@ def uniform(notes: Notes) -> np.ndarray:
 
 def check(likelihood: Likelihood, codec: NoteCodec | None = CODEC) -> None:
     for each in alternatives(PIECES, "note", codec):
-        each.check([likelihood(piece.notes) for piece in each.pieces])
+        each.check([likelihood(piece.notes) for piece in each.asked])
     followed = followed_otherwise(PIECES)
     assert followed is not None
     check_followed([likelihood(piece.notes) for piece in followed.pieces], followed, "note")
@@ -45,8 +45,9 @@ def check(likelihood: Likelihood, codec: NoteCodec | None = CODEC) -> None:
 def test_uniform_probabilities_pass() -> None:
     check(uniform)
     fields = [(each.what, len(each.pieces)) for each in alternatives(PIECES, "note", CODEC)]
-    assert [field for field, _ in fields] == list(FIELDS)
+    assert [field for field, _ in fields] == [*FIELDS, "pitch"]
     assert all(number > 2 for _, number in fields)
+    assert fields[-1][1] == 4
 
 
 @pytest.mark.parametrize("field", range(4))
@@ -111,26 +112,76 @@ def test_only_the_end_differs() -> None:
     followed = followed_otherwise(PIECES)
     assert followed is not None
     one, again, other = (piece.notes for piece in followed.pieces)
-    assert 48 <= followed.same < 64
-    assert one.pitch[: followed.same].tolist() == other.pitch[: followed.same].tolist()
+    assert 0.75 * len(one) <= followed.same < len(one) == len(other)
+    for name in ("onset", "duration", "pitch", "velocity"):
+        values, repeated, changed = (getattr(notes, name) for notes in (one, again, other))
+        assert values.tolist() == repeated.tolist()
+        assert values[: followed.same].tolist() == changed[: followed.same].tolist(), name
+        assert (values[followed.same :] != changed[followed.same :]).any(), name
     assert one.onset[followed.same - 1] < one.onset[followed.same]
-    assert (one.pitch[followed.same :] > other.pitch[followed.same :]).any()
-    assert one.onset.tolist() == other.onset.tolist() == again.onset.tolist()
     assert len({piece.id for piece in followed.pieces}) == 3
 
 
-def test_units_other_than_notes() -> None:
-    """Of frames or events the probabilities of whole pieces are added, whose last note lasts and is in none before."""
-    (each,) = alternatives(PIECES, "frame", None)
-    assert len(each.pieces) > 40
-    each.check([np.full(30, -0.2) for _ in each.pieces])
-    each.check([np.zeros(0) for _ in each.pieces])  # as a model of whole segments gives for what is too short
-    with pytest.raises(TrialError, match="the pitch and what follows of one note"):
-        each.check([np.full(30, -0.001) for _ in each.pieces])
-    for piece in each.pieces:
-        *before, last = piece.notes.pitch.tolist()
-        sounds = piece.notes.onset + piece.notes.duration > piece.notes.onset[-1]
-        assert last not in [pitch for pitch, on in zip(before, sounds[:-1].tolist(), strict=True) if on]
+@pytest.mark.parametrize("name", ["onset", "duration", "velocity"])
+def test_a_feature_of_the_next_note(name: str) -> None:
+    """As the time to the next onset, which many encodings have as a note's own."""
+
+    def looks_ahead(notes: Notes) -> np.ndarray:
+        nats = uniform(notes)
+        nats[:-1, 3] -= 0.3 * getattr(notes, name)[1:]
+        return nats
+
+    with pytest.raises(TrialError, match="where other notes follow it"):
+        check(looks_ahead)
+
+
+def test_the_rest_of_a_long_piece() -> None:
+    """What is left after whole windows of 64 notes was given probability 1."""
+
+    def whole_windows(notes: Notes) -> np.ndarray:
+        nats = uniform(notes)
+        nats[len(notes) // 64 * 64 :] *= len(notes) < 64
+        return nats
+
+    with pytest.raises(TrialError, match="gives 4 alternatives for the pitch of one note the probability 4 in all"):
+        check(whole_windows)
+
+
+def frames(notes: Notes, step: float = 0.25) -> np.ndarray:
+    """Keys that sound, (frames, 128)."""
+    roll = np.zeros((int(np.ceil((notes.onset + notes.duration).max() / step)) + 1, 128), bool)
+    for onset, duration, pitch in zip(notes.onset, notes.duration, notes.pitch, strict=True):
+        roll[int(onset / step) : max(int(onset / step) + 1, int((onset + duration) / step)), pitch] = True
+    return roll
+
+
+def of_frames(notes: Notes, sees: bool = False, cost: float = 0.2) -> np.ndarray:
+    """Each key has the chance of 9 to 1 to be as it was a frame before; or, seen by mistake, as it is."""
+    roll = frames(notes)
+    before = np.concatenate([np.zeros((1, 128), bool), roll[:-1]])
+    same = (roll == before).sum(1)
+    return np.full(len(roll), -cost) if sees else same * np.log(0.9) + (128 - same) * np.log(0.1)
+
+
+@pytest.mark.parametrize("held", [0.25, 5.0, 30.0])
+def test_a_model_of_frames_and_a_long_last_note(held: float) -> None:
+    """A final chord that is held is no reason for a frame before it to be another one."""
+    notes = PIECES[0].notes
+    piece = Piece(Notes(notes.onset, np.where(np.arange(80) < 79, notes.duration, held), notes.pitch, notes.velocity), "held")
+    (each,) = alternatives([piece], "frame", None)
+    each.check([of_frames(one.notes) for one in each.asked])
+    with pytest.raises(TrialError, match=r"8\d alternatives for the pitch of one note"):
+        each.check([of_frames(one.notes, sees=True) for one in each.asked])
+    followed = followed_otherwise([piece])
+    assert followed is not None
+    check_followed([of_frames(one.notes) for one in followed.pieces], followed, "frame")
+    with pytest.raises(TrialError, match="gives a frame another log probability"):
+        check_followed([of_frames(one.notes) * (1 + frames(one.notes).mean()) for one in followed.pieces], followed, "frame")
+
+
+def test_what_is_too_short_for_a_model_of_segments() -> None:
+    (each,) = alternatives(PIECES, "event", None)
+    each.check([np.zeros(0) for _ in each.asked])
 
 
 def test_bits_below_what_is_drawn_at_random() -> None:
