@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal
 
 from bench.api import DataError, Progress, Verified, write_file
 
-from ._files import file_sha256, git_blob
+from ._files import file_sha256, git_blob, read_list
 from ._web import ARCHIVE, Client, GoneError, Limits
 
 #: Checksums of an unpacked archive's files, written when the archive's own checksum had been verified.
@@ -300,7 +300,7 @@ def checked_manifest(folder: Path, progress: Progress) -> Verified | None:
     if not path.is_file():
         return None
     try:
-        sums = json.loads(path.read_text())
+        sums = json.loads(read_list(path))
         if not isinstance(sums, dict) or not all(_is_inside(name) for name in sums):
             raise ValueError("it is no list of files and their checksums")
     except (ValueError, RecursionError) as error:

@@ -19,6 +19,9 @@ from ._splits import UnionFind, unit_hash
 #: Seconds of a piece, seven hours: what continues it, or plays it at half its speed, must be below the 100,000 s of all notes.
 LATEST = 25_000.0
 
+#: Bytes of a table or list of a dataset's files, that of MAESTRO has 300,000.
+MOST_LIST = 1 << 25
+
 #: Errors of a folder that its owner has closed, or that is none.
 CLOSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -171,6 +174,19 @@ def midi_file_problem(path: Path) -> str:
         return _unreadable(error)
     # The reader and its parser refuse a longer header too.
     return "" if len(head) == 14 and head.startswith(b"MThd\0\0\0\6") else "not a MIDI file"
+
+
+def read_list(path: Path) -> bytes:
+    """Read a table, a lock or a list of checksums, as of a data folder that someone else made.
+
+    Raises
+    ------
+    ValueError
+        If it has more than :data:`MOST_LIST` bytes: a sparse file claims any size on any disk.
+    """
+    if (size := path.stat().st_size) > MOST_LIST:
+        raise ValueError(f"it has {size:,} bytes, and may have {MOST_LIST:,}")
+    return path.read_bytes()
 
 
 def file_sha256(path: Path) -> str:

@@ -24,6 +24,7 @@ from ._files import (
     midi_file_problem,
     positive,
     read_entries,
+    read_list,
 )
 from ._splits import unit_hash
 
@@ -172,7 +173,7 @@ class Dataset(bench.api.Dataset):
         skipped: list[Skipped] = []
         line = 1
         try:
-            raw = path.read_bytes()
+            raw = read_list(path)
             # Without `strict` a stray quotation mark swallows the rows after it.
             table = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
             header = table.fieldnames or []
@@ -190,7 +191,7 @@ class Dataset(bench.api.Dataset):
             raise self._unusable(path, f"line {line} isn't UTF-8 text") from error
         except csv.Error as error:
             raise self._unusable(path, f"line {line} can't be read ({error}), as where a quotation mark is missing") from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise self._unusable(path, f"it can't be read ({error})") from error
         if not rows:
             raise self._unusable(path, f"{skipped[0].source}: {skipped[0].reason}" if skipped else "it has no rows")

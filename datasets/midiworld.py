@@ -15,17 +15,20 @@ from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fet
 
 from ._download import clear_temporaries, compare, unwritable
 from ._files import (
+    MOST_LIST,
     Entry,
     by_hash,
     composition,
     contents,
     extends,
+    file_sha256,
     gather,
     identity,
     locate,
     positive,
     program_range,
     read_entries,
+    read_list,
 )
 from ._midiworld import BASE_URL, HOSTS, Link, composer_page, search
 from ._web import BrokenError, Client, GoneError, UnreachableError
@@ -226,7 +229,8 @@ class Dataset(bench.api.Dataset):
             path = folder / name
             try:
                 # Files are written completely or not at all, so one from an interrupted download need not be requested again.
-                body = path.read_bytes() if path.is_file() else client.get(link.url)
+                there = path.is_file() and path.stat().st_size <= MOST_LIST
+                body = path.read_bytes() if there else client.get(link.url)
             except UnreachableError as error:
                 unreached[link.url] = str(error)
                 if len(unreached) % MOST_MISSED == 0 and not self._answers(client):
@@ -281,7 +285,7 @@ class Dataset(bench.api.Dataset):
             progress(i, len(urls), "verifying files")
             locked = lock["files"][url]
             path = folder / locked["file"]
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == locked["sha256"]:
+            if path.is_file() and file_sha256(path) == locked["sha256"]:
                 continue
             try:
                 body = client.get(url)
@@ -345,7 +349,7 @@ def _read_lock(folder: Path) -> dict[str, Any]:
         return {"format": LOCK_FORMAT, "selections": {}, "files": {}}
     hint = f"Put the right {LOCK} back, or delete it and fetch again."
     try:
-        lock = json.loads(path.read_text(encoding="utf-8"))
+        lock = json.loads(read_list(path))
         complete = all(url in lock["files"] for s in lock["selections"].values() for url in s["files"])
         typed = all(_is_locked_file(f) for f in lock["files"].values()) and all(
             isinstance(part, str) for s in lock["selections"].values() for url, reason in s["left_out"] for part in (url, reason)

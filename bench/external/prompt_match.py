@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -158,10 +157,10 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
     A grid keeps the order of onsets, so each onset of the file holds the pitches of a run of the prompt. Where a pitch is
     repeated, several runs may fit, and all are followed. Of several ends the one nearest in time to the prompt's own is taken.
     """
-    begins = np.flatnonzero(np.diff(notes.onset, prepend=-1.0))
     ends = list[tuple[float, int, set[int]]]()
-    reached = {0}
-    for begin, end in pairwise([*begins.tolist(), len(notes)]):
+    reached, end = {0}, 0
+    while reached and end < len(notes):  # no further than the prompt may go: a file may have millions of notes
+        begin, end = end, int(np.searchsorted(notes.onset, notes.onset[end], side="right"))
         together = set(notes.pitch[begin:end].tolist())
         late = abs(float(notes.onset[begin] - notes.onset[0] - prompt.onset[-1] + prompt.onset[0]))
         for start in sorted(reached):
@@ -170,8 +169,6 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
                 ends.append((late, begin, last))
                 break
         reached = {stop for start in reached for stop in _runs(prompt, start, together)}
-        if not reached:
-            break
     if not ends:
         return None
     _, begin, last = min(ends, key=lambda end: end[:2])

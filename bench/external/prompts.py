@@ -27,10 +27,9 @@ from bench.system.disk import MOST_RESULT, DamagedFileError, read_file, write_fi
 
 INDEX, README, TARGETS = "prompts.json", "README.txt", "targets"
 
-#: The piece's number, and the sample's if any, anywhere in a file's name, as `bench prompts` and a run's own files have it; or a
-#: name of only these numbers.
-_NUMBERED = re.compile(r"(?:prompt|piece)-(\d+)(?:-(\d+))?", re.IGNORECASE)
-_BARE = re.compile(r"(\d+)(?:-(\d+))?")
+#: The piece's number, and the sample's if any, anywhere in a file's name; or a name of only these numbers, or of a run's file.
+_NUMBERED = re.compile(r"prompt-(\d+)(?:-(\d+))?", re.IGNORECASE)
+_BARE = re.compile(r"(?:(?:piece-)?(?=\d{3})|)(\d+)(?:-(\d+))?")
 
 
 class _Dataset(Stored):

@@ -416,3 +416,24 @@ def test_files_that_begin_alike_are_not_compared_each_with_each(tmp_path: Path, 
     splits = Folder().load(tmp_path, quiet)
     assert time.process_time() - before < 20  # each with each: minutes
     assert splits.skipped == ()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("maestro", "maestro-v3.0.0/maestro-v3.0.0.csv"),
+        ("maestro", "maestro-v3.0.0/checksums.json"),
+        ("midiworld", "midiworld.lock.json"),
+    ],
+)
+def test_a_list_that_claims_any_size_is_not_read(tmp_path: Path, dataset: str, name: str) -> None:
+    """A sparse file of some KB took seven times its size in memory."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    (path.parent / "maestro-v3.0.0.csv").write_text("midi_filename\n")
+    path.touch()
+    os.truncate(path, 1 << 40)
+    command = [sys.executable, "-m", "bench", "data", "verify", dataset, "--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3
+    assert "it has 1,099,511,627,776 bytes, and may have" in done.stderr

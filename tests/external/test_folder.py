@@ -222,7 +222,10 @@ def test_in_sorted_order_one_too_many_or_too_few_would_shift_the_others(folder: 
 
 def test_the_names_of_a_runs_own_files_have_numbers() -> None:
     assert numbers_in("piece-007") == (7, 0)
-    assert numbers_in("mine-Piece-007-2") == (7, 2)
+    assert numbers_in("piece-007-2") == (7, 2)
+    assert numbers_in("piece-1") is None, "as people call theirs, counted from 1"
+    assert numbers_in("masterpiece-001") is None
+    assert (numbers_in("7"), numbers_in("007-1")) == ((7, 0), (7, 1))
 
 
 def test_names_that_stand_for_nothing_are_bad() -> None:
