@@ -51,11 +51,15 @@ def accepts(parameter: Parameter, value: Any) -> bool:
 #: Message and hint for an address with a password: records, reports, locks and baselines would hold it.
 PASSWORD = (
     "an address with a password or token, which every result would hold.",
-    "Leave out all before the @; a dataset's download takes them from ~/.netrc.",
+    "Leave it out; a dataset's download takes them from ~/.netrc.",
 )
 
-#: A name and a password, which may hold any character, but no port; a name alone where it may be a token.
-_SECRETS = (re.compile(r"\w://[^/?#\s:@]*:(?!\d+[/?#])[^\s@]*@"), re.compile(r"(?i:https?|ftp)://[^/?#\s]*@"))
+#: A name and a password, which may hold any character, but no port; a name alone where it may be a token; one in a query.
+_SECRETS = (
+    re.compile(r"\w://[^/?#\s:@]*:(?!\d+[/?#])[^\s@]*@"),
+    re.compile(r"(?i:https?)://[^/?#\s]*@"),
+    re.compile(r"(?i)\w://\S*[?&#][\w.-]*(?:token|sig|signature|password|passwd|secret|credential|key)=[^\s&]"),
+)
 
 
 def holds_password(value: Any) -> bool:
@@ -65,8 +69,8 @@ def holds_password(value: Any) -> bool:
     (True, False)
     >>> holds_password("https://ghp_token@example.org/music"), holds_password("s3://key:sec/ret@bucket")
     (True, True)
-    >>> holds_password("https://example.org:8080/@me")
-    False
+    >>> holds_password("https://example.org:8080/@me?page=2"), holds_password("https://example.org/music.zip?token=GHSAT0")
+    (False, True)
     """
     if isinstance(value, Mapping):
         return any(map(holds_password, value.values()))

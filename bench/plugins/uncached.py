@@ -9,6 +9,7 @@ So would a function whose source is read again when it is first called, as ``tf.
 from __future__ import annotations
 
 import hashlib
+import io
 import linecache
 import os
 import sys
@@ -46,7 +47,7 @@ class _Source(SourceFileLoader):
         data = self.get_data(path)
         _check(path, data)
         code: CodeType = self.source_to_code(data, path)
-        _SOURCES[path] = decode_source(data).splitlines(keepends=True)
+        _SOURCES[path] = io.StringIO(decode_source(data)).readlines()  # str.splitlines() ends lines where Python doesn't
         linecache.updatecache(path)
         return code
 

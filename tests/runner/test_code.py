@@ -362,7 +362,7 @@ def test_code_whose_source_is_read_when_it_is_first_called(toy: Bench) -> None:
     """TensorFlow makes a graph of a function's source, which may have been edited since it was imported."""
     pytest.importorskip("tensorflow")
     plugin = toy.folder / "played.py"
-    function = "import tensorflow as tf\n@tf.function\ndef pick(x):\n    if x > 0:\n        y = tf.constant(60)\n"
+    function = "import tensorflow as tf\n\x0c\n@tf.function\ndef pick(x):\n    if x > 0:\n        y = tf.constant(60)\n"
     function += "    else:\n        y = tf.constant(61)\n    return y\n"
     edit = "    def fit(self, train, valid, run):\n        from pathlib import Path\n        file = Path(__file__)\n"
     edit += "        file.write_text(file.read_text().replace('t(60)', 't(84)'))\n"
