@@ -88,8 +88,10 @@ def warnings(before: Baseline, now: Baseline) -> list[str]:
             continue
         if old.seeds != system.seeds:
             lines.append(f"{name}: seeds are {_listed(system.seeds)}, were {_listed(old.seeds)}")
-        if system.is_target:
-            lines.append(f"{name}: its notes are the true continuations: it was given what it should predict")
+        if sides := [side for side, one in (("run", system), ("baseline", old)) if one.is_target]:
+            lines.append(
+                f"{name}: its notes in the {' and the '.join(sides)} are the true continuations: no change means anything"
+            )
         if old.beyond_budget and system.beyond_budget:
             most = f"{system.exceeded:.3g} times the budget, in the baseline {old.exceeded:.3g} times"
             lines.append(f"{name}: trainings took up to {most}")

@@ -18,9 +18,11 @@ from bench.music.codec import NoteCodec
 #: Notes that a piece begins with where alternatives are asked for, and tolerance of a sum of probabilities in float32.
 PROBED, SUM_TOLERANCE = 16, 0.01
 
-#: Notes of a piece of which the last are changed, no multiple of a window; and by how many nats the others' log probabilities may
-#: change, as bfloat16 may change them in another batch.
-FOLLOWED, SAME_TOLERANCE = 1021, 0.02
+#: Notes of a piece of which the last are changed, no multiple of a window.
+FOLLOWED = 1021
+
+#: By how many nats log probabilities may change the second time, and where other notes follow, as those of quantised weights do.
+REPEATED, FOLLOWING = 0.02, 0.1
 
 #: By how much the last notes are later there, in seconds: no class of a time shift is so wide that it stays the same.
 _LATER = 0.7
@@ -220,7 +222,7 @@ def check_followed(parts: Sequence[NDArray[np.float64]], followed: Followed, uni
     Parameters
     ----------
     parts : sequence of ndarray
-        Log probabilities of :attr:`Followed.pieces`.
+        Log probabilities of :attr:`Followed.pieces`, each asked for by itself: in another batch they may be rounded otherwise.
     followed : Followed
     unit : {"note", "frame", "event"}
         Of others than notes the first half is compared, which ends before the change.
@@ -234,15 +236,15 @@ def check_followed(parts: Sequence[NDArray[np.float64]], followed: Followed, uni
     one, again, changed = (part[:least] for part in parts)
     with np.errstate(invalid="ignore"):  # where both have no probability
         repeated, follows = (float(np.abs(np.subtract(other, one)).max(initial=0.0)) for other in (again, changed))
-    if repeated > SAME_TOLERANCE:
+    if repeated > REPEATED:
         raise TrialError(
             f"log_likelihood() gives one piece other log probabilities (by up to {repeated:.3g} nats) the second time.",
             "Does the model keep something of the pieces that it is asked about, or is its dropout on?",
         )
-    if follows > SAME_TOLERANCE:
+    if follows > FOLLOWING:
         raise TrialError(
-            f"log_likelihood() gives a {unit} another log probability (by up to {follows:.3g} nats) where other notes follow it.",
-            f"A {unit} is to be predicted from what is before it alone. Does the network lack a causal mask, or read both ways?",
+            f"log_likelihood() gives other log probabilities of {unit}s (by up to {follows:.3g} nats) where other notes follow.",
+            "What is before alone is to predict each. Does the network lack a causal mask, or read both ways?",
         )
 
 

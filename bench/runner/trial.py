@@ -475,8 +475,10 @@ class TrialTask:
             each = iter(parts)
             for other in others:
                 other.check([next(each) for _ in other.asked])
-        if followed and (parts := self._ask(model, followed.pieces)):
-            check_followed(parts, followed, self.unit)
+        if followed:
+            parts = [part for piece in followed.pieces for part in self._ask(model, [piece])]
+            if len(parts) == len(followed.pieces):
+                check_followed(parts, followed, self.unit)
 
     def _ask(self, model: Model, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
         """Ask for log probabilities of pieces that are none of the held-out ones; nothing if the model can't say."""

@@ -416,6 +416,15 @@ class TestTerms:
         other = changed(RUN, "lstm", seeds=(0, 5), yardstick={"0": 0.5, "5": 0.5})
         assert judge(RUN, other, {"training_seconds": "off"}).warnings == ("lstm: seeds are 0, 5, were 0, 1",)
 
+    @pytest.mark.parametrize("side", ["run", "baseline"])
+    def test_the_true_continuation_on_either_side_is_a_warning(self, side):
+        own = RUN.systems["lstm"].metrics
+        nothing = {key: replace(own[key], value=0.0, values=tuple(tuple(0.0 for _ in row) for row in own[key].values))
+                   for key in own if key.startswith(("pitch_distance@", "velocity_distance@"))}  # fmt: skip
+        given = changed(RUN, "lstm", metrics={**own, **nothing})
+        judged = judge(*((RUN, given) if side == "run" else (given, RUN)))
+        assert f"lstm: its notes in the {side} are the true continuations: no change means anything" in judged.warnings
+
     def test_another_spec_is_a_warning(self):
         judged = judge(RUN, replace(RUN, spec_hash="4567"))
         assert judged.warnings == ("another spec: its hash is 4567, was 0123",)

@@ -489,6 +489,30 @@ def test_an_exact_likelihood_gives_all_pitches_of_a_note_1_at_most(toy: Bench, g
         assert toy.outcome("probed")["likelihood"]["bits_per_note"] > 15
 
 
+@pytest.mark.parametrize(
+    ("gives", "said"),
+    [
+        (
+            "np.tile(uniform, (len(piece.notes), 1)) - np.append(piece.notes.pitch[1:], 0)[:, None] / 10",
+            "where other notes follow",
+        ),
+        ("np.tile(uniform, (len(piece.notes), 1)) * (np.arange(len(piece.notes)) > 0)[:, None]", "gives the first note of every"),
+        ("np.tile(uniform, (len(piece.notes), 1)) * [1, 1, 1e-9, 1]", "alternatives for the time of one note"),
+        ("np.tile(uniform, (len(piece.notes), 1)) * (1 + self.asked())", "other log probabilities .* the second time"),
+    ],
+    ids=["a mask is missing", "the first note is left out", "a field is seen", "it learns"],
+)
+def test_a_trial_fails_whose_likelihood_is_none(toy: Bench, gives: str, said: str) -> None:
+    own = toy.folder / "probed.py"
+    asked = "\n    def asked(self):\n        self.times = getattr(self, 'times', 0) + 1\n        return 0.01 * self.times\n"
+    source = (PLUGINS / "models" / "faulty.py").read_text()
+    source = source.replace("    def facts", f"{LIKELIHOOD.format(gives)}{asked}\n    def facts")
+    own.write_text(source.replace('FEATURES = "a fault"', 'FEATURES = "bits"\nLIKELIHOOD = "exact"'))
+    toy.write({"probed": {"params": {"how": "nothing"}}})
+    assert toy.run(plugins=[PLUGINS, own]).failed == 1
+    assert re.search(said, toy.outcome("probed")["error"]["message"])
+
+
 def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path) -> None:
     """Its MIDI holds the sample alone, as it continues nothing."""
     source = (Path(__file__).parent / "plugins" / "models" / "faulty.py").read_text()
