@@ -44,8 +44,8 @@ class CleanConsole(Console):
         os.close(nowhere)
 
 
-#: What of a run's folder `bench report` doesn't make again.
-_STORED = {"run.json", "targets.npz", "trials", "midi", "prepare.json"}
+#: What of a run's folder `bench report` doesn't make again: of a listening test only its key says whose clips were heard.
+_STORED = {"run.json", "targets.npz", "trials", "midi", "prepare.json", "listening"}
 
 
 def make_console(stderr: bool = False) -> Console:
