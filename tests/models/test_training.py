@@ -165,7 +165,7 @@ def counter(training):
             self.weight, self.disk, self.trained, self.taken, self.scored = 0, disk, [], [], score
             self.saved, self.saving = [], lambda: None
             run = Run(0, Budget(patience=patience, **budget), folder, device, take=self.take)
-            super().__init__("counter", run, "validation_bits", steps=5, anytime=anytime)
+            super().__init__("counter", run, "validation_loss", steps=5, anytime=anytime)
 
         def take(self, share):
             self.taken.append((share, self.weight))
