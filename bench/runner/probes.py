@@ -24,7 +24,7 @@ FOLLOWED = 1021
 #: By how many nats log probabilities may change the second time, and where other notes follow, as those of quantised weights do.
 REPEATED, FOLLOWING = 0.02, 0.1
 
-#: By how much the last notes are later there, in seconds: no class of a time shift is so wide that it stays the same.
+#: By how much the last notes are later there, in seconds: more than the codec's classes of time shifts below 6 s are wide.
 _LATER = 0.7
 
 #: Pitches of which a long beginning is asked for, as each costs as many notes.
