@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.music.folders import folders
+from bench.music.folders import LINKED, folders
 
 #: Names of specs and runs, which are names of folders too: no path leads out of one.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$"
@@ -127,20 +127,21 @@ def user_folders(options: Sequence[Path] = (), environment: str | None = None) -
 
 
 def closed_folders(roots: Sequence[Path], depth: int | None = None) -> list[tuple[Path, str]]:
-    """List the folders below some others that can't be entered, and why; hidden ones count as left out anyway.
+    """List the folders below some others that aren't entered, and why; hidden ones count as left out anyway.
 
     Parameters
     ----------
     roots : sequence of Path
     depth : int, optional
-        Levels below the roots that are searched; None searches all.
+        Levels below the roots that are searched, links to folders too; None searches all that are no links.
     """
     errors: list[OSError] = []
     for root in roots:
         for folder, below, _ in folders(root, errors.append):
             deep = depth is not None and len(Path(folder).relative_to(root).parts) >= depth
             below[:] = [] if deep else [name for name in below if not name.startswith(".")]
-    return [(Path(os.fsdecode(error.filename)), error.strerror or str(error)) for error in errors]
+    left_out = [(Path(os.fsdecode(error.filename)), error.strerror or str(error)) for error in errors]
+    return [(folder, why) for folder, why in left_out if depth is None or why != LINKED]
 
 
 def _folders(variable: str) -> tuple[Path, ...]:

@@ -349,6 +349,18 @@ def test_closed_folders_are_looked_for_as_deep_as_is_asked(tmp_path: Path) -> No
     assert closed_folders([tmp_path], 1) == []
 
 
+def test_linked_folders_are_named(tmp_path: Path, quiet: Quiet) -> None:
+    root = fill(tmp_path / "music")
+    (root / "more").symlink_to(fill(tmp_path / "elsewhere", 3), target_is_directory=True)
+    (root / "above").symlink_to(root, target_is_directory=True)
+    (root / ".hidden").symlink_to(root, target_is_directory=True)
+    splits = Folder().load(root, quiet)
+    why = "a link to a folder, which isn't followed"
+    assert [(s.source, s.reason) for s in splits.skipped] == [(name, f"can't be entered ({why})") for name in ("above", "more")]
+    assert sorted(closed_folders([root])) == [(root / name, why) for name in ("above", "more")]
+    assert closed_folders([root], 2) == []  # links are followed where a dataset is looked for
+
+
 def test_a_piece_leaves_room_for_what_continues_it(tmp_path: Path, quiet: Quiet) -> None:
     fill(tmp_path)
     for name, last in (("early", 24_000.0), ("late", 26_000.0)):
