@@ -54,9 +54,10 @@ PASSWORD = (
     "Leave it out; a dataset's download takes them from ~/.netrc.",
 )
 
-#: A name and a password, which may hold any character, but no port; a name alone where it may be a token; one in a query.
+#: A name and a password, which may hold any character, but no port, IPv6 address or digest; a name alone where it may be a token;
+#: one in a query.
 _SECRETS = (
-    re.compile(r"\w://[^/?#\s:@]*:(?!\d+[/?#])[^\s@]*@"),
+    re.compile(r"\w://[^/?#\s:@\[]*:(?!\d+[/?#])[^\s@]*@(?!sha\d+:)"),
     re.compile(r"(?i:https?)://[^/?#\s]*@"),
     re.compile(r"(?i)\w://\S*[?&#][\w.-]*(?:token|sig|signature|password|passwd|secret|credential|key)=[^\s&]"),
 )
@@ -71,6 +72,8 @@ def holds_password(value: Any) -> bool:
     (True, True)
     >>> holds_password("https://example.org:8080/@me?page=2"), holds_password("https://example.org/music.zip?token=GHSAT0")
     (False, True)
+    >>> holds_password("docker://example.org/image:tag@sha256:0a1b"), holds_password("http://[::1]:8080/@me")
+    (False, False)
     """
     if isinstance(value, Mapping):
         return any(map(holds_password, value.values()))
