@@ -149,7 +149,7 @@ def _songs(source: Path) -> tuple[dict[str, list[Path]], list[Skipped]]:
         place = Path(folder).relative_to(source).parts
         if not place:
             below[:] = sorted(name for name in below if re.fullmatch("[0-9]{3}", name))
-            songs |= {name: [] for name in below}
+            songs |= {name: [] for name in below if not Path(folder, name).is_symlink()}  # which the walk leaves out
             continue
         below[:] = [name for name in below if len(place) == 1 and name == "versions"]
         midi = [name for name in sorted(names) if name.endswith(".mid") and not name.startswith(".")]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError
 from bench.music import smf
-from bench.music.folders import folders
+from bench.music.folders import LINKED, folders
 from bench.music.notes import LONGEST, Notes
 from bench.music.pedal import CONTROLLER, sustained
 
@@ -70,7 +70,8 @@ def walk(root: Path, closed: list[OSError]) -> Iterator[tuple[str, list[str], li
 
     def refuse(error: OSError) -> None:
         closed.append(error)
-        note_refusal(os.fsdecode(error.filename), error)
+        if error.strerror != LINKED:  # by us, not by the machine
+            note_refusal(os.fsdecode(error.filename), error)
 
     return folders(root, refuse)
 

@@ -34,6 +34,9 @@ COMMON = (0xF1, 0xF2, 0xF3)
 #: The parser takes what follows in running status for more of them, and loses it.
 SINGLE = frozenset({0xF6, *range(0xF8, 0xFF)})
 
+#: Meta events in a row behind which running status is looked for, before all events are read for it.
+_MOST_META = 8
+
 #: Data bytes of a channel's event, by the upper four bits.
 SIZES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 
@@ -266,10 +269,14 @@ def _misread(raw: bytes, at: int) -> bool:
         return True
     try:
         size, at = (0, at + 1) if raw[at] in SINGLE else _quantity(raw, at + 1)
-        _, at = _quantity(raw, at + size)
-        return raw[at] < 0x80  # running status
+        for _ in range(_MOST_META):
+            _, at = _quantity(raw, at + size)
+            if raw[at] != META:
+                return raw[at] < 0x80  # running status
+            size, at = _quantity(raw, at + 2)
     except IndexError:
-        return True
+        pass
+    return True
 
 
 def silenced(raw: bytes, programs: Container[int]) -> bytes | None:

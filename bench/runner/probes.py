@@ -27,8 +27,14 @@ REPEATED, FOLLOWING = 0.02, 0.1
 #: By how much the last notes are later there, in seconds: more than the codec's classes of time shifts below 6 s are wide.
 _LATER = 0.7
 
+#: How long what is before the change sounds after its last onset, in seconds.
+_MOMENT = 0.05
+
 #: Pitches of which a long beginning is asked for, as each costs as many notes.
 MOST_LONG = 4
+
+#: Least length of a note that a frame holds, in seconds.
+_FRAME = 0.5
 
 #: Pitches that every unit has, and for how long a pitch must not have sounded, in seconds.
 _PIANO, _LONG = range(21, 109), 2.0
@@ -81,6 +87,8 @@ class Alternatives:
             nats = np.array([part[-1, FIELDS.index(self.what)] for part in parts])
         else:
             *parts, past = parts
+            if not len(past):  # what nothing predicts, such as a first frame, may hold the last note too
+                return
             # What more of the past is counted makes the sum less. Of a short piece a model of whole segments predicts nothing.
             common = max(0, len(past) - self.slack)
             nats = np.array([part[common:].sum() for part in parts if len(part) > len(past)])
@@ -142,7 +150,7 @@ def _beginning(piece: Piece, length: int) -> Notes | None:
 
 def _pitches(piece: Piece, head: Notes, slack: int) -> list[Alternatives]:
     """End a piece with a note of each pitch that doesn't sound before, and is as long as most are: no unit takes two for one."""
-    last, long = head.onset[-1], float(np.quantile(piece.notes.duration, 0.9))
+    last, long = head.onset[-1], max(_FRAME, float(np.quantile(piece.notes.duration, 0.9)))
     sounding = set(head.pitch[:-1][(head.onset + head.duration)[:-1] > last - _LONG].tolist())
     made = []
     for pitch in sorted({*_PIANO} - sounding):
@@ -164,31 +172,49 @@ class Followed:
         Of as many notes.
     same : int
         Number of notes before the first that is another one.
+    past : Piece, optional
+        Of units other than notes, those notes alone; none sounds long after the last of them begins.
+    slack : int
+        Most predictions by which that ends otherwise, such as of events that end what sounds on.
     """
 
     pieces: tuple[Piece, Piece, Piece]
     same: int
+    past: Piece | None = None
+    slack: int = 0
+
+    @property
+    def asked(self) -> list[Piece]:
+        """Pieces to ask for."""
+        return [*self.pieces, *([self.past] if self.past else [])]
 
 
-def followed_otherwise(pieces: Sequence[Piece]) -> Followed | None:
+def followed_otherwise(pieces: Sequence[Piece], unit: str) -> Followed | None:
     """Change all of the notes in about the last quarter of the longest piece's beginning: pitch, velocity, onset and duration.
 
-    None if no note is behind three quarters of its notes, and of its time.
+    Of units other than notes not the onset, nor when the last note ends, so that a piece has as many frames.
+    None if behind three quarters of its notes none has an onset of its own.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    unit : {"note", "frame", "event"}
     """
     piece = max(pieces, key=lambda one: len(one.notes), default=None)
     if piece is None or len(head := piece.notes[:FOLLOWED]) < 2:
         return None
-    begin, end = head.onset[[0, -1]]
-    late = (np.diff(head.onset) > 0) & (head.onset[1:] >= begin + 0.75 * (end - begin))
-    places = 1 + np.flatnonzero(late)
+    places = 1 + np.flatnonzero(np.diff(head.onset) > 0)
     if not (places := places[places >= 0.75 * len(head)]).size:
         return None
     same = int(places[0])
-    # No note lasts much longer than the last begins, so that the first half of frames and events is before the change as well.
-    head = _ended(head, end + 0.05 * (end - begin))
     onset, duration = head.onset.copy(), head.duration.copy()
-    onset[same:] += _LATER
-    duration[same:] *= 0.5
+    if unit == "note":
+        onset[same:] += _LATER
+        duration[same:] *= 0.5
+    else:  # of as many frames: windows may be counted from the last
+        duration[same:] = np.where(
+            np.arange(same, len(head)) == np.argmax(onset + duration), duration[same:], 0.5 * duration[same:]
+        )
     lower = [
         _lower(values, [getattr(one.notes, name) for one in pieces])
         for name, values in (("pitch", head.pitch), ("velocity", head.velocity))
@@ -196,9 +222,15 @@ def followed_otherwise(pieces: Sequence[Piece]) -> Followed | None:
     pitch, velocity = (
         np.concatenate([values[:same], other[same:]]) for values, other in zip((head.pitch, head.velocity), lower, strict=True)
     )
-    made = (head, head, Notes(onset, duration, pitch, velocity))
+    # Sorted again: the shift makes a chord of onsets that are one rounding apart.
+    made = (head, head, Notes.from_columns(onset, duration, pitch, velocity))
     one, again, changed = (replace(piece, id=f"{piece.id}, probe {i}", notes=notes) for i, notes in enumerate(made))
-    return Followed((one, again, changed), same)
+    if unit == "note":
+        return Followed((one, again, changed), same)
+    before, last = head[:same], head.onset[same - 1]
+    sounding = int(np.count_nonzero(before.onset + before.duration > last))
+    past = replace(piece, id=f"{piece.id}, past", notes=_ended(before, min(last + _MOMENT, head.onset[same])))
+    return Followed((one, again, changed), same, past, 3 if unit == "frame" else sounding + 3)
 
 
 def _ended(notes: Notes, end: float) -> Notes:
@@ -222,18 +254,18 @@ def check_followed(parts: Sequence[NDArray[np.float64]], followed: Followed, uni
     Parameters
     ----------
     parts : sequence of ndarray
-        Log probabilities of :attr:`Followed.pieces`, each asked for by itself: in another batch they may be rounded otherwise.
+        Log probabilities of :attr:`Followed.asked`, each asked for by itself: in another batch they may be rounded otherwise.
     followed : Followed
     unit : {"note", "frame", "event"}
-        Of others than notes the first half is compared, which ends before the change.
 
     Raises
     ------
     TrialError
         Gives the largest difference.
     """
-    least = followed.same if unit == "note" else min(map(len, parts)) // 2
-    one, again, changed = (part[:least] for part in parts)
+    one, again, changed, *past = parts
+    least = followed.same if not past else max(0, len(past[0]) - followed.slack)
+    one, again, changed = (part[:least] for part in (one, again, changed))
     with np.errstate(invalid="ignore"):  # where both have no probability
         repeated, follows = (float(np.abs(np.subtract(other, one)).max(initial=0.0)) for other in (again, changed))
     if repeated > REPEATED:

@@ -470,14 +470,14 @@ class TrialTask:
             return
         self.phase = "likelihood"
         test = division.corpus.test
-        others, followed = alternatives(test, self.unit, _codec(model)), followed_otherwise(test)
+        others, followed = alternatives(test, self.unit, _codec(model)), followed_otherwise(test, self.unit)
         if parts := self._ask(model, [piece for other in others for piece in other.asked]):
             each = iter(parts)
             for other in others:
                 other.check([next(each) for _ in other.asked])
         if followed:
-            parts = [part for piece in followed.pieces for part in self._ask(model, [piece])]
-            if len(parts) == len(followed.pieces):
+            parts = [part for piece in followed.asked for part in self._ask(model, [piece])]
+            if len(parts) == len(followed.asked):
                 check_followed(parts, followed, self.unit)
 
     def _ask(self, model: Model, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:

@@ -372,9 +372,9 @@ def test_likelihood_stands_the_probes_of_a_trial(case: Case) -> None:
     classes = None if hasattr(case.trained, "time_classes") else NoteCodec()
     for each in alternatives(VALID, case.unit, own if isinstance(own, NoteCodec) else classes):
         each.check(case.trained.log_likelihood(each.asked))
-    followed = followed_otherwise(VALID)
+    followed = followed_otherwise(VALID, case.unit)
     assert followed is not None
-    check_followed([case.trained.log_likelihood([piece])[0] for piece in followed.pieces], followed, case.unit)
+    check_followed([case.trained.log_likelihood([piece])[0] for piece in followed.asked], followed, case.unit)
 
 
 @pytest.mark.parametrize("history", [0, 1, 5])

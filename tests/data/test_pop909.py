@@ -139,6 +139,15 @@ def test_what_cannot_be_used_is_listed(local: Path, quiet: Quiet) -> None:
     }
 
 
+def test_a_linked_song_is_left_out_and_named(local: Path, tmp_path: Path, quiet: Quiet) -> None:
+    (local / "001").rename(tmp_path / "elsewhere")
+    (local / "001").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    splits = Pop909(versions=True).load(local, quiet)
+    assert {p.id[:3] for p in pieces(splits)} == {"002", "017", "400", "909"}
+    why = "can't be entered (a link to a folder, which isn't followed)"
+    assert [(s.source, s.reason) for s in splits.skipped if "link" in s.reason] == [("001", why)]
+
+
 def test_found_at_a_root_or_below(local: Path) -> None:
     for root in (local, local.parent, local.parent.parent):
         assert Pop909().find([local / "nowhere", root]) == local

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.api import FIELDS, NoteCodec, Piece
+from bench.api import FIELDS, Budget, NoteCodec, Piece, Run
 from bench.errors import TrialError
 from bench.music.notes import Notes
+from bench.plugins.discovery import get_plugin
 from bench.runner.probes import Alternatives, alternatives, check_followed, check_noise, followed_otherwise
+from bench.runner.weights import make_model
 
 CODEC = NoteCodec()
 NATS = -np.log(CODEC.sizes)
@@ -37,7 +40,7 @@ def uniform(notes: Notes) -> np.ndarray:
 def check(likelihood: Likelihood, codec: NoteCodec | None = CODEC) -> None:
     for each in alternatives(PIECES, "note", codec):
         each.check([likelihood(piece.notes) for piece in each.asked])
-    followed = followed_otherwise(PIECES)
+    followed = followed_otherwise(PIECES, "note")
     assert followed is not None
     check_followed([likelihood(piece.notes) for piece in followed.pieces], followed, "note")
 
@@ -102,14 +105,14 @@ def test_chords_alone_are_not_probed() -> None:
     chord = Piece(Notes.from_columns([0, 0, 0], [1, 1, 1], [60, 64, 67], [64] * 3), "chord")
     two = Piece(Notes.from_columns([0, 0, 1, 1], [1] * 4, [60, 64, 67, 70], [64] * 4), "two")
     assert alternatives([chord], "note", CODEC) == []
-    assert followed_otherwise([chord]) is None
+    assert followed_otherwise([chord], "note") is None
     pitch, *_ = alternatives([chord, two], "note", CODEC)
     assert [piece.notes.pitch.tolist() for piece in pitch.pieces] == [[60, 64, other] for other in (60, 64, 67, 70)]
     assert len({piece.id for piece in pitch.pieces}) == 4
 
 
 def test_only_the_end_differs() -> None:
-    followed = followed_otherwise(PIECES)
+    followed = followed_otherwise(PIECES, "note")
     assert followed is not None
     one, again, other = (piece.notes for piece in followed.pieces)
     assert 0.75 * len(one) <= followed.same < len(one) == len(other)
@@ -172,11 +175,47 @@ def test_a_model_of_frames_and_a_long_last_note(held: float) -> None:
     each.check([of_frames(one.notes) for one in each.asked])
     with pytest.raises(TrialError, match=r"8\d alternatives for the pitch of one note"):
         each.check([of_frames(one.notes, sees=True) for one in each.asked])
-    followed = followed_otherwise([piece])
+    followed = followed_otherwise([piece], "frame")
     assert followed is not None
-    check_followed([of_frames(one.notes) for one in followed.pieces], followed, "frame")
+    check_followed([of_frames(one.notes) for one in followed.asked], followed, "frame")
     with pytest.raises(TrialError, match="other log probabilities of frames"):
-        check_followed([of_frames(one.notes) * (1 + 50 * frames(one.notes).mean()) for one in followed.pieces], followed, "frame")
+        check_followed([of_frames(one.notes) * (1 + 50 * frames(one.notes).mean()) for one in followed.asked], followed, "frame")
+
+
+def test_models_of_frames_and_events_where_notes_are_held_or_pause(tmp_path: Path) -> None:
+    """Shipped ones were refused: held notes end behind what changes, a pause is a few frames, a first frame holds all notes."""
+    rng = np.random.default_rng(0)
+    pause = np.concatenate([np.arange(90) * 0.1, 109 + np.arange(30) * 1.0])
+    chords = np.repeat(np.arange(15) * 0.25, 4)
+    close = np.arange(3) * 0.03
+    for onset, duration in ((pause, np.full(120, 0.4)), (chords, 4.0 - chords), (close, np.full(3, 1.0))):
+        length = len(onset)
+        piece = Piece(Notes.from_columns(onset, duration, rng.choice(np.arange(30, 90), length), np.full(length, 64)), "piece")
+        for name, unit in (("frame-counts", "frame"), ("event-counts", "event")):
+            model = make_model(get_plugin("model", name), {})
+            model.fit(PIECES, PIECES, Run(0, Budget(1), tmp_path))
+            for each in alternatives([piece], unit, None):
+                each.check(model.log_likelihood(each.asked))
+            followed = followed_otherwise([piece], unit)
+            assert (followed is None) == (length == 3)
+            if followed:
+                parts = [model.log_likelihood([one])[0] for one in followed.asked]
+                check_followed(parts, followed, unit)
+                assert len(parts[3]) > followed.slack + 2
+                assert unit == "event" or len({len(part) for part in parts[:3]}) == 1
+                with pytest.raises(TrialError, match=f"other log probabilities of {unit}s"):
+                    check_followed([*parts[:2], parts[2] - 0.2, parts[3]], followed, unit)
+
+
+def test_onsets_that_are_one_rounding_apart() -> None:
+    late = 7.3134
+    while np.nextafter(late, 0) + 0.7 != late + 0.7:
+        late = np.nextafter(late, 8)
+    onset = [*np.arange(8.0), np.nextafter(late, 0), late]
+    piece = Piece(Notes.from_columns(onset, [0.5] * 10, [*range(60, 68), 80, 50], [64] * 10), "voices")
+    followed = followed_otherwise([piece], "note")
+    assert followed is not None
+    assert followed.pieces[2].notes.pitch[followed.same :].tolist() == [50, 67]
 
 
 def test_what_is_too_short_for_a_model_of_segments() -> None:
