@@ -59,7 +59,8 @@ PASSWORD = (
 _SECRETS = (
     re.compile(r"\w://[^/?#\s:@\[]*:(?!\d+[/?#])[^\s@]*@(?!sha\d+:)"),
     re.compile(r"(?i:https?)://[^/?#\s]*@"),
-    re.compile(r"(?i)\w://\S*[?&#][\w.-]*(?:token|sig|signature|password|passwd|secret|credential|key)=[^\s&]"),
+    re.compile(r"(?i)\w://\S*[?&#;][\w.-]*(?:token|sig|signature|password|passwd|pwd|secret|credential|auth)=[^\s&]"),
+    re.compile(r"(?i)\w://\S*[?&#;][\w.-]*key=[^\s&]{16}"),  # of music, a short key is that of a song
 )
 
 
@@ -71,6 +72,8 @@ def holds_password(value: Any) -> bool:
     >>> holds_password("https://ghp_token@example.org/music"), holds_password("s3://key:sec/ret@bucket")
     (True, True)
     >>> holds_password("https://example.org:8080/@me?page=2"), holds_password("https://example.org/music.zip?token=GHSAT0")
+    (False, True)
+    >>> holds_password("https://example.org/songs?key=Cmajor"), holds_password("https://example.org/songs?key=AIzaSyD0123456789")
     (False, True)
     >>> holds_password("docker://example.org/image:tag@sha256:0a1b"), holds_password("http://[::1]:8080/@me")
     (False, False)
