@@ -14,9 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from bench.errors import DataError, UsageError
-from bench.external.prompt_match import Opening, PromptRule, Start, continuation, whose
+from bench.external.prompt_match import Opening, PromptRule, Start, continuation, part_text, whose
 from bench.external.prompts import as_file, numbers_in, prompt_name
+from bench.formatting import visible
 from bench.music.midi import midi_content, read_midi
 from bench.music.notes import LONGEST, Notes
 from bench.storage.samples import Target
@@ -26,6 +29,9 @@ SUFFIXES = (".mid", ".midi")
 
 #: What to do about a file that begins with nearly its prompt.
 DOUBT = "--prompt included cuts them off, --prompt absent counts them"
+
+#: Least share of files that begin with a part of their prompt at which it isn't music that repeats itself.
+MOST_PARTS = 0.5
 
 #: Seconds before which the notes of a file begin: with the prompt before them they stay within what notes may have.
 LATEST = LONGEST / 4
@@ -48,6 +54,10 @@ class File:
         Notes after those that count.
     remark : str
         Why it is suspicious; empty if it isn't.
+    part : int
+        See :class:`bench.external.prompt_match.Opening`.
+    pace : float
+        How many times as long as the prompt what was cut off is.
     """
 
     name: str
@@ -57,6 +67,8 @@ class File:
     prompt_cut: bool
     surplus: int = 0
     remark: str = ""
+    part: int = 0
+    pace: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,8 @@ def read_external(
     Raises
     ------
     UsageError
-        If there is no such folder, or no MIDI file in it.
+        If there is no such folder, or no MIDI file in it; or if most files begin with a part of their prompt, and no rule says
+        whether that counts.
     DataError
         If no file can be used.
     """
@@ -144,6 +157,7 @@ def read_external(
             else:
                 notes[piece, sample] = continuation_notes
                 files.append(replace(file, sample=sample))
+    files = _check_parts(files, rule)
     return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths), rule)
 
 
@@ -174,7 +188,9 @@ def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int
     UsageError
         If no name has a number, and there are more files than pieces, or fewer.
     """
-    numbers = {path: numbers_in(path.stem) for path in paths}
+    # Those of a run are of three digits from 000 on; piece-1 to piece-120 are counted otherwise.
+    others = any(re.fullmatch(r"piece-\d{1,2}", path.stem) for path in paths)
+    numbers = {path: None if others and path.stem.startswith("piece-") else numbers_in(path.stem) for path in paths}
     places: dict[Path, tuple[int, int]] = {}
     bad: dict[str, str] = {}
     if not any(numbers.values()):
@@ -242,7 +258,15 @@ def read_continuation(
     if len(rest) < n_notes:
         where = " after the prompt" if cut else "" if rule == "absent" else " and doesn't begin with the prompt"
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")
-    return File(path.name, piece, sample, begins.start, cut, len(rest) - n_notes, begins.remark), rest[:n_notes]
+    pace = _pace(notes[: len(notes) - len(rest)], prompts[piece]) if begins.start == "prompt" else 1.0
+    surplus = len(rest) - n_notes
+    return File(path.name, piece, sample, begins.start, cut, surplus, begins.remark, begins.part, pace), rest[:n_notes]
+
+
+def _pace(found: Notes, prompt: Notes) -> float:
+    """How many times as long as the prompt what was found of it is, from its first onset to its last; 1 of a chord."""
+    theirs, ours = (float(np.ptp(notes.onset)) if len(notes) else 0.0 for notes in (found, prompt))
+    return theirs / ours if theirs and ours else 1.0
 
 
 def _refuse_doubt(notes: Notes, begins: Opening, piece: int, prompts: Sequence[Notes], rule: PromptRule) -> None:
@@ -260,6 +284,26 @@ def _refuse_doubt(notes: Notes, begins: Opening, piece: int, prompts: Sequence[N
         raise DataError(f"it begins with {prompt_name(other)}, but is matched to piece {piece:03}: names are counted from 0")
     if doubt:
         raise DataError(f"{doubt}: {DOUBT}")
+
+
+def _check_parts(files: list[File], rule: PromptRule) -> list[File]:
+    """Refuse files of which most begin with a part of their prompt, unless the user says that it counts: then each has a remark.
+
+    Raises
+    ------
+    UsageError
+        Names the first.
+    """
+    parts = [file for file in files if file.part]
+    if not parts or len(parts) < MOST_PARTS * len(files):
+        return files
+    if rule == "auto":
+        raise UsageError(
+            f"{len(parts)} of {len(files)} files begin with a part of their prompt: of {visible(parts[0].name)}, "
+            f"{part_text(parts[0].part)}.",
+            f"{DOUBT}.",
+        )
+    return [replace(file, remark=f"{part_text(file.part)}: counted nevertheless") if file.part else file for file in files]
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import median
 from typing import Any, get_args
 
 from bench.external.folder import External
@@ -11,6 +12,9 @@ from bench.formatting import listed, plural, visible
 
 #: Most files or pieces that a message names; outcome.json has all.
 LISTED = 20
+
+#: Factor of time, either way, from which the files' prompts are told to be slower or faster.
+OTHER_PACE = 1.1
 
 
 def counts(external: External) -> dict[str, Any]:
@@ -31,7 +35,7 @@ def at_row(external: External, pieces: int) -> str:
     coverage = f"{pieces - missing} of {pieces} pieces" if missing else "all pieces"
     count = counts(external)
     odd = f" ({count['odd']} in doubt)" if count["odd"] else ""
-    return f"another system's MIDI files; {coverage}; prompt cut off {count['cut']} of {count['files']} files{odd}"
+    return f"another system's MIDI files; {coverage}; prompt cut off in {count['cut']} of {count['files']} files{odd}"
 
 
 def in_report(external: External, system: str, pieces: int) -> list[str]:
@@ -41,6 +45,7 @@ def in_report(external: External, system: str, pieces: int) -> list[str]:
         f"The row {system} is {len(external.files)} MIDI files of another system, {external.samples} a piece, matched {matched}. "
         "Neither its training nor its cost is known",
         f"The row {system}: {begun(external)}. {treated(external)}",
+        *(f"The row {system}: {line}" for line in paced(external)),
     ]
     if external.missing:
         lines.append(
@@ -55,7 +60,7 @@ def in_report(external: External, system: str, pieces: int) -> list[str]:
 def begun(external: External) -> str:
     """Summarize how the files begin: ``3 of 5 files begin with their prompt, 1 with it transposed``."""
     count = counts(external)
-    ways = {"transposed": "with it transposed", "near": "with nearly its notes in another order", "other": "without it"}
+    ways = {"transposed": "with it transposed", "near": "with nearly its notes, or a part of them", "other": "without it"}
     parts = [f"{count[start]} {how}" for start, how in ways.items() if count[start]]
     return ", ".join([f"{count['prompt']} of {count['files']} files begin with their prompt", *parts])
 
@@ -67,8 +72,19 @@ def treated(external: External) -> str:
     if external.rule == "absent" or count["cut"] == 0:
         return f"{asked.get(external.rule, 'Nothing was cut off')}: all their notes count as continuation"
     if count["cut"] == count["files"]:
-        return f"{asked.get(external.rule, 'The')} prompt was cut off all of them"
-    return f"The prompt was cut off {count['cut']} of them; of the other {count['files'] - count['cut']} all notes count"
+        return f"{asked.get(external.rule, 'The')} prompt was cut off in all of them"
+    return f"The prompt was cut off in {count['cut']} of them; of the other {count['files'] - count['cut']} all notes count"
+
+
+def paced(external: External) -> list[str]:
+    """Say if prompts in the files are slower or faster than those that were given: then all times and durations may be."""
+    pace = median([file.pace for file in external.files])
+    if 1 / OTHER_PACE <= pace <= OTHER_PACE:
+        return []
+    return [
+        f"the prompts in the files last {pace:.3g} times as long as those that were given (median), and so may what follows: no "
+        "tempo is changed"
+    ]
 
 
 def matched(external: External) -> list[str]:
@@ -79,6 +95,7 @@ def matched(external: External) -> list[str]:
         f"{plural(files, 'file')} {'counts' if files == 1 else 'count'}, {external.samples} a piece, each matched {rule}",
         begun(external),
         treated(external),
+        *paced(external),
     ]
     if surplus := sum(f.surplus > 0 for f in external.files):
         lines.append(f"{plural(surplus, 'file')} longer than needed; their first notes count")

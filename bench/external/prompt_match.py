@@ -18,7 +18,7 @@ from bench.music.notes import Notes
 from bench.runner.contract import ONSET_TOLERANCE
 
 #: ``prompt``: the prompt's pitches in order, or moved to a grid. ``transposed``: the same, shifted by one interval. ``near``:
-#: nearly the prompt's pitches, in another order. ``other``: none of these.
+#: nearly the prompt's pitches, in another order, or a part of its notes up to its end. ``other``: none of these.
 Start = Literal["prompt", "transposed", "near", "other"]
 
 #: What the user states about the files. ``auto``: nothing, each is checked. ``included``: all begin with their
@@ -31,6 +31,8 @@ NEARLY = 0.9
 TELLING = 8
 #: Longest time between notes of the prompt that begin together in a file, seconds: an eighth of a beat at 30 beats a minute.
 GRID = 0.25
+#: Longest time between an onset and the prompt's, in seconds, where a part of the prompt is looked for.
+NEAR = 0.1
 #: Number of MIDI pitches.
 KEYS = 128
 #: Longest time between a prompt's last onset and a file without the prompt that is taken to be on the prompt's clock, seconds.
@@ -48,11 +50,15 @@ class Opening:
         The notes after the prompt, on its clock, if the file begins with it in any transposition; else None.
     remark : str
         Why it is suspicious; empty for ``other``, and for ``prompt`` unless the user says that there is none.
+    part : int
+        Of ``other``, notes at its beginning that are a part of the prompt up to its end. Music may repeat its last bar: only
+        where most files of a system do, it is the prompt, cut to the system's context, say.
     """
 
     start: Start
     rest: Notes | None = None
     remark: str = ""
+    part: int = 0
 
 
 def opening(notes: Notes, prompt: Notes) -> Opening:
@@ -79,7 +85,7 @@ def opening(notes: Notes, prompt: Notes) -> Opening:
             return Opening("transposed", rest, f"its first {size} notes are the prompt's, {abs(shift)} {semitones} {way}")
     same = 0 if size < TELLING else sum((Counter(notes.pitch[:size].tolist()) & Counter(prompt.pitch.tolist())).values())
     if same < NEARLY * size:
-        return Opening("other")
+        return Opening("other", part=_part(notes, prompt))
     return Opening("near", None, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order")
 
 
@@ -107,10 +113,41 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
     if begin.rest is not None and (rule == "included" or begin.start == "prompt"):
         remark = f"{begin.remark}: cut off" if begin.remark else ""
         return begin.rest, Opening(begin.start, begin.rest, remark), True
+    if rule == "included" and begin.part:
+        rest = _moved(notes[begin.part :], float(notes.onset[begin.part - 1]), prompt)
+        return rest, Opening("near", None, f"{part_text(begin.part)}: cut off"), True
     if rule == "included" and (size := len(prompt)):
         remark = f"its first {size} notes are not the prompt's: cut off nevertheless"
         return _moved(notes[size:], float(notes.onset[:size][-1]), prompt), Opening(begin.start, None, remark), True
     return _behind(notes, prompt), begin, False
+
+
+def part_text(notes: int) -> str:
+    """Say that a file begins with a part of its prompt."""
+    return f"its first {notes} notes are a part of the prompt, up to its end"
+
+
+def _part(notes: Notes, prompt: Notes) -> int:
+    """Count the notes at the beginning that are a part of the prompt, at its times and up to its end; 0 below TELLING.
+
+    As where a system was given the end of a prompt that is longer than its context, or the melody of one alone. Nothing is said
+    of another key or tempo.
+    """
+    if len(prompt) < TELLING:
+        return 0
+    onsets = [prompt.onset[prompt.pitch == pitch] for pitch in range(KEYS)]
+    for at in np.flatnonzero(prompt.pitch == notes.pitch[0]).tolist():
+        moved = float(prompt.onset[at] - notes.onset[0])
+        size = int(np.searchsorted(notes.onset + moved, prompt.onset[-1] + ONSET_TOLERANCE, side="right"))
+        if not TELLING <= size <= 2 * len(prompt):
+            continue
+        found = sum(
+            bool(len(at_pitch := onsets[pitch])) and float(np.abs(at_pitch - onset - moved).min()) <= NEAR
+            for pitch, onset in zip(notes.pitch[:size].tolist(), notes.onset[:size].tolist(), strict=True)
+        )
+        if found >= NEARLY * size:
+            return size
+    return 0
 
 
 def whose(notes: Notes, prompts: Sequence[Notes]) -> int | None:

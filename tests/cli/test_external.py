@@ -116,7 +116,7 @@ def test_a_perfect_system_scores_zero_beside_the_references(call: Call, tmp_path
     continued(prompts, tmp_path / "mine")
     done = call("score", "mine", "--spec", "toy.yaml", "--out", "out")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "5 of 5 files begin with their prompt\nThe prompt was cut off all of them" in done.stdout
+    assert "5 of 5 files begin with their prompt\nThe prompt was cut off in all of them" in done.stdout
     folder = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
     assert str(folder / "report.html") in done.stdout
     table = rows(folder)
@@ -347,7 +347,7 @@ def test_prompts_in_another_key_are_refused_or_said_to_who_is_quiet_and_in_the_r
     for file in ("report.md", "report.html"):
         text = (folder / file).read_text()
         assert "The row mine: 3 of 5 files begin with their prompt, 2 with it transposed." in text
-        assert "prompt cut off 5 of 5 files (2 in doubt)" in text
+        assert "prompt cut off in 5 of 5 files (2 in doubt)" in text
         assert "Prompt in doubt (mine): Some files of this system begin with nearly the prompt" in text
     assert rows(folder)["mine"]["flags"].endswith("prompt in doubt")
 

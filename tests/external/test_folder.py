@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DataError, UsageError
 from bench.external.folder import External, match, midi_files, read_external, samples_a_piece
-from bench.external.messages import at_row, counts, in_report, treated, warnings
+from bench.external.messages import at_row, counts, in_report, matched, treated, warnings
 from bench.external.prompt_match import PAUSE, Opening, PromptRule, continuation, opening
 from bench.external.prompts import check_index, export_prompts, numbers_in, prompt_name
 from bench.music.midi import midi_bytes
@@ -228,6 +228,13 @@ def test_the_names_of_a_runs_own_files_have_numbers() -> None:
     assert (numbers_in("7"), numbers_in("007-1")) == ((7, 0), (7, 1))
 
 
+def test_a_series_that_is_counted_from_1_is_no_runs(folder: Path) -> None:
+    """piece-100 of piece-1 to piece-120 was taken for a run's piece 100, and those before it for nothing."""
+    paths = [Path(f"piece-{number}.mid") for number in range(1, 121)]
+    places, bad, by_name = match(paths, 120)
+    assert (places, bad, by_name) == ({path: (piece, 0) for piece, path in enumerate(paths)}, {}, False)
+
+
 def test_names_that_stand_for_nothing_are_bad() -> None:
     paths = [Path(n) for n in ("prompt-000.mid", "prompt-000.midi", "prompt-003.mid", "song.mid")]
     places, bad, by_name = match(paths, 3)
@@ -408,14 +415,14 @@ def test_what_is_odd_is_counted_and_named(folder: Path) -> None:
     assert counts(found) == {"rule": "auto", "files": 3, "cut": 1, "odd": 0, "prompt": 1, "transposed": 0, "near": 0, "other": 2}
     assert warnings(found) == ["looks odd: some files begin with their prompt and some do not; with it: 0.mid"]
     assert in_report(found, "mine", 3)[1] == (
-        "The row mine: 1 of 3 files begin with their prompt, 2 without it. The prompt was cut off 1 of them; of the other 2 all "
-        "notes count"
+        "The row mine: 1 of 3 files begin with their prompt, 2 without it. The prompt was cut off in 1 of them; of the other 2 "
+        "all notes count"
     )
-    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off 1 of 3 files"
+    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off in 1 of 3 files"
     put(folder, "1.mid", *(p + 12 for p in LONG), 1, 2, 3, 4)  # its own prompt is 10 up
     put(folder, "2.mid", *(p + 20 for p in LONG), 1, 2, 3, 4)
     found = read_external(folder, targets, N, "included")
-    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off 3 of 3 files (1 in doubt)"
+    assert at_row(found, 3) == "another system's MIDI files; all pieces; prompt cut off in 3 of 3 files (1 in doubt)"
     assert warnings(found) == ["looks odd: 1.mid: its first 8 notes are the prompt's, 2 semitones up: cut off"]
 
 
@@ -448,7 +455,7 @@ class TestTheRuleForPrompts:
             "its first 8 notes are the prompt's, 2 semitones up: cut off",
             "its first 8 notes are not the prompt's: cut off nevertheless",
         ]
-        assert treated(self.read(mixed, "included")) == "As asked (--prompt included), the prompt was cut off all of them"
+        assert treated(self.read(mixed, "included")) == "As asked (--prompt included), the prompt was cut off in all of them"
 
     def test_a_prompt_that_counts_as_continuation_is_odd(self, mixed: Path) -> None:
         """The user says that there is none; a continuation may begin as another piece's prompt does."""
@@ -464,6 +471,40 @@ class TestTheRuleForPrompts:
         others = [target(i, line(*(p + 5 * i for p in LONG))) for i in range(2)]
         put(mixed, "1.mid", *LONG)
         assert read_external(mixed, others, N, "absent").notes[1, 0].pitch.tolist() == [60, 62, 64, 65]
+
+    def test_a_part_of_the_prompt_is_no_continuation(self, folder: Path) -> None:
+        """The end of a prompt that is longer than a system's context, or its melody, counted as what the system wrote."""
+        prompt, bass = line(*range(60, 80)), line(*range(40, 60))
+        given = Notes.concatenate([prompt, bass])
+        targets = [target(i, given) for i in range(3)]
+        for name in ("0.mid", "1.mid"):
+            (folder / name).write_bytes(midi_bytes(Notes.concatenate([prompt[8:].shifted(-2.0), line(1, 2, 3, 4).shifted(50.0)])))
+        put(folder, "2.mid", 1, 2, 3, 4)
+        with pytest.raises(
+            UsageError, match=r"2 of 3 files begin with a part .* of 0\.mid, its first 12 notes are a part of the"
+        ):
+            read_external(folder, targets, N)
+        said = "its first 12 notes are a part of the prompt, up to its end"
+        found = read_external(folder, targets, N, "absent")
+        assert [f.remark for f in found.files] == [f"{said}: counted nevertheless"] * 2 + [""]
+        (folder / "2.mid").unlink()
+        found = read_external(folder, targets, N, "included")
+        assert [f.remark for f in found.files] == [f"{said}: cut off"] * 2
+        assert found.notes[0, 0].pitch.tolist() == [1, 2, 3, 4]
+        for name in ("1.mid", "2.mid"):  # one of three may repeat its last bar
+            put(folder, name, 1, 2, 3, 4)
+        found = read_external(folder, targets, N)
+        assert [f.remark for f in found.files] == [""] * 3
+        assert found.notes[0, 0].pitch[0] == 68
+
+    @pytest.mark.parametrize(("pace", "said"), [(0.5, "0.5"), (0.95, None), (2.0, "2")])
+    def test_another_tempo_is_said(self, folder: Path, pace: float, said: str | None) -> None:
+        notes = line(*LONG, 1, 2, 3, 4)
+        slow = Notes(pace * notes.onset, pace * notes.duration, notes.pitch, notes.velocity)
+        (folder / "0.mid").write_bytes(midi_bytes(slow))
+        found = self.read(folder, "auto")
+        lines = [text for text in [*matched(found), *in_report(found, "mine", 1)] if "as long as those that were given" in text]
+        assert [f"last {said} times" in text for text in lines] == ([True] * 2 if said else [])
 
     def test_a_short_prompt_may_begin_a_continuation_by_chance(self, folder: Path) -> None:
         put(folder, "0.mid", 60, 62, 64, 65, 67)
