@@ -379,7 +379,7 @@ class TrialTask:
         def timed(sample: int) -> tuple[Any, float]:
             start = time.perf_counter()
             seed = seed_for("generate", self.axis, trial.seed, sample, *self._axis)
-            parts = model.generate(prompts, protocol.notes, seed)
+            parts = model.generate(list(prompts), protocol.notes, seed)  # a list of its own each time: it may change it
             return parts, time.perf_counter() - start
 
         seconds, compiles = 0.0, model.compiles
@@ -446,7 +446,7 @@ class TrialTask:
         self.emit({"event": "likelihood", "pieces": len(pieces)})
         try:
             # Copies: a generator may fill one array again and again. What is masked isn't predicted.
-            parts = [np.array(np.ma.filled(part, np.nan)) for part in model.log_likelihood(pieces)]
+            parts = [np.array(np.ma.filled(part, np.nan)) for part in model.log_likelihood(list(pieces))]
         except NoProbabilityError as error:  # such as a note that its vocabulary lacks: no reason to lose the trial
             self._remark(f"has no likelihood: {error.message}")
             return ()
@@ -483,7 +483,7 @@ class TrialTask:
     def _ask(self, model: Model, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
         """Ask for log probabilities of pieces that are none of the held-out ones; nothing if the model can't say."""
         try:
-            given = [np.array(part, np.float64) for part in model.log_likelihood(pieces)] if pieces else []
+            given = [np.array(part, np.float64) for part in model.log_likelihood(list(pieces))] if pieces else []
             if self.unit == "note":
                 given = [part.reshape(len(piece.notes), len(FIELDS)) for part, piece in zip(given, pieces, strict=True)]
         except Exception:  # such as of a model that knows the held-out pieces alone

@@ -513,6 +513,23 @@ def test_a_trial_fails_whose_likelihood_is_none(toy: Bench, gives: str, said: st
     assert re.search(said, toy.outcome("probed")["error"]["message"])
 
 
+def test_a_list_that_a_model_changes_is_its_own(toy: Bench) -> None:
+    """Prompts that were transposed in place were so for the second sample; log probabilities in a sorted order passed."""
+    source = (PLUGINS / "models" / "faulty.py").read_text()
+    toy.write({"faulty": {"params": {"how": "in place"}}}, protocol=PROTOCOL | {"samples": 3})
+    assert toy.run().failed == 0
+    own = toy.folder / "probed.py"
+    given = "np.tile(uniform, (len(piece.notes), 1))"
+    likelihood = LIKELIHOOD.format(given).replace(
+        "        return", "        pieces.sort(key=lambda piece: piece.notes.pitch[-1])\n        return"
+    )
+    source = source.replace("    def facts", f"{likelihood}\n    def facts")
+    own.write_text(source.replace('FEATURES = "a fault"', 'FEATURES = "bits"\nLIKELIHOOD = "exact"'))
+    toy.write({"probed": {"params": {"how": "nothing"}}})
+    assert toy.run(plugins=[PLUGINS, own]).failed == 1
+    assert "log_likelihood() has shape" in toy.outcome("probed")["error"]["message"]
+
+
 def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path) -> None:
     """Its MIDI holds the sample alone, as it continues nothing."""
     source = (Path(__file__).parent / "plugins" / "models" / "faulty.py").read_text()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +143,10 @@ class Model(bench.api.Model):
         notes = Notes(start + np.arange(n) * 0.1, np.full(n, 0.1), np.full(n, 72 if fork else 60), np.full(n, 64))
         if self.how == "few":
             return [notes]
-        return [[60] * n if self.how == "type" else notes for _ in prompts]
+        made = [[60] * n if self.how == "type" else notes for _ in prompts]
+        if self.how == "in place":
+            cast("list[Notes]", prompts).clear()
+        return made
 
     def facts(self) -> object:
         match self.how:
