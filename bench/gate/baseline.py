@@ -21,7 +21,7 @@ from pydantic import Field
 from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS, Metric, skill
 from bench.scoring.score import score_run
-from bench.scoring.table import Cell, Row, Table, TrialScore
+from bench.scoring.table import FEW_PITCHES, Cell, Row, Table, TrialScore
 from bench.storage.records import Provenance
 from bench.storage.run_folder import RunFolder
 
@@ -128,12 +128,14 @@ class System:
     @property
     def is_target(self) -> bool:
         """Whether more than half of its pieces are the true continuation: see :attr:`bench.scoring.table.Row.is_target`."""
-        pitch, velocity = (self.metrics.get(METRICS[name].id) for name in HEADLINE)
+        pitch, velocity, pitches = (self.metrics.get(METRICS[name].id) for name in (*HEADLINE, "unique_pitches"))
         if pitch is None or self.kind == "reference":
             return False
         same = np.nanmean(pitch.matrix, axis=0) == 0
         if velocity is not None and velocity.at == pitch.at:
-            same &= np.nanmean(velocity.matrix, axis=0) == 0
+            same_velocity = np.nanmean(velocity.matrix, axis=0) == 0
+            various = pitches is not None and pitches.at == pitch.at and np.nanmean(pitches.matrix, axis=0) > FEW_PITCHES
+            same &= same_velocity | various
         return bool(same.mean() > 0.5)
 
     def group(self, metric: Metric) -> str:

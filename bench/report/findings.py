@@ -205,6 +205,12 @@ def bounds(report: Report, models: bool = False) -> list[str]:
     return [row.system for row in rows if row.bounded("bits_per_note")]
 
 
+def partly_defined(report: Report) -> bool:
+    """Whether a table of a theme has a mean over some of a row's pieces, see :func:`bench.report.numbers.table_cell`."""
+    shown = [name for name, metric in METRICS.items() if metric.group not in ("headline", "prediction", "cost")]
+    return any(0 < row.cells[name].pieces < row.pieces for row in report.table.rows for name in shown)
+
+
 def likelihood_sizes(report: Report) -> list[tuple[int, int]]:
     """Pieces and notes that the bits are over, as the trials counted them."""
     likelihoods = [trial.result.likelihood for trial in done(report)]

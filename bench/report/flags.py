@@ -220,9 +220,9 @@ FLAGS = (
     ),
     Flag(
         TARGET,
-        "In more than half of the pieces its notes have the pitches and velocities of the true continuation, one by one: it was "
-        "given what it should predict, as where the wrong folder was scored, or a plug-in reads the held-out pieces; or this "
-        "music holds no surprise. It has no rank and is never bold.",
+        "In more than half of the pieces its notes have the pitches of the true continuation, one by one (of three pitches or "
+        "fewer the velocities too): it was given what it should predict, as where the wrong folder was scored, or a plug-in "
+        "reads the held-out pieces; or this music holds no surprise. It has no rank and is never bold.",
         lambda row, values: row.is_target,
     ),
     Flag(

@@ -12,7 +12,7 @@ from bench.scoring import table
 from bench.scoring.crossed import Interval
 
 
-def table_cell(name: str, cell: table.Cell, *, interval: bool = False, mark: str = "") -> Cell:
+def table_cell(name: str, cell: table.Cell, *, interval: bool = False, mark: str = "", of: int = 0) -> Cell:
     """Cell of a table: a metric's mean, the 95 % interval if asked for and, with two seeds or more, the SD between seeds.
 
     Parameters
@@ -23,10 +23,14 @@ def table_cell(name: str, cell: table.Cell, *, interval: bool = False, mark: str
     interval : bool
     mark : str
         What precedes a value, such as ``≤``.
+    of : int
+        Pieces of the row; a mean over fewer, as the metric is undefined on the others, says over how many it is.
     """
     if cell.value is None:
         return Cell(DASH)
     text, rest = _value_and_spread(name, cell, cell.value)
+    if 0 < cell.pieces < of:
+        rest += f" ({cell.pieces} of {of})"
     if interval and cell.interval is not None:
         return Cell(f"{mark}{text}", cell.value, f"{interval_text(name, cell.interval)}{rest}")
     return Cell(f"{mark}{text}{rest}", cell.value)

@@ -168,7 +168,7 @@ def themed(report: Report, theme: Theme) -> Grid:
     for row in report.table.rows:
         if row.done and all(row.cells[m].value is None for m in theme.metrics):
             continue
-        cells = [table_cell(m, row.cells[m], mark=value_mark(row, m)) for m in theme.metrics]
+        cells = [table_cell(m, row.cells[m], mark=value_mark(row, m), of=row.pieces) for m in theme.metrics]
         if compared:
             percent, least = saved.get(row.system), "≥ " if row.bounded("bits_per_note") else ""
             cells.append(Cell(DASH if percent is None else f"{least}{percent:.1f}".replace("-", "−"), percent))

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.api import Dataset, Piece, Splits, Verified
+from bench.api import Dataset, Piece, Skipped, Splits, Verified
 from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
 from bench.formatting import listed, plural
 from bench.music.isolation import isolated, limited
@@ -227,6 +228,8 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         with refused_reads() as unreadable:
             key = corpus_key(source, job["dataset"]["options"], folder)
         path, corpus = _corpus(source, folder, key, job, emit, unreadable, alone=alone)
+    if source.needs == "folder" and folder is not None:
+        corpus = replace(corpus, skipped=_with_closed(corpus.skipped, folder))
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
     check_number(int(job.get("trials", 1)) * max(1, len(read_folds(targets.facts))))  # before anything is overwritten
@@ -248,6 +251,17 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         **targets.facts,
         "targets": file_digest(file),
     }
+
+
+def _with_closed(skipped: Sequence[Skipped], folder: Path) -> tuple[Skipped, ...]:
+    """Replace the folders that couldn't be entered when the music was parsed by those that can't be now.
+
+    The key of the parsed music names what was read alone, so that it may be that of another folder, or of another day.
+    """
+    beginning = "can't be entered ("
+    now = [Skipped(os.path.relpath(path, folder), f"{beginning}{why})") for path, why in closed_folders([folder])]
+    kept = [one for one in skipped if not one.reason.startswith(beginning)]
+    return tuple(sorted([*kept, *now], key=lambda one: one.source))
 
 
 def _check_same_music(before: Mapping[str, Any], key: str, folder: Path | None) -> None:

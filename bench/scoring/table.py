@@ -63,6 +63,10 @@ def _machines(trial: TrialScore) -> Iterator[Machine]:
 Status = Literal["done", "partly done", "partly failed", "failed", "not run"]
 
 
+#: Different pitches of a piece up to which its pitches may be the true ones by chance.
+FEW_PITCHES = 3
+
+
 @dataclass(frozen=True)
 class Cell:
     """One value of a row.
@@ -347,10 +351,12 @@ class Row:
     def is_target(self) -> bool:
         """Whether more than half of its pieces are the true continuation, note by note: it was given what it should predict.
 
-        References are what they are said to be: of music of one note repeated the median row is no leak.
+        By pitches alone, as many systems have few velocities or none; of :data:`FEW_PITCHES` by velocities as well. References
+        are what they are said to be: of music of one note repeated the median row is no leak.
         """
-        pitch, velocity = (self.cells[name].by_piece for name in HEADLINE)
-        same = [piece for piece, distance in pitch.items() if distance == 0 and velocity.get(piece, 0) == 0]
+        pitch, velocity, pitches = (self.cells[name].by_piece for name in (*HEADLINE, "unique_pitches"))
+        few = {piece for piece in pitch if pitches.get(piece, 0) <= FEW_PITCHES}
+        same = [p for p, distance in pitch.items() if distance == 0 and (p not in few or velocity.get(p, 0) == 0)]
         return self.kind != "reference" and len(same) > len(pitch) / 2
 
     @property

@@ -361,6 +361,17 @@ def test_linked_folders_are_named(tmp_path: Path, quiet: Quiet) -> None:
     assert closed_folders([root], 2) == []  # links are followed where a dataset is looked for
 
 
+def test_folders_that_are_left_out_are_those_of_now(tmp_path: Path) -> None:
+    """The parsed music of a folder, from the cache, told of the links that were in it, or in another of the same music, then."""
+    music = fill(tmp_path / "music")
+    link, elsewhere = music / "more", fill(tmp_path / "elsewhere", 3)
+    said = []
+    for step in (lambda: None, lambda: link.symlink_to(elsewhere), link.unlink):
+        step()
+        said.append(prepare(music, tmp_path)[0])
+    assert said == [{}, {"more": "can't be entered (a link to a folder, which isn't followed)"}, {}]
+
+
 def test_a_piece_leaves_room_for_what_continues_it(tmp_path: Path, quiet: Quiet) -> None:
     fill(tmp_path)
     for name, last in (("early", 24_000.0), ("late", 26_000.0)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,6 +127,22 @@ def test_what_was_given_the_true_continuation_has_a_flag_and_no_rank(stored: Sto
     else:
         assert verdict(report).startswith("In average pitch distance leaks is significantly better than lstm")
     assert take(stored.run.path).systems["leaks"].is_target is flagged
+
+
+@pytest.mark.parametrize("few", [3, 4])
+def test_other_velocities_hide_no_true_continuation_but_of_few_pitches(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """A system with 32 velocities or none that had the held-out music had rank 1."""
+    monkeypatch.setattr("bench.scoring.table.FEW_PITCHES", few)
+    monkeypatch.setattr("bench.gate.baseline.FEW_PITCHES", few)
+    stored.enlarge(12)
+    flat = {(i, 0): Notes(real.onset, real.duration, real.pitch, np.full(len(real), 33)) for i, real in enumerate(stored.real)}
+    stored.add("leaks", 0, flat)
+    report = built(stored.close())
+    assert [len(set(real.pitch.tolist())) for real in stored.real] == [4] * 12
+    assert ("the true continuation" in [flag.name for flag in report.flags["leaks"]]) is (few == 3)
+    assert take(stored.run.path).systems["leaks"].is_target is (few == 3)
 
 
 def test_what_was_given_the_true_continuation_is_no_open_place(stored: Stored) -> None:
