@@ -149,8 +149,14 @@ class Run:
         Raises
         ------
         TrialError
-            If the log doesn't reach `epochs_done`: it is damaged, and the checkpoint's history is lost.
+            If the log doesn't reach `epochs_done`: it is damaged, and the checkpoint's history is lost. Or if this training has
+            logged a later one: its clock and log would begin anew.
         """
+        if self._begun and self.history and epochs_done < self.history[-1]["epoch"]:
+            raise TrialError(
+                f"run.begin() was called again, after evaluation {self.history[-1]['epoch']}.",
+                "Call it once, right before the first step: its clock and log would begin anew.",
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [e for e in self._logged() if e["epoch"] <= epochs_done] if epochs_done else []
         self.history = [self._in_seconds_of_this_machine(e) for e in kept if "stage" not in e]

@@ -169,7 +169,9 @@ def score_folder(
         _refuse_unknown(checked.external, held_out.targets)
     where: dict[str, Any] = {"dataset": dataset, "data": data, "plugins": plugins}
     parts = [resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]
-    run = _run_references(spec, "-".join(parts), list(references), show, scale=scale, out=out, fetch=fetch, **where)
+    run = _run_references(
+        spec, _alone(places, "-".join(parts)), list(references), show, scale=scale, out=out, fetch=fetch, **where
+    )
     with run.lock():
         switches = _switches(velocity, pretrained)
         command = _command(folder, "--spec", spec, name, prompt, switches, prompts=prompts, scale=chosen, **where)
@@ -235,6 +237,14 @@ def score_beside(
         run.write(record)
         command = _command(folder, "--run", source, name, prompt, _switches(velocity, pretrained), prompts=prompts)
         return _finish(run, checked, command, lambda event: None, velocity=velocity, pretrained=pretrained)
+
+
+def _alone(places: Places, name: str) -> str:
+    """Choose the folder of references and files alone; its name ends in a hash if the copy of a run with models has it."""
+    earlier = RunFolder(places.out / "runs" / name).read_if_intact()
+    if earlier is None or all(t.trial["kind"] == "reference" or t.trial["model"] == EXTERNAL for t in earlier.trials):
+        return name
+    return f"{name}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _beside(places: Places, source: Path, system: str, record: RunRecord) -> RunFolder:

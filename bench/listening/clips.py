@@ -27,6 +27,9 @@ from bench.storage.samples import Samples, Target, notes_digest
 
 #: End of the prompt that a clip begins with, at most. Seconds.
 LEAD = 5.0
+#: A piece is in a test if so many notes of its real continuation begin within so many seconds behind the prompt, of that velocity
+#: or above, and one does at the prompt's end: of a rest original and noise are the same clip, and nobody can tell them apart.
+HEARD, SOON, AUDIBLE = 4, 6.0, 8
 #: Fades at both ends of a clip, seconds.
 _FADE_IN, _FADE_OUT = 0.05, 1.0
 #: Loudness of prompts and of continuations, LUFS: that of EBU R 128. A piano's peaks have room above it; the few that have not
@@ -109,10 +112,11 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
         raise DataError("No model of this run has a finished trial.", "Run it to the end first, or name other rows: --systems.")
     if len(kept) > MOST_SYSTEMS:
         raise UsageError(f"A listening test has {MOST_SYSTEMS} rows at most, not {len(kept)}.", "Name fewer rows: --systems.")
-    common = [i for i in range(len(targets)) if all((i, 0) in found.notes for _, found in kept.values())]
+    common = [i for i in range(len(targets)) if is_heard(targets[i]) and all((i, 0) in found.notes for _, found in kept.values())]
     if len(common) < FEWEST:
         raise DataError(
-            f"A listening test needs {FEWEST} pieces that every row continued; there are {len(common)}.",
+            f"A listening test needs {FEWEST} pieces that every row continued, and that can be heard (by {HEARD} notes of "
+            f"velocity {AUDIBLE} at least within {SOON:g} s behind the prompt); there are {len(common)}.",
             "Hold out more pieces: protocol.pieces.",
         )
     spaced = np.unique(np.linspace(0, len(common) - 1, min(prompts, len(common))).round().astype(int))
@@ -125,6 +129,15 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
     for piece in chosen[:CATCHES]:
         music |= {(ORIGINAL, piece): targets[piece].target, (NOISE, piece): _noise(targets[piece].target, [seed, piece])}
     return Material(tuple(contestants), chosen, targets, music, left_out)
+
+
+def is_heard(target: Target) -> bool:
+    """Whether enough sounds of the prompt's end, and soon behind it, to tell the original from noise: see :data:`HEARD`."""
+    end = float(target.prompt.onset[-1]) if len(target.prompt) else 0.0
+    soon, last = target.target, target.prompt
+    heard = np.count_nonzero((soon.onset < end + SOON) & (soon.velocity >= AUDIBLE))
+    led = np.count_nonzero((last.onset > end - LEAD) & (last.velocity >= AUDIBLE))
+    return bool(heard >= min(HEARD, len(soon)) and led >= min(1, len(last)))
 
 
 def still_heard(run: RunFolder, contestants: Sequence[Contestant], prompts: Sequence[int]) -> list[Contestant | None]:

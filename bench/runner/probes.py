@@ -18,6 +18,9 @@ from bench.music.codec import NoteCodec
 #: Notes that a piece begins with where alternatives are asked for, and tolerance of a sum of probabilities in float32.
 PROBED, SUM_TOLERANCE = 16, 0.01
 
+#: Least probability of all pitches of a note together, of which some may be that of an end of the piece or of an unknown note.
+LEAST_IN_ALL = 0.75
+
 #: Notes of a piece of which the last are changed, no multiple of a window.
 FOLLOWED = 1021
 
@@ -83,23 +86,26 @@ class Alternatives:
         TrialError
             Names the sum.
         """
+        if (total := self.total(parts)) > 1 + SUM_TOLERANCE:
+            raise TrialError(
+                f"log_likelihood() gives {len(self.pieces)} alternatives for the {self.what} of one note the probability "
+                f"{total:.3g} in all; it is 1 at most.",
+                "Are they natural logarithms, over the classes of the NoteCodec self.codec, and does the model see nothing of "
+                "what it predicts?",
+            )
+
+    def total(self, parts: Sequence[NDArray[np.float64]]) -> float:
+        """Sum the probabilities of the alternatives; 0 where nothing tells them apart."""
         if self.past is None:
             nats = np.array([part[-1, FIELDS.index(self.what)] for part in parts])
         else:
             *parts, past = parts
             if not len(past):  # what nothing predicts, such as a first frame, may hold the last note too
-                return
+                return 0.0
             # What more of the past is counted makes the sum less. Of a short piece a model of whole segments predicts nothing.
             common = max(0, len(past) - self.slack)
             nats = np.array([part[common:].sum() for part in parts if len(part) > len(past)])
-        total = float(np.exp(nats[np.isfinite(nats)]).sum())
-        if total > 1 + SUM_TOLERANCE:
-            raise TrialError(
-                f"log_likelihood() gives {len(nats)} alternatives for the {self.what} of one note the probability {total:.3g} in "
-                "all; it is 1 at most.",
-                "Are they natural logarithms, over the classes of the NoteCodec self.codec, and does the model see nothing of "
-                "what it predicts?",
-            )
+        return float(np.exp(nats[np.isfinite(nats)]).sum())
 
 
 def alternatives(pieces: Sequence[Piece], unit: str, codec: NoteCodec | None) -> list[Alternatives]:
@@ -139,6 +145,20 @@ def alternatives(pieces: Sequence[Piece], unit: str, codec: NoteCodec | None) ->
                     made.append(replace(piece, id=f"{piece.id}, {length} notes, {field} {value}", notes=notes))
             found.append(Alternatives(field, tuple(made)))
     return found
+
+
+def other_pitches(others: Sequence[Alternatives]) -> Alternatives | None:
+    """Give the last note of the first alternatives every pitch that none of them has; None of units other than notes."""
+    if not others or others[0].past or others[0].what != "pitch" or not others[0].pieces:
+        return None
+    one, known = others[0].pieces[0], {int(piece.notes.pitch[-1]) for piece in others[0].pieces}
+    made = []
+    for value in sorted(set(range(128)) - known):
+        pitch = one.notes.pitch.copy()
+        pitch[-1] = value
+        notes = Notes(one.notes.onset, one.notes.duration, pitch, one.notes.velocity)
+        made.append(replace(one, id=f"{one.id}, or {value}", notes=notes))
+    return Alternatives("pitch", tuple(made))
 
 
 def _beginning(piece: Piece, length: int) -> Notes | None:
@@ -280,28 +300,37 @@ def check_followed(parts: Sequence[NDArray[np.float64]], followed: Followed, uni
         )
 
 
-def check_noise(parts: Sequence[NDArray[np.float64]], noise: Mapping[str, float] | None) -> None:
-    """Refuse bits of a field below what the music draws at random in it.
+def check_noise(
+    parts: Sequence[NDArray[np.float64]],
+    noise: Mapping[str, float] | None,
+    entropy: Mapping[str, float] | None = None,
+    kind: str = "exact",
+) -> None:
+    """Refuse fewer bits than the music needs: of a field that it draws at random, or in all.
 
     Parameters
     ----------
     parts : sequence of ndarray, each shape (notes, 4)
         Log probabilities of the held-out pieces.
-    noise : dict of str to float, optional
-        See :attr:`bench.api.Splits.noise`.
+    noise, entropy : dict of str to float, optional
+        See :class:`bench.api.Splits`.
+    kind : {"exact", "bound"}
+        Of a bound the fields are parts, no bounds themselves: only their sum is judged.
 
     Raises
     ------
     TrialError
         Names the field.
     """
-    if not parts or not noise:
+    if not parts or not (noise or entropy):
         return
     bits = -np.concatenate(parts) / np.log(2)
-    for field, least in noise.items():
-        own = bits[:, FIELDS.index(field)]
+    floors = {field: (least, bits[:, FIELDS.index(field)]) for field, least in (noise or {}).items() if kind == "exact"}
+    # A model may predict the fields in another order than the source draws them in, so that their entropies are other ones.
+    floors["four fields"] = (max(sum((noise or {}).values()), (entropy or {}).get("total", 0.0)), bits.sum(1))
+    for what, (least, own) in floors.items():
         if own.mean() < least - _LEAST_BITS - _ERRORS * own.std() / np.sqrt(len(own)):
             raise TrialError(
-                f"log_likelihood() needs {own.mean():.2f} bits for a note's {field}; {least:.2f} of it are drawn at random.",
-                f"No model can do with less: does it see the {field} that it predicts?",
+                f"log_likelihood() needs {own.mean():.2f} bits for a note's {what}; {least:.2f} of it are drawn at random.",
+                "No model can do with less: does it see what it predicts, and are they natural logarithms?",
             )

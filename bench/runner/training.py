@@ -15,6 +15,9 @@ from bench.storage.samples import read_samples
 from bench.system.disk import MOST_RECORD, read_sealed, write_sealed
 from bench.system.speed import STANDARD
 
+#: Seconds, and share of a training, that its end may take after the last evaluation, such as to load the best weights.
+_ENDING, _ENDING_SHARE = 5.0, 0.1
+
 
 def rate(notes: int, seconds: float) -> float | None:
     """Compute notes per second; None if nothing was timed.
@@ -113,8 +116,8 @@ class TrainingRun(Run):
         joules : float, optional
             Energy of the GPU during `fit`. Of a training that resumed nobody counted that of its beginning.
         """
-        history = self.history
-        seconds = float(history[-1]["seconds"]) if history else wall
+        history, (after, core_after) = self.history, self._after_the_last()
+        seconds = float(history[-1]["seconds"]) + after if history else wall
         notes = sum(int(e["notes"]) for e in history)
         scores = [(e["validation_bits"], e["epoch"]) for e in history if math.isfinite(e.get("validation_bits", math.nan))]
         best_bits, best_epoch = min(scores, default=(None, None))
@@ -125,15 +128,31 @@ class TrainingRun(Run):
             notes=notes,
             updates=None if updates is None else int(updates),
             notes_per_second=rate(notes, seconds),
-            core_seconds=history[-1].get("core_seconds") if history else None,
+            core_seconds=history[-1]["core_seconds"] + core_after if history and "core_seconds" in history[-1] else None,
             joules=None if self.resumed else joules,
             best_epoch=best_epoch,
             best_validation_bits=best_bits,
             stopped=self._stopped(),
             resumed=self.resumed,
-            share=self._used(),
+            share=self._share(after / (seconds - after) if after and seconds > after else 0.0),
             history=tuple(history),
         )
+
+    def _after_the_last(self) -> tuple[float, float]:
+        """Training and processor seconds since the last evaluation, if that is more than what ends a training, else 0."""
+        if not self.history:
+            return 0.0, 0.0
+        last = self.history[-1]
+        after, core_after = self.seconds - last["seconds"], self.core_seconds - last.get("core_seconds", 0.0)
+        spent = after if self.device == "cuda" else core_after
+        if spent <= max(_ENDING, _ENDING_SHARE * last["seconds"]):
+            return 0.0, 0.0
+        return after, core_after
+
+    def _share(self, more: float) -> float | None:
+        """Share of the budget that training used, with what came after its last evaluation, as a share of what was before."""
+        used = self._used()
+        return None if used is None else used * (1 + more)
 
     def stages(self) -> tuple[Stage, ...]:
         """Results at shares of the budget that were taken, by this process or before a kill: one is taken where it was logged."""

@@ -45,10 +45,18 @@ from bench.plugins.header import Plugin
 from bench.plugins.uncached import check_unchanged, expect, import_packages_from_source
 from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
-from bench.runner.contract import check_likelihood, check_samples
+from bench.runner.contract import ONSET_TOLERANCE, check_likelihood, check_samples
 from bench.runner.folds import Division, choose_division
 from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
-from bench.runner.probes import alternatives, check_followed, check_noise, followed_otherwise
+from bench.runner.probes import (
+    LEAST_IN_ALL,
+    Alternatives,
+    alternatives,
+    check_followed,
+    check_noise,
+    followed_otherwise,
+    other_pitches,
+)
 from bench.runner.training import TrainingRun, limits, rate
 from bench.runner.weights import make_model
 from bench.specs.trials import Trial
@@ -248,7 +256,7 @@ class TrialTask:
         take = partial(self._take_stage, model, kind, targets, division, takes_prompt)
         training = self._fit(model, division, None if before is None else before[1], take)
         if plugin.header["SEES_TARGET"]:
-            model.reveal([t.target for t in targets])
+            model.reveal([_copy(t.target) for t in targets])
         conductor = self._conductor(model, targets, division, takes_prompt)
         generated, generation = self._generate(conductor or model, targets, takes_prompt)
         yardstick = None if before is None else _speed_reference(before, speed.measure())
@@ -379,7 +387,7 @@ class TrialTask:
         def timed(sample: int) -> tuple[Any, float]:
             start = time.perf_counter()
             seed = seed_for("generate", self.axis, trial.seed, sample, *self._axis)
-            parts = model.generate(list(prompts), protocol.notes, seed)  # a list of its own each time: it may change it
+            parts = model.generate([_copy(p) for p in prompts], protocol.notes, seed)  # its own each time: it may change them
             return parts, time.perf_counter() - start
 
         seconds, compiles = 0.0, model.compiles
@@ -390,6 +398,8 @@ class TrialTask:
             parts, spent = timed(sample)
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
+            if takes_prompt and not sample:
+                self._say_off_by_one(parts, targets)
             # Copies: a model may use its arrays again, whose views :class:`Notes` may hold.
             generated |= {(piece, sample): _copy(notes) for piece, notes in enumerate(parts)}
         notes = len(generated) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
@@ -400,6 +410,19 @@ class TrialTask:
             compile_seconds=self.compile_seconds if compiles else None,
         )
         return generated, generation
+
+    def _say_off_by_one(self, parts: Sequence[Notes], targets: Sequence[Target]) -> None:
+        """Say if most continuations begin with the note that their prompt ends with, so that each is compared with the next."""
+        ends = [(notes[:1], target.prompt[-1:]) for notes, target in zip(parts, targets, strict=True) if len(target.prompt)]
+        same = sum(
+            bool(first.pitch[0] == last.pitch[0]) and abs(float(first.onset[0] - last.onset[0])) <= ONSET_TOLERANCE
+            for first, last in ends
+        )
+        if same > max(1, len(ends) / 2):
+            self._remark(
+                f"begins {same} of {plural(len(ends), 'continuation')} with the note that the prompt ends with, at its onset: "
+                "generate() may return the prompt's last note too"
+            )
 
     def _conductor(self, model: Model, targets: Sequence[Target], division: Division, takes_prompt: bool) -> Conductor | None:
         """Constrain the model if the trial has a harmony."""
@@ -420,7 +443,7 @@ class TrialTask:
         seed = seed_for("generate", self.axis, self.trial.seed, 0, *self._axis)
         system = self._conductor(model, targets, division, takes_prompt) or model
         start = time.perf_counter()
-        parts = system.generate([t.prompt for t in targets], self.trial.protocol.notes, seed)
+        parts = system.generate([_copy(t.prompt) for t in targets], self.trial.protocol.notes, seed)
         if self.compile_seconds is None:
             self.compile_seconds = time.perf_counter() - start
         check_samples(parts, targets, self.trial.protocol.notes, takes_prompt)
@@ -451,8 +474,8 @@ class TrialTask:
             self._remark(f"has no likelihood: {error.message}")
             return ()
         check_likelihood(parts, pieces, self.unit, _codec(model))
-        if kind == "exact" and self.unit == "note":
-            check_noise(parts, division.corpus.noise)
+        if self.unit == "note":
+            check_noise(parts, division.corpus.noise, division.corpus.entropy, kind)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         if left := sum(
             not len(part) and len(np.unique(piece.notes.onset)) > 1 for part, piece in zip(parts, pieces, strict=True)
@@ -475,10 +498,21 @@ class TrialTask:
             each = iter(parts)
             for other in others:
                 other.check([next(each) for _ in other.asked])
+            self._say_lost(model, others, parts)
         if followed:
             parts = [part for piece in followed.asked for part in self._ask(model, [piece])]
             if len(parts) == len(followed.asked):
                 check_followed(parts, followed, self.unit)
+
+    def _say_lost(self, model: Model, others: Sequence[Alternatives], parts: Sequence[NDArray[np.float64]]) -> None:
+        """Say if all pitches of a note have much less than the probability 1 together: other logarithms give more bits."""
+        rest = other_pitches(others)
+        more = self._ask(model, rest.asked) if rest else []
+        if rest and more and (total := others[0].total(parts[: len(others[0].asked)]) + rest.total(more)) < LEAST_IN_ALL:
+            self._remark(
+                f"log_likelihood() gives all pitches of one note the probability {total:.2g} together, and what is missing "
+                "counts as bits. Are they natural logarithms?"
+            )
 
     def _ask(self, model: Model, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
         """Ask for log probabilities of pieces that are none of the held-out ones; nothing if the model can't say."""

@@ -269,6 +269,15 @@ def test_nothing_is_logged_before_the_clock_runs(tmp_path: Path) -> None:
         run.log(1, loss=1.0, notes=10)
 
 
+def test_the_clock_and_the_log_begin_once(tmp_path: Path) -> None:
+    """In the loop of evaluations, begin() threw away what was logged: a training of 11 s was told as one of 1.2 s."""
+    run = trained(tmp_path, 2)
+    with pytest.raises(TrialError, match=r"begin\(\) was called again, after evaluation 2"):
+        run.begin()
+    run.begin(2)
+    assert [entry["epoch"] for entry in run.history] == [1, 2]
+
+
 def test_a_log_of_each_update_is_refused_before_nothing_can_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MOST_LOG", 4000)
     run = Run(0, Budget(epochs=1000), tmp_path)

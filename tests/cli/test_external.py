@@ -390,6 +390,19 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
 
 
+def test_references_alone_leave_the_copy_of_a_run_with_models_alone(call: Call, tmp_path: Path, prompts: Path) -> None:
+    """Both have one name by default: the second took the trained rows out of the record and the report."""
+    continued(prompts, tmp_path / "mine")
+    (tmp_path / "toy.yaml").write_text(f"{SPEC.replace('untrained', 'median')}models: {{event-counts: {{}}}}\n")
+    assert call("run", "toy.yaml", "--out", "out", "-q", "--no-sound").returncode == 0
+    scored = tmp_path / "out" / "runs" / "toy-cpu-scored-mine"
+    for chosen in (("--run", "toy-cpu"), ("--spec", "toy.yaml"), ("--run", "toy-cpu"), ("--spec", "toy.yaml")):
+        assert call("score", "mine", "--prompts", str(prompts), *chosen, "--out", "out").returncode == 0
+        assert set(rows(scored)) == {"mine", "event-counts", "median"}
+    (alone,) = (path for path in scored.parent.iterdir() if path.name.startswith(f"{scored.name}-"))
+    assert "event-counts" not in rows(alone)
+
+
 def test_two_runs_of_one_name_get_two_folders(call: Call, tmp_path: Path, prompts: Path) -> None:
     continued(prompts, tmp_path / "mine")
     for title in ("A", "B"):

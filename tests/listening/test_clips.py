@@ -16,7 +16,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from bench.errors import DataError, UsageError
-from bench.listening.clips import LEAD, _Cut, gather, play, still_heard
+from bench.listening.clips import LEAD, _Cut, gather, is_heard, play, still_heard
 from bench.listening.design import CATCHES, NOISE, ORIGINAL, make_forms
 from bench.listening.key import ALWAYS, Key, read_keys
 from bench.listening.page import Choices, make_test
@@ -24,7 +24,7 @@ from bench.music.notes import Notes
 from bench.sound.loudness import loudness
 from bench.sound.synthesizer import RATE, find_synthesizer
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Samples, write_samples
+from bench.storage.samples import PieceName, Samples, Target, write_samples
 from tests.listening.sample_run import run_for_listening
 from tests.listening.simulated import key_of
 
@@ -52,6 +52,21 @@ def test_contestants_and_prompts(run: RunFolder) -> None:
     assert len(noise) == CATCHES, "each its own"
 
 
+@pytest.mark.parametrize(
+    ("onset", "velocity", "led", "heard"),
+    [
+        (5.0, 60, 60, True),
+        (8.0, 60, 60, False),  # a rest behind the prompt: 14 of 20 careful listeners were thrown out for it
+        (5.0, 1, 60, False),
+        (5.0, 60, 1, False),
+    ],
+)
+def test_a_piece_that_nobody_hears_is_in_no_test(onset: float, velocity: int, led: int, heard: bool) -> None:
+    prompt = Notes.from_columns([0.0, 1.0], [0.5, 0.5], [60, 62], [led, led])
+    real = Notes.from_columns(onset + np.arange(8) * 0.25, np.full(8, 0.2), np.arange(60, 68), np.full(8, velocity))
+    assert is_heard(Target(PieceName(0, "piece"), prompt, real)) is heard
+
+
 def test_without_the_prompt_written_music_follows_it(run: RunFolder) -> None:
     """The GAN's samples begin at 0 s, the prompt's last note is at 0.5 s."""
     material = gather(run, ["gan"], 5, 0)
@@ -77,7 +92,7 @@ def test_a_run_without_a_row_that_every_test_has(tmp_path: Path, name: str) -> N
 
 def test_too_little(tmp_path: Path) -> None:
     few = RunFolder(run_for_listening(tmp_path / "few", pieces=4))
-    with pytest.raises(DataError, match="needs 5 pieces that every row continued; there are 4"):
+    with pytest.raises(DataError, match=r"needs 5 pieces that every row continued, and that can be heard .*; there are 4"):
         gather(few, None, 12, 0)
     run = RunFolder(run_for_listening(tmp_path / "table2-cpu"))
     (run.trial_dir("vae-0") / "outcome.json").unlink()

@@ -530,6 +530,29 @@ def test_a_list_that_a_model_changes_is_its_own(toy: Bench) -> None:
     assert "log_likelihood() has shape" in toy.outcome("probed")["error"]["message"]
 
 
+def test_logarithms_of_another_base_are_told(toy: Bench) -> None:
+    """Those to the base 2 have 44 % more bits: another model was told to be significantly better."""
+    source = (PLUGINS / "models" / "faulty.py").read_text()
+    for base, said in ((math.e, []), (2, ["log_likelihood() gives all pitches of one note the probability 0.12 together"])):
+        own = toy.folder / "probed.py"
+        given = LIKELIHOOD.format(f"np.tile(uniform, (len(piece.notes), 1)) / np.log({base})")
+        text = source.replace("    def facts", f"{given}\n    def facts").replace('"a fault"', '"bits"\nLIKELIHOOD = "exact"')
+        own.write_text(text)
+        toy.write({"probed": {"params": {"how": "nothing"}}})
+        assert toy.run(plugins=[PLUGINS, own]).failed == 0
+        remarks = [text for text in toy.outcome("probed")["remarks"] if "log_likelihood" in text]
+        assert [text.partition(",")[0] for text in remarks] == said
+
+
+def test_a_continuation_that_is_off_by_one_is_told(toy: Bench) -> None:
+    toy.write({"faulty": {"params": {"how": "off by one"}}})
+    assert toy.run().failed == 0
+    assert any(
+        text.startswith("begins 2 of 2 continuations with the note that the prompt ends with")
+        for text in toy.outcome("faulty")["remarks"]
+    )
+
+
 def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path) -> None:
     """Its MIDI holds the sample alone, as it continues nothing."""
     source = (Path(__file__).parent / "plugins" / "models" / "faulty.py").read_text()

@@ -232,5 +232,20 @@ def test_bits_below_what_is_drawn_at_random() -> None:
         check_noise(parts, {"velocity": 3.1})
 
 
+def test_a_bound_is_not_below_what_the_music_needs() -> None:
+    """An upper bound of 0.87 bits had rank 1 where 2.66 are drawn at random; its fields are no bounds themselves."""
+    rng = np.random.default_rng(0)
+    parts: Sequence[np.ndarray] = [np.log(2) * -rng.normal([4.0, 0.1, 0.5, 0.5], 1.0, (400, 4))]
+    check_noise(parts, {"velocity": 2.66}, None, "bound")
+    check_noise(parts, None, {"total": 5.0})
+    for noise, entropy, kind in (
+        ({"velocity": 5.9}, None, "bound"),
+        (None, {"total": 5.9}, "exact"),
+        ({}, {"total": 5.9}, "bound"),
+    ):
+        with pytest.raises(TrialError, match=r"needs 5\.\d+ bits for a note's four fields; 5\.90 of it are drawn at random"):
+            check_noise(parts, noise, entropy, kind)
+
+
 def test_a_sum_counts_what_has_a_probability() -> None:
     Alternatives("pitch", tuple(PIECES)).check([np.full((5, 4), -np.inf), np.full((5, 4), -0.1)])

@@ -277,3 +277,24 @@ def test_the_energy_of_a_resumed_training_is_unknown(tmp_path: Path) -> None:
     resumed = run_in(tmp_path, Budget(2))
     resumed.begin(1)
     assert resumed.summary(wall=1.0, joules=7.0).joules is None
+
+
+@pytest.mark.parametrize(("after", "held"), [(2.0, True), (40.0, False)])
+def test_what_comes_after_the_last_evaluation_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: float, held: bool
+) -> None:
+    """A training of 12 times its budget behind its last log was held to it, and told as 1.2 s."""
+    now = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.process_time", lambda: now[0])
+    run = TrainingRun(0, Budget(updates=10), tmp_path)
+    run.begin()
+    now[0] += 20
+    run.log(1, loss=1.0, notes=10, updates=10, share=run.share(updates=10))
+    with run.paused():
+        now[0] += 100
+    now[0] += after
+    summary = run.summary(wall=1.0)
+    assert (summary.seconds, summary.core_seconds) == ((20.0, 20.0) if held else (60.0, 60.0))
+    assert summary.share == pytest.approx(1.0 if held else 3.0)
+    assert summary.held_to_budget is held

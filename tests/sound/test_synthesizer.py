@@ -83,6 +83,11 @@ class TestPlay:
         with pytest.raises(DataError, match=r"my\.sf2 plays silence; expected a SoundFont with a piano"):
             Synthesizer(Path("my.sf2"), silent).play(CHORDS, 6.0)
 
+    def test_notes_that_nobody_hears_are_silence(self):
+        """One piece of velocity 1 made a listening test impossible, and the SoundFont was blamed."""
+        faint = Notes.from_columns([0.0, 0.5], [0.4, 0.4], [60, 62], [1, 1])
+        assert not SYNTHESIZER.play(faint, 2.0).any()
+
 
 class TestFind:
     def test_the_shipped_soundfont(self):

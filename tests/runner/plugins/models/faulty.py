@@ -144,6 +144,8 @@ class Model(bench.api.Model):
         if self.how == "few":
             return [notes]
         made = [[60] * n if self.how == "type" else notes for _ in prompts]
+        if self.how == "off by one":
+            return [Notes.concatenate([prompt[-1:], notes[1:]]) for prompt in prompts]
         if self.how == "in place":
             cast("list[Notes]", prompts).clear()
         return made
