@@ -221,6 +221,10 @@ def resolve(spec: Spec | str | Path, scale: Scale, places: Places, overrides: Ma
     return resolved, _hashed(name, content)
 
 
+#: What tells two specs without a name apart.
+_OF_A_SPEC = ("title", "dataset", "protocol")
+
+
 def _check_name(name: str, spec: Spec | str | Path, resolved: Spec, scale: Scale, places: Places) -> None:
     """Refuse a name that is no folder's, or that the run of another spec or scale has: it would be replaced.
 
@@ -232,8 +236,12 @@ def _check_name(name: str, spec: Spec | str | Path, resolved: Spec, scale: Scale
     if stored is None:
         return
     own, call = _spec_names(spec), stored.call
-    same = own["file"] == call.file and (own["file"] is not None or own["spec"] == call.spec)
-    same |= stored.spec == resolved.model_dump(mode="json")
+    content = resolved.model_dump(mode="json")
+    if own["file"] is None and own["spec"] is None:  # an object, which may have got another row or seed
+        same = call.file is None and call.spec is None and all(stored.spec.get(k) == content[k] for k in _OF_A_SPEC)
+    else:
+        same = own["file"] == call.file and (own["file"] is not None or own["spec"] == call.spec)
+    same |= stored.spec == content
     if not same or stored.scale != scale:
         of = call.file or call.spec or "another spec"
         raise UsageError(f"{folder.path} is a run of {of} at scale {stored.scale}.", "Give another name.")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.errors import DataError, MachineError
-from bench.listening.key import FOLDER, PAGE, read_key
+from bench.listening.key import FOLDER, PAGE, RESTORE, read_key
 from bench.metrics import sample_scores
 from bench.music.midi import tracks_bytes
 from bench.music.notes import Notes
@@ -28,6 +28,9 @@ from bench.storage.samples import Target
 from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, file_digest, read_file
 
 _TEST_REMEDY = "the same bench listen-test command writes it again"
+
+#: A key holds a secret, and nothing else says whose clips were heard.
+_KEY_REMEDY = RESTORE[0].lower() + RESTORE[1:].rstrip(".")
 
 _NOT_USED = "it is not used; remove it, and reports compute what it held"
 
@@ -114,7 +117,7 @@ def _listening_tests(run: RunFolder) -> Iterator[Finding]:
             _, page = read_key(folder / "key.json")
             yield Finding(f"{name}/key.json")
         except (DataError, MachineError) as error:
-            yield Finding(f"{name}/key.json", error.message, _TEST_REMEDY)
+            yield Finding(f"{name}/key.json", error.message, _KEY_REMEDY)
         if page is not None:  # an earlier version left it out
             yield Finding(f"{name}/{PAGE}", _other_content(folder / PAGE, page), _TEST_REMEDY)
 

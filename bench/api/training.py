@@ -131,6 +131,8 @@ class Run:
     #: Of a budget in seconds: updates, if they were given, and share when the clock was last looked at; if by :meth:`share`.
     _looked: tuple[int | None, float] = field(default=(0, 0.0), init=False)
     _asked: bool = field(default=False, init=False)
+    #: Most updates that :meth:`share` was told of.
+    _told: int = field(default=0, init=False)
     #: Updates when it was first found to be used, the share then without the update that ended it, whether that was logged.
     _over: tuple[int | None, float, bool] | None = field(default=None, init=False)
     _before: tuple[float, float] = field(default=(0.0, 0.0), init=False)
@@ -172,7 +174,7 @@ class Run:
         updates = last.get("updates") if self.history else 0
         self._looked = (None if updates is None else int(updates), self._clock_share())
         self._over = (self._looked[0], last["over"], True) if "over" in last else None
-        self._asked = False
+        self._asked, self._told = False, 0
         self._begun, self._since = True, _clocks()
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
@@ -208,6 +210,12 @@ class Run:
             raise TrialError(f"run.log() was called with {own[0]}, which the engine logs itself.", "Give the value another name.")
         if not 0 <= values.get("updates", 0) <= _MOST:
             raise TrialError(f"run.log() was called with {values['updates']} updates.", "Give the number of updates made so far.")
+        made = max([int(entry.get("updates", 0)) for entry in self.history[-1:]] + [self._told])
+        if "updates" in values and values["updates"] < made:
+            raise TrialError(
+                f"run.log() was called with {values['updates']} updates, after {made} had been told.",
+                "Give the number of updates made so far, not since the last time.",
+            )
         if not 0 <= values.get("share", 0.0) <= _MOST:
             raise TrialError(f"run.log() was called with a share of {values['share']}.", "Give run.share(...).")
         if not 0 <= notes <= _MOST:
@@ -248,6 +256,7 @@ class Run:
             seconds the updates tell whether more than the last one went beyond its end.
         """
         budget = self.budget
+        self._told = max(self._told, updates or 0)
         if budget.updates is not None:
             return (updates or 0) / budget.updates
         if budget.notes is not None:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from bench import benchmark
 from bench.benchmark import RunResult
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, MachineError, UsageError
 from bench.external.folder import External, midi_files, read_external
 from bench.external.messages import at_row, counts, in_report
 from bench.external.prompt_match import PromptRule
@@ -39,7 +39,7 @@ from bench.storage.files import FORMAT, write_json
 from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
 from bench.storage.records import Call, PlannedTrial, RunRecord
 from bench.storage.run_folder import RunFolder, result_digests
-from bench.storage.samples import Samples, Target, Targets, read_targets, write_samples
+from bench.storage.samples import Samples, Target, Targets, read_targets, targets_digest, write_samples
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import copy_file
 from bench.system.paths import Places, check_spec_name
@@ -96,11 +96,14 @@ class CheckedFolder:
     external : External
     originality : Originality
         What its samples share with the training music, as an outcome stores it.
+    held_out : str
+        The music that its files continue, see :func:`bench.storage.samples.targets_digest`.
     """
 
     system: str
     external: External
     originality: Originality
+    held_out: str
 
 
 def score_folder(
@@ -287,7 +290,7 @@ def _check(system: str, folder: Path, targets: Targets, corpus: Path, terms: Spe
     except (ValidationError, IndexError) as error:
         raise DataError("The folds in targets.npz are not those of its dataset.", _AGAIN) from error
     shared = measure_divisions(divisions, external.notes, targets.targets)
-    return CheckedFolder(system, external, shared)
+    return CheckedFolder(system, external, shared, targets.digest())
 
 
 def _terms(record: RunRecord) -> _Terms:
@@ -342,6 +345,8 @@ def _finish(
     """Store the folder's samples as a trial that is done, list it in run.json, score and report."""
     external, system, record = checked.external, checked.system, run.read()
     targets, terms = read_targets(run.targets), _terms(record)
+    if targets_digest(targets) != checked.held_out:  # the row would be compared with other pieces
+        raise MachineError("The music was changed while the files were read.", "Give the same command again.")
     trial = Trial(
         system=system,
         kind="model",
@@ -391,6 +396,7 @@ def _outcome(
         prompt=PromptUse(**counts(external)),
         features=features,
         digests=digests,
+        held_out=checked.held_out,
         trial=trial.model_dump(mode="json"),
     )
     files = [{"file": f.name, **{key: value for key, value in asdict(f).items() if key != "name"}} for f in external.files]

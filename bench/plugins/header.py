@@ -169,6 +169,12 @@ def _read_plugin(path: Path, kind: Kind | None) -> Plugin | None:
             f"{path}: GIVES_VELOCITY is False, but the LIKELIHOOD of a note is that of its velocity too.",
             'Set LIKELIHOOD = None, or UNIT to "frame" or "event".',
         )
+    for name in ("SEES_TARGET", "SEES_SAMPLES"):
+        if plugin.header.get(name) and plugin.header["ROLE"] != "reference":
+            raise PluginError(
+                f"{path}: {name} is True, and ROLE isn't reference: a model predicts what it hasn't seen.",
+                f'Set ROLE = "reference", or leave {name} out.',
+            )
     for name in ("TINY", "WEIGHTS"):
         if unknown := set(plugin.header.get(name, ())) - plugin.parameters.keys():
             raise PluginError(
@@ -209,6 +215,13 @@ def _header(tree: ast.Module, path: Path, kind: Kind) -> Header:
     for name, (line, _) in nodes.items():
         _refuse_near_miss(name, nodes, rules, path, line)
     header = {}
+    own = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == CLASSES[kind])
+    for name, (line, _) in _assignments(own):
+        if name in rules:
+            raise PluginError(
+                f"{path}:{line}: {name} is in the class {own.name}, where nothing reads it; expected {rules[name].expected}.",
+                "Move it to the top of the file, above the class.",
+            )
     for name, line in _other_bindings(tree):
         if name in rules:
             raise PluginError(
@@ -236,8 +249,8 @@ def _header(tree: ast.Module, path: Path, kind: Kind) -> Header:
     return header
 
 
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, tuple[int, ast.expr]]]:
-    """Top-level ``NAME = value`` and ``NAME: type = value``."""
+def _assignments(tree: ast.Module | ast.ClassDef) -> Iterator[tuple[str, tuple[int, ast.expr]]]:
+    """``NAME = value`` and ``NAME: type = value`` of a module or in a class."""
     for node in tree.body:
         for target in _targets(node):
             if isinstance(target, ast.Name) and target.id.isupper() and (value := getattr(node, "value", None)) is not None:

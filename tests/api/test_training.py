@@ -278,6 +278,19 @@ def test_the_clock_and_the_log_begin_once(tmp_path: Path) -> None:
     assert [entry["epoch"] for entry in run.history] == [1, 2]
 
 
+def test_updates_are_those_so_far(tmp_path: Path) -> None:
+    """Given since the last time, a search took 4 of them for its whole budget of 26."""
+    run = Run(0, Budget(updates=40), tmp_path)
+    run.begin()
+    run.log(1, loss=1.0, notes=10, updates=5, share=run.share(updates=5))
+    with pytest.raises(TrialError, match="with 4 updates, after 5 had been told"):
+        run.log(2, loss=1.0, notes=10, updates=4, share=0.25)
+    share = run.share(updates=10)
+    with pytest.raises(TrialError, match="with 5 updates, after 10 had been told"):
+        run.log(2, loss=1.0, notes=10, updates=5, share=share)
+    run.log(2, loss=1.0, notes=10, updates=10, share=share)
+
+
 def test_a_log_of_each_update_is_refused_before_nothing_can_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MOST_LOG", 4000)
     run = Run(0, Budget(epochs=1000), tmp_path)

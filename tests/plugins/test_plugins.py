@@ -162,6 +162,8 @@ class TestHeader:
             (HEADER + "TINY = {'units': 4}\n", "{}: TINY names 'units', which is no hyperparameter of its Model."),
             (HEADER + "GIVES_VELOCITY = False\nLIKELIHOOD = 'bound'\n", "{}: GIVES_VELOCITY is False, but the LIKELIHOOD of a "
              "note is that of its velocity too."),
+            *((HEADER + f"{name} = True\n", f"{{}}: {name} is True, and ROLE isn't reference: a model predicts what it hasn't "
+              "seen.") for name in ("SEES_TARGET", "SEES_SAMPLES")),
             (HEADER + "PROMPT = 1\n", "{}:4: PROMPT is 1; expected one of True, False."),
             (HEADER + "PROMPT = bool(1)\n", "{}:4: PROMPT must be a literal, as it is read without importing the file; "
              "expected one of True, False."),
@@ -231,6 +233,14 @@ class TestHeader:
             PluginError, match=r"songs\.py:5: the dataset was written for an older[\s\S]*class Dataset\(bench\.api"
         ):
             read_plugin(path)
+
+    def test_a_header_in_the_class_is_refused(self, tmp_path):
+        """Nothing read it: a model without velocities had a number of them, and a pretrained one no flag."""
+        model(tmp_path, body="    PRETRAINED = True\n")
+        with pytest.raises(
+            PluginError, match=r"mine\.py:\d+: PRETRAINED is in the class Model, where nothing reads it; expected one of"
+        ):
+            find_plugins("model", [tmp_path])
 
     def test_constants_of_its_own_are_no_old_header(self, tmp_path):
         assert read_plugin(model(tmp_path, header=HEADER + 'KINDS = {"a": "x"}\n')).header["FEATURES"] == "few"

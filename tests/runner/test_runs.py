@@ -631,6 +631,24 @@ def test_a_named_run_is_resumed_after_its_spec_was_moved(toy: Bench) -> None:
         run_spec(moved, name="nightly", scale="cpu", plugins=[PLUGINS], out=toy.out)
 
 
+def test_a_named_run_of_another_spec_object_is_kept(toy: Bench) -> None:
+    """Two of them have no file or name, and were taken for one: the first's rows were gone."""
+    toy.write({}, references=["median"])
+    spec = load_spec(str(toy.spec), (PLUGINS,), scale="cpu")
+
+    def run(one: Any) -> Any:
+        return run_spec(one, name="mine", scale="cpu", plugins=[PLUGINS], out=toy.out, sound=False)
+
+    assert run(spec).failed == 0
+    assert [row["system"] for row in run(spec.model_copy(update={"references": ("median", "uniform")})).table] == [
+        "median",
+        "uniform",
+    ]
+    other = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"notes": 12})})
+    with pytest.raises(UsageError, match=r"mine is a run of another spec at scale cpu"):
+        run(other)
+
+
 def test_a_relative_folder_of_music_in_a_spec_is_another_one_elsewhere(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.write({}, references=["median"], dataset={"name": "folder", "options": {"path": "music"}})
     rng = np.random.default_rng(0)
