@@ -58,6 +58,8 @@ class File:
         See :class:`bench.external.prompt_match.Opening`.
     pace : float
         How many times as long as the prompt what was cut off is.
+    copies : str
+        An earlier file for another piece with the same notes, but for their times.
     """
 
     name: str
@@ -69,6 +71,7 @@ class File:
     remark: str = ""
     part: int = 0
     pace: float = 1.0
+    copies: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def read_external(
         raise DataError(f"None of {len(paths)} MIDI files in {folder} can be used; {first[0]}: {first[1]}.")
     samples = samples_a_piece([len(several) for several in usable.values()])
     missing = tuple(i for i in range(len(targets)) if len(usable.get(i, ())) < samples)
-    notes, files = {}, []
+    notes, files, first_of = {}, [], dict[bytes, File]()
     for piece, several in sorted(usable.items()):
         for sample, (file, continuation_notes) in enumerate(several):
             if piece in missing:
@@ -156,7 +159,9 @@ def read_external(
                 bad[file.name] = f"{samples} {'sample' if samples == 1 else 'samples'} of a piece count; this is one more"
             else:
                 notes[piece, sample] = continuation_notes
-                files.append(replace(file, sample=sample))
+                heard = continuation_notes.pitch.tobytes() + continuation_notes.velocity.tobytes()
+                same = first_of.setdefault(heard, file)
+                files.append(replace(file, sample=sample, copies=same.name if same.piece != piece else ""))
     files = _check_parts(files, rule)
     return External(notes, tuple(files), dict(sorted(bad.items())), missing, samples, by_name, _digest(paths), rule)
 

@@ -45,7 +45,7 @@ def in_report(external: External, system: str, pieces: int) -> list[str]:
         f"The row {system} is {len(external.files)} MIDI files of another system, {external.samples} a piece, matched {matched}. "
         "Neither its training nor its cost is known",
         f"The row {system}: {begun(external)}. {treated(external)}",
-        *(f"The row {system}: {line}" for line in paced(external)),
+        *(f"The row {system}: {line}" for line in (*paced(external), *copied(external))),
     ]
     if external.missing:
         lines.append(
@@ -87,6 +87,18 @@ def paced(external: External) -> list[str]:
     ]
 
 
+def copied(external: External) -> list[str]:
+    """Say if files for several pieces have the same notes, as where one was written again and again."""
+    copies = [file for file in external.files if file.copies]
+    if not copies:
+        return []
+    first = copies[0]
+    return [
+        f"{plural(len(copies), 'file')} {'has' if len(copies) == 1 else 'have'} the notes of a file for another piece: "
+        f"{visible(first.name)} those of {visible(first.copies)}"
+    ]
+
+
 def matched(external: External) -> list[str]:
     """List lines on how files were matched to pieces."""
     files = len(external.files)
@@ -96,6 +108,7 @@ def matched(external: External) -> list[str]:
         begun(external),
         treated(external),
         *paced(external),
+        *copied(external),
     ]
     if surplus := sum(f.surplus > 0 for f in external.files):
         lines.append(f"{plural(surplus, 'file')} longer than needed; their first notes count")

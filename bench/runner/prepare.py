@@ -529,7 +529,9 @@ def _remarks(corpus: Corpus, protocol: Protocol, usable: Sequence[int]) -> list[
 
 
 def _learned(pieces: Sequence[Piece], places: Sequence[Any], held: Sequence[int]) -> list[str]:
-    """Remark on held-out pieces that models learn from too, as a plug-in or a split may have it: a copy wins there.
+    """Remark on held-out pieces that models learn from too, or that are copies of each other, as a plug-in may have it.
+
+    A copy wins in the first case; intervals are of as many pieces as there are copies in the second.
 
     Parameters
     ----------
@@ -544,16 +546,22 @@ def _learned(pieces: Sequence[Piece], places: Sequence[Any], held: Sequence[int]
     found = defaultdict[bytes, set[Any]](set)
     for index, content in alike.items():
         found[content].add(places[index])
-    if not (also := sum(len(found[alike[index]]) > 1 for index in held)):
-        return []
-    shared = f"{also} of {plural(len(held), 'held-out piece')} {'is' if also == 1 else 'are'}"
-    return [f"{shared} among the music that models learn from or choose by too, note for note"]
+    remarks = []
+    if also := sum(len(found[alike[index]]) > 1 for index in held):
+        shared = f"{also} of {plural(len(held), 'held-out piece')} {'is' if also == 1 else 'are'}"
+        remarks.append(f"{shared} among the music that models learn from or choose by too, note for note, in this or another key")
+    if copies := len(held) - len({(places[index], alike[index]) for index in held}):
+        remarks.append(
+            f"{copies} of {plural(len(held), 'held-out piece')} {'is a copy' if copies == 1 else 'are copies'} of another, note "
+            "for note, in this or another key: intervals and tests take each for a piece of its own"
+        )
+    return remarks
 
 
 def _content(notes: Notes) -> bytes:
-    """Hash pitches, velocities and times from the first onset, to a millisecond."""
+    """Hash pitches from the first one and times from the first onset, to a millisecond; augmentation changes velocities too."""
     times = np.rint(1000 * np.stack([notes.onset - notes.onset[:1].sum(), notes.duration])).astype(np.int64)
-    return hashlib.sha256(b"".join(part.tobytes() for part in (times, notes.pitch, notes.velocity))).digest()
+    return hashlib.sha256(b"".join(part.tobytes() for part in (times, notes.pitch - notes.pitch[:1]))).digest()
 
 
 def _unequal(pieces: Sequence[Piece]) -> list[str]:

@@ -506,6 +506,14 @@ class TestTheRuleForPrompts:
         lines = [text for text in [*matched(found), *in_report(found, "mine", 1)] if "as long as those that were given" in text]
         assert [f"last {said} times" in text for text in lines] == ([True] * 2 if said else [])
 
+    def test_one_continuation_for_several_pieces_is_said(self, folder: Path) -> None:
+        for name in ("0.mid", "1.mid", "2.mid"):
+            put(folder, name, 1, 2, 3, 4 if name < "2" else 5)
+        lines = matched(self.read(folder, "auto"))
+        assert [line for line in lines if "another piece" in line] == [
+            "1 file has the notes of a file for another piece: 1.mid those of 0.mid"
+        ]
+
     def test_a_short_prompt_may_begin_a_continuation_by_chance(self, folder: Path) -> None:
         put(folder, "0.mid", 60, 62, 64, 65, 67)
         assert warnings(read_external(folder, [target(0, line(60, 62))], N, "absent")) == []

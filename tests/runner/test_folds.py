@@ -148,7 +148,8 @@ class TestChoose:
             "All pieces of the dataset are assigned to folds: its own split, and its remarks on that split, do not apply",
             "1 of 4 pieces has fewer than 4 notes, too few to be continued: it is not compared",
             "1 of 4 pieces is never held out, only used for training or validation",
-            "3 of 3 held-out pieces are among the music that models learn from or choose by too, note for note",
+            "3 of 3 held-out pieces are among the music that models learn from or choose by too, note for note, in this or "
+            "another key",
             "3 test pieces are compared; the protocol asks for up to 50",
         ]
 
@@ -166,10 +167,22 @@ class TestChoose:
         )
         stored = choose(given, Protocol(prompt=1, notes=3, folds=folds), "key")
         number, held = (4, 6) if folds else (2, 3)
-        said = f"{number} of {held} held-out pieces are among the music that models learn from or choose by too, note for note"
-        assert said in stored.facts["remarks"]
+        said = f"{number} of {held} held-out pieces are among the music that models learn from or choose by too, note for note, "
+        assert f"{said}in this or another key" in stored.facts["remarks"]
         given = corpus([piece("a")], [], [Piece(slower, "slower"), other])
         assert not any("note for note" in remark for remark in choose(given, protocol(folds), "key").facts["remarks"])
+
+    def test_copies_in_another_key_are_remarked_on(self) -> None:
+        """Augmentation before the split: 8 bits of a note were the leak's, and intervals those of six copies of one piece."""
+        higher = Piece(notes([52, 54, 55, 57]), "higher")
+        given = corpus(
+            [piece("t", 5)], [piece("v", 6)], [Piece(notes([50, 52, 53, 55]), "a"), higher, Piece(higher.notes, "again")]
+        )
+        remarks = choose(given, Protocol(prompt=1, notes=3), "key").facts["remarks"]
+        assert any(text.startswith("2 of 3 held-out pieces are copies of another, note for note, in this or") for text in remarks)
+        given = corpus([Piece(notes([50, 52, 53, 55]), "a")], [piece("v", 6)], [higher])
+        remarks = choose(given, Protocol(prompt=1, notes=3), "key").facts["remarks"]
+        assert any(text.startswith("1 of 1 held-out piece is among the music that models learn from") for text in remarks)
 
     @pytest.mark.parametrize(("folds", "most"), [(None, 6), (2, 3)])
     def test_samples_that_can_not_be_stored_are_refused_before_anything_is_trained(self, folds: int | None, most: int) -> None:
