@@ -134,8 +134,12 @@ def isolated() -> Iterator[None]:
 
 
 def _serve(pipe: Connection) -> None:
-    """Answer each request with the columns of the notes, why there are none, or None without memory, until it is closed."""
-    with contextlib.suppress(EOFError), limited():
+    """Answer each request with the columns of the notes, why there are none, or None without memory, until it is closed.
+
+    Ctrl-C, which a terminal sends to all of a group, is the parent's: it says what was stopped, and closes the pipe.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), limited():
         while True:
             request: Request = pipe.recv()
             try:

@@ -45,6 +45,9 @@ from bench.system import hardware
 from bench.system.disk import file_digest, is_file, write_file
 from bench.system.paths import closed_folders
 
+#: Fewest pieces of a test, as bench.scoring.crossed has it, which a worker doesn't import.
+TESTED = 5
+
 #: Folders below the user's that are searched for a dataset: as deep as the shipped ones look for theirs.
 SEARCHED = 2
 
@@ -583,7 +586,12 @@ def _few(protocol: Protocol, usable: int) -> list[str]:
     if usable >= protocol.pieces:
         return []
     pieces = "1 test piece is" if usable == 1 else f"{usable} test pieces are"
-    return [f"{pieces} compared; the protocol asks for up to {protocol.pieces}"]
+    hint = (
+        f", and a test needs {TESTED}: protocol.folds holds out every piece once"
+        if usable < TESTED and not protocol.folds
+        else ""
+    )
+    return [f"{pieces} compared; the protocol asks for up to {protocol.pieces}{hint}"]
 
 
 def _lengths(pieces: Sequence[Piece]) -> str:

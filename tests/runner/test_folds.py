@@ -15,7 +15,8 @@ from bench.api import DataError, Notes, Piece
 from bench.errors import SpecError
 from bench.metrics.copying import measure_samples
 from bench.runner.folds import composition, deal, divide, measure_divisions, pooled, read_folds
-from bench.runner.prepare import choose
+from bench.runner.prepare import TESTED, choose
+from bench.scoring.crossed import FEWEST
 from bench.specs.schema import Protocol
 from bench.storage.corpus import Corpus
 from bench.storage.records import Fold, Folds
@@ -171,6 +172,12 @@ class TestChoose:
         assert f"{said}in this or another key" in stored.facts["remarks"]
         given = corpus([piece("a")], [], [Piece(slower, "slower"), other])
         assert not any("note for note" in remark for remark in choose(given, protocol(folds), "key").facts["remarks"])
+
+    def test_too_few_pieces_for_a_test_are_told_before_training(self) -> None:
+        given = corpus([piece("t", 5)], [piece("v", 6)], [piece("a"), piece("b", 5)])
+        assert TESTED == FEWEST
+        said = "2 test pieces are compared; the protocol asks for up to 50, and a test needs 5: protocol.folds holds out every "
+        assert f"{said}piece once" in choose(given, Protocol(prompt=1, notes=3), "key").facts["remarks"]
 
     def test_copies_in_another_key_are_remarked_on(self) -> None:
         """Augmentation before the split: 8 bits of a note were the leak's, and intervals those of six copies of one piece."""
