@@ -5,6 +5,7 @@ What may be missing is a list with one text or none, so that a template writes i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -205,10 +206,20 @@ def bounds(report: Report, models: bool = False) -> list[str]:
     return [row.system for row in rows if row.bounded("bits_per_note")]
 
 
-def partly_defined(report: Report) -> bool:
-    """Whether a table of a theme has a mean over some of a row's pieces, see :func:`bench.report.numbers.table_cell`."""
-    shown = [name for name, metric in METRICS.items() if metric.group not in ("headline", "prediction", "cost")]
+def partly_defined(report: Report, metrics: Sequence[str]) -> bool:
+    """Whether the table of these metrics has a mean over some of a row's pieces, see :func:`bench.report.numbers.table_cell`."""
+    shown = [name for name in metrics if METRICS[name].group != "prediction"]
     return any(0 < row.cells[name].pieces < row.pieces for row in report.table.rows for name in shown)
+
+
+def other_frames(report: Report) -> list[str]:
+    """Rows by the number of frames that their nats per frame are a mean over, if those aren't the same."""
+    rows = defaultdict[int, list[str]](list)
+    for row in report.table.rows:
+        for number in sorted({t.result.prediction.predictions for t in row.done if t.result.prediction}):
+            if row.cells["nats_per_frame"].value is not None:
+                rows[number].append(row.system)
+    return [f"{number:,} of {listed(names)}" for number, names in rows.items()] if len(rows) > 1 else []
 
 
 def likelihood_sizes(report: Report) -> list[tuple[int, int]]:
