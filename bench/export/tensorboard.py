@@ -17,10 +17,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.errors import DataError
 from bench.export.contents import Exported, Param, RunContents, TrialContents, failures_of, optional
 from bench.report.markdown import report_markdown
 from bench.sound.clips import EXCERPT, Source, sources, stored_clip
+from bench.sound.synthesizer import in_a_thread
 from bench.system.disk import MOST_RESULT, read_file
 
 #: End of the names of our event files.
@@ -99,12 +103,16 @@ def _write_sound(events: Any, source: Source, started: float) -> None:
         return
     # The folder may be someone else's: a megabyte of another format, such as FLAC, can hold hours of silence.
     damaged = DataError(f"{source.excerpt} is no MP3.", "Render the run's sound again: bench listen RUN.")
-    try:
-        with soundfile.SoundFile(io.BytesIO(read_file(source.excerpt, MOST_RESULT))) as file:
+    content, seconds = read_file(source.excerpt, MOST_RESULT), min(clip.excerpt_seconds, EXCERPT)
+
+    def read() -> tuple[NDArray[np.float32], int]:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
             if file.format != "MP3":
                 raise damaged
-            rate = file.samplerate
-            sound = file.read(round(min(clip.excerpt_seconds, EXCERPT) * rate), dtype="float32")
+            return file.read(round(seconds * file.samplerate), dtype="float32"), file.samplerate
+
+    try:
+        sound, rate = in_a_thread(read)
     except soundfile.LibsndfileError as error:
         raise damaged from error
     events.add_audio(f"piece {source.piece:03}", sound.clip(-1.0, 1.0), 0, rate, walltime=started)

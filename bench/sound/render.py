@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.music.notes import Notes
-from bench.sound.synthesizer import RATE, Synthesizer
+from bench.sound.synthesizer import RATE, Synthesizer, in_a_thread
 from bench.system.disk import write_file
 
 #: Version of the sound: changes whenever the same notes sound different, so that older clips are made again.
@@ -123,5 +123,6 @@ def mp3(samples: NDArray[np.float32], kbits: int, rate: int) -> bytes:
     level = (highest - kbits) / (highest - lowest)
     out = io.BytesIO()
     resampled = resample_poly(samples, rate, RATE)
-    soundfile.write(out, resampled, rate, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+    how = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": level}
+    in_a_thread(lambda: soundfile.write(out, resampled, rate, **how))
     return out.getvalue()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from bench.errors import BenchError, DataError, refusal
 from bench.music.midi import midi_bytes
 from bench.music.notes import Notes
+
+T = TypeVar("T")
 
 #: Names another SoundFont than the one that pretty_midi ships.
 VARIABLE = "BENCH_SOUNDFONT"
@@ -88,7 +91,7 @@ class Synthesizer:
             if not (isinstance(error, RuntimeError) or type(error).__name__ == "PanicException"):
                 raise
             raise DataError(f"{self.soundfont} can't be played ({error}); expected a SoundFont 2 file (.sf2).") from error
-        stereo, _ = soundfile.read(io.BytesIO(wave), frames=count, dtype="float32", always_2d=True)
+        stereo, _ = in_a_thread(lambda: soundfile.read(io.BytesIO(wave), frames=count, dtype="float32", always_2d=True))
         samples = np.zeros(count, np.float32)
         samples[: len(stereo)] = GAIN * stereo.mean(axis=1)
         # Notes of the lowest velocities are silence too, or too short ones.
@@ -96,6 +99,16 @@ class Synthesizer:
             raise DataError(f"{self.soundfont} plays silence; expected a SoundFont with a piano (program 0).")
         bend(samples)
         return samples
+
+
+def in_a_thread(call: Callable[[], T]) -> T:
+    """Let libsndfile read or write in a thread of its own, where no signal is handled.
+
+    In the main thread Ctrl-C may be raised in a callback of it, which prints and drops it: a block of the sound is lost, and
+    the command goes on.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
 
 
 def bend(samples: NDArray[np.float32]) -> None:

@@ -1,5 +1,8 @@
 """Cuts of a piece as MP3 files."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -79,3 +82,29 @@ def test_of_hours_of_silence_nothing_is_played(tmp_path):
     alone = [Cut(tmp_path / "c.mp3", 0.0, 60.0)]
     render(CHORDS, alone, SYNTHESIZER)
     assert rms(tmp_path / "c.mp3", 0.1, 5) == pytest.approx(rms(tmp_path / "a.mp3", 0.1, 5), abs=0.5)
+
+
+INTERRUPTED = """
+import os, signal, threading
+import numpy as np
+from bench.sound.render import mp3
+
+samples = 0.3 * np.sin(np.arange(240_000) * 0.05).astype(np.float32)
+whole = mp3(samples, 32, 24_000)
+for number in range(30):
+    timer = threading.Timer(number * 0.003, os.kill, [os.getpid(), signal.SIGINT])
+    try:
+        timer.start()
+        made = mp3(samples, 32, 24_000)
+        timer.join()
+        while True:  # until it comes
+            pass
+    except KeyboardInterrupt:
+        continue
+"""
+
+
+def test_an_interrupt_while_a_clip_is_encoded_is_not_lost() -> None:
+    """In a callback of the encoder it was printed and dropped: exit code 0, and a clip with a hole in it."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
