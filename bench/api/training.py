@@ -210,10 +210,11 @@ class Run:
             raise TrialError(f"run.log() was called with {own[0]}, which the engine logs itself.", "Give the value another name.")
         if not 0 <= values.get("updates", 0) <= _MOST:
             raise TrialError(f"run.log() was called with {values['updates']} updates.", "Give the number of updates made so far.")
-        made = max([int(entry.get("updates", 0)) for entry in self.history[-1:]] + [self._told])
+        # A loop may ask for the share that one more update would be.
+        made = max([int(entry.get("updates", 0)) for entry in self.history[-1:]] + [self._told - 1])
         if "updates" in values and values["updates"] < made:
             raise TrialError(
-                f"run.log() was called with {values['updates']} updates, after {made} had been told.",
+                f"run.log() was called with {values['updates']} updates, after {max(made, self._told)} had been told.",
                 "Give the number of updates made so far, not since the last time.",
             )
         if not 0 <= values.get("share", 0.0) <= _MOST:

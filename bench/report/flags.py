@@ -98,6 +98,8 @@ def diverged(history: Sequence[Epoch]) -> bool:
     --------
     >>> diverged([{"validation_bits": bits} for bits in (9.0, 8.0, 9.5)])
     True
+    >>> diverged([{"validation_bits": bits, "loss": loss} for bits, loss in ((9.0, 5.0), (8.0, 4.0), (9.5, 3.0))])  # it overfits
+    False
     >>> diverged([{"loss": loss} for loss in (1.0, -3.0, 40.0)])
     True
     >>> diverged([{"loss": loss} for loss in (1.0, 5.0, 2.0)])
@@ -113,7 +115,8 @@ def diverged(history: Sequence[Epoch]) -> bool:
     losses, gaps, norms = (_logged(history, logged) for logged in _WATCHED)
     if not _finite(history):
         return True
-    if values and values[-1] - min(values) > (LOST_BITS if name == BITS else (LOST_TIMES - 1) * abs(min(values))):
+    lost = bool(values) and values[-1] - min(values) > (LOST_BITS if name == BITS else (LOST_TIMES - 1) * abs(min(values)))
+    if lost and not _overfits(history, name):
         return True
     return _grown(losses) or _grown(norms) or (bool(gaps) and abs(gaps[-1]) > GAP)
 
@@ -137,6 +140,12 @@ def _grown(values: Sequence[float]) -> bool:
     """Whether the last value is the largest in size, by far, and above the first: a loss may well fall below 0."""
     sizes = [abs(value) for value in values]
     return bool(sizes) and sizes[-1] == max(sizes) > GROWN_TIMES * min(sizes) and values[-1] > values[0]
+
+
+def _overfits(history: Sequence[Epoch], name: str) -> bool:
+    """Whether the training loss fell on behind the best validation: what grew is the distance between the two."""
+    both = [entry for entry in history if name in entry and "loss" in entry]
+    return bool(both) and both[-1]["loss"] < min(both, key=lambda entry: entry[name])["loss"]
 
 
 def _validation(history: Sequence[Epoch]) -> tuple[str, list[float]]:
@@ -206,10 +215,10 @@ FLAGS = (
         DIVERGED,
         "In at least one training a validation score or loss was no finite number, or "
         f"the last validation was worse than the best by {LOST_BITS:g} bit or more (another score: "
-        f"{LOST_TIMES:g} times as high), or the loss ended at its largest, over {GROWN_TIMES:g} times its smallest. In an "
-        "adversarial training the norm of the critic's gradient did, or the critic's mean score of real windows was at last more "
-        f"than {GAP:g} away from that of generated ones. The row includes that training and does not show what the method does "
-        "when it converges.",
+        f"{LOST_TIMES:g} times as high) though the training loss had not fallen since, or the loss ended at its largest, over "
+        f"{GROWN_TIMES:g} times its smallest. In an adversarial training the norm of the critic's gradient did, or the critic's "
+        f"mean score of real windows was at last more than {GAP:g} away from that of generated ones. The row includes that "
+        "training and does not show what the method does when it converges.",
         _any_training(diverged),
     ),
     Flag(

@@ -385,9 +385,10 @@ class TrialTask:
         generated: dict[tuple[int, int], Notes] = {}
 
         def timed(sample: int) -> tuple[Any, float]:
+            own = [_copy(prompt) for prompt in prompts]  # each time: it may change them in place
             start = time.perf_counter()
             seed = seed_for("generate", self.axis, trial.seed, sample, *self._axis)
-            parts = model.generate([_copy(p) for p in prompts], protocol.notes, seed)  # its own each time: it may change them
+            parts = model.generate(own, protocol.notes, seed)
             return parts, time.perf_counter() - start
 
         seconds, compiles = 0.0, model.compiles
