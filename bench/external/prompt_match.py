@@ -35,6 +35,8 @@ GRID = 0.25
 NEAR = 0.1
 #: Number of MIDI pitches.
 KEYS = 128
+#: Notes that begin together, at most, where a prompt on another grid is looked for: a hostile file may have millions.
+MOST_TOGETHER = 4 * KEYS
 #: Longest time between a prompt's last onset and a file without the prompt that is taken to be on the prompt's clock, seconds.
 PAUSE = 5.0
 
@@ -78,7 +80,7 @@ def opening(notes: Notes, prompt: Notes) -> Opening:
         return Opening("prompt", rest)
     # Of fewer notes any melody may be a transposition or a reordering of any other.
     first = notes.pitch[notes.onset == notes.onset[0]] if size >= TELLING else notes.pitch[:0]
-    for shift in sorted({int(pitch) - int(prompt.pitch[0]) for pitch in first} - {0}, key=abs):
+    for shift in sorted({pitch - int(prompt.pitch[0]) for pitch in np.unique(first).tolist()} - {0}, key=abs):
         if (moved := _transposed(prompt, shift)) is not None and (rest := _after(notes, moved)) is not None:
             way = "up" if shift > 0 else "down"
             semitones = "semitone" if abs(shift) == 1 else "semitones"
@@ -198,6 +200,8 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
     reached, end = {0}, 0
     while reached and end < len(notes):  # no further than the prompt may go: a file may have millions of notes
         begin, end = end, int(np.searchsorted(notes.onset, notes.onset[end], side="right"))
+        if end - begin > MOST_TOGETHER:
+            return None
         together = set(notes.pitch[begin:end].tolist())
         late = abs(float(notes.onset[begin] - notes.onset[0] - prompt.onset[-1] + prompt.onset[0]))
         for start in sorted(reached):
