@@ -40,9 +40,9 @@ def baseline(
 
     A baseline of the same dataset, protocol and scale is replaced; any other file is overwritten only with --force.
     """
-    from bench.formatting import plural
+    from bench.formatting import listed, plural
     from bench.gate.baseline import take
-    from bench.gate.baseline_file import differences, write
+    from bench.gate.baseline_file import differences, read, write
     from bench.system.paths import Places
 
     reports = Places.find(out).out
@@ -65,9 +65,11 @@ def baseline(
             f"{path} exists, and {f'differs from this run: {why}' if unreadable == why else unreadable}.",
             "Give another --file, or --force to overwrite it.",
         )
+    gone = [] if other or not replaced else sorted(read(path).systems.keys() - taken.systems.keys())
     write(path, taken)
     kept = ", ".join([plural(len(taken.systems), "row"), plural(len(taken.pieces), "piece"), f"seeds {_seeds(taken)}"])
-    print_line(make_console(stderr=True), f"{kept}; {'replaced' if replaced else 'new'}")
+    without = f", without {listed(gone)}, which nothing checks any more" if gone else ""
+    print_line(make_console(stderr=True), f"{kept}; {'replaced' if replaced else 'new'}{without}")
     print_line(make_console(), str(path))
 
 

@@ -121,6 +121,10 @@ def test_a_baseline_is_replaced_only_by_one_of_the_same(bench):
     file = bench.folder / "b.json"
     before = file.read_text()
     taken = read(file)
+    write(file, replace(taken, systems={**taken.systems, "older": next(iter(taken.systems.values()))}))
+    said = "; replaced, without older, which nothing checks any more\n"
+    assert bench("baseline", "toy-cpu", "--file", "b.json").stderr.endswith(said)
+    assert file.read_text() == before
     write(file, replace(taken, terms={**taken.terms, "scale": "gpu"}))
     answer = bench("baseline", "toy-cpu", "--file", "b.json")
     assert (answer.returncode, answer.stdout) == (2, "")
