@@ -190,5 +190,5 @@ def _seeds(text: str | None) -> int | list[int] | None:
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 19]
     listed = len(parts) > 1
     if len(numbers) < len([part for part in parts if part]) or not numbers or (not listed and numbers[0] == 0):
-        raise UsageError(f"--seeds is {text!r}; expected how many, such as 3, or which, such as 0,1,2.")
+        raise UsageError(f"--seeds is {text!r}; expected how many, such as 3, or which, such as 0,1,2 (one: 0,).")
     return numbers if listed else numbers[0]

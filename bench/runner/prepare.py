@@ -276,7 +276,7 @@ def _check_same_music(before: Mapping[str, Any], key: str, folder: Path | None) 
     if before and before.get("corpus_key") != key and earlier != folder:
         raise UsageError(
             f"This run's folder holds results on the music of {earlier}, not of {folder}.",
-            "Give another folder: --out DIR. Or remove the run's folder.",
+            "Give another name or folder: --name NAME, --out DIR. Or remove the run's folder.",
         )
 
 

@@ -180,7 +180,7 @@ class TestWrongUse:
     @pytest.mark.parametrize("seeds", ["x", "0", "", "1,x", "-1", "1.5", "٣"])
     def test_seeds(self, call, tmp_path, seeds):
         self.check(call("run", "smoke", "--seeds", seeds), tmp_path, (
-            f"error: --seeds is {seeds!r}; expected how many, such as 3, or which, such as 0,1,2.\n"
+            f"error: --seeds is {seeds!r}; expected how many, such as 3, or which, such as 0,1,2 (one: 0,).\n"
         ))  # fmt: skip
 
     def test_a_plugin_folder_that_is_not_there(self, call, tmp_path):
