@@ -193,8 +193,9 @@ def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int
     UsageError
         If no name has a number, and there are more files than pieces, or fewer.
     """
-    # Those of a run are of three digits from 000 on; piece-1 to piece-120 are counted otherwise.
-    others = any(re.fullmatch(r"piece-\d{1,2}", path.stem) for path in paths)
+    # Those of a run are of three digits from 000 on; piece-1 to piece-120 are counted otherwise, and have no piece-001.
+    own = any(re.fullmatch(r"piece-0\d\d(-\d+)?", path.stem) for path in paths)
+    others = not own and any(re.fullmatch(r"piece-\d{1,2}", path.stem) for path in paths)
     numbers = {path: None if others and path.stem.startswith("piece-") else numbers_in(path.stem) for path in paths}
     places: dict[Path, tuple[int, int]] = {}
     bad: dict[str, str] = {}

@@ -217,7 +217,7 @@ def _header(tree: ast.Module, path: Path, kind: Kind) -> Header:
     header = {}
     own = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == CLASSES[kind])
     for name, (line, _) in _assignments(own):
-        if name in rules:
+        if name in rules and name not in nodes:
             raise PluginError(
                 f"{path}:{line}: {name} is in the class {own.name}, where nothing reads it; expected {rules[name].expected}.",
                 "Move it to the top of the file, above the class.",

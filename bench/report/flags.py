@@ -145,7 +145,10 @@ def _grown(values: Sequence[float]) -> bool:
 def _overfits(history: Sequence[Epoch], name: str) -> bool:
     """Whether the training loss fell on behind the best validation: what grew is the distance between the two."""
     both = [entry for entry in history if name in entry and "loss" in entry]
-    return bool(both) and both[-1]["loss"] < min(both, key=lambda entry: entry[name])["loss"]
+    if name != BITS or not both:  # an adversarial loss says nothing of it
+        return False
+    best, last = min(both, key=lambda entry: entry[name]), both[-1]
+    return bool(last["loss"] < best["loss"] and last[name] < LOST_TIMES * best[name])
 
 
 def _validation(history: Sequence[Epoch]) -> tuple[str, list[float]]:

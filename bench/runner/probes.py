@@ -305,6 +305,7 @@ def check_noise(
     noise: Mapping[str, float] | None,
     entropy: Mapping[str, float] | None = None,
     kind: str = "exact",
+    codec: NoteCodec | None = None,
 ) -> None:
     """Refuse fewer bits than the music needs: of a field that it draws at random, or in all.
 
@@ -316,6 +317,8 @@ def check_noise(
         See :class:`bench.api.Splits`.
     kind : {"exact", "bound"}
         Of a bound the fields are parts, no bounds themselves: only their sum is judged.
+    codec : NoteCodec or None
+        Whose classes the bits are over. Over fewer than the default's, or over unknown ones, time and duration need fewer.
 
     Raises
     ------
@@ -325,6 +328,8 @@ def check_noise(
     if not parts or not (noise or entropy):
         return
     bits = -np.concatenate(parts) / np.log(2)
+    if codec is None or any(own < default for own, default in zip(codec.sizes, NoteCodec().sizes, strict=True)):
+        noise, entropy = {field: least for field, least in (noise or {}).items() if field in FIELDS[:2]}, None
     floors = {field: (least, bits[:, FIELDS.index(field)]) for field, least in (noise or {}).items() if kind == "exact"}
     # A model may predict the fields in another order than the source draws them in, so that their entropies are other ones.
     floors["four fields"] = (max(sum((noise or {}).values()), (entropy or {}).get("total", 0.0)), bits.sum(1))

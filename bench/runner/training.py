@@ -150,9 +150,9 @@ class TrainingRun(Run):
         return after, core_after
 
     def _share(self, more: float) -> float | None:
-        """Share of the budget that training used, with what came after its last evaluation, as a share of what was before."""
+        """Share of the budget that training used; of one in seconds with what came after, as a share of what was before."""
         used = self._used()
-        return None if used is None else used * (1 + more)
+        return used if used is None or self.budget.seconds is None else used * (1 + more)
 
     def stages(self) -> tuple[Stage, ...]:
         """Results at shares of the budget that were taken, by this process or before a kill: one is taken where it was logged."""

@@ -476,7 +476,7 @@ class TrialTask:
             return ()
         check_likelihood(parts, pieces, self.unit, _codec(model))
         if self.unit == "note":
-            check_noise(parts, division.corpus.noise, division.corpus.entropy, kind)
+            check_noise(parts, division.corpus.noise, division.corpus.entropy, kind, _codec(model))
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         if left := sum(
             not len(part) and len(np.unique(piece.notes.onset)) > 1 for part, piece in zip(parts, pieces, strict=True)

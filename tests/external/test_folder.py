@@ -233,6 +233,11 @@ def test_a_series_that_is_counted_from_1_is_no_runs(folder: Path) -> None:
     paths = [Path(f"piece-{number}.mid") for number in range(1, 121)]
     places, bad, by_name = match(paths, 120)
     assert (places, bad, by_name) == ({path: (piece, 0) for piece, path in enumerate(paths)}, {}, False)
+    paths = [Path(f"piece-{number:03}.mid") for number in range(12) if number != 5] + [Path("piece-5.mid")]
+    places, bad, by_name = match(paths, 12)  # one stray name among a run's own shifts no other
+    assert by_name
+    assert {path.name: piece for path, (piece, _) in places.items()} == {f"piece-{n:03}.mid": n for n in range(12) if n != 5}
+    assert list(bad) == ["piece-5.mid"]
 
 
 def test_names_that_stand_for_nothing_are_bad() -> None:

@@ -63,6 +63,8 @@ def test_a_training_that_goes_on_unchanged_is_no_longer_improving(values: list[f
         ([{"validation_loss": v} for v in (-3.0, -4.0, -5.0)], False),
         ([{"validation_loss": v} for v in (-5.0, 1.0)], True),
         ([{"loss": 5.0 - i, "validation_bits": v} for i, v in enumerate((9.0, 8.0, 9.5))], False),  # it overfits
+        ([{"loss": 5.0 - i, "validation_bits": v} for i, v in enumerate((9.0, 8.0, 1e6))], True),
+        ([{"loss": 5.0 - i, "validation_loss": v} for i, v in enumerate((2.0, 1.0, 9.5))], True),  # a critic's loss
         ([{"loss": 5.0 + i, "validation_bits": v} for i, v in enumerate((9.0, 8.0, 9.5))], True),
         ([{"loss": 1.0}, {"loss": math.inf}], True),
         ([{"loss": None, "validation_bits": None}], True),  # NaN, as JSON has it

@@ -237,14 +237,16 @@ def test_a_bound_is_not_below_what_the_music_needs() -> None:
     rng = np.random.default_rng(0)
     parts: Sequence[np.ndarray] = [np.log(2) * -rng.normal([4.0, 0.1, 0.5, 0.5], 1.0, (400, 4))]
     check_noise(parts, {"velocity": 2.66}, None, "bound")
-    check_noise(parts, None, {"total": 5.0})
+    check_noise(parts, None, {"total": 5.0}, "exact", NoteCodec())
+    for codec in (NoteCodec(4, 4), None):  # of fewer classes, or nobody knows of how many
+        check_noise(parts, {"time": 5.9}, {"total": 5.9}, "exact", codec)
     for noise, entropy, kind in (
         ({"velocity": 5.9}, None, "bound"),
         (None, {"total": 5.9}, "exact"),
         ({}, {"total": 5.9}, "bound"),
     ):
         with pytest.raises(TrialError, match=r"needs 5\.\d+ bits for a note's four fields; 5\.90 of it are drawn at random"):
-            check_noise(parts, noise, entropy, kind)
+            check_noise(parts, noise, entropy, kind, NoteCodec())
 
 
 def test_a_sum_counts_what_has_a_probability() -> None:

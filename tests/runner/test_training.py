@@ -287,10 +287,10 @@ def test_what_comes_after_the_last_evaluation_counts(
     now = [100.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setattr("time.process_time", lambda: now[0])
-    run = TrainingRun(0, Budget(updates=10), tmp_path)
+    run = TrainingRun(0, Budget(seconds=20.0), tmp_path)
     run.begin()
     now[0] += 20
-    run.log(1, loss=1.0, notes=10, updates=10, share=run.share(updates=10))
+    run.log(1, loss=1.0, notes=10, updates=1, share=run.share(updates=1))
     with run.paused():
         now[0] += 100
     now[0] += after
