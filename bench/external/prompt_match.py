@@ -140,7 +140,7 @@ def _part(notes: Notes, prompt: Notes) -> int:
     onsets = [prompt.onset[prompt.pitch == pitch] for pitch in range(KEYS)]
     for at in np.flatnonzero(prompt.pitch == notes.pitch[0]).tolist():
         moved = float(prompt.onset[at] - notes.onset[0])
-        size = int(np.searchsorted(notes.onset + moved, prompt.onset[-1] + ONSET_TOLERANCE, side="right"))
+        size = int(np.searchsorted(notes.onset, prompt.onset[-1] - moved + ONSET_TOLERANCE, side="right"))
         if not TELLING <= size <= 2 * len(prompt):
             continue
         found = sum(
@@ -154,7 +154,7 @@ def _part(notes: Notes, prompt: Notes) -> int:
 
 def whose(notes: Notes, prompts: Sequence[Notes]) -> int | None:
     """Find the first prompt of at least TELLING notes that the notes begin with; None if there is none."""
-    return next((i for i, p in enumerate(prompts) if len(p) >= TELLING and opening(notes, p).start == "prompt"), None)
+    return next((i for i, p in enumerate(prompts) if len(p) >= TELLING and _after(notes, p) is not None), None)
 
 
 def _moved(rest: Notes, at: float, prompt: Notes) -> Notes:

@@ -27,9 +27,9 @@ from bench.storage.samples import Samples, Target, notes_digest
 
 #: End of the prompt that a clip begins with, at most. Seconds.
 LEAD = 5.0
-#: A piece is in a test if so many notes of its real continuation begin within so many seconds behind the prompt, of that velocity
-#: or above, and one does at the prompt's end: of a rest original and noise are the same clip, and nobody can tell them apart.
-HEARD, SOON, AUDIBLE = 4, 6.0, 8
+#: A piece is in a test if a clip of its real continuation has a note for every so many seconds, of that velocity or above, and
+#: that of its prompt one: of a rest original and noise are the same clip, and nobody can tell them apart.
+EVERY, AUDIBLE = 3.0, 8
 #: Fades at both ends of a clip, seconds.
 _FADE_IN, _FADE_OUT = 0.05, 1.0
 #: Loudness of prompts and of continuations, LUFS: that of EBU R 128. A piano's peaks have room above it; the few that have not
@@ -82,7 +82,7 @@ class Clip:
     seconds: float
 
 
-def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: int) -> Material:
+def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seconds: float, seed: int) -> Material:
     """Choose contestants and prompts, and read their music.
 
     Parameters
@@ -91,7 +91,9 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
     systems : sequence of str or None
         Rows beside :data:`~bench.listening.key.ALWAYS`; by default all models.
     prompts : int
-        At most; evenly spaced over the pieces that every contestant continued.
+        At most; evenly spaced over the pieces that every contestant continued, and that are heard.
+    seconds : float
+        Length of a continuation, at most.
     seed : int
         Of the random notes.
 
@@ -112,11 +114,14 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
         raise DataError("No model of this run has a finished trial.", "Run it to the end first, or name other rows: --systems.")
     if len(kept) > MOST_SYSTEMS:
         raise UsageError(f"A listening test has {MOST_SYSTEMS} rows at most, not {len(kept)}.", "Name fewer rows: --systems.")
-    common = [i for i in range(len(targets)) if is_heard(targets[i]) and all((i, 0) in found.notes for _, found in kept.values())]
+    continued = [i for i in range(len(targets)) if all((i, 0) in found.notes for _, found in kept.values())]
+    common = [i for i in continued if is_heard(targets[i], seconds)]
     if len(common) < FEWEST:
+        silent = (
+            f", without {len(continued) - len(common)} that are nearly silent in a clip" if len(common) < len(continued) else ""
+        )
         raise DataError(
-            f"A listening test needs {FEWEST} pieces that every row continued, and that can be heard (by {HEARD} notes of "
-            f"velocity {AUDIBLE} at least within {SOON:g} s behind the prompt); there are {len(common)}.",
+            f"A listening test needs {FEWEST} pieces that every row continued; there are {len(common)}{silent}.",
             "Hold out more pieces: protocol.pieces.",
         )
     spaced = np.unique(np.linspace(0, len(common) - 1, min(prompts, len(common))).round().astype(int))
@@ -131,13 +136,13 @@ def gather(run: RunFolder, systems: Sequence[str] | None, prompts: int, seed: in
     return Material(tuple(contestants), chosen, targets, music, left_out)
 
 
-def is_heard(target: Target) -> bool:
-    """Whether enough sounds of the prompt's end, and soon behind it, to tell the original from noise: see :data:`HEARD`."""
+def is_heard(target: Target, seconds: float) -> bool:
+    """Whether enough is heard of the prompt's end, and within `seconds` behind it, to tell original from noise: :data:`EVERY`."""
     end = float(target.prompt.onset[-1]) if len(target.prompt) else 0.0
     soon, last = target.target, target.prompt
-    heard = np.count_nonzero((soon.onset < end + SOON) & (soon.velocity >= AUDIBLE))
+    heard = np.count_nonzero((soon.onset < end + seconds) & (soon.velocity >= AUDIBLE))
     led = np.count_nonzero((last.onset > end - LEAD) & (last.velocity >= AUDIBLE))
-    return bool(heard >= min(HEARD, len(soon)) and led >= min(1, len(last)))
+    return bool(heard >= min(max(1, int(seconds / EVERY)), len(soon)) and led >= min(1, len(last)))
 
 
 def still_heard(run: RunFolder, contestants: Sequence[Contestant], prompts: Sequence[int]) -> list[Contestant | None]:

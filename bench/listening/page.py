@@ -97,7 +97,7 @@ def make_test(folder: Path, choices: Choices, synthesizer: Synthesizer) -> Made:
     """
     run = RunFolder(folder)
     record = run.read()
-    material = gather(run, choices.systems, choices.prompts, choices.seed)
+    material = gather(run, choices.systems, choices.prompts, choices.seconds, choices.seed)
     key = _find_key(folder, material, choices) or _make_key(material, choices, secrets.token_hex(16))
     names = {(clip.system, clip.prompt): name for name, clip in key.clips.items()}
     sound = play(material, choices.seconds, synthesizer)

@@ -59,8 +59,10 @@ PASSWORD = (
 _SECRETS = (
     re.compile(r"\w://[^/?#\s:@\[]*:(?!\d+[/?#])[^\s@]*@(?!sha\d+:)"),
     re.compile(r"(?i:https?)://[^/?#\s]*@"),
-    re.compile(r"(?i)\w://\S*[?&#;][\w.-]*(?:token|sig|signature|password|passwd|pwd|secret|credential|auth)=[^\s&]"),
-    re.compile(r"(?i)\w://\S*[?&#;][\w.-]*key=[^\s&]{16}"),  # of music, a short key is that of a song
+    re.compile(
+        r"(?i)\w://\S*[?&#;][\w.-]*(?:token|sig|signature|password|passwd|pwd|secret|credential|(?:api|access)[_-]?key)=[^\s&]"
+    ),
+    re.compile(r"(?i)\w://\S*[?&#;][\w.-]*(?:key|auth)=[^\s&]{16}"),  # of music, a short key is that of a song
 )
 
 
@@ -74,6 +76,8 @@ def holds_password(value: Any) -> bool:
     >>> holds_password("https://example.org:8080/@me?page=2"), holds_password("https://example.org/music.zip?token=GHSAT0")
     (False, True)
     >>> holds_password("https://example.org/songs?key=Cmajor"), holds_password("https://example.org/songs?key=AIzaSyD0123456789")
+    (False, True)
+    >>> holds_password("https://example.org/songs?noauth=1"), holds_password("https://example.org/songs?api_key=a1b2")
     (False, True)
     >>> holds_password("docker://example.org/image:tag@sha256:0a1b"), holds_password("http://[::1]:8080/@me")
     (False, False)

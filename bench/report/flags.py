@@ -217,8 +217,8 @@ FLAGS = (
     Flag(
         DIVERGED,
         "In at least one training a validation score or loss was no finite number, or "
-        f"the last validation was worse than the best by {LOST_BITS:g} bit or more (another score: "
-        f"{LOST_TIMES:g} times as high) though the training loss had not fallen since, or the loss ended at its largest, over "
+        f"the last validation was worse than the best by {LOST_BITS:g} bit or more though the training loss had not fallen since "
+        f"(another score, or bits in any case: {LOST_TIMES:g} times as high), or the loss ended at its largest, over "
         f"{GROWN_TIMES:g} times its smallest. In an adversarial training the norm of the critic's gradient did, or the critic's "
         f"mean score of real windows was at last more than {GAP:g} away from that of generated ones. The row includes that "
         "training and does not show what the method does when it converges.",

@@ -25,11 +25,8 @@ def audit_command(report: Report) -> str:
     """Command that audits the metrics on the music of this run."""
     call = report.run.call
     options = [("--spec", call.spec or report.spec["name"]), ("--dataset", call.dataset), ("--scale", report.run.scale)]
-    words = ["bench", "audit", *(word for name, value in options if value is not None for word in (name, value))]
-    words += [
-        word for name, folders in (("--data", call.data), ("--plugins", call.plugins)) for one in folders for word in (name, one)
-    ]
-    return shlex.join(words)
+    words = [word for name, value in options if value is not None for word in (name, value)]
+    return shlex.join(["bench", "audit", *words, *call.folder_options()])
 
 
 def rows(report: Report) -> list[tuple[str, str]]:

@@ -232,7 +232,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             key = corpus_key(source, job["dataset"]["options"], folder)
         path, corpus = _corpus(source, folder, key, job, emit, unreadable, alone=alone)
     if source.needs == "folder" and folder is not None:
-        corpus = replace(corpus, skipped=_with_closed(corpus.skipped, folder))
+        corpus = replace(corpus, skipped=_with_closed(corpus, folder))
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
     check_number(int(job.get("trials", 1)) * max(1, len(read_folds(targets.facts))))  # before anything is overwritten
@@ -256,14 +256,17 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     }
 
 
-def _with_closed(skipped: Sequence[Skipped], folder: Path) -> tuple[Skipped, ...]:
-    """Replace the folders that couldn't be entered when the music was parsed by those that can't be now.
+def _with_closed(corpus: Corpus, folder: Path) -> tuple[Skipped, ...]:
+    """List what was left out, with the folders that can't be entered now instead of those of when the music was parsed.
 
-    The key of the parsed music names what was read alone, so that it may be that of another folder, or of another day.
+    The key of the parsed music names what was read alone: it may be that of another folder, or of another day. A dataset of the
+    user's own may read a link to a folder, which is then none of them.
     """
     beginning = "can't be entered ("
     now = [Skipped(os.path.relpath(path, folder), f"{beginning}{why})") for path, why in closed_folders([folder])]
-    kept = [one for one in skipped if not one.reason.startswith(beginning)]
+    read = [piece.source for part in (corpus.train, corpus.validation, corpus.test) for piece in part] if now else []
+    now = [one for one in now if not any(source.startswith(f"{one.source}/") for source in read)]
+    kept = [one for one in corpus.skipped if not one.reason.startswith(beginning)]
     return tuple(sorted([*kept, *now], key=lambda one: one.source))
 
 

@@ -36,6 +36,9 @@ _MOMENT = 0.05
 #: Pitches of which a long beginning is asked for, as each costs as many notes.
 MOST_LONG = 4
 
+#: Longest step of time of a vocabulary of events, in seconds: within one, notes are in an order of its own.
+_STEP = 0.2
+
 #: Least length of a note that a frame holds, in seconds.
 _FRAME = 0.5
 
@@ -213,7 +216,7 @@ def followed_otherwise(pieces: Sequence[Piece], unit: str) -> Followed | None:
     """Change all of the notes in about the last quarter of the longest piece's beginning: pitch, velocity, onset and duration.
 
     Of units other than notes not the onset, nor when the last note ends, so that a piece has as many frames.
-    None if behind three quarters of its notes none has an onset of its own.
+    None if behind three quarters of its notes none has an onset of its own; of units other than notes, in a step of its own.
 
     Parameters
     ----------
@@ -223,7 +226,9 @@ def followed_otherwise(pieces: Sequence[Piece], unit: str) -> Followed | None:
     piece = max(pieces, key=lambda one: len(one.notes), default=None)
     if piece is None or len(head := piece.notes[:FOLLOWED]) < 2:
         return None
-    places = 1 + np.flatnonzero(np.diff(head.onset) > 0)
+    gaps = np.diff(head.onset)
+    least = 0.0 if unit == "note" else _STEP
+    places = 1 + np.flatnonzero(gaps > least)
     if not (places := places[places >= 0.75 * len(head)]).size:
         return None
     same = int(places[0])

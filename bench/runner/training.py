@@ -134,7 +134,7 @@ class TrainingRun(Run):
             best_validation_bits=best_bits,
             stopped=self._stopped(),
             resumed=self.resumed,
-            share=self._share(after / (seconds - after) if after and seconds > after else 0.0),
+            share=self._used(),
             history=tuple(history),
         )
 
@@ -149,11 +149,6 @@ class TrainingRun(Run):
             return 0.0, 0.0
         return after, core_after
 
-    def _share(self, more: float) -> float | None:
-        """Share of the budget that training used; of one in seconds with what came after, as a share of what was before."""
-        used = self._used()
-        return used if used is None or self.budget.seconds is None else used * (1 + more)
-
     def stages(self) -> tuple[Stage, ...]:
         """Results at shares of the budget that were taken, by this process or before a kill: one is taken where it was logged."""
         stages = []
@@ -164,7 +159,10 @@ class TrainingRun(Run):
         return tuple(stages)
 
     def _used(self) -> float | None:
-        """Share of the budget that training used, without the update and evaluation that ended it; None if none was logged."""
+        """Share of the budget that training used, without the update and evaluation that ended it; None if none was logged.
+
+        Of a budget in seconds, what came after the last evaluation is a part of it.
+        """
         last, budget = self.history[-1] if self.history else {}, self.budget
         if budget.in_epochs or "share" not in last:
             return None
@@ -179,7 +177,9 @@ class TrainingRun(Run):
             made = self.history[-2].get("updates") if self.history[:-1] else 0
             number = None if updates is None or made is None else int(updates - made)
             return float(max(min(share, 1.0), without_last(earlier, share, number)))
-        return float(max(min(share, 1.0), last["over"])) if "over" in last else share
+        used = float(max(min(share, 1.0), last["over"])) if "over" in last else share
+        after, core_after = self._after_the_last()
+        return used + (after if self.device == "cuda" else core_after) / (budget.seconds or math.inf)
 
     def _stopped(self) -> Literal["budget", "early", "clock", "untrained"]:
         last = self.history[-1]["epoch"] if self.history else 0

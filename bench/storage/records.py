@@ -282,14 +282,17 @@ class Call(Stored):
         if (seeds := self.seeds) is not None:
             # One seed alone needs its comma: `5` asks for five.
             words += ["--seeds", str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
-        for option, folders in (("data", self.data), ("plugins", self.plugins)):
-            for folder in folders:
-                words += [f"--{option}", folder]
+        words += self.folder_options()
         if self.name is not None:
             words += ["--name", self.name]
         if self.jobs is not None:
             words += ["--jobs", str(self.jobs)]
         return words
+
+    def folder_options(self) -> list[str]:
+        """Compose the options that name the folders of music and of plug-ins."""
+        named = (("--data", self.data), ("--plugins", self.plugins))
+        return [word for option, folders in named for folder in folders for word in (option, folder)]
 
 
 class RunRecord(Stored):

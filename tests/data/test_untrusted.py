@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.api import Piece
 from bench.errors import BenchError, DataError, SpecError
 from bench.formatting import clean
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.runner.held_out import hold_out
+from bench.runner.prepare import _with_closed
 from bench.specs.load import load_spec
+from bench.storage.corpus import Corpus
 from bench.system.paths import Places, closed_folders
 from tests.music.test_midi import midi, off, on, tempo
 
@@ -370,6 +373,16 @@ def test_folders_that_are_left_out_are_those_of_now(tmp_path: Path) -> None:
         step()
         said.append(prepare(music, tmp_path)[0])
     assert said == [{}, {"more": "can't be entered (a link to a folder, which isn't followed)"}, {}]
+
+
+def test_a_link_that_a_dataset_of_ones_own_reads_is_not_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    (folder / "more").symlink_to(fill(tmp_path / "elsewhere"), target_is_directory=True)
+    piece = Piece(music(0), "00", source="more/00.mid")
+    assert _with_closed(Corpus((piece,), (), (), (), (), "key"), folder) == ()
+    (left_out,) = _with_closed(Corpus((), (), (), (), (), "key"), folder)
+    assert left_out.source == "more"
 
 
 def test_a_piece_leaves_room_for_what_continues_it(tmp_path: Path, quiet: Quiet) -> None:

@@ -42,12 +42,12 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_contestants_and_prompts(run: RunFolder) -> None:
-    material = gather(run, None, 5, 0)
+    material = gather(run, None, 5, 12.0, 0)
     assert [each.name for each in material.contestants] == ["lstm", "vae", "gan", *ALWAYS]
     assert material.prompts == (0, 3, 6, 8, 11)
     assert material.left_out == ()
     assert {system for system, _ in material.music} == {*range(5), ORIGINAL, NOISE}
-    assert [each.name for each in gather(run, ["vae", "real"], 5, 0).contestants] == ["vae", *ALWAYS]
+    assert [each.name for each in gather(run, ["vae", "real"], 5, 12.0, 0).contestants] == ["vae", *ALWAYS]
     noise = {tuple(notes.pitch.tolist()) for (system, _), notes in material.music.items() if system == NOISE}
     assert len(noise) == CATCHES, "each its own"
 
@@ -56,7 +56,8 @@ def test_contestants_and_prompts(run: RunFolder) -> None:
     ("onset", "velocity", "led", "heard"),
     [
         (5.0, 60, 60, True),
-        (8.0, 60, 60, False),  # a rest behind the prompt: 14 of 20 careful listeners were thrown out for it
+        (8.0, 60, 60, True),
+        (13.0, 60, 60, False),  # a rest behind the prompt: 14 of 20 careful listeners were thrown out for it
         (5.0, 1, 60, False),
         (5.0, 60, 1, False),
     ],
@@ -64,12 +65,12 @@ def test_contestants_and_prompts(run: RunFolder) -> None:
 def test_a_piece_that_nobody_hears_is_in_no_test(onset: float, velocity: int, led: int, heard: bool) -> None:
     prompt = Notes.from_columns([0.0, 1.0], [0.5, 0.5], [60, 62], [led, led])
     real = Notes.from_columns(onset + np.arange(8) * 0.25, np.full(8, 0.2), np.arange(60, 68), np.full(8, velocity))
-    assert is_heard(Target(PieceName(0, "piece"), prompt, real)) is heard
+    assert is_heard(Target(PieceName(0, "piece"), prompt, real), 12.0) is heard
 
 
 def test_without_the_prompt_written_music_follows_it(run: RunFolder) -> None:
     """The GAN's samples begin at 0 s, the prompt's last note is at 0.5 s."""
-    material = gather(run, ["gan"], 5, 0)
+    material = gather(run, ["gan"], 5, 12.0, 0)
     assert material.music[0, 0].onset.tolist() == [0.5, 1.0, 1.5, 2.0]
     assert material.music[1, 0].onset.tolist() == [1.0, 1.5, 2.0, 2.5]
 
@@ -77,36 +78,36 @@ def test_without_the_prompt_written_music_follows_it(run: RunFolder) -> None:
 def test_more_rows_than_can_be_compared(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.listening.clips.MOST_SYSTEMS", 4)
     with pytest.raises(UsageError, match=r"has 4 rows at most, not 5") as refused:
-        gather(run, None, 5, 0)
+        gather(run, None, 5, 12.0, 0)
     assert refused.value.hint == "Name fewer rows: --systems."
-    assert len(gather(run, ["vae", "gan"], 5, 0).contestants) == 4
+    assert len(gather(run, ["vae", "gan"], 5, 12.0, 0).contestants) == 4
 
 
 @pytest.mark.parametrize("name", ALWAYS)
 def test_a_run_without_a_row_that_every_test_has(tmp_path: Path, name: str) -> None:
     run = RunFolder(run_for_listening(tmp_path / "table2-cpu", without=name))
     with pytest.raises(UsageError, match=f"The run has no row '{name}', which every listening test has") as refused:
-        gather(run, None, 12, 0)
+        gather(run, None, 12, 12.0, 0)
     assert refused.value.hint == "Add it to the spec's references (real, ngram); the same command resumes."
 
 
 def test_too_little(tmp_path: Path) -> None:
     few = RunFolder(run_for_listening(tmp_path / "few", pieces=4))
-    with pytest.raises(DataError, match=r"needs 5 pieces that every row continued, and that can be heard .*; there are 4"):
-        gather(few, None, 12, 0)
+    with pytest.raises(DataError, match=r"needs 5 pieces that every row continued; there are 4\."):
+        gather(few, None, 12, 12.0, 0)
     run = RunFolder(run_for_listening(tmp_path / "table2-cpu"))
     (run.trial_dir("vae-0") / "outcome.json").unlink()
-    assert gather(run, None, 5, 0).left_out == ("vae",)
+    assert gather(run, None, 5, 12.0, 0).left_out == ("vae",)
     with pytest.raises(DataError, match="The row 'vae' has no finished trial"):
-        gather(run, ["vae"], 5, 0)
+        gather(run, ["vae"], 5, 12.0, 0)
     for key in ("lstm-0", "gan-0"):
         (run.trial_dir(key) / "outcome.json").unlink()
     with pytest.raises(DataError, match="No model of this run has a finished trial"):
-        gather(run, None, 5, 0)
+        gather(run, None, 5, 12.0, 0)
 
 
 def test_notes_that_were_not_heard(run: RunFolder) -> None:
-    material = gather(run, ["lstm"], 5, 0)
+    material = gather(run, ["lstm"], 5, 12.0, 0)
     lstm, *references = material.contestants
     assert still_heard(run, material.contestants, material.prompts) == list(material.contestants)
     samples = run.samples("lstm-0").notes
@@ -117,7 +118,7 @@ def test_notes_that_were_not_heard(run: RunFolder) -> None:
     assert still_heard(run, [references[0].model_copy(update={"seed": 1})], material.prompts) == [None]
     (run.trial_dir("lstm-0") / "samples.npz").write_bytes(b"damaged")
     assert still_heard(run, [lstm], material.prompts) == [None]
-    assert gather(run, None, 5, 0).left_out == ("lstm",)
+    assert gather(run, None, 5, 12.0, 0).left_out == ("lstm",)
 
 
 def test_equally_loud_and_the_same_beginning(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_equally_loud_and_the_same_beginning(tmp_path: Path) -> None:
         samples = run.samples(key).notes
         changed = {p: Notes.from_columns(n.onset, n.duration, n.pitch, np.full(len(n), velocity)) for p, n in samples.items()}
         write_samples(run.trial_dir(key) / "samples.npz", Samples(changed))
-    material = gather(run, ["lstm", "vae"], 5, 0)
+    material = gather(run, ["lstm", "vae"], 5, 12.0, 0)
     clips = play(material, 2.0, SYNTHESIZER)
     levels = {place: loudness(decoded(clip.audio)[round(clip.mark * RATE) :]) for place, clip in clips.items()}
     assert max(levels.values()) - min(levels.values()) < 1, "the last note of the prompt sounds on"

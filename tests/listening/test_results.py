@@ -33,7 +33,7 @@ LIKED = {"real": 2.0, "lstm": 1.0, "ngram": 0.0, "vae": -1.0, "gan": -2.0}
 
 def make_tested(folder: Path) -> Key:
     """A test of a run without its sound, which the analysis does not need."""
-    material = gather(RunFolder(folder), None, 12, 0)
+    material = gather(RunFolder(folder), None, 12, 12.0, 0)
     forms = make_forms(len(material.contestants), material.prompts, 20, 0)
     key = Key(seconds=12.0, contestants=material.contestants, forms=forms, clips={})
     write_key(folder / FOLDER / f"test-{key.test}", key)
@@ -133,7 +133,7 @@ def test_metrics_see_the_clips_that_were_heard(tmp_path: Path) -> None:
         nats = np.repeat(-(per_note * 100 * np.log(2))[:, None] / 4, 4, axis=1)
         samples = Samples(run.samples(f"{name}-0").notes, nats, np.full(24, 100, np.int64), np.arange(24))
         write_samples(run.trial_dir(f"{name}-0") / "samples.npz", samples)
-    material = gather(run, None, 12, 0)
+    material = gather(run, None, 12, 12.0, 0)
     names = [each.name for each in material.contestants]
     first, second = sorted((names.index("lstm"), names.index("ngram")))
     listener, piece = (grid.ravel() for grid in np.meshgrid(range(6), range(12), indexing="ij"))

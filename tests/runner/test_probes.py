@@ -207,6 +207,18 @@ def test_models_of_frames_and_events_where_notes_are_held_or_pause(tmp_path: Pat
                     check_followed([*parts[:2], parts[2] - 0.2, parts[3]], followed, unit)
 
 
+def test_notes_of_one_step_are_not_told_apart() -> None:
+    """A vocabulary of events sorts them by pitch, so that a changed one may come before those that are the same."""
+    onset = np.repeat(np.arange(8) * 0.5, 4) + np.tile(np.arange(4) * 0.01, 8)
+    rolled = Piece(Notes.from_columns(onset, np.full(32, 0.4), np.tile([60, 64, 67, 50], 8), np.full(32, 64)), "rolled")
+    followed = followed_otherwise([rolled], "event")
+    assert followed is not None
+    assert followed.same % 4 == 0
+    dense = Piece(Notes.from_columns(np.arange(32) * 0.01, np.full(32, 0.4), np.arange(32) + 40, np.full(32, 64)), "dense")
+    assert followed_otherwise([dense], "event") is None
+    assert followed_otherwise([dense], "note") is not None
+
+
 def test_onsets_that_are_one_rounding_apart() -> None:
     late = 7.3134
     while np.nextafter(late, 0) + 0.7 != late + 0.7:
