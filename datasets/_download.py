@@ -323,8 +323,8 @@ def compare(folder: Path, sums: dict[str, str], progress: Progress) -> Verified:
         path = folder / name
         if not path.is_file():
             lines.append(f"{name}: missing")
-        elif (size := path.stat().st_size) > MOST_BYTES:  # a sparse file of terabytes takes no disk, and hours
-            lines.append(f"{name}: {size:,} bytes, more than all of an archive may have")
+        elif (size := path.stat().st_size) > MOST_FILE_BYTES:  # a sparse file of terabytes takes no disk, and hours
+            lines.append(f"{name}: {size:,} bytes; at most {MOST_FILE_BYTES:,} are unpacked")
         elif (actual := file_sha256(path)) != expected:
             lines.append(f"{name}: sha256 expected {expected}, got {actual}")
     return Verified(tuple(lines), compared=len(sums))

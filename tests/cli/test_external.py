@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 from symusic import ControlChange, Score
 
+from bench.external import score
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import Notes
 from bench.report.flags import PRETRAINED
 from bench.storage.corpus import load_corpus, save_corpus
 from bench.storage.run_folder import RunFolder
+from bench.storage.samples import write_targets
 from tests.cli import in_process
 from tests.storage.sealed import edited_json
 
@@ -388,6 +391,27 @@ def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path
     assert (verified.returncode, verified.stderr) == (0, ""), verified.stdout
     assert [p.name for p in (scored / "midi").iterdir()] == [p.name for p in (run / "midi").iterdir()]
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+
+
+def test_music_that_is_changed_while_it_is_scored_is_noticed(
+    call: Call, tmp_path: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files continued the music of before, the row was compared with that of after: 11.01 instead of 0, and exit code 0."""
+    continued(prompts, tmp_path / "mine")
+    references = score._run_references
+
+    def changed(*arguments: Any, **options: Any) -> RunFolder:
+        run = references(*arguments, **options)
+        targets = run.read_targets()
+        write_targets(run.targets, replace(targets, targets=targets.targets[::-1]))
+        return run
+
+    monkeypatch.setattr(score, "_run_references", changed)
+    done = call("score", "mine", "--prompts", str(prompts), "--spec", "toy.yaml", "--out", "out")
+    assert done.returncode == 3
+    assert "The music was changed while the files were read.\nGive the same command again." in done.stderr
+    run = RunFolder(tmp_path / "out" / "runs" / "toy-cpu-scored-mine")
+    assert {planned.trial["system"] for planned in run.read().trials} == {"real", "shuffle", "median"}
 
 
 def test_references_alone_leave_the_copy_of_a_run_with_models_alone(call: Call, tmp_path: Path, prompts: Path) -> None:

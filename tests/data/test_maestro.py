@@ -470,6 +470,14 @@ def test_a_zip_with_links_or_unusual_packing_is_refused(server: Server, tmp_path
     )
 
 
+def test_a_sparse_file_is_not_read_to_its_end(tmp_path: Path, quiet: Quiet) -> None:
+    """Terabytes that take no disk, which a received folder's own list may name, were hashed for hours."""
+    (tmp_path / "a.mid").touch()
+    os.truncate(tmp_path / "a.mid", 2 << 40)
+    (line,) = dataset_module("maestro", "_download").compare(tmp_path, {"a.mid": "0" * 64}, quiet).differences
+    assert line.startswith("a.mid: 2,199,023,255,552 bytes; at most ")
+
+
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(
     server: Server, tmp_path: Path, quiet: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.errors import DataError
 from bench.music.codec import NoteCodec
-from bench.music.isolation import isolated
+from bench.music.isolation import Reader, isolated
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import LONGEST, Notes, check_columns
 from bench.runner.prepare import write_midi
@@ -290,3 +291,16 @@ def test_an_endless_orchestra_without_changes_of_program_is_refused() -> None:
     assert len(read_midi(midi(*[track] * 256))) == 256 * 15
     with pytest.raises(DataError, match="more than 4,096 instruments"):
         read_midi(midi(*[track] * 257))
+
+
+def test_ctrl_c_in_a_terminal_is_not_the_readers() -> None:
+    """Its traceback stood beside the sentence of the command that was stopped."""
+    reader, content = Reader(), midi([(0, on(60, 64)), (480, off(60))])
+    assert len(reader.read(content)) == 1
+    assert reader._child is not None
+    process = reader._child[0]
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert len(reader.read(content)) == 1
+    reader.close()
+    assert process.exitcode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from bench.report import build_report, provenance
 from bench.scoring.score import score_run
 
-from .stored_run import Stored, example, moved, written
+from .stored_run import Stored, built, example, moved, written
 
 
 def test_trials_of_different_machines_commits_and_threads_are_told(stored: Stored) -> None:
@@ -24,6 +25,15 @@ def test_trials_of_different_machines_commits_and_threads_are_told(stored: Store
     assert "torch of" not in text, "each framework has its own interpreter"
     assert "- threads: 1 and 2 a trial\n" in text
     assert "different numbers of threads (lstm: 2; gan: 1, 2), so their times are not comparable." in text
+
+
+def test_the_audit_of_a_runs_music_is_named_by_its_own_options(stored: Stored) -> None:
+    """`bench audit --spec mine` failed for a file mine.yaml."""
+    report = built(stored.close())
+    call = report.run.call.model_copy(update={"spec": "my specs/mine.yaml", "data": ("music",), "plugins": ("a", "b")})
+    asked = replace(report, run=report.run.model_copy(update={"call": call}))
+    said = f"bench audit --spec 'my specs/mine.yaml' --scale {report.run.scale} --data music --plugins a --plugins b"
+    assert provenance.audit_command(asked) == said
 
 
 def test_trials_of_one_machine_differ_in_nothing(tmp_path: Path) -> None:
