@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+import time
+from collections.abc import Callable
+from typing import Any, Literal
 
 from bench.api import Budget, Run
 from bench.api.training import without_last
@@ -77,6 +79,12 @@ class TrainingRun(Run):
 
     #: Number of evaluations that this process has logged.
     epochs_logged = 0
+    #: Seconds of `fit` before :meth:`begin`, which no budget counts; None without.
+    seconds_before: float | None = None
+
+    def __post_init__(self, emit: Callable[[dict[str, Any]], None] | None, take: Callable[[float], None] | None) -> None:
+        super().__post_init__(emit, take)
+        self._made = time.perf_counter()
 
     def log(self, epoch: int, *, loss: float, notes: int, **values: float) -> None:
         """Record an epoch; see :meth:`bench.api.Run.log`."""
@@ -85,6 +93,8 @@ class TrainingRun(Run):
 
     def begin(self, epochs_done: int = 0) -> None:
         """Start the training clock; see :meth:`bench.api.Run.begin`."""
+        if self.seconds_before is None:
+            self.seconds_before = time.perf_counter() - self._made
         super().begin(epochs_done)
         self._check_stages()
         if epochs_done > 0:

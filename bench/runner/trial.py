@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import numbers
 import os
@@ -94,6 +95,12 @@ MOST_COUNT = 10**15
 #: Characters of a model's facts as JSON.
 MOST_FACTS = 1 << 20
 
+#: Seconds, and share of the training time, that `fit` may take before the training clock starts, such as to build a network.
+_SETUP, _SETUP_SHARE = 30.0, 0.5
+
+#: Suffixes of files in which frameworks keep weights.
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".h5", ".keras", ".npz", ".npy", ".pkl", ".joblib")
+
 #: Time to wait for a worker whose runner was killed to release the trial's folder, seconds.
 PATIENCE = 30.0
 
@@ -135,6 +142,14 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return any(c.__name__ in _GPU_MEMORY for c in type(error).__mro__) or any(words in str(error) for words in _MEMORY_SAID)
+
+
+def _weights_here() -> dict[str, tuple[int, int]]:
+    """List the files of weights in the current folder by name, with what changes when one is written."""
+    with contextlib.suppress(OSError), os.scandir() as entries:
+        found = {entry.name: entry.stat() for entry in entries if entry.name.endswith(_WEIGHTS) and entry.is_file()}
+        return {name: (status.st_ino, status.st_mtime_ns) for name, status in sorted(found.items())}
+    return {}
 
 
 def _copy(notes: Notes) -> Notes:
@@ -352,6 +367,7 @@ class TrialTask:
         run.folder.mkdir(parents=True, exist_ok=True)
         self.had_checkpoint = any(run.folder.iterdir())
         self.emit({"event": "fit", "epochs": len(budget.shares)})
+        here = _weights_here()
         start, before = time.perf_counter(), self._joules()
         model.fit(division.corpus.train, division.corpus.validation, run)
         forks.end()
@@ -365,6 +381,16 @@ class TrialTask:
             )
         elif run.history and not budget.in_epochs and not training.held_to_budget:
             self._remark(f"The model took {training.share:.3g} times the budget: its row isn't one at this budget.")
+        if (uncounted := run.seconds_before or 0.0) > max(_SETUP, _SETUP_SHARE * (training.seconds or 0.0)):
+            self._remark(
+                f"fit() took {uncounted:.0f} seconds before run.begin(), which neither the budget nor the training time counts. "
+                "What trains or counts notes comes after it."
+            )
+        if kept := [name for name, state in _weights_here().items() if here.get(name) != state]:
+            self._remark(
+                f"While it trained, {listed(kept)} in the current folder changed. Does the model keep weights there? All trials "
+                "share that folder: one may load another's. Keep them in run.folder."
+            )
         return training
 
     def _joules(self) -> float | None:

@@ -553,6 +553,34 @@ def test_a_continuation_that_is_off_by_one_is_told(toy: Bench) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("pass", "Path('best.pt').write_bytes(b'weights')", "While it trained, best.pt in the current folder changed."),
+        ("Path('table.csv').touch()", "(run.folder / 'best.pt').touch()", None),
+        ("time.sleep(0.5)", "pass", "fit() took "),
+    ],
+)
+def test_what_no_budget_counts_and_what_trials_share_is_told(
+    toy: Bench, monkeypatch: pytest.MonkeyPatch, before: str, after: str, said: str | None
+) -> None:
+    """Two trials that keep their best weights in one file may generate from each other's."""
+    monkeypatch.chdir(toy.folder)
+    Path("left.pt").touch()
+    source = (
+        (PLUGINS / "models" / "faulty.py")
+        .read_text()
+        .replace("        run.begin()\n", f"        {before}\n        run.begin()\n        {after}\n")
+    )
+    patch = "import bench.runner.trial as trial\ntrial._SETUP = 0.4\n"
+    own = toy.folder / "kept.py"
+    own.write_text(source.replace("import signal\n", f"import signal\n{patch}"))
+    toy.write({"kept": {"params": {"how": "nothing"}}})
+    assert toy.run(plugins=[PLUGINS, own]).failed == 0
+    remarks = [text for text in toy.outcome("kept")["remarks"] if "logged no evaluation" not in text]
+    assert [said] == [said and text[: len(said)] for text in remarks] if said else remarks == []
+
+
 def test_samples_and_midi_of_a_family_without_prompt(toy: Bench, tmp_path: Path) -> None:
     """Its MIDI holds the sample alone, as it continues nothing."""
     source = (Path(__file__).parent / "plugins" / "models" / "faulty.py").read_text()
