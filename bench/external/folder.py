@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError, UsageError
-from bench.external.prompt_match import Opening, PromptRule, Start, continuation, part_text, whose
+from bench.external.prompt_match import Opening, PromptRule, Start, continuation, mixed_text, part_text, whose
 from bench.external.prompts import as_file, numbers_in, prompt_name
 from bench.formatting import visible
 from bench.music.midi import midi_content, read_midi
@@ -56,6 +56,8 @@ class File:
         Why it is suspicious; empty if it isn't.
     part : int
         See :class:`bench.external.prompt_match.Opening`.
+    mixed : int
+        See :class:`bench.external.prompt_match.Opening`.
     pace : float
         How many times as long as the prompt what was cut off is.
     copies : str
@@ -70,6 +72,7 @@ class File:
     surplus: int = 0
     remark: str = ""
     part: int = 0
+    mixed: int = 0
     pace: float = 1.0
     copies: str = ""
 
@@ -266,7 +269,9 @@ def read_continuation(
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")
     pace = _pace(notes[: len(notes) - len(rest)], prompts[piece]) if begins.start == "prompt" else 1.0
     surplus = len(rest) - n_notes
-    return File(path.name, piece, sample, begins.start, cut, surplus, begins.remark, begins.part, pace), rest[:n_notes]
+    return File(path.name, piece, sample, begins.start, cut, surplus, begins.remark, begins.part, begins.mixed, pace), rest[
+        :n_notes
+    ]
 
 
 def _pace(found: Notes, prompt: Notes) -> float:
@@ -293,13 +298,24 @@ def _refuse_doubt(notes: Notes, begins: Opening, piece: int, prompts: Sequence[N
 
 
 def _check_parts(files: list[File], rule: PromptRule) -> list[File]:
-    """Refuse files of which most begin with a part of their prompt, unless the user says that it counts: then each has a remark.
+    """Refuse files of which most begin with a part of their prompt, or mix it with other notes.
+
+    If the user says that this counts, each has a remark.
 
     Raises
     ------
     UsageError
         Names the first.
     """
+    mixed = [file for file in files if file.mixed]
+    if mixed and len(mixed) >= MOST_PARTS * len(files):
+        if rule != "absent":
+            raise UsageError(
+                f"{len(mixed)} of {len(files)} files mix their prompt with what continues it: of {visible(mixed[0].name)}, "
+                f"{mixed_text(mixed[0].mixed)}.",
+                "Write the continuation alone, or behind the prompt; --prompt absent counts all notes.",
+            )
+        files = [replace(f, remark=f"{mixed_text(f.mixed)}: counted nevertheless") if f.mixed else f for f in files]
     parts = [file for file in files if file.part]
     if not parts or len(parts) < MOST_PARTS * len(files):
         return files

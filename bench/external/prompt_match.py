@@ -61,6 +61,8 @@ class Opening:
     rest: Notes | None = None
     remark: str = ""
     part: int = 0
+    #: Of ``other``, notes that begin while the prompt plays, as where a system writes both from time 0.
+    mixed: int = 0
 
 
 def opening(notes: Notes, prompt: Notes) -> Opening:
@@ -87,7 +89,8 @@ def opening(notes: Notes, prompt: Notes) -> Opening:
             return Opening("transposed", rest, f"its first {size} notes are the prompt's, {abs(shift)} {semitones} {way}")
     same = 0 if size < TELLING else sum((Counter(notes.pitch[:size].tolist()) & Counter(prompt.pitch.tolist())).values())
     if same < NEARLY * size:
-        return Opening("other", part=_part(notes, prompt))
+        part = _part(notes, prompt)
+        return Opening("other", part=part, mixed=0 if part else _among(notes, prompt))
     return Opening("near", None, f"its first {size} notes are nearly the prompt's ({same} pitches), but not in its order")
 
 
@@ -120,13 +123,18 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
         return rest, Opening("near", None, f"{part_text(begin.part)}: cut off"), True
     if rule == "included" and (size := len(prompt)):
         remark = f"its first {size} notes are not the prompt's: cut off nevertheless"
-        return _moved(notes[size:], float(notes.onset[:size][-1]), prompt), Opening(begin.start, None, remark), True
+        return _moved(notes[size:], float(notes.onset[:size][-1]), prompt), replace(begin, rest=None, remark=remark), True
     return _behind(notes, prompt), begin, False
 
 
 def part_text(notes: int) -> str:
     """Say that a file begins with a part of its prompt."""
     return f"its first {notes} notes are a part of the prompt, up to its end"
+
+
+def mixed_text(others: int) -> str:
+    """Say that the prompt is among other notes."""
+    return f"the prompt's notes are among {others} others, at their times"
 
 
 def _part(notes: Notes, prompt: Notes) -> int:
@@ -149,6 +157,22 @@ def _part(notes: Notes, prompt: Notes) -> int:
         )
         if found >= NEARLY * size:
             return size
+    return 0
+
+
+def _among(notes: Notes, prompt: Notes) -> int:
+    """Count the other notes up to the prompt's end if the prompt is among them, as where it plays on while they continue it."""
+    until = int(np.searchsorted(notes.onset, notes.onset[0] + np.ptp(prompt.onset) + ONSET_TOLERANCE, side="right"))
+    if not len(prompt) >= TELLING or not len(prompt) < until <= MOST_TOGETHER * len(prompt):
+        return 0
+    for moved in {0.0, float(notes.onset[0] - prompt.onset[0])}:
+        found = sum(
+            bool(len(times := notes.onset[:until][notes.pitch[:until] == pitch]))
+            and float(np.abs(times - at - moved).min()) <= NEAR
+            for pitch, at in zip(prompt.pitch.tolist(), prompt.onset.tolist(), strict=True)
+        )
+        if found >= NEARLY * len(prompt):
+            return until - found
     return 0
 
 

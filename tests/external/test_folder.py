@@ -502,6 +502,23 @@ class TestTheRuleForPrompts:
         assert [f.remark for f in found.files] == [""] * 3
         assert found.notes[0, 0].pitch[0] == 68
 
+    def test_a_prompt_among_what_continues_it_is_refused(self, folder: Path) -> None:
+        """Written from time 0 as the prompt is, the continuation was read as beginning with notes of both."""
+        targets = [target(i, line(*LONG, start=3.0)) for i in range(3)]
+        both = Notes.concatenate([line(*LONG), line(*range(30, 42))])
+        for name in ("0.mid", "1.mid"):
+            (folder / name).write_bytes(midi_bytes(both))
+        put(folder, "2.mid", *range(1, 13))
+        said = "the prompt's notes are among 8 others, at their times"
+        rules: tuple[PromptRule, ...] = ("auto", "included")
+        for rule in rules:
+            with pytest.raises(UsageError, match=rf"2 of 3 files mix .* of 0\.mid, {said}"):
+                read_external(folder, targets, N, rule)
+        found = read_external(folder, targets, N, "absent")
+        assert [f.remark for f in found.files] == [f"{said}: counted nevertheless"] * 2 + [""]
+        put(folder, "1.mid", 1, 2, 3, 4)  # one of three may be music that goes on as its prompt did
+        assert [f.remark for f in read_external(folder, targets, N).files] == [""] * 3
+
     @pytest.mark.parametrize(("pace", "said"), [(0.5, "0.5"), (0.95, None), (2.0, "2")])
     def test_another_tempo_is_said(self, folder: Path, pace: float, said: str | None) -> None:
         notes = line(*LONG, 1, 2, 3, 4)
