@@ -98,6 +98,9 @@ MOST_FACTS = 1 << 20
 #: Seconds, and share of the training time, that `fit` may take before the training clock starts, such as to build a network.
 _SETUP, _SETUP_SHARE = 30.0, 0.5
 
+#: Share of the held-out notes that may be certain in all fields.
+_MOST_CERTAIN = 0.02
+
 #: Suffixes of files in which frameworks keep weights.
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".h5", ".keras", ".npz", ".npy", ".pkl", ".joblib")
 
@@ -503,6 +506,7 @@ class TrialTask:
         check_likelihood(parts, pieces, self.unit, _codec(model))
         if self.unit == "note":
             check_noise(parts, division.corpus.noise, division.corpus.entropy, kind, _codec(model))
+            self._say_certain(parts)
         predicted = [(i, np.asarray(part, np.float64)) for i, part in zip(index, parts, strict=True) if len(part)]
         if left := sum(
             not len(part) and len(np.unique(piece.notes.onset)) > 1 for part, piece in zip(parts, pieces, strict=True)
@@ -530,6 +534,15 @@ class TrialTask:
             parts = [part for piece in followed.asked for part in self._ask(model, [piece])]
             if len(parts) == len(followed.asked):
                 check_followed(parts, followed, self.unit)
+
+    def _say_certain(self, parts: Sequence[NDArray[Any]]) -> None:
+        """Say if many notes have exactly the probability 1, as those behind a context that a loop leaves at 0."""
+        certain = sum(int((~np.any(part, axis=1)).sum()) for part in parts)
+        if certain > _MOST_CERTAIN * (notes := sum(map(len, parts))):
+            self._remark(
+                f"log_likelihood() gives {certain} of {plural(notes, 'held-out note')} exactly the probability 1, in all fields: "
+                "are they left at 0, such as behind the model's context?"
+            )
 
     def _say_lost(self, model: Model, others: Sequence[Alternatives], parts: Sequence[NDArray[np.float64]]) -> None:
         """Say if all pitches of a note have much less than the probability 1 together: other logarithms give more bits."""

@@ -544,6 +544,20 @@ def test_logarithms_of_another_base_are_told(toy: Bench) -> None:
         assert [text.partition(",")[0] for text in remarks] == said
 
 
+@pytest.mark.parametrize(("behind", "said"), [("-9.0", False), ("-9.0 * (np.arange(len(piece.notes))[:, None] < 8)", True)])
+def test_notes_that_are_left_at_0_are_told(toy: Bench, behind: str, said: bool) -> None:
+    """An array of zeros that a loop fills up to the model's context made the notes behind it free."""
+    source = (PLUGINS / "models" / "faulty.py").read_text()
+    given = LIKELIHOOD.format(f"np.broadcast_to({behind}, (len(piece.notes), 4))")
+    own = toy.folder / "probed.py"
+    text = source.replace("    def facts", f"{given}\n    def facts").replace('"a fault"', '"bits"\nLIKELIHOOD = "bound"')
+    own.write_text(text)
+    toy.write({"probed": {"params": {"how": "nothing"}}})
+    assert toy.run(plugins=[PLUGINS, own]).failed == 0
+    remarks = toy.outcome("probed")["remarks"]
+    assert any("held-out notes exactly the probability 1, in all fields" in text for text in remarks) == said
+
+
 def test_a_continuation_that_is_off_by_one_is_told(toy: Bench) -> None:
     toy.write({"faulty": {"params": {"how": "off by one"}}})
     assert toy.run().failed == 0
