@@ -34,6 +34,10 @@ class Split:
     test: str
 
 
+#: Notes of a target that a training piece has in a row by chance, at most.
+FEWEST_KNOWN = 24
+
+
 def folds(report: Report) -> Split:
     """Split of a run with folds."""
     dataset = report.dataset
@@ -174,6 +178,19 @@ def shared_melodies(report: Report) -> list[tuple[int, int]]:
     """Numbers of compared pieces, and of the melodies that they have, if pieces share one."""
     groups = len(melody_groups(report.targets))
     return [(len(report.targets), groups)] if groups < len(report.targets) else []
+
+
+def heard_in_training(report: Report) -> list[tuple[int, int]]:
+    """Numbers of compared pieces whose target is half or more in a training piece, and of all; none without such a piece.
+
+    As where pieces were cut into windows that overlap before they were split.
+    """
+    longest: dict[int, float] = defaultdict(float)
+    for row in report.table.rows:
+        for piece, run in row.cells["copied_run_real"].by_piece.items():
+            longest[piece] = max(longest[piece], run)
+    known = sum(longest[i] >= max(FEWEST_KNOWN, len(target.target) / 2) for i, target in enumerate(report.targets))
+    return [(known, len(report.targets))] if known else []
 
 
 def bits_saved(report: Report) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+
+from bench.music.notes import Notes
 
 from .stored_run import Stored, both, done, many_pieces, moved, rows, written
 
@@ -13,6 +16,20 @@ def test_bits_are_said_to_be_over_every_held_out_note(stored: Stored) -> None:
     stored.add("lstm", 0, moved(1), bits=10.0)
     text = written(stored.close())["report.md"]
     assert "over every note of all 5 held-out pieces (500 notes): " in text
+
+
+@pytest.mark.parametrize(("run", "said"), [(31, False), (32, True)])
+def test_targets_that_are_in_the_training_music_are_told(stored: Stored, run: int, said: bool) -> None:
+    """Excerpts that overlap by half, split at random: what is held out is half known, whatever its digest is."""
+    stored.spec["protocol"] = {**stored.spec["protocol"], "notes": 64}
+    stored.real = [
+        Notes.from_columns(np.arange(64) / 2, np.full(64, 0.25), np.arange(64) + 20 + i, np.full(64, 80)) for i in (0, 1)
+    ]
+    known = {"longest_training_run": [9, run], "longest_prompt_run": [2, 2], "known_patterns": [0.1, 0.5]}
+    made = {(i, 0): notes for i, notes in enumerate(stored.real)}
+    stored.add("lstm", 0, made, originality={"samples": known, "targets": known})
+    text = written(stored.close())["report.md"]
+    assert ("the prompt of 1 of 2 pieces is in a training piece, pitch by pitch, for half of its notes or more" in text) == said
 
 
 def test_the_constant_is_named_only_where_it_wins(stored: Stored) -> None:
