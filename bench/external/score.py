@@ -22,6 +22,7 @@ from bench.external.folder import External, midi_files, read_external
 from bench.external.messages import at_row, counts, in_report
 from bench.external.prompt_match import PromptRule
 from bench.external.prompts import INDEX, check_index, extends_notes
+from bench.formatting import visible
 from bench.music.isolation import isolated
 from bench.plugins.discovery import find_plugins
 from bench.runner import prepare
@@ -171,10 +172,9 @@ def score_folder(
     if not identified:
         _refuse_unknown(checked.external, held_out.targets)
     where: dict[str, Any] = {"dataset": dataset, "data": data, "plugins": plugins}
-    parts = [resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]
-    run = _run_references(
-        spec, _alone(places, "-".join(parts)), list(references), show, scale=scale, out=out, fetch=fetch, **where
-    )
+    run_name = _alone(places, "-".join([resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]))
+    _check_same_folder(RunFolder(places.out / "runs" / run_name), folder)
+    run = _run_references(spec, run_name, list(references), show, scale=scale, out=out, fetch=fetch, **where)
     with run.lock():
         switches = _switches(velocity, pretrained)
         command = _command(folder, "--spec", spec, name, prompt, switches, prompts=prompts, scale=chosen, **where)
@@ -225,6 +225,7 @@ def score_beside(
     _identified(folder, prompts, targets)
     checked = _check(system, folder, targets, corpus, terms, prompt)
     run = _beside(places, source, system, record)
+    _check_same_folder(run, folder)
     with run.lock():
         for key in (planned.key for planned in record.trials):
             run.trial_dir(key).mkdir(exist_ok=True)
@@ -259,6 +260,17 @@ def _beside(places: Places, source: Path, system: str, record: RunRecord) -> Run
         return run
     place = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:6]
     return RunFolder(places.out / "runs" / f"{name}-{place}")
+
+
+def _check_same_folder(run: RunFolder, folder: Path) -> None:
+    """Refuse to replace the row of another folder of the same name, such as that of every system whose folder is called midi."""
+    earlier = run.read_if_intact()
+    command = (earlier.call.command if earlier else None) or ()
+    if command[:2] == ("bench", "score") and len(command) > 2 and Path(command[2]).resolve() != folder.resolve():
+        raise UsageError(
+            f"{run.path.name} holds the row of {visible(command[2])}, not of {folder}.",
+            "Name the row otherwise: --name NAME. Or remove that run's folder.",
+        )
 
 
 def _identified(folder: Path, prompts: Path | str | None, targets: Targets) -> bool:

@@ -374,6 +374,25 @@ def test_continuations_that_restate_their_prompt_are_scored_whole(call: Call, tm
     assert "As asked (--prompt absent), nothing was cut off" in report
 
 
+def test_another_folder_of_the_same_name_replaces_no_row(call: Call, tmp_path: Path, prompts: Path) -> None:
+    """Every system may keep its files in a folder named midi: the report on the first was lost without a word."""
+    for system in ("one", "two"):
+        (tmp_path / system).mkdir()
+        continued(prompts, tmp_path / system / "midi")
+    first = ("score", "one/midi", "--spec", "toy.yaml", "--out", "out")
+    assert call(*first).returncode == 0
+    report = tmp_path / "out" / "runs" / "toy-cpu-scored-midi" / "report.md"
+    before = report.read_bytes()
+    second = ("score", "two/midi", *first[2:])
+    refused = call(*second)
+    assert (refused.returncode, "toy-cpu-scored-midi holds the row of one/midi, not of two/midi" in refused.stderr) == (2, True)
+    assert report.read_bytes() == before
+    assert call(*second, "--name", "two").returncode == 0
+    (tmp_path / "one" / "midi" / "prompt-000.mid").unlink()
+    assert call(*first).returncode == 3  # its own row is made again, without a piece
+    assert report.read_bytes() != before
+
+
 def test_a_row_beside_a_runs_own_leaves_the_run_alone(call: Call, tmp_path: Path, prompts: Path) -> None:
     continued(prompts, tmp_path / "mine")
     (tmp_path / "toy.yaml").write_text(SPEC.replace("[untrained]", "[median]"))
