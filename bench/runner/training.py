@@ -77,6 +77,8 @@ class TrainingRun(Run):
     (1, 'budget', 9.5)
     """
 
+    #: Notes of one pass over the training pieces; 0 if unknown.
+    training_notes = 0
     #: Number of evaluations that this process has logged.
     epochs_logged = 0
     #: Seconds of `fit` before :meth:`begin`, which no budget counts; None without.
@@ -134,7 +136,7 @@ class TrainingRun(Run):
         updates = history[-1].get("updates") if history else None
         return Training(
             seconds=seconds,
-            epochs=history[-1].get("passes", len(history)) if history else 0,
+            epochs=self._passes(notes),
             notes=notes,
             updates=None if updates is None else int(updates),
             notes_per_second=rate(notes, seconds),
@@ -147,6 +149,14 @@ class TrainingRun(Run):
             share=self._used(),
             history=tuple(history),
         )
+
+    def _passes(self, notes: int) -> float:
+        """Count passes over the training pieces: as logged, else by the notes; of a model that knows epochs only, its epochs."""
+        last = self.history[-1] if self.history else {"passes": 0}
+        if "passes" in last:
+            return float(last["passes"])
+        in_epochs = self.budget.in_epochs or "share" not in last
+        return len(self.history) if in_epochs or not self.training_notes else notes / self.training_notes
 
     def _after_the_last(self) -> tuple[float, float]:
         """Training and processor seconds since the last evaluation, if that is more than what ends a training, else 0."""

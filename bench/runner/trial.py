@@ -61,7 +61,7 @@ from bench.runner.probes import (
 from bench.runner.training import TrainingRun, limits, rate
 from bench.runner.weights import make_model
 from bench.specs.trials import Trial
-from bench.storage.corpus import load_corpus
+from bench.storage.corpus import lengths, load_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, check_values, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.outcome import COUNTS, OUTCOME, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.run_folder import result_digests, samples_file
@@ -367,6 +367,7 @@ class TrialTask:
             emit=self.emit,
             take=take,
         )
+        run.training_notes = sum(lengths(division.corpus.train))
         run.folder.mkdir(parents=True, exist_ok=True)
         self.had_checkpoint = any(run.folder.iterdir())
         self.emit({"event": "fit", "epochs": len(budget.shares)})

@@ -269,6 +269,25 @@ def test_the_reason_for_the_end(tmp_path: Path, budget: Budget, numbers: int, sh
         assert (summary.updates, summary.epochs) == (10 * numbers, pytest.approx(0.3 * numbers))
 
 
+@pytest.mark.parametrize(
+    ("budget", "values", "epochs"),
+    [
+        (Budget(3), {}, 2),
+        (Budget(0, updates=40, evaluations=4), {"share": 0.5}, 0.8),
+        (Budget(0, updates=40, evaluations=4), {}, 2),  # it knows epochs only
+        (Budget(0, updates=40, evaluations=4), {"share": 0.5, "passes": 0.7}, 0.7),
+    ],
+)
+def test_evaluations_are_no_epochs(tmp_path: Path, budget: Budget, values: dict[str, float], epochs: float) -> None:
+    """A training that followed the manual's own loop, without the passes, was given one epoch for each evaluation."""
+    run = run_in(tmp_path, budget)
+    run.training_notes = 250
+    run.begin()
+    for number in (1, 2):
+        run.log(number, loss=1.0, notes=100, **values)
+    assert run.summary(wall=1.0).epochs == epochs
+
+
 def test_the_energy_of_a_resumed_training_is_unknown(tmp_path: Path) -> None:
     run = run_in(tmp_path, Budget(2))
     run.begin()
