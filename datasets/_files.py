@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,15 +264,17 @@ def gather(splits: Splits, key: Callable[[Piece], str], progress: Progress = qui
     remarks = [] if move else _kept([(pieces[at][0].id, pieces[at][1]) for at in medleys])
     groups = [kept for group in linked.groups() if (kept := sorted(set(map(int, group)) - left_out))]
     skipped = (*splits.skipped, *(Skipped(pieces[at][0].id, MEDLEY) for at in sorted(left_out)))
-    strangers = []
+    strangers, known = [], 0
     for group in groups:
+        sides = Counter(pieces[at][1] for at in group)
+        known += sides["test"] if len(sides) > 1 else 0
         leader, split = min((pieces[at] for at in group), key=lambda piece: unit_hash(f"leader {_content(piece[0])}"))
         strangers.append(sum(pieces[at][1] != split for at in group))
         for at in group:
             pieces[at] = replace(pieces[at][0], group=_content(leader)), split if move else pieces[at][1]
     pieces = [piece for at, piece in enumerate(pieces) if at not in left_out]
     train, validation, test = (tuple(piece for piece, split in pieces if split == name) for name in SPLITS)
-    remarks = [*_grouped(list(map(len, groups)), strangers, move=move), *remarks]
+    remarks = [*_grouped(list(map(len, groups)), strangers, known, move=move), *remarks]
     gathered = replace(
         splits, train=train, validation=validation, test=test, remarks=(*splits.remarks, *remarks), skipped=skipped
     )
@@ -282,7 +285,7 @@ def _content(piece: Piece) -> str:
     return piece.sha256 or piece.id
 
 
-def _grouped(sizes: Sequence[int], strangers: Sequence[int], *, move: bool) -> list[str]:
+def _grouped(sizes: Sequence[int], strangers: Sequence[int], known: int, *, move: bool) -> list[str]:
     """Remark on how many pieces are the same music as others, and on the splits of their groups."""
     several = [size for size in sizes if size > 1]
     if not several:
@@ -294,7 +297,12 @@ def _grouped(sizes: Sequence[int], strangers: Sequence[int], *, move: bool) -> l
     )
     if move:
         return [f"{same}, each in one split and one fold. Pieces that changed their split for it: {sum(strangers)}."]
-    return [f"{same}, each in one fold. The split is the dataset's own; groups that it separates: {sum(map(bool, strangers))}."]
+    separated = sum(map(bool, strangers))
+    music = f", with {known} test {'piece' if known == 1 else 'pieces'} whose music is for training or validation too"
+    return [
+        f"{same}. The dataset's own split, which stays, separates {separated} of them{music if known else ''}; "
+        "folds separate none."
+    ]
 
 
 def _kept(medleys: Sequence[tuple[str, str]]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ SPECS = Path(__file__).resolve().parent
 
 #: Keys that leave what a spec's description says as it is.
 ABOUT = {"extends", "name", "title", "description", "suits", "gate"}
+
+#: Files of a folder that a message names where one is missing.
+_MOST_NAMED = 20
 
 
 def shipped_specs() -> dict[str, Path]:
@@ -173,7 +177,11 @@ def _locate(spec: str | Path) -> Path:
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise SpecError(f"There is no spec file {path}.", did_you_mean(path.stem, shipped))
+        if path.stem in shipped:
+            raise SpecError(f"There is no spec file {path}.", f"The shipped spec is {path.stem!r}, without a suffix.")
+        here = [file.name for suffix in ("yaml", "yml") for file in islice(path.parent.glob(f"*.{suffix}"), _MOST_NAMED)]
+        hint = did_you_mean(path.name, here) if here else f"There is no YAML file in {path.parent.absolute()}."
+        raise SpecError(f"There is no spec file {path}.", hint)
     raise SpecError(f"There is no spec named {str(spec)!r}.", f"{did_you_mean(str(spec), shipped)} Or give a YAML file.")
 
 

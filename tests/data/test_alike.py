@@ -158,7 +158,14 @@ def test_a_group_is_in_one_split_and_leads_to_the_same_split_among_other_music()
     assert len({p.group for p in (*few.train, *few.validation, *few.test)}) == 12
     own = files.gather(splits(6), lambda piece: piece.id, move=False)
     assert in_splits(own) == in_splits(splits(6))
-    assert own.remarks[-1].endswith("The split is the dataset's own; groups that it separates: 6.")
+    assert own.remarks[-1].endswith(
+        "Groups: 6. The dataset's own split, which stays, separates 6 of them, with 6 test pieces whose music is for training or "
+        "validation too; folds separate none."
+    )
+    whole = files.gather(few, lambda piece: piece.id, move=False)
+    assert whole.remarks[-1].endswith(
+        "Groups: 12. The dataset's own split, which stays, separates 0 of them; folds separate none."
+    )
 
 
 def test_large_groups_are_in_the_test_split_as_often_as_single_pieces() -> None:

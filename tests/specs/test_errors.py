@@ -213,9 +213,18 @@ def test_bytes_that_are_no_text(tmp_path):
         load_spec(path, scale=None)
 
 
-def test_a_folder(tmp_path):
-    with pytest.raises(SpecError, match="There is no spec file"):
-        load_spec(tmp_path / "mine.yaml", scale=None)
+def test_a_file_that_is_missing(tmp_path):
+    """The name of a shipped spec that is a little like it was no help."""
+
+    def hint(name):
+        with pytest.raises(SpecError, match="There is no spec file") as caught:
+            load_spec(tmp_path / name, scale=None)
+        return caught.value.hint
+
+    assert hint("mine.yaml") == f"There is no YAML file in {tmp_path}."
+    (tmp_path / "mein.yaml").write_text(GOOD)
+    assert hint("mine.yaml") == "Did you mean 'mein.yaml'? Valid: mein.yaml."
+    assert hint("table2.yaml") == "The shipped spec is 'table2', without a suffix."
 
 
 def test_unknown_shipped_name():
