@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from bench.cli import completion
 from bench.cli.display import make_display
@@ -163,6 +164,10 @@ def _show(console: Console, errors: Console, scored: Scored, quiet: bool) -> Non
             print_line(console, f"{flag}: {systems}")
         for line in messages.matched(scored.external):
             print_line(console, line)
+        if scored.result.verdict:
+            console.print(Text(scored.result.verdict))
+    if scored.replaced:
+        print_line(errors, f"It replaces the row of {scored.replaced}, which had the same name.")
     for line in messages.warnings(scored.external):
         print_line(errors, line)
     if scored.result.failed:

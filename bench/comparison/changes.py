@@ -140,9 +140,10 @@ class Comparison:
 
     @property
     def comparable(self) -> bool:
-        """Whether any value of the music, or of a model, can be compared: the memory of reference rows alone says nothing."""
+        """Whether a value of the music or a model's cost can be compared: sizes and reference rows' memory alone say nothing."""
         kinds = {name: row.kind for name, row in self.runs[0].rows.items()}
-        told = [c for c in self.changes if c.metric.group != "cost" or kinds[c.system] == "model"]
+        costs = [c for c in self.changes if kinds[c.system] == "model" and c.metric.name != "parameters"]
+        told = [*costs, *(c for c in self.changes if c.metric.group != "cost")]
         return any(change.status != "not compared" for change in told)
 
     @cached_property

@@ -63,7 +63,7 @@ def _of_music(metric: Metric, one: Series, other: Series, before: Run, now: Run)
             yield "other pieces"
         if protocols[0].get("seconds") != protocols[1].get("seconds"):
             yield "another protocol.seconds"
-    elif metric.group != "cost" or metric.clocked or metric.machine_bound:
+    elif metric.name != "parameters":  # even a training's memory is that of its music
         if before.pieces != now.pieces:
             yield "other pieces"
         if protocols[0].get("samples") != protocols[1].get("samples"):

@@ -75,10 +75,13 @@ class Scored:
         Its run: folder, table, reports.
     external : External
         Which file was which piece, what was bad, what is missing.
+    replaced : str
+        Another folder, whose row of the same name this one replaced; empty if there was none.
     """
 
     result: RunResult
     external: External
+    replaced: str = ""
 
     @property
     def complete(self) -> bool:
@@ -173,12 +176,12 @@ def score_folder(
         _refuse_unknown(checked.external, held_out.targets)
     where: dict[str, Any] = {"dataset": dataset, "data": data, "plugins": plugins}
     run_name = _alone(places, "-".join([resolved.name, chosen, *([dataset] if dataset else []), *_suffix(system)]))
-    _check_same_folder(RunFolder(places.out / "runs" / run_name), folder)
+    replaced = _replaced(RunFolder(places.out / "runs" / run_name), folder, name)
     run = _run_references(spec, run_name, list(references), show, scale=scale, out=out, fetch=fetch, **where)
     with run.lock():
         switches = _switches(velocity, pretrained)
         command = _command(folder, "--spec", spec, name, prompt, switches, prompts=prompts, scale=chosen, **where)
-        return _finish(run, checked, command, show, velocity=velocity, pretrained=pretrained)
+        return _finish(run, checked, command, show, replaced, velocity=velocity, pretrained=pretrained)
 
 
 def score_beside(
@@ -225,7 +228,7 @@ def score_beside(
     _identified(folder, prompts, targets)
     checked = _check(system, folder, targets, corpus, terms, prompt)
     run = _beside(places, source, system, record)
-    _check_same_folder(run, folder)
+    replaced = _replaced(run, folder, name)
     with run.lock():
         for key in (planned.key for planned in record.trials):
             run.trial_dir(key).mkdir(exist_ok=True)
@@ -240,7 +243,7 @@ def score_beside(
         prepare.write_targets_as_midi(run.path / "midi", targets)
         run.write(record)
         command = _command(folder, "--run", source, name, prompt, _switches(velocity, pretrained), prompts=prompts)
-        return _finish(run, checked, command, lambda event: None, velocity=velocity, pretrained=pretrained)
+        return _finish(run, checked, command, lambda event: None, replaced, velocity=velocity, pretrained=pretrained)
 
 
 def _alone(places: Places, name: str) -> str:
@@ -262,15 +265,24 @@ def _beside(places: Places, source: Path, system: str, record: RunRecord) -> Run
     return RunFolder(places.out / "runs" / f"{name}-{place}")
 
 
-def _check_same_folder(run: RunFolder, folder: Path) -> None:
-    """Refuse to replace the row of another folder of the same name, such as that of every system whose folder is called midi."""
+def _replaced(run: RunFolder, folder: Path, name: str | None) -> str:
+    """Name the folder whose row is replaced by that of another; empty if there is none.
+
+    Raises
+    ------
+    UsageError
+        If the row has the folder's name, not one that the user gave: every system's folder may be called midi.
+    """
     earlier = run.read_if_intact()
     command = (earlier.call.command if earlier else None) or ()
-    if command[:2] == ("bench", "score") and len(command) > 2 and Path(command[2]).resolve() != folder.resolve():
+    if command[:2] != ("bench", "score") or len(command) < 3 or Path(command[2]).resolve() == folder.resolve():
+        return ""
+    if name is None:
         raise UsageError(
             f"{run.path.name} holds the row of {visible(command[2])}, not of {folder}.",
-            "Name the row otherwise: --name NAME. Or remove that run's folder.",
+            "Name the row: --name NAME. With the same name it replaces the earlier one.",
         )
+    return command[2]
 
 
 def _identified(folder: Path, prompts: Path | str | None, targets: Targets) -> bool:
@@ -352,7 +364,14 @@ def _without_preparation(display: Sink) -> Sink:
 
 
 def _finish(
-    run: RunFolder, checked: CheckedFolder, command: Sequence[str], display: Sink, *, velocity: bool, pretrained: bool
+    run: RunFolder,
+    checked: CheckedFolder,
+    command: Sequence[str],
+    display: Sink,
+    replaced: str,
+    *,
+    velocity: bool,
+    pretrained: bool,
 ) -> Scored:
     """Store the folder's samples as a trial that is done, list it in run.json, score and report."""
     external, system, record = checked.external, checked.system, run.read()
@@ -386,7 +405,7 @@ def _finish(
             dataset=record.dataset.model_copy(update={"remarks": (*record.dataset.remarks, *remarks)}),
         )
     )
-    return Scored(benchmark.report(run.path, display), external)
+    return Scored(benchmark.report(run.path, display), external, replaced)
 
 
 def _outcome(

@@ -99,6 +99,8 @@ def test_other_music_is_not_compared(two: tuple[Stored, Stored]) -> None:
     assert one(comparison).reason == "other pieces"
     assert {c.status for c in comparison.changes if c.over == "pieces"} == set()
     assert one(comparison, "parameters").status == "equal"  # a size is of no music
+    assert one(comparison, "peak_memory").reason == "other pieces"  # a training's memory is: less of it was said to be better
+    assert not comparison.comparable
 
 
 def test_nothing_in_common_is_not_comparable(make: Make) -> None:
@@ -111,16 +113,16 @@ def test_nothing_in_common_is_not_comparable(make: Make) -> None:
     assert [match.seeds for match in comparison.rows] == [("1 seed", "–"), ("–", "1 seed")]
 
 
-@pytest.mark.parametrize(("kind", "comparable"), [("reference", False), ("model", True)])
-def test_costs_of_reference_rows_alone_compare_no_runs(make: Make, kind: str, comparable: bool) -> None:
+@pytest.mark.parametrize("kind", ["reference", "model"])
+def test_sizes_alone_compare_no_runs(make: Make, kind: str) -> None:
     a, b = make("a"), make("b")
     b.real = [Notes.from_columns(n.onset, n.duration, n.pitch + 40, n.velocity) for n in b.real]
     for run in (a, b):
         off(run, "ngram", BEFORE, kind=kind)
     comparison = compared(a.close(), b.close())
     assert one(comparison, "parameters", system="ngram").status == "equal"
-    assert {c.metric.group for c in comparison.changes if c.status != "not compared"} == {"cost"}
-    assert comparison.comparable == comparable
+    assert {c.metric.name for c in comparison.changes if c.status != "not compared"} == {"parameters"}
+    assert not comparison.comparable
 
 
 def test_a_copied_row_is_equal(make: Make) -> None:
