@@ -92,5 +92,7 @@ def events(notes: Notes) -> Events:
 def _held(kind: NDArray[np.uint8], first: NDArray[np.int64], last: NDArray[np.int64], kinds: int) -> NDArray[np.bool_]:
     """Whether a note of each kind sounds at each event, from the first to the last event of every note."""
     size = int(last.max(initial=-1)) + 2, kinds
-    begun, ended = (np.bincount(at * kinds + kind, minlength=size[0] * kinds) for at in (first, last + 1))
-    return np.cumsum((begun - ended).reshape(size)[:-1], axis=0) > 0
+    change = np.bincount(first * kinds + kind, minlength=size[0] * kinds)
+    change -= np.bincount((last + 1) * kinds + kind, minlength=size[0] * kinds)
+    table = change.reshape(size)[:-1]
+    return np.cumsum(table, axis=0, out=table) > 0

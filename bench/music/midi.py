@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import io
 import os
 import stat
@@ -347,15 +348,21 @@ def tracks_bytes(tracks: Mapping[str, Notes], tempo: float = 120.0) -> bytes:
 
 
 def _layered(notes: Notes, tick: float) -> Iterator[tuple[int, int, int, int, int]]:
-    """Layer, start and end tick, pitch and velocity of each note; notes of a layer that have one pitch don't overlap."""
+    """Layer, start and end tick, pitch and velocity of each note; notes of a layer that have one pitch don't overlap.
+
+    Each note has the first layer that is free. More than a file may have are left out.
+    """
     start = np.rint(notes.onset / tick).astype(np.int64)
     end = np.maximum(np.rint((notes.onset + notes.duration) / tick).astype(np.int64), start + 1)
     if len(end) and end.max() >= MOST_TICKS:
         raise DataError(f"A note ends at {end.max() * tick:,.0f} s; a MIDI file at this tempo holds {MOST_TICKS * tick:,.0f} s.")
     columns = (column.tolist() for column in (start, end, notes.pitch, notes.velocity))
-    ends: dict[int, list[int]] = defaultdict(list)  # by pitch, of the last note of each layer
+    held: dict[int, list[tuple[int, int]]] = defaultdict(list)  # by pitch: end and layer of what sounds, the next to end first
+    free: dict[int, list[int]] = defaultdict(list)  # by pitch: layers that sounded, the first one first
     for a, b, pitch, velocity in zip(*columns, strict=True):
-        layers = ends[pitch]
-        layer = next((k for k, last in enumerate(layers) if last <= a), len(layers))
-        layers[layer : layer + 1] = [b]
-        yield layer, a, b, pitch, velocity
+        while held[pitch] and held[pitch][0][0] <= a:
+            heapq.heappush(free[pitch], heapq.heappop(held[pitch])[1])
+        layer = heapq.heappop(free[pitch]) if free[pitch] else len(held[pitch])
+        if layer < smf.MOST_INSTRUMENTS:
+            heapq.heappush(held[pitch], (b, layer))
+            yield layer, a, b, pitch, velocity

@@ -67,11 +67,21 @@ class DatasetChoice(Frozen):
     options: dict[str, Any] = Field(default_factory=dict, description="Its selection, e.g. composer, years, limit.")
 
 
+#: Notes that are given or generated, at most: several hours of piano. What scoring takes grows with them, and a stored run is
+#: anyone's.
+MOST_NOTES_OF_A_PIECE = 100_000
+
+
 class Protocol(Frozen):
     """What is compared, and on which music."""
 
-    prompt: int = Field(default=100, ge=0, description="Notes of each held-out piece that are given.")
-    notes: int = Field(default=300, ge=1, description="Notes that each system must generate; the same number is the target.")
+    prompt: int = Field(default=100, ge=0, le=MOST_NOTES_OF_A_PIECE, description="Notes of each held-out piece that are given.")
+    notes: int = Field(
+        default=300,
+        ge=1,
+        le=MOST_NOTES_OF_A_PIECE,
+        description="Notes that each system must generate; the same number is the target.",
+    )
     pieces: int = Field(default=50, ge=1, description="Most held-out pieces used.")
     samples: int = Field(default=1, ge=1, description="Generations a piece and seed.")
     seconds: float | None = Field(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from bench.api import Notes
 from bench.metrics import Undefined, evaluate_sample, evaluate_samples, table2
 from bench.metrics.alignment import METRICS, by_onset, by_soprano, by_warping, roll_distance
 from bench.metrics.alignment import evaluate_samples as align
-from bench.metrics.events import events
+from bench.metrics.events import Events, events
 
 from .chords import chords, music, scaled, transposed
 
@@ -60,6 +63,42 @@ def test_the_roll_counts_common_time_over_all() -> None:
     assert roll_distance(one, transposed(one, 1)) == 100
     # At half tempo the first second of [60, 64] is common to both, and nothing of 62, which comes later.
     assert roll_distance(one, scaled(one, 2)) == pytest.approx(100 * (1 - 2 / (3 + 6 - 2)))
+
+
+@given(music(), music())
+def test_onsets_and_rolls_against_every_pair_of_notes(one: Notes, other: Notes) -> None:
+    def one_way(of: Events, to: Events) -> float:
+        there, sums = to.onset - to.onset[0], 0.0
+        for pitch, event in zip(of.notes.pitch.tolist(), of.event.tolist(), strict=True):
+            nearest = int(np.abs(there - (of.onset[event] - of.onset[0])).argmin())
+            sums += min(abs(pitch - p) for p in to.notes.pitch[to.event == nearest].tolist())
+        return sums / len(of.notes)
+
+    def strokes(notes: Notes) -> list[tuple[int, float, float]]:
+        rows = sorted(zip(notes.pitch.tolist(), notes.onset.tolist(), (notes.onset + notes.duration).tolist(), strict=True))
+        again = [following[1] if following[0] == pitch else math.inf for (pitch, *_), following in pairwise([*rows, (-1, 0, 0)])]
+        return [(pitch, a - notes.onset[0], min(b, c) - notes.onset[0]) for (pitch, a, b), c in zip(rows, again, strict=True)]
+
+    left, right = strokes(one), strokes(other)
+    both = sum(max(0.0, min(b, d) - max(a, c)) for p, a, b in left for q, c, d in right if p == q)
+    either = sum(b - a for _, a, b in [*left, *right]) - both
+    assert roll_distance(one, other) == pytest.approx(100 * (1 - both / either), abs=1e-6)
+    a, b = events(one), events(other)
+    assert by_onset(a, b) == pytest.approx((one_way(a, b) + one_way(b, a)) / 2)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.0625])
+def test_long_samples_take_memory_by_their_notes_and_no_warping(step: float) -> None:
+    """16,000 notes of one pitch are 38 kB in a run folder of others, and took 12 GB; their warping takes minutes."""
+    n = 20_000
+    long = Notes.from_columns(np.arange(n) * step, np.full(n, 0.1), np.full(n, 60), np.full(n, 80))
+    tracemalloc.start()
+    found = distances(long, long)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200 << 20
+    assert isinstance(found.pop("pitch_by_warping"), Undefined)
+    assert set(found.values()) == {0}
 
 
 def test_a_key_struck_again_ends_the_note_before() -> None:
