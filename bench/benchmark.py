@@ -19,7 +19,7 @@ from bench.runner.processes import Signals
 from bench.runner.session import Session
 from bench.specs.load import load_spec, shipped_specs
 from bench.specs.scales import choose_scale
-from bench.specs.schema import Scale, Spec
+from bench.specs.schema import IN_FULL, Scale, Spec
 from bench.storage.files import read_json
 from bench.storage.run_folder import RunFolder
 from bench.system.paths import Places, check_run_name, check_spec_name
@@ -162,7 +162,7 @@ def run(
     data, plugins = _texts("data", data), _texts("plugins", plugins)
     chosen = choose_engine(engine, {**(engine_options or {}), **({} if jobs is None else {"jobs": jobs})})
     places = Places.find(out, data, plugins)
-    overrides = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
+    overrides: dict[str, Any] = {"models": models, "references": references, "dataset": dataset, "seeds": seeds}
     given = {k: v for k, v in overrides.items() if v is not None}
     scale, why = choose_scale(scale, spec, places.plugins, **given)
     resolved, folder_name = resolve(spec, scale, places, given)
@@ -185,6 +185,10 @@ def run(
             "name": name,
         }
         show = display or (lambda event: None)
+        # A Spec may have been loaded at the scale: nobody knows what it was before.
+        if scale == "smoke" and not isinstance(spec, Spec) and resolved == load_spec(spec, places.plugins, scale=None, **given):
+            why = IN_FULL
+            show({"event": "message", "text": why})
         session = Session(resolved, scale, why, places, folder, chosen, show, signals, call)
         try:
             session.run(fetch)

@@ -14,6 +14,7 @@ from bench.report import alignment, budget, findings, harmony, spent
 from bench.report.contents import Report
 from bench.scoring.crossed import FEWEST
 from bench.scoring.grid_search import SCORES
+from bench.specs.schema import IN_FULL
 
 
 def notes(report: Report, section: str, **arguments: Any) -> list[str]:
@@ -50,6 +51,7 @@ def _sections() -> Any:
         "METRICS": METRICS,
         "SCORES": SCORES,
         "FEWEST": FEWEST,
+        "IN_FULL": IN_FULL,
     }
     return environment.get_template("notes.j2").module
 

@@ -17,6 +17,9 @@ from bench.system.paths import NAME
 Scale = Literal["smoke", "cpu", "gpu"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
+#: What is said and stored of a run at scale smoke where that is the spec as it is.
+IN_FULL = "Scale smoke changes nothing in this spec, so it runs in full."
+
 #: The row that is each network before its first step.
 UNTRAINED = "untrained"
 

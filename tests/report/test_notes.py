@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.music.notes import Notes
+from bench.specs.schema import IN_FULL
 
 from .stored_run import Stored, both, done, many_pieces, moved, rows, written
 
@@ -135,6 +136,23 @@ def test_all_pieces_that_are_long_enough_need_no_choice(stored: Stored) -> None:
     stored.add("lstm", 0, moved(2))
     assert stored.dataset["too_short"] == 3
     assert "evenly spaced" not in written(stored.close())["report.md"]
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("asked for", "Scale smoke: networks trained for a few epochs on little music."),
+        (IN_FULL, "Scale smoke changes nothing in this spec, so it runs in full."),
+    ],
+)
+def test_how_much_of_a_spec_the_scale_smoke_ran_is_said(stored: Stored, why: str, said: str) -> None:
+    stored.scale = "smoke"
+    stored.add("lstm", 0, moved(2))
+    folder = stored.close()
+    stored.run.write(stored.run.read().change(why=why))
+    text = written(folder)["report.md"]
+    assert said in text
+    assert ("few epochs" in text) is (why == "asked for")
 
 
 def test_the_codecs_lack_of_a_rank_is_explained_where_it_is_a_row(stored: Stored) -> None:

@@ -29,6 +29,7 @@ from bench.music.midi import read_midi
 from bench.scoring.score import score_run
 from bench.specs.load import load_spec
 from bench.specs.scales import choose_scale
+from bench.specs.schema import IN_FULL
 from bench.specs.trials import Trial, unfold
 from bench.storage import run_folder
 from bench.storage.corpus import load_corpus, save_corpus
@@ -265,6 +266,14 @@ def test_two_files_of_one_name_get_two_folders(tmp_path: Path) -> None:
     assert name(files[0]) == "mine-smoke", "the same file goes on in its folder"
     files[1].write_text("extends: smoke\ntitle: a\n")
     assert name(files[1]) == "mine-smoke", "a file that says the same shares its results"
+
+
+@pytest.mark.parametrize(("scales", "in_full"), [({}, True), ({"gpu": {"seeds": 2}}, True), ({"smoke": {"seeds": [1]}}, False)])
+def test_a_spec_without_a_scale_smoke_is_said_to_run_in_full(toy: Bench, scales: dict[str, Any], in_full: bool) -> None:
+    toy.write({}, references=["median"], scales=scales)
+    result = toy.run(scale="smoke")
+    said = [event["text"] for event in toy.events if event["event"] == "message"]
+    assert (IN_FULL in said, run_folder.RunFolder(result.folder).read().why == IN_FULL) == (in_full, in_full)
 
 
 def test_a_damaged_record_gives_no_other_spec_its_folder(toy: Bench, tmp_path: Path) -> None:
