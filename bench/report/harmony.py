@@ -32,6 +32,12 @@ def constrained(report: Report) -> list[str]:
     return [listed(names)] if names else []
 
 
+def unconstrained_bits(report: Report) -> list[str]:
+    """Sentence on constrained rows with bits, which are those of the model alone; nothing where there are none."""
+    names = [row.system for row in _constrained(report) if row.cells["bits_per_note"].value is not None]
+    return [f"The bits of {listed(names)} are without the harmonic constraint, so they say nothing of it."] if names else []
+
+
 def forms(report: Report) -> list[tuple[Form, str]]:
     """Forms that pieces are put together in, and the rows that have each."""
     systems: dict[Form, list[str]] = {}

@@ -9,6 +9,7 @@ from bench.metrics import HEADLINE, METRICS
 from bench.metrics.prediction import BY_UNIT
 from bench.report.contents import NGRAM, Report
 from bench.report.flags import BEST_EARLY, BITS_FALLING, CLASSES, DIVERGED, GAIN, NOT_HELD, PRETRAINED, SCORE_FALLING, TARGET
+from bench.report.harmony import unconstrained_bits
 from bench.report.numbers import number_text
 from bench.report.pairs import ordered
 from bench.report.spent import common_budget
@@ -52,7 +53,8 @@ def verdict(report: Report) -> str:
     if not text:
         return alone(report)
     tested = any(not standing.hopeless for _, standing in compared)
-    said = [f"{text[:1].upper()}{text[1:]}.", RULE if tested else "", _once(report) if tested else ""]
+    bits = unconstrained_bits(report) if any(metric == "bits_per_note" for metric, _ in compared) else ()
+    said = [f"{text[:1].upper()}{text[1:]}.", *bits, RULE if tested else "", _once(report) if tested else ""]
     return " ".join(filter(None, said))
 
 

@@ -24,7 +24,7 @@ HARMONY = {"key": "auto", "notes_per_chord": 4, "form": FORM}
 
 def test_a_run_with_and_without(toy: Bench) -> None:
     toy.write(
-        {"markov+harmony": {**ROW, "harmony": HARMONY}},
+        {"markov+harmony": {**ROW, "harmony": HARMONY}, "steady": {}},
         references=["markov", "uniform", "real"],
         dataset={"name": "toy", "options": {"test": 31}},
         protocol={"prompt": 10, "notes": 20, "pieces": 16},
@@ -62,6 +62,10 @@ def test_a_run_with_and_without(toy: Bench) -> None:
     assert f"Chord tones with the constraint (and without): markov+harmony {share:.1f} % (markov " in report
     assert "Same weights with and without the constraint" in report
     assert "to the last digit): markov+harmony and markov." in report
+    said = "The bits of markov+harmony are without the harmonic constraint, so they say nothing of it."
+    assert "bits per note markov+harmony" in result.verdict
+    assert said in result.verdict
+    assert f"- {said}" in report
 
 
 def test_without_a_constrained_row_the_columns_are_undefined_with_a_reason(toy: Bench) -> None:
