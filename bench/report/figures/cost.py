@@ -11,7 +11,7 @@ from bench.report.contents import Report
 from bench.report.figures.styles import ARROW, BOUND, MOST, left_out, marks, short, to_better
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels, short_title
 from bench.report.numbers import number_text
-from bench.report.spent import common_budget
+from bench.report.spent import common_budget, frozen
 from bench.scoring.table import Row
 
 #: What training time is plotted against.
@@ -27,14 +27,16 @@ def gallery(report: Report) -> Gallery:
     return Gallery(
         [drawing for drawing in drawings if drawing],
         "Across: wall-clock seconds of training on this machine, validation included. Up: the held-out result. Less is better on "
-        f"both, so the best is at the lower left.{_narrow(report)}{left_out(report)}",
+        f"both, so the best is at the lower left.{_budget(report)}{left_out(report)}",
     )
 
 
-def _narrow(report: Report) -> str:
-    """Sentence on models that had one budget."""
+def _budget(report: Report) -> str:
+    """Sentence on models that had one budget: only one that the clock ended gave them nearly the same time."""
     for amount, models, _ in common_budget(report):
-        return f" {models[:1].upper()}{models[1:]} had one budget, {amount}: so the points lie in a narrow range across."
+        clock = amount.endswith("seconds") and not frozen(report)
+        narrow = ": so the points lie in a narrow range across" if clock else ""
+        return f" {models[:1].upper()}{models[1:]} had one budget, {amount}{narrow}."
     return ""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench.report.figures import cost, distances, over_time
 
-from ..stored_run import Stored, both, built, example, many_pieces
+from ..stored_run import Stored, both, built, done, example, many_pieces, moved
 
 
 def test_without_a_model_the_references_are_drawn(stored: Stored) -> None:
@@ -30,6 +32,24 @@ def test_intervals_are_explained_only_where_they_are_drawn(tmp_path: Path) -> No
     many = built(stored.close())
     assert "The line through each dot is its 95 % interval." in distances.gallery(many).note
     assert cost.gallery(many).drawings[-1].caption.endswith("; the arms are the 95 % interval.")
+
+
+@pytest.mark.parametrize(
+    ("compute", "frozen", "said"),
+    [
+        ({"seconds": 18.0}, None, "one budget, 18 yardstick-seconds: so the points lie in a narrow range across."),
+        ({"seconds": 18.0}, 500, "one budget, 18 yardstick-seconds."),
+        ({"updates": 120}, None, "one budget, 120 updates."),
+    ],
+)
+def test_times_are_alike_only_where_the_clock_ends_the_budget(
+    stored: Stored, compute: dict[str, float], frozen: int | None, said: str
+) -> None:
+    stored.spec["budget"] = {"compute": compute}
+    training = done(0, None)["training"]
+    stored.add("lstm", 0, moved(1), training=training | {"history": [{"epoch": 1, "notes": 9, "share": 1.0}]})
+    stored.trials[-1]["trial"]["budget"]["updates"] = frozen
+    assert cost.gallery(built(stored.close())).note.endswith(f"Every model had {said}")
 
 
 def test_each_distance_has_one_figure_of_all_rows(tmp_path: Path) -> None:
