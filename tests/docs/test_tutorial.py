@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bench.api import Notes, midi_bytes
 
@@ -23,17 +24,16 @@ def music(folder: Path, pieces: int = 24) -> None:
         (folder / f"{number:02}.mid").write_bytes(midi_bytes(piece))
 
 
-def test_its_commands_do_what_it_says(tmp_path: Path) -> None:
-    text = PAGE.read_text()
+def test_its_commands_do_what_it_says(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    text, home = PAGE.read_text(), tmp_path_factory.mktemp("home")
     music(tmp_path / "music")
     (spec,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "mine.yaml").write_text(spec)
     said = []
     commands = [line[2:] for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     assert len(commands) == 5
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")} | {
-        "CUDA_VISIBLE_DEVICES": ""
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "XDG_", "MPLCONFIGDIR"))}
+    environment = {**kept, "CUDA_VISIBLE_DEVICES": "", "HOME": str(home)}
     for command in commands:
         words = shlex.split(command)
         assert words[0] == "bench"
@@ -54,3 +54,6 @@ def test_its_commands_do_what_it_says(tmp_path: Path) -> None:
     assert "Nothing is worse" in said[-1]
     made = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}  # beside walker.py, as Python likes it
     assert made == {"before.json", "mine.yaml", "music", "reports", "walker.py"}
+    (font_list,) = (path for path in home.rglob("*") if path.is_file())
+    assert font_list.match("matplotlib/fontlist-*.json") or font_list.match(".matplotlib/fontlist-*.json")
+    assert "only matplotlib keeps its list of fonts in your home folder" in " ".join(text.split())
