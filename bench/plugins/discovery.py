@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -175,6 +176,15 @@ def raised_by_plugin(error: BaseException) -> bool:
             own = True
         step = step.tb_next
     return not own
+
+
+def plugin_line(error: BaseException) -> str:
+    """File and line of a plug-in where an exception last passed, as ``mine.py:12``; empty if it never did."""
+    at = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith("bench_plugins_"):
+            at = f"{Path(frame.f_code.co_filename).name}:{line}"
+    return at
 
 
 def _line_in(error: BaseException, path: Path) -> str:

@@ -41,7 +41,7 @@ from bench.music.codec import NoteCodec
 from bench.music.notes import COLUMNS
 from bench.plugins import opened
 from bench.plugins.digest import file_digests, installed_imports, source_digest, unknown_code
-from bench.plugins.discovery import get_plugin, raised_by_plugin
+from bench.plugins.discovery import get_plugin, plugin_line, raised_by_plugin
 from bench.plugins.header import Plugin
 from bench.plugins.uncached import check_unchanged, expect, import_packages_from_source
 from bench.runner import forks, processes
@@ -112,6 +112,7 @@ def describe(error: BaseException) -> dict[str, str]:
     """Describe an error by kind, message and hint.
 
     A refused call of a plug-in is an error of the plug-in, unless the machine refuses whatever is asked for. Long texts are cut.
+    Of an exception that is none of :mod:`bench.errors` the message names the line of the plug-in that it last passed.
 
     Examples
     --------
@@ -120,15 +121,15 @@ def describe(error: BaseException) -> dict[str, str]:
     """
     if isinstance(error, OSError) and error.errno is not None and (is_machines(error) or not raised_by_plugin(error)):
         error = refusal(error, UsageError(machine_error(error).message))
-    kind, hint = type(error).__name__, ""
+    kind, hint, at = type(error).__name__, "", ""
     if isinstance(error, BenchError):
         message, hint = error.message, error.hint
     elif isinstance(error, MemoryError):
         kind, message = "MemoryError", f"out of memory; peak was {peak_bytes() / 2**20:.0f} MiB"
         message += f" ({error})" if str(error) else ""
     else:
-        message = f"{kind}: {error}"
-    return {"kind": _cut(kind), "message": _cut(message), "hint": _cut(hint)}
+        message, at = f"{kind}: {error}", plugin_line(error)
+    return {"kind": _cut(kind), "message": _cut(message) + (f" [{at}]" if at else ""), "hint": _cut(hint)}
 
 
 def _cut(text: str) -> str:

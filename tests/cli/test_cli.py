@@ -393,7 +393,7 @@ class TestRun:
         plugin(tmp_path, "broken", BROKEN)
         answer = call("run", tiny, "--models", "broken", "--plugins", "plugins", BENCH_CACHE=cache)
         assert answer.returncode == 3
-        assert "] broken, seed 0: FAILED: ValueError: no luck [red]today[/red] (log: " in answer.stdout
+        assert "] broken, seed 0: FAILED: ValueError: no luck [red]today[/red] [broken.py:6] (log: " in answer.stdout
         assert "1 failed; the same command tries them again" in answer.stdout
         quiet = call("run", tiny, "--models", "broken", "--plugins", "plugins", "-q", BENCH_CACHE=cache)
         assert quiet.returncode == 3

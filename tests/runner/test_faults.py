@@ -73,7 +73,8 @@ def test_a_file_that_a_model_lacks_is_told_with_its_log(toy: Bench) -> None:
     toy.write({"faulty": {"params": {"how": "open", "path": "/nonexistent/weights.csv"}}})
     assert toy.run().failed == 1
     error = toy.outcome("faulty")["error"]
-    assert error["message"] == "FileNotFoundError: [Errno 2] No such file or directory: '/nonexistent/weights.csv'"
+    said = r"FileNotFoundError: \[Errno 2\] No such file or directory: '/nonexistent/weights.csv' \[faulty\.py:\d+\]"
+    assert re.fullmatch(said, error["message"])
     assert "faulty.py" in error["stderr_tail"]
 
 
@@ -225,7 +226,8 @@ def test_a_checkpoint_that_training_fails_on_is_given_up(toy: Bench) -> None:
     cure.touch()
     assert toy.run().failed == 0
     (message,) = [e["text"] for e in toy.events if e["event"] == "message" and "resume" in e["text"]]
-    assert message == "faulty, seed 0: can't resume (ValueError: damaged checkpoint) It trains from the start."
+    told = r"ValueError: damaged checkpoint \[faulty\.py:\d+\]"
+    assert re.fullmatch(rf"faulty, seed 0: can't resume \({told}\) It trains from the start\.", message)
     assert (toy.trials()["faulty", 0] / "checkpoint.bad" / "checkpoint").exists()
 
 
