@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from requests import Session
+    from requests import Response, Session
 
 
 #: Gateways translate these addresses to the IPv4 address in their last 32 bits (RFC 6052).
@@ -133,7 +133,11 @@ def watched_session(watch: Watch) -> Session:
             manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
             return manager
 
-    session = Session()
+    class OneRequest(Session):
+        def get_redirect_target(self, resp: Response) -> None:
+            """Name no next address: requests reads the body of a redirect that it might follow, whatever its size."""
+
+    session = OneRequest()
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter())
     return session

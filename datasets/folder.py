@@ -124,13 +124,22 @@ class Dataset(bench.api.Dataset):
             programs=self.programs,
             pedal=self.pedal,
             skipped=skipped,
-            remarks=REMARKS,
+            remarks=(*REMARKS, *_split_anew([name_below(source, path) for path in files])),
         )
         folders = Counter(name_below(source, path).rpartition("/")[0] or "." for path in files)
         scores = {name_below(source, path).rpartition("/")[0] or "." for path in files if path.stem.lower() == SCORE}
         # A stray score in the folder of nearly all music makes no work of it.
         scores = {folder for folder in scores - {"."} if folders[folder] <= MOST_OF_A_WORK * len(files)}
         return gather(splits, lambda piece: _work(piece, scores), progress)
+
+
+def _split_anew(names: Sequence[str]) -> list[str]:
+    """Remark on folders that are named as splits: what another system learned from may be a test piece here."""
+    known = {"train", "training", "valid", "validation", "val", "dev", "test", "eval"}
+    found = sorted({part for name in names for part in name.split("/")[:-1] if part.lower() in known})
+    if len(found) < 2:
+        return []
+    return [f"The folders {', '.join(found)} are not taken for splits: each file's split is by a hash of its content."]
 
 
 def _work(piece: Piece, scores: Collection[str]) -> str:

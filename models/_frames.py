@@ -240,4 +240,4 @@ class _Lane:
         empty = np.zeros(0, np.int64)
         notes = _notes(np.concatenate([empty, *self.frames]), np.concatenate([empty, *self.keys]), self.start)
         earliest = float(self.prompt.onset[-1]) if len(self.prompt) else 0.0
-        return Notes(np.maximum(notes.onset, earliest), notes.duration, notes.pitch, notes.velocity)
+        return Notes.from_columns(np.maximum(notes.onset, earliest), notes.duration, notes.pitch, notes.velocity)

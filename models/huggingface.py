@@ -352,7 +352,7 @@ class Model(bench.api.Model):
         heard = notes
         while len(heard):
             start = heard.onset[0]
-            tokens = self._encode(Notes(heard.onset - start, heard.duration, heard.pitch, heard.velocity))
+            tokens = self._encode(Notes.from_columns(heard.onset - start, heard.duration, heard.pitch, heard.velocity))
             if len(tokens) <= room or len(heard) == 1:
                 return heard, tokens[:room]
             # Fewer by the share that is too much, and one to be sure that it ends.

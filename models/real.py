@@ -55,4 +55,4 @@ def _excerpt(prompt: Notes, piece: Notes, n: int) -> Notes:
     start = min(len(prompt), len(piece) - n)
     part = piece[start : start + n]
     lead = part.onset[0] - piece.onset[start - 1] if start and len(prompt) else 0.0
-    return Notes(end(prompt) + lead + (part.onset - part.onset[0]), part.duration, part.pitch, part.velocity)
+    return Notes.from_columns(end(prompt) + lead + (part.onset - part.onset[0]), part.duration, part.pitch, part.velocity)

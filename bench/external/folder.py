@@ -22,6 +22,7 @@ from bench.external.prompts import as_file, numbers_in, prompt_name
 from bench.formatting import visible
 from bench.music.midi import midi_content, read_midi
 from bench.music.notes import LONGEST, Notes
+from bench.runner.contract import stretch
 from bench.storage.samples import Target
 from bench.system.disk import is_folder
 
@@ -60,6 +61,8 @@ class File:
         See :class:`bench.external.prompt_match.Opening`.
     pace : float
         How many times as long as the prompt what was cut off is.
+    span : float
+        How many times as long as the real continuation its own is.
     copies : str
         An earlier file for another piece with the same notes, but for their times.
     """
@@ -74,6 +77,7 @@ class File:
     part: int = 0
     mixed: int = 0
     pace: float = 1.0
+    span: float = 1.0
     copies: str = ""
 
 
@@ -147,7 +151,8 @@ def read_external(
         except DataError as error:
             bad[path.name] = error.message
         else:
-            usable[piece].append(file_and_notes)
+            file, rest = file_and_notes
+            usable[piece].append((replace(file, span=stretch([rest], [targets[piece]])), rest))
     if not usable:
         first = next(iter(bad.items()))
         raise DataError(f"None of {len(paths)} MIDI files in {folder} can be used; {first[0]}: {first[1]}.")
@@ -210,16 +215,22 @@ def match(paths: Sequence[Path], pieces: int) -> tuple[dict[Path, tuple[int, int
                 f"Name them as the prompts, {prompt_name(0)} to {prompt_name(pieces - 1)}, or give one for each.",
             )
         return {path: (piece, 0) for piece, path in enumerate(paths)}, {}, False
-    taken: dict[tuple[int, int], str] = {}
+    claims: dict[tuple[int, int], list[Path]] = defaultdict(list)
     for path, place in numbers.items():
         if place is None:
             bad[path.name] = f"its name has no piece's number, such as {prompt_name(3)}"
         elif place[0] >= pieces:
             bad[path.name] = f"there are {pieces} pieces, {prompt_name(0)} to {prompt_name(pieces - 1)}"
-        elif place in taken:
-            bad[path.name] = f"its name has the same piece and sample numbers as {taken[place]}"
         else:
-            places[path], taken[place] = place, path.name
+            claims[place].append(path)
+    for place, several in claims.items():
+        exact = [path for path in several if path.name == prompt_name(*place)]  # others may be of an earlier system
+        for path in several:
+            if path in exact or len(several) == 1:
+                places[path] = place
+            else:
+                other = exact[0] if exact else next(one for one in several if one != path)
+                bad[path.name] = f"its name has the same piece and sample numbers as {other.name}"
     return places, bad, True
 
 
@@ -298,7 +309,7 @@ def _refuse_doubt(notes: Notes, begins: Opening, piece: int, prompts: Sequence[N
 
 
 def _check_parts(files: list[File], rule: PromptRule) -> list[File]:
-    """Refuse files of which most begin with a part of their prompt, or mix it with other notes.
+    """Refuse files of which most begin with a part of their prompt, go on with it once more, or mix it with other notes.
 
     If the user says that this counts, each has a remark.
 
@@ -321,11 +332,15 @@ def _check_parts(files: list[File], rule: PromptRule) -> list[File]:
         return files
     if rule == "auto":
         raise UsageError(
-            f"{len(parts)} of {len(files)} files begin with a part of their prompt: of {visible(parts[0].name)}, "
-            f"{part_text(parts[0].part)}.",
+            f"{len(parts)} of {len(files)} files begin with a part of their prompt, or with it twice: of "
+            f"{visible(parts[0].name)}, {_part_text(parts[0])}.",
             f"{DOUBT}.",
         )
-    return [replace(file, remark=f"{part_text(file.part)}: counted nevertheless") if file.part else file for file in files]
+    return [replace(file, remark=f"{_part_text(file)}: counted nevertheless") if file.part else file for file in files]
+
+
+def _part_text(file: File) -> str:
+    return f"the {file.part} notes behind the prompt are the prompt again" if file.prompt_cut else part_text(file.part)
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from bench.external.folder import External
 from bench.external.prompt_match import Start
 from bench.formatting import listed, plural, visible
+from bench.runner.contract import OTHER_SPAN
 
 #: Most files or pieces that a message names; outcome.json has all.
 LISTED = 20
@@ -77,14 +78,17 @@ def treated(external: External) -> str:
 
 
 def paced(external: External) -> list[str]:
-    """Say if prompts in the files are slower or faster than those that were given: then all times and durations may be."""
-    pace = median([file.pace for file in external.files])
-    if 1 / OTHER_PACE <= pace <= OTHER_PACE:
-        return []
-    return [
-        f"the prompts in the files last {pace:.3g} times as long as those that were given (median), and so may what follows: no "
-        "tempo is changed"
-    ]
+    """Say if prompts in the files, or what follows, are slower or faster than what was given: then all times may be."""
+    pace, span = (median(figures) for figures in zip(*((file.pace, file.span) for file in external.files), strict=True))
+    lines = []
+    if not 1 / OTHER_PACE <= pace <= OTHER_PACE:
+        lines.append(
+            f"the prompts in the files last {pace:.3g} times as long as those that were given (median), and so may what follows: "
+            "no tempo is changed"
+        )
+    elif not 1 / OTHER_SPAN <= span <= OTHER_SPAN:
+        lines.append(f"what counts lasts {span:.3g} times as long as the real continuations (median): are its times in seconds?")
+    return lines
 
 
 def copied(external: External) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.music.notes import Notes
-from bench.runner.contract import ONSET_TOLERANCE
+from bench.runner.contract import ONSET_TOLERANCE, TELLING
 
 #: ``prompt``: the prompt's pitches in order, or moved to a grid. ``transposed``: the same, shifted by one interval. ``near``:
 #: nearly the prompt's pitches, in another order, or a part of its notes up to its end. ``other``: none of these.
@@ -27,8 +27,6 @@ PromptRule = Literal["auto", "included", "absent"]
 
 #: Least share of the prompt's pitches, in any order, at which a file that doesn't begin with the prompt is called near it.
 NEARLY = 0.9
-#: Least length of a prompt that can't begin a file by chance. Notes.
-TELLING = 8
 #: Longest time between notes of the prompt that begin together in a file, seconds: an eighth of a beat at 30 beats a minute.
 GRID = 0.25
 #: Longest time between an onset and the prompt's, in seconds, where a part of the prompt is looked for.
@@ -53,8 +51,9 @@ class Opening:
     remark : str
         Why it is suspicious; empty for ``other``, and for ``prompt`` unless the user says that there is none.
     part : int
-        Of ``other``, notes at its beginning that are a part of the prompt up to its end. Music may repeat its last bar: only
-        where most files of a system do, it is the prompt, cut to the system's context, say.
+        Of ``other``, notes at its beginning that are a part of the prompt up to its end; behind a prompt that was cut off, notes
+        that are the prompt again. Music may repeat its last bar, or all of it: only where most files of a system do, it is the
+        prompt, cut to the system's context, say.
     """
 
     start: Start
@@ -117,7 +116,9 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
         return _behind(notes, prompt), replace(begin, remark=found and f"{found}: counted nevertheless"), False
     if begin.rest is not None and (rule == "included" or begin.start == "prompt"):
         remark = f"{begin.remark}: cut off" if begin.remark else ""
-        return begin.rest, Opening(begin.start, begin.rest, remark), True
+        size = len(prompt) if len(prompt) >= TELLING and len(begin.rest) >= len(prompt) else 0
+        again = size if np.array_equal(begin.rest.pitch[:size], prompt.pitch[:size]) else 0
+        return begin.rest, Opening(begin.start, begin.rest, remark, part=again), True
     if rule == "included" and begin.part:
         rest = _moved(notes[begin.part :], float(notes.onset[begin.part - 1]), prompt)
         return rest, Opening("near", None, f"{part_text(begin.part)}: cut off"), True

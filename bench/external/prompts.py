@@ -50,9 +50,9 @@ class _Exported(Stored):
         return f"the spec {self.spec} at scale {self.scale}, dataset {self.dataset.name}"
 
 
-def prompt_name(piece: int) -> str:
-    """Name the file of a piece, counted from 0 as in targets.npz."""
-    return f"prompt-{piece:03}.mid"
+def prompt_name(piece: int, sample: int = 0) -> str:
+    """Name the file of a piece, counted from 0 as in targets.npz, and of a further sample of it."""
+    return f"prompt-{piece:03}{f'-{sample}' if sample else ''}.mid"
 
 
 def numbers_in(stem: str) -> tuple[int, int] | None:

@@ -114,8 +114,9 @@ class Notes:
     __hash__ = None  # type: ignore[assignment]
 
     def shifted(self, seconds: float) -> Notes:
-        """Copy the notes, `seconds` later."""
-        return Notes(self.onset + seconds, self.duration, self.pitch, self.velocity)
+        """Copy the notes, `seconds` later: sorted again, as rounding may bring onsets together, and none of no length."""
+        onset = self.onset + seconds
+        return Notes.from_columns(onset, np.maximum(self.duration, np.spacing(onset)), self.pitch, self.velocity)
 
 
 def check_columns(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.report.histories import best_entry, histories, score_name
+from bench.scoring.grid_search import SCORES
 from bench.scoring.table import REAL, Row
 from bench.storage.outcome import MOST_SHARE, Epoch
 
@@ -171,6 +172,14 @@ def _any_training(rule: Callable[[Sequence[Epoch]], bool]) -> Callable[[Row, Map
     return lambda row, values: row.kind == "model" and any(rule(h.entries) for trial in row.done for h in histories(trial))
 
 
+def _repeats_a_training(row: Row, values: Mapping[str, float]) -> bool:
+    """Whether two seeds logged the same, in two evaluations or more: a row that counts logs one, and may be the same."""
+    trainings = [[h.entries for h in histories(trial) if len(h.entries) > 1] for trial in row.done if row.kind == "model"]
+    names = ("fold", "loss", *SCORES)
+    logged = [tuple(str(_logged(entries, name)) for entries in each for name in names) for each in trainings if each]
+    return len(set(logged)) < len(logged)
+
+
 def _by_bits(history: Sequence[Epoch]) -> bool:
     return _validation(history)[0] == BITS
 
@@ -229,6 +238,12 @@ FLAGS = (
         "In at least one training the best evaluation was in the first half of the budget: the rest of it bought nothing, and "
         "this training may stand apart from the others.",
         _any_training(best_early),
+    ),
+    Flag(
+        "the same training under several seeds",
+        "Trainings of different seeds logged the same values, digit by digit, as where a plug-in sets a seed of its own instead "
+        "of run.seed. Its intervals, ranks and tests say nothing of other trainings.",
+        _repeats_a_training,
     ),
     Flag(
         TARGET,

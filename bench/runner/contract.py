@@ -17,6 +17,12 @@ from bench.storage.samples import Target
 #: Tolerance for onsets, seconds: some models compute them in float32 or in MIDI ticks.
 ONSET_TOLERANCE = 1e-3
 
+#: Least length of a prompt that can't begin anything else by chance. Notes.
+TELLING = 8
+
+#: How many times as long as real continuations, or as short, generated ones are that are told to be in another unit of time.
+OTHER_SPAN = 30
+
 
 def check_fingerprint(plugin: Plugin, given: object) -> str:
     """Refuse an identity of music or weights that is no text, such as the None of a forgotten `return`: it would never change.
@@ -30,6 +36,15 @@ def check_fingerprint(plugin: Plugin, given: object) -> str:
         said = "an empty text" if given == "" else f"a {type(given).__name__}"
         raise PluginError(f"{plugin.path}: fingerprint() returned {said}; it must be a text that changes with the files.")
     return given
+
+
+def stretch(parts: Sequence[Notes], targets: Sequence[Target]) -> float:
+    """Compute how many times as long as their targets continuations are, from their first onset to their last: the median.
+
+    1 where no two notes of a target, or of any continuation, are apart.
+    """
+    own, real = ([float(np.ptp(notes.onset)) for notes in music] for music in (parts, [target.target for target in targets]))
+    return float(np.median([one / other for one, other in zip(own, real, strict=True) if one and other] or [1.0]))
 
 
 def check_samples(parts: object, targets: Sequence[Target], n_notes: int, takes_prompt: bool) -> None:

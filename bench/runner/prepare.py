@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -61,6 +62,12 @@ MIDI_PIECES = 3
 
 #: Files left out that are recorded at most, and characters of each name and reason.
 MOST_LISTED, LONGEST_LISTED = 100_000, 200
+
+#: Median duration of notes, seconds, that music may have.
+SHORT, LONG = 0.005, 10.0
+
+#: Share of notes that may begin where another of the same pitch does, as where two instruments play one part.
+MOST_AGAIN = 0.1
 
 #: Shortest interval between two progress events, seconds.
 PROGRESS_EVERY = 0.1
@@ -137,6 +144,8 @@ class Source:
             emit({"event": "message", "text": f"{folder} can't be searched ({why}): left out"})
         if source is not None and self.needs == "folder" and len(self.data) > 1:
             emit({"event": "message", "text": f"{self.plugin.name} reads {source} alone, of {len(self.data)} folders of music"})
+        if source is not None and self.needs == "folder" and self.data and not any(map(source.is_relative_to, self._given)):
+            emit({"event": "message", "text": f"{self.plugin.name} reads {source}, as its options say, and no folder of --data"})
         if source is not None or self.needs == "nothing":
             return source
         name, looked = self.plugin.name, ", ".join(map(str, self.data))
@@ -186,6 +195,11 @@ class Source:
         return found
 
     @property
+    def _given(self) -> list[Path]:
+        """The user's folders, as a plug-in may name what is in one."""
+        return [path for folder in self.data for path in (folder.absolute(), folder.resolve())]
+
+    @property
     def _own(self) -> list[Path]:
         """Where a download may be found."""
         return [self.downloads, self.downloads.parent]
@@ -232,6 +246,7 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             key = corpus_key(source, job["dataset"]["options"], folder)
         path, corpus = _corpus(source, folder, key, job, emit, unreadable, alone=alone)
     if source.needs == "folder" and folder is not None:
+        _check_sees_files(source, job["dataset"]["options"], key, corpus)
         corpus = replace(corpus, skipped=_with_closed(corpus, folder))
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
@@ -254,6 +269,26 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         **targets.facts,
         "targets": file_digest(file),
     }
+
+
+def _check_sees_files(source: Source, options: Mapping[str, Any], key: str, corpus: Corpus) -> None:
+    """Refuse a fingerprint that an empty folder has too: the music of another folder would be taken for this one's.
+
+    Raises
+    ------
+    PluginError
+        Names the plug-in's file.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as empty:
+        try:
+            blind = corpus_key(source, options, Path(empty)) == key
+        except Exception:  # it may refuse an empty folder
+            return
+    if blind and (corpus.train or corpus.validation or corpus.test):
+        raise PluginError(
+            f"{source.plugin.path}: fingerprint() is the same for an empty folder: it doesn't say what music there is.",
+            "Make it of the files, such as of their names and bench.api.midi_digest() of each.",
+        )
 
 
 def _with_closed(corpus: Corpus, folder: Path) -> tuple[Skipped, ...]:
@@ -320,6 +355,8 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
     at = np.linspace(0, len(usable) - 1, min(protocol.pieces, len(usable)))
     chosen = [usable[i] for i in np.round(at).astype(int)]
     folds = () if protocol.folds is None else deal(corpus.test, chosen, protocol)
+    targets = tuple(_target(i, corpus.test[i], protocol) for i in chosen)
+    odd = _odd_notes([part for target in targets for part in (target.prompt, target.target)])
     _check_storable(max((len({*fold.test} & {*chosen}) for fold in folds), default=len(chosen)), protocol)
     facts = {
         "corpus_key": key,
@@ -331,7 +368,7 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         "used": len(chosen),
         "too_short": len(corpus.test) - len(usable),
         "skipped_files": len(corpus.skipped),
-        "remarks": [*corpus.remarks, *_remarks(corpus, protocol, usable)],
+        "remarks": [*corpus.remarks, *_remarks(corpus, protocol, usable), *odd],
         "entropy": corpus.entropy,
         "noise": corpus.noise,
     }
@@ -341,9 +378,9 @@ def choose(corpus: Corpus, protocol: Protocol, key: str) -> Targets:
         known = {index: fold.number for fold in folds for index in fold.test}
         places = [known.get(index) for index in range(len(corpus.test))]
         remarks = [*fold_remarks(folds, own_split, short, needed), *_learned(corpus.test, places, usable)]
-        facts["remarks"] = [*corpus.remarks, *remarks, *_few(protocol, len(usable)), *_unequal(corpus.test)]
+        facts["remarks"] = [*corpus.remarks, *remarks, *_few(protocol, len(usable)), *_unequal(corpus.test), *odd]
     return Targets(
-        tuple(_target(i, corpus.test[i], protocol) for i in chosen),
+        targets,
         test_pieces=len(corpus.test),
         usable=len(usable),
         facts=facts,
@@ -568,6 +605,23 @@ def _content(notes: Notes) -> bytes:
     """Hash pitches from the first one and times from the first onset, to a millisecond; augmentation changes velocities too."""
     times = np.rint(1000 * np.stack([notes.onset - notes.onset[:1].sum(), notes.duration])).astype(np.int64)
     return hashlib.sha256(b"".join(part.tobytes() for part in (times, notes.pitch - notes.pitch[:1]))).digest()
+
+
+def _odd_notes(parts: Sequence[Notes]) -> list[str]:
+    """Remark on notes that no music has: in another unit of time, or padding."""
+    durations = np.concatenate([notes.duration for notes in parts])
+    keys = [np.stack([notes.onset, notes.pitch]) for notes in parts]
+    again = sum(int((key[:, 1:] == key[:, :-1]).all(0).sum()) for key in keys)
+    sentences = []
+    if not SHORT <= (usual := float(np.median(durations))) <= LONG:
+        than = "less" if usual < SHORT else "longer"
+        sentences.append(f"half of the notes last {usual:.3g} s or {than}: are their times in seconds?")
+    if again > MOST_AGAIN * len(durations):
+        sentences.append(
+            f"{again / len(durations):.0%} of the notes strike a key that another strikes at that moment: is there padding, or a "
+            "part twice?"
+        )
+    return sentences
 
 
 def _unequal(pieces: Sequence[Piece]) -> list[str]:

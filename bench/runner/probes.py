@@ -305,6 +305,42 @@ def check_followed(parts: Sequence[NDArray[np.float64]], followed: Followed, uni
         )
 
 
+def shortest(pieces: Sequence[Piece]) -> int | None:
+    """Choose a piece to ask for by itself, the shortest of two notes or more that isn't the first; None if there is none."""
+    places = [i for i, piece in enumerate(pieces) if i and len(piece.notes) > 1]
+    return min(places, key=lambda i: len(pieces[i].notes), default=None)
+
+
+def check_alone(alone: NDArray[np.float64], given: NDArray[np.float64], unit: str) -> None:
+    """Refuse other log probabilities of a piece among others than by itself.
+
+    As where they are normalised over the pieces, padding counts, or something is carried from piece to piece.
+
+    Parameters
+    ----------
+    alone, given : ndarray
+        Of a piece by itself, and among the held-out ones.
+    unit : {"note", "frame", "event"}
+
+    Raises
+    ------
+    TrialError
+        Gives the largest difference.
+    """
+    if alone.shape == given.shape:
+        with np.errstate(invalid="ignore"):  # where both have no probability
+            differs = float(np.abs(alone - given).max(initial=0.0))
+        if differs <= FOLLOWING:
+            return
+        by = f" (by up to {differs:.3g} nats)"
+    else:
+        by = f" ({len(given)} {unit}s, {len(alone)} alone)"
+    raise TrialError(
+        f"log_likelihood() gives a piece among others other log probabilities{by} than by itself.",
+        "Is a softmax or a normalisation over the pieces of a batch, or is padding not masked?",
+    )
+
+
 def check_noise(
     parts: Sequence[NDArray[np.float64]],
     noise: Mapping[str, float] | None,

@@ -46,17 +46,19 @@ from bench.plugins.header import Plugin
 from bench.plugins.uncached import check_unchanged, expect, import_packages_from_source
 from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
-from bench.runner.contract import ONSET_TOLERANCE, check_likelihood, check_samples
+from bench.runner.contract import ONSET_TOLERANCE, OTHER_SPAN, TELLING, check_likelihood, check_samples, stretch
 from bench.runner.folds import Division, choose_division
 from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
 from bench.runner.probes import (
     LEAST_IN_ALL,
     Alternatives,
     alternatives,
+    check_alone,
     check_followed,
     check_noise,
     followed_otherwise,
     other_pitches,
+    shortest,
 )
 from bench.runner.training import TrainingRun, limits, rate
 from bench.runner.weights import make_model
@@ -97,6 +99,9 @@ MOST_FACTS = 1 << 20
 
 #: Seconds, and share of the training time, that `fit` may take before the training clock starts, such as to build a network.
 _SETUP, _SETUP_SHARE = 30.0, 0.5
+
+#: How many times as many notes as in its passes over the music a training may log, or as few, such as of excerpts.
+_OTHER_NOTES = 4
 
 #: Share of the held-out notes that may be certain in all fields.
 _MOST_CERTAIN = 0.02
@@ -182,6 +187,8 @@ class TrialTask:
         self.remarks: list[str] = []
         #: What the model's likelihoods are over.
         self.unit: prediction.Unit = "note"
+        #: A held-out piece with its log probabilities as given among the others.
+        self.among: tuple[Piece, NDArray[np.float64]] | None = None
         #: Name of the model's axis of randomness: all reference rows share one.
         self.axis = self.trial.model
         #: Modules that its model requires, and installed ones that it imports besides: the versions of both are recorded.
@@ -386,6 +393,13 @@ class TrialTask:
             )
         elif run.history and not budget.in_epochs and not training.held_to_budget:
             self._remark(f"The model took {training.share:.3g} times the budget: its row isn't one at this budget.")
+        passes, logged = training.epochs or 0, int(training.notes or 0)
+        by_passes = passes * run.training_notes
+        if by_passes and logged and not 1 / _OTHER_NOTES < by_passes / logged < _OTHER_NOTES:
+            self._remark(
+                f"fit() logged {plural(logged, 'note')} in {passes:.3g} passes over "
+                f"{plural(run.training_notes, 'training note')}. Are they notes, not windows or batches, and since the last log?"
+            )
         if (uncounted := run.seconds_before or 0.0) > max(_SETUP, _SETUP_SHARE * (training.seconds or 0.0)):
             self._remark(
                 f"fit() took {uncounted:.0f} seconds before run.begin(), which neither the budget nor the training time counts. "
@@ -430,8 +444,9 @@ class TrialTask:
             parts, spent = timed(sample)
             seconds += spent
             check_samples(parts, targets, protocol.notes, takes_prompt)
-            if takes_prompt and not sample:
-                self._say_off_by_one(parts, targets)
+            if not sample and trial.kind == "model":
+                self._say_odd(parts, targets if takes_prompt else ())
+                self._say_strange(parts, targets)
             # Copies: a model may use its arrays again, whose views :class:`Notes` may hold.
             generated |= {(piece, sample): _copy(notes) for piece, notes in enumerate(parts)}
         notes = len(generated) * (trial.harmony.written(protocol.notes) if trial.harmony else protocol.notes)
@@ -443,17 +458,41 @@ class TrialTask:
         )
         return generated, generation
 
-    def _say_off_by_one(self, parts: Sequence[Notes], targets: Sequence[Target]) -> None:
-        """Say if most continuations begin with the note that their prompt ends with, so that each is compared with the next."""
-        ends = [(notes[:1], target.prompt[-1:]) for notes, target in zip(parts, targets, strict=True) if len(target.prompt)]
+    def _say_odd(self, parts: Sequence[Notes], targets: Sequence[Target]) -> None:
+        """Say if most continuations begin with their prompt, or the note that it ends with: each is compared with others then."""
+        most = max(1, len(targets) / 2)
+        pairs = [(notes, target.prompt) for notes, target in zip(parts, targets, strict=False) if len(target.prompt)]
+        of = plural(len(pairs), "continuation")
+        ends = [(notes[:1], prompt[-1:]) for notes, prompt in pairs]
         same = sum(
             bool(first.pitch[0] == last.pitch[0]) and abs(float(first.onset[0] - last.onset[0])) <= ONSET_TOLERANCE
             for first, last in ends
         )
-        if same > max(1, len(ends) / 2):
+        if same > most:
             self._remark(
-                f"begins {same} of {plural(len(ends), 'continuation')} with the note that the prompt ends with, at its onset: "
-                "generate() may return the prompt's last note too"
+                f"begins {same} of {of} with the note that the prompt ends with, at its onset: generate() may return the "
+                "prompt's last note too"
+            )
+        sizes = [min(len(notes), len(prompt)) for notes, prompt in pairs]
+        again = sum(
+            size >= TELLING and np.array_equal(notes.pitch[:size], prompt.pitch[:size])
+            for (notes, prompt), size in zip(pairs, sizes, strict=True)
+        )
+        if again > most:
+            self._remark(f"begins {again} of {of} with the prompt again: generate() may return it too, or instead")
+
+    def _say_strange(self, parts: Sequence[Notes], targets: Sequence[Target]) -> None:
+        """Say if most continuations are one, or far longer or shorter than the real ones, such as of onsets in ticks."""
+        copies = len(parts) - len({notes.pitch.tobytes() + notes.velocity.tobytes() for notes in parts})
+        if copies > (len(parts) - 1) / 2:
+            self._remark(
+                f"writes the same notes for several pieces: {copies} of {len(parts)} continuations have those of another. Is the "
+                "prompt passed over, or a generator seeded anew for each?"
+            )
+        span = stretch(parts, targets)
+        if not 1 / OTHER_SPAN <= span <= OTHER_SPAN:
+            self._remark(
+                f"writes continuations that last {span:.3g} times as long as the real ones (median): are they in seconds?"
             )
 
     def _conductor(self, model: Model, targets: Sequence[Target], division: Division, takes_prompt: bool) -> Conductor | None:
@@ -506,6 +545,8 @@ class TrialTask:
             self._remark(f"has no likelihood: {error.message}")
             return ()
         check_likelihood(parts, pieces, self.unit, _codec(model))
+        if (at := shortest(pieces)) is not None:
+            self.among = pieces[at], np.array(parts[at], np.float64)
         if self.unit == "note":
             check_noise(parts, division.corpus.noise, division.corpus.entropy, kind, _codec(model))
             self._say_certain(parts)
@@ -536,6 +577,8 @@ class TrialTask:
             parts = [part for piece in followed.asked for part in self._ask(model, [piece])]
             if len(parts) == len(followed.asked):
                 check_followed(parts, followed, self.unit)
+        if self.among and (alone := self._ask(model, [self.among[0]])):
+            check_alone(alone[0], self.among[1], self.unit)
 
     def _say_certain(self, parts: Sequence[NDArray[Any]]) -> None:
         """Say if many notes have exactly the probability 1, as those behind a context that a loop leaves at 0."""

@@ -67,6 +67,16 @@ def test_small_folder_fills_every_split(tmp_path: Path, quiet: Quiet) -> None:
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (1, 1, 1)
 
 
+def test_folders_that_are_named_as_splits_are_no_splits_and_it_is_said(tmp_path: Path, quiet: Quiet) -> None:
+    """What another system learned from, in train/, was compared, without a word."""
+    for i in range(6):
+        (tmp_path / "all" / ("train", "Test", "other")[i % 3]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / ("train", "Test", "other")[i % 3] / f"{i}.mid").write_bytes(midi_bytes(music(i)))
+    said = "The folders Test, train are not taken for splits: each file's split is by a hash of its content."
+    assert said in Folder().load(tmp_path, quiet).remarks
+    assert said not in Folder().load(tmp_path / "all" / "train", quiet).remarks
+
+
 def test_folder_find(files: Path, tmp_path: Path) -> None:
     assert Folder().find([tmp_path / "none", files]) == files
     assert Folder(path=str(files)).find([]) == files

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -107,6 +109,19 @@ def test_a_redirect_on_the_same_server_is_followed(server: Server) -> None:
     url = server.put("start", Answer(status=302, headers={"Location": "/end"}))
     server.put("end", b"end")
     assert web.Client(server.url).get(url) == b"end"
+
+
+def test_the_body_of_a_redirect_is_not_read(server: Server) -> None:
+    """Of 1 MB in gzip it was a gigabyte, and of an endless one all memory: requests reads it, whatever is asked for."""
+    zeros = gzip.compress(bytes(64 << 20))
+    answer = Answer(zeros, status=302, headers={"Location": "/end", "Content-Encoding": "gzip"})
+    url = server.put("start", answer)
+    server.put("end", b"end")
+    tracemalloc.start()
+    assert web.Client(server.url).get(url) == b"end"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 def test_servers_of_a_dataset() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -238,6 +239,21 @@ def test_a_series_that_is_counted_from_1_is_no_runs(folder: Path) -> None:
     assert by_name
     assert {path.name: piece for path, (piece, _) in places.items()} == {f"piece-{n:03}.mid": n for n in range(12) if n != 5}
     assert list(bad) == ["piece-5.mid"]
+
+
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [
+        (["old-prompt-000.mid", "prompt-000.mid"], ["prompt-000.mid"]),
+        (["a-prompt-000.mid", "b-prompt-000.mid", "prompt-001.mid"], ["prompt-001.mid"]),
+        (["old-prompt-000-1.mid", "prompt-000-1.mid"], ["prompt-000-1.mid"]),
+    ],
+)
+def test_of_several_files_for_one_piece_the_one_with_its_very_name_is_taken(names: list[str], used: list[str]) -> None:
+    """One of an earlier system was, as `o` is before `p`; of two others nobody can know which was meant."""
+    places, bad, _ = match([Path(name) for name in names], 3)
+    assert [path.name for path in places] == used
+    assert sorted(bad) == [name for name in names if name not in used]
 
 
 def test_names_that_stand_for_nothing_are_bad() -> None:
@@ -501,6 +517,26 @@ class TestTheRuleForPrompts:
         found = read_external(folder, targets, N)
         assert [f.remark for f in found.files] == [""] * 3
         assert found.notes[0, 0].pitch[0] == 68
+
+    def test_a_prompt_that_is_there_twice_is_refused(self, folder: Path) -> None:
+        """As where it is put before what a model returned with its prompt."""
+        for name in ("0.mid", "1.mid", "2.mid"):
+            put(folder, name, *LONG, *(LONG if name < "2" else ()), 1, 2, 3, 4, 5, 6, 7, 8)
+        said = "the 8 notes behind the prompt are the prompt again"
+        with pytest.raises(UsageError, match=rf"2 of 3 files begin with a part .* twice: of 0\.mid, {said}"):
+            self.read(folder, "auto")
+        assert [f.remark for f in self.read(folder, "included").files] == [f"{said}: counted nevertheless"] * 2 + [""]
+        put(folder, "1.mid", *LONG, 1, 2, 3, 4, 5, 6, 7, 8)  # one of three may be a repeat
+        assert [f.remark for f in self.read(folder, "auto").files] == [""] * 3
+
+    def test_continuations_in_another_unit_of_time_are_said(self, folder: Path) -> None:
+        real = line(1, 2, 3, 4)
+        targets = [replace(target(0, line(*LONG)), target=real)]
+        for factor, said in ((1.0, False), (20.0, False), (480.0, True)):
+            slow = Notes(4.0 + factor * real.onset, factor * real.duration, real.pitch, real.velocity)
+            (folder / "0.mid").write_bytes(midi_bytes(Notes.concatenate([line(*LONG), slow])))
+            lines = matched(read_external(folder, targets, N))
+            assert any(text.startswith("what counts lasts 480 times as long as the real") for text in lines) == said
 
     def test_a_prompt_among_what_continues_it_is_refused(self, folder: Path) -> None:
         """Written from time 0 as the prompt is, the continuation was read as beginning with notes of both."""

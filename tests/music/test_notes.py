@@ -121,6 +121,15 @@ def test_numbers_of_other_kinds_are_numbers():
     assert notes == Notes.from_columns([0.0, 0.5], [1.0, 0.25], [60, 64], [70, 80])
 
 
+def test_later_notes_are_sorted_again_and_keep_a_length():
+    """Onsets that a sum brings together, of pitches that fall, made a trial with a harmony fail, and a listening test."""
+    notes = Notes.from_columns([7.3, np.nextafter(7.3, 8), 7.4], [1, 1, 1e-15], [64, 48, 50], [80, 81, 82])
+    later = notes.shifted(1000.0)
+    assert (later.pitch.tolist(), later.velocity.tolist()) == ([48, 64, 50], [81, 80, 82])
+    assert later.onset[0] == later.onset[1] == 1007.3
+    assert (later.onset + later.duration > later.onset).all()
+
+
 def test_concatenate_sorts_tracks_together():
     low = Notes.from_columns([0.0, 1.0], [1, 1], [40, 41], [64, 64])
     high = Notes.from_columns([0.0, 0.5], [1, 1], [80, 81], [64, 64])

@@ -95,6 +95,16 @@ def test_one_training_is_enough_for_a_flag_and_the_note_names_the_row(stored: St
     assert "- Validation bits still falling (lstm): In at least one training" in written(folder)["report.md"]
 
 
+@pytest.mark.parametrize(("second", "evaluations", "flagged"), [(8.5, 2, True), (8.6, 2, False), (8.5, 1, False)])
+def test_seeds_that_train_the_same_are_told(stored: Stored, second: float, evaluations: int, flagged: bool) -> None:
+    """A plug-in that sets a seed of its own had the training's variance 0, in intervals, tests and gate."""
+    for seed, last in ((0, 8.5), (1, second)):
+        history = [{"epoch": e, "seconds": float(e + seed), **x} for e, x in enumerate(bits(9.0, last), 1)]
+        stored.add("lstm", seed, moved(1 + seed), training={**done(0, None)["training"], "history": history[-evaluations:]})
+    names = [flag.name for flag in built(stored.close()).flags["lstm"]]
+    assert ("the same training under several seeds" in names) == flagged
+
+
 @pytest.mark.parametrize("end", [math.nan, math.inf, -math.inf])
 def test_a_training_that_ends_in_no_number_is_flagged_as_diverged_alone(stored: Stored, end: float) -> None:
     history = [{"epoch": e, "seconds": 1.0, "loss": x - 4, "validation_bits": x} for e, x in ((1, 9.0), (2, 8.0), (3, end))]

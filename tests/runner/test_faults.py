@@ -501,8 +501,9 @@ def test_an_exact_likelihood_gives_all_pitches_of_a_note_1_at_most(toy: Bench, g
         ("np.tile(uniform, (len(piece.notes), 1)) * (np.arange(len(piece.notes)) > 0)[:, None]", "gives the first note of every"),
         ("np.tile(uniform, (len(piece.notes), 1)) * [1, 1, 1e-9, 1]", "alternatives for the time of one note"),
         ("np.tile(uniform, (len(piece.notes), 1)) * (1 + self.asked())", "other log probabilities .* the second time"),
+        ("np.tile(-np.log([len(pieces) + 1e-9] * 4), (len(piece.notes), 1))", "a piece among others other .* than by itself"),
     ],
-    ids=["a mask is missing", "the first note is left out", "a field is seen", "it learns"],
+    ids=["a mask is missing", "the first note is left out", "a field is seen", "it learns", "a softmax over the pieces"],
 )
 def test_a_trial_fails_whose_likelihood_is_none(toy: Bench, gives: str, said: str) -> None:
     own = toy.folder / "probed.py"
@@ -560,6 +561,26 @@ def test_notes_that_are_left_at_0_are_told(toy: Bench, behind: str, said: bool) 
     assert any("held-out notes exactly the probability 1, in all fields" in text for text in remarks) == said
 
 
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("[Notes.concatenate([prompt, notes])[:n].shifted(prompt.onset[-1]) for prompt in prompts]", "with the prompt again: "),
+        (
+            "[Notes(500 * notes.onset + 10, notes.duration, notes.pitch, notes.velocity) for _ in prompts]",
+            "times as long as the real",
+        ),
+        ("[notes for _ in prompts]", "writes the same notes for several pieces: 1 of 2 continuations"),
+    ],
+)
+def test_continuations_that_are_none_are_told(toy: Bench, made: str, said: str) -> None:
+    source = (PLUGINS / "models" / "faulty.py").read_text()
+    own = toy.folder / "odd.py"
+    own.write_text(source.replace("        return made\n", f"        n = n_notes\n        return {made}\n"))
+    toy.write({"odd": {"params": {"how": "nothing"}}}, protocol=PROTOCOL | {"prompt": 8})
+    assert toy.run(plugins=[PLUGINS, own]).failed == 0
+    assert [text for text in toy.outcome("odd")["remarks"] if said in text]
+
+
 def test_a_continuation_that_is_off_by_one_is_told(toy: Bench) -> None:
     toy.write({"faulty": {"params": {"how": "off by one"}}})
     assert toy.run().failed == 0
@@ -575,6 +596,7 @@ def test_a_continuation_that_is_off_by_one_is_told(toy: Bench) -> None:
         ("pass", "Path('best.pt').write_bytes(b'weights')", "While it trained, best.pt in the current folder changed."),
         ("Path('table.csv').touch()", "(run.folder / 'best.pt').touch()", None),
         ("time.sleep(0.5)", "pass", "fit() took "),
+        ("pass", "run.log(1, loss=1.0, notes=2, passes=3.0)", "fit() logged 2 notes in 3 passes over "),
     ],
 )
 def test_what_no_budget_counts_and_what_trials_share_is_told(

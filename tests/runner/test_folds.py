@@ -191,6 +191,30 @@ class TestChoose:
         remarks = choose(given, Protocol(prompt=1, notes=3), "key").facts["remarks"]
         assert any(text.startswith("1 of 1 held-out piece is among the music that models learn from") for text in remarks)
 
+    @pytest.mark.parametrize(
+        ("scale", "padding", "said"),
+        [
+            (1.0, 0, []),
+            (1000.0, 0, ["half of the notes last 250 s or longer: are their times in seconds?"]),
+            (1e-3, 0, ["half of the notes last 0.00025 s or less: are their times in seconds?"]),
+            (1.0, 2, ["17% of the notes strike a key that another strikes at that moment: is there padding, or a part twice?"]),
+        ],
+    )
+    @pytest.mark.parametrize("folds", [None, "leave-one-out"])
+    def test_notes_in_other_units_and_padding_are_remarked_on(
+        self, folds: str | None, scale: float, padding: int, said: list[str]
+    ) -> None:
+        """Notes in ticks cost 2.7 bits less, as all durations are of one class; padding costs next to none."""
+
+        def given(name: str, first: int) -> Piece:
+            some = notes([first, 52, 53, 55, *[57] * padding])
+            onset = np.minimum(some.onset, some.onset[: 5 if padding else 4][-1]) * scale
+            return Piece(Notes.from_columns(onset, some.duration * scale, some.pitch, some.velocity), name)
+
+        music = corpus([given("t", 40)], [given("v", 41)], [given("a", 42)])
+        stored = choose(music, Protocol(prompt=1, notes=3 + padding, folds=folds), "key")
+        assert [text for text in stored.facts["remarks"] if "of the notes" in text] == said
+
     @pytest.mark.parametrize(("folds", "most"), [(None, 6), (2, 3)])
     def test_samples_that_can_not_be_stored_are_refused_before_anything_is_trained(self, folds: int | None, most: int) -> None:
         """Of the pieces of one trial, which are those of a fold."""

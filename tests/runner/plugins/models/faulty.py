@@ -143,7 +143,8 @@ class Model(bench.api.Model):
         notes = Notes(start + np.arange(n) * 0.1, np.full(n, 0.1), np.full(n, 72 if fork else 60), np.full(n, 64))
         if self.how == "few":
             return [notes]
-        made = [[60] * n if self.how == "type" else notes for _ in prompts]
+        each = [Notes(notes.onset, notes.duration, notes.pitch + i % 8, notes.velocity) for i in range(len(prompts))]
+        made = [[60] * n if self.how == "type" else own for own in each]
         if self.how == "off by one":
             return [Notes.concatenate([prompt[-1:], notes[1:]]) for prompt in prompts]
         if self.how == "in place":
