@@ -11,9 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from bench.api import DataError
-
-from ._connections import RefusedError, Watch, watched_session
+from bench.api import DataError, RefusedError, Watch, watched_session
 
 if TYPE_CHECKING:
     from requests import Response

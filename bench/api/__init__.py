@@ -42,6 +42,7 @@ from bench.music.midi import midi_bytes, midi_content, read_midi, walk
 from bench.music.notes import FIELDS, Notes
 from bench.music.reading import Reading, midi_digest, read_midi_files
 from bench.music.ticks import Ticks, from_score, from_ticks, to_score, to_ticks
+from bench.system.connections import RefusedError, Watch, watched_session
 from bench.system.disk import DamagedFileError, read_sealed, write_file, write_sealed
 
 __all__ = [
@@ -59,12 +60,14 @@ __all__ = [
     "PluginError",
     "Progress",
     "Reading",
+    "RefusedError",
     "Run",
     "Skipped",
     "Splits",
     "Ticks",
     "TrialError",
     "Verified",
+    "Watch",
     "compared",
     "content_digest",
     "download",
@@ -83,6 +86,7 @@ __all__ = [
     "to_score",
     "to_ticks",
     "walk",
+    "watched_session",
     "write_file",
     "write_sealed",
 ]

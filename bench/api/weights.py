@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from bench.api.dataset import Progress, Verified
 from bench.errors import DataError
+from bench.system.connections import RefusedError, Watch, watched_session
 
-#: Bytes read at once; seconds without an answer, or with fewer bytes a second, after which a server is given up; most bytes.
-PIECE, PATIENCE, SLOWEST, MOST = 1 << 16, 60, 1_000, 64 << 30
+if TYPE_CHECKING:
+    from requests import Response, Session
+
+#: Bytes that a server must send within so many seconds, as well as its answer's beginning; most bytes; most redirects.
+PIECE, PATIENCE, MOST, MOST_REDIRECTS = 1 << 16, 60.0, 64 << 30, 5
 
 
 def download(url: str, sha256: str, target: Path, progress: Progress, most: int = MOST) -> None:
     """Download a file of known content, unless `target` has it already.
+
+    Redirects lead to any server, as those of a hub do, but never from https to http nor from a public address to a private one.
 
     Parameters
     ----------
@@ -37,6 +42,8 @@ def download(url: str, sha256: str, target: Path, progress: Progress, most: int 
         If it can't be downloaded or written, is larger than `most`, or has another checksum (both are named). Then `target` is
         as before.
     """
+    from urllib3.exceptions import HTTPError
+
     if target.is_file() and file_sha256(target) == sha256:
         return
     if not url.startswith(("http://", "https://")):
@@ -44,15 +51,12 @@ def download(url: str, sha256: str, target: Path, progress: Progress, most: int 
     partial = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        digest, begun = hashlib.sha256(), time.monotonic()
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer, partial.open("wb") as out:
+        digest, watch = hashlib.sha256(), Watch()
+        with watched_session(watch) as session, _open(session, watch, url) as answer, partial.open("wb") as out:
             total = int(answer.headers.get("Content-Length") or 0)
-            while piece := answer.read(PIECE):
+            while piece := _read(answer, watch):
                 out.write(piece)
                 digest.update(piece)
-                waited = time.monotonic() - begun
-                if waited > PATIENCE and out.tell() < SLOWEST * waited:
-                    raise DataError(f"{url} sent {out.tell():,} bytes in {waited:.0f} s.", "Try again later.")
                 if out.tell() > most:
                     raise DataError(f"{url} has more than {most:,} bytes.", "It is not the expected file.")
                 progress(out.tell(), total, f"downloading {target.name}")
@@ -67,10 +71,34 @@ def download(url: str, sha256: str, target: Path, progress: Progress, most: int 
                 "It was changed or damaged in transit. Try again.",
             )
         partial.replace(target)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except TimeoutError as error:
+        raise DataError(f"{url} sent no {PIECE:,} bytes in {PATIENCE:.0f} s.", "Try again later.") from error
+    except (OSError, RefusedError, HTTPError, ValueError) as error:  # those of requests are OSErrors
         raise DataError(f"{url} could not be downloaded to {target}: {error}.", "Try again later.") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _open(session: Session, watch: Watch, url: str) -> Response:
+    """Ask for the address, and for those that it redirects to."""
+    session.headers["Accept-Encoding"] = "identity"
+    for _ in range(MOST_REDIRECTS + 1):
+        with watch.deadline(PATIENCE):
+            answer = session.get(url, stream=True, timeout=PATIENCE, allow_redirects=False)
+        if not answer.is_redirect:
+            answer.raise_for_status()
+            return answer
+        answer.close()
+        url, earlier = urljoin(url, answer.headers["Location"]), url
+        if not url.startswith("https://" if earlier.startswith("https://") else ("http://", "https://")):
+            raise ValueError(f"it redirects to {url}")
+    raise ValueError(f"it redirects more than {MOST_REDIRECTS} times")
+
+
+def _read(answer: Response, watch: Watch) -> bytes:
+    with watch.deadline(PATIENCE):
+        piece: bytes = answer.raw.read(PIECE, decode_content=False)
+    return piece
 
 
 def compared(folder: Path, sha256: Mapping[str, str], progress: Progress) -> Verified:

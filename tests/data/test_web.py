@@ -12,12 +12,13 @@ from collections.abc import Iterator
 import pytest
 
 from bench.errors import DataError
+from bench.system import connections
+from bench.system.connections import Watch, is_public
 
 from .conftest import dataset_module
 from .servers import Answer, Server, serving
 
 web = dataset_module("midiworld", "_web")
-connections = dataset_module("midiworld", "_connections")
 
 DRIPS = (
     Answer(b"x" * 1000, slow=0.05, piece=1),
@@ -65,7 +66,7 @@ def test_a_deadline_that_is_kept_has_no_effect_later(server: Server) -> None:
 
 
 def test_a_deadline_that_passes_as_its_block_ends_cuts_nothing_later() -> None:
-    watch, passed = connections.Watch(), threading.Event()
+    watch, passed = Watch(), threading.Event()
     cut = watch._cut
 
     def slow_cut() -> None:
@@ -140,12 +141,12 @@ def test_no_connection_from_a_public_address_to_a_private_one(
 ) -> None:
     """As where a name server answers with an address inside. 127.0.0.1 stands for a public one."""
     monkeypatch.setattr(connections, "is_public", lambda address: address == "127.0.0.1")
-    session = connections.watched_session(connections.Watch())
+    session = connections.watched_session(Watch())
     assert session.get(server.put("a", b"fine")).content == b"fine"
     with pytest.raises(connections.RefusedError, match=r"127\.0\.0\.2, a private address"):
         session.get(other.put("secret", b"secret"))
     assert other.asked == []
-    assert connections.watched_session(connections.Watch()).get(other.url + "secret").content == b"secret", "a user's own mirror"
+    assert connections.watched_session(Watch()).get(other.url + "secret").content == b"secret", "a user's own mirror"
 
 
 @pytest.mark.parametrize(
@@ -178,4 +179,4 @@ def test_no_connection_from_a_public_address_to_a_private_one(
     ],
 )
 def test_public_addresses(address: str, public: bool) -> None:
-    assert connections.is_public(address) is public
+    assert is_public(address) is public

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
+import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +148,43 @@ def test_a_file_without_end_is_given_up(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has more than 1,000 bytes"):
         download(f"{server.url}pitch.txt", SUM, tmp_path / "pitch.txt", quiet, most=1_000)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(PITCH * 1000, slow=0.05, piece=1), r"sent no 65,536 bytes in 0 s"),
+        (Answer(endless_headers=0.05), r"sent no 65,536 bytes in 0 s"),
+        (Answer(gzip.compress(bytes(64 << 20)), 302, {"Location": "/pitch.txt"}), "redirects more than 5 times"),
+        (Answer(b"", 302, {"Location": "file:///etc/passwd"}), "it redirects to file:///etc/passwd"),
+    ],
+)
+def test_a_server_that_drips_or_redirects_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, said: str
+) -> None:
+    """It held a download for ever, or took all memory by the body of a redirect."""
+    monkeypatch.setattr("bench.api.weights.PATIENCE", 0.4)
+    if answer.status == 302:
+        answer = replace(answer, headers={**answer.headers, "Content-Encoding": "gzip"})
+    server.put("pitch.txt", answer)
+    began = time.monotonic()
+    tracemalloc.start()
+    with pytest.raises(DataError, match=said):
+        download(f"{server.url}pitch.txt", SUM, tmp_path / "pitch.txt", quiet)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    assert time.monotonic() - began < 30, "dripping all of it takes 100 s"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_redirect_to_another_server_is_followed(server: Server, tmp_path: Path) -> None:
+    """As that of a hub to where its files are."""
+    with serving("127.0.0.2") as other:
+        other.put("pitch.txt", PITCH)
+        server.put("pitch.txt", Answer(b"", 302, {"Location": f"{other.url}pitch.txt"}))
+        download(f"{server.url}pitch.txt", SUM, tmp_path / "pitch.txt", quiet)
+    assert (tmp_path / "pitch.txt").read_bytes() == PITCH
 
 
 def test_weights_that_change_during_a_run_are_not_used(toy: Bench, played: Path, tmp_path: Path) -> None:
