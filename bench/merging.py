@@ -22,7 +22,7 @@ from bench.specs.trials import Trial, in_folds, trial_key, unfold
 from bench.storage.files import FORMAT, DamagedError, NoLocksError, hold, timestamp, write_json
 from bench.storage.outcome import Done
 from bench.storage.records import Call, RunRecord
-from bench.storage.run_folder import RunFolder
+from bench.storage.run_folder import LOG, RunFolder, is_long_log
 from bench.storage.samples import Target
 from bench.storage.stored import first_problem
 from bench.system.disk import copy_file, exists, file_digest
@@ -32,7 +32,7 @@ from bench.system.paths import check_run_name
 _ROWS = ("models", "references", "seeds", "title", "description", "tuned", "search", "extends", "suits", "name")
 
 #: What of a trial's folder belongs to its result.
-_RESULTS = ("outcome.json", "trial.json", "samples.npz", "scores.json", "stderr.log", "stages", "midi")
+_RESULTS = ("outcome.json", "trial.json", "samples.npz", "scores.json", LOG, "stages", "midi")
 
 
 @dataclass(frozen=True)
@@ -280,5 +280,5 @@ def _copy(source: Path, to: Path, names: Iterable[str]) -> None:
     for name in names:
         part = source / name
         for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
-            if file.is_file():
+            if file.is_file() and not is_long_log(file):
                 copy_file(file, to / file.relative_to(source))

@@ -39,7 +39,7 @@ from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import FORMAT, write_json
 from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
 from bench.storage.records import Call, PlannedTrial, RunRecord
-from bench.storage.run_folder import RunFolder, result_digests
+from bench.storage.run_folder import LOG, RunFolder, is_long_log, result_digests
 from bench.storage.samples import Samples, Target, Targets, read_targets, targets_digest, write_samples
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import copy_file
@@ -49,7 +49,7 @@ from bench.system.paths import Places, check_spec_name
 YARDSTICKS = ("real", "shuffle", "median")
 
 #: Files of a trial's folder that its copy in another run needs, beside those that its outcome vouches for.
-_TRIAL_FILES = ("trial.json", "outcome.json", "stderr.log")
+_TRIAL_FILES = ("trial.json", "outcome.json", LOG)
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.+ -]{0,58}[A-Za-z0-9_.+-])?")
 
@@ -237,7 +237,7 @@ def score_beside(
                 write_json(run.trial_dir(key) / "outcome.json", {"format": FORMAT, **outcome.model_dump()})
                 continue
             for file in (*_TRIAL_FILES, *(outcome.digests if isinstance(outcome, Done) else ())):
-                if (base.trial_dir(key) / file).exists():
+                if (base.trial_dir(key) / file).exists() and not is_long_log(base.trial_dir(key) / file):
                     copy_file(base.trial_dir(key) / file, run.trial_dir(key) / file)
         copy_file(base.targets, run.targets)
         prepare.write_targets_as_midi(run.path / "midi", targets)

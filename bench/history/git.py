@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +19,9 @@ from bench.system.disk import MOST_RECORD
 
 #: Seconds that git may take for one answer.
 LONGEST = 120.0
+
+#: Bytes of memory that git may take, and of a message of its that are read.
+MOST_MEMORY, LONGEST_MESSAGE = 2 << 30, 1 << 12
 
 #: A repository may be someone else's: none of its settings may name a program, and nothing is fetched. A folder of a clone that
 #: looks like a repository is none. Only plumbing is called, which verifies no signatures and has no pagers, filters or aliases.
@@ -49,7 +56,12 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     entries, skipped = [], []
     listed = _git(top, "rev-list", "--reverse", "--first-parent", "--format=%H %cI", "HEAD", "--", below).decode().splitlines()
     for commit, when in map(str.split, listed[1::2]):  # before each its header, "commit" and the hash
-        for name in _changed(top, commit, below):
+        try:
+            names = list(_changed(top, commit, below))
+        except UsageError as error:
+            skipped.append(f"{below} at {commit[:10]}: {error.message}")
+            continue
+        for name in names:
             try:
                 data = _blob(top, f"{commit}:{name}", f"{name} at {commit[:10]}")
                 date = "" if when == "%cI" else when  # git leaves the placeholder where a damaged commit has none
@@ -78,14 +90,32 @@ def _git(folder: Path, *words: str) -> bytes:
     settings = [word for setting in CAUTION for word in ("-c", setting)]
     environment = {**git.environment(), "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     command = ["git", "--literal-pathspecs", *settings, "-C", str(folder), *words]
-    try:
-        return subprocess.run(command, capture_output=True, check=True, timeout=LONGEST, env=environment).stdout
-    except FileNotFoundError as error:
-        raise UsageError(
-            "git is not installed.", "Install it, or give --file, a history that `bench history add` wrote."
-        ) from error
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode("utf-8", "replace").strip().splitlines() or ["it failed"]
-        raise UsageError(f"git refused in {folder}: {said[0]}.", "Give a place in a git repository.") from error
-    except subprocess.TimeoutExpired as error:
-        raise UsageError(f"git took longer than {LONGEST:.0f} s in {folder}.", "Give a single baseline file.") from error
+    with tempfile.TemporaryFile() as said, contextlib.ExitStack() as stack:
+        try:
+            asked = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=environment, preexec_fn=_bounded)
+        except FileNotFoundError as error:
+            raise UsageError(
+                "git is not installed.", "Install it, or give --file, a history that `bench history add` wrote."
+            ) from error
+        process = stack.enter_context(asked)
+        clock = threading.Timer(LONGEST, process.kill)
+        stack.callback(clock.cancel)
+        stack.callback(process.kill)
+        clock.start()
+        assert process.stdout is not None
+        answer = process.stdout.read(MOST_RECORD + 1)
+        if len(answer) > MOST_RECORD:
+            raise UsageError(f"git answers more than {MOST_RECORD >> 20} MiB in {folder}.", "Give a single baseline file.")
+        code = process.wait()
+        if code and not clock.is_alive():
+            raise UsageError(f"git took longer than {LONGEST:.0f} s in {folder}.", "Give a single baseline file.")
+        if code:
+            said.seek(0)
+            lines = said.read(LONGEST_MESSAGE).decode("utf-8", "replace").strip().splitlines() or ["it failed"]
+            raise UsageError(f"git refused in {folder}: {lines[0]}.", "Give a place in a git repository.")
+    return answer
+
+
+def _bounded() -> None:
+    """Bound git's own memory: a tree of trees of a few kilobytes may name as many files as one likes."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))

@@ -37,7 +37,7 @@ from bench.storage.samples import (
     unite_samples,
 )
 from bench.storage.stored import first_problem
-from bench.system.disk import DamagedFileError, check_ordinary, exists, file_digest
+from bench.system.disk import MOST_RECORD, DamagedFileError, check_ordinary, exists, file_digest
 
 
 def samples_file(trial: Path, stage: float | None = None) -> Path:
@@ -47,6 +47,15 @@ def samples_file(trial: Path, stage: float | None = None) -> Path:
     'trial/stages/0.25.npz'
     """
     return trial / "samples.npz" if stage is None else trial / "stages" / f"{stage}.npz"
+
+
+#: Name of what a trial's code prints, of any length.
+LOG = "stderr.log"
+
+
+def is_long_log(file: Path) -> bool:
+    """Whether a file is a log that is too long to be copied: it is no result."""
+    return file.name == LOG and file.stat().st_size > MOST_RECORD
 
 
 def result_digests(trial: Path) -> dict[str, str]:

@@ -152,6 +152,32 @@ def test_a_large_file_is_not_read(repository: Path) -> None:
     assert (entries, skipped) == ((), (f"b.json at {made[:10]} is larger than 64 MiB: it is no baseline.",))
 
 
+def test_a_tree_of_trees_of_trees_costs_its_own_commit(repository: Path) -> None:
+    """A few kilobytes name 10^10 files, and git took all memory; the commit after it has none of them."""
+    (repository / "b").mkdir()
+    (repository / "b" / "b.json").write_text("{}")
+    first = commit(repository, "one")
+
+    def tree(lines: str) -> str:
+        command = ["git", "-C", str(repository), "mktree"]
+        return subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout.strip()
+
+    blob = git(repository, "rev-parse", "HEAD:b/b.json")
+    bomb = tree("".join(f"100644 blob {blob}\tf{i}.txt\n" for i in range(10)))
+    for _ in range(9):
+        bomb = tree("".join(f"040000 tree {bomb}\td{i}\n" for i in range(10)))
+    root = tree(f"040000 tree {tree(f'100644 blob {blob}{chr(9)}b.json{chr(10)}040000 tree {bomb}{chr(9)}x{chr(10)}')}\tb\n")
+    second = git(repository, "commit-tree", root, "-p", first, "-m", "two")
+    third = git(repository, "commit-tree", f"{first}^{{tree}}", "-p", second, "-m", "three")
+    git(repository, "update-ref", "HEAD", third)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bench.history.git.MOST_MEMORY", 256 << 20)
+        entries, skipped = read(repository / "b")
+    assert entries == ()
+    said = [f"b/b.json at {first[:10]} is no baseline.", f"b at {second[:10]}", f"b at {third[:10]}"]
+    assert [text.split(":")[0] for text in skipped] == said
+
+
 def test_files_that_git_looks_for_elsewhere(repository: Path, tmp_path: Path) -> None:
     write(repository / "smoke.json", run(lstm=system(pitch_distance=flat(9.0))))
     commit(repository, "take it")

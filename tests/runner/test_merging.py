@@ -1,6 +1,7 @@
 """Runs of one spec, made apart, become the run that one machine would have made."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from bench.merging import merge_runs
 from bench.scoring.score import score_run
 from bench.storage.files import BusyError, hold, write_json
 from bench.storage.run_folder import RunFolder
-from bench.system.disk import MOST_RESULT, DamagedFileError
+from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError
 from bench.verification import verify_run
 
 from .conftest import Bench
@@ -155,6 +156,17 @@ def test_a_link_in_a_trial_leads_nowhere(made: dict[str, Path], tmp_path: Path) 
     merged = merge_runs([made["first"], part], tmp_path / "both")
     assert (len(merged.missing), merged.trials) == (1, 8)
     assert not (merged.folder / "trials" / key).exists()
+
+
+def test_a_log_of_any_length_is_no_result(made: dict[str, Path], tmp_path: Path) -> None:
+    """A trainer that prints for hours made its finished run impossible to merge, for ever."""
+    part = shutil.copytree(made["second"], tmp_path / "part")
+    trial = part / "trials" / RunFolder(part).read().trials[0].key
+    os.truncate(trial / "stderr.log", MOST_RECORD + 1)
+    merged = merge_runs([made["first"], part], tmp_path / "both")
+    assert merged.missing == ()
+    assert (merged.folder / "trials" / trial.name / "outcome.json").exists()
+    assert not (merged.folder / "trials" / trial.name / "stderr.log").exists()
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-9])])
