@@ -31,8 +31,9 @@ from bench.system.paths import check_run_name
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
 _ROWS = ("models", "references", "seeds", "title", "description", "tuned", "search", "extends", "suits", "name")
 
-#: What of a trial's folder belongs to its result.
-_RESULTS = ("outcome.json", "trial.json", "samples.npz", "scores.json", LOG, "stages", "midi")
+#: What of a trial's folder says how it went, and what belongs to its result, for which the outcome vouches.
+_RECORDS = ("outcome.json", "trial.json", LOG)
+_RESULTS = (*_RECORDS, "samples.npz", "scores.json", "stages", "midi")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         copy_file(folders[0].targets, draft.targets)
         _copy(folders[0].path, draft.path, ["midi"])
         for key in planned.keys() & sources.keys():
-            _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS)
+            _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS if key in done else _RECORDS)
         write_json(draft.run_file, {"format": FORMAT, **merged})
         draft.read()
     labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}

@@ -17,12 +17,12 @@ from markupsafe import Markup
 
 from bench.errors import DataError
 from bench.formatting import plural
-from bench.music.midi import read_midi
+from bench.music.midi import MOST_BYTES, read_midi
 from bench.music.notes import Notes
 from bench.report.contents import Report, piece_name
 from bench.report.figures.pianoroll import Extent, describe, piano_roll
 from bench.sound.clips import LONGEST, Source, prompt_notes, sources, stored_clip
-from bench.system.disk import MOST_RESULT, DamagedFileError, read_file
+from bench.system.disk import DamagedFileError, read_file
 
 #: Sound in one page, bytes of base64: room for seven systems and three pieces. Further clips stay in the run's folder.
 PAGE_BYTES = 2_500_000
@@ -77,7 +77,7 @@ def clips(report: Report, most: int = PAGE_BYTES) -> list[ClipGroup]:
     ----------
     report : Report
     most : int
-        Bytes of sound that the page may hold; earlier pieces come first.
+        Bytes of sound and MIDI that the page may hold; earlier pieces come first.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def clips(report: Report, most: int = PAGE_BYTES) -> list[ClipGroup]:
         if piece >= len(report.targets) or all(source.original for source in of_piece):
             continue
         group = _group(piece_name(report.targets[piece]), of_piece, report, most)
-        most -= sum(len(clip.audio or "") for clip in group.clips)
+        most -= sum(_size(clip) for clip in group.clips)
         groups.append(group)
     return groups
 
@@ -120,7 +120,7 @@ def _group(title: str, members: list[Source], report: Report, most: int) -> Clip
     group = []
     for source, notes in pieces:
         clip = _clip(source, notes, title, extent, report, most)
-        most -= len(clip.audio or "")
+        most -= _size(clip)
         group.append(clip)
     return ClipGroup(title, tuple(group))
 
@@ -146,7 +146,7 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
         audio=audio,
         reason=reason,
         mp3=mp3,
-        midi=_data("audio/midi", _content(source.midi)),
+        midi=_data("audio/midi", _content(source.midi, most - len(audio or ""))),
         midi_name=file_name(source.system, f"piece {source.piece}", title),
     )
 
@@ -172,10 +172,14 @@ def _notes(source: Source) -> Notes:
         return Notes.from_columns([], [], [], [])
 
 
-def _content(path: Path) -> bytes:
-    """Read a MIDI file for the page; nothing of one that is too large to be one."""
+def _size(clip: Clip) -> int:
+    return len(clip.audio or "") + len(clip.midi)
+
+
+def _content(path: Path, most: int) -> bytes:
+    """Read a MIDI file for the page; nothing of one that is too large to be one, or for what the page may still hold."""
     try:
-        return read_file(path, MOST_RESULT)
+        return read_file(path, min(MOST_BYTES, max(0, most) * 3 // 4))  # four characters of base64 are three bytes
     except DamagedFileError:
         return b""
 

@@ -1,6 +1,7 @@
 """What the page gets, its partial, and that a browser can play it."""
 
 import base64
+import os
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 
 from bench.formatting import clean
-from bench.music.midi import read_midi
+from bench.music.midi import MOST_BYTES, read_midi
 from bench.report.listen import clips, file_name, silent
 from bench.sound.clips import render_run
 from bench.storage.run_folder import RunFolder
@@ -47,6 +48,17 @@ def titled(run, title):
 
 
 class TestWithoutSound:
+    def test_files_that_are_too_large_for_midi_are_not_in_the_page(self, run):
+        """Sparse ones, which take no disk and nothing in an archive, made a page of a gigabyte."""
+        files = sorted(run.glob("trials/*/midi/piece-000.mid"))
+        os.truncate(files[0], MOST_BYTES + 1)
+        groups = clips(report_of(run))
+        assert sorted(len(clip.midi) < 30 for clip in groups[0].clips) == [False] * 2 + [True]
+        os.truncate(files[0], 3000)
+        size = sum(len(clip.midi) for group in clips(report_of(run)) for clip in group.clips)
+        kept = [len(clip.midi) > 30 for group in clips(report_of(run), most=size - 100) for clip in group.clips]
+        assert kept == [True] * 5 + [False]
+
     def test_the_page_is_complete_and_says_what_to_do(self, run):
         groups = clips(report_of(run))
         assert [(g.title, [c.system for c in g.clips]) for g in groups] == [
@@ -126,7 +138,7 @@ class TestWithSound:
 
     def test_a_page_holds_so_much_and_no_more(self, played):
         report = report_of(played)
-        sizes = [len(clip.audio) for group in clips(report) for clip in group.clips]
+        sizes = [len(clip.audio) + len(clip.midi) for group in clips(report) for clip in group.clips]
         groups = clips(report, most=sum(sizes[:2]))
         shown = [clip for group in groups for clip in group.clips]
         assert [clip.audio is not None for clip in shown] == [True, True, False, False, False, False]

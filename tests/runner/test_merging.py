@@ -126,6 +126,8 @@ def test_an_intact_copy_counts_before_a_damaged_one(made: dict[str, Path], tmp_p
     assert (merged.missing, merged.trials) == ((), 9)
     worse = merge_runs([part, shutil.copytree(part, tmp_path / "copy")], tmp_path / "worse")
     assert (len(worse.missing), worse.trials) == (1, 8)
+    left = {file.name for file in (worse.folder / "trials" / key).rglob("*") if file.is_file()}
+    assert left <= {"outcome.json", "trial.json", "stderr.log"}  # no outcome vouches for the others, which may be of any size
 
 
 @pytest.mark.parametrize(
