@@ -23,6 +23,9 @@ LATEST = 25_000.0
 #: Bytes of a table or list of a dataset's files, that of MAESTRO has 300,000.
 MOST_LIST = 1 << 25
 
+#: Bytes of a single file of a dataset that are hashed, at most.
+MOST_HASHED = 1_000_000_000
+
 #: Errors of a folder that its owner has closed, or that is none.
 CLOSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -191,7 +194,12 @@ def read_list(path: Path) -> bytes:
 
 
 def file_sha256(path: Path) -> str:
-    """Checksum of a file's content, hexadecimal."""
+    """Checksum of a file's content, hexadecimal; of one that is too large, a text that is no checksum.
+
+    A sparse file of terabytes takes no disk, and would take hours.
+    """
+    if (size := path.stat().st_size) > MOST_HASHED:
+        return f"none: it has {size:,} bytes"
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -174,7 +174,7 @@ class Client:
             raise UnreachableError(f"it took over {seconds:.0f} seconds") from error
         except RefusedError as error:
             raise GoneError(str(error)) from error
-        except ValueError as error:  # of a malformed address or header
+        except (TypeError, ValueError) as error:  # of a malformed address or header, or a proxy's address without a host
             raise GoneError(f"its address is malformed ({error})") from error
         except RequestException as error:
             raise _RetryError(unreachable(url, error) or f"{type(error).__name__}: {error}") from error

@@ -115,7 +115,15 @@ def compared(folder: Path, sha256: Mapping[str, str], progress: Progress) -> Ver
 
 
 def file_sha256(path: Path) -> str:
-    """Hash the content of a file."""
+    """Hash the content of a file.
+
+    Raises
+    ------
+    DataError
+        If it has more than :data:`MOST` bytes: a sparse file of terabytes takes no disk, and would take hours.
+    """
+    if (size := path.stat().st_size) > MOST:
+        raise DataError(f"{path} has {size:,} bytes, and may have {MOST:,} at most.", "Remove what is no file of weights.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -178,6 +178,14 @@ def test_mon2025_takes_the_authors_sample_from_the_folder_above_and_no_other(
     assert Mon().fingerprint(folder) != without
 
 
+def test_mon2025_hashes_no_sparse_file_in_place_of_the_sample(ten: dict[str, bytes], tmp_path: Path, quiet: Quiet) -> None:
+    for name, content in ten.items():
+        (tmp_path / name).write_bytes(content)
+    with (tmp_path / "generated_music.mid").open("wb") as file:
+        file.truncate(1 << 41)
+    assert Mon().load(tmp_path, quiet).samples == ()
+
+
 def test_mon2025_refuses_other_files(ten: dict[str, bytes], tmp_path: Path, quiet: Quiet) -> None:
     for name, body in ten.items():
         (tmp_path / name).write_bytes(body)

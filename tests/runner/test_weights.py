@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.api import Model, compared, content_digest, download
+from bench.api.weights import MOST
 from bench.cli.app import app
 from bench.cli.listing import lacking_weights
 from bench.comparison.differences import differences
@@ -219,6 +220,15 @@ def test_no_server_and_no_address(tmp_path: Path) -> None:
     for url in ("http://127.0.0.1:9/x", "nonsense"):
         with pytest.raises(DataError, match="could not be downloaded"):
             download(url, SUM, tmp_path / "x", quiet)
+
+
+def test_a_sparse_file_among_weights_is_refused(tmp_path: Path) -> None:
+    """It took hours, without a word."""
+    (tmp_path / "w.bin").write_bytes(PITCH)
+    with (tmp_path / "strange.bin").open("wb") as file:
+        file.truncate(MOST + 1)
+    with pytest.raises(DataError, match=r"strange\.bin has 68,719,476,737 bytes"):
+        content_digest(tmp_path)
 
 
 def test_what_is_compared(tmp_path: Path) -> None:
