@@ -41,6 +41,9 @@ from bench.metrics.metric import Metric, Undefined, Value
 
 SOURCE = "Yang & Lerch 2020, On the evaluation of generative models in music, doi 10.1007/s00521-018-3849-7"
 
+#: Distances between pieces, at most: they are in memory together, and a stored run is anyone's.
+MOST_DISTANCES = 10_000_000
+
 METRICS = (
     Metric(
         "mgeval_oa",
@@ -250,4 +253,6 @@ def evaluate_set(generated: Sequence[Notes], real: Sequence[Notes]) -> dict[str,
 def _lacking(generated: Sequence[Notes], real: Sequence[Notes]) -> Undefined | None:
     if len(real) < 3 or not generated:
         return Undefined("fewer than three real pieces" if len(real) < 3 else "no samples")
+    if len(real) * max(len(generated), len(real)) > MOST_DISTANCES:
+        return Undefined(f"more than {MOST_DISTANCES:,} distances between pieces")
     return Undefined("a piece has fewer than two notes") if min(map(len, [*generated, *real])) < 2 else None

@@ -179,6 +179,7 @@ def test_one_note_repeated_has_numbers() -> None:
         ([piece(100)], REAL[:2], "fewer than three real pieces"),
         ([piece(100, n=1)], REAL, "a piece has fewer than two notes"),
         ([piece(100, n=0)], REAL, "a piece has fewer than two notes"),
+        ([piece(100)] * 5000, [*REAL] * 2000, "more than 10,000,000 distances between pieces"),  # gigabytes, of 0.1 MB
         ([piece(100)], [constant()] * 5, "the real pieces differ equally in every feature"),
     ],
 )
