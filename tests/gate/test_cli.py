@@ -159,10 +159,10 @@ def test_a_model_that_fails_is_incomplete(bench):
     assert bench.run(MODEL.replace("run.begin()", "raise ValueError('no luck')")).returncode == 3
     answer = bench.check("--only-regressions")
     assert answer.returncode == 3
-    assert "flat: failed (seed 0: ValueError: no luck)\n" in answer.stdout
+    assert "flat: failed (seed 0: ValueError: no luck [flat.py:9])\n" in answer.stdout
     refused = bench("baseline", "toy-cpu", "--file", "c.json")
     assert refused.returncode == 3
-    assert "is incomplete: flat, seed 0: ValueError: no luck." in refused.stderr
+    assert "is incomplete: flat, seed 0: ValueError: no luck [flat.py:9]." in refused.stderr
     assert not (bench.folder / "c.json").exists()
     assert bench("baseline", "toy-cpu", "--file", "c.json", "--allow-incomplete").returncode == 0
     assert (bench.folder / "c.json").exists()
