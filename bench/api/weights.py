@@ -44,7 +44,7 @@ def download(url: str, sha256: str, target: Path, progress: Progress, most: int 
     """
     from urllib3.exceptions import HTTPError
 
-    if target.is_file() and file_sha256(target) == sha256:
+    if target.is_file() and target.stat().st_size <= most and file_sha256(target, most) == sha256:
         return
     if not url.startswith(("http://", "https://")):
         raise DataError(f"{url} could not be downloaded: its address must begin with http:// or https://.")
@@ -114,16 +114,16 @@ def compared(folder: Path, sha256: Mapping[str, str], progress: Progress) -> Ver
     return Verified(tuple(differences), compared=len(sha256))
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path, most: int = MOST) -> str:
     """Hash the content of a file.
 
     Raises
     ------
     DataError
-        If it has more than :data:`MOST` bytes: a sparse file of terabytes takes no disk, and would take hours.
+        If it has more than `most` bytes: a sparse file of terabytes takes no disk, and would take hours.
     """
-    if (size := path.stat().st_size) > MOST:
-        raise DataError(f"{path} has {size:,} bytes, and may have {MOST:,} at most.", "Remove what is no file of weights.")
+    if (size := path.stat().st_size) > most:
+        raise DataError(f"{path} has {size:,} bytes, and may have {most:,} at most.", "Remove what is no file of weights.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError, UsageError
-from bench.external.prompt_match import Opening, PromptRule, Start, continuation, mixed_text, part_text, whose
+from bench.external.prompt_match import Opening, PromptRule, Start, continuation, mixed_text, opening, part_text, whose
 from bench.external.prompts import as_file, numbers_in, prompt_name
 from bench.formatting import visible
 from bench.music.midi import midi_content, read_midi
 from bench.music.notes import LONGEST, Notes
-from bench.runner.contract import stretch
+from bench.runner.contract import begins_again, stretch
 from bench.storage.samples import Target
 from bench.system.disk import is_folder
 
@@ -151,8 +151,12 @@ def read_external(
         except DataError as error:
             bad[path.name] = error.message
         else:
-            file, rest = file_and_notes
-            usable[piece].append((replace(file, span=stretch([rest], [targets[piece]])), rest))
+            (file, rest), target = file_and_notes, targets[piece]
+            if file.part or file.mixed:  # nothing of it is told where the real continuation does so too, as over an ostinato
+                real = opening(target.target, target.prompt)
+                own = bool(real.mixed or real.part or begins_again(target.target, target.prompt))
+                file = replace(file, part=0 if own else file.part, mixed=0 if own else file.mixed)
+            usable[piece].append((replace(file, span=stretch([rest], [target])), rest))
     if not usable:
         first = next(iter(bad.items()))
         raise DataError(f"None of {len(paths)} MIDI files in {folder} can be used; {first[0]}: {first[1]}.")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.music.notes import Notes
-from bench.runner.contract import ONSET_TOLERANCE, TELLING
+from bench.runner.contract import ONSET_TOLERANCE, TELLING, begins_again
 
 #: ``prompt``: the prompt's pitches in order, or moved to a grid. ``transposed``: the same, shifted by one interval. ``near``:
 #: nearly the prompt's pitches, in another order, or a part of its notes up to its end. ``other``: none of these.
@@ -116,8 +116,7 @@ def continuation(notes: Notes, prompt: Notes, rule: PromptRule) -> tuple[Notes, 
         return _behind(notes, prompt), replace(begin, remark=found and f"{found}: counted nevertheless"), False
     if begin.rest is not None and (rule == "included" or begin.start == "prompt"):
         remark = f"{begin.remark}: cut off" if begin.remark else ""
-        size = len(prompt) if len(prompt) >= TELLING and len(begin.rest) >= len(prompt) else 0
-        again = size if np.array_equal(begin.rest.pitch[:size], prompt.pitch[:size]) else 0
+        again = len(prompt) if len(begin.rest) >= len(prompt) and begins_again(begin.rest, prompt) else 0
         return begin.rest, Opening(begin.start, begin.rest, remark, part=again), True
     if rule == "included" and begin.part:
         rest = _moved(notes[begin.part :], float(notes.onset[begin.part - 1]), prompt)

@@ -102,12 +102,15 @@ class CheckedFolder:
         What its samples share with the training music, as an outcome stores it.
     held_out : str
         The music that its files continue, see :func:`bench.storage.samples.targets_digest`.
+    folder : Path
+        Where it really is.
     """
 
     system: str
     external: External
     originality: Originality
     held_out: str
+    folder: Path
 
 
 def score_folder(
@@ -274,15 +277,15 @@ def _replaced(run: RunFolder, folder: Path, name: str | None) -> str:
         If the row has the folder's name, not one that the user gave: every system's folder may be called midi.
     """
     earlier = run.read_if_intact()
-    command = (earlier.call.command if earlier else None) or ()
-    if command[:2] != ("bench", "score") or len(command) < 3 or Path(command[2]).resolve() == folder.resolve():
+    scored = earlier.call.scored if earlier else None
+    if scored is None or Path(scored) == folder.resolve():
         return ""
     if name is None:
         raise UsageError(
-            f"{run.path.name} holds the row of {visible(command[2])}, not of {folder}.",
+            f"{run.path.name} holds the row of {visible(scored)}, not of {folder}.",
             "Name the row: --name NAME. With the same name it replaces the earlier one.",
         )
-    return command[2]
+    return scored
 
 
 def _identified(folder: Path, prompts: Path | str | None, targets: Targets) -> bool:
@@ -314,7 +317,7 @@ def _check(system: str, folder: Path, targets: Targets, corpus: Path, terms: Spe
     except (ValidationError, IndexError) as error:
         raise DataError("The folds in targets.npz are not those of its dataset.", _AGAIN) from error
     shared = measure_divisions(divisions, external.notes, targets.targets)
-    return CheckedFolder(system, external, shared, targets.digest())
+    return CheckedFolder(system, external, shared, targets.digest(), folder.resolve())
 
 
 def _terms(record: RunRecord) -> _Terms:
@@ -400,7 +403,7 @@ def _finish(
     write_json(place / "outcome.json", outcome)
     run.write(
         record.change(
-            call=Call(command=tuple(command), file=record.call.file),
+            call=Call(command=tuple(command), file=record.call.file, scored=str(checked.folder)),
             trials=(*(t for t in record.trials if t.key != key), PlannedTrial(key=key, trial=stored)),
             dataset=record.dataset.model_copy(update={"remarks": (*record.dataset.remarks, *remarks)}),
         )

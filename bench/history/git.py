@@ -25,7 +25,15 @@ MOST_MEMORY, LONGEST_MESSAGE = 2 << 30, 1 << 12
 
 #: A repository may be someone else's: none of its settings may name a program, and nothing is fetched. A folder of a clone that
 #: looks like a repository is none. Only plumbing is called, which verifies no signatures and has no pagers, filters or aliases.
-CAUTION = ("safe.bareRepository=explicit", "core.fsmonitor=false", "core.hooksPath=/dev/null", "protocol.allow=never")
+#: Packs are mapped in parts, so that those of any size can be read within the bound on its memory.
+CAUTION = (
+    "safe.bareRepository=explicit",
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "protocol.allow=never",
+    "core.packedGitWindowSize=32m",
+    "core.packedGitLimit=256m",
+)
 
 
 def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
@@ -118,4 +126,7 @@ def _git(folder: Path, *words: str) -> bytes:
 
 def _bounded() -> None:
     """Bound git's own memory: a tree of trees of a few kilobytes may name as many files as one likes."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(MOST_MEMORY, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -174,9 +174,10 @@ def _any_training(rule: Callable[[Sequence[Epoch]], bool]) -> Callable[[Row, Map
 
 def _repeats_a_training(row: Row, values: Mapping[str, float]) -> bool:
     """Whether two seeds logged the same, in two evaluations or more: a row that counts logs one, and may be the same."""
-    trainings = [[h.entries for h in histories(trial) if len(h.entries) > 1] for trial in row.done if row.kind == "model"]
+    trainings = [[h.entries for h in histories(trial) if _finite(h.entries)] for trial in row.done if row.kind == "model"]
     names = ("fold", "loss", *SCORES)
-    logged = [tuple(str(_logged(entries, name)) for entries in each for name in names) for each in trainings if each]
+    several = [each for each in trainings if each and min(map(len, each)) > 1]
+    logged = [tuple(str(_logged(entries, name)) for entries in each for name in names) for each in several]
     return len(set(logged)) < len(logged)
 
 

@@ -38,6 +38,12 @@ def check_fingerprint(plugin: Plugin, given: object) -> str:
     return given
 
 
+def begins_again(notes: Notes, prompt: Notes) -> bool:
+    """Whether a continuation begins with the pitches of its prompt, at least :data:`TELLING`, as far as it goes."""
+    size = min(len(notes), len(prompt))
+    return size >= TELLING and np.array_equal(notes.pitch[:size], prompt.pitch[:size])
+
+
 def stretch(parts: Sequence[Notes], targets: Sequence[Target]) -> float:
     """Compute how many times as long as their targets continuations are, from their first onset to their last: the median.
 

@@ -246,8 +246,8 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             key = corpus_key(source, job["dataset"]["options"], folder)
         path, corpus = _corpus(source, folder, key, job, emit, unreadable, alone=alone)
     if source.needs == "folder" and folder is not None:
-        _check_sees_files(source, job["dataset"]["options"], key, corpus)
-        corpus = replace(corpus, skipped=_with_closed(corpus, folder))
+        remarks = (*corpus.remarks, *_blind(source, job["dataset"]["options"], key))
+        corpus = replace(corpus, skipped=_with_closed(corpus, folder), remarks=remarks)
     _check_same_music(job.get("before") or {}, key, folder)
     targets = choose(corpus, protocol, key)
     check_number(int(job.get("trials", 1)) * max(1, len(read_folds(targets.facts))))  # before anything is overwritten
@@ -271,24 +271,18 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     }
 
 
-def _check_sees_files(source: Source, options: Mapping[str, Any], key: str, corpus: Corpus) -> None:
-    """Refuse a fingerprint that an empty folder has too: the music of another folder would be taken for this one's.
-
-    Raises
-    ------
-    PluginError
-        Names the plug-in's file.
-    """
+def _blind(source: Source, options: Mapping[str, Any], key: str) -> list[str]:
+    """Remark on a fingerprint that an empty folder has too: music of another folder may be taken for this one's."""
     with tempfile.TemporaryDirectory(prefix="bench-") as empty:
         try:
-            blind = corpus_key(source, options, Path(empty)) == key
+            if corpus_key(source, options, Path(empty)) != key:
+                return []
         except Exception:  # it may refuse an empty folder
-            return
-    if blind and (corpus.train or corpus.validation or corpus.test):
-        raise PluginError(
-            f"{source.plugin.path}: fingerprint() is the same for an empty folder: it doesn't say what music there is.",
-            "Make it of the files, such as of their names and bench.api.midi_digest() of each.",
-        )
+            return []
+    return [
+        f"fingerprint() of {source.plugin.path.name} is the same for an empty folder: if it isn't made of the files, such as of "
+        "their names and bench.api.midi_digest() of each, other music than this folder's may have been taken from the cache"
+    ]
 
 
 def _with_closed(corpus: Corpus, folder: Path) -> tuple[Skipped, ...]:
@@ -613,8 +607,10 @@ def _odd_notes(parts: Sequence[Notes]) -> list[str]:
     keys = [np.stack([notes.onset, notes.pitch]) for notes in parts]
     again = sum(int((key[:, 1:] == key[:, :-1]).all(0).sum()) for key in keys)
     sentences = []
-    if not SHORT <= (usual := float(np.median(durations))) <= LONG:
-        than = "less" if usual < SHORT else "longer"
+    usual, apart = float(np.median(durations)), [gap for notes in parts for gap in np.diff(notes.onset).tolist() if gap]
+    short = usual < SHORT and bool(apart) and float(np.median(apart)) < SHORT  # those of drums may be, not what lies between
+    if short or usual > LONG:
+        than = "less" if short else "longer"
         sentences.append(f"half of the notes last {usual:.3g} s or {than}: are their times in seconds?")
     if again > MOST_AGAIN * len(durations):
         sentences.append(

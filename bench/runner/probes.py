@@ -328,8 +328,7 @@ def check_alone(alone: NDArray[np.float64], given: NDArray[np.float64], unit: st
         Gives the largest difference.
     """
     if alone.shape == given.shape:
-        with np.errstate(invalid="ignore"):  # where both have no probability
-            differs = float(np.abs(alone - given).max(initial=0.0))
+        differs = float(np.abs(alone - given).max(initial=0.0))
         if differs <= FOLLOWING:
             return
         by = f" (by up to {differs:.3g} nats)"

@@ -46,7 +46,7 @@ from bench.plugins.header import Plugin
 from bench.plugins.uncached import check_unchanged, expect, import_packages_from_source
 from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
-from bench.runner.contract import ONSET_TOLERANCE, OTHER_SPAN, TELLING, check_likelihood, check_samples, stretch
+from bench.runner.contract import ONSET_TOLERANCE, OTHER_SPAN, TELLING, begins_again, check_likelihood, check_samples, stretch
 from bench.runner.folds import Division, choose_division
 from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
 from bench.runner.probes import (
@@ -407,8 +407,8 @@ class TrialTask:
             )
         if kept := [name for name, state in _weights_here().items() if here.get(name) != state]:
             self._remark(
-                f"While it trained, {listed(kept)} in the current folder changed. Does the model keep weights there? All trials "
-                "share that folder: one may load another's. Keep them in run.folder."
+                f"While it trained, {listed(kept)} in the current folder changed. Does it keep weights there, or a model that "
+                "trains beside it? All trials share that folder: one may load another's. Keep them in run.folder."
             )
         return training
 
@@ -473,18 +473,20 @@ class TrialTask:
                 f"begins {same} of {of} with the note that the prompt ends with, at its onset: generate() may return the "
                 "prompt's last note too"
             )
-        sizes = [min(len(notes), len(prompt)) for notes, prompt in pairs]
         again = sum(
-            size >= TELLING and np.array_equal(notes.pitch[:size], prompt.pitch[:size])
-            for (notes, prompt), size in zip(pairs, sizes, strict=True)
+            begins_again(notes, target.prompt) and not begins_again(target.target, target.prompt)
+            for notes, target in zip(parts, targets, strict=False)
         )
         if again > most:
             self._remark(f"begins {again} of {of} with the prompt again: generate() may return it too, or instead")
 
     def _say_strange(self, parts: Sequence[Notes], targets: Sequence[Target]) -> None:
         """Say if most continuations are one, or far longer or shorter than the real ones, such as of onsets in ticks."""
-        copies = len(parts) - len({notes.pitch.tobytes() + notes.velocity.tobytes() for notes in parts})
-        if copies > (len(parts) - 1) / 2:
+        copies, alike = (
+            len(music) - len({notes.pitch.tobytes() + notes.velocity.tobytes() for notes in music})
+            for music in (parts, [target.target for target in targets])
+        )
+        if copies - alike > (len(parts) - 1) / 2 and min(map(len, parts)) >= TELLING:
             self._remark(
                 f"writes the same notes for several pieces: {copies} of {len(parts)} continuations have those of another. Is the "
                 "prompt passed over, or a generator seeded anew for each?"

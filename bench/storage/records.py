@@ -256,6 +256,8 @@ class Call(Stored):
         Name that was asked for the run's folder.
     command : tuple of str or None
         The command, where the others don't make it up.
+    scored : str or None
+        Where the files of another system really are that are a row of the run.
     """
 
     spec: str | None = None
@@ -269,6 +271,7 @@ class Call(Stored):
     plugins: tuple[str, ...] = ()
     jobs: int | None = None
     command: tuple[str, ...] | None = None
+    scored: str | None = None
 
     def run_command(self, scale: str) -> list[str]:
         """Compose the `bench run` that asks for the same; empty where only Python can."""

@@ -385,10 +385,13 @@ def test_another_folder_of_the_same_name_replaces_no_row(call: Call, tmp_path: P
     before = report.read_bytes()
     second = ("score", "two/midi", *first[2:])
     refused = call(*second)
-    assert (refused.returncode, "toy-cpu-scored-midi holds the row of one/midi, not of two/midi" in refused.stderr) == (2, True)
+    assert (refused.returncode, f"holds the row of {tmp_path / 'one' / 'midi'}, not of two/midi" in refused.stderr) == (2, True)
     assert report.read_bytes() == before
     named = call(*second, "--name", "midi")  # as it may be asked for, such as for a gate
-    assert (named.returncode, named.stderr) == (0, "It replaces the row of one/midi, which had the same name.\n")
+    assert (named.returncode, named.stderr) == (
+        0,
+        f"It replaces the row of {tmp_path / 'one' / 'midi'}, which had the same name.\n",
+    )
     assert call(*first, "--name", "midi").returncode == 0
     (tmp_path / "one" / "midi" / "prompt-000.mid").unlink()
     assert call(*first).returncode == 3  # its own row is made again, without a piece

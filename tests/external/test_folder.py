@@ -552,6 +552,8 @@ class TestTheRuleForPrompts:
                 read_external(folder, targets, N, rule)
         found = read_external(folder, targets, N, "absent")
         assert [f.remark for f in found.files] == [f"{said}: counted nevertheless"] * 2 + [""]
+        over = [Target(t.piece, t.prompt, both.shifted(7.0)) for t in targets]  # real music goes on so too
+        assert [f.remark for f in read_external(folder, over, N).files] == [""] * 3
         put(folder, "1.mid", 1, 2, 3, 4)  # one of three may be music that goes on as its prompt did
         assert [f.remark for f in read_external(folder, targets, N).files] == [""] * 3
 

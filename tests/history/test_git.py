@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,16 @@ def test_a_tree_of_trees_of_trees_costs_its_own_commit(repository: Path) -> None
     assert entries == ()
     said = [f"b/b.json at {first[:10]} is no baseline.", f"b at {second[:10]}", f"b at {third[:10]}"]
     assert [text.split(":")[0] for text in skipped] == said
+
+
+def test_where_memory_is_limited_already(repository: Path) -> None:
+    """As in a job of a cluster: the bound that git gets can't be above it."""
+    (repository / "b.json").write_text("{}")
+    commit(repository, "one")
+    code = "import sys; from pathlib import Path; from bench.history.git import read; print(len(read(Path(sys.argv[1]))[1]))"
+    limited = f"ulimit -v 1500000; exec {shlex.join([sys.executable, '-c', code, str(repository / 'b.json')])}"
+    done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 def test_files_that_git_looks_for_elsewhere(repository: Path, tmp_path: Path) -> None:

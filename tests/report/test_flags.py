@@ -105,6 +105,13 @@ def test_seeds_that_train_the_same_are_told(stored: Stored, second: float, evalu
     assert ("the same training under several seeds" in names) == flagged
 
 
+def test_seeds_that_both_diverge_are_no_one_training(stored: Stored) -> None:
+    history = [{"epoch": e, "seconds": 1.0, "loss": None} for e in (1, 2)]
+    for seed in (0, 1):
+        stored.add("lstm", seed, moved(1 + seed), training={**done(0, None)["training"], "history": history})
+    assert [flag.name for flag in built(stored.close()).flags["lstm"]] == ["diverged"]
+
+
 @pytest.mark.parametrize("end", [math.nan, math.inf, -math.inf])
 def test_a_training_that_ends_in_no_number_is_flagged_as_diverged_alone(stored: Stored, end: float) -> None:
     history = [{"epoch": e, "seconds": 1.0, "loss": x - 4, "validation_bits": x} for e, x in ((1, 9.0), (2, 8.0), (3, end))]
