@@ -336,6 +336,30 @@ def test_an_outcome_that_may_not_be_read_costs_its_trial(toy: Bench, monkeypatch
     assert outcome.error.message.endswith("outcome.json: Permission denied")
 
 
+@pytest.mark.parametrize(
+    ("identity", "said"), [("f'toy {self.length} {self.test}'", True), ("str(sorted(source.iterdir()))", False)]
+)
+def test_a_fingerprint_of_no_files_is_told(toy: Bench, identity: str, said: bool) -> None:
+    """The music of another folder was taken from the cache, and its numbers for this one's."""
+    source = (PLUGINS / "datasets" / "toy.py").read_text()
+    found = "    def find(self, roots):\n        return roots[0] if roots else None\n\n    def load"
+    for old, new in (
+        ('NEEDS = "nothing"', 'NEEDS = "folder"'),
+        ('f"toy {self.length} {self.test}"', identity),
+        ("    def load", found),
+    ):
+        source = source.replace(old, new, 1)
+    own = toy.folder / "extra" / "datasets"
+    own.mkdir(parents=True)
+    (own / "blind.py").write_text(source)
+    (toy.folder / "music").mkdir()
+    (toy.folder / "music" / "a.mid").touch()
+    toy.write({"steady": {}}, dataset={"name": "blind", "options": {"length": 60, "test": 3}})
+    assert toy.run(plugins=[PLUGINS, own.parent], data=[toy.folder / "music"]).failed == 0
+    remarks = json.loads((toy.run_folder / "run.json").read_text())["dataset"]["remarks"]
+    assert any("fingerprint() of blind.py is the same for an empty folder" in text for text in remarks) == said
+
+
 def test_of_a_long_message_the_beginning_is_kept() -> None:
     from bench.runner.trial import describe
 
