@@ -84,10 +84,6 @@ def damaged_results(trial: Path, outcome: Done) -> list[str]:
     return damaged
 
 
-def _unusable(key: str, why: str) -> Failed:
-    return Failed(key=key, status="failed", error=Failure(kind="Damaged", message=f"its folder can't be used: {why}"))
-
-
 class RunFolder:
     """A run's folder: run.json, targets.npz, ``trials/<key>/``, and the reports.
 
@@ -236,27 +232,20 @@ class RunFolder:
             pass
         except DamagedFileError as error:
             return str(error)
-        except PermissionError as error:
-            return f"{error.filename}: {error.strerror}"
         return ""
 
     def outcome(self, key: str) -> Done | Failed | None:
         """Parse the outcome of a trial; None if it is missing, damaged, or of another trial.
 
         A trial whose folder holds a link, a pipe or a device has failed: reading there would show what lies elsewhere, or wait.
-        So has one whose folder or outcome may not be read, as a plug-in may have left them.
         """
         if strange := self.strange(key):
-            return _unusable(key, strange)
+            return Failed(key=key, status="failed", error=Failure(kind="Damaged", message=f"its folder can't be used: {strange}"))
         path = self.trial_dir(key) / "outcome.json"
+        if not exists(path):
+            return None
         try:
-            if not exists(path):
-                return None
             outcome = OUTCOME.validate_python(read_json(path))
-        except (PermissionError, MachineError) as error:
-            if not isinstance(refused := error.__cause__ or error, PermissionError):
-                raise
-            return _unusable(key, f"{path}: {refused.strerror}")
         except (DataError, ValidationError):
             return None
         return outcome if outcome.key == key else None

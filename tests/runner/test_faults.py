@@ -21,7 +21,7 @@ from rich.console import Console
 from bench.api import NoteCodec, Piece
 from bench.cli.display import make_display
 from bench.cli.output import CleanConsole
-from bench.errors import DataError, TrialError, machine_error
+from bench.errors import DataError, TrialError
 from bench.music.midi import read_midi
 from bench.music.notes import Notes
 from bench.runner import datasets
@@ -29,8 +29,7 @@ from bench.runner.contract import check_likelihood, check_samples
 from bench.runner.lease import TAKEOVER, Holder
 from bench.runner.processes import Ending
 from bench.scoring.score import score_run
-from bench.storage.outcome import Failed, Failure
-from bench.storage.run_folder import RunFolder
+from bench.storage.outcome import Failure
 from bench.storage.samples import PieceName, Target, read_samples
 from bench.verification import verify_run
 
@@ -318,22 +317,6 @@ def test_facts_that_cannot_be_used_are_left_out_and_said(toy: Bench, how: str, f
     untold, *remarks = toy.outcome("faulty")["remarks"]
     assert (untold, remarks) == ("fit() logged no evaluation: nothing shows that the model was trained.", said)
     assert said[0] in (toy.trials()["faulty", 0] / "stderr.log").read_text()
-
-
-def test_an_outcome_that_may_not_be_read_costs_its_trial(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a plug-in's umask: the run ended, before any other trial, each time it was given again. Root may read all."""
-    toy.write({"steady": {}})
-    assert toy.run().failed == 0
-    run = RunFolder(toy.folder / "reports" / "runs" / "toy-cpu")
-    key = toy.trials()["steady", 0].name
-
-    def refuse(path: Path, *_: object) -> None:
-        raise machine_error(error := PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))) from error
-
-    monkeypatch.setattr("bench.storage.run_folder.read_json", refuse)
-    outcome = run.outcome(key)
-    assert isinstance(outcome, Failed)
-    assert outcome.error.message.endswith("outcome.json: Permission denied")
 
 
 @pytest.mark.parametrize(
