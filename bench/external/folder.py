@@ -284,9 +284,8 @@ def read_continuation(
         raise DataError(f"it has {len(rest)} {'note' if len(rest) == 1 else 'notes'}{where}; {n_notes} are needed")
     pace = _pace(notes[: len(notes) - len(rest)], prompts[piece]) if begins.start == "prompt" else 1.0
     surplus = len(rest) - n_notes
-    return File(path.name, piece, sample, begins.start, cut, surplus, begins.remark, begins.part, begins.mixed, pace), rest[
-        :n_notes
-    ]
+    file = File(path.name, piece, sample, begins.start, cut, surplus, begins.remark, begins.part, begins.mixed, pace)
+    return file, rest[:n_notes]
 
 
 def _pace(found: Notes, prompt: Notes) -> float:
