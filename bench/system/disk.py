@@ -41,6 +41,12 @@ MOST_CORPUS = 4 << 30
 #: Greatest size in bytes of a file that a model keeps for itself: a billion weights with their optimizer's state.
 MOST_CHECKPOINT = 16 << 30
 
+#: Bytes of a file that one byte on its disk may stand for. File systems that compress reach 250; a file with holes, no limit.
+MOST_SPARSE = 1000
+
+#: Bytes of a block, as `stat` counts them.
+BLOCK = 512
+
 #: Seconds after which a reading that the disk refused is tried again.
 AGAIN = 1.0
 
@@ -145,12 +151,12 @@ def read_file(path: Path, limit: int) -> bytes:
     ----------
     path : Path
     limit : int
-        Greatest size in bytes, which is known before anything is read: a sparse file claims any size on any disk.
+        Greatest size in bytes, which is known before anything is read.
 
     Raises
     ------
     DamagedFileError
-        If it is a link, a folder, a pipe or a device, larger than `limit`, or the disk has lost it.
+        If it is a link, a folder, a pipe or a device, larger than `limit` or nearly all holes, or the disk has lost it.
     OSError
         If it can't be read.
     """
@@ -165,9 +171,14 @@ def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T]) -> T:
     """
     for pause in (AGAIN, None):
         with _open(path, os.O_RDONLY, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            found = os.fstat(file.fileno())
+            size = found.st_size
             if size > limit:
                 raise DamagedFileError(f"{path} has {size:,} bytes, and may have {limit:,} at most")
+            if found.st_blocks and size > max(
+                MOST_RECORD, found.st_blocks * BLOCK * MOST_SPARSE
+            ):  # 0: of a system that counts none
+                raise DamagedFileError(f"{path} has {size:,} bytes, nearly all of them holes")
             try:
                 return use(file, size)
             except OSError as error:
@@ -300,10 +311,14 @@ def read_sealed(path: Path, limit: int = MOST_CHECKPOINT) -> bytes:
     OSError
         If it can't be read.
     """
-    data = read_file(path, HEADER + limit)
-    content = data[HEADER:]
-    _check_header(data[:HEADER], hashlib.sha256(content).hexdigest())
-    return content
+
+    def use(file: BinaryIO, size: int) -> bytes:
+        header = file.read(HEADER)
+        content = file.read(size - HEADER) if header.startswith(_MARK) else b""
+        _check_header(header, hashlib.sha256(content).hexdigest())
+        return content
+
+    return _read(path, HEADER + limit, use)
 
 
 def map_sealed(path: Path, limit: int, *, verify: bool = True) -> mmap.mmap:

@@ -1,6 +1,7 @@
 """The one writer: whole files or none, and no changed byte goes unnoticed."""
 
 import errno
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -11,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.system import disk
-from bench.system.disk import HEADER, DamagedFileError, read_file, read_sealed, write_file, write_named_file, write_sealed
+from bench.system.disk import (
+    HEADER,
+    MOST_RECORD,
+    DamagedFileError,
+    read_file,
+    read_sealed,
+    write_file,
+    write_named_file,
+    write_sealed,
+)
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -97,6 +107,23 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, length: int) -> None:
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DamagedFileError):
         read_sealed(path)
+
+
+def test_a_file_that_is_nearly_all_holes_is_not_read(tmp_path: Path) -> None:
+    """Its checksum may be right, and 16 GiB of it take 4 KiB of a disk, or of an archive."""
+    path, holes = tmp_path / "weights.bin", MOST_RECORD + 1
+    digest = hashlib.sha256()
+    for _ in range(holes >> 20):
+        digest.update(bytes(1 << 20))
+    digest.update(bytes(holes & (1 << 20) - 1))
+    write_sealed(path, b"")
+    seal = path.read_bytes().replace(hashlib.sha256(b"").hexdigest().encode(), digest.hexdigest().encode())
+    path.write_bytes(seal)
+    os.truncate(path, HEADER + holes)
+    with pytest.raises(DamagedFileError, match="nearly all of them holes"):
+        read_sealed(path)
+    (tmp_path / "full.bin").write_bytes(seal + bytes(holes))
+    assert len(read_sealed(tmp_path / "full.bin")) == holes
 
 
 def test_other_programs_still_read_sealed_hdf5(tmp_path: Path) -> None:
