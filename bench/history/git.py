@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.formatting import plural
 from bench.gate.baseline_file import parse
 from bench.history.entry import Entry, entry_of_baseline
 from bench.system import git
 from bench.system.disk import MOST_RECORD
 
-#: Seconds that git may take for one answer.
+#: Seconds that reading a repository may take.
 LONGEST = 120.0
 
 #: Bytes of memory that git may take, and of a message of its that are read.
@@ -61,40 +64,56 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
             "Unset core.worktree there, or give another folder.",
         )
     below = place.relative_to(top.resolve()).as_posix()
-    entries, skipped = [], []
-    listed = _git(top, "rev-list", "--reverse", "--first-parent", "--format=%H %cI", "HEAD", "--", below).decode().splitlines()
-    for commit, when in map(str.split, listed[1::2]):  # before each its header, "commit" and the hash
-        try:
-            names = list(_changed(top, commit, below))
-        except UsageError as error:
-            skipped.append(f"{below} at {commit[:10]}: {error.message}")
-            continue
-        for name in names:
+    until = time.monotonic() + LONGEST
+    listed = _git(top, "rev-list", "--first-parent", "--format=%H %cI", "HEAD", "--", below).decode().splitlines()
+    commits = [line.split() for line in listed[1::2]]  # before each its header, "commit" and the hash
+    entries, skipped = list[Entry](), list[str]()
+    for number, (commit, when) in enumerate(commits):  # the newest first: they are read even where time is short
+        if time.monotonic() > until:
+            skipped.append(f"{plural(len(commits) - number, 'older commit')}: reading the newer ones took {LONGEST:.0f} s.")
+            break
+        found, why = _entries(
+            top, commit, "" if when == "%cI" else when, below, until
+        )  # git leaves it where a commit has no date
+        entries += reversed(found)
+        skipped += reversed(why)
+    return tuple(reversed(entries)), tuple(reversed(skipped))
+
+
+def _entries(top: Path, commit: str, date: str, below: str, until: float) -> tuple[list[Entry], list[str]]:
+    """Read the baselines that a commit wrote, and say which of them can't be read."""
+    entries, skipped = list[Entry](), list[str]()
+    try:
+        for name in _changed(top, commit, below, until):
+            if time.monotonic() > until:
+                skipped.append(f"{name} at {commit[:10]}, and what follows it: reading took {LONGEST:.0f} s.")
+                break
             try:
-                data = _blob(top, f"{commit}:{name}", f"{name} at {commit[:10]}")
-                date = "" if when == "%cI" else when  # git leaves the placeholder where a damaged commit has none
+                data = _blob(top, f"{commit}:{name}", f"{name} at {commit[:10]}", until)
                 entries.append(entry_of_baseline(parse(data, f"{name} at {commit[:10]}"), commit, date))
             except UsageError as error:
                 skipped.append(error.message)
-    return tuple(entries), tuple(skipped)
+    except UsageError as error:
+        skipped.append(f"{below} at {commit[:10]}: {error.message}")
+    return entries, skipped
 
 
-def _changed(top: Path, commit: str, below: str) -> Iterator[str]:
+def _changed(top: Path, commit: str, below: str, until: float) -> Iterator[str]:
     """Yield the JSON files that a commit wrote; those that it removed are left out."""
     asked = ("diff-tree", "--root", "-m", "--first-parent", "-r", "--no-commit-id", "--name-only", "--diff-filter=d", "-z")
-    for name in _git(top, *asked, commit, "--", below).decode("utf-8", "surrogateescape").split("\0"):
+    for name in _git(top, *asked, commit, "--", below, until=until).decode("utf-8", "surrogateescape").split("\0"):
         if name.endswith(".json"):
             yield name
 
 
-def _blob(top: Path, blob: str, name: str) -> bytes:
+def _blob(top: Path, blob: str, name: str, until: float) -> bytes:
     """Read a file of a commit, if it is no larger than a baseline may be: packed, it can be a thousand times smaller."""
-    if int(_git(top, "cat-file", "-s", blob)) > MOST_RECORD:
+    if int(_git(top, "cat-file", "-s", blob, until=until)) > MOST_RECORD:
         raise UsageError(f"{name} is larger than {MOST_RECORD >> 20} MiB: it is no baseline.")
-    return _git(top, "cat-file", "blob", blob)
+    return _git(top, "cat-file", "blob", blob, until=until)
 
 
-def _git(folder: Path, *words: str) -> bytes:
+def _git(folder: Path, *words: str, until: float = math.inf) -> bytes:
     settings = [word for setting in CAUTION for word in ("-c", setting)]
     environment = {**git.environment(), "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     command = ["git", "--literal-pathspecs", *settings, "-C", str(folder), *words]
@@ -106,7 +125,7 @@ def _git(folder: Path, *words: str) -> bytes:
                 "git is not installed.", "Install it, or give --file, a history that `bench history add` wrote."
             ) from error
         process = stack.enter_context(asked)
-        clock = threading.Timer(LONGEST, process.kill)
+        clock = threading.Timer(max(min(LONGEST, until - time.monotonic()), 0.0), process.kill)
         stack.callback(clock.cancel)
         stack.callback(process.kill)
         clock.start()

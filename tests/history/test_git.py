@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench.errors import UsageError
+from bench.gate.baseline import Baseline
 from bench.gate.baseline_file import write
+from bench.history import git as module
+from bench.history.entry import Entry
 from bench.history.git import read
 from bench.system.disk import MOST_RECORD
 from tests.gate.handmade import flat, run, system
@@ -177,6 +182,27 @@ def test_a_tree_of_trees_of_trees_costs_its_own_commit(repository: Path) -> None
     assert entries == ()
     said = [f"b/b.json at {first[:10]} is no baseline.", f"b at {second[:10]}", f"b at {third[:10]}"]
     assert [text.split(":")[0] for text in skipped] == said
+
+
+def test_when_time_is_short_the_newest_are_read(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of commits that each take git to its bounds would take hours."""
+    place, made = repository / "b.json", []
+    for value in (9.5, 9.4, 9.3):
+        write(place, run(lstm=system(pitch_distance=flat(value))))
+        made.append(commit(repository, "take it"))
+    calls, entry_of_baseline = [], module.entry_of_baseline
+
+    def slow(baseline: Baseline, at: str, when: str) -> Entry:
+        calls.append(at)
+        if len(calls) == 2:
+            monkeypatch.setattr(module, "LONGEST", 0.0)
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: math.inf))
+        return entry_of_baseline(baseline, at, when)
+
+    monkeypatch.setattr(module, "entry_of_baseline", slow)
+    entries, skipped = read(place)
+    assert [entry.commit for entry in entries] == made[1:]
+    assert skipped == ("1 older commit: reading the newer ones took 0 s.",)
 
 
 def test_where_memory_is_limited_already(repository: Path) -> None:
