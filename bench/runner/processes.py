@@ -35,6 +35,9 @@ TICK = 0.2
 #: The same while a child that is about to exit has closed its end of the pipe.
 SHORT_TICK = 0.01
 
+#: Bytes that a child may print, for its log: a plug-in that warns at each note fills a disk, others' results with it.
+MOST_OUTPUT = 1 << 30
+
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -115,8 +118,8 @@ class Ending:
         Peak resident memory, as seen by this process.
     log_start : int
         Position in the log where the child's own output begins, bytes.
-    flooded : bool
-        Whether it was ended because it sent too many events.
+    flooded : str
+        What it sent too much of, for which it was ended; empty if it was not.
     """
 
     code: int
@@ -124,7 +127,7 @@ class Ending:
     seconds: float
     peak_bytes: int | None
     log_start: int
-    flooded: bool = False
+    flooded: str = ""
 
     @property
     def died(self) -> bool:
@@ -135,7 +138,7 @@ class Ending:
     def reason(self) -> str:
         """Explain the end of a child that reported no error of its own."""
         if self.flooded:
-            return "it sent too many events, and was ended"
+            return f"it sent too {self.flooded}, and was ended"
         if self.timed_out:
             return f"timeout after {self.seconds:.0f} s"
         if self.code >= 0:
@@ -193,6 +196,16 @@ class Child:
             assert process.stdout is not None
             return cls(task, process, log.tell(), EventReader(process.stdout.fileno(), task.most, task.longest), slot)
 
+    @property
+    def flooded(self) -> str:
+        """What it has sent too much of; empty while it has not."""
+        if self.reader.flooded:
+            return "many events"
+        with contextlib.suppress(OSError):  # it may have removed its log
+            if self.task.log.stat().st_size - self.log_start > MOST_OUTPUT:
+                return f"much output, more than {MOST_OUTPUT >> 20} MiB"
+        return ""
+
     def exited(self) -> bool:
         """Whether it has ended. It is not reaped yet, so that its process ID still identifies its group."""
         with contextlib.suppress(ChildProcessError):
@@ -205,7 +218,7 @@ class Child:
         if self.task.timeout is not None and now - self.started > self.task.timeout and not self.timed_out:
             self.timed_out = True
             self.end()
-        if self.reader.flooded and self.kill_at is None:
+        if self.flooded and self.kill_at is None:
             self.end()
         if self.kill_at is not None and now > self.kill_at:
             self.signal(signal.SIGKILL)
@@ -229,7 +242,7 @@ class Child:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
-        return Ending(code, self.timed_out, time.monotonic() - self.started, self.peak_bytes, self.log_start, self.reader.flooded)
+        return Ending(code, self.timed_out, time.monotonic() - self.started, self.peak_bytes, self.log_start, self.flooded)
 
 
 def run_tasks(

@@ -21,6 +21,7 @@ from bench.specs.trials import Trial
 from bench.storage.files import FORMAT, set_aside, tail, write_json
 from bench.storage.outcome import Done, Failed, Failure, Memory
 from bench.storage.run_folder import RunFolder, damaged_results
+from bench.system.disk import regain
 
 #: Files that a trial writes in its folder.
 _WRITTEN = ("job.json", "stderr.log", ".lock", "samples.npz", "history.jsonl", "midi/*.mid", "stages/*.npz")
@@ -86,6 +87,7 @@ class Supervisor:
         It does once, from no checkpoint, if its own could not be used.
         """
         key = task.job["key"]
+        regain(Path(task.job["folder"]))  # a plug-in's umask or chmod costs its own trial at most
         outcome = self.folder.outcome(key)
         if outcome is None:
             outcome = self._died(task, ending)

@@ -275,6 +275,26 @@ def check_ordinary(folder: Path, own: Callable[[Path], bool] = lambda _: False) 
                     raise DamagedFileError(f"{entry.path} is {kind}")
 
 
+def regain(folder: Path) -> None:
+    """Let its owner, this user, read and write a folder and all below it again, whatever a program that ran there took away.
+
+    What belongs to others, and links, are left as they are.
+    """
+    _regain(folder)
+    for place, folders, files in os.walk(folder):  # from above, so that a folder can be entered before it is
+        for name in (*folders, *files):
+            _regain(Path(place, name))
+
+
+def _regain(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it may have gone
+        found = path.lstat()
+        wanted = stat.S_IRWXU if stat.S_ISDIR(found.st_mode) else stat.S_IRUSR | stat.S_IWUSR
+        ordinary = stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)
+        if ordinary and found.st_uid == os.geteuid() and found.st_mode & wanted != wanted:
+            path.chmod(stat.S_IMODE(found.st_mode) | wanted)
+
+
 def write_sealed(path: Path, content: bytes) -> None:
     """Replace a file in one step by `content` behind a header of :data:`HEADER` bytes with its checksum."""
     write_file(path, _header(hashlib.sha256(content).hexdigest()) + content)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench.errors import StoppedError
+from bench.runner import processes
 from bench.runner.events import EventReader, parse_event
 from bench.runner.processes import Ending, Signals, Task, run_tasks
 
@@ -108,6 +109,17 @@ def test_a_flood_is_ended_at_its_limit(tmp_path: Path, flood: str) -> None:
     flooding = task(tmp_path, flood, most=10_000_000)
     endings, _ = run(flooding)
     assert endings[flooding.python].reason == "it sent too many events, and was ended"
+
+
+def test_a_flood_of_output_is_ended_before_it_fills_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier attempt printed doesn't count."""
+    monkeypatch.setattr(processes, "MOST_OUTPUT", 5 << 20)
+    flooding, talking = task(tmp_path, "exec yes warning >&2"), task(tmp_path, "exec head -c 5000000 /dev/zero >&2")
+    flooding, talking = (replace(t, log=tmp_path / f"log{i}") for i, t in enumerate((flooding, talking)))
+    talking.log.write_bytes(bytes(5_000_000))
+    endings, _ = run(flooding, talking)
+    assert endings[flooding.python].reason == "it sent too much output, more than 5 MiB, and was ended"
+    assert endings[talking.python].code == 0
 
 
 def test_a_descendant_that_got_away_holds_nothing_up(tmp_path: Path) -> None:

@@ -163,9 +163,9 @@ def test_a_flood_of_events_costs_its_trial_only(toy: Bench) -> None:
     assert toy.outcome("steady")["status"] == "done"
 
 
-@pytest.mark.parametrize(("flooded", "attempts"), [(True, 1), (False, 2)])
+@pytest.mark.parametrize(("flooded", "attempts"), [("many events", 1), ("", 2)])
 def test_music_is_read_again_after_a_crash_but_not_after_a_flood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flooded: bool, attempts: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flooded: str, attempts: int
 ) -> None:
     jobs, shown = [], []
     ending = Ending(-signal.SIGTERM if flooded else -signal.SIGSEGV, False, 1.0, None, 0, flooded)
@@ -793,6 +793,18 @@ def test_what_a_plugin_leaves_beside_its_files_costs_its_trial_alone(toy: Bench,
     assert toy.run().failed == 0
     assert [e["seed"] for e in toy.events if e["event"] == "trial"] == [0]
     assert place.with_name(f"{place.name}.bad").is_dir()
+
+
+@pytest.mark.parametrize("how", ["private", "closed"])
+def test_what_a_plugin_closes_is_opened_again(toy: Bench, how: str) -> None:
+    """Else the run ended where it read that trial's outcome, and no other was scored; root may read whatever it likes."""
+    toy.write({"faulty": {"params": {"how": how}}, "steady": {}})
+    toy.run()
+    place = toy.trials()["faulty", 0]
+    for path in (place, *place.rglob("*")):
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert path.stat().st_mode & wanted == wanted, path
+    assert toy.outcome("steady")["status"] == "done"
 
 
 def test_strays_beside_a_trials_results_cost_nothing(toy: Bench) -> None:
