@@ -342,6 +342,9 @@ class TrialTask:
             self._check_weights(model)
         forks.end()
         _check_likelihood(model, plugin)  # before a training that would be lost by it
+        claims = model.likelihood or plugin.header["LIKELIHOOD"] or plugin.header["ROLE"] == "reference"
+        if not claims and _has_likelihood(model):
+            self._remark("has a log_likelihood(), but no LIKELIHOOD in its header: it isn't asked for, and the row has no bits.")
         return model
 
     def _check_weights(self, model: Model) -> None:
@@ -698,14 +701,20 @@ class TrialTask:
 
 def _check_likelihood(model: Model, plugin: Plugin) -> None:
     """Refuse a likelihood that a model claims and can't have."""
+    if model.header is not plugin.header:
+        raise PluginError(f"{plugin.path}: the model sets `header`, which is what its file declares.", "Use another name.")
     kind = model.likelihood
     if kind not in (None, "exact", "bound"):
         raise PluginError(f"{plugin.path}: the model's likelihood is {kind!r}.", 'Valid: "exact", "bound", None.')
-    if kind is not None and getattr(model.log_likelihood, "__func__", None) is Model.log_likelihood:
+    if kind is not None and not _has_likelihood(model):
         raise PluginError(
             f"{plugin.path}: LIKELIHOOD is {kind!r}, and the model has no log_likelihood().",
             "Define it, or set LIKELIHOOD = None.",
         )
+
+
+def _has_likelihood(model: Model) -> bool:
+    return getattr(model.log_likelihood, "__func__", None) is not Model.log_likelihood
 
 
 def _codec(model: Model) -> NoteCodec | None:

@@ -883,6 +883,11 @@ def test_a_likelihood_is_left_out_for_what_has_no_probability_not_for_a_mistake(
     [
         ("def log_likelihood", "def another", "LIKELIHOOD is 'exact', and the model has no log_likelihood()"),
         ("    def facts", "    likelihood = 'upper'\n\n    def facts", "the model's likelihood is 'upper'"),
+        (
+            "    def facts",
+            "    def __init__(self):\n        self.header = {}\n\n    def facts",
+            "the model sets `header`, which is what its file declares",
+        ),
     ],
 )
 def test_a_likelihood_that_can_not_be_is_refused_before_the_training(toy: Bench, was: str, now: str, said: str) -> None:
@@ -892,6 +897,15 @@ def test_a_likelihood_that_can_not_be_is_refused_before_the_training(toy: Bench,
     assert toy.run(plugins=[PLUGINS, plugin]).failed == 1
     error = toy.outcome("claims")["error"]
     assert (error["kind"], said in error["message"], error["phase"]) == ("PluginError", True, "load")
+
+
+def test_a_likelihood_that_is_not_claimed_is_said_to_be_left_out(toy: Bench) -> None:
+    plugin = toy.folder / "modest.py"
+    plugin.write_text(MODEL.format(requires="()").replace('LIKELIHOOD = "exact"', ""))
+    toy.write({"modest": {}})
+    assert toy.run(plugins=[PLUGINS, plugin]).failed == 0
+    (said,) = [text for text in toy.outcome("modest")["remarks"] if "log_likelihood" in text]
+    assert said.startswith("has a log_likelihood(), but no LIKELIHOOD in its header")
 
 
 @pytest.mark.parametrize(("requires", "backend"), [("()", "jax"), ("('keras',)", "jax"), ("('tensorflow',)", "tensorflow")])
