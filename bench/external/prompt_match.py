@@ -35,6 +35,8 @@ NEAR = 0.1
 KEYS = 128
 #: Notes that begin together, at most, where a prompt on another grid is looked for: a hostile file may have millions.
 MOST_TOGETHER = 4 * KEYS
+#: Notes of a prompt, at most, that is looked for in other ways than note by note: those cost the square of them, and more.
+MOST_SOUGHT = 1024
 #: Longest time between a prompt's last onset and a file without the prompt that is taken to be on the prompt's clock, seconds.
 PAUSE = 5.0
 
@@ -143,7 +145,7 @@ def _part(notes: Notes, prompt: Notes) -> int:
     As where a system was given the end of a prompt that is longer than its context, or the melody of one alone. Nothing is said
     of another key or tempo.
     """
-    if len(prompt) < TELLING:
+    if not TELLING <= len(prompt) <= MOST_SOUGHT:
         return 0
     onsets = [prompt.onset[prompt.pitch == pitch] for pitch in range(KEYS)]
     for at in np.flatnonzero(prompt.pitch == notes.pitch[0]).tolist():
@@ -163,7 +165,7 @@ def _part(notes: Notes, prompt: Notes) -> int:
 def _among(notes: Notes, prompt: Notes) -> int:
     """Count the other notes up to the prompt's end if the prompt is among them, as where it plays on while they continue it."""
     until = int(np.searchsorted(notes.onset, notes.onset[0] + np.ptp(prompt.onset) + ONSET_TOLERANCE, side="right"))
-    if not len(prompt) >= TELLING or not len(prompt) < until <= MOST_TOGETHER * len(prompt):
+    if not TELLING <= len(prompt) <= MOST_SOUGHT or not len(prompt) < until <= MOST_TOGETHER * len(prompt):
         return 0
     for moved in {0.0, float(notes.onset[0] - prompt.onset[0])}:
         found = sum(
@@ -211,7 +213,7 @@ def _transposed(prompt: Notes, by: int) -> Notes | None:
 def _after(notes: Notes, prompt: Notes) -> Notes | None:
     """Return the notes after the prompt, with others on its last onset, on its clock; None if the notes don't begin with it."""
     rest = _after_in_order(notes, prompt) if len(notes) >= len(prompt) else None
-    return _after_on_grid(notes, prompt) if rest is None else rest
+    return _after_on_grid(notes, prompt) if rest is None and len(prompt) <= MOST_SOUGHT else rest
 
 
 def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
@@ -222,15 +224,16 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
     """
     ends = list[tuple[float, int, set[int]]]()
     reached, end = {0}, 0
-    while reached and end < len(notes):  # no further than the prompt may go: a file may have millions of notes
+    # No further than the prompt may go, as a file may have millions of notes; and one note again and again fits everywhere.
+    while 0 < len(reached) <= KEYS and end < len(notes):
         begin, end = end, int(np.searchsorted(notes.onset, notes.onset[end], side="right"))
         if end - begin > MOST_TOGETHER:
             return None
         together = set(notes.pitch[begin:end].tolist())
         late = abs(float(notes.onset[begin] - notes.onset[0] - prompt.onset[-1] + prompt.onset[0]))
-        for start in sorted(reached):
+        for start in sorted(start for start in reached if prompt.onset[-1] - prompt.onset[start] <= GRID):
             last = set(prompt.pitch[start:].tolist())
-            if last <= together and prompt.onset[-1] - prompt.onset[start] <= GRID:
+            if last <= together:
                 ends.append((late, begin, last))
                 break
         reached = {stop for start in reached for stop in _runs(prompt, start, together)}
@@ -246,7 +249,7 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
 def _runs(prompt: Notes, start: int, pitches: set[int]) -> Iterator[int]:
     """Yield the ends of the runs of the prompt from `start` that have exactly these pitches and fit into one step of a grid."""
     run = set[int]()
-    for stop in range(start, len(prompt) - 1):
+    for stop in range(start, min(len(prompt) - 1, start + KEYS)):
         pitch = int(prompt.pitch[stop])
         if pitch not in pitches or prompt.onset[stop] - prompt.onset[start] > GRID:
             return

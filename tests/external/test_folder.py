@@ -154,6 +154,16 @@ def test_a_prompt_in_another_key_and_on_another_grid_is_recognised() -> None:
     assert begin.rest.pitch.tolist() == [50]
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_one_note_again_and_again_costs_no_more_than_its_length(size: int) -> None:
+    """Every part of the prompt fits everywhere, as in a run of someone else; the ways grew with the cube of its notes."""
+    prompt = Notes.from_columns(np.arange(size) * 0.2 / size, np.full(size, 0.1), np.full(size, 60), np.full(size, 64))
+    pitch = np.where(np.arange(size) < size // 2, 60, 61)
+    found = opening(Notes.from_columns(np.arange(size) * 1.0, np.full(size, 0.1), pitch, np.full(size, 64)), prompt)
+    assert (found.part, found.mixed) == (0, 0)
+
+
 @given(st.lists(st.integers(0, 127), min_size=8, max_size=20), st.lists(st.integers(0, 127), max_size=9), st.integers(-127, 127))
 def test_any_prompt_in_any_key_is_told_from_what_follows(prompt: list[int], rest: list[int], by: int) -> None:
     moved = [p + by for p in prompt]
