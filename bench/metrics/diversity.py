@@ -92,7 +92,8 @@ def pitch_spread(samples: Sequence[Notes], pieces: Sequence[int]) -> Value:
         return Undefined("a sample has no notes")
     shares: NDArray[np.float64] = np.stack([np.bincount(s.pitch, minlength=128) / len(s) for s in samples])
     below = np.cumsum(shares, axis=1)  # (samples, 128): distribution functions; W1 is the area between two of them
-    of_piece = [below[np.equal(pieces, piece)] for piece in sorted(set(pieces))]
+    order = np.argsort(pieces, kind="stable")
+    of_piece = np.split(below[order], np.flatnonzero(np.diff(np.asarray(pieces)[order])) + 1)
     pairs = math.comb(len(below), 2) - sum(math.comb(len(own), 2) for own in of_piece)
     return max(0.0, _apart(below) - sum(map(_apart, of_piece))) / pairs
 

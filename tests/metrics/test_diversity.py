@@ -72,6 +72,15 @@ def test_the_columns() -> None:
     assert found.keys() == {m.name for m in METRICS}
 
 
+@pytest.mark.timeout(60)
+def test_the_pieces_of_a_large_set_cost_their_number() -> None:
+    """As many as a received run may have: compared with each other piece by piece they took five minutes."""
+    assert evaluate_set([notes(SCALE), notes(OTHER)] * 30_000, [notes(SCALE), notes(OTHER)] * 30_000) == {
+        "shared_patterns": 100,
+        "pitch_spread_ratio": 1,
+    }
+
+
 def test_a_model_that_always_gives_the_same_is_seen() -> None:
     assert evaluate_set([notes(SCALE)] * 2, [notes(SCALE), notes(OTHER)]) == {"shared_patterns": 100, "pitch_spread_ratio": 0}
 

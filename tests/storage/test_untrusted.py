@@ -351,11 +351,10 @@ def test_the_same_samples_give_the_same_bytes(samples: Path) -> None:
 def test_a_refusal_of_the_system_is_no_damage(
     run: RunFolder, samples: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(path: Path, limit: int) -> bytes:
+    def refuse(path: Path, *_: object) -> bytes:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr("bench.storage.files.read_file", refuse)
-    monkeypatch.setattr("bench.system.disk.read_file", refuse)
+    monkeypatch.setattr("bench.system.disk._read", refuse)
     (run.path / "trials" / "k").mkdir(parents=True)
     (run.path / "trials" / "k" / "outcome.json").touch()
     with pytest.raises(MachineError):
