@@ -77,13 +77,17 @@ def show(
     out: OutOption = None,
 ) -> None:
     """Show trends and change points: which commit changed what, and what the last run changed."""
+    from bench.formatting import plural
     from bench.gate.baseline_file import save
     from bench.history import formats
-    from bench.history.changes import trends
+    from bench.history.changes import MOST_RUNS, trends
     from bench.system.paths import Places
 
     check_output(html, file or Places.find(out).out / "history.jsonl", baselines)
-    found = trends(_entries(file, baselines, out))
+    entries = _entries(file, baselines, out)
+    if older := len(entries[:-MOST_RUNS]):
+        tell_left_out([f"{plural(older, 'run')} older than the newest {MOST_RUNS:,}"])
+    found = trends(entries[-MOST_RUNS:])
     console = make_console()
     text = formats.as_markdown(found) if markdown else formats.as_text(found)
     print_line(console, text.rstrip("\n"))

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from bench.gate.noise import moderate
@@ -48,6 +48,9 @@ FEWEST_FREEDOM = 2
 
 #: Runs before the last one that it is compared with.
 WINDOW = 10
+
+#: Newest runs of a history that are looked at: of a drift, time grows with the square of them, for each series.
+MOST_RUNS = 1000
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,33 @@ def _of_neighbours(values: NDArray[np.float64], splits: Sequence[int]) -> Noise:
         return Noise(0.0, 0.0)
     freedom = len(values) - len(parts)
     # The trace of a quadratic form of n values is n - 1, that of its square (6 n - 8) / 4, or 0 for one value.
-    return Noise(squares / (2 * freedom), 4 * freedom**2 / sum(6 * len(part) - 8 for part in parts if len(part) > 1))
+    return Noise(squares / (2 * freedom), 4 * freedom**2 / int(_traces(np.array([len(part) for part in parts])).sum()))
+
+
+def _at_each_place(
+    values: NDArray[np.float64], splits: Sequence[int], begin: int, end: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Do the same with a split more, at each place between `begin` and `end`, a part: variances and their degrees of freedom."""
+    places = [0, *sorted(splits), len(values)]
+    lengths = np.diff(places)
+    squares = np.square(np.diff(values))
+    squares[np.array(places[1:-1], int) - 1] = 0.0
+    # Of those before a place and behind it: the sum of all, less its own, would be what rounding left of it.
+    before, behind = (np.concatenate([[0.0], np.cumsum(one)[:-1]]) for one in (squares, squares[::-1]))
+    rest = (before + behind[::-1])[begin : end - 1]
+    left = np.arange(1, end - begin)
+    freedom = len(values) - len(lengths) - 1
+    traces = _traces(lengths).sum() - _traces(np.array([end - begin])) + _traces(left) + _traces(end - begin - left)
+    known = (rest > 0) & (freedom > 0)
+    return (
+        np.divide(rest, 2 * freedom, out=np.zeros(len(rest)), where=known),
+        np.divide(4.0 * freedom**2, traces, out=np.zeros(len(rest)), where=known),
+    )
+
+
+def _traces(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Four times the trace of the square of the quadratic form of each part, see :func:`_of_neighbours`."""
+    return np.where(lengths > 1, 6 * lengths - 8, 0)
 
 
 def _samples(series: Series, noise: Noise | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -205,30 +234,37 @@ def _changes(series: Series, noise: Noise | None, tests: int) -> list[Change]:
     """Find the change points of one series, in time."""
     means, counts = _samples(series, noise)
     splits: list[int] = []
-
-    def p_of(split: int, size: float, places: int) -> float:
-        known = noise or _of_neighbours(means, sorted({*splits, split}))
-        return min(1.0, _p(size, known) * places * tests)
-
-    def sizes(begin: int, end: int) -> list[float]:
-        return list(map(float, _sizes(means[begin:end], counts[begin:end])))
-
-    def search(begin: int, end: int) -> None:
-        found = sizes(begin, end)
-        p, _, split = min(((p_of(i, size, len(found)), -size, i) for i, size in enumerate(found, begin + 1)), default=(1.0, 0, 0))
-        if p < ALPHA:
+    waiting = [(0, len(means))]
+    while waiting:
+        begin, end = waiting.pop()
+        sizes = _sizes(means[begin:end], counts[begin:end])
+        ps = _ps(sizes, *(_at_each_place(means, splits, begin, end) if noise is None else (noise.variance, noise.df)))
+        ps = np.minimum(1.0, ps * len(sizes) * tests)
+        best = int(np.lexsort((-sizes, ps))[0]) if len(sizes) else 0
+        if len(sizes) and ps[best] < ALPHA:
+            split = begin + 1 + best
             splits.append(split)
-            search(begin, split)
-            search(split, end)
+            waiting += [(split, end), (begin, split)]
+    return _without_drift(series, means, counts, noise, splits, tests)
 
-    search(0, len(means))
+
+def _without_drift(
+    series: Series,
+    means: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    noise: Noise | None,
+    splits: list[int],
+    tests: int,
+) -> list[Change]:
+    """Take splits away until each is significant: of a slow drift, one that parted the whole may part neither of its parts."""
     while True:
         places = [0, *sorted(splits), len(means)]
-        found = [
-            _change(series, begin, split, end, p_of(split, sizes(begin, end)[split - begin - 1], end - begin - 1))
-            for begin, split, end in zip(places, places[1:], places[2:], strict=False)
-        ]
-        # Of a slow drift, a place that parted the whole may part nothing once both parts are parted.
+        known = noise or _of_neighbours(means, places[1:-1])
+        found = []
+        for begin, split, end in zip(places, places[1:], places[2:], strict=False):
+            size = float(_sizes(means[begin:end], counts[begin:end])[split - begin - 1])
+            p = min(1.0, _p(size, known) * (end - begin - 1) * tests)
+            found.append(_change(series, begin, split, end, p))
         worst = max(found, key=lambda change: change.p, default=None)
         if worst is None or worst.p < ALPHA:
             return found
@@ -246,12 +282,18 @@ def _sizes(means: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[n
 
 
 def _p(size: float, noise: Noise) -> float:
-    """Compute p of the t-test of one place; 1 where too little is known of the noise."""
-    if noise.df < FEWEST_FREEDOM:
-        return 1.0
-    deviation = math.sqrt(noise.variance)
-    t = size / deviation if deviation else math.inf if size else 0.0
-    return float(2 * special.stdtr(noise.df, -t))
+    """Compute p of the t-test of one place."""
+    return float(_ps(np.array([size]), noise.variance, noise.df)[0])
+
+
+def _ps(sizes: NDArray[np.float64], variances: ArrayLike, freedom: ArrayLike) -> NDArray[np.float64]:
+    """Compute p of the t-test of each place; 1 where too little is known of the noise."""
+    deviations = np.sqrt(np.broadcast_to(variances, sizes.shape))
+    t = np.where(sizes > 0, np.inf, 0.0)
+    np.divide(sizes, deviations, out=t, where=deviations > 0)
+    enough = np.broadcast_to(freedom, sizes.shape) >= FEWEST_FREEDOM
+    ps: NDArray[np.float64] = np.where(enough, 2 * special.stdtr(np.maximum(freedom, 1.0), -t), 1.0)
+    return ps
 
 
 def _newest(series: Series, noise: Noise | None, changes: Sequence[Change]) -> Change:

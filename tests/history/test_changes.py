@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.history import grids, words
-from bench.history.changes import _of_neighbours, trends
+from bench.history.changes import MOST_RUNS, _at_each_place, _of_neighbours, trends
 from bench.history.entry import Entry
 from bench.history.series import all_series
 
@@ -196,6 +196,27 @@ def test_noise_of_neighbours() -> None:
     a = d.T @ d / 2
     assert noise.variance == pytest.approx((1 + 4 + 4) / (2 * 3))
     assert noise.df == pytest.approx(np.trace(a) ** 2 / np.trace(a @ a))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.sets(st.integers(1, 11)), st.data())
+def test_noise_at_all_places_is_that_at_each(values: list[int], parted: set[int], data: st.DataObject) -> None:
+    splits = sorted(i for i in parted if i < len(values))
+    part = data.draw(st.integers(0, len(splits)))
+    begin, end = ([0, *splits, len(values)][part : part + 2]) if values else (0, 0)
+    array = np.array(values, float)
+    variances, freedom = _at_each_place(array, splits, begin, end)
+    each = [_of_neighbours(array, sorted([*splits, i])) for i in range(begin + 1, end)]
+    assert variances.tolist() == pytest.approx([noise.variance for noise in each])
+    assert freedom.tolist() == pytest.approx([noise.df for noise in each])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("metric", ["pitch_distance", "training_seconds"])
+def test_a_thousand_runs_with_hundreds_of_changes(metric: str) -> None:
+    """Two levels by turns, as of a matrix of configurations, were searched by recursion, as deep as there are runs."""
+    levels = [9 + i // 3 % 2 if metric == "pitch_distance" else 9 * 1.2 ** (i // 3) for i in range(MOST_RUNS)]
+    values = [[level, level * 1.0001, level * 0.9999] for level in levels]
+    assert len(trends(runs(metric, values)).changes) == (MOST_RUNS - 1) // 3
 
 
 def test_equal_values_of_few_runs_are_no_evidence() -> None:
