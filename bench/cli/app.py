@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from bench.errors import BenchError, StoppedError, import_refused
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
 #: two as a shell reports the signals.
 INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
+
+#: Variables that NumPy converts to whole numbers as it is imported, in commands that need neither; another value is ignored.
+_WHOLE = ("SOURCE_DATE_EPOCH", "NUMPY_MADVISE_HUGEPAGE")
 
 
 def _group(help: str, *examples: str, **more: Any) -> typer.Typer:
@@ -144,6 +148,9 @@ def main() -> None:
     """
     prepare_output()
     os.environ["MPLBACKEND"] = "agg"  # figures are files; a notebook's own lets matplotlib fail where it isn't installed
+    for name in _WHOLE:
+        if not re.fullmatch("[0-9]{1,12}", os.environ.get(name, "0")):
+            del os.environ[name]
     try:
         _run()
     finally:

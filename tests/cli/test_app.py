@@ -42,6 +42,14 @@ def test_a_current_folder_that_is_gone_is_named(tmp_path: Path, command: str) ->
     ]
 
 
+@pytest.mark.parametrize("value", ["", "x", "1.5", "9" * 20])
+@pytest.mark.parametrize("name", ["SOURCE_DATE_EPOCH", "NUMPY_MADVISE_HUGEPAGE"])
+def test_a_variable_that_numpy_could_not_read_is_ignored(tmp_path: Path, name: str, value: str) -> None:
+    command = [sys.executable, "-m", "bench", "check", str(tmp_path), "--baseline", str(tmp_path / "none.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, name: value}, check=False)
+    assert (done.returncode, done.stderr.startswith("error: ")) == (2, True), done.stderr
+
+
 @pytest.mark.parametrize("jobs", ["auto", "1", "12"])
 def test_as_many_trials_at_a_time_as_were_asked_for(jobs: str) -> None:
     assert jobs_of(jobs) == (None if jobs == "auto" else int(jobs))
