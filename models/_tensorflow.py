@@ -386,9 +386,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dic
         return None
     again = "Delete it to train from the start."
     try:
-        with h5py.File(io.BytesIO(read_sealed(path)), "r") as file:
-            groups, values = {name: arrays(group) for name, group in file.items()}, dict(file.attrs)
-    except (OSError, RuntimeError, KeyError) as error:
+        content = read_sealed(path)
+        with h5py.File(io.BytesIO(content), "r") as file:
+            groups, values = _groups(file, len(content)), dict(file.attrs)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if getattr(error, "errno", None) is not None:  # the system refuses: the checkpoint may be fine
             raise
         raise TrialError(f"{path} is not a readable checkpoint ({error}).", again) from error
@@ -408,8 +409,24 @@ def restore(variables: Sequence[keras.Variable], arrays: Mapping[str, NDArray[An
         variable.assign(arrays[variable.path])
 
 
-def arrays(group: h5py.Group) -> dict[str, NDArray[Any]]:
-    """Read all datasets below a group, by path."""
-    datasets: dict[str, NDArray[Any]] = {}
-    group.visititems(lambda name, item: datasets.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return datasets
+def _groups(file: h5py.File, size: int) -> dict[str, dict[str, NDArray[Any]]]:
+    """Read the arrays of each group of a file of `size` bytes, by path, if they are stored as :func:`write_checkpoint` does.
+
+    A run may be someone else's, and HDF5 has arrays that are in other files, or that a few bytes stand for.
+    """
+    found: dict[str, h5py.Dataset] = {}
+    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)  # follows no link
+    groups: dict[str, dict[str, NDArray[Any]]] = {}
+    left = size
+    for name, array in found.items():
+        if array.dtype.kind not in "biuf" or array.shape is None:
+            raise ValueError(f"{name} is no array of numbers")
+        # Written in one piece, in this file. No two arrays share their bytes, so all of them are no larger than it.
+        stored = array.id.get_create_plist()
+        whole = stored.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) and not stored.get_external_count()
+        left -= array.nbytes
+        if not whole or array.id.get_storage_size() != array.nbytes or left < 0:
+            raise ValueError(f"{name} isn't stored in one piece in this file")
+        group, _, path = name.partition("/")
+        groups.setdefault(group, {})[path] = array[()]
+    return groups

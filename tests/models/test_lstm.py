@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import io
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ tf = pytest.importorskip("tensorflow")
 import h5py  # noqa: E402
 import keras  # noqa: E402
 
-from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, seed_for  # noqa: E402
+from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, seed_for, write_sealed  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
 from tests.storage.sealed import edited_hdf5  # noqa: E402
 
@@ -385,6 +387,70 @@ def test_a_finished_training_is_not_repeated(straight: tuple[object, Path]) -> N
     again = trained(folder, 4)
     assert (folder / "checkpoint.h5").read_bytes() == before
     assert_same(weights(model), weights(again))
+
+
+def _elsewhere(file: h5py.File, secret: Path) -> None:
+    file.create_dataset("best/a", shape=16, dtype="u1", external=[(str(secret), 0, 16)])
+
+
+def _virtual(file: h5py.File, secret: Path) -> None:
+    with h5py.File(secret.with_suffix(".h5"), "w") as other:
+        other["a"] = np.zeros(4)
+    layout = h5py.VirtualLayout(4, "f8")
+    layout[:] = h5py.VirtualSource(secret.with_suffix(".h5"), "a", 4)
+    file.create_virtual_dataset("best/a", layout)
+
+
+def _promised(file: h5py.File, _: Path) -> None:
+    file.create_dataset("best/a", shape=1 << 40, dtype="f4", chunks=(1 << 20,))
+
+
+def _packed(file: h5py.File, _: Path) -> None:
+    file.create_dataset("best/a", data=np.zeros(1 << 20), compression="gzip")
+
+
+def _unwritten(file: h5py.File, _: Path) -> None:
+    file.create_dataset("best/a", shape=1 << 40, dtype="f4")
+
+
+def _words(file: h5py.File, _: Path) -> None:
+    file["best/a"] = ["of any length"]
+
+
+@pytest.mark.parametrize("craft", [_elsewhere, _virtual, _promised, _packed, _unwritten, _words])
+def test_of_a_checkpoint_nothing_is_read_that_is_not_in_it(tmp_path: Path, craft: Callable[[h5py.File, Path], None]) -> None:
+    """A received run's: what is in another file would be in the next checkpoint, and a few bytes stand for any number."""
+    (tmp_path / "secret").write_bytes(b"of another user")
+    path, memory = tmp_path / "checkpoint.h5", io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs["format"] = fast.FORMAT
+        file["weights/kernel"] = np.ones(3)
+        craft(file, tmp_path / "secret")
+    write_sealed(path, memory.getvalue())
+    with pytest.raises(TrialError, match=r"best/a is(n't stored in one piece in this file| no array of numbers)"):
+        fast.read_checkpoint(path)
+
+
+def test_a_link_of_a_checkpoint_is_not_followed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["best/a"] = np.zeros(4)
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs["format"] = fast.FORMAT
+        file["weights/kernel"] = np.ones(3)
+        file["best"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "best")
+    write_sealed(tmp_path / "checkpoint.h5", memory.getvalue())
+    assert fast.read_checkpoint(tmp_path / "checkpoint.h5")[0].keys() == {"weights"}
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
+    groups = {"weights": {"a/b": np.arange(6.0).reshape(2, 3), "c": np.zeros(0)}, "moments": {"step": np.array(3)}}
+    fast.write_checkpoint(tmp_path / "checkpoint.h5", groups, epoch=2, best=1.5)
+    read, values = fast.read_checkpoint(tmp_path / "checkpoint.h5")
+    assert {name: {key: array.tolist() for key, array in arrays.items()} for name, arrays in read.items()} == {
+        name: {key: array.tolist() for key, array in arrays.items()} for name, arrays in groups.items()
+    }
+    assert (values["epoch"], values["best"]) == (2, 1.5)
 
 
 @pytest.mark.training
