@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,34 @@ def test_a_folder_of_a_clone_that_looks_like_a_repository_runs_nothing(repositor
     with pytest.raises(UsageError, match="git refused"):
         read(inner)
     assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_is_fetched_whatever_the_repository_allows(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a missing object an older git asks the remote, which may be a program that the repository names."""
+    (repository / "program").write_text(f"#!/bin/sh\ntouch {repository / 'ran'}\n")
+    (repository / "program").chmod(0o755)
+    (repository / "b.json").write_text("{}")
+    commit(repository, "one")
+    blob = git(repository, "rev-parse", "HEAD:b.json")
+    (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    for setting, value in (
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", f"ext::{repository / 'program'}"),
+        ("protocol.ext.allow", "always"),
+    ):
+        git(repository, "config", setting, value)
+    start = subprocess.Popen
+
+    def older(*command: Any, env: dict[str, str], **options: Any) -> Any:
+        return start(*command, env={name: value for name, value in env.items() if name != "GIT_NO_LAZY_FETCH"}, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.history.git.subprocess.Popen", older)
+        entries, skipped = read(repository / "b.json")
+    assert (entries, len(skipped)) == ((), 1)
+    assert not (repository / "ran").exists()
 
 
 def test_signatures_are_not_looked_at(repository: Path, tmp_path: Path) -> None:
