@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from miditok import MusicTokenizer
-from transformers import AutoModelForCausalLM
+from torch.nn.modules.module import register_module_buffer_registration_hook, register_module_parameter_registration_hook
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import bench.api
 from bench.api import (
@@ -66,6 +68,13 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 _CONSTANT = re.compile(
     r"(.*\.)?(masked_bias|attn\.bias|attention\.bias|inv_freq|position_ids|version)|(.*\.)?(pooler|seq_relationship)\..*"
 )
+
+
+#: Numbers in a model, at most, for each byte of its files, which have one or more bytes for each: tied weights are made twice.
+MOST_NUMBERS = 2
+
+#: Bytes of what a model computes from its config alone, such as masks, beyond its weights.
+MOST_TABLES = 1 << 30
 
 
 @dataclass
@@ -240,8 +249,11 @@ class Model(bench.api.Model):
                 "Set pedal: ignore if the dataset's is ignored too; else score files of it, whose pedal counts: `bench score`.",
             )
         try:
+            config = AutoConfig.from_pretrained(self.weights, local_files_only=True, trust_remote_code=False)
+            _check_config(config, self.weights)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.weights,
+                config=config,
                 local_files_only=True,
                 dtype=torch.float32,
                 trust_remote_code=False,
@@ -249,7 +261,7 @@ class Model(bench.api.Model):
                 ignore_mismatched_sizes=True,  # they are refused below, by name
             )
             network, found = loaded
-        except MemoryError:
+        except (MemoryError, DataError):
             raise
         except Exception as error:  # of transformers, safetensors, torch and pickle, each with its own
             why = str(error) or type(error).__name__
@@ -397,3 +409,49 @@ def _nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
     # On the processor: on a GPU the sums are rounded in another order each time.
     beyond = (ordered.cpu().cumsum(0).to(p.device) - ordered) >= top_p
     return p.masked_fill(beyond.new_zeros(beyond.shape).scatter(0, order, beyond), 0.0)
+
+
+def _check_config(config: Any, folder: Path) -> None:
+    """Refuse a config that describes more than the folder's weights, before transformers allocates it: a text may claim any size.
+
+    Raises
+    ------
+    DataError
+        If so, if the weights are compressed, as nothing that saves them does, or if it names code that would be downloaded.
+    """
+    again = "They are not of one model, or a file was cut off: fetch or save both again."
+    if "/" in str(config._attn_implementation):
+        raise DataError(
+            f"huggingface: the config.json in {folder} asks for a kernel from the hub, {config._attn_implementation}.",
+            "Remove attn_implementation from it.",
+        )
+    size = 0
+    for file in (*folder.glob("*.safetensors"), *folder.glob("*.bin")):
+        found = file.stat()
+        size += min(found.st_size, found.st_blocks * 512 or found.st_size)  # a file of holes has no weights
+        if zipfile.is_zipfile(file) and any(part.compress_type for part in zipfile.ZipFile(file).infolist()):
+            raise DataError(f"huggingface: {file} is compressed: it may hold any number of weights.", "Save the model again.")
+    if not size:
+        raise DataError(
+            f"huggingface: {folder} holds no causal language model of transformers: it has no *.safetensors or *.bin.",
+            "Save it by its `save_pretrained`, or fetch it again.",
+        )
+    left = {"weights": MOST_NUMBERS * size, "tables": MOST_NUMBERS * size + MOST_TABLES}
+
+    def count(kind: str, numbers: int) -> None:
+        left[kind] -= max(1, numbers)  # of nothing there may be any number, too
+        if left[kind] < 0:
+            raise DataError(
+                f"huggingface: the config.json in {folder} describes a larger model than its weights, {size:,} bytes.", again
+            )
+
+    hooks = (
+        register_module_parameter_registration_hook(lambda *new: count("weights", 0 if new[2] is None else new[2].numel())),
+        register_module_buffer_registration_hook(lambda *new: count("tables", 0 if new[2] is None else new[2].nbytes)),
+    )
+    try:
+        with torch.device("meta"):  # shapes alone
+            AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    finally:
+        for hook in hooks:
+            hook.remove()

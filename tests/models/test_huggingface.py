@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -295,7 +296,7 @@ def test_a_model_that_writes_a_pedal_is_one_that_ignores_it(tmp_path: Path) -> N
 def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
     folder = made(tmp_path, "TSD")
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:100])
+    weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(DataError, match="holds no causal language model of transformers: Error while deserializing"):
         ready(folder).generate([NOTHING], 1, 0)
     weights.unlink()
@@ -305,6 +306,43 @@ def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
     miditok.CPWord(miditok.TokenizerConfig(num_velocities=16)).save_pretrained(folder)
     with pytest.raises(DataError, match="CPWord has several tokens at each position"):
         ready(folder).generate([NOTHING], 1, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"vocab_size": 10**11}, {"n_layer": 10**9}, {"n_embd": 10**9}, {"n_positions": 10**12}],
+)
+def test_a_config_that_claims_a_larger_model_costs_nothing(tmp_path: Path, change: dict[str, int]) -> None:
+    """A text of 800 bytes would take all memory before the shapes are compared."""
+    folder = made(tmp_path, "TSD")
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(DataError, match=r"describes a larger model than its weights, [\d,]+ bytes"):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
+def test_a_kernel_of_the_hub_is_not_downloaded(tmp_path: Path) -> None:
+    folder = made(tmp_path, "TSD")
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "attn_implementation": "kernels-community/flash-attn2"}))
+    with pytest.raises(DataError, match="asks for a kernel from the hub, kernels-community/flash-attn2"):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
+def test_compressed_weights_are_refused(tmp_path: Path) -> None:
+    folder = made(tmp_path, "TSD")
+    weights = safetensors_torch.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    whole = ready(folder).generate([walk(0, 20)], 4, 0)[0]
+    with zipfile.ZipFile(folder / "pytorch_model.bin") as stored:
+        parts = {part.filename: stored.read(part) for part in stored.infolist()}
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in parts.items():
+            packed.writestr(name, content)
+    with pytest.raises(DataError, match="is compressed: it may hold any number of weights"):
+        ready(folder).generate([NOTHING], 1, 0)
+    assert len(whole) == 4
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", ""])
