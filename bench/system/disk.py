@@ -278,7 +278,7 @@ def check_ordinary(folder: Path, own: Callable[[Path], bool] = lambda _: False) 
 def regain(folder: Path) -> None:
     """Let its owner, this user, read and write a folder and all below it again, whatever a program that ran there took away.
 
-    What belongs to others, and links, are left as they are.
+    What belongs to others, and links, hard ones too, are left as they are: they are names of what lies elsewhere.
     """
     _regain(folder)
     for place, folders, files in os.walk(folder):  # from above, so that a folder can be entered before it is
@@ -290,7 +290,7 @@ def _regain(path: Path) -> None:
     with contextlib.suppress(OSError):  # it may have gone
         found = path.lstat()
         wanted = stat.S_IRWXU if stat.S_ISDIR(found.st_mode) else stat.S_IRUSR | stat.S_IWUSR
-        ordinary = stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)
+        ordinary = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
         if ordinary and found.st_uid == os.geteuid() and found.st_mode & wanted != wanted:
             path.chmod(stat.S_IMODE(found.st_mode) | wanted)
 

@@ -43,7 +43,7 @@ def write(path: Path, *, turned: bool) -> Path:
 
 
 def start(spec: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bench", "run", str(spec), "--scale", "cpu", "--out", str(out), "-q"]
+    command = [sys.executable, "-m", "bench", "run", str(spec), "--scale", "cpu", "--out", str(out), "-q", "--no-sound"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")} | {"BENCH_CACHE": str(out.parent / "cache")}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 

@@ -155,3 +155,17 @@ def test_a_reading_that_is_refused_once_is_tried_again(tmp_path: Path, monkeypat
     else:
         with pytest.raises(DamagedFileError, match="can't be read back from its disk"):
             read_file(path, 100)
+
+
+def test_what_was_closed_is_regained_but_nothing_elsewhere(tmp_path: Path) -> None:
+    place, mine = tmp_path / "trial", tmp_path / "mine"
+    (place / "closed").mkdir(parents=True)
+    (place / "closed" / "file").touch(mode=0o040)
+    (place / "closed").chmod(0)
+    mine.touch(mode=0o444)
+    (place / "hard").hardlink_to(mine)
+    (place / "soft").symlink_to(mine)
+    place.chmod(0o500)
+    disk.regain(place)
+    modes = {path.name: path.lstat().st_mode & 0o777 for path in (place, place / "closed", place / "closed" / "file", mine)}
+    assert modes == {"trial": 0o700, "closed": 0o700, "file": 0o640, "mine": 0o444}
