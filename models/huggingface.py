@@ -73,6 +73,9 @@ _CONSTANT = re.compile(
 #: Numbers in a model, at most, for each byte of its files, which have one or more bytes for each: tied weights are made twice.
 MOST_NUMBERS = 2
 
+#: Largest whole number in a config, whatever the weights are: longer contexts than those of today's models.
+MOST_COUNTED = 1 << 24
+
 #: Bytes of what a model computes from its config alone, such as masks, beyond its weights.
 MOST_TABLES = 1 << 30
 
@@ -249,11 +252,9 @@ class Model(bench.api.Model):
                 "Set pedal: ignore if the dataset's is ignored too; else score files of it, whose pedal counts: `bench score`.",
             )
         try:
-            config = AutoConfig.from_pretrained(self.weights, local_files_only=True, trust_remote_code=False)
-            _check_config(config, self.weights)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.weights,
-                config=config,
+                config=_checked_config(self.weights),
                 local_files_only=True,
                 dtype=torch.float32,
                 trust_remote_code=False,
@@ -411,24 +412,18 @@ def _nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
     return p.masked_fill(beyond.new_zeros(beyond.shape).scatter(0, order, beyond), 0.0)
 
 
-def _check_config(config: Any, folder: Path) -> None:
-    """Refuse a config that describes more than the folder's weights, before transformers allocates it: a text may claim any size.
+def _checked_config(folder: Path) -> Any:
+    """Read the config of a model; refuse one that describes more than its weights, before that is allocated.
 
     Raises
     ------
     DataError
         If so, if the weights are compressed, as nothing that saves them does, or if it names code that would be downloaded.
     """
-    again = "They are not of one model, or a file was cut off: fetch or save both again."
-    if "/" in str(config._attn_implementation):
-        raise DataError(
-            f"huggingface: the config.json in {folder} asks for a kernel from the hub, {config._attn_implementation}.",
-            "Remove attn_implementation from it.",
-        )
     size = 0
     for file in (*folder.glob("*.safetensors"), *folder.glob("*.bin")):
-        found = file.stat()
-        size += min(found.st_size, found.st_blocks * 512 or found.st_size)  # a file of holes has no weights
+        with file.open("rb") as weights:
+            size += bench.api.data_bytes(weights.fileno(), file.stat().st_size)  # a file of holes has none
         if zipfile.is_zipfile(file) and any(part.compress_type for part in zipfile.ZipFile(file).infolist()):
             raise DataError(f"huggingface: {file} is compressed: it may hold any number of weights.", "Save the model again.")
     if not size:
@@ -436,14 +431,24 @@ def _check_config(config: Any, folder: Path) -> None:
             f"huggingface: {folder} holds no causal language model of transformers: it has no *.safetensors or *.bin.",
             "Save it by its `save_pretrained`, or fetch it again.",
         )
+    larger = DataError(
+        f"huggingface: the config.json in {folder} describes a larger model than its weights, {size:,} bytes.",
+        "They are not of one model, or a file was cut off: fetch or save both again.",
+    )
+    if _largest(json.loads((folder / "config.json").read_bytes())) > max(size, MOST_COUNTED):
+        raise larger  # a config alone may make a list with an item for each layer
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if "/" in str(config._attn_implementation):
+        raise DataError(
+            f"huggingface: the config.json in {folder} asks for a kernel from the hub, {config._attn_implementation}.",
+            "Remove attn_implementation from it.",
+        )
     left = {"weights": MOST_NUMBERS * size, "tables": MOST_NUMBERS * size + MOST_TABLES}
 
     def count(kind: str, numbers: int) -> None:
         left[kind] -= max(1, numbers)  # of nothing there may be any number, too
         if left[kind] < 0:
-            raise DataError(
-                f"huggingface: the config.json in {folder} describes a larger model than its weights, {size:,} bytes.", again
-            )
+            raise larger
 
     hooks = (
         register_module_parameter_registration_hook(lambda *new: count("weights", 0 if new[2] is None else new[2].numel())),
@@ -455,3 +460,13 @@ def _check_config(config: Any, folder: Path) -> None:
     finally:
         for hook in hooks:
             hook.remove()
+    return config
+
+
+def _largest(value: Any) -> int:
+    """Largest whole number in a config, without those of rotary embeddings, which are angles."""
+    if isinstance(value, Mapping):
+        return max((_largest(part) for key, part in value.items() if "theta" not in key), default=0)
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0)
+    return value if isinstance(value, int) else 0

@@ -43,7 +43,7 @@ from bench.music.notes import FIELDS, Notes
 from bench.music.reading import Reading, midi_digest, read_midi_files
 from bench.music.ticks import Ticks, from_score, from_ticks, to_score, to_ticks
 from bench.system.connections import RefusedError, Watch, watched_session
-from bench.system.disk import DamagedFileError, read_sealed, write_file, write_sealed
+from bench.system.disk import DamagedFileError, data_bytes, read_sealed, write_file, write_sealed
 
 __all__ = [
     "FIELDS",
@@ -70,6 +70,7 @@ __all__ = [
     "Watch",
     "compared",
     "content_digest",
+    "data_bytes",
     "download",
     "fetch_command",
     "file_sha256",

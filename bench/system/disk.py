@@ -44,9 +44,6 @@ MOST_CHECKPOINT = 16 << 30
 #: Bytes of a file that one byte on its disk may stand for. File systems that compress reach 250; a file with holes, no limit.
 MOST_SPARSE = 1000
 
-#: Bytes of a block, as `stat` counts them.
-BLOCK = 512
-
 #: Seconds after which a reading that the disk refused is tried again.
 AGAIN = 1.0
 
@@ -171,13 +168,10 @@ def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T]) -> T:
     """
     for pause in (AGAIN, None):
         with _open(path, os.O_RDONLY, "rb") as file:
-            found = os.fstat(file.fileno())
-            size = found.st_size
+            size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise DamagedFileError(f"{path} has {size:,} bytes, and may have {limit:,} at most")
-            if found.st_blocks and size > max(
-                MOST_RECORD, found.st_blocks * BLOCK * MOST_SPARSE
-            ):  # 0: of a system that counts none
+            if size > MOST_RECORD and size > MOST_SPARSE * data_bytes(file.fileno(), size // MOST_SPARSE + 1):
                 raise DamagedFileError(f"{path} has {size:,} bytes, nearly all of them holes")
             try:
                 return use(file, size)
@@ -188,6 +182,34 @@ def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T]) -> T:
                     raise DamagedFileError(f"{path} can't be read back from its disk") from error
         time.sleep(pause)
     raise AssertionError  # the last round returns or raises
+
+
+def data_bytes(descriptor: int, enough: int) -> int:
+    """Count the bytes of an open file that are no holes. Its number of blocks doesn't tell: ZFS counts them seconds later.
+
+    Parameters
+    ----------
+    descriptor : int
+        It stands at the beginning afterwards.
+    enough : int
+        At so many the counting ends.
+
+    Returns
+    -------
+    int
+        All bytes of the file where the system doesn't tell.
+    """
+    total = at = 0
+    try:
+        while total < enough:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+            at = os.lseek(descriptor, start, os.SEEK_HOLE)
+            total += at - start
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # which says that no data follows
+            total = os.fstat(descriptor).st_size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return total
 
 
 def open_log(path: Path) -> BinaryIO:

@@ -321,6 +321,14 @@ def test_a_config_that_claims_a_larger_model_costs_nothing(tmp_path: Path, chang
         ready(folder).generate([NOTHING], 1, 0)
 
 
+def test_a_config_that_makes_a_list_of_its_layers_costs_nothing(tmp_path: Path) -> None:
+    folder = made(tmp_path, "TSD")
+    config = transformers.MambaConfig(num_hidden_layers=1).to_dict()
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**11}))
+    with pytest.raises(DataError, match="describes a larger model than its weights"):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
 def test_a_kernel_of_the_hub_is_not_downloaded(tmp_path: Path) -> None:
     folder = made(tmp_path, "TSD")
     file = folder / "config.json"

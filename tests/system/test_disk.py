@@ -126,6 +126,24 @@ def test_a_file_that_is_nearly_all_holes_is_not_read(tmp_path: Path) -> None:
     assert len(read_sealed(tmp_path / "full.bin")) == holes
 
 
+def test_bytes_that_are_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "a.bin").open("w+b") as file:
+        for at in (1 << 20, 4 << 20):
+            file.seek(at)
+            file.write(b"x" * 4096)
+        file.truncate(8 << 20)
+        file.flush()
+        assert disk.data_bytes(file.fileno(), 1 << 30) == 8192
+        assert disk.data_bytes(file.fileno(), 1) == 4096
+        file.truncate(0)
+        assert disk.data_bytes(file.fileno(), 1) == 0
+        file.truncate(8 << 20)
+
+        with monkeypatch.context() as patched:  # a file system that doesn't tell
+            patched.setattr(disk.os, "SEEK_DATA", 99)
+            assert disk.data_bytes(file.fileno(), 1) == 8 << 20
+
+
 def test_other_programs_still_read_sealed_hdf5(tmp_path: Path) -> None:
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
