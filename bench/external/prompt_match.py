@@ -37,6 +37,9 @@ KEYS = 128
 MOST_TOGETHER = 4 * KEYS
 #: Notes of a prompt, at most, that is looked for in other ways than note by note: those cost the square of them, and more.
 MOST_SOUGHT = 1024
+#: Notes that are looked at, at most, to find the ways in which a prompt fits a file on another grid: of one note again and again
+#: every part fits everywhere.
+MOST_WAYS = 10_000_000
 #: Longest time between a prompt's last onset and a file without the prompt that is taken to be on the prompt's clock, seconds.
 PAUSE = 5.0
 
@@ -224,8 +227,8 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
     """
     ends = list[tuple[float, int, set[int]]]()
     reached, end = {0}, 0
-    # No further than the prompt may go, as a file may have millions of notes; and one note again and again fits everywhere.
-    while 0 < len(reached) <= KEYS and end < len(notes):
+    left = MOST_WAYS
+    while reached and left > 0 and end < len(notes):  # no further than the prompt may go: a file may have millions of notes
         begin, end = end, int(np.searchsorted(notes.onset, notes.onset[end], side="right"))
         if end - begin > MOST_TOGETHER:
             return None
@@ -236,6 +239,7 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
             if last <= together:
                 ends.append((late, begin, last))
                 break
+        left -= sum(min(len(prompt) - start, KEYS) for start in reached)
         reached = {stop for start in reached for stop in _runs(prompt, start, together)}
     if not ends:
         return None

@@ -21,7 +21,7 @@ from bench.music.midi import MOST_BYTES, read_midi
 from bench.music.notes import Notes
 from bench.report.contents import Report, piece_name
 from bench.report.figures.pianoroll import Extent, describe, piano_roll
-from bench.sound.clips import LONGEST, Source, prompt_notes, sources, stored_clip
+from bench.sound.clips import LONGEST, Source, is_damaged, prompt_notes, sources, stored_clip
 from bench.system.disk import DamagedFileError, read_file
 
 #: Sound in one page, bytes of base64: room for seven systems and three pieces. Further clips stay in the run's folder.
@@ -48,7 +48,7 @@ class Clip:
     mp3 : str
         Path of the longer MP3 below the run's folder; empty where there is none.
     midi, midi_name : str
-        The MIDI file as a ``data:`` URI, and a name to save it under.
+        The MIDI file as a ``data:`` URI, empty where the page doesn't hold it, and a name to save it under.
     """
 
     system: str
@@ -127,7 +127,8 @@ def _group(title: str, members: list[Source], report: Report, most: int) -> Clip
 
 def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Report, most: int) -> Clip:
     prompt = prompt_notes(notes, report.targets[source.piece].prompt)
-    stored = stored_clip(source)
+    damaged = is_damaged(source)
+    stored = "its MIDI file is damaged" if damaged else stored_clip(source)
     played, audio, reason, mp3 = None, None, "", ""
     if isinstance(stored, str):
         reason = stored
@@ -137,6 +138,7 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
         audio = _data("audio/mpeg", source.excerpt.read_bytes())
         if len(audio) > most:
             audio, reason = None, "left out, to keep this page small; it is in the run's folder"
+    content = b"" if damaged else _content(source.midi, most - len(audio or ""))
     name = "the original" if source.original else source.system
     return Clip(
         system=source.system,
@@ -146,7 +148,7 @@ def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Repo
         audio=audio,
         reason=reason,
         mp3=mp3,
-        midi=_data("audio/midi", _content(source.midi, most - len(audio or ""))),
+        midi=_data("audio/midi", content) if content else "",
         midi_name=file_name(source.system, f"piece {source.piece}", title),
     )
 
@@ -167,9 +169,9 @@ def _about(notes: Notes, prompted: bool, extent: Extent, played: tuple[float, fl
 
 def _notes(source: Source) -> Notes:
     try:
-        return read_midi(source.midi)
+        return Notes.concatenate([]) if is_damaged(source) else read_midi(source.midi)
     except DataError:
-        return Notes.from_columns([], [], [], [])
+        return Notes.concatenate([])
 
 
 def _size(clip: Clip) -> int:

@@ -60,6 +60,8 @@ class Source:
         Folder of the clip.
     original : bool
         Whether it is the human continuation.
+    digest : str
+        SHA-256 of the MIDI file that the trial's outcome states; empty where it states none, and of the original.
     """
 
     system: str
@@ -67,6 +69,7 @@ class Source:
     midi: Path
     folder: Path
     original: bool = False
+    digest: str = ""
 
     @property
     def mp3(self) -> Path:
@@ -143,18 +146,31 @@ def sources(folder: Path, systems: Sequence[str] | None = None) -> list[Source]:
         if trial["kind"] == "model" if systems is None else trial["system"] in systems:
             trials.setdefault((trial["system"], trial["seed"]), []).append(planned.key)
     first: dict[str, list[str]] = {}
+    done: dict[str, Done] = {}
     for (system, _), keys in trials.items():
-        if system not in first and all(isinstance(run.outcome(key), Done) for key in keys):
-            first[system] = keys
+        if system not in first:
+            outcomes = {key: outcome for key in keys if isinstance(outcome := run.outcome(key), Done)}
+            if len(outcomes) == len(keys):
+                first[system], done = keys, done | outcomes
     listed = []
     for target in filter(Path.is_file, sorted((folder / "midi").glob("target-[0-9][0-9][0-9].mid"))) if first else ():
         piece = int(target.stem.removeprefix("target-"))
         listed.append(Source(ORIGINAL, piece, target, folder / "sound" / ORIGINAL, original=True))
         for system, keys in first.items():
-            files = (run.trial_dir(key) / "midi" / f"piece-{piece:03}.mid" for key in keys)
-            if midi := next(filter(Path.is_file, files), None):
-                listed.append(Source(system, piece, midi, folder / "sound" / slug(system)))
+            name = f"midi/piece-{piece:03}.mid"
+            if key := next((key for key in keys if (run.trial_dir(key) / name).is_file()), None):
+                stated = done[key].digests.get(name, "")
+                midi = run.trial_dir(key) / name
+                listed.append(Source(system, piece, midi, folder / "sound" / slug(system), digest=stated))
     return listed
+
+
+def is_damaged(source: Source) -> bool:
+    """Whether the MIDI file of a source isn't the one that the trial wrote, so that it may be any music."""
+    try:
+        return bool(source.digest) and file_digest(source.midi) != source.digest
+    except DamagedFileError:
+        return True
 
 
 def render_run(
@@ -277,6 +293,8 @@ def _render(source: Source, target: Target, synthesizer: Synthesizer) -> Outcome
     run = source.folder.parent.parent
     make_way(run, *(file.relative_to(run).as_posix() for file in (source.mp3, source.excerpt, source.record)))
     try:
+        if is_damaged(source):
+            raise DataError("its MIDI file is damaged")
         notes = read_midi(source.midi)
         start, excerpt_start = _beginnings(notes, prompt_notes(notes, target.prompt))
         excerpt = Cut(source.excerpt, excerpt_start, EXCERPT, EXCERPT_KBITS, EXCERPT_RATE)

@@ -154,6 +154,16 @@ def test_a_prompt_in_another_key_and_on_another_grid_is_recognised() -> None:
     assert begin.rest.pitch.tolist() == [50]
 
 
+def test_a_long_tremolo_on_a_coarser_grid_is_recognised() -> None:
+    """Of a hundred steps with the same pitch the prompt may end in any."""
+    prompt = Notes.from_columns(np.arange(400) / 16, np.full(400, 0.05), np.full(400, 60), np.full(400, 80))
+    steps = np.arange(120) / 4
+    pitch = np.where(steps <= prompt.onset[-1], 60, 50)
+    found = opening(Notes.from_columns(steps, np.full(120, 0.05), pitch, np.full(120, 80)), prompt)
+    assert found.start == "prompt"
+    assert abs(len(found.rest) - 20) <= 1
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("size", [1000, 100_000])
 def test_one_note_again_and_again_costs_no_more_than_its_length(size: int) -> None:

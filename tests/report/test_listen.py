@@ -1,6 +1,7 @@
 """What the page gets, its partial, and that a browser can play it."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,9 @@ from markupsafe import escape
 from bench.formatting import clean
 from bench.music.midi import MOST_BYTES, read_midi
 from bench.report.listen import clips, file_name, silent
-from bench.sound.clips import render_run
-from bench.storage.run_folder import RunFolder
+from bench.sound.clips import render_run, sources
+from bench.storage.files import write_json
+from bench.storage.run_folder import RunFolder, result_digests
 from bench.storage.samples import read_target_file, write_targets
 from tests.sound.sample_run import SYNTHESIZER, report_of, run_with_midi
 
@@ -58,6 +60,28 @@ class TestWithoutSound:
         size = sum(len(clip.midi) for group in clips(report_of(run)) for clip in group.clips)
         kept = [len(clip.midi) > 30 for group in clips(report_of(run), most=size - 100) for clip in group.clips]
         assert kept == [True] * 5 + [False]
+
+    def test_a_midi_file_that_is_not_the_trials_is_not_shown(self, run):
+        """Nor rendered: the outcome states its checksum, and it may be any music."""
+        for outcome in run.glob("trials/*/outcome.json"):
+            stored = json.loads(outcome.read_text())
+            if stored["status"] == "done":
+                del stored["sha256"]
+                write_json(outcome, {**stored, "digests": result_digests(outcome.parent)})
+        changed = sources(run)[1]
+        assert (changed.system, len(changed.digest)) == ("lstm", 64)
+        content = bytearray(changed.midi.read_bytes())
+        content[-10] ^= 16
+        changed.midi.write_bytes(content)
+        shown = clips(report_of(run))[0].clips
+        assert [(clip.reason, bool(clip.midi)) for clip in shown] == [
+            ("not rendered yet", True),
+            ("its MIDI file is damaged", False),
+            ("not rendered yet", True),
+        ]
+        assert shown[1].about == "no note that can be read"
+        assert 'href=""' not in rendered(clips(report_of(run)))
+        assert [outcome.error for outcome in render_run(run, SYNTHESIZER)][:3] == ["", "its MIDI file is damaged", ""]
 
     def test_the_page_is_complete_and_says_what_to_do(self, run):
         groups = clips(report_of(run))
