@@ -301,6 +301,8 @@ def _render(source: Source, target: Target, synthesizer: Synthesizer) -> Outcome
         seconds, excerpt_seconds = render(notes, [Cut(source.mp3, start, LONGEST), excerpt], synthesizer)
     except (DataError, OSError, RuntimeError) as failure:  # RuntimeError: libsndfile's
         record["error"] = error = str(failure)
+        if isinstance(stored_clip(source), StoredClip):  # made anew in vain: the one that is there stays
+            return Outcome(source, rendered=False, error=error)
     else:
         record["digests"] = [file_digest(source.mp3), file_digest(source.excerpt)]
         record |= {"seconds": seconds, "excerpt_seconds": excerpt_seconds}

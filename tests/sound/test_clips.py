@@ -104,6 +104,12 @@ class TestPromptNotes:
 
 
 class TestFailures:
+    def test_a_clip_that_is_made_again_in_vain_stays(self, run, damaged):  # noqa: F811
+        before = {outcome.source: stored_clip(outcome.source) for outcome in render_run(run, SYNTHESIZER)}
+        assert all(outcome.error for outcome in render_run(run, damaged, again=True))
+        assert {source: stored_clip(source) for source in before} == before
+        assert not any(isinstance(clip, str) for clip in before.values())
+
     def test_the_reason_is_kept(self, run, damaged):  # noqa: F811
         outcomes = render_run(run, damaged)
         assert len(outcomes) == 6
