@@ -11,7 +11,7 @@ import math
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,8 +70,9 @@ _CONSTANT = re.compile(
 )
 
 
-#: Numbers in a model, at most, for each byte of its files, which have one or more bytes for each: tied weights are made twice.
-MOST_NUMBERS = 2
+#: Numbers in a model, at most, for each byte of its files, which have one or more bytes for each: weights that are tied, or that
+#: layers share, are made several times.
+MOST_NUMBERS = 4
 
 #: Largest whole number in a config, whatever the weights are: longer contexts than those of today's models.
 MOST_COUNTED = 1 << 24
@@ -435,12 +436,14 @@ def _checked_config(folder: Path) -> Any:
         f"huggingface: the config.json in {folder} describes a larger model than its weights, {size:,} bytes.",
         "They are not of one model, or a file was cut off: fetch or save both again.",
     )
-    if _largest(json.loads((folder / "config.json").read_bytes())) > max(size, MOST_COUNTED):
-        raise larger  # a config alone may make a list with an item for each layer
+    # A config alone may make lists, with an item for each layer. Of rotary embeddings there are numbers that count nothing.
+    for name, number in _numbers("", json.loads((folder / "config.json").read_bytes())):
+        if "theta" not in name and number > (size if "layer" in name else max(size, MOST_COUNTED)):
+            raise larger
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if "/" in str(config._attn_implementation):
+    if config._attn_implementation not in (None, "eager", "sdpa"):  # others are downloaded where they aren't installed
         raise DataError(
-            f"huggingface: the config.json in {folder} asks for a kernel from the hub, {config._attn_implementation}.",
+            f"huggingface: the config.json in {folder} asks for an attention kernel, {config._attn_implementation}.",
             "Remove attn_implementation from it.",
         )
     left = {"weights": MOST_NUMBERS * size, "tables": MOST_NUMBERS * size + MOST_TABLES}
@@ -463,10 +466,13 @@ def _checked_config(folder: Path) -> Any:
     return config
 
 
-def _largest(value: Any) -> int:
-    """Largest whole number in a config, without those of rotary embeddings, which are angles."""
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, int]]:
+    """Yield the whole numbers of a config, each with the name that it has there."""
     if isinstance(value, Mapping):
-        return max((_largest(part) for key, part in value.items() if "theta" not in key), default=0)
-    if isinstance(value, list):
-        return max(map(_largest, value), default=0)
-    return value if isinstance(value, int) else 0
+        for key, part in value.items():
+            yield from _numbers(key, part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _numbers(name, part)
+    elif isinstance(value, int):
+        yield name, value

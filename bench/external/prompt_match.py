@@ -35,7 +35,7 @@ NEAR = 0.1
 KEYS = 128
 #: Notes that begin together, at most, where a prompt on another grid is looked for: a hostile file may have millions.
 MOST_TOGETHER = 4 * KEYS
-#: Notes of a prompt, at most, that is looked for in other ways than note by note: those cost the square of them, and more.
+#: Notes of a prompt, at most, of which a part is looked for, or which is looked for among others: that costs their square.
 MOST_SOUGHT = 1024
 #: Notes that are looked at, at most, to find the ways in which a prompt fits a file on another grid: of one note again and again
 #: every part fits everywhere.
@@ -216,7 +216,7 @@ def _transposed(prompt: Notes, by: int) -> Notes | None:
 def _after(notes: Notes, prompt: Notes) -> Notes | None:
     """Return the notes after the prompt, with others on its last onset, on its clock; None if the notes don't begin with it."""
     rest = _after_in_order(notes, prompt) if len(notes) >= len(prompt) else None
-    return _after_on_grid(notes, prompt) if rest is None and len(prompt) <= MOST_SOUGHT else rest
+    return _after_on_grid(notes, prompt) if rest is None else rest
 
 
 def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
@@ -228,18 +228,18 @@ def _after_on_grid(notes: Notes, prompt: Notes) -> Notes | None:
     ends = list[tuple[float, int, set[int]]]()
     reached, end = {0}, 0
     left = MOST_WAYS
+    tail = prompt.pitch[prompt.onset >= prompt.onset[-1] - GRID]  # what may begin together with its last note
     while reached and left > 0 and end < len(notes):  # no further than the prompt may go: a file may have millions of notes
         begin, end = end, int(np.searchsorted(notes.onset, notes.onset[end], side="right"))
         if end - begin > MOST_TOGETHER:
             return None
         together = set(notes.pitch[begin:end].tolist())
         late = abs(float(notes.onset[begin] - notes.onset[0] - prompt.onset[-1] + prompt.onset[0]))
-        for start in sorted(start for start in reached if prompt.onset[-1] - prompt.onset[start] <= GRID):
-            last = set(prompt.pitch[start:].tolist())
-            if last <= together:
-                ends.append((late, begin, last))
-                break
-        left -= sum(min(len(prompt) - start, KEYS) for start in reached)
+        others = np.flatnonzero(~np.isin(tail, list(together)))
+        behind = len(prompt) - len(tail) + (int(others[-1]) + 1 if len(others) else 0)
+        if (start := min((start for start in reached if start >= behind), default=None)) is not None:
+            ends.append((late, begin, set(prompt.pitch[start:].tolist())))
+        left -= len(tail) + sum(min(len(prompt) - start, KEYS) for start in reached)
         reached = {stop for start in reached for stop in _runs(prompt, start, together)}
     if not ends:
         return None

@@ -135,7 +135,7 @@ def _git(folder: Path, *words: str, until: float = math.inf) -> bytes:
             raise UsageError(f"git answers more than {MOST_RECORD >> 20} MiB in {folder}.", "Give a single baseline file.")
         code = process.wait()
         if code and not clock.is_alive():
-            raise UsageError(f"git took longer than {LONGEST:.0f} s in {folder}.", "Give a single baseline file.")
+            raise UsageError(f"git took longer than {LONGEST:.0f} s in all in {folder}.", "Give a single baseline file.")
         if code:
             said.seek(0)
             lines = said.read(LONGEST_MESSAGE).decode("utf-8", "replace").strip().splitlines() or ["it failed"]

@@ -302,6 +302,8 @@ def regain(folder: Path) -> None:
 
     What belongs to others, and links, hard ones too, are left as they are: they are names of what lies elsewhere.
     """
+    if folder.is_symlink():
+        return
     _regain(folder)
     for place, folders, files in os.walk(folder):  # from above, so that a folder can be entered before it is
         for name in (*folders, *files):
@@ -356,7 +358,7 @@ def read_sealed(path: Path, limit: int = MOST_CHECKPOINT) -> bytes:
 
     def use(file: BinaryIO, size: int) -> bytes:
         header = file.read(HEADER)
-        content = file.read(size - HEADER) if header.startswith(_MARK) else b""
+        content = file.read(max(0, size - HEADER)) if header.startswith(_MARK) else b""
         _check_header(header, hashlib.sha256(content).hexdigest())
         return content
 

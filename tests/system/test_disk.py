@@ -100,7 +100,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory,
         read_sealed(path)
 
 
-@pytest.mark.parametrize("length", [0, 10, HEADER - 1, HEADER, HEADER + 3])
+@pytest.mark.parametrize("length", [0, 10, 60, 200, HEADER - 1, HEADER, HEADER + 3])
 def test_a_truncated_file_is_damaged(tmp_path: Path, length: int) -> None:
     path = tmp_path / "a.bin"
     write_sealed(path, b"content")
@@ -185,5 +185,9 @@ def test_what_was_closed_is_regained_but_nothing_elsewhere(tmp_path: Path) -> No
     (place / "soft").symlink_to(mine)
     place.chmod(0o500)
     disk.regain(place)
+    (tmp_path / "elsewhere").mkdir(mode=0o500)
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
+    disk.regain(tmp_path / "linked")
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o500
     modes = {path.name: path.lstat().st_mode & 0o777 for path in (place, place / "closed", place / "closed" / "file", mine)}
     assert modes == {"trial": 0o700, "closed": 0o700, "file": 0o640, "mine": 0o444}
