@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+#: Shares of a budget at which results are taken, at most: each has a file of its own, which reports read.
+MOST_STAGES = 64
+
 
 class Frozen(BaseModel):
     """A frozen value that refuses unknown keys."""

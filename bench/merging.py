@@ -25,7 +25,7 @@ from bench.storage.records import Call, RunRecord
 from bench.storage.run_folder import LOG, RunFolder, is_long_log
 from bench.storage.samples import Target
 from bench.storage.stored import first_problem
-from bench.system.disk import copy_file, exists, file_digest
+from bench.system.disk import copy_file, exists, file_digest, is_folder
 from bench.system.paths import check_run_name
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
@@ -146,14 +146,14 @@ def _asked(calls: Sequence[Call], name: str) -> Call:
 
 def _here(folders: Iterable[str]) -> tuple[str, ...]:
     """Drop folders of other machines, which a command refuses."""
-    return tuple(folder for folder in dict.fromkeys(folders) if Path(folder).exists())
+    return tuple(folder for folder in dict.fromkeys(folders) if is_folder(Path(folder)))
 
 
 def _without_copies(folders: Iterable[str]) -> tuple[str, ...]:
     """Drop folders of plug-ins that aren't here, or that one before them has too, as another checkout: both are refused."""
     kept: dict[str, set[tuple[Kind, str]]] = {}
     for folder in dict.fromkeys(folders):
-        with contextlib.suppress(PluginError):
+        with contextlib.suppress(PluginError, OSError):  # a folder of another user
             names = {(kind, path.name) for kind in CLASSES for path in files_of(kind, Path(folder))}
             if not any(names & others for others in kept.values()):
                 kept[folder] = names

@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.formatting import DASH, Cell, Grid, duration, listed
 from bench.metrics import HEADLINE, METRICS, Undefined
@@ -52,9 +53,9 @@ class Line:
     high: tuple[float, ...]
     trainings: int
 
-    def at(self, x: float) -> tuple[float, float, float]:
-        """Mean, lowest and highest at `x`, between its first and last point."""
-        return tuple(float(np.interp(x, self.x, y)) for y in (self.mean, self.low, self.high))  # type: ignore[return-value]
+    def at(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Mean, lowest and highest at each `x`, between its first and last point; all at once, as there may be many."""
+        return np.interp(x, self.x, self.mean), np.interp(x, self.x, self.low), np.interp(x, self.x, self.high)
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,15 @@ def crossings(lines: Mapping[str, Line], *, pointwise: bool = False) -> Iterator
     for (one, a), (other, b) in combinations(lines.items(), 2):
         start, end = max(a.x[0], b.x[0]), min(a.x[-1], b.x[-1])
         at = sorted({x for x in (*a.x, *b.x, start, end) if start <= x <= end})
-        gaps = [(x, a.at(x)[0] - b.at(x)[0]) for x in at]
-        signed = [(x, gap) for x, gap in gaps if gap]
+        places = np.array(at)
+        gaps: list[float] = (a.at(places)[0] - b.at(places)[0]).tolist()
+        signed = [(x, gap) for x, gap in zip(at, gaps, strict=True) if gap]
         turns = [(left, right) for left, right in pairwise(signed) if (left[1] < 0) != (right[1] < 0)]
         if not turns:
             continue
         (x0, gap0), (x1, gap1) = turns[-1]
         below, above = (one, other) if gap1 < 0 else (other, one)
-        apart = [(x, _apart(lines[below], lines[above], x)) for x in at]
+        apart = list(zip(at, _apart(lines[below], lines[above], places).tolist(), strict=True))
         clear = (
             min(a.trainings, b.trainings) > 1
             and any(sign > 0 for x, sign in apart if x <= x0)
@@ -337,7 +339,7 @@ def _spent_cell(row: Row, share: float, what: str, text: Callable[[float], str])
     return Cell(text(mean := fmean(values)), mean) if values else Cell(DASH)
 
 
-def _apart(below: Line, above: Line, x: float) -> int:
+def _apart(below: Line, above: Line, x: NDArray[np.float64]) -> NDArray[np.int64]:
     """-1 where the band of `below` lies under that of `above`, 1 where it lies over it, 0 where they overlap."""
     (_, low, high), (_, lowest, highest) = below.at(x), above.at(x)
-    return -1 if high < lowest else 1 if low > highest else 0
+    return np.where(high < lowest, -1, np.where(low > highest, 1, 0))

@@ -23,9 +23,12 @@ def histories(trial: TrialScore) -> Iterator[History]:
     """Trainings of a finished trial that logged an evaluation."""
     training = trial.result.training
     seed = f"seed {trial.trial.seed}"
+    of_fold: dict[object, list[Epoch]] = {}
+    for entry in training.history:
+        of_fold.setdefault(entry.get("fold"), []).append(entry)
     parts = [(f"{seed}, fold {fold.fold}", fold) for fold in training.folds] or [(seed, training)]
     for name, summary in parts:
-        entries = [e for e in training.history if summary.fold is None or e.get("fold") == summary.fold]
+        entries = training.history if summary.fold is None else of_fold.get(summary.fold, [])
         if entries:
             yield History(name, summary, entries)
 

@@ -7,6 +7,7 @@ maximum, speeds are over all notes of all folds. ``training.folds`` keeps each f
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -187,12 +188,14 @@ def _harmony(outcomes: Sequence[Done]) -> ChordPlans | None:
         plan_of |= {
             piece: outcome.harmony.plans[i] for piece, i in zip(outcome.pieces, outcome.harmony.plan_of_piece, strict=True)
         }
-    plans: list[Mapping[str, Any]] = []
-    for piece in sorted(plan_of):
-        if plan_of[piece] not in plans:
-            plans.append(plan_of[piece])
-    order = tuple(plans.index(plan_of[piece]) for piece in sorted(plan_of))
-    return ChordPlans(key_from=", ".join(sources), plans=tuple(plans), plan_of_piece=order)
+    plans: dict[str, Mapping[str, Any]] = {}  # by their text, so that they are found among many at once
+    texts = [json.dumps(plan_of[piece], sort_keys=True) for piece in sorted(plan_of)]
+    for piece, text in zip(sorted(plan_of), texts, strict=True):
+        plans.setdefault(text, plan_of[piece])
+    place = {text: i for i, text in enumerate(plans)}
+    return ChordPlans(
+        key_from=", ".join(sources), plans=tuple(plans.values()), plan_of_piece=tuple(map(place.__getitem__, texts))
+    )
 
 
 def _rate(notes: Number, seconds: float) -> float | None:

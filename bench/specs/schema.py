@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from bench.config import Frozen, as_tuple
+from bench.config import MOST_STAGES, Frozen, as_tuple
 from bench.metrics.thresholds import parse
 from bench.music.harmony.settings import Harmony
 from bench.specs.layers import overlay
@@ -144,7 +144,9 @@ class BudgetChoice(Frozen):
     evaluations: int = Field(default=16, ge=1, description="With `compute`: evaluations on the validation pieces.")
     stages: Annotated[
         tuple[Annotated[float, Field(gt=0, lt=1)], ...], BeforeValidator(as_tuple, json_schema_input_type=list[float])
-    ] = Field(default=(0.0625, 0.25), description="With `compute`: shares of it at which results are taken too.")
+    ] = Field(
+        default=(0.0625, 0.25), max_length=MOST_STAGES, description="With `compute`: shares of it at which results are taken too."
+    )
     patience: int | None = Field(default=None, ge=1, description="Evaluations without a better validation loss before stopping.")
     max_seconds: float | None = Field(
         default=None, gt=0, description="Stop after the evaluation that crosses this; then it can't repeat."

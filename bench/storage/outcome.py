@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from bench.api import FIELDS
+from bench.config import MOST_STAGES
 from bench.storage.stored import Stored
 
 #: Facts of a model that reports compute with.
@@ -86,6 +87,13 @@ class Training(Stored):
     folds: tuple[Training, ...] = ()
     history: tuple[Epoch, ...] = ()
 
+    @field_validator("folds")
+    @classmethod
+    def _each_fold_once(cls, folds: tuple[Training, ...]) -> tuple[Training, ...]:
+        if len({training.fold for training in folds} - {None}) < len(folds):
+            raise ValueError("a fold is there twice, or has no number")
+        return folds
+
     @property
     def exceeded(self) -> float:
         """Share of a common budget that it took if it went on beyond it, see :data:`MOST_SHARE`; else 0.
@@ -125,12 +133,12 @@ class Stage(Stored):
     Parameters
     ----------
     share : float
-        Of the budget, between 0 and 1.
+        Of the budget, above 0; 1 is its end.
     updates, notes, seconds : number
         Of the training until then; with folds, means over them.
     """
 
-    share: float
+    share: Annotated[float, Field(gt=0, le=1)]
     updates: Number
     notes: Number
     seconds: Number
@@ -395,7 +403,7 @@ class Done(_Outcome):
     yardstick: SpeedReference | None = None
     originality: Originality | None = None
     harmony: ChordPlans | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: Annotated[tuple[Stage, ...], Field(max_length=MOST_STAGES)] = ()
     pieces: tuple[int, ...] | None = None
     absent: tuple[int, ...] = ()
     prompt: PromptUse | None = None
@@ -403,6 +411,13 @@ class Done(_Outcome):
     classes: Annotated[tuple[Count, ...], Field(min_length=2)] | None = None
     held_out: str = ""
     features: str = ""
+
+    @field_validator("stages")
+    @classmethod
+    def _each_stage_once(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if len({stage.share for stage in stages}) < len(stages):
+            raise ValueError("a stage is there twice")
+        return stages
 
     @field_validator("digests")
     @classmethod

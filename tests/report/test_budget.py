@@ -26,6 +26,17 @@ def line(*points: tuple[float, float], spread: float = 0.1, trainings: int = 2) 
 FALLING, LEVEL = line((0, 10), (10, 6)), line((0, 8), (10, 8))
 
 
+@pytest.mark.timeout(60)
+def test_long_trainings_cost_their_length() -> None:
+    """Point by point, 12,000 evaluations of a received run took over a minute for one sentence of the report."""
+    x = tuple(map(float, range(100_000)))
+    waves = {
+        name: Line(x, *(tuple(20.0 - (i + shift) % 7 for i in range(len(x))),) * 3, 2) for name, shift in (("a", 0), ("b", 3))
+    }
+    (found,) = crossings(waves)
+    assert found.clear
+
+
 def test_lines_cross_where_their_means_are_equal() -> None:
     assert list(crossings({"a": FALLING, "b": LEVEL})) == [Crossing("a", "b", 5.0, 5.0, True)]
     assert list(crossings({"b": LEVEL, "a": FALLING})) == [Crossing("a", "b", 5.0, 5.0, True)]

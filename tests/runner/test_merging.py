@@ -250,3 +250,12 @@ def test_folders_of_plugins_of_one_name_are_copies_and_their_tests_are_not(tmp_p
         (tmp_path / folder / "tests" / "conftest.py").touch()
     folders = [str(tmp_path / folder) for folder in ("a", "b", "c", "gone")]
     assert bench.merging._without_copies(folders) == tuple(folders[:2])
+
+
+def test_a_folder_that_cannot_be_looked_at_is_left_out(tmp_path: Path) -> None:
+    """Of another user, or of a system with longer names: only the command that is shown would need it."""
+    from bench.merging import _here, _without_copies
+
+    long = f"/{'a' * 300}/x"
+    assert _here([str(tmp_path), long, str(tmp_path / "none")]) == (str(tmp_path),)
+    assert _without_copies([long]) == ()

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from bench.api import Budget, Run
 from bench.errors import BenchError, DataError, MachineError
@@ -28,7 +29,7 @@ from bench.storage import samples as stored_samples
 from bench.storage.arrays import MOST_PIECES, write_arrays
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, DamagedError, json_bytes, read_json, write_json
-from bench.storage.outcome import OUTCOME, Failed
+from bench.storage.outcome import OUTCOME, Done, Failed, Training
 from bench.storage.records import MOST_TRIALS
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import (
@@ -151,6 +152,27 @@ def test_nesting_is_bounded(run: RunFolder) -> None:
         write_reports(run.path)
     with pytest.raises(DataError, match="can't be stored: it is nested more than 50 deep"):
         json_bytes({"spec": json.loads(60 * "[" + 60 * "]")})
+
+
+STAGE = {"share": 0.25, "updates": 1, "notes": 1, "seconds": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("part", "of"),
+    [
+        ([STAGE] * 2, Done),
+        ([{**STAGE, "share": i / 100} for i in range(1, 66)], Done),
+        ([{**STAGE, "share": 1.5}], Done),
+        ([{"fold": 1}] * 2, Training),
+        ([{"stopped": "budget"}], Training),
+    ],
+)
+def test_stages_and_folds_are_there_once(part: list[dict[str, object]], of: type[Done | Training]) -> None:
+    """Each is read, scored and drawn by itself: 300 kB of one stage again and again took five minutes."""
+    name = "stages" if of is Done else "folds"
+    with pytest.raises(ValidationError) as caught:
+        of.model_validate({name: part})
+    assert any(error["loc"][0] == name for error in caught.value.errors())
 
 
 def test_targets_have_notes_and_are_not_endless(tmp_path: Path) -> None:
