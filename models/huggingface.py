@@ -425,8 +425,10 @@ def _checked_config(folder: Path) -> Any:
     for file in (*folder.glob("*.safetensors"), *folder.glob("*.bin")):
         with file.open("rb") as weights:
             size += bench.api.data_bytes(weights.fileno(), file.stat().st_size)  # a file of holes has none
-        if zipfile.is_zipfile(file) and any(part.compress_type for part in zipfile.ZipFile(file).infolist()):
-            raise DataError(f"huggingface: {file} is compressed: it may hold any number of weights.", "Save the model again.")
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as parts:
+                if any(part.compress_type for part in parts.infolist()):
+                    raise DataError(f"huggingface: {file} is compressed: it may hold any weights.", "Save the model again.")
     if not size:
         raise DataError(
             f"huggingface: {folder} holds no causal language model of transformers: it has no *.safetensors or *.bin.",

@@ -71,9 +71,8 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         if time.monotonic() > until:
             skipped.append(f"{plural(len(commits) - number, 'older commit')}: reading the newer ones took {LONGEST:.0f} s.")
             break
-        found, why = _entries(
-            top, commit, "" if when == "%cI" else when, below, until
-        )  # git leaves it where a commit has no date
+        date = "" if when == "%cI" else when  # git leaves the placeholder where a damaged commit has none
+        found, why = _entries(top, commit, date, below, until)
         entries += reversed(found)
         skipped += reversed(why)
     return tuple(reversed(entries)), tuple(reversed(skipped))

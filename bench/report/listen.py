@@ -115,19 +115,18 @@ def file_name(*parts: object) -> str:
 
 
 def _group(title: str, members: list[Source], report: Report, most: int) -> ClipGroup:
-    pieces = [(source, _notes(source)) for source in members]
-    extent = Extent.around([notes for _, notes in pieces], LONGEST)
+    pieces = [(source, damaged, _notes(source, damaged)) for source in members for damaged in [is_damaged(source)]]
+    extent = Extent.around([notes for *_, notes in pieces], LONGEST)
     group = []
-    for source, notes in pieces:
-        clip = _clip(source, notes, title, extent, report, most)
+    for source, damaged, notes in pieces:
+        clip = _clip(source, damaged, notes, title, extent, report, most)
         most -= _size(clip)
         group.append(clip)
     return ClipGroup(title, tuple(group))
 
 
-def _clip(source: Source, notes: Notes, title: str, extent: Extent, report: Report, most: int) -> Clip:
+def _clip(source: Source, damaged: bool, notes: Notes, title: str, extent: Extent, report: Report, most: int) -> Clip:
     prompt = prompt_notes(notes, report.targets[source.piece].prompt)
-    damaged = is_damaged(source)
     stored = "its MIDI file is damaged" if damaged else stored_clip(source)
     played, audio, reason, mp3 = None, None, "", ""
     if isinstance(stored, str):
@@ -167,9 +166,9 @@ def _about(notes: Notes, prompted: bool, extent: Extent, played: tuple[float, fl
     return ", ".join(words)
 
 
-def _notes(source: Source) -> Notes:
+def _notes(source: Source, damaged: bool) -> Notes:
     try:
-        return Notes.concatenate([]) if is_damaged(source) else read_midi(source.midi)
+        return Notes.concatenate([]) if damaged else read_midi(source.midi)
     except DataError:
         return Notes.concatenate([])
 

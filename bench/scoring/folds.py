@@ -188,10 +188,9 @@ def _harmony(outcomes: Sequence[Done]) -> ChordPlans | None:
         plan_of |= {
             piece: outcome.harmony.plans[i] for piece, i in zip(outcome.pieces, outcome.harmony.plan_of_piece, strict=True)
         }
-    plans: dict[str, Mapping[str, Any]] = {}  # by their text, so that they are found among many at once
-    texts = [json.dumps(plan_of[piece], sort_keys=True) for piece in sorted(plan_of)]
-    for piece, text in zip(sorted(plan_of), texts, strict=True):
-        plans.setdefault(text, plan_of[piece])
+    of_pieces = [plan_of[piece] for piece in sorted(plan_of)]
+    texts = [json.dumps(plan, sort_keys=True) for plan in of_pieces]
+    plans = dict(zip(texts, of_pieces, strict=True))  # by their text, so that one is found among many at once
     place = {text: i for i, text in enumerate(plans)}
     return ChordPlans(
         key_from=", ".join(sources), plans=tuple(plans.values()), plan_of_piece=tuple(map(place.__getitem__, texts))
