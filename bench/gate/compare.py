@@ -73,8 +73,8 @@ def other_budget(old: System, new: System) -> str:
     return f"the {side}'s trainings took up to {most:.3g} times the budget"
 
 
-def warnings(before: Baseline, now: Baseline) -> list[str]:
-    """List differences that may explain a change (spec, environment, seeds, budget), and metrics that are no longer measured."""
+def warnings(before: Baseline, now: Baseline, earlier: Earlier | None = None) -> list[str]:
+    """List what bears on the verdicts: differences of spec, environment, seeds and budget, borrowed noise, metrics now gone."""
     lines = []
     if before.spec_hash != now.spec_hash:
         lines.append(f"another spec: its hash is {now.spec_hash}, was {before.spec_hash}")
@@ -95,8 +95,23 @@ def warnings(before: Baseline, now: Baseline) -> list[str]:
         if old.beyond_budget and system.beyond_budget:
             most = f"{system.exceeded:.3g} times the budget, in the baseline {old.exceeded:.3g} times"
             lines.append(f"{name}: trainings took up to {most}")
+    if lone := _borrowing(before, now, earlier or {}):
+        why = "one training on each side, so the noise is taken from the other models"
+        lines.append(f"{listed(lone)}: {why}, and even a large change may be unclear")
     measured = dict.fromkeys(key.split("@")[0] for system in before.systems.values() for key in system.metrics)
     return [*lines, *(f"the baseline's {name} is not measured any more" for name in measured if name not in METRICS)]
+
+
+def _borrowing(before: Baseline, now: Baseline, earlier: Earlier) -> list[str]:
+    """Name the models without noise of their own, one training a side, beside others that have some."""
+    known = {name for name, _ in earlier}
+    trainings = {
+        name: max(len(before.systems[name].seeds), len(new.seeds))
+        for name, new in now.systems.items()
+        if name in before.systems and new.kind == "model" and not new.pretrained and new.seeds and before.systems[name].seeds
+    }
+    lone = [name for name, count in trainings.items() if count == 1 and name not in known]
+    return lone if len(lone) < len(trainings) else []
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -127,7 +127,7 @@ def judge(
         if not compared:
             return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
     rows = tuple(_rows(before, now, compared, beyond))
-    return Judgement(before.run, now.run, (), tuple(warnings(before, now)), rows, tuple(tested), tests)
+    return Judgement(before.run, now.run, (), tuple(warnings(before, now, earlier)), rows, tuple(tested), tests)
 
 
 def _rows(before: Baseline, now: Baseline, compared: set[str], beyond: Mapping[str, str]) -> list[RowChange]:

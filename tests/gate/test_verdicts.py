@@ -416,6 +416,17 @@ class TestTerms:
         other = changed(RUN, "lstm", seeds=(0, 5), yardstick={"0": 0.5, "5": 0.5})
         assert judge(RUN, other, {"training_seconds": "off"}).warnings == ("lstm: seeds are 0, 5, were 0, 1",)
 
+    def test_borrowed_noise_is_a_warning(self):
+        """An external system with one training beside models of two, as `bench score --run` writes it."""
+        lone = replace(system(pitch_distance=flat(10.0)), seeds=(0,))
+        beside, alone = run(lstm=RUN.systems["lstm"], magenta=lone), run(magenta=lone, real=RUN.systems["real"])
+        said = "one training on each side, so the noise is taken from the other models, and even a large change may be unclear"
+        assert judge(beside, beside).warnings == (f"magenta: {said}",)
+        assert judge(alone, alone).warnings == ()
+        assert judge(beside, beside, earlier={("magenta", "pitch_distance"): ()}).warnings == ()
+        drawn = changed(beside, "magenta", pretrained=True)
+        assert judge(drawn, drawn).warnings == ()
+
     @pytest.mark.parametrize("side", ["run", "baseline"])
     def test_the_true_continuation_on_either_side_is_a_warning(self, side):
         own = RUN.systems["lstm"].metrics
