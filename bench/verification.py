@@ -15,8 +15,6 @@ from pathlib import Path
 from bench.errors import DataError, MachineError
 from bench.listening.key import FOLDER, PAGE, RESTORE, read_key
 from bench.metrics import sample_scores
-from bench.music.midi import tracks_bytes
-from bench.music.notes import Notes
 from bench.runner.prepare import MIDI_PIECES
 from bench.scoring.score import planned_trials
 from bench.sound.clips import StoredClip, slug, sources, stored_clip
@@ -137,8 +135,7 @@ def _targets_as_midi(run: RunFolder, targets: Sequence[Target]) -> Iterator[Find
         name = f"midi/target-{number:03}.mid"
         try:
             content = read_file(run.path / name, MOST_RESULT)
-            intact = content == tracks_bytes({"": Notes.concatenate([target.prompt, target.target])})
-            yield Finding(name, "" if intact else "it is damaged", "it is written again")
+            yield Finding(name, "" if content == target.midi() else "it is damaged", "it is written again")
         except (FileNotFoundError, NotADirectoryError):
             yield Finding(name, "it is missing", "it is written again")
         except DamagedFileError as error:

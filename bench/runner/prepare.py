@@ -667,7 +667,7 @@ def write_targets_as_midi(folder: Path, targets: Targets) -> None:
     """Write the first pieces, each with its prompt, as the MIDI files of a run."""
     for i, target in enumerate(targets.targets[:MIDI_PIECES]):
         make_way(folder.parent, f"midi/target-{i:03}.mid")
-        write_midi(folder / f"target-{i:03}.mid", target.prompt, target.target)
+        write_file(folder / f"target-{i:03}.mid", target.midi())
     for i in range(len(targets.targets), MIDI_PIECES):  # of an earlier spec that held out more
         (folder / f"target-{i:03}.mid").unlink(missing_ok=True)
 

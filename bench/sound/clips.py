@@ -61,7 +61,7 @@ class Source:
     original : bool
         Whether it is the human continuation.
     digest : str
-        SHA-256 of the MIDI file that the trial's outcome states; empty where it states none, and of the original.
+        SHA-256 of the MIDI file, by the trial's outcome or the run's targets; empty where these don't tell.
     """
 
     system: str
@@ -153,9 +153,11 @@ def sources(folder: Path, systems: Sequence[str] | None = None) -> list[Source]:
             if len(outcomes) == len(keys):
                 first[system], done = keys, done | outcomes
     listed = []
+    targets = _targets(run) if first else ()
     for target in filter(Path.is_file, sorted((folder / "midi").glob("target-[0-9][0-9][0-9].mid"))) if first else ():
         piece = int(target.stem.removeprefix("target-"))
-        listed.append(Source(ORIGINAL, piece, target, folder / "sound" / ORIGINAL, original=True))
+        own = hashlib.sha256(targets[piece].midi()).hexdigest() if piece < len(targets) else ""
+        listed.append(Source(ORIGINAL, piece, target, folder / "sound" / ORIGINAL, original=True, digest=own))
         for system, keys in first.items():
             name = f"midi/piece-{piece:03}.mid"
             if key := next((key for key in keys if (run.trial_dir(key) / name).is_file()), None):
@@ -165,8 +167,16 @@ def sources(folder: Path, systems: Sequence[str] | None = None) -> list[Source]:
     return listed
 
 
+def _targets(run: RunFolder) -> Sequence[Target]:
+    """Read what the originals are written from; none where that can't be read, which is for the report to say."""
+    try:
+        return run.read_targets().targets
+    except DataError:
+        return ()
+
+
 def is_damaged(source: Source) -> bool:
-    """Whether the MIDI file of a source isn't the one that the trial wrote, so that it may be any music."""
+    """Whether the MIDI file of a source isn't the one that the run wrote, so that it may be any music."""
     try:
         return bool(source.digest) and file_digest(source.midi) != source.digest
     except DamagedFileError:

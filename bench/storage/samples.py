@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from bench.errors import DataError
 from bench.formatting import clean_fields
+from bench.music.midi import midi_bytes
 from bench.music.notes import COLUMNS, FIELDS, Notes
 from bench.storage.arrays import (
     DAMAGE,
@@ -65,6 +66,10 @@ class Target:
     piece: PieceName
     prompt: Notes
     target: Notes
+
+    def midi(self) -> bytes:
+        """Write the MIDI file of both, which a run holds beside the models' own."""
+        return midi_bytes(Notes.concatenate([self.prompt, self.target]))
 
 
 @dataclass(frozen=True)

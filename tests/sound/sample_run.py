@@ -32,7 +32,7 @@ def run_with_midi(folder: Path) -> Path:
     run = RunFolder(folder)
     (folder / "midi").mkdir()
     for piece, target in enumerate(read_targets(run.targets)):
-        original = Notes.concatenate([target.prompt, target.target.shifted(1.0)])
+        original = Notes.concatenate([target.prompt, target.target])
         (folder / "midi" / f"target-{piece:03}.mid").write_bytes(midi_bytes(original))
         for key, trial in ((planned.key, planned.trial) for planned in run.read().trials):
             if not isinstance(run.outcome(key), Done):

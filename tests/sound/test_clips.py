@@ -124,7 +124,7 @@ class TestFailures:
     def test_one_damaged_midi_file_costs_one_clip(self, run):
         (run / "midi" / "target-000.mid").write_bytes(b"MThd")
         outcomes = render_run(run, SYNTHESIZER)
-        assert outcomes[0].error.startswith("not a MIDI file that can be parsed")
+        assert outcomes[0].error == "its MIDI file is damaged"
         assert all(outcome.rendered for outcome in outcomes[1:])
 
     def test_a_folder_that_cannot_be_written_costs_its_clips(self, run, monkeypatch):

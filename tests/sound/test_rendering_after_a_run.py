@@ -48,7 +48,7 @@ def test_with_a_damaged_soundfont(run, tmp_path, monkeypatch):
 def test_one_damaged_midi_file(run):
     (run / "midi" / "target-000.mid").write_bytes(b"MThd")
     (text,) = messages(run)
-    assert text.startswith(f"sound: 5 of 6 clips rendered by {SYNTHESIZER.description}; 1 failed: not a MIDI file")
+    assert text.startswith(f"sound: 5 of 6 clips rendered by {SYNTHESIZER.description}; 1 failed: its MIDI file is damaged")
 
 
 def test_a_refusal_of_the_machine_costs_the_sound_only(run, monkeypatch):
