@@ -602,7 +602,7 @@ def _content(notes: Notes) -> bytes:
 
 
 def _odd_notes(parts: Sequence[Notes]) -> list[str]:
-    """Remark on notes that no music has: in another unit of time, or padding."""
+    """Remark on notes that no performed music has: in another unit of time, padding, or of one velocity throughout."""
     durations = np.concatenate([notes.duration for notes in parts])
     keys = [np.stack([notes.onset, notes.pitch]) for notes in parts]
     again = sum(int((key[:, 1:] == key[:, :-1]).all(0).sum()) for key in keys)
@@ -617,6 +617,9 @@ def _odd_notes(parts: Sequence[Notes]) -> list[str]:
             f"{again / len(durations):.0%} of the notes strike a key that another strikes at that moment: is there padding, or a "
             "part twice?"
         )
+    velocities = np.unique(np.concatenate([notes.velocity for notes in parts]))
+    if len(velocities) == 1:
+        sentences.append(f"all held-out notes have velocity {velocities[0]}: columns of velocity say nothing of the music")
     return sentences
 
 

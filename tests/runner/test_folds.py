@@ -152,6 +152,7 @@ class TestChoose:
             "3 of 3 held-out pieces are among the music that models learn from or choose by too, note for note, in this or "
             "another key",
             "3 test pieces are compared; the protocol asks for up to 50",
+            "all held-out notes have velocity 64: columns of velocity say nothing of the music",
         ]
 
     def test_only_as_many_folds_as_pieces_are_compared(self) -> None:
@@ -214,6 +215,22 @@ class TestChoose:
         music = corpus([given("t", 40)], [given("v", 41)], [given("a", 42)])
         stored = choose(music, Protocol(prompt=1, notes=3 + padding, folds=folds), "key")
         assert [text for text in stored.facts["remarks"] if "of the notes" in text] == said
+
+    @pytest.mark.parametrize(("velocities", "said"), [([64, 64], 1), ([64, 65], 0)])
+    @pytest.mark.parametrize("folds", [None, "leave-one-out"])
+    def test_music_of_one_velocity_is_remarked_on(self, folds: str | None, velocities: list[int], said: int) -> None:
+        """The columns are then zeros for every row that learned the number, with ranks."""
+
+        def given(pitch: int) -> Piece:
+            some = notes([pitch, 52, 53, 55])
+            return Piece(
+                Notes.from_columns(some.onset, some.duration, some.pitch, [*[velocities[0]] * 3, velocities[1]]), f"{pitch}"
+            )
+
+        music = corpus([given(40)], [given(41)], [given(42)])
+        stored = choose(music, Protocol(prompt=1, notes=3, folds=folds), "key")
+        sentence = "all held-out notes have velocity 64: columns of velocity say nothing of the music"
+        assert stored.facts["remarks"].count(sentence) == said
 
     @pytest.mark.parametrize(("folds", "most"), [(None, 6), (2, 3)])
     def test_samples_that_can_not_be_stored_are_refused_before_anything_is_trained(self, folds: int | None, most: int) -> None:
@@ -278,7 +295,8 @@ def test_training_music_that_is_mostly_one_piece_is_remarked_on() -> None:
         )
         assert not any("of one length" in remark for remark in even)
         assert re.fullmatch(
-            r"models learn from 2[13] pieces as from 1\.1 of one length: two hours has 96% of their notes", uneven[-1]
+            r"models learn from 2[13] pieces as from 1\.1 of one length: two hours has 96% of their notes",
+            next(remark for remark in uneven if "of one length" in remark),
         )
 
 
