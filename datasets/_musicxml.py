@@ -90,6 +90,8 @@ def _text(path: Path) -> bytes:
         return data
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         inside = next(n for n in archive.namelist() if n.endswith(("xml", "musicxml")) and not n.startswith("META-INF"))
+        if archive.getinfo(inside).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("it isn't compressed as MusicXML is")
         with archive.open(inside) as file:
             text = file.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import NormalDist
@@ -109,6 +111,21 @@ def test_not_musicxml(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(raw)
         with pytest.raises(ValueError, match="not MusicXML"):
             musicxml.read_musicxml(tmp_path / name)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, 93])
+def test_an_unusual_compression(tmp_path: Path, method: int) -> None:
+    """One bit: what the methods' own libraries raise at a stream that isn't theirs once ended the whole dataset."""
+    content = bytearray(corpus_path("bwv269.mxl").read_bytes())
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = len(archive.namelist())
+    at = 0
+    for _ in range(entries):
+        at = content.index(b"PK\x01\x02", at) + 10
+        content[at : at + 2] = method.to_bytes(2, "little")
+    (tmp_path / "a.mxl").write_bytes(content)
+    with pytest.raises(ValueError, match="compressed"):
+        musicxml.read_musicxml(tmp_path / "a.mxl")
 
 
 def split_by_melody(scores: dict[str, Any]) -> dict[str, str]:

@@ -381,7 +381,11 @@ def _score(rng: Random) -> bytes:
     score = templates.score(
         inputs.text(rng, templates.XML_TOKENS) if wild else inputs.text(rng, templates.XML_SENSIBLE, strange=0)
     )
-    return templates.zipped(rng.choice(("a.xml", "META-INF/a.xml", "a.txt")), score) if rng.random() < 0.1 else score
+    if rng.random() < 0.9:
+        return score
+    packed = bytearray(templates.zipped(rng.choice(("a.xml", "META-INF/a.xml", "a.txt")), score))
+    packed[packed.rindex(b"PK\x01\x02") + 10] = rng.choice((0, 0, 0, 8, 12, 14, 93))  # how it says it is compressed
+    return bytes(packed)
 
 
 def _several(*makes: Make) -> Make:
