@@ -24,6 +24,7 @@ from bench.specs.layers import at_scale, fold, fold_at
 from bench.specs.messages import spec_error
 from bench.specs.schema import FIXED, Scale, Spec
 from bench.specs.trials import row_of
+from bench.system.disk import is_file
 from bench.system.paths import NAME
 
 SPECS = Path(__file__).resolve().parent
@@ -140,7 +141,7 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
         raise document.error(("extends",), f"expected a text, got {parent!r}.")
     shipped = shipped_specs()
     below = shipped.get(parent, path.parent / parent)
-    if not below.is_file():
+    if not is_file(below):
         raise document.error(("extends",), f"there is no spec {parent!r}.", f"{did_you_mean(parent, shipped)} Or give a path.")
     layers = _layers(below, (*above, path))
     if document.data.keys() - ABOUT:
@@ -174,7 +175,7 @@ def _locate(spec: str | Path) -> Path:
     if str(spec) in shipped:
         return shipped[str(spec)]
     path = Path(spec)
-    if path.is_file():
+    if is_file(path):
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if path.stem in shipped:

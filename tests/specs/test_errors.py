@@ -280,6 +280,11 @@ class TestExtends:
             "mine.yaml:2: extends: there is no spec 'tabel2'.\nDid you mean 'table2'?"
         )
 
+    def test_what_no_file_can_be_called(self, tmp_path):
+        """The file system's refusal named no line, and asked for other permissions."""
+        name = "x" * 300
+        assert refusal(tmp_path, f"extends: {name}\n").startswith(f"mine.yaml:1: extends: there is no spec '{name}'.\n")
+
     def test_what_is_no_text(self, tmp_path):
         assert refusal(tmp_path, "extends: [a]\n") == "mine.yaml:1: extends: expected a text, got ['a']."
 
