@@ -26,9 +26,13 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+#: Of finite numbers the greatest that can be computed with. It is the greatest ratio, too, so that none becomes 0.
+MOST = 1e15
+
+
 def _number(value: Any) -> bool:
     """Whether it can be computed with; NaN and infinity, which a loss may be, can."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not 1e15 < abs(value) < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and not MOST < abs(value) < math.inf
 
 
 def _amount(value: Any) -> bool:
@@ -36,7 +40,7 @@ def _amount(value: Any) -> bool:
 
 
 def _some(value: Any) -> bool:
-    return _amount(value) and value > 0
+    return _amount(value) and value >= 1 / MOST
 
 
 #: Fields that each event must have.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench.cli.display import Clock, epoch_text
 from bench.errors import StoppedError
 from bench.runner import processes
 from bench.runner.events import EventReader, parse_event
@@ -150,6 +152,16 @@ def test_lines_are_put_together_and_long_ones_dropped() -> None:
     os.close(writing)
     assert (list(reader.events()), reader.closed, reader.flooded) == ([], True, False)
     os.close(reading)
+
+
+@pytest.mark.parametrize(("epoch", "counts"), [(1, True), (1e-15, True), (5e-324, False), (0, False)])
+def test_numbers_whose_ratio_is_none_are_no_event(epoch: float, counts: bool) -> None:
+    """The least float is above 0, but half of it isn't: the display of the progress divided by that."""
+    evaluation = {"event": "epoch", "epoch": epoch, "epochs": 2, "in_epochs": True, "seconds": 5, "loss": 2, "notes": 0}
+    event = parse_event(json.dumps(evaluation).encode())
+    assert (event is not None) == counts
+    if event is not None:
+        assert epoch_text({**event, "key": "k"}, Clock()).endswith("left at most")
 
 
 @pytest.mark.parametrize(
