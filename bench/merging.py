@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,8 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     runs : sequence of Path
         Their folders.
     into : Path
-        Folder of the new run; it must not exist.
+        Folder of the new run. If it exists, it must be what this merge has made, as a command leaves that was stopped while it
+        wrote the report.
 
     Raises
     ------
@@ -86,8 +87,6 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         if any(run.exists() and other.exists() and run.samefile(other) for other in runs[:i]):
             raise UsageError(f"{run} is given twice.", "Name each run once.")
     check_run_name(into.name)
-    if exists(into):
-        raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
     folders = [RunFolder(run) for run in runs]
     records = [_sound(folder, folder.read()) for folder in folders]
     targets = [folder.read_targets().targets for folder in folders]
@@ -113,13 +112,17 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         "headers": headers,
         "trials": [{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in planned.items()],
     }
-    with _draft(into) as draft:
-        copy_file(folders[0].targets, draft.targets)
-        _copy(folders[0].path, draft.path, ["midi"])
-        for key in planned.keys() & sources.keys():
-            _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS if key in done else _RECORDS)
-        write_json(draft.run_file, {"format": FORMAT, **merged})
-        draft.read()
+    if exists(into):
+        if not _is_made(RunFolder(into), merged, done):
+            raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
+    else:
+        with _draft(into) as draft:
+            copy_file(folders[0].targets, draft.targets)
+            _copy(folders[0].path, draft.path, ["midi"])
+            for key in planned.keys() & sources.keys():
+                _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS if key in done else _RECORDS)
+            write_json(draft.run_file, {"format": FORMAT, **merged})
+            draft.read()
     labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}
     return Merged(
         into,
@@ -128,6 +131,21 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         tuple(f"{labels[key]} ({folder.path})" for key, folder in sources.items() if key not in planned),
         _repeat(call, spec, records[0].scale),
     )
+
+
+def _is_made(run: RunFolder, merged: Mapping[str, Any], done: Collection[str]) -> bool:
+    """Whether a run is this merge's: the same command, with the same trials, done as far as the parts have done them."""
+    try:
+        record = run.read()
+    except DataError:
+        return False
+    trials = [{"key": planned.key, "trial": planned.trial} for planned in record.trials]
+    same = (list(record.call.command or ()), record.token, trials) == (
+        merged["call"]["command"],
+        merged["token"],
+        merged["trials"],
+    )
+    return same and all(isinstance(run.outcome(planned.key), Done) for planned in record.trials if planned.key in done)
 
 
 def _asked(calls: Sequence[Call], name: str) -> Call:

@@ -230,6 +230,25 @@ def test_a_merged_run_is_among_the_others(made: dict[str, Path], tmp_path: Path,
     assert "can't name a run" in str(refused.exception)
 
 
+def test_the_same_merge_again_writes_the_report(made: dict[str, Path], tmp_path: Path) -> None:
+    """It may have been stopped there, by a full disk say, with the hint to give the command again."""
+    part = shutil.copytree(made["second"], tmp_path / "second")
+    (lost,) = [p.key for p in RunFolder(part).read().trials if p.trial["system"] == "staged"]
+    shutil.move(part / "trials" / lost, tmp_path / "kept")
+    command = ["merge", str(made["first"]), str(part), "--name", "both", "--out", str(tmp_path / "reports")]
+    assert CliRunner().invoke(app, command).exit_code == 3
+    both = tmp_path / "reports" / "runs" / "both"
+    before = {path: path.read_bytes() for path in both.rglob("*") if path.is_file()}
+    (both / "report.html").unlink()
+    again = CliRunner().invoke(app, command)
+    assert (again.exit_code, again.output.splitlines()[0]) == (3, "missing: staged, seed 2: no run has done it")
+    assert {path: path.read_bytes() for path in both.rglob("*") if path.is_file()} == before
+    shutil.move(tmp_path / "kept", part / "trials" / lost)
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, UsageError), "it would have more trials now"
+    assert "exists already" in str(refused.exception)
+
+
 def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="exists already"):
         merge_runs([made["first"], made["second"]], made["whole"])
