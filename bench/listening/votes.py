@@ -14,7 +14,6 @@ from pydantic import ConfigDict, Field, ValidationError
 from bench.errors import BenchError, DataError, UsageError, refusal
 from bench.formatting import brief
 from bench.listening.key import RESTORE, Key
-from bench.storage.files import check_damage
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import is_folder, read_file
 
@@ -88,15 +87,14 @@ def read_ballot(path: Path) -> Ballot:
     DataError
         If it is none, or too large.
     MachineError
-        If the system refuses to read it now.
+        If the machine is short of something, such as files that may be open.
     """
     try:
         return Ballot.model_validate_json(read_file(path, MOST_BYTES).removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise DataError(f"not saved by the page of a listening test: {first_problem(error)}") from error
     except OSError as error:
-        check_damage(error)
-        raise DataError(f"can't be read: {error}") from error
+        raise refusal(error, DataError(f"can't be read: {error}")) from error
 
 
 def read_ballots(folder: Path, keys: Mapping[str, Key], damage: Mapping[str, str] | None = None) -> Ballots:

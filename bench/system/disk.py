@@ -236,11 +236,17 @@ def _open(path: Path, flags: int, mode: str) -> BinaryIO:
     if path.is_symlink():
         raise DamagedFileError(f"{path} is a link, and must be a file")
     # Between that check and this call nothing can turn it into a link that is followed, or a pipe that is waited for.
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    other = DamagedFileError(f"{path} is not a file of its own (a folder, a pipe, a device or a second name of another file)")
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise other from error
+        raise
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or (flags & os.O_APPEND and found.st_nlink > 1):
         os.close(descriptor)
-        raise DamagedFileError(f"{path} is not a file of its own (a folder, a pipe, a device or a second name of another file)")
+        raise other
     return os.fdopen(descriptor, mode)  # type: ignore[return-value]
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.errors import DataError, UsageError
+from bench.errors import BenchError, DataError, MachineError, UsageError
 from bench.listening.key import FOLDER, Key, damaged_keys, read_keys, write_key
-from bench.listening.votes import MOST_BYTES, Ballot, read_ballots
+from bench.listening.votes import MOST_BYTES, Ballot, read_ballot, read_ballots
 from bench.storage.files import FORMAT, write_json
 from tests.listening.simulated import World, attentive, key_of
 
@@ -82,14 +85,30 @@ def test_a_file_that_is_no_json(folder: Path, content: bytes) -> None:
 
 
 def test_links_pipes_and_folders(folder: Path, tmp_path: Path) -> None:
-    """None is followed, waited for or listed."""
+    """None is followed, waited for or listed. A socket can't be opened, which passed for the machine's fault."""
     (folder / "link.json").symlink_to(write(tmp_path, "elsewhere.json", GOOD[1]))
     os.mkfifo(folder / "pipe.json")
     (folder / "folder.json").mkdir()
+    with contextlib.chdir(folder), socket.socket(socket.AF_UNIX) as listening:  # an address may have 107 bytes
+        listening.bind("socket.json")
     (folder / "notes.txt").write_text("x")
     ballots = read_ballots(folder, {KEY.test: KEY})
     assert ballots.ballots == (GOOD[0],)
-    assert [problem.split(":")[0] for problem in ballots.problems] == ["folder.json", "link.json", "pipe.json"]
+    assert [problem.split(":")[0] for problem in ballots.problems] == ["folder.json", "link.json", "pipe.json", "socket.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "refused"), [(errno.EACCES, DataError), (errno.EMFILE, MachineError), (errno.EIO, MachineError)]
+)
+def test_what_the_system_refuses(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, refused: type[BenchError]) -> None:
+    """A file of another user costs itself; with too many open files none can be read, and the analysis can be tried again."""
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("bench.listening.votes.read_file", refuse)
+    with pytest.raises(refused):
+        read_ballot(folder / "GOOD")
 
 
 def test_a_listener_counts_once(folder: Path) -> None:
