@@ -14,7 +14,8 @@ The row ``real`` is a stretch of a training piece, so it says nothing about how 
 Untrained rows are not judged, as a model that has learned nothing can't get worse. Times and speeds count in yardsticks
 (:mod:`bench.system.speed`), of trained models only and within one kind of processor: how fast another kind is differs from one
 program to the next, so a yardstick doesn't convert. A metric that had a value and has none now is lost, be it on some pieces
-or seeds only.
+or seeds only. Of a metric that the baseline's rows have on some pieces alone, as that of chords in melodies, so many pieces must
+have lost it that it is no chance.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from bench.errors import DataError
 from bench.formatting import listed, plural
@@ -42,6 +44,9 @@ JUDGED = ("model", "reference")
 
 #: By system and metric: the values of other trainings of the row, by earlier run, as :mod:`bench.history.noise` collects them.
 Earlier = Mapping[tuple[str, str], tuple[NDArray[np.float64], ...]]
+
+#: Probability below which it is no chance that so many pieces have lost a value. Many metrics of a row may lose one.
+CHANCE = 0.001
 
 #: Shown for a key that one side lacks.
 NOTHING = "nothing"
@@ -284,14 +289,16 @@ def pairs_of(
             own = (earlier or {}).get((name, metric.name), ())
             pairs.append(_pair(Verdict(name, metric, "same"), before, old, new, threshold, own))
         elif metric.id in old.metrics or metric.id in new.metrics:
-            pairs.append(Pair(_one_sided(name, metric, old, new)))
+            pairs.append(Pair(_one_sided(name, metric, before, old, new)))
     return pairs
 
 
-def _one_sided(name: str, metric: Metric, old: System, new: System) -> Verdict:
+def _one_sided(name: str, metric: Metric, before: Baseline, old: System, new: System) -> Verdict:
     """Judge a metric that only one side has."""
     if metric.id in old.metrics:
-        return Verdict(name, metric, "lost", before=old.metrics[metric.id].value, reason=new.undefined.get(metric.id, ""))
+        series, reason = old.metrics[metric.id], new.undefined.get(metric.id, "")
+        status: Status = "not compared" if _by_chance(metric, before, series.at, ()) else "lost"
+        return Verdict(name, metric, status, before=series.value, reason=reason)
     value = new.metrics[metric.id].value
     versions = [key for key in old.metrics if key.split("@")[0] == metric.name]
     if versions:
@@ -325,8 +332,10 @@ def _pair(
             return Pair(unclocked)
         rows = zip(sides, (before, now), (old, new), strict=True)
         sides = [_in_yardsticks(side, series, row, metric) for side, series, row in rows]
+    by_chance = _by_chance(metric, baseline, before.at, now.at)
     if not all(side.size for side in sides):
-        return Pair(replace(verdict, status="lost", before=before.value, reason="no piece has a value in both"))
+        status: Status = "not compared" if by_chance else "lost"
+        return Pair(replace(verdict, status=status, before=before.value, reason="no piece has a value in both"))
     means = [float(over_seeds(side).mean()) for side in sides]
     aim = goal(metric, baseline, old, new, means[0])
     distances = [aim.distance(pieces, side) for side in sides]
@@ -346,7 +355,7 @@ def _pair(
         count=seeds if on_seeds else len(pieces),
         seeds=0 if on_seeds else seeds,
         clocked=metric.clocked,
-        reason=_missing(before, now, old, new),
+        reason="" if by_chance else _missing(before, now, old, new),
         goal=aim,
     )
     group = new.group(metric)
@@ -387,6 +396,19 @@ def _other_counts(pieces: Sequence[int], before: Series, now: Series) -> str:
     if was.sum() == is_now.sum():
         return "it is a mean over other numbers of predictions of each piece than the baseline's"
     return f"it is a mean over {is_now.sum():,.0f} predictions of these pieces, the baseline's over {was.sum():,.0f}"
+
+
+def _by_chance(metric: Metric, baseline: Baseline, before: Sequence[int], now: Sequence[int]) -> bool:
+    """Whether pieces that have lost a value may be chance, by the sign test over those that have one on one side alone.
+
+    Only of a metric that some row of the baseline has on some pieces alone: the others have a value on any music. Of one that few
+    pieces have, a seed may have it on none.
+    """
+    every = (system.metrics.get(metric.id) for system in baseline.systems.values())
+    if not any(series and series.over == "pieces" and 0 < len(series.at) < len(baseline.pieces) for series in every):
+        return False
+    lost, gained = len(set(before) - set(now)), len(set(now) - set(before))
+    return not lost or bool(special.bdtrc(lost - 1, lost + gained, 0.5) >= CHANCE)
 
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:

@@ -12,7 +12,7 @@ from bench.gate.verdicts import FINE, STATUSES, WORSE, Judgement, RowChange
 HEADINGS = {
     FINE: "Nothing is worse",
     WORSE: "Worse than the baseline",
-    INCOMPLETE: "The run is incomplete",
+    INCOMPLETE: "The comparison is incomplete",
     NOT_COMPARABLE: "The run can't be compared with the baseline",
 }
 

@@ -34,8 +34,8 @@ class RowChange:
 
     @property
     def missing(self) -> bool:
-        """Whether the run lacks something for it."""
-        return self.status not in ("another budget", "new")
+        """Whether it keeps the check from judging a row of the baseline, so that a regression there would pass."""
+        return self.status != "new"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Judgement:
 
     @property
     def exit_code(self) -> int:
-        """4 not comparable, 1 something is worse, 3 something is missing or failed, 0 fine; the first that applies."""
+        """4 not comparable, 1 something is worse, 3 a value or row is missing or not compared, 0 fine; the first that applies."""
         if self.obstacles:
             return NOT_COMPARABLE
         if self.of("worse"):

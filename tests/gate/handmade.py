@@ -36,7 +36,8 @@ def system(kind: str = "model", **metrics: Series) -> System:
 
 def run(**systems: System) -> Baseline:
     terms = {"dataset": {"name": "chorales"}, "music": {"held_out": "feed"}, "protocol": {"notes": 128}, "scale": "cpu"}
-    return Baseline("a-run", "0123", terms, {"cpu": "Test CPU", "numpy": {"numpy": "2.0"}}, ("a", "b"), dict(systems))
+    pieces = tuple(f"piece {i}" for i in range(PIECES))
+    return Baseline("a-run", "0123", terms, {"cpu": "Test CPU", "numpy": {"numpy": "2.0"}}, pieces, dict(systems))
 
 
 def flat(value: float, pieces: int = PIECES) -> Series:
