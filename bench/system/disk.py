@@ -99,6 +99,10 @@ def _replacing(path: Path, mode: int | None = None, *, flush: bool = True) -> It
         temporary.replace(path)
         if flush:
             _flush_folder(path.parent)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # as of a refused write or fsync, which know no name
+            error.filename = os.fspath(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
