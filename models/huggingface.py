@@ -77,6 +77,9 @@ MOST_NUMBERS = 4
 #: Largest whole number in a config, whatever the weights are: longer contexts than those of today's models.
 MOST_COUNTED = 1 << 24
 
+#: Bytes that a tokenizer, or a model without its weights, may take: their files are texts, and may describe any number of parts.
+MOST_BUILT = 2 << 30
+
 #: Bytes of what a model computes from its config alone, such as masks, beyond its weights.
 MOST_TABLES = 1 << 30
 
@@ -236,8 +239,13 @@ class Model(bench.api.Model):
         if not file.is_file():
             raise DataError(f"huggingface: there is no tokenizer of MidiTok at {file}.", save)
         try:
-            # By its folder: the path of a file would be taken for an id on the hub.
-            self._tokenizer = MusicTokenizer.from_pretrained(file.parent, filename=file.name, local_files_only=True)
+            with bench.api.memory_limited(MOST_BUILT):
+                # By its folder: the path of a file would be taken for an id on the hub.
+                self._tokenizer = MusicTokenizer.from_pretrained(file.parent, filename=file.name, local_files_only=True)
+        except MemoryError as error:
+            raise DataError(
+                f"huggingface: {file} describes a tokenizer that takes more than {MOST_BUILT:,} bytes.", save
+            ) from error
         except (OSError, KeyError, ValueError, AttributeError) as error:
             raise DataError(
                 f"huggingface: {file} is no tokenizer of MidiTok: {type(error).__name__}: {str(error).rstrip('.')}.", save
@@ -461,8 +469,10 @@ def _checked_config(folder: Path) -> Any:
     )
     models: Any = AutoModelForCausalLM  # whose methods transformers gives no types
     try:
-        with torch.device("meta"):  # shapes alone
+        with bench.api.memory_limited(MOST_BUILT), torch.device("meta"):  # shapes alone
             models.from_config(config, trust_remote_code=False)
+    except MemoryError as error:
+        raise larger from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -44,6 +44,7 @@ from bench.music.reading import Reading, midi_digest, read_midi_files
 from bench.music.ticks import Ticks, from_score, from_ticks, to_score, to_ticks
 from bench.system.connections import RefusedError, Watch, watched_session
 from bench.system.disk import DamagedFileError, data_bytes, read_sealed, write_file, write_sealed
+from bench.system.memory import memory_limited
 
 __all__ = [
     "FIELDS",
@@ -77,6 +78,7 @@ __all__ = [
     "from_score",
     "from_ticks",
     "in_chunks",
+    "memory_limited",
     "midi_bytes",
     "midi_content",
     "midi_digest",

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from bench.runner import forks, prepare, weights
 from bench.runner.trial import DONE, FAILED, TrialTask, describe
 from bench.system.disk import MOST_RECORD, read_file
+from bench.system.memory import offer_to_be_ended
 
 
 class Channel:
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the task of one job file; exit code 0 if it was completed, 3 if it failed and reported the reason."""
     (path,) = sys.argv[1:] if arguments is None else arguments
     forks.begin()
+    offer_to_be_ended()  # its task can be done again
     emit = _take_stdout()
     _end_with_runner()
     try:

@@ -321,6 +321,16 @@ def test_a_config_that_claims_a_larger_model_costs_nothing(tmp_path: Path, chang
         ready(folder).generate([NOTHING], 1, 0)
 
 
+@pytest.mark.parametrize("change", [{"beat_res": {"0_100000000": 8, "4_12": 4}}, {"beat_res": {"0_4": 10**9}}])
+def test_a_tokenizer_of_any_size_costs_nothing(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Four characters more in its file, and it would take all memory."""
+    file = made(tmp_path, "TSD") / "tokenizer.json"
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps({**stored, "config": {**stored["config"], **change}}))
+    with pytest.raises(DataError, match=r"describes a tokenizer that takes more than [\d,]+ bytes"):
+        ready(file.parent).generate([NOTHING], 1, 0)
+
+
 def test_a_config_that_makes_a_list_of_its_layers_costs_nothing(tmp_path: Path) -> None:
     folder = made(tmp_path, "TSD")
     config = transformers.MambaConfig(num_hidden_layers=1).to_dict()

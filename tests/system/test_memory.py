@@ -1,0 +1,47 @@
+"""Limits on memory, each in a process of its own, as this one's is the other tests'."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they have no effect")
+
+LIMITED = """
+import resource
+from bench.system.memory import memory_limited
+kept = bytearray(300 << 20)  # what is taken already doesn't count
+before = resource.getrlimit(resource.RLIMIT_DATA)
+with memory_limited(200 << 20):
+    bytearray(150 << 20)
+    try:
+        bytearray(250 << 20)
+    except MemoryError:
+        print("refused")
+bytearray(250 << 20)
+print(resource.getrlimit(resource.RLIMIT_DATA) == before)
+"""
+
+OFFERED = """
+from pathlib import Path
+from bench.system.memory import offer_to_be_ended
+place = Path("/proc/self/oom_score_adj")
+place.write_text("{before}")
+offer_to_be_ended()
+print(place.read_text().strip())
+"""
+
+
+def said(program: str) -> list[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_more_is_refused_inside_the_block_alone() -> None:
+    assert said(LIMITED) == ["refused", "True"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 500), (700, 700)])
+def test_a_process_offers_itself_and_never_takes_that_back(before: int, after: int) -> None:
+    assert said(OFFERED.format(before=before)) == [str(after)]
