@@ -14,8 +14,7 @@ The row ``real`` is a stretch of a training piece, so it says nothing about how 
 Untrained rows are not judged, as a model that has learned nothing can't get worse. Times and speeds count in yardsticks
 (:mod:`bench.system.speed`), of trained models only and within one kind of processor: how fast another kind is differs from one
 program to the next, so a yardstick doesn't convert. A metric that had a value and has none now is lost, be it on some pieces
-or seeds only. Of a metric that the baseline's rows have on some pieces alone, as that of chords in melodies, so many pieces must
-have lost it that it is no chance.
+or seeds only; of what a sample may lack by chance, such as chords, on more pieces than chance explains.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ JUDGED = ("model", "reference")
 #: By system and metric: the values of other trainings of the row, by earlier run, as :mod:`bench.history.noise` collects them.
 Earlier = Mapping[tuple[str, str], tuple[NDArray[np.float64], ...]]
 
-#: Probability below which it is no chance that so many pieces have lost a value. Many metrics of a row may lose one.
+#: Probability below which it is no chance that so many pieces have lost a value: a check has dozens of rows and such metrics.
 CHANCE = 0.001
 
 #: Shown for a key that one side lacks.
@@ -78,8 +77,8 @@ def other_budget(old: System, new: System) -> str:
     return f"the {side}'s trainings took up to {most:.3g} times the budget"
 
 
-def warnings(before: Baseline, now: Baseline, earlier: Earlier | None = None) -> list[str]:
-    """List what bears on the verdicts: differences of spec, environment, seeds and budget, borrowed noise, metrics now gone."""
+def warnings(before: Baseline, now: Baseline) -> list[str]:
+    """List differences that may explain a change (spec, environment, seeds, budget), and metrics that are no longer measured."""
     lines = []
     if before.spec_hash != now.spec_hash:
         lines.append(f"another spec: its hash is {now.spec_hash}, was {before.spec_hash}")
@@ -100,23 +99,8 @@ def warnings(before: Baseline, now: Baseline, earlier: Earlier | None = None) ->
         if old.beyond_budget and system.beyond_budget:
             most = f"{system.exceeded:.3g} times the budget, in the baseline {old.exceeded:.3g} times"
             lines.append(f"{name}: trainings took up to {most}")
-    if lone := _borrowing(before, now, earlier or {}):
-        why = "one training on each side, so the noise is taken from the other models"
-        lines.append(f"{listed(lone)}: {why}, and even a large change may be unclear")
     measured = dict.fromkeys(key.split("@")[0] for system in before.systems.values() for key in system.metrics)
     return [*lines, *(f"the baseline's {name} is not measured any more" for name in measured if name not in METRICS)]
-
-
-def _borrowing(before: Baseline, now: Baseline, earlier: Earlier) -> list[str]:
-    """Name the models without noise of their own, one training a side, beside others that have some."""
-    known = {name for name, _ in earlier}
-    trainings = {
-        name: max(len(before.systems[name].seeds), len(new.seeds))
-        for name, new in now.systems.items()
-        if name in before.systems and new.kind == "model" and not new.pretrained and new.seeds and before.systems[name].seeds
-    }
-    lone = [name for name, count in trainings.items() if count == 1 and name not in known]
-    return lone if len(lone) < len(trainings) else []
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -237,7 +221,7 @@ class Verdict:
     clocked : bool
         Whether the values are in yardsticks.
     reason : str
-        Why there is nothing to compare, or what is lost.
+        Why there is nothing to compare, or what has no value now.
     goal : Goal, optional
     """
 
@@ -289,15 +273,15 @@ def pairs_of(
             own = (earlier or {}).get((name, metric.name), ())
             pairs.append(_pair(Verdict(name, metric, "same"), before, old, new, threshold, own))
         elif metric.id in old.metrics or metric.id in new.metrics:
-            pairs.append(Pair(_one_sided(name, metric, before, old, new)))
+            pairs.append(Pair(_one_sided(name, metric, len(before.pieces), old, new)))
     return pairs
 
 
-def _one_sided(name: str, metric: Metric, before: Baseline, old: System, new: System) -> Verdict:
+def _one_sided(name: str, metric: Metric, pieces: int, old: System, new: System) -> Verdict:
     """Judge a metric that only one side has."""
     if metric.id in old.metrics:
         series, reason = old.metrics[metric.id], new.undefined.get(metric.id, "")
-        status: Status = "not compared" if _by_chance(metric, before, series.at, ()) else "lost"
+        status: Status = "not compared" if _may_be_chance(metric, pieces, series, None, old, new) else "lost"
         return Verdict(name, metric, status, before=series.value, reason=reason)
     value = new.metrics[metric.id].value
     versions = [key for key in old.metrics if key.split("@")[0] == metric.name]
@@ -332,9 +316,10 @@ def _pair(
             return Pair(unclocked)
         rows = zip(sides, (before, now), (old, new), strict=True)
         sides = [_in_yardsticks(side, series, row, metric) for side, series, row in rows]
-    by_chance = _by_chance(metric, baseline, before.at, now.at)
+    missing = _missing(before, now, old, new)
+    lost = bool(missing) and not _may_be_chance(metric, len(baseline.pieces), before, now, old, new)
     if not all(side.size for side in sides):
-        status: Status = "not compared" if by_chance else "lost"
+        status: Status = "lost" if lost else "not compared"
         return Pair(replace(verdict, status=status, before=before.value, reason="no piece has a value in both"))
     means = [float(over_seeds(side).mean()) for side in sides]
     aim = goal(metric, baseline, old, new, means[0])
@@ -355,7 +340,8 @@ def _pair(
         count=seeds if on_seeds else len(pieces),
         seeds=0 if on_seeds else seeds,
         clocked=metric.clocked,
-        reason="" if by_chance else _missing(before, now, old, new),
+        status="lost" if lost else "same",
+        reason=missing,
         goal=aim,
     )
     group = new.group(metric)
@@ -398,17 +384,27 @@ def _other_counts(pieces: Sequence[int], before: Series, now: Series) -> str:
     return f"it is a mean over {is_now.sum():,.0f} predictions of these pieces, the baseline's over {was.sum():,.0f}"
 
 
-def _by_chance(metric: Metric, baseline: Baseline, before: Sequence[int], now: Sequence[int]) -> bool:
-    """Whether pieces that have lost a value may be chance, by the sign test over those that have one on one side alone.
+def _may_be_chance(metric: Metric, pieces: int, before: Series, now: Series | None, old: System, new: System) -> bool:
+    """Whether so many samples without a value may be chance, by the sign test over the pieces of which more or fewer have one.
 
-    Only of a metric that some row of the baseline has on some pieces alone: the others have a value on any music. Of one that few
-    pieces have, a seed may have it on none.
+    Never of a metric that any music has, nor where every sample had a value and none has one now.
     """
-    every = (system.metrics.get(metric.id) for system in baseline.systems.values())
-    if not any(series and series.over == "pieces" and 0 < len(series.at) < len(baseline.pieces) for series in every):
+    if not metric.occasional or before.over != "pieces":
         return False
-    lost, gained = len(set(before) - set(now)), len(set(now) - set(before))
-    return not lost or bool(special.bdtrc(lost - 1, lost + gained, 0.5) >= CHANCE)
+    was, is_now = _shares(before, len(old.seeds)), _shares(now, len(new.seeds))
+    if not is_now and sum(was.values()) == pieces:
+        return False
+    changes = [is_now.get(piece, 0.0) - was.get(piece, 0.0) for piece in {*was, *is_now}]
+    fewer, more = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
+    return bool(special.bdtrc(fewer - 1, fewer + more, 0.5) >= CHANCE)
+
+
+def _shares(series: Series | None, seeds: int) -> dict[int, float]:
+    """Of each piece that has a value, the share of the seeds with one."""
+    if series is None:
+        return {}
+    counts = np.isfinite(series.matrix).sum(0) / seeds
+    return dict(zip(series.at, counts.tolist(), strict=True))
 
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:

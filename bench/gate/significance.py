@@ -105,6 +105,11 @@ class SeedValues:
     ratios: bool = True
     earlier: tuple[NDArray[np.float64], ...] = ()
 
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of its own noise."""
+        return _freedom((self.before, self.now, *self.earlier))
+
 
 @dataclass(frozen=True)
 class PieceValues:
@@ -130,6 +135,11 @@ class PieceValues:
     weights: NDArray[np.float64] | None = None
     earlier: tuple[NDArray[np.float64], ...] = ()
     drawn: bool = False
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of its own trainings' noise."""
+        return _freedom((self.before, self.now, *self.earlier))
 
     @property
     def change(self) -> float:
@@ -226,11 +236,16 @@ def _moderated(
 ) -> list[tuple[float, float]]:
     """Variance of one seed and its degrees of freedom, by row; the same before, now and earlier, moderated by other rows."""
     every = [(*sides, *others) for sides, others in zip(rows, earlier, strict=True)]
-    freedom = [sum(len(side) - 1 for side in sides) for sides in every]
+    freedom = [_freedom(sides) for sides in every]
     squares = [math.fsum(_squares(side) for side in sides) for sides in every]
     own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
     variances, moderated = moderate(own, freedom, groups)
     return list(zip(variances.tolist(), moderated.tolist(), strict=True))
+
+
+def _freedom(sides: Sequence[NDArray[np.float64]]) -> int:
+    """Degrees of freedom of the noise of one seed, the same on each side, shape (seeds, ...)."""
+    return sum(len(side) - 1 for side in sides)
 
 
 def _squares(values: NDArray[np.float64]) -> float:

@@ -74,10 +74,11 @@ def summary(judgement: Judgement) -> str:
 
 
 def not_compared(judgement: Judgement) -> list[str]:
-    """Group what is new or not compared into one line per reason."""
+    """Group what is new or not compared, or lacks some values by chance, into one line per reason."""
     together: dict[str, list[str]] = {}
-    for v in judgement.of("not compared", "new"):
-        reason = f"{v.status} ({v.reason})" if v.reason else v.status
+    for v in (v for v in judgement.of("not compared", "new", "same") if v.status != "same" or v.reason):
+        status = "unchanged" if v.status == "same" else v.status
+        reason = f"{status} ({v.reason})" if v.reason else status
         together.setdefault(reason, []).append(f"{v.system} {v.metric.name}")
     return [f"{reason}: {', '.join(names)}" for reason, names in together.items()]
 

@@ -5,11 +5,12 @@ Worse is what changed by more than its threshold *and* significantly (:mod:`benc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.errors import INCOMPLETE, NOT_COMPARABLE
+from bench.formatting import listed
 from bench.gate.baseline import Baseline
 from bench.gate.compare import JUDGED, Earlier, Pair, Status, Verdict, obstacles, other_budget, pairs_of, warnings
 from bench.gate.significance import ALPHA, Chance, judge_all
@@ -127,7 +128,19 @@ def judge(
         if not compared:
             return Judgement(before.run, now.run, obstacles=("no value is in both runs",))
     rows = tuple(_rows(before, now, compared, beyond))
-    return Judgement(before.run, now.run, (), tuple(warnings(before, now, earlier)), rows, tuple(tested), tests)
+    said = (*warnings(before, now), *_borrowed(pairs))
+    return Judgement(before.run, now.run, (), said, rows, tuple(tested), tests)
+
+
+def _borrowed(pairs: Sequence[Pair]) -> list[str]:
+    """Say which rows have no noise of their own, one training a side, and so that of others, see :mod:`bench.gate.noise`."""
+    compared = [(pair.verdict.system, values) for pair in pairs if (values := pair.pieces or pair.seeds)]
+    known = {values.group for _, values in compared if values.freedom}
+    lone = list(dict.fromkeys(system for system, values in compared if not values.freedom and values.group in known))
+    if not lone:
+        return []
+    why = "one training on each side, so the noise is taken from other rows"
+    return [f"{listed(lone)}: {why}, and even a large change may be unclear"]
 
 
 def _rows(before: Baseline, now: Baseline, compared: set[str], beyond: Mapping[str, str]) -> list[RowChange]:
@@ -170,7 +183,7 @@ def _status(verdict: Verdict, chance: Chance, alpha: float) -> Status:
     certain = _beyond(verdict) and chance.tested and chance.p < alpha
     if certain and verdict.worsening > 0:
         return "worse"
-    if verdict.reason:  # values on some pieces or seeds are gone
+    if verdict.status == "lost":  # values on some pieces or seeds are gone
         return "lost"
     if not _beyond(verdict):
         return "same"

@@ -53,6 +53,7 @@ METRICS = (
         group="hearing",
         tolerance=8,
         floor=1.0,
+        occasional=True,
     ),
     Metric(
         "extra_voices",
@@ -103,6 +104,7 @@ METRICS = (
         group="hearing",
         tolerance=3,
         floor=1.0,
+        occasional=True,
     ),
 )
 

@@ -114,6 +114,8 @@ class Metric:
         Name of the metric that compares the same values with their order ignored.
     of_velocity : bool
         Whether it is undefined for a model whose notes have no velocity of their own.
+    occasional : bool
+        Whether a sample may have nothing that it measures, as a melody has no chord: that is undefined, and chance.
 
     Examples
     --------
@@ -142,6 +144,7 @@ class Metric:
     near_counterpart: bool = False
     order_free: str | None = None
     of_velocity: bool = False
+    occasional: bool = False
 
     @property
     def id(self) -> str:

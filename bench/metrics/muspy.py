@@ -149,6 +149,7 @@ METRICS = (
         group="descriptors",
         tolerance=0.05,
         floor=0.02,
+        occasional=True,
     ),
     Metric(
         "muspy_polyphony_rate",
@@ -193,6 +194,7 @@ METRICS = (
         3,
         tolerance="off",
         floor=0.02,
+        occasional=True,
     ),
 )
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -333,28 +334,42 @@ class TestRows:
             (range(3), range(3, 5), "not compared", 0),
             (range(3), (), "not compared", 0),
             (range(13), (), "lost", 3),
+            (range(20), range(1, 20), "same", 0),
         ],
     )
-    def test_a_piece_may_lack_what_is_measured_by_chance(self, had, has, status, code):
-        """A melody seldom has a chord; the same code with other seeds was incomplete."""
-        whole = RUN.systems["lstm"].metrics["pitch_distance@1"]
+    @pytest.mark.parametrize("metric", ["chord_events", "unique_pitches"])
+    def test_a_sample_may_lack_chords_by_chance_and_pitches_never(self, metric, had, has, status, code):
+        """In melodies, the same code with other seeds was incomplete."""
+        judged = judge(*(self.on(metric, pieces) for pieces in (had, has)))
+        (verdict,) = [v for v in judged.verdicts if v.metric.name == metric]
+        assert (verdict.status, judged.exit_code) == ((status, code) if metric == "chord_events" else ("lost", 3))
+        said = text(judged)
+        assert ("no value now" in said or "no piece has a value in both" in said) == bool(has)
 
-        def side(pieces):
-            at = tuple(pieces)
-            some = replace(whole, at=at, values=tuple(tuple(row[p] for p in at) for row in whole.values))
-            return run(lstm=system(pitch_distance=whole, **({"chord_events": some} if at else {})))
+    def on(self, metric, pieces, seeds=(0, 1)):
+        """A run with a metric on some pieces alone, beside one that all have."""
+        whole, at = RUN.systems["lstm"].metrics["pitch_distance@1"], tuple(pieces)
+        values = tuple(tuple(row[p] for p in at) for row, _ in zip(whole.values, seeds, strict=False))
+        some = {metric: replace(whole, at=at, seeds=seeds, values=values)} if at else {}
+        return run(lstm=system(pitch_distance=whole, **some))
 
-        judged = judge(side(had), side(has))
-        (verdict,) = [v for v in judged.verdicts if v.metric.name == "chord_events"]
-        assert (verdict.status, judged.exit_code) == (status, code)
+    def test_chords_that_all_had_and_none_has_now_are_lost_on_few_pieces_too(self):
+        few = tuple(f"piece {i}" for i in range(5))
+        before, now = (replace(self.on("chord_events", pieces), pieces=few) for pieces in (range(5), ()))
+        assert {v.metric.name for v in judge(before, now).of("lost")} == {"chord_events"}
 
-    def test_a_seed_may_lack_it_on_all_pieces(self):
-        """Of a metric that one piece of 20 has; of one that all have, a seed without it is lost."""
-        whole = RUN.systems["lstm"].metrics["pitch_distance@1"]
-        rare = replace(whole, at=(0,), values=((1.0,), (1.0,)))
-        once = replace(rare, seeds=(0,), values=((1.0,),))
-        before, now = (run(lstm=system(pitch_distance=whole, chord_events=one)) for one in (rare, once))
-        assert judge(before, now).of("lost") == []
+    @pytest.mark.parametrize(("pieces", "status"), [(range(1), "same"), (range(19), "lost")])
+    def test_a_seed_that_lacks_chords_on_all_pieces(self, pieces, status):
+        """On one piece that is chance, on 19 it isn't."""
+        before, now = (self.on("chord_events", pieces, seeds) for seeds in ((0, 1), (0,)))
+        (verdict,) = [v for v in judge(before, now).verdicts if v.metric.name == "chord_events"]
+        assert verdict.status == status
+
+    def test_a_row_with_gaps_excuses_no_other(self):
+        gaps = self.on("chord_events", range(19)).systems["lstm"]
+        before, now = (self.on("chord_events", range(n)) for n in (20, 9))
+        before, now = (replace(side, systems={**side.systems, "gan": gaps}) for side in (before, now))
+        assert [v.system for v in judge(before, now).of("lost")] == ["lstm"]
 
     def test_a_seed_without_a_value(self):
         """As of a training that finds a held-out piece impossible; only pieces counted."""
@@ -450,14 +465,29 @@ class TestTerms:
 
     def test_borrowed_noise_is_a_warning(self):
         """An external system with one training beside models of two, as `bench score --run` writes it."""
-        lone = replace(system(pitch_distance=flat(10.0)), seeds=(0,))
-        beside, alone = run(lstm=RUN.systems["lstm"], magenta=lone), run(magenta=lone, real=RUN.systems["real"])
-        said = "one training on each side, so the noise is taken from the other models, and even a large change may be unclear"
-        assert judge(beside, beside).warnings == (f"magenta: {said}",)
-        assert judge(alone, alone).warnings == ()
-        assert judge(beside, beside, earlier={("magenta", "pitch_distance"): ()}).warnings == ()
-        drawn = changed(beside, "magenta", pretrained=True)
+        one, two = self.trained(pitch_distance=1), self.trained(pitch_distance=2)
+        both = run(lstm=two, magenta=one)
+        said = "one training on each side, so the noise is taken from other rows, and even a large change may be unclear"
+        assert judge(both, both).warnings == (f"magenta: {said}",)
+        assert judge(alone := run(magenta=one, real=RUN.systems["real"]), alone).warnings == ()
+        assert judge(other := run(lstm=self.trained(velocity_distance=2), magenta=one), other).warnings == ()
+        drawn = changed(both, "magenta", pretrained=True)
         assert judge(drawn, drawn).warnings == ()
+        beyond = changed(both, "lstm", exceeded=5.0)
+        assert [line for line in judge(both, beyond).warnings if said in line] == [], "that row isn't compared"
+
+    def test_a_history_has_noise_of_some_metrics(self):
+        one, two = (self.trained(pitch_distance=n, unique_pitches=n) for n in (1, 2))
+        both, past = run(lstm=two, magenta=one), (np.array([10.0, 10.2]),)
+        noise = {("magenta", "pitch_distance"): past}
+        assert any(line.startswith("magenta: one training") for line in judge(both, both, earlier=noise).warnings)
+        noise |= {("magenta", "unique_pitches"): past}
+        assert judge(both, both, earlier=noise).warnings == ()
+
+    def trained(self, **seeds):
+        """A model with so many seeds of each metric."""
+        values = {name: by_seed([[10.0 + 0.01 * i + 0.1 * s for i in range(20)] for s in range(n)]) for name, n in seeds.items()}
+        return replace(system(**values), seeds=tuple(range(max(seeds.values()))))
 
     @pytest.mark.parametrize("side", ["run", "baseline"])
     def test_the_true_continuation_on_either_side_is_a_warning(self, side):
