@@ -6,13 +6,19 @@ Bits per note are not given: a token's grid is not that of the codec's classes, 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import re
+import resource
+import signal
+import socket
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -30,12 +36,14 @@ from bench.api import (
     Piece,
     PluginError,
     Progress,
+    RefusedError,
     Run,
     Ticks,
     TrialError,
     Verified,
     from_ticks,
     in_chunks,
+    is_public,
     to_score,
 )
 
@@ -76,6 +84,9 @@ MOST_NUMBERS = 4
 
 #: Largest whole number in a config, whatever the weights are: longer contexts than those of today's models.
 MOST_COUNTED = 1 << 24
+
+#: Of a download: files and bytes at most, seconds for the list, and bytes for which a file has as many seconds again.
+MOST_FILES, MOST_BYTES, PATIENCE, SLOWEST = 10_000, 64 << 30, 60.0, 1 << 16
 
 #: Bytes that a tokenizer, or a model without its weights, may take: their files are texts, and may describe any number of parts.
 MOST_BUILT = 2 << 30
@@ -159,7 +170,6 @@ class Model(bench.api.Model):
 
     def fetch(self, folder: Path, progress: Progress) -> None:
         """Download the pinned revision, and list its checksums when all is there."""
-        from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError
 
         if not self.is_id:
@@ -168,11 +178,11 @@ class Model(bench.api.Model):
         try:
             own = folder / self._below
             (own / CHECKSUMS).unlink(missing_ok=True)
-            snapshot_download(self.model, revision=self.revision, local_dir=own, ignore_patterns=list(OTHERS))
+            _download(self.model, self.revision, own, progress)
             files = sorted(path for path in own.rglob("*") if path.is_file() and ".cache" not in path.relative_to(own).parts)
             digests = {path.relative_to(own).as_posix(): bench.api.file_sha256(path) for path in files}
             bench.api.write_file(own / CHECKSUMS, json.dumps(digests, indent=1).encode())
-        except (HfHubHTTPError, OSError, ValueError) as error:
+        except (HfHubHTTPError, RefusedError, MemoryError, OSError, ValueError) as error:
             raise DataError(
                 f"{self.model} at {self.revision} could not be downloaded: {str(error).rstrip('.')}.", "Try again later."
             ) from error
@@ -289,8 +299,7 @@ class Model(bench.api.Model):
         positions = getattr(network.config, "max_position_embeddings", None)
         self._most = min(self.context, positions or self.context)
         self._network = network.eval().to(self.device)
-        self._types, forbidden = self._rules(size)
-        self._forbidden = {kind: mask.to(self.device) for kind, mask in forbidden.items()}
+        self._types, self._forbidden = self._rules(size)
 
     def _check(self, found: Mapping[str, Any]) -> None:
         """Refuse weights that aren't the model's: transformers draws what is missing, passes over the rest, and logs it."""
@@ -320,16 +329,17 @@ class Model(bench.api.Model):
 
         These are special tokens and those that the grammar forbids. Without a grammar all tokens are of the type ``""``.
         """
-        never = torch.zeros(size, dtype=torch.bool)
+        never = torch.zeros(size, dtype=torch.bool, device=self.device)
         never[self._tokenizer.special_tokens_ids] = True
         never[len(self._tokenizer) :] = True
         if not self.grammar or self._tokenizer.is_trained:
             return {}, {"": never}
         types = {token: name.partition("_")[0] for name, token in self._tokenizer.vocab.items()}
-        forbidden = {kind: never.clone() for kind in types.values()}
-        for kind, mask in forbidden.items():
-            if followers := self._tokenizer.tokens_types_graph.get(kind):
-                mask[[token for token, own in types.items() if own not in followers]] = True
+        forbidden = dict.fromkeys(types.values(), never)  # a mask of its own for the grammar's few types alone
+        for kind in forbidden.keys() & self._tokenizer.tokens_types_graph.keys():
+            if followers := self._tokenizer.tokens_types_graph[kind]:
+                forbidden[kind] = never.clone()
+                forbidden[kind][[token for token, own in types.items() if own not in followers]] = True
         return types, forbidden
 
     # -- notes and tokens ----------------------------------------------------------------------------------------------
@@ -419,6 +429,78 @@ def _nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
     # On the processor: on a GPU the sums are rounded in another order each time.
     beyond = (ordered.cpu().cumsum(0).to(p.device) - ordered) >= top_p
     return p.masked_fill(beyond.new_zeros(beyond.shape).scatter(0, order, beyond), 0.0)
+
+
+def _download(model: str, revision: str, to: Path, progress: Progress) -> None:
+    """Download the files of a revision from the hub, with bounds that its own client lacks.
+
+    No more files, and no more bytes of each, than the hub has announced, in a time in proportion to them; and none from a private
+    address if the hub's is public.
+
+    Raises
+    ------
+    RefusedError
+        If that isn't so.
+    OSError
+        If a file has more bytes than were announced.
+    """
+    from huggingface_hub import HfApi, constants, get_session, hf_hub_download
+
+    constants.HF_HUB_DISABLE_XET = True  # a client of its own, without these bounds
+    public: list[bool] = []
+
+    def examine(request: Any) -> None:
+        with contextlib.suppress(socket.gaierror):  # behind a proxy only that may know the name
+            found = socket.getaddrinfo(request.url.host, None, type=socket.SOCK_STREAM)
+            public.append(all(is_public(str(address[0])) for *_, address in found))
+            if public[0] and not public[-1]:
+                raise RefusedError(f"{request.url.host} is at a private address")
+
+    get_session().event_hooks["request"].append(examine)
+    with _deadline(PATIENCE), bench.api.memory_limited(MOST_BUILT):
+        tree = HfApi().list_repo_tree(model, recursive=True, revision=revision)
+        entries = [*itertools.islice(tree, MOST_FILES + 1)]
+    if len(entries) > MOST_FILES:
+        raise RefusedError(f"it has more than {MOST_FILES:,} files")
+    files = [(e.path, e.size) for e in entries if hasattr(e, "size") and not any(fnmatch(e.path, like) for like in OTHERS)]
+    total, done = sum(size for _, size in files), 0
+    if not files:
+        raise RefusedError("the hub lists no file")
+    if total > MOST_BYTES:
+        raise RefusedError(f"it has {total:,} bytes, and may have {MOST_BYTES:,}")
+    for path, size in files:
+        progress(done, total, f"downloading {path}")
+        with _deadline(PATIENCE * (2 + size / SLOWEST)), _files_limited(size + SLOWEST):
+            hf_hub_download(model, path, revision=revision, local_dir=to)
+        done += size
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raise a RefusedError, which no client takes for a reason to try again, if the block takes longer; in the main thread."""
+
+    def late(*_: object) -> None:
+        raise RefusedError(f"it took longer than {seconds:,.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _files_limited(most: int) -> Iterator[None]:
+    """Let no file that this process writes in the block have more bytes: an OSError."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits = (most, *(limit for limit in before if limit != resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(limits), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _checked_config(folder: Path) -> Any:

@@ -42,7 +42,7 @@ from bench.music.midi import midi_bytes, midi_content, read_midi, walk
 from bench.music.notes import FIELDS, Notes
 from bench.music.reading import Reading, midi_digest, read_midi_files
 from bench.music.ticks import Ticks, from_score, from_ticks, to_score, to_ticks
-from bench.system.connections import RefusedError, Watch, watched_session
+from bench.system.connections import RefusedError, Watch, is_public, watched_session
 from bench.system.disk import DamagedFileError, data_bytes, read_sealed, write_file, write_sealed
 from bench.system.memory import memory_limited
 
@@ -78,6 +78,7 @@ __all__ = [
     "from_score",
     "from_ticks",
     "in_chunks",
+    "is_public",
     "memory_limited",
     "midi_bytes",
     "midi_content",

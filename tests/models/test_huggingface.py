@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -267,6 +268,58 @@ print(model.verify(folder, quiet).differences)
     assert damaged.startswith("('model.safetensors has sha256 ")
 
 
+class Endless(Hub):
+    """A hub that sends more of a file than it has announced, without end."""
+
+    def do_GET(self) -> None:
+        if self.command == "HEAD" or not self.path.endswith(".safetensors"):
+            return super().do_GET()
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1 << 12):  # 4 GiB
+                self.wfile.write(bytes(1 << 20))
+        return None
+
+
+FETCH = f"""
+import sys
+from pathlib import Path
+from bench.plugins.discovery import find_plugins, load
+Model = load(find_plugins("model")["huggingface"])
+{{before}}
+try:
+    Model(model="org/name", revision={COMMIT!r}).fetch(Path(sys.argv[1]), lambda done, total, what: None)
+except Model.fetch.__globals__["DataError"] as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.parametrize(
+    ("hub", "before", "said"),
+    [
+        (Endless, "", "File too large"),
+        (Hub, "answers = [True, False]; Model.fetch.__globals__['is_public'] = lambda _: answers.pop(0)", "at a private address"),
+        (Hub, "Model.fetch.__globals__['MOST_FILES'] = 1", "it has more than 1 files"),
+        (Hub, "Model.fetch.__globals__['OTHERS'] = ['*']", "the hub lists no file"),
+        (Hub, "Model.fetch.__globals__['MOST_BYTES'] = 9", "bytes, and may have 9"),
+        (Hub, "Model.fetch.__globals__['PATIENCE'] = 1e-6", "it took longer than 0 s"),
+    ],
+)
+def test_a_hub_costs_no_more_than_it_announced(tmp_path: Path, hub: type[Hub], before: str, said: str) -> None:
+    """Its own client follows redirects to anywhere, and writes what comes until the disk is full."""
+    hub.folder = made(tmp_path / "hub")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", FETCH.format(before=before), str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    server.shutdown()
+    assert said in done.stdout, done.stdout + done.stderr
+    written = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert written < 2 * sum(path.stat().st_size for path in hub.folder.iterdir()) + (1 << 20)
+
+
 def test_another_tokenizer_is_other_weights_and_a_larger_one_refused(tmp_path: Path) -> None:
     folder = made(tmp_path / "model", "TSD")
     other = tmp_path / "tokenizer"
@@ -329,6 +382,20 @@ def test_a_tokenizer_of_any_size_costs_nothing(tmp_path: Path, change: dict[str,
     file.write_text(json.dumps({**stored, "config": {**stored["config"], **change}}))
     with pytest.raises(DataError, match=r"describes a tokenizer that takes more than [\d,]+ bytes"):
         ready(file.parent).generate([NOTHING], 1, 0)
+
+
+def test_a_tokenizer_of_many_types_has_no_mask_for_each(tmp_path: Path) -> None:
+    """Of 5,000 types they would take 25 MB, of 60,000 four gigabytes."""
+    folder = made(tmp_path, "TSD")
+    model = ready(folder)
+    model.generate([NOTHING], 1, 0)
+    first = len(model._tokenizer)
+    for number in range(5000):
+        model._tokenizer.add_to_vocab(f"K{number}_0")
+    types, forbidden = model._rules(first + 5000)
+    assert len(forbidden) > 5000
+    assert len({id(mask) for mask in forbidden.values()}) < 50
+    assert bool(forbidden[types[first]][first:].any()) is False
 
 
 def test_a_config_that_makes_a_list_of_its_layers_costs_nothing(tmp_path: Path) -> None:
