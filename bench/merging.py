@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import shlex
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from bench.storage.records import Call, RunRecord
 from bench.storage.run_folder import LOG, RunFolder, is_long_log
 from bench.storage.samples import Target
 from bench.storage.stored import first_problem
-from bench.system.disk import copy_file, exists, file_digest, is_folder
+from bench.system.disk import copy_file, exists, is_folder
 from bench.system.paths import check_run_name
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
@@ -70,8 +70,7 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     runs : sequence of Path
         Their folders.
     into : Path
-        Folder of the new run. If it exists, it must be what this merge has made, as a command leaves that was stopped while it
-        wrote the report.
+        Folder of the new run; it must not exist.
 
     Raises
     ------
@@ -87,10 +86,16 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         if any(run.exists() and other.exists() and run.samefile(other) for other in runs[:i]):
             raise UsageError(f"{run} is given twice.", "Name each run once.")
     check_run_name(into.name)
+    if exists(into):
+        raise UsageError(
+            f"{into} exists already.",
+            "A merge writes a new run: give another --name, or remove the folder. "
+            f"If it was stopped before it had written the report: `bench report {shlex.quote(into.name)}`.",
+        )
     folders = [RunFolder(run) for run in runs]
     records = [_sound(folder, folder.read()) for folder in folders]
     targets = [folder.read_targets().targets for folder in folders]
-    if conflicts := [*_conflicts(folders, records)]:
+    if conflicts := [*_conflicts(folders, records, targets)]:
         raise UsageError("These runs can't be merged:\n" + "\n".join(f"  {conflict}" for conflict in conflicts))
     spec = _united([record.spec for record in records])
     planned = _planned(spec, records)
@@ -112,17 +117,13 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         "headers": headers,
         "trials": [{"key": key, "trial": trial.model_dump(mode="json")} for key, trial in planned.items()],
     }
-    if exists(into):
-        if not _is_made(RunFolder(into), merged, done):
-            raise UsageError(f"{into} exists already.", "A merge writes a new run: give another --name, or remove the folder.")
-    else:
-        with _draft(into) as draft:
-            copy_file(folders[0].targets, draft.targets)
-            _copy(folders[0].path, draft.path, ["midi"])
-            for key in planned.keys() & sources.keys():
-                _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS if key in done else _RECORDS)
-            write_json(draft.run_file, {"format": FORMAT, **merged})
-            draft.read()
+    with _draft(into) as draft:
+        copy_file(folders[0].targets, draft.targets)
+        _copy(folders[0].path, draft.path, ["midi"])
+        for key in planned.keys() & sources.keys():
+            _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS if key in done else _RECORDS)
+        write_json(draft.run_file, {"format": FORMAT, **merged})
+        draft.read()
     labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}
     return Merged(
         into,
@@ -131,21 +132,6 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         tuple(f"{labels[key]} ({folder.path})" for key, folder in sources.items() if key not in planned),
         _repeat(call, spec, records[0].scale),
     )
-
-
-def _is_made(run: RunFolder, merged: Mapping[str, Any], done: Collection[str]) -> bool:
-    """Whether a run is this merge's: the same command, with the same trials, done as far as the parts have done them."""
-    try:
-        record = run.read()
-    except DataError:
-        return False
-    trials = [{"key": planned.key, "trial": planned.trial} for planned in record.trials]
-    same = (list(record.call.command or ()), record.token, trials) == (
-        merged["call"]["command"],
-        merged["token"],
-        merged["trials"],
-    )
-    return same and all(isinstance(run.outcome(planned.key), Done) for planned in record.trials if planned.key in done)
 
 
 def _asked(calls: Sequence[Call], name: str) -> Call:
@@ -198,13 +184,13 @@ def _sound(folder: RunFolder, record: RunRecord) -> RunRecord:
     return record
 
 
-def _conflicts(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> Iterator[str]:
+def _conflicts(folders: Sequence[RunFolder], records: Sequence[RunRecord], targets: Sequence[Sequence[Target]]) -> Iterator[str]:
     """Say in what the runs contradict the first, or each other."""
     first, base = folders[0].path, records[0]
-    for folder, record in zip(folders[1:], records[1:], strict=True):
+    for folder, record, its_targets in zip(folders[1:], records[1:], targets[1:], strict=True):
         if record.scale != base.scale:
             yield f"the scale of {first} is {base.scale}, that of {folder.path} {record.scale}"
-        if record.dataset.music != base.dataset.music or file_digest(folder.targets) != file_digest(folders[0].targets):
+        if record.dataset.music != base.dataset.music or its_targets != targets[0]:
             yield f"{folder.path} was made on other music or other held-out pieces than {first}"
         for name in sorted({*base.spec, *record.spec} - {*_ROWS}):
             if base.spec.get(name) != record.spec.get(name):

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from bench.merging import merge_runs
 from bench.scoring.score import score_run
 from bench.storage.files import BusyError, hold, write_json
 from bench.storage.run_folder import RunFolder
-from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError
+from bench.storage.samples import write_targets
+from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, file_digest
 from bench.verification import verify_run
 
 from .conftest import Bench
@@ -230,28 +232,22 @@ def test_a_merged_run_is_among_the_others(made: dict[str, Path], tmp_path: Path,
     assert "can't name a run" in str(refused.exception)
 
 
-def test_the_same_merge_again_writes_the_report(made: dict[str, Path], tmp_path: Path) -> None:
-    """It may have been stopped there, by a full disk say, with the hint to give the command again."""
+def test_other_remarks_on_the_same_music_are_no_conflict(made: dict[str, Path], tmp_path: Path) -> None:
+    """Another version of bench may say more of it."""
     part = shutil.copytree(made["second"], tmp_path / "second")
-    (lost,) = [p.key for p in RunFolder(part).read().trials if p.trial["system"] == "staged"]
-    shutil.move(part / "trials" / lost, tmp_path / "kept")
-    command = ["merge", str(made["first"]), str(part), "--name", "both", "--out", str(tmp_path / "reports")]
-    assert CliRunner().invoke(app, command).exit_code == 3
-    both = tmp_path / "reports" / "runs" / "both"
-    before = {path: path.read_bytes() for path in both.rglob("*") if path.is_file()}
-    (both / "report.html").unlink()
-    again = CliRunner().invoke(app, command)
-    assert (again.exit_code, again.output.splitlines()[0]) == (3, "missing: staged, seed 2: no run has done it")
-    assert {path: path.read_bytes() for path in both.rglob("*") if path.is_file()} == before
-    shutil.move(tmp_path / "kept", part / "trials" / lost)
-    refused = CliRunner().invoke(app, command)
-    assert isinstance(refused.exception, UsageError), "it would have more trials now"
-    assert "exists already" in str(refused.exception)
+    folder = RunFolder(part)
+    targets = folder.read_targets()
+    write_targets(folder.targets, replace(targets, facts={**targets.facts, "remarks": ["something new"]}))
+    record = json.loads(folder.run_file.read_text())
+    record["dataset"]["targets"] = file_digest(folder.targets)
+    write_json(folder.run_file, record)
+    assert merge_runs([made["first"], part], tmp_path / "both").trials == 9
 
 
 def test_a_place_that_is_taken_is_left_alone(made: dict[str, Path]) -> None:
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already") as refused:
         merge_runs([made["first"], made["second"]], made["whole"])
+    assert "`bench report whole`" in refused.value.hint, "it may be this merge's, stopped by a full disk"
     for name in ("latest", "tune-both", "a b"):
         with pytest.raises(UsageError, match="can't name a run"):
             merge_runs([made["first"], made["second"]], made["whole"].with_name(name))
