@@ -88,6 +88,9 @@ MOST_COUNTED = 1 << 24
 #: Of a download: files and bytes at most, seconds for the list, and bytes for which a file has as many seconds again.
 MOST_FILES, MOST_BYTES, PATIENCE, SLOWEST = 10_000, 64 << 30, 60.0, 1 << 16
 
+#: Bytes of a file of JSON.
+MOST_TEXT = 64 << 20
+
 #: Bytes that a tokenizer, or a model without its weights, may take: their files are texts, and may describe any number of parts.
 MOST_BUILT = 2 << 30
 
@@ -170,8 +173,6 @@ class Model(bench.api.Model):
 
     def fetch(self, folder: Path, progress: Progress) -> None:
         """Download the pinned revision, and list its checksums when all is there."""
-        from huggingface_hub.errors import HfHubHTTPError
-
         if not self.is_id:
             raise DataError("huggingface: there is nothing to fetch without an id on the hub.", "Give --option model=ORG/NAME.")
         progress(0, 0, f"downloading {self.model}")
@@ -182,10 +183,9 @@ class Model(bench.api.Model):
             files = sorted(path for path in own.rglob("*") if path.is_file() and ".cache" not in path.relative_to(own).parts)
             digests = {path.relative_to(own).as_posix(): bench.api.file_sha256(path) for path in files}
             bench.api.write_file(own / CHECKSUMS, json.dumps(digests, indent=1).encode())
-        except (HfHubHTTPError, RefusedError, MemoryError, OSError, ValueError) as error:
-            raise DataError(
-                f"{self.model} at {self.revision} could not be downloaded: {str(error).rstrip('.')}.", "Try again later."
-            ) from error
+        except Exception as error:  # of the hub's client, its connection and what the hub sends, each with its own
+            why = str(error).rstrip(".") or type(error).__name__
+            raise DataError(f"{self.model} at {self.revision} could not be downloaded: {why}.", "Try again later.") from error
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
         """Compare a download with the checksums of its fetch; a folder of one's own has none."""
@@ -248,6 +248,9 @@ class Model(bench.api.Model):
         save = "Save it by its `save_pretrained`, beside the model or where `tokenizer` says."
         if not file.is_file():
             raise DataError(f"huggingface: there is no tokenizer of MidiTok at {file}.", save)
+        for text in (file, *self.weights.glob("*.json")):
+            if text.is_file() and (size := text.stat().st_size) > MOST_TEXT:
+                raise DataError(f"huggingface: {text} has {size:,} bytes, and may have {MOST_TEXT:,}.", save)
         try:
             with bench.api.memory_limited(MOST_BUILT):
                 # By its folder: the path of a file would be taken for an id on the hub.
@@ -256,7 +259,7 @@ class Model(bench.api.Model):
             raise DataError(
                 f"huggingface: {file} describes a tokenizer that takes more than {MOST_BUILT:,} bytes.", save
             ) from error
-        except (OSError, KeyError, ValueError, AttributeError) as error:
+        except Exception as error:  # of MidiTok, symusic, tokenizers and json, each with its own
             raise DataError(
                 f"huggingface: {file} is no tokenizer of MidiTok: {type(error).__name__}: {str(error).rstrip('.')}.", save
             ) from error

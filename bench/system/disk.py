@@ -69,7 +69,7 @@ def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
     OSError
         If it can't be written completely; then `path` is as it was.
     """
-    with _replacing(path, mode) as file:
+    with _replacing(path, mode) as file, _named(path):
         file.write(content)
 
 
@@ -93,18 +93,25 @@ def _replacing(path: Path, mode: int | None = None, *, flush: bool = True) -> It
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             yield file
-            file.flush()
-            if flush:
-                os.fsync(file.fileno())
+            with _named(path):
+                file.flush()
+                if flush:
+                    os.fsync(file.fileno())
         temporary.replace(path)
         if flush:
             _flush_folder(path.parent)
-    except OSError as error:
-        if error.filename is None and error.errno is not None:  # as of a refused write or fsync, which know no name
-            error.filename = os.fspath(path)
-        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file it is that a call was refused on: those on an open file know no name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
 
 
 def write_named_file(path: Path, content: bytes) -> None:
@@ -137,7 +144,8 @@ def _flush_folder(folder: Path) -> None:
     """Flush the names in a folder; some file systems can't, and then a rename is as lasting as they make it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with _named(folder):
+            os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise
@@ -240,17 +248,11 @@ def _open(path: Path, flags: int, mode: str) -> BinaryIO:
     if path.is_symlink():
         raise DamagedFileError(f"{path} is a link, and must be a file")
     # Between that check and this call nothing can turn it into a link that is followed, or a pipe that is waited for.
-    other = DamagedFileError(f"{path} is not a file of its own (a folder, a pipe, a device or a second name of another file)")
-    try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket
-            raise other from error
-        raise
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or (flags & os.O_APPEND and found.st_nlink > 1):
         os.close(descriptor)
-        raise other
+        raise DamagedFileError(f"{path} is not a file of its own (a folder, a pipe, a device or a second name of another file)")
     return os.fdopen(descriptor, mode)  # type: ignore[return-value]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import write_reports
+from bench.storage.run_folder import RunFolder
 from bench.storage.samples import PieceName
 from tests.report.stored_run import Stored, both, done, example, many_pieces, moved
 
@@ -24,9 +25,10 @@ def write(folder: Path) -> Path:
 def ordinary(folder: Path) -> Path:
     """A model, one that failed in part, one untrained, three references; with MIDI."""
     path = example(folder)
-    for name in ("midi/target-000.mid", "trials/lstm-0/midi/piece-000.mid"):
+    original = RunFolder(path).read_targets().targets[0].midi()
+    for name, content in (("midi/target-000.mid", original), ("trials/lstm-0/midi/piece-000.mid", b"MThd\0\0\0\6\0\0\0\1\0\x60")):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(b"MThd\0\0\0\6\0\0\0\1\0\x60")
+        (path / name).write_bytes(content)
     return write(path)
 
 

@@ -282,6 +282,16 @@ class Endless(Hub):
         return None
 
 
+class Broken(Hub):
+    """A hub whose connections end in the middle of an answer."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"[{")
+
+
 FETCH = f"""
 import sys
 from pathlib import Path
@@ -299,6 +309,7 @@ except Model.fetch.__globals__["DataError"] as error:
     ("hub", "before", "said"),
     [
         (Endless, "", "File too large"),
+        (Broken, "", "org/name at "),
         (Hub, "answers = [True, False]; Model.fetch.__globals__['is_public'] = lambda _: answers.pop(0)", "at a private address"),
         (Hub, "Model.fetch.__globals__['MOST_FILES'] = 1", "it has more than 1 files"),
         (Hub, "Model.fetch.__globals__['OTHERS'] = ['*']", "the hub lists no file"),
@@ -381,6 +392,22 @@ def test_a_tokenizer_of_any_size_costs_nothing(tmp_path: Path, change: dict[str,
     stored = json.loads(file.read_text())
     file.write_text(json.dumps({**stored, "config": {**stored["config"], **change}}))
     with pytest.raises(DataError, match=r"describes a tokenizer that takes more than [\d,]+ bytes"):
+        ready(file.parent).generate([NOTHING], 1, 0)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_text_of_any_size_costs_nothing(tmp_path: Path, name: str) -> None:
+    """Five gigabytes of holes take no disk, and twice as much memory."""
+    folder = made(tmp_path, "TSD")
+    os.truncate(folder / name, 5 << 30)
+    with pytest.raises(DataError, match=rf"{name} has 5,368,709,120 bytes, and may have"):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path: Path) -> None:
+    file = made(tmp_path, "TSD") / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "config": 3}))
+    with pytest.raises(DataError, match=r"tokenizer\.json is no tokenizer of MidiTok: "):
         ready(file.parent).generate([NOTHING], 1, 0)
 
 
