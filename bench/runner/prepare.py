@@ -602,7 +602,7 @@ def _content(notes: Notes) -> bytes:
 
 
 def _odd_notes(parts: Sequence[Notes]) -> list[str]:
-    """Remark on notes that no performed music has: in another unit of time, padding, or of one velocity throughout."""
+    """Remark on notes that no music has, in another unit of time or padding, and on music of one velocity."""
     durations = np.concatenate([notes.duration for notes in parts])
     keys = [np.stack([notes.onset, notes.pitch]) for notes in parts]
     again = sum(int((key[:, 1:] == key[:, :-1]).all(0).sum()) for key in keys)

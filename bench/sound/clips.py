@@ -220,7 +220,10 @@ def stored_clip(source: Source) -> StoredClip | str:
     except DataError:
         return "not rendered yet"
     try:
-        if record.get("midi") != file_digest(source.midi) or record.get("recipe") != RECIPE:
+        digest = file_digest(source.midi)
+        if source.digest not in ("", digest):  # an earlier version rendered it all the same
+            return "its MIDI file is damaged"
+        if record.get("midi") != digest or record.get("recipe") != RECIPE:
             return "out of date: rendered from other notes, or by an older version"
         if record.get("error"):
             return str(record["error"])

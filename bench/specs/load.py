@@ -7,6 +7,7 @@ with file, line and key; names are then reported one at a time.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -24,7 +25,6 @@ from bench.specs.layers import at_scale, fold, fold_at
 from bench.specs.messages import spec_error
 from bench.specs.schema import FIXED, Scale, Spec
 from bench.specs.trials import row_of
-from bench.system.disk import is_file
 from bench.system.paths import NAME
 
 SPECS = Path(__file__).resolve().parent
@@ -141,7 +141,7 @@ def _layers(path: Path, above: tuple[Path, ...]) -> list[Document]:
         raise document.error(("extends",), f"expected a text, got {parent!r}.")
     shipped = shipped_specs()
     below = shipped.get(parent, path.parent / parent)
-    if not is_file(below):
+    if not _is_file(below):
         raise document.error(("extends",), f"there is no spec {parent!r}.", f"{did_you_mean(parent, shipped)} Or give a path.")
     layers = _layers(below, (*above, path))
     if document.data.keys() - ABOUT:
@@ -175,7 +175,7 @@ def _locate(spec: str | Path) -> Path:
     if str(spec) in shipped:
         return shipped[str(spec)]
     path = Path(spec)
-    if is_file(path):
+    if _is_file(path):
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if path.stem in shipped:
@@ -184,6 +184,16 @@ def _locate(spec: str | Path) -> Path:
         hint = did_you_mean(path.name, here) if here else f"There is no YAML file in {path.parent.absolute()}."
         raise SpecError(f"There is no spec file {path}.", hint)
     raise SpecError(f"There is no spec named {str(spec)!r}.", f"{did_you_mean(str(spec), shipped)} Or give a YAML file.")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that none can have names none."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def _command_line(references: Sequence[str] | None, dataset: str | None, seeds: int | Sequence[int] | None) -> Document:

@@ -190,6 +190,15 @@ class TestRendering:
         # Four notes without the prompt: 1.75 s and what rings, from the first note on.
         assert stored_clip(source) == StoredClip(4.75, 0.0, 4.75)
 
+    def test_a_clip_of_notes_that_are_not_the_run_s_is_not_played(self, run):
+        """An earlier version rendered what was in the file."""
+        render_run(run, SYNTHESIZER)
+        source = sources(run)[0]
+        source.midi.write_bytes(midi_bytes(notes([50, 52, 54, 56])))
+        with edited_json(source.record) as record:
+            record["midi"] = file_digest(source.midi)
+        assert stored_clip(source) == "its MIDI file is damaged"
+
     def test_the_excerpt_begins_before_the_prompt_ends(self, tmp_path):
         run = run_with_midi(tmp_path / "run")
         prompt = notes([40, 41])
