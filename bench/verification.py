@@ -15,14 +15,13 @@ from pathlib import Path
 from bench.errors import DataError, MachineError
 from bench.listening.key import FOLDER, PAGE, RESTORE, read_key
 from bench.metrics import sample_scores
-from bench.runner.prepare import MIDI_PIECES
 from bench.scoring.score import planned_trials
 from bench.sound.clips import StoredClip, slug, sources, stored_clip
 from bench.storage.corpus import cached_corpora, load_corpus
 from bench.storage.files import is_intact
 from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target
+from bench.storage.samples import MIDI_PIECES, Target
 from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, file_digest, read_file
 
 _TEST_REMEDY = "the same bench listen-test command writes it again"

@@ -40,7 +40,7 @@ from bench.storage.files import FORMAT, write_json
 from bench.storage.outcome import Done, Generation, Memory, Originality, PromptUse, Training
 from bench.storage.records import Call, PlannedTrial, RunRecord
 from bench.storage.run_folder import LOG, RunFolder, is_long_log, result_digests
-from bench.storage.samples import Samples, Target, Targets, read_targets, targets_digest, write_samples
+from bench.storage.samples import MIDI_PIECES, Samples, Target, Targets, read_targets, targets_digest, write_samples
 from bench.storage.stored import Stored, first_problem
 from bench.system.disk import copy_file
 from bench.system.paths import Places, check_spec_name
@@ -438,7 +438,7 @@ def _outcome(
 
 
 def _write_midi(folder: Path, external: External, targets: Sequence[Target]) -> None:
-    for piece, target in enumerate(targets[: prepare.MIDI_PIECES]):
+    for piece, target in enumerate(targets[:MIDI_PIECES]):
         if (piece, 0) in external.notes:
             prepare.write_midi(folder / f"piece-{piece:03}.mid", target.prompt, external.notes[piece, 0])
 

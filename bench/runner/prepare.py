@@ -41,7 +41,7 @@ from bench.specs.trials import check_number
 from bench.storage.corpus import Corpus, lengths, load_corpus, save_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, hold, make_way
 from bench.storage.records import Folds
-from bench.storage.samples import MOST_NOTES, PieceName, Target, Targets, read_target_file, write_targets
+from bench.storage.samples import MIDI_PIECES, MOST_NOTES, PieceName, Target, Targets, read_target_file, write_targets
 from bench.system import hardware
 from bench.system.disk import file_digest, is_file, write_file
 from bench.system.paths import closed_folders
@@ -56,9 +56,6 @@ Emit = Callable[[dict[str, Any]], None]
 
 #: Share of the training pieces that they must at least be worth, as pieces of one length, to pass without a remark.
 EVEN = 0.25
-
-#: Number of pieces whose continuations and targets are also written as MIDI.
-MIDI_PIECES = 3
 
 #: Files left out that are recorded at most, and characters of each name and reason.
 MOST_LISTED, LONGEST_LISTED = 100_000, 200

@@ -48,7 +48,7 @@ from bench.runner import forks, processes
 from bench.runner.constrained import Conductor
 from bench.runner.contract import ONSET_TOLERANCE, OTHER_SPAN, TELLING, begins_again, check_likelihood, check_samples, stretch
 from bench.runner.folds import Division, choose_division
-from bench.runner.prepare import MIDI_PIECES, write_midi, write_tracks
+from bench.runner.prepare import write_midi, write_tracks
 from bench.runner.probes import (
     LEAST_IN_ALL,
     Alternatives,
@@ -67,7 +67,7 @@ from bench.storage.corpus import lengths, load_corpus
 from bench.storage.files import FORMAT, BusyError, NoLocksError, check_values, clear_temporaries, hold, plain, tail, write_json
 from bench.storage.outcome import COUNTS, OUTCOME, Done, Failed, Failure, Generation, Memory, SpeedReference, Training
 from bench.storage.run_folder import result_digests, samples_file
-from bench.storage.samples import Samples, Target, read_target_file, write_samples
+from bench.storage.samples import MIDI_PIECES, Samples, Target, read_target_file, write_samples
 from bench.storage.stored import first_problem
 from bench.system import frameworks, gpu, hardware, provenance, speed
 from bench.system.drawing import load_matplotlib

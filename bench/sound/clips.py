@@ -26,7 +26,7 @@ from bench.sound.synthesizer import Synthesizer
 from bench.storage.files import FORMAT, make_way, read_json, write_json
 from bench.storage.outcome import Done
 from bench.storage.run_folder import RunFolder
-from bench.storage.samples import Target
+from bench.storage.samples import MIDI_PIECES, Target
 from bench.system.disk import DamagedFileError, file_digest
 
 #: Name of the human continuation beside the systems' names.
@@ -61,7 +61,7 @@ class Source:
     original : bool
         Whether it is the human continuation.
     digest : str
-        SHA-256 of the MIDI file, by the trial's outcome or the run's targets; empty where these don't tell.
+        SHA-256 of the MIDI file, by the trial's outcome or the run's targets; empty where the outcome doesn't tell.
     """
 
     system: str
@@ -153,11 +153,11 @@ def sources(folder: Path, systems: Sequence[str] | None = None) -> list[Source]:
             if len(outcomes) == len(keys):
                 first[system], done = keys, done | outcomes
     listed = []
-    targets = _targets(run) if first else ()
-    for target in filter(Path.is_file, sorted((folder / "midi").glob("target-[0-9][0-9][0-9].mid"))) if first else ():
-        piece = int(target.stem.removeprefix("target-"))
-        own = hashlib.sha256(targets[piece].midi()).hexdigest() if piece < len(targets) else ""
-        listed.append(Source(ORIGINAL, piece, target, folder / "sound" / ORIGINAL, original=True, digest=own))
+    for piece, target in enumerate(_targets(run)[:MIDI_PIECES] if first else ()):
+        if not (midi := folder / "midi" / f"target-{piece:03}.mid").is_file():
+            continue
+        own = hashlib.sha256(target.midi()).hexdigest()
+        listed.append(Source(ORIGINAL, piece, midi, folder / "sound" / ORIGINAL, original=True, digest=own))
         for system, keys in first.items():
             name = f"midi/piece-{piece:03}.mid"
             if key := next((key for key in keys if (run.trial_dir(key) / name).is_file()), None):

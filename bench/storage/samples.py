@@ -39,6 +39,10 @@ T = TypeVar("T")
 MOST_TARGETS = 1 << 16
 
 
+#: Number of pieces whose continuations and targets are also written as MIDI.
+MIDI_PIECES = 3
+
+
 @dataclass(frozen=True)
 class PieceName:
     """Index and names of a piece of the test split. The texts come from files: cleaned here, and still to be escaped."""
