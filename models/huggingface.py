@@ -16,7 +16,7 @@ import signal
 import socket
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -437,8 +437,8 @@ def _nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
 def _download(model: str, revision: str, to: Path, progress: Progress) -> None:
     """Download the files of a revision from the hub, with bounds that its own client lacks.
 
-    No more files, and no more bytes of each, than the hub has announced, in a time in proportion to them; and none from a private
-    address if the hub's is public.
+    No more files, and no more bytes of each, than the hub has announced, in a time in proportion to them; and only from such
+    addresses as the hub's.
 
     Raises
     ------
@@ -450,16 +450,7 @@ def _download(model: str, revision: str, to: Path, progress: Progress) -> None:
     from huggingface_hub import HfApi, constants, get_session, hf_hub_download
 
     constants.HF_HUB_DISABLE_XET = True  # a client of its own, without these bounds
-    public: list[bool] = []
-
-    def examine(request: Any) -> None:
-        with contextlib.suppress(socket.gaierror):  # behind a proxy only that may know the name
-            found = socket.getaddrinfo(request.url.host, None, type=socket.SOCK_STREAM)
-            public.append(all(is_public(str(address[0])) for *_, address in found))
-            if public[0] and not public[-1]:
-                raise RefusedError(f"{request.url.host} is at a private address")
-
-    get_session().event_hooks["request"].append(examine)
+    get_session().event_hooks["request"].append(_examiner())
     with _deadline(PATIENCE), bench.api.memory_limited(MOST_BUILT):
         tree = HfApi().list_repo_tree(model, recursive=True, revision=revision)
         entries = [*itertools.islice(tree, MOST_FILES + 1)]
@@ -476,6 +467,26 @@ def _download(model: str, revision: str, to: Path, progress: Progress) -> None:
         with _deadline(PATIENCE * (2 + size / SLOWEST)), _files_limited(size + SLOWEST):
             hf_hub_download(model, path, revision=revision, local_dir=to)
         done += size
+
+
+def _examiner() -> Callable[[Any], None]:
+    """Make a function that sees each request of a client, those that redirects lead to included.
+
+    It refuses, by a RefusedError, a private address after a public one, and http after https.
+    """
+    public, secure = list[bool](), list[bool]()
+
+    def examine(request: Any) -> None:
+        secure.append(request.url.scheme == "https")
+        if secure[0] and not secure[-1]:
+            raise RefusedError(f"it redirects to {request.url}")
+        with contextlib.suppress(socket.gaierror):  # behind a proxy only that may know the name
+            found = socket.getaddrinfo(request.url.host, None, type=socket.SOCK_STREAM)
+            public.append(all(is_public(str(address[0])) for *_, address in found))
+            if public[0] and not public[-1]:
+                raise RefusedError(f"{request.url.host} is at a private address")
+
+    return examine
 
 
 @contextlib.contextmanager

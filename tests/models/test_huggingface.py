@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,9 +23,10 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", reason="the adapter's tests need transformers and miditok, see tox.ini")
 safetensors_torch = pytest.importorskip("safetensors.torch")
+httpx2 = pytest.importorskip("httpx2")
 miditok = pytest.importorskip("miditok", reason="the adapter's tests need transformers and miditok, see tox.ini")
 
-from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, midi_bytes  # noqa: E402
+from bench.api import Budget, DataError, Notes, Piece, PluginError, RefusedError, Run, TrialError, midi_bytes  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
 from .pieces import music  # noqa: E402
@@ -329,6 +331,28 @@ def test_a_hub_costs_no_more_than_it_announced(tmp_path: Path, hub: type[Hub], b
     assert said in done.stdout, done.stdout + done.stderr
     written = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file())
     assert written < 2 * sum(path.stat().st_size for path in hub.folder.iterdir()) + (1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "said"),
+    [
+        (["https://1.1.1.1/a", "https://8.8.8.8/b"], ""),
+        (["https://1.1.1.1/a", "https://127.0.0.1/b"], "127.0.0.1 is at a private address"),
+        (["https://1.1.1.1/a", "http://1.1.1.1/b"], "it redirects to http://1.1.1.1/b"),
+        (["http://127.0.0.1/a", "https://8.8.8.8/b", "http://127.0.0.1/c"], ""),
+        (["http://10.0.0.1/a", "http://no-such-name.invalid/b"], ""),
+    ],
+)
+def test_redirects_of_a_hub(addresses: list[str], said: str) -> None:
+    examine = Model.fetch.__globals__["_examiner"]()
+    requests = [httpx2.Request("GET", address) for address in addresses]
+    for request in requests[:-1]:
+        examine(request)
+    if said:
+        with pytest.raises(RefusedError, match=re.escape(said)):
+            examine(requests[-1])
+    else:
+        examine(requests[-1])
 
 
 def test_another_tokenizer_is_other_weights_and_a_larger_one_refused(tmp_path: Path) -> None:
