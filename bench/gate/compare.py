@@ -385,26 +385,33 @@ def _other_counts(pieces: Sequence[int], before: Series, now: Series) -> str:
 
 
 def _may_be_chance(metric: Metric, pieces: int, before: Series, now: Series | None, old: System, new: System) -> bool:
-    """Whether so many samples without a value may be chance, by the sign test over the pieces of which more or fewer have one.
+    """Whether so few samples with a value may be chance, by Fisher's exact test of the samples with and without one.
 
     Never of a metric that any music has, nor where every sample had a value and none has one now.
     """
     if not metric.occasional or before.over != "pieces":
         return False
-    was, is_now = _shares(before, len(old.seeds)), _shares(now, len(new.seeds))
-    if not is_now and sum(was.values()) == pieces:
-        return False
-    changes = [is_now.get(piece, 0.0) - was.get(piece, 0.0) for piece in {*was, *is_now}]
-    fewer, more = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
-    return bool(special.bdtrc(fewer - 1, fewer + more, 0.5) >= CHANCE)
+    had, has = (int(np.isfinite(series.matrix).sum()) if series else 0 for series in (before, now))
+    of, among = len(old.seeds) * pieces, len(new.seeds) * pieces
+    return not (had == of and not has) and fewer_by_chance(had, of, has, among) >= CHANCE
 
 
-def _shares(series: Series | None, seeds: int) -> dict[int, float]:
-    """Of each piece that has a value, the share of the seeds with one."""
-    if series is None:
-        return {}
-    counts = np.isfinite(series.matrix).sum(0) / seeds
-    return dict(zip(series.at, counts.tolist(), strict=True))
+def fewer_by_chance(had: int, of: int, has: int, among: int) -> float:
+    """Compute how likely `has` or fewer `among` these are, as common as `had` of those: Fisher's exact test, one-sided.
+
+    Examples
+    --------
+    >>> round(fewer_by_chance(3, 4, 1, 4), 12)  # (C(4, 0) C(4, 4) + C(4, 1) C(4, 3)) / C(8, 4)
+    0.242857142857
+    """
+
+    def ways(n: int, k: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Logarithm of the binomial coefficients."""
+        logarithms: NDArray[np.float64] = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+        return logarithms
+
+    few = np.arange(max(0, had + has - of), has + 1)
+    return float(np.exp(ways(among, few) + ways(of, had + has - few) - ways(of + among, np.array(had + has))).sum())
 
 
 def _missing(before: Series, now: Series, old: System, new: System) -> str:

@@ -77,7 +77,7 @@ class Judgement:
 
     @property
     def exit_code(self) -> int:
-        """4 not comparable, 1 something is worse, 3 a value or row is missing or not compared, 0 fine; the first that applies."""
+        """4 not comparable, 1 something is worse, 3 a value is lost or a row not compared, 0 fine; the first that applies."""
         if self.obstacles:
             return NOT_COMPARABLE
         if self.of("worse"):

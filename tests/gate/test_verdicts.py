@@ -328,9 +328,9 @@ class TestRows:
     @pytest.mark.parametrize(
         ("had", "has", "status", "code"),
         [
-            (range(3), range(2, 5), "same", 0),  # 2 lost, 2 gained
-            (range(12), range(3), "same", 0),  # 9 lost: p = 0.002
-            (range(13), range(3), "lost", 3),  # 10 lost: p = 0.001
+            (range(3), range(2, 5), "same", 0),  # as many
+            (range(12), range(5), "same", 0),  # of 40 samples each 24 and 10: p = 0.002
+            (range(12), range(4), "lost", 3),  # 24 and 8: p = 0.0003
             (range(3), range(3, 5), "not compared", 0),
             (range(3), (), "not compared", 0),
             (range(13), (), "lost", 3),
