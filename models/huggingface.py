@@ -82,14 +82,17 @@ _CONSTANT = re.compile(
 #: layers share, are made several times.
 MOST_NUMBERS = 4
 
+#: Bytes of memory, for each of the files, that loading may take: numbers of a byte become floats of four, beside what was read.
+MOST_LOADED = 8
+
 #: Largest whole number in a config, whatever the weights are: longer contexts than those of today's models.
 MOST_COUNTED = 1 << 24
 
 #: Of a download: files and bytes at most, seconds for the list, and bytes for which a file has as many seconds again.
 MOST_FILES, MOST_BYTES, PATIENCE, SLOWEST = 10_000, 64 << 30, 60.0, 1 << 16
 
-#: Bytes of a file of JSON.
-MOST_TEXT = 64 << 20
+#: Bytes of a file of JSON: of a tokenizer or a list of weights, and of others, which transformers reads again and again.
+MOST_TEXT, MOST_CONFIG = 64 << 20, 1 << 20
 
 #: Bytes that a tokenizer, or a model without its weights, may take: their files are texts, and may describe any number of parts.
 MOST_BUILT = 2 << 30
@@ -248,9 +251,11 @@ class Model(bench.api.Model):
         save = "Save it by its `save_pretrained`, beside the model or where `tokenizer` says."
         if not file.is_file():
             raise DataError(f"huggingface: there is no tokenizer of MidiTok at {file}.", save)
-        for text in (file, *self.weights.glob("*.json")):
-            if text.is_file() and (size := text.stat().st_size) > MOST_TEXT:
-                raise DataError(f"huggingface: {text} has {size:,} bytes, and may have {MOST_TEXT:,}.", save)
+        texts = {file: MOST_TEXT, **dict.fromkeys(self.weights.glob("*.index.json"), MOST_TEXT)}
+        texts |= {self.weights / name: MOST_CONFIG for name in ("config.json", "generation_config.json", "adapter_config.json")}
+        for text, most in texts.items():
+            if text.is_file() and (size := text.stat().st_size) > most:
+                raise DataError(f"huggingface: {text} has {size:,} bytes, and may have {most:,}.", save)
         try:
             with bench.api.memory_limited(MOST_BUILT):
                 # By its folder: the path of a file would be taken for an id on the hub.
@@ -274,17 +279,21 @@ class Model(bench.api.Model):
                 "Set pedal: ignore if the dataset's is ignored too; else score files of it, whose pedal counts: `bench score`.",
             )
         try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.weights,
-                config=_checked_config(self.weights),
-                local_files_only=True,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-            )
+            with bench.api.memory_limited(MOST_BUILT):
+                config, size = _checked_config(self.weights)
+            # A pickle or a tensor of stride 0 may claim any size, whatever the config says.
+            with bench.api.memory_limited(MOST_LOADED * size + MOST_BUILT):
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
+                    self.weights,
+                    config=config,
+                    local_files_only=True,
+                    dtype=torch.float32,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # they are refused below, by name
+                )
             network, found = loaded
-        except (MemoryError, DataError):
+        except DataError:
             raise
         except Exception as error:  # of transformers, safetensors, torch and pickle, each with its own
             why = str(error) or type(error).__name__
@@ -338,8 +347,10 @@ class Model(bench.api.Model):
         if not self.grammar or self._tokenizer.is_trained:
             return {}, {"": never}
         types = {token: name.partition("_")[0] for name, token in self._tokenizer.vocab.items()}
-        forbidden = dict.fromkeys(types.values(), never)  # a mask of its own for the grammar's few types alone
-        for kind in forbidden.keys() & self._tokenizer.tokens_types_graph.keys():
+        forbidden = dict.fromkeys(types.values(), never)
+        # A mask of its own for the few types of the grammar alone: special tokens, of any number, come at the start at most.
+        drawn = {kind for token, kind in types.items() if not never[token]} | {"BOS", types.get(0, "")}
+        for kind in forbidden.keys() & self._tokenizer.tokens_types_graph.keys() & drawn:
             if followers := self._tokenizer.tokens_types_graph[kind]:
                 forbidden[kind] = never.clone()
                 forbidden[kind][[token for token, own in types.items() if own not in followers]] = True
@@ -447,16 +458,20 @@ def _download(model: str, revision: str, to: Path, progress: Progress) -> None:
     OSError
         If a file has more bytes than were announced.
     """
-    from huggingface_hub import HfApi, constants, get_session, hf_hub_download
+    from huggingface_hub import HfApi, constants, get_session, hf_hub_download, set_client_factory
 
     constants.HF_HUB_DISABLE_XET = True  # a client of its own, without these bounds
-    get_session().event_hooks["request"].append(_examiner())
+    client, seen = type(get_session()), [*get_session().event_hooks["request"], _examiner()]
+    # Not this session alone: after an error the hub's client opens another.
+    set_client_factory(lambda: client(event_hooks={"request": seen}, follow_redirects=True, timeout=None))
     with _deadline(PATIENCE), bench.api.memory_limited(MOST_BUILT):
         tree = HfApi().list_repo_tree(model, recursive=True, revision=revision)
         entries = [*itertools.islice(tree, MOST_FILES + 1)]
     if len(entries) > MOST_FILES:
         raise RefusedError(f"it has more than {MOST_FILES:,} files")
     files = [(e.path, e.size) for e in entries if hasattr(e, "size") and not any(fnmatch(e.path, like) for like in OTHERS)]
+    if any(type(size) is not int or size < 0 for _, size in files):
+        raise RefusedError("the hub states no size of a file")
     total, done = sum(size for _, size in files), 0
     if not files:
         raise RefusedError("the hub lists no file")
@@ -517,8 +532,8 @@ def _files_limited(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def _checked_config(folder: Path) -> Any:
-    """Read the config of a model; refuse one that describes more than its weights, before that is allocated.
+def _checked_config(folder: Path) -> tuple[Any, int]:
+    """Read the config of a model, and count the bytes of its weights; refuse one that describes more, before that is allocated.
 
     Raises
     ------
@@ -565,14 +580,14 @@ def _checked_config(folder: Path) -> Any:
     )
     models: Any = AutoModelForCausalLM  # whose methods transformers gives no types
     try:
-        with bench.api.memory_limited(MOST_BUILT), torch.device("meta"):  # shapes alone
+        with torch.device("meta"):  # shapes alone
             models.from_config(config, trust_remote_code=False)
     except MemoryError as error:
         raise larger from error
     finally:
         for hook in hooks:
             hook.remove()
-    return config
+    return config, size
 
 
 def _numbers(name: str, value: Any) -> Iterator[tuple[str, int]]:

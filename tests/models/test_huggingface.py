@@ -284,6 +284,27 @@ class Endless(Hub):
         return None
 
 
+class Moved(Hub):
+    """A hub whose list goes on at a place where nobody answers, and then again at its own."""
+
+    pages: ClassVar[list[str]] = []
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        super().send_response(code, message)
+        if "/tree/" in self.path and "cursor" not in self.path:
+            self.send_header("Link", f'<http://{self.headers["Host"]}{self.path}&cursor=2>; rel="next"')
+
+    def do_GET(self) -> None:
+        if "cursor" in self.path and not self.pages:
+            self.pages.append(self.path)
+            super(Hub, self).send_response(302)
+            self.send_header("Location", "http://127.0.0.1:9/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+
 class Broken(Hub):
     """A hub whose connections end in the middle of an answer."""
 
@@ -307,11 +328,25 @@ except Model.fetch.__globals__["DataError"] as error:
 """
 
 
+#: Fails at the fourth request, if it is seen: the one after that which nobody answered.
+COUNTED = """
+seen, whole = [], Model.fetch.__globals__["_examiner"]
+def counting():
+    def examine(request):
+        seen.append(request)
+        if len(seen) == 4:
+            raise ValueError("seen all four")
+    return examine
+Model.fetch.__globals__["_examiner"] = counting
+"""
+
+
 @pytest.mark.parametrize(
     ("hub", "before", "said"),
     [
         (Endless, "", "File too large"),
         (Broken, "", "org/name at "),
+        (Moved, COUNTED, "seen all four"),
         (Hub, "answers = [True, False]; Model.fetch.__globals__['is_public'] = lambda _: answers.pop(0)", "at a private address"),
         (Hub, "Model.fetch.__globals__['MOST_FILES'] = 1", "it has more than 1 files"),
         (Hub, "Model.fetch.__globals__['OTHERS'] = ['*']", "the hub lists no file"),
@@ -435,18 +470,47 @@ def test_a_damaged_tokenizer_is_named(tmp_path: Path) -> None:
         ready(file.parent).generate([NOTHING], 1, 0)
 
 
-def test_a_tokenizer_of_many_types_has_no_mask_for_each(tmp_path: Path) -> None:
-    """Of 5,000 types they would take 25 MB, of 60,000 four gigabytes."""
-    folder = made(tmp_path, "TSD")
-    model = ready(folder)
-    model.generate([NOTHING], 1, 0)
-    first = len(model._tokenizer)
-    for number in range(5000):
-        model._tokenizer.add_to_vocab(f"K{number}_0")
-    types, forbidden = model._rules(first + 5000)
-    assert len(forbidden) > 5000
+@pytest.mark.parametrize("special", [False, True])
+def test_a_tokenizer_of_many_types_has_no_mask_for_each(tmp_path: Path, special: bool) -> None:
+    """Of 60,000 types they would take 4 GB."""
+    kinds = [f"K{number}_0" for number in range(2000)]
+    config = miditok.TokenizerConfig(num_velocities=16, special_tokens=["PAD", "BOS", *(kinds if special else [])])
+    model = ready(made(tmp_path, "TSD"))
+    model._tokenizer = miditok.TSD(config)
+    for kind in kinds if not special else []:
+        model._tokenizer.add_to_vocab(kind)
+    types, forbidden = model._rules(len(model._tokenizer))
+    assert len(set(types.values())) > 2000
     assert len({id(mask) for mask in forbidden.values()}) < 50
-    assert bool(forbidden[types[first]][first:].any()) is False
+    pitch, following = next(token for token, kind in types.items() if kind == "Pitch"), forbidden["Pitch"]
+    assert bool(following[pitch]), "a velocity comes after a pitch"
+    assert not bool(following[[token for token, kind in types.items() if kind == "Velocity"]].any())
+
+
+@pytest.mark.parametrize("claim", ["bytes", "stride"])
+def test_weights_that_claim_any_size_are_refused(tmp_path: Path, claim: str) -> None:
+    """A pickle of a few kilobytes that torch takes for safe: eight gigabytes of zeros, or one number that is repeated."""
+    folder = made(tmp_path, "TSD")
+    weights = safetensors_torch.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    if claim == "stride":
+        name = "transformer.wte.weight"
+        weights[name] = torch.zeros(1, dtype=torch.float16).as_strided((2_000_000_000, weights[name].shape[1] // 8), (0, 0))
+        torch.save(weights, folder / "pytorch_model.bin")
+    else:
+        torch.save(weights | {"transformer.h.0.attn.bias": Zeros(8 << 30)}, folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match="holds no causal language model of transformers"):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
+class Zeros:
+    """Unpickled, so many bytes."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return bytearray, (self.count,)
 
 
 def test_a_config_that_makes_a_list_of_its_layers_costs_nothing(tmp_path: Path) -> None:
