@@ -190,7 +190,7 @@ def _conflicts(folders: Sequence[RunFolder], records: Sequence[RunRecord], targe
     for folder, record, its_targets in zip(folders[1:], records[1:], targets[1:], strict=True):
         if record.scale != base.scale:
             yield f"the scale of {first} is {base.scale}, that of {folder.path} {record.scale}"
-        if record.dataset.music != base.dataset.music or its_targets != targets[0]:
+        if record.dataset.music != base.dataset.music or record.dataset.folds != base.dataset.folds or its_targets != targets[0]:
             yield f"{folder.path} was made on other music or other held-out pieces than {first}"
         for name in sorted({*base.spec, *record.spec} - {*_ROWS}):
             if base.spec.get(name) != record.spec.get(name):

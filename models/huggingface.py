@@ -251,8 +251,13 @@ class Model(bench.api.Model):
         save = "Save it by its `save_pretrained`, beside the model or where `tokenizer` says."
         if not file.is_file():
             raise DataError(f"huggingface: there is no tokenizer of MidiTok at {file}.", save)
+        if (self.weights / "adapter_config.json").exists():
+            raise DataError(
+                f"huggingface: {self.weights} holds an adapter, whose config names another model.",
+                "Merge it into that model (peft's merge_and_unload), and save the whole.",
+            )
         texts = {file: MOST_TEXT, **dict.fromkeys(self.weights.glob("*.index.json"), MOST_TEXT)}
-        texts |= {self.weights / name: MOST_CONFIG for name in ("config.json", "generation_config.json", "adapter_config.json")}
+        texts |= {self.weights / name: MOST_CONFIG for name in ("config.json", "generation_config.json")}
         for text, most in texts.items():
             if text.is_file() and (size := text.stat().st_size) > most:
                 raise DataError(f"huggingface: {text} has {size:,} bytes, and may have {most:,}.", save)
@@ -360,7 +365,8 @@ class Model(bench.api.Model):
 
     def _encode(self, notes: Notes) -> list[int]:
         """Encode notes, the first of which begins at 0."""
-        tokens = self._tokenizer(to_score(notes, RESOLUTION, self.tempo))
+        with bench.api.memory_limited(MOST_BUILT):  # a tokenizer may make any text of a token before it merges
+            tokens = self._tokenizer(to_score(notes, RESOLUTION, self.tempo))
         if isinstance(tokens, list):  # one for each track; none where no note is in the tokenizer's range of pitches
             return list(tokens[0].ids) if tokens else []
         return list(tokens.ids)
@@ -512,7 +518,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise RefusedError(f"it took longer than {seconds:,.0f} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # and again: the hub's client passes over some errors
     try:
         yield
     finally:

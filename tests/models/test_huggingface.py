@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -461,6 +462,21 @@ def test_a_text_of_any_size_costs_nothing(tmp_path: Path, name: str) -> None:
     os.truncate(folder / name, 5 << 30)
     with pytest.raises(DataError, match=rf"{name} has 5,368,709,120 bytes, and may have"):
         ready(folder).generate([NOTHING], 1, 0)
+
+
+def test_an_adapter_leads_nowhere(tmp_path: Path) -> None:
+    folder = made(tmp_path, "TSD")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/elsewhere"}))
+    with pytest.raises(DataError, match="holds an adapter, whose config names another model"):
+        ready(folder).generate([NOTHING], 1, 0)
+
+
+def test_a_time_that_has_passed_is_said_again(tmp_path: Path) -> None:
+    """The hub's client passes over whatever happens in some of its requests."""
+    with Model.fetch.__globals__["_deadline"](0.01):
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="it took longer than 0 s"):
+                time.sleep(30)
 
 
 def test_a_damaged_tokenizer_is_named(tmp_path: Path) -> None:
