@@ -28,9 +28,10 @@ OFFERED = """
 from pathlib import Path
 from bench.system.memory import offer_to_be_ended
 place = Path("/proc/self/oom_score_adj")
-place.write_text("{before}")
+before = max(int(place.read_text()), {before})  # only root may take it back
+place.write_text(str(before))
 offer_to_be_ended()
-print(place.read_text().strip())
+print(int(place.read_text()) == max(500, before))
 """
 
 
@@ -42,6 +43,6 @@ def test_more_is_refused_inside_the_block_alone() -> None:
     assert said(LIMITED) == ["refused", "True"]
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 500), (700, 700)])
-def test_a_process_offers_itself_and_never_takes_that_back(before: int, after: int) -> None:
-    assert said(OFFERED.format(before=before)) == [str(after)]
+@pytest.mark.parametrize("before", [0, 700])
+def test_a_process_offers_itself_and_never_takes_that_back(before: int) -> None:
+    assert said(OFFERED.format(before=before)) == ["True"]
