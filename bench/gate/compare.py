@@ -14,7 +14,7 @@ The row ``real`` is a stretch of a training piece, so it says nothing about how 
 Untrained rows are not judged, as a model that has learned nothing can't get worse. Times and speeds count in yardsticks
 (:mod:`bench.system.speed`), of trained models only and within one kind of processor: how fast another kind is differs from one
 program to the next, so a yardstick doesn't convert. A metric that had a value and has none now is lost, be it on some pieces
-or seeds only; of what a sample may lack by chance, such as chords, on more pieces than chance explains.
+or seeds only; of what a sample may lack by chance, such as chords, if fewer samples have it than chance explains.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ JUDGED = ("model", "reference")
 #: By system and metric: the values of other trainings of the row, by earlier run, as :mod:`bench.history.noise` collects them.
 Earlier = Mapping[tuple[str, str], tuple[NDArray[np.float64], ...]]
 
-#: Probability below which it is no chance that so many pieces have lost a value: a check has dozens of rows and such metrics.
+#: Probability below which it is no chance that so few samples have a value: a check has dozens of rows and such metrics.
 CHANCE = 0.001
 
 #: Shown for a key that one side lacks.
