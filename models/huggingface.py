@@ -241,30 +241,37 @@ class Model(bench.api.Model):
         }
 
     def _load(self) -> None:
-        """Read model and tokenizer, once."""
+        """Read tokenizer and model, once."""
         if self._network is not None:
             return
         if self.weights is None:
             raise TrialError("huggingface: it has no weights yet.", "The engine sets `weights` to what `find` returns.")
-        place = Path(self.tokenizer).expanduser() if self.tokenizer else self.weights
+        self._tokenizer = self._read_tokenizer(self.weights)
+        network = self._read_network(self.weights)
+        entries = int(network.get_input_embeddings().num_embeddings)
+        if entries < len(self._tokenizer):
+            raise DataError(
+                f"huggingface: the tokenizer has {len(self._tokenizer)} tokens, the model {entries}.",
+                "They are not of one training: give the model its own tokenizer.",
+            )
+        positions = getattr(network.config, "max_position_embeddings", None)
+        self._most = min(self.context, positions or self.context)
+        self._network = network.eval().to(self.device)
+        self._types, self._forbidden = self._rules(entries)
+
+    def _read_tokenizer(self, weights: Path) -> Any:
+        """Read the tokenizer beside the weights, or that of the option; refuse one that a language model can't have."""
+        place = Path(self.tokenizer).expanduser() if self.tokenizer else weights
         file = place / "tokenizer.json" if place.is_dir() else place
         save = "Save it by its `save_pretrained`, beside the model or where `tokenizer` says."
         if not file.is_file():
             raise DataError(f"huggingface: there is no tokenizer of MidiTok at {file}.", save)
-        if (self.weights / "adapter_config.json").exists():
-            raise DataError(
-                f"huggingface: {self.weights} holds an adapter, whose config names another model.",
-                "Merge it into that model (peft's merge_and_unload), and save the whole.",
-            )
-        texts = {file: MOST_TEXT, **dict.fromkeys(self.weights.glob("*.index.json"), MOST_TEXT)}
-        texts |= {self.weights / name: MOST_CONFIG for name in ("config.json", "generation_config.json")}
-        for text, most in texts.items():
-            if text.is_file() and (size := text.stat().st_size) > most:
-                raise DataError(f"huggingface: {text} has {size:,} bytes, and may have {most:,}.", save)
+        _check_text(file, MOST_TEXT)
+        _check_text(file.with_name("config.json"), MOST_CONFIG)  # MidiTok reads it too
         try:
             with bench.api.memory_limited(MOST_BUILT):
                 # By its folder: the path of a file would be taken for an id on the hub.
-                self._tokenizer = MusicTokenizer.from_pretrained(file.parent, filename=file.name, local_files_only=True)
+                tokenizer: Any = MusicTokenizer.from_pretrained(file.parent, filename=file.name, local_files_only=True)
         except MemoryError as error:
             raise DataError(
                 f"huggingface: {file} describes a tokenizer that takes more than {MOST_BUILT:,} bytes.", save
@@ -273,23 +280,36 @@ class Model(bench.api.Model):
             raise DataError(
                 f"huggingface: {file} is no tokenizer of MidiTok: {type(error).__name__}: {str(error).rstrip('.')}.", save
             ) from error
-        if self._tokenizer.is_multi_voc:
+        if tokenizer.is_multi_voc:
             raise DataError(
-                f"huggingface: {type(self._tokenizer).__name__} has several tokens at each position, a language model has one.",
+                f"huggingface: {type(tokenizer).__name__} has several tokens at each position, a language model has one.",
                 "Continue bench's prompts where the model runs, and score the files: `bench score`.",
             )
-        if self._tokenizer.config.use_sustain_pedals and self.pedal != "ignore":
+        if tokenizer.config.use_sustain_pedals and self.pedal != "ignore":
             raise DataError(
                 "huggingface: the model writes a sustain pedal, and its notes would last only as long as their keys are down.",
                 "Set pedal: ignore if the dataset's is ignored too; else score files of it, whose pedal counts: `bench score`.",
             )
+        return tokenizer
+
+    def _read_network(self, weights: Path) -> Any:
+        """Read the network; refuse one whose parts aren't of one model."""
+        if (weights / "adapter_config.json").exists():
+            raise DataError(
+                f"huggingface: {weights} holds an adapter, whose config names another model.",
+                "Merge it into that model (peft's merge_and_unload), and save the whole.",
+            )
+        for text in (weights / "config.json", weights / "generation_config.json"):
+            _check_text(text, MOST_CONFIG)
+        for text in weights.glob("*.index.json"):
+            _check_text(text, MOST_TEXT)
         try:
             with bench.api.memory_limited(MOST_BUILT):
-                config, size = _checked_config(self.weights)
+                config, size = _checked_config(weights)
             # A pickle or a tensor of stride 0 may claim any size, whatever the config says.
             with bench.api.memory_limited(MOST_LOADED * size + MOST_BUILT):
                 loaded: Any = AutoModelForCausalLM.from_pretrained(
-                    self.weights,
+                    weights,
                     config=config,
                     local_files_only=True,
                     dtype=torch.float32,
@@ -303,20 +323,11 @@ class Model(bench.api.Model):
         except Exception as error:  # of transformers, safetensors, torch and pickle, each with its own
             why = str(error) or type(error).__name__
             raise DataError(
-                f"huggingface: {self.weights} holds no causal language model of transformers: {why}",
+                f"huggingface: {weights} holds no causal language model of transformers: {why}",
                 "Save it by its `save_pretrained`, or fetch it again.",
             ) from error
         self._check(found)
-        size = int(network.get_input_embeddings().num_embeddings)
-        if size < len(self._tokenizer):
-            raise DataError(
-                f"huggingface: the tokenizer has {len(self._tokenizer)} tokens, the model {size}.",
-                "They are not of one training: give the model its own tokenizer.",
-            )
-        positions = getattr(network.config, "max_position_embeddings", None)
-        self._most = min(self.context, positions or self.context)
-        self._network = network.eval().to(self.device)
-        self._types, self._forbidden = self._rules(size)
+        return network
 
     def _check(self, found: Mapping[str, Any]) -> None:
         """Refuse weights that aren't the model's: transformers draws what is missing, passes over the rest, and logs it."""
@@ -536,6 +547,15 @@ def _files_limited(most: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def _check_text(file: Path, most: int) -> None:
+    """Refuse a text of more bytes, before it is read; one that isn't there has none."""
+    if file.is_file() and (size := file.stat().st_size) > most:
+        raise DataError(
+            f"huggingface: {file} has {size:,} bytes, and may have {most:,}.",
+            "Save it by its `save_pretrained`, or fetch it again.",
+        )
 
 
 def _checked_config(folder: Path) -> tuple[Any, int]:
