@@ -110,7 +110,8 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = os.fspath(path)
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
         raise
 
 
@@ -342,7 +343,7 @@ def sealing(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
 
     Without `flush` a power cut may take it, or leave it damaged.
     """
-    with _replacing(path, flush=flush) as file:
+    with _replacing(path, flush=flush) as file, _named(path):
         file.write(bytes(HEADER))
         yield file
         file.seek(HEADER)

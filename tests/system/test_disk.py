@@ -4,6 +4,8 @@ import errno
 import hashlib
 import io
 import os
+import resource
+import signal
 from pathlib import Path
 
 import h5py
@@ -18,6 +20,7 @@ from bench.system.disk import (
     DamagedFileError,
     read_file,
     read_sealed,
+    sealing,
     write_file,
     write_named_file,
     write_sealed,
@@ -44,6 +47,22 @@ def test_a_refused_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
         write_file(path, b"new")
     assert refused.value.filename == str(path), "the call knows none"
     assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_refused_part_of_a_sealed_file_names_it(tmp_path: Path) -> None:
+    path, most = tmp_path / "a.bin", resource.getrlimit(resource.RLIMIT_FSIZE)
+    write_sealed(path, b"old")
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HEADER + 100, most[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refused, sealing(path) as file:
+            file.write(bytes(1 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+        signal.signal(signal.SIGXFSZ, before)
+    assert refused.value.filename == str(path), "the call knows none"
+    assert read_sealed(path) == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
