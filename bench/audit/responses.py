@@ -283,7 +283,8 @@ def _cell(
         other_values=tuple(_mean(row) for row in (other, *stranger)),
         changes=tuple(_in_units(row, size) for row in changes),
     )
-    return cell, np.nan_to_num(changes[-1], nan=0.0)
+    # Rounded as for Spearman's: rounding errors may have one sign on every piece.
+    return cell, np.nan_to_num(changes[-1], nan=0.0).round(9)
 
 
 def _tested(cells: Mapping[tuple[str, str], Cell], moved: Mapping[tuple[str, str], Row]) -> dict[tuple[str, str], Cell]:

@@ -33,6 +33,9 @@ EXACT = 13
 #: Level of intervals and, family-wise, of tests.
 ALPHA = 0.05
 
+#: Differences of means up to this part of them, or this, are rounding errors: those of a sum over five trainings and of one value.
+ROUNDING = 1e-9
+
 
 def paired_permutation(differences: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float64]:
     """Compute two-sided p-values of paired permutation tests: swapping a piece's two values changes its difference's sign.
@@ -280,7 +283,7 @@ def _compare(one: str, other: str, a: Values, b: Values, better: Literal["lower"
     used = complete if a.enough(complete) else common
     first, second = a.matrix(used), b.matrix(used)
     means = [np.average([x.by_piece[piece] for piece in common], weights=x.share(common)) for x in (a, b)]
-    difference = float(means[0] - means[1])
+    difference = float(_apart(*means))
     seeds = min(len(first), len(second)) > 1
     wins = _wins(first.mean(1), second.mean(1), better) if seeds and better else None
     pairings = 0 if wins is None else len(first) * len(second)
@@ -299,8 +302,14 @@ def _wins(one: NDArray[np.float64], other: NDArray[np.float64], better: str) -> 
     ----------
     Bouthillier et al. 2021, Accounting for Variance in Machine Learning Benchmarks, section 5; Mann & Whitney 1947.
     """
-    ahead = np.sign(other[None, :] - one[:, None]) * (1 if better == "lower" else -1)
+    ahead = np.sign(_apart(other[None, :], one[:, None])) * (1 if better == "lower" else -1)
     return float((ahead + 1).sum() / 2)
+
+
+def _apart(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
+    """Subtract means; 0 for mere rounding, whose variance is as small, so that it would be significant."""
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    return np.where(np.isclose(a, b, rtol=ROUNDING, atol=ROUNDING), 0.0, a - b)
 
 
 def ranks(values: Mapping[str, float], comparisons: Sequence[Comparison], *, alpha: float = ALPHA) -> dict[str, tuple[int, int]]:
