@@ -10,6 +10,9 @@ from bench.gate.compare import JUDGED
 from bench.metrics import METRICS, Metric
 from bench.scoring.table import TO_TARGET, Row, by_classes
 
+#: Groups of metrics of all held-out music, be they of pieces or, as a sum over all events, of complete trainings.
+_OF_ALL_HELD_OUT = ("likelihood", "prediction")
+
 
 def obstacle(metric: Metric, system: str, before: Run, now: Run) -> str:
     """Return the first reason why the values of a row that both runs have can't be compared; empty if they can."""
@@ -53,9 +56,9 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
 def _of_music(metric: Metric, one: Series, other: Series, before: Run, now: Run) -> Iterator[str]:
     """Reasons in the music and the protocol, by what the values belong to."""
     protocols = before.record.spec["protocol"], now.record.spec["protocol"]
+    if (one.over == "held-out pieces" or metric.group in _OF_ALL_HELD_OUT) and not same_test_split(before, now):
+        yield "other held-out pieces"
     if one.over == "held-out pieces":
-        if not same_test_split(before, now):
-            yield "other held-out pieces"
         if one.weights != other.weights:
             yield "other counts of notes or predictions"
     elif one.over == "pieces":

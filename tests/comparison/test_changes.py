@@ -349,6 +349,16 @@ class TestLikelihood:
         runs = self.bits(make("a"), self.ONE), self.bits(other, self.OTHER)
         assert one(compared(*runs), "bits_per_note").reason == "other held-out pieces"
 
+    @pytest.mark.parametrize("notes", [500, 501])
+    def test_sums_over_another_test_split_are_not_compared(self, make: Make, notes: int) -> None:
+        """Excess bits are of complete trainings, and of all held-out pieces: those too short to be continued too."""
+        runs = [make("a"), make("b")]
+        for stored in runs:
+            stored.dataset = {**stored.dataset, "entropy": {"total": 8.0}}
+        runs[1].dataset["notes"] = {**runs[1].dataset["notes"], "test": notes}
+        change = one(compared(self.bits(runs[0], self.ONE), self.bits(runs[1], self.OTHER)), "excess_bits")
+        assert change.reason == ("" if notes == runs[0].dataset["notes"]["test"] else "other held-out pieces")
+
 
 def test_seeds_of_a_pretrained_row_are_draws(make: Make) -> None:
     """Its interval is that of the pieces, on the means of the draws; no two of them are a sample of trainings."""
