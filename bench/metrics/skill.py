@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from bench.metrics.metric import Metric
 
+#: Least weight of a piece, in the unit of the distance: one that a constant hits exactly has no skill, and its distance counts.
+LEAST = 1e-9
+
 SOURCE = "skill score, Murphy 1988; reference: this suite's row median"
 
 #: The distance that each skill is of.
@@ -26,6 +29,7 @@ METRICS = tuple(
         SOURCE,
         group="spread",
         floor=0.02,
+        version=2,
     )
     for name, distance in OF.items()
 )
@@ -42,12 +46,12 @@ def by_piece(distance: Mapping[int, float], median: Mapping[int, float]) -> tupl
     Returns
     -------
     skill, weights : dict of int to float
-        Pieces that a constant hits exactly have no skill and are left out.
+        Those of a piece that a constant hits are no figures to look at: they make the mean right.
 
     Examples
     --------
     >>> by_piece({0: 5.0, 1: 3.0}, median={0: 10.0, 1: 2.0})
     ({0: 0.5, 1: -0.5}, {0: 10.0, 1: 2.0})
     """
-    common = [piece for piece in sorted(distance.keys() & median.keys()) if median[piece] > 0]
-    return {p: 1 - distance[p] / median[p] for p in common}, {p: median[p] for p in common}
+    weights = {piece: max(median[piece], LEAST) for piece in sorted(distance.keys() & median.keys())}
+    return {piece: 1 - distance[piece] / weight for piece, weight in weights.items()}, weights

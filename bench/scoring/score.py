@@ -133,7 +133,7 @@ def _skill(row: Row, median: Row) -> dict[str, Cell]:
         scored = {seed: skill.by_piece(values, constant.by_piece) for seed, values in ours.by_seed.items()}
         by_seed = {seed: skills for seed, (skills, _) in scored.items() if skills}
         if by_seed and constant.value:
-            weights = {piece: constant.by_piece[piece] for skills in by_seed.values() for piece in skills}
+            weights = {piece: weight for _, weighed in scored.values() for piece, weight in weighed.items()}
             means = Values(by_seed, weights).by_piece
             total = math.fsum(v * weights[p] for p, v in means.items()) / math.fsum(weights[p] for p in means)
             spread = None if ours.seed_sd is None else ours.seed_sd / constant.value

@@ -16,6 +16,7 @@ from bench.report.flags import flags
 from bench.report.tables import row_name
 from bench.scoring.crossed import Values
 from bench.scoring.ranking import Standing, rank_text
+from bench.scoring.score import with_skill
 from bench.scoring.table import Cell, Row, TrialScore, mark_classes
 from bench.specs.schema import BudgetChoice, DatasetChoice, Protocol
 from bench.specs.trials import Trial
@@ -359,3 +360,15 @@ class TestARowThatLacksPieces:
         assert [flag.name for flag in flags(self.PART)] == ["20 of 40 pieces"]
         assert row_name(self.PART) == "part (20 of 40 pieces)"
         assert (flags(self.WHOLE), row_name(self.WHOLE)) == ([], "whole")
+
+
+def test_skill_counts_what_a_constant_hits() -> None:
+    """1 - mean distance / mean distance of the median row, on all pieces: those that the constant hits are no easier to miss."""
+    constant = row("median", [np.array([0.0, 0.0, 4.0, 8.0, 0.0, 6.0, 12.0])], "reference")
+    model = row("lstm", [np.array([1.0, 5.0, 2.0, 4.0, 9.0, 3.0, 6.0]), np.array([1.0, 5.0, 2.0, 5.0, 9.0, 3.0, 8.0])])
+    _, scored = with_skill([constant, model])
+    cell = scored.cells["pitch_skill"]
+    assert cell.value == pytest.approx(1 - (30 + 33) / 2 / 30)
+    assert cell.pieces == 7
+    interval, over = cell.interval, cell.over
+    assert (interval is not None and interval.low < cell.value < interval.high, over) == (True, "seeds and pieces")
