@@ -33,7 +33,7 @@ EXACT = 13
 #: Level of intervals and, family-wise, of tests.
 ALPHA = 0.05
 
-#: Differences of means up to this part of them, or this, are rounding errors: those of a sum over five trainings and of one value.
+#: Differences of means up to this part of them, or this, are rounding errors, as of a sum over five trainings and one value.
 ROUNDING = 1e-9
 
 
