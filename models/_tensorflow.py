@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,10 @@ keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 
 #: Version of the checkpoint's layout; another one is refused.
-FORMAT = 1
+FORMAT = 2
+
+#: Array of a checkpoint with its plain values as JSON, and bytes of it that are read.
+_VALUES, MOST_VALUES = "values", 1 << 20
 
 
 def prepare(device: str, threads: int) -> None:
@@ -367,7 +371,8 @@ def write_checkpoint(path: Path, groups: Mapping[str, Mapping[str, NDArray[Any]]
     """Write groups of arrays and plain values to one HDF5 file, replaced in one step so that a kill leaves the old one."""
     memory = io.BytesIO()
     with h5py.File(memory, "w") as out:
-        out.attrs.update(format=FORMAT, **values)
+        text = json.dumps({"format": FORMAT, **values})  # with Infinity and NaN, as Python writes them
+        out.create_dataset(_VALUES, data=np.frombuffer(text.encode(), np.uint8))
         for name, arrays in groups.items():
             for key, array in arrays.items():
                 out.create_dataset(f"{name}/{key}", data=array)
@@ -388,13 +393,15 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dic
     try:
         content = read_sealed(path)
         with h5py.File(io.BytesIO(content), "r") as file:
-            groups, values = _groups(file, len(content)), dict(file.attrs)
+            # No attributes: a few bytes of one may stand for any number of texts.
+            groups = _groups(file, len(content))
+            values = json.loads(groups.pop(_VALUES)[""].tobytes()[:MOST_VALUES])
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if getattr(error, "errno", None) is not None:  # the system refuses: the checkpoint may be fine
             raise
         raise TrialError(f"{path} is not a readable checkpoint ({error}).", again) from error
-    if values.get("format") != FORMAT:
-        raise TrialError(f"{path} has checkpoint format {values.get('format')}, this version reads {FORMAT}.", again)
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise TrialError(f"{path} has another checkpoint format than this version reads, {FORMAT}.", again)
     return groups, values
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import math
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +23,18 @@ tf = pytest.importorskip("tensorflow")
 import h5py  # noqa: E402
 import keras  # noqa: E402
 
-from bench.api import Budget, DataError, Notes, Piece, PluginError, Run, TrialError, seed_for, write_sealed  # noqa: E402
+from bench.api import (  # noqa: E402
+    Budget,
+    DataError,
+    Notes,
+    Piece,
+    PluginError,
+    Run,
+    TrialError,
+    memory_limited,
+    seed_for,
+    write_sealed,
+)
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
 from tests.storage.sealed import edited_hdf5  # noqa: E402
 
@@ -371,8 +384,8 @@ def test_compiled_training_repeats_itself(tmp_path: Path) -> None:
 def test_killed_after_two_epochs_it_resumes_to_the_same_weights(straight: tuple[object, Path], tmp_path: Path) -> None:
     with without_xla():
         interrupted(Model(**TINY), TRAIN, VALID, tmp_path, 4, at=3)
-    with h5py.File(tmp_path / "checkpoint.h5") as file:
-        assert (file.attrs["evaluation"], file.attrs["updates"]) == (2, 16)
+    _, values = fast.read_checkpoint(tmp_path / "checkpoint.h5")
+    assert (values["evaluation"], values["updates"]) == (2, 16)
     model = trained(tmp_path, 4)
     run = run_in(tmp_path, 4)
     run.begin(4)
@@ -423,7 +436,7 @@ def test_of_a_checkpoint_nothing_is_read_that_is_not_in_it(tmp_path: Path, craft
     (tmp_path / "secret").write_bytes(b"of another user")
     path, memory = tmp_path / "checkpoint.h5", io.BytesIO()
     with h5py.File(memory, "w") as file:
-        file.attrs["format"] = fast.FORMAT
+        file["values"] = np.frombuffer(json.dumps({"format": fast.FORMAT}).encode(), np.uint8)
         file["weights/kernel"] = np.ones(3)
         craft(file, tmp_path / "secret")
     write_sealed(path, memory.getvalue())
@@ -436,7 +449,7 @@ def test_a_link_of_a_checkpoint_is_not_followed(tmp_path: Path) -> None:
         other["best/a"] = np.zeros(4)
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
-        file.attrs["format"] = fast.FORMAT
+        file["values"] = np.frombuffer(json.dumps({"format": fast.FORMAT}).encode(), np.uint8)
         file["weights/kernel"] = np.ones(3)
         file["best"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "best")
     write_sealed(tmp_path / "checkpoint.h5", memory.getvalue())
@@ -445,12 +458,40 @@ def test_a_link_of_a_checkpoint_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     groups = {"weights": {"a/b": np.arange(6.0).reshape(2, 3), "c": np.zeros(0)}, "moments": {"step": np.array(3)}}
-    fast.write_checkpoint(tmp_path / "checkpoint.h5", groups, epoch=2, best=1.5)
+    fast.write_checkpoint(tmp_path / "checkpoint.h5", groups, epoch=2, best=1.5, loss=math.inf)
     read, values = fast.read_checkpoint(tmp_path / "checkpoint.h5")
     assert {name: {key: array.tolist() for key, array in arrays.items()} for name, arrays in read.items()} == {
         name: {key: array.tolist() for key, array in arrays.items()} for name, arrays in groups.items()
     }
-    assert (values["epoch"], values["best"]) == (2, 1.5)
+    assert values == {"epoch": 2, "best": 1.5, "loss": math.inf}
+
+
+def test_attributes_of_a_checkpoint_are_not_read(tmp_path: Path) -> None:
+    """Each of its texts may be the same one in the file: 400 kilobytes took 2 GB."""
+    path, memory, long = tmp_path / "checkpoint.h5", io.BytesIO(), 1 << 16
+    with h5py.File(memory, "w", libver="earliest") as file:
+        file["values"] = np.frombuffer(json.dumps({"format": fast.FORMAT}).encode(), np.uint8)
+        file["weights/kernel"] = np.ones(3)
+        texts = ["a" * long, *(f"{i:04}" for i in range(2999))]
+        file.attrs.create("note", np.array(texts, object), dtype=h5py.string_dtype())
+    content = bytearray(memory.getvalue())
+    at = content.find(struct.pack("<I", long))
+    while struct.unpack_from("<I", content, at + 16) != (4,):  # the length of the second text
+        at = content.find(struct.pack("<I", long), at + 1)
+    content[at : at + 16 * 3000] = content[at : at + 16] * 3000
+    write_sealed(path, bytes(content))
+    with memory_limited(100 << 20):
+        assert fast.read_checkpoint(path)[0].keys() == {"weights"}
+
+
+@pytest.mark.parametrize("text", [b"[1]", b'{"format": 1}', b"{", b"[" * 100_000, b"9" * (2 << 20)])
+def test_other_values_of_a_checkpoint_are_refused(tmp_path: Path, text: bytes) -> None:
+    path, memory = tmp_path / "checkpoint.h5", io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file["values"] = np.frombuffer(text, np.uint8)
+    write_sealed(path, memory.getvalue())
+    with pytest.raises(TrialError, match=r"not a readable checkpoint|has another checkpoint format"):
+        fast.read_checkpoint(path)
 
 
 @pytest.mark.training
@@ -458,8 +499,9 @@ def test_a_checkpoint_that_is_damaged_or_of_another_format_is_refused(straight: 
     path = tmp_path / "checkpoint.h5"
     path.write_bytes((straight[1] / "checkpoint.h5").read_bytes())
     with edited_hdf5(path) as file:
-        file.attrs["format"] = fast.FORMAT + 1
-    with pytest.raises(TrialError, match=f"format {fast.FORMAT + 1}, this version reads {fast.FORMAT}"):
+        del file["values"]
+        file["values"] = np.frombuffer(json.dumps({"format": fast.FORMAT + 1}).encode(), np.uint8)
+    with pytest.raises(TrialError, match=f"has another checkpoint format than this version reads, {fast.FORMAT}"):
         trained(tmp_path, 4)
     path.write_bytes((straight[1] / "checkpoint.h5").read_bytes()[:3000])
     with pytest.raises(TrialError, match="not a readable checkpoint"):
