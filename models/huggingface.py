@@ -110,7 +110,7 @@ class Model(bench.api.Model):
     model : str
         A folder with the model (``config.json``), or its id on the hub. By default what a folder of ``$BENCH_WEIGHTS`` holds.
     revision : str
-        For an id: the full commit, 40 hexadecimal digits.
+        For an id: the full commit, 40 hexadecimal digits. With it `model` is an id even if there is a folder of that name.
     tokenizer : str
         The tokenizer's ``tokenizer.json`` of MidiTok, or its folder; by default it is in the model's folder.
     context : int
@@ -141,6 +141,11 @@ class Model(bench.api.Model):
     pedal: Literal["", "ignore"] = ""
 
     def __post_init__(self) -> None:
+        if self.revision and self.model.startswith(("/", "~", "./", "../")):
+            raise PluginError(
+                f"huggingface: model is the folder {self.model}, and revision is {self.revision!r}: a folder has none.",
+                "Remove revision, or give the model's id on the hub.",
+            )
         if self.is_id and not COMMIT.fullmatch(self.revision):
             raise PluginError(
                 f"huggingface: {self.model!r} is no folder here, and as an id on the hub it has no pinned revision "
@@ -164,8 +169,8 @@ class Model(bench.api.Model):
 
     @property
     def is_id(self) -> bool:
-        """Whether `model` is an id on the hub: it names no folder."""
-        return bool(self.model) and not Path(self.model).expanduser().is_dir()
+        """Whether `model` is an id on the hub: it has a revision, or names no folder."""
+        return bool(self.model) and (bool(self.revision) or not Path(self.model).expanduser().is_dir())
 
     def find(self, roots: Sequence[Path]) -> Path | None:
         """Find the model's folder: its own path, or below a root by its id and revision."""
@@ -175,20 +180,32 @@ class Model(bench.api.Model):
         return next((folder for root in roots if ((folder := root / self._below) / whole).is_file()), None)
 
     def fetch(self, folder: Path, progress: Progress) -> None:
-        """Download the pinned revision, and list its checksums when all is there."""
+        """Download the pinned revision, unless it is there and intact, and list its checksums when all is there."""
         if not self.is_id:
             raise DataError("huggingface: there is nothing to fetch without an id on the hub.", "Give --option model=ORG/NAME.")
+        own = folder / self._below
+        if (own / CHECKSUMS).is_file() and not self._remove_damaged(own, progress):
+            return
         progress(0, 0, f"downloading {self.model}")
         try:
-            own = folder / self._below
-            (own / CHECKSUMS).unlink(missing_ok=True)
             _download(self.model, self.revision, own, progress)
-            files = sorted(path for path in own.rglob("*") if path.is_file() and ".cache" not in path.relative_to(own).parts)
-            digests = {path.relative_to(own).as_posix(): bench.api.file_sha256(path) for path in files}
+            digests = {path.relative_to(own).as_posix(): bench.api.file_sha256(path) for path in _files(own)}
             bench.api.write_file(own / CHECKSUMS, json.dumps(digests, indent=1).encode())
         except Exception as error:  # of the hub's client, its connection and what the hub sends, each with its own
             why = str(error).rstrip(".") or type(error).__name__
             raise DataError(f"{self.model} at {self.revision} could not be downloaded: {why}.", "Try again later.") from error
+
+    def _remove_damaged(self, own: Path, progress: Progress) -> bool:
+        """Remove what isn't as it was downloaded, which the hub's client would keep; whether there was any."""
+        with contextlib.suppress(DataError):  # the checksums can't be read
+            if not self.verify(own, progress).differences:
+                return False
+            known = json.loads((own / CHECKSUMS).read_bytes())
+            for path in _files(own):
+                if bench.api.file_sha256(path) != known.get(path.relative_to(own).as_posix()):
+                    path.unlink()
+        (own / CHECKSUMS).unlink(missing_ok=True)
+        return True
 
     def verify(self, folder: Path, progress: Progress) -> Verified:
         """Compare a download with the checksums of its fetch; a folder of one's own has none."""
@@ -460,6 +477,12 @@ def _nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
     # On the processor: on a GPU the sums are rounded in another order each time.
     beyond = (ordered.cpu().cumsum(0).to(p.device) - ordered) >= top_p
     return p.masked_fill(beyond.new_zeros(beyond.shape).scatter(0, order, beyond), 0.0)
+
+
+def _files(own: Path) -> list[Path]:
+    """List the files of a download, without those that the hub's client keeps for itself, and the list of their checksums."""
+    parts = ((path, path.relative_to(own).parts) for path in own.rglob("*") if path.is_file())
+    return sorted(path for path, names in parts if ".cache" not in names and names != (CHECKSUMS,))
 
 
 def _download(model: str, revision: str, to: Path, progress: Progress) -> None:

@@ -181,6 +181,7 @@ def test_a_narrow_nucleus_repeats_itself(tmp_path: Path) -> None:
     ("params", "said"),
     [
         ({"model": "org/name"}, "'org/name' is no folder here, and as an id on the hub it has no pinned revision"),
+        ({"model": "./name", "revision": COMMIT}, "model is the folder ./name, and revision is '[0-9a-f]+': a folder has none"),
         ({"model": "org/name", "revision": "main"}, "no pinned revision .revision is 'main'"),
         ({"temperature": 0.0}, "temperature is 0.0, must be above 0"),
         ({"top_p": 1.5}, "top_p is 1.5, must be above 0 and at most 1"),
@@ -195,7 +196,7 @@ def test_what_it_refuses(params: dict[str, Any], said: str) -> None:
         Model(**params)
 
 
-def test_where_it_looks(tmp_path: Path) -> None:
+def test_where_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pinned = Model(model="org/name", revision=COMMIT)
     assert pinned.find([tmp_path]) is None
     folder = made(tmp_path / f"org--name-{COMMIT}")
@@ -203,6 +204,10 @@ def test_where_it_looks(tmp_path: Path) -> None:
     (folder / "sha256.json").write_text("{}")
     assert pinned.find([tmp_path / "other", tmp_path]) == folder
     assert Model().find([tmp_path, folder]) == folder, "without a name, a root that is a model"
+    made(tmp_path / "here" / "org" / "name")
+    monkeypatch.chdir(tmp_path / "here")
+    assert Model(model="org/name").find([]) == tmp_path / "here" / "org" / "name"
+    assert Model(model="org/name", revision=COMMIT).find([tmp_path]) == folder, "a folder's name pins no revision"
     with pytest.raises(DataError, match="nothing to fetch without an id"):
         Model().fetch(tmp_path, lambda done, total, what: None)
     with pytest.raises(TrialError, match="no weights yet"):
@@ -248,6 +253,7 @@ def test_a_revision_is_fetched_and_verified(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = f"""
+import os
 from pathlib import Path
 from bench.plugins.discovery import find_plugins, load
 model = load(find_plugins("model")["huggingface"])(model="org/name", revision={COMMIT!r})
@@ -257,18 +263,26 @@ model.fetch(cache, quiet)
 folder = model.find([cache])
 print(model.verify(folder, quiet).differences, sorted(path.name for path in folder.glob("*.*")))
 weights = folder / "model.safetensors"
+before = weights.stat()
 weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))  # rot changes no time
+print(model.verify(folder, quiet).differences)
+model.fetch(cache, quiet)
+print(model.verify(folder, quiet).differences)
+model.fetch.__globals__["_download"] = None  # as without a network
+model.fetch(cache, quiet)
 print(model.verify(folder, quiet).differences)
 """
     environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "home")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     server.shutdown()
     assert done.returncode == 0, done.stderr
-    whole, damaged = done.stdout.splitlines()
+    whole, damaged, *again = done.stdout.splitlines()
     assert whole.startswith("() [")
     assert "'sha256.json'" in whole
     assert "h5" not in whole
     assert damaged.startswith("('model.safetensors has sha256 ")
+    assert again == ["()", "()"], "what is damaged is downloaded again, what is whole is left alone"
 
 
 class Endless(Hub):
