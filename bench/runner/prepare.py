@@ -54,8 +54,11 @@ SEARCHED = 2
 
 Emit = Callable[[dict[str, Any]], None]
 
-#: Share of the training pieces that they must at least be worth, as pieces of one length, to pass without a remark.
+#: Share of the training or validation pieces that they must at least be worth, as pieces of one length, to pass without a remark.
 EVEN = 0.25
+
+#: Share of the notes of the validation pieces, which may be few, that one may not have without a remark.
+NEARLY_ALL = 0.9
 
 #: Files left out that are recorded at most, and characters of each name and reason.
 MOST_LISTED, LONGEST_LISTED = 100_000, 200
@@ -559,7 +562,7 @@ def _remarks(corpus: Corpus, protocol: Protocol, usable: Sequence[int]) -> list[
     sentences += _few(protocol, len(usable))
     if not corpus.validation:
         sentences.append("the dataset has no validation piece: nothing can be chosen by it")
-    return sentences + _unequal(corpus.train)
+    return sentences + _unequal(corpus.train) + _unequal(corpus.validation, learned=False)
 
 
 def _learned(pieces: Sequence[Piece], places: Sequence[Any], held: Sequence[int]) -> list[str]:
@@ -620,19 +623,18 @@ def _odd_notes(parts: Sequence[Notes]) -> list[str]:
     return sentences
 
 
-def _unequal(pieces: Sequence[Piece]) -> list[str]:
-    """Remark on training music that is mostly a few pieces', such as a set of two hours among songs."""
+def _unequal(pieces: Sequence[Piece], learned: bool = True) -> list[str]:
+    """Remark on training or validation music that is mostly a few pieces', such as a set of two hours among songs."""
     if not pieces:
         return []
     counts = np.array([max(1, len(piece.notes)) for piece in pieces], np.float64)
     worth = counts.sum() ** 2 / (counts**2).sum()  # of equal pieces their number, Kish 1965
-    if worth >= EVEN * len(pieces):
-        return []
     longest = int(counts.argmax())
-    return [
-        f"models learn from {len(pieces)} pieces as from {worth:.1f} of one length: {pieces[longest].id} has "
-        f"{counts[longest] / counts.sum():.0%} of their notes"
-    ]
+    share = counts[longest] / counts.sum()
+    if worth >= EVEN * len(pieces) and (learned or len(pieces) == 1 or share < NEARLY_ALL):
+        return []
+    what = "models learn from {} pieces as from" if learned else "which weights are kept is decided by {} validation pieces as by"
+    return [f"{what.format(len(pieces))} {worth:.1f} of one length: {pieces[longest].id} has {share:.0%} of their notes"]
 
 
 def _few(protocol: Protocol, usable: int) -> list[str]:

@@ -300,6 +300,21 @@ def test_training_music_that_is_mostly_one_piece_is_remarked_on() -> None:
         )
 
 
+@pytest.mark.parametrize(("others", "long", "told"), [(2, 10_000, True), (30, 10_000, True), (2, 300, False), (0, 10_000, False)])
+def test_validation_music_that_is_mostly_one_piece_is_remarked_on(others: int, long: int, told: bool) -> None:
+    """One of two hours decides every model's best evaluation."""
+    short = [piece(f"p{i}", n=20) for i in range(30)]
+    given = corpus(short, [*short[:others], piece("two hours", n=long)], [piece("t", n=20)])
+    remarks = choose(given, Protocol(prompt=2, notes=10), "key").facts["remarks"]
+    found = [remark for remark in remarks if "of one length" in remark]
+    assert len(found) == told
+    assert not told or re.fullmatch(
+        rf"which weights are kept is decided by {others + 1} validation pieces as by 1\.[01] of one length: two hours has "
+        r"(9\d|100)% of their notes",
+        found[0],
+    )
+
+
 def test_facts_are_read_back() -> None:
     folds = (Fold(number=1, test=(0, 2), validation=(1,)), Fold(number=2, test=(1,), validation=(0,)))
     assert read_folds({"folds": Folds(asked=2, too_short=0, folds=folds).model_dump()}) == folds
