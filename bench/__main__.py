@@ -1,20 +1,30 @@
 """``python -m bench`` and the command ``bench``."""
 
 import contextlib
+import signal
 import sys
 import traceback
+from types import FrameType
 
 
 def main() -> None:
     """Load the command line and run it; what fails while it loads leaves the codes of later, as Python's 1 means worse here."""
+    interrupted: list[int] = []  # a library that is being loaded may make an ImportError of Ctrl-C
+
+    def take(number: int, frame: FrameType | None) -> None:
+        interrupted.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, take)
     try:
         from bench.cli.app import main as run
     except KeyboardInterrupt:
         sys.exit(130)
     except BaseException as error:  # of any library, whatever it is
-        sys.exit(_failed(error))
+        sys.exit(130 if interrupted else _failed(error))
     try:
-        run()
+        run(interrupted)
     except KeyboardInterrupt:
         sys.exit(130)
 

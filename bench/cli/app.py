@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -140,8 +140,13 @@ _add("export", export.export, "bench export latest --to mlflow", "bench export t
 _add("doctor", show.doctor, "bench doctor", "bench doctor --gpu")
 
 
-def main() -> None:
+def main(interrupted: Collection[int] = ()) -> None:
     """Entry point of the command `bench`.
+
+    Parameters
+    ----------
+    interrupted : collection of int
+        Grows by each Ctrl-C, for what makes another error of it.
 
     Only `bench check` leaves 1, by :class:`typer.Exit`. Python leaves 1 after any exception, and Typer after a broken pipe and an
     :class:`EOFError`; a script could not tell these from a regression, so they get codes of their own.
@@ -152,7 +157,7 @@ def main() -> None:
         if not re.fullmatch("[0-9]{1,12}", os.environ.get(name, "0")):
             del os.environ[name]
     try:
-        _run()
+        _run(interrupted)
     finally:
         _settle_output()
 
@@ -167,7 +172,7 @@ def _settle_output() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _run() -> None:
+def _run(interrupted: Collection[int]) -> None:
     try:
         app(prog_name="bench")
     except (BenchError, StoppedError, OSError, MemoryError) as error:
@@ -183,6 +188,8 @@ def _run() -> None:
             sys.exit(BROKEN_PIPE if isinstance(ending.__context__, OSError) else INTERNAL)
         raise
     except BaseException as error:  # a library's panic is no Exception, and Python would leave 1, which means worse
+        if interrupted:
+            sys.exit(INTERRUPTED)
         if isinstance(error, ImportError) and (refused := import_refused(error, error.name or "a library")):
             _say(refused)
             sys.exit(refused.exit_code)

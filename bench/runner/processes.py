@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.errors import StoppedError, UsageError, refusal
+from bench.errors import BenchError, StoppedError, UsageError, refusal
 from bench.runner.events import LAST_TURNS, EventReader
 from bench.storage.files import write_json
 from bench.system.disk import open_log
@@ -57,9 +57,12 @@ class Signals:
             self._before = {number: signal.signal(number, self._take) for number in STOPPING}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        # A library that is being loaded may make an ImportError of a StoppedError.
+        if self.received and isinstance(error, Exception) and not isinstance(error, BenchError | OSError | MemoryError):
+            raise StoppedError(self.received[0]) from error
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.received.append(number)

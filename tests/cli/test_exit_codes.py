@@ -228,6 +228,7 @@ def test_70_is_a_module_that_is_missing(folder: Path) -> None:
         ("raise MemoryError", 3),
         ("raise ImportError('libz.so: failed to map segment from shared object')", 3),
         ("raise KeyboardInterrupt", 130),
+        ("import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept: raise ImportError('initialization failed')", 130),
     ],
 )
 def test_no_failure_while_bench_is_loaded_means_worse(folder: Path, tmp_path: Path, content: str, code: int) -> None:
@@ -274,6 +275,33 @@ def test_70_is_a_bug(folder: Path) -> None:
     )
     assert done.returncode == 70
     assert "bench has a bug: ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize("within", ["contextlib.nullcontext", "processes.Signals"])
+def test_130_is_ctrl_c_of_which_a_library_makes_another_error(folder: Path, within: str) -> None:
+    """A part of matplotlib that is being loaded answers with "ImportError: initialization failed"."""
+    program = f"""
+import contextlib, os, signal
+from bench.cli import show
+from bench.runner import processes
+def find(*_):
+    with {within}():
+        try: os.kill(os.getpid(), signal.SIGINT)
+        except BaseException: raise ImportError("initialization failed")
+show.find_run = find
+from bench.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "verify", "x"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
+    assert ("Stopped by Ctrl-C" in done.stderr) == (within == "processes.Signals")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
