@@ -41,6 +41,10 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
     if one.over != other.over:
         yield f"over {other.over}, was over {one.over}"
     yield from _of_music(metric, one, other, before, now)
+    # Of the trials, as files of another system may be more or fewer than the spec's.
+    samples = [row.trials[0].trial.protocol.samples for row in (old, new)]
+    if one.over == "seeds" and metric.name != "parameters" and samples[0] != samples[1]:
+        yield "another protocol.samples"
     if metric.clocked or metric.machine_bound:
         yield from _of_machine(old, new, before, now)
     if metric.name == TO_TARGET and before.record.spec.get("target") != now.record.spec.get("target"):
@@ -66,11 +70,8 @@ def _of_music(metric: Metric, one: Series, other: Series, before: Run, now: Run)
             yield "other pieces"
         if protocols[0].get("seconds") != protocols[1].get("seconds"):
             yield "another protocol.seconds"
-    elif metric.name != "parameters":  # even a training's memory is that of its music
-        if before.pieces != now.pieces:
-            yield "other pieces"
-        if protocols[0].get("samples") != protocols[1].get("samples"):
-            yield "another protocol.samples"
+    elif metric.name != "parameters" and before.pieces != now.pieces:  # even a training's memory is that of its music
+        yield "other pieces"
 
 
 def _of_machine(old: Row, new: Row, before: Run, now: Run) -> Iterator[str]:

@@ -59,7 +59,8 @@ METRICS = (
         "Pitch distance by warping",
         "semitones",
         "lower",
-        "Pitch distance after dynamic time warping of the two series of pitches; never above the index-aligned distance.",
+        "Pitch distance after dynamic time warping of the two series of pitches; of series of one length never above the "
+        "index-aligned distance.",
         "Sakoe & Chiba 1978, doi 10.1109/TASSP.1978.1163055, symmetric form, no slope constraint",
         group="alignment",
         tolerance="8%",

@@ -331,7 +331,8 @@ def _cell(row: Row, share: float, metric: str, mark: str) -> Cell:
     if not values:
         return Cell(DASH)
     mean, sd = fmean(values), standard_deviation(values)
-    return Cell(mark + number_text(metric, mean) + ("" if sd is None else f" ± {number_text(metric, sd)}"), mean)
+    lacking = "" if len(values) == len(row.done) else f" ({len(values)} of {len(row.done)} seeds)"
+    return Cell(mark + number_text(metric, mean) + ("" if sd is None else f" ± {number_text(metric, sd)}") + lacking, mean)
 
 
 def _spent_cell(row: Row, share: float, what: str, text: Callable[[float], str]) -> Cell:

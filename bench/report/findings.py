@@ -64,6 +64,14 @@ def gpus(report: Report) -> list[str]:
     return sorted({machine.gpu for row in _models(report) for machine in row.machines if machine.gpu})
 
 
+def other_samples(report: Report) -> list[str]:
+    """Rows with another number of samples a piece than the protocol's, as of another system's files, each with its number."""
+    asked = report.spec["protocol"]["samples"]
+    numbers = {row.system: row.trials[0].trial.protocol.samples for row in report.table.rows}
+    other = [f"{system} {number}" for system, number in numbers.items() if number != asked]
+    return [listed(other)] if other else []
+
+
 def constant_wins(report: Report) -> Iterator[tuple[str, str, str, str, str, bool]]:
     """Distances at which the row median is below every model: title, its value, the models, the best, its value, significance.
 

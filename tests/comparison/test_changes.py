@@ -78,6 +78,24 @@ def test_pieces_are_paired_by_their_notes(two: tuple[Stored, Stored], make: Make
     assert one(compared(a.run.path, c.run.path), "descriptor_frechet").reason == "other pieces"  # a metric on the whole set
 
 
+def test_measures_of_all_samples_need_as_many_of_them(make: Make) -> None:
+    """Of the row, whose files another system has written: the spec's protocol is the same."""
+    a, b = make("a"), make("b")
+    off(a, "lstm", BEFORE)
+    asked = b.spec["protocol"]
+    b.spec["protocol"] = {**asked, "samples": 2}
+    made = {
+        (i, k): Notes.from_columns(n.onset, n.duration, n.pitch + AFTER[i], n.velocity)
+        for i, n in enumerate(b.real)
+        for k in (0, 1)
+    }
+    b.add("lstm", 0, made)
+    b.spec["protocol"] = asked
+    comparison = compared(a.close(), b.close())
+    assert one(comparison, "pitch_spread_ratio").reason == "another protocol.samples"
+    assert one(comparison).size == 1.25, "the mean over a piece's samples"
+
+
 def test_a_piece_that_occurs_twice_is_paired_twice(make: Make) -> None:
     runs = []
     for name, by in (("a", BEFORE), ("b", AFTER)):

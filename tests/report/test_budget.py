@@ -193,6 +193,14 @@ def test_the_table_has_each_model_at_each_part_of_the_budget(crossed: Report) ->
     assert stage_lines(crossed, "pitch_distance")["gan"] == Line((0.25, 1.0), (5.25, 4.4), (5.0, 4.0), (5.5, 4.8), 2)
 
 
+def test_a_mean_over_some_of_the_seeds_is_said_to_be_one(crossed: Report) -> None:
+    """One that a timeout stopped has results at a quarter of the budget, and none at the end of it."""
+    first, *others = crossed.table.rows
+    stopped = replace(first, trials=(replace(first.trials[0], stages=first.trials[0].stages[:1]), *first.trials[1:]))
+    grid = table(replace(crossed, table=replace(crossed.table, rows=(stopped, *others))))
+    assert [line[5].text for line in grid.cells] == ["9.25 ± 0.35", "5.25 ± 0.35", "1.20 (1 of 2 seeds)", "4.40 ± 0.57"]
+
+
 def test_a_distance_changed_if_its_seeds_agree(crossed: Report) -> None:
     """Changes of lstm: -8 and -8.3, a t interval of -8.15 ± 1.9; of gan: -1 and -0.7, of -0.85 ± 1.9."""
     assert list(changes(crossed)) == [

@@ -19,6 +19,17 @@ def test_bits_are_said_to_be_over_every_held_out_note(stored: Stored) -> None:
     assert "over every note of all 5 held-out pieces (500 notes): " in text
 
 
+def test_rows_of_another_number_of_samples_are_named(stored: Stored) -> None:
+    stored.add("lstm", 0, moved(1))
+    assert "samples per piece and run: 1. Music:" in written(stored.close())["report.md"]
+    asked = stored.spec["protocol"]
+    stored.spec["protocol"] = {**asked, "samples": 2}
+    stored.add("mine", 0, {(i, k): notes for (i, _), notes in moved(1).items() for k in (0, 1)})
+    stored.spec["protocol"] = asked
+    text = written(stored.close())["report.md"]
+    assert "samples per piece and run: 1, but of mine 2. The more samples, the more patterns they share, and measures" in text
+
+
 @pytest.mark.parametrize(("run", "said"), [(31, False), (32, True)])
 def test_targets_that_are_in_the_training_music_are_told(stored: Stored, run: int, said: bool) -> None:
     """Excerpts that overlap by half, split at random: what is held out is half known, whatever its digest is."""
