@@ -76,7 +76,7 @@ def show(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a short comment for a pull request.")] = False,
     out: OutOption = None,
 ) -> None:
-    """Show trends and change points: which commit changed what, and what the last run changed."""
+    """Show trends and change points: between which runs and commits of bench what changed, and what the last run changed."""
     from bench.formatting import plural
     from bench.gate.baseline_file import save
     from bench.history import formats

@@ -37,7 +37,7 @@ def changes_grid(trends: Trends, changes: Sequence[Change]) -> Grid:
         between = f"{number[id(old)]} → {number[id(new)]}"
         commits = f"{words.commit(old)} → {words.commit(new)}"
         rows.append([change.series.system, _metric(change), *_values(change), between, commits, p_text(change.p)])
-    return Grid(["Row", "Metric", "Before", "After", "Change", "Runs", "Commits", "p"], rows, frozenset({0, 1, 5, 6}))
+    return Grid(["Row", "Metric", "Before", "After", "Change", "Runs", "Commits of bench", "p"], rows, frozenset({0, 1, 5, 6}))
 
 
 def last_grid(changes: Sequence[Change], most: int | None = None) -> Grid:

@@ -319,6 +319,13 @@ def tuned(report: Report) -> Iterator[tuple[int, str, str, str, str]]:
         )
 
 
+def former_searches(report: Report) -> list[str]:
+    """Rows whose other hyperparameters, music or budget were another's when they were searched."""
+    models = [row.system for row in _models(report)]
+    changed = [row for row, entry in (report.spec.get("tuned") or {}).items() if row in models and entry.get("former")]
+    return [listed(changed)] if changed else []
+
+
 def searched(report: Report) -> str:
     """Names of the hyperparameters in the spec's search; empty if the spec has none."""
     spaces = ((report.spec.get("search") or {}).get("models") or {}).values()

@@ -10,6 +10,7 @@ import pytest
 
 from bench.music.notes import Notes
 from bench.report.findings import constant_wins, tuned
+from bench.report.markdown import report_markdown
 from bench.report.verdict import RULE, alone, caveats, verdict
 from bench.scoring.table import Row
 from bench.storage.samples import PieceName, Target, Targets, write_targets
@@ -168,3 +169,4 @@ def test_a_search_for_another_budget_chose_on_its_pieces_all_the_same(stored: St
     said = [text for text in caveats(report) if text.startswith("Hyperparameters")]
     assert [text.rpartition(": ")[2] for text in said] == ["lstm and gan."], "nor are unequal trials said of what is former"
     assert [rows for _, _, rows, _, _ in tuned(report)] == ["lstm"]
+    assert "- Hyperparameters of gan were searched before this spec changed others" in report_markdown(report)
