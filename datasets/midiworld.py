@@ -15,7 +15,6 @@ from bench.api import DataError, Piece, Progress, Skipped, Splits, Verified, fet
 
 from ._download import clear_temporaries, compare, unwritable
 from ._files import (
-    MOST_LIST,
     Entry,
     by_hash,
     composition,
@@ -132,7 +131,6 @@ class Dataset(bench.api.Dataset):
         if not files:
             reasons = "; ".join(sorted({reason for _, reason in left_out})) or "the pages list no file"
             raise DataError(f"midiworld: no MIDI file for {self.selection} ({reasons}).", "Try another query or composer.")
-        lock["files"] |= files
         lock["selections"][self.selection] = {"files": list(files), "left_out": left_out}
         _write_lock(folder, lock)
 
@@ -214,23 +212,22 @@ class Dataset(bench.api.Dataset):
     def _fetch_listed(
         self, folder: Path, lock: dict[str, Any], client: Client, progress: Progress
     ) -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
-        """Download for a new lock: return the files by address, and with the reason the addresses that deliver no MIDI file."""
+        """Download a new selection: return its files by address, and with the reason the addresses that deliver no MIDI file.
+
+        Each file is locked as it comes: of a download that is interrupted, those with the locked checksum need not come again.
+        """
         progress(0, 0, "reading midiworld's lists")
         links = self._links(client)
-        files: dict[str, dict[str, Any]] = {}
+        locked: dict[str, dict[str, Any]] = lock["files"]
         unreached: dict[str, str] = {}
         broken: dict[str, str] = {}
         # Those that fail are asked for once more at the end: then the server may answer again.
         for i, link in enumerate(itertools.chain(links, (link for link in links if link.url in unreached or link.url in broken))):
             progress(min(i, len(links)), len(links), "downloading files")
-            if link.url in lock["files"]:
-                files[link.url] = lock["files"][link.url]
-            name = _file_name(link.url)
-            path = folder / name
+            if link.url in locked and _is_there(folder, locked[link.url]):
+                continue
             try:
-                # Files are written completely or not at all, so one from an interrupted download need not be requested again.
-                there = path.is_file() and path.stat().st_size <= MOST_LIST
-                body = path.read_bytes() if there else client.get(link.url)
+                body = client.get(link.url)
             except UnreachableError as error:
                 unreached[link.url] = str(error)
                 if len(unreached) % MOST_MISSED == 0 and not self._answers(client):
@@ -245,19 +242,23 @@ class Dataset(bench.api.Dataset):
                 broken[link.url] = problem
                 continue
             broken.pop(link.url, None)
-            digest = hashlib.sha256(body).hexdigest()
-            if link.url in files and files[link.url]["sha256"] != digest:
-                raise _changed([f"{link.url}: sha256 expected {files[link.url]['sha256']}, got {digest}"])
-            write_file(path, body)
+            name, digest = _file_name(link.url), hashlib.sha256(body).hexdigest()
             facts = {"file": name, "sha256": digest, "bytes": len(body), "title": link.title, "composer": link.composer}
-            files.setdefault(link.url, facts)
+            known = locked.setdefault(link.url, facts)
+            if known["sha256"] != digest:
+                raise _changed([f"{link.url} ({known['title']}): sha256 expected {known['sha256']}, got {digest}"])
+            write_file(folder / known["file"], body)
+            _write_lock(folder, lock)
+        files = {link.url: locked[link.url] for link in links if link.url in locked}
         failed = broken | unreached
         # Where the server delivers others, it is the address's own fault that it failed twice. A locked file has to come.
-        needed = unreached if not files else unreached.keys() & lock["files"].keys()
+        needed = unreached if not files else unreached.keys() & locked.keys()
         if needed or (failed and files and not self._delivers(client, *next(iter(files.items())))):
             raise _unreachable(failed, len(links))
+        if gone := [f"{url} ({locked[url]['title']}): {reason}" for url, reason in broken.items() if url in locked]:
+            raise _changed(gone)
         left_out = [[link.url, failed[link.url]] for link in links if link.url in failed]
-        return {link.url: files[link.url] for link in links if link.url in files}, left_out
+        return files, left_out
 
     def _answers(self, client: Client) -> bool:
         """Whether the server answers at all."""
@@ -284,8 +285,7 @@ class Dataset(bench.api.Dataset):
         for i, url in enumerate(urls):
             progress(i, len(urls), "verifying files")
             locked = lock["files"][url]
-            path = folder / locked["file"]
-            if path.is_file() and file_sha256(path) == locked["sha256"]:
+            if _is_there(folder, locked):
                 continue
             try:
                 body = client.get(url)
@@ -299,11 +299,17 @@ class Dataset(bench.api.Dataset):
             if digest != locked["sha256"]:
                 wrong.append(f"{url} ({locked['title']}): sha256 expected {locked['sha256']}, got {digest}")
                 continue
-            write_file(path, body)
+            write_file(folder / locked["file"], body)
         if wrong:
             raise _changed(wrong)
         if unreached:
             raise _unreachable(unreached, len(urls))
+
+
+def _is_there(folder: Path, locked: Mapping[str, Any]) -> bool:
+    """Whether a file is there with the locked checksum: any other was damaged here, which says nothing of the site's."""
+    path = folder / locked["file"]
+    return path.is_file() and bool(file_sha256(path) == locked["sha256"])
 
 
 def _group(piece: Piece) -> str:
