@@ -28,6 +28,7 @@ from pydantic import TypeAdapter
 
 from bench.errors import DataError
 from bench.music.notes import COLUMNS, Notes, check_columns
+from bench.storage.files import check_size
 from bench.system.disk import MOST_RESULT, read_sealed, write_sealed
 
 T = TypeVar("T")
@@ -205,19 +206,22 @@ def check_offsets(offsets: NDArray[np.int64], notes: int, pieces: int | None = N
         raise ValueError(f"it has {len(offsets) - 1} pieces, expected {pieces}")
 
 
-def json_bytes(value: Any) -> NDArray[np.uint8]:
+def json_bytes(value: Any, limit: int = MOST_RESULT) -> NDArray[np.uint8]:
     """Encode a value as JSON in bytes, which hold a NUL and a lone surrogate too; a DataError if they couldn't be read again."""
     content = json.dumps(value).encode("ascii")
-    if len(content) > MOST_RESULT:
+    try:
+        check_size(content, limit)
+    except ValueError as error:
         raise DataError(
-            f"The names and titles of the pieces would take {len(content):,} bytes, and may take {MOST_RESULT:,} at most.",
-            "Use fewer files, or shorter paths.",
-        )
+            f"The list of the pieces' names and titles can't be stored: {error}.", "Use fewer files, or shorter paths."
+        ) from error
     return np.frombuffer(content, np.uint8)
 
 
-def read_json_bytes(array: NDArray[Any], kind: TypeAdapter[T]) -> T:
+def read_json_bytes(array: NDArray[Any], kind: TypeAdapter[T], limit: int = MOST_RESULT) -> T:
     """Decode a value that :func:`json_bytes` encoded; a ValueError if it is of another kind, or larger than any."""
-    if array.nbytes > MOST_RESULT:
-        raise ValueError(f"it has {array.nbytes:,} bytes of JSON")
-    return kind.validate_python(json.loads(array.tobytes()))
+    if array.nbytes > limit:  # before it is copied
+        raise ValueError(f"it has {array.nbytes:,} bytes of JSON, and may have {limit:,} at most")
+    content = array.tobytes()
+    check_size(content, limit)
+    return kind.validate_python(json.loads(content))

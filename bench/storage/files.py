@@ -35,6 +35,10 @@ TAIL_BYTES = 4000
 #: Deepest nesting of a record: what reads or shows a value nobody named goes as deep as it does.
 MOST_DEPTH = 50
 
+#: Bytes for each value of the largest JSON: a record's 64 MiB may hold four million. Each becomes an object, so that `[{},{},…]`
+#: takes thirty times its bytes in memory. A run of a hundred thousand pieces has less than a million.
+VALUE_BYTES = 16
+
 _CHECKSUM = re.compile(rb'\{"sha256":"([0-9a-f]{64})",\n')
 
 
@@ -180,9 +184,12 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     except (ValueError, RecursionError) as error:
         raise DataError(f"This can't be stored: {error}.") from error
     content = json.dumps(value, indent=1, allow_nan=False).removeprefix("{\n").encode() + b"\n"
-    if len(content) > MOST_RECORD:
-        raise DataError(f"This can't be stored: it has {len(content):,} bytes, and may have {MOST_RECORD:,} at most.")
-    return b'{"sha256":"%s",\n' % hashlib.sha256(content).hexdigest().encode() + content
+    content = b'{"sha256":"%s",\n' % hashlib.sha256(content).hexdigest().encode() + content
+    try:
+        check_size(content, MOST_RECORD)
+    except ValueError as error:
+        raise DataError(f"This can't be stored: {error}.") from error
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -200,6 +207,7 @@ def read_json(path: Path) -> dict[str, Any]:
     again = "Remove it; the same command makes it again."
     try:
         data = read_file(path, MOST_RECORD)
+        check_size(data, MOST_RECORD)
         value = json.loads(data)
         check_values(value)
     except (OSError, ValueError, RecursionError) as error:
@@ -215,6 +223,17 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{path} doesn't match its checksum: it is damaged, or was edited by hand.", again)
     value.pop("sha256")
     return value
+
+
+def check_size(content: bytes, limit: int) -> None:
+    """Refuse JSON of more than `limit` bytes, or with more values than these have room for, by :data:`VALUE_BYTES`.
+
+    Values are counted by what stands before each, before any is made; commas and brackets in texts count too.
+    """
+    if len(content) > limit:
+        raise ValueError(f"it has {len(content):,} bytes, and may have {limit:,} at most")
+    if (values := sum(map(content.count, (b",", b"[", b"{")))) > limit // VALUE_BYTES:
+        raise ValueError(f"it has about {values:,} values, and may have {limit // VALUE_BYTES:,} at most")
 
 
 def check_values(value: Any) -> None:

@@ -30,8 +30,8 @@ from bench.storage.arrays import (
     version,
     write_arrays,
 )
-from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, plain
-from bench.system.disk import MOST_RESULT
+from bench.storage.files import FORMAT, DamagedError, check_damage, check_format, check_values, plain
+from bench.system.disk import MOST_RECORD, MOST_RESULT
 
 T = TypeVar("T")
 
@@ -269,7 +269,7 @@ def write_targets(path: Path, targets: Targets) -> None:
     facts = _Facts(targets.test_pieces, targets.usable, targets.facts, tuple(t.piece for t in targets.targets))
     arrays: Arrays = {
         "format": np.array(FORMAT, np.int64),
-        "facts": json_bytes(plain(dataclasses.asdict(facts))),
+        "facts": json_bytes(plain(dataclasses.asdict(facts)), MOST_RECORD),
         **note_columns([t.prompt for t in targets.targets], "prompt_"),
         **note_columns([t.target for t in targets.targets], "target_"),
     }
@@ -287,7 +287,8 @@ def read_target_file(path: Path) -> Targets:
 
 
 def _targets(arrays: Arrays) -> Targets:
-    facts = read_json_bytes(arrays["facts"], _FACTS)
+    facts = read_json_bytes(arrays["facts"], _FACTS, MOST_RECORD)
+    check_values(facts.facts)
     if len(facts.pieces) > MOST_TARGETS:
         raise ValueError(f"it has more than {MOST_TARGETS:,} targets")
     rows = zip(facts.pieces, read_notes(arrays, "prompt_"), read_notes(arrays, "target_"), strict=True)

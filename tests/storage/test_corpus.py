@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench.api import Piece, Skipped, Splits
 from bench.errors import DataError
 from bench.music.notes import COLUMNS, Notes
 from bench.storage import corpus as corpus_module
+from bench.storage.arrays import json_bytes
 from bench.storage.columns import Mapped
 from bench.storage.corpus import SPLITS, lengths, load_corpus, parsed_digest, save_corpus
 from bench.system.disk import HEADER
@@ -198,10 +200,10 @@ def test_facts_that_could_not_be_read_again_are_not_written(tmp_path: Path, monk
     save_corpus(tmp_path / "corpus.npy", splits(), "finger")
     columns = Mapped(tmp_path / "corpus.npy", 1 << 20).arrays
     size = max(len(columns["pieces"]), len(columns["skipped"]))
-    monkeypatch.setattr("bench.storage.arrays.MOST_RESULT", size)
+    monkeypatch.setattr("bench.storage.corpus.json_bytes", partial(json_bytes, limit=size))
     save_corpus(tmp_path / "corpus.npy", splits(), "as large as it may be")
-    monkeypatch.setattr("bench.storage.arrays.MOST_RESULT", size - 1)
-    with pytest.raises(DataError, match=f"would take {size:,} bytes, and may take {size - 1:,} at most") as refused:
+    monkeypatch.setattr("bench.storage.corpus.json_bytes", partial(json_bytes, limit=size - 1))
+    with pytest.raises(DataError, match=f"it has {size:,} bytes, and may have {size - 1:,} at most") as refused:
         save_corpus(tmp_path / "corpus.npy", splits(), "too large")
     assert refused.value.hint == "Use fewer files, or shorter paths."
     monkeypatch.undo()

@@ -11,6 +11,7 @@ import secrets
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -152,6 +153,47 @@ def test_nesting_is_bounded(run: RunFolder) -> None:
         write_reports(run.path)
     with pytest.raises(DataError, match="can't be stored: it is nested more than 50 deep"):
         json_bytes({"spec": json.loads(60 * "[" + 60 * "]")})
+
+
+#: Seven megabytes of JSON that would be 200 MB of objects, and packed take some kilobytes.
+ENDLESS = f"[{'{},' * ((1 << 21) + 1)}{{}}]"
+
+
+def test_the_values_of_a_record_are_counted_before_any_is_made(run: RunFolder) -> None:
+    text = json_bytes(RUN | {"spec": RUN["spec"] | {"extra": "endless"}}).decode()
+    run.run_file.write_bytes(resealed(text.replace('"endless"', ENDLESS)))
+    tracemalloc.start()
+    with pytest.raises(DamagedError, match=r"has about 4,19\d,\d{3} values, and may have 4,194,304 at most"):
+        run.read()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(ENDLESS)
+    with pytest.raises(DataError, match=r"can't be stored: it has about 4,19\d,\d{3} values"):
+        json_bytes({"pieces": [0] * ((1 << 22) + 1)})
+
+
+def test_the_values_of_targets_facts_are_counted_before_any_is_made(tmp_path: Path) -> None:
+    file, note = tmp_path / "targets.npz", Notes.from_columns([0.0], [0.5], [60], [80])
+    targets = Targets((Target(PieceName(0, "a"), note, note),), 1, 1, {"remarks": "endless"})
+    write_targets(file, targets)
+    with edited(file) as arrays:
+        content = arrays["facts"].tobytes().replace(b'"endless"', ENDLESS.encode())
+        arrays["facts"] = np.frombuffer(content, np.uint8)
+    tracemalloc.start()
+    with pytest.raises(DamagedError, match=r"has about 4,19\d,\d{3} values, and may have 4,194,304 at most"):
+        read_target_file(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(content)
+    with pytest.raises(DataError, match="names and titles can't be stored: it has about"):
+        write_targets(file, replace(targets, facts={"pieces": [0] * ((1 << 22) + 1)}))
+
+
+def test_targets_facts_are_nested_no_deeper_than_a_record(tmp_path: Path) -> None:
+    file, note = tmp_path / "targets.npz", Notes.from_columns([0.0], [0.5], [60], [80])
+    write_targets(file, Targets((Target(PieceName(0, "a"), note, note),), 1, 1, {"deep": json.loads(60 * "[" + 60 * "]")}))
+    with pytest.raises(DamagedError, match="nested more than 50 deep"):
+        read_target_file(file)
 
 
 STAGE = {"share": 0.25, "updates": 1, "notes": 1, "seconds": 1.0}
