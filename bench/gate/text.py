@@ -36,11 +36,16 @@ def sentence(verdict: Verdict) -> str:
         value = verdict.before if verdict.before is not None else verdict.now
         shown = "" if value is None else f" {'was' if verdict.status == 'lost' else 'is'} {_number(verdict, value)}"
         return f"{head}{shown}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
-    limit = f"threshold {_number(verdict, verdict.limit)}{' yardsticks' if verdict.clocked else ''}"
+    limit = f"threshold {_number(verdict, verdict.limit)}{f' {_clock(verdict)}' if verdict.clocked else ''}"
     values = f"{_number(verdict, verdict.before)} -> {_number(verdict, verdict.now)}"
     change = _change(verdict, verdict.before, verdict.now)
     line = f"{head} {values} ({change}, {limit}; {evidence(verdict)}): {verdict.status}"
     return f"{line} ({verdict.reason})" if verdict.reason else line
+
+
+def _clock(verdict: Verdict) -> str:
+    """Unit of a time or speed in yardsticks: of ``notes/s`` it is ``notes a yardstick``."""
+    return verdict.metric.unit.replace("/s", " a yardstick") if "/s" in verdict.metric.unit else "yardsticks"
 
 
 def evidence(verdict: Verdict) -> str:
@@ -128,7 +133,7 @@ def _table(verdicts: list[Verdict]) -> str:
         else:
             numbers = [_number(v, v.before), _number(v, v.now), _change(v, v.before, v.now), _number(v, v.limit)]
             cells = [*numbers, f"{evidence(v)}; {v.reason}" if v.reason else evidence(v)]
-        name = f"{v.metric.title}{' (yardsticks)' if v.clocked else ''}"
+        name = f"{v.metric.title}{f' ({_clock(v)})' if v.clocked else ''}"
         status = f"**{v.status}**" if v.status in REGRESSIONS else v.status
         lines.append("| " + " | ".join([*map(escape, (v.system, name, *cells)), status]) + " |")
     return "\n".join(lines)

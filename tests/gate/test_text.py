@@ -6,6 +6,7 @@ import pytest
 
 from bench.gate.text import markdown, sentence, text
 from bench.gate.verdicts import Judgement, judge
+from bench.metrics import METRICS
 
 from .handmade import BETTER, FEW, JUDGED, LOST, NEW, NOT, SLOWER, WORSE, flat, run, series, shifted, system
 
@@ -16,6 +17,8 @@ from .handmade import BETTER, FEW, JUDGED, LOST, NEW, NOT, SLOWER, WORSE, flat, 
         (WORSE, "lstm: bits_per_note 7.96 -> 8.41 (+0.45, threshold 0.10; p = 0.001 over 74 held-out pieces): worse"),
         (SLOWER, "lstm: training_seconds 74.250 -> 99.500 (+25.250, threshold 18.562 yardsticks; p = 0.210 over 3 seeds): "
          "unclear"),
+        (replace(SLOWER, metric=METRICS["training_notes_per_second"], before=3919.0, now=3005.0, limit=980.0),
+         "lstm: training_notes_per_second 3919 -> 3005 (-914, threshold 980 notes a yardstick; p = 0.210 over 3 seeds): unclear"),
         (LOST, "gan: pitch_w1 was 1.90: lost (no notes to compare)"),
         (NEW, "gan: bits_per_note is 9.00: new (this family has no likelihood)"),
         (NOT, "gan: training_seconds: not compared (the baseline has no yardstick beside its times)"),
