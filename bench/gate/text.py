@@ -44,7 +44,7 @@ def sentence(verdict: Verdict) -> str:
 
 
 def _clock(verdict: Verdict) -> str:
-    """Unit of a time or speed in yardsticks: of ``notes/s`` it is ``notes a yardstick``."""
+    """Name the unit of a time or speed in yardsticks: of ``notes/s`` it is ``notes a yardstick``."""
     return verdict.metric.unit.replace("/s", " a yardstick") if "/s" in verdict.metric.unit else "yardsticks"
 
 
