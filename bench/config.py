@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict
 #: Shares of a budget at which results are taken, at most: each has a file of its own, which reports read.
 MOST_STAGES = 64
 
+#: Notes that are given or generated, at most: several hours of piano. What scoring takes grows with them, and a stored run is
+#: anyone's.
+MOST_NOTES_OF_A_PIECE = 100_000
+
 
 class Frozen(BaseModel):
     """A frozen value that refuses unknown keys."""

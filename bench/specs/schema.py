@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from bench.config import MOST_STAGES, Frozen, as_tuple
+from bench.config import MOST_NOTES_OF_A_PIECE, MOST_STAGES, Frozen, as_tuple
 from bench.metrics.thresholds import parse
 from bench.music.harmony.settings import Harmony
 from bench.specs.layers import overlay
@@ -68,11 +68,6 @@ class DatasetChoice(Frozen):
 
     name: str = Field(description="A dataset plug-in, see `bench list datasets`.")
     options: dict[str, Any] = Field(default_factory=dict, description="Its selection, e.g. composer, years, limit.")
-
-
-#: Notes that are given or generated, at most: several hours of piano. What scoring takes grows with them, and a stored run is
-#: anyone's.
-MOST_NOTES_OF_A_PIECE = 100_000
 
 
 class Protocol(Frozen):

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from bench.config import MOST_NOTES_OF_A_PIECE
 from bench.storage.stored import Stored, first_problem
 
 #: Numbers that reports compute with: a senseless one is refused here, where it is read.
@@ -189,8 +190,8 @@ class _Dataset(_Strict):
 
 
 class _Protocol(_Strict):
-    notes: Count
-    prompt: Count = 0
+    notes: Annotated[int, Field(ge=0, le=MOST_NOTES_OF_A_PIECE)]
+    prompt: Annotated[int, Field(ge=0, le=MOST_NOTES_OF_A_PIECE)] = 0
     samples: Count = 1
     seconds: Annotated[float, Field(gt=0, le=1e15)] | None = None
 

@@ -265,12 +265,21 @@ class RunFolder:
         DataError
             If run.json or targets.npz is missing or damaged, or they don't belong together.
         """
-        targets, own = read_target_file(self.targets), self.read().dataset.targets
+        targets, record = read_target_file(self.targets), self.read()
+        own, protocol = record.dataset.targets, record.spec["protocol"]
         if own and file_digest(self.targets) != own:
             raise DamagedError(
                 f"{self.targets} holds other pieces than the trials of run.json were made for.",
                 "A command was stopped before its end; the same command goes on.",
             )
+        expected = protocol.get("prompt", 0), protocol["notes"]
+        for target in targets.targets:  # a packed kilobyte may hold a million notes, of which MIDI would be written for hours
+            if (found := (len(target.prompt), len(target.target))) != expected:
+                raise DamagedError(
+                    f"{self.targets} is damaged: the piece {target.piece.id!r} has {found[1]:,} notes after a prompt of "
+                    f"{found[0]:,}; expected {expected[1]:,} after {expected[0]:,}, the protocol of run.json.",
+                    "The same command that made the run makes it again.",
+                )
         return targets
 
     def samples(self, *keys: str, stage: float | None = None) -> Samples:

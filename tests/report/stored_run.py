@@ -149,7 +149,8 @@ class Stored:
             headers=HEADERS,
             trials=self.trials,
         )
-        targets = tuple(Target(name, notes([40, 41]), real) for name, real in zip(self.pieces, self.real, strict=True))
+        prompt = notes([40 + i % 2 for i in range(self.spec["protocol"]["prompt"])])
+        targets = tuple(Target(name, prompt, real) for name, real in zip(self.pieces, self.real, strict=True))
         write_targets(self.run.targets, Targets(targets, test_pieces=5, usable=len(targets)))
         self.run.write(record.change(started="2025-01-02T03:04:05Z", finished="2025-01-02T03:14:05Z"))
         return self.run.path

@@ -236,6 +236,30 @@ def test_more_targets_than_any_run_has_are_not_read(tmp_path: Path, monkeypatch:
         read_target_file(file)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "notes", "found"),
+    [(0, 5, "5 notes after a prompt of 0"), (1, 4, "4 notes after a prompt of 1"), (0, 1, "1 notes after a prompt of 0")],
+)
+def test_targets_have_the_notes_of_the_protocol(run: RunFolder, prompt: int, notes: int, found: str) -> None:
+    """A file of 25 kB held half a million in one target, whose MIDI took half a minute to write; a larger one takes hours."""
+    parts = [
+        Notes.from_columns(np.arange(float(n)), np.full(n, 0.5), np.full(n, 60), np.full(n, 64)) for n in (0, 4, prompt, notes)
+    ]
+    right, wrong = (Target(PieceName(i, name), *parts[2 * i : 2 * i + 2]) for i, name in enumerate("ab"))
+    write_targets(run.targets, Targets((right,), 1, 1))
+    assert len(run.read_targets().targets[0].target) == 4
+    write_targets(run.targets, Targets((right, wrong), 2, 2))
+    with pytest.raises(DamagedError, match=f"'b' has {found}; expected 4 after 0, the protocol of run.json"):
+        run.read_targets()
+
+
+@pytest.mark.parametrize("part", ["prompt", "notes"])
+def test_a_protocol_asks_for_no_more_notes_than_any_run(run: RunFolder, part: str) -> None:
+    write_json(run.run_file, RUN | {"spec": RUN["spec"] | {"protocol": {"notes": 4, part: 100_001}}})
+    with pytest.raises(DamagedError, match=rf"protocol\.{part}: input should be less than or equal to 100000"):
+        run.read()
+
+
 @pytest.mark.parametrize("name", ["../../../mine", "/etc/passwd", "outcome.json", "midi/../../x"])
 def test_an_outcome_vouches_only_for_its_own_files(name: str) -> None:
     with pytest.raises(ValueError, match="no file of a trial"):
