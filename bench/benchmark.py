@@ -319,15 +319,14 @@ def render_after_run(folder: Path, display: Sink) -> None:
 def report(folder: Path, display: Sink) -> RunResult:
     """Score the run in `folder` and write its reports."""
     # Imported here so that an invalid spec is refused without loading SciPy and the templates.
-    from bench.report import build_report, write
+    from bench.report import write_reports
     from bench.report.findings import flagged
     from bench.report.tables import table2
     from bench.report.verdict import verdict
-    from bench.scoring.score import score_run
 
     display({"event": "score"})
-    table = score_run(folder)
+    written = write_reports(folder)
+    table, built = written.table, written.report
     failed = sum(trial.status != "done" for row in table.rows for trial in row.trials)
-    built = build_report(folder, table)
     flags = {flag.name: flagged(built, flag.name) for flag in built.raised}
-    return RunResult(folder, failed, table.records(), write(built), verdict(built), table2(built), flags)
+    return RunResult(folder, failed, table.records(), written.files, verdict(built), table2(built), flags)

@@ -57,7 +57,7 @@ def listen(
         elif not quiet:
             print_line(console, f"{clip}: {outcome.source.mp3}")
     # The report embeds the clips, so it is written again.
-    print_line(console, str(next(path for path in write_reports(folder) if path.suffix == ".html")))
+    print_line(console, str(next(path for path in write_reports(folder).files if path.suffix == ".html")))
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(INCOMPLETE)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,8 +15,9 @@ from bench.report.markdown import report_markdown
 from bench.scoring.score import score_run
 from bench.scoring.table import Table
 from bench.storage.files import make_way, write_text
+from bench.storage.run_folder import RunFolder
 
-__all__ = ["REPORTS", "Report", "build_report", "write", "write_reports"]
+__all__ = ["REPORTS", "Report", "Stamp", "Written", "build_report", "stamps", "write_reports"]
 
 #: Files in the order of writing, each with the function that gives its text.
 REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
@@ -30,34 +33,53 @@ REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
 )
 
 
-def write_reports(folder: Path, table: Table | None = None) -> list[Path]:
-    """Write the reports into a run's folder.
+#: How often reports are made again at most because their run ended meanwhile.
+MOST_AGAIN = 3
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Written:
+    """Reports that were written: the run's whole table, what they show, and the files in the order of :data:`REPORTS`."""
+
+    table: Table
+    report: Report
+    files: list[Path]
+
+
+def write_reports(folder: Path) -> Written:
+    """Score the run in a folder, and write its reports there.
 
     ``report.md``, ``report.html``, ``report.csv`` (a row a system), ``trials.csv`` (a row a trial), ``budget.csv`` (a row a trial
     and part of its budget), ``differences.csv`` (a row a pair of rows) and ``columns.csv``.
 
-    Parameters
-    ----------
-    folder : Path
-    table : Table, optional
-        Result of :func:`bench.scoring.score.score_run` for this folder, if available.
-
-    Returns
-    -------
-    list of Path
-        The files, in the order above.
+    A run that ends meanwhile writes reports of its own, which these would replace by older ones: then they are made again. Before
+    its end its own are still to come.
 
     Raises
     ------
     DataError
         If the folder holds no run.
     """
-    return write(build_report(folder, table if table is not None else score_run(folder)))
+    for _ in range(1 + MOST_AGAIN):
+        before = stamps(folder)
+        table = score_run(folder)
+        report = build_report(folder, table)
+        texts = {name: text_of(report) for name, text_of in REPORTS.items()}
+        if stamps(folder) == before or RunFolder(folder).read().finished is None:
+            break
+    make_way(folder, *REPORTS)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return Written(table, report, [folder / name for name in REPORTS])
 
 
-def write(report: Report) -> list[Path]:
-    """Write what :func:`write_reports` writes, of a report that was built."""
-    make_way(report.folder, *REPORTS)
-    for name, text_of in REPORTS.items():
-        write_text(report.folder / name, text_of(report))
-    return [report.folder / name for name in REPORTS]
+def stamps(folder: Path) -> dict[str, Stamp]:
+    """Inode, size and modification time of what changes when a trial or a run ends, or a clip was rendered."""
+    states = {}
+    for path in (folder / "run.json", *folder.glob("trials/*/outcome.json"), *folder.glob("sound/*/*.json")):
+        with contextlib.suppress(FileNotFoundError):  # it is being replaced
+            state = path.stat()
+            states[str(path)] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return states

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.report import write_reports
-from bench.scoring.score import score_run
+from bench.report import Stamp, stamps, write_reports
 from bench.storage.run_folder import RunFolder
 
 #: Seconds between two checks of the folder.
@@ -17,8 +16,6 @@ EVERY = 2.0
 
 #: Checks after which an unreadable folder is no longer taken for one that is being written.
 PATIENCE = 5
-
-Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -85,20 +82,7 @@ def watch_run(folder: Path, every: float = EVERY) -> Iterator[Progress]:
         time.sleep(every)
 
 
-def stamps(folder: Path) -> dict[str, Stamp]:
-    """Inode, size and modification time of run.json and of each outcome, which change when a trial ends."""
-    states = {}
-    for path in (folder / "run.json", *sorted((folder / "trials").glob("*/outcome.json"))):
-        try:
-            state = path.stat()
-        except FileNotFoundError:
-            continue
-        states[str(path)] = (state.st_ino, state.st_size, state.st_mtime_ns)
-    return states
-
-
 def _written(folder: Path) -> Progress:
-    record, table = RunFolder(folder).read(), score_run(folder)  # before the reports, in which a trial that ends now would be
-    write_reports(folder, table)
+    record, table = RunFolder(folder).read(), write_reports(folder).table
     states = [trial.status for row in table.rows for trial in row.trials]  # of trials whose results are there and whole
     return Progress(len(states) - states.count("not run"), states.count("failed"), len(states), bool(record.finished))

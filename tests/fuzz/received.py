@@ -161,7 +161,7 @@ def _report(run: Path, page: bool) -> None:
     for trial in (trial for row in table.rows for trial in row.trials):
         assert trial.status != "failed" or trial.error.strip(), "a trial failed without a reason"
     if page:
-        write_reports(run, table)
+        write_reports(run)
         return
     report = build_report(run, table)
     make_way(run, *REPORTS)

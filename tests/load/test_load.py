@@ -39,7 +39,7 @@ def test_a_report_of_many_rows(tmp_path: Path) -> None:
     folder = stored.close()
     write_reports(folder)  # fonts and templates are opened once
     open_before, start = psutil.Process().num_fds(), time.perf_counter()
-    files = {path.name: path.read_text() for path in write_reports(folder)}
+    files = {path.name: path.read_text() for path in write_reports(folder).files}
     seconds = time.perf_counter() - start
     print(f"{n_rows} rows, {n_seeds} seeds: report in {seconds:.1f} s, page of {len(files['report.html']) / 2**20:.1f} MiB")
     assert all(f"row-{row:03}" in files["report.md"] for row in range(n_rows))

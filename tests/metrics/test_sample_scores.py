@@ -37,7 +37,7 @@ def trials(folder: Path) -> list[Path]:
 
 
 def reports(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in write_reports(folder)}
+    return {path.name: path.read_bytes() for path in write_reports(folder).files}
 
 
 def remove(trial: Path) -> None:

@@ -248,7 +248,7 @@ def rows(text: str) -> list[dict[str, str]]:
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        for path in write_reports(example(Path(temporary) / "table2-cpu")):
+        for path in write_reports(example(Path(temporary) / "table2-cpu")).files:
             if path.name not in FILES:  # report.html is looked at by tests/browser instead
                 continue
             (GOLDEN / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8", newline="")

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from bench.errors import BenchError
-from bench.report.watch import stamps, watch_run
+from bench.report import stamps
+from bench.report.watch import watch_run
 from bench.storage.files import write_json
 from tests.descriptors import few
 
