@@ -46,7 +46,7 @@ def by_piece(distance: Mapping[int, float], median: Mapping[int, float]) -> tupl
     Returns
     -------
     skill, weights : dict of int to float
-        Those of a piece that a constant hits are no figures to look at: they make the mean right.
+        Those of a piece that a constant hits are no figures to look at: they make the mean right. None if it hits all.
 
     Examples
     --------
@@ -54,4 +54,6 @@ def by_piece(distance: Mapping[int, float], median: Mapping[int, float]) -> tupl
     ({0: 0.5, 1: -0.5}, {0: 10.0, 1: 2.0})
     """
     weights = {piece: max(median[piece], LEAST) for piece in sorted(distance.keys() & median.keys())}
+    if not any(median[piece] > 0 for piece in weights):
+        return {}, {}
     return {piece: 1 - distance[piece] / weight for piece, weight in weights.items()}, weights

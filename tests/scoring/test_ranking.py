@@ -372,3 +372,10 @@ def test_skill_counts_what_a_constant_hits() -> None:
     assert cell.pieces == 7
     interval, over = cell.interval, cell.over
     assert (interval is not None and interval.low < cell.value < interval.high, over) == (True, "seeds and pieces")
+
+
+def test_there_is_no_skill_on_pieces_that_a_constant_hits_alone() -> None:
+    """As of a row whose other pieces are missing."""
+    constant = row("median", [np.array([0.0, 0.0, 4.0])], "reference")
+    _, scored = with_skill([constant, row("lstm", [np.array([1.0, 5.0])])])
+    assert scored.cells["pitch_skill"].value is None
