@@ -197,26 +197,32 @@ def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[
 def _parts(notes: Notes, piece: Hashes, others: Sequence[Hashes]) -> int:
     """Count others in places of their own: each is mostly far from those counted before, and these are mostly far from it.
 
+    One with hardly a pattern of the others' counts wherever it lies: a collage may take turns between all that it quotes.
+
     Excerpts that leave most of the piece out don't count: an album goes on with other music, a work with its own.
 
     Mostly, because several may share a figure, which comes first in one place. Places are near if their patterns may have a note
-    in common: a copy without some notes lies everywhere, with gaps between.
+    in common: a copy without some notes lies everywhere, with gaps between, and has patterns in common with other copies.
     """
     first = _first_places(notes, piece)
     owner = np.full(len(notes) + 2 * LENGTH, -1)
     sizes = np.zeros(len(others), np.int64)
+    known = np.zeros(len(piece), np.bool_)
     number = 0
     commons = [_common(piece, other) for other in others]
     if 2 * len(_distinct(np.concatenate(commons))) < len(piece):
         commons = [common for common, other in zip(commons, others, strict=True) if 2 * len(common) <= len(other)]
     for common in sorted(commons, key=lambda common: (len(common), int(common.sum()))):
-        places = first[np.searchsorted(piece, common)] + LENGTH
+        at = np.searchsorted(piece, common)
+        places = first[at] + LENGTH
         near, held = np.unique(owner[places], return_counts=True)
         near, held = near[near >= 0], held[near >= 0]
-        if 2 * held.sum() < len(places) and (2 * held < sizes[near]).all():
+        apart = 2 * held.sum() < len(places) and (2 * held < sizes[near]).all()
+        if apart or np.count_nonzero(known[at]) < SHARE * len(at):
             owner[places[:, None] + np.arange(-LENGTH, LENGTH + 1)] = number
             sizes[number] = len(places)
             number += 1
+        known[at] = True
     return number
 
 

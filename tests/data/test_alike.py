@@ -269,6 +269,18 @@ def test_an_album_of_two_halves_costs_itself() -> None:
     assert alike_or_medley([*pieces, both]) == ([], [22])
 
 
+def test_a_collage_that_takes_turns_between_its_quotes_costs_itself() -> None:
+    """Each pattern of one piece stands between patterns of two others, which are so near half of that piece's."""
+    pieces = [scattered(at, 120) for at in range(15)]
+    quotes = []
+    for one, *others in (pieces[:5], pieces[5:10], pieces[10:]):
+        for turn in range(16):
+            first, second = (others[(2 * turn + at) % 4] for at in (0, 1))
+            quotes += [piece[7 * turn :][:8] for piece in (first, one, second)]
+        quotes += [other[95:] for other in others]
+    assert alike_or_medley([*pieces, album(quotes, 25)]) == ([], [15])
+
+
 def test_several_albums_of_the_same_pieces_cost_themselves() -> None:
     pieces = [melody(at) for at in range(24)]
     albums = [album([piece[first:] for piece in pieces], 34) for first in (0, 34, 68, 102)]
