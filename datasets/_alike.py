@@ -164,16 +164,20 @@ def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[
 
     Those with most parts are left out first, and then are no parts of others: of albums and what they quote, the albums. Copies
     of a piece, each without some notes, lie all over it, and so over each other. A piece that many short files quote holds parts
-    of them as well: of the two, the one that consists of more parts for its length goes.
+    of them as well: of the two, the one that consists of more parts for its length goes, unless it has less than half as many:
+    a few files, however long, that quote many pieces cost themselves.
     """
     found: set[int] = set()
 
-    def density(at: int, beside: int) -> float:
-        """Parts for each pattern: of one piece, and of others that go on outside and have nothing in common with that one."""
+    def density(at: int, beside: int, least: float) -> float:
+        """Parts for each pattern: of one piece, and of others that go on outside and have nothing in common with that one.
+
+        0 if they are one part, or fewer than `least`.
+        """
         apart = [hashes[near] for near in others[at] if near not in found and near not in others[beside]]
         quoted = [other for other in apart if 2 * len(_common(hashes[at], other)) <= len(other)]
         number = _parts(pieces[at], hashes[at], quoted) if len(quoted) > 1 else 0  # `beside` is among them
-        return number / len(hashes[at]) if number > 1 else 0.0
+        return number / len(hashes[at]) if number > 1 and number >= least else 0.0
 
     # First a piece's most parts, as many as its neighbours, then those counted, with the number of neighbours among which.
     queue = [(-len(near), int(hashes[at].sum()), at, 0) for at, near in others.items()]
@@ -184,7 +188,7 @@ def _medleys(pieces: Sequence[Notes], hashes: Sequence[Hashes], others: Mapping[
             continue
         left = [other for other in others[at] if other not in found]
         if counted and counted == len(left):
-            quoting = [(density(other, at), int(hashes[other].sum()), other) for other in left]
+            quoting = [(density(other, at, -parts / 2), int(hashes[other].sum()), other) for other in left]
             *_, medley = max((-parts / len(hashes[at]), content, at), *quoting)
             found.add(medley)
             if medley != at:

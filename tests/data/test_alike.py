@@ -296,6 +296,18 @@ def test_an_album_of_pieces_with_a_figure_in_common_costs_itself() -> None:
     assert alike_or_medley([*pieces, quotes]) == ([], [24])
 
 
+@pytest.mark.parametrize("quoting", [2, 4])
+def test_a_few_long_files_that_quote_many_pieces_cost_themselves(quoting: int) -> None:
+    """Each piece consists of more parts of them for its length: they go on with other notes."""
+    works = [scattered(seed, 200) for seed in range(24)]
+    n = 200 // quoting
+    long = [
+        Notes.concatenate([album([work[n * at :] for work in works], n - 2), scattered(100 + at, 10_000).shifted(3_000)])
+        for at in range(quoting)
+    ]
+    assert alike_or_medley([*works, *long]) == ([], [24 + at for at in range(quoting)])
+
+
 def test_many_files_that_quote_a_few_pieces_each_cost_themselves() -> None:
     """Each piece holds parts of more of them than they of pieces."""
     rng = np.random.default_rng(0)
