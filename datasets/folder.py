@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import bench.api
@@ -41,7 +41,7 @@ REASON = "a run, exported prompts or a cache, by the files in it"
 #: Name of the score in a folder of its performances, as in ASAP (Foscarin et al. 2020).
 SCORE = "midi_score"
 
-#: Largest share of all files that such a folder may hold.
+#: Largest share of all music that such a folder may hold.
 MOST_OF_A_WORK = 0.75
 
 REMARKS = (
@@ -126,10 +126,13 @@ class Dataset(bench.api.Dataset):
             skipped=skipped,
             remarks=(*REMARKS, *_split_anew([name_below(source, path) for path in files])),
         )
-        folders = Counter(name_below(source, path).rpartition("/")[0] or "." for path in files)
-        scores = {name_below(source, path).rpartition("/")[0] or "." for path in files if path.stem.lower() == SCORE}
+        # A file that is no piece is no score either; one with the notes of another is.
+        music = [piece.source for piece in (*splits.train, *splits.validation, *splits.test)]
+        music += [left_out.source for left_out in splits.skipped if left_out.reason.startswith("the same ")]
+        folders = Counter(map(_folder, music))
+        scores = {_folder(name) for name in music if PurePosixPath(name).stem.lower() == SCORE}
         # A stray score in the folder of nearly all music makes no work of it.
-        scores = {folder for folder in scores - {"."} if folders[folder] <= MOST_OF_A_WORK * len(files)}
+        scores = {folder for folder in scores - {"."} if folders[folder] <= MOST_OF_A_WORK * len(music)}
         return gather(splits, lambda piece: _work(piece, scores), progress)
 
 
@@ -144,8 +147,12 @@ def _split_anew(names: Sequence[str]) -> list[str]:
 
 def _work(piece: Piece, scores: Collection[str]) -> str:
     """Name the work of a piece: its folder below the chosen one, if that holds a score; else its content."""
-    folder = piece.source.rpartition("/")[0] or "."
+    folder = _folder(piece.source)
     return folder if folder in scores else piece.sha256
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0] or "."
 
 
 def _files(source: Path) -> tuple[list[Path], list[Skipped]]:

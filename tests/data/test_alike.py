@@ -359,6 +359,29 @@ def test_a_stray_score_beside_all_music_makes_no_work_of_it(tmp_path: Path, quie
     assert len({piece.group for piece in (*splits.train, *splits.validation, *splits.test)}) == 26
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no music", midi_bytes(melody(30)[:0]), midi_bytes(melody(30)[:4])],
+    ids=["empty", "no MIDI", "no notes", "four notes"],
+)
+def test_a_score_without_music_makes_no_work_of_its_folder(tmp_path: Path, quiet: Quiet, content: bytes) -> None:
+    for at in range(24):
+        write(tmp_path / ("a" if at < 12 else "b") / f"{at:02}.mid", melody(at))
+    (tmp_path / "a" / "midi_score.mid").write_bytes(content)
+    splits = Folder().load(tmp_path, quiet)
+    assert [left_out.source for left_out in splits.skipped] == ["a/midi_score.mid"]
+    assert len({piece.group for piece in (*splits.train, *splits.validation, *splits.test)}) == 24
+
+
+def test_a_score_with_the_notes_of_another_file_makes_a_work_of_its_folder(tmp_path: Path, quiet: Quiet) -> None:
+    for at in range(24):
+        write(tmp_path / "abc"[at // 8] / f"{at:02}.mid", melody(at))
+    write(tmp_path / "a" / "midi_score.mid", melody(0))
+    splits = Folder().load(tmp_path, quiet)
+    assert [left_out.source for left_out in splits.skipped] == ["a/midi_score.mid"]
+    assert len({piece.group for piece in (*splits.train, *splits.validation, *splits.test)}) == 24 - 8 + 1
+
+
 def scattered(seed: int, n: int) -> Notes:
     pitch = np.random.default_rng([seed, 3]).integers(30, 100, n)
     return Notes.from_columns(np.arange(n) * 0.2, np.full(n, 0.1), pitch, np.full(n, 80))
