@@ -41,8 +41,8 @@ PASSAGE, LOOP = 8, 4
 #: those in the same order lie in half of this many equal parts of the shorter piece.
 STOCK, STOCK_SHARE, MOSTLY, PARTS = 20, 0.02, 0.5, 16
 
-#: Pieces with parts in another that make it a medley.
-MEDLEY = 4
+#: Pieces with parts in another that make it a medley, and fewest if these are most of the pieces: fewer may be its excerpts.
+MEDLEY, EXCERPTS = 4, 8
 
 #: Seconds between the notes of one chord, at most: hands don't strike at once.
 CHORD = 0.03
@@ -203,7 +203,8 @@ def _parts(notes: Notes, piece: Hashes, others: Sequence[Hashes]) -> int:
 
     One with hardly a pattern of the others' counts wherever it lies: a collage may take turns between all that it quotes.
 
-    Excerpts that leave most of the piece out don't count: an album goes on with other music, a work with its own.
+    A few excerpts that leave most of the piece out don't count: an album goes on with other music, a work with its own. Of many,
+    nothing says that they are of one work, and without the piece they have nothing in common.
 
     Mostly, because several may share a figure, which comes first in one place. Places are near if their patterns may have a note
     in common: a copy without some notes lies everywhere, with gaps between, and has patterns in common with other copies.
@@ -214,8 +215,9 @@ def _parts(notes: Notes, piece: Hashes, others: Sequence[Hashes]) -> int:
     known = np.zeros(len(piece), np.bool_)
     number = 0
     commons = [_common(piece, other) for other in others]
-    if 2 * len(_distinct(np.concatenate(commons))) < len(piece):
-        commons = [common for common, other in zip(commons, others, strict=True) if 2 * len(common) <= len(other)]
+    quotes = [common for common, other in zip(commons, others, strict=True) if 2 * len(common) <= len(other)]
+    if len(commons) - len(quotes) < EXCERPTS and 2 * len(_distinct(np.concatenate(commons))) < len(piece):
+        commons = quotes
     for common in sorted(commons, key=lambda common: (len(common), int(common.sum()))):
         at = np.searchsorted(piece, common)
         places = first[at] + LENGTH

@@ -281,6 +281,13 @@ def test_a_collage_that_takes_turns_between_its_quotes_costs_itself() -> None:
     assert alike_or_medley([*pieces, album(quotes, 25)]) == ([], [15])
 
 
+def test_a_longer_piece_around_an_album_costs_itself() -> None:
+    """The pieces are in it as excerpts of a work are: whole, and less than half of it."""
+    pieces = [scattered(at, 200) for at in range(24)]
+    around = Notes.concatenate([album(pieces, 200), scattered(100, 6_000).shifted(2_000)])
+    assert alike_or_medley([*pieces, around]) == ([], [24])
+
+
 def test_several_albums_of_the_same_pieces_cost_themselves() -> None:
     pieces = [melody(at) for at in range(24)]
     albums = [album([piece[first:] for piece in pieces], 34) for first in (0, 34, 68, 102)]
