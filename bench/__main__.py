@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+import threading
 import traceback
 from types import FrameType
 
@@ -15,7 +16,8 @@ def main() -> None:
         interrupted.append(number)
         signal.default_int_handler(number, frame)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, take)
     try:
         from bench.cli.app import main as run

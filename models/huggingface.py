@@ -201,8 +201,9 @@ class Model(bench.api.Model):
             if not self.verify(own, progress).differences:
                 return False
             known = json.loads((own / CHECKSUMS).read_bytes())
-            for path in _files(own):
-                if bench.api.file_sha256(path) != known.get(path.relative_to(own).as_posix()):
+            for path in _files(own):  # those that it doesn't know are the user's, such as a tokenizer
+                name = path.relative_to(own).as_posix()
+                if name in known and bench.api.file_sha256(path) != known[name]:
                     path.unlink()
         (own / CHECKSUMS).unlink(missing_ok=True)
         return True

@@ -263,12 +263,14 @@ model.fetch(cache, quiet)
 folder = model.find([cache])
 print(model.verify(folder, quiet).differences, sorted(path.name for path in folder.glob("*.*")))
 weights = folder / "model.safetensors"
-before = weights.stat()
+before, own = weights.stat(), folder / "my-notes.txt"
+own.write_text("the user's")
 weights.write_bytes(weights.read_bytes()[:-1] + b"x")
 os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))  # rot changes no time
 print(model.verify(folder, quiet).differences)
 model.fetch(cache, quiet)
 print(model.verify(folder, quiet).differences)
+assert own.read_text() == "the user's"
 model.fetch.__globals__["_download"] = None  # as without a network
 model.fetch(cache, quiet)
 print(model.verify(folder, quiet).differences)
