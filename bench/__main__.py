@@ -17,18 +17,26 @@ def main() -> None:
         signal.default_int_handler(number, frame)
 
     main_thread = threading.current_thread() is threading.main_thread()
-    if main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    ours = main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
         signal.signal(signal.SIGINT, take)
+    try:
+        _load_and_run(interrupted)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        if ours:  # as a caller in a notebook had it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _load_and_run(interrupted: list[int]) -> None:
     try:
         from bench.cli.app import main as run
     except KeyboardInterrupt:
-        sys.exit(130)
+        raise
     except BaseException as error:  # of any library, whatever it is
         sys.exit(130 if interrupted else _failed(error))
-    try:
-        run(interrupted)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(interrupted)
 
 
 def _failed(error: BaseException) -> int:

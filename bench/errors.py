@@ -186,6 +186,20 @@ def machine_error(error: OSError | MemoryError) -> MachineError:
     return MachineError(f"{error.filename}: {reason}." if error.filename else f"{reason}.", again)
 
 
+def is_of_a_library(error: BaseException | None) -> bool:
+    """Whether a library raised an error, or one that is put in words: after a signal, it may have made it of that.
+
+    Examples
+    --------
+    >>> refused, told = MachineError("No network."), PluginError("importing 'mine' failed")
+    >>> told.__cause__ = ImportError("initialization failed")
+    >>> is_of_a_library(ImportError()), is_of_a_library(told), is_of_a_library(refused), is_of_a_library(OSError())
+    (True, True, False, False)
+    """
+    raised = error.__cause__ if isinstance(error, BenchError) else error
+    return isinstance(raised, Exception) and not isinstance(raised, BenchError | OSError | MemoryError)
+
+
 def import_refused(error: BaseException, what: str) -> MachineError | None:
     """Make the error for an import that the system refused memory for; None if it failed for any other reason.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.errors import BenchError, StoppedError, UsageError, refusal
+from bench.errors import StoppedError, UsageError, is_of_a_library, refusal
 from bench.runner.events import LAST_TURNS, EventReader
 from bench.storage.files import write_json
 from bench.system.disk import open_log
@@ -61,7 +61,7 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         # A library that is being loaded may make an ImportError of a StoppedError.
-        if self.received and isinstance(error, Exception) and not isinstance(error, BenchError | OSError | MemoryError):
+        if self.received and is_of_a_library(error):
             raise StoppedError(self.received[0]) from error
 
     def _take(self, number: int, frame: FrameType | None) -> None:

@@ -277,15 +277,21 @@ def test_70_is_a_bug(folder: Path) -> None:
     assert "bench has a bug: ZeroDivisionError" in done.stderr
 
 
+@pytest.mark.parametrize("told", ["contextlib.nullcontext", "in_words"])
 @pytest.mark.parametrize("within", ["contextlib.nullcontext", "processes.Signals"])
-def test_130_is_ctrl_c_of_which_a_library_makes_another_error(folder: Path, within: str) -> None:
-    """A part of matplotlib that is being loaded answers with "ImportError: initialization failed"."""
+def test_130_is_ctrl_c_of_which_a_library_makes_another_error(folder: Path, within: str, told: str) -> None:
+    """A part of matplotlib that is being loaded answers with "ImportError: initialization failed"; a plug-in may load it."""
     program = f"""
 import contextlib, os, signal
 from bench.cli import show
+from bench.errors import PluginError
 from bench.runner import processes
+@contextlib.contextmanager
+def in_words():
+    try: yield
+    except Exception as error: raise PluginError("importing the model 'mine' failed") from error
 def find(*_):
-    with {within}():
+    with {within}(), {told}():
         try: os.kill(os.getpid(), signal.SIGINT)
         except BaseException: raise ImportError("initialization failed")
 show.find_run = find
