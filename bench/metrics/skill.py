@@ -56,4 +56,4 @@ def by_piece(distance: Mapping[int, float], median: Mapping[int, float]) -> tupl
     weights = {piece: max(median[piece], LEAST) for piece in sorted(distance.keys() & median.keys())}
     if not any(median[piece] > 0 for piece in weights):
         return {}, {}
-    return {piece: 1 - distance[piece] / weight for piece, weight in weights.items()}, weights
+    return {piece: (median[piece] - distance[piece]) / weight for piece, weight in weights.items()}, weights

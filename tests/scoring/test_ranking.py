@@ -366,8 +366,8 @@ def test_skill_counts_what_a_constant_hits() -> None:
     """1 - mean distance / mean distance of the median row, on all pieces: those that the constant hits are no easier to miss."""
     constant = row("median", [np.array([0.0, 0.0, 4.0, 8.0, 0.0, 6.0, 12.0])], "reference")
     model = row("lstm", [np.array([1.0, 5.0, 2.0, 4.0, 9.0, 3.0, 6.0]), np.array([1.0, 5.0, 2.0, 5.0, 9.0, 3.0, 8.0])])
-    _, scored = with_skill([constant, model])
-    cell = scored.cells["pitch_skill"]
+    own, cell = (scored.cells["pitch_skill"] for scored in with_skill([constant, model]))
+    assert (own.value, {skill for seed in own.by_seed.values() for skill in seed.values()}) == (0.0, {0.0})
     assert cell.value == pytest.approx(1 - (30 + 33) / 2 / 30)
     assert cell.pieces == 7
     interval, over = cell.interval, cell.over

@@ -63,6 +63,12 @@ def test_equal_values_of_other_numbers_of_trainings_differ_in_nothing(
     assert not c.interval.excludes(0.0)
 
 
+def test_a_rounding_error_wins_nothing() -> None:
+    one, other = ({seed: {0: value, 1: 5.0} for seed in range(3)} for value in (0.3, 0.1 + 0.2))
+    (c,) = stats.compare_all({"one": Values(one), "other": Values(other)}, [("one", "other")], "lower")
+    assert (c.wins, c.pairings) == (4.5, 9)
+
+
 def test_a_small_difference_is_no_rounding_error() -> None:
     rng = np.random.default_rng(3)
     one = {piece: float(value) for piece, value in enumerate(rng.normal(9, 1, 50))}
