@@ -395,7 +395,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], dic
         with h5py.File(io.BytesIO(content), "r") as file:
             # No attributes: a few bytes of one may stand for any number of texts.
             groups = _groups(file, len(content))
-            values = json.loads(groups.pop(_VALUES)[""].tobytes()[:MOST_VALUES])
+            values = json.loads(groups.pop(_VALUES)[""].tobytes()[:MOST_VALUES]) if _VALUES in groups else None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if getattr(error, "errno", None) is not None:  # the system refuses: the checkpoint may be fine
             raise

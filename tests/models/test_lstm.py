@@ -494,6 +494,17 @@ def test_other_values_of_a_checkpoint_are_refused(tmp_path: Path, text: bytes) -
         fast.read_checkpoint(path)
 
 
+def test_a_checkpoint_of_the_first_format_is_named_as_such(tmp_path: Path) -> None:
+    """Its plain values are attributes."""
+    path, memory = tmp_path / "checkpoint.h5", io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs.update(format=1, epoch=3)
+        file["weights/kernel"] = np.zeros(3)
+    write_sealed(path, memory.getvalue())
+    with pytest.raises(TrialError, match=f"another checkpoint format than this version reads, {fast.FORMAT}"):
+        fast.read_checkpoint(path)
+
+
 @pytest.mark.training
 def test_a_checkpoint_that_is_damaged_or_of_another_format_is_refused(straight: tuple[object, Path], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.h5"
