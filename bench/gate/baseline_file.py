@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UsageError, refusal
 from bench.gate.baseline import Baseline, Series, System
 from bench.metrics.metric import MOST
-from bench.storage.files import write_named_data, write_named_text
+from bench.storage.files import check_size, write_named_data, write_named_text
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RECORD, read_file
 
@@ -104,6 +104,10 @@ def parse(data: bytes, path: Path | str) -> Baseline:
     """
     replace = f"Take it again from a finished run: bench baseline RUN --file {path} --force."
     other = "Take one from a finished run, in another file: bench baseline RUN --file baseline.json."
+    try:
+        check_size(data, MOST_RECORD)
+    except ValueError as error:
+        raise UsageError(f"{path} is no baseline: {error}.", other) from error
     version = _VERSION.search(data)
     if version is None:
         raise UsageError(f"{path} is no baseline.", other)

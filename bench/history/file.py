@@ -14,7 +14,7 @@ from bench.errors import UsageError, refusal
 from bench.gate.baseline_file import save
 from bench.history.entry import FORMAT, Entry
 from bench.metrics.metric import MOST
-from bench.storage.files import hold
+from bench.storage.files import check_size, hold
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RESULT, exists, read_file, write_named_file
 
@@ -87,7 +87,11 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
 
 def _data(path: Path) -> bytes:
     try:
-        return read_file(Path(os.path.realpath(path)), MOST_RESULT)
+        data = read_file(Path(os.path.realpath(path)), MOST_RESULT)
+        check_size(data, MOST_RESULT)
+        return data
+    except ValueError as error:
+        raise UsageError(f"{path} is no history: {error}.") from error
     except OSError as error:
         hint = f"Begin one: bench history add RUN --file {path}." if isinstance(error, FileNotFoundError) else ""
         raise refusal(error, UsageError(f"The history {path} can't be read: {error.strerror or error}.", hint)) from error

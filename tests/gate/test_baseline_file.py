@@ -176,6 +176,11 @@ class TestWriting:
             read(tmp_path / "b.json")
 
 
+def test_more_values_than_fit_are_refused_before_any_is_made(tmp_path):
+    at = tmp_path / "b.json"
+    assert "has about 4,200,000 values" in refusal(at, b"0," * 4_200_000).message
+
+
 def test_characters_that_can_not_be_shown_are_kept(tmp_path):
     strange = run(**{"l\ue000": system(pitch_distance=flat(10.0, 2))})
     write(tmp_path / "b.json", strange)

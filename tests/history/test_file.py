@@ -117,6 +117,12 @@ def test_another_format_and_a_metric_without_seeds(tmp_path: Path) -> None:
         read(path)
 
 
+def test_more_values_than_fit_are_refused_before_any_is_made(tmp_path: Path) -> None:
+    (tmp_path / "h.jsonl").write_bytes(b"0," * 17_000_000)
+    with pytest.raises(UsageError, match="is no history: it has about 17,000,000 values, and may have 16,777,216 at most"):
+        read(tmp_path / "h.jsonl")
+
+
 def test_places_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be read") as refused:
         read(tmp_path / "none.jsonl")
