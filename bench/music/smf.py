@@ -9,10 +9,9 @@ Source: The Complete MIDI 1.0 Detailed Specification, MIDI Manufacturers Associa
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
-from collections import defaultdict, deque
+from array import array
+from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -301,55 +300,102 @@ def silenced(raw: bytes, programs: Container[int]) -> bytes | None:
     spans = tracks(raw)
     if len(spans) < 2 or not _may_share(raw, spans):
         return None
-    # By track (or None for all), and by port and channel in one number.
-    changes: dict[tuple[int | None, int], list[tuple[int, int]]] = defaultdict(list)
-    strikes: list[_Strike] = []
-    sounding: dict[tuple[int, int, int], deque[_Strike]] = defaultdict(deque)  # by track, channel without its port, and pitch
+    struck, changes = _struck(raw, spans)
+    if not len(changes.when):
+        return None
+    own = _applying(struck.when, changes.when, changes.program)
+    shared = _applying(struck.when & _ANY_TRACK, changes.when & _ANY_TRACK, changes.program)
+    if ((own >= 0) | (shared < 0)).all():
+        return None
+    program = np.where(own >= 0, own, np.maximum(shared, 0))
+    mute = ~np.array([number in programs for number in range(256)])[program]
+    content = np.frombuffer(raw, np.uint8).copy()
+    # A velocity of 0 alone would end another note of that pitch, and so would the end that is left.
+    pitch = _idle(struck, content[struck.begin])[mute]
+    begin, end = struck.begin[mute], struck.end[mute]
+    content[begin], content[begin + 1] = pitch, 0
+    content[end[end > 0]] = pitch[end > 0]
+    return content.tobytes()
+
+
+#: Bits of a tick, and of a channel with its port, in a number that orders events by track, channel and tick.
+_TICK, _CHANNEL = 31, 12
+
+#: What such a number has for events of any track.
+_ANY_TRACK = (1 << _TICK + _CHANNEL) - 1
+
+
+class _Struck(NamedTuple):
+    """Notes: of each its track, channel and tick in one number, and where its data begin, and those of its end, if it has one."""
+
+    when: NDArray[np.int64]
+    begin: NDArray[np.uint32]
+    end: NDArray[np.uint32]
+
+
+class _Changes(NamedTuple):
+    """Changes of program, in the order of the file; `when` as of notes."""
+
+    when: NDArray[np.int64]
+    program: NDArray[np.uint8]
+
+
+def _struck(raw: bytes, spans: Sequence[Span]) -> tuple[_Struck, _Changes]:
+    """Find notes and changes of program. Three bytes of a file may be one of them, so each takes hardly more."""
+    when, begin, end, after = array("q"), array("I"), array("I"), array("I")
+    change, program = array("q"), bytearray()
+    # By track, channel without its port, and pitch: the note that ends next, and the last one. Each names the one after it.
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
     for track, span in enumerate(spans):
         port = 0
         for event in events(raw, span):
-            channel = port << 4 | event.status & 0xF
+            kind, channel = event.status >> 4, event.status & 0xF
+            now = (track << 8 | port) << 4 | channel
             if event.kind == PORT and event.size:
                 port = raw[event.data]
-            elif event.status >> 4 == PROGRAM_CHANGE:
-                changes[track, channel].append((event.tick, raw[event.data]))
-                changes[None, channel].append((event.tick, raw[event.data]))
-            elif event.status >> 4 in (NOTE_ON, NOTE_OFF):
-                waiting = sounding[track, event.status & 0xF, raw[event.data]]
-                if event.status >> 4 == NOTE_ON and raw[event.data + 1]:
-                    strikes.append(_Strike(track, channel, event.tick, event.data))
-                    waiting.append(strikes[-1])
-                elif waiting:  # the first one ends, as for the parser
-                    waiting.popleft().end = event.data
-    if all((each.track, each.channel) in changes or (None, each.channel) not in changes for each in strikes):
-        return None
-    for several in changes.values():
-        several.sort(key=lambda change: change[0])
-    content = bytearray(raw)
-    idle: dict[tuple[int, int], set[int]] = defaultdict(lambda: set(range(128)))
-    for each in strikes:
-        idle[each.track, each.channel & 0xF].discard(raw[each.begin])
-    for each in strikes:
-        applying = changes.get((each.track, each.channel)) or changes.get((None, each.channel)) or []
-        last = bisect_right(applying, each.tick, key=lambda change: change[0]) - 1
-        if (applying[last][1] if last >= 0 else 0) not in programs:
-            # A velocity of 0 alone would end another note of that pitch, and so would the end that is left.
-            pitch = next(iter(idle[each.track, each.channel & 0xF]), raw[each.begin])
-            content[each.begin], content[each.begin + 1] = pitch, 0
-            if each.end is not None:
-                content[each.end] = pitch
-    return bytes(content)
+            elif kind == PROGRAM_CHANGE:
+                change.append(now << _TICK | event.tick)
+                program.append(raw[event.data])
+            elif kind in (NOTE_ON, NOTE_OFF):
+                key = (track << 4 | channel) << 8 | raw[event.data]
+                if kind == NOTE_ON and raw[event.data + 1]:
+                    number = len(begin)
+                    if key in first:
+                        after[last[key]] = number
+                    else:
+                        first[key] = number
+                    last[key] = number
+                    when.append(now << _TICK | event.tick)
+                    begin.append(event.data)
+                    end.append(0)
+                    after.append(0)
+                elif key in first:  # the first one ends, as for the parser
+                    number = first.pop(key)
+                    end[number] = event.data
+                    if after[number]:
+                        first[key] = after[number]
+    return _Struck(np.array(when), np.array(begin), np.array(end)), _Changes(np.array(change), np.frombuffer(program, np.uint8))
 
 
-@dataclass(slots=True)
-class _Strike:
-    """A note's track, channel with the port, and onset; where its data begin, and those of its end, if it has one."""
+def _applying(notes: NDArray[np.int64], changes: NDArray[np.int64], program: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Find the program of each note: 0 before the first change on its channel, -1 where there is none."""
+    order = np.argsort(changes, kind="stable")  # of several at one tick the last applies
+    changes = changes[order]
+    at = np.searchsorted(changes, notes, side="right") - 1
+    set_before = (at >= 0) & (changes[at] >> _TICK == notes >> _TICK)
+    set_at_all = np.isin(notes >> _TICK, np.unique(changes >> _TICK))
+    return np.where(set_before, program[order][at].astype(np.int16), np.where(set_at_all, 0, -1).astype(np.int16))
 
-    track: int
-    channel: int
-    tick: int
-    begin: int
-    end: int | None = None
+
+def _idle(struck: _Struck, pitch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Find for each note the lowest pitch that its track never plays on its channel; its own where it plays all."""
+    _, part = np.unique(struck.when >> _TICK + _CHANNEL << 4 | struck.when >> _TICK & 0xF, return_inverse=True)
+    played = np.zeros((part.max() + 1, 256), np.bool_)
+    played[part, pitch] = True
+    played[:, 128] = False  # no pitch
+    lowest = played[:, :129].argmin(1).astype(np.uint8)[part]
+    return np.where(lowest < 128, lowest, pitch)
 
 
 def may_control(raw: bytes) -> bool:
@@ -419,7 +465,7 @@ def parts(raw: bytes, controller: int) -> Iterator[Part]:
             played = bytes(own.played)
             content = b"".join((_delta(0), bytes([META, TRACK_NAME]), _delta(len(name)), name, played, b"\0\xff\x2f\0"))
             header = BEGINNING + struct.pack(">HH", 1, 1) + raw[12:HEADER] + b"MTrk" + struct.pack(">I", len(content))
-            time, value = np.array(own.controls, np.int64).reshape(-1, 2).T
+            time, value = np.array(own.controls).reshape(-1, 2).T
             yield Part(header + content, port, channel, own.program, own.plays, time, value)
 
 
@@ -428,7 +474,7 @@ class _Gathered:
 
     def __init__(self) -> None:
         self.played = bytearray()
-        self.controls: list[tuple[int, int]] = []
+        self.controls = array("q")  # ticks and values in turn
         self.program: int | None = None
         self.plays = False
         self._tick = 0
@@ -437,7 +483,7 @@ class _Gathered:
         kind = event.status >> 4
         if kind == CONTROL_CHANGE:
             if raw[event.data] == controller:
-                self.controls.append((event.tick, raw[event.data + 1]))
+                self.controls.extend((event.tick, raw[event.data + 1]))
             return
         if kind == PROGRAM_CHANGE and self.program is None:
             self.program = raw[event.data]

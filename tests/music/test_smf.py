@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench.errors import DataError
 from bench.music import smf
 from bench.music.midi import MOST_BYTES, read_midi
+from bench.system.memory import memory_limited
 
 from .test_midi import chunk, midi, off, on, program, tempo
 
@@ -221,6 +222,27 @@ def test_no_small_file_takes_long(raw: bytes, pedal: bool) -> None:
     with contextlib.suppress(DataError):
         read_midi(raw, range(8), pedal=pedal)
     assert time.process_time() - start < 5
+
+
+ENDS = [(0, off(pitch, channel)) for channel in range(16) for pitch in range(128)]
+
+
+@pytest.mark.parametrize(
+    ("tracks", "pedal"),
+    [
+        ([[(0, program(0))], NOTE, *[ENDS] * 256], False),
+        ([[(0, program(0))], NOTE * 180_000], False),
+        ([[(0, program(0)), (1, program(1))] * 250_000, NOTE], False),
+        ([[(0, program(0)), *NOTE, *[(1, bytes([0xB0, 64, value])) for value in (0, 127)] * 180_000]], True),
+    ],
+    ids=["ends of notes that never begin", "notes", "changes of program", "a restless pedal"],
+)
+def test_no_small_file_takes_much_memory(tracks: list[list[tuple[int, bytes]]], pedal: bool) -> None:
+    """Of 16 MiB, the first took 4.3 GB, for which a system ended the process that read it."""
+    raw = midi(*tracks)
+    assert len(raw) < 3 << 20
+    with memory_limited(120 << 20):
+        assert len(read_midi(raw, range(8), pedal=pedal)) > 0
 
 
 def test_each_event_is_looked_at_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
