@@ -17,7 +17,9 @@ from bench.errors import DataError, MachineError, machine_error
 from bench.music import midi
 from bench.music.notes import COLUMNS, Notes
 
-#: Seconds for one file. Common ones take milliseconds; the strangest of 16 MiB, the largest that are read, half a minute.
+#: Seconds of the processor's time for one file: one that is read while all is stopped (`docker pause`, a cluster's suspend), or on a
+#: machine that others use too, isn't blamed. Common ones take milliseconds; the strangest of 16 MiB, the largest that are read, half
+#: a minute.
 PATIENCE = 60.0
 
 Request = tuple[bytes, Container[int] | None, Container[str] | None, bool]
@@ -26,8 +28,8 @@ Request = tuple[bytes, Container[int] | None, Container[str] | None, bool]
 def death(exit_code: int | None) -> DataError | MachineError:
     """Make the error for a process that ended while it read a file: the file's, or the machine's if that ended it."""
     code = -(exit_code or 0)
-    if code == signal.SIGALRM:
-        return DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s)")
+    if code == signal.SIGPROF:
+        return DataError(f"the parser hangs on it (ended after {PATIENCE:.0f} s of the processor's time)")
     if code == signal.SIGKILL:  # no file of 16 MiB needs so much: the system ends a process where it lacks memory
         return machine_error(MemoryError("reading MIDI"))
     if code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # someone ended it: this says nothing of the file
@@ -101,11 +103,11 @@ def safe_path() -> Iterator[None]:
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Let SIGALRM end this process if one file takes longer than :data:`PATIENCE`. Call it in the main thread.
+    """Let SIGPROF end this process if one file takes longer than :data:`PATIENCE`. Call it in the main thread.
 
     The system's own action needs no interpreter, which waits for the parser. Ctrl-C and timeouts are the parent's, which kills.
     """
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     midi._apart = _parse_in_time
     try:
         yield
@@ -114,11 +116,11 @@ def limited() -> Iterator[None]:
 
 
 def _parse_in_time(raw: bytes, programs: Container[int] | None, names: Container[str] | None, pedal: bool) -> Notes:
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     try:
         return midi.parse(raw, programs, names, pedal)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 @contextlib.contextmanager

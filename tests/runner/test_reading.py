@@ -279,14 +279,19 @@ def test_small_parts_are_joined_in_time(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(parts(tmp_path)) == 2
 
 
-def test_a_file_that_the_parser_dies_on_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = fill(tmp_path / "music")
-    for name, text in (("00a", b"DIE"), ("05a", b"HANG"), ("05b", b"DIE again"), ("99", b"GROW")):
-        (tmp_path / "music" / f"{name}.mid").write_bytes(named(text, 50))
+@pytest.fixture
+def dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = tmp_path / "parser" / "symusic" / "__init__.py"
     parser.parent.mkdir(parents=True)
     parser.write_text(DYING_PARSER)
     monkeypatch.syspath_prepend(parser.parents[1])
+
+
+@pytest.mark.usefixtures("dying")
+def test_a_file_that_the_parser_dies_on_costs_itself(tmp_path: Path) -> None:
+    paths = fill(tmp_path / "music")
+    for name, text in (("00a", b"DIE"), ("05a", b"HANG"), ("05b", b"DIE again"), ("99", b"GROW")):
+        (tmp_path / "music" / f"{name}.mid").write_bytes(named(text, 50))
     every = sorted((tmp_path / "music").iterdir())
     readings = read(every, tmp_path)
     assert [r for path, r in zip(every, readings, strict=True) if path in paths] == alone(paths)
@@ -299,13 +304,21 @@ def test_a_file_that_the_parser_dies_on_costs_itself(tmp_path: Path, monkeypatch
     assert "MemoryError" in said[3]
 
 
-def test_a_machine_without_memory_leaves_no_file_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("dying")
+def test_a_file_that_is_read_while_all_is_stopped_costs_nothing(tmp_path: Path) -> None:
+    """As by `docker pause`: it was left out as one on which the parser hangs, and the corpus was kept without it."""
+    paths = fill(tmp_path / "music")
+    for name in ("05a", "99"):
+        (tmp_path / "music" / f"{name}.mid").write_bytes(named(b"PAUSE", 50))
+    every = sorted((tmp_path / "music").iterdir())
+    assert len(every) == len(paths) + 2
+    assert [reading[-1] for reading in read(every, tmp_path)] == ["None"] * len(every)
+
+
+@pytest.mark.usefixtures("dying")
+def test_a_machine_without_memory_leaves_no_file_out(tmp_path: Path) -> None:
     fill(tmp_path / "music")
     (tmp_path / "music" / "05a.mid").write_bytes(named(b"CROWD", 50))
-    parser = tmp_path / "parser" / "symusic" / "__init__.py"
-    parser.parent.mkdir(parents=True)
-    parser.write_text(DYING_PARSER)
-    monkeypatch.syspath_prepend(parser.parents[1])
     with pytest.raises(MachineError, match="memory"):
         read(sorted((tmp_path / "music").iterdir()), tmp_path)
 
