@@ -17,9 +17,9 @@ from bench.errors import DataError, MachineError, machine_error
 from bench.music import midi
 from bench.music.notes import COLUMNS, Notes
 
-#: Seconds of the processor's time for one file: one that is read while all is stopped (`docker pause`, a cluster's suspend), or on a
-#: machine that others use too, isn't blamed. Common ones take milliseconds; the strangest of 16 MiB, the largest that are read, half
-#: a minute.
+#: Seconds of the processor's time for one file: one that is read while all is stopped (`docker pause`, a queue's suspend), or on
+#: a machine that others use too, isn't blamed. Common ones take milliseconds; the strangest of 16 MiB, the largest that are read,
+#: half a minute.
 PATIENCE = 60.0
 
 Request = tuple[bytes, Container[int] | None, Container[str] | None, bool]

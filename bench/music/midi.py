@@ -34,6 +34,9 @@ DEFAULT_TEMPO = 500_000
 #: Seconds up to which different ticks are different numbers, however fast the tempo.
 DISTINCT = 1e4
 
+#: Tempos that symusic sorts by their ticks without changing the order of those at one tick; of more it may.
+SORTED_STABLY = 16
+
 #: Bytes of a file at most; a MIDI file of an hour has far fewer.
 MOST_BYTES = 16 << 20
 
@@ -175,12 +178,19 @@ def parse(raw: bytes, programs: Container[int] | None = None, names: Container[s
         return [t for t in pitched if programs is None or t.program in programs]
 
     if pedal:
-        return notes_of(score, _held(content, score.tracks, choose))
-    return notes_of(score, [t.notes.numpy() for t in choose(score.tracks)])
+        return notes_of(score, _held(content, score.tracks, choose), content)
+    return notes_of(score, [t.notes.numpy() for t in choose(score.tracks)], content)
 
 
-def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
-    """Merge columns of tracks, in ticks of a symusic score, into notes in seconds by the score's tempo map.
+def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]], content: bytes | None = None) -> Notes:
+    """Merge columns of tracks, in ticks of a symusic score, into notes in seconds by its tempo map.
+
+    Parameters
+    ----------
+    score : symusic.Score
+    tracks : list of dict
+    content : bytes, optional
+        The file that it was read from, which says in which order tempos of one tick are; by default the score does.
 
     Raises
     ------
@@ -200,7 +210,7 @@ def notes_of(score: Any, tracks: list[dict[str, NDArray[Any]]]) -> Notes:
         time, duration, pitch, velocity = time[by], duration[by], pitch[by], velocity[by]
     if score.ticks_per_quarter <= 0 or (len(time) and time[0] < 0):
         raise DataError("not a MIDI file that can be used (it has negative times or no time base)")
-    onset, length = _seconds(score, time, duration)
+    onset, length = _seconds(score, time, duration, content)
     if len(onset) and (end := max(onset[-1], length.max())) > DISTINCT:
         if end >= LONGEST:
             raise DataError(f"it has a note that begins after, or lasts, {LONGEST:,.0f} s or more")
@@ -283,7 +293,9 @@ def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
     return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
 
-def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _seconds(
+    score: Any, time: NDArray[Any], duration: NDArray[Any], content: bytes | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Convert ticks to onset and length in seconds by the file's tempo map. The shortest length is above 0 at any onset."""
     tempos = score.tempos.numpy()
     at, per_quarter = tempos["time"], tempos["mspq"].astype(np.float64)
@@ -292,6 +304,8 @@ def _seconds(score: Any, time: NDArray[Any], duration: NDArray[Any]) -> tuple[ND
     if len(at) <= 1 and (len(at) == 0 or at[0] == 0):
         tick = (per_quarter[0] if len(at) else DEFAULT_TEMPO) * 1e-6 / score.ticks_per_quarter
         return time * tick, duration * tick
+    if content is not None and len(at) > SORTED_STABLY and ((at[1:] == at[:-1]) & (per_quarter[1:] != per_quarter[:-1])).any():
+        at, per_quarter = np.array(list(smf.tempos(content)), np.float64).T
     order = np.argsort(at, kind="stable")
     at, per_quarter = at[order].astype(np.int64), per_quarter[order]
     if at[0] > 0:

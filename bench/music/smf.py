@@ -398,6 +398,14 @@ def _idle(struck: _Struck, pitch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(lowest < 128, lowest, pitch)
 
 
+def tempos(raw: bytes) -> Iterator[tuple[int, int]]:
+    """Iterate over ticks and microseconds of a quarter note of all tempos, in the order of the file."""
+    for span in tracks(raw):
+        for event in events(raw, span):
+            if event.kind == TEMPO:
+                yield event.tick, int.from_bytes(raw[event.data : event.data + event.size], "big")
+
+
 def may_control(raw: bytes) -> bool:
     """Whether a track may have events of a controller: any byte counts that could begin one."""
     return bool((np.frombuffer(raw, np.uint8) >> 4 == CONTROL_CHANGE).any())

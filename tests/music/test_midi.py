@@ -71,6 +71,30 @@ def test_tempo_changes() -> None:
     assert notes.duration.tolist() == pytest.approx([0.75, 1.0], abs=1e-12)
 
 
+@pytest.mark.parametrize("number", [3, 16, 17, 23, 24, 60, 300])
+@pytest.mark.parametrize("tracks", [1, 3])
+def test_of_many_tempos_at_one_tick_the_last_applies_too(number: int, tracks: int) -> None:
+    """The parser sorts tempos by their ticks, and where they are many changes the order of those at one tick."""
+    rng = np.random.default_rng(number)
+    wrong = 0
+    for _ in range(20):
+        ticks = np.sort(rng.integers(0, max(2, number // 2), number)) * 10
+        micros = rng.integers(100_000, 2_000_000, number)
+        track = rng.integers(0, tracks, number)
+        music = [
+            [(int(gap), tempo(int(m))) for gap, m in zip(np.diff(ticks[track == i], prepend=0), micros[track == i], strict=True)]
+            for i in range(tracks)
+        ]
+        last = int(ticks[-1])
+        order = np.lexsort((np.arange(number), track, ticks))
+        lasting = np.full(last, 500_000.0)
+        for tick, m in zip(ticks[order], micros[order], strict=True):
+            lasting[tick:] = m
+        notes = read_midi(midi(*music, [(last, on(60, 64)), (480, off(60))]))
+        wrong += notes.onset[0] != pytest.approx(lasting.sum() * 1e-6 / 480)
+    assert wrong == 0
+
+
 def test_before_the_first_tempo_120_holds() -> None:
     notes = read_midi(midi([(0, on(60, 64)), (480, off(60)), (0, tempo(1_000_000)), (0, on(61, 64)), (480, off(61))]))
     assert notes.onset.tolist() == pytest.approx([0.0, 0.5])
