@@ -134,7 +134,7 @@ def _make_folder(folder: Path) -> None:
     """Make a folder and its missing parents, each of them as lasting as what is written into it."""
     if folder.is_dir():
         return
-    if folder.exists():
+    if folder.exists() and not folder.is_dir():  # looked at again: another process may have made it meanwhile
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)

@@ -211,3 +211,18 @@ def test_what_was_closed_is_regained_but_nothing_elsewhere(tmp_path: Path) -> No
     assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o500
     modes = {path.name: path.lstat().st_mode & 0o777 for path in (place, place / "closed", place / "closed" / "file", mine)}
     assert modes == {"trial": 0o700, "closed": 0o700, "file": 0o640, "mine": 0o444}
+
+
+def test_a_folder_that_another_process_makes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two readers that began together, one said of the new folder that it is none."""
+    folder, look = tmp_path / "new", Path.is_dir
+
+    def late(path: Path) -> bool:
+        found = look(path)
+        if path == folder and not found:
+            folder.mkdir()
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", late)
+    disk.write_file(folder / "file", b"content")
+    assert (folder / "file").read_bytes() == b"content"
