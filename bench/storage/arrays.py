@@ -178,17 +178,17 @@ def note_columns(parts: Sequence[Notes], prefix: str = "") -> dict[str, NDArray[
     return {prefix + name: column for name, column in columns.items()}
 
 
-def read_notes(arrays: Arrays, prefix: str = "") -> list[Notes]:
-    """Take the notes of all pieces, as views of four columns that are checked once.
+def read_notes(arrays: Arrays, prefix: str = "", *, pieces: int) -> list[Notes]:
+    """Take the notes of so many pieces, as views of four columns that are checked once.
 
     Raises
     ------
     ValueError
-        If the columns hold anything but sorted notes of complete pieces.
+        If the columns hold anything but sorted notes of so many complete pieces.
     """
     columns = {name: column(arrays, prefix + name, dtype) for name, dtype in NOTE_TYPES.items()}
     offsets = column(arrays, f"{prefix}offsets", np.int64)
-    check_offsets(offsets, len(columns["onset"]))
+    check_offsets(offsets, len(columns["onset"]), pieces)
     try:
         check_columns(**columns, starts=offsets[:-1])
     except DataError as error:

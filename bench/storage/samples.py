@@ -183,10 +183,10 @@ def read_samples(path: Path) -> Samples:
 
 
 def _samples(arrays: Arrays) -> Samples:
-    parts = read_notes(arrays)
     pieces, numbers = (column(arrays, name, np.int64) for name in ("piece_index", "sample_index"))
-    if not len(pieces) == len(numbers) == len(parts):
+    if len(pieces) != len(numbers):
         raise ValueError("its samples are not numbered")
+    parts = read_notes(arrays, pieces=len(pieces))
     if (pieces < 0).any() or (numbers < 0).any():
         raise ValueError("a piece or a sample has no number")
     return Samples(dict(zip(zip(pieces.tolist(), numbers.tolist(), strict=True), parts, strict=True)), *_likelihood(arrays))
@@ -291,8 +291,8 @@ def _targets(arrays: Arrays) -> Targets:
     check_values(facts.facts)
     if len(facts.pieces) > MOST_TARGETS:
         raise ValueError(f"it has more than {MOST_TARGETS:,} targets")
-    rows = zip(facts.pieces, read_notes(arrays, "prompt_"), read_notes(arrays, "target_"), strict=True)
-    targets = tuple(Target(*row) for row in rows)
+    prompts, continuations = (read_notes(arrays, prefix, pieces=len(facts.pieces)) for prefix in ("prompt_", "target_"))
+    targets = tuple(Target(*row) for row in zip(facts.pieces, prompts, continuations, strict=True))
     if not all(len(target.target) for target in targets):
         raise ValueError("a target has no notes")
     return Targets(targets, facts.test_pieces, facts.usable, facts.facts)
