@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline, take
@@ -51,12 +50,6 @@ class Run:
     def rows(self) -> dict[str, Row]:
         """Rows by system."""
         return {row.system: row for row in self.table.rows}
-
-    @cached_property
-    def constraints(self) -> list[dict[str, Any]]:
-        """Distinct harmonic constraints of its rows, whose chord plan the harmony columns of all rows are measured by."""
-        own = [row.harmony.model_dump(mode="json") for row in self.table.rows if row.harmony is not None]
-        return [harmony for i, harmony in enumerate(own) if harmony not in own[:i]]
 
     def machines(self, row: Row) -> frozenset[Machine]:
         """Kinds of machine that a row's trials ran on; where a trial doesn't say, its processor is that of the run."""

@@ -74,7 +74,8 @@ class System:
     kind : str
         ``model``, ``untrained`` or ``reference``.
     definition : dict
-        What the spec says of it: plug-in, hyperparameters, budget (without the timeout).
+        What the spec says of it: plug-in, hyperparameters, budget (without the timeout). Of another system's files also how many
+        samples a piece has, where not as many as in the spec.
     device : str
         ``cpu`` or ``cuda``.
     seeds : tuple of int
@@ -173,6 +174,12 @@ class Baseline:
     systems: dict[str, System]
 
     @property
+    def constraints(self) -> list[dict[str, Any]]:
+        """Distinct harmonic constraints of its rows, whose chord plan the harmony columns of all rows are measured by."""
+        own = [system.definition["harmony"] for system in self.systems.values() if "harmony" in system.definition]
+        return [harmony for i, harmony in enumerate(own) if harmony not in own[:i]]
+
+    @property
     def incomplete(self) -> dict[str, str]:
         """Rows with trials that failed or did not run, and the first reason."""
         return {name: f"seed {seed}: {why}" for name, s in self.systems.items() for seed, why in list(s.failed.items())[:1]}
@@ -223,11 +230,11 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
         },
         environment={**_environment(record.provenance, rows), "music": record.dataset.parsed[:16]},
         pieces=tuple(t.piece.id for t in targets.targets),
-        systems={row.system: _system(row) for row in rows},
+        systems={row.system: _system(row, spec["protocol"].get("samples")) for row in rows},
     )
 
 
-def _system(row: Row) -> System:
+def _system(row: Row, samples: int | None) -> System:
     metrics, undefined = {}, {}
     for name, metric in METRICS.items():
         if name in skill.OF:  # a function of the distance, which is judged itself
@@ -239,6 +246,7 @@ def _system(row: Row) -> System:
             undefined[metric.id] = series
     trial = row.trials[0].trial
     harmony = {} if row.harmony is None else {"harmony": row.harmony.model_dump(mode="json")}
+    others = {} if trial.protocol.samples == samples else {"samples": trial.protocol.samples}
     return System(
         kind=row.kind,
         definition={
@@ -246,6 +254,7 @@ def _system(row: Row) -> System:
             "params": dict(row.params),
             "budget": trial.budget.model_dump(mode="json", exclude={"timeout"}),
             **harmony,
+            **others,
         },
         device=trial.device,
         seeds=tuple(t.trial.seed for t in row.done),

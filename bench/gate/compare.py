@@ -63,10 +63,16 @@ def obstacles(before: Baseline, now: Baseline) -> list[str]:
     for name, new in now.systems.items():
         if name in before.systems:
             old = before.systems[name]
-            reasons += [f"{name}: {text}" for text in differences(old.definition, new.definition)]
+            defined = _with_samples(old, before), _with_samples(new, now)
+            reasons += [f"{name}: {text}" for text in differences(*defined)]
             reasons += [f"{name}: {text}" for text in differences({"kind": old.kind}, {"kind": new.kind})]
             reasons += [f"{name}: {text}" for text in differences({"device": old.device}, {"device": new.device})]
     return reasons
+
+
+def _with_samples(system: System, baseline: Baseline) -> dict[str, Any]:
+    samples = baseline.terms.get("protocol", {}).get("samples")
+    return system.definition if samples is None else {"samples": samples, **system.definition}
 
 
 def other_budget(old: System, new: System) -> str:
@@ -269,10 +275,13 @@ def pairs_of(
         threshold = thresholds[metric.name]
         if threshold is None or (metric.clocked and new.kind != "model"):
             continue
-        if metric.id in old.metrics and metric.id in new.metrics:
+        measured = metric.id in old.metrics, metric.id in new.metrics
+        if metric.group == "harmony" and any(measured) and before.constraints != now.constraints:
+            pairs.append(Pair(Verdict(name, metric, "not compared", reason="another chord plan")))
+        elif all(measured):
             own = (earlier or {}).get((name, metric.name), ())
             pairs.append(_pair(Verdict(name, metric, "same"), before, old, new, threshold, own))
-        elif metric.id in old.metrics or metric.id in new.metrics:
+        elif any(measured):
             pairs.append(Pair(_one_sided(name, metric, len(before.pieces), old, new)))
     return pairs
 

@@ -69,6 +69,9 @@ class EntryRow:
         one, and in lines of older versions.
     beyond_budget : bool
         Whether a training went on beyond the common budget; False in lines of older versions.
+    plan : str
+        Hash of the run's harmonic constraints, by which its harmony columns are measured; empty without any, and in lines of
+        older versions.
     """
 
     kind: str
@@ -79,6 +82,7 @@ class EntryRow:
     pretrained: bool = False
     likelihood: str = ""
     beyond_budget: bool = False
+    plan: str = ""
 
     @property
     def key(self) -> tuple[str, str, bool, bool]:
@@ -140,7 +144,7 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
     record, table = RunFolder(folder).read(), table or score_run(folder)
     baseline = take(folder, table)
     rows = {
-        row.system: _row(baseline.systems[row.system], record.plugins.get(row.model, ""), _machine_of(row, record))
+        row.system: _row(baseline, row.system, record.plugins.get(row.model, ""), _machine_of(row, record))
         for row in table.rows
         if row.done
     }
@@ -179,7 +183,7 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
         spec_hash=baseline.spec_hash,
         terms=_hash(baseline.terms),
         machine=_machine(environment),
-        rows={name: _row(system, "", machines[name]) for name, system in baseline.systems.items() if system.seeds},
+        rows={name: _row(baseline, name, "", machines[name]) for name, system in baseline.systems.items() if system.seeds},
     )
 
 
@@ -192,12 +196,23 @@ def _of_system(system: System, environment: Mapping[str, Any]) -> str:
     return ", ".join((_machine(own), *(plural(number, "thread") for number in threads)))
 
 
-def _row(system: System, code: str, machine: str) -> EntryRow:
+def _row(baseline: Baseline, name: str, code: str, machine: str) -> EntryRow:
+    system, constraints = baseline.systems[name], baseline.constraints
     definition = _hash([system.definition, system.device])
-    all_measured = ((name, _measured(series, system.pretrained)) for name, series in system.metrics.items())
-    metrics = {name: measured for name, measured in all_measured if measured is not None}
+    all_measured = ((metric, _measured(series, system.pretrained)) for metric, series in system.metrics.items())
+    metrics = {metric: measured for metric, measured in all_measured if measured is not None}
     likelihood = " ".join(map(str, (system.likelihood, *system.classes, *_predictions(system)))).strip()
-    return EntryRow(system.kind, definition, code, machine, metrics, system.pretrained, likelihood, system.beyond_budget)
+    return EntryRow(
+        system.kind,
+        definition,
+        code,
+        machine,
+        metrics,
+        system.pretrained,
+        likelihood,
+        system.beyond_budget,
+        plan=_hash(constraints) if constraints else "",
+    )
 
 
 def _predictions(system: System) -> Iterator[str]:
@@ -208,8 +223,10 @@ def _predictions(system: System) -> Iterator[str]:
             yield f"{sum(series.weights):.0f} {unit}s"
 
 
-def likelihood_of(metric: Metric, row: EntryRow) -> str:
-    """Return what of :attr:`EntryRow.likelihood` must be the same for values of a metric to compare; empty for nothing."""
+def condition_of(metric: Metric, row: EntryRow) -> str:
+    """Return what of a row's likelihood or plan must be the same for values of a metric to compare; empty for nothing."""
+    if metric.group == "harmony":
+        return row.plan
     if by_classes(metric.name) or metric.name in BY_UNIT.values():
         return row.likelihood
     return row.likelihood.partition(" ")[0] if metric.group == "prediction" else ""  # of all events, whatever their number

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench.gate.baseline import Baseline
 from bench.gate.compare import Earlier
-from bench.history.entry import Entry, likelihood_of
+from bench.history.entry import Entry, condition_of
 from bench.metrics import METRICS
 
 
@@ -60,7 +60,7 @@ def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline,
             for metric in METRICS.values():
                 if metric.better is None or metric.clocked or metric.machine_bound or metric.id not in other.metrics:
                     continue
-                if likelihood_of(metric, other) != likelihood_of(metric, row):
+                if condition_of(metric, other) != condition_of(metric, row):
                     continue
                 seeds = {seed: value for seed, value in other.metrics[metric.id].seeds.items() if seed not in used}
                 taken |= seeds.keys()

@@ -2,7 +2,8 @@
 
 Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, or trained
 beyond it, have series of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine,
-bits one for each kind of likelihood and set of classes, nats a frame or event one for each number of these.
+bits one for each kind of likelihood and set of classes, nats a frame or event one for each number of these, and what is measured
+by a chord plan one for each plan.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from functools import cached_property
 
 from bench.gate.baseline import group_of
 from bench.gate.compare import JUDGED
-from bench.history.entry import Entry, EntryRow, Measured, likelihood_of
+from bench.history.entry import Entry, EntryRow, Measured, condition_of
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
 
-#: What the values of a series have in common: terms, system, the row's key, metric, machine and likelihood.
+#: What the values of a series have in common: terms, system, the row's key, metric, machine, and likelihood or plan.
 _Key = tuple[str, str, tuple[str, str, bool, bool], str, str, str]
 
 
@@ -130,8 +131,7 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
-                        likelihood = likelihood_of(metric, row)
-                        key = (entry.terms, system, row.key, metric.name, machine, likelihood)
+                        key = (entry.terms, system, row.key, metric.name, machine, condition_of(metric, row))
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]
 

@@ -446,6 +446,30 @@ class TestTerms:
         assert judged.obstacles == (said,)
         assert (judged.exit_code, judged.verdicts) == (4, ())
 
+    def test_other_numbers_of_files_a_piece_are_not_comparable(self):
+        """Metrics of all samples together depend on how many they are: shared patterns went from 1.5 to 67 %, with p = 0.001."""
+        before = replace(RUN, terms={**RUN.terms, "protocol": {"notes": 128, "samples": 1}})
+        now = changed(before, "lstm", definition={**RUN.systems["lstm"].definition, "samples": 3})
+        assert judge(before, now).obstacles == ("lstm: samples is 3, was 1",)
+        assert judge(now, now).obstacles == ()
+
+    @pytest.mark.parametrize("other", [["IV"], None])
+    def test_what_another_chord_plan_measures_is_not_compared(self, other):
+        """The plan is that of the constrained rows; `real` has the same notes in both runs."""
+
+        def with_plan(name, degrees, tones):
+            real = system("reference", pitch_distance=flat(9.0), chord_tones=flat(tones))
+            bound = system(pitch_distance=flat(10.0))
+            harmony = {} if degrees is None else {"harmony": {"progression": degrees}}
+            return run(**{"real": real, name: replace(bound, definition={**bound.definition, **harmony})})
+
+        def judged(now):
+            verdicts = judge(with_plan("bound", ["I", "V"], 28.0), now, {"chord_tones": 2.0}).verdicts
+            return [(v.status, v.reason) for v in verdicts if (v.system, v.metric.name) == ("real", "chord_tones")]
+
+        assert judged(with_plan("renamed", ["I", "V"], 20.0)) == [("worse", "")]
+        assert judged(with_plan("renamed", other, 20.0)) == [("not compared", "another chord plan")]
+
     def test_another_environment_is_a_warning(self):
         judged = judge(RUN, replace(RUN, environment={"cpu": "Z80", "numpy": {"numpy": "3.0"}}))
         assert judged.warnings == (

@@ -149,6 +149,22 @@ def test_bits_over_other_classes_begin_a_series_of_their_own(folder: Path) -> No
     assert {name: length for name, length in lengths.items() if length != 4} == {name: 1, "seconds_to_target": 1}
 
 
+def test_what_another_chord_plan_measures_begins_a_series_of_its_own(folder: Path) -> None:
+    """The plan is that of other rows, whatever they are called; a row without one of its own is measured by it too."""
+    baseline = take(folder)
+    own = Series(28.0, "pieces", (0,), (0, 1), ((27.0, 29.0),))
+    system = replace(baseline.systems["lstm"], metrics={METRICS[name].id: own for name in ("chord_tones", "pitch_distance")})
+    rows = []
+    for name, degrees in (("bound", ["I", "V"]), ("renamed", ["I", "V"]), ("bound", ["IV"])):
+        constrained = replace(system, definition={**system.definition, "harmony": {"progression": degrees}})
+        both = replace(baseline, systems={"lstm": system, name: constrained})
+        rows.append(entry_of_baseline(both, "abc", "2026-01-01T00:00:00Z").rows["lstm"])
+    lengths = sorted(
+        (one.metric.name, len(one.points)) for one in all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])
+    )
+    assert lengths == [("chord_tones", 1), ("chord_tones", 2), ("pitch_distance", 3)]
+
+
 def test_nats_over_more_events_begin_a_series_of_their_own(folder: Path) -> None:
     baseline = take(folder)
     rows = []
