@@ -26,8 +26,8 @@ resumed``, every metric, ``error, log``.
 ``differences.csv`` has one row a pair of rows in a tested column: ``column, one, other, pieces, difference`` (mean of `one` minus
 mean of `other`), ``low, high`` (its 95 % interval), ``p_holm``, ``wins_of_one, training_pairs`` (of all pairs of a training of
 `one` and one of `other`, in how many that of `one` has the better mean, ties half), ``bounds`` (which of the two values are upper
-bounds, joined by a semicolon; where the larger one is, the pair is undecided and p is empty) and ``better`` (the significantly
-better row, if any).
+bounds, joined by a semicolon; where the larger one is, the pair is undecided and p is empty, as where the pieces are too few) and
+``better`` (the significantly better row, if any).
 
 ``budget.csv`` has one row a trial and part of its budget: ``key, system, seed, share, updates, seconds, notes``, and the metrics
 measured there, by the first sample of each piece at the whole budget (share 1) too; ``trials.csv`` has all samples.

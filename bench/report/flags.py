@@ -289,7 +289,7 @@ def _lacking(row: Row) -> Flag:
     return Flag(
         row.coverage,
         "The row's means are over the pieces it has, those of the other rows over all: do not compare them. It has no rank, and "
-        "is tested on the pieces that both rows have.",
+        "is tested on the pieces that both rows have, if these are enough.",
         lambda row, values: bool(row.absent),
     )
 

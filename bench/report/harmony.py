@@ -90,7 +90,8 @@ def same_weights(report: Report, same: bool) -> list[str]:
         free = twin(report, row)
         if row.done and free is not None and row.cells["bits_per_note"].value is not None:
             bits, unconstrained = ({t.trial.seed: t.values["bits_per_note"] for t in r.done} for r in (row, free))
-            if (bits == unconstrained) is same:
+            both = bits.keys() & unconstrained.keys()
+            if both and all(bits[seed] == unconstrained[seed] for seed in both) is same:
                 pairs.append(f"{row.system} and {free.system}")
     return ["; ".join(pairs)] if pairs else []
 

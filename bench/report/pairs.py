@@ -113,7 +113,7 @@ def records(standings: Mapping[str, Standing]) -> Sequence[dict[str, object]]:
             "difference": c.difference,
             "low": None if c.undecided else c.interval and c.interval.low,
             "high": None if c.undecided else c.interval and c.interval.high,
-            "p_holm": None if c.undecided else c.p,
+            "p_holm": None if c.undecided or c.interval is None else c.p,
             "wins_of_one": c.wins,
             "training_pairs": c.pairings or None,
             "bounds": "; ".join(name for name in (c.one, c.other) if name in standing.bounds),

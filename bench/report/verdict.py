@@ -185,21 +185,23 @@ def alone(report: Report) -> str:
 def _clause(standing: Standing) -> str:
     if standing.hopeless:
         return "there are too few pieces to test any difference"
-    models = [name for name in ordered(standing) if name not in standing.apart]
+    untested = [name for name in standing.untested if name not in standing.apart]
+    few = f"{listed(untested)} {'shares' if len(untested) == 1 else 'share'} too few pieces to be tested" if untested else ""
+    models = [name for name in ordered(standing) if name not in (*standing.apart, *untested)]
     if len(models) < 2:
-        return ""
+        return few
     missing = _missing(standing)
     placed = [name for name in models if name not in standing.unplaced]
     beaten = {one: [other for other in models if standing.better(one, other)] for one in models}
-    if standing.best is not None and len(models) > 2 and not missing and not standing.incomparable:
+    if standing.best is not None and len(models) > 2 and not (missing or untested or standing.incomparable):
         return f"{standing.best} is significantly better than every other model"
     if not any(beaten.values()):
         none = f"{'no two models' if len(placed) > 2 else f'{listed(placed)} do not'} differ significantly{_lowest(standing)}"
-        return ", while ".join(filter(None, (none if len(placed) > 1 else "", _unplaced(standing.unplaced, missing))))
+        return ", while ".join(filter(None, (none if len(placed) > 1 else "", _unplaced(standing.unplaced, missing), few)))
     text = _better(beaten)
     if not any(set(placed) - {name} <= set(others) for name, others in beaten.items()):
         text += f", but no model is better than every other{_lowest(standing)}"
-    return ", while ".join(filter(None, (text, _unplaced(standing.unplaced, missing))))
+    return ", while ".join(filter(None, (text, _unplaced(standing.unplaced, missing), few)))
 
 
 def _better(beaten: Mapping[str, Sequence[str]]) -> str:

@@ -144,9 +144,20 @@ class Standing:
         """Reference rows from which each model does not differ significantly, although a difference could have been found."""
         same: dict[str, list[str]] = {name: [] for name, row in self.known.items() if row.kind == "model"}
         for c in self.comparisons:
-            if c.one in same and self.known[c.other].kind == "reference" and not (c.real(ALPHA) or c.undecided):
+            if (
+                c.one in same
+                and self.known[c.other].kind == "reference"
+                and not (c.real(ALPHA) or c.undecided or c.interval is None)
+            ):
                 same[c.one].append(c.other)
         return same
+
+    @cached_property
+    def untested(self) -> list[str]:
+        """Models that share too few pieces with each other model for any difference to be significant."""
+        tested = {name for c in self.between_models if c.interval is not None for name in (c.one, c.other)}
+        models = dict.fromkeys(name for c in self.between_models for name in (c.one, c.other))
+        return [name for name in models if name not in tested]
 
     def winner(self, comparison: stats.Comparison) -> str | None:
         """Return the better one of a pair, if the pair differs significantly."""

@@ -6,6 +6,8 @@ import pytest
 
 from bench.music.harmony.settings import Form, Harmony
 from bench.music.notes import Notes
+from bench.report import build_report
+from bench.report.markdown import report_markdown
 from bench.runner.constrained import Conductor
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.score import _score_harmony, score_run
@@ -20,6 +22,21 @@ __all__ = ["toy"]  # the fixture
 FORM = {"sections": "AABA", "a": 20, "b": 10, "transpose": 3}
 ROW = {"plugin": "markov", "budget": {"epochs": 1}}
 HARMONY = {"key": "auto", "notes_per_chord": 4, "form": FORM}
+
+
+def test_weights_are_the_same_whatever_seed_is_missing(toy: Bench) -> None:
+    toy.write(
+        {"markov+harmony": {**ROW, "harmony": {"key": "auto", "notes_per_chord": 4}}},
+        references=["markov"],
+        dataset={"name": "toy", "options": {"test": 31}},
+        protocol={"prompt": 10, "notes": 20, "pieces": 4},
+        seeds=2,
+    )
+    assert toy.run().failed == 0
+    (toy.trials()["markov+harmony", 1] / "outcome.json").unlink()
+    report = report_markdown(build_report(toy.run_folder))
+    assert "to the last digit): markov+harmony and markov." in report
+    assert "Different bits per note" not in report
 
 
 def test_a_run_with_and_without(toy: Bench) -> None:

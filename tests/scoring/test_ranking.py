@@ -13,7 +13,9 @@ from scipy.stats import ttest_rel
 from bench.api import FIELDS
 from bench.metrics import METRICS
 from bench.report.flags import flags
+from bench.report.pairs import records
 from bench.report.tables import row_name
+from bench.report.verdict import _clause
 from bench.scoring.crossed import Values
 from bench.scoring.ranking import Standing, rank_text
 from bench.scoring.score import with_skill
@@ -276,6 +278,24 @@ def test_too_few_pieces_are_hopeless_and_nothing_is_detectable() -> None:
     assert standing.hopeless
     assert standing.detectable == []
     assert standing.ranks == {}
+
+
+def test_a_row_that_shares_too_few_pieces_is_not_told_as_tested() -> None:
+    """It was said not to differ significantly, from models and from references, however large the difference."""
+    few = lacking(row("few", noisy(50, 3)), range(36))
+    others = [row("one", noisy(0, 1)), row("real", noisy(0, 2), "reference")]
+    standing = Standing("pitch_distance", [few, *others])
+    assert (standing.hopeless, standing.untested) == (False, ["few", "one"])
+    assert standing.like_references == {"few": [], "one": ["real"]}
+    assert _clause(standing) == "few and one share too few pieces to be tested"
+    assert {r["other"]: r["p_holm"] for r in records({"pitch_distance": standing}) if r["one"] == "few"} == {
+        "real": None,
+        "one": None,
+    }
+    more = Standing("pitch_distance", [few, row("two", noisy(0, 4)), *others])
+    assert (more.untested, more.best) == (["few"], None)
+    assert _clause(more).startswith("one and two do not differ significantly (lowest mean: ")
+    assert _clause(more).endswith(", while few shares too few pieces to be tested")
 
 
 def test_what_is_detectable_shrinks_with_more_pieces() -> None:
