@@ -6,7 +6,7 @@ difference too. A bar joins models of which no two differ significantly; as the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -60,28 +60,37 @@ def groups(standing: Standing) -> list[list[str]]:
     models = ordered(standing)
     if standing.hopeless:
         return []
-    alike: dict[str, set[str]] = {name: set() for name in models}
+    place = {name: i for i, name in enumerate(models)}
+    alike = [0] * len(models)  # sets of models are numbers with a bit for each
     for c in standing.between_models:
-        if standing.alike(c) and standing.winner(c) is None and not c.undecided:
-            alike[c.one].add(c.other)
-            alike[c.other].add(c.one)
-    found: list[list[str]] = []
-
-    def extend(group: list[str], wider: set[str], seen: set[str]) -> None:
-        """Add the largest groups that extend `group` (Bron & Kerbosch 1973), each once by a pivot (Tomita et al. 2006)."""
-        if not wider and not seen and len(group) > 1:
-            found.append(sorted(group, key=models.index))
+        if standing.alike(c) and standing.winner(c) is None and not c.undecided and c.interval is not None:
+            one, other = place[c.one], place[c.other]
+            alike[one] |= 1 << other
+            alike[other] |= 1 << one
+    found: list[list[int]] = []
+    # Groups, and the models that may and may not extend each (Bron & Kerbosch 1973), each once by a pivot (Tomita et al. 2006).
+    waiting: list[tuple[list[int], int, int]] = [([], (1 << len(models)) - 1, 0)]
+    while waiting and len(found) <= MOST_GROUPS:
+        group, wider, seen = waiting.pop()
+        if not wider | seen:
+            if len(group) > 1:
+                found.append(sorted(group))
+            continue
         # A largest group holds the pivot or a model that differs from it: those alike it need no branch of their own.
-        pivot = max(sorted(wider | seen, key=models.index), key=lambda name: len(wider & alike[name]), default="")
-        for name in sorted(wider - alike.get(pivot, set()), key=models.index):
-            if len(found) > MOST_GROUPS:
-                return
-            extend([*group, name], wider & alike[name], seen & alike[name])
-            wider = wider - {name}
-            seen = seen | {name}
+        pivot = max(_members(wider | seen), key=lambda one: (wider & alike[one]).bit_count())
+        branches = []
+        for one in _members(wider & ~alike[pivot]):
+            branches.append(([*group, one], wider & alike[one], seen & alike[one]))
+            wider &= ~(1 << one)
+            seen |= 1 << one
+        waiting += reversed(branches)
+    return [[models[i] for i in group] for group in sorted(found)]
 
-    extend([], set(models), set())
-    return sorted(found, key=lambda group: [models.index(name) for name in group])
+
+def _members(models: int) -> Iterator[int]:
+    while models:
+        yield (lowest := models & -models).bit_length() - 1
+        models ^= lowest
 
 
 def references(report: Report, metric: str) -> list[Row]:

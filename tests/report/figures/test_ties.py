@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from bench.scoring.ranking import Standing
 
 from ..stored_run import Stored, both, built, many_pieces
 
+ANY = Interval(0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -20,6 +23,7 @@ class Pair:
     other: str
     differ: bool
     undecided: bool = False
+    interval: Interval | None = ANY
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Fixed:
     metric: str = "pitch_distance"
     apart: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def known(self) -> dict[str, Any]:
         names = sorted({name for pair in self.between_models for name in (pair.one, pair.other)})
         cell = type("Cell", (), {"value": 1.0})
@@ -60,8 +64,16 @@ def test_a_group_is_as_large_as_can_be() -> None:
 
 
 def test_many_models_of_which_no_two_differ_are_one_group() -> None:
-    models = "".join(chr(ord("A") + i) for i in range(40))
-    assert groups(*(a + b for a in models for b in models), models=models) == [models]
+    models = "".join(chr(0x4E00 + i) for i in range(1100))  # more than functions may call each other
+    same = {a + b for a in models for b in models}
+    pairs = [Pair(a, b, a + b not in same) for i, a in enumerate(models) for b in models[i + 1 :]]
+    standing: Any = Fixed(pairs)
+    assert ["".join(group) for group in ties.groups(standing)] == [models]
+
+
+def test_a_pair_with_too_few_common_pieces_is_not_joined() -> None:
+    standing: Any = Fixed([Pair("a", "b", False), Pair("a", "c", False, interval=None), Pair("b", "c", False, interval=None)])
+    assert ties.groups(standing) == [["a", "b"]]
 
 
 def test_of_a_great_many_groups_only_the_first_are_sought() -> None:
