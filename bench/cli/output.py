@@ -18,7 +18,7 @@ from rich.text import Text
 
 from bench.errors import INCOMPLETE, NOT_COMPARABLE, BenchError, StoppedError, UsageError, did_you_mean, machine_error, refusal
 from bench.formatting import clean
-from bench.system.disk import exists, is_file
+from bench.system.disk import exists, is_file, is_folder
 from bench.system.paths import SEARCH
 
 if TYPE_CHECKING:  # only shown here; a command that verifies has loaded it
@@ -176,6 +176,9 @@ def find_run(run: str, reports: Path) -> Path:
         return here
     if found is not None:
         return found
+    robbed = next((folder for folder in (runs.get(run), here) if folder is not None and is_folder(folder / "trials")), None)
+    if robbed is not None:
+        raise UsageError(f"{robbed} has no run.json.", "`bench run` with the run's spec and options makes it again.")
     names = [name for name, folder in runs.items() if is_file(folder / "run.json")]
     hint = did_you_mean(run, names) if names else f"{reports / 'runs'} holds no run."
     raise UsageError(f"There is no run {run!r}.", f"{hint} Or give --out DIR.")

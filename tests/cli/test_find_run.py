@@ -60,3 +60,12 @@ def test_a_closed_folder_is_not_passed_over(tmp_path: Path, closed: str, asked: 
         (tmp_path / closed).chmod(0o755)
     assert (f"{tmp_path}/{said}" in done.stderr, "can't be read: Permission" in done.stderr) == (said != "no such error",) * 2
     assert done.returncode == (2 if said != "no such error" else 3)  # where it is read, its record is damaged
+
+
+@pytest.mark.parametrize("given", ["robbed", "{runs}/robbed"])
+def test_a_run_without_its_record_is_not_taken_for_none(tmp_path: Path, given: str) -> None:
+    (tmp_path / "runs" / "robbed" / "trials").mkdir(parents=True)
+    with pytest.raises(
+        UsageError, match=r"robbed has no run\.json\.\n`bench run` with the run's spec and options makes it again"
+    ):
+        find_run(given.format(runs=tmp_path / "runs"), tmp_path)
