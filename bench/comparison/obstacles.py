@@ -51,7 +51,7 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
         yield "another target"
     if by_classes(metric.name) and old.classes != new.classes:
         yield "other classes"
-    if metric.group == "harmony" and before.baseline.constraints != now.baseline.constraints:
+    if metric.group == "harmony" and before.baseline.plan_of(system) != now.baseline.plan_of(system):
         yield "another chord plan"
     if _undecided(metric, old, new):
         yield "upper bound"

@@ -173,11 +173,17 @@ class Baseline:
     pieces: tuple[str, ...]
     systems: dict[str, System]
 
-    @property
-    def constraints(self) -> list[dict[str, Any]]:
-        """Distinct harmonic constraints of its rows, whose chord plan the harmony columns of all rows are measured by."""
-        own = [system.definition["harmony"] for system in self.systems.values() if "harmony" in system.definition]
-        return [harmony for i, harmony in enumerate(own) if harmony not in own[:i]]
+    def plan_of(self, name: str) -> dict[str, Any] | None:
+        """Harmonic constraint by whose chord plan a row's harmony columns are measured; None without one, or where several may.
+
+        Its own, else that of the same model's constrained rows, else the run's only one: see
+        :class:`bench.scoring.chord_plans.StoredPlans`.
+        """
+        constrained = [system.definition for system in self.systems.values() if "harmony" in system.definition and system.seeds]
+        own = self.systems[name].definition
+        twins = [one for one in constrained if all(one.get(key) == own.get(key) for key in ("model", "params"))]
+        plans = [one["harmony"] for one in ([own] if "harmony" in own else twins or constrained)]
+        return plans[0] if plans and all(plan == plans[0] for plan in plans) else None
 
     @property
     def incomplete(self) -> dict[str, str]:

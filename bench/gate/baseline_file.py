@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.errors import UsageError, refusal
 from bench.gate.baseline import Baseline, Series, System
 from bench.metrics.metric import MOST
-from bench.storage.files import check_size, write_named_data, write_named_text
+from bench.storage.files import NUMBER_BYTES, check_size, write_named_data, write_named_text
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RECORD, read_file
 
@@ -50,11 +50,16 @@ def write(path: Path, baseline: Baseline) -> None:
     Raises
     ------
     UsageError
-        If it can't be written there.
+        If it can't be written there, or is more than :func:`read` reads.
     MachineError
         If the machine refuses.
     """
-    save(path, dump(baseline), write_named_data)
+    content = dump(baseline)
+    try:
+        check_size(content.encode(), MOST_RECORD, NUMBER_BYTES)
+    except ValueError as error:
+        raise UsageError(f"The baseline can't be stored: {error}.", "Use fewer protocol.pieces or seeds.") from error
+    save(path, content, write_named_data)
 
 
 def save(path: Path, content: str | bytes, write: Callable[[Path, Any], None] = write_named_text) -> None:
@@ -105,7 +110,7 @@ def parse(data: bytes, path: Path | str) -> Baseline:
     replace = f"Take it again from a finished run: bench baseline RUN --file {path} --force."
     other = "Take one from a finished run, in another file: bench baseline RUN --file baseline.json."
     try:
-        check_size(data, MOST_RECORD)
+        check_size(data, MOST_RECORD, NUMBER_BYTES)
     except ValueError as error:
         raise UsageError(f"{path} is no baseline: {error}.", other) from error
     version = _VERSION.search(data)

@@ -63,16 +63,15 @@ def obstacles(before: Baseline, now: Baseline) -> list[str]:
     for name, new in now.systems.items():
         if name in before.systems:
             old = before.systems[name]
-            defined = _with_samples(old, before), _with_samples(new, now)
-            reasons += [f"{name}: {text}" for text in differences(*defined)]
+            was, is_now = old.definition, new.definition
+            if "samples" in was or "samples" in is_now:  # else as many as the spec's, of which the terms say
+                was, is_now = (
+                    {"samples": side.terms["protocol"].get("samples"), **one} for side, one in ((before, was), (now, is_now))
+                )
+            reasons += [f"{name}: {text}" for text in differences(was, is_now)]
             reasons += [f"{name}: {text}" for text in differences({"kind": old.kind}, {"kind": new.kind})]
             reasons += [f"{name}: {text}" for text in differences({"device": old.device}, {"device": new.device})]
     return reasons
-
-
-def _with_samples(system: System, baseline: Baseline) -> dict[str, Any]:
-    samples = baseline.terms.get("protocol", {}).get("samples")
-    return system.definition if samples is None else {"samples": samples, **system.definition}
 
 
 def other_budget(old: System, new: System) -> str:
@@ -276,7 +275,7 @@ def pairs_of(
         if threshold is None or (metric.clocked and new.kind != "model"):
             continue
         measured = metric.id in old.metrics, metric.id in new.metrics
-        if metric.group == "harmony" and any(measured) and before.constraints != now.constraints:
+        if metric.group == "harmony" and any(measured) and before.plan_of(name) != now.plan_of(name):
             pairs.append(Pair(Verdict(name, metric, "not compared", reason="another chord plan")))
         elif all(measured):
             own = (earlier or {}).get((name, metric.name), ())

@@ -70,7 +70,7 @@ class EntryRow:
     beyond_budget : bool
         Whether a training went on beyond the common budget; False in lines of older versions.
     plan : str
-        Hash of the run's harmonic constraints, by which its harmony columns are measured; empty without any, and in lines of
+        Hash of the harmonic constraint by whose chord plan its harmony columns are measured; empty without one, and in lines of
         older versions.
     """
 
@@ -197,7 +197,7 @@ def _of_system(system: System, environment: Mapping[str, Any]) -> str:
 
 
 def _row(baseline: Baseline, name: str, code: str, machine: str) -> EntryRow:
-    system, constraints = baseline.systems[name], baseline.constraints
+    system, plan = baseline.systems[name], baseline.plan_of(name)
     definition = _hash([system.definition, system.device])
     all_measured = ((metric, _measured(series, system.pretrained)) for metric, series in system.metrics.items())
     metrics = {metric: measured for metric, measured in all_measured if measured is not None}
@@ -211,7 +211,7 @@ def _row(baseline: Baseline, name: str, code: str, machine: str) -> EntryRow:
         system.pretrained,
         likelihood,
         system.beyond_budget,
-        plan=_hash(constraints) if constraints else "",
+        plan="" if plan is None else _hash(plan),
     )
 
 

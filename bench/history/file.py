@@ -14,7 +14,7 @@ from bench.errors import UsageError, refusal
 from bench.gate.baseline_file import save
 from bench.history.entry import FORMAT, Entry
 from bench.metrics.metric import MOST
-from bench.storage.files import check_size, hold
+from bench.storage.files import NUMBER_BYTES, check_size, hold
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RESULT, exists, read_file, write_named_file
 
@@ -53,7 +53,10 @@ def add(path: Path, entry: Entry) -> bool:
                 return False
             else:
                 lines[place] = line
-            save(path, b"".join(lines), write_named_file)
+            check_size(content := b"".join(lines), MOST_RESULT, NUMBER_BYTES)
+            save(path, content, write_named_file)
+    except ValueError as error:
+        raise UsageError(f"{path} has no room for another run: {error}.", "Begin another file.") from error
     except OSError as error:
         refused = UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another --file.")
         raise refusal(error, refused) from error
@@ -88,7 +91,7 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
 def _data(path: Path) -> bytes:
     try:
         data = read_file(Path(os.path.realpath(path)), MOST_RESULT)
-        check_size(data, MOST_RESULT)
+        check_size(data, MOST_RESULT, NUMBER_BYTES)
         return data
     except ValueError as error:
         raise UsageError(f"{path} is no history: {error}.") from error

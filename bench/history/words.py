@@ -73,7 +73,10 @@ def rows(trends: Trends) -> str:
             "Without bits or nats, or with those of another kind or over other classes or events,",
             [s for s, rows in both.items() if _other_bits(*rows) and s not in (*other, *trained)],
         ),
-        ("Measured by another chord plan", [s for s, (old, new) in both.items() if old.plan and old.plan != new.plan]),
+        (
+            "Measured by another chord plan",
+            [s for s, (old, new) in both.items() if old.plan and new.plan and old.plan != new.plan],
+        ),
     )
     said = [f"{word} since {run_name(before)}: {brief(listed(names), 400)}." for word, names in changes if names]
     return " ".join(said)

@@ -451,24 +451,37 @@ class TestTerms:
         before = replace(RUN, terms={**RUN.terms, "protocol": {"notes": 128, "samples": 1}})
         now = changed(before, "lstm", definition={**RUN.systems["lstm"].definition, "samples": 3})
         assert judge(before, now).obstacles == ("lstm: samples is 3, was 1",)
+        more = replace(RUN, terms={**RUN.terms, "protocol": {"notes": 128, "samples": 2}})
+        assert judge(before, more).obstacles == ("protocol.samples is 2, was 1",)
         assert judge(now, now).obstacles == ()
 
-    @pytest.mark.parametrize("other", [["IV"], None])
-    def test_what_another_chord_plan_measures_is_not_compared(self, other):
-        """The plan is that of the constrained rows; `real` has the same notes in both runs."""
+    def test_what_another_chord_plan_measures_is_not_compared(self):
+        """A row is measured by its own plan, else by that of its model's constrained rows, else by the run's only one."""
 
-        def with_plan(name, degrees, tones):
+        def with_plans(tones, **plans):
             real = system("reference", pitch_distance=flat(9.0), chord_tones=flat(tones))
-            bound = system(pitch_distance=flat(10.0))
-            harmony = {} if degrees is None else {"harmony": {"progression": degrees}}
-            return run(**{"real": real, name: replace(bound, definition={**bound.definition, **harmony})})
+            rows = {"real": replace(real, definition={"model": "real", "params": {}})}
+            for name, (model, degrees) in plans.items():
+                one = system(pitch_distance=flat(10.0), chord_tones=flat(tones))
+                harmony = {} if degrees is None else {"harmony": {"progression": degrees}}
+                rows[name] = replace(one, definition={**one.definition, "model": model, **harmony})
+            return run(**rows)
 
-        def judged(now):
-            verdicts = judge(with_plan("bound", ["I", "V"], 28.0), now, {"chord_tones": 2.0}).verdicts
-            return [(v.status, v.reason) for v in verdicts if (v.system, v.metric.name) == ("real", "chord_tones")]
+        def judged(before, now):
+            verdicts = judge(before, now, {"chord_tones": 2.0}).verdicts
+            return {v.system: v.reason or v.status for v in verdicts if v.metric.name == "chord_tones"}
 
-        assert judged(with_plan("renamed", ["I", "V"], 20.0)) == [("worse", "")]
-        assert judged(with_plan("renamed", other, 20.0)) == [("not compared", "another chord plan")]
+        one, other, free = ("lstm", ["I", "V"]), ("lstm", ["IV"]), ("lstm", None)
+        before = with_plans(28.0, bound=one, free=free)
+        assert judged(before, with_plans(20.0, bound=one, free=free)) == {"real": "worse", "bound": "worse", "free": "worse"}
+        plan = "another chord plan"
+        assert judged(before, with_plans(20.0, again=one, free=free)) == {"real": "worse", "free": "worse"}
+        assert judged(before, with_plans(20.0, moved=other, free=free)) == {"real": plan, "free": plan}
+        assert judged(before, with_plans(20.0, free=free)) == {"real": plan, "free": plan}
+        # Another row beside it changes nothing of what is measured by a row's own plan, or by its model's.
+        assert judged(before, with_plans(20.0, bound=one, moved=other, free=free))["bound"] == "worse"
+        of_gan = with_plans(20.0, added=("gan", ["IV"]), bound=one, free=free)
+        assert judged(before, of_gan) == {"real": plan, "bound": "worse", "free": "worse"}
 
     def test_another_environment_is_a_warning(self):
         judged = judge(RUN, replace(RUN, environment={"cpu": "Z80", "numpy": {"numpy": "3.0"}}))

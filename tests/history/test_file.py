@@ -118,8 +118,8 @@ def test_another_format_and_a_metric_without_seeds(tmp_path: Path) -> None:
 
 
 def test_more_values_than_fit_are_refused_before_any_is_made(tmp_path: Path) -> None:
-    (tmp_path / "h.jsonl").write_bytes(b"0," * 17_000_000)
-    with pytest.raises(UsageError, match="is no history: it has about 17,000,000 values, and may have 16,777,216 at most"):
+    (tmp_path / "h.jsonl").write_bytes(b"0," * 45_000_000)
+    with pytest.raises(UsageError, match="is no history: it has about 45,000,000 values, and may have 44,739,242 at most"):
         read(tmp_path / "h.jsonl")
 
 
