@@ -200,6 +200,14 @@ def is_of_a_library(error: BaseException | None) -> bool:
     return isinstance(raised, Exception) and not isinstance(raised, BenchError | OSError | MemoryError)
 
 
+def of_ctrl_c(error: BaseException) -> bool:
+    """Whether an error was made of Ctrl-C, or while it was handled."""
+    seen: list[BaseException | None] = [error]
+    while (link := seen[-1]) is not None and not isinstance(link, KeyboardInterrupt):
+        seen.append(None if (earlier := link.__cause__ or link.__context__) in seen else earlier)
+    return link is not None
+
+
 def import_refused(error: BaseException, what: str) -> MachineError | None:
     """Make the error for an import that the system refused memory for; None if it failed for any other reason.
 

@@ -17,7 +17,7 @@ import typer
 
 from bench.cli import audit, compare, data, export, external, gate, history, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
-from bench.errors import BenchError, StoppedError, import_refused, is_of_a_library
+from bench.errors import BenchError, StoppedError, import_refused, is_of_a_library, of_ctrl_c
 
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
 #: two as a shell reports the signals.
@@ -176,11 +176,11 @@ def _run(interrupted: Collection[int]) -> None:
     try:
         app(prog_name="bench")
     except (BenchError, StoppedError, OSError, MemoryError) as error:
-        if interrupted and is_of_a_library(error):
+        if of_ctrl_c(error):
             sys.exit(INTERRUPTED)
         known = error if isinstance(error, StoppedError) else as_bench_error(error)
         _say(known)
-        sys.exit(known.exit_code)
+        sys.exit(INTERRUPTED if interrupted and is_of_a_library(error) else known.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SystemExit as ending:

@@ -75,7 +75,7 @@ class System:
         ``model``, ``untrained`` or ``reference``.
     definition : dict
         What the spec says of it: plug-in, hyperparameters, budget (without the timeout). Of another system's files also how many
-        samples a piece has, where not as many as in the spec.
+        samples a piece has; not in files of older versions.
     device : str
         ``cpu`` or ``cuda``.
     seeds : tuple of int
@@ -236,11 +236,11 @@ def take(folder: Path, table: Table | None = None) -> Baseline:
         },
         environment={**_environment(record.provenance, rows), "music": record.dataset.parsed[:16]},
         pieces=tuple(t.piece.id for t in targets.targets),
-        systems={row.system: _system(row, spec["protocol"].get("samples")) for row in rows},
+        systems={row.system: _system(row) for row in rows},
     )
 
 
-def _system(row: Row, samples: int | None) -> System:
+def _system(row: Row) -> System:
     metrics, undefined = {}, {}
     for name, metric in METRICS.items():
         if name in skill.OF:  # a function of the distance, which is judged itself
@@ -252,7 +252,7 @@ def _system(row: Row, samples: int | None) -> System:
             undefined[metric.id] = series
     trial = row.trials[0].trial
     harmony = {} if row.harmony is None else {"harmony": row.harmony.model_dump(mode="json")}
-    others = {} if trial.protocol.samples == samples else {"samples": trial.protocol.samples}
+    files = {"samples": trial.protocol.samples} if row.external else {}
     return System(
         kind=row.kind,
         definition={
@@ -260,7 +260,7 @@ def _system(row: Row, samples: int | None) -> System:
             "params": dict(row.params),
             "budget": trial.budget.model_dump(mode="json", exclude={"timeout"}),
             **harmony,
-            **others,
+            **files,
         },
         device=trial.device,
         seeds=tuple(t.trial.seed for t in row.done),

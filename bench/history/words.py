@@ -75,7 +75,7 @@ def rows(trends: Trends) -> str:
         ),
         (
             "Measured by another chord plan",
-            [s for s, (old, new) in both.items() if old.plan and new.plan and old.plan != new.plan],
+            [s for s, (old, new) in both.items() if old.plan and new.plan and old.plan != new.plan and s not in other],
         ),
     )
     said = [f"{word} since {run_name(before)}: {brief(listed(names), 400)}." for word, names in changes if names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS
@@ -185,9 +186,12 @@ def alone(report: Report) -> str:
 def _clause(standing: Standing) -> str:
     if standing.hopeless:
         return "there are too few pieces to test any difference"
-    untested = [name for name in standing.untested if name not in standing.apart]
+    alike = [name for name in ordered(standing) if name not in standing.apart]
+    if len(alike) < 2:
+        return ""
+    untested = [name for name in alike if name in standing.untested]
     few = f"{listed(untested)} {'shares' if len(untested) == 1 else 'share'} too few pieces to be tested" if untested else ""
-    models = [name for name in ordered(standing) if name not in (*standing.apart, *untested)]
+    models = [name for name in alike if name not in untested]
     if len(models) < 2:
         return few
     missing = _missing(standing)
@@ -196,7 +200,9 @@ def _clause(standing: Standing) -> str:
     if standing.best is not None and len(models) > 2 and not (missing or untested or standing.incomparable):
         return f"{standing.best} is significantly better than every other model"
     if not any(beaten.values()):
-        none = f"{'no two models' if len(placed) > 2 else f'{listed(placed)} do not'} differ significantly{_lowest(standing)}"
+        some = "" if all(frozenset(pair) in standing.tested for pair in combinations(placed, 2)) else " that share enough pieces"
+        who = f"no two models{some}" if len(placed) > 2 else f"{listed(placed)} do not"
+        none = f"{who} differ significantly{_lowest(standing)}"
         return ", while ".join(filter(None, (none if len(placed) > 1 else "", _unplaced(standing.unplaced, missing), few)))
     text = _better(beaten)
     if not any(set(placed) - {name} <= set(others) for name, others in beaten.items()):

@@ -154,10 +154,14 @@ class Standing:
 
     @cached_property
     def untested(self) -> list[str]:
-        """Models that share too few pieces with each other model for any difference to be significant."""
-        tested = {name for c in self.between_models if c.interval is not None for name in (c.one, c.other)}
-        models = dict.fromkeys(name for c in self.between_models for name in (c.one, c.other))
-        return [name for name in models if name not in tested]
+        """Models that share too few pieces with each other one that was trained alike for any difference to be significant."""
+        tested = {name for pair in self.tested for name in pair}
+        return [name for name, row in self.known.items() if row.kind == "model" and name not in self.apart | tested]
+
+    @cached_property
+    def tested(self) -> frozenset[frozenset[str]]:
+        """Pairs of models that were trained alike, and share enough pieces for a difference to be significant."""
+        return frozenset(frozenset((c.one, c.other)) for c in self.between_models if self.alike(c) and c.interval is not None)
 
     def winner(self, comparison: stats.Comparison) -> str | None:
         """Return the better one of a pair, if the pair differs significantly."""

@@ -287,11 +287,17 @@ def test_a_row_that_shares_too_few_pieces_is_not_told_as_tested() -> None:
     standing = Standing("pitch_distance", [few, *others])
     assert (standing.hopeless, standing.untested) == (False, ["few", "one"])
     assert standing.like_references == {"few": [], "one": ["real"]}
-    assert _clause(standing) == "few and one share too few pieces to be tested"
+    assert _clause(standing) == "one and few share too few pieces to be tested"
     assert {r["other"]: r["p_holm"] for r in records({"pitch_distance": standing}) if r["one"] == "few"} == {
         "real": None,
         "one": None,
     }
+    apart = [lacking(row(name, noisy(0, i)), pieces) for i, (name, pieces) in enumerate((("b", range(20)), ("c", range(20, 40))))]
+    tied = Standing("pitch_distance", [*apart, pretrained(row("taught", noisy(0, 5)))])
+    assert _clause(tied) == "c and b share too few pieces to be tested"
+    three = Standing("pitch_distance", [*apart, row("a", noisy(0, 6))])
+    assert _clause(three).startswith("no two models that share enough pieces differ significantly")
+    assert _clause(Standing("pitch_distance", [row("alone", noisy(0, 1))])) == ""
     more = Standing("pitch_distance", [few, row("two", noisy(0, 4)), *others])
     assert (more.untested, more.best) == (["few"], None)
     assert _clause(more).startswith("one and two do not differ significantly (lowest mean: ")

@@ -112,7 +112,7 @@ def _one(report: Report, metric: str, standing: Standing) -> Drawing:
         f"{row.system} {'at most ' if row.bounded(metric) else ''}{cell_text(metric, row.cells[metric], interval=True)}"
         for row in rows
     )
-    ties = "; ".join(", ".join(group) for group in joined) or ("not tested" if standing.hopeless else "none")
+    ties = "; ".join(", ".join(group) for group in joined) or ("none" if standing.tested else "not tested")
     if crowded:
         joined, ties = [], f"more than {MOST_GROUPS} groups"
     return drawing(
