@@ -63,9 +63,11 @@ def obstacles(before: Baseline, now: Baseline) -> list[str]:
     for name, new in now.systems.items():
         if name in before.systems:
             old = before.systems[name]
-            was, is_now = dict(old.definition), dict(new.definition)
-            if not {"samples"} <= was.keys() & is_now.keys():  # one side is of an older version, and doesn't say
-                was.pop("samples", None), is_now.pop("samples", None)
+            both = old.definition.keys() & new.definition.keys()
+            # A side of an older version doesn't say how many samples a piece has.
+            was, is_now = (
+                {key: value for key, value in side.definition.items() if key != "samples" or key in both} for side in (old, new)
+            )
             reasons += [f"{name}: {text}" for text in differences(was, is_now)]
             reasons += [f"{name}: {text}" for text in differences({"kind": old.kind}, {"kind": new.kind})]
             reasons += [f"{name}: {text}" for text in differences({"device": old.device}, {"device": new.device})]
