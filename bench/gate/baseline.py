@@ -20,6 +20,7 @@ from pydantic import Field
 
 from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS, Metric, skill
+from bench.music.harmony.settings import PLANNED
 from bench.scoring.score import score_run
 from bench.scoring.table import FEW_PITCHES, Cell, Row, Table, TrialScore
 from bench.storage.records import Provenance
@@ -174,21 +175,29 @@ class Baseline:
     systems: dict[str, System]
 
     def plan_of(self, name: str) -> dict[str, Any] | None:
-        """Harmonic constraint by whose chord plan a row's harmony columns are measured; None without one, or where several may.
+        """Choices of the chord plan by which a row's harmony columns are measured; None without one, or where several may.
 
-        Its own, else that of the same model's constrained rows, else the run's only one: see
+        Those of its own constraint with its form, else of the same model's constrained rows, else of the run's only plan: see
         :class:`bench.scoring.chord_plans.StoredPlans`.
         """
         constrained = [system.definition for system in self.systems.values() if "harmony" in system.definition and system.seeds]
         own = self.systems[name].definition
         twins = [one for one in constrained if all(one.get(key) == own.get(key) for key in ("model", "params"))]
-        plans = [one["harmony"] for one in ([own] if "harmony" in own else twins or constrained)]
+        if "harmony" in own:
+            return _planned(own["harmony"], "form")
+        plans = [_planned(one["harmony"]) for one in twins or constrained]
         return plans[0] if plans and all(plan == plans[0] for plan in plans) else None
 
     @property
     def incomplete(self) -> dict[str, str]:
         """Rows with trials that failed or did not run, and the first reason."""
         return {name: f"seed {seed}: {why}" for name, s in self.systems.items() for seed, why in list(s.failed.items())[:1]}
+
+
+def _planned(harmony: object, *more: str) -> dict[str, Any]:
+    """Take what says which chord is under which note from a constraint in a definition, where a file may hold anything."""
+    choices = harmony if isinstance(harmony, dict) else {}
+    return {key: choices[key] for key in (*PLANNED, *more) if choices.get(key) is not None}
 
 
 def group_of(metric: str, kind: str, pretrained: bool) -> str:

@@ -275,7 +275,7 @@ def pairs_of(
         if threshold is None or (metric.clocked and new.kind != "model"):
             continue
         measured = metric.id in old.metrics, metric.id in new.metrics
-        if metric.group == "harmony" and any(measured) and before.plan_of(name) != now.plan_of(name):
+        if all(measured) and metric.group == "harmony" and before.plan_of(name) != now.plan_of(name):
             pairs.append(Pair(Verdict(name, metric, "not compared", reason="another chord plan")))
         elif all(measured):
             own = (earlier or {}).get((name, metric.name), ())

@@ -48,19 +48,20 @@ def forms(report: Report) -> list[tuple[Form, str]]:
 
 
 def plans(report: Report) -> Iterator[ChordPlan]:
-    """Chord plans that were followed, one for each constraint."""
+    """Chord plans that were followed."""
     stored = read_plans(RunFolder(report.folder))
-    rows: dict[Harmony, list[Row]] = {}
+    rows: dict[str, list[Row]] = {}
     for row in _constrained(report):
         if row.done:
-            rows.setdefault(_choice(row), []).append(row)
-    for choice, members in rows.items():
+            rows.setdefault(_choice(row).planned, []).append(row)
+    for members in rows.values():
         pieces = stored.of(members[0].trials[0].trial)
         if isinstance(pieces, str):
             continue
         counts = Counter(plan.key for plan in pieces.plans)
         keys = listed([f"{key} {count}" for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))])
-        yield ChordPlan(listed([row.system for row in members]) if len(rows) > 1 else "", _chords(choice), pieces.key_from, keys)
+        systems = listed([row.system for row in members]) if len(rows) > 1 else ""
+        yield ChordPlan(systems, _chords(_choice(members[0])), pieces.key_from, keys)
 
 
 def shares(report: Report) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,6 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from bench.metrics.metric import Undefined
-from bench.music.harmony.form import Layout, layout
 from bench.music.harmony.plan import CLASSES, Plan
 from bench.music.harmony.settings import Harmony
 from bench.specs.trials import Trial
@@ -35,24 +34,18 @@ class Pieces:
 
     Parameters
     ----------
-    harmony : Harmony
     plans : tuple of Plan
         One per piece.
     key_from : str
         Source of the keys.
     """
 
-    harmony: Harmony
     plans: tuple[Plan, ...]
     key_from: str
 
     def plan(self, piece: int) -> Plan | Undefined:
         """Plan of a piece."""
         return self.plans[piece] if piece < len(self.plans) else Undefined("no plan of chords was stored for this piece")
-
-    def layout(self, notes: int) -> Layout:
-        """Lay out the first `notes` notes, those that are compared."""
-        return layout(self.harmony.form, notes)
 
 
 class StoredPlans:
@@ -65,32 +58,32 @@ class StoredPlans:
     """
 
     def __init__(self, done: Sequence[tuple[Trial, Done | Failed | None]]) -> None:
-        self.by_choice: dict[str, Pieces | str] = {}
-        self.by_model: dict[str, set[str]] = {}
+        self.by_choice: dict[Harmony, Pieces | str] = {}
+        self.by_model: dict[str, dict[Harmony, None]] = {}
         for trial, outcome in done:
             if trial.harmony and isinstance(outcome, Done) and outcome.harmony:
-                choice = trial.harmony.model_dump_json()
-                self.by_choice[choice] = _pieces(trial.harmony, outcome.harmony)
-                self.by_model.setdefault(_model(trial), set()).add(choice)
+                self.by_choice[trial.harmony] = _pieces(outcome.harmony)
+                self.by_model.setdefault(_model(trial), {})[trial.harmony] = None
 
     def of(self, trial: Trial) -> Pieces | str:
         """Select the plans for a trial, or give the reason why there are none."""
         if not self.by_choice:
             return "the run has no plan of chords: no row with `harmony` has ended"
         if trial.harmony:
-            return self.by_choice.get(trial.harmony.model_dump_json(), "no trial with this plan of chords has ended")
-        twins = self.by_model.get(_model(trial), self.by_choice.keys())
-        if len(twins) > 1:
+            return self.by_choice.get(trial.harmony, "no trial with this plan of chords has ended")
+        twins = list(self.by_model.get(_model(trial), self.by_choice))
+        if len({harmony.planned for harmony in twins}) > 1:
             return "the constrained rows have several plans of chords, and none is this row's"
-        return self.by_choice[next(iter(twins))]
+        found = [self.by_choice[harmony] for harmony in twins]  # one plan, or a damaged record of it
+        return next((pieces for pieces in found if isinstance(pieces, Pieces)), found[0])
 
 
-def _pieces(harmony: Harmony, stored: ChordPlans) -> Pieces | str:
+def _pieces(stored: ChordPlans) -> Pieces | str:
     try:
         plans = [Plan.read(_StoredPlan.model_validate(plan).model_dump()) for plan in stored.plans]
     except ValidationError as error:
         return f"a stored plan of chords is damaged: {first_problem(error)}"
-    return Pieces(harmony, tuple(plans[i] for i in stored.plan_of_piece), stored.key_from)
+    return Pieces(tuple(plans[i] for i in stored.plan_of_piece), stored.key_from)
 
 
 def _model(trial: Trial) -> str:

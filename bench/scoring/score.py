@@ -35,6 +35,7 @@ from bench.metrics import (
 )
 from bench.metrics.metric import MOST, is_senseless, mean
 from bench.metrics.sample_scores import Comparison, SampleScores
+from bench.music.harmony.form import layout
 from bench.scoring.chord_plans import StoredPlans
 from bench.scoring.crossed import Values
 from bench.scoring.folds import unite
@@ -371,7 +372,7 @@ def _score_harmony(
     that it doesn't have, it would look worse than it is.
     """
     pieces, protocol = plans.of(trial), trial.protocol
-    where = None if isinstance(pieces, str) or trial.harmony is None else pieces.layout(protocol.notes)
+    where = None if trial.harmony is None else layout(trial.harmony.form, protocol.notes)
     scored: dict[str, dict[int, Value]] = {}
     for piece in targets:
         plan = Undefined(pieces) if isinstance(pieces, str) else pieces.plan(piece)

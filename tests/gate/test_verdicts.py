@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bench.gate.junit import junit
 from bench.gate.text import summary, text
 from bench.gate.verdicts import RowChange, judge
+from bench.metrics import METRICS
 
 from .handmade import by_seed, changed, flat, run, series, shifted, system
 
@@ -462,11 +463,17 @@ class TestTerms:
         def with_plans(tones, **plans):
             real = system("reference", pitch_distance=flat(9.0), chord_tones=flat(tones))
             rows = {"real": replace(real, definition={"model": "real", "params": {}})}
-            for name, (model, degrees) in plans.items():
+            for name, (model, degrees, *weight) in plans.items():
                 one = system(pitch_distance=flat(10.0), chord_tones=flat(tones))
-                harmony = {} if degrees is None else {"harmony": {"progression": degrees}}
+                harmony = {} if degrees is None else {"harmony": {"progression": degrees, "chord": weight or [3.0]}}
                 rows[name] = replace(one, definition={**one.definition, "model": model, **harmony})
             return run(**rows)
+
+        def without(run, name):
+            """As in a run that has no plan for it, or several."""
+            metrics = {key: value for key, value in run.systems[name].metrics.items() if "chord_tones" not in key}
+            why = {METRICS["chord_tones"].id: "several plans"}
+            return changed(run, name, metrics=metrics, undefined=why)
 
         def judged(before, now):
             verdicts = judge(before, now, {"chord_tones": 2.0}).verdicts
@@ -478,11 +485,22 @@ class TestTerms:
         plan = "another chord plan"
         assert judged(before, with_plans(20.0, again=one, free=free)) == {"real": "worse", "free": "worse"}
         assert judged(before, with_plans(20.0, moved=other, free=free)) == {"real": plan, "free": plan}
-        assert judged(before, with_plans(20.0, free=free)) == {"real": plan, "free": plan}
         # Another row beside it changes nothing of what is measured by a row's own plan, or by its model's.
         assert judged(before, with_plans(20.0, bound=one, moved=other, free=free))["bound"] == "worse"
-        of_gan = with_plans(20.0, added=("gan", ["IV"]), bound=one, free=free)
-        assert judged(before, of_gan) == {"real": plan, "bound": "worse", "free": "worse"}
+        beside = without(with_plans(20.0, bound=one, free=free, added=("gan", ["IV"])), "real")
+        assert judged(before, beside) == {"real": "several plans", "bound": "worse", "free": "worse"}
+        assert judge(before, beside, {"chord_tones": 2.0}).of("lost"), "it had a value"
+        assert judged(without(before, "real"), before)["real"] == "several plans", "new, and why it had none"
+        # Weights say how far a plan is kept, not which.
+        stronger = with_plans(20.0, bound=one, free=free, added=("gan", ["I", "V"], 8.0))
+        assert judged(before, stronger) == {"real": "worse", "bound": "worse", "free": "worse"}
+        # A constrained row without a trial has no plan to measure by; one of other hyperparameters is of another model.
+        failed = changed(with_plans(20.0, moved=other, bound=one, free=free), "moved", seeds=(), failed={"0": "out of memory"})
+        assert judged(before, failed)["free"] == "worse"
+        larger = with_plans(20.0, moved=other, bound=one, free=free)
+        larger = changed(larger, "moved", definition={**larger.systems["moved"].definition, "params": {"units": 2}})
+        assert judged(before, larger)["free"] == "worse"
+        assert judged(before, with_plans(20.0, bound=one, moved=other, free=free))["free"] == plan, "its model has two"
 
     def test_another_environment_is_a_warning(self):
         judged = judge(RUN, replace(RUN, environment={"cpu": "Z80", "numpy": {"numpy": "3.0"}}))

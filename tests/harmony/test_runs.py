@@ -217,6 +217,19 @@ def test_whose_plan_a_row_is_measured_against():
     assert "no plan of chords" in StoredPlans([]).of(trial())
 
 
+def test_weights_and_sections_make_no_other_plan():
+    """They say how far a plan is kept, and what is repeated; which chord is under a note of a free row is the same."""
+    strong, formed = Harmony(key="C major", chord=8.0), Harmony(key="C major", form=Form(sections="AA", a=2))
+    done = [(trial(strong), followed("C")), (trial(formed), followed("C"))]
+    assert StoredPlans(done).of(trial()).plans[0].key == "C"
+    damaged = followed("C").model_copy(update={"harmony": ChordPlans(key_from="given", plans=({},), plan_of_piece=(0,))})
+    for one in ([(trial(strong), damaged), done[1]], [done[0], (trial(formed), damaged)]):
+        assert StoredPlans(one).of(trial()).plans[0].key == "C", "the plan that is not damaged"
+    assert "damaged" in StoredPlans([(trial(strong), damaged), done[1]]).of(trial(strong)), "its own"
+    longer = Harmony(key="C major", notes_per_chord=4)
+    assert "several plans" in StoredPlans([*done, (trial(longer), followed("C"))]).of(trial())
+
+
 def test_only_a_row_with_sections_is_measured_by_them():
     # Four notes of A, four of B, which is a semitone higher; all of them the chord's own C.
     choice = Harmony(key="C major", form=Form(a=4, b=4, sections="AB", transpose=1))

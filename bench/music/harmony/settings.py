@@ -62,6 +62,10 @@ class Form(Frozen):
 MAJOR_CHORDS = ("I", "V", "vi", "IV")
 
 
+#: Choices of a constraint that say which chord is under which note; the others, how far it is kept and what is repeated.
+PLANNED = ("key", "progression", "minor", "notes_per_chord")
+
+
 class Harmony(Frozen):
     """Harmonic constraint of a row: Algorithm 2 of Mon (2025). The weight of a pitch class multiplies its probability."""
 
@@ -86,6 +90,11 @@ class Harmony(Frozen):
     scale: float = Field(default=1.5, gt=0, allow_inf_nan=False, description="Weight of the key's other tones.")
     other: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="Weight of all other tones.")
     form: Form | None = Field(default=None, description="Sections that the melody is split into and repeated; none by default.")
+
+    @property
+    def planned(self) -> str:
+        """Text that constraints of one plan of chords have in common, see :data:`PLANNED`."""
+        return self.model_dump_json(include=set(PLANNED))
 
     def chords(self, mode: str) -> tuple[str, ...]:
         """Roman numerals in a key of that mode, ``major`` or ``minor``.
