@@ -55,7 +55,7 @@ class EntryRow:
     kind : str
         ``model``, ``untrained`` or ``reference``.
     definition : str
-        Hash of its plug-in's name, hyperparameters, budget and device.
+        Hash of its plug-in's name, hyperparameters, budget, harmonic constraint and device.
     code : str
         Digest of its plug-in's source; empty where it is not known.
     machine : str
@@ -69,9 +69,11 @@ class EntryRow:
         one, and in lines of older versions.
     beyond_budget : bool
         Whether a training went on beyond the common budget; False in lines of older versions.
-    plan : str
-        Hash of the harmonic constraint by whose chord plan its harmony columns are measured; empty without one, and in lines of
-        older versions.
+    chord_plan : str
+        Hash of the chord plan of other rows by which its harmony columns are measured; empty without one, for a constrained row,
+        and in lines of older versions.
+    samples : int
+        Number of samples a piece of another system's files; 0 for other rows, and in lines of older versions.
     """
 
     kind: str
@@ -82,7 +84,8 @@ class EntryRow:
     pretrained: bool = False
     likelihood: str = ""
     beyond_budget: bool = False
-    plan: str = ""
+    chord_plan: str = ""
+    samples: int = 0
 
     @property
     def key(self) -> tuple[str, str, bool, bool]:
@@ -197,21 +200,24 @@ def _of_system(system: System, environment: Mapping[str, Any]) -> str:
 
 
 def _row(baseline: Baseline, name: str, code: str, machine: str) -> EntryRow:
-    system, plan = baseline.systems[name], baseline.plan_of(name)
-    definition = _hash([system.definition, system.device])
+    system = baseline.systems[name]
+    own = {key: value for key, value in system.definition.items() if key != "samples"}
+    plan = None if "harmony" in own else baseline.plan_of(name)
+    samples = system.definition.get("samples")
     all_measured = ((metric, _measured(series, system.pretrained)) for metric, series in system.metrics.items())
     metrics = {metric: measured for metric, measured in all_measured if measured is not None}
     likelihood = " ".join(map(str, (system.likelihood, *system.classes, *_predictions(system)))).strip()
     return EntryRow(
         system.kind,
-        definition,
+        _hash([own, system.device]),
         code,
         machine,
         metrics,
         system.pretrained,
         likelihood,
         system.beyond_budget,
-        plan="" if plan is None else _hash(plan),
+        chord_plan="" if plan is None else _hash(plan),
+        samples=samples if type(samples) is int and 0 < samples < 10**9 else 0,
     )
 
 
@@ -226,7 +232,7 @@ def _predictions(system: System) -> Iterator[str]:
 def condition_of(metric: Metric, row: EntryRow) -> str:
     """Return what of a row's likelihood or plan must be the same for values of a metric to compare; empty for nothing."""
     if metric.group == "harmony":
-        return row.plan
+        return row.chord_plan
     if by_classes(metric.name) or metric.name in BY_UNIT.values():
         return row.likelihood
     return row.likelihood.partition(" ")[0] if metric.group == "prediction" else ""  # of all events, whatever their number

@@ -53,7 +53,7 @@ def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline,
             if (
                 old.terms != entry.terms
                 or other is None
-                or (*other.key, other.code, other.machine) != (*row.key, row.code, row.machine)
+                or (*other.key, other.code, other.machine, other.samples) != (*row.key, row.code, row.machine, row.samples)
             ):
                 continue
             taken: set[str] = set()

@@ -1,9 +1,9 @@
 """A history as series: one metric of one row, as long as nothing but code, versions and machines changed.
 
-Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, or trained
-beyond it, have series of their own. What a machine decides (times, speeds, memory, energy) also has one for each kind of machine,
-bits one for each kind of likelihood and set of classes, nats a frame or event one for each number of these, and what is measured
-by a chord plan one for each plan.
+Runs on other music, by another protocol or at another scale, and rows with other hyperparameters or another budget, trained
+beyond it, or of another number of files a piece, have series of their own. What a machine decides (times, speeds, memory, energy)
+also has one for each kind of machine, bits one for each kind of likelihood and set of classes, nats a frame or event one for each
+number of these, and what is measured by a chord plan one for each plan.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from bench.gate.baseline import group_of
 from bench.gate.compare import JUDGED
@@ -20,7 +21,7 @@ from bench.history.entry import Entry, EntryRow, Measured, condition_of
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
 
-#: What the values of a series have in common: terms, system, the row's key, metric, machine, and likelihood or plan.
+#: What the values of a series have in common: terms, system, the row's key, metric, machine, and samples with likelihood or plan.
 _Key = tuple[str, str, tuple[str, str, bool, bool], str, str, str]
 
 
@@ -124,16 +125,24 @@ def is_of_machine(metric: Metric) -> bool:
 def all_series(entries: Sequence[Entry]) -> list[Series]:
     """Sort a history into series, in the order of the last runs' rows and of the metrics."""
     places: dict[_Key, list[tuple[Entry, EntryRow, Measured]]] = {}
+    told: dict[tuple[Any, ...], EntryRow] = {}
     by_id = {metric.id: metric for metric in METRICS.values() if metric.name not in skill.OF}
     for entry in reversed(entries):
         for system, row in entry.rows.items():
+            row = told[entry.terms, system, row.key] = _completed(row, told.get((entry.terms, system, row.key), row))
             if row.kind in JUDGED:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
-                        key = (entry.terms, system, row.key, metric.name, machine, condition_of(metric, row))
+                        condition = f"{row.samples} {condition_of(metric, row)}"
+                        key = (entry.terms, system, row.key, metric.name, machine, condition)
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]
+
+
+def _completed(row: EntryRow, later: EntryRow) -> EntryRow:
+    """Give a row of an older line, which doesn't tell them, the chord plan and number of samples of the next that does."""
+    return replace(row, chord_plan=row.chord_plan or later.chord_plan, samples=row.samples or later.samples)
 
 
 def _belongs(metric: Metric, row: EntryRow) -> bool:

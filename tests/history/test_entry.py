@@ -163,6 +163,30 @@ def test_what_another_chord_plan_measures_begins_a_series_of_its_own(folder: Pat
         (one.metric.name, len(one.points)) for one in all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])
     )
     assert lengths == [("chord_tones", 1), ("chord_tones", 2), ("pitch_distance", 3)]
+    older = [replace(rows[0], chord_plan=""), rows[1], replace(rows[1], chord_plan=""), rows[2]]
+    numbers = [len(one.points) for one in all_series([entry(i, {"lstm": row}) for i, row in enumerate(older)])]
+    assert sorted(numbers) == [2, 2, 4], "a line that doesn't tell is taken to be measured as in the next that does"
+
+
+def test_a_constrained_row_is_measured_by_the_plan_in_its_definition(folder: Path) -> None:
+    baseline = take(folder)
+    system = replace(baseline.systems["lstm"], definition={"harmony": {"progression": ["I", "V"]}})
+    row = entry_of_baseline(replace(baseline, systems={"lstm": system}), "abc", "2026-01-01T00:00:00Z").rows["lstm"]
+    assert row.chord_plan == "", "as in lines of older versions, whose definition has it too"
+
+
+def test_another_number_of_files_a_piece_begins_a_series_of_its_own(folder: Path) -> None:
+    """Older lines don't tell it, and go on."""
+    baseline = take(folder)
+    rows = []
+    for told in ({}, {"samples": 1}, {"samples": 3}, {"samples": 10**5000}, {"samples": "many"}):
+        own = baseline.systems["lstm"].definition
+        system = replace(baseline.systems["lstm"], definition={**own, **told})
+        rows.append(entry_of_baseline(replace(baseline, systems={"lstm": system}), "abc", "2026-01-01T00:00:00Z").rows["lstm"])
+    assert [row.samples for row in rows] == [0, 1, 3, 0, 0]
+    assert len({row.key for row in rows}) == 1
+    numbers = {len(one.points) for one in all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows[:3])])}
+    assert numbers == {2, 1}
 
 
 def test_nats_over_more_events_begin_a_series_of_their_own(folder: Path) -> None:
