@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, starmap
 
 from bench.formatting import listed
 from bench.metrics import HEADLINE, METRICS
@@ -53,7 +53,7 @@ def verdict(report: Report) -> str:
     text = "; ".join(f"in {listed(titles)} {clause}" for clause, titles in clauses.items())
     if not text:
         return alone(report)
-    tested = any(not standing.hopeless for _, standing in compared)
+    tested = any(standing.tested for _, standing in compared)
     bits = unconstrained_bits(report) if any(metric == "bits_per_note" for metric, _ in compared) else ()
     said = [f"{text[:1].upper()}{text[1:]}.", *bits, RULE if tested else "", _once(report) if tested else ""]
     return " ".join(filter(None, said))
@@ -84,8 +84,8 @@ def against_references(report: Report) -> list[str]:
     said = [f"in {listed(titles)} {clause}" for clause, titles in clauses.items()]
     sentences = [f"Against reference rows: {'; '.join(said)}."] if said else []
     pitch = Standing(PITCH_BITS, report.table.rows)
-    models = [name for name in ordered(pitch) if name not in pitch.bounds]
-    if NGRAM in pitch.known and models and not pitch.hopeless:
+    models = [name for name in ordered(pitch) if name not in pitch.bounds and pitch.comparable(name, NGRAM)]
+    if models:
         better = [name for name in models if pitch.better(name, NGRAM)]
         sentences.append(
             f"In bits of pitch alone {listed(better) or 'no model'} {'are' if len(better) > 1 else 'is'} significantly better "
@@ -100,9 +100,10 @@ def _distance_clause(standing: Standing) -> str:
     parts = []
     if models and MEDIAN in standing.known and all(standing.better(MEDIAN, name) for name in models):
         parts.append(f"one note repeated ({MEDIAN}) is significantly better than every model{here}")
-    if models and UNIGRAM in standing.known:
-        better = [name for name in models if standing.better(name, UNIGRAM)]
-        who = f"{listed(better)} {'is' if len(better) == 1 else 'are'}" if better else f"no model{here} is"
+    if tested := [name for name in models if standing.comparable(name, UNIGRAM)]:
+        better = [name for name in tested if standing.better(name, UNIGRAM)]
+        some = " that shares enough pieces with it" if len(tested) < len(models) else ""
+        who = f"{listed(better)} {'is' if len(better) == 1 else 'are'}" if better else f"no model{here}{some} is"
         parts.append(f"{who} significantly better than notes drawn from training frequencies ({UNIGRAM})")
     return " and ".join(parts)
 
@@ -190,8 +191,8 @@ def _clause(standing: Standing) -> str:
     if len(alike) < 2:
         return ""
     untested = [name for name in alike if name in standing.untested]
-    few = f"{listed(untested)} {'shares' if len(untested) == 1 else 'share'} too few pieces to be tested" if untested else ""
     models = [name for name in alike if name not in untested]
+    few = _few(untested, [pair for pair in combinations(models, 2) if not standing.comparable(*pair)])
     if len(models) < 2:
         return few
     missing = _missing(standing)
@@ -200,14 +201,27 @@ def _clause(standing: Standing) -> str:
     if standing.best is not None and len(models) > 2 and not (missing or untested or standing.incomparable):
         return f"{standing.best} is significantly better than every other model"
     if not any(beaten.values()):
-        some = "" if all(frozenset(pair) in standing.tested for pair in combinations(placed, 2)) else " that share enough pieces"
-        who = f"no two models{some}" if len(placed) > 2 else f"{listed(placed)} do not"
-        none = f"{who} differ significantly{_lowest(standing)}"
-        return ", while ".join(filter(None, (none if len(placed) > 1 else "", _unplaced(standing.unplaced, missing), few)))
+        tested = any(starmap(standing.comparable, combinations(placed, 2)))
+        who = "no two models" if len(placed) > 2 else f"{listed(placed)} do not"
+        none = f"{who} differ significantly{_lowest(standing)}" if tested else ""
+        return ", while ".join(filter(None, (none, _unplaced(standing.unplaced, missing), few)))
     text = _better(beaten)
     if not any(set(placed) - {name} <= set(others) for name, others in beaten.items()):
         text += f", but no model is better than every other{_lowest(standing)}"
     return ", while ".join(filter(None, (text, _unplaced(standing.unplaced, missing), few)))
+
+
+def _few(untested: Sequence[str], pairs: Sequence[tuple[str, str]]) -> str:
+    """Models that could be tested with no other, and pairs of the others that could not be.
+
+    >>> _few(["vae"], [("lstm", "gan")])
+    'vae shares too few pieces to be tested, as do lstm and gan with each other'
+    """
+    who = f"{len(pairs)} pairs of models" if len(pairs) > 1 else listed([name for pair in pairs for name in pair])
+    if not untested:
+        return f"{who} share too few pieces to be tested" if pairs else ""
+    also = f", as do {who}{' with each other' if len(pairs) == 1 else ''}" if pairs else ""
+    return f"{listed(untested)} {'shares' if len(untested) == 1 else 'share'} too few pieces to be tested{also}"
 
 
 def _better(beaten: Mapping[str, Sequence[str]]) -> str:
@@ -229,7 +243,7 @@ def _better(beaten: Mapping[str, Sequence[str]]) -> str:
 
 
 def _lowest(standing: Standing) -> str:
-    """Models with the best mean as it is printed, in brackets; nothing if all have it."""
+    """Complete models with the best mean as printed, in brackets; nothing if all have it, or an incomplete one is better."""
     metric = standing.metric
     printed = {
         name: number_text(metric, standing.known[name].cells[metric].value or 0.0)
@@ -238,6 +252,8 @@ def _lowest(standing: Standing) -> str:
     }
     best = next(iter(printed.values()), "")
     first = [name for name, text in printed.items() if text == best]
+    if any(standing.better(one, name) for one in standing.partial for name in first):
+        return ""
     end = "highest" if METRICS[metric].better == "higher" else "lowest"
     return f" ({end} mean: {listed(first)}, {best})" if len(first) < len(printed) else ""
 

@@ -180,6 +180,11 @@ class Standing:
         pair = self._by_pair.get(frozenset((one, other)))
         return pair is not None and self.winner(pair) == one
 
+    def comparable(self, one: str, other: str) -> bool:
+        """Whether two rows share enough pieces for a difference to be significant."""
+        pair = self._by_pair.get(frozenset((one, other)))
+        return pair is not None and pair.interval is not None
+
     @cached_property
     def hopeless(self) -> bool:
         """Whether there are too few pieces for any test: no difference, however large, could be significant."""

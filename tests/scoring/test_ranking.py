@@ -15,7 +15,7 @@ from bench.metrics import METRICS
 from bench.report.flags import flags
 from bench.report.pairs import records
 from bench.report.tables import row_name
-from bench.report.verdict import _clause
+from bench.report.verdict import _clause, _distance_clause
 from bench.scoring.crossed import Values
 from bench.scoring.ranking import Standing, rank_text
 from bench.scoring.score import with_skill
@@ -296,12 +296,35 @@ def test_a_row_that_shares_too_few_pieces_is_not_told_as_tested() -> None:
     tied = Standing("pitch_distance", [*apart, pretrained(row("taught", noisy(0, 5)))])
     assert _clause(tied) == "c and b share too few pieces to be tested"
     three = Standing("pitch_distance", [*apart, row("a", noisy(0, 6))])
-    assert _clause(three).startswith("no two models that share enough pieces differ significantly")
+    assert _clause(three).startswith("no two models differ significantly")
+    assert _clause(three).endswith(", while c and b share too few pieces to be tested")
     assert _clause(Standing("pitch_distance", [row("alone", noisy(0, 1))])) == ""
     more = Standing("pitch_distance", [few, row("two", noisy(0, 4)), *others])
     assert (more.untested, more.best) == (["few"], None)
     assert _clause(more).startswith("one and two do not differ significantly (lowest mean: ")
     assert _clause(more).endswith(", while few shares too few pieces to be tested")
+
+
+def test_a_pair_that_shares_too_few_pieces_is_named_beside_those_that_differ() -> None:
+    """`a` and `b` share none: that neither is better says nothing of them."""
+    a, b = (lacking(row(name, noisy(0, i)), pieces) for i, (name, pieces) in enumerate((("a", range(20)), ("b", range(20, 40)))))
+    worse = Standing("pitch_distance", [a, b, row("c", noisy(9, 3)), row("d", noisy(9, 4))])
+    assert _clause(worse) == (
+        "b and a are significantly better than c and d, but no model is better than every other, "
+        "while b and a share too few pieces to be tested"
+    )
+    few = lacking(row("few", noisy(9, 5)), range(36))
+    both = Standing("pitch_distance", [a, b, few, row("c", noisy(9, 3))])
+    assert _clause(both).endswith(", while few shares too few pieces to be tested, as do b and a with each other")
+
+
+def test_nothing_is_said_of_a_reference_that_shares_too_few_pieces() -> None:
+    """A model 50 below it was said not to be better than notes drawn from training frequencies."""
+    few = lacking(row("few", noisy(-50, 3)), range(36))
+    references = [row(name, noisy(0, i), "reference") for i, name in enumerate(("unigram", "real"))]
+    assert _distance_clause(Standing("pitch_distance", [few, *references])) == ""
+    said = _distance_clause(Standing("pitch_distance", [few, row("one", noisy(0, 4)), *references]))
+    assert said.startswith("no model that shares enough pieces with it is significantly better than notes drawn")
 
 
 def test_what_is_detectable_shrinks_with_more_pieces() -> None:
