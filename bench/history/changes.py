@@ -121,6 +121,9 @@ class Trends:
         Number of values of the last run that could be compared.
     same : int
         Number of these whose trainings are those of the run before.
+    untested : tuple of Series
+        Those whose last value comes from other trainings than that of the run before, while too little is known of their noise.
+        What a machine decides is never the same, and isn't among them.
     """
 
     entries: tuple[Entry, ...]
@@ -130,6 +133,7 @@ class Trends:
     last: tuple[Change, ...]
     compared: int
     same: int
+    untested: tuple[Series, ...]
 
     def of(self, series: Series) -> list[Change]:
         """Change points of one series."""
@@ -144,7 +148,7 @@ def trends(entries: Sequence[Entry]) -> Trends:
     tests = sum(testable)
     changes = [change for i, one in enumerate(series) if testable[i] for change in _changes(one, noise[i], tests)]
     newest = [i for i, one in enumerate(series) if entries and one.points[-1].entry is entries[-1] and len(one.points) > 1]
-    last, same, compared = [], 0, 0
+    last, same, compared, untested = [], 0, 0, []
     for i in newest:
         if len(series[i].units) > 1 and series[i].points[-1].unit == series[i].points[-2].unit:
             same += 1
@@ -157,7 +161,9 @@ def trends(entries: Sequence[Entry]) -> Trends:
         elif len(series[i].units) == 1:
             same += 1
             compared += 1
-    return Trends(tuple(entries), tuple(series), tests, tuple(changes), tuple(last), compared, same)
+        elif not series[i].of_machine:
+            untested.append(series[i])
+    return Trends(tuple(entries), tuple(series), tests, tuple(changes), tuple(last), compared, same, tuple(untested))
 
 
 def noises(series: Sequence[Series]) -> list[Noise | None]:

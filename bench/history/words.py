@@ -16,10 +16,27 @@ def title(trends: Trends) -> str:
 
 
 def verdict(trends: Trends) -> str:
-    """Say what the last run changed, against the runs before it."""
+    """Say what the last run changed, against the runs before it, and what can't be tested."""
+    return " ".join(filter(None, (_compared(trends), _untested(trends))))
+
+
+def _untested(trends: Trends) -> str:
+    if not trends.untested:
+        return ""
+    systems = brief(listed(list(dict.fromkeys(one.system for one in trends.untested))), 200)
+    number = len(trends.untested)
+    values = plural(number, "value" if not trends.compared else "other value")
+    return (
+        f"{values} of {systems} {'comes' if number == 1 else 'come'} from other trainings than in the run before, and can't be "
+        "tested: that takes two runs with two seeds each, or five runs."
+    )
+
+
+def _compared(trends: Trends) -> str:
     last = run_name(trends.entries[-1])
     if not trends.compared:
-        return f"The last run, {last}, has no value to compare: no earlier run has the same rows on the same music."
+        why = "no earlier run has the same rows on the same music" if not trends.untested else "too little is known of the noise"
+        return f"The last run, {last}, has no value to compare: {why}."
     values = plural(trends.compared, "value")
     here = [change for change in trends.changes if change.first_after.entry is trends.entries[-1]]
     if here and not trends.last:
@@ -38,8 +55,9 @@ def verdict(trends: Trends) -> str:
 def _of_both(trends: Trends) -> str:
     """Name the rows of the last run that were compared, if it has others too."""
     last = trends.entries[-1]
-    both = {one.system for one in trends.series if one.points[-1].entry is last and len(one.points) > 1}
-    return "" if both >= last.rows.keys() else f" in the rows that both have ({brief(listed(sorted(both)), 200)})"
+    untested = {id(one) for one in trends.untested}
+    both = {s.system for s in trends.series if s.points[-1].entry is last and len(s.points) > 1 and id(s) not in untested}
+    return "" if both >= last.rows.keys() else f" in the rows that could be compared ({brief(listed(sorted(both)), 200)})"
 
 
 def found(trends: Trends) -> str:

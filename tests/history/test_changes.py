@@ -56,6 +56,28 @@ def test_the_last_run_alone() -> None:
     assert found.last[0].runs == 5
 
 
+def test_what_can_not_be_tested_is_told_beside_what_is_the_same() -> None:
+    """A row of one training went from 8.5 to 65 semitones, and the run was said to repeat the trainings of the one before it."""
+    same, once = row({"pitch_distance": [9.0, 9.1]}, kind="reference"), [row({"pitch_distance": [v]}) for v in (8.5, 65.0)]
+    found = trends([entry(i, {"real": same, "lstm": own}) for i, own in enumerate(once)])
+    assert ([one.system for one in found.untested], found.compared, found.same) == (["lstm"], 1, 1)
+    rest = (
+        "value of lstm comes from other trainings than in the run before, and can't be tested: that takes two runs with two seeds"
+    )
+    assert words.verdict(found) == (
+        "The last run, run-1 (0101010101), repeats the trainings of the run before it in the rows that could be compared (real): "
+        f"none of 1 value changed. 1 other {rest} each, or five runs."
+    )
+    alone = trends([entry(i, {"lstm": own}) for i, own in enumerate(once)])
+    assert words.verdict(alone) == (
+        "The last run, run-1 (0101010101), has no value to compare: too little is known of the noise. "
+        f"1 {rest} each, or five runs."
+    )
+    times = trends([entry(i, {"lstm": row({"training_seconds": [v, v + 1]})}) for i, v in enumerate((8.5, 65.0))])
+    assert times.untested == (), "a machine's values always differ"
+    assert trends([entry(i, {"lstm": once[0]}) for i in range(2)]).untested == ()
+
+
 def test_what_got_worse_is_listed_first() -> None:
     """Although something else changed more surely."""
     values = {"pitch_distance": (9.0, 8.0), "velocity_distance": (9.0, 9.5)}

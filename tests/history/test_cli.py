@@ -134,7 +134,7 @@ def test_a_night_in_which_nothing_changed(tmp_path: Path) -> None:
     told = "The last run, run-2 (0202020202), repeats the trainings of the run before it: none of 1 value changed."
     assert shown.splitlines()[0] == told
     more = entry(3, {**nights[0].rows, "gan": row({"pitch_distance": [5.0]})}, spec="other")
-    told = "repeats the trainings of the run before it in the rows that both have (lstm): none of 1 value changed."
+    told = "repeats the trainings of the run before it in the rows that could be compared (lstm): none of 1 value changed."
     assert verdict(trends([*nights, more])) == f"The last run, run-3 (0303030303), {told}"
 
 
