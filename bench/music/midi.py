@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DataError
+from bench.errors import DataError, MachineError
 from bench.music import smf
 from bench.music.folders import LINKED, folders
 from bench.music.notes import LONGEST, Notes
@@ -139,6 +139,8 @@ def read_midi(
     try:
         raw = source if isinstance(source, bytes) else midi_content(source)
         return (_apart or parse)(raw, programs, names, pedal)
+    except MachineError as error:
+        raise error if isinstance(source, bytes) else refused(source, error) from error
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror})") from error
     except MemoryError as error:
@@ -147,6 +149,11 @@ def read_midi(
         raise smf.damaged(type(error).__name__) from error
     except RecursionError as error:
         raise smf.damaged(type(error).__name__) from error
+
+
+def refused(path: Path, error: MachineError) -> MachineError:
+    """Name the file that the machine refused to read: one that asks for too much may be why."""
+    return MachineError(error.message, f"It was reading {path}, which another folder may hold if it is at fault. {error.hint}")
 
 
 def _has_memory() -> bool:

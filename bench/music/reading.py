@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.errors import DataError
-from bench.music.midi import midi_content, read_midi
+from bench.errors import DataError, MachineError
+from bench.music.midi import midi_content, read_midi, refused
 from bench.music.notes import COLUMNS, Notes
 
 #: Seconds after which a change of a file shows in its times, on the coarsest file systems.
@@ -96,6 +96,8 @@ def read_midi_file(path: Path, selection: Selection) -> Reading:
         if not raw:
             raise DataError("the file is empty")
         notes = read_midi(raw, selection.programs, selection.names, selection.pedal)
+    except MachineError as error:
+        raise refused(path, error) from error
     except (OSError, ValueError, DataError) as error:
         return Reading(digest, error=error)
     same = hashlib.sha256()

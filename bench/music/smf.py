@@ -8,9 +8,10 @@ Source: The Complete MIDI 1.0 Detailed Specification, MIDI Manufacturers Associa
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
@@ -47,6 +48,9 @@ MOST_TICKS = 1 << 31
 
 #: Instruments, each a program on a channel of a track, for which the parser makes a track of its own.
 MOST_INSTRUMENTS = 4096
+
+#: Bytes that the parser may take for names: it copies that of a track for each of its instruments.
+MOST_NAMES = 64 << 20
 
 #: The first eight bytes of every file.
 BEGINNING = b"MThd\0\0\0\6"
@@ -97,12 +101,12 @@ def checked(raw: bytes) -> bytes:
         If there is no header of format 0 to 2 with ticks of a quarter note, or another number of tracks than it says, they are
         independent sequences (format 2), a status byte is missing after a SysEx event, a tempo doesn't have three bytes or its
         length isn't written as one, an event that would be misread is not allowed in files, or there are more ticks than the
-        parser can count, or more instruments than it has memory for.
+        parser can count, or more instruments, or longer names of these, than it has memory for.
     """
     spans = tracks(raw)
-    if not (_doubtful(raw, spans) or _may_overflow(raw) or _may_be_an_orchestra(raw, spans)):
+    if not (_doubtful(raw, spans) or _may_overflow(raw) or _may_be_an_orchestra(raw, spans) or _LONG_NAME.search(raw)):
         return raw
-    content = bytearray(raw)
+    content, names = bytearray(raw), Counter[int]()
     instruments, programmed = set[tuple[int, int, int | None]](), set[tuple[int, int]]()
     for track, span in enumerate(spans):
         for event in events(raw, span):
@@ -115,6 +119,8 @@ def checked(raw: bytes) -> bytes:
                     instruments.add((*part, None))
                 if len(instruments) > MOST_INSTRUMENTS:
                     raise DataError(f"it has more than {MOST_INSTRUMENTS:,} instruments")
+            if event.kind == TRACK_NAME:
+                names[track] = max(names[track], event.size)
             if event.kind == TEMPO and event.size != 3:
                 raise damaged(f"a tempo of {event.size} bytes, not 3")
             if event.kind == TEMPO and raw[event.at + 2] != 3:  # the parser takes that byte for the length
@@ -123,6 +129,8 @@ def checked(raw: bytes) -> bytes:
                 raise DataError("it lasts 2^31 ticks or more")
             if event.status == ESCAPE:
                 content[event.at] = SYSEX
+    if sum(names[track] for track, _, _ in instruments) > MOST_NAMES:
+        raise DataError(f"it has names of {max(names.values()):,} bytes for {len(instruments):,} instruments")
     return bytes(content)
 
 
@@ -234,6 +242,10 @@ def _may_be_an_orchestra(raw: bytes, spans: Sequence[Span]) -> bool:
     """Whether there may be too many instruments: by the channels of all tracks, and bytes that could change a program."""
     changes = int(np.count_nonzero(np.frombuffer(raw, np.uint8) >> 4 == PROGRAM_CHANGE))
     return 16 * len(spans) + changes > MOST_INSTRUMENTS
+
+
+#: What may begin a name of 16 KiB or more: shorter ones are no burden, however many instruments have them.
+_LONG_NAME = re.compile(rb"\xff\x03[\x80-\xff][\x80-\xff]")
 
 
 def _may_overflow(raw: bytes) -> bool:

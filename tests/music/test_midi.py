@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import DataError
+from bench.errors import DataError, MachineError
 from bench.music.codec import NoteCodec
-from bench.music.isolation import Reader, isolated
+from bench.music.isolation import Reader, death, isolated
 from bench.music.midi import midi_bytes, read_midi
 from bench.music.notes import LONGEST, Notes, check_columns
+from bench.music.reading import Selection, read_midi_file
 from bench.music.smf import MOST_INSTRUMENTS
 from bench.runner.prepare import write_midi
 
@@ -327,6 +328,37 @@ def test_an_endless_orchestra_without_changes_of_program_is_refused() -> None:
     assert len(read_midi(midi(*[track] * 256))) == 256 * 15
     with pytest.raises(DataError, match="more than 4,096 instruments"):
         read_midi(midi(*[track] * 257))
+
+
+def test_a_long_name_of_many_instruments_is_refused() -> None:
+    """The parser copies it for each: 1.4 MB took all memory of a small machine, and no command could read the folder any more."""
+
+    def named(size: int, instruments: int) -> bytes:
+        length = bytes([size >> 21 & 0x7F | 0x80, size >> 14 & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size & 0x7F])
+        places = [(p, c) for p in range(128) for c in range(9)][:instruments]
+        notes = [e for p, c in places for e in ((0, program(p, c)), (0, on(60, 64, c)), (10, off(60, c)))]
+        return midi([(0, b"\xff\x03" + length + b"n" * size), *notes])
+
+    assert len(read_midi(named(1 << 20, 64))) == 64
+    with pytest.raises(DataError, match="names of 1,048,576 bytes for 65 instruments"):
+        read_midi(named(1 << 20, 65))
+    with pytest.raises(DataError, match="names of 65,536 bytes for 1,025 instruments"):
+        read_midi(named(1 << 16, 1025))
+
+
+def test_what_was_read_as_the_machine_refused_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system ends whatever reads one file, only its name tells which to take away."""
+
+    def killed(*_: object) -> Notes:
+        raise death(-signal.SIGKILL)
+
+    monkeypatch.setattr("bench.music.midi._apart", killed)
+    place = tmp_path / "huge.mid"
+    place.write_bytes(midi([(0, on(60, 64)), (480, off(60))]))
+    for read in (lambda: read_midi(place), lambda: read_midi_file(place, Selection())):
+        with pytest.raises(MachineError, match="Out of memory") as refused:
+            read()
+        assert refused.value.hint.startswith(f"It was reading {place}, ")
 
 
 def test_ctrl_c_in_a_terminal_is_not_the_readers() -> None:
