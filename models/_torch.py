@@ -28,6 +28,9 @@ from ._training import B
 #: Version of the checkpoint's layout; another one is refused.
 CHECKPOINT_FORMAT = 1
 
+#: Bytes of a checkpoint's header that are read; as Python's objects it takes up to thirty times as many. Ours have a few hundred kB.
+MOST_HEADER = 16 << 20
+
 
 def seed_all(seed: int) -> None:
     """Seed PyTorch's generators, the CPU's and every GPU's."""
@@ -264,6 +267,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
 def _metadata(content: bytes) -> dict[str, str]:
     """Metadata of a safetensors file in memory, which the library reads from a path only: JSON behind its length in 8 bytes."""
     length = int.from_bytes(content[:8], "little")
+    if length > MOST_HEADER:
+        raise ValueError(f"its header has {length:,} bytes, and may have {MOST_HEADER:,} at most")
     return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
 
 
