@@ -28,7 +28,7 @@ from ._training import B
 #: Version of the checkpoint's layout; another one is refused.
 CHECKPOINT_FORMAT = 1
 
-#: Bytes of a checkpoint's header that are read; as Python's objects it takes up to thirty times as many. Ours have a few hundred kB.
+#: Bytes of a checkpoint's header that are read; as Python's objects it takes up to thirty times as many.
 MOST_HEADER = 16 << 20
 
 

@@ -45,6 +45,8 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
     samples = [row.trials[0].trial.protocol.samples for row in (old, new)]
     if one.over == "seeds" and metric.name != "parameters" and samples[0] != samples[1]:
         yield "another protocol.samples"
+    if one.over == "seeds" and metric.name != "parameters" and before.pieces == now.pieces and old.absent != new.absent:
+        yield "other pieces"
     if metric.clocked or metric.machine_bound:
         yield from _of_machine(old, new, before, now)
     if metric.name == TO_TARGET and before.record.spec.get("target") != now.record.spec.get("target"):

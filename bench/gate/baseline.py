@@ -128,6 +128,11 @@ class System:
         return self.exceeded > 0
 
     @property
+    def continued(self) -> frozenset[int]:
+        """Pieces with a sample, by their indices: of another system some may lack."""
+        return frozenset(piece for series in self.metrics.values() if series.over == "pieces" for piece in series.at)
+
+    @property
     def is_target(self) -> bool:
         """Whether more than half of its pieces are the true continuation: see :attr:`bench.scoring.table.Row.is_target`."""
         pitch, velocity, pitches = (self.metrics.get(METRICS[name].id) for name in (*HEADLINE, "unique_pitches"))

@@ -312,6 +312,8 @@ def _pair(
     before, now = old.metrics[metric.id], new.metrics[metric.id]
     if before.over != now.over:
         return Pair(replace(verdict, status="not compared", reason=f"it is over {now.over}, the baseline's over {before.over}"))
+    if now.over == "seeds" and metric.name != "parameters" and old.continued != new.continued:
+        return Pair(replace(verdict, status="not compared", reason="its samples are of other pieces than the baseline's"))
     pieces, sides = shared(before, now)
     if reason := _other_counts(pieces, before, now):
         return Pair(replace(verdict, status="not compared", reason=reason))

@@ -72,8 +72,9 @@ class EntryRow:
     chord_plan : str
         Hash of the chord plan of other rows by which its harmony columns are measured; empty without one, for a constrained row,
         and in lines of older versions.
-    samples : int
-        Number of samples a piece of another system's files; 0 for other rows, and in lines of older versions.
+    files : str
+        Number of samples a piece of another system's files, and which pieces lack; empty for other rows, and in lines of older
+        versions.
     """
 
     kind: str
@@ -85,7 +86,7 @@ class EntryRow:
     likelihood: str = ""
     beyond_budget: bool = False
     chord_plan: str = ""
-    samples: int = 0
+    files: str = ""
 
     @property
     def key(self) -> tuple[str, str, bool, bool]:
@@ -203,7 +204,6 @@ def _row(baseline: Baseline, name: str, code: str, machine: str) -> EntryRow:
     system = baseline.systems[name]
     own = {key: value for key, value in system.definition.items() if key != "samples"}
     plan = None if "harmony" in own else baseline.plan_of(name)
-    samples = system.definition.get("samples")
     all_measured = ((metric, _measured(series, system.pretrained)) for metric, series in system.metrics.items())
     metrics = {metric: measured for metric, measured in all_measured if measured is not None}
     likelihood = " ".join(map(str, (system.likelihood, *system.classes, *_predictions(system)))).strip()
@@ -217,8 +217,16 @@ def _row(baseline: Baseline, name: str, code: str, machine: str) -> EntryRow:
         likelihood,
         system.beyond_budget,
         chord_plan="" if plan is None else _hash(plan),
-        samples=samples if type(samples) is int and 0 < samples < 10**9 else 0,
+        files=_files(system, len(baseline.pieces)),
     )
+
+
+def _files(system: System, pieces: int) -> str:
+    samples = system.definition.get("samples")
+    if type(samples) is not int or not 0 < samples < 10**9:  # a model's, or of a file that may hold anything
+        return ""
+    lacking = [piece for piece in range(pieces) if piece not in system.continued]
+    return f"{samples} without {_hash(lacking)}" if lacking else str(samples)
 
 
 def _predictions(system: System) -> Iterator[str]:

@@ -53,7 +53,7 @@ def earlier_trainings(entries: Sequence[Entry], before: Baseline, now: Baseline,
             if (
                 old.terms != entry.terms
                 or other is None
-                or (*other.key, other.code, other.machine, other.samples) != (*row.key, row.code, row.machine, row.samples)
+                or (*other.key, other.code, other.machine, other.files) != (*row.key, row.code, row.machine, row.files)
             ):
                 continue
             taken: set[str] = set()

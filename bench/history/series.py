@@ -21,7 +21,7 @@ from bench.history.entry import Entry, EntryRow, Measured, condition_of
 from bench.metrics import METRICS, Metric, skill
 from bench.metrics.thresholds import SMALLEST
 
-#: What the values of a series have in common: terms, system, the row's key, metric, machine, and samples with likelihood or plan.
+#: What the values of a series have in common: terms, system, the row's key, metric, machine, and files with likelihood or plan.
 _Key = tuple[str, str, tuple[str, str, bool, bool], str, str, str]
 
 
@@ -134,15 +134,15 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
                         machine = row.machine if is_of_machine(metric) else ""
-                        condition = f"{row.samples} {condition_of(metric, row)}"
+                        condition = f"{row.files} {condition_of(metric, row)}"
                         key = (entry.terms, system, row.key, metric.name, machine, condition)
                         places.setdefault(key, []).append((entry, row, measured))
     return [_series(key, found[::-1]) for key, found in places.items()]
 
 
 def _completed(row: EntryRow, later: EntryRow) -> EntryRow:
-    """Give a row of an older line, which doesn't tell them, the chord plan and number of samples of the next that does."""
-    return replace(row, chord_plan=row.chord_plan or later.chord_plan, samples=row.samples or later.samples)
+    """Give a row of an older line, which doesn't tell them, the chord plan and files of the next that does."""
+    return replace(row, chord_plan=row.chord_plan or later.chord_plan, files=row.files or later.files)
 
 
 def _belongs(metric: Metric, row: EntryRow) -> bool:

@@ -95,13 +95,16 @@ def rows(trends: Trends) -> str:
             "Measured by another chord plan",
             [s for s, (old, new) in both.items() if _differ(old.chord_plan, new.chord_plan) and s not in other],
         ),
-        ("With another number of files a piece", [s for s, (old, new) in both.items() if _differ(old.samples, new.samples)]),
+        (
+            "With another number of files a piece, or files of other pieces,",
+            [s for s, (old, new) in both.items() if _differ(old.files, new.files)],
+        ),
     )
     said = [f"{word} since {run_name(before)}: {brief(listed(names), 400)}." for word, names in changes if names]
     return " ".join(said)
 
 
-def _differ(old: str | int, new: str | int) -> bool:
+def _differ(old: str, new: str) -> bool:
     """Whether two values that an older line doesn't tell are known and differ."""
     return bool(old and new and old != new)
 

@@ -37,6 +37,9 @@ Over = Literal["seeds and pieces", "pieces", "seeds"]
 #: One number, or one for each of several tests.
 Scalars = float | NDArray[np.float64]
 
+#: Share by which two variances may differ and be one, rounded: they are where one value alone differs from all others.
+TIE = 1e-9
+
 #: Stands for infinitely many degrees of freedom.
 KNOWN = 1e9
 
@@ -100,7 +103,7 @@ class Variance:
     @property
     def df(self) -> float:
         """Satterthwaite's degrees of freedom of :attr:`total`."""
-        if self.seeds <= self.rest:
+        if self.seeds <= self.rest * (1 + TIE):
             return self.pieces_df
         parts = ((self.seeds, self.seeds_df), (self.pieces, self.pieces_df), (self.rest, self.rest_df))
         return max(1.0, self.total**2 / math.fsum(part**2 / df for part, df in parts if part))

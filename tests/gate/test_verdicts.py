@@ -13,7 +13,7 @@ from bench.gate.text import summary, text
 from bench.gate.verdicts import RowChange, judge
 from bench.metrics import METRICS
 
-from .handmade import by_seed, changed, flat, run, series, shifted, system
+from .handmade import PIECES, by_seed, changed, flat, run, series, shifted, system
 
 RUN = run(
     lstm=system(
@@ -456,6 +456,19 @@ class TestTerms:
         assert judge(of({"samples": 1}), of({"samples": 3})).obstacles == ("lstm: samples is 3, was 1",)
         assert judge(of({}), of({"samples": 3})).obstacles == (), "an older version doesn't say"
         assert judge(of({"samples": 3}), of({"samples": 3})).obstacles == ()
+
+    def test_what_is_of_all_samples_needs_the_same_pieces(self):
+        """Another system's files of some pieces may lack."""
+
+        def of(pieces, frechet):
+            return run(lstm=system(pitch_distance=flat(10.0, pieces), descriptor_frechet=series([frechet, frechet + 1], "seeds")))
+
+        judged = judge(of(PIECES, 26.0), of(PIECES - 6, 80.0), {"descriptor_frechet": 2.0})
+        found = {v.metric.name: (v.status, v.reason) for v in judged.verdicts}
+        assert found["descriptor_frechet"] == ("not compared", "its samples are of other pieces than the baseline's")
+        assert found["pitch_distance"][0] == "lost"
+        judged = judge(of(PIECES, 26.0), of(PIECES, 80.0), {"descriptor_frechet": 2.0})
+        assert {v.metric.name: v.status for v in judged.verdicts}["descriptor_frechet"] == "worse"
 
     def test_what_another_chord_plan_measures_is_not_compared(self):
         """A row is measured by its own plan, else by that of its model's constrained rows, else by the run's only one."""

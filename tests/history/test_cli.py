@@ -225,17 +225,17 @@ def test_rows_that_can_not_be_compared_are_named(tmp_path: Path) -> None:
 def test_rows_measured_by_another_plan_or_number_of_files_are_named(tmp_path: Path) -> None:
     """A line that doesn't tell it says nothing."""
     free = row({"pitch_distance": [9.0, 9.1]}, chord_plan="abc")
-    before = {"free": free, "older": replace(free, chord_plan=""), "score": replace(free, samples=1), "new": free}
+    before = {"free": free, "older": replace(free, chord_plan=""), "score": replace(free, files="1"), "new": free}
     after = {
         "free": replace(free, chord_plan="def"),
         "older": free,
-        "score": replace(free, samples=3),
-        "new": replace(free, samples=3),
+        "score": replace(free, files="3"),
+        "new": replace(free, files="3"),
     }
     (tmp_path / "h.jsonl").write_text(dump([entry(0, before), entry(1, after)]))
     shown = bench(tmp_path, "history", "show", "--file", "h.jsonl").stdout
-    assert "\nMeasured by another chord plan since run-0 (0000000000): free. With another number of files a piece since" in shown
-    assert "since run-0 (0000000000): score.\n" in shown
+    assert "\nMeasured by another chord plan since run-0 (0000000000): free. With another number of files a piece, or" in shown
+    assert " files of other pieces, since run-0 (0000000000): score.\n" in shown
 
 
 def test_nothing_changed_is_not_said_at_a_change_point() -> None:

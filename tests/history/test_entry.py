@@ -183,10 +183,23 @@ def test_another_number_of_files_a_piece_begins_a_series_of_its_own(folder: Path
         own = baseline.systems["lstm"].definition
         system = replace(baseline.systems["lstm"], definition={**own, **told})
         rows.append(entry_of_baseline(replace(baseline, systems={"lstm": system}), "abc", "2026-01-01T00:00:00Z").rows["lstm"])
-    assert [row.samples for row in rows] == [0, 1, 3, 0, 0]
+    assert [row.files for row in rows] == ["", "1", "3", "", ""]
     assert len({row.key for row in rows}) == 1
     numbers = {len(one.points) for one in all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows[:3])])}
     assert numbers == {2, 1}
+
+
+def test_files_of_other_pieces_begin_a_series_of_their_own(folder: Path) -> None:
+    baseline = take(folder)
+    rows = []
+    for at in ((0, 1), (0,), (1,)):
+        own = Series(9.0, "pieces", (0,), at, (tuple(9.0 for _ in at),))
+        system = replace(baseline.systems["lstm"], definition={"samples": 1}, metrics={METRICS["pitch_distance"].id: own})
+        told = replace(baseline, systems={"lstm": system}, pieces=("a", "b"))
+        rows.append(entry_of_baseline(told, "abc", "2026-01-01T00:00:00Z").rows["lstm"])
+    assert rows[0].files == "1"
+    assert len({row.files for row in rows}) == 3
+    assert len(all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])) == 3
 
 
 def test_nats_over_more_events_begin_a_series_of_their_own(folder: Path) -> None:

@@ -450,6 +450,6 @@ def test_the_header_of_a_checkpoint_is_measured_before_it_is_read(tmp_path: Path
     header = b'{"x":[' + b"[]," * (1 << 24) + b"[]]}"
     write_sealed(path := tmp_path / "a.safetensors", len(header).to_bytes(8, "little") + header)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(TrialError, match="its header has .* bytes, and may have 16,777,216 at most"):
+    with pytest.raises(TrialError, match=r"its header has .* bytes, and may have 16,777,216 at most"):
         shared.load_checkpoint(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10

@@ -157,6 +157,18 @@ class TestInterval:
         assert other is not None
         assert (other.low, other.high) == pytest.approx((one.low * factor + shift, one.high * factor + shift), abs=1e-9)
 
+    def test_it_is_as_wide_whichever_cell_differs(self) -> None:
+        """The three mean squares are one number then, and rounding alone said whether there are degrees of freedom of seeds."""
+        widths = []
+        for cell in np.ndindex(3, 12):
+            values = np.zeros((3, 12))
+            values[cell] = 1 / 3
+            interval, _ = values_of(values).interval()
+            assert interval is not None
+            widths.append(interval.high - interval.low)
+        assert widths == pytest.approx([widths[0]] * 36)
+        assert widths[0] == pytest.approx(2 * scipy_stats.t.isf(0.025, 11) / 3 / 36)
+
 
 def test_over_seeds_alone_by_hand() -> None:
     """Seeds 1, 2 and 3: mean 2, SD 1, t(2) = 4.303."""
