@@ -58,7 +58,8 @@ class Change:
         Letter of the run that is compared with the first.
     status : str
         ``better``, ``worse`` or, without a better direction, ``different``: significantly so. ``equal``: the mean of each piece,
-        or of the seeds, up to rounding, so that there is nothing to test; ``untested``: with too few pieces or seeds.
+        or of the seeds, up to rounding, so that there is nothing to test; ``untested``: with too few pieces or seeds, or what a
+        machine decides, which differs between runs of the same code more than within one.
     reason : str
         Why it is ``not compared``.
     before, now : float, optional
@@ -101,9 +102,9 @@ class Change:
 
     @property
     def interval(self) -> Interval | None:
-        """95 % interval of :attr:`size`, of this change alone; None where both are equal, as nothing was estimated then."""
+        """95 % interval of :attr:`size`, of this change alone; None where both are equal, or runs differ more than seeds."""
         e = self.estimate
-        if e is None or e.reach is None or self.status == "equal":
+        if e is None or e.reach is None or self.status == "equal" or self.metric.of_machine:
             return None
         return Interval(self._scaled(e.change - e.reach), self._scaled(e.change + e.reach), 1 - ALPHA)
 
@@ -182,7 +183,11 @@ def estimate(pairs: Sequence[Paired]) -> list[Change]:
 
 def significance(changes: Sequence[Change]) -> tuple[list[Change], int]:
     """Adjust the p-values of all changes together, and name their status; return them and the number of tests."""
-    open_to_test = [(i, change.estimate) for i, change in enumerate(changes) if change.status != "equal" and change.estimate]
+    open_to_test = [
+        (i, change.estimate)
+        for i, change in enumerate(changes)
+        if change.estimate and change.status != "equal" and not change.metric.of_machine
+    ]
     chances, tests = adjust([estimate for _, estimate in open_to_test])
     result = list(changes)
     for (i, _), chance in zip(open_to_test, chances, strict=True):

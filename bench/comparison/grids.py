@@ -195,7 +195,7 @@ def evidence(change: Change) -> str:
     if change.status == "equal":
         return f"equal on {counted}"
     if change.status == "untested":
-        return f"no test over {counted}"
+        return "no test: differs from run to run" if change.metric.of_machine else f"no test over {counted}"
     p = p_text(change.p)
     told = f"p {p if p.startswith('<') else f'= {p}'} over {counted}"
     return told if change.status == "not significant" else f"{change.status}, {told}"

@@ -20,7 +20,9 @@ def summary(comparison: Comparison) -> list[str]:
 
 
 def _summary(comparison: Comparison, run: Run) -> str:
-    counts = Counter(change.status for change in comparison.changes if change.run == run.letter)
+    own = [change for change in comparison.changes if change.run == run.letter]
+    counts = Counter(change.status for change in own)
+    costs = sum(change.status == "untested" and change.metric.of_machine for change in own)
     head = f"{run.letter} against {comparison.runs[0].letter}"
     compared = sum(counts.values()) - counts["not compared"]
     if not compared:
@@ -35,7 +37,10 @@ def _summary(comparison: Comparison, run: Run) -> str:
     told = f"{changed} {verb} significantly ({', '.join(parts)})" if changed else "none differs significantly"
     rest = [
         f"{counts['equal']} equal up to rounding" if counts["equal"] else "",
-        f"{counts['untested']} on too few pieces or seeds for a test" if counts["untested"] else "",
+        f"{few} on too few pieces or seeds for a test" if (few := counts["untested"] - costs) else "",
+        f"{plural(costs, 'cost')} without a test, as a machine's {'differs' if costs == 1 else 'differ'} from run to run"
+        if costs
+        else "",
         f"{counts['not compared']} more not comparable" if counts["not compared"] else "",
     ]
     return f"{head}: of {plural(compared, 'value')} {told}{''.join(f'; {text}' for text in rest if text)}."
@@ -72,5 +77,6 @@ def notes(comparison: Comparison) -> list[str]:
         "independent, also with the same seeds.",
         *(["Changes in %: ratios of geometric means over seeds, as their noise is in percent."] if relative else []),
         "No significant difference is no sign of equality. Times, speeds and energy are compared only where processor, number of "
-        "threads and GPU are the same.",
+        "threads and GPU are the same. They and memory differ between runs of the same code more than within one, so that they "
+        "have no test: `bench history` tests them over five runs.",
     ]

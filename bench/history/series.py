@@ -109,17 +109,12 @@ class Series:
     @property
     def of_machine(self) -> bool:
         """Whether the machine decides the values."""
-        return is_of_machine(self.metric)
+        return self.metric.of_machine
 
 
 def _training(seed: str, value: float) -> tuple[str, str]:
     """Key of a training: the same seed with the same value, up to rounding, is the same."""
     return seed, f"{value:.5e}"
-
-
-def is_of_machine(metric: Metric) -> bool:
-    """Whether a metric says nothing across kinds of machine, or differs from process to process more than from seed to seed."""
-    return metric.clocked or metric.machine_bound or metric.format == "memory"
 
 
 def all_series(entries: Sequence[Entry]) -> list[Series]:
@@ -133,7 +128,7 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
             if row.kind in JUDGED:
                 for metric in by_id.values():
                     if (measured := row.metrics.get(metric.id)) is not None and _belongs(metric, row):
-                        machine = row.machine if is_of_machine(metric) else ""
+                        machine = row.machine if metric.of_machine else ""
                         condition = f"{row.files} {condition_of(metric, row)}"
                         key = (entry.terms, system, row.key, metric.name, machine, condition)
                         places.setdefault(key, []).append((entry, row, measured))
@@ -147,7 +142,7 @@ def _completed(row: EntryRow, later: EntryRow) -> EntryRow:
 
 def _belongs(metric: Metric, row: EntryRow) -> bool:
     """Whether a value can be part of a series: of times, only those of models on a known kind of machine."""
-    return not is_of_machine(metric) or (row.kind == "model" and bool(row.machine))
+    return not metric.of_machine or (row.kind == "model" and bool(row.machine))
 
 
 def _series(key: _Key, found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Series:
@@ -155,7 +150,7 @@ def _series(key: _Key, found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Ser
     points: list[Point] = []
     for entry, _, measured in found:
         before = points[-1] if points else None
-        same = before is not None and not is_of_machine(METRICS[name]) and _same(before.measured.seeds, measured.seeds)
+        same = before is not None and not METRICS[name].of_machine and _same(before.measured.seeds, measured.seeds)
         points.append(Point(entry, measured, 0 if before is None else before.unit + (not same)))
     last = found[-1][0]
     study = f"{last.spec}, scale {last.scale}"

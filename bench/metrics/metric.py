@@ -151,6 +151,11 @@ class Metric:
         """``name@version``: two numbers with the same id were measured in the same way."""
         return f"{self.name}@{self.version}"
 
+    @property
+    def of_machine(self) -> bool:
+        """Whether it says nothing across kinds of machine, or differs from process to process more than from seed to seed."""
+        return self.clocked or self.machine_bound or self.format == "memory"
+
 
 def is_senseless(value: Value) -> bool:
     """Whether a value is no number that a table can show: not finite, or beyond what is stored."""

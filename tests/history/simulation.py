@@ -21,7 +21,6 @@ import numpy as np
 from bench.gate.baseline import System
 from bench.history.changes import trends
 from bench.history.entry import FORMAT, Entry, EntryRow, Measured
-from bench.history.series import is_of_machine
 from bench.metrics import METRICS
 from bench.metrics.thresholds import choose
 from tests.gate.simulation import CLOCK_NOISE, stored, targets
@@ -88,7 +87,7 @@ def turns(four: list[Entry], timed: list[Entry]) -> list[Entry]:
         first = four[2 * (number >= len(timed) // 2) + number % 2]
         rows = {}
         for name, row in first.rows.items():
-            times = {m.id: own.rows[name].metrics[m.id] for m in METRICS.values() if is_of_machine(m) and m.id in row.metrics}
+            times = {m.id: own.rows[name].metrics[m.id] for m in METRICS.values() if m.of_machine and m.id in row.metrics}
             rows[name] = replace(row, metrics={**row.metrics, **times})
         made.append(replace(own, rows=rows))
     return made
