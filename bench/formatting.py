@@ -21,6 +21,9 @@ DASH = "–"
 #: Longest text from outside, such as an error message, in characters.
 LONGEST = 300
 
+#: Longest name or title of a piece, in characters: that of a path.
+LONGEST_FIELD = 4096
+
 #: A number that is a word of its own, and no part of a file's name, which may have spaces.
 _COUNT = re.compile(r"(?<![\w./:+-])\d[\d.,]*(?<=\d)(?![\w/:+-]|\.\w)(?!.*\.[A-Za-z][A-Za-z0-9]{1,4}\b)")
 
@@ -132,11 +135,20 @@ def clean(text: object) -> str:
     return _DOUBTFUL.sub(_shown, str(text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
+def end_of(text: str, limit: int = LONGEST) -> str:
+    """End of a text, which of a path says most: a hundred thousand names with their paths would be too much for a record.
+
+    >>> end_of("a/long/path/song.mid", 10)
+    '…/song.mid'
+    """
+    return text if len(text) <= limit else f"…{text[1 - limit :]}"
+
+
 def clean_fields(value: object, *names: str) -> None:
-    """Clean text fields of a frozen dataclass as it is made; None is an empty text."""
+    """Clean text fields of a frozen dataclass as it is made, and cut what no path or title has; None is an empty text."""
     for name in names:
         text = getattr(value, name)
-        object.__setattr__(value, name, "" if text is None else clean(text))
+        object.__setattr__(value, name, "" if text is None else clean(end_of(text, LONGEST_FIELD)))
 
 
 def _shown(match: re.Match[str]) -> str:

@@ -21,6 +21,7 @@ A trial that failed has one row, without a metric, whose reason is why. CSV and 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +31,12 @@ from bench.export.contents import Exported, RunContents, failures_of, optional
 from bench.formatting import clean
 from bench.gate.baseline_file import save
 from bench.metrics import METRICS, Undefined, Value
-from bench.report.csv import csv_text
+from bench.report.csv import csv_parts
 from bench.scoring.table import WEIGHTED, Row, TrialScore
-from bench.storage.files import write_named_data
 from bench.system.disk import write_named_file
+
+#: Rows of a table that are written at once.
+ROWS_AT_ONCE = 10_000
 
 #: Columns that aren't text.
 INTEGERS, NUMBERS = ("seed", "version", "piece"), ("value",)
@@ -41,7 +44,7 @@ INTEGERS, NUMBERS = ("seed", "version", "piece"), ("value",)
 
 def export_csv(run: RunContents, place: Path) -> Exported:
     """Write the table as CSV, in UTF-8."""
-    save(place, csv_text(list(records(run))), write_named_data)
+    save(place, (part.encode("utf-8", "replace") for part in csv_parts(records(run))), write_named_file)
     return Exported(str(place))
 
 
@@ -57,12 +60,16 @@ def export_parquet(run: RunContents, place: Path) -> Exported:
     """
     arrow, parquet = optional("pyarrow", "parquet"), optional("pyarrow.parquet", "parquet")
     types = {**dict.fromkeys(INTEGERS, arrow.int64()), **dict.fromkeys(NUMBERS, arrow.float64())}
-    rows = [{name: _encodable(value) for name, value in record.items()} for record in records(run)]
+    rows = ({name: _encodable(value) for name, value in record.items()} for record in records(run))
     facts = json.dumps({"run": run.name, "identity": run.identity, "params": run.params, "tags": run.tags})
     with failures_of("PyArrow", "Was the run's folder changed by hand? --to csv takes any name and number."):
-        schema = arrow.schema([(name, types.get(name, arrow.string())) for name in rows[0]], metadata={"midibench": facts})
+        part = list(itertools.islice(rows, ROWS_AT_ONCE))
+        schema = arrow.schema([(name, types.get(name, arrow.string())) for name in part[0]], metadata={"midibench": facts})
         out = arrow.BufferOutputStream()
-        parquet.write_table(arrow.Table.from_pylist(rows, schema), out)
+        with parquet.ParquetWriter(out, schema) as writer:
+            while part:
+                writer.write_table(arrow.Table.from_pylist(part, schema))
+                part = list(itertools.islice(rows, ROWS_AT_ONCE))
     save(place, out.getvalue().to_pybytes(), write_named_file)
     return Exported(str(place))
 

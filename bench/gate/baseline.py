@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from bench.metrics import HEADLINE, METRICS, Metric, skill
 from bench.music.harmony.settings import PLANNED
 from bench.scoring.score import score_run
 from bench.scoring.table import FEW_PITCHES, Cell, Row, Table, TrialScore
-from bench.storage.records import Provenance
+from bench.storage.records import MOST_TRIALS, Provenance
 from bench.storage.run_folder import RunFolder
 
 #: Significant digits of a stored value.
@@ -177,7 +178,7 @@ class Baseline:
     terms: dict[str, Any]
     environment: dict[str, Any]
     pieces: tuple[str, ...]
-    systems: dict[str, System]
+    systems: Annotated[dict[str, System], Field(max_length=MOST_TRIALS)]
 
     def plan_of(self, name: str) -> dict[str, Any] | None:
         """Choices of the chord plan by which a row's harmony columns are measured; None without one, or where several may.
@@ -185,18 +186,33 @@ class Baseline:
         Those of its own constraint with its form, else of the same model's constrained rows, else of the run's only plan: see
         :class:`bench.scoring.chord_plans.StoredPlans`.
         """
-        constrained = [system.definition for system in self.systems.values() if "harmony" in system.definition and system.seeds]
         own = self.systems[name].definition
-        twins = [one for one in constrained if all(one.get(key) == own.get(key) for key in ("model", "params"))]
         if "harmony" in own:
             return _planned(own["harmony"], "form")
-        plans = [_planned(one["harmony"]) for one in twins or constrained]
-        return plans[0] if plans and all(plan == plans[0] for plan in plans) else None
+        plans = self._plans.get(_model(own)) or self._plans.get("", [])
+        return plans[0] if len(plans) == 1 else None
+
+    @cached_property
+    def _plans(self) -> dict[str, list[dict[str, Any]]]:
+        """Different plans of the constrained rows that have ended, by model, and of all; of more than two the first two."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for system in self.systems.values():
+            if "harmony" in system.definition and system.seeds:
+                for model in (_model(system.definition), ""):
+                    plans = found.setdefault(model, [])
+                    if len(plans) < 2 and (plan := _planned(system.definition["harmony"])) not in plans:
+                        plans.append(plan)
+        return found
 
     @property
     def incomplete(self) -> dict[str, str]:
         """Rows with trials that failed or did not run, and the first reason."""
         return {name: f"seed {seed}: {why}" for name, s in self.systems.items() for seed, why in list(s.failed.items())[:1]}
+
+
+def _model(definition: Mapping[str, Any]) -> str:
+    """Text of the model and the hyperparameters in a definition."""
+    return json.dumps([definition.get(key) for key in ("model", "params")], sort_keys=True)
 
 
 def _planned(harmony: object, *more: str) -> dict[str, Any]:

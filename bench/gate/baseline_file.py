@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def write(path: Path, baseline: Baseline) -> None:
     save(path, content, write_named_data)
 
 
-def save(path: Path, content: str | bytes, write: Callable[[Path, Any], None] = write_named_text) -> None:
+def save(path: Path, content: str | bytes | Iterable[bytes], write: Callable[[Path, Any], None] = write_named_text) -> None:
     """Write a complete file, or nothing; missing parent folders are created.
 
     Raises

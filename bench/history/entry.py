@@ -26,6 +26,9 @@ from bench.storage.run_folder import RunFolder
 #: Version of a line of the file.
 FORMAT = 1
 
+#: Characters of a machine's name: each row has one, and a baseline of others may say anything. Sixteen GPUs have four hundred.
+LONGEST_MACHINE = 1000
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -173,7 +176,8 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
     """Make the entry of a baseline that a commit brought. It knows no plug-in's source, an older one no threads."""
     parts = {name: part for name, part in baseline.environment.items() if isinstance(part, dict)}
     environment = baseline.environment
-    machines = {name: _of_system(system, environment) for name, system in baseline.systems.items()}
+    machine = _machine(environment)
+    machines = {name: _of_system(system, environment, machine) for name, system in baseline.systems.items()}
     return Entry(
         FORMAT,
         run=baseline.run,
@@ -186,18 +190,20 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
         scale=str(baseline.terms.get("scale") or ""),
         spec_hash=baseline.spec_hash,
         terms=_hash(baseline.terms),
-        machine=_machine(environment),
+        machine=machine,
         rows={name: _row(baseline, name, "", machines[name]) for name, system in baseline.systems.items() if system.seeds},
     )
 
 
-def _of_system(system: System, environment: Mapping[str, Any]) -> str:
-    """Kind of machine of a baseline's row; empty where there are several. An older baseline knows its run's processor alone."""
+def _of_system(system: System, environment: Mapping[str, Any], machine: str) -> str:
+    """Kind of machine of a baseline's row; empty where there are several. An older baseline knows its run's `machine` alone."""
     processors, threads = system.processors or (environment.get("cpu"),), system.threads
     if max(map(len, (processors, threads, system.gpus))) > 1:
         return ""
-    own = {**environment, "cpu": processors[0], **({"gpus": list(system.gpus)} if system.gpus else {})}
-    return ", ".join((_machine(own), *(plural(number, "thread") for number in threads)))
+    if system.processors or system.gpus:
+        own = {**environment, "cpu": processors[0], **({"gpus": list(system.gpus)} if system.gpus else {})}
+        machine = _machine(own)
+    return ", ".join((machine, *(plural(number, "thread") for number in threads)))
 
 
 def _row(baseline: Baseline, name: str, code: str, machine: str) -> EntryRow:
@@ -288,7 +294,8 @@ def _machine_of(row: Row, record: RunRecord) -> str:
 
 def _machine(environment: Mapping[str, Any]) -> str:
     gpus = ", ".join(map(str, environment.get("gpus") or []))
-    return ", ".join(filter(None, (str(environment.get("cpu") or ""), f"{environment.get('cores') or '?'} cores", gpus)))
+    cores = f"{environment.get('cores') or '?'} cores"
+    return ", ".join(filter(None, (str(environment.get("cpu") or ""), cores, gpus)))[:LONGEST_MACHINE]
 
 
 def _hash(value: Any) -> str:

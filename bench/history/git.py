@@ -23,8 +23,8 @@ from bench.system.disk import MOST_RECORD
 #: Seconds that reading a repository may take.
 LONGEST = 120.0
 
-#: Bytes of memory that git may take, and of a message of its that are read.
-MOST_MEMORY, LONGEST_MESSAGE = 2 << 30, 1 << 12
+#: Bytes of memory that git may take, of all its messages, and of one that are read.
+MOST_MEMORY, MOST_SAID, LONGEST_MESSAGE = 2 << 30, 1 << 20, 1 << 12
 
 #: A repository may be someone else's: none of its settings may name a program, and nothing is fetched. A folder of a clone that
 #: looks like a repository is none. Only plumbing is called, which verifies no signatures and has no pagers, filters or aliases.
@@ -143,8 +143,9 @@ def _git(folder: Path, *words: str, until: float = math.inf) -> bytes:
 
 
 def _bounded() -> None:
-    """Bound git's own memory: a tree of trees of a few kilobytes may name as many files as one likes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(MOST_MEMORY, hard)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    """Bound git's own memory, as a tree of trees of a few kilobytes may name as many files as one likes, and what it says."""
+    for limit, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_FSIZE, MOST_SAID)):
+        _, hard = resource.getrlimit(limit)
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(limit, (least, least))

@@ -37,7 +37,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.formatting import clean
@@ -47,6 +48,9 @@ from bench.report.contents import Report
 from bench.report.histories import best_entry
 from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Done, Training
+
+#: Rows of a table that are written at once.
+ROWS_AT_ONCE = 1000
 
 
 def report_csv(report: Report) -> str:
@@ -135,12 +139,21 @@ def _trial(trial: TrialScore) -> dict[str, Any]:
     }
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """Text of a table, whose columns are the keys of its first row; a text that a spreadsheet would evaluate is quoted."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([list(rows[0]) if rows else [], *(_cells(row.values()) for row in rows)])
-    return out.getvalue()
+    return "".join(csv_parts(rows))
+
+
+def csv_parts(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the same in parts, each of some rows."""
+    rest = iter(rows)
+    part = list(itertools.islice(rest, ROWS_AT_ONCE))
+    head: list[list[str]] = [list(part[0]) if part else []]
+    while part or head:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([*head, *(_cells(row.values()) for row in part)])
+        yield out.getvalue()
+        head, part = [], list(itertools.islice(rest, ROWS_AT_ONCE))
 
 
 def _cells(values: Iterable[Any]) -> list[str]:

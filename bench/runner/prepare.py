@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.api import Dataset, Piece, Skipped, Splits, Verified
 from bench.errors import BenchError, DataError, MachineError, PluginError, SpecError, UsageError, fetch_command
-from bench.formatting import listed, plural
+from bench.formatting import end_of, listed, plural
 from bench.music.isolation import isolated, limited
 from bench.music.midi import refused_reads, tracks_bytes
 from bench.music.notes import Notes
@@ -265,7 +265,10 @@ def prepare(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "source": None if folder is None else str(folder),
         "title": source.plugin.header["TITLE"],
         "license": source.plugin.header["LICENSE"],
-        "skipped": [{"source": _end(s.source), "reason": _end(s.reason)} for s in corpus.skipped[:MOST_LISTED]],
+        "skipped": [
+            {"source": end_of(s.source, LONGEST_LISTED), "reason": end_of(s.reason, LONGEST_LISTED)}
+            for s in corpus.skipped[:MOST_LISTED]
+        ],
         **targets.facts,
         "targets": file_digest(file),
     }
@@ -528,11 +531,6 @@ def _with_code(splits: Splits, plugin: Plugin) -> Splits:
         "corpora of the cache, or import it in the plug-in's own file."
     )
     return replace(splits, remarks=(*splits.remarks, remark))
-
-
-def _end(text: str) -> str:
-    """End of a text, which of a path says most: a hundred thousand names with their paths would be too much for a record."""
-    return text if len(text) <= LONGEST_LISTED else f"…{text[1 - LONGEST_LISTED :]}"
 
 
 def _check_storable(pieces: int, protocol: Protocol) -> None:

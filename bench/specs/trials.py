@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from bench.config import Frozen
 from bench.errors import SpecError
+from bench.formatting import brief
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.music.harmony.settings import Harmony
-from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
+from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Params, Protocol, Spec
 from bench.storage.files import FORMAT
 from bench.storage.records import MOST_TRIALS
+from bench.storage.stored import Name, first_problem
 
 #: The model of every row of files that another system made, in place of a plug-in's name.
 EXTERNAL = "external"
@@ -29,11 +31,11 @@ Device = Literal["cpu", "cuda"]
 class Trial(Frozen):
     """One system, one training seed and, in cross-validation, one fold."""
 
-    system: str = Field(description="The row it belongs to, e.g. `lstm`, `untrained lstm`, `median`.")
+    system: Name = Field(description="The row it belongs to, e.g. `lstm`, `untrained lstm`, `median`.")
     kind: Kind
-    cell_of: str = Field(default="", description="The spec's row of which this is one cell of a grid search.")
-    model: str = Field(description="The model plug-in.")
-    params: dict[str, Any] = Field(default_factory=dict)
+    cell_of: Name = Field(default="", description="The spec's row of which this is one cell of a grid search.")
+    model: Name = Field(description="The model plug-in.")
+    params: Params = Field(default_factory=dict)
     dataset: DatasetChoice
     protocol: Protocol
     budget: BudgetChoice
@@ -96,11 +98,11 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
     Raises
     ------
     SpecError
-        If they are more than a run may have.
+        If they are more than a run may have, or a name or the hyperparameters of one are too long.
     """
     rows = len({*spec.references} - {UNTRAINED}) + sum(max(1, number_of_cells(row, spec.grid)) for row in spec.models)
     check_number(rows * len(spec.seeds), "rows, cells of a grid, and seeds")  # before they fill the memory
-    make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
+    make = partial(_trial, dataset=spec.dataset, protocol=spec.protocol)
     clock = BudgetChoice(timeout=spec.budget.timeout)
     trials = [
         make(system=name, kind="reference", model=name, budget=clock, seed=seed)
@@ -151,6 +153,14 @@ def check_number(trials: int, by: str = "rows, cells of a grid, seeds and folds"
         raise SpecError(
             f"The spec asks for {trials:,} trials ({by}); a run has at most {MOST_TRIALS:,}.", "Divide it into several."
         )
+
+
+def _trial(**values: Any) -> Trial:
+    try:
+        return Trial(**values)
+    except ValidationError as error:
+        row = brief(str(values["system"]), 60)
+        raise SpecError(f"The row {row!r} can't be run: {first_problem(error)}.", "Use fewer or shorter ones.") from error
 
 
 def _row(spec: Spec, make: Callable[..., Trial], row: str, changed: Mapping[str, Any] | None = None, **values: Any) -> Trial:

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from bench.config import MOST_NOTES_OF_A_PIECE
-from bench.storage.stored import Stored, first_problem
+from bench.formatting import end_of
+from bench.storage.stored import Name, Stored, first_problem
 
 #: Numbers that reports compute with: a senseless one is refused here, where it is read.
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -89,8 +90,8 @@ class Prepared(Stored):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    title: str
-    license: str
+    title: Name
+    license: Name
     corpus: str = ""
     source: str | None = None
     corpus_key: str | None = None
@@ -114,7 +115,9 @@ class Prepared(Stored):
     @field_validator("skipped")
     @classmethod
     def _named_with_reasons(cls, skipped: tuple[Mapping[str, str], ...]) -> tuple[Mapping[str, str], ...]:
-        return tuple(_with(file, source=str, reason=str) for file in skipped)
+        for file in skipped:
+            _with(file, source=str, reason=str)
+        return tuple({key: end_of(text) for key, text in file.items()} for file in skipped)
 
     @field_validator("pieces", "notes")
     @classmethod
@@ -130,8 +133,8 @@ class Prepared(Stored):
 class Machine(Stored):
     """Machine that a run was started on."""
 
-    platform: str | None = None
-    cpu: str | None = None
+    platform: Name | None = None
+    cpu: Name | None = None
     cores: Count | None = None
     memory_bytes: Count | None = None
     gpus: tuple[Any, ...] = ()
@@ -185,7 +188,7 @@ class _Strict(Stored):
 
 
 class _Dataset(_Strict):
-    name: str
+    name: Name
     options: Mapping[str, Any] | None = None
 
 
@@ -215,7 +218,8 @@ class _Search(_Strict):
 class _SpecParts(_Strict):
     """What reports read of a spec."""
 
-    title: str
+    name: Name = ""
+    title: Name
     description: str | None = None
     dataset: _Dataset
     protocol: _Protocol
@@ -334,7 +338,7 @@ class RunRecord(Stored):
     token: str = Field("", max_length=64)
     resumed: str | None = None
     finished: str | None = None
-    scale: str
+    scale: Name
     why: str = ""
     call: Call
     dataset: Prepared

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+#: Characters of a name that tables repeat in each of their lines: of a longer one a few kilobytes would be gigabytes.
+LONGEST_NAME = 1000
+
+
+def _short(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        raise PydanticCustomError("too_long", f"it has {len(name):,} characters, and may have {LONGEST_NAME:,} at most")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_short)]
 
 
 class Stored(BaseModel):

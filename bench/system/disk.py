@@ -15,7 +15,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -54,13 +54,14 @@ class DamagedFileError(OSError):
     """A file is not what was written or too large, can't be read back, or isn't an ordinary file. It has no `errno`."""
 
 
-def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
+def write_file(path: Path, content: bytes | Iterable[bytes], mode: int | None = None) -> None:
     """Replace a file in one step, and flush it to the disk; missing parent folders are created.
 
     Parameters
     ----------
     path : Path
-    content : bytes
+    content : bytes or iterable of bytes
+        As a whole, or in parts.
     mode : int, optional
         Permissions of the file; by default those of any new file.
 
@@ -69,8 +70,10 @@ def write_file(path: Path, content: bytes, mode: int | None = None) -> None:
     OSError
         If it can't be written completely; then `path` is as it was.
     """
-    with _replacing(path, mode) as file, _named(path):
-        file.write(content)
+    with _replacing(path, mode) as file:
+        for part in [content] if isinstance(content, bytes) else content:
+            with _named(path):  # what makes the next part may be refused another file
+                file.write(part)
 
 
 def copy_file(source: Path, to: Path) -> None:
@@ -115,7 +118,7 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def write_named_file(path: Path, content: bytes) -> None:
+def write_named_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Replace, as :func:`write_file`, a file that the user named, or write to a device or pipe.
 
     What a link points to is replaced, not the link, and an existing file keeps its permissions. Not for files in a run's folder,
@@ -125,7 +128,8 @@ def write_named_file(path: Path, content: bytes) -> None:
     with contextlib.suppress(FileNotFoundError):
         mode = path.stat().st_mode
     if mode is not None and not stat.S_ISREG(mode):
-        path.write_bytes(content)
+        with path.open("wb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
     else:
         write_file(Path(os.path.realpath(path)), content, None if mode is None else stat.S_IMODE(mode))
 

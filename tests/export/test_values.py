@@ -15,6 +15,7 @@ from bench.errors import MachineError
 from bench.export.contents import RunContents, read_contents
 from bench.export.values import export_csv, export_parquet, records
 from bench.metrics import METRICS
+from bench.report.csv import csv_text
 from tests.report.stored_run import Stored
 
 from .conftest import odd_run
@@ -60,9 +61,20 @@ def test_csv(run: RunContents, tmp_path: Path) -> None:
     assert [row["piece"] for row in read] == ["" if row["piece"] is None else str(row["piece"]) for row in written]
 
 
-def test_parquet(run: RunContents, tmp_path: Path) -> None:
+def test_a_table_is_written_in_parts(run: RunContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any number of rows: a table of a large run as one text took gigabytes."""
+    export_csv(run, tmp_path / "whole.csv")
+    for rows in (1, 7, len(list(records(run)))):
+        monkeypatch.setattr("bench.report.csv.ROWS_AT_ONCE", rows)
+        export_csv(run, tmp_path / "parts.csv")
+        assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert csv_text([]) == "\n"
+
+
+def test_parquet(run: RunContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="PyArrow is not installed: pip install 'midibench[parquet]'")
-    for _ in range(2):
+    for rows in (10**6, 3):
+        monkeypatch.setattr("bench.export.values.ROWS_AT_ONCE", rows)
         export_parquet(run, tmp_path / "values.parquet")
     table = parquet.read_table(tmp_path / "values.parquet")
     assert table.to_pylist() == list(records(run))

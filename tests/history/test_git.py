@@ -6,8 +6,12 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +22,7 @@ from bench.errors import UsageError
 from bench.gate.baseline import Baseline
 from bench.gate.baseline_file import write
 from bench.history import git as module
-from bench.history.entry import Entry
+from bench.history.entry import LONGEST_MACHINE, Entry
 from bench.history.git import read
 from bench.system.disk import MOST_RECORD
 from tests.gate.handmade import flat, run, system
@@ -211,6 +215,43 @@ def test_a_tree_of_trees_of_trees_costs_its_own_commit(repository: Path) -> None
     assert entries == ()
     said = [f"b/b.json at {first[:10]} is no baseline.", f"b at {second[:10]}", f"b at {third[:10]}"]
     assert [text.split(":")[0] for text in skipped] == said
+
+
+def test_a_machines_name_is_no_longer_than_any_has(tmp_path: Path) -> None:
+    """Of 18 kB each of 6,000 rows had a name of a megabyte of its own."""
+    rows = {f"s{i}": replace(system(pitch_distance=flat(9.0, 2)), seeds=(0,)) for i in range(300)}
+    rows["own"] = replace(rows["s0"], gpus=("y" * 10**6,))
+    baseline = replace(run(**rows), environment={"cpu": "Z80", "gpus": ["x" * 10**6], "cores": 2})
+    entry = module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z")
+    assert {len(row.machine) for row in entry.rows.values()} <= {LONGEST_MACHINE, LONGEST_MACHINE + len(", 2 threads")}
+    assert entry.rows["s1"].machine is entry.rows["s2"].machine or len(entry.rows["s1"].machine) == LONGEST_MACHINE
+
+
+def test_a_baseline_of_many_constrained_rows_takes_time_in_proportion(tmp_path: Path) -> None:
+    """Each row looked at all for the chord plan that it is measured by: 1.2 MB took 41 s."""
+
+    def seconds(number: int) -> float:
+        definition = {"model": "lstm", "harmony": {"progression": ["I"]}}
+        one = replace(system(), definition={"model": "gan"})
+        rows = {f"s{i}": replace(one, definition={**definition, "params": {"units": i}}) for i in range(number)}
+        baseline = run(**rows, **{f"free {i}": one for i in range(number)})
+        before = time.process_time()
+        assert len(module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z").rows) == 2 * number
+        return time.process_time() - before
+
+    seconds(100)
+    assert seconds(8000) < 20 * 4 * seconds(400)
+
+
+def test_what_git_says_is_bounded(repository: Path) -> None:
+    """10 MB of names of other repositories, none of which is there, made 1.5 GB of complaints."""
+    (repository / "b.json").write_text("{}")
+    commit(repository, "one")
+    (repository / ".git" / "objects" / "info" / "alternates").write_text("".join(f"{i}\n" for i in range(100_000)))
+    before = shutil.disk_usage(tempfile.gettempdir()).used
+    with pytest.raises(UsageError, match="git refused in"):
+        read(repository / "b.json")
+    assert shutil.disk_usage(tempfile.gettempdir()).used - before < 50 << 20
 
 
 def test_when_time_is_short_the_newest_are_read(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

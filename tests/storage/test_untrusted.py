@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 
 from bench.api import Budget, Run
 from bench.errors import BenchError, DataError, MachineError
+from bench.formatting import LONGEST_FIELD
 from bench.gate import baseline_file
 from bench.music.notes import COLUMNS, Notes
 from bench.report import write_reports
@@ -157,6 +159,38 @@ def test_nesting_is_bounded(run: RunFolder) -> None:
 
 #: Seven megabytes of JSON that would be 200 MB of objects, and packed take some kilobytes.
 ENDLESS = f"[{'{},' * ((1 << 21) + 1)}{{}}]"
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        (("spec", "name"), "spec: "),
+        (("spec", "title"), "spec: "),
+        (("scale",), "scale: "),
+        (("dataset", "title"), "dataset.title: "),
+        (("provenance", "machine", "cpu"), "provenance.machine.cpu: "),
+    ],
+)
+def test_a_name_that_tables_repeat_is_not_endless(run: RunFolder, place: tuple[str, ...], named: str) -> None:
+    """20 kB of a run of others were 409 MB as CSV, and a megabyte all memory."""
+    value = read_json(run.path / "run.json")
+    *outer, last = place
+    part: Any = value
+    for name in outer:
+        part = part.setdefault(name, {})
+    part[last] = "x" * 1001
+    write_json(run.path / "run.json", value)
+    with pytest.raises(DataError, match=named):
+        run.read()
+
+
+def test_names_of_pieces_and_reasons_are_cut(run: RunFolder) -> None:
+    assert len(PieceName(0, "x" * 10**6, "y" * 10**6, "z" * 10**6).id) == LONGEST_FIELD
+    value = read_json(run.path / "run.json")
+    value["dataset"]["skipped"] = [{"source": "x" * 10**5, "reason": "1 " * 10**5}]
+    write_json(run.path / "run.json", value)
+    (file,) = run.read().dataset.skipped
+    assert {len(text) for text in file.values()} == {300}
 
 
 def test_the_values_of_a_record_are_counted_before_any_is_made(run: RunFolder) -> None:
