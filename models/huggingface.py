@@ -510,7 +510,8 @@ def _download(model: str, revision: str, to: Path, progress: Progress) -> None:
         entries = [*itertools.islice(tree, MOST_FILES + 1)]
     if len(entries) > MOST_FILES:
         raise RefusedError(f"it has more than {MOST_FILES:,} files")
-    files = [(e.path, e.size) for e in entries if hasattr(e, "size") and not any(fnmatch(e.path, like) for like in OTHERS)]
+    left_out = (*OTHERS, CHECKSUMS)  # in the place of ours it would be taken for a complete download
+    files = [(e.path, e.size) for e in entries if hasattr(e, "size") and not any(fnmatch(e.path, like) for like in left_out)]
     if any(type(size) is not int or size < 0 for _, size in files):
         raise RefusedError("the hub states no size of a file")
     total, done = sum(size for _, size in files), 0

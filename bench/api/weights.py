@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from bench.system.connections import RefusedError, Watch, watched_session
 
 if TYPE_CHECKING:
     from requests import Response, Session
+
+#: Files and folders of a folder of weights: links to folders of links may lead to any number.
+MOST_FILES = 100_000
 
 #: Bytes that a server must send within so many seconds, as well as its answer's beginning; most bytes; most redirects.
 PIECE, PATIENCE, MOST, MOST_REDIRECTS = 1 << 16, 60.0, 64 << 30, 5
@@ -134,23 +138,28 @@ def content_digest(source: Path) -> str:
     Raises
     ------
     DataError
-        If a link in it leads back to a folder above.
+        If a link in it leads back to a folder above, or links lead to any number of files.
     """
-    files = {source.name: source} if source.is_file() else dict(_files(source, source, ()))
+    files = {source.name: source} if source.is_file() else dict(_files(source, source, (), itertools.count(1)))
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         digest.update(os.fsencode(name) + f"\x1f{file_sha256(path)}\x1f".encode())
     return digest.hexdigest()
 
 
-def _files(folder: Path, top: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, top: Path, above: tuple[Path, ...], seen: Iterator[int]) -> Iterator[tuple[str, Path]]:
     """Yield the files below a folder with their names from `top` on; trainers link folders: ``latest -> step-100``."""
     real = folder.resolve()
     if real in above:
         raise DataError(f"{folder} leads back to a folder above it.", "Remove that link.")
     for path in folder.iterdir():
         if not path.name.startswith("."):
+            if next(seen) > MOST_FILES:
+                raise DataError(
+                    f"{top} holds more than {MOST_FILES:,} files and folders, linked ones too.",
+                    "Remove what is no file of weights.",
+                )
             if path.is_dir():
-                yield from _files(path, top, (*above, real))
+                yield from _files(path, top, (*above, real), seen)
             elif path.is_file():
                 yield path.relative_to(top).as_posix(), path

@@ -250,6 +250,7 @@ class Hub(BaseHTTPRequestHandler):
 def test_a_revision_is_fetched_and_verified(tmp_path: Path) -> None:
     Hub.folder = made(tmp_path / "hub")
     (Hub.folder / "tf_model.h5").write_bytes(b"of another framework")
+    (Hub.folder / "sha256.json").write_text("{}")  # in the place of our list, as if all were there
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = f"""

@@ -262,6 +262,17 @@ def test_linked_folders_are_part_of_the_identity(tmp_path: Path) -> None:
         content_digest(top)
 
 
+def test_links_to_any_number_of_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty folders with two links each to the next, a kilobyte packed, are 2^40 files: a run never began."""
+    for number in range(40):
+        (folder := tmp_path / str(number)).mkdir()
+        for name in ("a", "b"):
+            (folder / name).symlink_to(tmp_path / str(number + 1))
+    monkeypatch.setattr("bench.api.weights.MOST_FILES", 1000)
+    with pytest.raises(DataError, match="holds more than 1,000 files and folders"):
+        content_digest(tmp_path / "0")
+
+
 def test_the_commands(toy: Bench, played: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     options = ["--plugins", str(played), "--out", str(toy.out)]
