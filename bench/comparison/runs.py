@@ -73,7 +73,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
         If a run is damaged or of another format.
     """
     if not 2 <= len(folders) <= len(LETTERS):
-        raise UsageError(f"{len(folders)} runs were given; expected 2 to {len(LETTERS)}.", "Name each run to compare.")
+        raise UsageError(f"Expected 2 to {len(LETTERS)} runs, got {len(folders)}.", "Name each run to compare.")
     records = [RunFolder(folder).read() for folder in folders]
     for i, folder in enumerate(folders):
         for other, record in zip(folders[:i], records[:i], strict=True):

@@ -37,6 +37,9 @@ class Split:
 #: Notes of a target that a training piece has in a row by chance, at most.
 FEWEST_KNOWN = 24
 
+#: Greatest difference of two pitches, or velocities.
+MOST_DIFFERENCE = 127
+
 
 def folds(report: Report) -> Split:
     """Split of a run with folds."""
@@ -141,13 +144,24 @@ def detectable(report: Report) -> list[str]:
     texts = []
     for name, standing in report.standings.items():
         unit, where = METRICS[name].unit, METRICS[name].title.lower()
-        sizes = [(size_text(name, size), f" ({c.one} and {c.other})") for size, c in standing.detectable]
+        sizes = [(_possible(name, size), f" ({c.one} and {c.other})") for size, c in standing.detectable]
         if len(sizes) > 1:
             (low, closest), (high, farthest) = sizes[0], sizes[-1]
-            texts.append(f"in {where} about {low}{closest} to {high} {unit}{farthest}")
+            texts.append(f"in {where} {low}{closest} to {high.removeprefix('about ')} {unit}{farthest}")
         elif sizes:
-            texts.append(f"in {where} about {sizes[0][0]} {unit}")
+            texts.append(f"in {where} {sizes[0][0]} {unit}")
     return ["; ".join(texts)] if texts else []
+
+
+def _possible(metric: str, size: float) -> str:
+    """Size of a difference; of pitches and velocities none is over 127.
+
+    >>> _possible("pitch_distance", 3.76), _possible("pitch_distance", 488.2)
+    ('about 3.76', 'none, as it would be over 127')
+    """
+    return (
+        "none, as it would be over 127" if metric in HEADLINE and size > MOST_DIFFERENCE else f"about {size_text(metric, size)}"
+    )
 
 
 def codec(report: Report) -> list[str]:

@@ -138,7 +138,7 @@ def _budgets(report: Report) -> list[str]:
         return []
     shared = common_budget(report)
     if not shared:
-        return ["The models have no common budget, so a difference between them may be one between budgets."]
+        return ["The models have no common budget (budget.compute), so a difference between them may be one between budgets."]
     return [f"Another budget than the others, or stopped before its end: {listed(rows)}." for _, _, rows in shared if rows]
 
 

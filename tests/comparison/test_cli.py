@@ -86,7 +86,7 @@ def test_without_a_common_row_nothing_is_comparable(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("old",), "error: 1 runs were given; expected 2 to 26.\n"),
+        (("old",), "error: Expected 2 to 26 runs, got 1.\n"),
         (("old", "old"), "error: reports/runs/old is given twice.\n"),
         (("old", "nwe"), "error: There is no run 'nwe'.\nDid you mean 'new'?"),
         (("old", ""), "error: RUN is empty.\n"),

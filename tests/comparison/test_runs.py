@@ -30,9 +30,9 @@ def both(make: Make, **spec: object) -> tuple[Path, Path]:
 class TestRefused:
     def test_one_run_and_too_many(self, make: Make) -> None:
         a, _ = both(make)
-        with pytest.raises(UsageError, match=r"^1 runs were given; expected 2 to 26\."):
+        with pytest.raises(UsageError, match=r"^Expected 2 to 26 runs, got 1\."):
             read_runs([a])
-        with pytest.raises(UsageError, match=r"^27 runs"):
+        with pytest.raises(UsageError, match=r"^Expected 2 to 26 runs, got 27\."):
             read_runs([a] * (len(LETTERS) + 1))
 
     def test_the_same_run_twice_by_any_path(self, make: Make, tmp_path: Path) -> None:

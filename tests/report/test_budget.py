@@ -242,7 +242,15 @@ def test_a_run_from_before_there_were_stages_has_its_curve_over_seconds(stored: 
         "Target 12 bits, reached after: lstm 60.0 s."
     )
     assert table(report).rows == []
-    assert "have no common budget" in REPORTS["report.md"](report)
+    assert "no common budget" not in REPORTS["report.md"](report), "it is the only model"
+
+
+def test_of_files_alone_no_budget_is_said(stored: Stored) -> None:
+    """Nothing is known of their training, so nothing of its budget."""
+    stored.add("magenta", 0, moved(1), model="external")
+    text = REPORTS["report.md"](built(stored.close()))
+    assert "no common budget" not in text
+    assert "No model of this run was trained here." in text
 
 
 @pytest.mark.parametrize(
@@ -258,5 +266,6 @@ def test_a_run_from_before_there_were_stages_has_its_curve_over_seconds(stored: 
 )
 def test_the_budget_is_said(tmp_path: Path, compute: dict[str, float] | None, said: str) -> None:
     stored = Stored(tmp_path / "run", budget={"compute": compute})
-    stored.add("lstm", 0, moved(1), training=done(0, None)["training"] | {"history": [{"epoch": 1, "notes": 9, "share": 1.0}]})
+    for model in ("lstm", "gan"):
+        stored.add(model, 0, moved(1), training=done(0, None)["training"] | {"history": [{"epoch": 1, "notes": 9, "share": 1.0}]})
     assert said in REPORTS["report.md"](built(stored.close()))

@@ -129,7 +129,7 @@ def test_trainings_that_ended_early_or_badly_stand_beside_the_verdict(stored: St
     stored.add("vae", 0, moved(1), training=trained(9.0, 8.0, 8.0))
     stored.add("gan", 0, moved(1), training=trained(8.0, 9.5))
     assert caveats(built(stored.close())) == [
-        "The models have no common budget, so a difference between them may be one between budgets.",
+        "The models have no common budget (budget.compute), so a difference between them may be one between budgets.",
         "Validation bits fell by over 0.05 in the last evaluation, so that another budget may give another order: lstm.",
         "Diverged, at least one training: gan.",
     ]
