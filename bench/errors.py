@@ -201,7 +201,16 @@ def is_of_a_library(error: BaseException | None) -> bool:
 
 
 def of_ctrl_c(error: BaseException) -> bool:
-    """Whether an error was made of Ctrl-C, or while it was handled."""
+    """Whether an error was made of Ctrl-C, or while it was handled.
+
+    Examples
+    --------
+    >>> told, other = PluginError("importing 'mine' failed"), PluginError("it has no Model")
+    >>> told.__cause__ = ImportError("initialization failed")
+    >>> told.__cause__.__context__ = KeyboardInterrupt()
+    >>> of_ctrl_c(told), of_ctrl_c(other), of_ctrl_c(KeyboardInterrupt())
+    (True, False, True)
+    """
     seen: list[BaseException | None] = [error]
     while (link := seen[-1]) is not None and not isinstance(link, KeyboardInterrupt):
         seen.append(None if (earlier := link.__cause__ or link.__context__) in seen else earlier)

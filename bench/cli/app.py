@@ -176,7 +176,7 @@ def _run(interrupted: Collection[int]) -> None:
     try:
         app(prog_name="bench")
     except (BenchError, StoppedError, OSError, MemoryError) as error:
-        if of_ctrl_c(error):
+        if of_ctrl_c(error) and not isinstance(error, StoppedError):  # that says what was stopped
             sys.exit(INTERRUPTED)
         known = error if isinstance(error, StoppedError) else as_bench_error(error)
         _say(known)

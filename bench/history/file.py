@@ -53,10 +53,11 @@ def add(path: Path, entry: Entry) -> bool:
                 return False
             else:
                 lines[place] = line
-            check_size(content := b"".join(lines), MOST_RESULT, NUMBER_BYTES)
+            try:
+                check_size(content := b"".join(lines), MOST_RESULT, NUMBER_BYTES)
+            except ValueError as error:
+                raise UsageError(f"{path} has no room for another run: {error}.", "Begin another file.") from error
             save(path, content, write_named_file)
-    except ValueError as error:
-        raise UsageError(f"{path} has no room for another run: {error}.", "Begin another file.") from error
     except OSError as error:
         refused = UsageError(f"{path} can't be written: {error.strerror or error}.", "Give another --file.")
         raise refusal(error, refused) from error

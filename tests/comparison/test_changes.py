@@ -109,6 +109,24 @@ def test_measures_of_all_samples_need_the_same_pieces_of_a_row(make: Make) -> No
     assert one(comparison, "parameters").status == "equal"
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [({"key": "C major", "chord": 8.0}, ""), ({"key": "D major"}, "another chord plan"), (None, "no value in B")],
+)
+def test_chord_tones_are_compared_by_one_plan_only(make: Make, asked: dict[str, object] | None, reason: str) -> None:
+    plan = {"key": "C major", "scale": [0, 2, 4, 5, 7, 9, 11], "chords": [[0, 4, 7]], "notes_per_chord": 2}
+    runs = []
+    for stored, harmony in ((make("a"), {"key": "C major"}), (make("b"), asked)):
+        off(stored, "lstm", BEFORE)
+        if harmony is not None:
+            off(stored, "bound", BEFORE, harmony={"key_from": "given", "plans": [plan], "plan_of_piece": [0] * 12})
+            stored.trials[-1]["trial"]["harmony"] = harmony
+        runs.append(stored.close())
+    comparison = compared(*runs)
+    assert one(comparison, "chord_tones").reason == reason
+    assert one(comparison).reason == ""
+
+
 def test_a_piece_that_occurs_twice_is_paired_twice(make: Make) -> None:
     runs = []
     for name, by in (("a", BEFORE), ("b", AFTER)):
