@@ -109,6 +109,14 @@ def test_what_failed_is_said(folder):
     assert taken.incomplete == {"gan": "seed 1: out of memory; peak was 900 MiB"}
 
 
+def test_of_files_of_another_system_their_number_a_piece_is_kept(tmp_path):
+    stored = stored_run.Stored(tmp_path / "run")
+    stored.add("magenta", 0, stored_run.moved(1), model="external")
+    stored.add("lstm", 0, stored_run.moved(1))
+    systems = take(stored.close()).systems
+    assert {name: system.definition.get("samples") for name, system in systems.items()} == {"magenta": 1, "lstm": None}
+
+
 class TestMusic:
     """A baseline knows its music by content: what code read it, and from which files, is none of its business."""
 

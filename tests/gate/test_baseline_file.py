@@ -181,6 +181,13 @@ def test_more_values_than_fit_are_refused_before_any_is_made(tmp_path):
     assert "has about 11,200,000 values" in refusal(at, b"0," * 11_200_000).message
 
 
+def test_more_than_can_be_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.gate.baseline_file.MOST_RECORD", 1000)
+    with pytest.raises(UsageError, match="The baseline can't be stored: it has "):
+        write(tmp_path / "b.json", BASELINE)
+    assert not list(tmp_path.iterdir())
+
+
 def test_characters_that_can_not_be_shown_are_kept(tmp_path):
     strange = run(**{"l\ue000": system(pitch_distance=flat(10.0, 2))})
     write(tmp_path / "b.json", strange)

@@ -123,6 +123,16 @@ def test_more_values_than_fit_are_refused_before_any_is_made(tmp_path: Path) -> 
         read(tmp_path / "h.jsonl")
 
 
+def test_more_than_can_be_read_again_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = runs("pitch_distance", [[9.5, 9.6], [9.4, 9.5]])
+    add(tmp_path / "h.jsonl", first)
+    before = (tmp_path / "h.jsonl").read_bytes()
+    monkeypatch.setattr("bench.history.file.MOST_RESULT", len(before) + 10)
+    with pytest.raises(UsageError, match=r"h\.jsonl has no room for another run: it has "):
+        add(tmp_path / "h.jsonl", second)
+    assert (tmp_path / "h.jsonl").read_bytes() == before
+
+
 def test_places_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be read") as refused:
         read(tmp_path / "none.jsonl")
