@@ -11,6 +11,7 @@ from typing import Any
 from bench.comparison.runs import Run
 from bench.formatting import DASH, brief
 from bench.storage.records import package_versions
+from bench.storage.stored import shortened
 
 #: Keys of a resolved spec that no longer decide anything: they are merged into the rest.
 MERGED = ("scales", "extends", "suits")
@@ -107,9 +108,9 @@ def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, part in value.items():
         if isinstance(part, Mapping) and part:
-            yield from _leaves(part, f"{prefix}{key}.")
+            yield from _leaves(part, shortened(f"{prefix}{key}."))
         else:
-            yield f"{prefix}{key}", part
+            yield shortened(f"{prefix}{key}"), part
 
 
 def _exact(value: Any) -> str:

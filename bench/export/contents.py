@@ -25,6 +25,7 @@ from bench.report.provenance import command
 from bench.scoring.score import score_run
 from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Done
+from bench.storage.stored import shortened
 from bench.system.disk import file_digest, is_file
 
 #: What trackers call a hyperparameter.
@@ -264,15 +265,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Par
     >>> list(flat({"units": 64, "budget": {"updates": None, "epochs": 3}, "sizes": [8, 16]}))
     [('units', 64), ('budget.epochs', 3), ('sizes', '[8, 16]')]
     """
-    for name, value in values.items():
+    for key, value in values.items():
+        name = shortened(prefix + visible(key))
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{visible(name)}.")
+            yield from flat(value, f"{name}.")
         elif isinstance(value, str):
-            yield prefix + visible(name), visible(value)
+            yield name, visible(value)
         elif isinstance(value, int | float):
-            yield prefix + visible(name), value
+            yield name, value
         elif value is not None:
-            yield prefix + visible(name), json.dumps(value)
+            yield name, json.dumps(value)
 
 
 def _trial(row: Row, scored: TrialScore) -> TrialContents:

@@ -5,7 +5,7 @@ run, spec, scale      text                    the run's folder, its spec and sca
 system, kind, model   text                    row of the report; ``model``, ``untrained`` or ``reference``; the plug-in
 seed                  integer                 training seed
 trial                 text                    key of the trial; with folds, of the first
-params                text                    hyperparameters that the spec sets, JSON
+params                text                    hyperparameters that the spec sets, JSON; of more than 10,000 characters the first
 metric, version       text, integer           column of ``report.csv``, and the version of its definition
 unit, better          text                    unit; ``lower``, ``higher`` or empty
 over                  text                    what the value belongs to: ``trial``, ``piece`` or ``held-out piece``
@@ -33,10 +33,14 @@ from bench.gate.baseline_file import save
 from bench.metrics import METRICS, Undefined, Value
 from bench.report.csv import csv_parts
 from bench.scoring.table import WEIGHTED, Row, TrialScore
+from bench.storage.stored import shortened
 from bench.system.disk import write_named_file
 
 #: Rows of a table that are written at once.
 ROWS_AT_ONCE = 10_000
+
+#: Characters of the hyperparameters that each row repeats.
+LONGEST_PARAMS = 10_000
 
 #: Columns that aren't text.
 INTEGERS, NUMBERS = ("seed", "version", "piece"), ("value",)
@@ -81,8 +85,8 @@ def _encodable(value: Any) -> Any:
 
 def records(run: RunContents) -> Iterator[dict[str, Any]]:
     """Yield the rows of the table, in the order of the report's rows, seeds and metrics."""
-    whole = {"run": run.name, "spec": run.spec, "scale": run.report.run.scale}
-    names = [target.piece.id for target in run.report.targets]
+    whole = {"run": run.name, "spec": shortened(run.spec), "scale": run.report.run.scale}
+    names = [shortened(target.piece.id) for target in run.report.targets]
     for row in run.report.all_rows:
         for trial in row.trials:
             if trial.status != "not run":
@@ -96,7 +100,7 @@ def _of_trial(row: Row, trial: TrialScore, names: list[str]) -> Iterator[dict[st
         "model": row.model,
         "seed": trial.trial.seed,
         "trial": trial.key,
-        "params": json.dumps(trial.trial.params, sort_keys=True),
+        "params": shortened(json.dumps(trial.trial.params, sort_keys=True), LONGEST_PARAMS),
     }
     if trial.status != "done":
         yield {**own, "metric": "", "version": None, "unit": "", "better": "", **_cells("trial", Undefined(trial.error))}

@@ -128,7 +128,7 @@ class System:
         """Whether a training went on beyond the common budget, by whatever share: it is compared with no row that kept to it."""
         return self.exceeded > 0
 
-    @property
+    @cached_property
     def continued(self) -> frozenset[int]:
         """Pieces with a sample, by their indices: of another system some may lack."""
         return frozenset(piece for series in self.metrics.values() if series.over == "pieces" for piece in series.at)

@@ -22,12 +22,10 @@ from bench.scoring.score import score_run
 from bench.scoring.table import Row, Table, by_classes
 from bench.storage.records import RunRecord, package_versions
 from bench.storage.run_folder import RunFolder
+from bench.storage.stored import Name, shortened
 
 #: Version of a line of the file.
 FORMAT = 1
-
-#: Characters of a machine's name: each row has one, and a baseline of others may say anything. Sixteen GPUs have four hundred.
-LONGEST_MACHINE = 1000
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,16 @@ class EntryRow:
         versions.
     """
 
-    kind: str
-    definition: str
-    code: str
-    machine: str
+    kind: Name
+    definition: Name
+    code: Name
+    machine: Name
     metrics: dict[str, Measured]
     pretrained: bool = False
-    likelihood: str = ""
+    likelihood: Name = ""
     beyond_budget: bool = False
-    chord_plan: str = ""
-    files: str = ""
+    chord_plan: Name = ""
+    files: Name = ""
 
     @property
     def key(self) -> tuple[str, str, bool, bool]:
@@ -126,18 +124,18 @@ class Entry:
     """
 
     bench_history: int
-    run: str
-    identity: str
-    commit: str
-    when: str
-    bench: str
-    versions: dict[str, str]
-    spec: str
-    scale: str
-    spec_hash: str
-    terms: str
-    machine: str
-    rows: dict[str, EntryRow]
+    run: Name
+    identity: Name
+    commit: Name
+    when: Name
+    bench: Name
+    versions: dict[Name, Name]
+    spec: Name
+    scale: Name
+    spec_hash: Name
+    terms: Name
+    machine: Name
+    rows: dict[Name, EntryRow]
 
 
 def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
@@ -159,11 +157,11 @@ def entry_of_run(folder: Path, table: Table | None = None) -> Entry:
         FORMAT,
         run=baseline.run,
         identity=record.identity(baseline.run),
-        commit=record.provenance.git or "",
-        when=record.finished or record.started or "",
-        bench=record.provenance.bench or "",
-        versions=record.provenance.packages,
-        spec=str(record.spec.get("name") or record.spec["title"]),
+        commit=shortened(record.provenance.git or ""),
+        when=shortened(record.finished or record.started or ""),
+        bench=shortened(record.provenance.bench or ""),
+        versions=_versions(record.provenance.packages),
+        spec=shortened(str(record.spec.get("name") or record.spec["title"])),
         scale=record.scale,
         spec_hash=baseline.spec_hash,
         terms=_hash(baseline.terms),
@@ -180,19 +178,27 @@ def entry_of_baseline(baseline: Baseline, commit: str, when: str) -> Entry:
     machines = {name: _of_system(system, environment, machine) for name, system in baseline.systems.items()}
     return Entry(
         FORMAT,
-        run=baseline.run,
+        run=shortened(baseline.run),
         identity=_hash([baseline.run, commit]),
         commit=commit,
         when=when,
-        bench=str(baseline.environment.get("bench") or ""),
-        versions=package_versions({who: {str(name): str(v) for name, v in part.items() if v} for who, part in parts.items()}),
-        spec=baseline.run,
-        scale=str(baseline.terms.get("scale") or ""),
-        spec_hash=baseline.spec_hash,
+        bench=shortened(str(baseline.environment.get("bench") or "")),
+        versions=_versions(
+            package_versions({who: {str(name): str(v) for name, v in part.items() if v} for who, part in parts.items()})
+        ),
+        spec=shortened(baseline.run),
+        scale=shortened(str(baseline.terms.get("scale") or "")),
+        spec_hash=shortened(baseline.spec_hash),
         terms=_hash(baseline.terms),
         machine=machine,
-        rows={name: _row(baseline, name, "", machines[name]) for name, system in baseline.systems.items() if system.seeds},
+        rows={
+            shortened(name): _row(baseline, name, "", machines[name]) for name, system in baseline.systems.items() if system.seeds
+        },
     )
+
+
+def _versions(packages: Mapping[str, str]) -> dict[str, str]:
+    return {shortened(package): shortened(version) for package, version in packages.items()}
 
 
 def _of_system(system: System, environment: Mapping[str, Any], machine: str) -> str:
@@ -295,7 +301,7 @@ def _machine_of(row: Row, record: RunRecord) -> str:
 def _machine(environment: Mapping[str, Any]) -> str:
     gpus = ", ".join(map(str, environment.get("gpus") or []))
     cores = f"{environment.get('cores') or '?'} cores"
-    return ", ".join(filter(None, (str(environment.get("cpu") or ""), cores, gpus)))[:LONGEST_MACHINE]
+    return shortened(", ".join(filter(None, (str(environment.get("cpu") or ""), cores, gpus))))
 
 
 def _hash(value: Any) -> str:

@@ -49,8 +49,6 @@ class Series:
 
     Parameters
     ----------
-    study : str
-        Spec and scale of its runs.
     terms, system, kind : str
     metric : Metric
     machine : str
@@ -60,7 +58,6 @@ class Series:
     points : tuple of Point
     """
 
-    study: str
     terms: str
     system: str
     kind: str
@@ -68,6 +65,12 @@ class Series:
     machine: str
     pretrained: bool
     points: tuple[Point, ...]
+
+    @property
+    def study(self) -> str:
+        """Spec and scale of its runs."""
+        last = self.points[-1].entry
+        return f"{last.spec}, scale {last.scale}"
 
     @cached_property
     def units(self) -> list[list[float]]:
@@ -136,8 +139,9 @@ def all_series(entries: Sequence[Entry]) -> list[Series]:
 
 
 def _completed(row: EntryRow, later: EntryRow) -> EntryRow:
-    """Give a row of an older line, which doesn't tell them, the chord plan and files of the next that does."""
-    return replace(row, chord_plan=row.chord_plan or later.chord_plan, files=row.files or later.files)
+    """Give a row of an older line, which doesn't tell them, the chord plan and number of files a piece of the next that does."""
+    files = later.files.partition(" ")[0]  # of all pieces: that some lack is said of the later line alone
+    return replace(row, chord_plan=row.chord_plan or later.chord_plan, files=row.files or files)
 
 
 def _belongs(metric: Metric, row: EntryRow) -> bool:
@@ -152,9 +156,7 @@ def _series(key: _Key, found: Sequence[tuple[Entry, EntryRow, Measured]]) -> Ser
         before = points[-1] if points else None
         same = before is not None and not METRICS[name].of_machine and _same(before.measured.seeds, measured.seeds)
         points.append(Point(entry, measured, 0 if before is None else before.unit + (not same)))
-    last = found[-1][0]
-    study = f"{last.spec}, scale {last.scale}"
-    return Series(study, terms, system, kind, METRICS[name], machine, pretrained, tuple(points))
+    return Series(terms, system, kind, METRICS[name], machine, pretrained, tuple(points))
 
 
 def _same(before: dict[str, float], now: dict[str, float]) -> bool:

@@ -22,6 +22,7 @@ from bench.scoring.table import Row, Table
 from bench.storage.records import Prepared, RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
+from bench.storage.stored import shortened
 
 #: Reference row that bits per note are compared with.
 NGRAM = "ngram"
@@ -114,9 +115,8 @@ class Report:
         """Last column of Table 2."""
         if row.kind == "untrained":
             return "before its first step"  # of what, its model's own row says
-        if external := next((trial.result.features for trial in row.done if trial.result.features), ""):
-            return external
-        return str(self.header(row).get("FEATURES", ""))
+        external = next((trial.result.features for trial in row.done if trial.result.features), "")
+        return shortened(external or str(self.header(row).get("FEATURES", "")))
 
     def bits_below_ngram(self, row: Row) -> float | None:
         """Percent by which bits per note are below those of the row ngram; None where they are not comparable."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Set
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from bench.config import MOST_NOTES_OF_A_PIECE, MOST_STAGES, Frozen, as_tuple
@@ -184,24 +183,11 @@ class BudgetChange(BudgetChoice):
         return budget.model_copy(update={key: getattr(self, key) for key in self.model_fields_set})
 
 
-#: Characters that a row's hyperparameters may have as JSON: tables repeat them in each of their lines.
-MOST_PARAMS = 10_000
-
-
-def _short(params: dict[str, Any]) -> dict[str, Any]:
-    if (size := len(json.dumps(params, default=str))) > MOST_PARAMS:
-        raise PydanticCustomError("too_long", f"they have {size:,} characters, and may have {MOST_PARAMS:,} at most")
-    return params
-
-
-Params = Annotated[dict[str, Any], AfterValidator(_short)]
-
-
 class ModelChoice(Frozen):
     """A row: a model plug-in and its hyperparameters."""
 
     plugin: str | None = Field(default=None, description="The model plug-in, if the row has another name.")
-    params: Params = Field(default_factory=dict, description="Its hyperparameters; see `bench list models`.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Its hyperparameters; see `bench list models`.")
     budget: BudgetChange = Field(default_factory=BudgetChange, description="What differs from the spec's budget.")
     harmony: Harmony | None = Field(default=None, description="Generate under a harmonic constraint; see `harmonic`.")
 
@@ -252,7 +238,7 @@ class Spec(Frozen):
     """A benchmark: which systems learn from and continue which music, and for how long."""
 
     name: str = Field(default="", pattern=f"^$|{NAME}", description="Name in run folders; the file's name by default.")
-    title: str = Field(description="Heading of the report.", max_length=1000)
+    title: str = Field(description="Heading of the report.")
     description: str = Field(default="", description="What it is for, in a sentence or two.")
     extends: str | None = Field(default=None, description="A shipped spec or a relative path; this file's keys are laid on it.")
     suits: Annotated[tuple[Scale, ...], BeforeValidator(as_tuple, json_schema_input_type=list[Scale])] = Field(

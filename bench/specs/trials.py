@@ -9,17 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bench.config import Frozen
 from bench.errors import SpecError
-from bench.formatting import brief
 from bench.music.harmony import source_digest as source_digest_of_harmony
 from bench.music.harmony.settings import Harmony
-from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Params, Protocol, Spec
+from bench.specs.schema import UNTRAINED, BudgetChoice, DatasetChoice, Protocol, Spec
 from bench.storage.files import FORMAT
 from bench.storage.records import MOST_TRIALS
-from bench.storage.stored import Name, first_problem
+from bench.storage.stored import Name
 
 #: The model of every row of files that another system made, in place of a plug-in's name.
 EXTERNAL = "external"
@@ -35,7 +34,7 @@ class Trial(Frozen):
     kind: Kind
     cell_of: Name = Field(default="", description="The spec's row of which this is one cell of a grid search.")
     model: Name = Field(description="The model plug-in.")
-    params: Params = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict)
     dataset: DatasetChoice
     protocol: Protocol
     budget: BudgetChoice
@@ -98,11 +97,11 @@ def unfold(spec: Spec, device: Device = "cpu", headers: Mapping[str, Mapping[str
     Raises
     ------
     SpecError
-        If they are more than a run may have, or a name or the hyperparameters of one are too long.
+        If they are more than a run may have.
     """
     rows = len({*spec.references} - {UNTRAINED}) + sum(max(1, number_of_cells(row, spec.grid)) for row in spec.models)
     check_number(rows * len(spec.seeds), "rows, cells of a grid, and seeds")  # before they fill the memory
-    make = partial(_trial, dataset=spec.dataset, protocol=spec.protocol)
+    make = partial(Trial, dataset=spec.dataset, protocol=spec.protocol)
     clock = BudgetChoice(timeout=spec.budget.timeout)
     trials = [
         make(system=name, kind="reference", model=name, budget=clock, seed=seed)
@@ -153,14 +152,6 @@ def check_number(trials: int, by: str = "rows, cells of a grid, seeds and folds"
         raise SpecError(
             f"The spec asks for {trials:,} trials ({by}); a run has at most {MOST_TRIALS:,}.", "Divide it into several."
         )
-
-
-def _trial(**values: Any) -> Trial:
-    try:
-        return Trial(**values)
-    except ValidationError as error:
-        row = brief(str(values["system"]), 60)
-        raise SpecError(f"The row {row!r} can't be run: {first_problem(error)}.", "Use fewer or shorter ones.") from error
 
 
 def _row(spec: Spec, make: Callable[..., Trial], row: str, changed: Mapping[str, Any] | None = None, **values: Any) -> Trial:

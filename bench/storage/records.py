@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from bench.config import MOST_NOTES_OF_A_PIECE
 from bench.formatting import end_of
-from bench.storage.stored import Name, Stored, first_problem
+from bench.storage.stored import Name, Stored, first_problem, shortened
 
 #: Numbers that reports compute with: a senseless one is refused here, where it is read.
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -159,6 +159,7 @@ def package_versions(interpreters: Mapping[str, Mapping[str, str]]) -> dict[str,
     """
     versions: dict[str, dict[str, list[str]]] = {}
     for interpreter, packages in sorted(interpreters.items()):
+        interpreter = shortened(interpreter)  # it may stand beside each package
         for package, version in packages.items():
             versions.setdefault(package, {}).setdefault(version, []).append(interpreter)
     return {
@@ -218,8 +219,7 @@ class _Search(_Strict):
 class _SpecParts(_Strict):
     """What reports read of a spec."""
 
-    name: Name = ""
-    title: Name
+    title: str
     description: str | None = None
     dataset: _Dataset
     protocol: _Protocol

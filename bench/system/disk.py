@@ -71,9 +71,13 @@ def write_file(path: Path, content: bytes | Iterable[bytes], mode: int | None = 
         If it can't be written completely; then `path` is as it was.
     """
     with _replacing(path, mode) as file:
-        for part in [content] if isinstance(content, bytes) else content:
+        for part in _parts(content):
             with _named(path):  # what makes the next part may be refused another file
                 file.write(part)
+
+
+def _parts(content: bytes | Iterable[bytes]) -> Iterable[bytes]:
+    return [bytes(content)] if isinstance(content, bytes | bytearray | memoryview) else content
 
 
 def copy_file(source: Path, to: Path) -> None:
@@ -129,7 +133,7 @@ def write_named_file(path: Path, content: bytes | Iterable[bytes]) -> None:
         mode = path.stat().st_mode
     if mode is not None and not stat.S_ISREG(mode):
         with path.open("wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
+            file.writelines(_parts(content))
     else:
         write_file(Path(os.path.realpath(path)), content, None if mode is None else stat.S_IMODE(mode))
 

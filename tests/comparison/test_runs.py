@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,16 @@ class TestDifferences:
 
     def test_texts_have_no_quotes(self) -> None:
         assert list(differing([{"x": "2.0"}, {"x": "2.1"}, {}])) == [("x", ("2.0", "2.1", "–"))]
+
+    def test_a_long_name_is_not_repeated_for_all_that_is_in_it(self) -> None:
+        """A megabyte before each of 10,000 values was 10 GB."""
+        one, other = ({"x" * 10**6: {str(i): {"y": i + more} for i in range(1000)}} for more in (0, 1))
+        tracemalloc.start()
+        keys = [key for key, _ in differing([one, other])]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(set(keys)) == 1000
+        assert peak < 20 << 20
 
     def test_long_texts_are_cut_and_told_apart(self) -> None:
         ((_, texts),) = differing([{"x": "a" * 5000 + "b"}, {"x": "a" * 5000 + "c"}])

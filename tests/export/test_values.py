@@ -16,7 +16,7 @@ from bench.export.contents import RunContents, read_contents
 from bench.export.values import export_csv, export_parquet, records
 from bench.metrics import METRICS
 from bench.report.csv import csv_text
-from tests.report.stored_run import Stored
+from tests.report.stored_run import Stored, moved
 
 from .conftest import odd_run
 
@@ -59,6 +59,15 @@ def test_csv(run: RunContents, tmp_path: Path) -> None:
     written = list(records(run))
     assert [row["value"] for row in read] == ["" if row["value"] is None else f"{row['value']:.10g}" for row in written]
     assert [row["piece"] for row in read] == ["" if row["piece"] is None else str(row["piece"]) for row in written]
+
+
+def test_long_names_and_hyperparameters_are_shortened(tmp_path: Path) -> None:
+    """Each is in thousands of lines."""
+    stored = Stored(tmp_path / "run")
+    stored.spec["name"] = "s" * 20_000
+    stored.add("l" * 3000, 0, moved(1), params={"sizes": list(range(9000))}, model="lstm", key="lstm-0")
+    row = next(records(read_contents(stored.close())))
+    assert [len(row[name]) for name in ("spec", "system", "params")] == [1000, 1000, 10_000]
 
 
 def test_a_table_is_written_in_parts(run: RunContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,6 +200,8 @@ def test_files_of_other_pieces_begin_a_series_of_their_own(folder: Path) -> None
     assert rows[0].files == "1"
     assert len({row.files for row in rows}) == 3
     assert len(all_series([entry(i, {"lstm": row}) for i, row in enumerate(rows)])) == 3
+    older = [replace(rows[0], files=""), rows[1]]
+    assert len(all_series([entry(i, {"lstm": row}) for i, row in enumerate(older)])) == 2, "what lacks now did not then"
 
 
 def test_nats_over_more_events_begin_a_series_of_their_own(folder: Path) -> None:

@@ -133,6 +133,16 @@ def test_more_than_can_be_read_again_is_not_written(tmp_path: Path, monkeypatch:
     assert (tmp_path / "h.jsonl").read_bytes() == before
 
 
+def test_what_each_series_names_is_shortened(tmp_path: Path) -> None:
+    """A megabyte of it in a history of others was copied for each series: 6 GB."""
+    odd = entry(0, {"r" * 5000: row({"pitch_distance": [9.0]}, machine="m" * 5000)}, spec="s" * 5000, terms="t" * 5000)
+    (tmp_path / "h.jsonl").write_text(dump([odd]))
+    ((one,), problems) = read(tmp_path / "h.jsonl")
+    (name,) = one.rows
+    assert {len(text) for text in (name, one.rows[name].machine, one.spec, one.terms)} == {1000}
+    assert problems == ()
+
+
 def test_places_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be read") as refused:
         read(tmp_path / "none.jsonl")

@@ -22,8 +22,9 @@ from bench.errors import UsageError
 from bench.gate.baseline import Baseline
 from bench.gate.baseline_file import write
 from bench.history import git as module
-from bench.history.entry import LONGEST_MACHINE, Entry
+from bench.history.entry import Entry
 from bench.history.git import read
+from bench.storage.stored import LONGEST_NAME
 from bench.system.disk import MOST_RECORD
 from tests.gate.handmade import flat, run, system
 
@@ -223,8 +224,8 @@ def test_a_machines_name_is_no_longer_than_any_has(tmp_path: Path) -> None:
     rows["own"] = replace(rows["s0"], gpus=("y" * 10**6,))
     baseline = replace(run(**rows), environment={"cpu": "Z80", "gpus": ["x" * 10**6], "cores": 2})
     entry = module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z")
-    assert {len(row.machine) for row in entry.rows.values()} <= {LONGEST_MACHINE, LONGEST_MACHINE + len(", 2 threads")}
-    assert entry.rows["s1"].machine is entry.rows["s2"].machine or len(entry.rows["s1"].machine) == LONGEST_MACHINE
+    assert {len(row.machine) for row in entry.rows.values()} <= {LONGEST_NAME, LONGEST_NAME + len(", 2 threads")}
+    assert entry.rows["s1"].machine is entry.rows["s2"].machine or len(entry.rows["s1"].machine) == LONGEST_NAME
 
 
 def test_a_baseline_of_many_constrained_rows_takes_time_in_proportion(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from bench.report import REPORTS, write_reports
 from bench.sound.clips import sources
+from bench.storage.files import read_json, write_json
 from bench.storage.run_folder import RunFolder
 from bench.verification import verify_run
 
@@ -32,6 +33,18 @@ def test_a_folder_in_the_place_of_a_report_is_set_aside(run: Path) -> None:
     assert all((run / name).is_file() for name in REPORTS)
     assert (run / "report.md.bad-2" / "inside").is_dir()
     assert all((run / f"{name}.bad" / "inside").is_dir() for name in REPORTS if name != "report.md")
+
+
+def test_what_is_said_of_a_family_is_shortened(run: Path) -> None:
+    """It stands in each of its rows: a megabyte in a run of others made reports of 305 MB."""
+    value = read_json(run / "run.json")
+    value["headers"]["lstm"] = {"FEATURES": "f" * 10**5}
+    write_json(run / "run.json", value)
+    write_reports(run)
+    for name in REPORTS:
+        text = (run / name).read_text()
+        assert "f" * 1001 not in text
+    assert "f" * 900 in (run / "report.md").read_text()
 
 
 def test_a_folder_in_the_place_of_a_target_is_no_target(run: Path) -> None:

@@ -40,12 +40,16 @@ def layout(form: Form | None, notes: int) -> Layout:
     """Lay out the first `notes` notes of a piece, at most as many as the form's sections hold."""
     if form is None:
         return Layout(np.arange(notes), np.zeros(notes, np.int64), np.zeros(notes, np.int64))
-    places = {"A": np.arange(form.a), "B": np.arange(form.a, form.a + form.b)}
-    parts = [places[name] for name in form.sections]
+    places = {"A": (0, form.a), "B": (form.a, form.b)}
+    parts, left = [np.arange(0)], notes
+    for start, size in map(places.__getitem__, form.sections):
+        if not left:
+            break
+        parts.append(np.arange(start, start + min(size, left)))  # no more than are asked for, however long a section may be
+        left -= len(parts[-1])
     source = np.concatenate(parts)
-    section = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    shift = np.where(source >= form.a, form.transpose, 0)
-    return Layout(source[:notes], shift[:notes], section[:notes])
+    section = np.repeat(np.arange(len(parts) - 1), [len(part) for part in parts[1:]])
+    return Layout(source, np.where(source >= form.a, form.transpose, 0), section)
 
 
 def transposed(notes: Notes, semitones: int) -> Notes:

@@ -43,8 +43,8 @@ class Form(Frozen):
     """Sections of a piece: one melody is generated, split into sections and reassembled."""
 
     sections: Annotated[str, AfterValidator(_sections)] = Field(default="AABA", description="Their order, of A and B.")
-    a: int = Field(default=120, ge=1, description="Notes of section A, the first that are written.")
-    b: int = Field(default=60, ge=1, description="Notes of section B, those after A.")
+    a: int = Field(default=120, ge=1, le=10**9, description="Notes of section A, the first that are written.")
+    b: int = Field(default=60, ge=1, le=10**9, description="Notes of section B, those after A.")
     transpose: int = Field(default=3, ge=-12, le=12, description="Semitones that B is moved by; 3 is a minor third up.")
 
     @property
@@ -85,7 +85,7 @@ class Harmony(Frozen):
         min_length=1,
         description="Chords of pieces in minor. Of a minor key that is named only where `progression` is left as it comes.",
     )
-    notes_per_chord: int = Field(default=8, ge=1, description="Notes of the melody under one chord.")
+    notes_per_chord: int = Field(default=8, ge=1, le=10**9, description="Notes of the melody under one chord.")
     chord: float = Field(default=3.0, gt=0, allow_inf_nan=False, description="Weight of the chord's tones.")
     scale: float = Field(default=1.5, gt=0, allow_inf_nan=False, description="Weight of the key's other tones.")
     other: float = Field(default=0.1, gt=0, allow_inf_nan=False, description="Weight of all other tones.")

@@ -78,6 +78,13 @@ def test_without_a_form_nothing_changes():
     assert layout(None, 3).source.tolist() == [0, 1, 2]
 
 
+def test_no_more_is_laid_out_than_is_asked_for() -> None:
+    """A run of others asked for a section of 10^9 notes, and its score for 32 GB."""
+    found = layout(Form(sections="BA", a=10**9, b=3, transpose=2), 5)
+    assert [column.tolist() for column in found] == [[10**9, 10**9 + 1, 10**9 + 2, 0, 1], [2, 2, 2, 0, 0], [0, 0, 0, 1, 1]]
+    assert layout(Form(sections="A" * 10**6, a=1), 2).section.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(("chord", "shift", "pitches"), [((0, 4, 7), 0, [48, 52, 55]), ((7, 11, 2), 0, [55, 59, 62]),
                                                          ((7, 11, 2), 3, [58, 62, 65]), ((11, 2, 5, 9), 0, [59, 62, 65, 69]),
                                                          ((10, 2, 5), 3, [49, 53, 56])])  # fmt: skip
