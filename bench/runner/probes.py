@@ -30,6 +30,9 @@ REPEATED, FOLLOWING = 0.02, 0.1
 #: By how much the last notes are later there, in seconds: more than the codec's classes of time shifts below 6 s are wide.
 _LATER = 0.7
 
+#: Notes, and predictions, of which three quarters are fewer in any vocabulary and on any grid.
+MANY = 64
+
 #: How long what is before the change sounds after its last onset, in seconds.
 _MOMENT = 0.05
 
@@ -338,6 +341,43 @@ def check_alone(alone: NDArray[np.float64], given: NDArray[np.float64], unit: st
         f"log_likelihood() gives a piece among others other log probabilities{by} than by itself.",
         "Is a softmax or a normalisation over the pieces of a batch, or is padding not masked?",
     )
+
+
+def beginning(piece: Piece) -> Piece | None:
+    """Make a piece of the first three quarters of another's notes, none of which sounds on; None where they are nearly all of it."""
+    first = 3 * len(piece.notes) // 4
+    if first < MANY:
+        return None
+    notes, end = piece.notes[:first], float(piece.notes.onset[first])
+    begin, last = float(notes.onset[0]), float((piece.notes.onset + piece.notes.duration).max())
+    if end <= notes.onset[-1] or end - begin > 0.9 * (last - begin):
+        return None
+    return replace(piece, id=f"{piece.id}, beginning", notes=_ended(notes, end))
+
+
+def check_all_predicted(part: NDArray[np.float64], piece: Piece, given: NDArray[np.float64], unit: str) -> None:
+    """Refuse as many predictions of the beginning of a piece as of the whole: they end before it does.
+
+    As where a piece is cut to the model's context: its bits per note are those of a part over the notes of the whole.
+
+    Parameters
+    ----------
+    part, given : ndarray
+        Log probabilities of :func:`beginning` and of the whole.
+    piece : Piece
+        The whole.
+    unit : {"frame", "event"}
+
+    Raises
+    ------
+    TrialError
+    """
+    if len(given) > MANY and len(part) == len(given):
+        raise TrialError(
+            f"log_likelihood() predicts {len(given):,} {unit}s of a piece of {len(piece.notes):,} notes, and as many of its "
+            "first three quarters.",
+            "Is it cut to the model's context? Predict all of it, in parts if need be.",
+        )
 
 
 def check_noise(

@@ -53,6 +53,8 @@ from bench.runner.probes import (
     LEAST_IN_ALL,
     Alternatives,
     alternatives,
+    beginning,
+    check_all_predicted,
     check_alone,
     check_followed,
     check_noise,
@@ -189,6 +191,8 @@ class TrialTask:
         self.unit: prediction.Unit = "note"
         #: A held-out piece with its log probabilities as given among the others.
         self.among: tuple[Piece, NDArray[np.float64]] | None = None
+        #: Of frames or events, the held-out piece with most of them, and its log probabilities.
+        self.longest: tuple[Piece, NDArray[np.float64]] | None = None
         #: Name of the model's axis of randomness: all reference rows share one.
         self.axis = self.trial.model
         #: Modules that its model requires, and installed ones that it imports besides: the versions of both are recorded.
@@ -552,6 +556,9 @@ class TrialTask:
         check_likelihood(parts, pieces, self.unit, _codec(model))
         if (at := shortest(pieces)) is not None:
             self.among = pieces[at], np.array(parts[at], np.float64)
+        if self.unit != "note":
+            at = max(range(len(parts)), key=lambda i: len(parts[i]))
+            self.longest = pieces[at], np.array(parts[at], np.float64)
         if self.unit == "note":
             check_noise(parts, division.corpus.noise, division.corpus.entropy, kind, _codec(model))
             self._say_certain(parts)
@@ -568,9 +575,11 @@ class TrialTask:
 
     def _probe(self, model: Model, kind: Literal["exact", "bound"] | None, division: Division) -> None:
         """Ask for the likelihood of pieces of which something is known if it is one: see :mod:`bench.runner.probes`."""
+        self.phase = "likelihood"
+        if self.longest and (head := beginning(self.longest[0])) and (part := self._ask(model, [head])):
+            check_all_predicted(part[0], *self.longest, self.unit)
         if kind != "exact":
             return
-        self.phase = "likelihood"
         test = division.corpus.test
         others, followed = alternatives(test, self.unit, _codec(model)), followed_otherwise(test, self.unit)
         if parts := self._ask(model, [piece for other in others for piece in other.asked]):

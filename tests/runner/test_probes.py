@@ -12,7 +12,15 @@ from bench.api import FIELDS, Budget, NoteCodec, Piece, Run
 from bench.errors import TrialError
 from bench.music.notes import Notes
 from bench.plugins.discovery import get_plugin
-from bench.runner.probes import Alternatives, alternatives, check_followed, check_noise, followed_otherwise
+from bench.runner.probes import (
+    Alternatives,
+    alternatives,
+    beginning,
+    check_all_predicted,
+    check_followed,
+    check_noise,
+    followed_otherwise,
+)
 from bench.runner.weights import make_model
 
 CODEC = NoteCodec()
@@ -51,6 +59,32 @@ def test_uniform_probabilities_pass() -> None:
     assert [field for field, _ in fields] == [*FIELDS, "pitch"]
     assert all(number > 2 for _, number in fields)
     assert fields[-1][1] == 4
+
+
+@pytest.mark.parametrize(("context", "refused"), [(60, False), (64, False), (100, True), (149, True), (151, False), (300, False)])
+def test_a_piece_that_is_cut_to_a_context(context: int, refused: bool) -> None:
+    """Of 1,500 events 60 were predicted, and its bits per note were an eleventh of what they are."""
+    piece = music(100)
+    head = beginning(piece)
+    assert head is not None
+    assert len(head.notes) == 75
+    assert (head.notes.onset + head.notes.duration).max() <= piece.notes.onset[75]
+    whole, part = (np.zeros(min(2 * len(one.notes), context)) for one in (piece, head))
+    if refused:
+        with pytest.raises(
+            TrialError, match=f"predicts {context} events of a piece of 100 notes, and as many of its first"
+        ):
+            check_all_predicted(part, piece, whole, "event")
+    else:
+        check_all_predicted(part, piece, whole, "event")
+
+
+def test_few_notes_or_a_short_end_say_nothing_of_a_context() -> None:
+    assert beginning(music(80)) is None
+    first = music(100).notes
+    onset = np.where(np.arange(100) < 75, first.onset, first.onset[75] + 0.01 * np.arange(100))
+    dense = Notes.from_columns(onset, np.full(100, 0.01), first.pitch, first.velocity)
+    assert beginning(Piece(dense, "dense")) is None
 
 
 @pytest.mark.parametrize("field", range(4))
