@@ -35,6 +35,7 @@ from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
 from bench.scoring.table import REAL, by_classes
+from bench.storage.stored import shortened
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 
@@ -46,6 +47,9 @@ Earlier = Mapping[tuple[str, str], tuple[NDArray[np.float64], ...]]
 
 #: Probability below which it is no chance that so few samples have a value: a check has dozens of rows and such metrics.
 CHANCE = 0.001
+
+#: Characters of a reason that each cost of each row may give.
+LONGEST_REASON = 300
 
 #: Shown for a key that one side lacks.
 NOTHING = "nothing"
@@ -462,6 +466,10 @@ def _of_run(baseline: Baseline) -> tuple[str, ...]:
 
 def _other_machines(old: System, new: System, processors: Sequence[str]) -> str:
     """Say why a row's times aren't of one kind of machine and number of threads; empty if they are, as far as known."""
+    return shortened(_machines_in_full(old, new, processors), LONGEST_REASON)  # each cost of each row says it
+
+
+def _machines_in_full(old: System, new: System, processors: Sequence[str]) -> str:
     for side, kinds in (("baseline", processors), ("run", new.processors)):
         if len(kinds) > 1:
             return f"the {side}'s trials ran on several kinds of processor: {listed(kinds)}"

@@ -35,7 +35,8 @@ def _untested(trends: Trends) -> str:
 def _compared(trends: Trends) -> str:
     last = run_name(trends.entries[-1])
     if not trends.compared:
-        why = "no earlier run has the same rows on the same music" if not trends.untested else "too little is known of the noise"
+        none = "no earlier run has the same rows, measured alike, on the same music"
+        why = "too little is known of the noise" if trends.untested else none
         return f"The last run, {last}, has no value to compare: {why}."
     values = plural(trends.compared, "value")
     here = [change for change in trends.changes if change.first_after.entry is trends.entries[-1]]

@@ -344,7 +344,7 @@ def check_alone(alone: NDArray[np.float64], given: NDArray[np.float64], unit: st
 
 
 def beginning(piece: Piece) -> Piece | None:
-    """Make a piece of the first three quarters of another's notes, none of which sounds on; None where they are nearly all of it."""
+    """Make a piece of the first three quarters of another's notes, none of which sounds on; None where that is nearly all."""
     first = 3 * len(piece.notes) // 4
     if first < MANY:
         return None

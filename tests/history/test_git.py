@@ -225,7 +225,20 @@ def test_a_machines_name_is_no_longer_than_any_has(tmp_path: Path) -> None:
     baseline = replace(run(**rows), environment={"cpu": "Z80", "gpus": ["x" * 10**6], "cores": 2})
     entry = module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z")
     assert {len(row.machine) for row in entry.rows.values()} <= {LONGEST_NAME, LONGEST_NAME + len(", 2 threads")}
-    assert entry.rows["s1"].machine is entry.rows["s2"].machine or len(entry.rows["s1"].machine) == LONGEST_NAME
+
+
+def test_a_baseline_of_many_pieces_takes_time_in_proportion() -> None:
+    """Those of an external row's files were collected again for each: 249 kB took 26 s."""
+
+    def seconds(pieces: int) -> float:
+        one = replace(system(pitch_distance=flat(9.0, pieces)), definition={"samples": 1})
+        baseline = replace(run(lstm=one), pieces=tuple(map(str, range(pieces))))
+        before = time.process_time()
+        assert module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z").rows["lstm"].files == "1"
+        return time.process_time() - before
+
+    seconds(100)
+    assert seconds(20_000) < 20 * 10 * max(seconds(2000), 0.01)
 
 
 def test_a_baseline_of_many_constrained_rows_takes_time_in_proportion(tmp_path: Path) -> None:

@@ -71,9 +71,7 @@ def test_a_piece_that_is_cut_to_a_context(context: int, refused: bool) -> None:
     assert (head.notes.onset + head.notes.duration).max() <= piece.notes.onset[75]
     whole, part = (np.zeros(min(2 * len(one.notes), context)) for one in (piece, head))
     if refused:
-        with pytest.raises(
-            TrialError, match=f"predicts {context} events of a piece of 100 notes, and as many of its first"
-        ):
+        with pytest.raises(TrialError, match=f"predicts {context} events of a piece of 100 notes, and as many of its first"):
             check_all_predicted(part, piece, whole, "event")
     else:
         check_all_predicted(part, piece, whole, "event")

@@ -29,6 +29,9 @@ from bench.system.disk import (
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.bin"
+    for content in (bytearray(b"none"), memoryview(b"none"), iter([b"no", b"ne"])):
+        write_file(path, content)
+        assert path.read_bytes() == b"none"
     write_file(path, b"one")
     write_file(path, b"two")
     assert path.read_bytes() == b"two"
