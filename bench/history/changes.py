@@ -172,7 +172,8 @@ def noises(series: Sequence[Series]) -> list[Noise | None]:
     freedom = [sum(len(values) - 1 for values in series[i].first_shown if values) for i in trained]
     squares = [math.fsum(_squares(values) for values in series[i].first_shown if values) for i in trained]
     own = [square / df if df else 0.0 for square, df in zip(squares, freedom, strict=True)]
-    groups = [f"{series[i].terms} {series[i].group}" for i in trained]
+    numbers: dict[str, int] = {}  # names as long as they may be would all be as wide as the widest
+    groups = [str(numbers.setdefault(f"{series[i].terms} {series[i].group}", len(numbers))) for i in trained]
     variances, moderated = moderate(own, freedom, groups)
     found = {i: Noise(float(v), float(df)) for i, v, df in zip(trained, variances, moderated, strict=True) if df}
     return [found.get(i) for i in range(len(series))]

@@ -14,7 +14,7 @@ from bench.errors import DataError
 from bench.listening.design import NOISE, ORIGINAL, Form, Piece
 from bench.scoring.table import REAL
 from bench.storage.files import FORMAT, read_json, write_json
-from bench.storage.stored import Stored, first_problem
+from bench.storage.stored import Name, Stored, first_problem
 
 #: Folder of a run's listening tests, in each of which lie the files of one test.
 FOLDER = "listening"
@@ -45,9 +45,9 @@ class Contestant(Stored):
         Hash of its notes, so that metrics of other notes are never compared with these votes.
     """
 
-    name: str
+    name: Name
     seed: Annotated[int, Field(ge=0)]
-    digest: str
+    digest: Name
 
 
 class Heard(Stored):

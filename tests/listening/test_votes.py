@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError, DataError, MachineError, UsageError
-from bench.listening.key import FOLDER, Key, damaged_keys, read_keys, write_key
+from bench.listening.key import FOLDER, Contestant, Key, damaged_keys, read_keys, write_key
 from bench.listening.votes import MOST_BYTES, Ballot, read_ballot, read_ballots
 from bench.storage.files import FORMAT, write_json
 from tests.listening.simulated import World, attentive, key_of
@@ -231,3 +231,8 @@ def test_a_key_that_no_test_has(tmp_path: Path, change: Callable[[dict[str, Any]
     write_json(tmp_path / FOLDER / "test-x" / "key.json", {"format": FORMAT, **value})
     with pytest.raises(DataError, match=re.escape(expected)):
         read_keys(tmp_path)
+
+
+def test_a_name_that_each_pair_of_a_test_repeats_is_shortened() -> None:
+    """40 kB of it in the key of another's test made results of 101 MB."""
+    assert len(Contestant(name="x" * 5000, seed=0, digest="d").name) == 1000
