@@ -30,6 +30,12 @@ REPEATED, FOLLOWING = 0.02, 0.1
 #: By how much the last notes are later there, in seconds: more than the codec's classes of time shifts below 6 s are wide.
 _LATER = 0.7
 
+#: Predictions of the same past that show how much equal ones differ.
+FEWEST_KNOWN = 4
+
+#: Least difference of two probabilities that tells two events apart.
+EXACT = 1e-4
+
 #: Notes, and predictions, of which three quarters are fewer in any vocabulary and on any grid.
 MANY = 64
 
@@ -92,7 +98,7 @@ class Alternatives:
         TrialError
             Names the sum.
         """
-        if (total := self.total(parts)) > 1 + SUM_TOLERANCE:
+        if (total := max(self.total(parts), self.at_first(parts))) > 1 + SUM_TOLERANCE:
             raise TrialError(
                 f"log_likelihood() gives {len(self.pieces)} alternatives for the {self.what} of one note the probability "
                 f"{total:.3g} in all; it is 1 at most.",
@@ -112,6 +118,30 @@ class Alternatives:
             common = max(0, len(past) - self.slack)
             nats = np.array([part[common:].sum() for part in parts if len(part) > len(past)])
         return float(np.exp(nats[np.isfinite(nats)]).sum())
+
+    def at_first(self, parts: Sequence[NDArray[np.float64]]) -> float:
+        """Sum the probabilities of the different frames or events at the first place where the alternatives have any; 0 of notes.
+
+        All have one past there, so that a model that hears what it predicts is found although it is no good at the predictions
+        that follow, whose product :meth:`total` takes. Equal probabilities may be of one event and count once. Equal are those
+        that differ by no more than those of the past do, which are of the same events.
+        """
+        if self.past is None:
+            return 0.0
+        *parts, past = parts
+        known = max(0, len(past) - self.slack)
+        parts = [part for part in parts if len(part) > len(past)]
+        if known < FEWEST_KNOWN or len(parts) < 2:
+            return 0.0
+        table = np.stack([part[: min(map(len, parts))] for part in parts])
+        spread = np.ptp(np.exp(table), axis=0)
+        if (noise := max(4 * float(spread[:known].max()), EXACT)) > REPEATED:
+            return 0.0
+        places = known + np.flatnonzero(spread[known:] > noise)
+        if not places.size:
+            return 0.0
+        each = np.sort(np.exp(table[:, places[0]]))
+        return float(each[np.diff(each, prepend=-1.0) > noise].sum())
 
 
 def alternatives(pieces: Sequence[Piece], unit: str, codec: NoteCodec | None) -> list[Alternatives]:

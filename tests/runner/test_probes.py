@@ -61,6 +61,37 @@ def test_uniform_probabilities_pass() -> None:
     assert fields[-1][1] == 4
 
 
+def of_events(at_place: Sequence[float], rounding: float = 0.0, past: float = 0.5) -> tuple[Alternatives, list[np.ndarray]]:
+    """Alternatives of 20 events in common, with these probabilities of the next, and five more of probability 0.001."""
+    rng, piece = np.random.default_rng(0), PIECES[0]
+    parts = [np.log([*(past * (1 + rounding * rng.uniform(-1, 1, 20))), p, *[0.001] * 5]) for p in at_place]
+    return Alternatives("pitch", (piece,) * len(parts), piece, 4), [*parts, np.log(np.full(22, past))]
+
+
+def test_a_model_that_hears_the_event_that_it_predicts() -> None:
+    """Those that follow are so improbable that their product hid it: the sum was 4e-6, and it is 22 at the first place."""
+    heard, parts = of_events(np.linspace(0.5, 0.9, 30).tolist())
+    assert heard.total(parts) < 1e-10
+    assert heard.at_first(parts) == pytest.approx(0.7 * 30)
+    with pytest.raises(TrialError, match="30 alternatives for the pitch of one note the probability 21 in all"):
+        heard.check(parts)
+
+
+def test_events_of_one_probability_count_once() -> None:
+    """As of a vocabulary with several events a note: alternatives may begin with the same one."""
+    same, parts = of_events([0.5] * 20 + [0.3] * 20 + [0.2])
+    assert same.at_first(parts) == pytest.approx(1.0)
+    rounded, parts = of_events([0.5 + 1e-4 * i for i in range(9)] + [0.2], rounding=2e-3)
+    assert rounded.at_first(parts) == pytest.approx(0.7, abs=0.01), "as far apart as those of the past"
+    noisy, parts = of_events([0.6, 0.9], rounding=0.1)
+    assert noisy.at_first(parts) == 0.0, "nothing is known"
+    none, parts = of_events([0.5, 0.5])
+    assert none.at_first(parts) == 0.0
+    with np.errstate(divide="ignore"):
+        impossible, parts = of_events([0.6, 0.3, 0.0])
+    assert impossible.at_first(parts) == pytest.approx(0.9)
+
+
 @pytest.mark.parametrize(("context", "refused"), [(60, False), (64, False), (100, True), (149, True), (151, False), (300, False)])
 def test_a_piece_that_is_cut_to_a_context(context: int, refused: bool) -> None:
     """Of 1,500 events 60 were predicted, and its bits per note were an eleventh of what they are."""
