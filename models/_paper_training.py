@@ -91,6 +91,7 @@ class Training:
             self.network.variables,
             self.optimizer,
             steps=windows.updates(model.batch, model.stride),
+            stride=model.stride,
             anytime=False,
             **identity,
         )

@@ -328,7 +328,7 @@ class Progress(_training.Progress):
         #: Most GPU memory of tensors while training, bytes; not in evaluations, whose batches the card decides on.
         self.peak_gpu_bytes = peak_gpu_bytes(device)
         steps = windows.updates(batch)
-        identity = {"hyperparameters": hyperparameters, "train_notes": windows.notes}
+        identity: dict[str, Any] = {"hyperparameters": hyperparameters, "train_notes": windows.notes}
         super().__init__(name, run, score, steps=steps, anytime=anytime, **identity)
 
     def batches(self, epoch: Callable[[int], Iterator[B]], notes: Callable[[B], int]) -> Iterator[tuple[int, B]]:

@@ -216,15 +216,19 @@ class Progress(ABC):
     score : str
         Name of the logged value that selects the best evaluation, lower is better: ``validation_bits``, say.
     steps : int
-        Updates in a pass over the training notes.
+        Updates of what the model calls an epoch.
+    stride : int
+        Of how many training notes it predicts one there: an epoch is that part of a pass.
     anytime : bool
         Whether the weights are as good at any share of the budget: then results are taken at its stages.
     **identity : JSON values
         Whatever else than seed and budget determines the weights. A checkpoint with another identity is ignored.
     """
 
-    def __init__(self, name: str, run: Run, score: str, *, steps: int, anytime: bool = True, **identity: Any) -> None:
-        self.name, self.run, self.score, self.steps, self.anytime = name, run, score, steps, anytime
+    def __init__(
+        self, name: str, run: Run, score: str, *, steps: int, stride: int = 1, anytime: bool = True, **identity: Any
+    ) -> None:
+        self.name, self.run, self.score, self.steps, self.stride, self.anytime = name, run, score, steps, stride, anytime
         # Yardstick-seconds are converted anew after a kill: the same training continues with another number of seconds.
         budget = asdict(run.budget) | {"max_seconds": None, "patience": None, "seconds": run.budget.seconds is not None}
         self.identity = json.dumps({**identity, "seed": run.seed, "budget": budget}, sort_keys=True)
@@ -262,8 +266,8 @@ class Progress(ABC):
     @property
     def share(self) -> float:
         """Share of the budget that is used."""
-        passes = self.updates_done / self.steps
-        return self.run.share(updates=self.updates_done, notes=self.notes_done, passes=passes)
+        epochs = self.updates_done / self.steps  # in which its budget may be
+        return self.run.share(updates=self.updates_done, notes=self.notes_done, passes=epochs)
 
     def evaluations(self, warm_up: Callable[[], None] = lambda: None) -> Iterator[int]:
         """Yield the evaluations still to come, after those of a checkpoint, until budget, patience or time are used up.
@@ -325,7 +329,8 @@ class Progress(ABC):
         """
         before, self.evaluation = self.evaluation, self.reached
         check_finite(self.name, self.evaluation, loss=loss, **{self.score: score})
-        place = {"updates": self.updates_done, "passes": self.updates_done / self.steps, "share": self.share}
+        passes = self.updates_done / self.steps / self.stride
+        place = {"updates": self.updates_done, "passes": passes, "share": self.share}
         self.run.log(self.evaluation, loss=loss, notes=notes, learning_rate=rate, **place, **{self.score: score}, **values)
         if self.stopping.improved(self.evaluation, score):
             self.best = self.weights()

@@ -237,6 +237,10 @@ def test_it_learns_and_logs_both_losses_and_the_falling_rate(straight: tuple[obj
     model, folder = straight
     history = logged(folder)
     assert [e["epoch"] for e in history] == [1, 2, 3]
+    # Every third note is a target: three of its epochs are one pass, as in the rows beside it.
+    music = sum(len(piece.notes) for piece in TRAIN)
+    assert history[-1]["passes"] == pytest.approx(sum(e["notes"] for e in history) / music, rel=0.1)
+    assert history[-1]["share"] == 1
     untrained = trained(tmp_path, 0)
     before = -sum(x.sum() for x in untrained.log_likelihood(VALID)) / 120
     assert history[-1]["validation_loss"] < 0.8 * before
