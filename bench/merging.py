@@ -25,7 +25,7 @@ from bench.storage.records import Call, RunRecord
 from bench.storage.run_folder import LOG, RunFolder, is_long_log
 from bench.storage.samples import Target
 from bench.storage.stored import first_problem
-from bench.system.disk import copy_file, exists, is_folder
+from bench.system.disk import MOST_RECORD, copy_file, exists, is_folder
 from bench.system.paths import check_run_name
 
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
@@ -99,6 +99,8 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         raise UsageError("These runs can't be merged:\n" + "\n".join(f"  {conflict}" for conflict in conflicts))
     spec = _united([record.spec for record in records])
     planned = _planned(spec, records)
+    if (size := sum(len(trial.model_dump_json()) for trial in planned.values())) > MOST_RECORD:  # before it is one text
+        raise DataError(f"The merged run's record would have {size:,} bytes; {MOST_RECORD:,} can be stored.", "Merge fewer runs.")
     done, tried = _sources(folders, records, targets)
     sources = tried | done
     headers = {name: header for record in records for name, header in record.headers.items()}

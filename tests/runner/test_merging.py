@@ -182,6 +182,16 @@ def test_damaged_targets_are_named(made: dict[str, Path], tmp_path: Path, change
     assert not (tmp_path / "both").exists()
 
 
+def test_a_record_that_nobody_could_read_is_not_made(
+    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each trial holds the dataset's options: of a thousand rows of others, a megabyte of these took all memory."""
+    monkeypatch.setattr("bench.merging.MOST_RECORD", 1000)
+    with pytest.raises(DataError, match=r"The merged run's record would have [\d,]+ bytes; 1,000 can be stored"):
+        merge_runs(list(made.values())[:2], tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+
+
 def test_a_merge_that_fails_leaves_nothing(made: dict[str, Path], tmp_path: Path) -> None:
     (into := tmp_path / "runs").mkdir()
     (into / ".both.merging").mkdir()  # of one that was killed
