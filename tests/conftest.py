@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import os
 import sys
 
 import pytest
@@ -10,6 +11,11 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("untimed")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Give tests a process more than there are cores: many of them wait, for a cluster, a browser, a disk or a stopped run."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True)
