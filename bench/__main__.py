@@ -1,6 +1,7 @@
 """``python -m bench`` and the command ``bench``."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -10,6 +11,8 @@ from types import FrameType
 
 def main() -> None:
     """Load the command line and run it; what fails while it loads leaves the codes of later, as Python's 1 means worse here."""
+    # Refused a thread, OpenBLAS sends SIGINT, as if by Ctrl-C; refused memory, it asks for ever. Trials have their own number.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     interrupted: list[int] = []  # a library that is being loaded may make an ImportError of Ctrl-C
 
     def take(number: int, frame: FrameType | None) -> None:

@@ -100,7 +100,9 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     spec = _united([record.spec for record in records])
     planned = _planned(spec, records)
     if (size := sum(len(trial.model_dump_json()) for trial in planned.values())) > MOST_RECORD:  # before it is one text
-        raise DataError(f"The merged run's record would have {size:,} bytes; {MOST_RECORD:,} can be stored.", "Merge fewer runs.")
+        raise DataError(
+            f"The merged run's record would have {size:,} characters; {MOST_RECORD:,} can be stored.", "Merge fewer runs."
+        )
     done, tried = _sources(folders, records, targets)
     sources = tried | done
     headers = {name: header for record in records for name, header in record.headers.items()}

@@ -33,8 +33,8 @@ _LATER = 0.7
 #: Predictions of the same past that show how much equal ones differ.
 FEWEST_KNOWN = 4
 
-#: Least difference of two probabilities that tells two events apart.
-EXACT = 1e-4
+#: Least difference of two log probabilities that tells two events apart, and one that stands for no probability.
+EXACT, IMPOSSIBLE = 1e-4, -1e6
 
 #: Notes, and predictions, of which three quarters are fewer in any vocabulary and on any grid.
 MANY = 64
@@ -123,8 +123,8 @@ class Alternatives:
         """Sum the probabilities of the different frames or events at the first place where the alternatives have any; 0 of notes.
 
         All have one past there, so that a model that hears what it predicts is found although it is no good at the predictions
-        that follow, whose product :meth:`total` takes. Equal probabilities may be of one event and count once. Equal are those
-        that differ by no more than those of the past do, which are of the same events.
+        that follow, whose product :meth:`total` takes. Equal ones may be of one event and count once. Equal are those that
+        differ by no more than those of the past do, which are of the same events.
         """
         if self.past is None:
             return 0.0
@@ -133,15 +133,22 @@ class Alternatives:
         parts = [part for part in parts if len(part) > len(past)]
         if known < FEWEST_KNOWN or len(parts) < 2:
             return 0.0
-        table = np.stack([part[: min(map(len, parts))] for part in parts])
-        spread = np.ptp(np.exp(table), axis=0)
+        # Of logarithms: behind a place where all are improbable, and their probabilities as good as equal, their pasts differ.
+        table = np.maximum(np.stack([part[: min(map(len, parts))] for part in parts]), IMPOSSIBLE)
+        spread = np.ptp(table, axis=0)
         if (noise := max(4 * float(spread[:known].max()), EXACT)) > REPEATED:
             return 0.0
         places = known + np.flatnonzero(spread[known:] > noise)
         if not places.size:
             return 0.0
-        each = np.sort(np.exp(table[:, places[0]]))
-        return float(each[np.diff(each, prepend=-1.0) > noise].sum())
+        # Before it, behind the past, different ones may have had one probability, such as all that were never heard: as many as
+        # go into 1. Each is a past of its own, with a sum of 1 at most.
+        skipped, common = table[:, known : places[0]], np.full(places[0] - known, np.nan)
+        common[: len(past) - known] = past[known : places[0]]
+        heard = np.abs(skipped - common).max(0, initial=0.0) <= noise
+        ways = np.where(heard, 1.0, np.minimum(np.floor(1 / np.exp(skipped.max(0))), len(table)))
+        nats = np.sort(table[:, places[0]])
+        return float(np.exp(nats[np.diff(nats, prepend=-np.inf) > noise]).sum() / min(float(ways.prod()), len(table)))
 
 
 def alternatives(pieces: Sequence[Piece], unit: str, codec: NoteCodec | None) -> list[Alternatives]:
@@ -386,7 +393,7 @@ def beginning(piece: Piece) -> Piece | None:
 
 
 def check_all_predicted(part: NDArray[np.float64], piece: Piece, given: NDArray[np.float64], unit: str) -> None:
-    """Refuse as many predictions of the beginning of a piece as of the whole: they end before it does.
+    """Refuse the same predictions of the beginning of a piece as of the whole: they end before it does.
 
     As where a piece is cut to the model's context: its bits per note are those of a part over the notes of the whole.
 
@@ -402,7 +409,7 @@ def check_all_predicted(part: NDArray[np.float64], piece: Piece, given: NDArray[
     ------
     TrialError
     """
-    if len(given) > MANY and len(part) == len(given):
+    if len(given) > MANY and len(part) == len(given) and np.abs(part - given).max() <= FOLLOWING:
         raise TrialError(
             f"log_likelihood() predicts {len(given):,} {unit}s of a piece of {len(piece.notes):,} notes, and as many of its "
             "first three quarters.",

@@ -191,7 +191,7 @@ class TrialTask:
         self.unit: prediction.Unit = "note"
         #: A held-out piece with its log probabilities as given among the others.
         self.among: tuple[Piece, NDArray[np.float64]] | None = None
-        #: Of frames or events, the held-out piece with most of them, and its log probabilities.
+        #: Of frames or events, the held-out piece with most of them, then of notes, and its log probabilities.
         self.longest: tuple[Piece, NDArray[np.float64]] | None = None
         #: Name of the model's axis of randomness: all reference rows share one.
         self.axis = self.trial.model
@@ -557,7 +557,7 @@ class TrialTask:
         if (at := shortest(pieces)) is not None:
             self.among = pieces[at], np.array(parts[at], np.float64)
         if self.unit != "note":
-            at = max(range(len(parts)), key=lambda i: len(parts[i]))
+            at = max(range(len(parts)), key=lambda i: (len(parts[i]), len(pieces[i].notes)))
             self.longest = pieces[at], np.array(parts[at], np.float64)
         if self.unit == "note":
             check_noise(parts, division.corpus.noise, division.corpus.entropy, kind, _codec(model))

@@ -219,6 +219,7 @@ class _Search(_Strict):
 class _SpecParts(_Strict):
     """What reports read of a spec."""
 
+    name: str = ""
     title: str
     description: str | None = None
     dataset: _Dataset

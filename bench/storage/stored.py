@@ -15,12 +15,12 @@ def shortened(text: str, limit: int = LONGEST_NAME) -> str:
     """Shorten a text that is too long, such that two different ones stay different: no finished run is refused for one.
 
     >>> shortened("a" * 30, 20), shortened("a" * 20, 20)
-    ('aaaaaaaaaaa…3a54fc0c', 'aaaaaaaaaaaaaaaaaaaa')
+    ('aaa…3a54fc0cbc0b0ef4', 'aaaaaaaaaaaaaaaaaaaa')
     """
     if len(text) <= limit:
         return text
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{text[: limit - 9]}…{digest}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{text[: limit - 17]}…{digest}"
 
 
 Name = Annotated[str, AfterValidator(shortened)]

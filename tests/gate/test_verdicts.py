@@ -192,7 +192,7 @@ class TestTimes:
             (("A",), ("A", "B"), "the run's trials ran on several kinds of processor: A and B"),
             (("A", "B"), ("A",), "the baseline's trials ran on several kinds of processor: A and B"),
             (("A", "B"), ("A", "B"), "the baseline's trials ran on several kinds of processor: A and B"),
-            (("A",), ("B" * 10**6,), f"it ran on {'B' * 281}…f4200668"),  # each cost of each row says it
+            (("A",), ("B" * 10**6,), f"it ran on {'B' * 273}…f420066879d1f2a7"),  # each cost of each row says it
             ((), ("B",), "it ran on B, the baseline on Test CPU"),  # a file of an older version
         ],
     )

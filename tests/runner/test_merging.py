@@ -187,7 +187,7 @@ def test_a_record_that_nobody_could_read_is_not_made(
 ) -> None:
     """Each trial holds the dataset's options: of a thousand rows of others, a megabyte of these took all memory."""
     monkeypatch.setattr("bench.merging.MOST_RECORD", 1000)
-    with pytest.raises(DataError, match=r"The merged run's record would have [\d,]+ bytes; 1,000 can be stored"):
+    with pytest.raises(DataError, match=r"The merged run's record would have [\d,]+ characters; 1,000 can be stored"):
         merge_runs(list(made.values())[:2], tmp_path / "whole")
     assert not (tmp_path / "whole").exists()
 

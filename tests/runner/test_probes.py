@@ -77,6 +77,26 @@ def test_a_model_that_hears_the_event_that_it_predicts() -> None:
         heard.check(parts)
 
 
+def test_the_place_where_all_are_improbable_is_the_first() -> None:
+    """As of a frame with a new chord, by keys that mostly stay: behind it each goes on with a past of its own."""
+    honest, parts = of_events([1e-6 * (i + 1) for i in range(30)])
+    for i, part in enumerate(parts[:-1]):
+        part[21] = np.log(0.9 - 0.01 * i)
+    assert honest.at_first(parts) == pytest.approx(1e-6 * 465)
+
+
+def test_events_of_one_probability_may_be_different_pasts() -> None:
+    """As 30 pitches that were never heard, each with what follows it."""
+    honest, parts = of_events([0.02] * 30)
+    for i, part in enumerate(parts[:-1]):
+        part[21] = np.log(0.9 - 0.01 * i)
+    assert honest.at_first(parts) == pytest.approx(sum(0.9 - 0.01 * i for i in range(30)) / 30)
+    likely, parts = of_events([0.6] * 30)
+    for i, part in enumerate(parts[:-1]):
+        part[21] = np.log(0.9 - 0.01 * i)
+    assert likely.at_first(parts) == pytest.approx(sum(0.9 - 0.01 * i for i in range(30))), "of one event"
+
+
 def test_events_of_one_probability_count_once() -> None:
     """As of a vocabulary with several events a note: alternatives may begin with the same one."""
     same, parts = of_events([0.5] * 20 + [0.3] * 20 + [0.2])
@@ -106,6 +126,12 @@ def test_a_piece_that_is_cut_to_a_context(context: int, refused: bool) -> None:
             check_all_predicted(part, piece, whole, "event")
     else:
         check_all_predicted(part, piece, whole, "event")
+
+
+def test_whole_windows_of_which_the_last_is_padded_are_all_of_a_piece() -> None:
+    """As many predictions, and other ones: of frames in which the notes that are left out don't sound."""
+    whole = np.full(256, -1.0)
+    check_all_predicted(np.where(np.arange(256) < 190, -1.0, -0.2), music(100), whole, "frame")
 
 
 def test_few_notes_or_a_short_end_say_nothing_of_a_context() -> None:
