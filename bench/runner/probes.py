@@ -33,6 +33,9 @@ _LATER = 0.7
 #: Predictions of the same past that show how much equal ones differ.
 FEWEST_KNOWN = 4
 
+#: Probability above which two events are hardly equally probable by chance.
+LIKELY = 0.05
+
 #: Least difference of two log probabilities that tells two events apart, and one that stands for no probability.
 EXACT, IMPOSSIBLE = 1e-4, -1e6
 
@@ -145,7 +148,9 @@ class Alternatives:
         # go into 1. Each is a past of its own, with a sum of 1 at most.
         skipped, common = table[:, known : places[0]], np.full(places[0] - known, np.nan)
         common[: len(past) - known] = past[known : places[0]]
-        heard = np.abs(skipped - common).max(0, initial=0.0) <= noise
+        heard = np.cumprod(np.abs(skipped - common).max(0, initial=0.0) <= noise).astype(bool)
+        if heard.any() and skipped.max(0)[last := int(heard.sum()) - 1] < np.log(LIKELY):
+            heard[last] = False  # where the past alone ends otherwise, that may be as improbable
         ways = np.where(heard, 1.0, np.minimum(np.floor(1 / np.exp(skipped.max(0))), len(table)))
         nats = np.sort(table[:, places[0]])
         return float(np.exp(nats[np.diff(nats, prepend=-np.inf) > noise]).sum() / min(float(ways.prod()), len(table)))

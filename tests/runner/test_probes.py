@@ -87,10 +87,12 @@ def test_the_place_where_all_are_improbable_is_the_first() -> None:
 
 def test_events_of_one_probability_may_be_different_pasts() -> None:
     """As 30 pitches that were never heard, each with what follows it."""
-    honest, parts = of_events([0.02] * 30)
-    for i, part in enumerate(parts[:-1]):
-        part[21] = np.log(0.9 - 0.01 * i)
-    assert honest.at_first(parts) == pytest.approx(sum(0.9 - 0.01 * i for i in range(30)) / 30)
+    for past in (0.5, 0.02):  # or as improbable as how the past alone ends
+        honest, parts = of_events([0.02] * 30, past=past)
+        parts[-1] = parts[-1][:21]
+        for i, part in enumerate(parts[:-1]):
+            part[21] = np.log(0.9 - 0.01 * i)
+        assert honest.at_first(parts) == pytest.approx(sum(0.9 - 0.01 * i for i in range(30)) / 30)
     likely, parts = of_events([0.6] * 30)
     for i, part in enumerate(parts[:-1]):
         part[21] = np.log(0.9 - 0.01 * i)
