@@ -151,7 +151,7 @@ class Alternatives:
         heard = np.cumprod(np.abs(skipped - common).max(0, initial=0.0) <= noise).astype(bool)
         if heard.any() and skipped.max(0)[last := int(heard.sum()) - 1] < np.log(LIKELY):
             heard[last] = False  # where the past alone ends otherwise, that may be as improbable
-        ways = np.where(heard, 1.0, np.minimum(np.floor(1 / np.exp(skipped.max(0))), len(table)))
+        ways = np.where(heard, 1.0, np.floor(np.exp(np.minimum(-skipped.max(0), np.log(len(table)))) + 1e-9))
         nats = np.sort(table[:, places[0]])
         return float(np.exp(nats[np.diff(nats, prepend=-np.inf) > noise]).sum() / min(float(ways.prod()), len(table)))
 
