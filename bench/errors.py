@@ -37,6 +37,9 @@ _MACHINE = {*DISK_FULL, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, err
 #: How the dynamic linker and the system say that there is no memory for a library.
 _NO_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
 
+#: What Python says where it has lost an error of memory.
+_LOST = "error return without exception set"
+
 
 class BenchError(Exception):
     """Base of every error that a user can cause or fix.
@@ -224,6 +227,8 @@ def import_refused(error: BaseException, what: str) -> MachineError | None:
     --------
     >>> import_refused(ImportError("libopenblas.so: failed to map segment from shared object"), "numpy").message
     'Could not load numpy: the machine refused memory (libopenblas.so: failed to map segment from shared object).'
+    >>> import_refused(SystemError("error return without exception set"), "scipy").exit_code
+    3
     >>> import_refused(ModuleNotFoundError("No module named 'bench.score'"), "bench.score") is None
     True
     """
@@ -231,7 +236,8 @@ def import_refused(error: BaseException, what: str) -> MachineError | None:
     while chain and (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
     for link in reversed(chain):
-        if isinstance(link, MemoryError) or (isinstance(link, ImportError) and _NO_MEMORY.search(str(link))):
+        lost = isinstance(link, SystemError) and str(link) == _LOST
+        if lost or isinstance(link, MemoryError) or (isinstance(link, ImportError) and _NO_MEMORY.search(str(link))):
             why = f" ({link})" if str(link) else ""
             hint = "Close other programs or raise the limit (ulimit -v), then give the same command again."
             return MachineError(f"Could not load {what}: the machine refused memory{why}.", hint)

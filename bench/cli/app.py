@@ -192,7 +192,9 @@ def _run(interrupted: Collection[int]) -> None:
     except BaseException as error:  # a library's panic is no Exception, and Python would leave 1, which means worse
         if interrupted:
             sys.exit(INTERRUPTED)
-        if isinstance(error, ImportError) and (refused := import_refused(error, error.name or "a library")):
+        if isinstance(error, ImportError | SystemError) and (
+            refused := import_refused(error, getattr(error, "name", None) or "a library")
+        ):
             _say(refused)
             sys.exit(refused.exit_code)
         _exit_as_bug(error)
