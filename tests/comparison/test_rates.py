@@ -19,10 +19,10 @@ PAIRS, SEEDS = 40, 5
 
 
 def pairs(before: Baseline, now: Baseline) -> Iterator[Paired]:
-    """Every value of both runs but times, as the machines' speeds differ."""
+    """Every value of both runs but those of the machine, which have no test."""
     for name, old in before.systems.items():
         for metric in METRICS.values():
-            if old.kind in JUDGED and metric.id in old.metrics and not metric.clocked:
+            if old.kind in JUDGED and metric.id in old.metrics and not metric.of_machine:
                 sides = old.metrics[metric.id], now.systems[name].metrics[metric.id]
                 yield pair(Change(name, metric, "B"), old.group(metric), *sides, old.pretrained)
 
