@@ -40,13 +40,11 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
     assert other is not None
     if one.over != other.over:
         yield f"over {other.over}, was over {one.over}"
-    yield from _of_music(metric, one, other, before, now)
+    yield from _of_music(metric, one, other, before, now, old.absent == new.absent)
     # Of the trials, as files of another system may be more or fewer than the spec's.
     samples = [row.trials[0].trial.protocol.samples for row in (old, new)]
     if one.over == "seeds" and metric.name != "parameters" and samples[0] != samples[1]:
         yield "another protocol.samples"
-    if one.over == "seeds" and metric.name != "parameters" and before.pieces == now.pieces and old.absent != new.absent:
-        yield "other pieces"
     if metric.clocked or metric.machine_bound:
         yield from _of_machine(old, new, before, now)
     if metric.name == TO_TARGET and before.record.spec.get("target") != now.record.spec.get("target"):
@@ -59,8 +57,8 @@ def _obstacles(metric: Metric, system: str, before: Run, now: Run) -> Iterator[s
         yield "upper bound"
 
 
-def _of_music(metric: Metric, one: Series, other: Series, before: Run, now: Run) -> Iterator[str]:
-    """Reasons in the music and the protocol, by what the values belong to."""
+def _of_music(metric: Metric, one: Series, other: Series, before: Run, now: Run, same_lack: bool) -> Iterator[str]:
+    """Reasons in the music and the protocol, by what the values belong to; of a row some pieces may lack."""
     protocols = before.record.spec["protocol"], now.record.spec["protocol"]
     if (one.over == "held-out pieces" or metric.group in _OF_ALL_HELD_OUT) and not same_test_split(before, now):
         yield "other held-out pieces"
@@ -72,7 +70,9 @@ def _of_music(metric: Metric, one: Series, other: Series, before: Run, now: Run)
             yield "other pieces"
         if protocols[0].get("seconds") != protocols[1].get("seconds"):
             yield "another protocol.seconds"
-    elif metric.name != "parameters" and before.pieces != now.pieces:  # even a training's memory is that of its music
+    elif metric.name != "parameters" and not (
+        before.pieces == now.pieces and same_lack
+    ):  # even a training's memory is that of its music
         yield "other pieces"
 
 
