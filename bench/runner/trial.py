@@ -81,13 +81,14 @@ DONE, FAILED = 0, 3
 
 #: Exceptions of PyTorch and TensorFlow for exhausted GPU memory.
 _GPU_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError"}
-#: What a RuntimeError of PyTorch says where memory is exhausted, the GPU's (also outside of its own allocator) or the host's.
+#: What a RuntimeError says where no thread is left, or no memory of the GPU (also outside of PyTorch's allocator) or the host.
 _MEMORY_SAID = (
     "CUDA out of memory",
     "CUDA error: out of memory",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "DefaultCPUAllocator: can't allocate memory",
+    "can't start new thread",  # of Python itself
 )
 
 #: Characters of a message that are kept: an exception may quote an array.

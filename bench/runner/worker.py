@@ -7,6 +7,7 @@ Stdin is a pipe from the runner: when it closes, the runner has ended, and the p
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -44,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forks.begin()
     offer_to_be_ended()  # its task can be done again
     emit = _take_stdout()
-    _end_with_runner()
     try:
+        _end_with_runner()
         job = json.loads(read_file(Path(path), MOST_RECORD))
         if job["task"] == "trial":
             return TrialTask(job, emit).run()
@@ -77,7 +78,10 @@ def _end_with_runner() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    threading.Thread(target=_wait_for_end, args=(pipe,), name="runner watch", daemon=True).start()
+    try:
+        threading.Thread(target=_wait_for_end, args=(pipe,), name="runner watch", daemon=True).start()
+    except RuntimeError as error:  # Python leaves out the reason: a limit of processes, or memory for a stack
+        raise OSError(errno.EAGAIN, f"The machine starts no more threads ({error}); see ulimit -u") from error
 
 
 def _wait_for_end(pipe: int) -> None:

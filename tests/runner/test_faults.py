@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -258,6 +260,24 @@ def test_when_a_checkpoint_is_given_up(changes: dict[str, object], blamed: bool)
     assert failure.model_copy(update=changes).blames_checkpoint is blamed
 
 
+def test_a_worker_without_a_thread_left_says_so(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text("{}")
+    code = """
+import sys, threading
+from bench.runner.worker import main
+def refused(*_):
+    raise RuntimeError("can't start new thread")  # as Python does at a limit of processes, which root has not
+threading._start_new_thread = refused
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "job.json")]
+    worker = subprocess.run(command, input="", capture_output=True, text=True, timeout=120)
+    assert worker.returncode == 3, worker.stderr
+    event = json.loads(worker.stdout)
+    assert (event["event"], event["kind"]) == ("error", "MachineError")
+    assert event["message"] == "The machine starts no more threads (can't start new thread); see ulimit -u."
+
+
 def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
     from bench.runner.trial import is_transient
 
@@ -276,6 +296,7 @@ def test_what_the_machine_is_to_blame_for(tmp_path: Path) -> None:
         "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: …",
         "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "can't start new thread",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     ):
         assert is_transient(RuntimeError(said))
