@@ -177,8 +177,9 @@ def machine_error(error: OSError | MemoryError) -> MachineError:
     'samples.npz: Input/output error.'
     """
     again = "Then give the same command again; a run resumes."
-    if isinstance(error, MemoryError):
-        return MachineError(f"Out of memory{f': {error}' if str(error) else ''}.", f"Close other programs. {again}")
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+        what = str(error) if isinstance(error, MemoryError) else error.filename
+        return MachineError(f"Out of memory{f': {what}' if what else ''}.", f"Close other programs. {again}")
     if error.errno in DISK_FULL:
         where = f" for {error.filename}" if error.filename else ""
         return MachineError(f"There is no room left on the disk{where}.", f"Make room. {again}")

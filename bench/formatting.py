@@ -8,12 +8,13 @@ text once more where it is written (:func:`bench.storage.files.write_text`, the 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: An undefined value.
 DASH = "–"
@@ -23,6 +24,12 @@ LONGEST = 300
 
 #: Longest name or title of a piece, in characters: that of a path.
 LONGEST_FIELD = 4096
+
+#: Characters of a name that tables repeat in each of their lines: of a longer one a few kilobytes would be gigabytes.
+LONGEST_NAME = 1000
+
+#: Longest text of a table's cell, in characters.
+LONGEST_CELL = 5000
 
 #: A number that is a word of its own, and no part of a file's name, which may have spaces.
 _COUNT = re.compile(r"(?<![\w./:+-])\d[\d.,]*(?<=\d)(?![\w/:+-]|\.\w)(?!.*\.[A-Za-z][A-Za-z0-9]{1,4}\b)")
@@ -144,6 +151,18 @@ def end_of(text: str, limit: int = LONGEST) -> str:
     return text if len(text) <= limit else f"…{text[1 - limit :]}"
 
 
+def shortened(text: str, limit: int = LONGEST_NAME) -> str:
+    """Shorten a text that is too long, such that two different ones stay different: no finished run is refused for one.
+
+    >>> shortened("a" * 30, 20), shortened("a" * 20, 20)
+    ('aaa…3a54fc0cbc0b0ef4', 'aaaaaaaaaaaaaaaaaaaa')
+    """
+    if len(text) <= limit:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{text[: limit - 17]}…{digest}"
+
+
 def clean_fields(value: object, *names: str) -> None:
     """Clean text fields of a frozen dataclass as it is made, and cut what no path or title has; None is an empty text."""
     for name in names:
@@ -243,10 +262,21 @@ class Grid:
     text_columns: frozenset[int] = frozenset({0})
     strong: frozenset[tuple[int, int]] = frozenset()
 
+    def __post_init__(self) -> None:
+        """Shorten what is too long: a column is as wide in each line as in its widest."""
+        object.__setattr__(self, "headers", [shortened(text, LONGEST_CELL) for text in self.headers])
+        object.__setattr__(self, "rows", [[_shortened_cell(cell) for cell in line] for line in self.rows])
+
     @property
     def cells(self) -> list[list[Cell]]:
         """The rows, each text as a :class:`Cell`."""
         return [[x if isinstance(x, Cell) else Cell(x) for x in line] for line in self.rows]
+
+
+def _shortened_cell(cell: str | Cell) -> str | Cell:
+    if isinstance(cell, Cell):
+        return cell if len(cell.text) <= LONGEST_CELL else replace(cell, text=shortened(cell.text, LONGEST_CELL))
+    return shortened(cell, LONGEST_CELL)
 
 
 def table(grid: Grid) -> Markdown:

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from bench.formatting import clean, count, duration, escape, listed, mebibytes, tally
+from bench.formatting import LONGEST_CELL, Cell, Grid, clean, count, duration, escape, html_table, listed, mebibytes, table, tally
 from tests.markup import HOSTILE, MARKDOWN, Seen
 
 
@@ -98,3 +98,14 @@ def test_reasons_that_differ_in_a_count_are_one(one, other):
 )
 def test_reasons_that_differ_in_a_name_are_two(one, other):
     assert sorted(tally([one, other])) == sorted([(one, 1), (other, 1)])
+
+
+def test_a_column_is_no_wider_than_a_cell_may_be() -> None:
+    """Each line is padded to the widest: one of 20 MB in a table of 50 lines took a gigabyte."""
+    long = ["a" * 10**6, "a" * (10**6 - 1) + "b"]
+    grid = Grid(["Model", "h" * 10**6], [["lstm", long[0]], ["gan", Cell(long[1], 1.0)], ["median", "-"]])
+    for text in (table(grid), html_table(grid)):
+        assert len(text) < 6 * LONGEST_CELL
+    (_, first), (_, second), _ = grid.rows
+    assert (str(first)[:4000], isinstance(second, Cell) and second.value) == ("a" * 4000, 1.0)
+    assert str(first) != str(second), "what differs is not shown as equal"

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it: `bench list` answers within
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -18,10 +19,16 @@ import typer
 from bench.cli import audit, compare, data, export, external, gate, history, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError, StoppedError, import_refused, is_of_a_library, of_ctrl_c
+from bench.system.memory import memory_shared
 
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
 #: two as a shell reports the signals.
 INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
+
+#: Commands of what may be a stranger's: they take no more memory than others can spare. They start no trial, which may need all.
+READING = frozenset(
+    ("score", "report", "merge", "verify", "listen", "listen-test", "baseline", "check", "compare", "add", "show", "export")
+)
 
 #: Variables that NumPy converts to whole numbers as it is imported, in commands that need neither; another value is ignored.
 _WHOLE = ("SOURCE_DATE_EPOCH", "NUMPY_MADVISE_HUGEPAGE")
@@ -81,7 +88,16 @@ def _main(
 
 
 def _add(name: str, command: Callable[..., None], *examples: str, to: typer.Typer = app) -> None:
-    to.command(name, epilog=_examples(examples))(command)
+    to.command(name, epilog=_examples(examples))(_sharing(command, name) if name in READING else command)
+
+
+def _sharing(command: Callable[..., None], name: str) -> Callable[..., None]:
+    @functools.wraps(command)
+    def share(*given: Any, **options: Any) -> None:
+        with memory_shared(f"bench {name}"):
+            command(*given, **options)
+
+    return share
 
 
 _add("all", run.run_all, "bench all")

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.comparison.runs import Run
-from bench.formatting import DASH, brief
+from bench.formatting import DASH, brief, shortened
 from bench.storage.records import package_versions
-from bench.storage.stored import shortened
 
 #: Keys of a resolved spec that no longer decide anything: they are merged into the rest.
 MERGED = ("scales", "extends", "suits")

@@ -18,14 +18,13 @@ from types import ModuleType
 from typing import Any
 
 from bench.errors import BenchError, MachineError, UsageError, import_refused
-from bench.formatting import brief, visible
+from bench.formatting import brief, shortened, visible
 from bench.metrics import Undefined
 from bench.report import REPORTS, Report, build_report
 from bench.report.provenance import command
 from bench.scoring.score import score_run
 from bench.scoring.table import Row, TrialScore
 from bench.storage.outcome import Done
-from bench.storage.stored import shortened
 from bench.system.disk import file_digest, is_file
 
 #: What trackers call a hyperparameter.

@@ -28,12 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.export.contents import Exported, RunContents, failures_of, optional
-from bench.formatting import clean
+from bench.formatting import clean, shortened
 from bench.gate.baseline_file import save
 from bench.metrics import METRICS, Undefined, Value
 from bench.report.csv import csv_parts
 from bench.scoring.table import WEIGHTED, Row, TrialScore
-from bench.storage.stored import shortened
 from bench.system.disk import write_named_file
 
 #: Rows of a table that are written at once.

@@ -23,6 +23,7 @@ from bench.metrics.metric import MOST
 from bench.storage.files import NUMBER_BYTES, check_size, write_named_data, write_named_text
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RECORD, read_file
+from bench.system.memory import memory_shared
 
 #: Version of the file. Up to format 2 it had means over seeds, which do not show what another training would give.
 FORMAT = 3
@@ -96,7 +97,8 @@ def read(path: Path) -> Baseline:
         data = read_file(Path(os.path.realpath(path)), MOST_RECORD)
     except OSError as error:
         raise refusal(error, UsageError(f"The baseline {path} can't be read: {error.strerror or error}.", take)) from error
-    return parse(data, path)
+    with memory_shared(f"reading {path}"):
+        return parse(data, path)
 
 
 def parse(data: bytes, path: Path | str) -> Baseline:

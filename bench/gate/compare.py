@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bench.errors import DataError
-from bench.formatting import listed, plural
+from bench.formatting import listed, plural, shortened
 from bench.gate.baseline import Baseline, Series, System
 from bench.gate.significance import PieceValues, SeedValues, over_seeds
 from bench.metrics import METRICS, Metric
 from bench.metrics.thresholds import Threshold
 from bench.scoring.table import REAL, by_classes
-from bench.storage.stored import shortened
 
 Status = Literal["worse", "lost", "better", "unclear", "untested", "new", "not compared", "same"]
 

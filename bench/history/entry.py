@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.formatting import plural
+from bench.formatting import plural, shortened
 from bench.gate.baseline import Baseline, Series, System, rounded, take
 from bench.metrics import METRICS
 from bench.metrics.metric import MOST, Metric
@@ -22,7 +22,7 @@ from bench.scoring.score import score_run
 from bench.scoring.table import Row, Table, by_classes
 from bench.storage.records import RunRecord, package_versions
 from bench.storage.run_folder import RunFolder
-from bench.storage.stored import Name, shortened
+from bench.storage.stored import Name
 
 #: Version of a line of the file.
 FORMAT = 1

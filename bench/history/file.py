@@ -17,6 +17,7 @@ from bench.metrics.metric import MOST
 from bench.storage.files import NUMBER_BYTES, check_size, hold
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RESULT, exists, read_file, write_named_file
+from bench.system.memory import memory_shared
 
 #: Seconds to wait for another process that is adding a run.
 PATIENCE = 60.0
@@ -85,7 +86,8 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     MachineError
         If the machine refuses.
     """
-    entries, problems = _parsed(_data(path), path)
+    with memory_shared(f"reading {path}"):
+        entries, problems = _parsed(_data(path), path)
     return tuple(entries.values()), tuple(problem.message for problem in problems)
 
 

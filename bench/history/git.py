@@ -64,7 +64,8 @@ def read(path: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         )
     below = place.relative_to(top.resolve()).as_posix()
     until = time.monotonic() + LONGEST
-    listed = _git(top, "rev-list", "--first-parent", "--format=%H %cI", "HEAD", "--", below).decode().splitlines()
+    asked = ("--first-parent", "--format=%H %cI", "--encoding=UTF-8")  # whatever encoding its settings name
+    listed = _git(top, "rev-list", *asked, "HEAD", "--", below).decode().splitlines()
     commits = [line.split() for line in listed[1::2]]  # before each its header, "commit" and the hash
     entries, skipped = list[Entry](), list[str]()
     for number, (commit, when) in enumerate(commits):  # the newest first: they are read even where time is short

@@ -16,6 +16,7 @@ from bench.scoring.score import score_run
 from bench.scoring.table import Table
 from bench.storage.files import make_way, write_text
 from bench.storage.run_folder import RunFolder
+from bench.system.memory import memory_shared
 
 __all__ = ["REPORTS", "Report", "Stamp", "Written", "build_report", "stamps", "write_reports"]
 
@@ -61,7 +62,14 @@ def write_reports(folder: Path) -> Written:
     ------
     DataError
         If the folder holds no run.
+    MachineError
+        If it takes more memory than others can spare.
     """
+    with memory_shared(f"the report of {folder}"):
+        return _write_reports(folder)
+
+
+def _write_reports(folder: Path) -> Written:
     for _ in range(1 + MOST_AGAIN):
         before = stamps(folder)
         table = score_run(folder)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.formatting import brief, listed, tally
+from bench.formatting import brief, listed, shortened, tally
 from bench.metrics import HEADLINE
 from bench.report.flags import FLAGS, Flag, flags
 from bench.report.published import PUBLISHED, Published
@@ -22,7 +22,6 @@ from bench.scoring.table import Row, Table
 from bench.storage.records import Prepared, RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Target
-from bench.storage.stored import shortened
 
 #: Reference row that bits per note are compared with.
 NGRAM = "ngram"

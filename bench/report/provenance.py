@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,9 @@ from bench.report.contents import Report
 from bench.scoring.table import TrialScore
 
 MIB = 2**20
+
+#: Most things that differ between trials, such as versions of packages, that are listed.
+MOST_DIFFERENCES = 200
 
 
 def command(report: Report) -> str:
@@ -47,7 +51,10 @@ def rows(report: Report) -> list[tuple[str, str]]:
         result.append((f"Python for {framework}", f"{interpreter.python or interpreter.error}; {packages}"))
     threads = sorted({number for row in report.table.rows for number in row.threads})
     result.append(("threads", f"{listed(list(map(str, threads))) or 'unknown'} a trial"))
-    result += [(f"not the same for all trials: {name}", counts) for name, counts in _differences(report)]
+    differences = list(itertools.islice(_differences(report), MOST_DIFFERENCES + 1))
+    result += [(f"not the same for all trials: {name}", counts) for name, counts in differences[:MOST_DIFFERENCES]]
+    if len(differences) > MOST_DIFFERENCES:
+        result.append(("not the same for all trials", f"more than these {MOST_DIFFERENCES}; see the outcomes of the trials"))
     result.append(("started", str(report.run.started)))
     if report.run.resumed is not None:
         result.append(("last resumed", report.run.resumed))

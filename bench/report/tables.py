@@ -18,6 +18,9 @@ from bench.scoring.ranking import rank_text
 from bench.scoring.table import Row
 from bench.specs.schema import BudgetChoice
 
+#: Most columns of a grid search's own hyperparameters.
+MOST_SEARCHED = 32
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -253,18 +256,27 @@ def settings(report: Report) -> Grid:
 
 
 def grid_search(search: Search) -> Grid:
-    """Cells of one grid search: their validation score, which chooses, and their held-out results."""
-    values = list(dict.fromkeys(name for cell in search.cells for name in cell.params))
-    searched = [name for name in values if len({str(cell.params.get(name)) for cell in search.cells}) > 1]
+    """Cells of one grid search: their validation score, which chooses, and their held-out results.
+
+    What was searched has a column a name; of more names than a page has room for, each cell tells its own in one.
+    """
+    given: dict[str, list[str]] = {}
+    for cell in search.cells:
+        for name, value in cell.params.items():
+            given.setdefault(name, []).append(str(value))
+    searched = [name for name, values in given.items() if len({*values}) > 1 or len(values) < len(search.cells)]
     shown = [m for m in (*HEADLINE, "bits_per_note", "epochs", "training_seconds") if _any_value(search.cells, m)]
+    many = len(searched) > MOST_SEARCHED
+    leading = ["Hyperparameters"] if many else searched
     rows: list[list[str | Cell]] = []
     strong = set()
     for i, cell in enumerate(search.cells):
-        params = [_param(cell.params.get(name, DASH)) for name in searched]
+        told = ", ".join(f"{name} {value}" for name, value in cell.params.items())
+        params = [told] if many else [_param(cell.params.get(name, DASH)) for name in searched]
         rows.append([*params, _score(search.mean(i)), *(table_cell(m, cell.cells[m]) for m in shown)])
         if cell is search.chosen:
-            strong |= {(i, column) for column in range(len(searched) + 1)}
-    headers = [*searched, SCORES.get(search.score, "validation").capitalize(), *(METRICS[m].title for m in shown)]
+            strong |= {(i, column) for column in range(len(leading) + 1)}
+    headers = [*leading, SCORES.get(search.score, "validation").capitalize(), *(METRICS[m].title for m in shown)]
     return Grid(headers, rows, frozenset(), frozenset(strong))
 
 

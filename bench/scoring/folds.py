@@ -138,19 +138,27 @@ def _generation(parts: Sequence[Generation]) -> Generation:
 
 
 def _facts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Combine facts: values equal in all folds, the mean number of parameters, the maximum GPU memory; the rest by fold."""
+    """Combine facts: values equal in all folds, the mean number of parameters, the maximum GPU memory; the rest by fold.
+
+    A fold lists its own alone: names of one, for each of all, would grow with their square.
+    """
     facts: dict[str, Any] = {}
-    for name in dict.fromkeys(name for part in parts for name in part):
-        values = [part.get(name) for part in parts]
-        if all(value == values[0] for value in values):
-            facts[name] = values[0]
+    given: dict[str, list[tuple[int, Any]]] = {}
+    for fold, part in enumerate(parts):
+        for name, value in part.items():
+            given.setdefault(name, []).append((fold, value))
+    by_fold: list[dict[str, Any]] = [{} for _ in parts]
+    for name, values in given.items():
+        if len(values) == len(parts) and all(value == values[0][1] for _, value in values):
+            facts[name] = values[0][1]
         elif name == "parameters":
-            facts[name] = _mean(values)
+            facts[name] = _mean([part.get(name) for part in parts])
         elif name == "peak_gpu_bytes":
-            facts[name] = max(value for value in values if value is not None)
+            facts[name] = max(value for _, value in values if value is not None)
         else:
-            facts.setdefault("by_fold", {})[name] = values
-    return facts
+            for fold, value in values:
+                by_fold[fold][name] = value
+    return facts | ({"by_fold": by_fold} if any(by_fold) else {})
 
 
 def _speed(parts: Sequence[SpeedReference]) -> SpeedReference | None:
@@ -179,21 +187,22 @@ def _originality(outcomes: Sequence[Done]) -> Originality | None:
 
 def _harmony(outcomes: Sequence[Done]) -> ChordPlans | None:
     """Combine the folds' chord plans, in the order of all pieces."""
-    plan_of: dict[int, Mapping[str, Any]] = {}
+    plan_of: dict[int, str] = {}
+    plans: dict[str, Mapping[str, Any]] = {}  # by their text, so that one is found among many at once
     sources: dict[str, None] = {}
     for outcome in outcomes:
         if outcome.harmony is None or outcome.pieces is None:
             return None
         sources[outcome.harmony.key_from] = None
-        plan_of |= {
-            piece: outcome.harmony.plans[i] for piece, i in zip(outcome.pieces, outcome.harmony.plan_of_piece, strict=True)
-        }
+        texts = [json.dumps(plan, sort_keys=True) for plan in outcome.harmony.plans]  # once each, however many pieces have it
+        plans |= dict(zip(texts, outcome.harmony.plans, strict=True))
+        plan_of |= {piece: texts[i] for piece, i in zip(outcome.pieces, outcome.harmony.plan_of_piece, strict=True)}
     of_pieces = [plan_of[piece] for piece in sorted(plan_of)]
-    texts = [json.dumps(plan, sort_keys=True) for plan in of_pieces]
-    plans = dict(zip(texts, of_pieces, strict=True))  # by their text, so that one is found among many at once
-    place = {text: i for i, text in enumerate(plans)}
+    place = {text: i for i, text in enumerate(dict.fromkeys(of_pieces))}
     return ChordPlans(
-        key_from=", ".join(sources), plans=tuple(plans.values()), plan_of_piece=tuple(map(place.__getitem__, texts))
+        key_from=", ".join(sources),
+        plans=tuple(plans[text] for text in place),
+        plan_of_piece=tuple(place[text] for text in of_pieces),
     )
 
 

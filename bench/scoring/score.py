@@ -46,6 +46,7 @@ from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, incomplete, unite_samples
 from bench.storage.stored import first_problem
+from bench.system.memory import memory_shared
 
 #: What a trial's data may raise beyond the errors that are foreseen. The test suite makes it empty: of trials of its own, such an
 #: exception is a mistake in this code, to be seen with its traceback.
@@ -68,8 +69,14 @@ def score_run(folder: Path) -> Table:
     ------
     DataError
         If the folder holds no run, or its targets are missing or damaged.
+    MachineError
+        If it takes more memory than others can spare.
     """
-    run = RunFolder(folder)
+    with memory_shared(f"scoring {folder}"):
+        return _score_run(RunFolder(folder))
+
+
+def _score_run(run: RunFolder) -> Table:
     record = run.read()
     yardsticks = Yardsticks(record.spec.get("target"), record.dataset.entropy, read_plans(run))
     targets = run.read_targets().targets

@@ -56,9 +56,12 @@ def _machines(trial: TrialScore) -> Iterator[Machine]:
     ran = trial.result.provenance
     processors, threads = (str(ran.get(name) or "").split(SEVERAL) for name in ("cpu", "threads"))
     gpus = str(ran.get("device") or "an unknown GPU").split(SEVERAL) if trial.trial.device == "cuda" else [""]
-    for processor, number, gpu in itertools.product(processors, threads, gpus):
+    for processor, number, gpu in itertools.islice(itertools.product(processors, threads, gpus), MOST_MACHINES):
         yield Machine(processor, int(number or 0), gpu)
 
+
+#: Most kinds of machine of a trial that are told apart.
+MOST_MACHINES = 1000
 
 Status = Literal["done", "partly done", "partly failed", "failed", "not run"]
 

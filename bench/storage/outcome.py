@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, field_valid
 
 from bench.api import FIELDS
 from bench.config import MOST_STAGES
+from bench.storage.records import MOST_TRIALS
 from bench.storage.stored import Stored
 
 #: Facts of a model that reports compute with.
@@ -84,7 +85,7 @@ class Training(Stored):
     resumed: Count | None = 0
     share: Number | None = None
     fold: FoldNumber | None = None
-    folds: tuple[Training, ...] = ()
+    folds: tuple[Training, ...] = Field(default=(), max_length=MOST_TRIALS)
     history: tuple[Epoch, ...] = ()
 
     @field_validator("folds")

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from bench.config import MOST_NOTES_OF_A_PIECE
-from bench.formatting import end_of
-from bench.storage.stored import Name, Stored, first_problem, shortened
+from bench.formatting import end_of, shortened
+from bench.storage.stored import Name, Stored, first_problem
 
 #: Numbers that reports compute with: a senseless one is refused here, where it is read.
 Count = Annotated[int, Field(ge=0, le=10**15)]

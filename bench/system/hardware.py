@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -107,6 +108,14 @@ def memory_bytes() -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [_number(f / name) for f in _cgroups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
     return min([total, *(int(x) for x in limits if x is not None)])
+
+
+def available_bytes() -> int:
+    """Compute the main memory that this process may use and others don't, as far as the system tells."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE):
+            return min(memory_bytes(), 1024 * int(found[1]))
+    return memory_bytes()
 
 
 #: Memory to reserve for a trial at scale cpu, bytes; the largest was measured at 1.0 GiB.

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import resource
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+
+from bench.errors import MachineError
+from bench.system.hardware import available_bytes
+
+#: Part of the available memory that reading and comparing what is stored may take.
+SHARE = 0.75
 
 #: Raises a process's part of the memory, in thousandths of all, when the system chooses which one to end.
 _OFFERED = 500
@@ -33,6 +41,38 @@ def memory_limited(most: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+@contextlib.contextmanager
+def memory_shared(what: str) -> Iterator[None]:
+    """Leave a quarter of the memory that is available to others, whatever what is read inside the block asks for.
+
+    A run, a baseline or a history may be a stranger's, and no list of limits foresees all that a few kilobytes can be made to
+    multiply.
+
+    Parameters
+    ----------
+    what : str
+        What is done, for the message.
+
+    Raises
+    ------
+    MachineError
+        If it takes more.
+    """
+    most = int(SHARE * available_bytes())
+    try:
+        with memory_limited(most):
+            yield
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+            raise
+        traceback.clear_frames(error.__traceback__)  # which hold what was made
+        raise MachineError(
+            f"Out of memory: {what} takes more than it may: {most / 2**30:.1f} GiB, three quarters of what is available.",
+            "Close other programs or raise the limit (ulimit -v), then give the same command again. A file that bench did not "
+            "make may ask for any amount.",
+        ) from None
 
 
 def offer_to_be_ended() -> None:

@@ -15,6 +15,7 @@ from bench.cli.output import as_bench_error
 from bench.errors import INCOMPLETE
 from bench.runner.engines.remote import SubmittedError
 from tests.cli import in_process
+from tests.report.stored_run import example
 
 
 def kinds(base: type[errors.BenchError]) -> list[type[errors.BenchError]]:
@@ -159,3 +160,26 @@ def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, arguments: list
     named = "RUN" if option in ("--run", "report", "listen", "baseline") else "DIR" if option == "score" else option
     assert done.stderr.startswith(f"error: {named} is empty.\nGive a")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+#: Reads a run that asks for a gigabyte, where others can spare half of one.
+MULTIPLIED = """
+import bench.system.memory as memory
+from bench.storage.run_folder import RunFolder
+memory.available_bytes = lambda: 700 << 20
+RunFolder.read = lambda self: bytearray(1 << 30)
+from bench.cli.app import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no limit")
+@pytest.mark.parametrize("command", ["report", "verify", "export", "history add", "baseline", "compare", "listen", "listen-test"])
+def test_what_may_be_a_strangers_takes_no_more_memory_than_others_can_spare(tmp_path: Path, command: str) -> None:
+    run = example(tmp_path / "run")
+    more = {"export": ["--to", "csv"], "compare": [run], "history add": ["--file", "new"], "baseline": ["--file", "new"]}
+    words = [*command.split(), str(run), *map(str, more.get(command, []))]
+    done = subprocess.run([sys.executable, "-c", MULTIPLIED, *words], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == INCOMPLETE, done.stderr
+    assert done.stderr.startswith("error: Out of memory: "), done.stderr
+    assert " takes more than it may: 0.5 GiB, three quarters of what is available.\n" in done.stderr

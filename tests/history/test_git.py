@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
+from bench.formatting import LONGEST_NAME
 from bench.gate.baseline import Baseline
 from bench.gate.baseline_file import write
 from bench.history import git as module
 from bench.history.entry import Entry
 from bench.history.git import read
-from bench.storage.stored import LONGEST_NAME
 from bench.system.disk import MOST_RECORD
 from tests.gate.handmade import flat, run, system
 
@@ -307,3 +307,11 @@ def test_files_that_git_looks_for_elsewhere(repository: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"git looks for the files of .* in .*elsewhere, where .*smoke.json isn't") as raised:
         read(repository / "smoke.json")
     assert "Unset core.worktree" in raised.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16", "UTF-32", "IBM1047", "none of all"])
+def test_a_repository_whose_settings_name_another_encoding(repository: Path, encoding: str) -> None:
+    write(repository / "smoke.json", run(lstm=system(pitch_distance=flat(9.5))))
+    made = commit(repository, "take it")
+    git(repository, "config", "i18n.logOutputEncoding", encoding)
+    assert [entry.commit for entry in read(repository / "smoke.json")[0]] == [made]

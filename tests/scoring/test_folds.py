@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from bench.metrics import Undefined
 from bench.metrics.cost import seconds_to_target
 from bench.metrics.likelihood import summarize
 from bench.music.notes import Notes
+from bench.scoring import folds
 from bench.scoring.folds import unite
 from bench.scoring.table import Row
 from bench.storage.outcome import (
@@ -158,7 +160,7 @@ def test_what_is_added_up_and_what_is_the_largest(whole: Done) -> None:
         "parameters": 15.0,
         "precision": "float32",
         "peak_gpu_bytes": 10,
-        "by_fold": {"chosen": [1, 2]},
+        "by_fold": [{"chosen": 1}, {"chosen": 2}],
     }
 
 
@@ -208,3 +210,38 @@ def test_a_fold_without_a_likelihood_leaves_the_row_none() -> None:
     complete = unite([parts[0], parts[0]], [1, 2], unite_samples([samples(1, 1), samples(2, 0)]))
     assert complete.prediction is not None
     assert (complete.prediction.predictions, complete.prediction.nats) == (80, 80.0)
+
+
+def test_a_chord_plan_of_many_pieces_is_written_once() -> None:
+    """Its text for each piece took 8 GB of an outcome of 36 kB, packed."""
+    pieces, plan = 2000, {"key": "C", "chords": list(range(20_000))}
+    parts = [
+        outcome(fold, 0).model_copy(
+            update={
+                "pieces": tuple(range(fold - 1, pieces, 2)),
+                "harmony": ChordPlans(key_from="x", plans=(plan,), plan_of_piece=(0,) * (pieces // 2)),
+            }
+        )
+        for fold in (1, 2)
+    ]
+    tracemalloc.start()
+    try:
+        united = folds._harmony(parts)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert united == ChordPlans(key_from="x", plans=(plan,), plan_of_piece=(0,) * pieces)
+
+
+def test_a_fold_lists_its_own_facts_alone() -> None:
+    facts = folds._facts([{"of": 1, f"of {fold}": fold, "precision": "float32"} for fold in range(300)])
+    assert facts == {"of": 1, "precision": "float32", "by_fold": [{f"of {fold}": fold} for fold in range(300)]}
+    assert folds._facts([{"a": 1}, {}]) == {"by_fold": [{"a": 1}, {}]}
+
+
+def test_kinds_of_machine_are_no_product_without_bound() -> None:
+    parts = "; ".join(f"kind {i}" for i in range(8000))
+    trial = SimpleNamespace(trial=SimpleNamespace(device="cuda"))
+    trial.result = SimpleNamespace(provenance={"cpu": parts, "device": parts, "threads": "2"})
+    row: Any = SimpleNamespace(done=[trial])
+    assert len(Row.machines.fget(row)) == 1000  # type: ignore[attr-defined]

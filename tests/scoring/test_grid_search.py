@@ -236,3 +236,14 @@ def test_a_run_without_a_grid_has_none(stored: Stored) -> None:
     stored.add("lstm", 0, moved(2), bits=15.0)
     folder = stored.close()
     assert build_report(folder, score_run(folder)).searches == []
+
+
+def test_more_names_than_a_page_has_room_for_are_one_column(stored: Stored) -> None:
+    """A column for each name of all cells, and a line for each cell, is their product."""
+    for i in range(60):
+        stored.add(f"lstm {i}", 0, moved(1), model="lstm", cell_of="lstm", params={f"name{i}": i, "units": 8}, bits=9.0)
+    section = told(stored.close()).split("## Grid search: lstm")[1].split("\n## ")[0]
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    assert lines[0][0] == "Hyperparameters"
+    assert len(lines[0]) < 10
+    assert {line[0].strip("*") for line in lines[2:]} == {f"name{i} {i}, units 8" for i in range(60)}

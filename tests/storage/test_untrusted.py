@@ -242,6 +242,7 @@ STAGE = {"share": 0.25, "updates": 1, "notes": 1, "seconds": 1.0}
         ([{**STAGE, "share": i / 100} for i in range(1, 66)], Done),
         ([{**STAGE, "share": 1.5}], Done),
         ([{"fold": 1}] * 2, Training),
+        ([{"fold": i} for i in range(1, MOST_TRIALS + 2)], Training),
         ([{"stopped": "budget"}], Training),
     ],
 )

@@ -46,3 +46,24 @@ def test_more_is_refused_inside_the_block_alone() -> None:
 @pytest.mark.parametrize("before", [0, 700])
 def test_a_process_offers_itself_and_never_takes_that_back(before: int) -> None:
     assert said(OFFERED.format(before=before)) == ["True"]
+
+
+SHARED = """
+import bench.system.memory as memory
+memory.available_bytes = lambda: 400 << 20
+from bench.errors import MachineError
+with memory.memory_shared("reading a"):
+    bytearray(250 << 20)
+try:
+    with memory.memory_shared("reading b"):
+        kept = [bytearray(1 << 20) for _ in range(350)]
+except MachineError as error:
+    print(error.message.replace(" ", "_"), error.exit_code)
+bytearray(350 << 20)
+print("again")
+"""
+
+
+def test_a_quarter_of_what_is_available_is_left_to_others() -> None:
+    message = "Out of memory: reading b takes more than it may: 0.3 GiB, three quarters of what is available."
+    assert said(SHARED) == [message.replace(" ", "_"), "3", "again"]
