@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bench.api import Notes
 from bench.metrics.events import PITCHES, Events
 from bench.metrics.metric import Metric, Undefined, Value
+from bench.music.notes import ROUNDED
 
 #: More than any sum of costs, and twice it fits into 32 bits.
 _NEVER = 1 << 29
@@ -42,6 +43,7 @@ METRICS = (
         group="alignment",
         tolerance="12%",
         floor=0.2,
+        version=2,
     ),
     Metric(
         "pitch_by_soprano",
@@ -53,6 +55,7 @@ METRICS = (
         group="alignment",
         tolerance="15%",
         floor=0.2,
+        version=2,
     ),
     Metric(
         "pitch_by_warping",
@@ -65,6 +68,7 @@ METRICS = (
         group="alignment",
         tolerance="8%",
         floor=0.2,
+        version=2,
     ),
     Metric(
         "roll_distance",
@@ -94,7 +98,8 @@ def by_onset(one: Events, other: Events) -> float:
 def _one_way(of: Events, to: Events) -> float:
     """Mean over the notes of one side of the distance to the nearest pitch at the other side's nearest event."""
     there = to.onset - to.onset[0]
-    nearest = np.searchsorted((there[1:] + there[:-1]) / 2, of.onset - of.onset[0])[of.event]  # (notes of `of`,)
+    midway = (there[1:] + there[:-1]) / 2 + ROUNDED  # where music is on a grid, ties are the rule
+    nearest = np.searchsorted(midway, of.onset - of.onset[0])[of.event]  # (notes of `of`,)
     # Pitches of each event in one ascending list: the nearest is the one before or behind the place where a note's own would be.
     far = 4 * PITCHES
     known = np.unique(to.event * far + to.notes.pitch)

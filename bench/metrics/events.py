@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import Notes
+from bench.music.notes import ROUNDED
 
 #: Seconds after an event's first onset within which a note belongs to it.
 TOLERANCE = 0.05
@@ -80,12 +81,12 @@ def events(notes: Notes) -> Events:
     onsets, starts, at = notes.onset.tolist(), [], 0
     while at < len(onsets):
         starts.append(at)
-        at = bisect_right(onsets, onsets[at] + TOLERANCE, at)
+        at = bisect_right(onsets, onsets[at] + TOLERANCE + ROUNDED, at)
     first = np.array(starts, np.int64)
     onset = notes.onset[first]
     event = np.repeat(np.arange(len(first)), np.diff(first, append=len(notes)))
     # The last event that a note outlasts; a short note still sounds at its own.
-    last = np.maximum(np.searchsorted(onset + TOLERANCE, notes.onset + notes.duration) - 1, event)
+    last = np.maximum(np.searchsorted(onset + TOLERANCE + ROUNDED, notes.onset + notes.duration) - 1, event)
     return Events(notes, onset, event, *(_held(notes.pitch % kinds, event, last, kinds) for kinds in (PITCHES, CLASSES)))
 
 

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from bench.api import Notes
 from bench.metrics.distributions import entropy, pitch_classes
 from bench.metrics.metric import Metric, Undefined, Value
+from bench.music.notes import ROUNDED
 
 METRICS = (
     Metric(
@@ -45,6 +46,7 @@ METRICS = (
         tolerance="150%",
         floor=2.0,
         of_velocity=True,
+        version=2,
     ),
 )
 
@@ -66,7 +68,8 @@ def descriptors(notes: Notes) -> Floats:
     """
     pitch, velocity = notes.pitch.astype(np.float64), notes.velocity.astype(np.float64)
     shift = np.diff(notes.onset)
-    apart = np.log2(shift[shift > CHORD])
+    together = shift <= CHORD + ROUNDED
+    apart = np.log2(shift[~together])
     length = np.log2(notes.duration)
     return np.array(
         [
@@ -78,7 +81,7 @@ def descriptors(notes: Notes) -> Floats:
             velocity.std(),
             np.abs(np.diff(velocity)).mean(),
             np.log2(max(shift.mean(), SHORTEST)),
-            (shift <= CHORD).mean(),
+            together.mean(),
             apart.std() if len(apart) > 1 else 0.0,
             length.mean(),
             length.std(),

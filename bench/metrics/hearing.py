@@ -39,6 +39,7 @@ METRICS = (
         group="hearing",
         tolerance=8,
         floor=1.0,
+        version=2,
     ),
     Metric(
         "chord_events",
@@ -54,6 +55,7 @@ METRICS = (
         tolerance=8,
         floor=1.0,
         occasional=True,
+        version=2,
     ),
     Metric(
         "extra_voices",
@@ -66,6 +68,7 @@ METRICS = (
         group="hearing",
         tolerance=6,
         floor=1.0,
+        version=2,
     ),
     Metric(
         "prompt_scale",
@@ -105,6 +108,7 @@ METRICS = (
         tolerance=3,
         floor=1.0,
         occasional=True,
+        version=2,
     ),
 )
 

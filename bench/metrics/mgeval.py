@@ -63,7 +63,7 @@ METRICS = (
         "MGEval divergence",
         "nats",
         "lower",
-        "Kullback-Leibler divergence of the density of distances from samples to real pieces from that of distances between real "
+        "Kullback-Leibler divergence of the density of distances between real pieces from that of distances from samples to real "
         "pieces, mean over nine features.",
         f"{SOURCE}; both densities at the same points",
         3,
@@ -179,7 +179,7 @@ def overlap_area(one: Density, other: Density) -> float:
 
 
 def divergence(one: Density, other: Density) -> float:
-    """Kullback-Leibler divergence of `other` from `one`, nats, both at the same points.
+    """Kullback-Leibler divergence of `one` from `other`, nats, both at the same points.
 
     A millionth of each density is spread evenly over the range of both, so that the divergence of densities far apart is large
     (about 14 nats and more) but finite.

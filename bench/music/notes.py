@@ -23,6 +23,9 @@ COLUMNS = ("onset", "duration", "pitch", "velocity")
 #: events, so a note that begins and lasts as long as notes may still fits.
 LONGEST = 1e5
 
+#: By how much two times that are the same may differ, seconds: 0.53 - 0.5 is above 0.03, and 0.63 - 0.6 is not.
+ROUNDED = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class Notes:

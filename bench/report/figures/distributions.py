@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.music.notes import Notes
+from bench.music.notes import ROUNDED, Notes
 from bench.report.contents import Report
 from bench.report.figures.styles import MOST, left_out, marks, short, shown
 from bench.report.figures.svg import Drawing, Gallery, Ink, drawing, legend_above, panels
@@ -65,7 +65,7 @@ def _steps(notes: Notes) -> NDArray[Any]:
 
 def _gaps(notes: Notes) -> NDArray[Any]:
     gaps = np.diff(notes.onset)
-    return gaps[gaps >= CHORD]
+    return gaps[gaps >= CHORD - ROUNDED]
 
 
 def _durations(notes: Notes) -> NDArray[Any]:
