@@ -67,6 +67,12 @@ def gpus(report: Report) -> list[str]:
     return sorted({machine.gpu for row in _models(report) for machine in row.machines if machine.gpu})
 
 
+def of_one_training(report: Report) -> str:
+    """Say of which rows intervals are for other pieces alone, as their files are of one training."""
+    received = [row.system for row in report.table.rows if row.external and row.done]
+    return f"; of {listed(received)}, whose files are of one training, for other pieces alone" if received else ""
+
+
 def other_samples(report: Report) -> list[str]:
     """Rows with another number of samples a piece than the protocol's, as of another system's files, each with its number."""
     asked = report.spec["protocol"]["samples"]

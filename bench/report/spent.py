@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
@@ -75,9 +76,9 @@ def kept_weights(report: Report) -> list[str]:
 def remarks(report: Report) -> Iterator[str]:
     """Remarks of trials, each once, with its row and the number of its trials."""
     for row in report.table.rows:
-        texts = [text for trial in row.done for text in trial.result.remarks]
-        for text in dict.fromkeys(texts):
-            yield f"{row.system}, {texts.count(text)} of {plural(len(row.done), 'trial')}: {text}"
+        texts = Counter(text for trial in row.done for text in trial.result.remarks)
+        for text, number in texts.items():
+            yield f"{row.system}, {number} of {plural(len(row.done), 'trial')}: {text}"
 
 
 def _amount(row: Row) -> str:

@@ -60,14 +60,24 @@ def verdict(report: Report) -> str:
 
 
 def _once(report: Report) -> str:
-    """Say which models were trained with one seed: what is said of their differences ignores how trainings vary."""
-    models = [row for row in report.table.rows if row.kind == "model" and row.cells["training_seconds"].value]
-    once = [row.system for row in models if len({trial.trial.seed for trial in row.done}) == 1]
-    if not once:
-        return ""
-    who = "Every model was" if len(once) == len(models) > 1 else f"{listed(once)} {'was' if len(once) == 1 else 'were'}"
-    one = len(once) == 1 and report.spec["protocol"].get("folds") is None
-    return f"{who} trained with one seed: this holds for {'this training' if one else 'these trainings'}, not for others."
+    """Say which models were trained with one seed: what is said of their differences ignores how trainings vary.
+
+    So are the files of another system, whatever else is not known of it.
+    """
+    models = [row for row in report.table.rows if row.kind == "model" and row.done]
+    received = [row.system for row in models if row.external]
+    trained = [row for row in models if row.cells["training_seconds"].value and not row.external]
+    once = [row.system for row in trained if len({trial.trial.seed for trial in row.done}) == 1]
+    said = []
+    if once:
+        who = "Every model was" if len(once) == len(models) > 1 else f"{listed(once)} {'was' if len(once) == 1 else 'were'}"
+        one = len(once) == 1 and report.spec["protocol"].get("folds") is None
+        these = "this training" if one else "these trainings"
+        said.append(f"{who} trained with one seed: this holds for {these}, not for others.")
+    if received:
+        each = " each" if len(received) > 1 else ""
+        said.append(f"The files of {listed(received)} are of one training{each}: of others this says nothing.")
+    return " ".join(said)
 
 
 def against_references(report: Report) -> list[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.config import MOST_NOTES_OF_A_PIECE
 from bench.formatting import end_of, shortened
@@ -106,6 +106,12 @@ class Prepared(Stored):
     entropy: Mapping[str, Finite] | None = None
     noise: Mapping[str, Finite] | None = None
     folds: Folds | None = None
+
+    @model_validator(mode="after")
+    def _of_what_folds_hold_out(self) -> Self:
+        if self.folds is not None and not ("test" in self.pieces and "test" in self.notes):
+            raise ValueError("it has folds, and no numbers of their pieces and notes")
+        return self
 
     @property
     def music(self) -> str:

@@ -15,7 +15,7 @@ from bench.report.verdict import RULE, alone, caveats, verdict
 from bench.scoring.table import Row
 from bench.storage.samples import PieceName, Target, Targets, write_targets
 
-from .stored_run import Stored, built, done, example, moved, notes
+from .stored_run import Stored, built, done, example, many_pieces, moved, notes
 
 
 def test_too_few_pieces_are_said(stored: Stored) -> None:
@@ -73,6 +73,20 @@ def test_of_one_training_nothing_is_said_of_others(tmp_path: Path, by: Mapping[s
     text = verdict(built(many(tmp_path, **by)))
     these = "this training" if once == "lstm was" else "these trainings"
     assert text.endswith(f" {RULE} {once} trained with one seed: this holds for {these}, not for others.")
+
+
+def test_files_of_another_system_are_of_one_training(tmp_path: Path) -> None:
+    """Its interval and tests are over pieces alone; the report said "other training seeds" of it too."""
+    stored = Stored(tmp_path / "run", seeds=[0, 1])
+    stored.enlarge(12)
+    for seed in (0, 1):
+        many_pieces(stored, "lstm", lambda piece: 5 + piece % 2, seed=seed)
+    many_pieces(stored, "magenta", lambda piece: 1 + piece % 2, model="external")
+    report = built(stored.close())
+    assert verdict(report).endswith(f" {RULE} The files of magenta are of one training: of others this says nothing.")
+    assert "and other training seeds; of magenta, whose files are of one training, for other pieces alone." in " ".join(
+        report_markdown(report).split()
+    )
 
 
 def test_reference_rows_say_whether_a_column_measures_quality(tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ def test_a_damaged_outcome_counts_as_none(tmp_path: Path, damage: dict[str, Any]
     assert run.outcome("k") is None
 
 
+FOLD = {"number": 1, "test": [0], "validation": [1]}
+
+
 @pytest.mark.parametrize(
     ("damage", "place"),
     [
@@ -80,6 +83,10 @@ def test_a_damaged_outcome_counts_as_none(tmp_path: Path, damage: dict[str, Any]
         ),
         ({"dataset": {"title": "", "license": "", "notes": {"test": 1}}}, "dataset.notes: value error, train is missing"),
         ({"dataset": {"title": "Four"}}, "dataset.license: this is missing"),
+        (
+            {"dataset": {"title": "", "license": "", "folds": {"asked": 2, "too_short": 0, "folds": [FOLD, FOLD]}}},
+            "dataset: value error, it has folds, and no numbers of their pieces and notes",
+        ),
     ],
 )
 def test_a_damaged_run_is_refused_with_its_place(tmp_path: Path, damage: dict[str, Any], place: str) -> None:

@@ -29,7 +29,7 @@ def _key(text: str) -> str:
 
 
 def _sections(text: str) -> str:
-    if not re.fullmatch("[AB]*A[AB]*", text):
+    if "A" not in text or not {*text} <= {*"AB"}:
         raise PydanticCustomError("sections", "not sections")
     return text
 
