@@ -33,8 +33,8 @@ _LATER = 0.7
 #: Predictions of the same past that show how much equal ones differ.
 FEWEST_KNOWN = 4
 
-#: Probability above which two events are hardly equally probable by chance.
-LIKELY = 0.05
+#: Probability that no two events of one past both are above.
+LIKELY = 0.5
 
 #: Least difference of two log probabilities that tells two events apart, and one that stands for no probability.
 EXACT, IMPOSSIBLE = 1e-4, -1e6
@@ -144,14 +144,15 @@ class Alternatives:
         places = known + np.flatnonzero(spread[known:] > noise)
         if not places.size:
             return 0.0
-        # Before it, behind the past, different ones may have had one probability, such as all that were never heard: as many as
-        # go into 1. Each is a past of its own, with a sum of 1 at most.
+        # Before it, behind the past, different ones may have had one probability, such as all that were never heard. Of a
+        # probability p there are 1 / p at most; each is a past of its own, with a sum of 1 at most at the place.
         skipped, common = table[:, known : places[0]], np.full(places[0] - known, np.nan)
         common[: len(past) - known] = past[known : places[0]]
         heard = np.cumprod(np.abs(skipped - common).max(0, initial=0.0) <= noise).astype(bool)
-        if heard.any() and skipped.max(0)[last := int(heard.sum()) - 1] < np.log(LIKELY):
-            heard[last] = False  # where the past alone ends otherwise, that may be as improbable
-        ways = np.where(heard, 1.0, np.floor(np.exp(np.minimum(-skipped.max(0), np.log(len(table)))) + 1e-9))
+        if heard.any() and skipped.min(0)[last := int(heard.sum()) - 1] <= np.log(LIKELY) + noise:
+            heard[last] = False  # the past alone may end otherwise, with another event of that probability
+        most = np.exp(np.minimum(noise - skipped.min(0), np.log(len(table))))
+        ways = np.where(heard, 1.0, np.floor(most + 1e-9))
         nats = np.sort(table[:, places[0]])
         return float(np.exp(nats[np.diff(nats, prepend=-np.inf) > noise]).sum() / min(float(ways.prod()), len(table)))
 
@@ -397,27 +398,44 @@ def beginning(piece: Piece) -> Piece | None:
     return replace(piece, id=f"{piece.id}, beginning", notes=_ended(notes, end))
 
 
-def check_all_predicted(part: NDArray[np.float64], piece: Piece, given: NDArray[np.float64], unit: str) -> None:
-    """Refuse the same predictions of the beginning of a piece as of the whole: they end before it does.
+def ending(piece: Piece) -> Piece | None:
+    """Make a piece of the last three quarters of another's notes, at their times; None where that is nearly all."""
+    notes = piece.notes[len(piece.notes) // 4 :]
+    if len(notes) < MANY:
+        return None
+    begin, last = float(piece.notes.onset[0]), float((piece.notes.onset + piece.notes.duration).max())
+    if notes.onset[0] - begin < 0.1 * (last - begin):
+        return None
+    return replace(piece, id=f"{piece.id}, ending", notes=notes)
 
-    As where a piece is cut to the model's context: its bits per note are those of a part over the notes of the whole.
+
+def check_all_predicted(part: NDArray[np.float64], which: str, piece: Piece, given: NDArray[np.float64], unit: str) -> None:
+    """Refuse the same predictions of a part of a piece as of the whole: the rest is not predicted.
+
+    As where a piece is cut to the model's context, at its end or its beginning: its bits per note are those of a part over the
+    notes of the whole. Nothing is known where all predictions are as good, as those of a model that learned nothing may be.
 
     Parameters
     ----------
-    part, given : ndarray
-        Log probabilities of :func:`beginning` and of the whole.
+    part : ndarray
+        Log probabilities of :func:`beginning`, or of :func:`ending`.
+    which : {"first", "last"}
     piece : Piece
         The whole.
+    given : ndarray
+        Its log probabilities.
     unit : {"frame", "event"}
 
     Raises
     ------
     TrialError
     """
-    if len(given) > MANY and len(part) == len(given) and np.abs(part - given).max() <= FOLLOWING:
+    if len(given) <= MANY or len(part) != len(given) or np.ptp(given) <= EXACT:
+        return
+    if np.abs(part - given).max() <= FOLLOWING:
         raise TrialError(
-            f"log_likelihood() predicts {len(given):,} {unit}s of a piece of {len(piece.notes):,} notes, and as many of its "
-            "first three quarters.",
+            f"log_likelihood() predicts {len(given):,} {unit}s of a piece of {len(piece.notes):,} notes, and the same of its "
+            f"{which} three quarters.",
             "Is it cut to the model's context? Predict all of it, in parts if need be.",
         )
 

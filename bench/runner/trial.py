@@ -58,6 +58,7 @@ from bench.runner.probes import (
     check_alone,
     check_followed,
     check_noise,
+    ending,
     followed_otherwise,
     other_pitches,
     shortest,
@@ -577,8 +578,10 @@ class TrialTask:
     def _probe(self, model: Model, kind: Literal["exact", "bound"] | None, division: Division) -> None:
         """Ask for the likelihood of pieces of which something is known if it is one: see :mod:`bench.runner.probes`."""
         self.phase = "likelihood"
-        if self.longest and (head := beginning(self.longest[0])) and (part := self._ask(model, [head])):
-            check_all_predicted(part[0], *self.longest, self.unit)
+        if self.longest:
+            for which, cut in (("first", beginning), ("last", ending)):
+                if (made := cut(self.longest[0])) and (part := self._ask(model, [made])):
+                    check_all_predicted(part[0], which, *self.longest, self.unit)
         if kind != "exact":
             return
         test = division.corpus.test

@@ -19,6 +19,7 @@ from bench.runner.probes import (
     check_all_predicted,
     check_followed,
     check_noise,
+    ending,
     followed_otherwise,
 )
 from bench.runner.weights import make_model
@@ -61,7 +62,7 @@ def test_uniform_probabilities_pass() -> None:
     assert fields[-1][1] == 4
 
 
-def of_events(at_place: Sequence[float], rounding: float = 0.0, past: float = 0.5) -> tuple[Alternatives, list[np.ndarray]]:
+def of_events(at_place: Sequence[float], rounding: float = 0.0, past: float = 0.6) -> tuple[Alternatives, list[np.ndarray]]:
     """Alternatives of 20 events in common, with these probabilities of the next, and five more of probability 0.001."""
     rng, piece = np.random.default_rng(0), PIECES[0]
     parts = [np.log([*(past * (1 + rounding * rng.uniform(-1, 1, 20))), p, *[0.001] * 5]) for p in at_place]
@@ -87,12 +88,15 @@ def test_the_place_where_all_are_improbable_is_the_first() -> None:
 
 def test_events_of_one_probability_may_be_different_pasts() -> None:
     """As 30 pitches that were never heard, each with what follows it."""
-    for past in (0.5, 0.02):  # or as improbable as how the past alone ends
-        honest, parts = of_events([0.02] * 30, past=past)
+    # Or as improbable as how the past alone ends, as of eleven octaves that were never heard; or two of a half each.
+    for p, past, n in ((0.02, 0.5, 30), (0.02, 0.02, 30), (1 / 11, 1 / 11, 11), (1 / 7, 1 / 7, 7), (0.5, 0.5, 2)):
+        honest, parts = of_events([p] * n, past=past)
         parts[-1] = parts[-1][:21]
         for i, part in enumerate(parts[:-1]):
             part[21] = np.log(0.9 - 0.01 * i)
-        assert honest.at_first(parts) == pytest.approx(sum(0.9 - 0.01 * i for i in range(30)) / 30)
+        assert honest.at_first(parts) == pytest.approx(sum(0.9 - 0.01 * i for i in range(n)) / n)
+        rounded = [part.astype(np.float32).astype(np.float64) for part in parts]
+        assert honest.at_first(rounded) == pytest.approx(honest.at_first(parts)), "of float32 too"
     likely, parts = of_events([0.6] * 30)
     for i, part in enumerate(parts[:-1]):
         part[21] = np.log(0.9 - 0.01 * i)
@@ -122,26 +126,37 @@ def test_a_piece_that_is_cut_to_a_context(context: int, refused: bool) -> None:
     assert head is not None
     assert len(head.notes) == 75
     assert (head.notes.onset + head.notes.duration).max() <= piece.notes.onset[75]
-    whole, part = (np.zeros(min(2 * len(one.notes), context)) for one in (piece, head))
-    if refused:
-        with pytest.raises(TrialError, match=f"predicts {context} events of a piece of 100 notes, and as many of its first"):
-            check_all_predicted(part, piece, whole, "event")
-    else:
-        check_all_predicted(part, piece, whole, "event")
+    tail = ending(piece)
+    assert tail is not None
+    assert len(tail.notes) == 75
+    predicted = -np.random.default_rng(0).random(200)  # two events a note
+    for which, one in (("first", predicted[:150]), ("last", predicted[50:])):
+        whole, part = (events[:context] if which == "first" else events[-context:] for events in (predicted, one))
+        if refused:
+            message = f"predicts {context} events of a piece of 100 notes, and the same of its {which} three quarters"
+            with pytest.raises(TrialError, match=message):
+                check_all_predicted(part, which, piece, whole, "event")
+        else:
+            check_all_predicted(part, which, piece, whole, "event")
+        check_all_predicted(0 * part, which, piece, 0 * whole, "event")  # all alike: nothing is known
 
 
 def test_whole_windows_of_which_the_last_is_padded_are_all_of_a_piece() -> None:
     """As many predictions, and other ones: of frames in which the notes that are left out don't sound."""
-    whole = np.full(256, -1.0)
-    check_all_predicted(np.where(np.arange(256) < 190, -1.0, -0.2), music(100), whole, "frame")
+    whole = np.where(np.arange(256) % 2, -1.0, -1.5)
+    check_all_predicted(np.where(np.arange(256) < 190, whole, -0.2), "first", music(100), whole, "frame")
 
 
 def test_few_notes_or_a_short_end_say_nothing_of_a_context() -> None:
     assert beginning(music(80)) is None
+    assert ending(music(80)) is None
     first = music(100).notes
     onset = np.where(np.arange(100) < 75, first.onset, first.onset[75] + 0.01 * np.arange(100))
     dense = Notes.from_columns(onset, np.full(100, 0.01), first.pitch, first.velocity)
     assert beginning(Piece(dense, "dense")) is None
+    onset = np.where(np.arange(100) < 25, 0.01 * np.arange(100), 0.25 + first.onset - first.onset[25])
+    dense = Notes.from_columns(onset, np.full(100, 0.01), first.pitch, first.velocity)
+    assert ending(Piece(dense, "dense")) is None
 
 
 @pytest.mark.parametrize("field", range(4))
