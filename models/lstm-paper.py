@@ -235,8 +235,9 @@ class Model(fast.Learner[Network]):
         unknown = [tf.zeros(batch, tf.int32)] * (len(FIELDS) - len(self.fields))
 
         def body(t: tf.Tensor, past: tf.Tensor, drawn: Any) -> tuple[Any, ...]:
+            uniform = noise[t]  # XLA took column 0 of noise[t, :, k : k + 1] for each k
             fields = [
-                sample(logits, noise[t, :, k : k + 1], self.temperature, self.top_p, constraint[t] if k == 0 else None)
+                sample(logits, uniform[:, k : k + 1], self.temperature, self.top_p, constraint[t] if k == 0 else None)
                 for k, logits in enumerate(network.logits(past, cudnn=False))
             ]
             note = tf.stack([*fields, *unknown], -1)  # (batch, 4)

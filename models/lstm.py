@@ -191,12 +191,12 @@ class Model(fast.Learner[Network]):
             return after[-1][0], after + past  # (batch, units)
 
         def draw(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-            hidden = network.hidden(x)
+            hidden, uniform = network.hidden(x), noise[t]  # XLA took column 0 of noise[t, :, k : k + 1] for each k
             fields: list[tf.Tensor] = []
             for k in range(len(FIELDS)):
                 logits = network.logits(k, hidden, fields)
                 added = constraint[t] if k == 0 else None
-                fields.append(sample(logits, noise[t, :, k : k + 1], self.temperature, self.top_p, added))
+                fields.append(sample(logits, uniform[:, k : k + 1], self.temperature, self.top_p, added))
             return tf.stack(fields, -1)  # (batch, 4)
 
         def body(t: tf.Tensor, note: tf.Tensor, state: State, drawn: Any) -> tuple[Any, ...]:

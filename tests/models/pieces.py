@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from bench.api import Budget, Notes, Piece, Run
+from bench.music.notes import COLUMNS
 
 
 def scale(seed: int, n: int, lowest: int = 60) -> Piece:
@@ -60,3 +63,31 @@ def without_xla() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf, "function", lambda *args, jit_compile=None, **options: function(*args, **options))
         yield
+
+
+def assert_draws_are_those_of_the_uncompiled_loop(model: Any, prompt: Notes, constraint: NDArray[np.float64]) -> None:
+    """Compare all fields of all notes: XLA of TensorFlow 2.21 read one column of the random numbers for all of them.
+
+    And ask of a network that has learned nothing, of which fields hardly depend on one another, that they don't in its notes.
+    """
+    asked: list[tuple[list[Notes], int, Any]] = [
+        ([prompt] * 40, len(constraint), None),
+        ([prompt] * 3, len(constraint), constraint),
+    ]
+    asked.append(([prompt[:0]] * 2, len(constraint), None))
+    drawn = []
+    try:
+        for xla in ("yes", "no: a test"):
+            model.xla = xla
+            model.define()
+            drawn.append([model.generate(prompts, n, 5, limits) for prompts, n, limits in asked])
+            many = model.generate([prompt] * 2000, 1, 6)
+            fields = np.array([model.codec.encode(note, previous_onset=float(prompt.onset[-1]))[0] for note in many])
+            assert np.abs(spearmanr(fields).statistic - np.eye(4)).max() < 0.15, xla
+    finally:
+        model.xla = "yes"
+        model.define()
+    for compiled, plain in zip(*drawn, strict=True):
+        for one, other in zip(compiled, plain, strict=True):
+            for column in COLUMNS:
+                np.testing.assert_allclose(getattr(one, column), getattr(other, column), rtol=1e-9, err_msg=column)

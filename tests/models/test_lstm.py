@@ -38,7 +38,7 @@ from bench.api import (  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
 from tests.storage.sealed import edited_hdf5  # noqa: E402
 
-from .pieces import interrupted, scale, without_xla  # noqa: E402
+from .pieces import assert_draws_are_those_of_the_uncompiled_loop, interrupted, scale, without_xla  # noqa: E402
 
 Model = load(find_plugins("model")["lstm"])
 module = sys.modules[Model.__module__]
@@ -647,6 +647,15 @@ def test_samples_follow_the_likelihood(request: pytest.FixtureRequest, network: 
     drawn = np.bincount([s.pitch[0] for s in initial.generate([prompt] * n, 1, seed=4)], minlength=128)
     chi2 = ((drawn - n * probability) ** 2 / (n * probability)).sum()
     assert chi2 < 127 + 5 * math.sqrt(2 * 127)
+
+
+@pytest.mark.parametrize("params", [{}, {"convolution": 3, "layers": 3, "top_p": 0.6, "temperature": 0.7}])
+def test_all_fields_of_the_compiled_loop_have_random_numbers_of_their_own(tmp_path: Path, params: dict[str, Any]) -> None:
+    model = Model(**TINY | params)
+    model.fit(TRAIN, VALID, run_in(tmp_path, 0))
+    constraint = np.random.default_rng(0).normal(size=(20, 128)) * 3
+    constraint[:, ::3] = -np.inf
+    assert_draws_are_those_of_the_uncompiled_loop(model, TRAIN[0].notes[:9], constraint)
 
 
 def test_cold_sampling_takes_the_likeliest_class() -> None:

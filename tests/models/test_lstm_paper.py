@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ import keras  # noqa: E402
 from bench.api import FIELDS, Budget, DataError, Notes, Piece, PluginError, Run, TrialError  # noqa: E402
 from bench.plugins.discovery import find_plugins, load  # noqa: E402
 
-from .pieces import interrupted, scale, without_xla  # noqa: E402
+from .pieces import assert_draws_are_those_of_the_uncompiled_loop, interrupted, scale, without_xla  # noqa: E402
 
 Model = load(find_plugins("model")["lstm-paper"])
 module = sys.modules[Model.__module__]
@@ -309,6 +310,15 @@ def test_the_median_interval_leaves_chords_out() -> None:
 @pytest.fixture(scope="module")
 def initial(tmp_path_factory: pytest.TempPathFactory) -> object:
     return trained(tmp_path_factory.mktemp("initial"), 0)
+
+
+@pytest.mark.parametrize("params", [{}, {"normalization": "batch", "bidirectional": False, "top_p": 0.6, "temperature": 1.3}])
+def test_all_fields_of_the_compiled_loop_have_random_numbers_of_their_own(tmp_path: Path, params: dict[str, Any]) -> None:
+    model = Model(**TINY | params)
+    model.fit(TRAIN, VALID, run_in(tmp_path, 0))
+    constraint = np.random.default_rng(0).normal(size=(20, 128)) * 3
+    constraint[:, ::3] = -np.inf
+    assert_draws_are_those_of_the_uncompiled_loop(model, TRAIN[0].notes[:9], constraint)
 
 
 def test_a_note_depends_on_the_window_before_it_and_on_no_more(initial: object) -> None:
