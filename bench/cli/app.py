@@ -19,7 +19,7 @@ import typer
 from bench.cli import audit, compare, data, export, external, gate, history, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError, StoppedError, import_refused, is_of_a_library, of_ctrl_c
-from bench.system.memory import memory_shared
+from bench.system.memory import memory_shared, own_process
 
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
 #: two as a shell reports the signals.
@@ -168,6 +168,7 @@ def main(interrupted: Collection[int] = ()) -> None:
     :class:`EOFError`; a script could not tell these from a regression, so they get codes of their own.
     """
     prepare_output()
+    own_process()
     os.environ["MPLBACKEND"] = "agg"  # figures are files; a notebook's own lets matplotlib fail where it isn't installed
     for name in _WHOLE:
         if not re.fullmatch("[0-9]{1,12}", os.environ.get(name, "0")):

@@ -5,7 +5,8 @@ def load_matplotlib() -> None:
     """Import matplotlib, if it is installed and not imported already, with its own defaults.
 
     It would read a file ``matplotlibrc`` of the current folder, else of the user: in a folder that others made it may be damaged,
-    or a named pipe, whose end never comes. Keras imports it too.
+    or a named pipe, whose end never comes. Keras imports it too. Another folder is the current one for a moment, but only where
+    there is such a file: it is the whole process's, and so that of a program that runs bench in one of its threads.
 
     The frameworks' interpreters, where bench may not be installed, get the text of this function.
     """
@@ -20,7 +21,8 @@ def load_matplotlib() -> None:
     before = os.environ.get("MATPLOTLIBRC")
     here = None
     with contextlib.suppress(OSError):  # a folder that can't be entered holds nothing that can be read
-        here = os.open(".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY))
+        if os.path.lexists("matplotlibrc"):
+            here = os.open(".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY))
     try:
         os.environ["MATPLOTLIBRC"] = os.devnull
         if here is not None:
@@ -32,6 +34,6 @@ def load_matplotlib() -> None:
             os.fchdir(here)
             os.close(here)
         if before is None:
-            del os.environ["MATPLOTLIBRC"]
+            os.environ.pop("MATPLOTLIBRC", None)
         else:
             os.environ["MATPLOTLIBRC"] = before

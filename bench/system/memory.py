@@ -16,6 +16,9 @@ from bench.system.hardware import available_bytes
 #: Part of the available memory that reading and comparing what is stored may take.
 SHARE = 0.75
 
+#: Whether this process is bench's own. In another program's, such as a notebook's, other threads may need all memory meanwhile.
+_owned = False
+
 #: Raises a process's part of the memory, in thousandths of all, when the system chooses which one to end.
 _OFFERED = 500
 
@@ -43,12 +46,18 @@ def memory_limited(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
+def own_process() -> None:
+    """Say that this process is the command line's: a limit on all its memory takes nothing from anybody else's code."""
+    global _owned
+    _owned = True
+
+
 @contextlib.contextmanager
 def memory_shared(what: str) -> Iterator[None]:
     """Leave a quarter of the memory that is available to others, whatever what is read inside the block asks for.
 
     A run, a baseline or a history may be a stranger's, and no list of limits foresees all that a few kilobytes can be made to
-    multiply.
+    multiply. Without effect but in a process that called :func:`own_process`.
 
     Parameters
     ----------
@@ -60,6 +69,9 @@ def memory_shared(what: str) -> Iterator[None]:
     MachineError
         If it takes more.
     """
+    if not _owned:
+        yield
+        return
     most = int(SHARE * available_bytes())
     try:
         with memory_limited(most):

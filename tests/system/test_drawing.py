@@ -67,3 +67,11 @@ def test_a_framework_that_imports_it_is_seen_all_the_same(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     report = framework_report("tensorflow", ("tensorflow",), timeout=60)
     assert (report["error"], report["version"]) == (None, importlib.metadata.version("tensorflow-cpu"))
+
+
+def test_the_current_folder_stays_that_of_the_users_own_threads(tmp_path: Path) -> None:
+    """A second `bench.run()` of another thread made its run in Python's library."""
+    refused = "import os; os.chdir = os.fchdir = lambda _: (_ for _ in ()).throw(AssertionError('the folder is changed'))"
+    command = [sys.executable, "-P", "-c", f"{refused}; {LOADED}"]
+    done = subprocess.run(command, cwd=tmp_path, env=PATHS, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("1.5\n", 0), done.stderr

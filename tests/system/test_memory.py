@@ -52,6 +52,9 @@ SHARED = """
 import bench.system.memory as memory
 memory.available_bytes = lambda: 400 << 20
 from bench.errors import MachineError
+with memory.memory_shared("in another program"):
+    bytearray(350 << 20)
+memory.own_process()
 with memory.memory_shared("reading a"):
     bytearray(250 << 20)
 try:
