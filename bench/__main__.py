@@ -2,17 +2,29 @@
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
 import traceback
 from types import FrameType
 
+#: Bytes of addresses below which no command can load its libraries.
+FEWEST = 256 << 20
+
 
 def main() -> None:
     """Load the command line and run it; what fails while it loads leaves the codes of later, as Python's 1 means worse here."""
-    # Refused a thread, OpenBLAS sends SIGINT, as if by Ctrl-C; refused memory, it asks for ever. Trials have their own number.
+    # Refused a thread, OpenBLAS sends SIGINT, as if by Ctrl-C; refused memory, it asks for ever, with one thread too where its
+    # library is loaded. Trials have their own number.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < FEWEST:
+        sys.stderr.write(
+            f"error: bench needs {FEWEST >> 20} MiB of addresses at least, and may have {limit >> 20} MiB.\n"
+            "Raise the limit (ulimit -v), then give the same command again.\n"
+        )
+        sys.exit(3)
     interrupted: list[int] = []  # a library that is being loaded may make an ImportError of Ctrl-C
 
     def take(number: int, frame: FrameType | None) -> None:
@@ -48,7 +60,7 @@ def _failed(error: BaseException) -> int:
     with contextlib.suppress(Exception):
         from bench.errors import import_refused
 
-        refused |= isinstance(error, ImportError) and import_refused(error, error.name or "a library") is not None
+        refused |= isinstance(error, ImportError | SystemError) and import_refused(error, "a library") is not None
     with contextlib.suppress(OSError):
         if refused:
             sys.stderr.write(

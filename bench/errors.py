@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import signal
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -228,8 +229,6 @@ def import_refused(error: BaseException, what: str) -> MachineError | None:
     --------
     >>> import_refused(ImportError("libopenblas.so: failed to map segment from shared object"), "numpy").message
     'Could not load numpy: the machine refused memory (libopenblas.so: failed to map segment from shared object).'
-    >>> import_refused(SystemError("error return without exception set"), "scipy").exit_code
-    3
     >>> import_refused(ModuleNotFoundError("No module named 'bench.score'"), "bench.score") is None
     True
     """
@@ -237,12 +236,18 @@ def import_refused(error: BaseException, what: str) -> MachineError | None:
     while chain and (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
     for link in reversed(chain):
-        lost = isinstance(link, SystemError) and str(link) == _LOST
+        lost = isinstance(link, SystemError) and str(link) == _LOST and _was_importing(link)
         if lost or isinstance(link, MemoryError) or (isinstance(link, ImportError) and _NO_MEMORY.search(str(link))):
             why = f" ({link})" if str(link) else ""
             hint = "Close other programs or raise the limit (ulimit -v), then give the same command again."
             return MachineError(f"Could not load {what}: the machine refused memory{why}.", hint)
     return None
+
+
+def _was_importing(error: BaseException) -> bool:
+    """Whether an error came through an import: any function in C may lose its own by a mistake."""
+    frames = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(file.startswith("<frozen importlib") for file in frames)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

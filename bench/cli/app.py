@@ -88,13 +88,14 @@ def _main(
 
 
 def _add(name: str, command: Callable[..., None], *examples: str, to: typer.Typer = app) -> None:
-    to.command(name, epilog=_examples(examples))(_sharing(command, name) if name in READING else command)
+    what = f"bench history {name}" if to is history_app else f"bench {name}"
+    to.command(name, epilog=_examples(examples))(_sharing(command, what) if name in READING else command)
 
 
-def _sharing(command: Callable[..., None], name: str) -> Callable[..., None]:
+def _sharing(command: Callable[..., None], what: str) -> Callable[..., None]:
     @functools.wraps(command)
     def share(*given: Any, **options: Any) -> None:
-        with memory_shared(f"bench {name}"):
+        with memory_shared(what):
             command(*given, **options)
 
     return share

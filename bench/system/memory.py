@@ -16,6 +16,9 @@ from bench.system.hardware import available_bytes
 #: Part of the available memory that reading and comparing what is stored may take.
 SHARE = 0.75
 
+#: Limits that a user may have set before, of all addresses and of what may be written.
+_ADDRESSES = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+
 #: Whether this process is bench's own. In another program's, such as a notebook's, other threads may need all memory meanwhile.
 _owned = False
 
@@ -80,10 +83,16 @@ def memory_shared(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno != errno.ENOMEM:
             raise
         traceback.clear_frames(error.__traceback__)  # which hold what was made
+        least = min(
+            (limit for kind in _ADDRESSES if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY), default=most
+        )
+        given = f"{most / 2**30:.1f} GiB, three quarters of what is available"
+        if least < most:
+            given = f"{least / 2**30:.1f} GiB by a limit (ulimit -v)"
         raise MachineError(
-            f"Out of memory: {what} takes more than it may: {most / 2**30:.1f} GiB, three quarters of what is available.",
-            "Close other programs or raise the limit (ulimit -v), then give the same command again. A file that bench did not "
-            "make may ask for any amount.",
+            f"Out of memory: {what} takes more than it may: {given}.",
+            "Close other programs or raise the limit, then give the same command again. A file that bench didn't make may ask "
+            "for any amount.",
         ) from None
 
 
