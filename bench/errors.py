@@ -245,9 +245,9 @@ def import_refused(error: BaseException, what: str) -> MachineError | None:
 
 
 def _was_importing(error: BaseException) -> bool:
-    """Whether an error came through an import: any function in C may lose its own by a mistake."""
-    frames = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(file.startswith("<frozen importlib") for file in frames)
+    """Whether a module was being loaded, but for the program itself: any other function in C may lose its error by a mistake."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") != "__main__" for frame in frames)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

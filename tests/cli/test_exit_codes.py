@@ -226,6 +226,20 @@ def test_70_is_a_module_that_is_missing(folder: Path) -> None:
     assert "memory" not in done.stderr
 
 
+def test_70_is_an_error_that_a_function_in_c_lost(folder: Path) -> None:
+    """It is the machine's only where a library is loaded."""
+    lost = "def lost(*_): raise SystemError('error return without exception set')"
+    code = f"import bench.verification\n{lost}\nbench.verification.verify_run = lost\nfrom bench.cli.app import main\nmain()"
+    made = bench(folder, *RUN)
+    assert made.returncode == 0, made.stderr
+    (run,) = folder.glob("**/runs/*")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "verify", str(run)], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 70, done.stderr
+    assert "bench has a bug: SystemError" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
@@ -233,6 +247,7 @@ def test_70_is_a_module_that_is_missing(folder: Path) -> None:
         ("raise RuntimeError('boom')", 70),
         ("raise SystemExit(1)", 70),
         ("raise MemoryError", 3),
+        ("raise SystemError('error return without exception set')", 3),
         ("raise ImportError('libz.so: failed to map segment from shared object')", 3),
         ("raise KeyboardInterrupt", 130),
         ("import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept: raise ImportError('initialization failed')", 130),
