@@ -97,6 +97,9 @@ MOST_TEXT, MOST_CONFIG = 64 << 20, 1 << 20
 #: Bytes that a tokenizer, or a model without its weights, may take: their files are texts, and may describe any number of parts.
 MOST_BUILT = 2 << 30
 
+#: Bytes of memory that an answer of the hub in the place of a file, such as an error's text, may take when it is unpacked.
+MOST_ANSWER = 512 << 20
+
 #: Bytes of what a model computes from its config alone, such as masks, beyond its weights.
 MOST_TABLES = 1 << 30
 
@@ -521,8 +524,15 @@ def _download(model: str, revision: str, to: Path, progress: Progress) -> None:
         raise RefusedError(f"it has {total:,} bytes, and may have {MOST_BYTES:,}")
     for path, size in files:
         progress(done, total, f"downloading {path}")
-        with _deadline(PATIENCE * (2 + size / SLOWEST)), _files_limited(size + SLOWEST):
-            hf_hub_download(model, path, revision=revision, local_dir=to)
+        try:
+            with (
+                _deadline(PATIENCE * (2 + size / SLOWEST)),
+                _files_limited(size + SLOWEST),
+                bench.api.memory_limited(MOST_ANSWER),
+            ):
+                hf_hub_download(model, path, revision=revision, local_dir=to)
+        except MemoryError:  # its client reads the whole of an answer that is no file, and unpacks it
+            raise RefusedError(f"an answer takes more than {MOST_ANSWER:,} bytes of memory") from None
         done += size
 
 

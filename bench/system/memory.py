@@ -13,8 +13,9 @@ from pathlib import Path
 from bench.errors import MachineError
 from bench.system.hardware import available_bytes
 
-#: Part of the available memory that reading and comparing what is stored may take.
-SHARE = 0.75
+#: Part of the available memory that reading and comparing what is stored may take, and bytes that it may take in any case, as
+#: with less no library could be loaded.
+SHARE, LEAST = 0.75, 1 << 30
 
 #: Limits that a user may have set before, of all addresses and of what may be written.
 _ADDRESSES = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
@@ -75,7 +76,7 @@ def memory_shared(what: str) -> Iterator[None]:
     if not _owned:
         yield
         return
-    most = int(SHARE * available_bytes())
+    most = max(LEAST, int(SHARE * available_bytes()))
     try:
         with memory_limited(most):
             yield

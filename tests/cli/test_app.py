@@ -166,7 +166,7 @@ def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, arguments: list
 MULTIPLIED = """
 import bench.system.memory as memory
 from bench.storage.run_folder import RunFolder
-memory.available_bytes = lambda: 700 << 20
+memory.available_bytes, memory.LEAST = lambda: 700 << 20, 0
 RunFolder.read = lambda self: bytearray(1 << 30)
 from bench.cli.app import main
 main()

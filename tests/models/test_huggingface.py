@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -302,6 +303,23 @@ class Endless(Hub):
         return None
 
 
+class Packed(Hub):
+    """A hub that answers a request for a file by an error, whose text is a gigabyte when it is unpacked."""
+
+    def do_GET(self) -> None:
+        if self.command == "HEAD" or not self.path.endswith(".safetensors"):
+            return super().do_GET()
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        text = b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(1 << 10)), packer.flush()])
+        self.send_response(404)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(text)
+        return None
+
+
 class Moved(Hub):
     """A hub whose list goes on at a place where nobody answers, and then again at its own."""
 
@@ -365,6 +383,7 @@ Model.fetch.__globals__["_examiner"] = counting
         (Endless, "", "File too large"),
         (Broken, "", "org/name at "),
         (Moved, COUNTED, "seen all four"),
+        (Packed, "", "an answer takes more than 536,870,912 bytes of memory"),
         (Hub, "answers = [True, False]; Model.fetch.__globals__['is_public'] = lambda _: answers.pop(0)", "at a private address"),
         (Hub, "Model.fetch.__globals__['MOST_FILES'] = 1", "it has more than 1 files"),
         (Hub, "Model.fetch.__globals__['OTHERS'] = ['*']", "the hub lists no file"),
