@@ -9,8 +9,8 @@ import threading
 import traceback
 from types import FrameType
 
-#: Bytes of addresses below which no command can load its libraries.
-FEWEST = 256 << 20
+#: Limits below which a command can't load its libraries: their options of ulimit, and bytes.
+LEAST = ((resource.RLIMIT_AS, "v", 384 << 20), (resource.RLIMIT_DATA, "d", 256 << 20))
 
 
 def main() -> None:
@@ -18,13 +18,13 @@ def main() -> None:
     # Refused a thread, OpenBLAS sends SIGINT, as if by Ctrl-C; refused memory, it asks for ever, with one thread too where its
     # library is loaded. Trials have their own number.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit < FEWEST:
-        sys.stderr.write(
-            f"error: bench needs {FEWEST >> 20} MiB of addresses at least, and may have {limit >> 20} MiB.\n"
-            "Raise the limit (ulimit -v), then give the same command again.\n"
-        )
-        sys.exit(3)
+    for kind, option, least in LEAST:
+        if resource.RLIM_INFINITY != (limit := resource.getrlimit(kind)[0]) < least:
+            sys.stderr.write(
+                f"error: bench needs {least >> 20} MiB of memory at least, and its limit is {limit >> 20} MiB.\n"
+                f"Raise it (ulimit -{option}), then give the same command again.\n"
+            )
+            sys.exit(3)
     interrupted: list[int] = []  # a library that is being loaded may make an ImportError of Ctrl-C
 
     def take(number: int, frame: FrameType | None) -> None:

@@ -46,7 +46,7 @@ from bench.storage.records import RunRecord
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import Samples, Target, incomplete, unite_samples
 from bench.storage.stored import first_problem
-from bench.system.memory import memory_shared
+from bench.system.memory import is_own_process, memory_shared
 
 #: What a trial's data may raise beyond the errors that are foreseen. The test suite makes it empty: of trials of its own, such an
 #: exception is a mistake in this code, to be seen with its traceback.
@@ -261,6 +261,8 @@ def _score_trial(
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
         stages += _score_whole(trial, outcome, samples, present)
     except (OSError, DataError, MemoryError) as error:
+        if isinstance(error, MemoryError) and is_own_process():
+            raise  # of all of its memory: a row less would be no result
         reason = machine_error(error).message if isinstance(error, MemoryError) else error
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {reason}")
     values = {

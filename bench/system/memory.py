@@ -56,6 +56,11 @@ def own_process() -> None:
     _owned = True
 
 
+def is_own_process() -> bool:
+    """Whether :func:`own_process` was called."""
+    return _owned
+
+
 @contextlib.contextmanager
 def memory_shared(what: str) -> Iterator[None]:
     """Leave a quarter of the memory that is available to others, whatever what is read inside the block asks for.

@@ -204,15 +204,28 @@ runpy.run_module("bench", run_name="__main__")
     assert (done.returncode, done.stderr) == (130, "")
 
 
-@pytest.mark.parametrize("mebibytes", [60, 140, 160, 170, 180, 200, 250])
-def test_too_few_addresses_are_refused_before_a_library_is_loaded(folder: Path, mebibytes: int) -> None:
+@pytest.mark.parametrize("mebibytes", [60, 140, 180, 200, 270, 290, 380])
+def test_too_little_memory_is_refused_before_a_library_is_loaded(folder: Path, mebibytes: int) -> None:
     """OpenBLAS asks for ever where its library is loaded, with one thread too."""
     done = bench(folder, "history", "show", "--file", "none.jsonl", memory=mebibytes << 20)
     assert done.returncode == 3
-    assert done.stderr.startswith(f"error: bench needs 256 MiB of addresses at least, and may have {mebibytes} MiB.\n")
+    assert done.stderr.startswith(f"error: bench needs 384 MiB of memory at least, and its limit is {mebibytes} MiB.\n")
 
 
-@pytest.mark.parametrize("mebibytes", range(256, 330, 12))
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere that limit has no effect")
+def test_too_little_memory_of_its_own_is_refused_too(folder: Path) -> None:
+    shell = f'ulimit -d {90 << 10}; exec "{sys.executable}" -m bench check toy-cpu --baseline none.json'
+    done = subprocess.run(["sh", "-c", shell], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        3,
+        [
+            "error: bench needs 256 MiB of memory at least, and its limit is 90 MiB.",
+            "Raise it (ulimit -d), then give the same command again.",
+        ],
+    )
+
+
+@pytest.mark.parametrize("mebibytes", range(384, 480, 24))
 def test_no_library_asks_for_refused_memory_for_ever(folder: Path, mebibytes: int) -> None:
     """OpenBLAS did, of more than one thread, beyond Ctrl-C; refused threads, it sent the signal of that itself."""
     done = bench(folder, "history", "show", "--file", "none.jsonl", memory=mebibytes << 20)
