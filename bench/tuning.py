@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
-from bench.errors import DataError, SpecError, UsageError
+from bench.errors import BenchError, DataError, SpecError, UsageError
 from bench.formatting import plural
 from bench.scoring.grid_search import SCORES, best_score, classes_of
 from bench.specs.document import parse_yaml
@@ -32,6 +33,7 @@ from bench.storage.files import write_data
 from bench.storage.outcome import Done, Failed
 from bench.storage.run_folder import RunFolder
 from bench.storage.stored import Stored, first_problem
+from bench.system.disk import MOST_RECORD, MOST_RESULT, DamagedFileError, read_file
 from bench.system.speed import STANDARD
 
 #: First line of the spec files that a search writes.
@@ -320,9 +322,9 @@ def _written(path: Path, extends: str) -> dict[str, Any]:
     UsageError
         If its rows can't be read, it is of another spec, or the user has added to it: that would be lost.
     """
-    if not path.is_file() or not (text := path.read_text(encoding="utf-8", errors="replace")).startswith(WRITTEN):
-        return {}
     hint = "Correct it, move it away, or give --to another name."
+    if not path.is_file() or not (text := _text(path, MOST_RECORD, UsageError, hint)).startswith(WRITTEN):
+        return {}
     try:
         before = parse_yaml(text, str(path))
     except SpecError as error:
@@ -343,6 +345,14 @@ def _written(path: Path, extends: str) -> dict[str, Any]:
     }
 
 
+def _text(path: Path, limit: int, kind: type[BenchError], hint: str, errors: str = "replace") -> str:
+    """Read a file in the folder of a search, which may be a stranger's; through a link, as the user may have made it."""
+    try:
+        return read_file(Path(os.path.realpath(path)), limit).decode("utf-8", errors)
+    except (DamagedFileError, UnicodeDecodeError) as error:
+        raise kind(f"{path} is damaged ({error}).", hint) from error
+
+
 def check_target(path: Path, extends: str) -> None:
     """Refuse to replace a file that no search wrote, or whose rows can't be read.
 
@@ -351,8 +361,9 @@ def check_target(path: Path, extends: str) -> None:
     UsageError
         If there is such a file, or a folder.
     """
-    if path.exists() and not (path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith(WRITTEN)):
-        raise UsageError(f"{path} exists and was not written by bench tune.", "Give --to another name, or move it away.")
+    hint = "Give --to another name, or move it away."
+    if path.exists() and not (path.is_file() and _text(path, MOST_RECORD, UsageError, hint).startswith(WRITTEN)):
+        raise UsageError(f"{path} exists and was not written by bench tune.", hint)
     _written(path, extends)
 
 
@@ -366,11 +377,13 @@ def write_trials(path: Path, trained: Sequence[Trained]) -> None:
     """
     rows: list[dict[str, Any]] = []
     if path.is_file():
+        hint = "Move it away and give the same command again: what was trained is kept."
+        before = _text(path, MOST_RESULT, DataError, hint, errors="strict")
         try:
-            with path.open(encoding="utf-8", newline="") as before:
-                rows = [row for row in csv.DictReader(before) if row.get("row") not in {t.row for t in trained}]
-        except (UnicodeDecodeError, csv.Error) as error:
-            hint = "Move it away and give the same command again: what was trained is kept."
+            rows = [
+                row for row in csv.DictReader(io.StringIO(before, newline="")) if row.get("row") not in {t.row for t in trained}
+            ]
+        except csv.Error as error:
             raise DataError(f"{path} is damaged ({error}).", hint) from error
     for t in trained:
         seconds = None if t.seconds is None else round(t.seconds, 2)

@@ -216,6 +216,7 @@ class Model(bench.api.Model):
         if not self.is_id:
             return super().verify(folder, progress)
         try:
+            _check_text(folder / CHECKSUMS, MOST_TEXT)
             digests = dict(json.loads((folder / CHECKSUMS).read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{folder / CHECKSUMS} can't be read: {error}.", "Fetch the model again.") from error

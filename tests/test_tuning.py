@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import SpecError
+from bench.errors import DataError, SpecError, UsageError
 from bench.specs.load import load_spec
 from bench.specs.schema import Compute, Range, Space
-from bench.tuning import Trained, points, search_spec, summary, updates_paid, winners, write_trials, write_tuned
+from bench.tuning import Trained, check_target, points, search_spec, summary, updates_paid, winners, write_trials, write_tuned
 from tests.cli.in_process import bench
 
 TOY = Path(__file__).parent / "runner" / "plugins"
@@ -414,3 +414,14 @@ def test_what_can_not_be_searched_is_refused_in_words(folder, changes, message):
     write(folder, **changes)
     with pytest.raises(SpecError, match=message):
         search_spec(load_spec(folder / "valleys.yaml", (TOY, folder / "mine"), scale="cpu"))
+
+
+def test_a_folder_of_a_search_may_hold_files_of_any_size(tmp_path: Path) -> None:
+    """They take no disk where they are holes; the search read them whole."""
+    for name in ("tuned.yaml", "trials.csv"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(10 << 30)
+    with pytest.raises(UsageError, match=r"tuned\.yaml is damaged .*10,737,418,240 bytes"):
+        check_target(tmp_path / "tuned.yaml", "table2")
+    with pytest.raises(DataError, match=r"trials\.csv is damaged .*10,737,418,240 bytes"):
+        write_trials(tmp_path / "trials.csv", [Trained("lstm", 1, {})])

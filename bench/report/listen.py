@@ -134,8 +134,9 @@ def _clip(source: Source, damaged: bool, notes: Notes, title: str, extent: Exten
     else:
         played = (stored.excerpt_start, stored.excerpt_start + stored.excerpt_seconds)
         mp3 = source.mp3.relative_to(report.folder).as_posix()
-        audio = _data("audio/mpeg", source.excerpt.read_bytes())
-        if len(audio) > most:
+        sound = _content(source.excerpt, most)
+        audio = _data("audio/mpeg", sound) if sound else None
+        if audio is None or len(audio) > most:
             audio, reason = None, "left out, to keep this page small; it is in the run's folder"
     content = b"" if damaged else _content(source.midi, most - len(audio or ""))
     name = "the original" if source.original else source.system
@@ -178,7 +179,7 @@ def _size(clip: Clip) -> int:
 
 
 def _content(path: Path, most: int) -> bytes:
-    """Read a MIDI file for the page; nothing of one that is too large to be one, or for what the page may still hold."""
+    """Read a file for the page; nothing of one that is larger than any is, or than what the page may still hold."""
     try:
         return read_file(path, min(MOST_BYTES, max(0, most) * 3 // 4))  # four characters of base64 are three bytes
     except DamagedFileError:

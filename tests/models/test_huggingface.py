@@ -703,3 +703,10 @@ def test_code_in_a_models_folder_is_never_run(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError, match="holds no causal language model"):
         ready(folder).generate([walk(0, 8)], 4, 0)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_list_of_checksums_may_have_any_size(tmp_path: Path) -> None:
+    with (tmp_path / "sha256.json").open("wb") as file:
+        file.truncate(10 << 30)
+    with pytest.raises(DataError, match="has 10,737,418,240 bytes, and may have"):
+        Model(model="org/name", revision=COMMIT).verify(tmp_path, lambda done, total, what: None)
