@@ -23,7 +23,7 @@ from bench.storage.files import FORMAT, DamagedError, NoLocksError, hold, timest
 from bench.storage.outcome import Done
 from bench.storage.records import Call, RunRecord
 from bench.storage.run_folder import LOG, RunFolder, is_long_log
-from bench.storage.samples import Target
+from bench.storage.samples import MIDI_PIECES, Target
 from bench.storage.stored import first_problem
 from bench.system.disk import MOST_RECORD, copy_file, exists, is_folder
 from bench.system.paths import check_run_name
@@ -31,9 +31,8 @@ from bench.system.paths import check_run_name
 #: What of a spec may differ between the runs: the rows, the seeds, and what is said about it.
 _ROWS = ("models", "references", "seeds", "title", "description", "tuned", "search", "extends", "suits", "name")
 
-#: What of a trial's folder says how it went, and what belongs to its result, for which the outcome vouches.
+#: What of a trial's folder says how it went; beside that its results are copied, for which the outcome vouches.
 _RECORDS = ("outcome.json", "trial.json", LOG)
-_RESULTS = (*_RECORDS, "samples.npz", "scores.json", "stages", "midi")
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,11 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
     }
     with _draft(into) as draft:
         copy_file(folders[0].targets, draft.targets)
-        _copy(folders[0].path, draft.path, ["midi"])
+        _copy(folders[0].path, draft.path, [f"midi/target-{piece:03}.mid" for piece in range(MIDI_PIECES)])
         for key in planned.keys() & sources.keys():
-            _copy(sources[key].trial_dir(key), draft.trial_dir(key), _RESULTS if key in done else _RECORDS)
+            outcome = sources[key].outcome(key)
+            results = ["samples.npz", "scores.json", *outcome.digests] if key in done and isinstance(outcome, Done) else []
+            _copy(sources[key].trial_dir(key), draft.trial_dir(key), [*_RECORDS, *results])
         write_json(draft.run_file, {"format": FORMAT, **merged})
         draft.read()
     labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}
@@ -285,9 +286,7 @@ def _draft(into: Path) -> Iterator[RunFolder]:
 
 
 def _copy(source: Path, to: Path, names: Iterable[str]) -> None:
-    """Copy files, and those in folders, of these names as far as they are there; a checkpoint stays where it is."""
+    """Copy files of these names as far as they are there: what else lies beside them, such as a checkpoint, stays where it is."""
     for name in names:
-        part = source / name
-        for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
-            if file.is_file() and not is_long_log(file):
-                copy_file(file, to / file.relative_to(source))
+        if (source / name).is_file() and not is_long_log(source / name):
+            copy_file(source / name, to / name)

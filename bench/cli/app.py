@@ -19,7 +19,7 @@ import typer
 from bench.cli import audit, compare, data, export, external, gate, history, listen, listening, model, new, run, show, tune
 from bench.cli.output import as_bench_error, make_console, prepare_output, show_error
 from bench.errors import BenchError, StoppedError, import_refused, is_of_a_library, of_ctrl_c
-from bench.system.memory import memory_shared, own_process
+from bench.system.memory import memory_shared, own_process, use_linear_algebra
 
 #: Exit codes that no command leaves: of a bug (EX_SOFTWARE of sysexits.h), after Ctrl-C, and of a reader that went away, the last
 #: two as a shell reports the signals.
@@ -27,7 +27,8 @@ INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
 
 #: Commands of what may be a stranger's: they take no more memory than others can spare. They start no trial, which may need all.
 READING = frozenset(
-    ("score", "report", "merge", "verify", "listen", "listen-test", "baseline", "check", "compare", "add", "show", "export")
+    ["score", "report", "merge", "verify", "listen", "listen-test", "baseline", "check", "compare", "export"]
+    + [f"history {name}" for name in ("add", "show")]
 )
 
 #: Variables that NumPy converts to whole numbers as it is imported, in commands that need neither; another value is ignored.
@@ -88,13 +89,17 @@ def _main(
 
 
 def _add(name: str, command: Callable[..., None], *examples: str, to: typer.Typer = app) -> None:
-    what = f"bench history {name}" if to is history_app else f"bench {name}"
-    to.command(name, epilog=_examples(examples))(_sharing(command, what) if name in READING else command)
+    what = f"history {name}" if to is history_app else name if to is app else ""
+    to.command(name, epilog=_examples(examples))(_sharing(command, f"bench {what}") if what in READING else command)
 
 
 def _sharing(command: Callable[..., None], what: str) -> Callable[..., None]:
     @functools.wraps(command)
     def share(*given: Any, **options: Any) -> None:
+        if options.get("watch"):  # for hours: what is available now says nothing of then
+            command(*given, **options)
+            return
+        use_linear_algebra()
         with memory_shared(what):
             command(*given, **options)
 
@@ -169,13 +174,13 @@ def main(interrupted: Collection[int] = ()) -> None:
     :class:`EOFError`; a script could not tell these from a regression, so they get codes of their own.
     """
     prepare_output()
-    own_process()
     os.environ["MPLBACKEND"] = "agg"  # figures are files; a notebook's own lets matplotlib fail where it isn't installed
     for name in _WHOLE:
         if not re.fullmatch("[0-9]{1,12}", os.environ.get(name, "0")):
             del os.environ[name]
     try:
-        _run(interrupted)
+        with own_process():
+            _run(interrupted)
     finally:
         _settle_output()
 

@@ -430,7 +430,7 @@ def check_all_predicted(part: NDArray[np.float64], which: str, piece: Piece, giv
     ------
     TrialError
     """
-    if len(given) <= MANY or len(part) != len(given) or np.ptp(given) <= EXACT:
+    if len(given) <= MANY or len(part) != len(given) or np.ptp(given) <= 2 * FOLLOWING:
         return
     if np.abs(part - given).max() <= FOLLOWING:
         raise TrialError(

@@ -154,7 +154,7 @@ def _facts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         elif name == "parameters":
             facts[name] = _mean([part.get(name) for part in parts])
         elif name == "peak_gpu_bytes":
-            facts[name] = max(value for _, value in values if value is not None)
+            facts[name] = max((value for _, value in values if value is not None), default=None)
         else:
             for fold, value in values:
                 by_fold[fold][name] = value

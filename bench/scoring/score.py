@@ -92,7 +92,8 @@ def read_plans(run: RunFolder) -> StoredPlans:
     constrained = [(trial, keys) for trial, keys in planned_trials(run.read()) if trial.harmony]
     outcomes: list[tuple[Trial, Done | Failed | None]] = []
     for trial, keys in constrained:
-        with contextlib.suppress(DataError, MemoryError, *UNFORESEEN):  # reported where the trial is scored
+        memory = () if is_own_process() else (MemoryError,)
+        with contextlib.suppress(DataError, *memory, *UNFORESEEN):  # reported where the trial is scored
             outcomes.append((trial, _outcome(run, keys)))
     return StoredPlans(outcomes)
 

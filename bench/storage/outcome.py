@@ -33,7 +33,8 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 #: Number of a fold.
 FoldNumber = Annotated[int, Field(ge=1, le=10**15)]
 
-#: Paths of a trial's results in its folder.
+#: Paths of a trial's results in its folder, and how many there may be.
+MOST_RESULTS = 1024
 RESULT = re.compile(r"samples\.npz|(stages|midi)/[\w-][\w.-]*")
 
 #: One evaluation: ``epoch`` (its number, from 1), ``seconds``, ``notes``, ``loss`` and whatever else the model logged.
@@ -423,6 +424,8 @@ class Done(_Outcome):
     @field_validator("digests")
     @classmethod
     def _inside_the_folder(cls, digests: Mapping[str, str]) -> Mapping[str, str]:
+        if len(digests) > MOST_RESULTS:
+            raise ValueError(f"it has {len(digests):,} files, and may have {MOST_RESULTS}")
         for name in digests:
             if not RESULT.fullmatch(name):
                 raise ValueError(f"{name!r} is no file of a trial")

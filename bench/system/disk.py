@@ -44,6 +44,9 @@ MOST_CHECKPOINT = 16 << 30
 #: Bytes of a file that one byte on its disk may stand for. File systems that compress reach 250; a file with holes, no limit.
 MOST_SPARSE = 1000
 
+#: Bytes of holes that a copied result may have: they become bytes.
+MOST_HOLES = 1 << 20
+
 #: Seconds after which a reading that the disk refused is tried again.
 AGAIN = 1.0
 
@@ -81,8 +84,14 @@ def _parts(content: bytes | Iterable[bytes]) -> Iterable[bytes]:
 
 
 def copy_file(source: Path, to: Path) -> None:
-    """Copy a result of at most :data:`MOST_RESULT` bytes as :func:`write_file` writes it."""
-    write_file(to, read_file(source, MOST_RESULT))
+    """Copy a result of at most :data:`MOST_RESULT` bytes as :func:`write_file` writes it, which makes bytes of holes.
+
+    Raises
+    ------
+    DamagedFileError
+        If it can't be read (:func:`read_file`), or is nearly all holes, as no result is.
+    """
+    write_file(to, _read(source, MOST_RESULT, lambda file, size: file.read(size), MOST_HOLES))
 
 
 @contextlib.contextmanager
@@ -181,8 +190,8 @@ def read_file(path: Path, limit: int) -> bytes:
     return _read(path, limit, lambda file, size: file.read(size))
 
 
-def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T]) -> T:
-    """Return what `use` makes of an open file and its size.
+def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T], sparse: int = MOST_RECORD) -> T:
+    """Return what `use` makes of an open file and its size; one of more than `sparse` bytes may not be nearly all holes.
 
     A bad sector stays bad, but a network or a cable may recover, and what is taken for lost is computed again: so a refused
     reading is tried once more.
@@ -192,7 +201,7 @@ def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T]) -> T:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise DamagedFileError(f"{path} has {size:,} bytes, and may have {limit:,} at most")
-            if size > MOST_RECORD and size > MOST_SPARSE * data_bytes(file.fileno(), size // MOST_SPARSE + 1):
+            if size > sparse and size > MOST_SPARSE * data_bytes(file.fileno(), size // MOST_SPARSE + 1):
                 raise DamagedFileError(f"{path} has {size:,} bytes, nearly all of them holes")
             try:
                 return use(file, size)

@@ -50,10 +50,29 @@ def memory_limited(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
-def own_process() -> None:
+def use_linear_algebra() -> None:
+    """Let the copies of OpenBLAS that NumPy and SciPy have take their memory now.
+
+    Refused it later, they ask for ever, or end the process with 1, which means worse.
+    """
+    import numpy as np
+    from scipy import linalg
+
+    for solve in (np.linalg.solve, linalg.solve):
+        solve(np.eye(2), np.ones(2))
+    np.ones((256, 256)) @ np.ones((256, 256))
+    linalg.blas.dgemm(1.0, np.ones((256, 256)), np.ones((256, 256)))
+
+
+@contextlib.contextmanager
+def own_process() -> Iterator[None]:
     """Say that this process is the command line's: a limit on all its memory takes nothing from anybody else's code."""
     global _owned
     _owned = True
+    try:
+        yield
+    finally:
+        _owned = False
 
 
 def is_own_process() -> bool:

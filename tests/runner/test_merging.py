@@ -199,12 +199,29 @@ def test_a_merge_that_fails_leaves_nothing(made: dict[str, Path], tmp_path: Path
     merged = merge_runs([made["first"], made["second"]], into / "both")
     assert [path.name for path in into.iterdir()] == ["both"]
     key = RunFolder(made["second"]).read().trials[0].key
-    with (made["second"] / "trials" / key / "midi" / "large.mid").open("wb") as large:
-        large.truncate(MOST_RESULT + 1)
-    with pytest.raises(DamagedFileError):
-        merge_runs([made["first"], made["second"]], into / "again")
-    (made["second"] / "trials" / key / "midi" / "large.mid").unlink()
+    scores = made["second"] / "trials" / key / "scores.json"
+    for size in (MOST_RESULT + 1, 2 << 20):  # nearly all holes, which a copy would make bytes of
+        with scores.open("wb") as large:
+            large.truncate(size)
+        with pytest.raises(DamagedFileError):
+            merge_runs([made["first"], made["second"]], into / "again")
+    scores.unlink()
     assert [path.name for path in into.iterdir()] == [merged.folder.name]
+
+
+def test_only_what_an_outcome_vouches_for_is_merged(made: dict[str, Path], tmp_path: Path) -> None:
+    """30 sparse files of 540 kB on the disk became 1.9 GB of zeros."""
+    (tmp_path / "runs").mkdir()
+    key = RunFolder(made["second"]).read().trials[0].key
+    strays = [made["second"] / place for place in ("midi/x.mid", f"trials/{key}/midi/x.mid", f"trials/{key}/stages/x.npz")]
+    for stray in strays:
+        stray.parent.mkdir(exist_ok=True)
+        with stray.open("wb") as file:
+            file.truncate(64 << 20)
+    merged = merge_runs([made["second"], made["first"]], tmp_path / "runs" / "both")
+    assert not [path for path in merged.folder.rglob("*") if path.name in ("x.mid", "x.npz")]
+    assert (merged.folder / "trials" / key / "samples.npz").is_file()
+    assert not [finding for finding in verify_run(merged.folder) if finding.fault and "corpus" not in finding.part]
 
 
 def test_of_two_merges_to_one_name_one_goes_on(made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

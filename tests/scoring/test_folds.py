@@ -236,6 +236,7 @@ def test_a_chord_plan_of_many_pieces_is_written_once() -> None:
 def test_a_fold_lists_its_own_facts_alone() -> None:
     facts = folds._facts([{"of": 1, f"of {fold}": fold, "precision": "float32"} for fold in range(300)])
     assert facts == {"of": 1, "precision": "float32", "by_fold": [{f"of {fold}": fold} for fold in range(300)]}
+    assert folds._facts([{"peak_gpu_bytes": None}, {}]) == {"peak_gpu_bytes": None}
     assert folds._facts([{"a": 1}, {}]) == {"by_fold": [{"a": 1}, {}]}
 
 

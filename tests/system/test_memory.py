@@ -54,7 +54,8 @@ memory.available_bytes = lambda: 400 << 20
 from bench.errors import MachineError
 with memory.memory_shared("in another program"):
     bytearray(350 << 20)
-memory.own_process()
+own = memory.own_process()
+own.__enter__()
 with memory.memory_shared("with what libraries need in any case"):
     bytearray(350 << 20)
 memory.LEAST = 0

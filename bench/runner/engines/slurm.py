@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import model_validator
@@ -55,6 +56,10 @@ UNOPENED = 53
 
 #: Seconds that a command of Slurm may take: its controller may be restarting.
 PATIENCE = 120.0
+
+#: Seconds after which a question that wasn't answered is asked again, and what Slurm and we say then.
+PAUSES = (2.0, 5.0, 15.0, 30.0)
+BUSY = re.compile(r"timed out|Unable to contact|Zero Bytes|Connection (refused|reset)|temporarily|try again", re.IGNORECASE)
 
 #: The keys are in it, as Slurm keeps the script as it was when it was submitted.
 SCRIPT = """#!/bin/sh
@@ -257,7 +262,21 @@ def _most_elements() -> int:
 
 
 def _ask(*command: str) -> str:
-    """Run a command of Slurm and return what it prints."""
+    """Run a command of Slurm and return what it prints.
+
+    A question is asked again where the controller is too busy to answer: the trials go on in the queue meanwhile.
+    """
+    for pause in PAUSES if command[0] in ("squeue", "scontrol") else ():
+        try:
+            return _ask_once(*command)
+        except MachineError as error:
+            if not BUSY.search(error.message):
+                raise
+        time.sleep(pause)
+    return _ask_once(*command)
+
+
+def _ask_once(*command: str) -> str:
     # What would hide trials from it, or print them otherwise.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
     try:
