@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 from bench.api.dataset import Progress, Verified
 from bench.errors import DataError
 from bench.system.connections import RefusedError, Watch, watched_session
+from bench.system.disk import MOST_RECORD, MOST_SPARSE, data_bytes
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -124,11 +125,14 @@ def file_sha256(path: Path, most: int = MOST) -> str:
     Raises
     ------
     DataError
-        If it has more than `most` bytes: a sparse file of terabytes takes no disk, and would take hours.
+        If it has more than `most` bytes, or is nearly all holes: a sparse file takes no disk, and would take hours.
     """
+    remove = "Remove what is no file of weights."
     if (size := path.stat().st_size) > most:
-        raise DataError(f"{path} has {size:,} bytes, and may have {most:,} at most.", "Remove what is no file of weights.")
+        raise DataError(f"{path} has {size:,} bytes, and may have {most:,} at most.", remove)
     with path.open("rb") as file:
+        if size > MOST_RECORD and size > MOST_SPARSE * data_bytes(file.fileno(), size // MOST_SPARSE + 1):
+            raise DataError(f"{path} has {size:,} bytes, nearly all of them holes.", remove)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

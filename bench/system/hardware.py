@@ -112,10 +112,17 @@ def memory_bytes() -> int:
 
 def available_bytes() -> int:
     """Compute the main memory that this process may use and others don't, as far as the system tells."""
+    free = [memory_bytes()]
     with contextlib.suppress(OSError):
         if found := re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE):
-            return min(memory_bytes(), 1024 * int(found[1]))
-    return memory_bytes()
+            free.append(1024 * int(found[1]))
+    for folder in _cgroups("memory"):
+        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
+        if limit is not None and used is not None:
+            with contextlib.suppress(OSError):  # what it keeps of files is given up where memory is needed
+                kept = re.search(r"^inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+                free.append(max(0, limit - used + (int(kept[1]) if kept else 0)))
+    return min(free)
 
 
 #: Memory to reserve for a trial at scale cpu, bytes; the largest was measured at 1.0 GiB.

@@ -177,6 +177,13 @@ def test_the_line_that_makes_a_table_unreadable_is_named(local: Path, quiet: Qui
     assert refused.value.hint == "Correct the table if it is your own; otherwise move it away and run `bench data fetch maestro`."
 
 
+def test_a_table_of_millions_of_rows_is_none(local: Path, quiet: Quiet) -> None:
+    with (local / "maestro-v3.0.0.csv").open("a") as table:
+        table.write("a\n" * 200_000)
+    with pytest.raises(DataError, match="it has more than 100,000 rows"):
+        Maestro().load(local, quiet)
+
+
 def test_the_line_of_text_in_another_encoding_is_named(local: Path, quiet: Quiet) -> None:
     table = local / "maestro-v3.0.0.csv"
     table.write_bytes(table.read_text().encode("latin-1"))

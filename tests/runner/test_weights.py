@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 import time
 import tracemalloc
@@ -228,6 +229,9 @@ def test_a_sparse_file_among_weights_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "strange.bin").open("wb") as file:
         file.truncate(MOST + 1)
     with pytest.raises(DataError, match=r"strange\.bin has 68,719,476,737 bytes"):
+        content_digest(tmp_path)
+    os.truncate(tmp_path / "strange.bin", 20 << 30)
+    with pytest.raises(DataError, match=r"strange\.bin has 21,474,836,480 bytes, nearly all of them holes"):
         content_digest(tmp_path)
 
 

@@ -69,6 +69,22 @@ def test_a_framework_that_imports_it_is_seen_all_the_same(tmp_path: Path, monkey
     assert (report["error"], report["version"]) == (None, importlib.metadata.version("tensorflow-cpu"))
 
 
+def test_threads_that_load_it_at_once_leave_the_settings_as_they_were(tmp_path: Path) -> None:
+    code = """
+import os, threading
+from bench.system.drawing import load_matplotlib
+threads = [threading.Thread(target=load_matplotlib) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("MATPLOTLIBRC" in os.environ)
+"""
+    environment = {name: value for name, value in PATHS.items() if name != "MATPLOTLIBRC"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 def test_the_current_folder_stays_that_of_the_users_own_threads(tmp_path: Path) -> None:
     """A second `bench.run()` of another thread made its run in Python's library."""
     refused = "import os; os.chdir = os.fchdir = lambda _: (_ for _ in ()).throw(AssertionError('the folder is changed'))"
