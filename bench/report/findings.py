@@ -75,7 +75,7 @@ def of_one_training(report: Report) -> str:
 
 def other_samples(report: Report) -> list[str]:
     """Rows with another number of samples a piece than the protocol's, as of another system's files, each with its number."""
-    asked = report.spec["protocol"]["samples"]
+    asked = report.spec["protocol"].get("samples", 1)
     numbers = {row.system: row.trials[0].trial.protocol.samples for row in report.table.rows}
     other = [f"{system} {number}" for system, number in numbers.items() if number != asked]
     return [listed(other)] if other else []

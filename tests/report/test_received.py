@@ -134,6 +134,8 @@ def _nested(depth: int) -> list[Any]:
 
 def test_a_protocol_may_leave_out_what_it_does_not_limit(tmp_path: Path) -> None:
     stored = Stored(tmp_path / "run")
-    del stored.spec["protocol"]["seconds"]
+    for name in ("seconds", "samples"):
+        del stored.spec["protocol"][name]
+    stored.dataset["notes"] = {}
     stored.add("lstm", 0, moved(8))
     write_reports(stored.close())
