@@ -57,9 +57,9 @@ UNOPENED = 53
 #: Seconds that a command of Slurm may take: its controller may be restarting.
 PATIENCE = 120.0
 
-#: Seconds after which a question that wasn't answered is asked again, and what Slurm and we say then.
+#: Seconds after which a question is asked again that a busy controller didn't answer, and how Slurm says so.
 PAUSES = (2.0, 5.0, 15.0, 30.0)
-BUSY = re.compile(r"timed out|Unable to contact|Zero Bytes|Connection (refused|reset)|temporarily|try again", re.IGNORECASE)
+BUSY = re.compile(r"failed: .*(timed out|Zero Bytes|temporarily|try again)", re.IGNORECASE)
 
 #: The keys are in it, as Slurm keeps the script as it was when it was submitted.
 SCRIPT = """#!/bin/sh
