@@ -245,7 +245,7 @@ def test_70_is_an_error_that_a_function_in_c_lost(folder: Path) -> None:
     code = f"import bench.verification\n{lost}\nbench.verification.verify_run = lost\nfrom bench.cli.app import main\nmain()"
     made = bench(folder, *RUN)
     assert made.returncode == 0, made.stderr
-    (run,) = folder.glob("**/runs/*")
+    (run,) = folder.glob("**/runs/toy-cpu")
     done = subprocess.run(
         [sys.executable, "-c", code, "verify", str(run)], cwd=folder, capture_output=True, text=True, timeout=60
     )

@@ -161,6 +161,7 @@ RUN: dict[str, Any] = {
     "call": {"spec": "smoke", "data": ["x"], "seeds": [0]},
     "dataset": {
         "title": "Four", "license": "none", "pieces": {"train": 1, "validation": 1, "test": 1},
+        "notes": {"train": 4, "validation": 4, "test": 4},
         "skipped": [{"source": "a", "reason": "b"}],
         "entropy": {"total": 4.0, "pitch": 1.0},
         "folds": {"asked": 2, "too_short": 0, "folds": [{"number": 1, "test": [0], "validation": [1]}]},
