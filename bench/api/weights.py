@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 from bench.api.dataset import Progress, Verified
 from bench.errors import DataError
 from bench.system.connections import RefusedError, Watch, watched_session
-from bench.system.disk import MOST_RECORD, MOST_SPARSE, data_bytes
+from bench.system.disk import is_sparse
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -131,7 +131,7 @@ def file_sha256(path: Path, most: int = MOST) -> str:
     if (size := path.stat().st_size) > most:
         raise DataError(f"{path} has {size:,} bytes, and may have {most:,} at most.", remove)
     with path.open("rb") as file:
-        if size > MOST_RECORD and size > MOST_SPARSE * data_bytes(file.fileno(), size // MOST_SPARSE + 1):
+        if is_sparse(file.fileno(), size):
             raise DataError(f"{path} has {size:,} bytes, nearly all of them holes.", remove)
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -201,7 +201,7 @@ def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T], sparse: int
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise DamagedFileError(f"{path} has {size:,} bytes, and may have {limit:,} at most")
-            if size > sparse and size > MOST_SPARSE * data_bytes(file.fileno(), size // MOST_SPARSE + 1):
+            if is_sparse(file.fileno(), size, sparse):
                 raise DamagedFileError(f"{path} has {size:,} bytes, nearly all of them holes")
             try:
                 return use(file, size)
@@ -212,6 +212,11 @@ def _read(path: Path, limit: int, use: Callable[[BinaryIO, int], T], sparse: int
                     raise DamagedFileError(f"{path} can't be read back from its disk") from error
         time.sleep(pause)
     raise AssertionError  # the last round returns or raises
+
+
+def is_sparse(descriptor: int, size: int, above: int = MOST_RECORD) -> bool:
+    """Whether an open file of more than `above` bytes is nearly all holes."""
+    return size > above and size > MOST_SPARSE * data_bytes(descriptor, size // MOST_SPARSE + 1)
 
 
 def data_bytes(descriptor: int, enough: int) -> int:
