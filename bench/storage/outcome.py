@@ -425,7 +425,7 @@ class Done(_Outcome):
     @classmethod
     def _inside_the_folder(cls, digests: Mapping[str, str]) -> Mapping[str, str]:
         if len(digests) > MOST_RESULTS:
-            raise ValueError(f"it has {len(digests):,} files, and may have {MOST_RESULTS}")
+            raise ValueError(f"it has {len(digests):,} files, and may have {MOST_RESULTS:,}")
         for name in digests:
             if not RESULT.fullmatch(name):
                 raise ValueError(f"{name!r} is no file of a trial")

@@ -31,7 +31,7 @@ from bench.storage import samples as stored_samples
 from bench.storage.arrays import MOST_PIECES, write_arrays
 from bench.storage.corpus import load_corpus
 from bench.storage.files import FORMAT, DamagedError, json_bytes, read_json, write_json
-from bench.storage.outcome import OUTCOME, Done, Failed, Training
+from bench.storage.outcome import MOST_RESULTS, OUTCOME, Done, Failed, Training
 from bench.storage.records import MOST_TRIALS
 from bench.storage.run_folder import RunFolder
 from bench.storage.samples import (
@@ -145,6 +145,14 @@ def test_a_key_occurs_once(run: RunFolder) -> None:
     write_json(run.run_file, RUN | {"trials": [{"key": str(number), "trial": trial} for number in range(MOST_TRIALS + 1)]})
     with pytest.raises(DataError, match="trials: tuple should have at most 65536 items"):
         run.read()
+
+
+def test_a_trial_has_so_many_files_at_most() -> None:
+    """Each is read and compared; a trial writes 68 at most: its samples, those of 64 stages, and 3 MIDI files."""
+    names = [f"stages/{number}.npz" for number in range(MOST_RESULTS + 1)]
+    assert len(Done.model_validate(DONE | {"digests": dict.fromkeys(names[1:], "0" * 64)}).digests) == MOST_RESULTS
+    with pytest.raises(ValidationError, match="it has 1,025 files, and may have 1,024"):
+        Done.model_validate(DONE | {"digests": dict.fromkeys(names, "0" * 64)})
 
 
 def test_nesting_is_bounded(run: RunFolder) -> None:
