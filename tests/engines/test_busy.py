@@ -1,41 +1,95 @@
-"""A controller of Slurm that is too busy to answer, by a command in the place of Slurm's."""
+"""A controller of Slurm that is too busy to answer, by commands in the place of Slurm's."""
 
 from __future__ import annotations
 
-import os
+import signal
 from pathlib import Path
 
 import pytest
 
+import bench
 from bench.errors import MachineError
 from bench.runner.engines import slurm
+from bench.runner.engines.remote import UNANSWERED, UnansweredError
+from tests.engines.clusters import Cluster, wait_for
+from tests.engines.conftest import PLUGINS, Bench
 
-SAYS = """#!/bin/sh
-echo x >> "$0.asked"
-[ $(wc -l < "$0.asked") -lt {times} ] && {{ echo "slurm_load_jobs error: {error}" >&2; exit 1; }}
-echo "7_0|RUNNING|None"
-"""
+#: Of each command what it does beside writing down that it was called; ``{starts}`` is what sbatch does with its script.
+TOOLS = {
+    "sbatch": "for script; do :; done; {starts}; echo 17",
+    "squeue": '[ $(grep -c squeue {log}) -gt {busy} ] || {{ echo "squeue: retrying" >&2; echo "{error}" >&2; exit 1; }}\n'
+    "rm -f {hold}; for i in 0 1 2 3 4 5; do echo 17_$i'|RUNNING|None'; done",
+    "scancel": "",
+    "scontrol": "echo MaxArraySize = 1000",
+}
+TIMED_OUT = "slurm_load_jobs error: Socket timed out on send/recv operation"
+STARTS = "for i in 0 1 2 3 4 5; do SLURM_ARRAY_TASK_ID=$i sh $script >/dev/null 2>&1 & done"
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
+    return Bench(tmp_path, Cluster("slurm", {}))
+
+
+def install(toy: Bench, busy: int, starts: str = ":", error: str = TIMED_OUT) -> None:
+    """Put the commands in the path; squeue doesn't answer `busy` times, and then lets the trials go on."""
+    (toy.folder / "tools").mkdir()
+    for name, does in TOOLS.items():
+        log, hold = toy.folder / "calls", toy.folder / "hold"
+        text = f"#!/bin/sh\necho {name} $* >> {log}\n{does.format(log=log, busy=busy, hold=hold, starts=starts, error=error)}\n"
+        (toy.folder / "tools" / name).write_text(text)
+        (toy.folder / "tools" / name).chmod(0o755)
+
+
+def calls(toy: Bench, name: str) -> list[str]:
+    file = toy.folder / "calls"
+    return [line for line in file.read_text().splitlines() if line.startswith(name)] if file.exists() else []
+
+
+def run(toy: Bench) -> None:
+    bench.run(toy.spec, scale="cpu", sound=False, reports=False, plugins=[PLUGINS], out=toy.out, engine="slurm")
+
+
+def test_a_busy_controller_is_asked_again(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command ended at the first question that wasn't answered, while its trials went on in the queue."""
+    monkeypatch.setattr(slurm.Arrays, "every", 0.1)
+    install(toy, busy=UNANSWERED - 1, starts=STARTS)
+    toy.hold()
+    run(toy)
+    assert {outcome["status"] for outcome in toy.outcomes().values()} == {"done"}
+    assert len(toy.outcomes()) == 6
+    assert len(calls(toy, "squeue")) >= UNANSWERED
+    assert not calls(toy, "scancel")
 
 
 @pytest.mark.parametrize(
-    ("error", "times", "asked"),
+    ("error", "kind", "asked"),
     [
-        ("Socket timed out on send/recv operation", 3, 3),
-        ("Socket timed out on send/recv operation", 99, 5),
-        ("Unable to contact slurm controller (connect failure)", 3, 1),
+        (TIMED_OUT, UnansweredError, UNANSWERED),
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", MachineError, 1),
     ],
 )
-def test_a_busy_controller_is_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, times: int, asked: int
+def test_one_that_stays_busy_or_is_down_ends_the_command(
+    toy: Bench, monkeypatch: pytest.MonkeyPatch, error: str, kind: type[MachineError], asked: int
 ) -> None:
-    """The command ended at the first question that wasn't answered, while its trials went on in the queue."""
-    (tool := tmp_path / "squeue").write_text(SAYS.format(times=times, error=error))
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "PAUSES", (0.0,) * len(slurm.PAUSES))
-    if asked == times:
-        assert slurm._ask("squeue") == "7_0|RUNNING|None\n"
-    else:
-        with pytest.raises(MachineError, match="squeue failed: slurm_load_jobs error"):
-            slurm._ask("squeue")
-    assert len((tmp_path / "squeue.asked").read_text().split()) == asked
+    monkeypatch.setattr(slurm.Arrays, "every", 0.1)
+    install(toy, busy=99, error=error)
+    with pytest.raises(MachineError, match=r"squeue failed: squeue: retrying\nslurm_load_jobs error") as caught:
+        run(toy)
+    assert caught.type is kind
+    assert caught.value.hint == "The same command resumes."
+    assert len(calls(toy, "squeue")) == asked
+    assert not calls(toy, "scancel")
+
+
+def test_ctrl_c_cancels_while_the_controller_is_busy(toy: Bench) -> None:
+    """It was seen after all that was asked again, and then nothing was cancelled."""
+    install(toy, busy=99)
+    process = toy.start()
+    wait_for(lambda: calls(toy, "squeue"))
+    process.send_signal(signal.SIGINT)
+    code, said = toy.end(process)
+    assert code == 130, said
+    assert calls(toy, "scancel") == ["scancel 17"]
+    assert len(calls(toy, "squeue")) == 1

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from bench.errors import BenchError, DataError, StoppedError
+from bench.errors import BenchError, DataError, MachineError, StoppedError
 from bench.formatting import listed, plural
 from bench.runner.engines import engine
 from bench.runner.engines.engine import Job, Work
@@ -48,11 +48,18 @@ UNSTARTED = (126, 127)
 #: Times that a trial is submitted before it counts as failed: its machine may be lost.
 ATTEMPTS = 3
 
+#: Times in a row that a cluster may leave the question for the states unanswered. The trials go on meanwhile.
+UNANSWERED = 5
+
 
 class SubmittedError(BenchError):
     """Trials were submitted, and nobody waits for them: no failure."""
 
     exit_code = 0
+
+
+class UnansweredError(MachineError):
+    """A cluster is too busy to answer; it may answer later."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,13 @@ class Cluster(abc.ABC):
 
     @abc.abstractmethod
     def states(self) -> Mapping[str, State]:
-        """Look up the state of every process that was submitted or adopted, by key; one that is missing has ended."""
+        """Look up the state of every process that was submitted or adopted, by key; one that is missing has ended.
+
+        Raises
+        ------
+        UnansweredError
+            If it is worth asking again.
+        """
 
     @abc.abstractmethod
     def cancel(self) -> None:
@@ -158,11 +171,24 @@ class _Head:
         #: When each reason to wait was told, and which of them no trial has had since.
         self._told: dict[str, float] = {}
         self._lapsed: set[str] = set()
+        #: What the cluster said last, when it was asked, and how often it hasn't answered since.
+        self._states: Mapping[str, State] = {}
+        self._asked, self._unanswered = -math.inf, 0
         self._supervisor = Supervisor(work.folder, work.on_event)
 
     def run(self) -> None:
-        """Run until every trial ended."""
+        """Run until every trial ended, or until a signal comes: then what was submitted is cancelled, whatever failed besides."""
         signals = self._work.signals
+        try:
+            self._watch(signals)
+        except BenchError:
+            if not signals.received:
+                raise
+        if signals.received:
+            self._cluster.cancel()
+            raise StoppedError(signals.received[0])
+
+    def _watch(self, signals: Signals) -> None:
         adopted = self._cluster.adopt(list(self._left))
         self._submit([key for key in self._left if key not in adopted])
         for key in adopted:
@@ -172,21 +198,31 @@ class _Head:
                 f"{len(self._left)} trials are submitted; this command waits for none of them.",
                 "The same command without `detach` waits, and writes the report.",
             )
-        states, asked = dict[str, State](), -math.inf
         while self._left and not signals.received:
-            if ask := time.monotonic() - asked >= self._cluster.every:
-                states, asked = dict(self._cluster.states()), time.monotonic()
-                self._tell_why_they_wait(states)
+            if answered := self._ask():
+                self._tell_why_they_wait(self._states)
             for key in list(self._left):
-                state = states.get(key, State("ended"))
-                if state.kind != "waiting" and not self._read(key) and ask and key not in self._again:
+                state = self._states.get(key, State("ended"))
+                if state.kind != "waiting" and not self._read(key) and answered and key not in self._again:
                     self._judge(key, state)
             self._submit_again()
             if self._left:
                 _sleep(LOOK, signals)
-        if signals.received:
-            self._cluster.cancel()
-            raise StoppedError(signals.received[0])
+
+    def _ask(self) -> bool:
+        """Ask the cluster for the states if it is time, later and later while it is too busy; return whether it answered."""
+        if time.monotonic() - self._asked < self._cluster.every * (1 + self._unanswered):
+            return False
+        try:
+            self._states, self._unanswered = self._cluster.states(), 0
+            return True
+        except UnansweredError:
+            self._unanswered += 1
+            if self._unanswered == UNANSWERED:
+                raise
+            return False
+        finally:
+            self._asked = time.monotonic()
 
     def _file(self, key: str) -> Path:
         return unit_files(self._work.folder.path, key)[1]

@@ -12,14 +12,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import model_validator
 
 from bench.errors import DataError, MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
-from bench.runner.engines.remote import Cluster, RemoteEngine, State
+from bench.runner.engines.remote import Cluster, RemoteEngine, State, UnansweredError
 from bench.runner.unit import UNSEEN, command, make_units
 from bench.storage.files import FORMAT, read_json, tail, write_json
 
@@ -57,9 +56,8 @@ UNOPENED = 53
 #: Seconds that a command of Slurm may take: its controller may be restarting.
 PATIENCE = 120.0
 
-#: Seconds after which a question is asked again that a busy controller didn't answer, and how Slurm says so.
-PAUSES = (2.0, 5.0, 15.0, 30.0)
-BUSY = re.compile(r"failed: .*(timed out|Zero Bytes|temporarily|try again)", re.IGNORECASE)
+#: How Slurm says that its controller is too busy to answer; one that is down is another matter.
+BUSY = re.compile("timed out|Zero Bytes|temporarily|try again", re.IGNORECASE)
 
 #: The keys are in it, as Slurm keeps the script as it was when it was submitted.
 SCRIPT = """#!/bin/sh
@@ -262,21 +260,10 @@ def _most_elements() -> int:
 
 
 def _ask(*command: str) -> str:
-    """Run a command of Slurm and return what it prints.
-
-    A question is asked again where the controller is too busy to answer: the trials go on in the queue meanwhile.
-    """
-    for pause in PAUSES if command[0] in ("squeue", "scontrol") else ():
-        try:
-            return _ask_once(*command)
-        except MachineError as error:
-            if not BUSY.search(error.message):
-                raise
-        time.sleep(pause)
-    return _ask_once(*command)
-
-
-def _ask_once(*command: str) -> str:
+    """Run a command of Slurm and return what it prints."""
+    hint = "The same command resumes."
+    if command[0] == "scancel":
+        hint = f"The trials go on: {shlex.join(command)} cancels them, the same command resumes."
     # What would hide trials from it, or print them otherwise.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
     try:
@@ -292,17 +279,19 @@ def _ask_once(*command: str) -> str:
             check=False,
             start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise MachineError(f"{command[0]} doesn't answer: {error}.", "The same command resumes.") from error
+    except subprocess.TimeoutExpired as error:
+        raise UnansweredError(f"{command[0]} doesn't answer: {error}.", hint) from error
+    except OSError as error:
+        raise MachineError(f"{command[0]} can't be started: {error}.", hint) from error
     if done.returncode:
         # An array that ended long ago is in no list.
         if command[0] != "sbatch" and "Invalid job id" in done.stderr:
             return done.stdout
-        hint = "The same command resumes."
         if command[0] == "sbatch":
             hint = f"If it refuses an option, change cpus or sbatch (--engine-option). {hint}"
             # A munge that is down, or has another key or clock, is an invalid credential: no fault of the options.
             if re.search(r"unrecognized option|invalid\b(?! [\w ]*credential)", done.stderr, re.IGNORECASE):
                 raise UsageError(f"sbatch failed: {done.stderr.strip()}.", hint)
-        raise MachineError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
+        kind = UnansweredError if BUSY.search(done.stderr) else MachineError
+        raise kind(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
     return done.stdout
