@@ -345,10 +345,10 @@ def _written(path: Path, extends: str) -> dict[str, Any]:
     }
 
 
-def _text(path: Path, limit: int, kind: type[BenchError], hint: str, errors: str = "replace") -> str:
+def _text(path: Path, limit: int, kind: type[BenchError], hint: str, errors: str = "replace", newline: str | None = None) -> str:
     """Read a file in the folder of a search, which may be a stranger's; through a link, as the user may have made it."""
     try:
-        return read_file(Path(os.path.realpath(path)), limit).decode("utf-8", errors)
+        return io.TextIOWrapper(io.BytesIO(read_file(Path(os.path.realpath(path)), limit)), "utf-8", errors, newline).read()
     except (DamagedFileError, UnicodeDecodeError) as error:
         raise kind(f"{path} is damaged ({error}).", hint) from error
 
@@ -378,7 +378,7 @@ def write_trials(path: Path, trained: Sequence[Trained]) -> None:
     rows: list[dict[str, Any]] = []
     if path.is_file():
         hint = "Move it away and give the same command again: what was trained is kept."
-        before = _text(path, MOST_RESULT, DataError, hint, errors="strict")
+        before = _text(path, MOST_RESULT, DataError, hint, errors="strict", newline="")
         try:
             rows = [
                 row for row in csv.DictReader(io.StringIO(before, newline="")) if row.get("row") not in {t.row for t in trained}
