@@ -103,10 +103,17 @@ def cores() -> int:
     return affinity if quota is None else max(1, min(affinity, int(quota)))
 
 
+#: Of a control group of version 2 and 1: its limit, what it uses, and what of that is given up where memory is needed.
+_MEMORY = (
+    ("memory.max", "memory.current", r"^(?:inactive_file|active_file|slab_reclaimable) (\d+)$"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", r"^total_(?:inactive|active)_file (\d+)$"),
+)
+
+
 def memory_bytes() -> int:
     """Compute the main memory that this process may use: the machine's, limited by its control group."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [_number(f / name) for f in _cgroups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
+    limits = [_number(folder / limit) for folder in _cgroups("memory") for limit, _, _ in _MEMORY]
     return min([total, *(int(x) for x in limits if x is not None)])
 
 
@@ -117,11 +124,12 @@ def available_bytes() -> int:
         if found := re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE):
             free.append(1024 * int(found[1]))
     for folder in _cgroups("memory"):
-        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
-        if limit is not None and used is not None:
-            with contextlib.suppress(OSError):  # what it keeps of files is given up where memory is needed
-                kept = re.search(r"^inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
-                free.append(max(0, limit - used + (int(kept[1]) if kept else 0)))
+        for names in _MEMORY:
+            limit, used = (_number(folder / name) for name in names[:2])
+            if limit is not None and used is not None:
+                with contextlib.suppress(OSError):
+                    kept = re.findall(names[2], (folder / "memory.stat").read_text(), re.MULTILINE)
+                    free.append(max(0, int(limit - used) + sum(map(int, kept))))
     return min(free)
 
 

@@ -119,3 +119,30 @@ def test_quota_of_a_control_group(tmp_path: Path, files: dict[str, str], quota: 
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert hardware._cpu_quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize("shift", [10, 20])
+@pytest.mark.parametrize(
+    ("limit", "used", "kept"),
+    [
+        ("memory.max", "memory.current", "anon 1\ninactive_file {}\nactive_file {}\nslab_reclaimable {}\n"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "active_file 7\ntotal_inactive_file {}\ntotal_active_file {}{}\n"),
+    ],
+)
+def test_what_a_control_group_keeps_of_files_is_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, kept: str, shift: int
+) -> None:
+    monkeypatch.setattr(hardware, "_cgroups", lambda controller: [tmp_path])
+    assert hardware.available_bytes() <= hardware.memory_bytes()
+    (tmp_path / limit).write_text(f"{16 << shift}\n")
+    assert hardware.available_bytes() == hardware.memory_bytes() == 16 << shift
+    (tmp_path / used).write_text(f"{15 << shift}\n")
+    (tmp_path / "memory.stat").write_text("anon 1\n")
+    assert hardware.available_bytes() == 1 << shift
+    parts = (2 << shift, 3 << shift, 4 << shift) if limit == "memory.max" else (2 << shift, 7 << shift, "")
+    (tmp_path / "memory.stat").write_text(kept.format(*parts))
+    assert hardware.available_bytes() == 10 << shift
+    (tmp_path / used).write_text(f"{99 << shift}\n")
+    assert hardware.available_bytes() == 0
+    (tmp_path / limit).write_text("max\n")
+    assert hardware.available_bytes() > 99 << shift
