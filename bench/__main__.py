@@ -16,10 +16,13 @@ LEAST = ((resource.RLIMIT_AS, "v", 384 << 20), (resource.RLIMIT_DATA, "d", 256 <
 def main() -> None:
     """Load the command line and run it; what fails while it loads leaves the codes of later, as Python's 1 means worse here."""
     # Refused a thread, OpenBLAS sends SIGINT, as if by Ctrl-C; refused memory, it asks for ever, with one thread too where its
-    # library is loaded. Trials have their own number.
+    # library is loaded, and with more of them at any limit. Trials have their own number.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for kind, option, least in LEAST:
-        if resource.RLIM_INFINITY != (limit := resource.getrlimit(kind)[0]) < least:
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        if resource.RLIM_INFINITY != limit < least:
             sys.stderr.write(
                 f"error: bench needs {least >> 20} MiB of memory at least, and its limit is {limit >> 20} MiB.\n"
                 f"Raise it (ulimit -{option}), then give the same command again.\n"

@@ -125,8 +125,8 @@ def merge_runs(runs: Sequence[Path], into: Path) -> Merged:
         _copy(folders[0].path, draft.path, [f"midi/target-{piece:03}.mid" for piece in range(MIDI_PIECES)])
         for key in planned.keys() & sources.keys():
             outcome = sources[key].outcome(key)
-            results = ["samples.npz", "scores.json", *outcome.digests] if key in done and isinstance(outcome, Done) else []
-            _copy(sources[key].trial_dir(key), draft.trial_dir(key), [*_RECORDS, *results])
+            results = {"samples.npz", "scores.json", *outcome.digests} if key in done and isinstance(outcome, Done) else set()
+            _copy(sources[key].trial_dir(key), draft.trial_dir(key), [*_RECORDS, *sorted(results)])
         write_json(draft.run_file, {"format": FORMAT, **merged})
         draft.read()
     labels = {planned_trial.key: Trial.model_validate(planned_trial.trial).label for r in records for planned_trial in r.trials}

@@ -9,6 +9,7 @@ row shows that they failed. A trial whose stored data can't be scored is a faile
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import traceback
 from collections.abc import Mapping, Sequence
@@ -262,7 +263,8 @@ def _score_trial(
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
         stages += _score_whole(trial, outcome, samples, present)
     except (OSError, DataError, MemoryError) as error:
-        if isinstance(error, MemoryError) and is_own_process():
+        lacks = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        if lacks and is_own_process():
             raise  # of all of its memory: a row less would be no result
         reason = machine_error(error).message if isinstance(error, MemoryError) else error
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {reason}")

@@ -76,7 +76,7 @@ def own_process() -> Iterator[None]:
 
 
 def is_own_process() -> bool:
-    """Whether :func:`own_process` was called."""
+    """Whether this process is the command line's, see :func:`own_process`."""
     return _owned
 
 
@@ -111,9 +111,10 @@ def memory_shared(what: str) -> Iterator[None]:
         least = min(
             (limit for kind in _ADDRESSES if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY), default=most
         )
-        given = f"{most / 2**30:.1f} GiB, three quarters of what is available"
+        why = ", three quarters of what is available" if most > LEAST else ", as hardly more is available"
         if least < most:
-            given = f"{least / 2**30:.1f} GiB by a limit (ulimit -v)"
+            why = " by a limit (ulimit -v)"
+        given = f"{min(least, most) / 2**30:.1f} GiB{why}"
         raise MachineError(
             f"Out of memory: {what} takes more than it may: {given}.",
             "Close other programs or raise the limit, then give the same command again. A file that bench didn't make may ask "

@@ -173,6 +173,32 @@ main()
 """
 
 
+def test_commands_that_start_trials_or_read_the_users_music_have_no_limit() -> None:
+    groups = [("", app.app), *((f"{group.name} ", group.typer_instance) for group in app.app.registered_groups)]
+    commands = {f"{name}{command.name}": command.callback for name, to in groups for command in to.registered_commands}
+    assert {name for name, callback in commands.items() if hasattr(callback, "__wrapped__")} == app.READING
+    assert {"run", "all", "tune", "data verify", "model verify"} <= commands.keys() - app.READING
+
+
+#: Reads a run whose scores are computed where 24 MiB may be taken: OpenBLAS asks for more, and for ever.
+COMPUTED = """
+import numpy as np, sys
+import bench.system.memory as memory
+from bench.storage.run_folder import RunFolder
+memory.available_bytes, memory.LEAST = lambda: 32 << 20, 0
+RunFolder.read = lambda self: sys.exit(str((np.ones((64, 64)) @ np.ones((64, 64))).sum()))
+from bench.cli.app import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no limit")
+def test_linear_algebra_has_its_memory_before_the_limit(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", COMPUTED, "verify", str(example(tmp_path / "run"))]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
+    assert "262144.0" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no limit")
 @pytest.mark.parametrize("command", ["report", "verify", "export", "history add", "baseline", "compare", "listen", "listen-test"])
 def test_what_may_be_a_strangers_takes_no_more_memory_than_others_can_spare(tmp_path: Path, command: str) -> None:
