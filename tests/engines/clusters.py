@@ -169,6 +169,16 @@ class Slurm(Cluster):
         controller.kill()
         controller.wait(10)
 
+    @contextlib.contextmanager
+    def busy_controller(self) -> Iterator[None]:
+        """Let the head answer nothing for as long."""
+        (controller,) = self._pids("slurmctld")
+        controller.suspend()
+        try:
+            yield
+        finally:
+            controller.resume()
+
     def stop(self) -> None:
         """End all of it."""
         for name in ("slurmctld", "slurmd.n1", "slurmd.n2"):

@@ -145,6 +145,21 @@ def test_the_head_lost_is_said_and_resumed(toy: Bench, cluster: Cluster, undistu
     assert_same(toy, undisturbed)
 
 
+def test_a_controller_that_is_too_busy_to_answer_is_asked_again(toy: Bench, cluster: Cluster, undisturbed: Any) -> None:
+    if not isinstance(cluster, Slurm):
+        pytest.skip("Slurm's")
+    toy.hold()
+    process = toy.start()
+    wait_for(toy.held)
+    with cluster.busy_controller():
+        time.sleep(20)  # squeue gives up after ten seconds, and the next question is later
+        toy.release()
+        assert process.poll() is None, toy.log().read_text()
+    code, said = toy.end(process)
+    assert code == 0, said
+    assert_same(toy, undisturbed)
+
+
 def test_a_trial_that_fails_or_hangs_costs_itself(toy: Bench) -> None:
     toy.write(
         {
