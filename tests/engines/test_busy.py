@@ -34,7 +34,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def install(toy: Bench, busy: int, starts: str = ":", error: str = TIMED_OUT) -> None:
     """Put the commands in the path; squeue doesn't answer `busy` times, and then lets the trials go on."""
-    (toy.folder / "tools").mkdir()
+    (toy.folder / "tools").mkdir(exist_ok=True)
     for name, does in TOOLS.items():
         log, hold = toy.folder / "calls", toy.folder / "hold"
         text = f"#!/bin/sh\necho {name} $* >> {log}\n{does.format(log=log, busy=busy, hold=hold, starts=starts, error=error)}\n"
@@ -83,13 +83,31 @@ def test_one_that_stays_busy_or_is_down_ends_the_command(
     assert not calls(toy, "scancel")
 
 
-def test_ctrl_c_cancels_while_the_controller_is_busy(toy: Bench) -> None:
-    """It was seen after all that was asked again, and then nothing was cancelled."""
-    install(toy, busy=99)
+def test_what_an_earlier_call_submitted_is_asked_for_again_too(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm.Arrays, "every", 0.1)
+    install(toy, busy=99, starts=STARTS)
+    toy.hold()
+    with pytest.raises(UnansweredError):
+        run(toy)
+    install(toy, busy=UNANSWERED + 3, starts=STARTS)
+    run(toy)
+    assert {outcome["status"] for outcome in toy.outcomes().values()} == {"done"}
+    assert len(calls(toy, "sbatch")) == 1
+
+
+#: sbatch doesn't answer, though the controller may have what it submits.
+NO_NUMBER = f"sleep 3; echo '{TIMED_OUT}' >&2; exit 1"
+
+
+@pytest.mark.parametrize(("starts", "during"), [(":", "squeue"), (NO_NUMBER, "sbatch")])
+def test_ctrl_c_cancels_while_the_controller_is_busy(toy: Bench, starts: str, during: str) -> None:
+    """It was seen after all that was asked again, and then nothing was cancelled; nor was what had no number yet."""
+    install(toy, busy=99, starts=starts)
     process = toy.start()
-    wait_for(lambda: calls(toy, "squeue"))
+    wait_for(lambda: calls(toy, during))
     process.send_signal(signal.SIGINT)
     code, said = toy.end(process)
     assert code == 130, said
-    assert calls(toy, "scancel") == ["scancel 17"]
-    assert len(calls(toy, "squeue")) == 1
+    (name,) = [word for call in calls(toy, "sbatch") for word in call.split() if word.startswith("--job-name=bench-")]
+    assert calls(toy, "scancel") == [f"scancel {name.replace('job-', '')}"]
+    assert len(calls(toy, "squeue")) == (during == "squeue")

@@ -92,7 +92,13 @@ class Cluster(abc.ABC):
 
     @abc.abstractmethod
     def adopt(self, keys: Sequence[str]) -> set[str]:
-        """Take over processes that an earlier call submitted and that haven't ended; return the keys of their trials."""
+        """Take over processes that an earlier call submitted and that haven't ended; return the keys of their trials.
+
+        Raises
+        ------
+        UnansweredError
+            If it is worth asking again.
+        """
 
     @abc.abstractmethod
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -110,7 +116,7 @@ class Cluster(abc.ABC):
 
     @abc.abstractmethod
     def cancel(self) -> None:
-        """Stop all of them, with SIGTERM first."""
+        """Stop all of the run's, with SIGTERM first, also those that this process doesn't know of."""
 
 
 class RemoteEngine(engine.Engine):
@@ -181,7 +187,7 @@ class _Head:
         signals = self._work.signals
         try:
             self._watch(signals)
-        except BenchError:
+        except Exception:
             if not signals.received:
                 raise
         if signals.received:
@@ -189,7 +195,9 @@ class _Head:
             raise StoppedError(signals.received[0])
 
     def _watch(self, signals: Signals) -> None:
-        adopted = self._cluster.adopt(list(self._left))
+        adopted = self._adopt(signals)
+        if signals.received:
+            return
         self._submit([key for key in self._left if key not in adopted])
         for key in adopted:
             self._readers[key] = EventFile(self._file(key))
@@ -208,6 +216,17 @@ class _Head:
             self._submit_again()
             if self._left:
                 _sleep(LOOK, signals)
+
+    def _adopt(self, signals: Signals) -> set[str]:
+        """Take over what an earlier call submitted; ask later and later while the cluster is too busy to name it."""
+        for unanswered in range(1, UNANSWERED + 1):
+            try:
+                return self._cluster.adopt(list(self._left))
+            except UnansweredError:
+                if unanswered == UNANSWERED or signals.received:
+                    raise
+                _sleep(self._cluster.every * (1 + unanswered), signals)
+        raise AssertionError  # the last round returns or raises
 
     def _ask(self) -> bool:
         """Ask the cluster for the states if it is time, later and later while it is too busy; return whether it answered."""

@@ -140,9 +140,12 @@ class Arrays(Cluster):
         self._element: dict[str, str] = {}
         #: What Slurm said of those that failed: it is asked once for each.
         self._failed: dict[str, State] = {}
+        #: Elements that an array may have here.
+        self._most = MOST_ELEMENTS
 
     def adopt(self, keys: Sequence[str]) -> set[str]:
         """See :class:`bench.runner.engines.remote.Cluster`."""
+        self._most = _most_elements()
         try:
             stored = read_json(self._file)["arrays"]
         except (DataError, KeyError):
@@ -164,10 +167,10 @@ class Arrays(Cluster):
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """See :class:`bench.runner.engines.remote.Cluster`."""
-        most, again = _most_elements(), {str(job["key"]) for job in jobs}
+        again = {str(job["key"]) for job in jobs}
         before = ":".join(sorted({element.split("_")[0] for key, element in self._element.items() if key not in again}))
-        for start in range(0, len(jobs), most):
-            before = self._submit_array([str(job["key"]) for job in jobs[start : start + most]], before)
+        for start in range(0, len(jobs), self._most):
+            before = self._submit_array([str(job["key"]) for job in jobs[start : start + self._most]], before)
 
     def _submit_array(self, keys: list[str], before: str) -> str:
         """Submit one and return its number; a limit holds within an array, so with one it starts after the arrays before."""
@@ -250,8 +253,9 @@ class Arrays(Cluster):
 
     def cancel(self) -> None:
         """See :class:`bench.runner.engines.remote.Cluster`."""
-        if self._arrays:
-            _ask("scancel", *self._arrays)
+        # By the name, not by numbers: what sbatch was submitting when it was given up has none yet, and those that a folder of
+        # others names are no jobs of this run.
+        _ask("scancel", f"--name={self._name}")
 
 
 def _most_elements() -> int:
@@ -262,7 +266,7 @@ def _most_elements() -> int:
 def _ask(*command: str) -> str:
     """Run a command of Slurm and return what it prints."""
     hint = "The same command resumes."
-    if command[0] == "scancel":
+    if command[0] == "scancel" and command[-1].startswith("--name"):
         hint = f"The trials go on: {shlex.join(command)} cancels them, the same command resumes."
     # What would hide trials from it, or print them otherwise.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
@@ -284,14 +288,15 @@ def _ask(*command: str) -> str:
     except OSError as error:
         raise MachineError(f"{command[0]} can't be started: {error}.", hint) from error
     if done.returncode:
+        busy = BUSY.search(done.stderr)
         # An array that ended long ago is in no list.
-        if command[0] != "sbatch" and "Invalid job id" in done.stderr:
+        if command[0] != "sbatch" and "Invalid job id" in done.stderr and not busy:
             return done.stdout
         if command[0] == "sbatch":
             hint = f"If it refuses an option, change cpus or sbatch (--engine-option). {hint}"
             # A munge that is down, or has another key or clock, is an invalid credential: no fault of the options.
             if re.search(r"unrecognized option|invalid\b(?! [\w ]*credential)", done.stderr, re.IGNORECASE):
                 raise UsageError(f"sbatch failed: {done.stderr.strip()}.", hint)
-        kind = UnansweredError if BUSY.search(done.stderr) else MachineError
+        kind = UnansweredError if busy else MachineError
         raise kind(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
     return done.stdout
