@@ -265,7 +265,7 @@ def _score_trial(
     except (OSError, DataError, MemoryError) as error:
         lacks = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         if lacks and is_own_process():
-            raise  # of all of its memory: a row less would be no result
+            raise MemoryError from error  # of all of its memory: a row less would be no result
         reason = machine_error(error).message if isinstance(error, MemoryError) else error
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {reason}")
     values = {

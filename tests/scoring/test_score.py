@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 from collections.abc import Callable
@@ -10,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.errors import DataError
+from bench.errors import DataError, MachineError
 from bench.metrics import METRICS, Undefined
 from bench.metrics.metric import mean
 from bench.scoring.score import score_run, standard_deviation
 from bench.storage.run_folder import RunFolder, samples_file
 from bench.storage.samples import Samples, write_samples
+from bench.system.memory import own_process
 from tests.report.stored_run import Stored, both, moved, notes
 
 
@@ -104,6 +106,22 @@ def test_a_trial_that_the_memory_has_no_room_for_costs_its_own_row(stored: Store
     table = score_run(folder)
     assert [trial.error for trial in table["lstm"].trials] == ["its samples can't be scored: Out of memory."]
     assert [trial.status for trial in table["gan"].trials] == ["done"]
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_a_command_that_has_no_more_memory_drops_no_row(stored: Stored, monkeypatch: pytest.MonkeyPatch, lack: Exception) -> None:
+    """Where it has a limit of its own, all of its memory is used up: its table would lack rows at random."""
+    stored.add("lstm", 0, moved(1))
+    folder = stored.close()
+
+    def refuse(run: RunFolder, *keys: str, stage: float | None = None) -> Samples:
+        raise lack
+
+    monkeypatch.setattr(RunFolder, "samples", refuse)
+    (trial,) = score_run(folder)["lstm"].trials
+    assert trial.error.startswith("its samples can't be scored: ")
+    with own_process(), pytest.raises(MachineError, match="Out of memory: "):
+        score_run(folder)
 
 
 def add_with_stage(stored: Stored, **likelihood: object) -> str:
