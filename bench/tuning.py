@@ -348,7 +348,7 @@ def _written(path: Path, extends: str) -> dict[str, Any]:
 def _text(path: Path, limit: int, kind: type[BenchError], hint: str, errors: str = "replace", newline: str | None = None) -> str:
     """Read a file in the folder of a search, which may be a stranger's; through a link, as the user may have made it."""
     try:
-        return io.TextIOWrapper(io.BytesIO(read_file(Path(os.path.realpath(path)), limit)), "utf-8", errors, newline).read()
+        return io.TextIOWrapper(io.BytesIO(read_file(Path(os.path.realpath(path)), limit)), "utf-8-sig", errors, newline).read()
     except (DamagedFileError, UnicodeDecodeError) as error:
         raise kind(f"{path} is damaged ({error}).", hint) from error
 

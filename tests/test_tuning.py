@@ -167,7 +167,7 @@ def test_a_search_finds_the_valley_keeps_every_training_and_resumes(folder):
     assert tune(folder, "--to", "tuned.yaml", "--out", "reports").returncode == 0
     assert (folder / "trained.txt").read_text() == trainings, "a search that is done trains nothing"
     assert (folder / "tuned.yaml").read_bytes() == first
-    (folder / "tuned.yaml").write_bytes(first.replace(b"\n", b"\r\n"))  # as an editor or Git may
+    (folder / "tuned.yaml").write_bytes(b"\xef\xbb\xbf" + first.replace(b"\n", b"\r\n"))  # as an editor or Git may
     assert tune(folder, "--to", "tuned.yaml", "--out", "reports", "--models", "fixed").returncode == 0
     assert load_spec(folder / "tuned.yaml", (TOY, folder / "mine"), scale="cpu").models == tuned.models
 

@@ -127,9 +127,10 @@ def available_bytes() -> int:
         for names in _MEMORY:
             limit, used = (_number(folder / name) for name in names[:2])
             if limit is not None and used is not None:
+                kept: list[str] = []
                 with contextlib.suppress(OSError):
                     kept = re.findall(names[2], (folder / "memory.stat").read_text(), re.MULTILINE)
-                    free.append(max(0, int(limit - used) + sum(map(int, kept))))
+                free.append(max(0, int(limit - used) + sum(map(int, kept))))
     return min(free)
 
 

@@ -137,6 +137,7 @@ def test_what_a_control_group_keeps_of_files_is_available(
     (tmp_path / limit).write_text(f"{16 << shift}\n")
     assert hardware.available_bytes() == hardware.memory_bytes() == 16 << shift
     (tmp_path / used).write_text(f"{15 << shift}\n")
+    assert hardware.available_bytes() == 1 << shift
     (tmp_path / "memory.stat").write_text("anon 1\n")
     assert hardware.available_bytes() == 1 << shift
     parts = (2 << shift, 3 << shift, 4 << shift) if limit == "memory.max" else (2 << shift, 7 << shift, "")
