@@ -30,6 +30,12 @@ NOTES = 8
 MEDIAN = (60, 64)
 
 
+def test_the_projects_own_page_has_the_metrics_of_today() -> None:
+    with (Path(__file__).parents[2] / "reports/example/audit/audit.csv").open(newline="") as file:
+        shown = {(row["metric"], int(row["version"])) for row in csv.DictReader(file)}
+    assert shown <= {(metric.name, metric.version) for metric in METRICS.values()}, "make it anew: bench audit --spec table2"
+
+
 def line(pitch: list[int], velocity: list[int] | None = None, start: float = 0.0, step: float = 0.5) -> Notes:
     n = len(pitch)
     return Notes.from_columns(start + np.arange(n) * step, np.full(n, 0.25), pitch, velocity or [80] * n)
