@@ -111,9 +111,9 @@ def memory_shared(what: str) -> Iterator[None]:
         least = min(
             (limit for kind in _ADDRESSES if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY), default=most
         )
-        why = ", three quarters of what is available" if most > LEAST else ", as hardly more is available"
+        why = ", three quarters of what is available" if most > LEAST else ", the least that any command may have"
         if least < most:
-            why = " by a limit (ulimit -v)"
+            why = " by a limit (ulimit)"
         given = f"{min(least, most) / 2**30:.1f} GiB{why}"
         raise MachineError(
             f"Out of memory: {what} takes more than it may: {given}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,28 @@ def test_ctrl_c_cancels_while_the_controller_is_busy(toy: Bench, starts: str, du
     (name,) = [word for call in calls(toy, "sbatch") for word in call.split() if word.startswith("--job-name=bench-")]
     assert calls(toy, "scancel") == [f"scancel {name.replace('job-', '')}"]
     assert len(calls(toy, "squeue")) == (during == "squeue")
+
+
+def test_ctrl_c_ends_the_waiting_for_an_answer(toy: Bench) -> None:
+    """Of a controller that hangs, up to two minutes; and one that takes no orders is no reason to say that all is cancelled."""
+    install(toy, busy=0)
+    for name, does in (("squeue", "exec sleep 60"), ("scancel", f"echo '{TIMED_OUT}' >&2; exit 1")):
+        with (toy.folder / "tools" / name).open("a") as tool:
+            tool.write(f"{does}\n")
+    process = toy.start()
+    wait_for(lambda: calls(toy, "squeue"))
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, said = toy.end(process)
+    assert time.monotonic() - began < 40
+    assert code == 3, said
+    assert "The trials go on: scancel --name=bench-" in said
+
+
+def test_no_answer_in_time_is_worth_another_question(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(toy, busy=0)
+    (toy.folder / "tools" / "squeue").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(slurm, "PATIENCE", 0.1)
+    monkeypatch.setattr(slurm, "LOOK", 0.1)
+    with pytest.raises(UnansweredError, match="squeue gives no answer"):
+        slurm._ask("squeue")

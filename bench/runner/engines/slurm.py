@@ -12,13 +12,15 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import model_validator
 
 from bench.errors import DataError, MachineError, UsageError
 from bench.runner.engines.engine import Job, Work
-from bench.runner.engines.remote import Cluster, RemoteEngine, State, UnansweredError
+from bench.runner.engines.remote import LOOK, Cluster, RemoteEngine, State, UnansweredError
+from bench.runner.processes import Signals
 from bench.runner.unit import UNSEEN, command, make_units
 from bench.storage.files import FORMAT, read_json, tail, write_json
 
@@ -145,7 +147,7 @@ class Arrays(Cluster):
 
     def adopt(self, keys: Sequence[str]) -> set[str]:
         """See :class:`bench.runner.engines.remote.Cluster`."""
-        self._most = _most_elements()
+        self._most = _most_elements(self._work.signals)
         try:
             stored = read_json(self._file)["arrays"]
         except (DataError, KeyError):
@@ -219,6 +221,7 @@ class Arrays(Cluster):
             "--format=%i|%T|%r",
             f"--name={self._name}",
             f"--jobs={','.join(self._arrays)}",
+            signals=self._work.signals,
         )
         lines = (line.strip().split("|", 2) for line in said.splitlines() if line.count("|") >= 2)
         return {element: (word, reason) for element, word, reason in lines}
@@ -241,7 +244,7 @@ class Arrays(Cluster):
 
     def _failure(self, element: str) -> State:
         """Ask for the exit code of an element that failed, or for the signal that ended it, and where; read what it said last."""
-        told = _ask("scontrol", "--oneliner", "show", "job", element)
+        told = _ask("scontrol", "--oneliner", "show", "job", element, signals=self._work.signals)
         found, node = re.search(r"ExitCode=(\d+):(\d+)", told), re.search(r"\bNodeList=([^\s(]+)", told)
         code, signal = map(int, found.groups()) if found else (0, 0)
         word = f"exit code {code}" if code else f"signal {signal}" if signal else "FAILED in Slurm"
@@ -258,13 +261,13 @@ class Arrays(Cluster):
         _ask("scancel", f"--name={self._name}")
 
 
-def _most_elements() -> int:
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
+def _most_elements(signals: Signals) -> int:
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config", signals=signals))
     return max(1, min(MOST_ELEMENTS, int(found[1])) if found else MOST_ELEMENTS)
 
 
-def _ask(*command: str) -> str:
-    """Run a command of Slurm and return what it prints."""
+def _ask(*command: str, signals: Signals | None = None) -> str:
+    """Run a command of Slurm and return what it prints; with `signals` one of them ends the waiting."""
     hint = "The same command resumes."
     if command[0] == "scancel" and command[-1].startswith("--name"):
         hint = f"The trials go on: {shlex.join(command)} cancels them, the same command resumes."
@@ -272,31 +275,38 @@ def _ask(*command: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
     try:
         # Of a session of its own: Ctrl-C is this process's to handle, and cancels what was submitted.
-        done = subprocess.run(
+        asked = subprocess.Popen(
             command,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=PATIENCE,
             stdin=subprocess.DEVNULL,
             env=environment,
-            check=False,
             start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise UnansweredError(f"{command[0]} doesn't answer: {error}.", hint) from error
     except OSError as error:
         raise MachineError(f"{command[0]} can't be started: {error}.", hint) from error
-    if done.returncode:
-        busy = BUSY.search(done.stderr)
+    with asked:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                said, complaint = asked.communicate(timeout=LOOK)
+                break
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > until or (signals and signals.received):
+                    asked.kill()
+                    raise UnansweredError(f"{command[0]} gives no answer.", hint) from None
+    if asked.returncode:
+        busy = BUSY.search(complaint)
         # An array that ended long ago is in no list.
-        if command[0] != "sbatch" and "Invalid job id" in done.stderr and not busy:
-            return done.stdout
+        if command[0] != "sbatch" and "Invalid job id" in complaint and not busy:
+            return said
         if command[0] == "sbatch":
             hint = f"If it refuses an option, change cpus or sbatch (--engine-option). {hint}"
             # A munge that is down, or has another key or clock, is an invalid credential: no fault of the options.
-            if re.search(r"unrecognized option|invalid\b(?! [\w ]*credential)", done.stderr, re.IGNORECASE):
-                raise UsageError(f"sbatch failed: {done.stderr.strip()}.", hint)
+            if re.search(r"unrecognized option|invalid\b(?! [\w ]*credential)", complaint, re.IGNORECASE):
+                raise UsageError(f"sbatch failed: {complaint.strip()}.", hint)
         kind = UnansweredError if busy else MachineError
-        raise kind(f"{command[0]} failed: {done.stderr.strip() or done.returncode}.", hint)
-    return done.stdout
+        raise kind(f"{command[0]} failed: {complaint.strip() or asked.returncode}.", hint)
+    return said
