@@ -31,7 +31,7 @@ def audit_markdown(audit: Audit) -> str:
     parts = [
         f"# Metric audit: {escape(audit.dataset)}",
         f"Which metric notices what: {plural(audit.pieces, 'held-out continuation')} of {audit.notes} notes against controlled "
-        f"corruptions of themselves, each at five strengths. Dataset {escape(audit.dataset)}, fingerprint "
+        f"corruptions of themselves, each at five strengths. Dataset {escape(audit.dataset)}, parsed corpus "
         f"{escape(audit.fingerprint)}. Draws are seeded: the same music gives the same page.",
         "![Heat map of both tables](audit.svg)",
         "## How the headline distances fail",

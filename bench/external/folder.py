@@ -337,7 +337,7 @@ def _check_parts(files: list[File], rule: PromptRule) -> list[File]:
         raise UsageError(
             f"{len(parts)} of {len(files)} files begin with a part of their prompt, or with it twice: of "
             f"{visible(parts[0].name)}, {_part_text(parts[0])}.",
-            f"{DOUBT}.",
+            "--prompt included cuts a whole prompt off once and counts the rest, --prompt absent counts all.",
         )
     return [replace(file, remark=f"{_part_text(file)}: counted nevertheless") if file.part else file for file in files]
 

@@ -156,7 +156,7 @@ class Source:
         looked = ", ".join(map(str, [*self.data, self.downloads]))
         if not may_fetch:
             raise DataError(
-                f"The dataset {name!r} was not found in {looked}, and nothing may be fetched.",
+                f"The dataset {name!r} was not found in {looked}.",
                 f"Name the folder that holds it (--data DIR), or run `{fetch_command(name, self.options)}` first.",
             )
         if self.data:
