@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -227,34 +228,41 @@ def test_a_machines_name_is_no_longer_than_any_has(tmp_path: Path) -> None:
     assert {len(row.machine) for row in entry.rows.values()} <= {LONGEST_NAME, LONGEST_NAME + len(", 2 threads")}
 
 
+def seconds(baseline: Baseline, rows: int) -> float:
+    """Processor time of an entry, the best of three: other work, and the collection of what other tests left, come and go."""
+    spent = []
+    gc.disable()
+    try:
+        for _ in range(3):
+            before = time.process_time()
+            assert len(module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z").rows) == rows
+            spent.append(time.process_time() - before)
+    finally:
+        gc.enable()
+    return min(spent)
+
+
 def test_a_baseline_of_many_pieces_takes_time_in_proportion() -> None:
     """Those of an external row's files were collected again for each: 249 kB took 26 s."""
 
-    def seconds(pieces: int) -> float:
+    def of(pieces: int) -> Baseline:
         one = replace(system(pitch_distance=flat(9.0, pieces)), definition={"samples": 1})
-        baseline = replace(run(lstm=one), pieces=tuple(map(str, range(pieces))))
-        before = time.process_time()
-        assert module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z").rows["lstm"].files == "1"
-        return time.process_time() - before
+        return replace(run(lstm=one), pieces=tuple(map(str, range(pieces))))
 
-    seconds(100)
-    assert seconds(20_000) < 20 * 10 * max(seconds(2000), 0.01)
+    assert module.entry_of_baseline(of(100), "abc", "2026-01-01T00:00:00Z").rows["lstm"].files == "1"
+    assert seconds(of(20_000), 1) < 20 * 10 * max(seconds(of(2000), 1), 0.01)
 
 
-def test_a_baseline_of_many_constrained_rows_takes_time_in_proportion(tmp_path: Path) -> None:
+def test_a_baseline_of_many_constrained_rows_takes_time_in_proportion() -> None:
     """Each row looked at all for the chord plan that it is measured by: 1.2 MB took 41 s."""
 
-    def seconds(number: int) -> float:
+    def of(number: int) -> Baseline:
         definition = {"model": "lstm", "harmony": {"progression": ["I"]}}
         one = replace(system(), definition={"model": "gan"})
         rows = {f"s{i}": replace(one, definition={**definition, "params": {"units": i}}) for i in range(number)}
-        baseline = run(**rows, **{f"free {i}": one for i in range(number)})
-        before = time.process_time()
-        assert len(module.entry_of_baseline(baseline, "abc", "2026-01-01T00:00:00Z").rows) == 2 * number
-        return time.process_time() - before
+        return run(**rows, **{f"free {i}": one for i in range(number)})
 
-    seconds(100)
-    assert seconds(8000) < 20 * 4 * seconds(400)
+    assert seconds(of(8000), 16_000) < 20 * 4 * seconds(of(400), 800)
 
 
 def test_what_git_says_is_bounded(repository: Path) -> None:
