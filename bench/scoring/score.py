@@ -263,9 +263,11 @@ def _score_trial(
         stages = _score_stages(run, keys, outcome.stages, present, trial.protocol.seconds)
         stages += _score_whole(trial, outcome, samples, present)
     except (OSError, DataError, MemoryError) as error:
-        lacks = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        if lacks and is_own_process():
-            raise MemoryError from error  # of all of its memory: a row less would be no result
+        if is_own_process():  # it lacks all of its memory: a row less would be no result
+            if isinstance(error, MemoryError):
+                raise
+            if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+                raise MemoryError from error
         reason = machine_error(error).message if isinstance(error, MemoryError) else error
         return TrialScore(keys, trial, outcome, f"its samples can't be scored: {reason}")
     values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_ctrl_c_cancels_while_the_controller_is_busy(toy: Bench, starts: str, du
     code, said = toy.end(process)
     assert code == 130, said
     (name,) = [word for call in calls(toy, "sbatch") for word in call.split() if word.startswith("--job-name=bench-")]
-    assert calls(toy, "scancel") == [f"scancel {name.replace('job-', '')}"]
+    assert calls(toy, "scancel") == [f"scancel --user={os.getuid()} {name.replace('job-', '')}"]
     assert len(calls(toy, "squeue")) == (during == "squeue")
 
 
@@ -127,7 +128,7 @@ def test_ctrl_c_ends_the_waiting_for_an_answer(toy: Bench) -> None:
     code, said = toy.end(process)
     assert time.monotonic() - began < 40
     assert code == 3, said
-    assert "The trials go on: scancel --name=bench-" in said
+    assert f"The trials go on: scancel --user={os.getuid()} --name=bench-" in said
 
 
 def test_no_answer_in_time_is_worth_another_question(toy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

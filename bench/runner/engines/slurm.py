@@ -160,7 +160,7 @@ class Arrays(Cluster):
         # One that Slurm is ending may have been cancelled a moment ago: its trial is submitted again. Or it is put back into the
         # queue, and would run besides.
         if ending := [element for element in self._element.values() if listed.get(element, ("",))[0] == ENDING]:
-            _ask("scancel", *ending)
+            _ask("scancel", *ending, signals=self._work.signals)
         alive = {key for key, element in self._element.items() if listed.get(element, ("",))[0] in (WAITING | RUNNING) - {ENDING}}
         self._element = {key: element for key, element in self._element.items() if key in alive}
         used = {element.split("_")[0] for element in self._element.values()}
@@ -258,7 +258,7 @@ class Arrays(Cluster):
         """See :class:`bench.runner.engines.remote.Cluster`."""
         # By the name, not by numbers: what sbatch was submitting when it was given up has none yet, and those that a folder of
         # others names are no jobs of this run.
-        _ask("scancel", f"--name={self._name}")
+        _ask("scancel", f"--user={os.getuid()}", f"--name={self._name}")
 
 
 def _most_elements(signals: Signals) -> int:
@@ -289,14 +289,16 @@ def _ask(*command: str, signals: Signals | None = None) -> str:
         raise MachineError(f"{command[0]} can't be started: {error}.", hint) from error
     with asked:
         until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                said, complaint = asked.communicate(timeout=LOOK)
-                break
-            except subprocess.TimeoutExpired:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    said, complaint = asked.communicate(timeout=LOOK)
+                    break
                 if time.monotonic() > until or (signals and signals.received):
-                    asked.kill()
-                    raise UnansweredError(f"{command[0]} gives no answer.", hint) from None
+                    raise UnansweredError(f"{command[0]} gives no answer.", hint)
+        except BaseException:
+            asked.kill()  # or the end of the block would wait for it
+            raise
     if asked.returncode:
         busy = BUSY.search(complaint)
         # An array that ended long ago is in no list.
