@@ -48,7 +48,7 @@ UNSTARTED = (126, 127)
 #: Times that a trial is submitted before it counts as failed: its machine may be lost.
 ATTEMPTS = 3
 
-#: Times in a row that a cluster may leave the question for the states unanswered. The trials go on meanwhile.
+#: Times in a row that a cluster may leave a question unanswered. Its trials go on meanwhile.
 UNANSWERED = 5
 
 
